@@ -1,0 +1,1 @@
+"""Named data sets and picture files, as plain uint8 arrays."""

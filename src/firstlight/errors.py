@@ -1,0 +1,29 @@
+"""Every error that a user can cause, with the exit code the command gives it.
+
+Each message says what was wanted, what came, and what to do next. A misused function raises
+``ValueError`` instead, and an ``assert`` guards our own invariants.
+"""
+
+
+class UserError(Exception):
+    """Something the person at the keyboard can mend: a wrong request (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """Data that is missing, damaged or not what it claims to be (exit code 3)."""
+
+    exit_code = 3
+
+
+class ThresholdError(UserError):
+    """A required threshold was not met (exit code 4)."""
+
+    exit_code = 4
+
+
+class Interrupted(UserError):
+    """The run was stopped from outside and can be resumed (exit code 130)."""
+
+    exit_code = 130

@@ -1,0 +1,73 @@
+"""The one pixel path: the only code that turns an image into model input.
+
+Training, evaluation, prediction and every export go through ``Preprocess``; it is saved with the
+weights. Axes: N images, C channels, H height, W width.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """uint8 images to the numbers a network was trained on: ``(pixel / 255 - mean) / std``."""
+
+    height: int
+    """Pixels."""
+    width: int
+    """Pixels."""
+    channels: int
+    """1 (grey) or 3 (red, green, blue)."""
+    mean: tuple[float, ...]
+    """Subtracted from each channel after scaling to 0..1; one number a channel."""
+    std: tuple[float, ...]
+    """Each channel is divided by this; one positive number a channel."""
+    light_on_dark: bool = False
+    """Whether the training images are light strokes on a dark ground, as in MNIST."""
+    centred_strokes: bool = False
+    """Whether the training images are single strokes fitted and centred the way MNIST's were."""
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1 or self.channels not in (1, 3):
+            raise ValueError(f"no image is {self.height}×{self.width}×{self.channels}")
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(f"mean and std need {self.channels} numbers each")
+        if any(s <= 0 for s in self.std):
+            raise ValueError(f"std must be positive, not {self.std}")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images that are accepted."""
+        return self.height, self.width, self.channels
+
+    def __call__(self, images_NHWC: Tensor) -> Tensor:
+        """float32 N×C×H×W in channels-last memory, from uint8 N×H×W×C.
+
+        Raises ``ValueError`` for another dtype or shape.
+        """
+        if images_NHWC.dtype != torch.uint8 or images_NHWC.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"wanted uint8 images N×{self.height}×{self.width}×{self.channels}, "
+                f"got {images_NHWC.dtype} {tuple(images_NHWC.shape)}"
+            )
+        pixels_NHWC = images_NHWC.to(torch.float32) / 255
+        if self.mean != (0.0,) * self.channels or self.std != (1.0,) * self.channels:
+            device = images_NHWC.device
+            pixels_NHWC -= torch.tensor(self.mean, device=device)
+            pixels_NHWC /= torch.tensor(self.std, device=device)
+        return pixels_NHWC.permute(0, 3, 1, 2)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values, for the metadata of a weights file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, object]) -> "Preprocess":
+        """The inverse of ``to_json``; raises ``ValueError`` when a field is missing or unknown."""
+        try:
+            fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            return cls(**fields)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise ValueError(f"not a saved preprocess: {error}") from error
