@@ -1,3 +1,52 @@
-"""firstlight: from the first MNIST digit to a small image classifier of your own."""
+"""firstlight: from the first MNIST digit to a small image classifier of your own.
+
+>>> import firstlight as fl
+>>> run = fl.train("mnist")
+>>> run.evaluate().accuracy
+
+Importing this package imports neither torch nor NumPy; the first use of a name does.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firstlight.data.dataset import Dataset as Dataset
+    from firstlight.data.dataset import TrainTest as TrainTest
+    from firstlight.errors import DataError as DataError
+    from firstlight.errors import UserError as UserError
+    from firstlight.library import Run as Run
+    from firstlight.library import load as load
+    from firstlight.library import open_run as open_run
+    from firstlight.library import train as train
+    from firstlight.recipe import Recipe as Recipe
+    from firstlight.recipe import load_recipe as load_recipe
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "DataError": "errors",
+    "Dataset": "data.dataset",
+    "Recipe": "recipe",
+    "Run": "library",
+    "TrainTest": "data.dataset",
+    "UserError": "errors",
+    "load": "library",
+    "load_recipe": "recipe",
+    "open_run": "library",
+    "train": "library",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'firstlight' has no attribute {name!r}")
+    value = getattr(import_module(f"firstlight.{_HOMES[name]}"), name)
+    globals()[name] = value  # so that the next use does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,1 +1,1 @@
-
+"""Batched, seeded changes of training images: (images, generator) -> images."""

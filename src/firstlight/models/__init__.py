@@ -1,1 +1,1 @@
-
+"""Networks: float32 N×C×H×W in, logits N×K out."""

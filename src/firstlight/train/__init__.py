@@ -1,1 +1,1 @@
-
+"""The training loop: mathematics only, neither disk nor screen."""

@@ -1,0 +1,38 @@
+# demo: train on MNIST, evaluate, and leave a report.   test: lint, types, all tests.
+# Both make their own virtual environment, .venv, with the first of these that is 3.11 to 3.13.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo "$$p" && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test tables clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q
+
+tables: $(VENV)/.dev
+	$(BIN)/python benchmarks/tables.py
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "firstlight needs Python 3.11, 3.12 or 3.13; none was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The CPU build of torch, where pip offers one under this name; a machine with a GPU installs its
+# own torch into .venv first.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

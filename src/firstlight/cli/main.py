@@ -1,0 +1,51 @@
+"""The ``firstlight`` command: its verbs, its version, and what an error looks like."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from firstlight import __version__
+from firstlight.cli import data, evaluate, predict, report, runs, train
+from firstlight.errors import UserError
+
+app = typer.Typer(
+    name="firstlight",
+    help="Train, evaluate, look inside: a small image classifier of your own.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("report")(report.report)
+app.command("runs")(runs.runs)
+app.add_typer(data.app, name="data")
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"firstlight {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command. Exit codes: 0 done, 1 a fault of ours, 2 a wrong request, 3 missing or bad
+    data, 4 a threshold not met, 130 interrupted."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"firstlight: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("firstlight: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()
+        sys.exit(0)

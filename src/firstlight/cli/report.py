@@ -1,0 +1,38 @@
+"""``firstlight report``"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from firstlight.cli.options import DataDir, Json, print_json
+from firstlight.errors import UserError
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="One run, or several to compare.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The comparison page; else comparison.html."),
+    ] = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Rebuild the pictures and report.html of RUN, or compare several runs on one page."""
+    from firstlight.runs.folder import open_run_folder
+    from firstlight.verbs.report import compare
+    from firstlight.verbs.report import report as report_run
+
+    folders = [open_run_folder(run) for run in runs]
+    if len(folders) == 1:
+        if out is not None:
+            raise UserError("--out goes with several runs; the report of one lies in its folder")
+        page = report_run(folders[0], data_dir=data_dir)
+    else:
+        page = compare(folders, out or Path("comparison.html"))
+    if json:
+        print_json({"report": str(page)})
+    else:
+        typer.echo(f"report {page}")

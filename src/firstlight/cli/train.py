@@ -1,0 +1,88 @@
+"""``firstlight train``"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from firstlight.cli.options import DataDir, Device, Json, percent, print_json
+from firstlight.errors import UserError
+
+
+def train(
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="mnist, fashion_mnist, cifar10 or digits.",
+            show_default=False,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", metavar="NAME|FILE", help="A named recipe or a TOML file; DATA has its own."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", envvar="FIRSTLIGHT_EPOCHS", help="Passes over DATA.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", envvar="FIRSTLIGHT_SEED", help="Decides all that is random."),
+    ] = None,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The run folder; else runs/<recipe>-<N>."),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with a stopped run.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", help="At most N images of each part.")
+    ] = None,
+    data_dir: DataDir = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    json: Json = False,
+) -> None:
+    """Train a network on DATA and keep it in a run folder."""
+    from firstlight.progress import choose_display
+    from firstlight.recipe import load_recipe
+    from firstlight.verbs import fit
+    from firstlight.verbs.run_data import DataRequest
+
+    display = choose_display(quiet=quiet, json=json)
+    if resume is not None:
+        given = {"DATA": data, "--recipe": recipe, "--set": settings, "--out": out}
+        given |= {"--epochs": epochs, "--seed": seed, "--limit": limit}
+        extra = [name for name, value in given.items() if value]
+        if extra:
+            raise UserError(
+                f"--resume goes on with what the run was started with; leave out {', '.join(extra)}"
+            )
+        where = None if device == "auto" else device
+        folder = fit.resume(resume, display, device=where, data_dir=data_dir)
+    else:
+        if data is None:
+            raise UserError("train what? Give a data set, such as: firstlight train mnist")
+        request = DataRequest(name=data, data_dir=data_dir, limit=limit)
+        request.check_name()
+        chosen = load_recipe(recipe) if recipe else fit.default_recipe(data)
+        given_settings = [f"train.epochs={epochs}"] if epochs is not None else []
+        given_settings += [f"train.seed={seed}"] if seed is not None else []
+        chosen = chosen.with_settings([*(settings or []), *given_settings])
+        folder = fit.fit(request, chosen, display, device=device, out=out)
+    summary = folder.read_json("summary.json")
+    if json:
+        print_json({"run": str(folder), **summary})
+        return
+    last = summary["last_epoch"]
+    typer.echo(f"{summary['parameters']:,} parameters, {summary['train_seconds']:.1f} s training")
+    if last["validation_accuracy"] is not None:
+        typer.echo(f"validation accuracy {percent(last['validation_accuracy'])}")
+    typer.echo(f"run {folder}\nnext: firstlight evaluate {folder}")

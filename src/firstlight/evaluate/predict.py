@@ -1,0 +1,51 @@
+"""Forward passes without gradients. Axes: N images, H height, W width, C channels, K classes."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from firstlight.pixels import Preprocess
+
+# Large enough to fill two cores or a GPU, small enough that activations stay under 300 MB.
+BATCH = 500
+
+
+@torch.inference_mode()
+def logits(
+    model: nn.Module,
+    preprocess: Preprocess,
+    images_NHWC: Tensor,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """float32 logits N×K of uint8 images on the model's device; the model's mode is restored.
+
+    ``progress`` is called with the number of images done after each batch.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        parts = []
+        for start in range(0, len(images_NHWC), BATCH):
+            parts.append(model(preprocess(images_NHWC[start : start + BATCH])).float())
+            if progress is not None:
+                progress(min(start + BATCH, len(images_NHWC)))
+        return torch.cat(parts)
+    finally:
+        model.train(was_training)
+
+
+def probabilities(
+    model: nn.Module,
+    preprocess: Preprocess,
+    images_NHWC: npt.NDArray[np.uint8],
+    device: str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Softmax probabilities N×K, float32, of N ≥ 1 uint8 images."""
+    images = torch.from_numpy(np.ascontiguousarray(images_NHWC)).to(device)
+    scores_NK = logits(model, preprocess, images, progress)
+    result: npt.NDArray[np.float32] = scores_NK.softmax(dim=1).cpu().numpy()
+    return result

@@ -1,0 +1,134 @@
+"""The library: ``load``, ``train`` and ``open_run``; everything else hangs on a ``Run``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.data.dataset import TrainTest
+from firstlight.data.load import load
+from firstlight.recipe import Recipe, load_recipe
+from firstlight.runs.folder import RunFolder, open_run_folder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from firstlight.evaluate.metrics import Metrics
+    from firstlight.verbs.predict import Prediction
+
+__all__ = ["Run", "load", "open_run", "train"]
+
+
+class Run:
+    """A trained model and everything about it, in one folder."""
+
+    def __init__(self, folder: RunFolder, data: TrainTest | None = None) -> None:
+        self._folder, self._data = folder, data
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self._folder.path
+
+    @property
+    def recipe(self) -> Recipe:
+        """Every choice of the run."""
+        return load_recipe(self.path / "recipe.toml")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What training ended with: parameters, steps, seconds, the last epoch's figures."""
+        self._folder.require_finished()
+        summary: dict[str, Any] = self._folder.read_json("summary.json")
+        return summary
+
+    def evaluate(self) -> "Metrics":
+        """Test-set metrics, also written to ``metrics.json`` and ``predictions.csv``."""
+        from firstlight.verbs.evaluate import evaluate
+
+        return evaluate(self._folder, data=self._data)
+
+    def predict(
+        self, images: npt.NDArray[np.uint8] | str | Path | Sequence[str | Path]
+    ) -> list["Prediction"]:
+        """One prediction for each image.
+
+        ``images`` is a uint8 array N×H×W×C (or N×H×W for grey) of the model's size, or picture
+        files, folders and patterns. A picture that cannot be read has its ``error`` set.
+        Raises ``ValueError`` for an array of another shape or dtype.
+        """
+        from firstlight.verbs.predict import predict_array, predict_files
+
+        if isinstance(images, np.ndarray):
+            return predict_array(self._folder, images)
+        sources = [images] if isinstance(images, str | Path) else images
+        return predict_files(self._folder, [str(s) for s in sources])
+
+    def show_predictions(self) -> "Figure":
+        """The strip of ten test images with the answers; a notebook shows it.
+
+        Evaluates the run first where that has not been done.
+        """
+        from firstlight.verbs.report import prediction_strip_figure
+
+        if not (self.path / "predictions.csv").is_file():
+            self.evaluate()
+        return prediction_strip_figure(self._folder, data=self._data)
+
+    def report(self) -> Path:
+        """Write ``figures/*.png`` and ``report.html``; returns the page's path."""
+        from firstlight.verbs.report import report
+
+        return report(self._folder, data=self._data)
+
+
+def train(
+    data: str | TrainTest,
+    recipe: str | Path | Recipe | None = None,
+    *,
+    settings: Sequence[str] = (),
+    epochs: int | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    limit: int | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train a network and return its run.
+
+    ``data`` is a name of the catalogue or a ``TrainTest``; ``recipe`` a name, a TOML file or a
+    value, by default the data set's own. ``settings`` are ``"section.key=value"`` changes.
+    Raises ``UserError`` or ``DataError``, each saying what to do next.
+    """
+    from firstlight.progress import choose_display
+    from firstlight.verbs.fit import default_recipe, fit
+    from firstlight.verbs.run_data import DataRequest
+
+    given = None if isinstance(data, str) else data
+    name = data if isinstance(data, str) else data.train.name.partition("/")[0]
+    request = DataRequest(name=name, data=given, limit=limit)
+    request.check_name()
+    if recipe is None:
+        chosen = default_recipe(name)
+    else:
+        chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    more = [f"train.epochs={epochs}"] if epochs is not None else []
+    more += [f"train.seed={seed}"] if seed is not None else []
+    folder = fit(
+        request,
+        chosen.with_settings([*settings, *more]),
+        choose_display(quiet=quiet),
+        device=device,
+        out=Path(out) if out is not None else None,
+    )
+    return Run(folder, given if limit is None else None)
+
+
+def open_run(path: str | Path, data: TrainTest | None = None) -> Run:
+    """A run that exists. ``data`` is needed only where the run's data is not of the catalogue."""
+    return Run(open_run_folder(Path(path)), data)

@@ -1,0 +1,197 @@
+"""How a training run shows itself: a live bar, one line an epoch, a notebook line, or nothing."""
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from firstlight.train.loop import EpochRecord, StepRecord
+
+
+class Display(Protocol):
+    """What ``verbs.fit`` tells while it trains."""
+
+    def __enter__(self) -> "Display": ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+    def start(self, *, epochs: int, images: int, done: int) -> None:
+        """``images`` an epoch; ``done`` epochs are finished already when a run is resumed."""
+
+    def step(self, record: "StepRecord") -> None: ...
+    def epoch(self, record: "EpochRecord") -> None: ...
+
+
+def epoch_line(record: "EpochRecord", epochs: int, images: int) -> str:
+    """One finished epoch, as a line of a log."""
+    speed = images / record.train_seconds if record.train_seconds else 0.0
+    text = (
+        f"epoch {record.epoch}/{epochs}  loss {record.train_loss:.4f}  "
+        f"accuracy {100 * record.train_accuracy:.2f} %"
+    )
+    if record.validation_accuracy is not None:
+        text += (
+            f"  validation loss {record.validation_loss:.4f}  "
+            f"accuracy {100 * record.validation_accuracy:.2f} %"
+        )
+    return f"{text}  {record.train_seconds:.1f} s  {speed:,.0f} images/s"
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def start(self, *, epochs: int, images: int, done: int) -> None:
+        self.epochs, self.images, self.done = epochs, images, done
+
+    def step(self, record: "StepRecord") -> None:
+        return None
+
+    def epoch(self, record: "EpochRecord") -> None:
+        return None
+
+
+class Log(Silent):
+    """One line an epoch, for files and pipes."""
+
+    def __init__(self, *, to_stderr: bool = False) -> None:
+        self._stream = sys.stderr if to_stderr else sys.stdout
+
+    def epoch(self, record: "EpochRecord") -> None:
+        print(
+            epoch_line(record, self.epochs, self.images), file=self._stream, flush=True
+        )
+
+
+class _Pace:
+    """Images a second and seconds left, from what was seen since the display started."""
+
+    def __init__(self, epochs: int, images: int, done: int) -> None:
+        self.total, self.images = epochs * images, images
+        self.started, self.first = time.monotonic(), done * images
+        self.shown = 0.0
+
+    def due(self, seen: int) -> bool:
+        """At most ten times a second, and at an epoch's end: drawing costs more than a step."""
+        now = time.monotonic()
+        if now - self.shown < 0.1 and seen < self.images:
+            return False
+        self.shown = now
+        return True
+
+    def read(self, record: "StepRecord") -> tuple[int, float, float]:
+        """Images done in the whole run, images a second, seconds left."""
+        done = (record.epoch - 1) * self.images + record.seen
+        speed = (done - self.first) / max(1e-9, time.monotonic() - self.started)
+        return done, speed, (self.total - done) / max(1e-9, speed)
+
+
+class Live(Silent):
+    """A bar on a terminal, with one line above it for each finished epoch."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[place]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[numbers]}"),
+            console=Console(stderr=True),
+            expand=True,
+            transient=True,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> "Live":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def start(self, *, epochs: int, images: int, done: int) -> None:
+        super().start(epochs=epochs, images=images, done=done)
+        self._pace = _Pace(epochs, images, done)
+        self._task = self._progress.add_task(
+            "", total=epochs * images, completed=done * images, place=f"-/{epochs}", numbers=""
+        )
+
+    def step(self, record: "StepRecord") -> None:
+        if not self._pace.due(record.seen):
+            return
+        done, speed, left = self._pace.read(record)
+        self._progress.update(
+            self._task,
+            completed=done,
+            place=f"{record.epoch}/{self.epochs}",
+            numbers=f"loss {record.loss:.3f}  accuracy {100 * record.accuracy:.1f} %  "
+            f"{speed:,.0f} images/s  {left // 60:.0f}:{left % 60:02.0f} left",
+        )
+
+    def epoch(self, record: "EpochRecord") -> None:
+        line = epoch_line(record, self.epochs, self.images)
+        self._progress.console.print(line, highlight=False)
+
+
+class Notebook(Silent):
+    """A line in the notebook's cell that is written over until its epoch is done."""
+
+    def start(self, *, epochs: int, images: int, done: int) -> None:
+        from IPython.display import display
+
+        super().start(epochs=epochs, images=images, done=done)
+        self._pace = _Pace(epochs, images, done)
+        self._lines: list[str] = []
+        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def _show(self, last: str) -> None:
+        self._handle.update({"text/plain": "\n".join([*self._lines, last])}, raw=True)
+
+    def step(self, record: "StepRecord") -> None:
+        if self._pace.due(record.seen):
+            _, speed, left = self._pace.read(record)
+            self._show(
+                f"epoch {record.epoch}/{self.epochs}  loss {record.loss:.3f}  "
+                f"accuracy {100 * record.accuracy:.1f} %  {speed:,.0f} images/s  {left:.0f} s left"
+            )
+
+    def epoch(self, record: "EpochRecord") -> None:
+        self._lines.append(epoch_line(record, self.epochs, self.images))
+        self._show("")
+
+
+def choose_display(*, quiet: bool = False, json: bool = False) -> Display:
+    """The display that fits where the output goes."""
+    if quiet:
+        return Silent()
+    if in_notebook():
+        return Notebook()
+    if sys.stderr.isatty() and sys.stdout.isatty():
+        return Live()
+    return Log(to_stderr=json)
+
+
+def in_notebook() -> bool:
+    """Whether a notebook's kernel runs this process; nothing is imported to find out."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell"

@@ -1,0 +1,267 @@
+"""A recipe: one frozen value that holds every choice of a training run.
+
+It is read from TOML and written back into the run folder. Unknown keys, wrong types and impossible
+values are refused by name, with the nearest valid ones.
+"""
+
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from importlib import resources
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from firstlight.errors import UserError
+
+_Table = TypeVar("_Table")
+
+
+def _number(
+    default: Any, *, least: float | None = None, most: float | None = None, above: bool = False
+) -> Any:
+    """A number, or each number of a list, within [least, most], or (least, most] with ``above``."""
+    return field(default=default, metadata={"least": least, "most": most, "above": above})
+
+
+def _choice(default: str, *names: str) -> Any:
+    return field(default=default, metadata={"names": names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """Which network, and how wide."""
+
+    name: str = _choice("tutorial", "tutorial")
+    """A network of the catalogue."""
+    widths: tuple[int, ...] = _number((32, 64), least=1, most=4096)
+    """Output channels of each 3×3 convolution."""
+    pool_last: bool = True
+    """Whether the last convolution is followed by a 2×2 max-pool, as the earlier ones are."""
+    dense: int = _number(64, least=1, most=65536)
+    """Units of the dense layer before the last."""
+    dropout: float = _number(0.0, least=0.0, most=0.95)
+    """Share of the dense layer's outputs set to zero in training, before the last layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentChoice:
+    """What happens to each training image, anew each time it is seen."""
+
+    enabled: bool = False
+    """The one switch."""
+    rotation_degrees: float = _number(10.0, least=0.0, most=180.0)
+    """Largest turn to either side."""
+    shift_fraction: float = _number(0.1, least=0.0, most=1.0)
+    """Largest shift up, down, left and right, as a share of the image's side."""
+    flip: bool = False
+    """Mirror left to right with probability one half. Not for digits and letters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerChoice:
+    """How the weights follow the gradient."""
+
+    name: str = _choice("adam", "adam")
+    """``adam``: Kingma and Ba 2015, algorithm 1."""
+    learning_rate: float = _number(1e-3, least=0.0, most=100.0, above=True)
+    """The largest of the run."""
+    betas: tuple[float, float] = _number((0.9, 0.999), least=0.0, most=0.999999)
+    """Decay of the running mean of the gradient and of its square, per step."""
+    epsilon: float = _number(1e-7, least=0.0, most=1.0, above=True)
+    """Added to the root of the second moment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleChoice:
+    """How the learning rate moves over the run."""
+
+    name: str = _choice("constant", "constant", "one-cycle")
+    """``constant``, or ``one-cycle``: linear up to the peak, then linear down."""
+    warmup_fraction: float = _number(0.25, least=0.0, most=1.0)
+    """Share of all steps until the peak (one-cycle)."""
+    start_fraction: float = _number(0.1, least=0.0, most=1.0)
+    """First learning rate, as a share of the peak (one-cycle)."""
+    final_fraction: float = _number(0.0, least=0.0, most=1.0)
+    """Last learning rate, as a share of the peak (one-cycle)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainChoice:
+    """How long, in what portions, and watched by what."""
+
+    epochs: int = _number(5, least=1, most=100_000)
+    """Passes over the training images."""
+    batch_size: int = _number(32, least=1, most=65536)
+    """Images a step; the last step of an epoch takes what is left."""
+    validation: str = _choice("held-out", "held-out", "test", "none")
+    """What is measured after each epoch. ``test`` is what the tutorial does; nothing is chosen
+    by it."""
+    held_out_fraction: float = _number(0.1, least=0.001, most=0.9)
+    """Share of the training images held out, with validation = "held-out"."""
+    seed: int = _number(0, least=0, most=2**31 - 1)
+    """Decides weights, order, augmentation and dropout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Every choice of a run. ``replace``-like changes go through ``with_settings``."""
+
+    name: str
+    """Names the run folder."""
+    description: str = ""
+    """One line for people."""
+    model: ModelChoice = ModelChoice()
+    augment: AugmentChoice = AugmentChoice()
+    optimizer: OptimizerChoice = OptimizerChoice()
+    schedule: ScheduleChoice = ScheduleChoice()
+    train: TrainChoice = TrainChoice()
+
+    def to_toml(self) -> str:
+        """TOML text that ``parse_recipe`` reads back to an equal recipe."""
+        import tomli_w
+
+        return tomli_w.dumps(asdict(self))
+
+    def with_settings(self, settings: Sequence[str]) -> "Recipe":
+        """A new recipe with each ``section.key=value`` changed; the value is written as in TOML."""
+        recipe = self
+        for setting in settings:
+            recipe = _with_setting(recipe, setting)
+        return recipe
+
+
+def recipe_names() -> list[str]:
+    """The named recipes, sorted."""
+    folder = resources.files("firstlight.recipes")
+    return sorted(p.name[: -len(".toml")] for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def load_recipe(name_or_file: str | Path) -> Recipe:
+    """A named recipe, or one from a TOML file. Raises ``UserError`` when there is none."""
+    text = str(name_or_file)
+    if text in recipe_names():
+        resource = resources.files("firstlight.recipes") / f"{text}.toml"
+        return parse_recipe(resource.read_text(encoding="utf-8"), source=f"{text}.toml")
+    path = Path(name_or_file)
+    if not path.is_file():
+        raise UserError(
+            f"no recipe is called {text!r}, and there is no such file; "
+            f"{_nearest(text, recipe_names())}"
+        )
+    try:
+        return parse_recipe(path.read_text(encoding="utf-8"), source=str(path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a TOML recipe, the file is not UTF-8 text") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def parse_recipe(text: str, *, source: str) -> Recipe:
+    """A recipe from TOML text; ``source`` opens every error message."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{source}: not valid TOML: {error}") from error
+    if "name" not in values:
+        raise UserError(f'{source}: a recipe needs a name, such as name = "my-recipe"')
+    return _from_table(Recipe, values, source=source, prefix="")
+
+
+def _with_setting(recipe: Recipe, setting: str) -> Recipe:
+    key, equals, text = setting.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not equals or not dot:
+        raise UserError(
+            f"--set wants section.key=value, such as train.epochs=3, and got {setting!r}"
+        )
+    sections = [f.name for f in fields(Recipe) if is_dataclass(getattr(recipe, f.name))]
+    if section not in sections:
+        raise UserError(f"--set {setting}: no section {section!r}; {_nearest(section, sections)}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word is a string, so that no shell quoting is needed
+    table = getattr(recipe, section)
+    merged = {**asdict(table), name: value}
+    new = _from_table(type(table), merged, source="--set", prefix=f"{section}.")
+    return replace(recipe, **{section: new})
+
+
+def _from_table(
+    kind: type[_Table], values: Mapping[str, Any], *, source: str, prefix: str
+) -> _Table:
+    """Build the dataclass ``kind`` from a TOML table, refusing by name whatever does not fit."""
+    hints = get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            raise UserError(
+                f"{source}: unknown key {prefix}{key}; "
+                f"{_nearest(key, list(hints), what='the keys are')}"
+            )
+    built: dict[str, Any] = {}
+    for spec in fields(kind):  # type: ignore[arg-type]
+        if spec.name not in values:
+            continue
+        label, value, hint = f"{prefix}{spec.name}", values[spec.name], hints[spec.name]
+        if is_dataclass(hint):
+            if not isinstance(value, Mapping):
+                raise UserError(f"{source}: {label} must be a table, [{label}], not {value!r}")
+            built[spec.name] = _from_table(
+                hint,  # type: ignore[arg-type]
+                value,
+                source=source,
+                prefix=f"{label}.",
+            )
+        else:
+            typed = _typed(value, hint, source=source, label=label)
+            _check(typed, spec.metadata, source=source, label=label)
+            built[spec.name] = typed
+    return kind(**built)
+
+
+def _typed(value: Any, hint: Any, *, source: str, label: str) -> Any:
+    """The value as the field's type: a whole number may stand for a decimal one, nothing else."""
+    if get_origin(hint) is tuple:
+        items = get_args(hint)
+        wanted = len(items) if items[-1] is not Ellipsis else None
+        if not isinstance(value, list | tuple) or not value or wanted not in (None, len(value)):
+            count = "" if wanted is None else f"{wanted} "
+            raise UserError(
+                f"{source}: {label} must be a list of {count}numbers, "
+                f"such as [{', '.join(['1'] * (wanted or 2))}], not {value!r}"
+            )
+        return tuple(_typed(v, items[0], source=source, label=label) for v in value)
+    assert not isinstance(hint, UnionType), "recipe fields are plain types"
+    plain = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    fits = isinstance(value, hint) and not (hint is not bool and isinstance(value, bool))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not fits or (hint is float and not math.isfinite(value)):
+        raise UserError(f"{source}: {label} must be {plain[hint]}, not {value!r}")
+    return value
+
+
+def _check(value: Any, rule: Mapping[str, Any], *, source: str, label: str) -> None:
+    if "names" in rule and value not in rule["names"]:
+        raise UserError(
+            f"{source}: {label} cannot be {value!r}; {_nearest(str(value), rule['names'])}"
+        )
+    if "least" not in rule:
+        return
+    for number in value if isinstance(value, tuple) else (value,):
+        low, high, above = rule["least"], rule["most"], rule["above"]
+        if low is not None and (number < low or (above and number == low)):
+            word = "above" if above else "at least"
+            raise UserError(f"{source}: {label} must be {word} {low:g}, not {number!r}")
+        if high is not None and number > high:
+            raise UserError(f"{source}: {label} must be at most {high:g}, not {number!r}")
+
+
+def _nearest(word: str, names: Sequence[str], *, what: str = "there are") -> str:
+    """The names in full, led by the one most like ``word``."""
+    close = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{hint}{what} {', '.join(names)}"

@@ -1,0 +1,118 @@
+"""Weights and training state as safetensors files. No pickle is written or read."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Generator, Tensor, nn
+
+from firstlight.errors import DataError, UserError
+from firstlight.models.catalog import Architecture
+from firstlight.pixels import Preprocess
+from firstlight.recipe import ModelChoice
+from firstlight.runs.folder import RunFolder
+
+MODEL_FILE = "model.safetensors"
+STATE_FILE = "checkpoint/state.safetensors"
+_FORMAT = "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedModel:
+    """A trained network with everything needed to use it."""
+
+    model: nn.Module
+    """In evaluation mode, on the device asked for."""
+    architecture: Architecture
+    preprocess: Preprocess
+    class_names: tuple[str, ...]
+
+
+def save_model(
+    folder: RunFolder,
+    model: nn.Module,
+    architecture: Architecture,
+    preprocess: Preprocess,
+    class_names: tuple[str, ...],
+) -> None:
+    """Write ``model.safetensors``: weights, and how to build and feed the network."""
+    values = {
+        "architecture": architecture.to_json(),
+        "preprocess": preprocess.to_json(),
+        "class_names": class_names,
+    }
+    _write(folder, MODEL_FILE, dict(model.state_dict()), values)
+
+
+def load_model(folder: RunFolder, device: str = "cpu") -> SavedModel:
+    """Read ``model.safetensors``. Raises ``DataError`` when it is missing or damaged."""
+    tensors, values = _read(folder, MODEL_FILE)
+    path = folder.path / MODEL_FILE
+    try:
+        saved = values["architecture"]
+        choice = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.pop("choice").items()}
+        architecture = Architecture(
+            choice=ModelChoice(**choice),
+            image_shape=tuple(saved["image_shape"]),
+            classes=saved["classes"],
+        )
+        model = architecture.build(Generator())
+        model.load_state_dict(tensors)
+        return SavedModel(
+            model=model.to(device).eval(),
+            architecture=architecture,
+            preprocess=Preprocess.from_json(values["preprocess"]),
+            class_names=tuple(values["class_names"]),
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
+        raise DataError(f"{path}: not the weights of a firstlight model: {error}") from error
+
+
+def save_state(folder: RunFolder, tensors: dict[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Write the state that a resumed run starts from, in one file, replacing the last."""
+    _write(folder, STATE_FILE, tensors, values)
+
+
+def load_state(folder: RunFolder) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The last saved state on the CPU, or None where the run was stopped before the first."""
+    if not (folder.path / STATE_FILE).exists():
+        return None
+    return _read(folder, STATE_FILE)
+
+
+def drop_state(folder: RunFolder) -> None:
+    """Remove the training state of a finished run."""
+    path: Path = folder.path / STATE_FILE
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+def _write(
+    folder: RunFolder, name: str, tensors: dict[str, Tensor], values: Mapping[str, Any]
+) -> None:
+    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    metadata = {"format": _FORMAT, "firstlight": json.dumps(values, ensure_ascii=False)}
+    folder.write(name, save(plain, metadata))
+
+
+def _read(folder: RunFolder, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    path = folder.path / name
+    if not path.is_file():
+        raise DataError(f"{folder.path} has no {name}; the run is damaged")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if metadata.get("format") != _FORMAT:
+            raise DataError(
+                f"{path}: format {metadata.get('format')!r}; this firstlight reads {_FORMAT!r}"
+            )
+        return tensors, json.loads(metadata["firstlight"])
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: damaged or cut short: {error}") from error

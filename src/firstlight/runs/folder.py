@@ -1,0 +1,161 @@
+"""Make, open and write run folders. Each file appears whole: a temporary name, then a rename."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from firstlight.errors import DataError, UserError
+
+
+class RunFolder:
+    """One run's folder. ``path`` exists and belongs to a run, finished or not."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, such as ``mnist-tutorial-1``."""
+        return self.path.resolve().name
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end; ``summary.json`` is written last."""
+        return (self.path / "summary.json").is_file()
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Replace one file as a whole. Raises ``DataError`` when the disk does not take it."""
+        path = self.path / name
+        blob = content.encode() if isinstance(content, str) else content
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with part.open("wb") as file:
+                file.write(blob)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise DataError(
+                f"{path}: cannot be written: {error.strerror}. What was saved before is kept"
+                f"{self._how_to_go_on()}"
+            ) from error
+        return path
+
+    def write_json(self, name: str, values: Any) -> Path:
+        """``write`` for plain values."""
+        return self.write(name, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+    def read(self, name: str) -> str:
+        """The text of a file. Raises ``DataError`` when it is missing or unreadable."""
+        path = self.path / name
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise DataError(f"{self.path} has no {name}; the run is damaged") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: cannot be read: {error}") from error
+
+    def read_json(self, name: str) -> Any:
+        """The values of a JSON file. Raises ``DataError`` when it is missing or damaged."""
+        try:
+            return json.loads(self.read(name))
+        except json.JSONDecodeError as error:
+            raise DataError(f"{self.path / name}: damaged, not JSON: {error}") from error
+
+    def require_finished(self) -> None:
+        """Raise ``UserError`` with the way on when the training has not come to its end."""
+        if not self.finished:
+            raise UserError(
+                f"{self.path} has no summary.json: the run did not finish{self._how_to_go_on()}"
+            )
+
+    def _how_to_go_on(self) -> str:
+        if self.finished:
+            return ""
+        return f". Resume it with: firstlight train --resume {self.path}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for training; the system lets go when the process ends, however it does.
+
+        Raises ``UserError`` when another process holds it. Windows has no such lock: there, the
+        folder is not guarded.
+        """
+        try:
+            import fcntl
+        except ImportError:
+            yield
+            return
+        try:
+            handle = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written: {error.strerror}") from error
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(f"{self.path}: another process is training this run now") from error
+            yield
+
+
+def create_run(stem: str, *, root: Path, out: Path | None) -> RunFolder:
+    """A new, empty folder: ``out``, or ``root/stem-N`` with the next free N.
+
+    Raises ``UserError`` when ``out`` holds something already or nothing can be made there.
+    """
+    try:
+        if out is not None:
+            if out.is_dir() and any(out.iterdir()):
+                raise UserError(_occupied(out))
+            out.mkdir(parents=True, exist_ok=True)
+            return RunFolder(out)
+        root.mkdir(parents=True, exist_ok=True)
+        taken = [re.fullmatch(rf"{re.escape(stem)}-(\d+)", p.name) for p in root.iterdir()]
+        number = max((int(m[1]) for m in taken if m), default=0)
+        while True:
+            number += 1
+            try:
+                (root / f"{stem}-{number}").mkdir()
+            except FileExistsError:  # another process took the number first
+                continue
+            return RunFolder(root / f"{stem}-{number}")
+    except OSError as error:
+        where = out if out is not None else root
+        raise UserError(
+            f"{where}: no run folder can be made there: {error.strerror}; "
+            "choose another place with --out"
+        ) from error
+
+
+def _occupied(out: Path) -> str:
+    if not (out / "recipe.toml").is_file():
+        return f"{out} is not empty and is no run; choose another folder with --out"
+    if RunFolder(out).finished:
+        return f"{out} holds a finished run, which is never overwritten; choose another --out"
+    return f"{out} holds a run that did not finish. Resume it with: firstlight train --resume {out}"
+
+
+def open_run_folder(path: Path) -> RunFolder:
+    """An existing run folder. Raises ``UserError`` when there is none at ``path``."""
+    if not path.is_dir():
+        near = sorted(p.parent.name for p in path.parent.glob("*/recipe.toml"))
+        have = f"; {path.parent} has {', '.join(near[-5:])}" if near else ""
+        raise UserError(f"{path}: no such run folder{have}")
+    if not (path / "recipe.toml").is_file():
+        raise UserError(
+            f"{path} is not a run folder, it has no recipe.toml; "
+            "make one with: firstlight train mnist"
+        )
+    return RunFolder(path)

@@ -1,0 +1,87 @@
+"""What a run writes down about itself, besides weights: machine, data, epochs, summary."""
+
+import csv
+import io
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from firstlight import __version__
+from firstlight.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from firstlight.train.loop import EpochRecord
+
+
+def environment(device: str, threads: int) -> dict[str, Any]:
+    """Versions, machine and command, for ``environment.json``."""
+    import torch
+
+    accelerator = torch.cuda.get_device_name() if device == "cuda" else None
+    return {
+        "firstlight": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "processor": processor_name(),
+        "device": device,
+        "accelerator": accelerator,
+        "threads": threads,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def processor_name() -> str:
+    """The processor as the system names it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def write_epochs(folder: RunFolder, records: Sequence["EpochRecord"]) -> None:
+    """``epochs.csv``, one line an epoch; an absent measurement is an empty cell."""
+    if not records:
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [f.name for f in fields(records[0])], lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerow({k: "" if v is None else v for k, v in asdict(record).items()})
+    folder.write("epochs.csv", text.getvalue())
+
+
+def read_epochs(folder: RunFolder) -> list[dict[str, float | None]]:
+    """The lines of ``epochs.csv`` as numbers."""
+    rows = csv.DictReader(io.StringIO(folder.read("epochs.csv")))
+    return [{k: float(v) if v else None for k, v in row.items()} for row in rows]
+
+
+def predictions_csv(
+    names: Sequence[str],
+    labels_N: np.ndarray[Any, np.dtype[np.int64]],
+    probabilities_NK: np.ndarray[Any, np.dtype[np.float32]],
+    class_names: Sequence[str],
+) -> str:
+    """``predictions.csv``: index or path, truth, answer, confidence, every probability."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "true", "predicted", "confidence", *(f"p_{c}" for c in class_names)])
+    answers_N = probabilities_NK.argmax(axis=1)
+    for name, label, answer, row in zip(names, labels_N, answers_N, probabilities_NK, strict=True):
+        writer.writerow(
+            [name, class_names[label], class_names[answer], f"{row[answer]:.6f}"]
+            + [f"{p:.6f}" for p in row]
+        )
+    return text.getvalue()

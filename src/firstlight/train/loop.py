@@ -1,0 +1,224 @@
+"""The training loop. It touches neither the disk nor the screen: it yields what happened.
+
+Axes: N images, H height, W width, C channels, B images of one batch, K classes.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from firstlight.augment.affine import random_affine
+from firstlight.errors import UserError
+from firstlight.evaluate.predict import logits
+from firstlight.models.blocks import Dropout
+from firstlight.pixels import Preprocess
+from firstlight.recipe import Recipe
+from firstlight.train.randomness import epoch_order, reseed
+from firstlight.train.schedule import learning_rate_factor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portion:
+    """uint8 images B×H×W×C and int64 labels B, both on the training device."""
+
+    images_NHWC: Tensor
+    labels_N: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One line of ``epochs.csv``. Means are over the epoch's images; times are in seconds."""
+
+    epoch: int
+    """From 1."""
+    steps: int
+    """Steps since the start of the run."""
+    learning_rate: float
+    """Of the epoch's last step."""
+    train_loss: float
+    train_accuracy: float
+    """Measured while learning, so from weights that still move; 0 to 1."""
+    validation_loss: float | None
+    validation_accuracy: float | None
+    train_seconds: float
+    """Training alone, without validation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """One step done; sums are over this epoch so far."""
+
+    epoch: int
+    step: int
+    """Steps since the start of the run."""
+    seen: int
+    """Images of this epoch so far."""
+    loss: float
+    """Mean of this epoch so far."""
+    accuracy: float
+    """Mean of this epoch so far, 0 to 1."""
+
+
+@dataclass(kw_only=True)
+class _Position:
+    """Where a run stands; with the tensors, all that a resumed run needs."""
+
+    epoch: int = 0
+    """Epochs finished."""
+    step: int = 0
+    """Steps done since the start of the run."""
+    batch: int = 0
+    """Steps done in the current epoch."""
+    loss_sum: float = 0.0
+    correct: int = 0
+    train_seconds: float = 0.0
+    records: list[EpochRecord] = field(default_factory=list)
+
+
+class Trainer:
+    """A training run that can be paused after any step, saved, and taken up again bit for bit."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: nn.Module,
+        preprocess: Preprocess,
+        train: Portion,
+        validation: Portion | None,
+    ) -> None:
+        self.recipe, self.model, self.preprocess = recipe, model, preprocess
+        self.train, self.validation = train, validation
+        choice = recipe.optimizer
+        self.optimizer = torch.optim.Adam(
+            model.parameters(),
+            lr=choice.learning_rate,
+            betas=choice.betas,
+            eps=choice.epsilon,
+            fused=True,
+        )
+        self.steps_per_epoch = math.ceil(len(train.labels_N) / recipe.train.batch_size)
+        self.steps = self.steps_per_epoch * recipe.train.epochs
+        self._at = _Position()
+        self._noise = Generator(device=train.labels_N.device)
+        for module in model.modules():
+            if isinstance(module, Dropout):
+                module.rng = self._noise
+
+    @property
+    def records(self) -> tuple[EpochRecord, ...]:
+        """The epochs finished so far."""
+        return tuple(self._at.records)
+
+    def run(self) -> Iterator[StepRecord | EpochRecord]:
+        """Train to the end of the recipe, yielding after every step and after every epoch.
+
+        Between two yields the state is whole: ``state`` may be saved. Raises ``UserError`` when
+        the loss is no longer a finite number.
+        """
+        at, size = self._at, self.recipe.train.batch_size
+        while at.epoch < self.recipe.train.epochs:
+            order_N = epoch_order(len(self.train.labels_N), self.recipe.train.seed, at.epoch)
+            order_N = order_N.to(self.train.labels_N.device)
+            self.model.train()
+            while at.batch < self.steps_per_epoch:
+                started = time.perf_counter()
+                chosen_B = order_N[at.batch * size : (at.batch + 1) * size]
+                self._step(chosen_B)
+                at.train_seconds += time.perf_counter() - started
+                seen = min(at.batch * size, len(order_N))
+                yield StepRecord(
+                    epoch=at.epoch + 1,
+                    step=at.step,
+                    seen=seen,
+                    loss=at.loss_sum / seen,
+                    accuracy=at.correct / seen,
+                )
+            yield self._finish_epoch()
+
+    def _step(self, chosen_B: Tensor) -> None:
+        """One update from one batch."""
+        at, recipe = self._at, self.recipe
+        reseed(self._noise, recipe.train.seed, "step", at.step)
+        pixels_BCHW = self.preprocess(self.train.images_NHWC[chosen_B])
+        if recipe.augment.enabled:
+            pixels_BCHW = random_affine(pixels_BCHW, recipe.augment, self._noise)
+        labels_B = self.train.labels_N[chosen_B]
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(at.step)
+        logits_BK = self.model(pixels_BCHW)
+        loss = cross_entropy(logits_BK, labels_B)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        mean_loss = loss.item()
+        if not math.isfinite(mean_loss):
+            raise UserError(
+                f"the loss became {mean_loss} at step {at.step + 1} (epoch {at.epoch + 1}) with "
+                f"learning rate {self._learning_rate(at.step):g}. Try a smaller one, such as "
+                f"--set optimizer.learning_rate={recipe.optimizer.learning_rate / 10:g}"
+            )
+        self.optimizer.step()
+        at.loss_sum += mean_loss * len(labels_B)
+        at.correct += int((logits_BK.detach().argmax(dim=1) == labels_B).sum())
+        at.batch += 1
+        at.step += 1
+
+    def _learning_rate(self, step: int) -> float:
+        factor = learning_rate_factor(self.recipe.schedule, step, self.steps)
+        return self.recipe.optimizer.learning_rate * factor
+
+    def _finish_epoch(self) -> EpochRecord:
+        at, count = self._at, len(self.train.labels_N)
+        loss, accuracy = self._validate()
+        record = EpochRecord(
+            epoch=at.epoch + 1,
+            steps=at.step,
+            learning_rate=self._learning_rate(at.step - 1),
+            train_loss=at.loss_sum / count,
+            train_accuracy=at.correct / count,
+            validation_loss=loss,
+            validation_accuracy=accuracy,
+            train_seconds=at.train_seconds,
+        )
+        at.records.append(record)
+        at.epoch, at.batch, at.loss_sum, at.correct, at.train_seconds = at.epoch + 1, 0, 0.0, 0, 0.0
+        return record
+
+    def _validate(self) -> tuple[float | None, float | None]:
+        if self.validation is None:
+            return None, None
+        logits_NK = logits(self.model, self.preprocess, self.validation.images_NHWC)
+        labels_N = self.validation.labels_N
+        loss = cross_entropy(logits_NK, labels_N).item()
+        return loss, (logits_NK.argmax(dim=1) == labels_N).float().mean().item()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything a resumed run needs: tensors by name, and plain JSON values."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            for name, value in moments.items():
+                tensors[f"optimizer.{index}.{name}"] = value
+        return tensors, asdict(self._at)
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Take up a run from what ``state`` gave. Raises ``ValueError`` where it does not fit."""
+        try:
+            self.model.load_state_dict(
+                {k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")}
+            )
+            position = _Position(**values)
+            position.records = [EpochRecord(**record) for record in values["records"]]
+        except (RuntimeError, TypeError, KeyError) as error:
+            raise ValueError(f"the saved state is not of this run: {error}") from error
+        whole = self.optimizer.state_dict()
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                whole["state"].setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict(whole)
+        self._at = position

@@ -1,0 +1,191 @@
+"""Train a network and keep everything about it in a run folder."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator
+
+from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.split import hold_out
+from firstlight.errors import DataError, Interrupted, UserError
+from firstlight.interrupt import StopRequest
+from firstlight.models.catalog import Architecture, parameter_count
+from firstlight.progress import Display
+from firstlight.recipe import Recipe, load_recipe
+from firstlight.runs import checkpoint, record
+from firstlight.runs.folder import RunFolder, create_run, open_run_folder
+from firstlight.train.devices import choose_device, repeatable, usable_threads
+from firstlight.train.loop import EpochRecord, Portion, Trainer
+from firstlight.train.randomness import reseed
+from firstlight.verbs.run_data import DataRequest, check_same_data, describe, preprocess_for
+
+# A killed run loses at most this many seconds of work, where an epoch takes longer.
+CHECKPOINT_SECONDS = 60.0
+
+DEFAULT_RECIPES = {
+    "mnist": "mnist-tutorial",
+    "fashion_mnist": "mnist-tutorial",
+    "cifar10": "cifar10-tutorial",
+    "digits": "digits-tutorial",
+}
+
+
+def default_recipe(data_name: str) -> Recipe:
+    """The recipe that a named data set is trained with unless another is asked for."""
+    if data_name not in DEFAULT_RECIPES:
+        raise UserError(f"{data_name} has no recipe of its own; choose one with --recipe")
+    return load_recipe(DEFAULT_RECIPES[data_name])
+
+
+def fit(
+    request: DataRequest,
+    recipe: Recipe,
+    display: Display,
+    *,
+    device: str = "auto",
+    root: Path = Path("runs"),
+    out: Path | None = None,
+) -> RunFolder:
+    """Train a new run to its end. Data and device are looked at before the folder is made.
+
+    Raises ``UserError`` for what does not fit, ``Interrupted`` after Ctrl-C with the state saved.
+    """
+    device, threads = choose_device(device), usable_threads()
+    data = request.load()
+    parts = _split(data, recipe)
+    _architecture(recipe, data.train).build(Generator())  # refuses images that do not fit
+    folder = create_run(recipe.name, root=root, out=out)
+    with folder.locked():
+        folder.write_json("environment.json", record.environment(device, threads))
+        folder.write_json("data.json", describe(request, data, *parts))
+        folder.write("recipe.toml", recipe.to_toml())
+        _train(folder, recipe, data, parts, display, device, threads)
+    return folder
+
+
+def resume(
+    path: Path,
+    display: Display,
+    *,
+    device: str | None = None,
+    data_dir: Path | None = None,
+    data: TrainTest | None = None,
+) -> RunFolder:
+    """Take up a stopped run where it was last saved; it ends with the bits of one never stopped.
+
+    That holds on the machine and the device of the first start; another ``device`` is allowed.
+    """
+    folder = open_run_folder(path)
+    if folder.finished:
+        raise UserError(f"{path} is finished, there is nothing to resume; see: report {path}")
+    with folder.locked():
+        recipe = load_recipe(path / "recipe.toml")
+        before = folder.read_json("environment.json")
+        request = DataRequest.from_json(folder.read_json("data.json"), data_dir, data)
+        loaded = request.load()
+        check_same_data(folder, loaded)
+        try:
+            where, threads = choose_device(device or before["device"]), int(before["threads"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}/environment.json: damaged: {error!r}") from error
+        parts = _split(loaded, recipe)
+        _train(folder, recipe, loaded, parts, display, where, threads)
+    return folder
+
+
+def _split(data: TrainTest, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """Training and validation images, as the recipe has it."""
+    match recipe.train.validation:
+        case "test":
+            return data.train, data.test
+        case "held-out":
+            try:
+                return hold_out(data.train, recipe.train.held_out_fraction, recipe.train.seed)
+            except ValueError as error:
+                raise UserError(
+                    f"{error}; use more images or --set train.validation=none"
+                ) from error
+        case _:
+            return data.train, None
+
+
+def _architecture(recipe: Recipe, train: Dataset) -> Architecture:
+    return Architecture(
+        choice=recipe.model, image_shape=train.image_shape, classes=len(train.class_names)
+    )
+
+
+def _train(
+    folder: RunFolder,
+    recipe: Recipe,
+    data: TrainTest,
+    parts: tuple[Dataset, Dataset | None],
+    display: Display,
+    device: str,
+    threads: int,
+) -> None:
+    architecture, preprocess = _architecture(recipe, data.train), preprocess_for(data.train)
+    with repeatable(threads, device):
+        model = architecture.build(reseed(Generator(), recipe.train.seed, "weights", 0))
+        trainer = Trainer(
+            recipe,
+            model.to(device),
+            preprocess,
+            _portion(parts[0], device),
+            None if parts[1] is None else _portion(parts[1], device),
+        )
+        saved = checkpoint.load_state(folder)
+        if saved is not None:
+            try:
+                trainer.restore(*saved)
+            except ValueError as error:
+                raise DataError(f"{folder}/{checkpoint.STATE_FILE}: {error}") from error
+        _run(folder, trainer, display, len(parts[0]))
+    checkpoint.save_model(folder, model, architecture, preprocess, data.train.class_names)
+    folder.write_json("summary.json", _summary(trainer, parameter_count(model)))
+    checkpoint.drop_state(folder)
+
+
+def _portion(part: Dataset, device: str) -> Portion:
+    return Portion(
+        images_NHWC=torch.from_numpy(part.images_NHWC).to(device),
+        labels_N=torch.from_numpy(part.labels_N).to(device),
+    )
+
+
+def _run(folder: RunFolder, trainer: Trainer, display: Display, images: int) -> None:
+    """Drive the loop: save after each epoch and each minute, show, and stop when asked to."""
+    saved_at = time.monotonic()
+    with StopRequest() as stop, display:
+        display.start(epochs=trainer.recipe.train.epochs, images=images, done=len(trainer.records))
+        for event in trainer.run():
+            if isinstance(event, EpochRecord):
+                record.write_epochs(folder, trainer.records)
+                display.epoch(event)
+            else:
+                display.step(event)
+            late = time.monotonic() - saved_at > CHECKPOINT_SECONDS
+            if isinstance(event, EpochRecord) or late or stop.wanted:
+                checkpoint.save_state(folder, *trainer.state())
+                saved_at = time.monotonic()
+            if stop.wanted:
+                raise Interrupted(
+                    f"stopped in epoch {event.epoch}, the state is saved. "
+                    f"Go on with: firstlight train --resume {folder}"
+                )
+
+
+def _summary(trainer: Trainer, parameters: int) -> dict[str, Any]:
+    last = trainer.records[-1]
+    return {
+        "recipe": trainer.recipe.name,
+        "seed": trainer.recipe.train.seed,
+        "parameters": parameters,
+        "epochs": last.epoch,
+        "steps": last.steps,
+        "train_seconds": sum(r.train_seconds for r in trainer.records),
+        "last_epoch": asdict(last),
+    }

@@ -1,0 +1,127 @@
+"""The data of a run: asked for by name, described in ``data.json``, found again later."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firstlight.data.catalog import CATALOG
+from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.load import load
+from firstlight.data.split import limit
+from firstlight.errors import DataError, UserError
+from firstlight.pixels import Preprocess
+from firstlight.runs.folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DataRequest:
+    """Which data, and how much of it."""
+
+    name: str
+    """A name of the catalogue, or any name where ``data`` is given."""
+    data: TrainTest | None = None
+    """The data itself, where it is not of the catalogue."""
+    data_dir: Path | None = None
+    """Where to look first."""
+    limit: int | None = None
+    """At most so many images of each part."""
+    download: bool = True
+    """Whether a set found nowhere may be fetched."""
+    report: Callable[[str, int, int | None], None] | None = None
+    """Told of a download: file name, bytes done, bytes in all."""
+
+    def check_name(self) -> None:
+        """Raise ``UserError`` when neither data nor the name of a known set was given."""
+        if self.data is None and self.name not in CATALOG:
+            raise UserError(
+                f"{self.name!r} is no data set of the catalogue; there are {', '.join(CATALOG)}"
+            )
+
+    def load(self) -> TrainTest:
+        """The data in memory. Raises ``DataError`` when it is missing or damaged."""
+        if self.limit is not None and self.limit < 2:
+            raise UserError(f"--limit must be at least 2 images, not {self.limit}")
+        self.check_name()
+        whole = self.data or load(
+            self.name, self.data_dir, download=self.download, report=self.report
+        )
+        return whole if self.limit is None else limit(whole, self.limit)
+
+    @classmethod
+    def from_json(
+        cls, values: dict[str, Any], data_dir: Path | None = None, data: TrainTest | None = None
+    ) -> "DataRequest":
+        """The request that a run was started with, from its ``data.json``."""
+        try:
+            return cls(name=values["name"], limit=values["limit"], data_dir=data_dir, data=data)
+        except (KeyError, TypeError) as error:
+            raise DataError(f"data.json: damaged: {error!r}") from error
+
+
+def describe(
+    request: DataRequest, data: TrainTest, train: Dataset, validation: Dataset | None
+) -> dict[str, Any]:
+    """What ``data.json`` holds."""
+    return {
+        "name": request.name,
+        "limit": request.limit,
+        "class_names": data.train.class_names,
+        "image_shape": data.train.image_shape,
+        "train": {"images": len(data.train), "sha256": data.train.fingerprint},
+        "test": {"images": len(data.test), "sha256": data.test.fingerprint},
+        "trained_on": len(train),
+        "validated_on": None
+        if validation is None
+        else {"name": validation.name, "images": len(validation)},
+    }
+
+
+def data_of_run(
+    folder: RunFolder, data_dir: Path | None = None, data: TrainTest | None = None
+) -> TrainTest:
+    """The same images the run was trained with; raises ``DataError`` when they are others."""
+    request = DataRequest.from_json(folder.read_json("data.json"), data_dir, data)
+    if data is None and request.name not in CATALOG:
+        raise UserError(
+            f"{folder} was trained on {request.name!r}, which is not of the catalogue; "
+            "from Python, give its data: fl.open_run(path, data=...)"
+        )
+    loaded = request.load()
+    check_same_data(folder, loaded)
+    return loaded
+
+
+def check_same_data(folder: RunFolder, data: TrainTest) -> None:
+    """Raise ``DataError`` unless these are the images and labels of the run."""
+    values = folder.read_json("data.json")
+    for part, have in (("train", data.train), ("test", data.test)):
+        if values[part]["sha256"] != have.fingerprint:
+            raise DataError(
+                f"{folder}: the {part} images are not those of this run: wanted sha256 "
+                f"{values[part]['sha256'][:12]}…, got {have.fingerprint[:12]}… ({len(have)} "
+                f"images). Point --data-dir to the data that the run was trained with"
+            )
+
+
+def preprocess_for(train: Dataset) -> Preprocess:
+    """Pixels / 255, and what is known of the images' ground and placing."""
+    height, width, channels = train.image_shape
+    entry = CATALOG.get(train.name.partition("/")[0])
+    if entry is not None:
+        light_on_dark, centred = entry.light_on_dark, entry.centred_strokes
+    else:
+        images_NHWC = train.images_NHWC
+        edge = np.concatenate([images_NHWC[:, 0].ravel(), images_NHWC[:, -1].ravel()])
+        light_on_dark, centred = channels == 1 and float(np.median(edge)) < 64, False
+    return Preprocess(
+        height=height,
+        width=width,
+        channels=channels,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        light_on_dark=light_on_dark,
+        centred_strokes=centred,
+    )

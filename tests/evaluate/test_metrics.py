@@ -1,0 +1,77 @@
+"""Metrics, against figures worked out by hand and published ones."""
+
+import numpy as np
+import pytest
+
+from firstlight.evaluate.metrics import calibration_error, measure
+from firstlight.evaluate.mistakes import worst_mistakes
+
+NAMES = ("cat", "dog", "owl")
+LABELS = np.array([0, 0, 0, 1, 1, 2], dtype=np.int64)
+PROBABILITIES = np.array(
+    [
+        [0.8, 0.1, 0.1],  # cat, right
+        [0.1, 0.7, 0.2],  # cat taken for dog
+        [0.2, 0.6, 0.2],  # cat taken for dog
+        [0.1, 0.9, 0.0],  # dog, right
+        [0.5, 0.3, 0.2],  # dog taken for cat
+        [0.1, 0.1, 0.8],  # owl, right
+    ],
+    dtype=np.float32,
+)
+
+
+def test_figures_by_hand() -> None:
+    metrics = measure(LABELS, PROBABILITIES, NAMES)
+    assert (metrics.count, metrics.correct, metrics.accuracy) == (6, 3, 0.5)
+    assert metrics.confusion == ((1, 2, 0), (1, 1, 0), (0, 0, 1))
+    cat, dog, owl = metrics.per_class
+    assert (cat.precision, cat.recall, cat.support) == (
+        pytest.approx(1 / 2),
+        pytest.approx(1 / 3),
+        3,
+    )
+    assert dog.f1 == pytest.approx(2 * (1 / 3) * (1 / 2) / (1 / 3 + 1 / 2))
+    assert (owl.precision, owl.recall, owl.f1) == (1.0, 1.0, 1.0)
+    first = metrics.most_confused[0]
+    assert (first.true, first.predicted, first.count) == ("cat", "dog", 2)
+    assert first.share == pytest.approx(2 / 3)
+    assert len(metrics.most_confused) == 2
+    expected = -np.log([0.8, 0.1, 0.2, 0.9, 0.3, 0.8]).mean()
+    assert metrics.log_loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_interval_is_wilsons() -> None:
+    # 81 of 263: Newcombe 1998, table I, method 3 gives 0.2553 to 0.3662.
+    labels = np.zeros(263, dtype=np.int64)
+    probabilities = np.tile(np.array([0.0, 1.0], dtype=np.float32), (263, 1))
+    probabilities[:81] = [1.0, 0.0]
+    low, high = measure(labels, probabilities, ("a", "b")).accuracy_interval
+    assert (low, high) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))
+
+
+def test_calibration_error_by_hand() -> None:
+    # One bin (confidence 0.9, n = 4, half right) and one (0.6, n = 1, right).
+    probabilities = np.array([[0.9, 0.1]] * 4 + [[0.4, 0.6]], dtype=np.float32)
+    labels = np.array([0, 0, 1, 1, 1], dtype=np.int64)
+    assert calibration_error(labels, probabilities) == pytest.approx(
+        (4 * abs(0.5 - 0.9) + abs(1 - 0.6)) / 5, abs=1e-6
+    )
+
+
+def test_a_class_that_is_absent_gets_zeros_and_not_a_crash() -> None:
+    metrics = measure(LABELS[:5], PROBABILITIES[:5], NAMES)
+    assert metrics.per_class[2].support == 0
+    assert metrics.per_class[2].recall == 0.0
+
+
+def test_shapes_that_disagree_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        measure(LABELS, PROBABILITIES[:, :2], NAMES)
+    with pytest.raises(ValueError, match="do not fit"):
+        measure(LABELS[:0], PROBABILITIES[:0], NAMES)
+
+
+def test_worst_mistakes_come_least_probable_truth_first_and_hold_only_mistakes() -> None:
+    assert worst_mistakes(LABELS, PROBABILITIES).tolist() == [1, 2, 4]
+    assert worst_mistakes(LABELS, PROBABILITIES, count=1).tolist() == [1]

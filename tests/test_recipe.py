@@ -1,0 +1,100 @@
+"""Recipes: read back as written, and refused by name when wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from firstlight.errors import UserError
+from firstlight.recipe import Recipe, load_recipe, parse_recipe, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_named_recipe_is_named_like_its_file_and_survives_toml(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.description
+    assert parse_recipe(recipe.to_toml(), source="again") == recipe
+
+
+def test_the_tutorial_recipes_hold_the_tutorials_numbers() -> None:
+    mnist, cifar = load_recipe("mnist-tutorial"), load_recipe("cifar10-tutorial")
+    assert (mnist.train.epochs, cifar.train.epochs) == (5, 10)
+    assert (mnist.model.widths, mnist.model.dense) == ((32, 64), 64)
+    assert (cifar.model.widths, cifar.model.dense) == ((32, 64, 128), 128)
+    for recipe in (mnist, cifar):
+        assert recipe.optimizer.learning_rate == 1e-3
+        assert recipe.optimizer.betas == (0.9, 0.999)
+        assert recipe.optimizer.epsilon == 1e-7
+        assert recipe.train.batch_size == 32
+        assert recipe.train.validation == "test"
+        assert recipe.schedule.name == "constant"
+        assert not recipe.augment.enabled
+        assert recipe.model.dropout == 0.0
+
+
+def test_each_tip_is_one_setting_away_from_the_tutorial() -> None:
+    plain = load_recipe("cifar10-tutorial")
+    augmented = plain.with_settings(["augment.enabled=true"])
+    dropout = plain.with_settings(["model.dropout=0.5"])
+    assert augmented.augment == load_recipe("cifar10-tutorial-augmented").augment
+    assert dropout.model == load_recipe("cifar10-tutorial-dropout").model
+    assert augmented.augment.flip
+    assert (augmented.augment.rotation_degrees, augmented.augment.shift_fraction) == (10.0, 0.1)
+
+
+def test_digit_recipes_never_mirror() -> None:
+    for name in ("mnist-tutorial", "mnist-quick", "digits-tutorial"):
+        assert not load_recipe(name).augment.flip
+
+
+@pytest.mark.parametrize(
+    ("setting", "wanted"),
+    [
+        ("train.epoch=3", "unknown key train.epoch; did you mean epochs?"),
+        ("train.epochs=0", "train.epochs must be at least 1, not 0"),
+        ("train.epochs=1.5", "train.epochs must be a whole number, not 1.5"),
+        ("train.epochs=many", "train.epochs must be a whole number, not 'many'"),
+        ("train.validation=tets", "did you mean test?"),
+        ("model.dropout=1", "model.dropout must be at most 0.95, not 1.0"),
+        ("model.widths=[]", "model.widths must be a list"),
+        ("model.widths=[0]", "model.widths must be at least 1, not 0"),
+        ("optimizer.betas=[0.9]", "optimizer.betas must be a list of 2 numbers"),
+        ("optimizer.learning_rate=nan", "optimizer.learning_rate must be a number"),
+        ("optimizer.learning_rate=0", "optimizer.learning_rate must be above 0"),
+        ("augment.enabled=1", "augment.enabled must be true or false, not 1"),
+        ("trian.epochs=1", "no section 'trian'; did you mean train?"),
+        ("epochs", "wants section.key=value"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(setting: str, wanted: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Recipe(name="x").with_settings([setting])
+    assert wanted in str(caught.value)
+
+
+def test_later_settings_win_and_leave_the_rest() -> None:
+    recipe = Recipe(name="x").with_settings(["train.epochs=2", "train.epochs=7", "train.seed=3"])
+    assert (recipe.train.epochs, recipe.train.seed, recipe.train.batch_size) == (7, 3, 32)
+
+
+def test_a_recipe_file_is_read_and_its_mistakes_name_the_file(tmp_path: Path) -> None:
+    good = tmp_path / "mine.toml"
+    good.write_text('name = "mine"\n[train]\nepochs = 2\n')
+    assert load_recipe(good).train.epochs == 2
+    bad = tmp_path / "bad.toml"
+    for text, wanted in [
+        ("name = ", "not valid TOML"),
+        ("[train]\nepochs = 2\n", "a recipe needs a name"),
+        ('name = "x"\ntrain = 3\n', "train must be a table"),
+        ('name = "x"\n[schedule]\npeek = 1\n', "unknown key schedule.peek"),
+    ]:
+        bad.write_text(text)
+        with pytest.raises(UserError) as caught:
+            load_recipe(bad)
+        assert str(caught.value).startswith(str(bad))
+        assert wanted in str(caught.value)
+
+
+def test_a_name_that_is_no_recipe_offers_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean mnist-tutorial"):
+        load_recipe("mnist-tutorail")

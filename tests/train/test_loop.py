@@ -1,0 +1,184 @@
+"""The training loop, against the update written out and against itself stopped half way."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from firstlight.errors import UserError
+from firstlight.models.catalog import Architecture
+from firstlight.pixels import Preprocess
+from firstlight.recipe import Recipe
+from firstlight.train.loop import EpochRecord, Portion, StepRecord, Trainer
+
+SHAPE = (10, 12, 3)
+CLASSES = 4
+PREPROCESS = Preprocess(height=10, width=12, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
+
+
+def portion(n: int, seed: int = 0) -> Portion:
+    rng = Generator().manual_seed(seed)
+    return Portion(
+        images_NHWC=torch.randint(0, 256, (n, *SHAPE), generator=rng, dtype=torch.uint8),
+        labels_N=torch.randint(0, CLASSES, (n,), generator=rng),
+    )
+
+
+def recipe(*settings: str) -> Recipe:
+    base = ["model.widths=[6, 8]", "model.pool_last=false", "model.dense=16", "train.batch_size=8"]
+    return Recipe(name="test").with_settings([*base, *settings])
+
+
+def trainer(chosen: Recipe, n: int = 43, validation: Portion | None = None) -> Trainer:
+    architecture = Architecture(choice=chosen.model, image_shape=SHAPE, classes=CLASSES)
+    model = architecture.build(Generator().manual_seed(chosen.train.seed))
+    return Trainer(chosen, model, PREPROCESS, portion(n), validation)
+
+
+def weights(run: Trainer) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in run.model.state_dict().items()}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(one[k], other[k]) for k in one)
+
+
+RICH = (
+    "augment.enabled=true",
+    "augment.flip=true",
+    "model.dropout=0.4",
+    "schedule.name=one-cycle",
+    "train.epochs=3",
+)
+
+
+def test_a_batch_is_learnt_by_heart_and_the_loss_starts_near_log_k() -> None:
+    run = trainer(recipe("train.epochs=150", "optimizer.learning_rate=0.01"), n=8)
+    records = [r for r in run.run() if isinstance(r, EpochRecord)]
+    # Random pixels through fresh weights: logits of a few tenths, so log K within 30 %.
+    assert records[0].train_loss == pytest.approx(math.log(CLASSES), rel=0.3)
+    assert records[-1].train_accuracy == 1.0
+    assert records[-1].train_loss < 0.01
+
+
+def test_two_steps_equal_adam_written_out() -> None:
+    chosen = recipe("train.batch_size=43", "train.epochs=2", "optimizer.epsilon=1e-3")
+    run, plain = trainer(chosen), trainer(chosen)
+    for _ in run.run():
+        pass
+    values = {k: p.detach().double() for k, p in plain.model.named_parameters()}
+    first = {k: torch.zeros_like(v) for k, v in values.items()}
+    second = {k: torch.zeros_like(v) for k, v in values.items()}
+    data = portion(43)
+    for t in (1, 2):
+        named = dict(plain.model.named_parameters())
+        with torch.no_grad():
+            for k, p in named.items():
+                p.copy_(values[k])
+        plain.model.zero_grad()
+        logits = plain.model(data.images_NHWC.permute(0, 3, 1, 2) / 255)
+        torch.nn.functional.cross_entropy(logits, data.labels_N).backward()
+        for k, p in named.items():
+            assert p.grad is not None
+            g = p.grad.double()
+            first[k] = 0.9 * first[k] + 0.1 * g
+            second[k] = 0.999 * second[k] + 0.001 * g * g
+            m, v = first[k] / (1 - 0.9**t), second[k] / (1 - 0.999**t)
+            values[k] = values[k] - 1e-3 * m / (v.sqrt() + 1e-3)
+    for k, value in weights(run).items():
+        # 2e-6: float32 weights of order one, summed in another image order.
+        assert torch.allclose(value.double(), values[k], atol=2e-6), k
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
+    ends = []
+    for seed in (5, 5, 6):
+        run = trainer(recipe(*RICH, f"train.seed={seed}"))
+        for _ in run.run():
+            pass
+        ends.append(weights(run))
+    assert equal(ends[0], ends[1])
+    assert not equal(ends[0], ends[2])
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 6, 7, 11, 17])
+def test_a_run_stopped_after_any_step_and_restored_ends_with_the_same_bits(
+    stop_after: int,
+) -> None:
+    whole = trainer(recipe(*RICH), validation=portion(9, seed=1))
+    for _ in whole.run():
+        pass
+    stopped = trainer(recipe(*RICH), validation=portion(9, seed=1))
+    for event in stopped.run():
+        if isinstance(event, StepRecord) and event.step == stop_after:
+            break
+    tensors, values = stopped.state()
+    saved = {k: v.clone() for k, v in tensors.items()}
+    resumed = trainer(recipe(*RICH, "train.seed=0"), validation=portion(9, seed=1))
+    resumed.restore(saved, values)
+    for _ in resumed.run():
+        pass
+    assert equal(weights(whole), weights(resumed))
+    ours, theirs = (
+        [replace(r, train_seconds=0.0) for r in run.records] for run in (whole, resumed)
+    )
+    assert ours == theirs
+
+
+def test_every_image_is_seen_once_an_epoch_in_an_order_that_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = trainer(recipe("train.epochs=2"), n=21)
+    seen: list[list[int]] = []
+    plain_step = Trainer._step
+
+    def noting(self: Trainer, chosen: Tensor) -> None:
+        seen.append(chosen.tolist())
+        plain_step(self, chosen)
+
+    monkeypatch.setattr(Trainer, "_step", noting)
+    for _ in run.run():
+        pass
+    assert [len(batch) for batch in seen] == [8, 8, 5, 8, 8, 5]
+    first, second = sum(seen[:3], []), sum(seen[3:], [])
+    assert sorted(first) == sorted(second) == list(range(21))
+    assert first != second
+
+
+def test_records_are_what_a_plain_pass_measures() -> None:
+    held = portion(9, seed=1)
+    run = trainer(recipe("train.epochs=1"), validation=held)
+    (record,) = [r for r in run.run() if isinstance(r, EpochRecord)]
+    run.model.eval()
+    with torch.no_grad():
+        logits = run.model(held.images_NHWC.permute(0, 3, 1, 2) / 255)
+    loss = torch.nn.functional.cross_entropy(logits, held.labels_N).item()
+    right = (logits.argmax(1) == held.labels_N).double().mean().item()
+    assert record.validation_loss == pytest.approx(loss, rel=1e-5)
+    assert record.validation_accuracy == pytest.approx(right)
+    assert (record.epoch, record.steps) == (1, 6)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_the_rate_and_what_to_try() -> None:
+    run = trainer(recipe("optimizer.learning_rate=1"))
+    with torch.no_grad():
+        next(run.model.parameters())[0] = float("nan")
+    with pytest.raises(UserError) as caught:
+        for _ in run.run():
+            pass
+    text = str(caught.value)
+    assert "step 1" in text and "learning rate 1" in text
+    assert "--set optimizer.learning_rate=0.1" in text
+
+
+def test_a_state_of_another_network_is_refused() -> None:
+    run = trainer(recipe())
+    tensors, values = run.state()
+    broken: dict[str, Any] = dict(values)
+    del broken["records"]
+    for t, v in (({}, values), (tensors, broken)):
+        with pytest.raises(ValueError, match="not of this run"):
+            trainer(recipe()).restore(t, v)
