@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from firstlight.library import Run as Run
     from firstlight.library import load as load
     from firstlight.library import open_run as open_run
+    from firstlight.library import resume as resume
     from firstlight.library import train as train
     from firstlight.recipe import Recipe as Recipe
     from firstlight.recipe import load_recipe as load_recipe
@@ -34,6 +35,7 @@ _HOMES = {
     "load": "library",
     "load_recipe": "recipe",
     "open_run": "library",
+    "resume": "library",
     "train": "library",
 }
 

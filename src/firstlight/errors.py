@@ -17,13 +17,17 @@ class DataError(UserError):
     exit_code = 3
 
 
+class UnreachableError(DataError):
+    """Data that is not on this machine and that no address gave (exit code 3)."""
+
+
 class ThresholdError(UserError):
     """A required threshold was not met (exit code 4)."""
 
     exit_code = 4
 
 
-class Interrupted(UserError):
+class RunInterruptedError(UserError):
     """The run was stopped from outside and can be resumed (exit code 130)."""
 
     exit_code = 130

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from firstlight.evaluate.metrics import Metrics
     from firstlight.verbs.predict import Prediction
 
-__all__ = ["Run", "load", "open_run", "train"]
+__all__ = ["Run", "load", "open_run", "resume", "train"]
 
 
 class Run:
@@ -127,6 +127,17 @@ def train(
         out=Path(out) if out is not None else None,
     )
     return Run(folder, given if limit is None else None)
+
+
+def resume(path: str | Path, data: TrainTest | None = None, *, quiet: bool = False) -> Run:
+    """Take up a stopped run; it ends with the same bits as one never stopped.
+
+    ``data`` is needed only where the run's data is not of the catalogue.
+    """
+    from firstlight.progress import choose_display
+    from firstlight.verbs import fit
+
+    return Run(fit.resume(Path(path), choose_display(quiet=quiet), data=data), data)
 
 
 def open_run(path: str | Path, data: TrainTest | None = None) -> Run:

@@ -72,9 +72,7 @@ class Log(Silent):
         self._stream = sys.stderr if to_stderr else sys.stdout
 
     def epoch(self, record: "EpochRecord") -> None:
-        print(
-            epoch_line(record, self.epochs, self.images), file=self._stream, flush=True
-        )
+        print(epoch_line(record, self.epochs, self.images), file=self._stream, flush=True)
 
 
 class _Pace:

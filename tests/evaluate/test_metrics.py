@@ -26,11 +26,9 @@ def test_figures_by_hand() -> None:
     assert (metrics.count, metrics.correct, metrics.accuracy) == (6, 3, 0.5)
     assert metrics.confusion == ((1, 2, 0), (1, 1, 0), (0, 0, 1))
     cat, dog, owl = metrics.per_class
-    assert (cat.precision, cat.recall, cat.support) == (
-        pytest.approx(1 / 2),
-        pytest.approx(1 / 3),
-        3,
-    )
+    assert cat.support == 3
+    assert cat.precision == pytest.approx(1 / 2)
+    assert cat.recall == pytest.approx(1 / 3)
     assert dog.f1 == pytest.approx(2 * (1 / 3) * (1 / 2) / (1 / 3 + 1 / 2))
     assert (owl.precision, owl.recall, owl.f1) == (1.0, 1.0, 1.0)
     first = metrics.most_confused[0]
@@ -47,7 +45,8 @@ def test_the_interval_is_wilsons() -> None:
     probabilities = np.tile(np.array([0.0, 1.0], dtype=np.float32), (263, 1))
     probabilities[:81] = [1.0, 0.0]
     low, high = measure(labels, probabilities, ("a", "b")).accuracy_interval
-    assert (low, high) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))
+    assert low == pytest.approx(0.2553, abs=5e-5)
+    assert high == pytest.approx(0.3662, abs=5e-5)
 
 
 def test_calibration_error_by_hand() -> None:

@@ -44,9 +44,10 @@ def test_logits_and_gradients_equal_those_of_the_network_as_the_tutorial_writes_
     plain = nn.Sequential(*layers, nn.Linear(choice.dense, 10))
     with torch.no_grad():
         for theirs, mine in zip(plain.parameters(), weights.values(), strict=True):
+            values = mine.data
             if theirs.dim() == 2 and theirs.shape[1] == side * side * inputs:
-                mine = mine.view(-1, side, side, inputs).permute(0, 3, 1, 2).flatten(1)
-            theirs.copy_(mine)
+                values = values.view(-1, side, side, inputs).permute(0, 3, 1, 2).flatten(1)
+            theirs.copy_(values)
     images = torch.rand(3, shape[2], *shape[:2], generator=Generator().manual_seed(0))
     one, other = ours(images), plain(images)
     # 1e-5: float32 sums of up to 2,048 terms taken in another order.

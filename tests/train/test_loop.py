@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -143,7 +144,7 @@ def test_every_image_is_seen_once_an_epoch_in_an_order_that_changes(
     for _ in run.run():
         pass
     assert [len(batch) for batch in seen] == [8, 8, 5, 8, 8, 5]
-    first, second = sum(seen[:3], []), sum(seen[3:], [])
+    first, second = list(chain(*seen[:3])), list(chain(*seen[3:]))
     assert sorted(first) == sorted(second) == list(range(21))
     assert first != second
 

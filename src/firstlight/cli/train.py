@@ -58,7 +58,12 @@ def train(
 
     display = choose_display(quiet=quiet, json=json)
     if resume is not None:
-        given = {"DATA": data, "--recipe": recipe, "--set": settings, "--out": out}
+        given: dict[str, object] = {
+            "DATA": data,
+            "--recipe": recipe,
+            "--set": settings,
+            "--out": out,
+        }
         given |= {"--epochs": epochs, "--seed": seed, "--limit": limit}
         extra = [name for name, value in given.items() if value]
         if extra:

@@ -44,7 +44,7 @@ class Dataset:
                 f"{self.name}: labels must be int64 of shape ({len(images)},), "
                 f"not {labels.dtype} of shape {labels.shape}"
             )
-        if len(labels) and not (0 <= labels.min() and labels.max() < len(self.class_names)):
+        if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.class_names)):
             raise ValueError(
                 f"{self.name}: labels run from {labels.min()} to {labels.max()}, "
                 f"but there are {len(self.class_names)} class names"

@@ -1,24 +1,28 @@
 """Parts that networks share. Axes: N images, C channels, H height, W width, F features."""
 
+from typing import TypeVar
+
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.utils import skip_init
+
+_Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
 
 
 def convolution(inputs: int, outputs: int, kernel: int, rng: Generator) -> nn.Conv2d:
     """An unpadded convolution with Glorot-uniform weights (Glorot and Bengio 2010, eq. 16)."""
-    # skip_init: torch would otherwise fill the weights from the global generator first.
-    layer = skip_init(nn.Conv2d, inputs, outputs, kernel)
-    assert isinstance(layer, nn.Conv2d) and layer.bias is not None
-    nn.init.xavier_uniform_(layer.weight, generator=rng)
-    nn.init.zeros_(layer.bias)
-    return layer
+    return _glorot(nn.Conv2d(inputs, outputs, kernel, device="meta"), rng)
 
 
 def dense(inputs: int, outputs: int, rng: Generator) -> nn.Linear:
     """A dense layer with Glorot-uniform weights and zero biases."""
-    layer = skip_init(nn.Linear, inputs, outputs)
-    assert isinstance(layer, nn.Linear)
+    return _glorot(nn.Linear(inputs, outputs, device="meta"), rng)
+
+
+def _glorot(layer: _Layer, rng: Generator) -> _Layer:
+    """Give a layer of the meta device memory and first values; made there, it has taken nothing
+    from torch's global generator."""
+    layer = layer.to_empty(device="cpu")
+    assert layer.bias is not None
     nn.init.xavier_uniform_(layer.weight, generator=rng)
     nn.init.zeros_(layer.bias)
     return layer

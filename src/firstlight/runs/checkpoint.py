@@ -55,7 +55,9 @@ def load_model(folder: RunFolder, device: str = "cpu") -> SavedModel:
     path = folder.path / MODEL_FILE
     try:
         saved = values["architecture"]
-        choice = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.pop("choice").items()}
+        choice: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in saved.pop("choice").items()
+        }
         architecture = Architecture(
             choice=ModelChoice(**choice),
             image_shape=tuple(saved["image_shape"]),

@@ -107,6 +107,8 @@ class RunFolder:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise UserError(f"{self.path}: another process is training this run now") from error
+            for part in self.path.rglob(".*.part"):  # left by a process killed in a write
+                part.unlink()
             yield
 
 
@@ -117,7 +119,7 @@ def create_run(stem: str, *, root: Path, out: Path | None) -> RunFolder:
     """
     try:
         if out is not None:
-            if out.is_dir() and any(out.iterdir()):
+            if out.is_dir() and not all(_from_a_dead_start(p) for p in out.iterdir()):
                 raise UserError(_occupied(out))
             out.mkdir(parents=True, exist_ok=True)
             return RunFolder(out)
@@ -137,6 +139,11 @@ def create_run(stem: str, *, root: Path, out: Path | None) -> RunFolder:
             f"{where}: no run folder can be made there: {error.strerror}; "
             "choose another place with --out"
         ) from error
+
+
+def _from_a_dead_start(path: Path) -> bool:
+    """Whether the file was left by a run that was killed before it had a recipe."""
+    return path.name in (".lock", "environment.json", "data.json") or path.suffix == ".part"
 
 
 def _occupied(out: Path) -> str:

@@ -10,7 +10,7 @@ from torch import Generator
 
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.split import hold_out
-from firstlight.errors import DataError, Interrupted, UserError
+from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.interrupt import StopRequest
 from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.progress import Display
@@ -51,7 +51,7 @@ def fit(
 ) -> RunFolder:
     """Train a new run to its end. Data and device are looked at before the folder is made.
 
-    Raises ``UserError`` for what does not fit, ``Interrupted`` after Ctrl-C with the state saved.
+    Raises ``UserError`` for what does not fit, ``RunInterruptedError`` after Ctrl-C with the state saved.
     """
     device, threads = choose_device(device), usable_threads()
     data = request.load()
@@ -172,7 +172,7 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, images: int) -> 
                 checkpoint.save_state(folder, *trainer.state())
                 saved_at = time.monotonic()
             if stop.wanted:
-                raise Interrupted(
+                raise RunInterruptedError(
                     f"stopped in epoch {event.epoch}, the state is saved. "
                     f"Go on with: firstlight train --resume {folder}"
                 )

@@ -1,0 +1,5 @@
+"""``python -m firstlight``"""
+
+from firstlight.cli.main import main
+
+main()

@@ -1,0 +1,149 @@
+"""``firstlight data list|fetch|show``"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from firstlight.cli.options import DataDir, Json, print_json
+
+if TYPE_CHECKING:
+    from firstlight.data.catalog import Entry
+    from firstlight.data.download import Report
+
+app = typer.Typer(
+    help="The named data sets: list them, fetch them, show one.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="A data set.")]
+
+
+@app.command("list")
+def list_sets(data_dir: DataDir = None, json: Json = False) -> None:
+    """List the named data sets and whether they are on this machine."""
+    from firstlight.data.catalog import CATALOG
+    from firstlight.data.load import where_found
+
+    rows = [{**_facts(e), "found": _text(where_found(e, data_dir))} for e in CATALOG.values()]
+    if json:
+        print_json(rows)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("name", no_wrap=True)
+    table.add_column("what")
+    table.add_column("train", justify="right")
+    table.add_column("test", justify="right")
+    table.add_column("here", no_wrap=True)
+    for row in rows:
+        here = "yes" if row["found"] else "no"
+        if row["name"] == "digits":
+            here = "embedded"
+        table.add_row(row["name"], row["title"], f"{row['train']:,}", f"{row['test']:,}", here)
+    Console().print(table)
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Data sets, or all.")],
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Fetch data sets from their public addresses, and check them."""
+    from firstlight.data.catalog import CATALOG
+    from firstlight.data.load import entry_named, fetch_files, load, where_found
+
+    wanted = list(CATALOG) if names == ["all"] else names
+    entries = [entry_named(name) for name in wanted]
+    done = []
+    for entry in entries:
+        if entry.files and where_found(entry, data_dir) is None:
+            with _progress(quiet=json) as report:
+                fetch_files(entry, data_dir, report)
+        load(entry.name, data_dir, download=False)  # checks what is there
+        done.append({"name": entry.name, "found": _text(where_found(entry, data_dir))})
+        if not json:
+            typer.echo(f"{entry.name}: complete and verified, in {done[-1]['found']}")
+    if json:
+        print_json(done)
+
+
+@app.command()
+def show(name: Name, data_dir: DataDir = None, json: Json = False) -> None:
+    """Show all that is known of a data set: classes, sizes, source, licence, checksums."""
+    from firstlight.data.load import entry_named, where_found
+
+    entry = entry_named(name)
+    found = where_found(entry, data_dir)
+    facts = {
+        **_facts(entry),
+        "class_names": entry.class_names,
+        "licence": entry.licence,
+        "citation": entry.citation,
+        "files": [asdict(file) for file in entry.files],
+        "content_sha256": asdict(entry.content) if entry.content else None,
+        "found": _text(found),
+    }
+    if json:
+        print_json(facts)
+        return
+    height, width, channels = entry.image_shape
+    kind = "grey" if channels == 1 else "colour"
+    lines = [
+        f"{entry.name}: {entry.title}",
+        f"  images    {entry.train_count:,} to train, {entry.test_count:,} to test; "
+        f"{height}×{width} pixels, {kind}",
+        f"  classes   {', '.join(entry.class_names)}",
+        f"  here      {_text(found) or f'no; fetch it with: firstlight data fetch {name}'}",
+        f"  licence   {entry.licence}",
+        f"  citation  {entry.citation}",
+    ]
+    for file in entry.files:
+        lines += [f"  {file.name}  {file.size:,} bytes  md5 {file.md5}"]
+        lines += [f"    {url}" for url in file.urls]
+    if entry.content:
+        lines += ["  sha256 of the decoded bytes"]
+        lines += [f"    {k.replace('_', ' '):12}  {v}" for k, v in asdict(entry.content).items()]
+    typer.echo("\n".join(lines))
+
+
+def _facts(entry: "Entry") -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "image_shape": entry.image_shape,
+        "train": entry.train_count,
+        "test": entry.test_count,
+    }
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator["Report | None"]:
+    """A bar a file on a terminal; elsewhere nothing."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True)) as progress:
+        tasks: dict[str, Any] = {}
+
+        def report(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total)
+            progress.update(tasks[name], completed=done)
+
+        yield report

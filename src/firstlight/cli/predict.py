@@ -1,0 +1,100 @@
+"""``firstlight predict``"""
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from firstlight.cli.options import Device, Json, RunPath, percent, print_json
+from firstlight.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from firstlight.verbs.predict import Prediction
+
+
+def predict(
+    run: RunPath,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Files, folders, patterns, or - for standard input."
+        ),
+    ],
+    device: Device = "auto",
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FILE.png", help="Also draw the pictures with answers."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what is in each IMAGE. Pictures of any size and kind are fitted to the model."""
+    from firstlight.runs.folder import open_run_folder
+    from firstlight.verbs.predict import predict_files
+
+    if json and as_csv:
+        raise UserError("--json and --csv are two ways to print the same; choose one")
+    if save is not None and save.suffix.lower() != ".png":
+        raise UserError(f"--save draws a PNG; name it so, such as {save.with_suffix('.png')}")
+    answers = predict_files(open_run_folder(run), images, device=device)
+    if json:
+        print_json([answer.to_json() for answer in answers])
+    elif as_csv:
+        typer.echo(_as_csv(answers), nl=False)
+    else:
+        _print_table(answers)
+    read = [answer for answer in answers if answer.error is None]
+    if save is not None and read:
+        _draw(read, save)
+    failed = [answer for answer in answers if answer.error is not None]
+    if failed:
+        listed = "\n".join(f"  {answer.error}" for answer in failed)
+        raise DataError(f"{len(failed)} of {len(answers)} pictures could not be read\n{listed}")
+
+
+def _as_csv(answers: list["Prediction"]) -> str:
+    classes = next((sorted(a.probabilities) for a in answers if a.error is None), [])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "predicted", "confidence", *(f"p_{c}" for c in classes), "error"])
+    for a in answers:
+        if a.confidence is None:
+            writer.writerow([a.name, "", "", *("" for _ in classes), a.error])
+        else:
+            shares = [f"{a.probabilities[c]:.6f}" for c in classes]
+            writer.writerow([a.name, a.answer, f"{a.confidence:.6f}", *shares, ""])
+    return text.getvalue()
+
+
+def _print_table(answers: list["Prediction"]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("image", overflow="fold")
+    for heading in ("answer", "then", "then"):
+        table.add_column(heading, no_wrap=True)
+    for answer in answers:
+        if answer.error is None:
+            best = list(answer.probabilities.items())[:3]
+            cells = [f"{name} {percent(share)}" for name, share in best]
+            table.add_row(Text(answer.name), *(Text(cell) for cell in cells))
+    if table.row_count:
+        Console().print(table)
+    for answer in answers:
+        if answer.notes:
+            typer.echo(f"{answer.name}: {'; '.join(answer.notes)}")
+
+
+def _draw(answers: list["Prediction"], path: Path) -> None:
+    from firstlight.verbs.report import prediction_grid
+
+    png = prediction_grid(answers)
+    try:
+        path.write_bytes(png)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    typer.echo(f"pictures {path}", err=True)

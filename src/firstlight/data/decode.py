@@ -1,0 +1,181 @@
+"""A picture file of any kind as an upright, opaque picture of 8-bit grey or colour.
+
+Nothing but ``DataError`` comes out of damaged, foreign or hostile files, and a picture that is cut
+short is an error, never a picture with a black rest. Axes: H height, W width.
+"""
+
+import io
+import stat
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from firstlight.errors import DataError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+MAX_PIXELS = 64 * 1024**2
+"""Width × height; a larger picture is refused by its header, before any pixel is decoded."""
+
+WANTED = "PNG, JPEG, WebP, BMP, GIF and TIFF pictures are read"
+_ADVICE = "save it as PNG or JPEG first"
+_SIGNATURES = (
+    (0, b"\x89PNG", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"GIF8", "GIF"),
+    (0, b"BM", "BMP"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (8, b"WEBP", "WebP"),
+)
+_FOREIGN = (
+    (4, b"ftyphei", "an HEIC picture"),
+    (4, b"ftypmif1", "an HEIC picture"),
+    (4, b"ftypavif", "an AVIF picture"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"<svg", "an SVG drawing"),
+)
+
+
+def decode(name: str, content: Path | bytes, notes: list[str]) -> Image.Image:
+    """The picture upright, opaque and in mode L or RGB; ``notes`` grows by what was done to it.
+
+    Raises ``DataError``, which begins with ``name``, when there is no whole picture.
+    """
+    with _opened(name, content) as stream, warnings.catch_warnings():
+        # Pillow warns of odd metadata; what matters to the user is raised or noted here.
+        warnings.simplefilter("ignore")
+        start = stream.read(16)
+        stream.seek(0)
+        if not start:
+            raise DataError(f"{name}: the file is empty (0 bytes), not a picture")
+        try:
+            with Image.open(stream, formats=FORMATS) as image:
+                _check_size(name, image.size)
+                image.load()
+                _count_frames(image, notes)
+                return _opaque(_eight_bits(name, ImageOps.exif_transpose(image), notes), notes)
+        except DataError:
+            raise
+        except UnidentifiedImageError as error:
+            raise DataError(f"{name}: {_what_else(start)}") from error
+        except Image.DecompressionBombError as error:
+            raise DataError(f"{name}: {_too_large()}") from error
+        # Pillow's decoders raise two dozen kinds of exception on damaged bytes.
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            raise DataError(
+                f"{name}: the picture is damaged or cut short ({reason}); get it anew"
+            ) from error
+
+
+def _opened(name: str, content: Path | bytes) -> AbstractContextManager[BinaryIO]:
+    """The picture's bytes as a stream. Raises ``DataError`` when there are none to be had."""
+    if isinstance(content, bytes):
+        return nullcontext(io.BytesIO(content))
+    try:
+        kind = content.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise DataError(f"{name}: wanted a picture, this is a folder")
+        if not stat.S_ISREG(kind):
+            raise DataError(f"{name}: wanted a picture, this is not a regular file")
+        return content.open("rb")
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: there is no such file") from error
+    except PermissionError as error:
+        raise DataError(f"{name}: no permission to read this file") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{name}: cannot be opened ({error})") from error
+
+
+def _what_else(start: bytes) -> str:
+    """What a file is that Pillow does not know, by its first bytes."""
+    for offset, sign, what in _SIGNATURES:
+        if start[offset:].startswith(sign):
+            return f"begins like a {what} picture but is damaged or cut short; get it anew"
+    for offset, sign, what in _FOREIGN:
+        if start[offset:].startswith(sign):
+            return f"this is {what}; {WANTED}: {_ADVICE}"
+    return f"not a picture; {WANTED}"
+
+
+def _too_large() -> str:
+    return f"more than {MAX_PIXELS / 1e6:.0f} megapixels; make the picture smaller first"
+
+
+def _check_size(name: str, size: tuple[int, int]) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{name}: {width} × {height} pixels is {_too_large()}")
+    if width < 1 or height < 1:
+        raise DataError(f"{name}: the picture is {width} × {height} pixels: there is nothing in it")
+
+
+def _count_frames(image: Image.Image, notes: list[str]) -> None:
+    """A note when the file holds more pictures than the one used."""
+    # A camera's JPEG may carry previews of itself (MPO): those are not frames.
+    frames = getattr(image, "n_frames", 1) if image.format in FORMATS else 1
+    if frames > 1:
+        notes.append(f"first frame of {frames}")
+        image.seek(0)
+        image.load()
+
+
+def _eight_bits(name: str, image: Image.Image, notes: list[str]) -> Image.Image:
+    """Modes of more than 8 bits a pixel brought to 0..255 in mode L; the others as they are.
+
+    16 bits: value / 257. 32-bit integers: as they are up to 255, / 257 up to 65535. Floats: × 255
+    up to 1, as they are up to 255. Beyond that, and below 0, stretched from least to greatest.
+    """
+    if not (image.mode.startswith("I") or image.mode == "F"):
+        return image
+    values_HW = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values_HW).all():
+        raise DataError(f"{name}: some pixels are infinite or not a number; {_ADVICE}")
+    least, greatest = values_HW.min(), values_HW.max()
+    if image.mode.startswith("I;16"):
+        scale = 1 / 257
+    elif least < 0 or greatest > (255 if image.mode == "F" else 65535):
+        values_HW -= least
+        scale = 255 / (greatest - least) if greatest > least else 0.0
+        notes.append(f"levels {least:g} to {greatest:g} stretched to 0 to 255")
+    elif image.mode == "F":
+        scale = 255.0 if greatest <= 1 else 1.0
+    else:
+        scale = 1 / 257 if greatest > 255 else 1.0
+    eight_HW = np.rint(values_HW * scale).astype(np.uint8)
+    clear = image.info.get("transparency")
+    if isinstance(clear, int) and image.mode.startswith("I;16"):
+        alpha_HW = np.where(values_HW == clear, 0, 255).astype(np.uint8)
+        return Image.merge("LA", (Image.fromarray(eight_HW), Image.fromarray(alpha_HW)))
+    return Image.fromarray(eight_HW)
+
+
+def _opaque(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Mode L or RGB, what is transparent put over white."""
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    if not image.has_transparency_data:
+        return image.convert(mode)
+    clear = image.convert("RGBA")
+    lowest, _ = clear.getchannel("A").getextrema()
+    if lowest == 255:
+        return clear.convert(mode)
+    over = _over("white", clear)
+    if _is_flat(over) and not _is_flat(on_black := _over("black", clear)):
+        over = on_black
+        notes.append("transparent parts put over black, since over white nothing was left to see")
+    else:
+        notes.append("transparent parts put over white")
+    return over.convert(mode)
+
+
+def _over(ground: str, clear: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", clear.size, ground), clear)
+
+
+def _is_flat(image: Image.Image) -> bool:
+    pixels_HWC = np.asarray(image)
+    return bool((pixels_HWC == pixels_HWC[0, 0]).all())

@@ -1,0 +1,209 @@
+"""Fetch published files: https, several mirrors, resumed, verified, and whole or not there.
+
+Under its final name a file is complete and has its published checksum. Until then it grows under
+``.NAME.part``, guarded by a lock that the system releases with the process.
+"""
+
+import contextlib
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from firstlight.data.catalog import RemoteFile
+from firstlight.errors import DataError, UnreachableError
+
+Report = Callable[[str, int, int | None], None]
+"""Told as a file grows: its name, the bytes so far, the bytes in all."""
+
+TIMEOUT_SECONDS = 30.0
+_CHUNK = 1 << 18
+
+
+class _RefusedError(Exception):
+    """One address did not give the file; the message says why."""
+
+
+def fetch(
+    file: RemoteFile,
+    folder: Path,
+    report: Report | None = None,
+    *,
+    timeout: float = TIMEOUT_SECONDS,
+    schemes: tuple[str, ...] = ("https",),
+) -> Path:
+    """The verified file inside ``folder``, fetched from the first address that gives it.
+
+    ``timeout`` (seconds) bounds each wait for the other side. Raises ``UnreachableError`` naming
+    every address with its reason, and ``DataError`` when the folder
+    cannot take the file.
+    """
+    target = folder / file.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(_cannot_write(folder, error)) from error
+    with _only_one(folder, file.name):
+        if target.is_file() and _md5(target) == file.md5:  # another process was faster
+            return target
+        part = folder / f".{file.name}.part"
+        reasons = []
+        for url in file.urls:
+            try:
+                _fetch_from(url, file, part, report, timeout, schemes)
+            except _RefusedError as reason:
+                reasons.append(f"  {url}: {reason}")
+                continue
+            try:
+                part.replace(target)
+            except OSError as error:
+                raise DataError(_cannot_write(folder, error)) from error
+            return target
+    raise UnreachableError(f"{file.name} could not be fetched:\n" + "\n".join(reasons))
+
+
+def _fetch_from(
+    url: str,
+    file: RemoteFile,
+    part: Path,
+    report: Report | None,
+    timeout: float,
+    schemes: tuple[str, ...],
+) -> None:
+    """Complete and verify ``part`` from one address; a part that proves wrong is fetched anew."""
+    while True:
+        resumed = part.exists() and part.stat().st_size > 0
+        if not (resumed and part.stat().st_size == file.size):
+            _pull(url, file, part, report, timeout, schemes)
+        have = _md5(part)
+        if have == file.md5:
+            return
+        part.unlink()
+        if not resumed:
+            raise _RefusedError(f"sent other bytes: wanted md5 {file.md5}, got {have}")
+
+
+def _pull(
+    url: str,
+    file: RemoteFile,
+    part: Path,
+    report: Report | None,
+    timeout: float,
+    schemes: tuple[str, ...],
+) -> None:
+    """Append to ``part`` what is missing. What came before a failure stays, to be resumed."""
+    have = part.stat().st_size if part.exists() else 0
+    if have > file.size:
+        part.unlink()
+        have = 0
+    headers = {"User-Agent": "firstlight", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    opener = urllib.request.build_opener(_SafeRedirects(schemes))
+    try:
+        if url.partition(":")[0] not in schemes:
+            raise _RefusedError(f"only {' or '.join(schemes)} is allowed")
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
+            if have and answer.status != 206:  # the server starts over
+                have = 0
+            have = _append(answer, part, have, file, report)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416:  # nothing left to send from there: the part is not of this file
+            part.unlink(missing_ok=True)
+        raise _RefusedError(f"answered {error.code} {error.reason}") from error
+    except (http.client.HTTPException, urllib.error.URLError, OSError) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(reason, TimeoutError):
+            raise _RefusedError(f"no answer for {timeout:g} s") from error
+        raise _RefusedError(str(reason) or type(reason).__name__) from error
+    if have < file.size:
+        raise _RefusedError(f"stopped after {have:,} of {file.size:,} bytes")
+
+
+def _append(
+    answer: IO[bytes], part: Path, have: int, file: RemoteFile, report: Report | None
+) -> int:
+    """Write the answer behind the first ``have`` bytes; returns the size reached."""
+    try:
+        out = part.open("r+b" if have else "wb")
+    except OSError as error:
+        raise DataError(_cannot_write(part.parent, error)) from error
+    with out:
+        out.seek(have)
+        while chunk := answer.read(_CHUNK):
+            try:
+                out.write(chunk)
+                out.flush()
+            except OSError as error:
+                raise DataError(_cannot_write(part.parent, error)) from error
+            have += len(chunk)
+            if report is not None:
+                report(file.name, have, file.size)
+            if have > file.size:
+                out.close()
+                part.unlink()
+                raise _RefusedError(f"sent more than the {file.size:,} bytes of the file")
+        os.fsync(out.fileno())
+    return have
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follow a redirect only to an allowed scheme."""
+
+    def __init__(self, schemes: tuple[str, ...]) -> None:
+        self._schemes = schemes
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if newurl.partition(":")[0] not in self._schemes:
+            raise _RefusedError(f"redirects to {newurl}, which is not {self._schemes[0]}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+@contextmanager
+def _only_one(folder: Path, name: str) -> Iterator[None]:
+    """Wait until no other process fetches this file. Windows has no such lock; there, two
+    processes at once each verify what they end with."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    try:
+        handle = (folder / f".{name}.lock").open("w")
+    except OSError as error:
+        raise DataError(_cannot_write(folder, error)) from error
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+        with contextlib.suppress(OSError):
+            (folder / f".{name}.lock").unlink()
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, _new_md5).hexdigest()
+
+
+def _new_md5() -> "hashlib._Hash":
+    return hashlib.md5(usedforsecurity=False)
+
+
+def _cannot_write(folder: Path, error: OSError) -> str:
+    return (
+        f"{folder}: cannot be written: {error.strerror}; "
+        "make room, or choose another place with --data-dir"
+    )

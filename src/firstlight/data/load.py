@@ -1,0 +1,276 @@
+"""Find a named data set on this machine, or fetch it, and make sure that it is the real one."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from firstlight.data import cifar, idx
+from firstlight.data.catalog import CATALOG, CIFAR10, EMBEDDED_DIGITS, MNIST, Entry
+from firstlight.data.dataset import Dataset, Int64Array, TrainTest, UInt8Array
+from firstlight.data.digits import load_digits
+from firstlight.data.download import Report, fetch
+from firstlight.errors import DataError, UnreachableError, UserError
+
+Part = tuple[UInt8Array, Int64Array]
+Found = tuple[Part, Part, Path]
+"""Training part, test part, and where they were."""
+
+# Below a folder, where this project, the publishers and other tools put each set.
+_SUBFOLDERS = {
+    "mnist": ("", "mnist", "MNIST/raw"),
+    "fashion_mnist": ("fashion_mnist", "fashion-mnist", "FashionMNIST/raw"),
+    "cifar10": ("", "cifar10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"),
+}
+_PICKLED = ("cifar-10-batches-py", "cifar10/cifar-10-batches-py", "")
+
+
+def load(
+    name: str,
+    data_dir: Path | None = None,
+    *,
+    download: bool = True,
+    report: Report | None = None,
+) -> TrainTest:
+    """A named data set, checked against its published checksums.
+
+    Looked for in ``data_dir``, ``$FIRSTLIGHT_DATA``, the cache, what Keras and torchvision leave,
+    and then, with ``download``, fetched from its mirrors into ``data_dir`` or the cache.
+    Raises ``UserError`` for an unknown name, ``DataError`` for files that are damaged or not the
+    published ones, and ``UnreachableError`` when the set is nowhere to be had.
+    """
+    entry = entry_named(name)
+    if entry is EMBEDDED_DIGITS:
+        data = load_digits()
+        _verify(entry, *((p.images_NHWC, p.labels_N) for p in data), Path("scikit-learn"))
+        return data
+    if data_dir is not None and not data_dir.is_dir():
+        raise DataError(
+            f"{data_dir}: no such folder; correct --data-dir, or fill it with: "
+            f"firstlight data fetch {name} --data-dir {data_dir}"
+        )
+    found = _find(entry, data_dir)
+    if found is None:
+        if not download:
+            raise UnreachableError(_not_here(entry, data_dir))
+        fetch_files(entry, data_dir, report)
+        found = _find(entry, data_dir)
+        assert found is not None, "what was fetched is found"
+    train, test, where = found
+    _verify(entry, train, test, where)
+    return TrainTest(_dataset(entry, "train", train), _dataset(entry, "test", test))
+
+
+def entry_named(name: str) -> Entry:
+    """The catalogue's entry, or ``UserError`` with the names there are."""
+    if name not in CATALOG:
+        raise UserError(f"no data set is called {name!r}; there are {', '.join(CATALOG)}")
+    return CATALOG[name]
+
+
+def fetch_files(entry: Entry, data_dir: Path | None = None, report: Report | None = None) -> Path:
+    """Fetch a set's files into ``data_dir`` or the cache; returns the folder that has them.
+
+    Raises ``UnreachableError`` naming every address tried, the folder and the files to put there.
+    """
+    folder = (data_dir or cache_folder()) / entry.name
+    for file in entry.files:
+        try:
+            path = fetch(file, folder, report)
+        except UnreachableError as error:
+            names = "\n".join(f"  {f.name}  (md5 {f.md5})" for f in entry.files)
+            raise UnreachableError(
+                f"{error}\nWith a browser elsewhere, put these files into {folder}:\n{names}\n"
+                "or point FIRSTLIGHT_DATA to a folder that has them"
+            ) from error
+        if entry is CIFAR10:
+            _unpack(path, folder / "cifar-10-batches-bin")
+            path.unlink()  # the unpacked batches load faster and hold the same
+    return folder
+
+
+def cache_folder() -> Path:
+    """Where fetched sets are kept: the system's cache folder for this program."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("firstlight", appauthor=False)
+
+
+def where_found(entry: Entry, data_dir: Path | None = None) -> Path | None:
+    """The folder or file that ``load`` would take the set from; nothing is checked."""
+    if entry is EMBEDDED_DIGITS:
+        return Path("scikit-learn")
+    source = _sources(entry, data_dir)
+    return next((where for where, _ in source), None)
+
+
+def places(data_dir: Path | None = None) -> list[Path]:
+    """The folders that are looked into, in order. A chosen one that is not there is an error."""
+    chosen = []
+    for label, value in (
+        ("--data-dir", data_dir),
+        ("FIRSTLIGHT_DATA", os.environ.get("FIRSTLIGHT_DATA")),
+    ):
+        if value:
+            path = Path(value).expanduser()
+            if not path.is_dir() and label == "FIRSTLIGHT_DATA":
+                raise DataError(f"{label}={path}: no such folder; correct or unset it")
+            chosen.append(path)
+    keras = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets"
+    return [*chosen, cache_folder(), keras, Path("data")]
+
+
+def _find(entry: Entry, data_dir: Path | None) -> Found | None:
+    for where, kind in _sources(entry, data_dir):
+        match kind:
+            case "idx":
+                return *_read_idx(entry, where), where
+            case "npz":
+                return *_read_npz(where), where
+            case "binary":
+                read = {b: cifar.read_binary(where / f"{b}.bin") for b in _batches()}
+                return *_joined(read), where
+            case "archive":
+                return *_joined(cifar.read_archive(where)), where
+            case "pickled":
+                md5s = cifar.PICKLE_MD5
+                read = {b: cifar.read_pickled(where / b, md5s[b]) for b in _batches()}
+                return *_joined(read), where
+    return None
+
+
+def _sources(entry: Entry, data_dir: Path | None) -> Iterator[tuple[Path, str]]:
+    """(path, kind) of each complete copy on this machine, in the order of preference."""
+    for place in places(data_dir):
+        for folder in (place / sub for sub in _SUBFOLDERS[entry.name]):
+            if entry is CIFAR10:
+                if all((folder / f"{b}.bin").is_file() for b in _batches()):
+                    yield folder, "binary"
+                elif (folder / entry.files[0].name).is_file():
+                    yield folder / entry.files[0].name, "archive"
+            elif all(_idx_path(folder, file.name) for file in entry.files):
+                yield folder, "idx"
+        if entry is MNIST and (place / "mnist.npz").is_file():
+            yield place / "mnist.npz", "npz"
+        if entry is CIFAR10:
+            for folder in (place / sub for sub in _PICKLED):
+                if all((folder / b).is_file() for b in _batches()):
+                    yield folder, "pickled"
+
+
+def _batches() -> tuple[str, ...]:
+    return (*cifar.BATCHES, cifar.TEST_BATCH)
+
+
+def _idx_path(folder: Path, name: str) -> Path | None:
+    """The file under one of the names it goes by: packed or not, a dot or a dash."""
+    plain = name.removesuffix(".gz")
+    dotted = plain.replace("-idx", ".idx")
+    for candidate in (name, plain, f"{dotted}.gz", dotted):
+        if (folder / candidate).is_file():
+            return folder / candidate
+    return None
+
+
+def _read_idx(entry: Entry, folder: Path) -> tuple[Part, Part]:
+    paths = [_idx_path(folder, file.name) for file in entry.files]
+    read = []
+    for i, count in ((0, entry.train_count), (2, entry.test_count)):
+        images, labels = paths[i], paths[i + 1]
+        assert images is not None and labels is not None, "the source was complete"
+        if entry.content is None:
+            _check_archives(entry, (images, labels))
+        height, width, _ = entry.image_shape
+        read.append(
+            (
+                idx.read_images(images, (height, width), count),
+                idx.read_labels(labels, len(entry.class_names), count),
+            )
+        )
+    return read[0], read[1]
+
+
+def _check_archives(entry: Entry, paths: tuple[Path, Path]) -> None:
+    """Where only archives have published checksums, hold packed files to them."""
+    md5s = {file.name: file.md5 for file in entry.files}
+    for path in paths:
+        if path.suffix == ".gz":
+            have = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+            if have != md5s[path.name.replace(".idx", "-idx")]:
+                raise DataError(_not_official(entry, path, "md5", md5s[path.name], have))
+
+
+def _read_npz(path: Path) -> tuple[Part, Part]:
+    """Keras's ``mnist.npz``; no pickle inside it is accepted."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[key] for key in ("x_train", "y_train", "x_test", "y_test")]
+    except (ValueError, KeyError, OSError, EOFError) as error:
+        raise DataError(f"{path}: not Keras's mnist.npz: {error}") from error
+    for array, axes in zip(arrays, (3, 1, 3, 1), strict=True):
+        if array.dtype != np.uint8 or array.ndim != axes:
+            raise DataError(f"{path}: wanted uint8 arrays, got {array.dtype} {array.shape}")
+    return (
+        (arrays[0][..., None], arrays[1].astype(np.int64)),
+        (arrays[2][..., None], arrays[3].astype(np.int64)),
+    )
+
+
+def _joined(batches: dict[str, cifar.Batch]) -> tuple[Part, Part]:
+    """The five training batches as one, and the test batch."""
+    images = np.concatenate([batches[b][0] for b in cifar.BATCHES])
+    labels = np.concatenate([batches[b][1] for b in cifar.BATCHES])
+    return (images, labels), batches[cifar.TEST_BATCH]
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """The six batches as files, each through a temporary name."""
+    try:
+        folder.mkdir(exist_ok=True)
+        for stem, blob in cifar.archive_members(archive):
+            with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
+                part.write(blob)
+            Path(part.name).replace(folder / f"{stem}.bin")
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written: {error.strerror}; make room") from error
+
+
+def _verify(entry: Entry, train: Part, test: Part, where: Path) -> None:
+    """Raise ``DataError`` unless pixels and labels are the published ones."""
+    if entry.content is None:
+        return
+    for name, (images, labels) in (("train", train), ("test", test)):
+        for what, array in (("images", images), ("labels", labels.astype(np.uint8))):
+            wanted = getattr(entry.content, f"{name}_{what}")
+            have = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+            if have != wanted:
+                raise DataError(
+                    _not_official(entry, where, f"sha256 of the {name} {what}", wanted, have)
+                )
+
+
+def _not_official(entry: Entry, where: Path, what: str, wanted: str, have: str) -> str:
+    return (
+        f"{where}: not the published {entry.name}: {what} should be {wanted[:16]}…, "
+        f"is {have[:16]}…; remove it and run: firstlight data fetch {entry.name}"
+    )
+
+
+def _not_here(entry: Entry, data_dir: Path | None) -> str:
+    looked = "\n".join(f"  {place}" for place in places(data_dir))
+    return (
+        f"{entry.name} is in none of the folders looked into:\n{looked}\n"
+        f"Fetch it with: firstlight data fetch {entry.name}"
+    )
+
+
+def _dataset(entry: Entry, name: str, part: Part) -> Dataset:
+    return Dataset(
+        name=f"{entry.name}/{name}",
+        images_NHWC=part[0],
+        labels_N=part[1],
+        class_names=entry.class_names,
+    )

@@ -1,0 +1,226 @@
+"""Any picture file as one uint8 image that a trained model accepts.
+
+Finding the files, decoding them to upright 8-bit grey or colour, and fitting them to the size,
+channels and polarity of the training images; ``pixels.Preprocess`` takes over from there. What was
+done on the way is told in notes. Axes: H height, W width, C channels.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from firstlight.data.decode import WANTED, decode
+from firstlight.data.strokes import Fitted, fit_stroke, ground_level, is_dark_on_light
+from firstlight.errors import DataError
+from firstlight.pixels import Preprocess
+
+UInt8Array = npt.NDArray[np.uint8]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+"""What counts as a picture in a folder. A file named outright may have any suffix."""
+MAX_BYTES = 256 * 1024**2
+"""Of one picture on standard input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSource:
+    """One picture asked for; whether it can be read shows in ``prepare``."""
+
+    name: str
+    """As the user gave it; ``-`` is standard input."""
+    content: Path | bytes = b""
+    """Where the picture lies, or the picture itself."""
+    problem: str = ""
+    """Why there is no picture, when there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picture:
+    """One picture as a model takes it."""
+
+    name: str
+    image_HWC: UInt8Array
+    """uint8, of the model's height, width and channels."""
+    notes: tuple[str, ...]
+    """What was done to it that the user should know, in the order it was done."""
+
+
+def expand(sources: Sequence[str], stdin: BinaryIO | None = None) -> list[PictureSource]:
+    """Every picture that the words stand for, in their order.
+
+    A word is a file, a folder (with all below it, sorted; only known suffixes, nothing hidden), a
+    pattern (``**`` is any depth) or ``-``, one picture on ``stdin``. A word that stands for nothing
+    gives one entry with a ``problem``. Nothing is decoded here.
+    """
+    found: list[PictureSource] = []
+    for word in sources:
+        if word == "-":
+            found.append(_standard_input(stdin))
+            # A stream ends once: a second "-" has nothing left to read.
+            stdin = None
+        else:
+            found.extend(_expand_word(word))
+    return found
+
+
+def prepare(source: PictureSource, preprocess: Preprocess) -> Picture:
+    """The picture as uint8 of ``preprocess.image_shape``.
+
+    One of the model's size, channels and polarity comes back bit for bit. Otherwise a model of
+    centred strokes gets the stroke fitted and centred like MNIST's, another light-on-dark model
+    gets the whole picture on a black ground, and any other the middle of the picture.
+    Raises ``DataError``, which names the file, when there is no picture or it cannot be read.
+    """
+    if source.problem:
+        raise DataError(f"{source.name}: {source.problem}")
+    notes: list[str] = []
+    image = decode(source.name, source.content, notes)
+    if preprocess.channels == 1 and image.mode == "RGB":
+        if _has_colour(image):
+            notes.append("colour turned to grey")
+        image = image.convert("L")
+    size = (preprocess.width, preprocess.height)
+    if preprocess.light_on_dark:
+        image = _fit_light_on_dark(image, size, preprocess.centred_strokes, notes)
+    elif image.size != size:
+        image = _fit_middle(image, size, notes)
+    if preprocess.channels == 3 and image.mode == "L":
+        notes.append("grey repeated to three channels")
+        image = image.convert("RGB")
+    image_HWC = np.array(image).reshape(preprocess.image_shape)
+    return Picture(name=source.name, image_HWC=image_HWC, notes=tuple(notes))
+
+
+# Finding
+
+
+def _standard_input(stdin: BinaryIO | None) -> PictureSource:
+    if stdin is None:
+        return PictureSource(name="-", problem="standard input holds no (further) picture")
+    content = stdin.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        limit = f"more than {MAX_BYTES // 1024**2} MiB on standard input; name the file instead"
+        return PictureSource(name="-", problem=limit)
+    return PictureSource(name="-", content=content)
+
+
+def _expand_word(word: str) -> Iterator[PictureSource]:
+    path = Path(word)
+    try:
+        if path.is_dir():
+            paths, nothing = _below(path), f"no picture in this folder; {WANTED}"
+        elif os.path.lexists(path) or not any(sign in word for sign in "*?["):
+            yield PictureSource(name=_printable(word), content=path)
+            return
+        else:
+            paths, nothing = _matching(path), f"no picture matches this pattern; {WANTED}"
+    except (OSError, ValueError, NotImplementedError) as error:
+        paths, nothing = [], f"cannot be looked up: {error}"
+    if not paths:
+        yield PictureSource(name=_printable(word), problem=nothing)
+    for each in paths:
+        yield PictureSource(name=_printable(str(each)), content=each)
+
+
+def _below(folder: Path) -> list[Path]:
+    """Every picture file under a folder, sorted. Raises ``OSError`` for one that is closed."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found = []
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in files if _is_picture_name(name)]
+    return sorted(found)
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """Every picture file that a pattern stands for, sorted; hidden ones only when asked for."""
+    parts = pattern.parts
+    first = next(i for i, part in enumerate(parts) if any(sign in part for sign in "*?["))
+    base, rest = Path(*parts[:first]), parts[first:]
+    if rest[-1] == "**":
+        rest = (*rest, "*")
+    if any(part.startswith(".") for part in rest):
+        matches = [p for p in base.glob(str(Path(*rest))) if p.suffix.lower() in SUFFIXES]
+    else:
+        matches = [
+            p
+            for p in base.glob(str(Path(*rest)))
+            if not any(part.startswith(".") for part in p.relative_to(base).parts)
+            and _is_picture_name(p.name)
+        ]
+    return sorted({p for p in matches if not p.is_dir()})
+
+
+def _is_picture_name(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def _printable(name: str) -> str:
+    """Bytes that are no text are shown as �, since they cannot be printed."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
+# Fitting
+
+
+def _has_colour(image: Image.Image) -> bool:
+    red, green, blue = (np.asarray(band) for band in image.split())
+    return not (np.array_equal(red, green) and np.array_equal(green, blue))
+
+
+def _fit_light_on_dark(
+    image: Image.Image, size: tuple[int, int], centred_strokes: bool, notes: list[str]
+) -> Image.Image:
+    grey_HW = np.asarray(image.convert("L"))
+    fitted: Fitted | None = None
+    if centred_strokes and image.size != size:
+        fitted = fit_stroke(grey_HW, size[1], size[0])
+        if fitted is None:
+            notes.append("no stroke found: the picture is blank")
+    if fitted.inverted if fitted else is_dark_on_light(grey_HW):
+        notes.append("dark on light, inverted to match the training images")
+        image = ImageOps.invert(image)
+    if fitted:
+        notes.append("fitted and centred like MNIST")
+        if fitted.thickened:
+            notes.append("thin stroke thickened")
+        return Image.fromarray(fitted.image_HW)
+    return image if image.size == size else _fit_whole(image, size, notes)
+
+
+def _fit_whole(image: Image.Image, size: tuple[int, int], notes: list[str]) -> Image.Image:
+    """The whole picture, its ground brought to black and continued to the model's shape."""
+    ground = ground_level(np.asarray(image.convert("L")))
+    if 0 < ground < 255:
+        levels = [max(0, round((v - ground) * 255 / (255 - ground))) for v in range(256)]
+        image = image.point(levels * len(image.getbands()))
+        notes.append("ground brought to black")
+    scale = min(size[0] / image.width, size[1] / image.height)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    # An average over whole pixels takes an enlarged picture back to what it was.
+    method = Image.Resampling.BOX if scale <= 1 else Image.Resampling.BICUBIC
+    whole = Image.new(image.mode, size)
+    place = ((size[0] - width) // 2, (size[1] - height) // 2)
+    whole.paste(image.resize((width, height), method), place)
+    notes.append(f"resized from {image.width} × {image.height}")
+    return whole
+
+
+def _fit_middle(image: Image.Image, size: tuple[int, int], notes: list[str]) -> Image.Image:
+    """The largest part in the middle that has the model's aspect, resized with anti-aliasing."""
+    scale = max(size[0] / image.width, size[1] / image.height)
+    width, height = size[0] / scale, size[1] / scale
+    left, top = (image.width - width) / 2, (image.height - height) / 2
+    if left >= 0.5 or top >= 0.5:
+        notes.append(f"middle {round(width)} × {round(height)} of {image.width} × {image.height}")
+    box = (left, top, left + width, top + height)
+    return image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)

@@ -1,0 +1,230 @@
+"""One pen stroke on any paper, made into a picture like MNIST's.
+
+LeCun, Cortes and Burges describe how MNIST was made: each black-and-white digit was fitted into a
+20×20 box with its aspect kept, anti-aliased, and placed in a 28×28 image with its centre of mass in
+the middle. A photograph needs three things first: the paper taken away, the polarity told, and the
+dust left out. Axes: H height, W width.
+"""
+
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter
+
+UInt8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
+
+BOX_SHARE = 20 / 28
+"""The stroke's box as a share of the image's side, as in MNIST."""
+WORKING_SIDES = (800, 200)
+"""Pixels; the stroke is looked for in a picture of this size at most, first fine and then, where
+noise hides it, coarse: averaging over 4×4 pixels takes three quarters of the noise away."""
+FAINTEST_INK = 12
+"""Grey levels of 255 between paper and ink; less than this counts as a blank page."""
+NOISE_SIGMAS = 4
+"""Ink differs from the paper by more than this many standard deviations of the paper's noise."""
+EDGE_SHARE = 0.2
+"""A pixel next to ink belongs to the stroke from this share of the ink's level on."""
+DUST_SHARE = 0.03
+"""A separate part with less than this share of the largest part's ink is dust."""
+FINE = 4
+"""Strokes are measured and thickened at this many times the final resolution."""
+THINNEST = 1.0
+"""Final pixels; one MNIST digit in a hundred has a stroke thinner than this."""
+USUAL = 1.9
+"""Final pixels; the median width of MNIST's strokes, and what thinner ones are widened to."""
+
+
+class Fitted(NamedTuple):
+    """A stroke placed the way MNIST's were."""
+
+    image_HW: UInt8Array
+    """Light on dark, of the size asked for."""
+    inverted: bool
+    """Whether the picture was dark on light."""
+    thickened: bool
+    """Whether the pen was so thin that the stroke would have faded away."""
+
+
+class Ink(NamedTuple):
+    """How much ink each pixel holds."""
+
+    level_HW: Float32Array
+    """0 (paper) to 1 (ink)."""
+    inverted: bool
+
+
+def ground_level(grey_HW: UInt8Array) -> float:
+    """The grey level of the ground, 0 to 255: the commonest level along the border.
+
+    The commonest, not the median: a garment may fill most of the border, but in many shades.
+    """
+    thick = max(1, min(grey_HW.shape) // 20)
+    ring_HW = np.ones(grey_HW.shape, dtype=bool)
+    ring_HW[thick:-thick, thick:-thick] = False
+    ring = grey_HW[ring_HW]
+    counts = np.bincount(ring // 16, minlength=16)
+    # Neighbours count half, so that a level on the edge of two bins is not split in two.
+    smooth = np.convolve(counts, [0.5, 1.0, 0.5], mode="same")
+    near = np.abs(ring.astype(np.int16) // 16 - int(smooth.argmax())) <= 1
+    return float(np.median(ring[near]))
+
+
+def is_dark_on_light(grey_HW: UInt8Array) -> bool:
+    """Whether the ground is nearer to the lightest than to the darkest level of the picture."""
+    darkest, lightest = int(grey_HW.min()), int(grey_HW.max())
+    middle = (darkest + lightest) / 2 if darkest < lightest else 127.5
+    return ground_level(grey_HW) > middle
+
+
+def fit_stroke(grey_HW: UInt8Array, height: int, width: int) -> Fitted | None:
+    """The stroke fitted into 20/28 of height × width, its centre of mass in the middle.
+
+    None when the picture is blank: nothing on it differs enough from its ground.
+    """
+    looks = (find_ink(_reduced(grey_HW, side)) for side in WORKING_SIDES)
+    ink = next((found for found in looks if found is not None), None)
+    if ink is None:
+        return None
+    rows, columns = (np.flatnonzero(ink.level_HW.any(axis=axis)) for axis in (1, 0))
+    cut_HW = ink.level_HW[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    box = (max(1, round(height * BOX_SHARE)), max(1, round(width * BOX_SHARE)))
+    stroke, thickened = _thick_enough(_contained(cut_HW, (box[0] * FINE, box[1] * FINE)))
+    small_HW = np.asarray(_contained(np.asarray(stroke), box))
+    return Fitted(_mass_in_the_middle(small_HW, height, width), ink.inverted, thickened)
+
+
+def find_ink(grey_HW: UInt8Array) -> Ink | None:
+    """The ink of a picture, free of shading, noise and dust; None for a blank page."""
+    relief_HW = _without_ground(grey_HW)
+    noise = 1.4826 * float(np.median(np.abs(relief_HW)))
+    # Once the shading is gone the noise is symmetric, and the third moment is all the ink's.
+    inverted = float((relief_HW.astype(np.float64) ** 3).sum()) < 0
+    ink_HW = -relief_HW if inverted else relief_HW
+    floor = NOISE_SIGMAS * noise
+    marked = ink_HW[ink_HW > max(floor, 1)]
+    if marked.size == 0:
+        return None
+    threshold = otsu(marked)
+    full = float(np.median(marked[marked > threshold]))
+    if full < max(FAINTEST_INK, 1.5 * floor):
+        return None
+    kept_HW = _without_dust(ink_HW, threshold, max(floor, EDGE_SHARE * full))
+    level_HW = np.clip((ink_HW - floor) / (full - floor), 0, 1) * kept_HW
+    return Ink(level_HW.astype(np.float32), inverted)
+
+
+def otsu(values: Float32Array) -> float:
+    """The threshold that parts the values into the two most compact groups (Otsu 1979, eq. 18).
+
+    Values of one level are all above it. 256 bins between the least and the greatest.
+    """
+    least, greatest = float(values.min()), float(values.max())
+    if least == greatest:
+        return least / 2
+    counts, edges = np.histogram(values, bins=256, range=(least, greatest))
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = counts.cumsum()[:-1]
+    above = counts.sum() - below
+    total_below = (counts * centres).cumsum()[:-1]
+    total = (counts * centres).sum()
+    gap = total_below / below - (total - total_below) / above
+    # Empty bins between two groups make a plateau; its middle is as far from both as can be.
+    spread = below * above * gap**2
+    best = np.flatnonzero(spread >= spread.max() * (1 - 1e-9))
+    return float(edges[1:][(best[0] + best[-1]) // 2])
+
+
+def _reduced(grey_HW: UInt8Array, side: int) -> UInt8Array:
+    """The picture with its longer side at most ``side``."""
+    longer = max(grey_HW.shape)
+    if longer <= side:
+        return grey_HW
+    height, width = (max(1, round(length * side / longer)) for length in grey_HW.shape)
+    return np.asarray(Image.fromarray(grey_HW).resize((width, height), Image.Resampling.BOX))
+
+
+def _without_ground(grey_HW: UInt8Array) -> Float32Array:
+    """The picture minus its paper: a quadratic surface through what is not ink.
+
+    Which pixels are paper and how it is lit are found in turn, from the border's level onwards.
+    """
+    height, width = grey_HW.shape
+    y_HW, x_HW = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    terms_HW6 = np.stack([x_HW**0, x_HW, y_HW, x_HW**2, x_HW * y_HW, y_HW**2], axis=-1)
+    step = max(1, max(height, width) // 150)
+    sample, terms = grey_HW[::step, ::step].ravel(), terms_HW6[::step, ::step].reshape(-1, 6)
+    surface = np.array([ground_level(grey_HW), 0, 0, 0, 0, 0])
+    for _ in range(6):
+        off = np.abs(sample - terms @ surface).astype(np.float32)
+        paper = off <= otsu(off)
+        if paper.sum() < 6:
+            break
+        surface = np.linalg.lstsq(terms[paper], sample[paper], rcond=None)[0]
+    relief_HW: Float32Array = (grey_HW - terms_HW6 @ surface).astype(np.float32)
+    return relief_HW
+
+
+def _without_dust(ink_HW: Float32Array, seed: float, edge: float) -> npt.NDArray[np.bool_]:
+    """Which pixels are the stroke's: above ``edge`` and joined to one above ``seed``.
+
+    Left out: specks, and what comes in over the border (the table, a ruled line, a frame) when
+    there is a stroke that does not.
+    """
+    from scipy import ndimage
+
+    parts_HW, count = ndimage.label(ink_HW > edge, structure=np.ones((3, 3)))
+    numbers = np.arange(1, count + 1)
+    strongest = ndimage.maximum(ink_HW, parts_HW, numbers)
+    mass = np.where(strongest > seed, ndimage.sum_labels(ink_HW, parts_HW, numbers), 0)
+    edges = (parts_HW[0], parts_HW[-1], parts_HW[:, 0], parts_HW[:, -1])
+    inside = ~np.isin(numbers, np.concatenate(edges))
+    stroke = mass >= DUST_SHARE * mass.max()
+    if mass[inside].max(initial=0) >= DUST_SHARE * mass.max():
+        stroke = inside & (mass >= DUST_SHARE * mass[inside].max())
+    return np.isin(parts_HW, numbers[stroke])
+
+
+def _contained(level_HW: npt.NDArray[np.float32], box: tuple[int, int]) -> Image.Image:
+    """The whole picture as large as fits into ``box`` (height, width), aspect kept, mode F."""
+    height, width = level_HW.shape
+    scale = min(box[0] / height, box[1] / width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    method = Image.Resampling.BOX if scale <= 1 else Image.Resampling.BILINEAR
+    return Image.fromarray(level_HW).resize(size, method)
+
+
+def _thick_enough(stroke: Image.Image) -> tuple[Image.Image, bool]:
+    """A stroke too thin to survive the reduction is widened; FINE times the final resolution."""
+    eight = stroke.point(lambda level: level * 255).convert("L")
+    width = stroke_width(np.asarray(eight)) / FINE
+    if width >= THINNEST:
+        return stroke, False
+    # Each pixel of radius widens the stroke by two.
+    radius = max(1, round((USUAL - width) * FINE / 2))
+    wide = eight.filter(ImageFilter.MaxFilter(2 * radius + 1))
+    return wide.convert("F").point(lambda level: level / 255), True
+
+
+def stroke_width(level_HW: UInt8Array) -> float:
+    """The mean width of a stroke in pixels: its area over half of what one erosion takes off."""
+    area_HW = level_HW > 127
+    eroded = Image.fromarray(np.pad(area_HW, 1).astype(np.uint8)).filter(ImageFilter.MinFilter(3))
+    area = int(area_HW.sum())
+    return 2 * area / max(1, area - int(np.asarray(eroded).sum()))
+
+
+def _mass_in_the_middle(level_HW: Float32Array, height: int, width: int) -> UInt8Array:
+    """The stroke in an empty image, moved by whole pixels; nothing falls off the edge."""
+    tall, wide = level_HW.shape
+    mass = float(level_HW.sum())
+    y = float(level_HW.sum(axis=1) @ (np.arange(tall) + 0.5)) / mass
+    x = float(level_HW.sum(axis=0) @ (np.arange(wide) + 0.5)) / mass
+    # All 10,000 test images of MNIST have their centre in [14, 15) of 28 in both directions.
+    top = min(max(ceil(height / 2 - y), 0), height - tall)
+    left = min(max(ceil(width / 2 - x), 0), width - wide)
+    image_HW = np.zeros((height, width), dtype=np.uint8)
+    image_HW[top : top + tall, left : left + wide] = np.rint(level_HW * 255)
+    return image_HW

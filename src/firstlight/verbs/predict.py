@@ -1,0 +1,124 @@
+"""Answer for pictures that nobody has labelled."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.data.pictures import expand, prepare
+from firstlight.errors import DataError
+from firstlight.evaluate.predict import probabilities
+from firstlight.runs.checkpoint import SavedModel, load_model
+from firstlight.runs.folder import RunFolder
+from firstlight.train.devices import choose_device, repeatable, usable_threads
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """The answer for one picture, or the reason why there is none."""
+
+    name: str
+    """The path as given, or the index in an array."""
+    probabilities: dict[str, float]
+    """Class name to probability, most probable first; empty where ``error`` is set."""
+    notes: tuple[str, ...] = ()
+    """What was done to the picture that a person should know."""
+    error: str | None = None
+    """Why the picture could not be read."""
+    image_HWC: npt.NDArray[np.uint8] | None = None
+    """What the network was shown."""
+
+    @property
+    def answer(self) -> str | None:
+        """The most probable class."""
+        return next(iter(self.probabilities), None)
+
+    @property
+    def confidence(self) -> float | None:
+        """Its probability, 0 to 1."""
+        return next(iter(self.probabilities.values()), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the image."""
+        values = {k: v for k, v in asdict(self).items() if k != "image_HWC"}
+        return {**values, "answer": self.answer, "confidence": self.confidence}
+
+
+def predict_array(folder: RunFolder, images: npt.NDArray[np.uint8]) -> list[Prediction]:
+    """One prediction for each uint8 image, N×H×W×C, or N×H×W where the model is grey.
+
+    Raises ``ValueError`` for another dtype or shape.
+    """
+    saved = _load(folder)
+    if images.ndim == 3 and saved.preprocess.channels == 1:
+        images = images[..., None]
+    height, width, channels = saved.preprocess.image_shape
+    if (
+        images.dtype != np.uint8
+        or images.ndim != 4
+        or images.shape[1:] != (height, width, channels)
+    ):
+        raise ValueError(
+            f"wanted uint8 images N×{height}×{width}×{channels}, got {images.dtype} of shape "
+            f"{images.shape}; picture files of any size are taken by their path"
+        )
+    if len(images) == 0:
+        return []
+    return _answers(saved, [str(i) for i in range(len(images))], images, [()] * len(images))
+
+
+def predict_files(
+    folder: RunFolder, sources: Sequence[str], stdin: BinaryIO | None = None, device: str = "cpu"
+) -> list[Prediction]:
+    """One prediction for each picture that the sources (files, folders, patterns, ``-``) name.
+
+    A picture that cannot be read becomes a prediction with its ``error`` set, in its place.
+    """
+    saved = _load(folder, device)
+    failed: dict[int, Prediction] = {}
+    pictures = []
+    everything = expand(sources, stdin if stdin is not None else sys.stdin.buffer)
+    for place, source in enumerate(everything):
+        try:
+            pictures.append(prepare(source, saved.preprocess))
+        except DataError as error:
+            failed[place] = Prediction(name=source.name, probabilities={}, error=str(error))
+    answered: list[Prediction] = []
+    if pictures:
+        stack_NHWC = np.stack([p.image_HWC for p in pictures])
+        answered = _answers(
+            saved, [p.name for p in pictures], stack_NHWC, [p.notes for p in pictures]
+        )
+    rest = iter(answered)
+    return [failed[i] if i in failed else next(rest) for i in range(len(everything))]
+
+
+def _load(folder: RunFolder, device: str = "cpu") -> SavedModel:
+    folder.require_finished()
+    return load_model(folder, choose_device(device))
+
+
+def _answers(
+    saved: SavedModel,
+    names: Sequence[str],
+    images_NHWC: npt.NDArray[np.uint8],
+    notes: Sequence[tuple[str, ...]],
+) -> list[Prediction]:
+    device = str(next(saved.model.parameters()).device)
+    with repeatable(usable_threads(), device):
+        probabilities_NK = probabilities(saved.model, saved.preprocess, images_NHWC, device)
+    answers = []
+    for name, image, note, row in zip(names, images_NHWC, notes, probabilities_NK, strict=True):
+        order = np.argsort(-row, kind="stable")
+        answers.append(
+            Prediction(
+                name=name,
+                probabilities={saved.class_names[k]: float(row[k]) for k in order},
+                notes=note,
+                image_HWC=image,
+            )
+        )
+    return answers

@@ -1,0 +1,84 @@
+"""Who may import whom, as docs/design.md has it; and that starting up stays cheap."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import firstlight
+
+ROOT = Path(firstlight.__file__).parent
+ALWAYS = {"errors", "recipe"}
+MAY = {
+    "pixels": set(),
+    "augment": set(),
+    "models": set(),
+    "data": {"pixels"},
+    "evaluate": {"pixels"},
+    "train": {"augment", "models", "pixels", "evaluate"},
+    "runs": {"models", "pixels", "train"},
+    "report": {"evaluate"},
+    "verbs": {
+        *("pixels", "augment", "models", "data", "evaluate", "train", "runs", "report"),
+        *("progress", "interrupt"),
+    },
+}
+
+
+def imported_parts(path: Path) -> set[str]:
+    """The parts of the package that a module imports anywhere, type checking included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+            if node.module != "firstlight":
+                names = names[:1]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {n.split(".")[1] for n in names if n.startswith("firstlight.")}
+    return found - {"__version__"}
+
+
+@pytest.mark.parametrize("part", sorted(MAY))
+def test_each_part_imports_only_what_the_design_lets_it(part: str) -> None:
+    single = ROOT / f"{part}.py"
+    files = [single] if single.exists() else sorted((ROOT / part).glob("**/*.py"))
+    assert files
+    for path in files:
+        excess = imported_parts(path) - MAY[part] - ALWAYS - {part}
+        assert not excess, f"{path.name} imports {excess}"
+
+
+def test_no_part_imports_the_command_and_the_command_only_verbs_and_values() -> None:
+    for path in ROOT.glob("**/*.py"):
+        if path.parent.name != "cli" and path.name != "__main__.py":
+            assert "cli" not in imported_parts(path), path
+
+
+def test_no_source_file_is_longer_than_400_lines() -> None:
+    long = {p.name: n for p in ROOT.glob("**/*.py") if (n := len(p.read_text().splitlines())) > 400}
+    assert long == {}
+
+
+def loaded_after(program: str) -> set[str]:
+    code = f"{program}\nimport sys; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_or_the_command_loads_no_heavy_library() -> None:
+    heavy = {"torch", "numpy", "matplotlib", "sklearn", "scipy", "PIL", "rich"}
+    assert loaded_after("import firstlight") & heavy == set()
+    assert loaded_after("import firstlight.cli.main") & (heavy - {"rich"}) == set()
+
+
+def test_every_public_name_is_there() -> None:
+    for name in firstlight.__all__:
+        assert getattr(firstlight, name) is not None
+    assert set(firstlight.__all__) <= set(dir(firstlight))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        firstlight.__getattr__("nothing")
