@@ -26,19 +26,18 @@ class Display(Protocol):
     def epoch(self, record: "EpochRecord") -> None: ...
 
 
-def epoch_line(record: "EpochRecord", epochs: int, images: int) -> str:
-    """One finished epoch, as a line of a log."""
-    speed = images / record.train_seconds if record.train_seconds else 0.0
+def epoch_line(record: "EpochRecord", epochs: int) -> str:
+    """One finished epoch, as a line of a log that fits 80 columns."""
     text = (
-        f"epoch {record.epoch}/{epochs}  loss {record.train_loss:.4f}  "
-        f"accuracy {100 * record.train_accuracy:.2f} %"
+        f"epoch {record.epoch:>{len(str(epochs))}}/{epochs}  loss {record.train_loss:.4f}  "
+        f"acc {100 * record.train_accuracy:.2f} %"
     )
     if record.validation_accuracy is not None:
         text += (
-            f"  validation loss {record.validation_loss:.4f}  "
-            f"accuracy {100 * record.validation_accuracy:.2f} %"
+            f"  val loss {record.validation_loss:.4f}  "
+            f"val acc {100 * record.validation_accuracy:.2f} %"
         )
-    return f"{text}  {record.train_seconds:.1f} s  {speed:,.0f} images/s"
+    return f"{text}  {record.train_seconds:.1f} s"
 
 
 class Silent:
@@ -72,7 +71,7 @@ class Log(Silent):
         self._stream = sys.stderr if to_stderr else sys.stdout
 
     def epoch(self, record: "EpochRecord") -> None:
-        print(epoch_line(record, self.epochs, self.images), file=self._stream, flush=True)
+        print(epoch_line(record, self.epochs), file=self._stream, flush=True)
 
 
 class _Pace:
@@ -147,7 +146,7 @@ class Live(Silent):
         )
 
     def epoch(self, record: "EpochRecord") -> None:
-        line = epoch_line(record, self.epochs, self.images)
+        line = epoch_line(record, self.epochs)
         self._progress.console.print(line, highlight=False)
 
 
@@ -174,7 +173,7 @@ class Notebook(Silent):
             )
 
     def epoch(self, record: "EpochRecord") -> None:
-        self._lines.append(epoch_line(record, self.epochs, self.images))
+        self._lines.append(epoch_line(record, self.epochs))
         self._show("")
 
 

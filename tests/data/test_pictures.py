@@ -443,8 +443,8 @@ def test_every_mnist_test_image_comes_through_bit_for_bit() -> None:
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     # Mean absolute difference in levels of 255. The mean level is 31, and an image and itself moved
-    # by one pixel are 16.4 apart. Measured on these 200: 2.5, 6.1 (the curve between the pixels
-    # blurs them) and 6.9.
+    # by one pixel are 16.4 apart. Measured on these 100: 2.4, 6.4 (the curve between the pixels
+    # blurs them) and 7.3.
     ("method", "shaded", "tolerance"),
     [
         (Image.Resampling.NEAREST, False, 4.0),
@@ -457,7 +457,7 @@ def test_mnist_digits_on_a_large_page_come_back_close(
 ) -> None:
     rng = np.random.default_rng(0)
     differences = []
-    for digit_HW in mnist_test_images()[:200]:
+    for digit_HW in mnist_test_images()[:100]:
         enlarged_HW = np.asarray(Image.fromarray(255 - digit_HW).resize((280, 280), method))
         page_HW = np.pad(enlarged_HW, ((60, 160), (200, 40)), constant_values=255)
         if shaded:
@@ -466,7 +466,10 @@ def test_mnist_digits_on_a_large_page_come_back_close(
             photo_HW += rng.normal(0, 5, page_HW.shape)
             page_HW = photo_HW.clip(0, 255).astype(np.uint8)
         picture = prepared(encoded(Image.fromarray(page_HW), "BMP"), MNIST)
-        assert picture.notes[0].startswith("dark on light")
+        assert picture.notes == (
+            "dark on light, inverted to match the training images",
+            "fitted and centred like MNIST",
+        )
         differences.append(np.abs(picture.image_HWC[..., 0].astype(int) - digit_HW).mean())
 
     assert np.mean(differences) < tolerance
@@ -621,7 +624,7 @@ def test_random_bytes_raise_nothing_but_data_errors(start: bytes, rest: bytes) -
     name=st.sampled_from(sorted(BYTES)),
     place=st.floats(0, 1, exclude_max=True),
     patch=st.binary(max_size=6),
-    keep=st.floats(0, 1),
+    keep=st.just(1.0) | st.floats(0, 1),
 )
 def test_damaged_pictures_raise_nothing_but_data_errors(
     name: str, place: float, patch: bytes, keep: float
@@ -703,18 +706,16 @@ def test_a_file_is_taken_by_its_name_whatever_it_looks_like() -> None:
         ("*.webp", "no picture matches"),
         ("empty", "no picture in this folder"),
         ("gone.png", "no such file"),
-        ("", "folder"),
         ("a\0b", "cannot be|no such"),
         ("a" * 5000, "cannot be|no such"),
     ],
 )
 def test_a_word_that_stands_for_nothing_does_not_stop_the_others(word: str, reason: str) -> None:
-    first, second = expand([word, "b.png"]) if word else (PictureSource(name="", content=Path()), 0)
+    first, second = expand([word, "b.png"])
 
     with pytest.raises(DataError, match=reason):
         prepare(first, MNIST)
-    if isinstance(second, PictureSource):
-        assert prepare(second, MNIST).name == "b.png"
+    assert prepare(second, MNIST).name == "b.png"
 
 
 def test_a_minus_is_one_picture_on_standard_input() -> None:
@@ -724,18 +725,17 @@ def test_a_minus_is_one_picture_on_standard_input() -> None:
 
     np.testing.assert_array_equal(prepare(first, model(5, 7, 1)).image_HWC[..., 0], GREY_HW)
     assert first.name == "-"
-    with pytest.raises(DataError, match="-: standard input holds no"):
+    with pytest.raises(DataError, match=r"-: standard input holds no"):
         prepare(second, MNIST)
-    with pytest.raises(DataError, match="-: standard input holds no"):
+    with pytest.raises(DataError, match=r"-: standard input holds no"):
         prepare(expand(["-"])[0], MNIST)
-    with pytest.raises(DataError, match="-: .*empty"):
+    with pytest.raises(DataError, match=r"-: .*empty"):
         prepare(expand(["-"], io.BytesIO())[0], MNIST)
 
 
 def test_a_name_that_is_no_text_can_be_printed(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/caf\xe9.png"
-    with open(path, "wb") as file:  # noqa: PTH123
-        file.write(encoded(Image.fromarray(GREY_HW)))
+    Path(os.fsdecode(path)).write_bytes(encoded(Image.fromarray(GREY_HW)))
 
     (source,) = expand([str(tmp_path)])
 

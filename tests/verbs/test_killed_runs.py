@@ -39,7 +39,7 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_with_the_same_bits(
     assert job(whole) == 0
     # Start-up takes one to three seconds and the work about as long: some kills fall before the
     # first state, some between two, some into a write. The moments differ from call to call.
-    codes = []
+    codes: list[int] = []
     while len(codes) < 5 and 0 not in codes:
         codes.append(job(killed, kill_after=random.uniform(1.0, 6.0)))
     assert set(codes) <= {0, -signal.SIGKILL}

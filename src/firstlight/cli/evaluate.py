@@ -27,12 +27,15 @@ def evaluate(
     from firstlight.runs.folder import open_run_folder
     from firstlight.verbs.evaluate import evaluate as evaluate_run
     from firstlight.verbs.report import report
+    from firstlight.verbs.run_data import data_of_run
 
     if require is not None and not 0 <= require <= 1:
         raise UserError(f"--require wants a share between 0 and 1, such as 0.98, not {require:g}")
     folder = open_run_folder(run)
-    metrics = evaluate_run(folder, device=device, data_dir=data_dir)
-    page = report(folder, data_dir=data_dir)
+    folder.require_finished()
+    data = data_of_run(folder, data_dir)
+    metrics = evaluate_run(folder, device=device, data=data)
+    page = report(folder, data=data)
     if json:
         print_json({"run": str(folder), "report": str(page), **metrics.to_json()})
     else:

@@ -22,7 +22,7 @@ def report(
 ) -> None:
     """Rebuild the pictures and report.html of RUN, or compare several runs on one page."""
     from firstlight.runs.folder import open_run_folder
-    from firstlight.verbs.report import compare
+    from firstlight.verbs.compare import compare
     from firstlight.verbs.report import report as report_run
 
     folders = [open_run_folder(run) for run in runs]

@@ -74,8 +74,8 @@ class Dataset:
         """SHA-256 (hex) of the shape, the class names, the pixels and the labels."""
         head = json.dumps([self.images_NHWC.shape, self.class_names]).encode()
         digest = hashlib.sha256(head)
-        digest.update(np.ascontiguousarray(self.images_NHWC))
-        digest.update(np.ascontiguousarray(self.labels_N))
+        digest.update(np.ascontiguousarray(self.images_NHWC).data)
+        digest.update(np.ascontiguousarray(self.labels_N).data)
         return digest.hexdigest()
 
     def take(self, indices: Int64Array, name: str | None = None) -> "Dataset":

@@ -5,9 +5,11 @@ short is an error, never a picture with a black rest. Axes: H height, W width.
 """
 
 import io
+import logging
 import stat
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,9 +47,7 @@ def decode(name: str, content: Path | bytes, notes: list[str]) -> Image.Image:
 
     Raises ``DataError``, which begins with ``name``, when there is no whole picture.
     """
-    with _opened(name, content) as stream, warnings.catch_warnings():
-        # Pillow warns of odd metadata; what matters to the user is raised or noted here.
-        warnings.simplefilter("ignore")
+    with _opened(name, content) as stream, _pillow_silenced():
         start = stream.read(16)
         stream.seek(0)
         if not start:
@@ -70,6 +70,20 @@ def decode(name: str, content: Path | bytes, notes: list[str]) -> Image.Image:
             raise DataError(
                 f"{name}: the picture is damaged or cut short ({reason}); get it anew"
             ) from error
+
+
+@contextmanager
+def _pillow_silenced() -> Iterator[None]:
+    """Pillow warns of odd metadata and logs it; what matters to the user is raised or noted."""
+    logger, nowhere = logging.getLogger("PIL"), logging.NullHandler()
+    # A logger without any handler would print on standard error.
+    logger.addHandler(nowhere)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeHandler(nowhere)
 
 
 def _opened(name: str, content: Path | bytes) -> AbstractContextManager[BinaryIO]:

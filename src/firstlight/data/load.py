@@ -45,7 +45,8 @@ def load(
     entry = entry_named(name)
     if entry is EMBEDDED_DIGITS:
         data = load_digits()
-        _verify(entry, *((p.images_NHWC, p.labels_N) for p in data), Path("scikit-learn"))
+        train, test = ((p.images_NHWC, p.labels_N) for p in data)
+        _verify(entry, train, test, Path("scikit-learn"))
         return data
     if data_dir is not None and not data_dir.is_dir():
         raise DataError(
@@ -199,8 +200,9 @@ def _check_archives(entry: Entry, paths: tuple[Path, Path]) -> None:
     for path in paths:
         if path.suffix == ".gz":
             have = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-            if have != md5s[path.name.replace(".idx", "-idx")]:
-                raise DataError(_not_official(entry, path, "md5", md5s[path.name], have))
+            wanted = md5s[path.name.replace(".idx", "-idx")]
+            if have != wanted:
+                raise DataError(_not_official(entry, path, "md5", wanted, have))
 
 
 def _read_npz(path: Path) -> tuple[Part, Part]:
@@ -210,9 +212,12 @@ def _read_npz(path: Path) -> tuple[Part, Part]:
             arrays = [file[key] for key in ("x_train", "y_train", "x_test", "y_test")]
     except (ValueError, KeyError, OSError, EOFError) as error:
         raise DataError(f"{path}: not Keras's mnist.npz: {error}") from error
-    for array, axes in zip(arrays, (3, 1, 3, 1), strict=True):
-        if array.dtype != np.uint8 or array.ndim != axes:
-            raise DataError(f"{path}: wanted uint8 arrays, got {array.dtype} {array.shape}")
+    for array, shape in zip(arrays, ((28, 28), (), (28, 28), ()), strict=True):
+        if array.dtype != np.uint8 or array.ndim == 0 or array.shape[1:] != shape:
+            raise DataError(
+                f"{path}: wanted uint8 images N×28×28 and labels N, got {array.dtype} of shape "
+                f"{array.shape}"
+            )
     return (
         (arrays[0][..., None], arrays[1].astype(np.int64)),
         (arrays[2][..., None], arrays[3].astype(np.int64)),
@@ -245,7 +250,7 @@ def _verify(entry: Entry, train: Part, test: Part, where: Path) -> None:
     for name, (images, labels) in (("train", train), ("test", test)):
         for what, array in (("images", images), ("labels", labels.astype(np.uint8))):
             wanted = getattr(entry.content, f"{name}_{what}")
-            have = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+            have = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
             if have != wanted:
                 raise DataError(
                     _not_official(entry, where, f"sha256 of the {name} {what}", wanted, have)

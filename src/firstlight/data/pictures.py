@@ -218,9 +218,9 @@ def _fit_whole(image: Image.Image, size: tuple[int, int], notes: list[str]) -> I
 def _fit_middle(image: Image.Image, size: tuple[int, int], notes: list[str]) -> Image.Image:
     """The largest part in the middle that has the model's aspect, resized with anti-aliasing."""
     scale = max(size[0] / image.width, size[1] / image.height)
-    width, height = size[0] / scale, size[1] / scale
-    left, top = (image.width - width) / 2, (image.height - height) / 2
-    if left >= 0.5 or top >= 0.5:
-        notes.append(f"middle {round(width)} × {round(height)} of {image.width} × {image.height}")
-    box = (left, top, left + width, top + height)
-    return image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    width, height = (max(1, round(side / scale)) for side in size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    if (width, height) != image.size:
+        notes.append(f"middle {width} × {height} of {image.width} × {image.height}")
+    middle = image.crop((left, top, left + width, top + height))
+    return middle.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)

@@ -6,7 +6,7 @@ from firstlight.data.dataset import Dataset, TrainTest
 
 
 def hold_out(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """(kept, held out): of each class the given share is held out, at least one image if it has two.
+    """(kept, held out): of each class the given share is held out, at least one image of two.
 
     Both keep the images' order. Raises ``ValueError`` when nothing would be left to train on.
     """

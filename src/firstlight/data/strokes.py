@@ -101,7 +101,7 @@ def find_ink(grey_HW: UInt8Array) -> Ink | None:
     relief_HW = _without_ground(grey_HW)
     noise = 1.4826 * float(np.median(np.abs(relief_HW)))
     # Once the shading is gone the noise is symmetric, and the third moment is all the ink's.
-    inverted = float((relief_HW.astype(np.float64) ** 3).sum()) < 0
+    inverted = float(np.vdot(relief_HW * relief_HW, relief_HW)) < 0
     ink_HW = -relief_HW if inverted else relief_HW
     floor = NOISE_SIGMAS * noise
     marked = ink_HW[ink_HW > max(floor, 1)]
@@ -152,10 +152,11 @@ def _without_ground(grey_HW: UInt8Array) -> Float32Array:
     Which pixels are paper and how it is lit are found in turn, from the border's level onwards.
     """
     height, width = grey_HW.shape
-    y_HW, x_HW = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    terms_HW6 = np.stack([x_HW**0, x_HW, y_HW, x_HW**2, x_HW * y_HW, y_HW**2], axis=-1)
-    step = max(1, max(height, width) // 150)
-    sample, terms = grey_HW[::step, ::step].ravel(), terms_HW6[::step, ::step].reshape(-1, 6)
+    y_H, x_W = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
+    step = max(1, max(height, width) // 100)
+    sample = grey_HW[::step, ::step].ravel()
+    y, x = (grid.ravel() for grid in np.meshgrid(y_H[::step], x_W[::step], indexing="ij"))
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
     surface = np.array([ground_level(grey_HW), 0, 0, 0, 0, 0])
     for _ in range(6):
         off = np.abs(sample - terms @ surface).astype(np.float32)
@@ -163,7 +164,10 @@ def _without_ground(grey_HW: UInt8Array) -> Float32Array:
         if paper.sum() < 6:
             break
         surface = np.linalg.lstsq(terms[paper], sample[paper], rcond=None)[0]
-    relief_HW: Float32Array = (grey_HW - terms_HW6 @ surface).astype(np.float32)
+    level, x1, y1, x2, xy, y2 = surface.astype(np.float32)
+    x_1W, y_H1 = x_W.astype(np.float32)[None, :], y_H.astype(np.float32)[:, None]
+    ground_HW = (level + x1 * x_1W + x2 * x_1W**2) + (y1 + xy * x_1W) * y_H1 + y2 * y_H1**2
+    relief_HW: Float32Array = grey_HW - ground_HW
     return relief_HW
 
 
@@ -176,15 +180,17 @@ def _without_dust(ink_HW: Float32Array, seed: float, edge: float) -> npt.NDArray
     from scipy import ndimage
 
     parts_HW, count = ndimage.label(ink_HW > edge, structure=np.ones((3, 3)))
-    numbers = np.arange(1, count + 1)
-    strongest = ndimage.maximum(ink_HW, parts_HW, numbers)
-    mass = np.where(strongest > seed, ndimage.sum_labels(ink_HW, parts_HW, numbers), 0)
-    edges = (parts_HW[0], parts_HW[-1], parts_HW[:, 0], parts_HW[:, -1])
-    inside = ~np.isin(numbers, np.concatenate(edges))
-    stroke = mass >= DUST_SHARE * mass.max()
-    if mass[inside].max(initial=0) >= DUST_SHARE * mass.max():
-        stroke = inside & (mass >= DUST_SHARE * mass[inside].max())
-    return np.isin(parts_HW, numbers[stroke])
+    mass = np.bincount(parts_HW.ravel(), weights=ink_HW.ravel(), minlength=count + 1)
+    mass[np.bincount(parts_HW[ink_HW > seed], minlength=count + 1) == 0] = 0
+    mass[0] = 0  # what is no part at all
+    inside = mass.copy()
+    for edge_pixels in (parts_HW[0], parts_HW[-1], parts_HW[:, 0], parts_HW[:, -1]):
+        inside[edge_pixels] = 0
+    if inside.max() >= DUST_SHARE * mass.max():
+        mass = inside
+    stroke = (mass > 0) & (mass >= DUST_SHARE * mass.max())
+    kept_HW: npt.NDArray[np.bool_] = stroke[parts_HW]
+    return kept_HW
 
 
 def _contained(level_HW: npt.NDArray[np.float32], box: tuple[int, int]) -> Image.Image:

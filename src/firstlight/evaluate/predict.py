@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from firstlight.pixels import Preprocess
 
-# Large enough to fill two cores or a GPU, small enough that activations stay under 300 MB.
-BATCH = 500
+# Large enough to fill two cores, small enough that activations stay in the processor's caches.
+BATCH = 125
+# A GPU has neither limit.
+ACCELERATOR_BATCH = 2000
 
 
 @torch.inference_mode()
@@ -28,10 +30,11 @@ def logits(
     model.eval()
     try:
         parts = []
-        for start in range(0, len(images_NHWC), BATCH):
-            parts.append(model(preprocess(images_NHWC[start : start + BATCH])).float())
+        batch = BATCH if images_NHWC.device.type == "cpu" else ACCELERATOR_BATCH
+        for start in range(0, len(images_NHWC), batch):
+            parts.append(model(preprocess(images_NHWC[start : start + batch])).float())
             if progress is not None:
-                progress(min(start + BATCH, len(images_NHWC)))
+                progress(min(start + batch, len(images_NHWC)))
         return torch.cat(parts)
     finally:
         model.train(was_training)

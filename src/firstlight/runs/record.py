@@ -5,14 +5,16 @@ import io
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from firstlight import __version__
+from firstlight.errors import DataError
 from firstlight.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -64,14 +66,17 @@ def write_epochs(folder: RunFolder, records: Sequence["EpochRecord"]) -> None:
 
 def read_epochs(folder: RunFolder) -> list[dict[str, float | None]]:
     """The lines of ``epochs.csv`` as numbers."""
-    rows = csv.DictReader(io.StringIO(folder.read("epochs.csv")))
-    return [{k: float(v) if v else None for k, v in row.items()} for row in rows]
+    try:
+        rows = list(csv.DictReader(io.StringIO(folder.read("epochs.csv"))))
+        return [{k: float(v) if v else None for k, v in row.items()} for row in rows]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise DataError(f"{folder.path / 'epochs.csv'}: damaged: {error}") from error
 
 
 def predictions_csv(
     names: Sequence[str],
-    labels_N: np.ndarray[Any, np.dtype[np.int64]],
-    probabilities_NK: np.ndarray[Any, np.dtype[np.float32]],
+    labels_N: npt.NDArray[np.int64],
+    probabilities_NK: npt.NDArray[np.float32],
     class_names: Sequence[str],
 ) -> str:
     """``predictions.csv``: index or path, truth, answer, confidence, every probability."""
@@ -85,3 +90,33 @@ def predictions_csv(
             + [f"{p:.6f}" for p in row]
         )
     return text.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """What ``predictions.csv`` holds. Axes: N images, K classes."""
+
+    names: list[str]
+    """Index or path of each image."""
+    true_N: npt.NDArray[np.int64]
+    predicted_N: npt.NDArray[np.int64]
+    probabilities_NK: npt.NDArray[np.float32]
+    """To six decimals."""
+
+
+def read_answers(folder: RunFolder) -> Answers:
+    """The lines of ``predictions.csv``. Raises ``DataError`` when it is missing or damaged."""
+    try:
+        head, *rows = list(csv.reader(io.StringIO(folder.read("predictions.csv"))))
+        index = {name.removeprefix("p_"): k for k, name in enumerate(head[4:])}
+        return Answers(
+            names=[row[0] for row in rows],
+            true_N=np.array([index[row[1]] for row in rows], dtype=np.int64),
+            predicted_N=np.array([index[row[2]] for row in rows], dtype=np.int64),
+            probabilities_NK=np.array([row[4:] for row in rows], dtype=np.float32),
+        )
+    except (ValueError, KeyError, IndexError, csv.Error) as error:
+        raise DataError(
+            f"{folder.path / 'predictions.csv'}: damaged: {error!r}; "
+            f"write it anew with: firstlight evaluate {folder}"
+        ) from error

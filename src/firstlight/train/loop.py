@@ -154,7 +154,7 @@ class Trainer:
         logits_BK = self.model(pixels_BCHW)
         loss = cross_entropy(logits_BK, labels_B)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         mean_loss = loss.item()
         if not math.isfinite(mean_loss):
             raise UserError(

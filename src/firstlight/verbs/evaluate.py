@@ -1,7 +1,5 @@
 """Measure a finished run on its test set, and keep the numbers."""
 
-from pathlib import Path
-
 from firstlight.data.dataset import TrainTest
 from firstlight.evaluate.metrics import Metrics, measure
 from firstlight.evaluate.predict import probabilities
@@ -16,7 +14,6 @@ def evaluate(
     folder: RunFolder,
     *,
     device: str = "auto",
-    data_dir: Path | None = None,
     data: TrainTest | None = None,
 ) -> Metrics:
     """Test-set metrics; writes ``predictions.csv`` and ``metrics.json``.
@@ -25,7 +22,7 @@ def evaluate(
     """
     folder.require_finished()
     where = choose_device(device)
-    test = data_of_run(folder, data_dir, data).test
+    test = data_of_run(folder, data=data).test
     saved = load_model(folder, where)
     with repeatable(usable_threads(), where):
         probabilities_NK = probabilities(saved.model, saved.preprocess, test.images_NHWC, where)

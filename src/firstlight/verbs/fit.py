@@ -51,7 +51,8 @@ def fit(
 ) -> RunFolder:
     """Train a new run to its end. Data and device are looked at before the folder is made.
 
-    Raises ``UserError`` for what does not fit, ``RunInterruptedError`` after Ctrl-C with the state saved.
+    Raises ``UserError`` for what does not fit, and ``RunInterruptedError`` after Ctrl-C, with the
+    state saved.
     """
     device, threads = choose_device(device), usable_threads()
     data = request.load()

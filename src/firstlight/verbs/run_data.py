@@ -1,7 +1,7 @@
 """The data of a run: asked for by name, described in ``data.json``, found again later."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,12 @@ def describe(
 def data_of_run(
     folder: RunFolder, data_dir: Path | None = None, data: TrainTest | None = None
 ) -> TrainTest:
-    """The same images the run was trained with; raises ``DataError`` when they are others."""
+    """The same images the run was trained with; raises ``DataError`` when they are others.
+
+    Opens no connection: a set that is nowhere on this machine is an error.
+    """
     request = DataRequest.from_json(folder.read_json("data.json"), data_dir, data)
+    request = replace(request, download=False)
     if data is None and request.name not in CATALOG:
         raise UserError(
             f"{folder} was trained on {request.name!r}, which is not of the catalogue; "

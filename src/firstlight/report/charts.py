@@ -1,0 +1,209 @@
+"""Pictures made of numbers. Axes: K classes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from firstlight.report.picture import (
+    BLUE,
+    FAINT,
+    INK,
+    ORANGE,
+    PAPER,
+    SERIES,
+    Picture,
+    fitted,
+    style,
+)
+
+Epochs = Sequence[Mapping[str, float | None]]
+"""The lines of ``epochs.csv``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunScore:
+    """One run's test accuracy, for a comparison."""
+
+    name: str
+    accuracy: float
+    interval: tuple[float, float]
+
+
+def training_curves(epochs: Epochs, validated_on: str | None) -> Picture:
+    """Loss and accuracy after each epoch, in training and on the images named."""
+    with style():
+        picture = Picture(8.4, 3.1)
+        loss_axes, accuracy_axes = picture.subplots(1, 2)
+        for axes, what in ((loss_axes, "loss"), (accuracy_axes, "accuracy")):
+            _curve(axes, epochs, f"train_{what}", "training", BLUE)
+            if validated_on is not None:
+                _curve(axes, epochs, f"validation_{what}", validated_on, ORANGE)
+            axes.set_title(what.capitalize(), loc="left")
+            _epoch_axis(axes, len(epochs))
+        accuracy_axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        loss_axes.set_ylim(0, 1.08 * loss_axes.get_ylim()[1])
+        loss_axes.legend(loc="best")
+    return picture
+
+
+def confusion(
+    counts_KK: Sequence[Sequence[int]], class_names: Sequence[str], *, normalised: bool
+) -> Picture:
+    """Rows are true classes, columns answers; normalised by row, a row sums to 100 %."""
+    counts = np.asarray(counts_KK, dtype=np.int64)
+    per_row = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(per_row, 1)
+    k = len(class_names)
+    side = max(4.0, min(11.0, 1.2 + 0.41 * k))
+    with style():
+        picture = Picture(side, side * 0.94)
+        axes = picture.add_subplot()
+        # The root keeps the few mistakes visible beside the many right answers.
+        axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1.05)
+        names = [fitted(name, 12) for name in class_names]
+        tilt = 0 if max(len(n) for n in names) <= 3 else 45
+        axes.set_xticks(
+            range(k), names, rotation=tilt, ha="right" if tilt else "center", rotation_mode="anchor"
+        )
+        if not tilt:
+            axes.tick_params(axis="x", pad=10)
+        axes.set_yticks(range(k), names)
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.set_xlabel("answer")
+        axes.set_ylabel("truth")
+        if k <= 25:
+            for row in range(k):
+                for column in range(k):
+                    if counts[row, column]:
+                        share = 100 * shares[row, column]
+                        # 99.96 % is not 100 %.
+                        percent = f"{share:.1f}" if share < 99.95 or share == 100 else ">99.9"
+                        axes.text(
+                            column,
+                            row,
+                            percent if normalised else f"{counts[row, column]}",
+                            ha="center",
+                            va="center",
+                            fontsize=7.5,
+                            color=PAPER if shares[row, column] > 0.4 else INK,
+                        )
+        axes.set_title(
+            "Share of each true class, %" if normalised else "Number of images", loc="left"
+        )
+    return picture
+
+
+def class_accuracy(class_names: Sequence[str], recalls: Sequence[float], overall: float) -> Picture:
+    """Share of each class's images answered rightly, beside that of all."""
+    k = len(class_names)
+    with style():
+        picture = Picture(7.2, 0.9 + 0.3 * k)
+        axes = picture.add_subplot()
+        axes.barh(range(k), recalls, color=BLUE, height=0.68)
+        axes.axvline(overall, color=INK, linewidth=1, linestyle="--")
+        axes.set_yticks(range(k), [fitted(name, 18) for name in class_names])
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlim(0, 1.12)
+        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        for row, recall in enumerate(recalls):
+            axes.text(
+                recall + 0.012,
+                row,
+                f"{100 * recall:.1f} %",
+                va="center",
+                fontsize=9,
+                bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
+            )
+        axes.set_title(
+            f"Accuracy of each class; the dashed line is all: {100 * overall:.1f} %",
+            loc="left",
+            fontsize=10,
+            fontweight="normal",
+        )
+        axes.spines["left"].set_visible(False)
+    return picture
+
+
+def comparison_curves(epochs_by_run: Mapping[str, Epochs]) -> Picture:
+    """Validation accuracy of several runs against epochs and against seconds of training."""
+    with style():
+        picture = Picture(8.4, 3.4 + 0.2 * len(epochs_by_run))
+        by_epoch, by_second = picture.subplots(1, 2, sharey=True)
+        longest = 1
+        for (name, epochs), colour in zip(
+            epochs_by_run.items(), _colours(len(epochs_by_run)), strict=True
+        ):
+            longest = max(longest, len(epochs))
+            _curve(by_epoch, epochs, "validation_accuracy", name, colour)
+            seconds = np.cumsum([row["train_seconds"] or 0.0 for row in epochs])
+            points = [
+                (s, row["validation_accuracy"])
+                for s, row in zip(seconds, epochs, strict=True)
+                if row["validation_accuracy"] is not None
+            ]
+            if points:
+                by_second.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3)
+        _epoch_axis(by_epoch, longest)
+        by_second.set_xlabel("seconds of training")
+        by_epoch.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        by_epoch.set_title("Validation accuracy", loc="left")
+        handles, labels = by_epoch.get_legend_handles_labels()
+        picture.legend(handles, labels, loc="outside lower center", ncols=2)
+        for axes in (by_epoch, by_second):
+            axes.grid(axis="y", color="#e4e7eb")
+            axes.set_axisbelow(True)
+    return picture
+
+
+def comparison_bars(scores: Sequence[RunScore]) -> Picture:
+    """Test accuracies with their 95 % intervals, on a scale that shows the differences."""
+    with style():
+        picture = Picture(7.2, 1.0 + 0.42 * len(scores))
+        axes = picture.add_subplot()
+        for row, (score, colour) in enumerate(zip(scores, _colours(len(scores)), strict=True)):
+            low, high = score.interval
+            axes.plot([low, high], [row, row], color=colour, linewidth=3, solid_capstyle="round")
+            axes.plot([score.accuracy], [row], "o", color=colour, markersize=8)
+            axes.annotate(
+                f"{100 * score.accuracy:.2f} %",
+                (score.accuracy, row),
+                xytext=(0, 8),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+            )
+        axes.set_yticks(range(len(scores)), [fitted(s.name, 34) for s in scores])
+        axes.set_ylim(len(scores) - 0.5, -0.7)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axes.margins(x=0.12)
+        axes.grid(axis="x", color="#e4e7eb")
+        axes.spines["left"].set_visible(False)
+        axes.set_title("Test accuracy with its 95 % interval", loc="left")
+    return picture
+
+
+def _curve(axes: Axes, epochs: Epochs, column: str, label: str, colour: Any) -> None:
+    points = [(row["epoch"], row[column]) for row in epochs if row[column] is not None]
+    if points:
+        axes.plot(*zip(*points, strict=True), label=label, color=colour, marker="o", markersize=3.5)
+
+
+def _epoch_axis(axes: Axes, count: int) -> None:
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=min(count, 10), integer=True, min_n_ticks=1))
+    axes.grid(axis="y", color="#e4e7eb")
+    axes.set_axisbelow(True)
+    axes.tick_params(color=FAINT)
+
+
+def _colours(count: int) -> list[str]:
+    return [SERIES[i % len(SERIES)] for i in range(count)]

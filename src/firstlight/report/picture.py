@@ -1,0 +1,73 @@
+"""A figure without pyplot: no global state, the same bytes each time, shown by a notebook."""
+
+import io
+import textwrap
+from contextlib import AbstractContextManager
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, FAINT, PAPER = "#1f2933", "#7b8794", "#ffffff"
+# Okabe and Ito's colours, told apart by people with any colour vision.
+BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#c8372d"
+SERIES = (BLUE, ORANGE, GREEN, RED, "#cc79a7", "#56b4e9", "#7f6b00", "#404040")
+
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a class name may hold a dollar sign
+}
+
+
+class Picture(Figure):
+    """A figure that a notebook shows and that saves to the same bytes each time."""
+
+    def __init__(self, width: float, height: float) -> None:
+        """Width and height in inches, of 110 pixels each."""
+        super().__init__(figsize=(width, height), facecolor=PAPER, layout="constrained")
+
+    def png(self) -> bytes:
+        """The picture as a PNG file."""
+        out = io.BytesIO()
+        with rc_context(_STYLE):
+            self.savefig(out, format="png", dpi=110, metadata={"Software": None})
+        return out.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
+
+
+def style() -> AbstractContextManager[None]:
+    """The look of every picture; axes must be made inside ``with style():``."""
+    return rc_context(_STYLE)
+
+
+def bare(axes: Axes) -> None:
+    """No ticks and no frame: for images."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def fitted(text: str, width: int) -> str:
+    """Text broken to lines of ``width`` characters, at most two of them."""
+    first, *rest = textwrap.wrap(text, width) or [text]
+    return "\n".join([first, shortened(" ".join(rest), width)] if rest else [first])
+
+
+def shortened(text: str, width: int) -> str:
+    """Text of at most ``width`` characters, its end left out where there are more."""
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"

@@ -1,0 +1,382 @@
+"""Draw a run: pictures under ``figures/``, and ``report.html`` with all of them inside.
+
+Axes: N images, H height, W width, C channels, K classes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, nn
+
+from firstlight.augment.affine import random_affine
+from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.errors import DataError, UserError
+from firstlight.evaluate.mistakes import worst_mistakes
+from firstlight.recipe import Recipe, load_recipe
+from firstlight.report import charts, images
+from firstlight.report.page import Page, Section, Shown, Table, render
+from firstlight.report.picture import Picture
+from firstlight.runs.checkpoint import SavedModel, load_model
+from firstlight.runs.folder import RunFolder
+from firstlight.runs.record import Answers, read_answers, read_epochs
+from firstlight.train.randomness import reseed
+from firstlight.verbs.predict import Prediction
+from firstlight.verbs.run_data import data_of_run
+
+STRIP = 10
+VIEWS = 11
+
+
+class _Drawing:
+    """Sections of one run's page; each picture is also written under ``figures/``."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self.sections: list[Section] = []
+
+    def add(self, title: str, text: str, *pictures: tuple[str, Picture, str]) -> None:
+        """One section; each picture is (file stem, picture, alternative text)."""
+        shown = []
+        for stem, picture, alt in pictures:
+            png = picture.png()
+            self._folder.write(f"figures/{stem}.png", png)
+            shown.append(Shown(png=png, alt=alt))
+        self.sections.append(Section(title=title, text=text, pictures=shown))
+
+
+def report(
+    folder: RunFolder, *, data_dir: Path | None = None, data: TrainTest | None = None
+) -> Path:
+    """Write ``figures/*.png`` and ``report.html``; returns the page's path.
+
+    What needs the data or the test-set metrics is left out, with a note, where they are missing.
+    Raises ``UserError`` for an unfinished run and ``DataError`` for a damaged one.
+    """
+    folder.require_finished()
+    recipe = load_recipe(folder.path / "recipe.toml")
+    summary, described = folder.read_json("summary.json"), folder.read_json("data.json")
+    environment = folder.read_json("environment.json")
+    metrics = _metrics(folder)
+    found, missing = _data(folder, data_dir, data)
+    saved = load_model(folder)
+    drawing = _Drawing(folder)
+    try:
+        if metrics is not None:
+            answers = read_answers(folder)
+            if found is not None:
+                _draw_answers(drawing, found.test, answers)
+        _draw_training(drawing, folder, described)
+        if metrics is not None:
+            _draw_metrics(drawing, metrics)
+        if found is not None:
+            _draw_data(drawing, found.train, recipe, saved)
+        _draw_filters(drawing, saved.model)
+        drawing.sections += _facts(folder, recipe, described, environment, saved)
+        page = Page(
+            title=folder.name,
+            lead=f"{described['name']}, recipe {recipe.name}, seed {recipe.train.seed}; "
+            f"trained {environment['started'][:10]} on {_where(environment)}",
+            figures=_headline(summary, metrics),
+            sections=[*_notes(folder, metrics, missing), *drawing.sections],
+            foot=f"Made by firstlight {environment['firstlight']}. "
+            "This page is one file and loads nothing from elsewhere.",
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{folder}: its files do not fit together: {error!r}") from error
+    return folder.write("report.html", render(page))
+
+
+def prediction_strip_figure(
+    folder: RunFolder, *, data_dir: Path | None = None, data: TrainTest | None = None
+) -> Picture:
+    """The first ten test images with the run's answers; the run has been evaluated."""
+    found = data_of_run(folder, data_dir, data)
+    return images.prediction_strip(
+        _answered(found.test, read_answers(folder), range(min(STRIP, len(found.test))))
+    )
+
+
+def prediction_grid(predictions: Sequence[Prediction]) -> bytes:
+    """Pictures with their answers as a PNG; those that could not be read are left out."""
+    items = [
+        images.Answered(
+            image_HWC=p.image_HWC, answer=p.answer, confidence=p.confidence, name=Path(p.name).name
+        )
+        for p in predictions
+        if p.image_HWC is not None and p.answer is not None and p.confidence is not None
+    ]
+    return images.prediction_grid(items).png()
+
+
+def _metrics(folder: RunFolder) -> dict[str, Any] | None:
+    if not (folder.path / "metrics.json").is_file():
+        return None
+    metrics: dict[str, Any] = folder.read_json("metrics.json")
+    return metrics
+
+
+def _data(
+    folder: RunFolder, data_dir: Path | None, data: TrainTest | None
+) -> tuple[TrainTest | None, str]:
+    """The run's data, or why the page has to do without."""
+    try:
+        return data_of_run(folder, data_dir, data), ""
+    except (DataError, UserError) as error:
+        return None, str(error)
+
+
+def _notes(folder: RunFolder, metrics: dict[str, Any] | None, missing: str) -> list[Section]:
+    notes = []
+    if metrics is None:
+        text = "This run was not measured on its test set yet. Do that with:"
+        notes.append(
+            Section(title="Not evaluated", text=text, code=f"firstlight evaluate {folder}")
+        )
+    if missing:
+        text = "The pictures that need the images themselves are left out:"
+        notes.append(Section(title="Data not found", text=text, code=missing))
+    return notes
+
+
+def _answered(test: Dataset, answers: Answers, indices: Iterable[int]) -> list[images.Answered]:
+    names = test.class_names
+    return [
+        images.Answered(
+            image_HWC=test.images_NHWC[i],
+            answer=names[answers.predicted_N[i]],
+            confidence=float(answers.probabilities_NK[i].max()),
+            truth=names[answers.true_N[i]],
+            name=f"number {i}",
+        )
+        for i in indices
+    ]
+
+
+def _draw_answers(drawing: _Drawing, test: Dataset, answers: Answers) -> None:
+    first = _answered(test, answers, range(min(STRIP, len(test))))
+    right = sum(item.answer == item.truth for item in first)
+    drawing.add(
+        "What it says",
+        f"The first {len(first)} test images, none of them seen in training, with the network's "
+        "answer and its confidence. A wrong answer is framed in red and the truth stands below.",
+        (
+            "predictions",
+            images.prediction_strip(first),
+            f"{len(first)} test images with the network's answers, {right} of them right",
+        ),
+    )
+    worst = worst_mistakes(answers.true_N, answers.probabilities_NK)
+    if len(worst):
+        drawing.add(
+            "Worst mistakes",
+            "The wrong answers in which the truth was given the least probability. Look here for "
+            "mislabelled images, for what people would get wrong too, and for what is missing in "
+            "the training data.",
+            (
+                "worst_mistakes",
+                images.mistakes_page(_answered(test, answers, worst.tolist())),
+                f"The {len(worst)} wrong answers with the least probability for the truth",
+            ),
+        )
+
+
+def _draw_training(drawing: _Drawing, folder: RunFolder, described: dict[str, Any]) -> None:
+    epochs = read_epochs(folder)
+    watched = described["validated_on"]
+    validated = None
+    if watched is not None:
+        validated = "test" if watched["name"].endswith("/test") else "held out"
+        validated = f"{validated} ({watched['images']:,} images)"
+    last = epochs[-1]
+    drawing.add(
+        "Training",
+        "Where the two curves part, the network begins to learn its training images by heart. "
+        "Training accuracy is measured while the weights still move, and with augmentation and "
+        "dropout on, so it may lie below the other.",
+        (
+            "training_curves",
+            charts.training_curves(epochs, validated),
+            f"Loss and accuracy over {len(epochs)} epochs; training loss ends at "
+            f"{last['train_loss']:.3f}",
+        ),
+    )
+
+
+def _draw_metrics(drawing: _Drawing, metrics: dict[str, Any]) -> None:
+    per_class = metrics["per_class"]
+    names = [row["name"] for row in per_class]
+    confused = metrics["most_confused"]
+    worst = confused[0] if confused else None
+    text = "Each row is a true class, each column an answer; right answers lie on the diagonal."
+    if worst is not None:
+        text += (
+            f" The most frequent mistake: {worst['true']} taken for {worst['predicted']}, "
+            f"{worst['count']} times, {100 * worst['share']:.1f} % of all {worst['true']}."
+        )
+    alt = "Confusion matrix, {}; the diagonal holds {} of {} images"
+    right = metrics["correct"]
+    drawing.add(
+        "What is taken for what",
+        text,
+        *(
+            (
+                stem,
+                charts.confusion(metrics["confusion"], names, normalised=normalised),
+                alt.format(what, right, metrics["count"]),
+            )
+            for stem, normalised, what in (
+                ("confusion_counts", False, "counts"),
+                ("confusion_normalised", True, "share of each true class"),
+            )
+        ),
+    )
+    recalls = [row["recall"] for row in per_class]
+    least = min(per_class, key=lambda row: row["recall"])
+    drawing.add(
+        "Class by class",
+        "",
+        (
+            "class_accuracy",
+            charts.class_accuracy(names, recalls, metrics["accuracy"]),
+            f"Accuracy of each class; lowest {least['name']} with {100 * least['recall']:.1f} %",
+        ),
+    )
+    rows = [
+        [
+            row["name"],
+            *(f"{100 * row[k]:.1f} %" for k in ("precision", "recall", "f1")),
+            f"{row['support']:,}",
+        ]
+        for row in per_class
+    ]
+    text = (
+        "Precision: of all answers of this class, the share that is right. Recall: of all images "
+        "of this class, the share found. F1: their harmonic mean."
+    )
+    table = Table(head=["class", "precision", "recall", "F1", "images"], rows=rows)
+    drawing.sections.append(Section(title="The same in numbers", text=text, table=table))
+
+
+def _draw_data(drawing: _Drawing, train: Dataset, recipe: Recipe, saved: SavedModel) -> None:
+    by_class = [
+        train.images_NHWC[np.flatnonzero(train.labels_N == k)[:10]]
+        for k in range(len(train.class_names))
+    ]
+    drawing.add(
+        "What it learnt from",
+        "The first training images of each class.",
+        (
+            "class_samples",
+            images.class_samples(by_class, train.class_names),
+            f"Training images of the classes {', '.join(train.class_names)}",
+        ),
+    )
+    choice = recipe.augment
+    original_1HWC = train.images_NHWC[:1]
+    plain = replace(
+        saved.preprocess, mean=(0.0,) * original_1HWC.shape[3], std=(1.0,) * original_1HWC.shape[3]
+    )
+    views_NCHW = random_affine(
+        plain(torch.from_numpy(original_1HWC).expand(VIEWS, -1, -1, -1)),
+        choice,
+        reseed(Generator(), recipe.train.seed, "augment", 0),
+    )
+    mirror = ", mirrored or not" if choice.flip else ""
+    what = (
+        f"turned by up to {choice.rotation_degrees:g}° and shifted by up to "
+        f"{100 * choice.shift_fraction:g} % of its side{mirror}"
+    )
+    if choice.enabled:
+        text = f"In training each image is, anew each time it is seen, {what}."
+    else:
+        text = f"Not used in this run. With augment.enabled=true each image would be {what}."
+    drawing.add(
+        "Augmentation",
+        text,
+        (
+            "augmentation",
+            images.augmentation_views(original_1HWC[0], views_NCHW.permute(0, 2, 3, 1).numpy()),
+            f"One training image and {VIEWS} views of it, {what}",
+        ),
+    )
+
+
+def _draw_filters(drawing: _Drawing, model: nn.Module) -> None:
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None or first.in_channels not in (1, 3):
+        return
+    filters_OCHW = first.weight.detach().cpu().contiguous().numpy()
+    kind = (
+        "Blue weights are negative, red ones positive: a filter answers where the image is bright "
+        "under red and dark under blue."
+        if first.in_channels == 1
+        else "Each filter as a small colour image, stretched to its own range."
+    )
+    drawing.add(
+        "First-layer filters",
+        f"The {len(filters_OCHW)} filters through which the network sees the image. {kind}",
+        (
+            "filters",
+            images.first_layer_filters(filters_OCHW),
+            f"{len(filters_OCHW)} filters of {first.kernel_size[0]}×{first.kernel_size[1]} pixels",
+        ),
+    )
+
+
+def _headline(summary: dict[str, Any], metrics: dict[str, Any] | None) -> dict[str, str]:
+    figures = {}
+    if metrics is not None:
+        low, high = metrics["accuracy_interval"]
+        figures["test accuracy"] = f"{100 * metrics['accuracy']:.2f} %"
+        figures["95 % interval"] = f"{100 * low:.2f} to {100 * high:.2f} %"
+        figures["test images right"] = f"{metrics['correct']:,} of {metrics['count']:,}"
+        figures["log loss"] = f"{metrics['log_loss']:.4f}"
+        figures["calibration error"] = f"{100 * metrics['expected_calibration_error']:.2f} %"
+    figures["parameters"] = f"{summary['parameters']:,}"
+    figures["epochs"] = f"{summary['epochs']}"
+    figures["training time"] = f"{summary['train_seconds']:.1f} s"
+    return figures
+
+
+def _where(environment: dict[str, Any]) -> str:
+    if environment["accelerator"]:
+        return str(environment["accelerator"])
+    return f"{environment['processor']}, {environment['threads']} threads"
+
+
+def _facts(
+    folder: RunFolder,
+    recipe: Recipe,
+    described: dict[str, Any],
+    environment: dict[str, Any],
+    saved: SavedModel,
+) -> list[Section]:
+    limit = f" --limit {described['limit']}" if described["limit"] is not None else ""
+    weights = [
+        [name, "×".join(map(str, tensor.shape)), f"{tensor.numel():,}"]
+        for name, tensor in saved.model.state_dict().items()
+    ]
+    machine = [
+        [name, " ".join(value) if isinstance(value, list) else str(value)]
+        for name, value in environment.items()
+        if value is not None
+    ]
+    return [
+        Section(
+            title="Repeat it",
+            text="On the same machine this gives the same numbers to the bit.",
+            code=f"firstlight train {described['name']} "
+            f"--recipe {folder.path / 'recipe.toml'}{limit}",
+        ),
+        Section(title="Recipe", code=recipe.to_toml(), folded=True),
+        Section(
+            title="Weights",
+            table=Table(head=["tensor", "shape", "numbers"], rows=weights),
+            folded=True,
+        ),
+        Section(title="Machine", table=Table(head=["what", ""], rows=machine), folded=True),
+    ]

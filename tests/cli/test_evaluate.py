@@ -1,0 +1,147 @@
+"""``evaluate``, ``report`` and ``runs`` on a trained run."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.kit import Command
+
+import firstlight as fl
+
+FIGURES = {
+    *("predictions", "worst_mistakes", "training_curves", "confusion_counts"),
+    *("confusion_normalised", "class_accuracy", "class_samples", "augmentation", "filters"),
+}
+
+
+@pytest.fixture
+def run(digits_run: fl.Run, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return shutil.copytree(digits_run.path, tmp_path / "digits-1")
+
+
+def test_evaluate_prints_the_numbers_and_keeps_them(command: Command, run: Path) -> None:
+    (run / "metrics.json").unlink()
+    (run / "predictions.csv").unlink()
+
+    done = command("evaluate", run)
+
+    assert done.code == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    with (run / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    right = sum(row["true"] == row["predicted"] for row in rows)
+    assert len(rows) == metrics["count"] == 360
+    assert right == metrics["correct"]
+    assert f"accuracy {100 * right / 360:.2f} % of 360 test images (95 % interval" in done.out
+    assert "log loss" in done.out and "expected calibration error" in done.out
+    assert done.out.splitlines()[-1] == f"report {run / 'report.html'}"
+    for row in rows:
+        shares = [float(value) for key, value in row.items() if key.startswith("p_")]
+        assert sum(shares) == pytest.approx(1, abs=2e-5)  # ten numbers of six decimals
+        assert float(row["confidence"]) == max(shares)
+
+
+def test_json_holds_all_metrics(command: Command, run: Path) -> None:
+    metrics = json.loads(command("evaluate", run, "--json").out)
+
+    assert metrics["run"] == str(run)
+    assert {"accuracy", "accuracy_interval", "log_loss", "per_class", "confusion"} <= set(metrics)
+
+
+@pytest.mark.parametrize(("share", "code"), [("0.1", 0), ("0.9999", 4), ("98", 2)])
+def test_a_required_accuracy_decides_the_exit_code(
+    command: Command, run: Path, share: str, code: int
+) -> None:
+    done = command("evaluate", run, "--require", share)
+
+    assert done.code == code
+    if code == 4:
+        assert "is below the required 99.99 %" in done.err
+        assert "report" in done.out, "the numbers are there all the same"
+
+
+def test_an_unfinished_run_is_told_how_to_go_on(command: Command, run: Path) -> None:
+    (run / "summary.json").unlink()
+
+    done = command("evaluate", run)
+
+    assert done.code == 2
+    assert (
+        f"has no summary.json: the run did not finish. Resume it with: firstlight train "
+        f"--resume {run}" in done.err
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", b"\x08\0\0\0\0\0\0\0{}      "),
+        ("model.safetensors", b""),
+        ("data.json", b"{"),
+        ("data.json", b"{}"),
+        ("data.json", b"\xff\xfe"),
+    ],
+)
+def test_a_damaged_file_of_the_run_is_named(
+    command: Command, run: Path, name: str, content: bytes
+) -> None:
+    (run / name).write_bytes(content)
+
+    done = command("evaluate", run)
+
+    assert done.code == 3
+    assert name in done.err
+    assert "Traceback" not in done.err
+
+
+def test_report_rebuilds_every_picture_and_the_page(command: Command, run: Path) -> None:
+    shutil.rmtree(run / "figures")
+    (run / "report.html").unlink()
+
+    done = command("report", run)
+
+    assert (done.code, done.out) == (0, f"report {run / 'report.html'}\n")
+    assert {p.stem for p in (run / "figures").iterdir()} == FIGURES
+    for picture in (run / "figures").iterdir():
+        assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_report_of_an_unevaluated_run_says_so(command: Command, run: Path) -> None:
+    (run / "metrics.json").unlink()
+
+    assert command("report", run).code == 0
+
+    page = (run / "report.html").read_text()
+    assert "not measured on its test set yet" in page
+    assert f"firstlight evaluate {run}" in page
+
+
+def test_two_runs_are_compared_on_one_page(command: Command, run: Path) -> None:
+    command("train", "digits", "--epochs", "1", "--out", "other", "--quiet")
+    command("evaluate", "other", "--json")
+
+    done = command("report", run, "other", "--out", "both.html")
+
+    assert (done.code, done.out) == (0, "report both.html\n")
+    page = Path("both.html").read_text()
+    accuracies = [
+        json.loads(Path(r, "metrics.json").read_text())["accuracy"] for r in (run, "other")
+    ]
+    for accuracy in accuracies:
+        assert f"{100 * accuracy:.2f} %" in page
+    assert "train.epochs" in page
+    assert command("report", run, run).code == 2
+    assert command("report", run, "--out", "x.html").code == 2
+    assert "cannot be written" in command("report", run, "other", "--out", "no/x.html").err
+
+
+def test_runs_lists_what_there_is(command: Command) -> None:
+    assert command("runs").code == 0
+    command("train", "digits", "--epochs", "1", "--quiet")
+
+    listed = command("runs")
+    assert "digits-tutorial-1" in listed.out
+    assert json.loads(command("runs", "--json").out)[0]["run"].endswith("digits-tutorial-1")

@@ -1,0 +1,124 @@
+"""``firstlight train``: what it prints, what it keeps, and how the environment has its say."""
+
+import csv
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from tests.kit import Command
+
+
+def test_a_run_prints_a_line_an_epoch_and_the_way_on(command: Command, tmp_path: Path) -> None:
+    done = command("train", "digits", "--epochs", "2")
+
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert [line.split("  ")[0] for line in lines[:2]] == ["epoch 1/2", "epoch 2/2"]
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[-2:] == [
+        "run runs/digits-tutorial-1",
+        "next: firstlight evaluate runs/digits-tutorial-1",
+    ]
+    files = {p.name for p in (tmp_path / "runs" / "digits-tutorial-1").iterdir()}
+    wanted = {"recipe.toml", "environment.json", "data.json", "epochs.csv", "model.safetensors"}
+    assert files - {".lock"} == {*wanted, "summary.json"}
+
+
+def test_quiet_shows_no_progress_and_json_is_one_object(command: Command) -> None:
+    quiet = command("train", "digits", "--epochs", "1", "--quiet")
+    assert "epoch" not in quiet.out and quiet.err == ""
+
+    done = command("train", "digits", "--epochs", "1", "--json")
+    summary = json.loads(done.out)
+    assert summary["run"] == "runs/digits-tutorial-2"
+    assert summary["epochs"] == 1
+    assert "epoch 1/1" in done.err
+
+
+def test_the_resolved_recipe_is_kept(command: Command) -> None:
+    words = ["--seed", "7", "--set", "model.dropout=0.25", "--set", "augment.enabled=true"]
+    command("train", "digits", "--epochs", "1", *words, "--out", "here")
+
+    recipe = tomllib.loads(Path("here/recipe.toml").read_text())
+
+    assert recipe["train"]["seed"] == 7
+    assert recipe["train"]["epochs"] == 1
+    assert recipe["model"]["dropout"] == 0.25
+    assert recipe["augment"]["enabled"] is True
+
+
+def test_the_command_line_comes_before_the_environment_and_that_before_the_recipe(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRSTLIGHT_EPOCHS", "2")
+    monkeypatch.setenv("FIRSTLIGHT_SEED", "5")
+
+    by_environment = json.loads(command("train", "digits", "--json").out)
+    by_command = json.loads(command("train", "digits", "--json", "--epochs", "1").out)
+
+    assert (by_environment["epochs"], by_environment["seed"]) == (2, 5)
+    assert (by_command["epochs"], by_command["seed"]) == (1, 5)
+
+
+def test_a_recipe_file_of_a_run_repeats_the_run(command: Command) -> None:
+    command("train", "digits", "--epochs", "2", "--seed", "3", "--out", "first", "--quiet")
+    command("train", "digits", "--recipe", "first/recipe.toml", "--out", "again", "--quiet")
+
+    first, again = (Path(run, "model.safetensors").read_bytes() for run in ("first", "again"))
+    assert first == again
+
+
+def test_another_seed_gives_other_weights(command: Command) -> None:
+    for seed in ("0", "1"):
+        command("train", "digits", "--epochs", "1", "--seed", seed, "--out", seed, "--quiet")
+
+    assert Path("0/model.safetensors").read_bytes() != Path("1/model.safetensors").read_bytes()
+
+
+def test_limit_takes_so_many_images_of_each_part(command: Command) -> None:
+    command("train", "digits", "--limit", "50", "--epochs", "1", "--out", "small", "--quiet")
+
+    data = json.loads(Path("small/data.json").read_text())
+    assert data["train"]["images"] == data["test"]["images"] == 50
+    with Path("small/epochs.csv").open() as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == [1]
+
+
+def test_nothing_finished_is_overwritten(command: Command, tmp_path: Path) -> None:
+    command("train", "digits", "--epochs", "1", "--out", "mine", "--quiet")
+    before = Path("mine/model.safetensors").read_bytes()
+
+    again = command("train", "digits", "--epochs", "1", "--out", "mine", "--quiet")
+    assert again.code == 2
+    assert "mine holds a finished run, which is never overwritten" in again.err
+    assert Path("mine/model.safetensors").read_bytes() == before
+
+    resumed = command("train", "--resume", "mine")
+    assert resumed.code == 2
+    assert "mine is finished, there is nothing to resume" in resumed.err
+
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("years of work")
+    other = command("train", "digits", "--out", "full")
+    assert other.code == 2
+    assert "full is not empty and is no run" in other.err
+
+
+def test_a_loss_that_blows_up_stops_with_step_rate_and_advice(command: Command) -> None:
+    done = command("train", "digits", "--set", "optimizer.learning_rate=100.0", "--quiet")
+
+    assert done.code == 2
+    for part in ("the loss became", "at step", "learning rate 100", "learning_rate=10"):
+        assert part in done.err
+
+
+def test_every_named_recipe_can_be_read_and_trains_a_step_where_its_data_is(
+    command: Command,
+) -> None:
+    from firstlight.recipe import load_recipe, recipe_names
+
+    for name in recipe_names():
+        assert load_recipe(name).name == name
+    done = command("train", "digits", "--recipe", "digits-tutorial", "--limit", "40", "--quiet")
+    assert done.code == 0

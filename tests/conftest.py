@@ -1,0 +1,66 @@
+"""What many tests need: the command called in this process, a small trained run, the real data."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from tests.kit import Command, Outcome
+
+import firstlight as fl
+from firstlight.cli.main import main
+from firstlight.data.catalog import CATALOG
+from firstlight.data.load import where_found
+
+
+@pytest.fixture
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Command:
+    """``firstlight WORDS...`` run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["firstlight", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+            sys.exit(0)
+        printed = capsys.readouterr()
+        code = stop.value.code
+        assert code is None or isinstance(code, int)
+        return Outcome(code or 0, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
+    """Six epochs of the embedded digits, evaluated, with its report. Not to be changed."""
+    out = tmp_path_factory.mktemp("runs") / "digits-1"
+    run = fl.train("digits", epochs=6, out=out, quiet=True)
+    run.evaluate()
+    run.report()
+    return run
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Real-data tests run where the data is found, and say so where it is not."""
+    if item.get_closest_marker("real_data") is None:
+        return
+    for name in ("mnist", "cifar10"):
+        if where_found(CATALOG[name]) is None:
+            pytest.skip(f"{name} is not on this machine; set FIRSTLIGHT_DATA to a folder with it")
+
+
+@pytest.fixture
+def nothing_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine without any data set; returns the folder that is its home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.delenv("FIRSTLIGHT_DATA", raising=False)
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    assert Path(os.path.expanduser("~")) == home  # noqa: PTH111
+    monkeypatch.chdir(home)
+    return home

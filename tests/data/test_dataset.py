@@ -1,0 +1,59 @@
+"""A data set is a value."""
+
+import numpy as np
+import pytest
+
+from firstlight.data.dataset import Dataset
+
+
+def small(pixel: int = 0, label: int = 1, names: tuple[str, ...] = ("a", "b")) -> Dataset:
+    images = np.full((3, 2, 5, 1), pixel, dtype=np.uint8)
+    return Dataset(
+        name="x", images_NHWC=images, labels_N=np.array([0, label, 0]), class_names=names
+    )
+
+
+def test_equal_content_is_equal_and_any_difference_is_not() -> None:
+    assert small() == small()
+    assert len({small(), small()}) == 1
+    others = [small(pixel=1), small(label=0), small(names=("a", "c"))]
+    reshaped = Dataset(
+        name="x",
+        images_NHWC=small().images_NHWC.reshape(3, 5, 2, 1),
+        labels_N=small().labels_N,
+        class_names=("a", "b"),
+    )
+    assert len({d.fingerprint for d in [small(), *others, reshaped]}) == 5
+
+
+def test_take_gives_the_chosen_images_in_the_given_order() -> None:
+    data = Dataset(
+        name="x",
+        images_NHWC=np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1),
+        labels_N=np.array([0, 1, 2, 3]),
+        class_names=("a", "b", "c", "d"),
+    )
+
+    part = data.take(np.array([3, 1]), "x/part")
+
+    assert part.images_NHWC.ravel().tolist() == part.labels_N.tolist() == [3, 1]
+    assert part.name == "x/part"
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "reason"),
+    [
+        (np.zeros((2, 4, 4, 1), np.float32), np.zeros(2, np.int64), "must be uint8"),
+        (np.zeros((2, 4, 4), np.uint8), np.zeros(2, np.int64), "must be uint8 N×H×W×C"),
+        (np.zeros((2, 4, 4, 4), np.uint8), np.zeros(2, np.int64), "1 or 3 channels"),
+        (np.zeros((2, 4, 4, 3), np.uint8), np.zeros(3, np.int64), "labels must be int64"),
+        (np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int32), "labels must be int64"),
+        (np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 2]), "labels run from 0 to 2"),
+        (np.zeros((2, 4, 4, 3), np.uint8), np.array([-1, 0]), "labels run from -1 to 0"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(
+    images: np.ndarray, labels: np.ndarray, reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Dataset(name="x", images_NHWC=images, labels_N=labels, class_names=("a", "b"))

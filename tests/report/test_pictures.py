@@ -1,0 +1,114 @@
+"""The pictures: what stands in them is what was given, and the same bytes come out each time."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from firstlight.report import charts, images
+from firstlight.report.picture import Picture, fitted, shortened
+
+RNG = np.random.default_rng(0)
+NAMES = ("cat", "$dog$", "a class with a very long name indeed, longer than any label")
+EPOCHS = [
+    {
+        "epoch": float(e),
+        "train_loss": 1 / e,
+        "train_accuracy": 1 - 0.5 / e,
+        "validation_loss": 1.1 / e,
+        "validation_accuracy": 1 - 0.6 / e,
+        "train_seconds": 2.0,
+    }
+    for e in (1, 2, 3)
+]
+
+
+def answered(channels: int = 1, count: int = 7) -> list[images.Answered]:
+    return [
+        images.Answered(
+            image_HWC=RNG.integers(0, 256, (5, 9, channels), dtype=np.uint8),
+            answer=NAMES[i % 3],
+            confidence=0.4 + 0.1 * (i % 7),
+            truth=NAMES[i % 2],
+            name=f"number {i}",
+        )
+        for i in range(count)
+    ]
+
+
+PICTURES = {
+    "strip": lambda: images.prediction_strip(answered()),
+    "strip of one, colour": lambda: images.prediction_strip(answered(3, 1)),
+    "mistakes": lambda: images.mistakes_page(answered(3, 24)),
+    "grid": lambda: images.prediction_grid(answered(1, 3)),
+    "samples": lambda: images.class_samples(
+        [RNG.integers(0, 256, (n, 5, 9, 3), dtype=np.uint8) for n in (4, 0, 12)], NAMES
+    ),
+    "augmentation": lambda: images.augmentation_views(
+        np.full((5, 9, 1), 99, np.uint8), RNG.random((11, 5, 9, 1), dtype=np.float32)
+    ),
+    "grey filters": lambda: images.first_layer_filters(RNG.normal(size=(20, 1, 3, 3))),
+    "colour filters": lambda: images.first_layer_filters(RNG.normal(size=(3, 3, 5, 5))),
+    "dead filters": lambda: images.first_layer_filters(np.zeros((2, 3, 3, 3), np.float32)),
+    "curves": lambda: charts.training_curves(EPOCHS, "held out"),
+    "curves without validation": lambda: charts.training_curves(EPOCHS[:1], None),
+    "counts": lambda: charts.confusion([[5, 0, 1], [0, 0, 0], [2, 1, 7]], NAMES, normalised=False),
+    "shares": lambda: charts.confusion([[5, 0, 1], [0, 0, 0], [2, 1, 7]], NAMES, normalised=True),
+    "many classes": lambda: charts.confusion(
+        np.eye(40, dtype=int).tolist(), [f"c{i}" for i in range(40)], normalised=True
+    ),
+    "classes": lambda: charts.class_accuracy(NAMES, [1.0, 0.0, 0.5], 0.6),
+    "comparison": lambda: charts.comparison_curves({"a": EPOCHS, "b": EPOCHS[:1]}),
+    "scores": lambda: charts.comparison_bars(
+        [charts.RunScore(name=n, accuracy=0.9, interval=(0.88, 0.91)) for n in NAMES]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PICTURES))
+def test_every_picture_is_a_png_that_is_neither_empty_nor_huge(name: str) -> None:
+    png = PICTURES[name]().png()
+
+    with Image.open(io.BytesIO(png)) as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 60 and max(picture.size) < 2000
+        assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 1
+
+
+def test_the_same_numbers_give_the_same_bytes_and_a_notebook_gets_them_too() -> None:
+    first, again = (charts.training_curves(EPOCHS, "test") for _ in range(2))
+
+    assert first.png() == again.png() == first._repr_png_()
+
+
+def words(picture: Picture) -> list[str]:
+    texts = []
+    for axes in picture.axes:
+        texts += [axes.get_title(), axes.get_xlabel(), *(t.get_text() for t in axes.texts)]
+    return [text for text in texts if text]
+
+
+def test_a_wrong_answer_shows_the_truth_and_a_right_one_only_itself() -> None:
+    items = [
+        images.Answered(image_HWC=np.zeros((4, 4, 1), np.uint8), answer=a, confidence=c, truth=t)
+        for a, c, t in (("cat", 0.724, "dog"), ("dog", 0.9999, "dog"))
+    ]
+
+    assert words(images.prediction_strip(items)) == ["cat (72 %)", "is dog", "dog (>99 %)"]
+
+
+def test_a_confusion_matrix_shows_counts_and_row_shares() -> None:
+    counts = [[3, 1], [0, 4]]
+
+    assert words(charts.confusion(counts, ("a", "b"), normalised=False))[2:] == ["3", "1", "4"]
+    shares = words(charts.confusion(counts, ("a", "b"), normalised=True))[2:]
+    assert shares == ["75.0", "25.0", "100.0"]
+
+
+def test_long_names_are_broken_and_then_cut() -> None:
+    assert fitted("short", 10) == "short"
+    assert fitted("two words", 5) == "two\nwords"
+    assert all(len(line) <= 8 for line in fitted(NAMES[2], 8).split("\n"))
+    assert shortened("abcdef", 6) == "abcdef"
+    assert shortened("abcdefg", 6) == "abcde…"

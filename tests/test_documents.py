@@ -1,0 +1,119 @@
+"""What the documents say works, is run; their tables are those of the result files."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.kit import Command
+
+import firstlight as fl
+from firstlight.data.catalog import CATALOG
+from firstlight.data.dataset import Dataset
+from firstlight.data.load import load, where_found
+from firstlight.data.split import limit
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The fenced blocks of one language, in their order."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def small_mnist(name: str) -> fl.TrainTest:
+    """600 images a part of MNIST where it is on this machine, else enlarged embedded digits."""
+    assert name == "mnist"
+    if where_found(CATALOG["mnist"]) is not None:
+        return limit(load("mnist", download=False), 600)
+    parts = []
+    for part in limit(load("digits"), 300):
+        larger_NHWC = np.pad(
+            part.images_NHWC.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2), (0, 0))
+        )
+        parts.append(
+            Dataset(
+                name=part.name.replace("digits", "mnist"),
+                images_NHWC=larger_NHWC,
+                labels_N=part.labels_N,
+                class_names=part.class_names,
+            )
+        )
+    return fl.TrainTest(*parts)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md"])
+def test_the_python_of_the_documents_runs_from_top_to_bottom(
+    document: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fl, "load", small_mnist)
+    program = "\n".join(blocks(document, "python"))
+    names: dict[str, object] = {}
+
+    exec(compile(program, document, "exec"), names)
+
+    run = names["run"]
+    assert isinstance(run, fl.Run)
+    assert run.summary["parameters"] == 121_930
+    assert run.summary["epochs"] == 5
+    assert run.evaluate().accuracy > 0.5
+
+
+@pytest.mark.real_data
+def test_the_commands_of_the_readme_run_in_their_order(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRSTLIGHT_EPOCHS", "1")
+    Image.fromarray(load("mnist").test.images_NHWC[0, ..., 0]).save("my-digit.png")
+    lines = [
+        line[2:].split() for block in blocks("README.md", "console") for line in block.splitlines()
+    ]
+    assert next(words[:2] for words in lines) == ["firstlight", "data"]
+    assert len(lines) == 5
+    for words in lines:
+        more = ["--limit", "3000"] if words[1] == "train" else []
+        done = command(*words[1:], *more)
+        assert done.code == 0, done.err
+
+
+def test_the_tables_are_those_of_the_result_files() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "tables.py", "--check"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_link_inside_the_project_leads_somewhere() -> None:
+    for document in ("README.md", "CHANGELOG.md", "LOG.md", "docs/design.md", "docs/tutorial.md"):
+        path = ROOT / document
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
+            if not target.startswith("https://"):
+                assert (path.parent / target).exists(), f"{document}: {target}"
+
+
+def test_the_demo_ends_with_digits_where_there_is_no_mnist(nothing_cached: Path) -> None:
+    shutil.copy(ROOT / "examples" / "demo.py", nothing_cached)
+    # Every connection fails at once, as on a machine without a network.
+    program = (
+        "import socket, runpy\n"
+        "def unplugged(*_, **__): raise OSError('Network is unreachable')\n"
+        "socket.create_connection = unplugged\n"
+        "runpy.run_path('demo.py', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=nothing_cached
+    )
+
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "NOT MNIST" in lines[0]
+    assert re.search(r"digits: \d\d\.\d\d % of 360 test images right \(95 % interval", done.stdout)
+    assert Path(lines[-1].removeprefix("report with pictures: ")).is_file()
