@@ -17,11 +17,11 @@ MAY = {
     "models": set(),
     "data": {"pixels"},
     "evaluate": {"pixels"},
-    "train": {"augment", "models", "pixels", "evaluate"},
-    "runs": {"models", "pixels", "train"},
+    "training": {"augment", "models", "pixels", "evaluate"},
+    "runs": {"models", "pixels", "training"},
     "report": {"evaluate"},
     "verbs": {
-        *("pixels", "augment", "models", "data", "evaluate", "train", "runs", "report"),
+        *("pixels", "augment", "models", "data", "evaluate", "training", "runs", "report"),
         *("progress", "interrupt"),
     },
 }
@@ -82,3 +82,8 @@ def test_every_public_name_is_there() -> None:
     assert set(firstlight.__all__) <= set(dir(firstlight))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         firstlight.__getattr__("nothing")
+
+
+def test_no_public_name_is_also_a_module_that_would_take_its_place_once_imported() -> None:
+    modules = {path.stem for path in ROOT.iterdir()} - {"__init__"}
+    assert not modules & set(firstlight.__all__)

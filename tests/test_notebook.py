@@ -4,9 +4,9 @@ import base64
 import os
 from pathlib import Path
 
-import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbformat import v4
 
 
 # The kernel's client leaves sockets to the garbage collector and uses an older event loop call.
@@ -20,7 +20,7 @@ def test_progress_and_pictures_show_in_a_notebook(tmp_path: Path) -> None:
         "run.show_predictions()",
         "run.report()",
     ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(c) for c in cells])  # type: ignore[no-untyped-call]
     client = NotebookClient(
         notebook,
         timeout=120,

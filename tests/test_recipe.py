@@ -50,7 +50,7 @@ def test_digit_recipes_never_mirror() -> None:
 @pytest.mark.parametrize(
     ("setting", "wanted"),
     [
-        ("train.epoch=3", "unknown key train.epoch; did you mean epochs?"),
+        ("train.epoch=3", "unknown key train.epoch; did you mean train.epochs?"),
         ("train.epochs=0", "train.epochs must be at least 1, not 0"),
         ("train.epochs=1.5", "train.epochs must be a whole number, not 1.5"),
         ("train.epochs=many", "train.epochs must be a whole number, not 'many'"),

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from firstlight.train.loop import EpochRecord, StepRecord
+    from firstlight.training.loop import EpochRecord, StepRecord
 
 
 class Display(Protocol):

@@ -195,12 +195,11 @@ def _from_table(
 ) -> _Table:
     """Build the dataclass ``kind`` from a TOML table, refusing by name whatever does not fit."""
     hints = get_type_hints(kind)
-    for key in values:
-        if key not in hints:
-            raise UserError(
-                f"{source}: unknown key {prefix}{key}; "
-                f"{_nearest(key, list(hints), what='the keys are')}"
-            )
+    known = [f"{prefix}{key}" for key in hints]
+    for key in (f"{prefix}{key}" for key in values):
+        if key not in known:
+            hint = _nearest(key, known, what="the keys are")
+            raise UserError(f"{source}: unknown key {key}; {hint}")
     built: dict[str, Any] = {}
     for spec in fields(kind):  # type: ignore[arg-type]
         if spec.name not in values:

@@ -15,7 +15,7 @@ def test_list_names_every_set_and_whether_it_is_here(
     assert list(rows) == ["mnist", "fashion_mnist", "cifar10", "digits"]
     assert (rows["mnist"]["train"], rows["mnist"]["test"]) == (60_000, 10_000)
     assert rows["mnist"]["found"] is None
-    table = command("data", "list").out.splitlines()
+    table = [line.rstrip() for line in command("data", "list").out.splitlines()]
     assert len(table) == 5
     assert table[1].startswith("mnist") and table[1].endswith("no")
     assert table[4].endswith("embedded")

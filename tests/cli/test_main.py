@@ -44,7 +44,7 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
         (["train", "mnist", "--peek"], 2, "No such option"),
         (["train"], 2, "train what? Give a data set, such as: firstlight train mnist"),
         (["train", "mnst"], 2, "'mnst' is no data set of the catalogue; there are mnist"),
-        (["train", "digits", "--epochs", "many"], 2, "'many' is not a valid int"),
+        (["train", "digits", "--epochs", "many"], 2, "Invalid value for '--epochs'"),
         (["train", "digits", "--epochs", "0"], 2, "train.epochs"),
         (["train", "digits", "--seed", "-1"], 2, "train.seed"),
         (["train", "digits", "--limit", "1"], 2, "--limit must be at least 2 images, not 1"),

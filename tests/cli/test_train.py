@@ -6,7 +6,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from tests.kit import Command
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 
 def test_a_run_prints_a_line_an_epoch_and_the_way_on(command: Command, tmp_path: Path) -> None:
@@ -105,11 +108,17 @@ def test_nothing_finished_is_overwritten(command: Command, tmp_path: Path) -> No
     assert "full is not empty and is no run" in other.err
 
 
-def test_a_loss_that_blows_up_stops_with_step_rate_and_advice(command: Command) -> None:
-    done = command("train", "digits", "--set", "optimizer.learning_rate=100.0", "--quiet")
+def test_a_loss_that_blows_up_stops_with_step_rate_and_advice(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflowing(logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+        return cross_entropy(logits_BK, labels_B) * torch.inf
+
+    monkeypatch.setattr("firstlight.training.loop.cross_entropy", overflowing)
+    done = command("train", "digits", "--set", "optimizer.learning_rate=0.5", "--quiet")
 
     assert done.code == 2
-    for part in ("the loss became", "at step", "learning rate 100", "learning_rate=10"):
+    for part in ("the loss became inf at step 1 ", "learning rate 0.5", "learning_rate=0.05"):
         assert part in done.err
 
 

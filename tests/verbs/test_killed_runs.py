@@ -14,8 +14,7 @@ JOB = Path(__file__).with_name("training_job.py")
 
 def job(run: Path, kill_after: float | None = None) -> int:
     """The job's exit code; with ``kill_after`` seconds, SIGKILL then (a negative code)."""
-    action = "resume" if (run / "recipe.toml").exists() else "start"
-    process = subprocess.Popen([sys.executable, str(JOB), str(run), action])
+    process = subprocess.Popen([sys.executable, str(JOB), str(run)])
     try:
         return process.wait(timeout=kill_after)
     except subprocess.TimeoutExpired:

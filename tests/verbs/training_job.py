@@ -1,4 +1,4 @@
-"""A training job for the tests that kill it: python training_job.py RUN [start|resume].
+"""A training job for the tests that kill it: python training_job.py RUN; starts or goes on.
 
 MNIST-sized images of seeded noise with a bright bar that tells the class; a state is saved after
 every step, so that a kill often falls into a write.
@@ -23,15 +23,15 @@ def bars(count: int, seed: int) -> fl.Dataset:
     return fl.Dataset(name="bars/part", images_NHWC=images, labels_N=labels, class_names=names)
 
 
-def main(run: Path, action: str) -> None:
+def main(run: Path) -> None:
     fit.CHECKPOINT_SECONDS = 0.0
     data = fl.TrainTest(bars(600, 1), bars(100, 2))
-    if action == "start":
+    if not (run / "recipe.toml").exists():
         settings = ["augment.enabled=true", "model.dropout=0.3", "train.validation=held-out"]
         fl.train(data, "mnist-tutorial", settings=settings, epochs=6, seed=3, out=run, quiet=True)
-    else:
+    elif not (run / "summary.json").exists():
         fl.resume(run, data, quiet=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from firstlight.cli.options import DataDir, Json, print_json
+from firstlight.cli.options import DataDir, Json, print_json, print_table
 
 if TYPE_CHECKING:
     from firstlight.data.catalog import Entry
@@ -33,7 +33,6 @@ def list_sets(data_dir: DataDir = None, json: Json = False) -> None:
     if json:
         print_json(rows)
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -47,7 +46,7 @@ def list_sets(data_dir: DataDir = None, json: Json = False) -> None:
         if row["name"] == "digits":
             here = "embedded"
         table.add_row(row["name"], row["title"], f"{row['train']:,}", f"{row['test']:,}", here)
-    Console().print(table)
+    print_table(table)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from firstlight.cli.options import DataDir, Device, Json, RunPath, percent, print_json
+from firstlight.cli.options import DataDir, Device, Json, RunPath, percent, print_json, print_table
 
 if TYPE_CHECKING:
     from firstlight.evaluate.metrics import Metrics
@@ -48,7 +48,6 @@ def evaluate(
 
 
 def _print(metrics: "Metrics") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     low, high = metrics.accuracy_interval
@@ -65,7 +64,7 @@ def _print(metrics: "Metrics") -> None:
     for row in metrics.per_class:
         shares = (f"{100 * x:.1f} %" for x in (row.precision, row.recall, row.f1))
         table.add_row(row.name, *shares, f"{row.support:,}")
-    Console().print(table)
+    print_table(table)
     if metrics.most_confused:
         typer.echo("\nmost confused")
     for pair in metrics.most_confused[:5]:

@@ -39,7 +39,7 @@ def main() -> None:
     """Run the command. Exit codes: 0 done, 1 a fault of ours, 2 a wrong request, 3 missing or bad
     data, 4 a threshold not met, 130 interrupted."""
     try:
-        app()
+        app(prog_name="firstlight")
     except UserError as error:
         typer.echo(f"firstlight: {error}", err=True)
         sys.exit(error.exit_code)

@@ -1,10 +1,13 @@
-"""Options that several verbs share, and the two ways to print."""
+"""Options that several verbs share, and the ways to print."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 DataDir = Annotated[
     Path | None,
@@ -23,6 +26,16 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", sh
 def print_json(values: Any) -> None:
     """One JSON document on standard output."""
     typer.echo(json.dumps(values, indent=2, ensure_ascii=False, default=str))
+
+
+def print_table(table: "Table") -> None:
+    """As wide as the terminal; into a file or a pipe as wide as it needs, one line a row."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 10_000
+    console.print(table)
 
 
 def percent(share: float) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from firstlight.cli.options import Device, Json, RunPath, percent, print_json
+from firstlight.cli.options import Device, Json, RunPath, percent, print_json, print_table
 from firstlight.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ def _as_csv(answers: list["Prediction"]) -> str:
 
 
 def _print_table(answers: list["Prediction"]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -83,7 +82,7 @@ def _print_table(answers: list["Prediction"]) -> None:
             cells = [f"{name} {percent(share)}" for name, share in best]
             table.add_row(Text(answer.name), *(Text(cell) for cell in cells))
     if table.row_count:
-        Console().print(table)
+        print_table(table)
     for answer in answers:
         if answer.notes:
             typer.echo(f"{answer.name}: {'; '.join(answer.notes)}")

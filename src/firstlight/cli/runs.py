@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from firstlight.cli.options import Json, percent, print_json
+from firstlight.cli.options import Json, percent, print_json, print_table
 
 
 def runs(
@@ -24,7 +24,6 @@ def runs(
         typer.echo(f"no runs in {root}; make one with: firstlight train mnist")
         return
 
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -41,7 +40,7 @@ def runs(
             "-" if accuracy is None else percent(accuracy),
             "-" if seconds is None else f"{seconds:.1f} s",
         )
-    Console().print(table)
+    print_table(table)
 
 
 def _row(folder: Any) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def train(
             "--out": out,
         }
         given |= {"--epochs": epochs, "--seed": seed, "--limit": limit}
-        extra = [name for name, value in given.items() if value]
+        extra = [name for name, value in given.items() if value is not None and value != []]
         if extra:
             raise UserError(
                 f"--resume goes on with what the run was started with; leave out {', '.join(extra)}"

@@ -179,7 +179,7 @@ CIFAR10 = Entry(
 
 EMBEDDED_DIGITS = Entry(
     name="digits",
-    title="scikit-learn's 1,797 scanned digits, 8×8 pixels (embedded)",
+    title="scikit-learn's 1,797 scanned digits",
     class_names=DIGITS,
     image_shape=(8, 8, 1),
     train_count=1_437,

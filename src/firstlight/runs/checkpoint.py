@@ -19,7 +19,7 @@ from firstlight.runs.folder import RunFolder
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "checkpoint/state.safetensors"
-_FORMAT = "1"
+_FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,8 @@ def _write(
     folder: RunFolder, name: str, tensors: dict[str, Tensor], values: Mapping[str, Any]
 ) -> None:
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    metadata = {"format": _FORMAT, "firstlight": json.dumps(values, ensure_ascii=False)}
+    # One key: safetensors writes several in no fixed order, and the same run gives the same file.
+    metadata = {"firstlight": json.dumps({"format": _FORMAT, **values}, ensure_ascii=False)}
     folder.write(name, save(plain, metadata))
 
 
@@ -109,12 +110,11 @@ def _read(folder: RunFolder, name: str) -> tuple[dict[str, torch.Tensor], dict[s
         raise DataError(f"{folder.path} has no {name}; the run is damaged")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            values = json.loads((file.metadata() or {})["firstlight"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if metadata.get("format") != _FORMAT:
-            raise DataError(
-                f"{path}: format {metadata.get('format')!r}; this firstlight reads {_FORMAT!r}"
-            )
-        return tensors, json.loads(metadata["firstlight"])
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        found = values.pop("format", None)
+    except (SafetensorError, OSError, KeyError, AttributeError, json.JSONDecodeError) as error:
         raise DataError(f"{path}: damaged or cut short: {error}") from error
+    if found != _FORMAT:
+        raise DataError(f"{path}: format {found!r}; this firstlight reads {_FORMAT!r}")
+    return tensors, values

@@ -18,7 +18,7 @@ from firstlight.errors import DataError
 from firstlight.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from firstlight.train.loop import EpochRecord
+    from firstlight.training.loop import EpochRecord
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:

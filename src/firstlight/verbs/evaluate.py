@@ -6,7 +6,7 @@ from firstlight.evaluate.predict import probabilities
 from firstlight.runs.checkpoint import load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import predictions_csv
-from firstlight.train.devices import choose_device, repeatable, usable_threads
+from firstlight.training.devices import choose_device, repeatable, usable_threads
 from firstlight.verbs.run_data import data_of_run
 
 

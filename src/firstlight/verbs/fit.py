@@ -17,9 +17,9 @@ from firstlight.progress import Display
 from firstlight.recipe import Recipe, load_recipe
 from firstlight.runs import checkpoint, record
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
-from firstlight.train.devices import choose_device, repeatable, usable_threads
-from firstlight.train.loop import EpochRecord, Portion, Trainer
-from firstlight.train.randomness import reseed
+from firstlight.training.devices import choose_device, repeatable, usable_threads
+from firstlight.training.loop import EpochRecord, Portion, Trainer
+from firstlight.training.randomness import reseed
 from firstlight.verbs.run_data import DataRequest, check_same_data, describe, preprocess_for
 
 # A killed run loses at most this many seconds of work, where an epoch takes longer.

@@ -13,7 +13,7 @@ from firstlight.errors import DataError
 from firstlight.evaluate.predict import probabilities
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import RunFolder
-from firstlight.train.devices import choose_device, repeatable, usable_threads
+from firstlight.training.devices import choose_device, repeatable, usable_threads
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

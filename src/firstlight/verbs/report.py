@@ -23,7 +23,7 @@ from firstlight.report.picture import Picture
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import Answers, read_answers, read_epochs
-from firstlight.train.randomness import reseed
+from firstlight.training.randomness import reseed
 from firstlight.verbs.predict import Prediction
 from firstlight.verbs.run_data import data_of_run
 

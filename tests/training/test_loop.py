@@ -13,7 +13,7 @@ from firstlight.errors import UserError
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
-from firstlight.train.loop import EpochRecord, Portion, StepRecord, Trainer
+from firstlight.training.loop import EpochRecord, Portion, StepRecord, Trainer
 
 SHAPE = (10, 12, 3)
 CLASSES = 4

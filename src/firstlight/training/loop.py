@@ -19,8 +19,8 @@ from firstlight.evaluate.predict import logits
 from firstlight.models.blocks import Dropout
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
-from firstlight.train.randomness import epoch_order, reseed
-from firstlight.train.schedule import learning_rate_factor
+from firstlight.training.randomness import epoch_order, reseed
+from firstlight.training.schedule import learning_rate_factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,10 +215,13 @@ class Trainer:
             position.records = [EpochRecord(**record) for record in values["records"]]
         except (RuntimeError, TypeError, KeyError) as error:
             raise ValueError(f"the saved state is not of this run: {error}") from error
-        whole = self.optimizer.state_dict()
+        whole, parameters = self.optimizer.state_dict(), list(self.model.parameters())
         for key, value in tensors.items():
             if key.startswith("optimizer."):
                 _, index, name = key.split(".")
-                whole["state"].setdefault(int(index), {})[name] = value
+                like = parameters[int(index)]
+                # The fused update walks memory: a moment must lie there as its weight does.
+                moment = torch.empty_like(like).copy_(value) if value.ndim else value
+                whole["state"].setdefault(int(index), {})[name] = moment
         self.optimizer.load_state_dict(whole)
         self._at = position

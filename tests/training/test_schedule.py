@@ -3,7 +3,7 @@
 import pytest
 
 from firstlight.recipe import ScheduleChoice
-from firstlight.train.schedule import learning_rate_factor
+from firstlight.training.schedule import learning_rate_factor
 
 
 def test_one_cycle_starts_peaks_and_ends_where_it_should() -> None:
