@@ -7,6 +7,7 @@ from torch import Generator, nn
 from firstlight.errors import UserError
 from firstlight.models.blocks import Dropout
 from firstlight.models.catalog import Architecture, parameter_count
+from firstlight.models.tutorial import TutorialCNN
 from firstlight.recipe import ModelChoice, load_recipe
 
 CASES = [("mnist-tutorial", (28, 28, 1), 121_930), ("cifar10-tutorial", (32, 32, 3), 356_810)]
@@ -106,3 +107,20 @@ def test_dropout_zeroes_its_share_scales_the_rest_and_rests_in_evaluation() -> N
     assert zero == pytest.approx(0.25, abs=0.009)
     assert torch.allclose(out[out != 0], torch.tensor(4 / 3))
     assert torch.equal(layer.eval()(inputs), inputs)
+
+
+@pytest.mark.parametrize(
+    ("widths", "pool_last", "size"), [((5, 6), True, 28), ((4, 5, 6), False, 32), ((3,), True, 9)]
+)
+def test_rows_left_out_reach_nothing(widths: tuple[int, ...], pool_last: bool, size: int) -> None:
+    choice = ModelChoice(widths=widths, pool_last=pool_last, dense=7)
+    model = TutorialCNN(choice, (size, size, 2), 3, Generator().manual_seed(0))
+    images_NCHW = torch.rand(2, 2, size, size)
+
+    maps_NCHW = images_NCHW
+    for i, layer in enumerate(model.convolutions):
+        maps_NCHW = torch.relu(layer(maps_NCHW))
+        if pool_last or i < len(widths) - 1:
+            maps_NCHW = torch.nn.functional.max_pool2d(maps_NCHW, 2)
+    hidden_NF = torch.relu(model.hidden(maps_NCHW.permute(0, 2, 3, 1).flatten(1)))
+    torch.testing.assert_close(model(images_NCHW), model.logits(hidden_NF))

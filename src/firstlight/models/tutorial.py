@@ -20,15 +20,16 @@ class TutorialCNN(nn.Module):
         self, choice: ModelChoice, image_shape: tuple[int, int, int], classes: int, rng: Generator
     ) -> None:
         super().__init__()
-        height, width, channels = image_shape
+        channels = image_shape[2]
         self.convolutions = nn.ModuleList(
             convolution(inputs, outputs, 3, rng)
             for inputs, outputs in pairwise((channels, *choice.widths))
         )
         self.pools = len(choice.widths) - (0 if choice.pool_last else 1)
-        for i in range(len(choice.widths)):
-            pool = 2 if i < self.pools else 1
-            height, width = (height - 2) // pool, (width - 2) // pool
+        strides = [2 if i < self.pools else 1 for i in range(len(choice.widths))]
+        (height, self.rows), (width, self.columns) = (
+            _last_and_used(side, strides) for side in image_shape[:2]
+        )
         if height < 1 or width < 1:
             raise ValueError(
                 f"images of {image_shape[0]}×{image_shape[1]} pixels are too small for "
@@ -40,7 +41,7 @@ class TutorialCNN(nn.Module):
 
     def forward(self, pixels_NCHW: Tensor) -> Tensor:
         """Logits N×K."""
-        maps_NCHW = pixels_NCHW
+        maps_NCHW = pixels_NCHW[:, :, : self.rows, : self.columns]
         for i, layer in enumerate(self.convolutions):
             maps_NCHW = layer(maps_NCHW)
             # The largest value of a window, then ReLU, equals ReLU, then the largest; the pool
@@ -53,3 +54,19 @@ class TutorialCNN(nn.Module):
         hidden_NF = self.dropout(torch.relu(self.hidden(features_NF)))
         logits_NK: Tensor = self.logits(hidden_NF)
         return logits_NK
+
+
+def _last_and_used(side: int, strides: list[int]) -> tuple[int, int]:
+    """The side of the last maps, and how many rows (or columns) of an image they depend on.
+
+    A pool drops an odd last row, so the last rows of the image may reach nothing: 30 of CIFAR-10's
+    32 and 26 of MNIST's 28 count. Leaving out the others changes no result and saves a seventh of
+    the work.
+    """
+    last = side
+    for stride in strides:
+        last = (last - 2) // stride
+    used = last
+    for stride in reversed(strides):
+        used = used * stride + 2
+    return last, used
