@@ -43,9 +43,9 @@ def keras_table() -> str:
     versions = {k: v for run in first["runs"] for k, v in run["versions"].items()}
     lines += [
         "",
-        f"n = {first['summary']['keras']['n']} seeds a side, interleaved; {whole['cores']} cores "
-        f"of {whole['processor']}; {', '.join(f'{k} {v}' for k, v in sorted(versions.items()))}. "
-        f"Repeat with `{whole['command']}`.",
+        f"n = {first['summary']['keras']['n']} seeds a side, interleaved; {first['cores']} cores "
+        f"of {first['processor']}; {', '.join(f'{k} {v}' for k, v in sorted(versions.items()))}. "
+        f"Repeat with `{first['command']}`.",
     ]
     return "\n".join(lines)
 

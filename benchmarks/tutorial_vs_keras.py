@@ -114,12 +114,14 @@ def main() -> None:
     for name in options.sets:
         with tempfile.TemporaryDirectory() as folder:
             runs = run_set(name, options.seeds, python, Path(folder))
-        whole["sets"][name] = {"epochs": EPOCHS[name], "runs": runs, "summary": summarise(runs)}
-        whole |= {
-            "command": "python benchmarks/tutorial_vs_keras.py --seeds " + str(options.seeds),
+        whole["sets"][name] = {
+            "command": f"python benchmarks/tutorial_vs_keras.py --seeds {options.seeds}",
             "processor": processor_name(),
             "cores": os.cpu_count(),
             "python": platform.python_version(),
+            "epochs": EPOCHS[name],
+            "runs": runs,
+            "summary": summarise(runs),
         }
         RESULT.parent.mkdir(exist_ok=True)
         RESULT.write_text(json.dumps(whole, indent=2) + "\n")

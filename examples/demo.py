@@ -6,17 +6,17 @@ Without a network and with nothing cached it uses the embedded digits instead, a
 import time
 
 import firstlight as fl
-from firstlight.errors import UnreachableError
+from firstlight.errors import DataError, UnreachableError
 
 
 def main() -> None:
     try:
         data, recipe = fl.load("mnist"), "mnist-quick"
-    except UnreachableError:
-        print(
-            "MNIST is neither on this machine nor within reach; "
-            "using the embedded digits instead: 1,797 real scans of 8×8 pixels, NOT MNIST."
-        )
+    except DataError as error:
+        why = "MNIST is neither on this machine nor within reach"
+        if not isinstance(error, UnreachableError):
+            why = str(error)
+        print(f"{why}; using the embedded digits: 1,797 real scans of 8×8 pixels, NOT MNIST.")
         data, recipe = fl.load("digits"), "digits-tutorial"
     name = data.train.name.partition("/")[0]
     print(f"training on {len(data.train):,} images of {name} with the recipe {recipe}")

@@ -10,7 +10,7 @@ import pytest
 import firstlight
 
 ROOT = Path(firstlight.__file__).parent
-ALWAYS = {"errors", "recipe"}
+ALWAYS = {"errors", "recipe", "files"}
 MAY = {
     "pixels": set(),
     "augment": set(),

@@ -79,6 +79,7 @@ def test_pictures_are_taken_by_their_path_one_or_many(digits_run: fl.Run, tmp_pa
 def test_the_strip_is_a_picture(digits_run: fl.Run, tmp_path: Path) -> None:
     strip = digits_run.show_predictions()
 
+    assert strip is not None
     strip.savefig(tmp_path / "strip.png")
     with Image.open(tmp_path / "strip.png") as picture:
         assert picture.width > picture.height
@@ -100,3 +101,10 @@ def test_wrong_requests_are_user_errors(tmp_path: Path) -> None:
     with pytest.raises(fl.UserError, match="images of 8×8 pixels are too small"):
         fl.train(striped(), "cifar10-tutorial", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_limited_run_on_own_data_is_evaluated_on_the_same_images(tmp_path: Path) -> None:
+    data = striped(60, size=16)
+    run = fl.train(data, "mnist-tutorial", epochs=1, limit=20, out=tmp_path / "run", quiet=True)
+
+    assert run.evaluate().count == 20

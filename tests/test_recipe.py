@@ -1,11 +1,12 @@
 """Recipes: read back as written, and refused by name when wrong."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from firstlight.errors import UserError
-from firstlight.recipe import Recipe, load_recipe, parse_recipe, recipe_names
+from firstlight.recipe import Recipe, TrainChoice, load_recipe, parse_recipe, recipe_names
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -98,3 +99,16 @@ def test_a_recipe_file_is_read_and_its_mistakes_name_the_file(tmp_path: Path) ->
 def test_a_name_that_is_no_recipe_offers_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean mnist-tutorial"):
         load_recipe("mnist-tutorail")
+
+
+def test_impossible_values_are_refused_also_from_python() -> None:
+    with pytest.raises(UserError, match="epochs must be at least 1, not 0"):
+        TrainChoice(epochs=0)
+    with pytest.raises(UserError, match="dropout must be at most"):
+        replace(Recipe(name="x").model, dropout=1)
+
+
+@pytest.mark.parametrize("name", ["", "../x", "/tmp/x", "a/b", ".hidden", "x" * 200])
+def test_a_name_that_is_no_folder_name_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="name must be letters, digits"):
+        parse_recipe(f'name = "{name}"', source="mine.toml")

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.dataset import TrainTest
-from firstlight.data.load import load
 from firstlight.recipe import Recipe, load_recipe
 from firstlight.runs.folder import RunFolder, open_run_folder
 
@@ -69,22 +68,44 @@ class Run:
         sources = [images] if isinstance(images, str | Path) else images
         return predict_files(self._folder, [str(s) for s in sources])
 
-    def show_predictions(self) -> "Figure":
-        """The strip of ten test images with the answers; a notebook shows it.
+    def show_predictions(self) -> "Figure | None":
+        """The strip of ten test images with the answers: shown in a notebook, returned elsewhere.
 
-        Evaluates the run first where that has not been done.
+        Evaluates the run first where that has not been done. In a notebook nothing is returned,
+        so that a cell that ends with this line shows one picture and not two.
         """
+        from firstlight.progress import in_notebook
         from firstlight.verbs.report import prediction_strip_figure
 
         if not (self.path / "predictions.csv").is_file():
             self.evaluate()
-        return prediction_strip_figure(self._folder, data=self._data)
+        picture = prediction_strip_figure(self._folder, data=self._data)
+        if not in_notebook():
+            return picture
+        from IPython.display import display
+
+        display(picture)
+        return None
 
     def report(self) -> Path:
         """Write ``figures/*.png`` and ``report.html``; returns the page's path."""
         from firstlight.verbs.report import report
 
         return report(self._folder, data=self._data)
+
+
+def load(name: str, data_dir: str | Path | None = None) -> TrainTest:
+    """A named data set, checked against its published checksums, fetched where it is nowhere.
+
+    Looked for in ``data_dir``, ``$FIRSTLIGHT_DATA``, the cache, and what Keras and torchvision
+    leave. Raises ``UserError`` for an unknown name, ``DataError`` for damaged files, and
+    ``UnreachableError`` when the set is nowhere to be had.
+    """
+    from firstlight.data.load import load as load_named
+    from firstlight.progress import DownloadBar
+
+    with DownloadBar() as bar:
+        return load_named(name, data_dir, report=bar)
 
 
 def train(
@@ -126,7 +147,7 @@ def train(
         device=device,
         out=Path(out) if out is not None else None,
     )
-    return Run(folder, given if limit is None else None)
+    return Run(folder, given)
 
 
 def resume(path: str | Path, data: TrainTest | None = None, *, quiet: bool = False) -> Run:

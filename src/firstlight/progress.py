@@ -20,7 +20,7 @@ class Display(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
     def start(self, *, epochs: int, images: int, done: int) -> None:
-        """``images`` an epoch; ``done`` epochs are finished already when a run is resumed."""
+        """``images`` an epoch; ``done`` images of the run were seen before it was resumed."""
 
     def step(self, record: "StepRecord") -> None: ...
     def epoch(self, record: "EpochRecord") -> None: ...
@@ -55,7 +55,7 @@ class Silent:
         return None
 
     def start(self, *, epochs: int, images: int, done: int) -> None:
-        self.epochs, self.images, self.done = epochs, images, done
+        self.epochs = epochs
 
     def step(self, record: "StepRecord") -> None:
         return None
@@ -79,7 +79,7 @@ class _Pace:
 
     def __init__(self, epochs: int, images: int, done: int) -> None:
         self.total, self.images = epochs * images, images
-        self.started, self.first = time.monotonic(), done * images
+        self.started, self.first = time.monotonic(), done
         self.shown = 0.0
 
     def due(self, seen: int) -> bool:
@@ -130,7 +130,7 @@ class Live(Silent):
         super().start(epochs=epochs, images=images, done=done)
         self._pace = _Pace(epochs, images, done)
         self._task = self._progress.add_task(
-            "", total=epochs * images, completed=done * images, place=f"-/{epochs}", numbers=""
+            "", total=epochs * images, completed=done, place=f"-/{epochs}", numbers=""
         )
 
     def step(self, record: "StepRecord") -> None:
@@ -142,7 +142,7 @@ class Live(Silent):
             completed=done,
             place=f"{record.epoch}/{self.epochs}",
             numbers=f"loss {record.loss:.3f}  accuracy {100 * record.accuracy:.1f} %  "
-            f"{speed:,.0f} images/s  {left // 60:.0f}:{left % 60:02.0f} left",
+            f"{speed:,.0f} images/s  {round(left) // 60}:{round(left) % 60:02} left",
         )
 
     def epoch(self, record: "EpochRecord") -> None:
@@ -192,3 +192,51 @@ def in_notebook() -> bool:
     """Whether a notebook's kernel runs this process; nothing is imported to find out."""
     shell = sys.modules.get("IPython")
     return shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell"
+
+
+class DownloadBar:
+    """A bar for each file that is fetched; without a terminal, a line when it begins.
+
+    It appears with the first byte, so that it can be made where nothing may come, and goes when
+    the block that holds it ends.
+    """
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> "DownloadBar":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, name: str, done: int, total: int | None) -> None:
+        """Told as a file grows: its name, the bytes so far, the bytes in all."""
+        if not sys.stderr.isatty():
+            if name not in self._tasks:
+                self._tasks[name] = None
+                size = f", {total / 1e6:,.0f} MB" if total else ""
+                sys.stderr.write(f"fetching {name}{size}\n")
+                sys.stderr.flush()
+            return
+        if self._bar is None:
+            self._bar = _download_progress()
+            self._bar.start()
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(name, total=total)
+        self._bar.update(self._tasks[name], completed=done)
+
+
+def _download_progress() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    return Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True))

@@ -6,6 +6,7 @@ values are refused by name, with the nearest valid ones.
 
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -30,8 +31,62 @@ def _choice(default: str, *names: str) -> Any:
     return field(default=default, metadata={"names": names})
 
 
+def _typed(value: Any, hint: Any, *, label: str) -> Any:
+    """The value as the field's type: a whole number may stand for a decimal one, nothing else."""
+    if get_origin(hint) is tuple:
+        items = get_args(hint)
+        wanted = len(items) if items[-1] is not Ellipsis else None
+        if not isinstance(value, list | tuple) or not value or wanted not in (None, len(value)):
+            count = "" if wanted is None else f"{wanted} "
+            raise UserError(
+                f"{label} must be a list of {count}numbers, "
+                f"such as [{', '.join(['1'] * (wanted or 2))}], not {value!r}"
+            )
+        return tuple(_typed(v, items[0], label=label) for v in value)
+    assert not isinstance(hint, UnionType), "recipe fields are plain types"
+    plain = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    fits = isinstance(value, hint) and not (hint is not bool and isinstance(value, bool))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) < 1 << 53 else math.inf
+    if not fits or (hint is float and not math.isfinite(value)):
+        raise UserError(f"{label} must be {plain[hint]}, not {value!r}")
+    return value
+
+
+def _check(value: Any, rule: Mapping[str, Any], *, label: str) -> None:
+    if "names" in rule and value not in rule["names"]:
+        raise UserError(f"{label} cannot be {value!r}; {_nearest(str(value), rule['names'])}")
+    if "least" not in rule:
+        return
+    for number in value if isinstance(value, tuple) else (value,):
+        low, high, above = rule["least"], rule["most"], rule["above"]
+        if low is not None and (number < low or (above and number == low)):
+            word = "above" if above else "at least"
+            raise UserError(f"{label} must be {word} {low:g}, not {number!r}")
+        if high is not None and number > high:
+            raise UserError(f"{label} must be at most {high:g}, not {number!r}")
+
+
+def _nearest(word: str, names: Sequence[str], *, what: str = "there are") -> str:
+    """The names in full, led by the one most like ``word``."""
+    close = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{hint}{what} {', '.join(names)}"
+
+
+class _Checked:
+    """Refuses impossible values at birth."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for spec in fields(self):  # type: ignore[arg-type]
+            value = _typed(getattr(self, spec.name), hints[spec.name], label=spec.name)
+            _check(value, spec.metadata, label=spec.name)
+            object.__setattr__(self, spec.name, value)
+
+
 @dataclass(frozen=True, kw_only=True)
-class ModelChoice:
+class ModelChoice(_Checked):
     """Which network, and how wide."""
 
     name: str = _choice("tutorial", "tutorial")
@@ -47,7 +102,7 @@ class ModelChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentChoice:
+class AugmentChoice(_Checked):
     """What happens to each training image, anew each time it is seen."""
 
     enabled: bool = False
@@ -61,7 +116,7 @@ class AugmentChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerChoice:
+class OptimizerChoice(_Checked):
     """How the weights follow the gradient."""
 
     name: str = _choice("adam", "adam")
@@ -75,7 +130,7 @@ class OptimizerChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleChoice:
+class ScheduleChoice(_Checked):
     """How the learning rate moves over the run."""
 
     name: str = _choice("constant", "constant", "one-cycle")
@@ -89,7 +144,7 @@ class ScheduleChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainChoice:
+class TrainChoice(_Checked):
     """How long, in what portions, and watched by what."""
 
     epochs: int = _number(5, least=1, most=100_000)
@@ -119,17 +174,29 @@ class Recipe:
     schedule: ScheduleChoice = ScheduleChoice()
     train: TrainChoice = TrainChoice()
 
+    def __post_init__(self) -> None:
+        for label in ("name", "description"):
+            _typed(getattr(self, label), str, label=label)
+        if not re.fullmatch(r"\w[\w.-]{0,99}", self.name):
+            raise UserError(
+                "name must be letters, digits, dots, dashes and underscores, as it names the run "
+                f"folder, not {self.name!r}"
+            )
+
     def to_toml(self) -> str:
         """TOML text that ``parse_recipe`` reads back to an equal recipe."""
         import tomli_w
 
         return tomli_w.dumps(asdict(self))
 
-    def with_settings(self, settings: Sequence[str]) -> "Recipe":
-        """A new recipe with each ``section.key=value`` changed; the value is written as in TOML."""
+    def with_settings(self, settings: Sequence[str], *, source: str = "--set") -> "Recipe":
+        """A new recipe with each ``section.key=value`` changed; the value is written as in TOML.
+
+        ``source`` opens every error message.
+        """
         recipe = self
         for setting in settings:
-            recipe = _with_setting(recipe, setting)
+            recipe = _with_setting(recipe, setting, source)
         return recipe
 
 
@@ -146,7 +213,7 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
         resource = resources.files("firstlight.recipes") / f"{text}.toml"
         return parse_recipe(resource.read_text(encoding="utf-8"), source=f"{text}.toml")
     path = Path(name_or_file)
-    if not path.is_file():
+    if not _is_file(path):
         raise UserError(
             f"no recipe is called {text!r}, and there is no such file; "
             f"{_nearest(text, recipe_names())}"
@@ -157,6 +224,13 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
         raise UserError(f"{path}: not a TOML recipe, the file is not UTF-8 text") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder on the way that may not be searched
+        return False
 
 
 def parse_recipe(text: str, *, source: str) -> Recipe:
@@ -170,23 +244,25 @@ def parse_recipe(text: str, *, source: str) -> Recipe:
     return _from_table(Recipe, values, source=source, prefix="")
 
 
-def _with_setting(recipe: Recipe, setting: str) -> Recipe:
+def _with_setting(recipe: Recipe, setting: str, source: str) -> Recipe:
     key, equals, text = setting.partition("=")
     section, dot, name = key.strip().partition(".")
     if not equals or not dot:
         raise UserError(
-            f"--set wants section.key=value, such as train.epochs=3, and got {setting!r}"
+            f"{source} wants section.key=value, such as train.epochs=3, and got {setting!r}"
         )
     sections = [f.name for f in fields(Recipe) if is_dataclass(getattr(recipe, f.name))]
     if section not in sections:
-        raise UserError(f"--set {setting}: no section {section!r}; {_nearest(section, sections)}")
+        raise UserError(
+            f"{source} {setting}: no section {section!r}; {_nearest(section, sections)}"
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()  # a bare word is a string, so that no shell quoting is needed
     table = getattr(recipe, section)
     merged = {**asdict(table), name: value}
-    new = _from_table(type(table), merged, source="--set", prefix=f"{section}.")
+    new = _from_table(type(table), merged, source=source, prefix=f"{section}.")
     return replace(recipe, **{section: new})
 
 
@@ -215,52 +291,8 @@ def _from_table(
                 prefix=f"{label}.",
             )
         else:
-            typed = _typed(value, hint, source=source, label=label)
-            _check(typed, spec.metadata, source=source, label=label)
-            built[spec.name] = typed
-    return kind(**built)
-
-
-def _typed(value: Any, hint: Any, *, source: str, label: str) -> Any:
-    """The value as the field's type: a whole number may stand for a decimal one, nothing else."""
-    if get_origin(hint) is tuple:
-        items = get_args(hint)
-        wanted = len(items) if items[-1] is not Ellipsis else None
-        if not isinstance(value, list | tuple) or not value or wanted not in (None, len(value)):
-            count = "" if wanted is None else f"{wanted} "
-            raise UserError(
-                f"{source}: {label} must be a list of {count}numbers, "
-                f"such as [{', '.join(['1'] * (wanted or 2))}], not {value!r}"
-            )
-        return tuple(_typed(v, items[0], source=source, label=label) for v in value)
-    assert not isinstance(hint, UnionType), "recipe fields are plain types"
-    plain = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    fits = isinstance(value, hint) and not (hint is not bool and isinstance(value, bool))
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not fits or (hint is float and not math.isfinite(value)):
-        raise UserError(f"{source}: {label} must be {plain[hint]}, not {value!r}")
-    return value
-
-
-def _check(value: Any, rule: Mapping[str, Any], *, source: str, label: str) -> None:
-    if "names" in rule and value not in rule["names"]:
-        raise UserError(
-            f"{source}: {label} cannot be {value!r}; {_nearest(str(value), rule['names'])}"
-        )
-    if "least" not in rule:
-        return
-    for number in value if isinstance(value, tuple) else (value,):
-        low, high, above = rule["least"], rule["most"], rule["above"]
-        if low is not None and (number < low or (above and number == low)):
-            word = "above" if above else "at least"
-            raise UserError(f"{source}: {label} must be {word} {low:g}, not {number!r}")
-        if high is not None and number > high:
-            raise UserError(f"{source}: {label} must be at most {high:g}, not {number!r}")
-
-
-def _nearest(word: str, names: Sequence[str], *, what: str = "there are") -> str:
-    """The names in full, led by the one most like ``word``."""
-    close = difflib.get_close_matches(word, names, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"{hint}{what} {', '.join(names)}"
+            built[spec.name] = value
+    try:
+        return kind(**built)
+    except UserError as error:
+        raise UserError(f"{source}: {prefix}{error}") from None

@@ -138,6 +138,17 @@ def test_two_runs_are_compared_on_one_page(command: Command, run: Path) -> None:
     assert "cannot be written" in command("report", run, "other", "--out", "no/x.html").err
 
 
+def test_a_damaged_run_does_not_hide_the_others(command: Command, run: Path) -> None:
+    broken = run.parent / "broken"
+    broken.mkdir()
+    (broken / "recipe.toml").write_text("")
+    (broken / "data.json").write_text("{}")
+
+    rows = {Path(r["run"]).name: r for r in json.loads(command("runs", run.parent, "--json").out)}
+    assert rows["broken"]["state"] == "damaged"
+    assert rows[run.name]["state"] == "finished"
+
+
 def test_runs_lists_what_there_is(command: Command) -> None:
     assert command("runs").code == 0
     command("train", "digits", "--epochs", "1", "--quiet")

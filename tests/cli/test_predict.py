@@ -90,7 +90,7 @@ def test_the_pictures_are_drawn_on_request(
         assert min(drawn.size) > 100
     refused = command("predict", digits_run.path, pictures / "a.png", "--save", "grid.jpg")
     assert refused.code == 2
-    assert "grid.png" in refused.err
+    assert "grid.jpg" in refused.err
     lost = command("predict", digits_run.path, pictures / "a.png", "--save", "no/grid.png")
     assert lost.code == 2
     assert "no/grid.png: cannot be written" in lost.err

@@ -131,3 +131,19 @@ def test_every_named_recipe_can_be_read_and_trains_a_step_where_its_data_is(
         assert load_recipe(name).name == name
     done = command("train", "digits", "--recipe", "digits-tutorial", "--limit", "40", "--quiet")
     assert done.code == 0
+
+
+def test_the_environment_yields_to_settings_and_does_not_hinder_resuming(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRSTLIGHT_EPOCHS", "1")
+    command("train", "digits", "--set", "train.epochs=2", "--out", "set", "--quiet")
+    assert tomllib.loads(Path("set/recipe.toml").read_text())["train"]["epochs"] == 2
+
+    again = command("train", "--resume", "set")
+    assert "set is finished" in again.err
+
+    monkeypatch.setenv("FIRSTLIGHT_EPOCHS", "many")
+    wrong = command("train", "digits")
+    assert wrong.code == 2
+    assert "FIRSTLIGHT_EPOCHS: train.epochs must be a whole number, not 'many'" in wrong.err

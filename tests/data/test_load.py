@@ -6,6 +6,7 @@ The sets are small ones made here; their checksums stand in for the published on
 import gzip
 import hashlib
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -232,3 +233,58 @@ def test_the_real_sets_have_the_published_shapes_and_class_counts(
     assert np.bincount(data.train.labels_N).tolist() == counts
     assert len(data.test) == 10_000
     assert data.train.class_names == catalog.CATALOG[name].class_names
+
+
+def test_fetching_into_a_folder_fetches_also_what_is_elsewhere(
+    small_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "variable")
+    monkeypatch.setenv("FIRSTLIGHT_DATA", str(tmp_path / "variable"))
+    entry = catalog.CATALOG["mnist"]
+
+    assert load.is_complete(entry, None)
+    assert not load.is_complete(entry, tmp_path / "mine")
+    put(tmp_path / "mine" / "mnist")
+    assert load.is_complete(entry, tmp_path / "mine")
+
+
+def test_two_at_once_unpack_cifar10_once_and_none_is_disturbed(
+    nothing_cached: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second to come waits, finds the batches unpacked, and neither fetches nor unlinks."""
+    fetched: list[str] = []
+
+    def fetch_one(file: catalog.RemoteFile, folder: Path, report: object) -> Path:
+        fetched.append(file.name)
+        (folder / file.name).write_bytes(b"archive")
+        return folder / file.name
+
+    def unpack(archive: Path, folder: Path) -> None:
+        folder.mkdir()
+        for batch in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+            (folder / f"{batch}.bin").write_bytes(archive.read_bytes())
+
+    monkeypatch.setattr(load, "fetch", fetch_one)
+    monkeypatch.setattr(load, "_unpack", unpack)
+    with ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(load.fetch_files, catalog.CIFAR10, nothing_cached) for _ in range(2)]
+    assert [d.result() for d in done] == [nothing_cached / "cifar10"] * 2
+    assert fetched == ["cifar-10-binary.tar.gz"]
+    assert [p.name for p in (nothing_cached / "cifar10").iterdir()] == ["cifar-10-batches-bin"]
+
+
+def test_unpacked_files_without_a_published_checksum_are_passed_over(
+    small_mnist: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entry = replace(catalog.CATALOG["mnist"], content=None)
+    monkeypatch.setitem(catalog.CATALOG, "mnist", entry)
+    put(tmp_path, packed=False)
+
+    with pytest.raises(UnreachableError, match="mnist is in none of the folders"):
+        load.load("mnist", tmp_path, download=False)
+
+
+def test_a_home_folder_may_be_written_with_a_tilde(small_mnist: Path) -> None:
+    put(small_mnist / "sets")
+
+    assert len(load.load("mnist", "~/sets", download=False).train) == 6

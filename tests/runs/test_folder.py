@@ -45,6 +45,7 @@ def test_a_full_disk_is_reported_and_leaves_the_earlier_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     folder = RunFolder(tmp_path)
+    folder.write("recipe.toml", "")
     folder.write("state", b"old")
 
     def full(*_: object) -> None:
@@ -59,7 +60,7 @@ def test_a_full_disk_is_reported_and_leaves_the_earlier_file(
     assert "No space left" in str(caught.value)
     assert f"firstlight train --resume {tmp_path}" in str(caught.value)
     assert (tmp_path / "state").read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["state"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["recipe.toml", "state"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -110,3 +111,27 @@ def test_damaged_json_names_the_file(tmp_path: Path) -> None:
         RunFolder(tmp_path).read_json("data.json")
     with pytest.raises(DataError, match=r"has no summary\.json"):
         RunFolder(tmp_path).read_json("summary.json")
+
+
+def test_a_file_of_someone_else_is_not_taken_for_a_dead_start(tmp_path: Path) -> None:
+    for number, names in enumerate((["data.json"], [".lock", "data.json", "thesis.part"])):
+        out = tmp_path / str(number)
+        out.mkdir()
+        for name in names:
+            (out / name).write_text("mine")
+        with pytest.raises(UserError, match="is not empty and is no run"):
+            create_run("net", root=tmp_path, out=out)
+
+
+def test_what_a_killed_start_left_is_started_over(tmp_path: Path) -> None:
+    for name in (".lock", "environment.json", ".data.json.123.part"):
+        (tmp_path / name).write_text("")
+    assert create_run("net", root=tmp_path, out=tmp_path).path == tmp_path
+
+
+def test_resuming_is_not_advised_before_there_is_a_recipe(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError) as caught:
+        folder.write("file/state", b"")
+    assert "--resume" not in str(caught.value)

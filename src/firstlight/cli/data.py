@@ -1,8 +1,5 @@
 """``firstlight data list|fetch|show``"""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +10,6 @@ from firstlight.cli.options import DataDir, Json, print_json, print_table
 
 if TYPE_CHECKING:
     from firstlight.data.catalog import Entry
-    from firstlight.data.download import Report
 
 app = typer.Typer(
     help="The named data sets: list them, fetch them, show one.",
@@ -57,15 +53,16 @@ def fetch(
 ) -> None:
     """Fetch data sets from their public addresses, and check them."""
     from firstlight.data.catalog import CATALOG
-    from firstlight.data.load import entry_named, fetch_files, load, where_found
+    from firstlight.data.load import entry_named, fetch_files, is_complete, load, where_found
+    from firstlight.progress import DownloadBar
 
     wanted = list(CATALOG) if names == ["all"] else names
     entries = [entry_named(name) for name in wanted]
     done = []
     for entry in entries:
-        if entry.files and where_found(entry, data_dir) is None:
-            with _progress(quiet=json) as report:
-                fetch_files(entry, data_dir, report)
+        if entry.files and not is_complete(entry, data_dir):
+            with DownloadBar() as bar:
+                fetch_files(entry, data_dir, None if json else bar)
         load(entry.name, data_dir, download=False)  # checks what is there
         done.append({"name": entry.name, "found": _text(where_found(entry, data_dir))})
         if not json:
@@ -125,24 +122,3 @@ def _facts(entry: "Entry") -> dict[str, Any]:
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator["Report | None"]:
-    """A bar a file on a terminal; elsewhere nothing."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True)) as progress:
-        tasks: dict[str, Any] = {}
-
-        def report(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = progress.add_task(name, total=total)
-            progress.update(tasks[name], completed=done)
-
-        yield report

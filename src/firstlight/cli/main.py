@@ -36,16 +36,10 @@ def _options(
 
 
 def main() -> None:
-    """Run the command. Exit codes: 0 done, 1 a fault of ours, 2 a wrong request, 3 missing or bad
-    data, 4 a threshold not met, 130 interrupted."""
+    """Run the command. Exit codes: 0 done, 1 a fault of ours or a reader that went away, 2 a wrong
+    request, 3 missing or bad data, 4 a threshold not met, 130 interrupted."""
     try:
         app(prog_name="firstlight")
     except UserError as error:
         typer.echo(f"firstlight: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("firstlight: interrupted", err=True)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        sys.stderr.close()
-        sys.exit(0)

@@ -19,7 +19,7 @@ Device = Annotated[
         "--device", metavar="NAME", envvar="FIRSTLIGHT_DEVICE", help="auto, cpu, cuda or mps."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 
 

@@ -9,9 +9,13 @@ import typer
 
 from firstlight.cli.options import Device, Json, RunPath, percent, print_json, print_table
 from firstlight.errors import DataError, UserError
+from firstlight.files import write_whole
 
 if TYPE_CHECKING:
     from firstlight.verbs.predict import Prediction
+
+# On one sheet; more cannot be made out.
+MOST_DRAWN = 200
 
 
 def predict(
@@ -37,7 +41,7 @@ def predict(
     if json and as_csv:
         raise UserError("--json and --csv are two ways to print the same; choose one")
     if save is not None and save.suffix.lower() != ".png":
-        raise UserError(f"--save draws a PNG; name it so, such as {save.with_suffix('.png')}")
+        raise UserError(f"--save draws a PNG; its name must end in .png, unlike {save}")
     answers = predict_files(open_run_folder(run), images, device=device)
     if json:
         print_json([answer.to_json() for answer in answers])
@@ -91,9 +95,11 @@ def _print_table(answers: list["Prediction"]) -> None:
 def _draw(answers: list["Prediction"], path: Path) -> None:
     from firstlight.verbs.report import prediction_grid
 
-    png = prediction_grid(answers)
+    if len(answers) > MOST_DRAWN:
+        typer.echo(f"only the first {MOST_DRAWN} of {len(answers)} pictures are drawn", err=True)
+    png = prediction_grid(answers[:MOST_DRAWN])
     try:
-        path.write_bytes(png)
+        write_whole(path, png)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
     typer.echo(f"pictures {path}", err=True)

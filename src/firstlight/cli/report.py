@@ -29,10 +29,14 @@ def report(
     if len(folders) == 1:
         if out is not None:
             raise UserError("--out goes with several runs; the report of one lies in its folder")
-        page = report_run(folders[0], data_dir=data_dir)
+        page = report_run(folders[0], data_dir=data_dir, warn=_warn)
     else:
         page = compare(folders, out or Path("comparison.html"))
     if json:
         print_json({"report": str(page)})
     else:
         typer.echo(f"report {page}")
+
+
+def _warn(missing: str) -> None:
+    typer.echo(f"the pictures that need the images are left out: {missing}", err=True)

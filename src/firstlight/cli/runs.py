@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from firstlight.cli.options import Json, percent, print_json, print_table
+from firstlight.errors import DataError
 
 
 def runs(
@@ -45,11 +46,15 @@ def runs(
 
 def _row(folder: Any) -> dict[str, Any]:
     evaluated = (folder.path / "metrics.json").is_file()
-    summary = folder.read_json("summary.json") if folder.finished else {}
-    return {
-        "run": str(folder),
-        "data": folder.read_json("data.json")["name"],
-        "state": "finished" if folder.finished else "stopped",
-        "accuracy": folder.read_json("metrics.json")["accuracy"] if evaluated else None,
-        "train_seconds": summary.get("train_seconds"),
-    }
+    try:
+        summary = folder.read_json("summary.json") if folder.finished else {"train_seconds": None}
+        return {
+            "run": str(folder),
+            "data": str(folder.read_json("data.json")["name"]),
+            "state": "finished" if folder.finished else "stopped",
+            "accuracy": folder.read_json("metrics.json")["accuracy"] if evaluated else None,
+            "train_seconds": summary["train_seconds"],
+        }
+    except (DataError, KeyError, TypeError):
+        unknown = dict.fromkeys(("accuracy", "train_seconds"))
+        return {"run": str(folder), "data": "-", "state": "damaged", **unknown}

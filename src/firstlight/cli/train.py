@@ -1,5 +1,6 @@
 """``firstlight train``"""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -29,11 +30,11 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", envvar="FIRSTLIGHT_EPOCHS", help="Passes over DATA.")
+        int | None, typer.Option("--epochs", help="Passes over DATA; else $FIRSTLIGHT_EPOCHS.")
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", envvar="FIRSTLIGHT_SEED", help="Decides all that is random."),
+        typer.Option("--seed", help="Decides all that is random; else $FIRSTLIGHT_SEED."),
     ] = None,
     device: Device = "auto",
     out: Annotated[
@@ -78,9 +79,14 @@ def train(
         request = DataRequest(name=data, data_dir=data_dir, limit=limit)
         request.check_name()
         chosen = load_recipe(recipe) if recipe else fit.default_recipe(data)
-        given_settings = [f"train.epochs={epochs}"] if epochs is not None else []
-        given_settings += [f"train.seed={seed}"] if seed is not None else []
-        chosen = chosen.with_settings([*(settings or []), *given_settings])
+        for name in ("epochs", "seed"):
+            variable = f"FIRSTLIGHT_{name.upper()}"
+            if value := os.environ.get(variable):
+                chosen = chosen.with_settings([f"train.{name}={value}"], source=variable)
+        chosen = chosen.with_settings(settings or [])
+        for name, number in (("epochs", epochs), ("seed", seed)):
+            if number is not None:
+                chosen = chosen.with_settings([f"train.{name}={number}"], source=f"--{name}")
         folder = fit.fit(request, chosen, display, device=device, out=out)
     summary = folder.read_json("summary.json")
     if json:

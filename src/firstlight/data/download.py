@@ -44,11 +44,7 @@ def fetch(
     cannot take the file.
     """
     target = folder / file.name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(_cannot_write(folder, error)) from error
-    with _only_one(folder, file.name):
+    with only_one(folder, file.name):
         if target.is_file() and _md5(target) == file.md5:  # another process was faster
             return target
         part = folder / f".{file.name}.part"
@@ -174,23 +170,42 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 
 
 @contextmanager
-def _only_one(folder: Path, name: str) -> Iterator[None]:
-    """Wait until no other process fetches this file. Windows has no such lock; there, two
-    processes at once each verify what they end with."""
+def only_one(folder: Path, name: str) -> Iterator[None]:
+    """Make ``folder`` and wait until no other process fetches ``name`` into it.
+
+    Windows and some network file systems have no such lock; there, two processes at once each
+    verify what they end with.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(_cannot_write(folder, error)) from error
     try:
         import fcntl
     except ImportError:
         yield
         return
-    try:
-        handle = (folder / f".{name}.lock").open("w")
-    except OSError as error:
-        raise DataError(_cannot_write(folder, error)) from error
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-        with contextlib.suppress(OSError):
-            (folder / f".{name}.lock").unlink()
+    path = folder / f".{name}.lock"
+    while True:
+        try:
+            handle = path.open("w")
+        except OSError as error:
+            raise DataError(_cannot_write(folder, error)) from error
+        with handle:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            try:
+                current = path.stat().st_ino == os.fstat(handle.fileno()).st_ino
+            except FileNotFoundError:
+                current = False
+            if not current:  # the one before removed the file that we waited for
+                continue
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            return
 
 
 def _md5(path: Path) -> str:

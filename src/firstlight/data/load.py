@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from firstlight.data import cifar, idx
 from firstlight.data.catalog import CATALOG, CIFAR10, EMBEDDED_DIGITS, MNIST, Entry
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest, UInt8Array
 from firstlight.data.digits import load_digits
-from firstlight.data.download import Report, fetch
+from firstlight.data.download import Report, fetch, only_one
 from firstlight.errors import DataError, UnreachableError, UserError
+from firstlight.files import write_whole
 
 Part = tuple[UInt8Array, Int64Array]
 Found = tuple[Part, Part, Path]
@@ -22,15 +24,24 @@ Found = tuple[Part, Part, Path]
 # Below a folder, where this project, the publishers and other tools put each set.
 _SUBFOLDERS = {
     "mnist": ("", "mnist", "MNIST/raw"),
+    # Not the folder itself: MNIST's files have the same names.
     "fashion_mnist": ("fashion_mnist", "fashion-mnist", "FashionMNIST/raw"),
     "cifar10": ("", "cifar10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"),
 }
-_PICKLED = ("cifar-10-batches-py", "cifar10/cifar-10-batches-py", "")
+_PICKLED = (
+    "cifar-10-batches-py",
+    "cifar-10-batches-py-target/cifar-10-batches-py",  # Keras 3
+    "cifar10/cifar-10-batches-py",
+    "",
+)
+# What NumPy raises for files that are no arrays, lie about their size, or are encrypted.
+_UNREADABLE = (ValueError, KeyError, OSError, EOFError, MemoryError, RuntimeError)
+_NPZ_BYTES = 70_000 * (28 * 28 + 1) + 4096
 
 
 def load(
     name: str,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     *,
     download: bool = True,
     report: Report | None = None,
@@ -48,7 +59,8 @@ def load(
         train, test = ((p.images_NHWC, p.labels_N) for p in data)
         _verify(entry, train, test, Path("scikit-learn"))
         return data
-    if data_dir is not None and not data_dir.is_dir():
+    data_dir = _expanded(data_dir)
+    if data_dir is not None and not _is_folder(data_dir):
         raise DataError(
             f"{data_dir}: no such folder; correct --data-dir, or fill it with: "
             f"firstlight data fetch {name} --data-dir {data_dir}"
@@ -72,25 +84,41 @@ def entry_named(name: str) -> Entry:
     return CATALOG[name]
 
 
+def is_complete(entry: Entry, data_dir: Path | None) -> bool:
+    """Whether a copy of the set is in ``data_dir``, or without one anywhere that is looked into."""
+    chosen = _expanded(data_dir)
+    return next(_sources(entry, places() if chosen is None else [chosen]), None) is not None
+
+
 def fetch_files(entry: Entry, data_dir: Path | None = None, report: Report | None = None) -> Path:
     """Fetch a set's files into ``data_dir`` or the cache; returns the folder that has them.
 
     Raises ``UnreachableError`` naming every address tried, the folder and the files to put there.
     """
-    folder = (data_dir or cache_folder()) / entry.name
+    folder = (_expanded(data_dir) or cache_folder()) / entry.name
+    if entry is not CIFAR10:
+        _fetch_all(entry, folder, report)
+        return folder
+    with only_one(folder, entry.name):
+        unpacked = folder / "cifar-10-batches-bin"
+        if not all(_is_file(unpacked / f"{b}.bin") for b in _batches()):  # another was faster
+            _fetch_all(entry, folder, report)
+            archive = folder / entry.files[0].name
+            _unpack(archive, unpacked)
+            archive.unlink()  # the unpacked batches load faster and hold the same
+    return folder
+
+
+def _fetch_all(entry: Entry, folder: Path, report: Report | None) -> None:
     for file in entry.files:
         try:
-            path = fetch(file, folder, report)
+            fetch(file, folder, report)
         except UnreachableError as error:
             names = "\n".join(f"  {f.name}  (md5 {f.md5})" for f in entry.files)
             raise UnreachableError(
                 f"{error}\nWith a browser elsewhere, put these files into {folder}:\n{names}\n"
-                "or point FIRSTLIGHT_DATA to a folder that has them"
+                f"or point FIRSTLIGHT_DATA to a folder that has them in {entry.name}/"
             ) from error
-        if entry is CIFAR10:
-            _unpack(path, folder / "cifar-10-batches-bin")
-            path.unlink()  # the unpacked batches load faster and hold the same
-    return folder
 
 
 def cache_folder() -> Path:
@@ -104,8 +132,7 @@ def where_found(entry: Entry, data_dir: Path | None = None) -> Path | None:
     """The folder or file that ``load`` would take the set from; nothing is checked."""
     if entry is EMBEDDED_DIGITS:
         return Path("scikit-learn")
-    source = _sources(entry, data_dir)
-    return next((where for where, _ in source), None)
+    return next((where for where, _ in _sources(entry, places(data_dir))), None)
 
 
 def places(data_dir: Path | None = None) -> list[Path]:
@@ -115,9 +142,9 @@ def places(data_dir: Path | None = None) -> list[Path]:
         ("--data-dir", data_dir),
         ("FIRSTLIGHT_DATA", os.environ.get("FIRSTLIGHT_DATA")),
     ):
-        if value:
-            path = Path(value).expanduser()
-            if not path.is_dir() and label == "FIRSTLIGHT_DATA":
+        path = _expanded(value)
+        if path is not None:
+            if not _is_folder(path) and label == "FIRSTLIGHT_DATA":
                 raise DataError(f"{label}={path}: no such folder; correct or unset it")
             chosen.append(path)
     keras = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets"
@@ -125,7 +152,7 @@ def places(data_dir: Path | None = None) -> list[Path]:
 
 
 def _find(entry: Entry, data_dir: Path | None) -> Found | None:
-    for where, kind in _sources(entry, data_dir):
+    for where, kind in _sources(entry, places(data_dir)):
         match kind:
             case "idx":
                 return *_read_idx(entry, where), where
@@ -143,41 +170,68 @@ def _find(entry: Entry, data_dir: Path | None) -> Found | None:
     return None
 
 
-def _sources(entry: Entry, data_dir: Path | None) -> Iterator[tuple[Path, str]]:
-    """(path, kind) of each complete copy on this machine, in the order of preference."""
-    for place in places(data_dir):
+def _sources(entry: Entry, where: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """(path, kind) of each complete copy in these places, in the order of preference."""
+    for place in where:
         for folder in (place / sub for sub in _SUBFOLDERS[entry.name]):
             if entry is CIFAR10:
-                if all((folder / f"{b}.bin").is_file() for b in _batches()):
+                if all(_is_file(folder / f"{b}.bin") for b in _batches()):
                     yield folder, "binary"
-                elif (folder / entry.files[0].name).is_file():
+                elif _is_file(folder / entry.files[0].name):
                     yield folder / entry.files[0].name, "archive"
-            elif all(_idx_path(folder, file.name) for file in entry.files):
+            elif all(_idx_path(entry, folder, file.name) for file in entry.files):
                 yield folder, "idx"
-        if entry is MNIST and (place / "mnist.npz").is_file():
+        if entry is MNIST and _is_file(place / "mnist.npz"):
             yield place / "mnist.npz", "npz"
         if entry is CIFAR10:
             for folder in (place / sub for sub in _PICKLED):
-                if all((folder / b).is_file() for b in _batches()):
+                if all(_is_file(folder / b) for b in _batches()):
                     yield folder, "pickled"
+
+
+def _is_file(path: Path) -> bool:
+    """False also where the folder may not be searched; that is as good as no file."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _expanded(folder: str | Path | None) -> Path | None:
+    """A path from a person: ``~`` is their home; an empty one is none."""
+    try:
+        return Path(folder).expanduser() if folder else None
+    except RuntimeError as error:
+        raise DataError(f"{folder}: {error}") from error
 
 
 def _batches() -> tuple[str, ...]:
     return (*cifar.BATCHES, cifar.TEST_BATCH)
 
 
-def _idx_path(folder: Path, name: str) -> Path | None:
-    """The file under one of the names it goes by: packed or not, a dot or a dash."""
+def _idx_path(entry: Entry, folder: Path, name: str) -> Path | None:
+    """The file under one of the names it goes by: packed or not, a dot or a dash.
+
+    Where only the archives have published checksums, only they count.
+    """
     plain = name.removesuffix(".gz")
     dotted = plain.replace("-idx", ".idx")
-    for candidate in (name, plain, f"{dotted}.gz", dotted):
-        if (folder / candidate).is_file():
+    packed, unpacked = [name, f"{dotted}.gz"], [plain, dotted]
+    for candidate in packed if entry.content is None else [*packed, *unpacked]:
+        if _is_file(folder / candidate):
             return folder / candidate
     return None
 
 
 def _read_idx(entry: Entry, folder: Path) -> tuple[Part, Part]:
-    paths = [_idx_path(folder, file.name) for file in entry.files]
+    paths = [_idx_path(entry, folder, file.name) for file in entry.files]
     read = []
     for i, count in ((0, entry.train_count), (2, entry.test_count)):
         images, labels = paths[i], paths[i + 1]
@@ -195,23 +249,29 @@ def _read_idx(entry: Entry, folder: Path) -> tuple[Part, Part]:
 
 
 def _check_archives(entry: Entry, paths: tuple[Path, Path]) -> None:
-    """Where only archives have published checksums, hold packed files to them."""
+    """Where only the archives have published checksums, hold them to these."""
     md5s = {file.name: file.md5 for file in entry.files}
     for path in paths:
-        if path.suffix == ".gz":
-            have = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-            wanted = md5s[path.name.replace(".idx", "-idx")]
-            if have != wanted:
-                raise DataError(_not_official(entry, path, "md5", wanted, have))
+        have = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        wanted = md5s[path.name.replace(".idx", "-idx")]
+        if have != wanted:
+            raise DataError(_not_official(entry, path, "md5", wanted, have))
 
 
 def _read_npz(path: Path) -> tuple[Part, Part]:
     """Keras's ``mnist.npz``; no pickle inside it is accepted."""
     try:
+        with zipfile.ZipFile(path) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > _NPZ_BYTES:
+            raise ValueError(f"holds {size:,} bytes, more than MNIST")
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[key] for key in ("x_train", "y_train", "x_test", "y_test")]
-    except (ValueError, KeyError, OSError, EOFError) as error:
-        raise DataError(f"{path}: not Keras's mnist.npz: {error}") from error
+    except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"{path}: not Keras's mnist.npz: {error}; remove it, or fetch the set beside it with: "
+            "firstlight data fetch mnist"
+        ) from error
     for array, shape in zip(arrays, ((28, 28), (), (28, 28), ()), strict=True):
         if array.dtype != np.uint8 or array.ndim == 0 or array.shape[1:] != shape:
             raise DataError(
@@ -236,9 +296,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     try:
         folder.mkdir(exist_ok=True)
         for stem, blob in cifar.archive_members(archive):
-            with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
-                part.write(blob)
-            Path(part.name).replace(folder / f"{stem}.bin")
+            write_whole(folder / f"{stem}.bin", blob)
     except OSError as error:
         raise DataError(f"{folder}: cannot be written: {error.strerror}; make room") from error
 

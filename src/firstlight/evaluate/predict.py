@@ -1,7 +1,5 @@
 """Forward passes without gradients. Axes: N images, H height, W width, C channels, K classes."""
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,16 +14,8 @@ ACCELERATOR_BATCH = 2000
 
 
 @torch.inference_mode()
-def logits(
-    model: nn.Module,
-    preprocess: Preprocess,
-    images_NHWC: Tensor,
-    progress: Callable[[int], None] | None = None,
-) -> Tensor:
-    """float32 logits N×K of uint8 images on the model's device; the model's mode is restored.
-
-    ``progress`` is called with the number of images done after each batch.
-    """
+def logits(model: nn.Module, preprocess: Preprocess, images_NHWC: Tensor) -> Tensor:
+    """float32 logits N×K of uint8 images on the model's device; the model's mode is restored."""
     was_training = model.training
     model.eval()
     try:
@@ -33,8 +23,6 @@ def logits(
         batch = BATCH if images_NHWC.device.type == "cpu" else ACCELERATOR_BATCH
         for start in range(0, len(images_NHWC), batch):
             parts.append(model(preprocess(images_NHWC[start : start + batch])).float())
-            if progress is not None:
-                progress(min(start + batch, len(images_NHWC)))
         return torch.cat(parts)
     finally:
         model.train(was_training)
@@ -45,10 +33,9 @@ def probabilities(
     preprocess: Preprocess,
     images_NHWC: npt.NDArray[np.uint8],
     device: str = "cpu",
-    progress: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Softmax probabilities N×K, float32, of N ≥ 1 uint8 images."""
     images = torch.from_numpy(np.ascontiguousarray(images_NHWC)).to(device)
-    scores_NK = logits(model, preprocess, images, progress)
+    scores_NK = logits(model, preprocess, images)
     result: npt.NDArray[np.float32] = scores_NK.softmax(dim=1).cpu().numpy()
     return result

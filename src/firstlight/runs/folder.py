@@ -1,14 +1,15 @@
 """Make, open and write run folders. Each file appears whole: a temporary name, then a rename."""
 
 import json
-import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from firstlight.errors import DataError, UserError
+from firstlight.files import write_whole
 
 
 class RunFolder:
@@ -36,17 +37,10 @@ class RunFolder:
     def write(self, name: str, content: str | bytes) -> Path:
         """Replace one file as a whole. Raises ``DataError`` when the disk does not take it."""
         path = self.path / name
-        blob = content.encode() if isinstance(content, str) else content
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             path.parent.mkdir(exist_ok=True)
-            with part.open("wb") as file:
-                file.write(blob)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+            write_whole(path, content)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise DataError(
                 f"{path}: cannot be written: {error.strerror}. What was saved before is kept"
                 f"{self._how_to_go_on()}"
@@ -82,9 +76,16 @@ class RunFolder:
             )
 
     def _how_to_go_on(self) -> str:
-        if self.finished:
+        if self.finished or not (self.path / "recipe.toml").is_file():
             return ""
-        return f". Resume it with: firstlight train --resume {self.path}"
+        return f". Resume it with: firstlight train --resume {shlex.quote(str(self.path))}"
+
+    def discard(self) -> None:
+        """Remove a folder whose run never began: nothing in it but its own first files."""
+        for name in ("environment.json", "data.json", ".lock"):
+            (self.path / name).unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -105,8 +106,10 @@ class RunFolder:
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise UserError(f"{self.path}: another process is training this run now") from error
+            except OSError:
+                pass  # a file system without locks: unguarded, as on Windows
             for part in self.path.rglob(".*.part"):  # left by a process killed in a write
                 part.unlink()
             yield
@@ -119,7 +122,7 @@ def create_run(stem: str, *, root: Path, out: Path | None) -> RunFolder:
     """
     try:
         if out is not None:
-            if out.is_dir() and not all(_from_a_dead_start(p) for p in out.iterdir()):
+            if out.is_dir() and not _empty_or_a_dead_start(out):
                 raise UserError(_occupied(out))
             out.mkdir(parents=True, exist_ok=True)
             return RunFolder(out)
@@ -141,9 +144,13 @@ def create_run(stem: str, *, root: Path, out: Path | None) -> RunFolder:
         ) from error
 
 
-def _from_a_dead_start(path: Path) -> bool:
-    """Whether the file was left by a run that was killed before it had a recipe."""
-    return path.name in (".lock", "environment.json", "data.json") or path.suffix == ".part"
+def _empty_or_a_dead_start(folder: Path) -> bool:
+    """Whether a folder holds nothing, or only what a run left that was killed before it had a
+    recipe: its lock, and some of its first files."""
+    names = {path.name for path in folder.iterdir()}
+    first = re.compile(r"(\.(environment\.json|data\.json|recipe\.toml)\.\d+\.part)")
+    left = {n for n in names if not first.fullmatch(n)}
+    return not names or (".lock" in names and left <= {".lock", "environment.json", "data.json"})
 
 
 def _occupied(out: Path) -> str:

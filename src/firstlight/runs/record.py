@@ -79,15 +79,18 @@ def predictions_csv(
     probabilities_NK: npt.NDArray[np.float32],
     class_names: Sequence[str],
 ) -> str:
-    """``predictions.csv``: index or path, truth, answer, confidence, every probability."""
+    """``predictions.csv``: index or path, truth, answer, confidence, every probability.
+
+    Nine significant digits give the same float32 back.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "true", "predicted", "confidence", *(f"p_{c}" for c in class_names)])
     answers_N = probabilities_NK.argmax(axis=1)
     for name, label, answer, row in zip(names, labels_N, answers_N, probabilities_NK, strict=True):
         writer.writerow(
-            [name, class_names[label], class_names[answer], f"{row[answer]:.6f}"]
-            + [f"{p:.6f}" for p in row]
+            [name, class_names[label], class_names[answer], f"{row[answer]:.9g}"]
+            + [f"{p:.9g}" for p in row]
         )
     return text.getvalue()
 
@@ -101,7 +104,6 @@ class Answers:
     true_N: npt.NDArray[np.int64]
     predicted_N: npt.NDArray[np.int64]
     probabilities_NK: npt.NDArray[np.float32]
-    """To six decimals."""
 
 
 def read_answers(folder: RunFolder) -> Answers:

@@ -115,6 +115,12 @@ class Trainer:
         """The epochs finished so far."""
         return tuple(self._at.records)
 
+    @property
+    def seen(self) -> int:
+        """Images trained on so far, over all epochs."""
+        done = min(self._at.batch * self.recipe.train.batch_size, len(self.train.labels_N))
+        return self._at.epoch * len(self.train.labels_N) + done
+
     def run(self) -> Iterator[StepRecord | EpochRecord]:
         """Train to the end of the recipe, yielding after every step and after every epoch.
 

@@ -1,12 +1,12 @@
 """Several runs on one page: how accurate, how sure, how fast, and what their recipes differ in."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from firstlight.errors import DataError, UserError
+from firstlight.files import write_whole
 from firstlight.recipe import load_recipe
 from firstlight.report import charts
 from firstlight.report.page import Page, Section, Shown, Table, render
@@ -28,12 +28,11 @@ def compare(folders: Sequence[RunFolder], out: Path) -> Path:
         page = _page(runs)
     except (KeyError, TypeError, IndexError) as error:
         raise DataError(f"the files of a run do not fit together: {error!r}") from error
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder; name a file, such as {out / 'comparison.html'}")
     try:
-        part.write_text(render(page), encoding="utf-8")
-        part.replace(out)
+        write_whole(out, render(page))
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UserError(f"{out}: cannot be written: {error.strerror}") from error
     return out
 

@@ -1,12 +1,14 @@
 """Train a network and keep everything about it in a run folder."""
 
+import shlex
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.split import hold_out
@@ -27,7 +29,7 @@ CHECKPOINT_SECONDS = 60.0
 
 DEFAULT_RECIPES = {
     "mnist": "mnist-tutorial",
-    "fashion_mnist": "mnist-tutorial",
+    "fashion_mnist": "fashion_mnist-tutorial",
     "cifar10": "cifar10-tutorial",
     "digits": "digits-tutorial",
 }
@@ -60,9 +62,13 @@ def fit(
     _architecture(recipe, data.train).build(Generator())  # refuses images that do not fit
     folder = create_run(recipe.name, root=root, out=out)
     with folder.locked():
-        folder.write_json("environment.json", record.environment(device, threads))
-        folder.write_json("data.json", describe(request, data, *parts))
-        folder.write("recipe.toml", recipe.to_toml())
+        try:
+            folder.write_json("environment.json", record.environment(device, threads))
+            folder.write_json("data.json", describe(request, data, *parts))
+            folder.write("recipe.toml", recipe.to_toml())
+        except DataError:
+            folder.discard()
+            raise
         _train(folder, recipe, data, parts, display, device, threads)
     return folder
 
@@ -80,9 +86,12 @@ def resume(
     That holds on the machine and the device of the first start; another ``device`` is allowed.
     """
     folder = open_run_folder(path)
-    if folder.finished:
-        raise UserError(f"{path} is finished, there is nothing to resume; see: report {path}")
     with folder.locked():
+        if folder.finished:
+            checkpoint.drop_state(folder)  # where the process was killed just before that
+            raise UserError(
+                f"{path} is finished, there is nothing to resume; see: firstlight report {path}"
+            )
         recipe = load_recipe(path / "recipe.toml")
         before = folder.read_json("environment.json")
         request = DataRequest.from_json(folder.read_json("data.json"), data_dir, data)
@@ -145,37 +154,44 @@ def _train(
             except ValueError as error:
                 raise DataError(f"{folder}/{checkpoint.STATE_FILE}: {error}") from error
         _run(folder, trainer, display, len(parts[0]))
+    if not all(bool(weight.isfinite().all()) for weight in model.state_dict().values()):
+        raise UserError(
+            "the last step left weights that are not finite. Try a smaller learning rate, such as "
+            f"--set optimizer.learning_rate={recipe.optimizer.learning_rate / 10:g}"
+        )
     checkpoint.save_model(folder, model, architecture, preprocess, data.train.class_names)
     folder.write_json("summary.json", _summary(trainer, parameter_count(model)))
     checkpoint.drop_state(folder)
 
 
 def _portion(part: Dataset, device: str) -> Portion:
-    return Portion(
-        images_NHWC=torch.from_numpy(part.images_NHWC).to(device),
-        labels_N=torch.from_numpy(part.labels_N).to(device),
-    )
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
+
+    return Portion(images_NHWC=tensor(part.images_NHWC), labels_N=tensor(part.labels_N))
 
 
 def _run(folder: RunFolder, trainer: Trainer, display: Display, images: int) -> None:
     """Drive the loop: save after each epoch and each minute, show, and stop when asked to."""
     saved_at = time.monotonic()
     with StopRequest() as stop, display:
-        display.start(epochs=trainer.recipe.train.epochs, images=images, done=len(trainer.records))
+        display.start(epochs=trainer.recipe.train.epochs, images=images, done=trainer.seen)
         for event in trainer.run():
+            late = time.monotonic() - saved_at > CHECKPOINT_SECONDS
+            stopping = stop.wanted
             if isinstance(event, EpochRecord):
                 record.write_epochs(folder, trainer.records)
+            if isinstance(event, EpochRecord) or late or stopping:
+                checkpoint.save_state(folder, *trainer.state())
+                saved_at = time.monotonic()
+            if isinstance(event, EpochRecord):
                 display.epoch(event)
             else:
                 display.step(event)
-            late = time.monotonic() - saved_at > CHECKPOINT_SECONDS
-            if isinstance(event, EpochRecord) or late or stop.wanted:
-                checkpoint.save_state(folder, *trainer.state())
-                saved_at = time.monotonic()
-            if stop.wanted:
+            if stopping:
                 raise RunInterruptedError(
                     f"stopped in epoch {event.epoch}, the state is saved. "
-                    f"Go on with: firstlight train --resume {folder}"
+                    f"Go on with: firstlight train --resume {shlex.quote(str(folder))}"
                 )
 
 

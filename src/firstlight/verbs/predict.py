@@ -80,7 +80,7 @@ def predict_files(
     saved = _load(folder, device)
     failed: dict[int, Prediction] = {}
     pictures = []
-    everything = expand(sources, stdin if stdin is not None else sys.stdin.buffer)
+    everything = expand(sources, stdin or getattr(sys.stdin, "buffer", None))
     for place, source in enumerate(everything):
         try:
             pictures.append(prepare(source, saved.preprocess))
@@ -107,7 +107,7 @@ def _answers(
     images_NHWC: npt.NDArray[np.uint8],
     notes: Sequence[tuple[str, ...]],
 ) -> list[Prediction]:
-    device = str(next(saved.model.parameters()).device)
+    device = next(saved.model.parameters()).device.type
     with repeatable(usable_threads(), device):
         probabilities_NK = probabilities(saved.model, saved.preprocess, images_NHWC, device)
     answers = []

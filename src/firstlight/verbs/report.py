@@ -3,7 +3,7 @@
 Axes: N images, H height, W width, C channels, K classes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,16 @@ class _Drawing:
 
 
 def report(
-    folder: RunFolder, *, data_dir: Path | None = None, data: TrainTest | None = None
+    folder: RunFolder,
+    *,
+    data_dir: Path | None = None,
+    data: TrainTest | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Path:
     """Write ``figures/*.png`` and ``report.html``; returns the page's path.
 
-    What needs the data or the test-set metrics is left out, with a note, where they are missing.
+    What needs the data or the test-set metrics is left out, with a note on the page, where they
+    are missing; ``warn`` hears why there is no data.
     Raises ``UserError`` for an unfinished run and ``DataError`` for a damaged one.
     """
     folder.require_finished()
@@ -62,6 +67,8 @@ def report(
     environment = folder.read_json("environment.json")
     metrics = _metrics(folder)
     found, missing = _data(folder, data_dir, data)
+    if missing and warn is not None:
+        warn(missing)
     saved = load_model(folder)
     drawing = _Drawing(folder)
     try:
@@ -90,11 +97,9 @@ def report(
     return folder.write("report.html", render(page))
 
 
-def prediction_strip_figure(
-    folder: RunFolder, *, data_dir: Path | None = None, data: TrainTest | None = None
-) -> Picture:
+def prediction_strip_figure(folder: RunFolder, *, data: TrainTest | None = None) -> Picture:
     """The first ten test images with the run's answers; the run has been evaluated."""
-    found = data_of_run(folder, data_dir, data)
+    found = data_of_run(folder, data=data)
     return images.prediction_strip(
         _answered(found.test, read_answers(folder), range(min(STRIP, len(found.test))))
     )

@@ -1,6 +1,5 @@
 """The data of a run: asked for by name, described in ``data.json``, found again later."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from firstlight.data.load import load
 from firstlight.data.split import limit
 from firstlight.errors import DataError, UserError
 from firstlight.pixels import Preprocess
+from firstlight.progress import DownloadBar
 from firstlight.runs.folder import RunFolder
 
 
@@ -30,8 +30,6 @@ class DataRequest:
     """At most so many images of each part."""
     download: bool = True
     """Whether a set found nowhere may be fetched."""
-    report: Callable[[str, int, int | None], None] | None = None
-    """Told of a download: file name, bytes done, bytes in all."""
 
     def check_name(self) -> None:
         """Raise ``UserError`` when neither data nor the name of a known set was given."""
@@ -45,9 +43,9 @@ class DataRequest:
         if self.limit is not None and self.limit < 2:
             raise UserError(f"--limit must be at least 2 images, not {self.limit}")
         self.check_name()
-        whole = self.data or load(
-            self.name, self.data_dir, download=self.download, report=self.report
-        )
+        with DownloadBar() as bar:
+            whole = self.data or load(self.name, self.data_dir, download=self.download, report=bar)
+        _check_halves(whole)
         return whole if self.limit is None else limit(whole, self.limit)
 
     @classmethod
@@ -59,6 +57,24 @@ class DataRequest:
             return cls(name=values["name"], limit=values["limit"], data_dir=data_dir, data=data)
         except (KeyError, TypeError) as error:
             raise DataError(f"data.json: damaged: {error!r}") from error
+
+
+def _check_halves(data: TrainTest) -> None:
+    """Raise ``UserError`` unless training and test images can meet one network."""
+    train, test = data
+    for part in data:
+        if len(part) == 0:
+            raise UserError(f"{part.name} has no images")
+    if train.image_shape != test.image_shape:
+        raise UserError(
+            f"training images are {train.image_shape}, test images {test.image_shape} (height, "
+            "width, channels); bring them to one shape first"
+        )
+    if train.class_names != test.class_names:
+        raise UserError(
+            "training and test images have different classes, or the same in another order: "
+            f"{', '.join(train.class_names[:5])}… and {', '.join(test.class_names[:5])}…"
+        )
 
 
 def describe(
@@ -102,10 +118,14 @@ def check_same_data(folder: RunFolder, data: TrainTest) -> None:
     """Raise ``DataError`` unless these are the images and labels of the run."""
     values = folder.read_json("data.json")
     for part, have in (("train", data.train), ("test", data.test)):
-        if values[part]["sha256"] != have.fingerprint:
+        try:
+            wanted = str(values[part]["sha256"])
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{folder}/data.json: damaged: {error!r}") from error
+        if wanted != have.fingerprint:
             raise DataError(
                 f"{folder}: the {part} images are not those of this run: wanted sha256 "
-                f"{values[part]['sha256'][:12]}…, got {have.fingerprint[:12]}… ({len(have)} "
+                f"{wanted[:12]}…, got {have.fingerprint[:12]}… ({len(have)} "
                 f"images). Point --data-dir to the data that the run was trained with"
             )
 

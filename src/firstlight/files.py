@@ -1,0 +1,22 @@
+"""Write a file as a whole or not at all."""
+
+import os
+from pathlib import Path
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replace ``path`` through a temporary name beside it, of which nothing is left behind.
+
+    Raises ``OSError``.
+    """
+    blob = content.encode() if isinstance(content, str) else content
+    part = path.parent / f".{path.name}.{os.getpid()}.part"
+    try:
+        with part.open("wb") as file:
+            file.write(blob)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
