@@ -1,7 +1,10 @@
 """``evaluate``, ``report`` and ``runs`` on a trained run."""
 
 import csv
+import html
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -107,6 +110,22 @@ def test_report_rebuilds_every_picture_and_the_page(command: Command, run: Path)
     assert {p.stem for p in (run / "figures").iterdir()} == FIGURES
     for picture in (run / "figures").iterdir():
         assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_command_on_the_page_repeats_the_run_to_the_bit(
+    command: Command, run: Path, tmp_path: Path
+) -> None:
+    spaced = shutil.copytree(run, tmp_path / "a run")
+    command("report", spaced)
+    shown = re.search(r"firstlight (train .*)", (spaced / "report.html").read_text())
+    assert shown is not None
+
+    words = shlex.split(html.unescape(shown[1]).removesuffix("</pre>"))
+    done = command(*words, "--out", tmp_path / "again", "--quiet")
+
+    assert done.code == 0, done.err
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (run, tmp_path / "again")]
+    assert weights[0] == weights[1]
 
 
 def test_the_report_of_an_unevaluated_run_says_so(command: Command, run: Path) -> None:

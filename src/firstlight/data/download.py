@@ -145,7 +145,10 @@ def _append(
                 out.close()
                 part.unlink()
                 raise _RefusedError(f"sent more than the {file.size:,} bytes of the file")
-        os.fsync(out.fileno())
+        try:
+            os.fsync(out.fileno())
+        except OSError as error:
+            raise DataError(_cannot_write(part.parent, error)) from error
     return have
 
 

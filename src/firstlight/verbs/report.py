@@ -3,6 +3,7 @@
 Axes: N images, H height, W width, C channels, K classes.
 """
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Generator, nn
 
 from firstlight.augment.affine import random_affine
+from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.mistakes import worst_mistakes
@@ -353,6 +355,17 @@ def _where(environment: dict[str, Any]) -> str:
     return f"{environment['processor']}, {environment['threads']} threads"
 
 
+def _repeat(folder: RunFolder, described: dict[str, Any], environment: dict[str, Any]) -> str:
+    """The command, or for a caller's own images the call, that trains this run again."""
+    recipe, device = str(folder.path / "recipe.toml"), environment["device"]
+    if described["name"] not in CATALOG:
+        return f"fl.train(the_same_data, recipe={recipe!r}, device={device!r})"
+    words = ["firstlight", "train", described["name"], "--recipe", recipe, "--device", device]
+    if described["limit"] is not None:
+        words += ["--limit", str(described["limit"])]
+    return shlex.join(words)
+
+
 def _facts(
     folder: RunFolder,
     recipe: Recipe,
@@ -360,7 +373,6 @@ def _facts(
     environment: dict[str, Any],
     saved: SavedModel,
 ) -> list[Section]:
-    limit = f" --limit {described['limit']}" if described["limit"] is not None else ""
     weights = [
         [name, "×".join(map(str, tensor.shape)), f"{tensor.numel():,}"]
         for name, tensor in saved.model.state_dict().items()
@@ -374,8 +386,7 @@ def _facts(
         Section(
             title="Repeat it",
             text="On the same machine this gives the same numbers to the bit.",
-            code=f"firstlight train {described['name']} "
-            f"--recipe {folder.path / 'recipe.toml'}{limit}",
+            code=_repeat(folder, described, environment),
         ),
         Section(title="Recipe", code=recipe.to_toml(), folded=True),
         Section(
