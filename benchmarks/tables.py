@@ -9,6 +9,7 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``.
 import argparse
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,31 @@ def keras_table() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"tutorial_vs_keras": keras_table}
+def recipes_table() -> str:
+    """Every recipe that ``firstlight bench`` has measured: accuracy, seconds, memory."""
+    lines = [
+        "| recipe | runs | test accuracy, mean ± sd | `fl.train`, median | of it training "
+        "| peak memory | where |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(RESULTS.glob("bench-*.json")):
+        whole: dict[str, Any] = json.loads(path.read_text())
+        summary, runs, where = whole["summary"], whole["runs"], whole["environment"]
+        spread = f" ± {100 * summary['accuracy_sd']:.2f}" if summary["n"] > 1 else ""
+        speeds = sorted(run["matmul_gflops_before"] for run in runs)
+        lines.append(
+            f"| [`{whole['recipe']['name']}`](../benchmarks/results/{path.name}) | {summary['n']} "
+            f"| {100 * summary['accuracy_mean']:.2f}{spread} % "
+            f"| {summary['fit_seconds_median']:.1f} s "
+            f"| {statistics.median(run['train_seconds'] for run in runs):.1f} s "
+            f"| {summary['peak_memory_mb_max']:,.0f} MB "
+            f"| {where['accelerator'] or where['processor']}, {where['threads']} threads, matrix "
+            f"products at {speeds[0]:,.0f} to {speeds[-1]:,.0f} GFLOP/s just before the runs |"
+        )
+    return "\n".join(lines)
+
+
+TABLES = {"tutorial_vs_keras": keras_table, "recipes": recipes_table}
 
 
 def with_tables(text: str) -> str:

@@ -52,9 +52,9 @@ def test_digit_recipes_never_mirror() -> None:
     ("setting", "wanted"),
     [
         ("train.epoch=3", "unknown key train.epoch; did you mean train.epochs?"),
-        ("train.epochs=0", "train.epochs must be at least 1, not 0"),
-        ("train.epochs=1.5", "train.epochs must be a whole number, not 1.5"),
-        ("train.epochs=many", "train.epochs must be a whole number, not 'many'"),
+        ("train.epochs=0", "train.epochs must be above 0, not 0"),
+        ("train.batch_size=1.5", "train.batch_size must be a whole number, not 1.5"),
+        ("train.epochs=many", "train.epochs must be a number, not 'many'"),
         ("train.validation=tets", "did you mean test?"),
         ("model.dropout=1", "model.dropout must be at most 0.95, not 1.0"),
         ("model.widths=[]", "model.widths must be a list"),
@@ -102,7 +102,7 @@ def test_a_name_that_is_no_recipe_offers_the_nearest() -> None:
 
 
 def test_impossible_values_are_refused_also_from_python() -> None:
-    with pytest.raises(UserError, match="epochs must be at least 1, not 0"):
+    with pytest.raises(UserError, match="epochs must be above 0, not 0"):
         TrainChoice(epochs=0)
     with pytest.raises(UserError, match="dropout must be at most"):
         replace(Recipe(name="x").model, dropout=1)
@@ -112,3 +112,11 @@ def test_impossible_values_are_refused_also_from_python() -> None:
 def test_a_name_that_is_no_folder_name_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="name must be letters, digits"):
         parse_recipe(f'name = "{name}"', source="mine.toml")
+
+
+def test_settings_that_would_be_ignored_are_refused() -> None:
+    quick = load_recipe("cifar10-quick")
+    with pytest.raises(UserError, match=r"--set: augment\.shift_pixels needs rotation_degrees=0"):
+        quick.with_settings(["augment.rotation_degrees=5"])
+    with pytest.raises(UserError, match=r"augment\.alternate_flips needs flip=true"):
+        quick.with_settings(["augment.flip=false"])

@@ -113,7 +113,7 @@ def train(
     recipe: str | Path | Recipe | None = None,
     *,
     settings: Sequence[str] = (),
-    epochs: int | None = None,
+    epochs: float | None = None,
     seed: int | None = None,
     device: str = "auto",
     out: str | Path | None = None,
@@ -135,7 +135,7 @@ def train(
     request = DataRequest(name=name, data=given, limit=limit)
     request.check_name()
     if recipe is None:
-        chosen = default_recipe(name)
+        chosen = default_recipe(name, device)
     else:
         chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     more = [f"train.epochs={epochs}"] if epochs is not None else []

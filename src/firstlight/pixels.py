@@ -52,7 +52,7 @@ class Preprocess:
                 f"wanted uint8 images N×{self.height}×{self.width}×{self.channels}, "
                 f"got {images_NHWC.dtype} {tuple(images_NHWC.shape)}"
             )
-        pixels_NHWC = images_NHWC.to(torch.float32) / 255
+        pixels_NHWC = images_NHWC.to(torch.float32).div_(255)
         if self.mean != (0.0,) * self.channels or self.std != (1.0,) * self.channels:
             device = images_NHWC.device
             pixels_NHWC -= torch.tensor(self.mean, device=device)

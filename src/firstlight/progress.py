@@ -19,8 +19,8 @@ class Display(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
-    def start(self, *, epochs: int, images: int, done: int) -> None:
-        """``images`` an epoch; ``done`` images of the run were seen before it was resumed."""
+    def start(self, *, epochs: int, images: int, total: int, done: int) -> None:
+        """``images`` an epoch, ``total`` in all; ``done`` were seen before the run was resumed."""
 
     def step(self, record: "StepRecord") -> None: ...
     def epoch(self, record: "EpochRecord") -> None: ...
@@ -54,7 +54,7 @@ class Silent:
     ) -> None:
         return None
 
-    def start(self, *, epochs: int, images: int, done: int) -> None:
+    def start(self, *, epochs: int, images: int, total: int, done: int) -> None:
         self.epochs = epochs
 
     def step(self, record: "StepRecord") -> None:
@@ -77,8 +77,8 @@ class Log(Silent):
 class _Pace:
     """Images a second and seconds left, from what was seen since the display started."""
 
-    def __init__(self, epochs: int, images: int, done: int) -> None:
-        self.total, self.images = epochs * images, images
+    def __init__(self, images: int, total: int, done: int) -> None:
+        self.total, self.images = total, images
         self.started, self.first = time.monotonic(), done
         self.shown = 0.0
 
@@ -126,11 +126,11 @@ class Live(Silent):
     ) -> None:
         self._progress.stop()
 
-    def start(self, *, epochs: int, images: int, done: int) -> None:
-        super().start(epochs=epochs, images=images, done=done)
-        self._pace = _Pace(epochs, images, done)
+    def start(self, *, epochs: int, images: int, total: int, done: int) -> None:
+        super().start(epochs=epochs, images=images, total=total, done=done)
+        self._pace = _Pace(images, total, done)
         self._task = self._progress.add_task(
-            "", total=epochs * images, completed=done, place=f"-/{epochs}", numbers=""
+            "", total=total, completed=done, place=f"-/{epochs}", numbers=""
         )
 
     def step(self, record: "StepRecord") -> None:
@@ -153,11 +153,11 @@ class Live(Silent):
 class Notebook(Silent):
     """A line in the notebook's cell that is written over until its epoch is done."""
 
-    def start(self, *, epochs: int, images: int, done: int) -> None:
+    def start(self, *, epochs: int, images: int, total: int, done: int) -> None:
         from IPython.display import display
 
-        super().start(epochs=epochs, images=images, done=done)
-        self._pace = _Pace(epochs, images, done)
+        super().start(epochs=epochs, images=images, total=total, done=done)
+        self._pace = _Pace(images, total, done)
         self._lines: list[str] = []
         self._handle = display({"text/plain": ""}, raw=True, display_id=True)
 

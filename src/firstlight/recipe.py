@@ -89,16 +89,30 @@ class _Checked:
 class ModelChoice(_Checked):
     """Which network, and how wide."""
 
-    name: str = _choice("tutorial", "tutorial")
+    name: str = _choice("tutorial", "tutorial", "whitened")
     """A network of the catalogue."""
     widths: tuple[int, ...] = _number((32, 64), least=1, most=4096)
-    """Output channels of each 3×3 convolution."""
+    """Output channels of each convolution (tutorial) or group (whitened)."""
+    first_kernel: int = _number(3, least=1, most=11)
+    """Side of the first convolution's filters; the others are 3×3."""
+    first_stride: int = _number(1, least=1, most=4)
+    """Step of the first convolution (whitened)."""
+    first_filters: int = _number(24, least=2, most=1024)
+    """Filters of the first convolution, half of them the others with the other sign (whitened)."""
+    activation: str = _choice("gelu", "gelu", "relu")
+    """What follows each batch norm (whitened)."""
     pool_last: bool = True
-    """Whether the last convolution is followed by a 2×2 max-pool, as the earlier ones are."""
+    """Whether the last convolution is followed by a 2×2 max-pool, as the earlier ones are
+    (tutorial)."""
     dense: int = _number(64, least=1, most=65536)
-    """Units of the dense layer before the last."""
+    """Units of the dense layer before the last (tutorial)."""
     dropout: float = _number(0.0, least=0.0, most=0.95)
-    """Share of the dense layer's outputs set to zero in training, before the last layer."""
+    """Share of the last layer's inputs set to zero in training."""
+    logit_scale: float = _number(0.01, least=0.0, most=100.0, above=True)
+    """The logits are multiplied by this (whitened)."""
+    views: str = _choice("one", "one", "mirror", "mirror-and-shift")
+    """What an answer is averaged over: the image, also its mirror image, also both shifted by one
+    pixel to either corner (whitened)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,20 +127,49 @@ class AugmentChoice(_Checked):
     """Largest shift up, down, left and right, as a share of the image's side."""
     flip: bool = False
     """Mirror left to right with probability one half. Not for digits and letters."""
+    alternate_flips: bool = False
+    """With flip: each image is mirrored on every other pass instead (Jordan 2024, section 3.6)."""
+    cutout_pixels: int = _number(0, least=0, most=512)
+    """Side of a square set to zero in each image; 0 for none."""
+    mix: str = _choice("none", "none", "mixup", "cutmix")
+    """How images are mixed in pairs."""
+    mix_alpha: float = _number(1.0, least=0.01, most=1.0)
+    """α of the Beta(α, α) that the shares of a pair are drawn from."""
+    shift_pixels: int = _number(0, least=0, most=64)
+    """Largest shift by whole pixels, reflected at the edge. Cheaper than shift_fraction, which
+    with rotation_degrees must then be 0."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        turned = self.rotation_degrees > 0 or self.shift_fraction > 0
+        if turned and (self.shift_pixels > 0 or self.alternate_flips):
+            what = "shift_pixels" if self.shift_pixels > 0 else "alternate_flips"
+            raise UserError(f"{what} needs rotation_degrees=0 and shift_fraction=0 beside it")
+        if self.alternate_flips and not self.flip:
+            raise UserError("alternate_flips needs flip=true beside it")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerChoice(_Checked):
     """How the weights follow the gradient."""
 
-    name: str = _choice("adam", "adam")
-    """``adam``: Kingma and Ba 2015, algorithm 1."""
+    name: str = _choice("adam", "adam", "muon")
+    """``adam``: Kingma and Ba 2015, algorithm 1. ``muon``: Jordan 2024 for convolutions, and SGD
+    with Nesterov momentum for the rest."""
     learning_rate: float = _number(1e-3, least=0.0, most=100.0, above=True)
     """The largest of the run."""
     betas: tuple[float, float] = _number((0.9, 0.999), least=0.0, most=0.999999)
     """Decay of the running mean of the gradient and of its square, per step."""
     epsilon: float = _number(1e-7, least=0.0, most=1.0, above=True)
-    """Added to the root of the second moment."""
+    """Added to the root of the second moment (adam)."""
+    momentum: float = _number(0.6, least=0.0, most=0.999)
+    """Of the convolutions' filters (muon)."""
+    head_learning_rate: float = _number(0.67, least=0.0, most=1e4, above=True)
+    """Of the last layer, for the loss summed over a batch (muon)."""
+    bias_learning_rate: float = _number(0.053, least=0.0, most=1e4, above=True)
+    """Of biases, for the loss summed over a batch (muon)."""
+    weight_decay: float = _number(2e-6, least=0.0, most=1.0)
+    """Share of the last layer and the biases taken away for each image seen (muon)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +190,8 @@ class ScheduleChoice(_Checked):
 class TrainChoice(_Checked):
     """How long, in what portions, and watched by what."""
 
-    epochs: int = _number(5, least=1, most=100_000)
-    """Passes over the training images."""
+    epochs: float = _number(5.0, least=0.0, most=100_000.0, above=True)
+    """Passes over the training images; the last may be a part of one."""
     batch_size: int = _number(32, least=1, most=65536)
     """Images a step; the last step of an epoch takes what is left."""
     validation: str = _choice("held-out", "held-out", "test", "none")
@@ -156,6 +199,14 @@ class TrainChoice(_Checked):
     by it."""
     held_out_fraction: float = _number(0.1, least=0.001, most=0.9)
     """Share of the training images held out, with validation = "held-out"."""
+    average_decay: float = _number(0.0, least=0.0, most=0.999999)
+    """Of the running mean of the weights, which is what is measured and kept; 0 for the last
+    weights as they are."""
+    precision: str = _choice("float32", "float32", "mixed")
+    """Of training: ``mixed`` takes bfloat16 for convolutions and matrix products on a device that
+    computes in it, and float32 elsewhere. Evaluation and prediction are always in float32."""
+    label_smoothing: float = _number(0.0, least=0.0, most=0.99)
+    """Share of the target spread evenly over all classes (Szegedy et al. 2016, section 7)."""
     seed: int = _number(0, least=0, most=2**31 - 1)
     """Decides weights, order, augmentation and dropout."""
 

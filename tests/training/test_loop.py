@@ -40,7 +40,10 @@ def trainer(chosen: Recipe, n: int = 43, validation: Portion | None = None) -> T
 
 
 def weights(run: Trainer) -> dict[str, Tensor]:
-    return {k: v.clone() for k, v in run.model.state_dict().items()}
+    networks = {"model": run.model, "answering": run.answering}
+    return {
+        f"{name}.{k}": v.clone() for name, m in networks.items() for k, v in m.state_dict().items()
+    }
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -53,6 +56,21 @@ RICH = (
     "model.dropout=0.4",
     "schedule.name=one-cycle",
     "train.epochs=3",
+)
+
+FAST = (
+    *(
+        "model.name=whitened",
+        "model.first_kernel=2",
+        "model.first_filters=8",
+        "model.widths=[8, 8]",
+    ),
+    *("augment.enabled=true", "augment.rotation_degrees=0", "augment.shift_fraction=0"),
+    *("augment.shift_pixels=1", "augment.flip=true", "augment.alternate_flips=true"),
+    *("augment.cutout_pixels=3", "augment.mix=cutmix"),
+    *("optimizer.name=muon", "optimizer.learning_rate=0.1", "schedule.name=one-cycle"),
+    *("train.epochs=2.5", "train.label_smoothing=0.1", "train.average_decay=0.9"),
+    "train.precision=mixed",
 )
 
 
@@ -89,7 +107,7 @@ def test_two_steps_equal_adam_written_out() -> None:
             second[k] = 0.999 * second[k] + 0.001 * g * g
             m, v = first[k] / (1 - 0.9**t), second[k] / (1 - 0.999**t)
             values[k] = values[k] - 1e-3 * m / (v.sqrt() + 1e-3)
-    for k, value in weights(run).items():
+    for k, value in run.model.state_dict().items():
         # 2e-6: float32 weights of order one, summed in another image order.
         assert torch.allclose(value.double(), values[k], atol=2e-6), k
 
@@ -105,20 +123,23 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
     assert not equal(ends[0], ends[2])
 
 
-@pytest.mark.parametrize("stop_after", [1, 5, 6, 7, 11, 17])
+@pytest.mark.parametrize(
+    ("settings", "stop_after"),
+    [(RICH, step) for step in (1, 5, 6, 7, 11, 17)] + [(FAST, step) for step in (1, 6, 8, 15)],
+)
 def test_a_run_stopped_after_any_step_and_restored_ends_with_the_same_bits(
-    stop_after: int,
+    settings: tuple[str, ...], stop_after: int
 ) -> None:
-    whole = trainer(recipe(*RICH), validation=portion(9, seed=1))
+    whole = trainer(recipe(*settings), validation=portion(9, seed=1))
     for _ in whole.run():
         pass
-    stopped = trainer(recipe(*RICH), validation=portion(9, seed=1))
+    stopped = trainer(recipe(*settings), validation=portion(9, seed=1))
     for event in stopped.run():
         if isinstance(event, StepRecord) and event.step == stop_after:
             break
     tensors, values = stopped.state()
     saved = {k: v.clone() for k, v in tensors.items()}
-    resumed = trainer(recipe(*RICH, "train.seed=0"), validation=portion(9, seed=1))
+    resumed = trainer(recipe(*settings, "train.seed=0"), validation=portion(9, seed=1))
     resumed.restore(saved, values)
     for _ in resumed.run():
         pass
@@ -127,6 +148,20 @@ def test_a_run_stopped_after_any_step_and_restored_ends_with_the_same_bits(
         [replace(r, train_seconds=0.0) for r in run.records] for run in (whole, resumed)
     )
     assert ours == theirs
+
+
+def test_the_last_epoch_may_be_a_part_of_one() -> None:
+    run = trainer(recipe(*FAST))
+    events = list(run.run())
+    records = [r for r in events if isinstance(r, EpochRecord)]
+    steps = [r for r in events if isinstance(r, StepRecord)]
+
+    assert (run.epochs, run.total) == (3, 43 + 43 + 3 * 8)
+    assert [r.steps for r in records] == [6, 12, 15]
+    assert steps[-1].seen == 24
+    assert run.seen == run.total
+    assert records[-1].train_loss == pytest.approx(steps[-1].loss)
+    assert records[-1].learning_rate == 0.0, "the schedule has come to its end"
 
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_that_changes(

@@ -30,7 +30,7 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Passes over DATA; else $FIRSTLIGHT_EPOCHS.")
+        float | None, typer.Option("--epochs", help="Passes over DATA; else $FIRSTLIGHT_EPOCHS.")
     ] = None,
     seed: Annotated[
         int | None,
@@ -78,7 +78,7 @@ def train(
             raise UserError("train what? Give a data set, such as: firstlight train mnist")
         request = DataRequest(name=data, data_dir=data_dir, limit=limit)
         request.check_name()
-        chosen = load_recipe(recipe) if recipe else fit.default_recipe(data)
+        chosen = load_recipe(recipe) if recipe else fit.default_recipe(data, device)
         for name in ("epochs", "seed"):
             variable = f"FIRSTLIGHT_{name.upper()}"
             if value := os.environ.get(variable):

@@ -18,10 +18,14 @@ def dense(inputs: int, outputs: int, rng: Generator) -> nn.Linear:
     return _glorot(nn.Linear(inputs, outputs, device="meta"), rng)
 
 
+def unfilled(layer: _Layer) -> _Layer:
+    """A layer of the meta device, now with memory; made there, it has taken nothing from torch's
+    global generator."""
+    return layer.to_empty(device="cpu")
+
+
 def _glorot(layer: _Layer, rng: Generator) -> _Layer:
-    """Give a layer of the meta device memory and first values; made there, it has taken nothing
-    from torch's global generator."""
-    layer = layer.to_empty(device="cpu")
+    layer = unfilled(layer)
     assert layer.bias is not None
     nn.init.xavier_uniform_(layer.weight, generator=rng)
     nn.init.zeros_(layer.bias)

@@ -8,11 +8,12 @@ from torch import Generator, nn
 
 from firstlight.errors import UserError
 from firstlight.models.tutorial import TutorialCNN
+from firstlight.models.whitened import WhitenedCNN
 from firstlight.recipe import ModelChoice
 
 Builder = Callable[[ModelChoice, tuple[int, int, int], int, Generator], nn.Module]
 
-BUILDERS: dict[str, Builder] = {"tutorial": TutorialCNN}
+BUILDERS: dict[str, Builder] = {"tutorial": TutorialCNN, "whitened": WhitenedCNN}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,4 +43,4 @@ class Architecture:
 
 def parameter_count(model: nn.Module) -> int:
     """Trained numbers in the network."""
-    return sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

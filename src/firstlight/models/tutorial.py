@@ -10,7 +10,7 @@ from firstlight.recipe import ModelChoice
 
 
 class TutorialCNN(nn.Module):
-    """Convolutions 3×3 without padding, each with ReLU and a 2×2 max-pool, then two dense layers.
+    """Convolutions without padding, each with ReLU and a 2×2 max-pool, then two dense layers.
 
     MNIST with widths 32, 64 and dense 64 has 121,930 parameters; CIFAR-10 with widths 32, 64, 128,
     no last pool and dense 128 has 356,810.
@@ -21,14 +21,17 @@ class TutorialCNN(nn.Module):
     ) -> None:
         super().__init__()
         channels = image_shape[2]
+        kernels = [choice.first_kernel, *([3] * (len(choice.widths) - 1))]
         self.convolutions = nn.ModuleList(
-            convolution(inputs, outputs, 3, rng)
-            for inputs, outputs in pairwise((channels, *choice.widths))
+            convolution(inputs, outputs, kernel, rng)
+            for (inputs, outputs), kernel in zip(
+                pairwise((channels, *choice.widths)), kernels, strict=True
+            )
         )
         self.pools = len(choice.widths) - (0 if choice.pool_last else 1)
         strides = [2 if i < self.pools else 1 for i in range(len(choice.widths))]
         (height, self.rows), (width, self.columns) = (
-            _last_and_used(side, strides) for side in image_shape[:2]
+            _last_and_used(side, kernels, strides) for side in image_shape[:2]
         )
         if height < 1 or width < 1:
             raise ValueError(
@@ -56,7 +59,7 @@ class TutorialCNN(nn.Module):
         return logits_NK
 
 
-def _last_and_used(side: int, strides: list[int]) -> tuple[int, int]:
+def _last_and_used(side: int, kernels: list[int], strides: list[int]) -> tuple[int, int]:
     """The side of the last maps, and how many rows (or columns) of an image they depend on.
 
     A pool drops an odd last row, so the last rows of the image may reach nothing: 30 of CIFAR-10's
@@ -64,9 +67,9 @@ def _last_and_used(side: int, strides: list[int]) -> tuple[int, int]:
     the work.
     """
     last = side
-    for stride in strides:
-        last = (last - 2) // stride
+    for kernel, stride in zip(kernels, strides, strict=True):
+        last = (last - kernel + 1) // stride
     used = last
-    for stride in reversed(strides):
-        used = used * stride + 2
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        used = used * stride + kernel - 1
     return last, used

@@ -26,7 +26,7 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The folder's own name, such as ``mnist-tutorial-1``."""
+        """The folder's own name, such as ``mnist-quick-1``."""
         return self.path.resolve().name
 
     @property

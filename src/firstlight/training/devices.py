@@ -52,6 +52,16 @@ def _cgroup_quota(path: Path) -> int | None:
         return None
 
 
+def computes_in_bfloat16(device: str) -> bool:
+    """Whether the device has instructions for bfloat16; without them it is slower than float32."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device != "cpu":
+        return False
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
 @contextmanager
 def repeatable(threads: int, device: str) -> Iterator[None]:
     """Fix the thread count and, on a GPU, deterministic kernels; restored at the end."""

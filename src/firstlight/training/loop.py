@@ -13,14 +13,22 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from firstlight.augment.affine import random_affine
+from firstlight.augment.batch import augment
+from firstlight.augment.mix import mix
 from firstlight.errors import UserError
 from firstlight.evaluate.predict import logits
 from firstlight.models.blocks import Dropout
+from firstlight.models.whitened import WhitenedCNN
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
+from firstlight.training.averaging import WeightAverage
+from firstlight.training.devices import computes_in_bfloat16
+from firstlight.training.optimizers import Optimizers
 from firstlight.training.randomness import epoch_order, reseed
 from firstlight.training.schedule import learning_rate_factor
+
+# Images whose patches a whitening stem is computed from; its filters hardly change beyond.
+SEEN_BY_THE_STEM = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +102,22 @@ class Trainer:
     ) -> None:
         self.recipe, self.model, self.preprocess = recipe, model, preprocess
         self.train, self.validation = train, validation
-        choice = recipe.optimizer
-        self.optimizer = torch.optim.Adam(
-            model.parameters(),
-            lr=choice.learning_rate,
-            betas=choice.betas,
-            eps=choice.epsilon,
-            fused=True,
-        )
+        if isinstance(model, WhitenedCNN):
+            model.see(preprocess(train.images_NHWC[:SEEN_BY_THE_STEM]))
+        self.optimizers = Optimizers(recipe.optimizer, model, recipe.train.batch_size)
+        decay = recipe.train.average_decay
+        self._average = WeightAverage(model, decay) if decay > 0 else None
         self.steps_per_epoch = math.ceil(len(train.labels_N) / recipe.train.batch_size)
-        self.steps = self.steps_per_epoch * recipe.train.epochs
+        self.steps = max(1, round(self.steps_per_epoch * recipe.train.epochs))
+        self._mixed = recipe.train.precision == "mixed" and computes_in_bfloat16(
+            train.labels_N.device.type
+        )
         self._at = _Position()
         self._noise = Generator(device=train.labels_N.device)
+        coins_N = torch.rand(
+            len(train.labels_N), generator=reseed(Generator(), recipe.train.seed, "first flip", 0)
+        )
+        self._first_flip_N = (coins_N < 0.5).to(train.labels_N.device)
         for module in model.modules():
             if isinstance(module, Dropout):
                 module.rng = self._noise
@@ -116,10 +128,29 @@ class Trainer:
         return tuple(self._at.records)
 
     @property
+    def epochs(self) -> int:
+        """Epochs of the run; the last may be a part of one."""
+        return math.ceil(self.steps / self.steps_per_epoch)
+
+    @property
+    def total(self) -> int:
+        """Images trained on in the whole run."""
+        return self._seen_after(self.steps)
+
+    @property
+    def answering(self) -> nn.Module:
+        """The network to measure and keep: the averaged one where the recipe averages."""
+        return self.model if self._average is None else self._average.model
+
+    @property
     def seen(self) -> int:
         """Images trained on so far, over all epochs."""
-        done = min(self._at.batch * self.recipe.train.batch_size, len(self.train.labels_N))
-        return self._at.epoch * len(self.train.labels_N) + done
+        return self._seen_after(self._at.step)
+
+    def _seen_after(self, steps: int) -> int:
+        epochs, batches = divmod(steps, self.steps_per_epoch)
+        images = len(self.train.labels_N)
+        return epochs * images + min(batches * self.recipe.train.batch_size, images)
 
     def run(self) -> Iterator[StepRecord | EpochRecord]:
         """Train to the end of the recipe, yielding after every step and after every epoch.
@@ -128,11 +159,11 @@ class Trainer:
         the loss is no longer a finite number.
         """
         at, size = self._at, self.recipe.train.batch_size
-        while at.epoch < self.recipe.train.epochs:
+        while at.epoch < self.epochs:
             order_N = epoch_order(len(self.train.labels_N), self.recipe.train.seed, at.epoch)
             order_N = order_N.to(self.train.labels_N.device)
             self.model.train()
-            while at.batch < self.steps_per_epoch:
+            while at.batch < self.steps_per_epoch and at.step < self.steps:
                 started = time.perf_counter()
                 chosen_B = order_N[at.batch * size : (at.batch + 1) * size]
                 self._step(chosen_B)
@@ -151,15 +182,24 @@ class Trainer:
         """One update from one batch."""
         at, recipe = self._at, self.recipe
         reseed(self._noise, recipe.train.seed, "step", at.step)
-        pixels_BCHW = self.preprocess(self.train.images_NHWC[chosen_B])
-        if recipe.augment.enabled:
-            pixels_BCHW = random_affine(pixels_BCHW, recipe.augment, self._noise)
-        labels_B = self.train.labels_N[chosen_B]
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(at.step)
-        logits_BK = self.model(pixels_BCHW)
-        loss = cross_entropy(logits_BK, labels_B)
-        self.optimizer.zero_grad(set_to_none=True)
+        images_BHWC = self.train.images_NHWC.index_select(0, chosen_B)
+        labels_B = self.train.labels_N.index_select(0, chosen_B)
+        pixels_BCHW = augment(
+            self.preprocess(images_BHWC),
+            recipe.augment,
+            self._first_flip_N[chosen_B],
+            at.epoch,
+            self._noise,
+        )
+        pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.augment, self._noise)
+        with torch.autocast(pixels_BCHW.device.type, torch.bfloat16, enabled=self._mixed):
+            logits_BK = self.model(pixels_BCHW).float()
+        smoothing = recipe.train.label_smoothing
+        loss = cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
+        if share < 1:
+            loss_of_other = cross_entropy(logits_BK, labels_B[other_B], label_smoothing=smoothing)
+            loss = share * loss + (1 - share) * loss_of_other
+        self.optimizers.zero_grad()
         loss.backward()
         mean_loss = loss.item()
         if not math.isfinite(mean_loss):
@@ -168,7 +208,9 @@ class Trainer:
                 f"learning rate {self._learning_rate(at.step):g}. Try a smaller one, such as "
                 f"--set optimizer.learning_rate={recipe.optimizer.learning_rate / 10:g}"
             )
-        self.optimizer.step()
+        self.optimizers.step(learning_rate_factor(recipe.schedule, at.step, self.steps))
+        if self._average is not None:
+            self._average.update(at.step + 1)
         at.loss_sum += mean_loss * len(labels_B)
         at.correct += int((logits_BK.detach().argmax(dim=1) == labels_B).sum())
         at.batch += 1
@@ -179,8 +221,9 @@ class Trainer:
         return self.recipe.optimizer.learning_rate * factor
 
     def _finish_epoch(self) -> EpochRecord:
-        at, count = self._at, len(self.train.labels_N)
-        loss, accuracy = self._validate()
+        at = self._at
+        count = min(at.batch * self.recipe.train.batch_size, len(self.train.labels_N))
+        loss, accuracy = self.validate()
         record = EpochRecord(
             epoch=at.epoch + 1,
             steps=at.step,
@@ -195,10 +238,11 @@ class Trainer:
         at.epoch, at.batch, at.loss_sum, at.correct, at.train_seconds = at.epoch + 1, 0, 0.0, 0, 0.0
         return record
 
-    def _validate(self) -> tuple[float | None, float | None]:
+    def validate(self) -> tuple[float | None, float | None]:
+        """Loss and accuracy on the validation images, or None and None without any."""
         if self.validation is None:
             return None, None
-        logits_NK = logits(self.model, self.preprocess, self.validation.images_NHWC)
+        logits_NK = logits(self.answering, self.preprocess, self.validation.images_NHWC)
         labels_N = self.validation.labels_N
         loss = cross_entropy(logits_NK, labels_N).item()
         return loss, (logits_NK.argmax(dim=1) == labels_N).float().mean().item()
@@ -206,28 +250,25 @@ class Trainer:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a resumed run needs: tensors by name, and plain JSON values."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            for name, value in moments.items():
-                tensors[f"optimizer.{index}.{name}"] = value
+        tensors |= {f"optimizer.{name}": value for name, value in self.optimizers.state().items()}
+        if self._average is not None:
+            averaged = self._average.model.state_dict()
+            tensors |= {f"average.{name}": value for name, value in averaged.items()}
         return tensors, asdict(self._at)
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Take up a run from what ``state`` gave. Raises ``ValueError`` where it does not fit."""
         try:
-            self.model.load_state_dict(
-                {k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")}
-            )
+            self.model.load_state_dict(_under("model.", tensors))
+            if self._average is not None:
+                self._average.model.load_state_dict(_under("average.", tensors))
             position = _Position(**values)
             position.records = [EpochRecord(**record) for record in values["records"]]
         except (RuntimeError, TypeError, KeyError) as error:
             raise ValueError(f"the saved state is not of this run: {error}") from error
-        whole, parameters = self.optimizer.state_dict(), list(self.model.parameters())
-        for key, value in tensors.items():
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".")
-                like = parameters[int(index)]
-                # The fused update walks memory: a moment must lie there as its weight does.
-                moment = torch.empty_like(like).copy_(value) if value.ndim else value
-                whole["state"].setdefault(int(index), {})[name] = moment
-        self.optimizer.load_state_dict(whole)
+        self.optimizers.restore(_under("optimizer.", tensors))
         self._at = position
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}

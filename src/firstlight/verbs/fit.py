@@ -16,7 +16,7 @@ from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.interrupt import StopRequest
 from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.progress import Display
-from firstlight.recipe import Recipe, load_recipe
+from firstlight.recipe import Recipe, load_recipe, recipe_names
 from firstlight.runs import checkpoint, record
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
 from firstlight.training.devices import choose_device, repeatable, usable_threads
@@ -27,19 +27,15 @@ from firstlight.verbs.run_data import DataRequest, check_same_data, describe, pr
 # A killed run loses at most this many seconds of work, where an epoch takes longer.
 CHECKPOINT_SECONDS = 60.0
 
-DEFAULT_RECIPES = {
-    "mnist": "mnist-tutorial",
-    "fashion_mnist": "fashion_mnist-tutorial",
-    "cifar10": "cifar10-tutorial",
-    "digits": "digits-tutorial",
-}
 
-
-def default_recipe(data_name: str) -> Recipe:
-    """The recipe that a named data set is trained with unless another is asked for."""
-    if data_name not in DEFAULT_RECIPES:
-        raise UserError(f"{data_name} has no recipe of its own; choose one with --recipe")
-    return load_recipe(DEFAULT_RECIPES[data_name])
+def default_recipe(data_name: str, device: str) -> Recipe:
+    """The recipe of a named data set unless another is asked for: ``quick`` on a CPU, ``standard``
+    on a GPU, and the tutorial where a set has neither."""
+    level = "quick" if choose_device(device) == "cpu" else "standard"
+    for name in (f"{data_name}-{level}", f"{data_name}-tutorial"):
+        if name in recipe_names():
+            return load_recipe(name)
+    raise UserError(f"{data_name} has no recipe of its own; choose one with --recipe")
 
 
 def fit(
@@ -137,7 +133,10 @@ def _train(
     device: str,
     threads: int,
 ) -> None:
-    architecture, preprocess = _architecture(recipe, data.train), preprocess_for(data.train)
+    architecture, preprocess = (
+        _architecture(recipe, data.train),
+        preprocess_for(data.train, standardise=recipe.model.name == "whitened"),
+    )
     with repeatable(threads, device):
         model = architecture.build(reseed(Generator(), recipe.train.seed, "weights", 0))
         trainer = Trainer(
@@ -159,7 +158,9 @@ def _train(
             "the last step left weights that are not finite. Try a smaller learning rate, such as "
             f"--set optimizer.learning_rate={recipe.optimizer.learning_rate / 10:g}"
         )
-    checkpoint.save_model(folder, model, architecture, preprocess, data.train.class_names)
+    checkpoint.save_model(
+        folder, trainer.answering, architecture, preprocess, data.train.class_names
+    )
     folder.write_json("summary.json", _summary(trainer, parameter_count(model)))
     checkpoint.drop_state(folder)
 
@@ -175,7 +176,7 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, images: int) -> 
     """Drive the loop: save after each epoch and each minute, show, and stop when asked to."""
     saved_at = time.monotonic()
     with StopRequest() as stop, display:
-        display.start(epochs=trainer.recipe.train.epochs, images=images, done=trainer.seen)
+        display.start(epochs=trainer.epochs, images=images, total=trainer.total, done=trainer.seen)
         for event in trainer.run():
             late = time.monotonic() - saved_at > CHECKPOINT_SECONDS
             stopping = stop.wanted

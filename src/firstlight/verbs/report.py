@@ -3,7 +3,6 @@
 Axes: N images, H height, W width, C channels, K classes.
 """
 
-import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +12,11 @@ import numpy as np
 import torch
 from torch import Generator, nn
 
-from firstlight.augment.affine import random_affine
-from firstlight.data.catalog import CATALOG
+from firstlight.augment.batch import augment
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.mistakes import worst_mistakes
-from firstlight.recipe import Recipe, load_recipe
+from firstlight.recipe import AugmentChoice, Recipe, load_recipe
 from firstlight.report import charts, images
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.report.picture import Picture
@@ -26,6 +24,7 @@ from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import Answers, read_answers, read_epochs
 from firstlight.training.randomness import reseed
+from firstlight.verbs.facts import facts, headline, where
 from firstlight.verbs.predict import Prediction
 from firstlight.verbs.run_data import data_of_run
 
@@ -84,12 +83,12 @@ def report(
         if found is not None:
             _draw_data(drawing, found.train, recipe, saved)
         _draw_filters(drawing, saved.model)
-        drawing.sections += _facts(folder, recipe, described, environment, saved)
+        drawing.sections += facts(folder, recipe, described, environment, saved)
         page = Page(
             title=folder.name,
             lead=f"{described['name']}, recipe {recipe.name}, seed {recipe.train.seed}; "
-            f"trained {environment['started'][:10]} on {_where(environment)}",
-            figures=_headline(summary, metrics),
+            f"trained {environment['started'][:10]} on {where(environment)}",
+            figures=headline(summary, metrics),
             sections=[*_notes(folder, metrics, missing), *drawing.sections],
             foot=f"Made by firstlight {environment['firstlight']}. "
             "This page is one file and loads nothing from elsewhere.",
@@ -287,16 +286,14 @@ def _draw_data(drawing: _Drawing, train: Dataset, recipe: Recipe, saved: SavedMo
     plain = replace(
         saved.preprocess, mean=(0.0,) * original_1HWC.shape[3], std=(1.0,) * original_1HWC.shape[3]
     )
-    views_NCHW = random_affine(
+    views_NCHW = augment(
         plain(torch.from_numpy(original_1HWC).expand(VIEWS, -1, -1, -1)),
-        choice,
+        replace(choice, enabled=True),
+        torch.arange(VIEWS) % 2 == 1,
+        0,
         reseed(Generator(), recipe.train.seed, "augment", 0),
     )
-    mirror = ", mirrored or not" if choice.flip else ""
-    what = (
-        f"turned by up to {choice.rotation_degrees:g}° and shifted by up to "
-        f"{100 * choice.shift_fraction:g} % of its side{mirror}"
-    )
+    what = _in_words(choice)
     if choice.enabled:
         text = f"In training each image is, anew each time it is seen, {what}."
     else:
@@ -310,6 +307,25 @@ def _draw_data(drawing: _Drawing, train: Dataset, recipe: Recipe, saved: SavedMo
             f"One training image and {VIEWS} views of it, {what}",
         ),
     )
+
+
+def _in_words(choice: AugmentChoice) -> str:
+    """What the augmentation does to an image, to be read after "is" or "would be"."""
+    words = []
+    if choice.rotation_degrees > 0 or choice.shift_fraction > 0:
+        words.append(
+            f"turned by up to {choice.rotation_degrees:g}° and shifted by up to "
+            f"{100 * choice.shift_fraction:g} % of its side"
+        )
+    elif choice.shift_pixels > 0:
+        words.append(f"shifted by up to {choice.shift_pixels} pixels")
+    if choice.flip:
+        words.append("mirrored every other time" if choice.alternate_flips else "mirrored or not")
+    if choice.cutout_pixels > 0:
+        words.append(f"robbed of a square of {choice.cutout_pixels} pixels")
+    if choice.mix != "none":
+        words.append(f"mixed with another ({choice.mix}, not drawn here)")
+    return ", ".join(words) or "left as it is"
 
 
 def _draw_filters(drawing: _Drawing, model: nn.Module) -> None:
@@ -332,67 +348,3 @@ def _draw_filters(drawing: _Drawing, model: nn.Module) -> None:
             f"{len(filters_OCHW)} filters of {first.kernel_size[0]}×{first.kernel_size[1]} pixels",
         ),
     )
-
-
-def _headline(summary: dict[str, Any], metrics: dict[str, Any] | None) -> dict[str, str]:
-    figures = {}
-    if metrics is not None:
-        low, high = metrics["accuracy_interval"]
-        figures["test accuracy"] = f"{100 * metrics['accuracy']:.2f} %"
-        figures["95 % interval"] = f"{100 * low:.2f} to {100 * high:.2f} %"
-        figures["test images right"] = f"{metrics['correct']:,} of {metrics['count']:,}"
-        figures["log loss"] = f"{metrics['log_loss']:.4f}"
-        figures["calibration error"] = f"{100 * metrics['expected_calibration_error']:.2f} %"
-    figures["parameters"] = f"{summary['parameters']:,}"
-    figures["epochs"] = f"{summary['epochs']}"
-    figures["training time"] = f"{summary['train_seconds']:.1f} s"
-    return figures
-
-
-def _where(environment: dict[str, Any]) -> str:
-    if environment["accelerator"]:
-        return str(environment["accelerator"])
-    return f"{environment['processor']}, {environment['threads']} threads"
-
-
-def _repeat(folder: RunFolder, described: dict[str, Any], environment: dict[str, Any]) -> str:
-    """The command, or for a caller's own images the call, that trains this run again."""
-    recipe, device = str(folder.path / "recipe.toml"), environment["device"]
-    if described["name"] not in CATALOG:
-        return f"fl.train(the_same_data, recipe={recipe!r}, device={device!r})"
-    words = ["firstlight", "train", described["name"], "--recipe", recipe, "--device", device]
-    if described["limit"] is not None:
-        words += ["--limit", str(described["limit"])]
-    return shlex.join(words)
-
-
-def _facts(
-    folder: RunFolder,
-    recipe: Recipe,
-    described: dict[str, Any],
-    environment: dict[str, Any],
-    saved: SavedModel,
-) -> list[Section]:
-    weights = [
-        [name, "×".join(map(str, tensor.shape)), f"{tensor.numel():,}"]
-        for name, tensor in saved.model.state_dict().items()
-    ]
-    machine = [
-        [name, " ".join(value) if isinstance(value, list) else str(value)]
-        for name, value in environment.items()
-        if value is not None
-    ]
-    return [
-        Section(
-            title="Repeat it",
-            text="On the same machine this gives the same numbers to the bit.",
-            code=_repeat(folder, described, environment),
-        ),
-        Section(title="Recipe", code=recipe.to_toml(), folded=True),
-        Section(
-            title="Weights",
-            table=Table(head=["tensor", "shape", "numbers"], rows=weights),
-            folded=True,
-        ),
-        Section(title="Machine", table=Table(head=["what", ""], rows=machine), folded=True),
-    ]

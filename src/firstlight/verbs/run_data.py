@@ -130,8 +130,12 @@ def check_same_data(folder: RunFolder, data: TrainTest) -> None:
             )
 
 
-def preprocess_for(train: Dataset) -> Preprocess:
-    """Pixels / 255, and what is known of the images' ground and placing."""
+def preprocess_for(train: Dataset, *, standardise: bool) -> Preprocess:
+    """Pixels / 255, and what is known of the images' ground and placing.
+
+    With ``standardise`` each channel is shifted and scaled to mean 0 and deviation 1 over
+    ``train``.
+    """
     height, width, channels = train.image_shape
     entry = CATALOG.get(train.name.partition("/")[0])
     if entry is not None:
@@ -140,12 +144,27 @@ def preprocess_for(train: Dataset) -> Preprocess:
         images_NHWC = train.images_NHWC
         edge = np.concatenate([images_NHWC[:, 0].ravel(), images_NHWC[:, -1].ravel()])
         light_on_dark, centred = channels == 1 and float(np.median(edge)) < 64, False
+    mean, std = _moments(train) if standardise else ((0.0,) * channels, (1.0,) * channels)
     return Preprocess(
         height=height,
         width=width,
         channels=channels,
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
+        mean=mean,
+        std=std,
         light_on_dark=light_on_dark,
         centred_strokes=centred,
     )
+
+
+def _moments(train: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel's pixels / 255; 1 where a channel is constant."""
+    channels = train.image_shape[2]
+    counts = np.zeros((channels, 256), np.int64)
+    for start in range(0, len(train), 1000):  # bincount needs eight bytes a pixel
+        part_NHWC = train.images_NHWC[start : start + 1000]
+        for c in range(channels):
+            counts[c] += np.bincount(part_NHWC[..., c].ravel(), minlength=256)
+    levels, total = np.arange(256) / 255, counts[0].sum()
+    mean_C = counts @ levels / total
+    std_C = np.sqrt(np.maximum(0, counts @ levels**2 / total - mean_C**2))
+    return tuple(map(float, mean_C)), tuple(float(s) if s > 1e-6 else 1.0 for s in std_C)

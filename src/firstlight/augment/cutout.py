@@ -1,0 +1,27 @@
+"""Squares cut out of images. Axes: N images, C channels, H height, W width."""
+
+import torch
+from torch import Generator, Tensor
+
+
+def cutout(images_NCHW: Tensor, side: int, rng: Generator) -> Tensor:
+    """Set one square of ``side`` pixels to zero in each image, at a place of its own.
+
+    The square lies wholly inside, all places alike (DeVries and Taylor 2017, with the variant that
+    no square crosses the edge). The input is left as it was. Raises ``ValueError`` when the images
+    are smaller than the square.
+    """
+    n, _, height, width = images_NCHW.shape
+    if not 0 <= side <= min(height, width):
+        raise ValueError(f"images of {height}×{width} pixels have no room for a square of {side}")
+
+    def inside(length: int) -> Tensor:
+        """N×length: whether a row (or column) meets the square."""
+        start_N = torch.randint(
+            0, length - side + 1, (n,), generator=rng, device=images_NCHW.device
+        )
+        along = torch.arange(length, device=images_NCHW.device) - start_N[:, None]
+        return (along >= 0) & (along < side)
+
+    rows_NH, columns_NW = inside(height), inside(width)
+    return images_NCHW.masked_fill((rows_NH[:, :, None] & columns_NW[:, None, :])[:, None], 0.0)

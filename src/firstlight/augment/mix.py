@@ -1,0 +1,46 @@
+"""Images mixed in pairs. Axes: N images, C channels, H height, W width."""
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+from firstlight.recipe import AugmentChoice
+
+
+def mix(images_NCHW: Tensor, choice: AugmentChoice, rng: Generator) -> tuple[Tensor, Tensor, float]:
+    """The mixed images, for each the index of the other image in it, and the own image's share.
+
+    ``mixup``: λ of each image plus 1 - λ of another of the batch (Zhang et al. 2018, eq. 1).
+    ``cutmix``: a rectangle of another image in each, of the images' proportions and of area 1 - λ,
+    its centre anywhere (Yun et al. 2019, eq. 1 and 2). One λ, from Beta(α, α), for the batch. The
+    loss is to be mixed by the same share; where nothing is mixed it is 1.
+    """
+    n, _, height, width = images_NCHW.shape
+    if not choice.enabled or choice.mix == "none":
+        return images_NCHW, torch.arange(n, device=images_NCHW.device), 1.0
+    share = symmetric_beta(choice.mix_alpha, rng)
+    other_N = torch.randperm(n, generator=rng, device=images_NCHW.device)
+    if choice.mix == "mixup":
+        return images_NCHW.lerp(images_NCHW[other_N], 1 - share), other_N, share
+    half, (y, x) = (1 - share) ** 0.5 / 2, _uniform(2, rng)
+    top, bottom = (round(height * min(1, max(0, y + side * half))) for side in (-1, 1))
+    left, right = (round(width * min(1, max(0, x + side * half))) for side in (-1, 1))
+    mixed_NCHW = images_NCHW.clone()
+    mixed_NCHW[:, :, top:bottom, left:right] = images_NCHW[other_N, :, top:bottom, left:right]
+    return mixed_NCHW, other_N, 1 - (bottom - top) * (right - left) / (height * width)
+
+
+def symmetric_beta(alpha: float, rng: Generator) -> float:
+    """One draw of Beta(α, α), 0 < α ≤ 1, by Jöhnk's method (1964)."""
+    while True:
+        x, y = (math.pow(u, 1 / alpha) for u in _uniform(2, rng))
+        if 0 < x + y <= 1:
+            return x / (x + y)
+
+
+def _uniform(count: int, rng: Generator) -> list[float]:
+    drawn: list[float] = torch.rand(
+        count, generator=rng, device=rng.device, dtype=torch.float64
+    ).tolist()
+    return drawn

@@ -1,0 +1,61 @@
+"""``firstlight bench``"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from firstlight.cli.options import DataDir, Device, Json, percent, print_json
+from firstlight.errors import UserError
+
+
+def bench(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A data set.", show_default=False)],
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", metavar="NAME|FILE", help="DATA has its own.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Runs, from seed 0 on.")] = 5,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.json", help="The figures; else bench-<recipe>.json."),
+    ] = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Train a recipe with several seeds: accuracy with its spread, seconds, memory."""
+    from firstlight.recipe import load_recipe
+    from firstlight.verbs.bench import bench as run_bench
+    from firstlight.verbs.fit import default_recipe
+    from firstlight.verbs.run_data import DataRequest
+
+    if seeds < 1:
+        raise UserError(f"--seeds must be at least 1, not {seeds}")
+    request = DataRequest(name=data, data_dir=data_dir)
+    request.check_name()
+    chosen = load_recipe(recipe) if recipe else default_recipe(data, device)
+    chosen = chosen.with_settings(settings or [])
+
+    def told(run: dict[str, Any]) -> None:
+        typer.echo(
+            f"seed {run['seed']}: {percent(run['test_accuracy'])} in {run['fit_seconds']:.1f} s",
+            err=json,
+        )
+
+    path = out or Path(f"bench-{chosen.name}.json")
+    whole = run_bench(request, chosen, seeds, path, device=device, told=told)
+    if json:
+        print_json(whole)
+        return
+    summary = whole["summary"]
+    spread = summary["accuracy_sd"]
+    typer.echo(
+        f"{chosen.name} on {data}: {percent(summary['accuracy_mean'])}"
+        + (f" ± {100 * spread:.2f}" if spread is not None else "")
+        + f" (n = {summary['n']}), {summary['fit_seconds_median']:.1f} s, "
+        f"{summary['peak_memory_mb_max']:,.0f} MB\nfigures {path}"
+    )

@@ -1,0 +1,140 @@
+"""How the weights follow the gradient: the optimizers of a recipe."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from firstlight.recipe import OptimizerChoice
+
+
+class Optimizers:
+    """All that moves the weights: Adam, or Muon for filters with SGD for the rest."""
+
+    def __init__(self, choice: OptimizerChoice, model: nn.Module, batch_size: int) -> None:
+        self._trained = trained = [p for p in model.parameters() if p.requires_grad]
+        self._parts = (
+            [_adam(choice, trained)]
+            if choice.name == "adam"
+            else _muon_and_sgd(choice, trained, batch_size)
+        )
+        for group in self._groups():
+            group["peak"] = group["lr"]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for weight in self._trained:
+            weight.grad = None
+
+    def step(self, factor: float) -> None:
+        """Move every weight, at ``factor`` of each one's peak learning rate."""
+        for group in self._groups():
+            group["lr"] = group["peak"] * factor
+        for part in self._parts:
+            part.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """Running means by name: number of the optimizer, number of the weight, kind."""
+        return {
+            f"{number}.{index}.{kind}": value
+            for number, part in enumerate(self._parts)
+            for index, kinds in part.state_dict()["state"].items()
+            for kind, value in kinds.items()
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what ``state`` gave. Raises ``ValueError`` where it does not fit."""
+        wholes = [part.state_dict() for part in self._parts]
+        weights = [[w for g in part.param_groups for w in g["params"]] for part in self._parts]
+        for name, value in state.items():
+            try:
+                number, index, kind = name.split(".")
+                like = weights[int(number)][int(index)]
+                # A fused update walks memory: a moment must lie there as its weight does.
+                moment = torch.empty_like(like).copy_(value) if value.ndim else value
+                wholes[int(number)]["state"].setdefault(int(index), {})[kind] = moment
+            except (ValueError, IndexError, RuntimeError) as error:
+                raise ValueError(f"optimizer state {name}: {error}") from error
+        for part, whole in zip(self._parts, wholes, strict=True):
+            part.load_state_dict(whole)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for part in self._parts for group in part.param_groups]
+
+
+def _adam(choice: OptimizerChoice, trained: list[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.Adam(
+        trained, lr=choice.learning_rate, betas=choice.betas, eps=choice.epsilon, fused=True
+    )
+
+
+def _muon_and_sgd(
+    choice: OptimizerChoice, trained: list[nn.Parameter], batch_size: int
+) -> list[torch.optim.Optimizer]:
+    """Muon moves the filters; SGD with Nesterov momentum 0.85 the last layer and the biases."""
+    groups = [
+        {
+            "params": [p for p in trained if fits(p.ndim)],
+            # The rates are for a loss summed over the batch; ours is its mean.
+            "lr": rate * batch_size,
+            "weight_decay": choice.weight_decay / rate,
+        }
+        for fits, rate in (
+            (lambda ndim: ndim in (2, 3), choice.head_learning_rate),
+            (lambda ndim: ndim < 2, choice.bias_learning_rate),
+        )
+    ]
+    filters = [p for p in trained if p.ndim == 4]
+    built: list[torch.optim.Optimizer] = []
+    if filters:
+        built.append(Muon(filters, lr=choice.learning_rate, momentum=choice.momentum))
+    rest = [g for g in groups if g["params"]]
+    built.append(torch.optim.SGD(rest, lr=0.0, momentum=0.85, nesterov=True, fused=True))
+    return built
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is brought near the closest orthogonal matrix.
+
+    K. Jordan: Muon: An optimizer for hidden layers in neural networks, 2024. Filters O×I×h×w are
+    seen as matrices O×(I·h·w); each is first rescaled to the norm √O.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of every filter that has a gradient."""
+        assert closure is None, "the loop computes its loss itself"
+        for group in self.param_groups:
+            for weight in group["params"]:
+                gradient = weight.grad
+                if gradient is None:
+                    continue
+                state: dict[str, Any] = self.state[weight]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(gradient)
+                running = state["momentum"].mul_(group["momentum"]).add_(gradient)
+                ahead = gradient.add(running, alpha=group["momentum"])  # Nesterov
+                weight.mul_(len(weight) ** 0.5 / weight.norm())
+                update = orthogonalised(ahead.reshape(len(weight), -1))
+                weight.add_(update.view_as(weight), alpha=-group["lr"])
+
+
+def orthogonalised(matrix_RC: Tensor, steps: int = 3) -> Tensor:
+    """A matrix with the singular vectors of the input and singular values near one.
+
+    The quintic Newton–Schulz iteration X ← aX + (bA + cA²)X with A = XXᵀ, whose coefficients make
+    small singular values grow fast and leave them between about 0.7 and 1.2.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrix_RC.shape[0] > matrix_RC.shape[1]
+    x: Tensor = matrix_RC.T if tall else matrix_RC
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    result: Tensor = x.T if tall else x
+    return result

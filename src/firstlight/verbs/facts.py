@@ -1,0 +1,77 @@
+"""What a run's page says in words and tables: its figures, its recipe, its weights, its machine."""
+
+import shlex
+from typing import Any
+
+from firstlight.data.catalog import CATALOG
+from firstlight.recipe import Recipe
+from firstlight.report.page import Section, Table
+from firstlight.runs.checkpoint import SavedModel
+from firstlight.runs.folder import RunFolder
+
+
+def headline(summary: dict[str, Any], metrics: dict[str, Any] | None) -> dict[str, str]:
+    """The figures at the head of the page."""
+    figures = {}
+    if metrics is not None:
+        low, high = metrics["accuracy_interval"]
+        figures["test accuracy"] = f"{100 * metrics['accuracy']:.2f} %"
+        figures["95 % interval"] = f"{100 * low:.2f} to {100 * high:.2f} %"
+        figures["test images right"] = f"{metrics['correct']:,} of {metrics['count']:,}"
+        figures["log loss"] = f"{metrics['log_loss']:.4f}"
+        figures["calibration error"] = f"{100 * metrics['expected_calibration_error']:.2f} %"
+    figures["parameters"] = f"{summary['parameters']:,}"
+    figures["epochs"] = f"{summary['epochs']}"
+    figures["training time"] = f"{summary['train_seconds']:.1f} s"
+    return figures
+
+
+def where(environment: dict[str, Any]) -> str:
+    """The machine, in a few words."""
+    if environment["accelerator"]:
+        return str(environment["accelerator"])
+    return f"{environment['processor']}, {environment['threads']} threads"
+
+
+def _repeat(folder: RunFolder, described: dict[str, Any], environment: dict[str, Any]) -> str:
+    """The command, or for a caller's own images the call, that trains this run again."""
+    recipe, device = str(folder.path / "recipe.toml"), environment["device"]
+    if described["name"] not in CATALOG:
+        return f"fl.train(the_same_data, recipe={recipe!r}, device={device!r})"
+    words = ["firstlight", "train", described["name"], "--recipe", recipe, "--device", device]
+    if described["limit"] is not None:
+        words += ["--limit", str(described["limit"])]
+    return shlex.join(words)
+
+
+def facts(
+    folder: RunFolder,
+    recipe: Recipe,
+    described: dict[str, Any],
+    environment: dict[str, Any],
+    saved: SavedModel,
+) -> list[Section]:
+    """The sections at the end of the page."""
+    weights = [
+        [name, "×".join(map(str, tensor.shape)), f"{tensor.numel():,}"]
+        for name, tensor in saved.model.state_dict().items()
+    ]
+    machine = [
+        [name, " ".join(value) if isinstance(value, list) else str(value)]
+        for name, value in environment.items()
+        if value is not None
+    ]
+    return [
+        Section(
+            title="Repeat it",
+            text="On the same machine this gives the same numbers to the bit.",
+            code=_repeat(folder, described, environment),
+        ),
+        Section(title="Recipe", code=recipe.to_toml(), folded=True),
+        Section(
+            title="Weights",
+            table=Table(head=["tensor", "shape", "numbers"], rows=weights),
+            folded=True,
+        ),
+        Section(title="Machine", table=Table(head=["what", ""], rows=machine), folded=True),
+    ]

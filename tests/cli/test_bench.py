@@ -1,0 +1,71 @@
+"""``bench``: the figures of several seeds, against the same runs made one by one."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.kit import Command
+
+WORDS = ("digits", "--set", "train.epochs=1")
+
+
+def test_the_figures_are_those_of_the_runs_made_one_by_one(command: Command) -> None:
+    done = command("bench", *WORDS, "--seeds", "2", "--out", "b.json", "--json")
+
+    assert done.code == 0, done.err
+    whole = json.loads(done.out)
+    assert whole == json.loads(Path("b.json").read_text())
+    accuracies = []
+    for seed in (0, 1):
+        command("train", "digits", "--epochs", "1", "--seed", seed, "--out", f"run-{seed}")
+        accuracies.append(json.loads(command("evaluate", f"run-{seed}", "--json").out)["accuracy"])
+    assert [run["test_accuracy"] for run in whole["runs"]] == accuracies
+    assert whole["summary"]["n"] == 2
+    assert whole["summary"]["accuracy_mean"] == pytest.approx(sum(accuracies) / 2)
+    for run in whole["runs"]:
+        assert 0 < run["train_seconds"] <= run["fit_seconds"]
+        assert run["matmul_gflops_before"] > 0
+
+
+def test_a_stopped_bench_goes_on_where_it_was(command: Command) -> None:
+    first = command("bench", *WORDS, "--seeds", "1", "--out", "b.json")
+    assert "seed 0: " in first.out
+    before = json.loads(Path("b.json").read_text())["runs"][0]
+
+    second = command("bench", *WORDS, "--seeds", "2", "--out", "b.json")
+
+    assert "seed 0: " not in second.out
+    assert "seed 1: " in second.out
+    assert json.loads(Path("b.json").read_text())["runs"][0] == before
+
+
+def test_another_recipes_figures_are_not_mixed_in(command: Command) -> None:
+    command("bench", *WORDS, "--seeds", "1", "--out", "b.json")
+    text = Path("b.json").read_text()
+
+    other = command("bench", "digits", "--set", "train.epochs=2", "--seeds", "1", "--out", "b.json")
+
+    assert other.code == 2
+    assert "b.json holds results of another recipe or data set" in other.err
+    assert Path("b.json").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("digits", "--seeds", "0"), 2, "--seeds must be at least 1, not 0"),
+        (("digits", "--out", "no/b.json", "--seeds", "1"), 3, "no/b.json: cannot be written"),
+        (("digits", "--out", "bad.json", "--seeds", "1"), 3, "bad.json: not the result of a bench"),
+        (("digitz",), 2, "digitz"),
+    ],
+)
+def test_wrong_requests_are_refused_before_training(
+    command: Command, words: tuple[str, ...], code: int, message: str
+) -> None:
+    Path("bad.json").write_text("{")
+
+    done = command("bench", *words)
+
+    assert done.code == code
+    assert message in done.err
+    assert "seed 0" not in done.out

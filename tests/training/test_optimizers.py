@@ -1,0 +1,96 @@
+"""Muon against its definition in float64, and the share of weights each optimizer takes."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator, nn
+from torch.nn.functional import linear
+
+from firstlight.recipe import OptimizerChoice
+from firstlight.training.optimizers import Muon, Optimizers, orthogonalised
+
+
+@pytest.mark.parametrize("shape", [(8, 30), (30, 8), (12, 12)])
+def test_singular_vectors_are_kept_and_singular_values_brought_near_one(
+    shape: tuple[int, int],
+) -> None:
+    matrix = torch.randn(*shape, generator=Generator().manual_seed(0), dtype=torch.float64)
+
+    result = orthogonalised(matrix, steps=5)
+
+    u, _, vh = np.linalg.svd(matrix.numpy(), full_matrices=False)
+    middle = u.T @ result.numpy() @ vh.T
+    # The published coefficients leave singular values within about 0.7 to 1.2.
+    assert np.abs(middle - np.diag(np.diag(middle))).max() < 1e-9
+    assert np.diag(middle).min() > 0.6 and np.diag(middle).max() < 1.3
+
+
+def test_two_steps_of_muon_equal_its_definition_written_out() -> None:
+    rng = Generator().manual_seed(0)
+    weight = nn.Parameter(torch.randn(4, 3, 2, 2, generator=rng, dtype=torch.float64))
+    gradients = [torch.randn(4, 3, 2, 2, generator=rng, dtype=torch.float64) for _ in range(2)]
+    muon = Muon([weight], lr=0.1, momentum=0.6)
+
+    expected, momentum = weight.detach().numpy().copy(), np.zeros((4, 3, 2, 2))
+    for gradient in gradients:
+        weight.grad = gradient
+        muon.step()
+        momentum = 0.6 * momentum + gradient.numpy()
+        ahead = (gradient.numpy() + 0.6 * momentum).reshape(4, 12)
+        u, s, vh = np.linalg.svd(ahead, full_matrices=False)
+        s = s / (np.sqrt((s**2).sum()) + 1e-7)
+        for _ in range(3):
+            s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+        expected *= np.sqrt(4) / np.linalg.norm(expected)
+        expected -= 0.1 * ((u * s) @ vh).reshape(4, 3, 2, 2)
+
+    np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-9)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+    model[1].weight.requires_grad = False
+    return model
+
+
+def head() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(16, 2, bias=False)
+
+
+@pytest.mark.parametrize("name", ["adam", "muon"])
+def test_every_trained_weight_moves_and_no_other(name: str) -> None:
+    model = network()
+    optimizers = Optimizers(OptimizerChoice(name=name), model, batch_size=8)
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    images = torch.randn(8, 3, 4, 4, generator=Generator().manual_seed(1))
+
+    for _ in range(2):
+        optimizers.zero_grad()
+        (model(images)[:, 0] ** 3).mean().backward()
+        optimizers.step(0.5)
+
+    moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {n for n, p in model.named_parameters() if p.requires_grad}
+
+
+def test_the_last_layer_follows_sgd_for_the_summed_loss() -> None:
+    """Against torch's SGD on the sum over the batch, as the published recipe has it."""
+    ours, theirs = head(), head()
+    choice = OptimizerChoice(name="muon", head_learning_rate=0.01, weight_decay=1e-3)
+    optimizers = Optimizers(choice, ours, batch_size=8)
+    reference = torch.optim.SGD(
+        [theirs.weight], lr=0.01, weight_decay=1e-3 * 8 / 0.01, momentum=0.85, nesterov=True
+    )
+    features = torch.randn(8, 16, generator=Generator().manual_seed(1))
+
+    for _ in range(3):
+        optimizers.zero_grad()
+        reference.zero_grad()
+        linear(features, ours.weight).pow(2).sum(1).mean().backward()
+        linear(features, theirs.weight).pow(2).sum(1).sum().backward()
+        optimizers.step(1.0)
+        reference.step()
+
+    torch.testing.assert_close(ours.weight, theirs.weight)
