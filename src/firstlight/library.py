@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.dataset import TrainTest
+from firstlight.errors import UserError
 from firstlight.recipe import Recipe, load_recipe
 from firstlight.runs.folder import RunFolder, open_run_folder
 
@@ -114,6 +115,7 @@ def train(
     *,
     settings: Sequence[str] = (),
     epochs: float | None = None,
+    budget: float | None = None,
     seed: int | None = None,
     device: str = "auto",
     out: str | Path | None = None,
@@ -124,6 +126,7 @@ def train(
 
     ``data`` is a name of the catalogue or a ``TrainTest``; ``recipe`` a name, a TOML file or a
     value, by default the data set's own. ``settings`` are ``"section.key=value"`` changes.
+    ``budget`` (seconds) takes as many epochs as fit on this machine, in place of ``epochs``.
     Raises ``UserError`` or ``DataError``, each saying what to do next.
     """
     from firstlight.progress import choose_display
@@ -134,6 +137,8 @@ def train(
     name = data if isinstance(data, str) else data.train.name.partition("/")[0]
     request = DataRequest(name=name, data=given, limit=limit)
     request.check_name()
+    if budget is not None and epochs is not None:
+        raise UserError("budget chooses the epochs; give one of the two")
     if recipe is None:
         chosen = default_recipe(name, device)
     else:
@@ -146,6 +151,7 @@ def train(
         choose_display(quiet=quiet),
         device=device,
         out=Path(out) if out is not None else None,
+        budget=budget,
     )
     return Run(folder, given)
 

@@ -11,6 +11,9 @@ from tests.kit import Command
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+import firstlight as fl
+from firstlight.training.pace import Pace
+
 
 def test_a_run_prints_a_line_an_epoch_and_the_way_on(command: Command, tmp_path: Path) -> None:
     done = command("train", "digits", "--epochs", "2")
@@ -147,3 +150,47 @@ def test_the_environment_yields_to_settings_and_does_not_hinder_resuming(
     wrong = command("train", "digits")
     assert wrong.code == 2
     assert "FIRSTLIGHT_EPOCHS: train.epochs must be a number, not 'many'" in wrong.err
+
+
+@pytest.mark.parametrize("text", ["0", "soon", "-3m", "3 weeks", ""])
+def test_a_budget_that_is_no_time_is_refused(command: Command, text: str) -> None:
+    done = command("train", "digits", "--budget", text)
+    assert done.code == 2
+    assert "--budget wants a time above zero, such as 90s, 3m or 1h" in done.err
+
+
+def test_a_budget_chooses_the_epochs_and_its_recipe_repeats_the_run(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace = Pace(step=1.0, validation=2.0)  # as on a machine that is very slow
+    monkeypatch.setattr("firstlight.verbs.fit.measure_pace", lambda *_: pace)
+
+    done = command("train", "digits", "--budget", "3m", "--out", "run", "--quiet")
+
+    assert done.code == 0, done.err
+    # 0.97 of 180 s, less what loading takes; an epoch of 41 batches of 32 takes 41 + 2 s.
+    recipe = fl.load_recipe("run/recipe.toml")
+    assert 3.0 < recipe.train.epochs <= (0.97 * 180) / 43
+    again = command("train", "digits", "--recipe", "run/recipe.toml", "--out", "again", "--quiet")
+    assert again.code == 0
+    weights = [Path(f"{name}/model.safetensors").read_bytes() for name in ("run", "again")]
+    assert weights[0] == weights[1]
+
+
+def test_a_budget_too_small_for_one_epoch_says_how_much_is_needed(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace = Pace(step=1.0, validation=2.0)
+    monkeypatch.setattr("firstlight.verbs.fit.measure_pace", lambda *_: pace)
+
+    done = command("train", "digits", "--budget", "40", "--out", "run")
+
+    assert done.code == 2
+    assert "one epoch takes about 43 s here; give at least --budget" in done.err
+    assert not Path("run").exists()
+
+
+def test_a_budget_and_epochs_exclude_each_other(command: Command) -> None:
+    done = command("train", "digits", "--budget", "1m", "--epochs", "2")
+    assert done.code == 2
+    assert "leave out --epochs" in done.err

@@ -1,10 +1,13 @@
 """Options that several verbs share, and the ways to print."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from firstlight.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,3 +44,12 @@ def print_table(table: "Table") -> None:
 def percent(share: float) -> str:
     """0.9897 as ``98.97 %``."""
     return f"{100 * share:.2f} %"
+
+
+def duration(text: str) -> float:
+    """``90``, ``90s``, ``1.5m`` or ``1h`` in seconds. Raises ``UserError`` for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise UserError(f"--budget wants a time above zero, such as 90s, 3m or 1h, not {text!r}")
+    return seconds

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from firstlight.cli.options import DataDir, Device, Json, percent, print_json
+from firstlight.cli.options import DataDir, Device, Json, duration, percent, print_json
 from firstlight.errors import UserError
 
 
@@ -31,6 +31,10 @@ def train(
     ] = None,
     epochs: Annotated[
         float | None, typer.Option("--epochs", help="Passes over DATA; else $FIRSTLIGHT_EPOCHS.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar="TIME", help="As many epochs as fit: 90s, 3m, 1h."),
     ] = None,
     seed: Annotated[
         int | None,
@@ -65,7 +69,7 @@ def train(
             "--set": settings,
             "--out": out,
         }
-        given |= {"--epochs": epochs, "--seed": seed, "--limit": limit}
+        given |= {"--epochs": epochs, "--budget": budget, "--seed": seed, "--limit": limit}
         extra = [name for name, value in given.items() if value is not None and value != []]
         if extra:
             raise UserError(
@@ -87,7 +91,10 @@ def train(
         for name, number in (("epochs", epochs), ("seed", seed)):
             if number is not None:
                 chosen = chosen.with_settings([f"train.{name}={number}"], source=f"--{name}")
-        folder = fit.fit(request, chosen, display, device=device, out=out)
+        if budget is not None and epochs is not None:
+            raise UserError("--budget chooses the epochs; leave out --epochs")
+        seconds = None if budget is None else duration(budget)
+        folder = fit.fit(request, chosen, display, device=device, out=out, budget=seconds)
     summary = folder.read_json("summary.json")
     if json:
         print_json({"run": str(folder), **summary})

@@ -1,5 +1,6 @@
 """Train a network and keep everything about it in a run folder."""
 
+import math
 import shlex
 import time
 from dataclasses import asdict
@@ -21,11 +22,14 @@ from firstlight.runs import checkpoint, record
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
 from firstlight.training.devices import choose_device, repeatable, usable_threads
 from firstlight.training.loop import EpochRecord, Portion, Trainer
+from firstlight.training.pace import measure_pace, steps_within
 from firstlight.training.randomness import reseed
 from firstlight.verbs.run_data import DataRequest, check_same_data, describe, preprocess_for
 
 # A killed run loses at most this many seconds of work, where an epoch takes longer.
 CHECKPOINT_SECONDS = 60.0
+# The rest of a budget is for saving, and for a machine that slows down a little.
+BUDGET_USED = 0.97
 
 
 def default_recipe(data_name: str, device: str) -> Recipe:
@@ -46,16 +50,23 @@ def fit(
     device: str = "auto",
     root: Path = Path("runs"),
     out: Path | None = None,
+    budget: float | None = None,
 ) -> RunFolder:
     """Train a new run to its end. Data and device are looked at before the folder is made.
+
+    With ``budget`` (seconds for this whole call) the machine's own speed is measured first, and
+    the recipe gets as many epochs as fit; the run folder's recipe holds their number.
 
     Raises ``UserError`` for what does not fit, and ``RunInterruptedError`` after Ctrl-C, with the
     state saved.
     """
+    started = time.perf_counter()
     device, threads = choose_device(device), usable_threads()
     data = request.load()
     parts = _split(data, recipe)
     _architecture(recipe, data.train).build(Generator())  # refuses images that do not fit
+    if budget is not None:
+        recipe = _within(budget, started, recipe, data, parts, device, threads)
     folder = create_run(recipe.name, root=root, out=out)
     with folder.locked():
         try:
@@ -102,6 +113,36 @@ def resume(
     return folder
 
 
+def _within(
+    budget: float,
+    started: float,
+    recipe: Recipe,
+    data: TrainTest,
+    parts: tuple[Dataset, Dataset | None],
+    device: str,
+    threads: int,
+) -> Recipe:
+    """The recipe with as many epochs as fit into ``budget`` seconds from ``started``
+    (``time.perf_counter``).
+
+    Raises ``UserError`` where not even one fits, or less than one where the recipe has less.
+    """
+    with repeatable(threads, device):
+        trial = _trainer(recipe, data, parts, device)
+        pace = measure_pace(trial, budget)
+    per_epoch = trial.steps_per_epoch
+    left = started + BUDGET_USED * budget - time.perf_counter()
+    steps, least = steps_within(left, pace, per_epoch), min(per_epoch, trial.steps)
+    if steps < least:
+        epoch = least * pace.step + pace.validation
+        raise UserError(
+            f"{budget:g} s are too few: beside {budget - left:.0f} s to load and to measure, "
+            f"{'one epoch takes' if least == per_epoch else 'the recipe takes'} about "
+            f"{epoch:.0f} s here; give at least --budget {math.ceil(1.1 * (budget - left + epoch))}"
+        )
+    return recipe.with_settings([f"train.epochs={steps / per_epoch!r}"], source="--budget")
+
+
 def _split(data: TrainTest, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     """Training and validation images, as the recipe has it."""
     match recipe.train.validation:
@@ -133,19 +174,8 @@ def _train(
     device: str,
     threads: int,
 ) -> None:
-    architecture, preprocess = (
-        _architecture(recipe, data.train),
-        preprocess_for(data.train, standardise=recipe.model.name == "whitened"),
-    )
     with repeatable(threads, device):
-        model = architecture.build(reseed(Generator(), recipe.train.seed, "weights", 0))
-        trainer = Trainer(
-            recipe,
-            model.to(device),
-            preprocess,
-            _portion(parts[0], device),
-            None if parts[1] is None else _portion(parts[1], device),
-        )
+        trainer = _trainer(recipe, data, parts, device)
         saved = checkpoint.load_state(folder)
         if saved is not None:
             try:
@@ -153,16 +183,30 @@ def _train(
             except ValueError as error:
                 raise DataError(f"{folder}/{checkpoint.STATE_FILE}: {error}") from error
         _run(folder, trainer, display, len(parts[0]))
+    model = trainer.answering
     if not all(bool(weight.isfinite().all()) for weight in model.state_dict().values()):
         raise UserError(
             "the last step left weights that are not finite. Try a smaller learning rate, such as "
             f"--set optimizer.learning_rate={recipe.optimizer.learning_rate / 10:g}"
         )
-    checkpoint.save_model(
-        folder, trainer.answering, architecture, preprocess, data.train.class_names
-    )
-    folder.write_json("summary.json", _summary(trainer, parameter_count(model)))
+    architecture = _architecture(recipe, data.train)
+    checkpoint.save_model(folder, model, architecture, trainer.preprocess, data.train.class_names)
+    folder.write_json("summary.json", _summary(trainer, parameter_count(trainer.model)))
     checkpoint.drop_state(folder)
+
+
+def _trainer(
+    recipe: Recipe, data: TrainTest, parts: tuple[Dataset, Dataset | None], device: str
+) -> Trainer:
+    """The run before its first step."""
+    rng = reseed(Generator(), recipe.train.seed, "weights", 0)
+    return Trainer(
+        recipe,
+        _architecture(recipe, data.train).build(rng).to(device),
+        preprocess_for(data.train, standardise=recipe.model.name == "whitened"),
+        _portion(parts[0], device),
+        None if parts[1] is None else _portion(parts[1], device),
+    )
 
 
 def _portion(part: Dataset, device: str) -> Portion:
