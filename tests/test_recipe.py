@@ -120,3 +120,5 @@ def test_settings_that_would_be_ignored_are_refused() -> None:
         quick.with_settings(["augment.rotation_degrees=5"])
     with pytest.raises(UserError, match=r"augment\.alternate_flips needs flip=true"):
         quick.with_settings(["augment.flip=false"])
+    with pytest.raises(UserError, match=r"train\.patience needs validation=\"held-out\""):
+        load_recipe("mnist-tutorial").with_settings(["train.patience=2"])

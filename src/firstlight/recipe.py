@@ -199,6 +199,9 @@ class TrainChoice(_Checked):
     by it."""
     held_out_fraction: float = _number(0.1, least=0.001, most=0.9)
     """Share of the training images held out, with validation = "held-out"."""
+    patience: int = _number(0, least=0, most=100_000)
+    """Stop after so many epochs without a smaller loss on the held-out images, and keep the
+    weights of the best epoch; 0 to train to the end and keep the last."""
     average_decay: float = _number(0.0, least=0.0, most=0.999999)
     """Of the running mean of the weights, which is what is measured and kept; 0 for the last
     weights as they are."""
@@ -209,6 +212,13 @@ class TrainChoice(_Checked):
     """Share of the target spread evenly over all classes (Szegedy et al. 2016, section 7)."""
     seed: int = _number(0, least=0, most=2**31 - 1)
     """Decides weights, order, augmentation and dropout."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.patience > 0 and self.validation != "held-out":
+            raise UserError(
+                'patience needs validation="held-out" beside it: the test set chooses nothing'
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

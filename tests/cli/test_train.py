@@ -194,3 +194,16 @@ def test_a_budget_and_epochs_exclude_each_other(command: Command) -> None:
     done = command("train", "digits", "--budget", "1m", "--epochs", "2")
     assert done.code == 2
     assert "leave out --epochs" in done.err
+
+
+def test_patience_says_which_epoch_is_kept(command: Command) -> None:
+    words = ("--patience", "1", "--set", "optimizer.learning_rate=0.02", "--epochs", "90")
+    done = command("train", "digits", *words, "--out", "run")
+
+    assert done.code == 0, done.err
+    with Path("run/epochs.csv").open() as file:
+        losses = [float(row["validation_loss"]) for row in csv.DictReader(file)]
+    best = losses.index(min(losses)) + 1
+    assert len(losses) == best + 1 < 90
+    assert f" after epoch {best}, whose weights are kept" in done.out
+    assert json.loads(Path("run/summary.json").read_text())["kept_epoch"]["epoch"] == best

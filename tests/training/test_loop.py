@@ -164,6 +164,43 @@ def test_the_last_epoch_may_be_a_part_of_one() -> None:
     assert records[-1].learning_rate == 0.0, "the schedule has come to its end"
 
 
+PATIENT = (*RICH, "train.epochs=60", "train.patience=2", "optimizer.learning_rate=0.02")
+
+
+def test_patience_stops_after_the_best_epoch_and_keeps_its_weights() -> None:
+    held = portion(9, seed=1)  # random labels: nothing to learn that holds outside
+    run = trainer(recipe(*PATIENT), validation=held)
+    at_epoch = []
+    for event in run.run():
+        if isinstance(event, EpochRecord):
+            at_epoch.append({k: v.clone() for k, v in run.model.state_dict().items()})
+    losses = [r.validation_loss for r in run.records]
+    best = losses.index(min(losses))  # type: ignore[type-var]
+
+    assert len(losses) == best + 1 + 2 < 60
+    assert run.kept == run.records[best]
+    assert equal(at_epoch[best], dict(run.model.state_dict()))
+    assert not equal(at_epoch[-1], at_epoch[best])
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_patient_run_resumed_near_its_end_keeps_the_same_weights(after: int) -> None:
+    whole = trainer(recipe(*PATIENT), validation=portion(9, seed=1))
+    for _ in whole.run():
+        pass
+    stopped = trainer(recipe(*PATIENT), validation=portion(9, seed=1))
+    for event in stopped.run():
+        if isinstance(event, EpochRecord) and event.epoch == whole.kept.epoch + after:
+            break
+    tensors, values = stopped.state()
+    resumed = trainer(recipe(*PATIENT), validation=portion(9, seed=1))
+    resumed.restore({k: v.clone() for k, v in tensors.items()}, values)
+    for _ in resumed.run():
+        pass
+    assert equal(weights(whole), weights(resumed))
+    assert len(resumed.records) == len(whole.records)
+
+
 def test_every_image_is_seen_once_an_epoch_in_an_order_that_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

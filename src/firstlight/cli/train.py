@@ -36,6 +36,12 @@ def train(
         str | None,
         typer.Option("--budget", metavar="TIME", help="As many epochs as fit: 90s, 3m, 1h."),
     ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            "--patience", metavar="N", help="Stop after N epochs that get no better held-out loss."
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option("--seed", help="Decides all that is random; else $FIRSTLIGHT_SEED."),
@@ -69,7 +75,8 @@ def train(
             "--set": settings,
             "--out": out,
         }
-        given |= {"--epochs": epochs, "--budget": budget, "--seed": seed, "--limit": limit}
+        given |= {"--epochs": epochs, "--budget": budget, "--patience": patience}
+        given |= {"--seed": seed, "--limit": limit}
         extra = [name for name, value in given.items() if value is not None and value != []]
         if extra:
             raise UserError(
@@ -88,7 +95,7 @@ def train(
             if value := os.environ.get(variable):
                 chosen = chosen.with_settings([f"train.{name}={value}"], source=variable)
         chosen = chosen.with_settings(settings or [])
-        for name, number in (("epochs", epochs), ("seed", seed)):
+        for name, number in (("epochs", epochs), ("seed", seed), ("patience", patience)):
             if number is not None:
                 chosen = chosen.with_settings([f"train.{name}={number}"], source=f"--{name}")
         if budget is not None and epochs is not None:
@@ -99,8 +106,10 @@ def train(
     if json:
         print_json({"run": str(folder), **summary})
         return
-    last = summary["last_epoch"]
+    kept = summary["kept_epoch"]
     typer.echo(f"{summary['parameters']:,} parameters, {summary['train_seconds']:.1f} s training")
-    if last["validation_accuracy"] is not None:
-        typer.echo(f"validation accuracy {percent(last['validation_accuracy'])}")
+    if kept["validation_accuracy"] is not None:
+        early = kept["epoch"] < summary["epochs"]
+        which = f" after epoch {kept['epoch']}, whose weights are kept" if early else ""
+        typer.echo(f"validation accuracy {percent(kept['validation_accuracy'])}{which}")
     typer.echo(f"run {folder}\nnext: firstlight evaluate {folder}")

@@ -86,6 +86,8 @@ class _Position:
     loss_sum: float = 0.0
     correct: int = 0
     train_seconds: float = 0.0
+    best_epoch: int = 0
+    """The epoch with the smallest validation loss, from 1; kept where the recipe has patience."""
     records: list[EpochRecord] = field(default_factory=list)
 
 
@@ -112,6 +114,7 @@ class Trainer:
         self._mixed = recipe.train.precision == "mixed" and computes_in_bfloat16(
             train.labels_N.device.type
         )
+        self._best: dict[str, Tensor] | None = None
         self._at = _Position()
         self._noise = Generator(device=train.labels_N.device)
         coins_N = torch.rand(
@@ -126,6 +129,11 @@ class Trainer:
     def records(self) -> tuple[EpochRecord, ...]:
         """The epochs finished so far."""
         return tuple(self._at.records)
+
+    @property
+    def kept(self) -> EpochRecord:
+        """The epoch whose weights are kept: the last, or with patience the best."""
+        return self._at.records[(self._at.best_epoch or len(self._at.records)) - 1]
 
     @property
     def epochs(self) -> int:
@@ -159,7 +167,7 @@ class Trainer:
         the loss is no longer a finite number.
         """
         at, size = self._at, self.recipe.train.batch_size
-        while at.epoch < self.epochs:
+        while at.epoch < self.epochs and not self._stalled():
             order_N = epoch_order(len(self.train.labels_N), self.recipe.train.seed, at.epoch)
             order_N = order_N.to(self.train.labels_N.device)
             self.model.train()
@@ -177,6 +185,12 @@ class Trainer:
                     accuracy=at.correct / seen,
                 )
             yield self._finish_epoch()
+        if self._best is not None:
+            self.answering.load_state_dict(self._best)
+
+    def _stalled(self) -> bool:
+        patience = self.recipe.train.patience
+        return patience > 0 and self._at.epoch - self._at.best_epoch >= patience
 
     def _step(self, chosen_B: Tensor) -> None:
         """One update from one batch."""
@@ -235,6 +249,11 @@ class Trainer:
             train_seconds=at.train_seconds,
         )
         at.records.append(record)
+        if self.recipe.train.patience > 0 and loss is not None:
+            best = at.records[at.best_epoch - 1].validation_loss if at.best_epoch else None
+            if best is None or loss < best:
+                at.best_epoch = record.epoch
+                self._best = {k: v.clone() for k, v in self.answering.state_dict().items()}
         at.epoch, at.batch, at.loss_sum, at.correct, at.train_seconds = at.epoch + 1, 0, 0.0, 0, 0.0
         return record
 
@@ -254,6 +273,8 @@ class Trainer:
         if self._average is not None:
             averaged = self._average.model.state_dict()
             tensors |= {f"average.{name}": value for name, value in averaged.items()}
+        if self._best is not None:
+            tensors |= {f"best.{name}": value for name, value in self._best.items()}
         return tensors, asdict(self._at)
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
@@ -266,6 +287,7 @@ class Trainer:
             position.records = [EpochRecord(**record) for record in values["records"]]
         except (RuntimeError, TypeError, KeyError) as error:
             raise ValueError(f"the saved state is not of this run: {error}") from error
+        self._best = _under("best.", tensors) or None
         self.optimizers.restore(_under("optimizer.", tensors))
         self._at = position
 

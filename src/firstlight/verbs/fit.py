@@ -249,5 +249,5 @@ def _summary(trainer: Trainer, parameters: int) -> dict[str, Any]:
         "epochs": last.epoch,
         "steps": last.steps,
         "train_seconds": sum(r.train_seconds for r in trainer.records),
-        "last_epoch": asdict(last),
+        "kept_epoch": asdict(trainer.kept),
     }
