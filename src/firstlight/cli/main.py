@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from firstlight import __version__
-from firstlight.cli import bench, data, evaluate, predict, report, runs, train
+from firstlight.cli import bench, data, evaluate, lr_find, predict, report, runs, train
 from firstlight.errors import UserError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("report")(report.report)
 app.command("runs")(runs.runs)
+app.command("lr-find")(lr_find.lr_find)
 app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 

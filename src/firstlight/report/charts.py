@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from firstlight.report.picture import (
     BLUE,
@@ -188,6 +188,36 @@ def comparison_bars(scores: Sequence[RunScore]) -> Picture:
         axes.grid(axis="x", color="#e4e7eb")
         axes.spines["left"].set_visible(False)
         axes.set_title("Test accuracy with its 95 % interval", loc="left")
+    return picture
+
+
+def learning_rate_sweep(
+    rates: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    suggestion: float,
+    span: tuple[float, float],
+) -> Picture:
+    """Loss against the learning rate, with the rate that is suggested and the span it is from."""
+    with style():
+        picture = Picture(7.2, 3.8)
+        axes = picture.add_subplot()
+        axes.plot(rates, losses, color=FAINT, linewidth=0.8, alpha=0.6, label="each batch")
+        axes.plot(rates, smoothed, color=BLUE, linewidth=2, label="running mean")
+        axes.axvspan(*span, color=ORANGE, alpha=0.15, linewidth=0, label="steepest to smallest")
+        axes.axvline(
+            suggestion, color=ORANGE, linewidth=2, label=f"suggested: {suggestion:.2g}", zorder=1
+        )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        top = max(smoothed[0], min(max(smoothed), 1.5 * smoothed[0]))
+        axes.set_ylim(0, 1.1 * top)
+        axes.set_xlabel("peak learning rate")
+        axes.set_title("Training loss while the learning rate rises", loc="left")
+        axes.grid(axis="y", color="#e4e7eb")
+        axes.set_axisbelow(True)
+        axes.legend(loc="lower left")
     return picture
 
 

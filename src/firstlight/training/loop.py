@@ -5,7 +5,7 @@ Axes: N images, H height, W width, C channels, B images of one batch, K classes.
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -114,6 +114,10 @@ class Trainer:
         self._mixed = recipe.train.precision == "mixed" and computes_in_bfloat16(
             train.labels_N.device.type
         )
+        self.factor: Callable[[int], float] = lambda step: learning_rate_factor(
+            recipe.schedule, step, self.steps
+        )
+        """Share of the peak learning rate at each step; a sweep puts its own in place."""
         self._best: dict[str, Tensor] | None = None
         self._at = _Position()
         self._noise = Generator(device=train.labels_N.device)
@@ -222,7 +226,7 @@ class Trainer:
                 f"learning rate {self._learning_rate(at.step):g}. Try a smaller one, such as "
                 f"--set optimizer.learning_rate={recipe.optimizer.learning_rate / 10:g}"
             )
-        self.optimizers.step(learning_rate_factor(recipe.schedule, at.step, self.steps))
+        self.optimizers.step(self.factor(at.step))
         if self._average is not None:
             self._average.update(at.step + 1)
         at.loss_sum += mean_loss * len(labels_B)
@@ -231,8 +235,7 @@ class Trainer:
         at.step += 1
 
     def _learning_rate(self, step: int) -> float:
-        factor = learning_rate_factor(self.recipe.schedule, step, self.steps)
-        return self.recipe.optimizer.learning_rate * factor
+        return self.recipe.optimizer.learning_rate * self.factor(step)
 
     def _finish_epoch(self) -> EpochRecord:
         at = self._at

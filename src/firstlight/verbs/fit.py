@@ -80,6 +80,11 @@ def fit(
     return folder
 
 
+def prepare(recipe: Recipe, data: TrainTest, device: str) -> Trainer:
+    """A run before its first step, without a folder: to try something out and throw it away."""
+    return _trainer(recipe, data, _split(data, recipe), device)
+
+
 def resume(
     path: Path,
     display: Display,

@@ -1,0 +1,37 @@
+"""Find a learning rate for a recipe on a data set, and draw how."""
+
+from pathlib import Path
+
+from firstlight.errors import UserError
+from firstlight.files import write_whole
+from firstlight.recipe import Recipe
+from firstlight.report.charts import learning_rate_sweep
+from firstlight.training.devices import choose_device, repeatable, usable_threads
+from firstlight.training.sweep import Sweep, sweep
+from firstlight.verbs.fit import prepare
+from firstlight.verbs.run_data import DataRequest
+
+
+def find_learning_rate(
+    request: DataRequest, recipe: Recipe, out: Path, *, device: str = "auto", steps: int = 200
+) -> Sweep:
+    """Train fresh weights with a rising learning rate; ``out`` (PNG) shows the loss against it.
+
+    No run folder is made, and no test image is looked at. Raises ``UserError`` where nothing is
+    learnt or ``out`` cannot be written.
+    """
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--save draws a PNG; its name must end in .png, unlike {out}")
+    where = choose_device(device)
+    # Enough epochs for all steps, and no early end.
+    long = recipe.with_settings(["train.epochs=100000", "train.patience=0"])
+    with repeatable(usable_threads(), where):
+        found = sweep(prepare(long, request.load(), where), steps)
+    picture = learning_rate_sweep(
+        found.rates, found.losses, found.smoothed, found.suggestion, (found.steepest, found.lowest)
+    )
+    try:
+        write_whole(out, picture.png())
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror}") from error
+    return found
