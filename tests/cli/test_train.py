@@ -207,3 +207,17 @@ def test_patience_says_which_epoch_is_kept(command: Command) -> None:
     assert len(losses) == best + 1 < 90
     assert f" after epoch {best}, whose weights are kept" in done.out
     assert json.loads(Path("run/summary.json").read_text())["kept_epoch"]["epoch"] == best
+
+
+def test_a_gpu_out_of_memory_is_told_a_batch_to_try(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("firstlight.training.loop.augment", full)
+    done = command("train", "digits", "--quiet")
+
+    assert done.code == 2
+    assert "too little free memory for batches of 32 images" in done.err
+    assert "--set train.batch_size=16" in done.err

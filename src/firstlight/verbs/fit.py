@@ -187,7 +187,14 @@ def _train(
                 trainer.restore(*saved)
             except ValueError as error:
                 raise DataError(f"{folder}/{checkpoint.STATE_FILE}: {error}") from error
-        _run(folder, trainer, display, len(parts[0]))
+        try:
+            _run(folder, trainer, display, len(parts[0]))
+        except torch.OutOfMemoryError as error:
+            batch = recipe.train.batch_size
+            raise UserError(
+                f"the {device} has too little free memory for batches of {batch} images; "
+                f"try --set train.batch_size={max(1, batch // 2)}, or close what else uses it"
+            ) from error
     model = trainer.answering
     if not all(bool(weight.isfinite().all()) for weight in model.state_dict().values()):
         raise UserError(
