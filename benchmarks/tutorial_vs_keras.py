@@ -50,8 +50,8 @@ def timed(command: list[str]) -> dict[str, Any]:
     return {**figures, "process_seconds": seconds, "load_before": load_before}
 
 
-def run_set(name: str, seeds: int, python: Path, folder: Path) -> list[dict[str, Any]]:
-    """All runs of one data set: Keras, firstlight, Keras, firstlight, …"""
+def save_arrays(name: str, folder: Path) -> Path:
+    """The data set as ``.npz``, for sides that know nothing of firstlight."""
     train, test = fl.load(name)
     arrays = folder / f"{name}.npz"
     np.savez(
@@ -61,15 +61,18 @@ def run_set(name: str, seeds: int, python: Path, folder: Path) -> list[dict[str,
         test_images=test.images_NHWC,
         test_labels=test.labels_N,
     )
-    epochs, runs = str(EPOCHS[name]), []
-    for seed in range(seeds):
-        sides = {
-            "keras": [str(python), str(HERE / "keras_tutorial.py"), str(arrays), name],
-            "firstlight": [sys.executable, str(HERE / "firstlight_tutorial.py"), name],
-        }
-        for side, command in sides.items():
-            figures = timed([*command, str(seed), epochs])
-            runs.append({"side": side, "seed": seed, **figures})
+    return arrays
+
+
+def run_set(name: str, seeds: int, python: Path, folder: Path) -> list[dict[str, Any]]:
+    """All runs of one data set: Keras, firstlight, Keras, firstlight, …"""
+    arrays, epochs, runs = str(save_arrays(name, folder)), str(EPOCHS[name]), []
+    for seed in map(str, range(seeds)):
+        keras = [str(python), str(HERE / "keras_tutorial.py"), arrays, name, seed, epochs]
+        ours = [sys.executable, str(HERE / "firstlight_recipe.py"), name, seed, f"{name}-tutorial"]
+        for side, command in (("keras", keras), ("firstlight", ours)):
+            figures = timed(command)
+            runs.append({"side": side, "seed": int(seed), **figures})
             final = figures["test_accuracy_by_epoch"][-1]
             print(f"{name} seed {seed} {side}: {figures['fit_seconds']:.1f} s, {final:.4f}")
     return runs

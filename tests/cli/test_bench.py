@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.kit import Command
+from tests.kit import Command, striped
+
+from firstlight.recipe import Recipe
+from firstlight.verbs.bench import step_gflop
 
 WORDS = ("digits", "--set", "train.epochs=1")
 
@@ -25,6 +28,26 @@ def test_the_figures_are_those_of_the_runs_made_one_by_one(command: Command) -> 
     for run in whole["runs"]:
         assert 0 < run["train_seconds"] <= run["fit_seconds"]
         assert run["matmul_gflops_before"] > 0
+        assert 0 < run["training_gflops"] < 10 * run["matmul_gflops_before"]
+        assert [row["validation_accuracy"] for row in run["epochs"]] != []
+
+
+def test_the_work_of_a_step_is_that_counted_by_hand() -> None:
+    data = striped(count=60, size=8)
+    chosen = Recipe(name="by-hand").with_settings(
+        [
+            *("model.widths=[4, 6]", "model.pool_last=false", "model.dense=5"),
+            *("train.batch_size=10", "train.validation=none"),
+        ]
+    )
+
+    # Forward: conv 1→4 on 6×6, conv 4→6 on 1×1 after the pool to 3×3, dense 6→5, dense 5→2.
+    multiplications = 10 * (9 * 1 * 4 * 36 + 9 * 4 * 6 * 1 + 6 * 5 + 5 * 2)
+    # Backward: as much for the weights and as much for the inputs, save those of the pixels.
+    backward = 2 * multiplications - 10 * (9 * 1 * 4 * 36)
+    assert step_gflop(chosen, data, "cpu") == pytest.approx(
+        2e-9 * (multiplications + backward), rel=1e-9
+    )
 
 
 def test_a_stopped_bench_goes_on_where_it_was(command: Command) -> None:

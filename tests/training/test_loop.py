@@ -255,3 +255,39 @@ def test_a_state_of_another_network_is_refused() -> None:
     for t, v in (({}, values), (tensors, broken)):
         with pytest.raises(ValueError, match="not of this run"):
             trainer(recipe()).restore(t, v)
+
+
+def test_reading_the_losses_seldom_changes_no_record_and_no_weight() -> None:
+    often, seldom = (trainer(recipe(*FAST), validation=portion(9, seed=1)) for _ in range(2))
+    seldom.read_every = 4  # of 6 steps an epoch, as on an accelerator
+    for run in (often, seldom):
+        for _ in run.run():
+            pass
+    ours, theirs = ([replace(r, train_seconds=0.0) for r in run.records] for run in (often, seldom))
+    assert ours == theirs
+    assert equal(weights(often), weights(seldom))
+
+
+def test_a_state_saved_between_two_readings_loses_nothing() -> None:
+    whole, stopped, resumed = (trainer(recipe(*FAST)) for _ in range(3))
+    for run in (whole, stopped, resumed):
+        run.read_every = 4
+    for _ in whole.run():
+        pass
+    for event in stopped.run():
+        if isinstance(event, StepRecord) and event.step == 9:
+            break
+    resumed.restore(*stopped.state())
+    for _ in resumed.run():
+        pass
+    assert [r.train_loss for r in resumed.records] == [r.train_loss for r in whole.records]
+
+
+def test_a_loss_read_late_still_names_its_step() -> None:
+    run = trainer(recipe(*FAST))
+    run.read_every = 4
+    with pytest.raises(UserError, match="the loss became nan at step 2 "):
+        for event in run.run():
+            if isinstance(event, StepRecord) and event.step == 1:
+                with torch.no_grad():
+                    next(p for p in run.model.parameters() if p.requires_grad)[0] = float("nan")

@@ -5,19 +5,24 @@ from typing import Annotated, Any
 
 import typer
 
-from firstlight.cli.options import DataDir, Device, Json, percent, print_json
+from firstlight.cli.options import (
+    DataDir,
+    DataName,
+    Device,
+    Json,
+    RecipeName,
+    Settings,
+    asked_for,
+    percent,
+    print_json,
+)
 from firstlight.errors import UserError
 
 
 def bench(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A data set.", show_default=False)],
-    recipe: Annotated[
-        str | None, typer.Option("--recipe", metavar="NAME|FILE", help="DATA has its own.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe."),
-    ] = None,
+    data: DataName,
+    recipe: RecipeName = None,
+    settings: Settings = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Runs, from seed 0 on.")] = 5,
     device: Device = "auto",
     out: Annotated[
@@ -28,17 +33,11 @@ def bench(
     json: Json = False,
 ) -> None:
     """Train a recipe with several seeds: accuracy with its spread, seconds, memory."""
-    from firstlight.recipe import load_recipe
     from firstlight.verbs.bench import bench as run_bench
-    from firstlight.verbs.fit import default_recipe
-    from firstlight.verbs.run_data import DataRequest
 
     if seeds < 1:
         raise UserError(f"--seeds must be at least 1, not {seeds}")
-    request = DataRequest(name=data, data_dir=data_dir)
-    request.check_name()
-    chosen = load_recipe(recipe) if recipe else default_recipe(data, device)
-    chosen = chosen.with_settings(settings or [])
+    request, chosen = asked_for(data, recipe, settings, device, data_dir)
 
     def told(run: dict[str, Any]) -> None:
         typer.echo(

@@ -12,6 +12,9 @@ from firstlight.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from firstlight.recipe import Recipe
+    from firstlight.verbs.run_data import DataRequest
+
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="Look here first for data set files."),
@@ -22,8 +25,33 @@ Device = Annotated[
         "--device", metavar="NAME", envvar="FIRSTLIGHT_DEVICE", help="auto, cpu, cuda or mps."
     ),
 ]
+DataName = Annotated[str, typer.Argument(metavar="DATA", help="A data set.", show_default=False)]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", metavar="NAME|FILE", help="A named recipe or a TOML file; DATA has its own."
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+
+
+def asked_for(
+    data: str, recipe: str | None, settings: list[str] | None, device: str, data_dir: Path | None
+) -> "tuple[DataRequest, Recipe]":
+    """The data and the recipe that a command line names. Raises ``UserError`` for unknown ones."""
+    from firstlight.recipe import load_recipe
+    from firstlight.verbs.fit import default_recipe
+    from firstlight.verbs.run_data import DataRequest
+
+    request = DataRequest(name=data, data_dir=data_dir)
+    request.check_name()
+    chosen = load_recipe(recipe) if recipe else default_recipe(data, device)
+    return request, chosen.with_settings(settings or [])
 
 
 def print_json(values: Any) -> None:

@@ -1,12 +1,22 @@
 """``firstlight train``"""
 
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from firstlight.cli.options import DataDir, Device, Json, duration, percent, print_json
+from firstlight.cli.options import (
+    DataDir,
+    Device,
+    Json,
+    RecipeName,
+    Settings,
+    duration,
+    percent,
+    print_json,
+)
 from firstlight.errors import UserError
 
 
@@ -19,16 +29,8 @@ def train(
             show_default=False,
         ),
     ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe", metavar="NAME|FILE", help="A named recipe or a TOML file; DATA has its own."
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe."),
-    ] = None,
+    recipe: RecipeName = None,
+    settings: Settings = None,
     epochs: Annotated[
         float | None, typer.Option("--epochs", help="Passes over DATA; else $FIRSTLIGHT_EPOCHS.")
     ] = None,
@@ -62,6 +64,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a network on DATA and keep it in a run folder."""
+    started = time.perf_counter()  # a budget counts the imports below
     from firstlight.progress import choose_display
     from firstlight.recipe import load_recipe
     from firstlight.verbs import fit
@@ -101,7 +104,9 @@ def train(
         if budget is not None and epochs is not None:
             raise UserError("--budget chooses the epochs; leave out --epochs")
         seconds = None if budget is None else duration(budget)
-        folder = fit.fit(request, chosen, display, device=device, out=out, budget=seconds)
+        folder = fit.fit(
+            request, chosen, display, device=device, out=out, budget=seconds, started=started
+        )
     summary = folder.read_json("summary.json")
     if json:
         print_json({"run": str(folder), **summary})

@@ -27,6 +27,8 @@ from firstlight.training.optimizers import Optimizers
 from firstlight.training.randomness import epoch_order, reseed
 from firstlight.training.schedule import learning_rate_factor
 
+# On an accelerator, steps between two looks at the loss.
+STEPS_BETWEEN_READS = 20
 # Images whose patches a whitening stem is computed from; its filters hardly change beyond.
 SEEN_BY_THE_STEM = 500
 
@@ -60,7 +62,7 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class StepRecord:
-    """One step done; sums are over this epoch so far."""
+    """One step done. On an accelerator the means lag by some steps, as reading waits for it."""
 
     epoch: int
     step: int
@@ -83,6 +85,8 @@ class _Position:
     """Steps done since the start of the run."""
     batch: int = 0
     """Steps done in the current epoch."""
+    read: int = 0
+    """Images of this epoch whose loss has been read; both sums are over these."""
     loss_sum: float = 0.0
     correct: int = 0
     train_seconds: float = 0.0
@@ -118,6 +122,9 @@ class Trainer:
             recipe.schedule, step, self.steps
         )
         """Share of the peak learning rate at each step; a sweep puts its own in place."""
+        self.read_every = 1 if train.labels_N.device.type == "cpu" else STEPS_BETWEEN_READS
+        """Losses are read from the device after so many steps: each reading waits for it."""
+        self._unread: list[tuple[Tensor, Tensor, int]] = []
         self._best: dict[str, Tensor] | None = None
         self._at = _Position()
         self._noise = Generator(device=train.labels_N.device)
@@ -179,14 +186,16 @@ class Trainer:
                 started = time.perf_counter()
                 chosen_B = order_N[at.batch * size : (at.batch + 1) * size]
                 self._step(chosen_B)
+                last = at.batch == self.steps_per_epoch or at.step == self.steps
+                if last or at.batch % self.read_every == 0:
+                    self._read()
                 at.train_seconds += time.perf_counter() - started
-                seen = min(at.batch * size, len(order_N))
                 yield StepRecord(
                     epoch=at.epoch + 1,
                     step=at.step,
-                    seen=seen,
-                    loss=at.loss_sum / seen,
-                    accuracy=at.correct / seen,
+                    seen=min(at.batch * size, len(order_N)),
+                    loss=at.loss_sum / max(1, at.read),
+                    accuracy=at.correct / max(1, at.read),
                 )
             yield self._finish_epoch()
         if self._best is not None:
@@ -219,34 +228,42 @@ class Trainer:
             loss = share * loss + (1 - share) * loss_of_other
         self.optimizers.zero_grad()
         loss.backward()
-        mean_loss = loss.item()
-        if not math.isfinite(mean_loss):
-            raise UserError(
-                f"the loss became {mean_loss} at step {at.step + 1} (epoch {at.epoch + 1}) with "
-                f"learning rate {self._learning_rate(at.step):g}. Try a smaller one, such as "
-                f"--set optimizer.learning_rate={recipe.optimizer.learning_rate / 10:g}"
-            )
         self.optimizers.step(self.factor(at.step))
         if self._average is not None:
             self._average.update(at.step + 1)
-        at.loss_sum += mean_loss * len(labels_B)
-        at.correct += int((logits_BK.detach().argmax(dim=1) == labels_B).sum())
+        correct = (logits_BK.detach().argmax(dim=1) == labels_B).sum()
+        self._unread.append((loss.detach(), correct, len(labels_B)))
         at.batch += 1
         at.step += 1
+
+    def _read(self) -> None:
+        """Add up what the last steps gave. Raises ``UserError`` for a loss that is no number."""
+        at, first = self._at, self._at.step - len(self._unread)
+        for step, (loss, correct, count) in enumerate(self._unread, start=first):
+            mean_loss = loss.item()
+            if not math.isfinite(mean_loss):
+                raise UserError(
+                    f"the loss became {mean_loss} at step {step + 1} (epoch {at.epoch + 1}) with "
+                    f"learning rate {self._learning_rate(step):g}. Try a smaller one, such as "
+                    f"--set optimizer.learning_rate={self.recipe.optimizer.learning_rate / 10:g}"
+                )
+            at.loss_sum += mean_loss * count
+            at.correct += int(correct)
+            at.read += count
+        self._unread.clear()
 
     def _learning_rate(self, step: int) -> float:
         return self.recipe.optimizer.learning_rate * self.factor(step)
 
     def _finish_epoch(self) -> EpochRecord:
         at = self._at
-        count = min(at.batch * self.recipe.train.batch_size, len(self.train.labels_N))
         loss, accuracy = self.validate()
         record = EpochRecord(
             epoch=at.epoch + 1,
             steps=at.step,
             learning_rate=self._learning_rate(at.step - 1),
-            train_loss=at.loss_sum / count,
-            train_accuracy=at.correct / count,
+            train_loss=at.loss_sum / at.read,
+            train_accuracy=at.correct / at.read,
             validation_loss=loss,
             validation_accuracy=accuracy,
             train_seconds=at.train_seconds,
@@ -257,7 +274,8 @@ class Trainer:
             if best is None or loss < best:
                 at.best_epoch = record.epoch
                 self._best = {k: v.clone() for k, v in self.answering.state_dict().items()}
-        at.epoch, at.batch, at.loss_sum, at.correct, at.train_seconds = at.epoch + 1, 0, 0.0, 0, 0.0
+        at.epoch, at.batch, at.read, at.train_seconds = at.epoch + 1, 0, 0, 0.0
+        at.loss_sum, at.correct = 0.0, 0
         return record
 
     def validate(self) -> tuple[float | None, float | None]:
@@ -271,6 +289,7 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a resumed run needs: tensors by name, and plain JSON values."""
+        self._read()
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizers.state().items()}
         if self._average is not None:

@@ -51,7 +51,7 @@ def sweep(trainer: Trainer, steps: int) -> Sweep:
     """Raise the rate by the same factor each step, from ``LOWEST`` to ``HIGHEST``, until the loss
     breaks. The trainer is used up by it. Raises ``UserError`` where nothing is learnt."""
     growth = (HIGHEST / LOWEST) ** (1 / (steps - 1))
-    peak = trainer.recipe.optimizer.learning_rate
+    peak, trainer.read_every = trainer.recipe.optimizer.learning_rate, 1
     trainer.factor = lambda step: LOWEST * growth**step / peak
     rates: list[float] = []
     losses: list[float] = []

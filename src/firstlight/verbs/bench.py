@@ -8,23 +8,32 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from firstlight.data.dataset import TrainTest
 from firstlight.errors import DataError, UserError
 from firstlight.files import write_whole
 from firstlight.progress import Silent
 from firstlight.recipe import Recipe
 from firstlight.runs import record
-from firstlight.training.devices import choose_device, usable_threads
+from firstlight.training.devices import (
+    choose_device,
+    computes_in_bfloat16,
+    repeatable,
+    usable_threads,
+)
 from firstlight.verbs.evaluate import evaluate
-from firstlight.verbs.fit import fit
+from firstlight.verbs.fit import fit, prepare
 from firstlight.verbs.run_data import DataRequest
 
-Told = Callable[[dict[str, Any]], None]
+Figures = dict[str, Any]
 
 
 def bench(
@@ -34,53 +43,70 @@ def bench(
     out: Path,
     *,
     device: str = "auto",
-    told: Told | None = None,
+    told: Callable[[Figures], None] | None = None,
 ) -> dict[str, Any]:
-    """Figures of seeds 0, 1, …: the test set is read once a run, after training.
+    """Figures of seeds 0, 1, …, each run in a process of its own; the test set is read once a run,
+    after training.
 
     ``out`` (JSON) is rewritten after each run, so that a bench can be stopped; the seeds that it
     holds already, of the same recipe, are not run again. ``told`` hears of each run. Raises
     ``UserError`` where ``out`` is of another recipe, and ``DataError`` where it cannot be written.
     """
     where, threads = choose_device(device), usable_threads()
-    data = request.load()
-    request = DataRequest(name=request.name, data=data)
+    request.load()  # what is missing or damaged is found out, and fetched, before the first run
     whole = _begun(out, request.name, recipe)
     whole["environment"] = record.environment(where, threads)
-    _write(out, whole)  # a place that cannot be written is found out before the training
+    _write(out, whole)
     for seed in range(seeds):
         if seed in [run["seed"] for run in whole["runs"]]:
             continue
-        load, peak = os.getloadavg()[0], matmul_gflops(where)
-        with tempfile.TemporaryDirectory() as folder:
-            started = time.perf_counter()
-            run = fit(
-                request,
-                recipe.with_settings([f"train.seed={seed}"]),
-                Silent(),
-                device=where,
-                out=Path(folder) / "run",
-            )
-            fit_seconds = time.perf_counter() - started
-            summary = run.read_json("summary.json")
-            metrics = evaluate(run, device=where, data=data)
-        figures = {
-            "seed": seed,
-            "test_accuracy": metrics.accuracy,
-            "log_loss": metrics.log_loss,
-            "fit_seconds": fit_seconds,
-            "train_seconds": summary["train_seconds"],
-            "evaluate_seconds": time.perf_counter() - started - fit_seconds,
-            "peak_memory_mb": _peak_memory_mb(),
-            "load_before": load,
-            "matmul_gflops_before": peak,
-        }
+        seeded = recipe.with_settings([f"train.seed={seed}"])
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            try:
+                figures = pool.submit(measure, request, seeded, where, time.time()).result()
+            except BrokenProcessPool as error:
+                raise UserError(
+                    f"the run with seed {seed} was killed, perhaps for want of memory; "
+                    "the seeds before it are kept, and the same command goes on from there"
+                ) from error
         whole["runs"].append(figures)
-        whole["parameters"], whole["summary"] = summary["parameters"], summarise(whole["runs"])
+        whole["parameters"], whole["summary"] = figures.pop("parameters"), summarise(whole["runs"])
         _write(out, whole)
         if told is not None:
             told(figures)
     return whole
+
+
+def measure(request: DataRequest, recipe: Recipe, device: str, called: float) -> Figures:
+    """One run's figures, in a process of its own that was asked for at ``called`` (Unix time)."""
+    start_seconds, load = time.time() - called, os.getloadavg()[0]
+    with repeatable(usable_threads(), device):
+        peaks = {"matmul_gflops_before": matmul_gflops(device, torch.float32)}
+        if recipe.train.precision == "mixed" and computes_in_bfloat16(device):
+            peaks["matmul_bf16_gflops_before"] = matmul_gflops(device, torch.bfloat16)
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        run = fit(request, recipe, Silent(), device=device, out=Path(folder) / "run")
+        fit_seconds = time.perf_counter() - started
+        memory, summary, data = _peak_memory_mb(), run.read_json("summary.json"), request.load()
+        metrics = evaluate(run, device=device, data=data)
+        epochs = record.read_epochs(run)
+    with repeatable(usable_threads(), device):
+        work = step_gflop(recipe, data, device) * summary["steps"]
+    return {
+        "seed": recipe.train.seed,
+        "parameters": summary["parameters"],
+        "test_accuracy": metrics.accuracy,
+        "log_loss": metrics.log_loss,
+        "start_seconds": start_seconds,
+        "fit_seconds": fit_seconds,
+        "train_seconds": summary["train_seconds"],
+        "training_gflops": work / summary["train_seconds"],
+        "peak_memory_mb": memory,
+        "load_before": load,
+        **peaks,
+        "epochs": [{k: row[k] for k in ("train_seconds", "validation_accuracy")} for row in epochs],
+    }
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -95,15 +121,25 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def matmul_gflops(device: str, size: int = 1024, turns: int = 10) -> float:
-    """Best of several fp32 matrix products on the device, in GFLOP/s: what it can do just now."""
-    matrix = torch.randn(size, size, device=device)
+def matmul_gflops(device: str, dtype: torch.dtype, size: int = 1024, turns: int = 10) -> float:
+    """Best of several matrix products on the device, in GFLOP/s: what it can do just now."""
+    matrix = torch.randn(size, size, device=device, dtype=dtype)
     best = 0.0
     for _ in range(turns):
         started = time.perf_counter()
         float((matrix @ matrix)[0, 0])  # waits for the device
         best = max(best, 2e-9 * size**3 / (time.perf_counter() - started))
     return best
+
+
+def step_gflop(recipe: Recipe, data: TrainTest, device: str) -> float:
+    """Work of one training step, in units of 10⁹ additions and multiplications: convolutions and
+    matrix products, forward, backward and in the optimizer."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        next(prepare(recipe, data, device).run())
+    return 1e-9 * float(counter.get_total_flops())
 
 
 def _begun(out: Path, data: str, recipe: Recipe) -> dict[str, Any]:

@@ -51,16 +51,18 @@ def fit(
     root: Path = Path("runs"),
     out: Path | None = None,
     budget: float | None = None,
+    started: float | None = None,
 ) -> RunFolder:
     """Train a new run to its end. Data and device are looked at before the folder is made.
 
-    With ``budget`` (seconds for this whole call) the machine's own speed is measured first, and
-    the recipe gets as many epochs as fit; the run folder's recipe holds their number.
+    With ``budget`` (seconds from ``started``, ``time.perf_counter``, or from this call) the
+    machine's own speed is measured first, and the recipe gets as many epochs as fit; the run
+    folder's recipe holds their number.
 
     Raises ``UserError`` for what does not fit, and ``RunInterruptedError`` after Ctrl-C, with the
     state saved.
     """
-    started = time.perf_counter()
+    started = time.perf_counter() if started is None else started
     device, threads = choose_device(device), usable_threads()
     data = request.load()
     parts = _split(data, recipe)

@@ -1,0 +1,52 @@
+"""Every named recipe: the same seed gives the same bits, also when stopped and taken up again."""
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from firstlight.data.catalog import CATALOG
+from firstlight.models.catalog import Architecture
+from firstlight.pixels import Preprocess
+from firstlight.recipe import load_recipe, recipe_names
+from firstlight.training.loop import Portion, StepRecord, Trainer
+
+IMAGES = 20
+
+
+def _trainer(name: str) -> Trainer:
+    recipe = load_recipe(name).with_settings(["train.batch_size=8", "train.epochs=2"])
+    shape = next(entry.image_shape for data, entry in CATALOG.items() if name.startswith(data))
+    height, width, channels = shape
+    rng = Generator().manual_seed(0)
+    portion = Portion(
+        images_NHWC=torch.randint(0, 256, (IMAGES, *shape), generator=rng, dtype=torch.uint8),
+        labels_N=torch.randint(0, 10, (IMAGES,), generator=rng),
+    )
+    architecture = Architecture(choice=recipe.model, image_shape=shape, classes=10)
+    preprocess = Preprocess(
+        height=height, width=width, channels=channels, mean=(0.5,) * channels, std=(0.2,) * channels
+    )
+    model = architecture.build(Generator().manual_seed(recipe.train.seed))
+    return Trainer(recipe, model, preprocess, portion, None)
+
+
+def _finish(run: Trainer) -> dict[str, Tensor]:
+    for _ in run.run():
+        pass
+    return dict(run.answering.state_dict())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_repeats_and_resumes_to_the_bit(name: str) -> None:
+    whole = _finish(_trainer(name))
+    stopped, resumed = _trainer(name), _trainer(name)
+    for event in stopped.run():
+        if isinstance(event, StepRecord) and event.step == 4:  # of 6, in the second epoch
+            break
+    resumed.restore(*stopped.state())
+    again = _finish(resumed)
+
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[k], again[k]) for k in whole)
+    start = _trainer(name).model.state_dict()
+    assert not all(torch.equal(whole[k], start[k]) for k in whole)
