@@ -11,12 +11,19 @@ import json
 import re
 import statistics
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = ("README.md", "docs/tutorial.md", "docs/performance.md")
+SIDES = {
+    "pytorch-loop": "the tutorial, a plain PyTorch data-loader loop",
+    "firstlight-tutorial": "the tutorial, firstlight",
+    "airbench": "airbench's recipe, eager PyTorch, 8 epochs",
+    "firstlight-standard": "firstlight, `cifar10-standard`",
+}
 TITLES = {"mnist": "MNIST, 5 epochs", "cifar10": "CIFAR-10, 10 epochs"}
 
 
@@ -55,27 +62,67 @@ def recipes_table() -> str:
     """Every recipe that ``firstlight bench`` has measured: accuracy, seconds, memory."""
     lines = [
         "| recipe | runs | test accuracy, mean ± sd | `fl.train`, median | of it training "
-        "| peak memory | where |",
-        "|---|---|---|---|---|---|---|",
+        "| peak memory | rate in training | the machine's own rate, fp32 | where |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for path in sorted(RESULTS.glob("bench-*.json")):
         whole: dict[str, Any] = json.loads(path.read_text())
         summary, runs, where = whole["summary"], whole["runs"], whole["environment"]
-        spread = f" ± {100 * summary['accuracy_sd']:.2f}" if summary["n"] > 1 else ""
-        speeds = sorted(run["matmul_gflops_before"] for run in runs)
         lines.append(
             f"| [`{whole['recipe']['name']}`](../benchmarks/results/{path.name}) | {summary['n']} "
-            f"| {100 * summary['accuracy_mean']:.2f}{spread} % "
+            f"| {accuracy(run['test_accuracy'] for run in runs)} "
             f"| {summary['fit_seconds_median']:.1f} s "
             f"| {statistics.median(run['train_seconds'] for run in runs):.1f} s "
             f"| {summary['peak_memory_mb_max']:,.0f} MB "
-            f"| {where['accelerator'] or where['processor']}, {where['threads']} threads, matrix "
-            f"products at {speeds[0]:,.0f} to {speeds[-1]:,.0f} GFLOP/s just before the runs |"
+            f"| {span([run['training_gflops'] for run in runs if 'training_gflops' in run])} "
+            f"| {span([run['matmul_gflops_before'] for run in runs])} "
+            f"| {where['accelerator'] or where['processor']}, {where['threads']} threads |"
         )
     return "\n".join(lines)
 
 
-TABLES = {"tutorial_vs_keras": keras_table, "recipes": recipes_table}
+def peers_table() -> str:
+    """Other ways to train, in turn with firstlight."""
+    path = RESULTS / "peers.json"
+    whole: dict[str, Any] = json.loads(path.read_text())
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in whole["runs"]:
+        kinds.setdefault((run["data"], run["side"]), []).append(run)
+    lines = [
+        "| set | side | runs | test accuracy, mean ± sd | wall time, median | peak memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (data, side), runs in kinds.items():
+        lines.append(
+            f"| {data} | {SIDES[side]} | {len(runs)} "
+            f"| {accuracy(run['test_accuracy_by_epoch'][-1] for run in runs)} "
+            f"| {statistics.median(run['fit_seconds'] for run in runs):.0f} s "
+            f"| {max(run['peak_memory_mb'] for run in runs):,.0f} MB |"
+        )
+    lines += [
+        "",
+        f"Interleaved; {whole['cores']} cores of {whole['processor']}. "
+        f"Repeat with `{whole['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
+def accuracy(values: Iterable[float]) -> str:
+    """Mean, and standard deviation where there is more than one, in per cent."""
+    of = [100 * value for value in values]
+    spread = f" ± {statistics.stdev(of):.2f}" if len(of) > 1 else ""
+    return f"{statistics.mean(of):.2f}{spread} %"
+
+
+def span(rates: list[float]) -> str:
+    """The smallest and the largest rate."""
+    if not rates:
+        return "not counted"
+    low, high = f"{min(rates):,.0f}", f"{max(rates):,.0f}"
+    return f"{low} GFLOP/s" if low == high else f"{low} to {high} GFLOP/s"
+
+
+TABLES = {"tutorial_vs_keras": keras_table, "recipes": recipes_table, "peers": peers_table}
 
 
 def with_tables(text: str) -> str:

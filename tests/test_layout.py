@@ -10,7 +10,7 @@ import pytest
 import firstlight
 
 ROOT = Path(firstlight.__file__).parent
-ALWAYS = {"errors", "recipe", "files"}
+ALWAYS = {"errors", "recipe", "files", "threads"}
 MAY = {
     "pixels": set(),
     "augment": set(),

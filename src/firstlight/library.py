@@ -110,7 +110,7 @@ def load(name: str, data_dir: str | Path | None = None) -> TrainTest:
 
 
 def train(
-    data: str | TrainTest,
+    data: str | Path | TrainTest,
     recipe: str | Path | Recipe | None = None,
     *,
     settings: Sequence[str] = (),
@@ -124,23 +124,25 @@ def train(
 ) -> Run:
     """Train a network and return its run.
 
-    ``data`` is a name of the catalogue or a ``TrainTest``; ``recipe`` a name, a TOML file or a
-    value, by default the data set's own. ``settings`` are ``"section.key=value"`` changes.
+    ``data`` is a name of the catalogue, a folder or CSV of pictures, or a ``TrainTest``;
+    ``recipe`` a name, a TOML file or a value, by default the data's own. ``settings`` are
+    ``"section.key=value"`` changes.
     ``budget`` (seconds) takes as many epochs as fit on this machine, in place of ``epochs``.
     Raises ``UserError`` or ``DataError``, each saying what to do next.
     """
     from firstlight.progress import choose_display
-    from firstlight.verbs.fit import default_recipe, fit
+    from firstlight.verbs.choose import default_recipe
+    from firstlight.verbs.fit import fit
     from firstlight.verbs.run_data import DataRequest
 
-    given = None if isinstance(data, str) else data
-    name = data if isinstance(data, str) else data.train.name.partition("/")[0]
+    given = data if isinstance(data, TrainTest) else None
+    name = str(data) if given is None else given.train.name.partition("/")[0]
     request = DataRequest(name=name, data=given, limit=limit)
     request.check_name()
     if budget is not None and epochs is not None:
         raise UserError("budget chooses the epochs; give one of the two")
     if recipe is None:
-        chosen = default_recipe(name, device)
+        chosen = default_recipe(request, device)
     else:
         chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     more = [f"train.epochs={epochs}"] if epochs is not None else []

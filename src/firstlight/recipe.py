@@ -210,6 +210,9 @@ class TrainChoice(_Checked):
     computes in it, and float32 elsewhere. Evaluation and prediction are always in float32."""
     label_smoothing: float = _number(0.0, least=0.0, most=0.99)
     """Share of the target spread evenly over all classes (Szegedy et al. 2016, section 7)."""
+    class_weights: str = _choice("none", "none", "balanced")
+    """``balanced``: the loss of an image counts inversely to the number of training images of its
+    class, 1 on average."""
     seed: int = _number(0, least=0, most=2**31 - 1)
     """Decides weights, order, augmentation and dropout."""
 

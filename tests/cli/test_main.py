@@ -43,7 +43,7 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
         (["fly"], 2, "No such command 'fly'"),
         (["train", "mnist", "--peek"], 2, "No such option"),
         (["train"], 2, "train what? Give a data set, such as: firstlight train mnist"),
-        (["train", "mnst"], 2, "'mnst' is no data set of the catalogue; there are mnist"),
+        (["train", "mnst"], 2, "did you mean mnist? there are mnist"),
         (["train", "digits", "--epochs", "many"], 2, "Invalid value for '--epochs'"),
         (["train", "digits", "--epochs", "0"], 2, "train.epochs"),
         (["train", "digits", "--seed", "-1"], 2, "train.seed"),

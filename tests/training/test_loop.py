@@ -13,7 +13,8 @@ from firstlight.errors import UserError
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
-from firstlight.training.loop import EpochRecord, Portion, StepRecord, Trainer
+from firstlight.training.loop import EpochRecord, StepRecord, Trainer
+from firstlight.training.portion import Portion
 
 SHAPE = (10, 12, 3)
 CLASSES = 4
@@ -25,6 +26,7 @@ def portion(n: int, seed: int = 0) -> Portion:
     return Portion(
         images_NHWC=torch.randint(0, 256, (n, *SHAPE), generator=rng, dtype=torch.uint8),
         labels_N=torch.randint(0, CLASSES, (n,), generator=rng),
+        rows_M=torch.arange(n),
     )
 
 
@@ -98,7 +100,7 @@ def test_two_steps_equal_adam_written_out() -> None:
             for k, p in named.items():
                 p.copy_(values[k])
         plain.model.zero_grad()
-        logits = plain.model(data.images_NHWC.permute(0, 3, 1, 2) / 255)
+        logits = plain.model(data.images(torch.arange(43)).permute(0, 3, 1, 2) / 255)
         torch.nn.functional.cross_entropy(logits, data.labels_N).backward()
         for k, p in named.items():
             assert p.grad is not None
@@ -227,7 +229,7 @@ def test_records_are_what_a_plain_pass_measures() -> None:
     (record,) = [r for r in run.run() if isinstance(r, EpochRecord)]
     run.model.eval()
     with torch.no_grad():
-        logits = run.model(held.images_NHWC.permute(0, 3, 1, 2) / 255)
+        logits = run.model(held.images(torch.arange(9)).permute(0, 3, 1, 2) / 255)
     loss = torch.nn.functional.cross_entropy(logits, held.labels_N).item()
     right = (logits.argmax(1) == held.labels_N).double().mean().item()
     assert record.validation_loss == pytest.approx(loss, rel=1e-5)

@@ -8,7 +8,8 @@ from firstlight.data.catalog import CATALOG
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
 from firstlight.recipe import load_recipe, recipe_names
-from firstlight.training.loop import Portion, StepRecord, Trainer
+from firstlight.training.loop import StepRecord, Trainer
+from firstlight.training.portion import Portion
 
 IMAGES = 20
 
@@ -21,6 +22,7 @@ def _trainer(name: str) -> Trainer:
     portion = Portion(
         images_NHWC=torch.randint(0, 256, (IMAGES, *shape), generator=rng, dtype=torch.uint8),
         labels_N=torch.randint(0, 10, (IMAGES,), generator=rng),
+        rows_M=torch.arange(IMAGES),
     )
     architecture = Architecture(choice=recipe.model, image_shape=shape, classes=10)
     preprocess = Preprocess(

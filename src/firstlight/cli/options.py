@@ -45,12 +45,12 @@ def asked_for(
 ) -> "tuple[DataRequest, Recipe]":
     """The data and the recipe that a command line names. Raises ``UserError`` for unknown ones."""
     from firstlight.recipe import load_recipe
-    from firstlight.verbs.fit import default_recipe
+    from firstlight.verbs.choose import default_recipe
     from firstlight.verbs.run_data import DataRequest
 
     request = DataRequest(name=data, data_dir=data_dir)
     request.check_name()
-    chosen = load_recipe(recipe) if recipe else default_recipe(data, device)
+    chosen = load_recipe(recipe) if recipe else default_recipe(request, device)
     return request, chosen.with_settings(settings or [])
 
 

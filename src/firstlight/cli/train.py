@@ -25,7 +25,8 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="mnist, fashion_mnist, cifar10 or digits.",
+            help="mnist, fashion_mnist, cifar10, digits; or a folder with a folder of pictures "
+            "for each class, or a CSV of path,label.",
             show_default=False,
         ),
     ] = None,
@@ -59,15 +60,25 @@ def train(
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", help="At most N images of each part.")
     ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option("--size", metavar="PIXELS", help="Side of the images, for own pictures."),
+    ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option("--exclude", metavar="FILE.csv", help="Own pictures to leave out, by path."),
+    ] = None,
     data_dir: DataDir = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     json: Json = False,
 ) -> None:
     """Train a network on DATA and keep it in a run folder."""
     started = time.perf_counter()  # a budget counts the imports below
+    from firstlight.data.folder import read_names
     from firstlight.progress import choose_display
     from firstlight.recipe import load_recipe
     from firstlight.verbs import fit
+    from firstlight.verbs.choose import default_recipe
     from firstlight.verbs.run_data import DataRequest
 
     display = choose_display(quiet=quiet, json=json)
@@ -79,7 +90,7 @@ def train(
             "--out": out,
         }
         given |= {"--epochs": epochs, "--budget": budget, "--patience": patience}
-        given |= {"--seed": seed, "--limit": limit}
+        given |= {"--seed": seed, "--limit": limit, "--size": size, "--exclude": exclude}
         extra = [name for name, value in given.items() if value is not None and value != []]
         if extra:
             raise UserError(
@@ -90,9 +101,15 @@ def train(
     else:
         if data is None:
             raise UserError("train what? Give a data set, such as: firstlight train mnist")
-        request = DataRequest(name=data, data_dir=data_dir, limit=limit)
+        request = DataRequest(
+            name=data,
+            data_dir=data_dir,
+            limit=limit,
+            size=size,
+            excluded=() if exclude is None else read_names(exclude),
+        )
         request.check_name()
-        chosen = load_recipe(recipe) if recipe else fit.default_recipe(data, device)
+        chosen = load_recipe(recipe) if recipe else default_recipe(request, device)
         for name in ("epochs", "seed"):
             variable = f"FIRSTLIGHT_{name.upper()}"
             if value := os.environ.get(variable):

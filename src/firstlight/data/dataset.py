@@ -5,12 +5,14 @@ Axes: N images, H height, W width, C channels (1 grey, 3 red-green-blue), K clas
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from firstlight.data.stored import StoredImages
 
 UInt8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
@@ -26,11 +28,22 @@ class Dataset:
     name: str
     """Where the images come from, e.g. ``mnist/test``."""
     images_NHWC: UInt8Array
-    """uint8, 0 to 255, N×H×W×C with C = 1 or 3."""
+    """uint8, 0 to 255, N×H×W×C with C = 1 or 3. Those of a set larger than memory are
+    ``StoredImages``, which give an array for any index."""
     labels_N: Int64Array
     """int64, each 0 to K-1."""
     class_names: tuple[str, ...]
     """K names; a label is an index into them."""
+    names: tuple[str, ...] | None = None
+    """Of each image, such as its file's; without them images go by number."""
+    groups_N: Int64Array | None = None
+    """Images of one number show the same thing and stay on one side of any split."""
+    held_out_N: npt.NDArray[np.bool_] | None = None
+    """Of a training part: the images that its maker set aside for validation."""
+    notes: tuple[str, ...] = ()
+    """What was left out or decided when it was made, for people."""
+    known_fingerprint: str | None = field(default=None, repr=False)
+    """Where it was computed before."""
 
     def __post_init__(self) -> None:
         images, labels = self.images_NHWC, self.labels_N
@@ -44,6 +57,9 @@ class Dataset:
                 f"{self.name}: labels must be int64 of shape ({len(images)},), "
                 f"not {labels.dtype} of shape {labels.shape}"
             )
+        for beside in (self.names, self.groups_N, self.held_out_N):
+            if beside is not None and len(beside) != len(images):
+                raise ValueError(f"{self.name}: {len(beside)} entries for {len(images)} images")
         if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.class_names)):
             raise ValueError(
                 f"{self.name}: labels run from {labels.min()} to {labels.max()}, "
@@ -72,19 +88,40 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the shape, the class names, the pixels and the labels."""
+        if self.known_fingerprint is not None:
+            return self.known_fingerprint
         head = json.dumps([self.images_NHWC.shape, self.class_names]).encode()
         digest = hashlib.sha256(head)
-        digest.update(np.ascontiguousarray(self.images_NHWC).data)
+        for start in range(0, len(self), 4096):
+            digest.update(np.ascontiguousarray(self.images_NHWC[start : start + 4096]).data)
         digest.update(np.ascontiguousarray(self.labels_N).data)
         return digest.hexdigest()
 
+    @cached_property
+    def content_order(self) -> Int64Array:
+        """Numbers of the images in an order that depends on their pixels and labels alone."""
+        keys = []
+        for start in range(0, len(self), 4096):
+            part_NHWC = np.ascontiguousarray(self.images_NHWC[start : start + 4096])
+            labels = self.labels_N[start : start + 4096].tolist()
+            for image_HWC, label in zip(part_NHWC, labels, strict=True):
+                pixels = hashlib.blake2b(image_HWC.data, digest_size=16).digest()
+                keys.append((pixels, label))
+        return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+
     def take(self, indices: Int64Array, name: str | None = None) -> "Dataset":
         """The chosen images in the given order, as a new data set."""
+        images = self.images_NHWC
         return Dataset(
             name=name or self.name,
-            images_NHWC=self.images_NHWC[indices],
+            images_NHWC=images.take(indices)
+            if isinstance(images, StoredImages)
+            else images[indices],
             labels_N=self.labels_N[indices],
             class_names=self.class_names,
+            names=None if self.names is None else tuple(self.names[i] for i in indices.tolist()),
+            groups_N=None if self.groups_N is None else self.groups_N[indices],
+            held_out_N=None if self.held_out_N is None else self.held_out_N[indices],
         )
 
 

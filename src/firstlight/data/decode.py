@@ -8,9 +8,9 @@ import io
 import logging
 import stat
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
@@ -47,7 +47,7 @@ def decode(name: str, content: Path | bytes, notes: list[str]) -> Image.Image:
 
     Raises ``DataError``, which begins with ``name``, when there is no whole picture.
     """
-    with _opened(name, content) as stream, _pillow_silenced():
+    with _opened(name, content) as stream, _pillow_silenced:
         start = stream.read(16)
         stream.seek(0)
         if not start:
@@ -72,18 +72,37 @@ def decode(name: str, content: Path | bytes, notes: list[str]) -> Image.Image:
             ) from error
 
 
-@contextmanager
-def _pillow_silenced() -> Iterator[None]:
-    """Pillow warns of odd metadata and logs it; what matters to the user is raised or noted."""
-    logger, nowhere = logging.getLogger("PIL"), logging.NullHandler()
-    # A logger without any handler would print on standard error.
-    logger.addHandler(nowhere)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.removeHandler(nowhere)
+class _PillowSilenced:
+    """Pillow warns of odd metadata and logs it; what matters to the user is raised or noted.
+
+    Several threads may be inside at once: Python's warning filters are the process's, so the first
+    one in sets them aside and the last one out puts them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = Lock(), 0
+        self._warnings: warnings.catch_warnings[None] | None = None
+        self._nowhere = logging.NullHandler()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                # A logger without any handler would print on standard error.
+                logging.getLogger("PIL").addHandler(self._nowhere)
+                self._warnings = warnings.catch_warnings()
+                self._warnings.__enter__()
+                warnings.simplefilter("ignore")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._warnings is not None:
+                self._warnings.__exit__(None, None, None)
+                logging.getLogger("PIL").removeHandler(self._nowhere)
+
+
+_pillow_silenced = _PillowSilenced()
 
 
 def _opened(name: str, content: Path | bytes) -> AbstractContextManager[BinaryIO]:

@@ -1,5 +1,8 @@
 """Forward passes without gradients. Axes: N images, H height, W width, C channels, K classes."""
 
+from collections.abc import Iterable
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,29 +16,38 @@ BATCH = 125
 ACCELERATOR_BATCH = 2000
 
 
+class Images(Protocol):
+    """uint8 N×H×W×C: an array, or what reads one from a file."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: slice) -> npt.NDArray[np.uint8]: ...
+
+
+def batch_size(device: torch.device) -> int:
+    """Images that a forward pass best takes at a time."""
+    return BATCH if device.type == "cpu" else ACCELERATOR_BATCH
+
+
 @torch.inference_mode()
-def logits(model: nn.Module, preprocess: Preprocess, images_NHWC: Tensor) -> Tensor:
-    """float32 logits N×K of uint8 images on the model's device; the model's mode is restored."""
+def logits(model: nn.Module, preprocess: Preprocess, batches: Iterable[Tensor]) -> Tensor:
+    """float32 logits N×K of uint8 batches on the model's device; the model's mode is restored."""
     was_training = model.training
     model.eval()
     try:
-        parts = []
-        batch = BATCH if images_NHWC.device.type == "cpu" else ACCELERATOR_BATCH
-        for start in range(0, len(images_NHWC), batch):
-            parts.append(model(preprocess(images_NHWC[start : start + batch])).float())
-        return torch.cat(parts)
+        return torch.cat([model(preprocess(images_BHWC)).float() for images_BHWC in batches])
     finally:
         model.train(was_training)
 
 
 def probabilities(
-    model: nn.Module,
-    preprocess: Preprocess,
-    images_NHWC: npt.NDArray[np.uint8],
-    device: str = "cpu",
+    model: nn.Module, preprocess: Preprocess, images_NHWC: Images, device: str = "cpu"
 ) -> npt.NDArray[np.float32]:
     """Softmax probabilities N×K, float32, of N ≥ 1 uint8 images."""
-    images = torch.from_numpy(np.ascontiguousarray(images_NHWC)).to(device)
-    scores_NK = logits(model, preprocess, images)
+    size = batch_size(torch.device(device))
+    batches = (
+        torch.from_numpy(np.ascontiguousarray(images_NHWC[start : start + size])).to(device)
+        for start in range(0, len(images_NHWC), size)
+    )
+    scores_NK = logits(model, preprocess, batches)
     result: npt.NDArray[np.float32] = scores_NK.softmax(dim=1).cpu().numpy()
     return result

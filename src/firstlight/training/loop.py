@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from firstlight.augment.batch import augment
 from firstlight.augment.mix import mix
 from firstlight.errors import UserError
-from firstlight.evaluate.predict import logits
+from firstlight.evaluate.predict import batch_size, logits
 from firstlight.models.blocks import Dropout
 from firstlight.models.whitened import WhitenedCNN
 from firstlight.pixels import Preprocess
@@ -24,6 +24,7 @@ from firstlight.recipe import Recipe
 from firstlight.training.averaging import WeightAverage
 from firstlight.training.devices import computes_in_bfloat16
 from firstlight.training.optimizers import Optimizers
+from firstlight.training.portion import Portion
 from firstlight.training.randomness import epoch_order, reseed
 from firstlight.training.schedule import learning_rate_factor
 
@@ -31,14 +32,6 @@ from firstlight.training.schedule import learning_rate_factor
 STEPS_BETWEEN_READS = 20
 # Images whose patches a whitening stem is computed from; its filters hardly change beyond.
 SEEN_BY_THE_STEM = 500
-
-
-@dataclass(frozen=True, kw_only=True)
-class Portion:
-    """uint8 images B×H×W×C and int64 labels B, both on the training device."""
-
-    images_NHWC: Tensor
-    labels_N: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +102,12 @@ class Trainer:
         self.recipe, self.model, self.preprocess = recipe, model, preprocess
         self.train, self.validation = train, validation
         if isinstance(model, WhitenedCNN):
-            model.see(preprocess(train.images_NHWC[:SEEN_BY_THE_STEM]))
+            first_B = torch.arange(min(len(train), SEEN_BY_THE_STEM), device=train.rows_M.device)
+            model.see(preprocess(train.images(first_B)))
         self.optimizers = Optimizers(recipe.optimizer, model, recipe.train.batch_size)
         decay = recipe.train.average_decay
         self._average = WeightAverage(model, decay) if decay > 0 else None
-        self.steps_per_epoch = math.ceil(len(train.labels_N) / recipe.train.batch_size)
+        self.steps_per_epoch = math.ceil(len(train) / recipe.train.batch_size)
         self.steps = max(1, round(self.steps_per_epoch * recipe.train.epochs))
         self._mixed = recipe.train.precision == "mixed" and computes_in_bfloat16(
             train.labels_N.device.type
@@ -124,12 +118,15 @@ class Trainer:
         """Share of the peak learning rate at each step; a sweep puts its own in place."""
         self.read_every = 1 if train.labels_N.device.type == "cpu" else STEPS_BETWEEN_READS
         """Losses are read from the device after so many steps: each reading waits for it."""
+        self._weights_K = (
+            train.class_weights() if recipe.train.class_weights == "balanced" else None
+        )
         self._unread: list[tuple[Tensor, Tensor, int]] = []
         self._best: dict[str, Tensor] | None = None
         self._at = _Position()
         self._noise = Generator(device=train.labels_N.device)
         coins_N = torch.rand(
-            len(train.labels_N), generator=reseed(Generator(), recipe.train.seed, "first flip", 0)
+            len(train), generator=reseed(Generator(), recipe.train.seed, "first flip", 0)
         )
         self._first_flip_N = (coins_N < 0.5).to(train.labels_N.device)
         for module in model.modules():
@@ -168,7 +165,7 @@ class Trainer:
 
     def _seen_after(self, steps: int) -> int:
         epochs, batches = divmod(steps, self.steps_per_epoch)
-        images = len(self.train.labels_N)
+        images = len(self.train)
         return epochs * images + min(batches * self.recipe.train.batch_size, images)
 
     def run(self) -> Iterator[StepRecord | EpochRecord]:
@@ -179,7 +176,7 @@ class Trainer:
         """
         at, size = self._at, self.recipe.train.batch_size
         while at.epoch < self.epochs and not self._stalled():
-            order_N = epoch_order(len(self.train.labels_N), self.recipe.train.seed, at.epoch)
+            order_N = epoch_order(len(self.train), self.recipe.train.seed, at.epoch)
             order_N = order_N.to(self.train.labels_N.device)
             self.model.train()
             while at.batch < self.steps_per_epoch and at.step < self.steps:
@@ -209,10 +206,9 @@ class Trainer:
         """One update from one batch."""
         at, recipe = self._at, self.recipe
         reseed(self._noise, recipe.train.seed, "step", at.step)
-        images_BHWC = self.train.images_NHWC.index_select(0, chosen_B)
-        labels_B = self.train.labels_N.index_select(0, chosen_B)
+        labels_B = self.train.labels(chosen_B)
         pixels_BCHW = augment(
-            self.preprocess(images_BHWC),
+            self.preprocess(self.train.images(chosen_B)),
             recipe.augment,
             self._first_flip_N[chosen_B],
             at.epoch,
@@ -221,11 +217,9 @@ class Trainer:
         pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.augment, self._noise)
         with torch.autocast(pixels_BCHW.device.type, torch.bfloat16, enabled=self._mixed):
             logits_BK = self.model(pixels_BCHW).float()
-        smoothing = recipe.train.label_smoothing
-        loss = cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
+        loss = self._loss(logits_BK, labels_B)
         if share < 1:
-            loss_of_other = cross_entropy(logits_BK, labels_B[other_B], label_smoothing=smoothing)
-            loss = share * loss + (1 - share) * loss_of_other
+            loss = share * loss + (1 - share) * self._loss(logits_BK, labels_B[other_B])
         self.optimizers.zero_grad()
         loss.backward()
         self.optimizers.step(self.factor(at.step))
@@ -235,6 +229,14 @@ class Trainer:
         self._unread.append((loss.detach(), correct, len(labels_B)))
         at.batch += 1
         at.step += 1
+
+    def _loss(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+        """Mean over the batch, each image's loss times its class's weight."""
+        smoothing = self.recipe.train.label_smoothing
+        if self._weights_K is None:
+            return cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
+        losses_B = cross_entropy(logits_BK, labels_B, label_smoothing=smoothing, reduction="none")
+        return (losses_B * self._weights_K[labels_B]).mean()
 
     def _read(self) -> None:
         """Add up what the last steps gave. Raises ``UserError`` for a loss that is no number."""
@@ -282,8 +284,11 @@ class Trainer:
         """Loss and accuracy on the validation images, or None and None without any."""
         if self.validation is None:
             return None, None
-        logits_NK = logits(self.answering, self.preprocess, self.validation.images_NHWC)
-        labels_N = self.validation.labels_N
+        numbers_N = torch.arange(len(self.validation), device=self.validation.rows_M.device)
+        parts = numbers_N.split(batch_size(numbers_N.device))
+        batches = (self.validation.images(part_B) for part_B in parts)
+        logits_NK = logits(self.answering, self.preprocess, batches)
+        labels_N = self.validation.labels(numbers_N)
         loss = cross_entropy(logits_NK, labels_N).item()
         return loss, (logits_NK.argmax(dim=1) == labels_N).float().mean().item()
 

@@ -23,12 +23,8 @@ from firstlight.files import write_whole
 from firstlight.progress import Silent
 from firstlight.recipe import Recipe
 from firstlight.runs import record
-from firstlight.training.devices import (
-    choose_device,
-    computes_in_bfloat16,
-    repeatable,
-    usable_threads,
-)
+from firstlight.threads import usable_threads
+from firstlight.training.devices import choose_device, computes_in_bfloat16, repeatable
 from firstlight.verbs.evaluate import evaluate
 from firstlight.verbs.fit import fit, prepare
 from firstlight.verbs.run_data import DataRequest

@@ -6,7 +6,8 @@ from firstlight.evaluate.predict import probabilities
 from firstlight.runs.checkpoint import load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import predictions_csv
-from firstlight.training.devices import choose_device, repeatable, usable_threads
+from firstlight.threads import usable_threads
+from firstlight.training.devices import choose_device, repeatable
 from firstlight.verbs.run_data import data_of_run
 
 
@@ -27,7 +28,7 @@ def evaluate(
     with repeatable(usable_threads(), where):
         probabilities_NK = probabilities(saved.model, saved.preprocess, test.images_NHWC, where)
     metrics = measure(test.labels_N, probabilities_NK, saved.class_names)
-    names = [str(i) for i in range(len(test))]
+    names = test.names or [str(i) for i in range(len(test))]
     folder.write(
         "predictions.csv",
         predictions_csv(names, test.labels_N, probabilities_NK, saved.class_names),

@@ -3,7 +3,7 @@
 import math
 import shlex
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,21 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.dataset import Dataset, Int64Array, TrainTest
 from firstlight.data.split import hold_out
+from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.interrupt import StopRequest
 from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.progress import Display
-from firstlight.recipe import Recipe, load_recipe, recipe_names
+from firstlight.recipe import Recipe, load_recipe
 from firstlight.runs import checkpoint, record
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
-from firstlight.training.devices import choose_device, repeatable, usable_threads
-from firstlight.training.loop import EpochRecord, Portion, Trainer
+from firstlight.threads import usable_threads
+from firstlight.training.devices import choose_device, repeatable
+from firstlight.training.loop import EpochRecord, Trainer
 from firstlight.training.pace import measure_pace, steps_within
+from firstlight.training.portion import Portion
 from firstlight.training.randomness import reseed
 from firstlight.verbs.run_data import DataRequest, check_same_data, describe, preprocess_for
 
@@ -32,14 +35,14 @@ CHECKPOINT_SECONDS = 60.0
 BUDGET_USED = 0.97
 
 
-def default_recipe(data_name: str, device: str) -> Recipe:
-    """The recipe of a named data set unless another is asked for: ``quick`` on a CPU, ``standard``
-    on a GPU, and the tutorial where a set has neither."""
-    level = "quick" if choose_device(device) == "cpu" else "standard"
-    for name in (f"{data_name}-{level}", f"{data_name}-tutorial"):
-        if name in recipe_names():
-            return load_recipe(name)
-    raise UserError(f"{data_name} has no recipe of its own; choose one with --recipe")
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Parts:
+    """What is trained on and what is watched."""
+
+    train: Dataset
+    rows_M: Int64Array
+    """Numbers of the images in ``train`` that are trained on, in an order of content."""
+    validation: Dataset | None
 
 
 def fit(
@@ -73,7 +76,9 @@ def fit(
     with folder.locked():
         try:
             folder.write_json("environment.json", record.environment(device, threads))
-            folder.write_json("data.json", describe(request, data, *parts))
+            folder.write_json(
+                "data.json", describe(request, data, len(parts.rows_M), parts.validation)
+            )
             folder.write("recipe.toml", recipe.to_toml())
         except DataError:
             folder.discard()
@@ -125,7 +130,7 @@ def _within(
     started: float,
     recipe: Recipe,
     data: TrainTest,
-    parts: tuple[Dataset, Dataset | None],
+    parts: _Parts,
     device: str,
     threads: int,
 ) -> Recipe:
@@ -150,20 +155,21 @@ def _within(
     return recipe.with_settings([f"train.epochs={steps / per_epoch!r}"], source="--budget")
 
 
-def _split(data: TrainTest, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+def _split(data: TrainTest, recipe: Recipe) -> _Parts:
     """Training and validation images, as the recipe has it."""
-    match recipe.train.validation:
-        case "test":
-            return data.train, data.test
-        case "held-out":
-            try:
-                return hold_out(data.train, recipe.train.held_out_fraction, recipe.train.seed)
-            except ValueError as error:
-                raise UserError(
-                    f"{error}; use more images or --set train.validation=none"
-                ) from error
-        case _:
-            return data.train, None
+    train = data.train
+    if recipe.train.validation == "held-out":
+        try:
+            kept_N, held_N = hold_out(train, recipe.train.held_out_fraction)
+        except ValueError as error:
+            raise UserError(f"{error}; use more images or --set train.validation=none") from error
+        held = train.take(held_N, name=f"{train.name}, held out")
+        return _Parts(train=train, rows_M=kept_N, validation=held)
+    rows_N = train.content_order
+    if train.held_out_N is not None:  # its maker's validation part is never trained on
+        rows_N = rows_N[~train.held_out_N[rows_N]]
+    watched = data.test if recipe.train.validation == "test" else None
+    return _Parts(train=train, rows_M=rows_N, validation=watched)
 
 
 def _architecture(recipe: Recipe, train: Dataset) -> Architecture:
@@ -176,7 +182,7 @@ def _train(
     folder: RunFolder,
     recipe: Recipe,
     data: TrainTest,
-    parts: tuple[Dataset, Dataset | None],
+    parts: _Parts,
     display: Display,
     device: str,
     threads: int,
@@ -190,7 +196,7 @@ def _train(
             except ValueError as error:
                 raise DataError(f"{folder}/{checkpoint.STATE_FILE}: {error}") from error
         try:
-            _run(folder, trainer, display, len(parts[0]))
+            _run(folder, trainer, display, len(parts.rows_M))
         except torch.OutOfMemoryError as error:
             batch = recipe.train.batch_size
             raise UserError(
@@ -209,25 +215,30 @@ def _train(
     checkpoint.drop_state(folder)
 
 
-def _trainer(
-    recipe: Recipe, data: TrainTest, parts: tuple[Dataset, Dataset | None], device: str
-) -> Trainer:
+def _trainer(recipe: Recipe, data: TrainTest, parts: _Parts, device: str) -> Trainer:
     """The run before its first step."""
     rng = reseed(Generator(), recipe.train.seed, "weights", 0)
     return Trainer(
         recipe,
         _architecture(recipe, data.train).build(rng).to(device),
         preprocess_for(data.train, standardise=recipe.model.name == "whitened"),
-        _portion(parts[0], device),
-        None if parts[1] is None else _portion(parts[1], device),
+        _portion(parts.train, parts.rows_M, device),
+        None
+        if parts.validation is None
+        else _portion(parts.validation, np.arange(len(parts.validation)), device),
     )
 
 
-def _portion(part: Dataset, device: str) -> Portion:
+def _portion(part: Dataset, rows_M: Int64Array, device: str) -> Portion:
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
 
-    return Portion(images_NHWC=tensor(part.images_NHWC), labels_N=tensor(part.labels_N))
+    images = part.images_NHWC
+    return Portion(
+        images_NHWC=images if isinstance(images, StoredImages) else tensor(images),
+        labels_N=tensor(part.labels_N),
+        rows_M=tensor(rows_M),
+    )
 
 
 def _run(folder: RunFolder, trainer: Trainer, display: Display, images: int) -> None:

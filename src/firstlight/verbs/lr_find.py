@@ -6,7 +6,8 @@ from firstlight.errors import UserError
 from firstlight.files import write_whole
 from firstlight.recipe import Recipe
 from firstlight.report.charts import learning_rate_sweep
-from firstlight.training.devices import choose_device, repeatable, usable_threads
+from firstlight.threads import usable_threads
+from firstlight.training.devices import choose_device, repeatable
 from firstlight.training.sweep import Sweep, sweep
 from firstlight.verbs.fit import prepare
 from firstlight.verbs.run_data import DataRequest

@@ -13,7 +13,8 @@ from firstlight.errors import DataError
 from firstlight.evaluate.predict import probabilities
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import RunFolder
-from firstlight.training.devices import choose_device, repeatable, usable_threads
+from firstlight.threads import usable_threads
+from firstlight.training.devices import choose_device, repeatable
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

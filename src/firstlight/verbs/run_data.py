@@ -1,5 +1,7 @@
 """The data of a run: asked for by name, described in ``data.json``, found again later."""
 
+import difflib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import numpy as np
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.load import load
+from firstlight.data.own import load_own
 from firstlight.data.split import limit
 from firstlight.errors import DataError, UserError
 from firstlight.pixels import Preprocess
@@ -21,21 +24,41 @@ class DataRequest:
     """Which data, and how much of it."""
 
     name: str
-    """A name of the catalogue, or any name where ``data`` is given."""
+    """A name of the catalogue, a folder or a CSV of pictures, or any name where ``data`` is
+    given."""
     data: TrainTest | None = None
     """The data itself, where it is not of the catalogue."""
     data_dir: Path | None = None
     """Where to look first."""
     limit: int | None = None
     """At most so many images of each part."""
+    size: int | None = None
+    """Side of the images in pixels, for pictures of one's own."""
+    excluded: tuple[str, ...] = ()
+    """Names of pictures of one's own that are left out."""
     download: bool = True
     """Whether a set found nowhere may be fetched."""
 
+    @property
+    def own(self) -> Path | None:
+        """The folder or file, for pictures of one's own."""
+        return None if self.data is not None or self.name in CATALOG else Path(self.name)
+
     def check_name(self) -> None:
-        """Raise ``UserError`` when neither data nor the name of a known set was given."""
-        if self.data is None and self.name not in CATALOG:
+        """Raise ``UserError`` when this is neither data, nor a known set, nor a path that is there,
+        or when it has settings that mean nothing for it."""
+        if self.own is None:
+            if self.data is None and (self.size is not None or self.excluded):
+                raise UserError(
+                    "--size and --exclude are for pictures of one's own; "
+                    f"{self.name} comes with its images"
+                )
+        elif not os.path.lexists(self.own):
+            close = difflib.get_close_matches(self.name, CATALOG, n=1)
             raise UserError(
-                f"{self.name!r} is no data set of the catalogue; there are {', '.join(CATALOG)}"
+                f"{self.name!r} is no data set of the catalogue, and there is no such folder or "
+                f"CSV; {f'did you mean {close[0]}? ' if close else ''}"
+                f"there are {', '.join(CATALOG)}"
             )
 
     def load(self) -> TrainTest:
@@ -44,7 +67,12 @@ class DataRequest:
             raise UserError(f"--limit must be at least 2 images, not {self.limit}")
         self.check_name()
         with DownloadBar() as bar:
-            whole = self.data or load(self.name, self.data_dir, download=self.download, report=bar)
+            if self.data is not None:
+                whole = self.data
+            elif self.own is not None:
+                whole = load_own(self.own, size=self.size, excluded=self.excluded)
+            else:
+                whole = load(self.name, self.data_dir, download=self.download, report=bar)
         _check_halves(whole)
         return whole if self.limit is None else limit(whole, self.limit)
 
@@ -54,7 +82,14 @@ class DataRequest:
     ) -> "DataRequest":
         """The request that a run was started with, from its ``data.json``."""
         try:
-            return cls(name=values["name"], limit=values["limit"], data_dir=data_dir, data=data)
+            return cls(
+                name=values["path"] if data is None and values.get("path") else values["name"],
+                limit=values["limit"],
+                size=values.get("size"),
+                excluded=tuple(values.get("excluded", ())),
+                data_dir=data_dir,
+                data=data,
+            )
         except (KeyError, TypeError) as error:
             raise DataError(f"data.json: damaged: {error!r}") from error
 
@@ -78,17 +113,21 @@ def _check_halves(data: TrainTest) -> None:
 
 
 def describe(
-    request: DataRequest, data: TrainTest, train: Dataset, validation: Dataset | None
+    request: DataRequest, data: TrainTest, trained_on: int, validation: Dataset | None
 ) -> dict[str, Any]:
     """What ``data.json`` holds."""
     return {
         "name": request.name,
+        "path": None if request.own is None else str(request.own.resolve()),
         "limit": request.limit,
+        "size": request.size,
+        "excluded": request.excluded,
+        "notes": data.train.notes,
         "class_names": data.train.class_names,
         "image_shape": data.train.image_shape,
         "train": {"images": len(data.train), "sha256": data.train.fingerprint},
         "test": {"images": len(data.test), "sha256": data.test.fingerprint},
-        "trained_on": len(train),
+        "trained_on": trained_on,
         "validated_on": None
         if validation is None
         else {"name": validation.name, "images": len(validation)},
@@ -104,10 +143,10 @@ def data_of_run(
     """
     request = DataRequest.from_json(folder.read_json("data.json"), data_dir, data)
     request = replace(request, download=False)
-    if data is None and request.name not in CATALOG:
+    if data is None and request.own is not None and not os.path.lexists(request.own):
         raise UserError(
-            f"{folder} was trained on {request.name!r}, which is not of the catalogue; "
-            "from Python, give its data: fl.open_run(path, data=...)"
+            f"{folder} was trained on {request.name!r}, which is neither of the catalogue nor a "
+            "path that is there; from Python, give its data: fl.open_run(path, data=...)"
         )
     loaded = request.load()
     check_same_data(folder, loaded)
@@ -141,7 +180,7 @@ def preprocess_for(train: Dataset, *, standardise: bool) -> Preprocess:
     if entry is not None:
         light_on_dark, centred = entry.light_on_dark, entry.centred_strokes
     else:
-        images_NHWC = train.images_NHWC
+        images_NHWC = train.images_NHWC[:: max(1, len(train) // 1000)]
         edge = np.concatenate([images_NHWC[:, 0].ravel(), images_NHWC[:, -1].ravel()])
         light_on_dark, centred = channels == 1 and float(np.median(edge)) < 64, False
     mean, std = _moments(train) if standardise else ((0.0,) * channels, (1.0,) * channels)

@@ -1,0 +1,100 @@
+"""Draw test error against seconds from the committed result files: python benchmarks/curves.py
+
+One picture a data set, ``docs/pictures/seconds-<set>.png``: the tutorial's epochs in Keras, in a
+plain PyTorch loop and in firstlight, mean and range over seeds; the recipes' ends, mean and
+standard deviation.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from firstlight.files import write_whole
+from firstlight.report.picture import BLUE, FAINT, GREEN, INK, ORANGE, RED, Picture, style
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+
+
+def curve(axes: Axes, runs: list[dict[str, Any]], label: str, colour: str) -> None:
+    """Error after each epoch against the share of the whole time that it stands for."""
+    if not runs:
+        return
+    errors = 100 * (1 - np.array([run["test_accuracy_by_epoch"] for run in runs], dtype=float))
+    seconds = np.median([run["fit_seconds"] for run in runs])
+    at = seconds * np.arange(1, errors.shape[1] + 1) / errors.shape[1]
+    axes.plot(at, errors.mean(0), "-", color=colour, label=f"{label} (n = {len(runs)})")
+    axes.fill_between(at, errors.min(0), errors.max(0), color=colour, alpha=0.2, linewidth=0)
+
+
+def point(
+    axes: Axes, seconds: float, accuracies: list[float], label: str, colour: str, mark: str
+) -> None:
+    """The end of a recipe, named beside it."""
+    errors = 100 * (1 - np.array(accuracies))
+    spread = errors.std(ddof=1) if len(errors) > 1 else 0.0
+    axes.errorbar(seconds, errors.mean(), spread, fmt=mark, color=colour, capsize=3, markersize=6)
+    axes.annotate(
+        f"{label} (n = {len(errors)})",
+        (seconds, errors.mean()),
+        xytext=(7, 4),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=colour,
+    )
+
+
+def draw(name: str) -> Picture:
+    """The picture of one data set."""
+    keras = json.loads((RESULTS / "tutorial_vs_keras.json").read_text())["sets"][name]["runs"]
+    path = RESULTS / "peers.json"
+    peers = json.loads(path.read_text())["runs"] if path.exists() else []
+    of_peer = {
+        side: [run for run in peers if (run["data"], run["side"]) == (name, side)]
+        for side in ("pytorch-loop", "airbench")
+    }
+    with style():
+        picture = Picture(8.4, 4.6)
+        axes = picture.add_subplot()
+        of_side = {s: [r for r in keras if r["side"] == s] for s in ("keras", "firstlight")}
+        curve(axes, of_side["keras"], "the tutorial in Keras", ORANGE)
+        curve(axes, of_peer["pytorch-loop"], "the tutorial as a plain PyTorch loop", FAINT)
+        curve(axes, of_side["firstlight"], "the tutorial in firstlight", BLUE)
+        if runs := of_peer["airbench"]:
+            seconds = float(np.median([run["fit_seconds"] for run in runs]))
+            ends = [run["test_accuracy_by_epoch"][-1] for run in runs]
+            point(axes, seconds, ends, "airbench's recipe, eager PyTorch", RED, "s")
+        for path in sorted(RESULTS.glob(f"bench-{name}-*-cpu.json")):
+            whole = json.loads(path.read_text())
+            ends = [run["test_accuracy"] for run in whole["runs"]]
+            seconds = whole["summary"]["fit_seconds_median"]
+            point(axes, seconds, ends, whole["recipe"]["name"], GREEN, "o")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        low, high = axes.get_xlim()
+        axes.set_xlim(low, high * 2.8)  # room for the names
+        plain = FuncFormatter(lambda value, _: f"{value:g}")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(plain)
+            axis.set_minor_formatter(NullFormatter())
+        axes.grid(color=FAINT, alpha=0.25)
+        axes.set_xlabel("seconds of training and validation")
+        axes.set_ylabel("wrong answers in the test set, %")
+        axes.set_title(f"{TITLES[name]}, two CPU cores", loc="left", color=INK)
+        axes.legend(loc="lower left", fontsize=8.5)
+    return picture
+
+
+def main() -> None:
+    for name in TITLES:
+        write_whole(ROOT / "docs" / "pictures" / f"seconds-{name}.png", draw(name).png())
+
+
+if __name__ == "__main__":
+    main()

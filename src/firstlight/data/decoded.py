@@ -1,0 +1,147 @@
+"""Pictures decoded once into one file of raw pixels.
+
+Axes: N images, H height, W width, C channels.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from firstlight.data.decode import decode
+from firstlight.data.pictures import PictureSource, prepare
+from firstlight.errors import DataError
+from firstlight.pixels import Preprocess
+from firstlight.threads import usable_threads
+
+Progress = Callable[[int, int], None]
+"""Told how many pictures of how many are done."""
+Shape = tuple[int, int, int]
+
+LEAST_SIDE, MOST_SIDE = 28, 128
+SAMPLE = 256
+"""Pictures looked at to choose the shape."""
+_CHUNK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """What became of each picture."""
+
+    digests: tuple[bytes, ...]
+    """Of each picture's pixels; empty where it could not be read."""
+    problems: tuple[tuple[str, str], ...]
+    """(name, reason) of those, in their order."""
+    notes: tuple[str, ...]
+    """What was done to how many."""
+
+
+def file_digests(root: Path, names: Sequence[str]) -> list[bytes]:
+    """BLAKE2 of each file's bytes, empty where it cannot be read."""
+
+    def one(name: str) -> bytes:
+        try:
+            content = (root / name).read_bytes()
+        except OSError:
+            return b""
+        return hashlib.blake2b(content, digest_size=16).digest()
+
+    with ThreadPoolExecutor(usable_threads()) as pool:
+        return list(pool.map(one, names, chunksize=_CHUNK))
+
+
+def choose_shape(root: Path, names: Sequence[str], size: int | None) -> tuple[Shape, str]:
+    """Height, width and channels for these pictures, and why, from a sample of them.
+
+    All of one size within 28 to 128 pixels: that size. Otherwise squares of the median shorter
+    side, between these bounds. One channel where no picture of the sample has colours.
+    """
+    sizes: Counter[tuple[int, int]] = Counter()
+    colour = False
+    for at in range(0, len(names), max(1, len(names) // SAMPLE)):
+        try:
+            image = decode(names[at], root / names[at], [])
+        except DataError:
+            continue
+        sizes[image.size] += 1
+        if image.mode == "RGB" and not colour:
+            pixels_HWC = np.asarray(image)
+            colour = bool((pixels_HWC != pixels_HWC[..., :1]).any())
+    if not sizes:
+        raise DataError(f"{root}: none of the pictures can be read, such as {names[0]}")
+    channels, kind = (3, "colour") if colour else (1, "grey")
+    shorter = sorted(min(one) for one in sizes.elements())
+    median = shorter[len(shorter) // 2]
+    if size is not None:
+        return (size, size, channels), f"{size} × {size} {kind}, as asked for"
+    if len(sizes) == 1:
+        ((width, height),) = sizes
+        if min(width, height) >= LEAST_SIDE and max(width, height) <= MOST_SIDE:
+            return (height, width, channels), f"{width} × {height} {kind}, as they all are"
+    side = min(MOST_SIDE, max(LEAST_SIDE, median))
+    which = "as they all have" if len(sizes) == 1 else "the median of"
+    reason = f"{side} × {side} {kind}; {which} shorter sides of {median}"
+    if side != median:
+        reason += f", brought within {LEAST_SIDE} to {MOST_SIDE}"
+    return (side, side, channels), reason
+
+
+def decode_into(
+    file: Path, root: Path, names: Sequence[str], shape: Shape, progress: Progress | None = None
+) -> Decoded:
+    """Decode every picture, with all processors, into ``file``: N×H×W×C bytes in their order.
+
+    A picture that cannot be read is zero there, and named. Raises ``OSError`` where the file cannot
+    be written.
+    """
+    height, width, channels = shape
+    row = height * width * channels
+    as_is = Preprocess(
+        height=height, width=width, channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels
+    )
+    digests, problems = [b""] * len(names), dict[int, str]()
+    counts: Counter[str] = Counter()
+
+    def chunk(start: int) -> tuple[int, bytes, list[tuple[str, ...]]]:
+        blob, told = bytearray(), []
+        for at in range(start, min(start + _CHUNK, len(names))):
+            try:
+                picture = prepare(PictureSource(name=names[at], content=root / names[at]), as_is)
+            except DataError as error:
+                problems[at] = str(error).removeprefix(f"{names[at]}: ")
+                blob += bytes(row)
+                continue
+            pixels = picture.image_HWC.tobytes()
+            digests[at] = hashlib.blake2b(pixels, digest_size=16).digest()
+            blob += pixels
+            told.append(picture.notes)
+        return start, bytes(blob), told
+
+    with file.open("wb") as out, ThreadPoolExecutor(usable_threads()) as pool:
+        # ``map`` keeps the order, and at most a few chunks wait to be written.
+        starts = range(0, len(names), _CHUNK)
+        for first in range(0, len(starts), 16):
+            for start, blob, told in pool.map(chunk, starts[first : first + 16]):
+                out.write(blob)
+                for notes in told:
+                    counts.update(note for note in notes if not _of_course(note))
+                if progress is not None:
+                    progress(min(start + _CHUNK, len(names)), len(names))
+    return Decoded(
+        digests=tuple(digests),
+        problems=tuple((names[at], problems[at]) for at in sorted(problems)),
+        notes=tuple(f"{note}: {_pictures(count)}" for note, count in sorted(counts.items())),
+    )
+
+
+def _of_course(note: str) -> bool:
+    """Notes that differ from picture to picture and surprise nobody."""
+    return note.startswith(("resized from", "middle "))
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'' if count == 1 else 's'}"

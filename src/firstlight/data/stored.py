@@ -1,0 +1,90 @@
+"""Images that stay on disk: a file of raw pixels, read row by row as they are asked for.
+
+For sets larger than memory; the system's file cache keeps what fits. Axes: N images, H height,
+W width, C channels.
+"""
+
+from io import RawIOBase
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8Array = npt.NDArray[np.uint8]
+
+
+class StoredImages:
+    """uint8 images N×H×W×C in a file without header. An index gives an array in memory."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int, int, int],
+        rows_N: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """``shape`` is that of the whole file; ``rows_N`` the images that count, in their order.
+
+        Raises ``OSError`` where there is no such file, ``ValueError`` where it is too short.
+        """
+        self.path, self._whole = path, shape
+        self._rows_N = np.arange(shape[0]) if rows_N is None else rows_N
+        self._size = int(np.prod(shape[1:]))
+        if path.stat().st_size < shape[0] * self._size:
+            raise ValueError(f"{path}: too short for {shape[0]} images of {shape[1:]}")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """N, H, W, C."""
+        return len(self._rows_N), *self._whole[1:]
+
+    def take(self, indices: npt.NDArray[np.int64]) -> "StoredImages":
+        """The chosen images in the given order, still on disk."""
+        return StoredImages(self.path, self._whole, self._rows_N[indices])
+
+    @property
+    def ndim(self) -> int:
+        """Always 4."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return len(self._rows_N)
+
+    def __getitem__(self, index: Any) -> UInt8Array:
+        """A number, a slice or an array of numbers, perhaps followed by more indices."""
+        which, *rest = index if isinstance(index, tuple) else (index,)
+        rows = self._rows_N[which]
+        if np.ndim(rows) == 0:
+            one: UInt8Array = self._read(np.array([rows]))[0]
+            return one[tuple(rest)] if rest else one
+        found = self._read(rows)
+        return found[(slice(None), *rest)] if rest else found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredImages, (self.path, self._whole, self._rows_N)
+
+    def _read(self, rows: npt.NDArray[np.int64]) -> UInt8Array:
+        """One read for each stretch of rows that follow one another in the file."""
+        found = np.empty((len(rows), *self._whole[1:]), np.uint8)
+        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+        with self.path.open("rb", buffering=0) as file:
+            for start, end in pairwise([0, *breaks.tolist(), len(rows)]):
+                if end > start:
+                    file.seek(int(rows[start]) * self._size)
+                    self._fill(found[start:end], file)
+        return found
+
+    def _fill(self, target: UInt8Array, file: RawIOBase) -> None:
+        """Read as much as the target holds. Raises ``OSError`` when the file has shrunk."""
+        into = target.data.cast("B")
+        while len(into):
+            got = file.readinto(into)
+            if not got:
+                raise OSError(f"{self.path}: shorter than it was; something has changed it")
+            into = into[got:]

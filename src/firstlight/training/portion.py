@@ -1,0 +1,48 @@
+"""The images that a run trains on or watches. Axes: N images of a set, M of them used, B a batch,
+H height, W width, C channels, K classes."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+class Rows(Protocol):
+    """Images that are read when they are asked for, such as from a file."""
+
+    def __getitem__(self, rows_B: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portion:
+    """Images of a data set that are used, in the order in which they are numbered here."""
+
+    images_NHWC: Tensor | Rows
+    """uint8, of the whole set, on the training device; or what reads them from elsewhere."""
+    labels_N: Tensor
+    """int64, of the whole set, on the training device."""
+    rows_M: Tensor
+    """int64: which of them, on the training device."""
+
+    def __len__(self) -> int:
+        return len(self.rows_M)
+
+    def images(self, numbers_B: Tensor) -> Tensor:
+        """uint8 B×H×W×C on the training device."""
+        rows_B = self.rows_M[numbers_B]
+        if isinstance(self.images_NHWC, Tensor):
+            return self.images_NHWC.index_select(0, rows_B)
+        return torch.from_numpy(self.images_NHWC[rows_B.cpu().numpy()]).to(rows_B.device)
+
+    def labels(self, numbers_B: Tensor) -> Tensor:
+        """int64 B on the training device."""
+        return self.labels_N.index_select(0, self.rows_M[numbers_B])
+
+    def class_weights(self) -> Tensor:
+        """float32 K: inversely as the images of each class; over the images 1 on average."""
+        counts_K = torch.bincount(self.labels_N[self.rows_M])
+        there_K = (counts_K > 0).float()
+        return len(self) / there_K.sum() * there_K / counts_K.clamp(min=1)

@@ -1,0 +1,114 @@
+"""Which recipe a data set gets when none is asked for, and why.
+
+Axes: N images, H height, W width, C channels.
+"""
+
+import numpy as np
+
+from firstlight.data.catalog import CATALOG
+from firstlight.data.dataset import Dataset
+from firstlight.errors import UserError
+from firstlight.recipe import Recipe, load_recipe, recipe_names
+from firstlight.training.devices import choose_device
+from firstlight.verbs.run_data import DataRequest
+
+# Images a run sees in all, where the set has fewer: enough for a small network to come to rest.
+SEEN = 120_000
+MOST_EPOCHS, LEAST_EPOCHS = 100, 4
+# Above this share between the largest and the smallest class, the loss weighs classes.
+UNEVEN = 3.0
+
+
+def default_recipe(request: DataRequest, device: str) -> Recipe:
+    """``quick`` on a CPU and ``standard`` on a GPU for a named set, else its tutorial; for pictures
+    of one's own, one made for them."""
+    if request.name in CATALOG:
+        level = "quick" if choose_device(device) == "cpu" else "standard"
+        for name in (f"{request.name}-{level}", f"{request.name}-tutorial"):
+            if name in recipe_names():
+                return load_recipe(name)
+    if request.own is None:
+        raise UserError(f"{request.name} has no recipe of its own; choose one with --recipe")
+    return recipe_for(request.load().train)
+
+
+def recipe_for(train: Dataset) -> Recipe:
+    """A whitened network, its augmentation and its length, fit to the images.
+
+    The recipe's description says in one paragraph what was chosen and why.
+    """
+    height, width, channels = train.image_shape
+    count, classes, side = len(train), len(train.class_names), min(height, width)
+    drawn = _drawn_on_plain_ground(train)
+    per_class = np.bincount(train.labels_N, minlength=classes)
+    uneven = per_class.max() / max(1, per_class.min())
+    if drawn or side > 40:
+        stem = "a stem of 4×4 filters with stride 2"
+        kernel, stride = 4, 2
+    else:
+        stem, kernel, stride = "a stem of 2×2 filters", 2, 1
+    widths = [64, 128] if side // stride < 16 else [32, 64, 128]
+    if side > 80:
+        stride, stem = 4, "a stem of 4×4 filters with stride 4"
+    epochs = min(MOST_EPOCHS, max(LEAST_EPOCHS, round(SEEN / count)))
+    batch = min(400, max(32, 32 * round(count / 1600)))
+    settings = [
+        "model.name=whitened",
+        f"model.widths={widths}",
+        f"model.first_kernel={kernel}",
+        f"model.first_stride={stride}",
+        f"model.first_filters={min(24, 2 * channels * kernel**2)}",
+        f"model.logit_scale={0.02 if drawn else 0.008}",
+        "augment.enabled=true",
+        "optimizer.name=muon",
+        f"optimizer.learning_rate={0.12 if drawn else 0.24}",
+        "schedule.name=one-cycle",
+        "schedule.warmup_fraction=0.0",
+        f"train.epochs={epochs}",
+        f"train.batch_size={batch}",
+        "train.label_smoothing=0.2",
+        "train.precision=mixed",
+        f"train.class_weights={'balanced' if uneven > UNEVEN else 'none'}",
+        "train.held_out_fraction=0.1",
+    ]
+    if drawn:
+        settings += ["augment.rotation_degrees=15.0", "augment.shift_fraction=0.1"]
+        changed = "turned by up to 15° and shifted by up to a tenth, not mirrored"
+        what = "drawings or writing on a plain ground"
+    else:
+        shift = max(1, side // 16)
+        settings += [
+            *("augment.rotation_degrees=0.0", "augment.shift_fraction=0.0"),
+            *(f"augment.shift_pixels={shift}", "augment.flip=true"),
+            *("augment.alternate_flips=true", "model.views=mirror"),
+        ]
+        changed = f"mirrored, and shifted by up to {shift} pixels"
+        what = "photographs"
+    kind = "grey" if channels == 1 else "colour"
+    weights = (
+        f", and a loss that weighs the classes, of which the largest has {uneven:.0f} times the "
+        "images of the smallest"
+        if uneven > UNEVEN
+        else ""
+    )
+    description = (
+        f"Made for {count:,} {kind} images of {width} × {height} pixels in {classes} classes that "
+        f"look like {what}: a whitened network of widths {', '.join(map(str, widths))} with "
+        f"{stem}; images {changed}; {epochs} passes in batches of {batch}{weights}."
+    )
+    return Recipe(name="own", description=description).with_settings(settings)
+
+
+def _drawn_on_plain_ground(train: Dataset) -> bool:
+    """Whether nearly all images are grey and mostly one level, above all at their edge: digits,
+    letters, drawings."""
+    if train.image_shape[2] != 1:
+        return False
+    some_NHW = train.images_NHWC[:: max(1, len(train) // 500)][..., 0].astype(np.float32)
+    edges_NE = np.concatenate(
+        [some_NHW[:, 0], some_NHW[:, -1], some_NHW[:, :, 0], some_NHW[:, :, -1]], axis=1
+    )
+    ground_N = np.median(edges_NE, axis=1)
+    edge_N = (np.abs(edges_NE - ground_N[:, None]) < 32).mean(axis=1)
+    all_N = (np.abs(some_NHW - ground_N[:, None, None]) < 32).mean(axis=(1, 2))
+    return bool(((edge_N > 0.6) & (all_N > 0.35)).mean() > 0.8)

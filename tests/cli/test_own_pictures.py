@@ -1,0 +1,126 @@
+"""``train PATH``: from a folder of pictures to answers, and the messages on the way."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.kit import Command
+
+import firstlight as fl
+from firstlight.data.dataset import Dataset
+
+SHORT = ("--set", "train.epochs=2", "--quiet")
+
+
+@pytest.fixture
+def stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Coloured pictures with a bright row or column, in the parts train and test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 40), ("test", 10)):
+        for name in ("row", "column"):
+            (tmp_path / "set" / part / name).mkdir(parents=True)
+            for i in range(count):
+                image = rng.integers(0, 90, (32, 36, 3), dtype=np.uint8)
+                place = int(rng.integers(4, 26))
+                if name == "row":
+                    image[place : place + 3] = (250, 200, 90)
+                else:
+                    image[:, place : place + 3] = (250, 200, 90)
+                Image.fromarray(image).save(tmp_path / "set" / part / name / f"{i}.png")
+    return tmp_path / "set"
+
+
+def test_a_folder_is_trained_evaluated_and_asked(stripes: Path, command: Command) -> None:
+    done = command("train", stripes, "--out", "run", "--epochs", 6, "--quiet")
+    assert done.code == 0, done.err
+    data = json.loads(Path("run/data.json").read_text())
+    assert (data["class_names"], data["image_shape"]) == (["column", "row"], [32, 36, 3])
+    assert data["test"]["images"] == 20
+    assert data["path"] == str(stripes)
+    # Made for 80 pictures: the recipe says so, and the run can be evaluated and asked.
+    assert "Made for 80 colour images of 36 × 32 pixels in 2 classes" in (
+        Path("run/recipe.toml").read_text()
+    )
+    assert command("evaluate", "run").code == 0
+    with Path("run/predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["image"].split("/")[1] for row in rows} == {"row", "column"}
+    assert all(row["image"].split("/")[1] == row["true"] for row in rows)
+    answer = json.loads(command("predict", "run", stripes / "test" / "row" / "0.png", "--json").out)
+    by_name = {row["image"]: row for row in rows}
+    mine = answer["predictions"][0] if isinstance(answer, dict) else answer[0]
+    assert mine["answer"] == by_name["test/row/0.png"]["predicted"]
+
+
+def test_a_folder_and_the_same_pixels_in_arrays_train_to_the_same_bits(
+    stripes: Path, command: Command
+) -> None:
+    parts = []
+    for part in ("train", "test"):
+        files = sorted((stripes / part).glob("*/*.png"), reverse=True)  # another order
+        parts.append(
+            Dataset(
+                name=f"arrays/{part}",
+                images_NHWC=np.stack([np.asarray(Image.open(f)) for f in files]),
+                labels_N=np.array([f.parent.name == "row" for f in files], dtype=np.int64),
+                class_names=("column", "row"),
+            )
+        )
+    recipe = ("--recipe", "cifar10-quick", "--set", "train.batch_size=16", *SHORT)
+    assert command("train", stripes, "--out", "one", *recipe).code == 0
+    settings = ["train.batch_size=16", "train.epochs=2"]
+    fl.train(fl.TrainTest(*parts), "cifar10-quick", settings=settings, out="two", quiet=True)
+
+    assert Path("one/model.safetensors").read_bytes() == Path("two/model.safetensors").read_bytes()
+
+
+def test_pictures_can_be_left_out_by_a_csv(stripes: Path, command: Command) -> None:
+    Path("out.csv").write_text("path,reason\ntrain/row/0.png,blurred\ntrain/row/1.png,\n")
+    done = command("train", stripes, "--exclude", "out.csv", "--out", "run", *SHORT)
+    assert done.code == 0, done.err
+    data = json.loads(Path("run/data.json").read_text())
+    assert data["train"]["images"] == 78
+    assert "2 of the pictures left out, as asked for" in data["notes"]
+    assert command("evaluate", "run").code == 0, "the same pictures are left out again"
+
+
+def test_uneven_classes_are_weighed(stripes: Path, command: Command) -> None:
+    for i in range(30):
+        (stripes / "train" / "row" / f"{i}.png").unlink()
+    assert command("train", stripes, "--out", "run", *SHORT).code == 0
+    text = Path("run/recipe.toml").read_text()
+    assert 'class_weights = "balanced"' in text
+    assert "the largest has 4 times the images of the smallest" in text
+
+
+def test_a_changed_folder_is_not_taken_for_the_one_trained_on(
+    stripes: Path, command: Command
+) -> None:
+    command("train", stripes, "--out", "run", *SHORT)
+    (stripes / "test" / "row" / "0.png").unlink()
+    done = command("evaluate", "run")
+    assert done.code == 3
+    assert "the test images are not those of this run" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("nowhere",), 2, "'nowhere' is no data set of the catalogue, and there is no such folder"),
+        (("digits", "--size", "40"), 2, "--size and --exclude are for pictures of one's own"),
+        (("{set}", "--size", "4"), 2, "--size must be 8 to 512 pixels, not 4"),
+        (("{set}/train/row",), 3, "wanted a folder for each class with its pictures inside"),
+        (("{set}/train/row/0.png",), 3, "0.png: cannot be read as a CSV"),
+        (("{set}", "--exclude", "no.csv"), 3, "no.csv: cannot be read as a CSV"),
+    ],
+)
+def test_a_wrong_path_is_answered_in_words(
+    stripes: Path, command: Command, words: tuple[str, ...], code: int, message: str
+) -> None:
+    done = command("train", *(word.replace("{set}", str(stripes)) for word in words))
+    assert (done.code, message in done.err) == (code, True), done.err
+    assert not Path("runs").exists()
