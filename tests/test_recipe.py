@@ -122,3 +122,22 @@ def test_settings_that_would_be_ignored_are_refused() -> None:
         quick.with_settings(["augment.flip=false"])
     with pytest.raises(UserError, match=r"train\.patience needs validation=\"held-out\""):
         load_recipe("mnist-tutorial").with_settings(["train.patience=2"])
+
+
+def test_settings_that_need_one_another_may_come_in_any_order() -> None:
+    settings = ["augment.shift_pixels=2", "augment.rotation_degrees=0", "augment.shift_fraction=0"]
+    for order in (settings, settings[::-1]):
+        assert Recipe(name="any").with_settings(order).augment.shift_pixels == 2
+
+
+def test_a_file_from_windows_notepad_is_read(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b'\xef\xbb\xbfname = "mine"\n')
+    assert load_recipe(tmp_path / "mine.toml").name == "mine"
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 3000])
+def test_absurd_values_are_refused_in_words(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError):
+        Recipe(name="any").with_settings([f"train.seed={text}"])
+    with pytest.raises(UserError, match="not valid TOML"):
+        parse_recipe(f'name = "x"\n[train]\nseed = {text}\n', source="x.toml")

@@ -1,5 +1,6 @@
 """Write a file as a whole or not at all."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,8 +8,10 @@ from pathlib import Path
 def write_whole(path: Path, content: str | bytes) -> None:
     """Replace ``path`` through a temporary name beside it, of which nothing is left behind.
 
-    Raises ``OSError``.
+    Raises ``OSError``, also where ``path`` is there and no regular file: a device stays one.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is there, and is no regular file")
     blob = content.encode() if isinstance(content, str) else content
     part = path.parent / f".{path.name}.{os.getpid()}.part"
     try:

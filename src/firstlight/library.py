@@ -38,7 +38,7 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """Every choice of the run."""
-        return load_recipe(self.path / "recipe.toml")
+        return self._folder.recipe()
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class Preprocess:
             raise ValueError(f"no image is {self.height}×{self.width}×{self.channels}")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise ValueError(f"mean and std need {self.channels} numbers each")
+        if not all(isinstance(v, int | float) for v in (*self.mean, *self.std)):
+            raise ValueError(f"mean and std must be numbers, not {self.mean} and {self.std}")
         if any(s <= 0 for s in self.std):
             raise ValueError(f"std must be positive, not {self.std}")
 
@@ -69,5 +71,5 @@ class Preprocess:
         try:
             fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             return cls(**fields)  # type: ignore[arg-type]
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise ValueError(f"not a saved preprocess: {error}") from error

@@ -1,7 +1,9 @@
 """How a training run shows itself: a live bar, one line an epoch, a notebook line, or nothing."""
 
+import os
 import sys
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -71,7 +73,13 @@ class Log(Silent):
         self._stream = sys.stderr if to_stderr else sys.stdout
 
     def epoch(self, record: "EpochRecord") -> None:
-        print(epoch_line(record, self.epochs), file=self._stream, flush=True)
+        try:
+            print(epoch_line(record, self.epochs), file=self._stream, flush=True)
+        except BrokenPipeError:
+            # Whoever read along has gone; training is not theirs to end. A second failure at the
+            # end of the process, when Python flushes, is spared too.
+            self._stream = Path(os.devnull).open("w")  # noqa: SIM115
+            sys.stdout = self._stream
 
 
 class _Pace:

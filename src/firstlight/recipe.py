@@ -18,6 +18,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from firstlight.errors import UserError
 
 _Table = TypeVar("_Table")
+MOST_EPOCHS = 100_000.0
 
 
 def _number(
@@ -190,7 +191,7 @@ class ScheduleChoice(_Checked):
 class TrainChoice(_Checked):
     """How long, in what portions, and watched by what."""
 
-    epochs: float = _number(5.0, least=0.0, most=100_000.0, above=True)
+    epochs: float = _number(5.0, least=0.0, most=MOST_EPOCHS, above=True)
     """Passes over the training images; the last may be a part of one."""
     batch_size: int = _number(32, least=1, most=65536)
     """Images a step; the last step of an epoch takes what is left."""
@@ -258,10 +259,16 @@ class Recipe:
 
         ``source`` opens every error message.
         """
-        recipe = self
+        changes: dict[str, dict[str, Any]] = {}
         for setting in settings:
-            recipe = _with_setting(recipe, setting, source)
-        return recipe
+            section, name, value = _parse_setting(setting, source)
+            changes.setdefault(section, {})[name] = value
+        built = {}
+        for section, values in changes.items():  # at once: some settings need one another
+            table = getattr(self, section)
+            merged = {**asdict(table), **values}
+            built[section] = _from_table(type(table), merged, source=source, prefix=f"{section}.")
+        return replace(self, **built)
 
 
 def recipe_names() -> list[str]:
@@ -283,7 +290,7 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
             f"{_nearest(text, recipe_names())}"
         )
     try:
-        return parse_recipe(path.read_text(encoding="utf-8"), source=str(path))
+        return parse_recipe(path.read_text(encoding="utf-8-sig"), source=str(path))
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a TOML recipe, the file is not UTF-8 text") from error
     except OSError as error:
@@ -301,33 +308,31 @@ def parse_recipe(text: str, *, source: str) -> Recipe:
     """A recipe from TOML text; ``source`` opens every error message."""
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise UserError(f"{source}: not valid TOML: {error}") from error
     if "name" not in values:
         raise UserError(f'{source}: a recipe needs a name, such as name = "my-recipe"')
     return _from_table(Recipe, values, source=source, prefix="")
 
 
-def _with_setting(recipe: Recipe, setting: str, source: str) -> Recipe:
+def _parse_setting(setting: str, source: str) -> tuple[str, str, Any]:
+    """Section, key and value of ``section.key=value``."""
     key, equals, text = setting.partition("=")
     section, dot, name = key.strip().partition(".")
     if not equals or not dot:
         raise UserError(
             f"{source} wants section.key=value, such as train.epochs=3, and got {setting!r}"
         )
-    sections = [f.name for f in fields(Recipe) if is_dataclass(getattr(recipe, f.name))]
+    sections = [f.name for f in fields(Recipe) if is_dataclass(f.default)]
     if section not in sections:
         raise UserError(
             f"{source} {setting}: no section {section!r}; {_nearest(section, sections)}"
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()  # a bare word is a string, so that no shell quoting is needed
-    table = getattr(recipe, section)
-    merged = {**asdict(table), name: value}
-    new = _from_table(type(table), merged, source=source, prefix=f"{section}.")
-    return replace(recipe, **{section: new})
+    return section, name, value
 
 
 def _from_table(

@@ -1,6 +1,9 @@
 """``bench``: the figures of several seeds, against the same runs made one by one."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +95,59 @@ def test_wrong_requests_are_refused_before_training(
     assert done.code == code
     assert message in done.err
     assert "seed 0" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("device", "cuda"), ("processor", "another"), ("threads", 64)]
+)
+def test_figures_of_two_machines_do_not_mix(command: Command, key: str, value: object) -> None:
+    command("bench", *WORDS, "--seeds", "1", "--out", "b.json")
+    whole = json.loads(Path("b.json").read_text())
+    whole["environment"][key] = value
+    Path("b.json").write_text(json.dumps(whole))
+
+    other = command("bench", *WORDS, "--seeds", "2", "--out", "b.json")
+
+    assert other.code == 2
+    assert f"b.json holds results of another {key} ({value}, not " in other.err
+    assert json.loads(Path("b.json").read_text()) == whole
+
+
+def test_a_measurement_from_before_a_choice_existed_is_of_the_same_recipe(
+    command: Command,
+) -> None:
+    command("bench", *WORDS, "--seeds", "1", "--out", "b.json")
+    whole = json.loads(Path("b.json").read_text())
+    del whole["recipe"]["train"]["class_weights"]
+    Path("b.json").write_text(json.dumps(whole))
+
+    assert command("bench", *WORDS, "--seeds", "1", "--out", "b.json").code == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_bench_takes_its_run_with_it(tmp_path: Path) -> None:
+    words = ("bench", "digits", "--set", "train.epochs=100000", "--out", str(tmp_path / "b.json"))
+    bench = subprocess.Popen([sys.executable, "-m", "firstlight", *words])
+    try:
+        mine = Path(f"/proc/{bench.pid}/task/{bench.pid}/children")
+        if not mine.exists():
+            pytest.skip("this system does not tell a process's children")
+        while "spawn_main" not in "".join(children := _commands(mine)):
+            assert bench.poll() is None
+        run = next(c for c in children if "spawn_main" in c).split("\0")[0]
+    finally:
+        bench.kill()
+        bench.wait()
+    while Path(f"/proc/{run}").exists():  # a test that hangs here has found a process left behind
+        os.sched_yield()
+
+
+def _commands(children: Path) -> list[str]:
+    """Number and command line of each child."""
+    found = []
+    for number in children.read_text().split():
+        try:
+            found.append(f"{number}\0" + Path(f"/proc/{number}/cmdline").read_text())
+        except OSError:
+            continue  # it has ended
+    return found

@@ -175,3 +175,73 @@ def test_runs_lists_what_there_is(command: Command) -> None:
     listed = command("runs")
     assert "digits-tutorial-1" in listed.out
     assert json.loads(command("runs", "--json").out)[0]["run"].endswith("digits-tutorial-1")
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("summary.json", "parameters", "x"),
+        ("summary.json", "train_seconds", "x"),
+        ("metrics.json", "accuracy", "x"),
+        ("metrics.json", "accuracy_interval", []),
+        ("metrics.json", "confusion", [[1], [1, 2]]),
+        ("metrics.json", "per_class", []),
+        ("data.json", "validated_on", 7),
+        ("data.json", "limit", "5"),
+        ("data.json", "name", ["digits"]),
+    ],
+)
+def test_a_value_that_somebody_changed_is_bad_data_and_no_fault_of_ours(
+    command: Command, run: Path, file: str, key: str, value: object
+) -> None:
+    values = json.loads((run / file).read_text())
+    values[key] = value
+    (run / file).write_text(json.dumps(values))
+    shutil.copytree(run, "other")
+    for words in (("report", run), ("report", run, "other"), ("runs", run.parent)):
+        done = command(*words)
+        assert done.code in (0, 3), done.err  # some verbs do not need the value
+        assert "Traceback" not in done.err
+
+
+def test_answers_that_were_cut_are_not_taken_for_all(command: Command, run: Path) -> None:
+    lines = (run / "predictions.csv").read_text().splitlines()[:100]
+    (run / "predictions.csv").write_text("\n".join(lines) + "\n")
+    done = command("report", run)
+    assert done.code == 3
+    assert "99 of 360 lines" in done.err
+    assert "write it anew with: firstlight evaluate" in done.err
+
+
+def test_what_was_measured_is_told_even_where_the_report_cannot_be_written(
+    command: Command, run: Path
+) -> None:
+    shutil.rmtree(run / "figures")
+    (run / "figures").write_text("a file in the way")
+    done = command("evaluate", run)
+    assert done.code == 3
+    assert "accuracy " in done.out
+    assert "figures" in done.err
+
+
+def test_a_device_and_other_files_are_not_replaced_by_a_page(command: Command, run: Path) -> None:
+    shutil.copytree(run, "other")
+    Path("page.html").mkdir()
+    Path("mine.png").write_bytes(b"mine")
+    for out, reason in (("page.html", "is a folder"), ("mine.png", "must end in .html")):
+        done = command("report", run, "other", "--out", out)
+        assert (done.code, reason in done.err) == (2, True), done.err
+    assert Path("mine.png").read_bytes() == b"mine"
+
+
+def test_runs_are_listed_in_the_order_of_their_numbers(command: Command, run: Path) -> None:
+    for number in (2, 10, 9):
+        shutil.copytree(run, f"all/digits-{number}")
+    listed = json.loads(command("runs", "all", "--json").out)
+    assert [Path(row["run"]).name for row in listed] == ["digits-2", "digits-9", "digits-10"]
+
+
+def test_what_is_no_folder_of_runs_is_said(command: Command, run: Path) -> None:
+    for path, reason in (("nowhere", "there is none"), (run, "is a run itself")):
+        done = command("runs", path)
+        assert (done.code, reason in done.err) == (2, True), done.err

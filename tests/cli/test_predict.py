@@ -115,3 +115,14 @@ def test_a_colour_picture_and_a_drawing_on_paper_are_taken_by_a_digit_model(
 
     assert done.code == 0
     assert "dark on light" in done.out
+
+
+def test_a_picture_that_is_asked_about_is_not_drawn_over(
+    command: Command, digits_run: fl.Run, tmp_path: Path
+) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "mine.png")
+    before = (tmp_path / "mine.png").read_bytes()
+    done = command("predict", digits_run.path, "mine.png", "--save", "./mine.png")
+    assert done.code == 2
+    assert "would replace a picture that is asked about" in done.err
+    assert (tmp_path / "mine.png").read_bytes() == before

@@ -293,3 +293,39 @@ def test_a_loss_read_late_still_names_its_step() -> None:
             if isinstance(event, StepRecord) and event.step == 1:
                 with torch.no_grad():
                     next(p for p in run.model.parameters() if p.requires_grad)[0] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"epoch": 100}, "counts do not agree"),
+        ({"batch": 10**6}, "counts do not agree"),
+        ({"step": "x"}, "counts do not agree"),
+        ({"epoch": -5, "step": -30}, "counts do not agree"),
+        ({"records": []}, "goes beyond the run's end"),
+    ],
+)
+def test_a_state_that_cannot_be_is_refused(change: dict[str, Any], reason: str) -> None:
+    stopped = trainer(recipe(*RICH))
+    for event in stopped.run():
+        if isinstance(event, StepRecord) and event.step == 8:
+            break
+    tensors, values = stopped.state()
+    with pytest.raises(ValueError, match=f"not of this run: .*{reason}"):
+        trainer(recipe(*RICH)).restore(tensors, {**values, **change})
+    bare = {k: v for k, v in tensors.items() if not k.startswith("optimizer.")}
+    with pytest.raises(ValueError, match="it has no optimizer state"):
+        trainer(recipe(*RICH)).restore(bare, values)
+
+
+def test_balanced_classes_count_the_same_in_the_loss() -> None:
+    labels = torch.tensor([0] * 6 + [1] * 2 + [3])
+    part = Portion(
+        images_NHWC=torch.zeros(9, *SHAPE, dtype=torch.uint8),
+        labels_N=labels,
+        rows_M=torch.arange(9),
+    )
+    weights_K = part.class_weights()
+    # By hand: 9 images over 3 classes that are there, so 3 a class, shared among its images.
+    assert torch.allclose(weights_K, torch.tensor([0.5, 1.5, 0.0, 3.0]))
+    assert weights_K[labels].mean().item() == pytest.approx(1)

@@ -23,7 +23,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure RUN on its test set: accuracy with its interval, per class, mistakes, report."""
-    from firstlight.errors import ThresholdError, UserError
+    from firstlight.errors import DataError, ThresholdError, UserError
     from firstlight.runs.folder import open_run_folder
     from firstlight.verbs.evaluate import evaluate as evaluate_run
     from firstlight.verbs.report import report
@@ -35,12 +35,19 @@ def evaluate(
     folder.require_finished()
     data = data_of_run(folder, data_dir)
     metrics = evaluate_run(folder, device=device, data=data)
-    page = report(folder, data=data)
-    if json:
-        print_json({"run": str(folder), "report": str(page), **metrics.to_json()})
-    else:
+    if not json:
         _print(metrics)
+    unwritten = None
+    try:
+        page = str(report(folder, data=data))
+    except DataError as error:  # what was measured is told all the same
+        page, unwritten = None, error
+    if json:
+        print_json({"run": str(folder), "report": page, **metrics.to_json()})
+    elif page is not None:
         typer.echo(f"\nreport {page}")
+    if unwritten is not None:
+        raise unwritten
     if require is not None and metrics.accuracy < require:
         raise ThresholdError(
             f"accuracy {percent(metrics.accuracy)} is below the required {percent(require)}"

@@ -1,5 +1,6 @@
 """``firstlight lr-find``"""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,7 @@ def lr_find(
     json: Json = False,
 ) -> None:
     """Find a learning rate: train briefly with a rising one, and draw the loss against it."""
+    from firstlight.recipe import recipe_names
     from firstlight.verbs.lr_find import find_learning_rate
 
     if steps < 20:
@@ -50,10 +52,14 @@ def lr_find(
         curves = {"rates": found.rates, "losses": found.losses, "smoothed": found.smoothed}
         print_json(values | curves)
         return
+    words = ["firstlight", "train", data]
+    if recipe or chosen.name in recipe_names():
+        words += ["--recipe", recipe or chosen.name]
+    for setting in (*(settings or []), f"optimizer.learning_rate={suggestion:g}"):
+        words += ["--set", setting]
     typer.echo(
         f"learning rate {suggestion:g} (the recipe has {chosen.optimizer.learning_rate:g}): the "
         f"loss falls fastest at {found.steepest:.2g} and is smallest at {found.lowest:.2g}\n"
         f"plot {out}\n"
-        f"next: firstlight train {data} --recipe {recipe or chosen.name} "
-        f"--set optimizer.learning_rate={suggestion:g}"
+        f"next: {shlex.join(words)}"
     )

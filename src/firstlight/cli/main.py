@@ -7,7 +7,7 @@ import typer
 
 from firstlight import __version__
 from firstlight.cli import bench, data, evaluate, lr_find, predict, report, runs, train
-from firstlight.errors import UserError
+from firstlight.errors import RunInterruptedError, UserError
 
 app = typer.Typer(
     name="firstlight",
@@ -45,3 +45,7 @@ def main() -> None:
     except UserError as error:
         typer.echo(f"firstlight: {error}", err=True)
         sys.exit(error.exit_code)
+    except SystemExit as stop:
+        if stop.code == RunInterruptedError.exit_code:  # Ctrl-C where there was nothing to save
+            typer.echo("firstlight: interrupted, nothing is kept", err=True)
+        raise

@@ -42,6 +42,8 @@ def predict(
         raise UserError("--json and --csv are two ways to print the same; choose one")
     if save is not None and save.suffix.lower() != ".png":
         raise UserError(f"--save draws a PNG; its name must end in .png, unlike {save}")
+    if save is not None and any(_same_file(save, image) for image in images):
+        raise UserError(f"--save {save} would replace a picture that is asked about")
     answers = predict_files(open_run_folder(run), images, device=device)
     if json:
         print_json([answer.to_json() for answer in answers])
@@ -56,6 +58,13 @@ def predict(
     if failed:
         listed = "\n".join(f"  {answer.error}" for answer in failed)
         raise DataError(f"{len(failed)} of {len(answers)} pictures could not be read\n{listed}")
+
+
+def _same_file(one: Path, other: str) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
 
 
 def _as_csv(answers: list["Prediction"]) -> str:

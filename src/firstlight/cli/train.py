@@ -1,6 +1,7 @@
 """``firstlight train``"""
 
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -134,4 +135,4 @@ def train(
         early = kept["epoch"] < summary["epochs"]
         which = f" after epoch {kept['epoch']}, whose weights are kept" if early else ""
         typer.echo(f"validation accuracy {percent(kept['validation_accuracy'])}{which}")
-    typer.echo(f"run {folder}\nnext: firstlight evaluate {folder}")
+    typer.echo(f"run {folder}\nnext: firstlight evaluate {shlex.quote(str(folder))}")

@@ -48,8 +48,11 @@ def decode(name: str, content: Path | bytes, notes: list[str]) -> Image.Image:
     Raises ``DataError``, which begins with ``name``, when there is no whole picture.
     """
     with _opened(name, content) as stream, _pillow_silenced:
-        start = stream.read(16)
-        stream.seek(0)
+        try:
+            start = stream.read(16)
+            stream.seek(0)
+        except OSError as error:
+            raise DataError(f"{name}: cannot be read ({error.strerror})") from error
         if not start:
             raise DataError(f"{name}: the file is empty (0 bytes), not a picture")
         try:

@@ -65,13 +65,21 @@ def load_model(folder: RunFolder, device: str = "cpu") -> SavedModel:
         )
         model = architecture.build(Generator())
         model.load_state_dict(tensors)
+        preprocess = Preprocess.from_json(values["preprocess"])
+        class_names = tuple(values["class_names"])
+        if preprocess.image_shape != architecture.image_shape:
+            raise ValueError(f"images {preprocess.image_shape} for {architecture.image_shape}")
+        if not all(isinstance(n, str) for n in class_names):
+            raise ValueError("class names that are no text")
+        if len(class_names) != architecture.classes:
+            raise ValueError(f"{len(class_names)} class names for {architecture.classes} classes")
         return SavedModel(
             model=model.to(device).eval(),
             architecture=architecture,
-            preprocess=Preprocess.from_json(values["preprocess"]),
-            class_names=tuple(values["class_names"]),
+            preprocess=preprocess,
+            class_names=class_names,
         )
-    except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, UserError) as error:
         raise DataError(f"{path}: not the weights of a firstlight model: {error}") from error
 
 
@@ -112,8 +120,10 @@ def _read(folder: RunFolder, name: str) -> tuple[dict[str, torch.Tensor], dict[s
         with safe_open(path, framework="pt") as file:
             values = json.loads((file.metadata() or {})["firstlight"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if not isinstance(values, dict):
+            raise TypeError(f"metadata is {type(values).__name__}, not a table")
         found = values.pop("format", None)
-    except (SafetensorError, OSError, KeyError, AttributeError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise DataError(f"{path}: damaged or cut short: {error}") from error
     if found != _FORMAT:
         raise DataError(f"{path}: format {found!r}; this firstlight reads {_FORMAT!r}")

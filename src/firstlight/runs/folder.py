@@ -1,5 +1,6 @@
 """Make, open and write run folders. Each file appears whole: a temporary name, then a rename."""
 
+import errno
 import json
 import re
 import shlex
@@ -10,6 +11,7 @@ from typing import Any
 
 from firstlight.errors import DataError, UserError
 from firstlight.files import write_whole
+from firstlight.recipe import Recipe, parse_recipe
 
 
 class RunFolder:
@@ -68,6 +70,15 @@ class RunFolder:
         except json.JSONDecodeError as error:
             raise DataError(f"{self.path / name}: damaged, not JSON: {error}") from error
 
+    def recipe(self) -> Recipe:
+        """Every choice of the run. Raises ``DataError`` where the file is damaged."""
+        try:
+            return parse_recipe(self.read("recipe.toml"), source=str(self.path / "recipe.toml"))
+        except DataError:
+            raise
+        except UserError as error:
+            raise DataError(str(error)) from error
+
     def require_finished(self) -> None:
         """Raise ``UserError`` with the way on when the training has not come to its end."""
         if not self.finished:
@@ -86,6 +97,29 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
+
+    def in_use(self) -> bool:
+        """Whether a process is training this run just now, as far as the system can tell."""
+        try:
+            import fcntl
+
+            with (self.path / ".lock").open() as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except (ImportError, OSError):
+            pass
+        return False
+
+    @contextmanager
+    def trusted(self) -> Iterator[None]:
+        """Values that were read are used as they come; what does not fit is a ``DataError``."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise DataError(
+                f"{self.path}: its files do not fit together, something has changed them: {error!r}"
+            ) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -154,15 +188,21 @@ def _empty_or_a_dead_start(folder: Path) -> bool:
 
 
 def _occupied(out: Path) -> str:
+    resume = f"firstlight train --resume {shlex.quote(str(out))}"
     if not (out / "recipe.toml").is_file():
         return f"{out} is not empty and is no run; choose another folder with --out"
     if RunFolder(out).finished:
         return f"{out} holds a finished run, which is never overwritten; choose another --out"
-    return f"{out} holds a run that did not finish. Resume it with: firstlight train --resume {out}"
+    return f"{out} holds a run that did not finish. Resume it with: {resume}"
 
 
 def open_run_folder(path: Path) -> RunFolder:
     """An existing run folder. Raises ``UserError`` when there is none at ``path``."""
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            raise UserError(f"{path}: cannot be opened: {error.strerror}") from error
     if not path.is_dir():
         near = sorted(p.parent.name for p in path.parent.glob("*/recipe.toml"))
         have = f"; {path.parent} has {', '.join(near[-5:])}" if near else ""

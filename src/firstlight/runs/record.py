@@ -3,6 +3,7 @@
 import csv
 import io
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -111,14 +112,17 @@ def read_answers(folder: RunFolder) -> Answers:
     try:
         head, *rows = list(csv.reader(io.StringIO(folder.read("predictions.csv"))))
         index = {name.removeprefix("p_"): k for k, name in enumerate(head[4:])}
+        wanted = folder.read_json("metrics.json")["count"]
+        if len(rows) != wanted:
+            raise ValueError(f"{len(rows)} of {wanted} lines")
         return Answers(
             names=[row[0] for row in rows],
             true_N=np.array([index[row[1]] for row in rows], dtype=np.int64),
             predicted_N=np.array([index[row[2]] for row in rows], dtype=np.int64),
             probabilities_NK=np.array([row[4:] for row in rows], dtype=np.float32),
         )
-    except (ValueError, KeyError, IndexError, csv.Error) as error:
+    except (ValueError, TypeError, LookupError, csv.Error) as error:
         raise DataError(
             f"{folder.path / 'predictions.csv'}: damaged: {error!r}; "
-            f"write it anew with: firstlight evaluate {folder}"
+            f"write it anew with: firstlight evaluate {shlex.quote(str(folder))}"
         ) from error

@@ -314,9 +314,23 @@ class Trainer:
             position.records = [EpochRecord(**record) for record in values["records"]]
         except (RuntimeError, TypeError, KeyError) as error:
             raise ValueError(f"the saved state is not of this run: {error}") from error
+        self._check(position)
         self._best = _under("best.", tensors) or None
         self.optimizers.restore(_under("optimizer.", tensors))
+        if position.step and not _under("optimizer.", tensors):
+            raise ValueError("the saved state is not of this run: it has no optimizer state")
         self._at = position
+
+    def _check(self, at: _Position) -> None:
+        """Raise ``ValueError`` unless this is a place that the run comes through."""
+        numbers = (at.epoch, at.step, at.batch, at.correct, at.read, at.best_epoch)
+        if not all(isinstance(n, int) and n >= 0 for n in numbers) or not (
+            at.step == at.epoch * self.steps_per_epoch + at.batch
+            or (at.step == self.steps and at.epoch == self.epochs and at.batch == 0)
+        ):
+            raise ValueError("the saved state is not of this run: its counts do not agree")
+        if at.step > self.steps or len(at.records) != at.epoch or at.best_epoch > at.epoch:
+            raise ValueError("the saved state is not of this run: it goes beyond the run's end")
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

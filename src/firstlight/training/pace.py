@@ -39,6 +39,6 @@ def measure_pace(trainer: Trainer, seconds: float) -> Pace:
 def steps_within(seconds: float, pace: Pace, steps_per_epoch: int) -> int:
     """The most steps that fit, with a validation after each epoch and after a last part of one."""
     epoch = steps_per_epoch * pace.step + pace.validation
-    whole = math.floor(seconds / epoch)
+    whole = math.floor(min(seconds / epoch, 1e9))
     rest = math.floor((seconds - whole * epoch - pace.validation) / pace.step)
     return whole * steps_per_epoch + max(0, rest)

@@ -6,19 +6,19 @@ import resource
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from firstlight.data.dataset import TrainTest
-from firstlight.errors import DataError, UserError
+from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.files import write_whole
 from firstlight.progress import Silent
 from firstlight.recipe import Recipe
@@ -30,6 +30,10 @@ from firstlight.verbs.fit import fit, prepare
 from firstlight.verbs.run_data import DataRequest
 
 Figures = dict[str, Any]
+SAME_MACHINE = ("firstlight", "torch", "processor", "device", "accelerator", "threads")
+"""What must agree for runs to stand in one file."""
+FIGURES = {"seed", "test_accuracy", "fit_seconds", "train_seconds", "peak_memory_mb"}
+"""What each run has at least."""
 
 
 def bench(
@@ -49,28 +53,68 @@ def bench(
     ``UserError`` where ``out`` is of another recipe, and ``DataError`` where it cannot be written.
     """
     where, threads = choose_device(device), usable_threads()
+    whole = _begun(out, request.name, recipe, record.environment(where, threads))
     request.load()  # what is missing or damaged is found out, and fetched, before the first run
-    whole = _begun(out, request.name, recipe)
-    whole["environment"] = record.environment(where, threads)
     _write(out, whole)
     for seed in range(seeds):
         if seed in [run["seed"] for run in whole["runs"]]:
             continue
         seeded = recipe.with_settings([f"train.seed={seed}"])
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            try:
-                figures = pool.submit(measure, request, seeded, where, time.time()).result()
-            except BrokenProcessPool as error:
-                raise UserError(
-                    f"the run with seed {seed} was killed, perhaps for want of memory; "
-                    "the seeds before it are kept, and the same command goes on from there"
-                ) from error
+        figures = _apart(request, seeded, where)
         whole["runs"].append(figures)
         whole["parameters"], whole["summary"] = figures.pop("parameters"), summarise(whole["runs"])
         _write(out, whole)
         if told is not None:
             told(figures)
     return whole
+
+
+def _apart(request: DataRequest, recipe: Recipe, device: str) -> Figures:
+    """``measure`` in a process of its own, which ends with this one however it ends."""
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_child, args=(sender, request, recipe, device, time.time()), daemon=True
+    )
+    kept = "the seeds before it are kept, and the same command goes on from there"
+    process.start()
+    sender.close()  # the child's end alone is left open, so that its death is an end of file
+    try:
+        outcome = receiver.recv()
+    except EOFError as error:
+        raise UserError(
+            f"the run with seed {recipe.train.seed} died, perhaps for want of memory; {kept}"
+        ) from error
+    except KeyboardInterrupt as error:
+        raise RunInterruptedError(f"stopped in seed {recipe.train.seed}; {kept}") from error
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+    if isinstance(outcome, UserError):
+        raise outcome
+    figures: Figures = outcome
+    return figures
+
+
+def _child(
+    sender: Connection, request: DataRequest, recipe: Recipe, device: str, called: float
+) -> None:
+    """What the process does: measure, and send the figures or the user's mistake."""
+    parent = parent_process()
+    assert parent is not None, "started by _apart"
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    try:
+        sender.send(measure(request, recipe, device, called))
+    except RunInterruptedError:
+        pass  # Ctrl-C went to both processes, and the parent answers it
+    except UserError as error:
+        sender.send(error)
+
+
+def _end_with(parent: int) -> None:
+    wait([parent])
+    os._exit(1)
 
 
 def measure(request: DataRequest, recipe: Recipe, device: str, called: float) -> Figures:
@@ -138,19 +182,45 @@ def step_gflop(recipe: Recipe, data: TrainTest, device: str) -> float:
     return 1e-9 * float(counter.get_total_flops())
 
 
-def _begun(out: Path, data: str, recipe: Recipe) -> dict[str, Any]:
+def _begun(out: Path, data: str, recipe: Recipe, environment: dict[str, Any]) -> dict[str, Any]:
+    """What ``out`` holds already of the same recipe on the same machine, or a new beginning."""
     choices = json.loads(json.dumps(asdict(recipe.with_settings(["train.seed=0"]))))
-    begun = {"data": data, "recipe": choices, "runs": []}
-    if not out.exists():
-        return begun
+    if not _is_there(out):
+        return {"data": data, "recipe": choices, "environment": environment, "runs": []}
     try:
         found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-        same = (found["data"], found["recipe"]) == (data, choices)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        # A choice that a recipe did not have yet when it was measured has its default.
+        plain = asdict(Recipe(name="plain"))
+        theirs_in_full = {
+            key: {**plain[key], **value} if isinstance(value, dict) else value
+            for key, value in found["recipe"].items()
+        }
+        same = found["data"] == data and json.loads(json.dumps(theirs_in_full)) == choices
+        theirs = {key: found["environment"].get(key) for key in SAME_MACHINE}
+        for run in found["runs"]:
+            if not set(run) >= FIGURES:
+                raise ValueError(f"a run lacks {', '.join(sorted(FIGURES - set(run)))}")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{out}: not the result of a bench: {error!r}") from error
     if not same:
         raise UserError(f"{out} holds results of another recipe or data set; choose another --out")
+    other = [key for key in SAME_MACHINE if theirs[key] != environment[key]]
+    if other:
+        raise UserError(
+            f"{out} holds results of another {other[0]} ({theirs[other[0]]}, not "
+            f"{environment[other[0]]}), which are not mixed; choose another --out"
+        )
     return found
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+    return True
 
 
 def _write(out: Path, whole: dict[str, Any]) -> None:

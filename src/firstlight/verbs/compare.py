@@ -7,7 +7,6 @@ from typing import Any
 
 from firstlight.errors import DataError, UserError
 from firstlight.files import write_whole
-from firstlight.recipe import load_recipe
 from firstlight.report import charts
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.runs.folder import RunFolder
@@ -26,10 +25,12 @@ def compare(folders: Sequence[RunFolder], out: Path) -> Path:
         raise UserError("a comparison needs two different runs")
     try:
         page = _page(runs)
-    except (KeyError, TypeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise DataError(f"the files of a run do not fit together: {error!r}") from error
     if out.is_dir():
         raise UserError(f"{out}: is a folder; name a file, such as {out / 'comparison.html'}")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--out writes a page; its name must end in .html, unlike {out}")
     try:
         write_whole(out, render(page))
     except OSError as error:
@@ -162,10 +163,7 @@ def _paired(runs: dict[str, RunFolder], data: dict[str, Any], metrics: dict[str,
 
 
 def _differences(runs: dict[str, RunFolder]) -> Section:
-    recipes = {
-        name: _flat(asdict(load_recipe(folder.path / "recipe.toml")))
-        for name, folder in runs.items()
-    }
+    recipes = {name: _flat(asdict(folder.recipe())) for name, folder in runs.items()}
     keys = next(iter(recipes.values()))
     rows = [
         [key, *(str(recipe[key]) for recipe in recipes.values())]

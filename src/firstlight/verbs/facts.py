@@ -16,12 +16,13 @@ def headline(summary: dict[str, Any], metrics: dict[str, Any] | None) -> dict[st
     if metrics is not None:
         low, high = metrics["accuracy_interval"]
         figures["test accuracy"] = f"{100 * metrics['accuracy']:.2f} %"
-        figures["95 % interval"] = f"{100 * low:.2f} to {100 * high:.2f} %"
+        # No-break spaces: a card is narrow.
+        figures["95 % interval"] = f"{100 * low:.2f} to {100 * high:.2f}\u00a0%"
         figures["test images right"] = f"{metrics['correct']:,} of {metrics['count']:,}"
         figures["log loss"] = f"{metrics['log_loss']:.4f}"
         figures["calibration error"] = f"{100 * metrics['expected_calibration_error']:.2f} %"
     figures["parameters"] = f"{summary['parameters']:,}"
-    figures["epochs"] = f"{summary['epochs']}"
+    figures["epochs"] = f"{summary['passes']:.3g}"
     figures["training time"] = f"{summary['train_seconds']:.1f} s"
     return figures
 
@@ -30,18 +31,23 @@ def where(environment: dict[str, Any]) -> str:
     """The machine, in a few words."""
     if environment["accelerator"]:
         return str(environment["accelerator"])
-    return f"{environment['processor']}, {environment['threads']} threads"
+    threads = environment["threads"]
+    return f"{environment['processor']}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def _repeat(folder: RunFolder, described: dict[str, Any], environment: dict[str, Any]) -> str:
     """The command, or for a caller's own images the call, that trains this run again."""
     recipe, device = str(folder.path / "recipe.toml"), environment["device"]
-    if described["name"] not in CATALOG:
+    if described["name"] not in CATALOG and not described.get("path"):
         return f"fl.train(the_same_data, recipe={recipe!r}, device={device!r})"
-    words = ["firstlight", "train", described["name"], "--recipe", recipe, "--device", device]
+    source = described.get("path") or described["name"]
+    words = ["firstlight", "train", source, "--recipe", recipe, "--device", device]
+    if described.get("size") is not None:
+        words += ["--size", str(described["size"])]
     if described["limit"] is not None:
         words += ["--limit", str(described["limit"])]
-    return shlex.join(words)
+    threads = f"OMP_NUM_THREADS={environment['threads']} " if device == "cpu" else ""
+    return threads + shlex.join(words)
 
 
 def facts(

@@ -18,7 +18,7 @@ from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.interrupt import StopRequest
 from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.progress import Display
-from firstlight.recipe import Recipe, load_recipe
+from firstlight.recipe import MOST_EPOCHS, Recipe
 from firstlight.runs import checkpoint, record
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
 from firstlight.threads import usable_threads
@@ -29,8 +29,11 @@ from firstlight.training.portion import Portion
 from firstlight.training.randomness import reseed
 from firstlight.verbs.run_data import DataRequest, check_same_data, describe, preprocess_for
 
-# A killed run loses at most this many seconds of work, where an epoch takes longer.
+# A killed run loses at most this many seconds of work, where an epoch takes longer; and short
+# epochs are saved at most this often.
 CHECKPOINT_SECONDS = 60.0
+LEAST_SECONDS = 2.0
+MOST_THREADS = 4096
 # The rest of a budget is for saving, and for a machine that slows down a little.
 BUDGET_USED = 0.97
 
@@ -70,6 +73,9 @@ def fit(
     data = request.load()
     parts = _split(data, recipe)
     _architecture(recipe, data.train).build(Generator())  # refuses images that do not fit
+    shift, side = recipe.augment.shift_pixels, min(data.train.image_shape[:2])
+    if recipe.augment.enabled and shift >= side:
+        raise UserError(f"shift_pixels={shift} is too much for images of {side} pixels")
     if budget is not None:
         recipe = _within(budget, started, recipe, data, parts, device, threads)
     folder = create_run(recipe.name, root=root, out=out)
@@ -109,16 +115,19 @@ def resume(
         if folder.finished:
             checkpoint.drop_state(folder)  # where the process was killed just before that
             raise UserError(
-                f"{path} is finished, there is nothing to resume; see: firstlight report {path}"
+                f"{path} is finished, there is nothing to resume; "
+                f"see: firstlight report {shlex.quote(str(path))}"
             )
-        recipe = load_recipe(path / "recipe.toml")
+        recipe = folder.recipe()
         before = folder.read_json("environment.json")
         request = DataRequest.from_json(folder.read_json("data.json"), data_dir, data)
         loaded = request.load()
         check_same_data(folder, loaded)
         try:
             where, threads = choose_device(device or before["device"]), int(before["threads"])
-        except (KeyError, TypeError, ValueError) as error:
+            if not 0 < threads <= MOST_THREADS:
+                raise ValueError(f"{threads} threads")
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{path}/environment.json: damaged: {error!r}") from error
         parts = _split(loaded, recipe)
         _train(folder, recipe, loaded, parts, display, where, threads)
@@ -152,7 +161,8 @@ def _within(
             f"{'one epoch takes' if least == per_epoch else 'the recipe takes'} about "
             f"{epoch:.0f} s here; give at least --budget {math.ceil(1.1 * (budget - left + epoch))}"
         )
-    return recipe.with_settings([f"train.epochs={steps / per_epoch!r}"], source="--budget")
+    epochs = min(steps / per_epoch, MOST_EPOCHS)
+    return recipe.with_settings([f"train.epochs={epochs!r}"], source="--budget")
 
 
 def _split(data: TrainTest, recipe: Recipe) -> _Parts:
@@ -203,6 +213,7 @@ def _train(
                 f"the {device} has too little free memory for batches of {batch} images; "
                 f"try --set train.batch_size={max(1, batch // 2)}, or close what else uses it"
             ) from error
+    record.write_epochs(folder, trainer.records)
     model = trainer.answering
     if not all(bool(weight.isfinite().all()) for weight in model.state_dict().values()):
         raise UserError(
@@ -247,11 +258,10 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, images: int) -> 
     with StopRequest() as stop, display:
         display.start(epochs=trainer.epochs, images=images, total=trainer.total, done=trainer.seen)
         for event in trainer.run():
-            late = time.monotonic() - saved_at > CHECKPOINT_SECONDS
-            stopping = stop.wanted
-            if isinstance(event, EpochRecord):
+            passed, stopping = time.monotonic() - saved_at, stop.wanted
+            ended = isinstance(event, EpochRecord) and passed > LEAST_SECONDS
+            if ended or passed > CHECKPOINT_SECONDS or stopping:
                 record.write_epochs(folder, trainer.records)
-            if isinstance(event, EpochRecord) or late or stopping:
                 checkpoint.save_state(folder, *trainer.state())
                 saved_at = time.monotonic()
             if isinstance(event, EpochRecord):
@@ -272,6 +282,7 @@ def _summary(trainer: Trainer, parameters: int) -> dict[str, Any]:
         "seed": trainer.recipe.train.seed,
         "parameters": parameters,
         "epochs": last.epoch,
+        "passes": last.steps / trainer.steps_per_epoch,
         "steps": last.steps,
         "train_seconds": sum(r.train_seconds for r in trainer.records),
         "kept_epoch": asdict(trainer.kept),

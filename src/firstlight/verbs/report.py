@@ -16,7 +16,7 @@ from firstlight.augment.batch import augment
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.mistakes import worst_mistakes
-from firstlight.recipe import AugmentChoice, Recipe, load_recipe
+from firstlight.recipe import AugmentChoice, Recipe
 from firstlight.report import charts, images
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.report.picture import Picture
@@ -63,7 +63,7 @@ def report(
     Raises ``UserError`` for an unfinished run and ``DataError`` for a damaged one.
     """
     folder.require_finished()
-    recipe = load_recipe(folder.path / "recipe.toml")
+    recipe = folder.recipe()
     summary, described = folder.read_json("summary.json"), folder.read_json("data.json")
     environment = folder.read_json("environment.json")
     metrics = _metrics(folder)
@@ -93,7 +93,7 @@ def report(
             foot=f"Made by firstlight {environment['firstlight']}. "
             "This page is one file and loads nothing from elsewhere.",
         )
-    except (KeyError, TypeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise DataError(f"{folder}: its files do not fit together: {error!r}") from error
     return folder.write("report.html", render(page))
 

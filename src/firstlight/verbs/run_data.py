@@ -82,15 +82,20 @@ class DataRequest:
     ) -> "DataRequest":
         """The request that a run was started with, from its ``data.json``."""
         try:
+            excluded, size = values.get("excluded", ()), values.get("size")
+            if not isinstance(values["name"], str):
+                raise TypeError(f"name is {values['name']!r}")
+            if not all(isinstance(n, int | None) for n in (values["limit"], size)):
+                raise TypeError(f"limit is {values['limit']!r}, size {size!r}")
             return cls(
                 name=values["path"] if data is None and values.get("path") else values["name"],
                 limit=values["limit"],
-                size=values.get("size"),
-                excluded=tuple(values.get("excluded", ())),
+                size=size,
+                excluded=tuple(excluded),
                 data_dir=data_dir,
                 data=data,
             )
-        except (KeyError, TypeError) as error:
+        except (LookupError, TypeError, AttributeError) as error:
             raise DataError(f"data.json: damaged: {error!r}") from error
 
 
