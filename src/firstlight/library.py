@@ -113,9 +113,10 @@ def train(
     data: str | Path | TrainTest,
     recipe: str | Path | Recipe | None = None,
     *,
-    settings: Sequence[str] = (),
+    settings: str | Sequence[str] = (),
     epochs: float | None = None,
     budget: float | None = None,
+    patience: int | None = None,
     seed: int | None = None,
     device: str = "auto",
     out: str | Path | None = None,
@@ -127,7 +128,8 @@ def train(
     ``data`` is a name of the catalogue, a folder or CSV of pictures, or a ``TrainTest``;
     ``recipe`` a name, a TOML file or a value, by default the data's own. ``settings`` are
     ``"section.key=value"`` changes.
-    ``budget`` (seconds) takes as many epochs as fit on this machine, in place of ``epochs``.
+    ``budget`` (seconds) takes as many epochs as fit on this machine, in place of ``epochs``;
+    ``patience`` stops after so many epochs without a better held-out loss, and keeps the best.
     Raises ``UserError`` or ``DataError``, each saying what to do next.
     """
     from firstlight.progress import choose_display
@@ -145,11 +147,13 @@ def train(
         chosen = default_recipe(request, device)
     else:
         chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    more = [f"train.epochs={epochs}"] if epochs is not None else []
+    more = [settings] if isinstance(settings, str) else list(settings)
+    more += [f"train.epochs={epochs}"] if epochs is not None else []
+    more += [f"train.patience={patience}"] if patience is not None else []
     more += [f"train.seed={seed}"] if seed is not None else []
     folder = fit(
         request,
-        chosen.with_settings([*settings, *more]),
+        chosen.with_settings(more),
         choose_display(quiet=quiet),
         device=device,
         out=Path(out) if out is not None else None,

@@ -221,3 +221,26 @@ def test_a_gpu_out_of_memory_is_told_a_batch_to_try(
     assert done.code == 2
     assert "too little free memory for batches of 32 images" in done.err
     assert "--set train.batch_size=16" in done.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (("model.name=whitened", "train.batch_size=1"), "two images at a time or more"),
+        (
+            (
+                *("augment.enabled=true", "augment.rotation_degrees=0"),
+                *("augment.shift_fraction=0", "augment.shift_pixels=8"),
+            ),
+            "shift_pixels=8 is too much for images of 8 pixels",
+        ),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_images_is_refused_before_there_is_a_run(
+    command: Command, settings: tuple[str, ...], reason: str
+) -> None:
+    words = [word for setting in settings for word in ("--set", setting)]
+    small = ("--set", "model.widths=[8,8]", "--set", "model.first_filters=8")
+    done = command("train", "digits", *words, *small)
+    assert (done.code, reason in done.err) == (2, True), done.err
+    assert not Path("runs").exists()

@@ -329,3 +329,11 @@ def test_balanced_classes_count_the_same_in_the_loss() -> None:
     # By hand: 9 images over 3 classes that are there, so 3 a class, shared among its images.
     assert torch.allclose(weights_K, torch.tensor([0.5, 1.5, 0.0, 3.0]))
     assert weights_K[labels].mean().item() == pytest.approx(1)
+
+
+def test_an_image_left_alone_joins_the_batch_before_it() -> None:
+    run = trainer(recipe(*FAST), n=41)  # five batches of 8, and one image
+    steps = [r for r in run.run() if isinstance(r, StepRecord)]
+
+    assert [r.seen for r in steps[:5]] == [8, 16, 24, 32, 41]
+    assert run.total == run.seen == steps[-1].seen + 2 * 41

@@ -45,6 +45,15 @@ def main() -> None:
     except UserError as error:
         typer.echo(f"firstlight: {error}", err=True)
         sys.exit(error.exit_code)
+    except RuntimeError as error:  # PyTorch's, of a GPU's memory or of this machine's
+        if "memory" not in str(error):
+            raise
+        typer.echo(
+            "firstlight: there is too little memory for this; try a smaller "
+            f"--set train.batch_size, or a smaller network ({str(error).splitlines()[0][:150]})",
+            err=True,
+        )
+        sys.exit(UserError.exit_code)
     except SystemExit as stop:
         if stop.code == RunInterruptedError.exit_code:  # Ctrl-C where there was nothing to save
             typer.echo("firstlight: interrupted, nothing is kept", err=True)

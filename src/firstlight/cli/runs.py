@@ -37,10 +37,11 @@ def runs(
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("run", "data", "state"):
-        table.add_column(heading)
+    table.add_column("run", overflow="fold")
+    for heading in ("data", "state"):
+        table.add_column(heading, overflow="fold")
     for heading in ("test accuracy", "training"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         accuracy, seconds = row["accuracy"], row["train_seconds"]
         table.add_row(

@@ -111,6 +111,9 @@ def _standard_input(stdin: BinaryIO | None) -> PictureSource:
 
 
 def _expand_word(word: str) -> Iterator[PictureSource]:
+    if not word.strip():
+        yield PictureSource(name=repr(word), problem="an empty word names no picture")
+        return
     path = Path(word)
     try:
         if path.is_dir():
@@ -165,8 +168,9 @@ def _is_picture_name(name: str) -> bool:
 
 
 def _printable(name: str) -> str:
-    """Bytes that are no text are shown as �, since they cannot be printed."""
-    return name.encode(errors="surrogateescape").decode(errors="replace")
+    """Bytes that are no text are shown as �, and signs that steer a terminal by their codes."""
+    text = name.encode(errors="surrogateescape").decode(errors="replace")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 # Fitting

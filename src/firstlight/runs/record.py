@@ -37,7 +37,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "device": device,
         "accelerator": accelerator,
         "threads": threads,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name.replace("__main__.py", "firstlight"), *sys.argv[1:]],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -108,6 +108,9 @@ class Trainer:
         decay = recipe.train.average_decay
         self._average = WeightAverage(model, decay) if decay > 0 else None
         self.steps_per_epoch = math.ceil(len(train) / recipe.train.batch_size)
+        # Batch norm needs two images: a last one alone joins the batch before it.
+        self._lone = isinstance(model, WhitenedCNN) and len(train) % recipe.train.batch_size == 1
+        self.steps_per_epoch -= self._lone and self.steps_per_epoch > 1
         self.steps = max(1, round(self.steps_per_epoch * recipe.train.epochs))
         self._mixed = recipe.train.precision == "mixed" and computes_in_bfloat16(
             train.labels_N.device.type
@@ -166,7 +169,7 @@ class Trainer:
     def _seen_after(self, steps: int) -> int:
         epochs, batches = divmod(steps, self.steps_per_epoch)
         images = len(self.train)
-        return epochs * images + min(batches * self.recipe.train.batch_size, images)
+        return epochs * images + batches * self.recipe.train.batch_size
 
     def run(self) -> Iterator[StepRecord | EpochRecord]:
         """Train to the end of the recipe, yielding after every step and after every epoch.
@@ -181,16 +184,16 @@ class Trainer:
             self.model.train()
             while at.batch < self.steps_per_epoch and at.step < self.steps:
                 started = time.perf_counter()
-                chosen_B = order_N[at.batch * size : (at.batch + 1) * size]
-                self._step(chosen_B)
-                last = at.batch == self.steps_per_epoch or at.step == self.steps
-                if last or at.batch % self.read_every == 0:
+                end = (at.batch + 1) * size + (self._lone and at.batch + 1 == self.steps_per_epoch)
+                self._step(order_N[at.batch * size : end])
+                last_of_epoch = at.batch == self.steps_per_epoch
+                if last_of_epoch or at.step == self.steps or at.batch % self.read_every == 0:
                     self._read()
                 at.train_seconds += time.perf_counter() - started
                 yield StepRecord(
                     epoch=at.epoch + 1,
                     step=at.step,
-                    seen=min(at.batch * size, len(order_N)),
+                    seen=len(order_N) if last_of_epoch else at.batch * size,
                     loss=at.loss_sum / max(1, at.read),
                     accuracy=at.correct / max(1, at.read),
                 )

@@ -73,8 +73,14 @@ def fit(
     data = request.load()
     parts = _split(data, recipe)
     _architecture(recipe, data.train).build(Generator())  # refuses images that do not fit
+    most = min(recipe.train.batch_size, len(parts.rows_M))
+    if recipe.model.name == "whitened" and most < 2:
+        raise UserError(
+            "a whitened network learns from two images at a time or more; "
+            f"there are {len(parts.rows_M)}, in batches of {recipe.train.batch_size}"
+        )
     shift, side = recipe.augment.shift_pixels, min(data.train.image_shape[:2])
-    if recipe.augment.enabled and shift >= side:
+    if shift >= side:
         raise UserError(f"shift_pixels={shift} is too much for images of {side} pixels")
     if budget is not None:
         recipe = _within(budget, started, recipe, data, parts, device, threads)

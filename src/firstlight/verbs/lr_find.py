@@ -25,7 +25,10 @@ def find_learning_rate(
         raise UserError(f"--save draws a PNG; its name must end in .png, unlike {out}")
     where = choose_device(device)
     # Enough epochs for all steps, and no early end.
-    long = recipe.with_settings(["train.epochs=100000", "train.patience=0"])
+    watch = "none" if recipe.train.validation == "test" else recipe.train.validation
+    long = recipe.with_settings(
+        ["train.epochs=100000", "train.patience=0", f"train.validation={watch}"]
+    )
     with repeatable(usable_threads(), where):
         found = sweep(prepare(long, request.load(), where), steps)
     picture = learning_rate_sweep(

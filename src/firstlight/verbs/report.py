@@ -198,6 +198,13 @@ def _draw_training(drawing: _Drawing, folder: RunFolder, described: dict[str, An
         validated = "test" if watched["name"].endswith("/test") else "held out"
         validated = f"{validated} ({watched['images']:,} images)"
     last = epochs[-1]
+    if len(epochs) == 1:
+        shares = [f"{100 * (last['train_accuracy'] or 0):.2f} % of the training images"]
+        if last["validation_accuracy"] is not None:
+            shares.append(f"{100 * last['validation_accuracy']:.2f} % of those {validated}")
+        text = f"There was one pass or less: it ended with {' and '.join(shares)} right."
+        drawing.sections.append(Section(title="Training", text=text))
+        return
     drawing.add(
         "Training",
         "Where the two curves part, the network begins to learn its training images by heart. "
