@@ -248,3 +248,44 @@ def _download_progress() -> Any:
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     return Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True))
+
+
+class DecodingBar:
+    """A bar while pictures are decoded; without a terminal, a line when it begins. Nothing shows
+    where nothing needs decoding."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+        self._told = False
+
+    def __enter__(self) -> "DecodingBar":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Told how many pictures of how many are done."""
+        if self._quiet:
+            return
+        if not sys.stderr.isatty():
+            if not self._told:
+                sys.stderr.write(f"decoding {total:,} pictures\n")
+            self._told = True
+            return
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+            columns = (TextColumn("decoding pictures"), BarColumn(), MofNCompleteColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.add_task("", total=total)
+            self._bar.start()
+        self._bar.update(0, completed=done)

@@ -1,5 +1,6 @@
-"""``firstlight data list|fetch|show``"""
+"""``firstlight data list|fetch|show|check``"""
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from firstlight.data.catalog import Entry
 
 app = typer.Typer(
-    help="The named data sets: list them, fetch them, show one.",
+    help="The named data sets: list, fetch, show. Pictures of one's own: check.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -69,6 +70,77 @@ def fetch(
             typer.echo(f"{entry.name}: complete and verified, in {done[-1]['found']}")
     if json:
         print_json(done)
+
+
+@app.command()
+def check(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", show_default=False, help="A folder or CSV of pictures."),
+    ],
+    size: Annotated[
+        int | None, typer.Option("--size", metavar="PIXELS", help="As for train.")
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--page", metavar="FILE.html", help="Also show the pictures concerned."),
+    ] = None,
+    fix_list: Annotated[
+        Path | None,
+        typer.Option("--fix-list", metavar="FILE.csv", help="Also list what to leave out."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Look for what is wrong with pictures of one's own: leaks, copies, damage, imbalance."""
+    from firstlight.errors import UserError
+    from firstlight.verbs.check import check_pictures, write_fix_list, write_page
+
+    for option, out, ending in (("--page", page, ".html"), ("--fix-list", fix_list, ".csv")):
+        if out is not None and out.suffix.lower() != ending:
+            raise UserError(f"{option} writes a file whose name ends in {ending}, unlike {out}")
+    if not path.exists():
+        raise UserError(f"{path}: there is no such folder or CSV")
+    checked = check_pictures(path, size=size, quiet=json)
+    if page is not None:
+        write_page(checked, path, page)
+    if fix_list is not None:
+        write_fix_list(checked, fix_list)
+    if json:
+        print_json(
+            {
+                "pictures": checked.pictures,
+                "classes": checked.classes,
+                "image_shape": checked.shape,
+                "shape_reason": checked.shape_reason,
+                "findings": [asdict(finding) for finding in checked.findings],
+                "notes": checked.notes,
+                "exclude": checked.exclude,
+            }
+        )
+        return
+    typer.echo(
+        f"{checked.pictures:,} pictures in {len(checked.classes)} classes; training would take "
+        f"them as {checked.shape_reason}"
+    )
+    for note in checked.notes:
+        typer.echo(f"  {note}")
+    for finding in checked.findings:
+        typer.echo(f"{'!' if finding.severe else '-'} {finding.kind}: {finding.text}")
+        for group in finding.groups[:3] if finding.kind != "unreadable" else ():
+            typer.echo(f"    {'  =  '.join(group)}")
+        if len(finding.groups) > 3 and finding.kind != "unreadable":
+            typer.echo(f"    … and {len(finding.groups) - 3:,} more")
+    if not checked.findings:
+        typer.echo("nothing is wrong with them, as far as this can tell")
+    if page is not None:
+        typer.echo(f"page {page}")
+    if fix_list is not None:
+        typer.echo(
+            f"{len(checked.exclude):,} pictures to leave out in {fix_list}\n"
+            f"next: {shlex.join(['firstlight', 'train', str(path), '--exclude', str(fix_list)])}"
+        )
+    elif checked.exclude:
+        typer.echo("list what to leave out with --fix-list FILE.csv, see it with --page FILE.html")
 
 
 @app.command()

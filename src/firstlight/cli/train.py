@@ -111,6 +111,9 @@ def train(
         )
         request.check_name()
         chosen = load_recipe(recipe) if recipe else default_recipe(request, device)
+        if request.own is not None and not quiet:
+            told = [*request.load().train.notes, *([] if recipe else [chosen.description])]
+            typer.echo("\n".join(told), err=json)
         for name in ("epochs", "seed"):
             variable = f"FIRSTLIGHT_{name.upper()}"
             if value := os.environ.get(variable):

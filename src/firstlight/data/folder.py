@@ -69,6 +69,11 @@ class Listing:
         return replace(self, pictures=left, notes=(*self.notes, note))
 
 
+def list_pictures(path: Path) -> Listing:
+    """``list_csv`` of a file, ``list_folder`` of a folder."""
+    return list_csv(path) if path.is_file() else list_folder(path)
+
+
 def list_folder(root: Path) -> Listing:
     """The pictures below ``root`` by class, and by part where its folders are parts.
 

@@ -7,6 +7,7 @@ files' contents, classes and parts, so that moving or touching files costs no se
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ import numpy as np
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest, UInt8Array
 from firstlight.data.decoded import Progress, choose_shape, decode_into, file_digests
 from firstlight.data.duplicates import groups, near_copies
-from firstlight.data.folder import TEST, TRAIN, VALIDATION, Listing, list_csv, list_folder
+from firstlight.data.folder import TEST, TRAIN, VALIDATION, Listing, list_pictures
 from firstlight.data.load import cache_folder
 from firstlight.data.split import hold_out
 from firstlight.data.stored import StoredImages
@@ -50,8 +51,7 @@ def load_own(
     """
     if size is not None and not 8 <= size <= 512:
         raise UserError(f"--size must be 8 to 512 pixels, not {size}")
-    listing = list_csv(path) if path.is_file() else list_folder(path)
-    listing = listing.without(excluded)
+    listing = list_pictures(path).without(excluded)
     shelf = cache_folder() / "pictures"
     try:
         shelf.mkdir(parents=True, exist_ok=True)
@@ -112,6 +112,13 @@ def _build(
         pairs = near_copies(every.images_NHWC)
         every = replace(every, groups_N=groups(len(every), pairs))
         parts, notes = _split(every, [listing.pictures[at].part or TRAIN for at in readable])
+        part_of = {int(at): part for part in _ORDER for at in parts[part]}
+        leaks = sum(part_of[i] != part_of[j] for i, j in pairs)
+        if leaks:
+            notes.append(
+                f"{leaks} pairs of copies lie in two parts, so a test will look too good; "
+                f"see: firstlight data check {shlex.quote(str(listing.root))}"
+            )
         order_N = np.concatenate([parts[part] for part in _ORDER])
         with (work / "pixels").open("wb") as out:
             for start in range(0, len(order_N), 256):

@@ -177,3 +177,37 @@ def _show(axes: Axes, pixels_HWC: Float32Array) -> None:
 def _side(images_by_class: Sequence[UInt8Array]) -> tuple[int, int]:
     height, width = images_by_class[0].shape[1:3]
     return height, width
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tile:
+    """One picture of a contact sheet."""
+
+    image_HWC: UInt8Array
+    text: str
+
+
+def contact_sheet(groups: Sequence[Sequence[Tile]]) -> Picture:
+    """Pictures with their names; those of one group stand together, a gap apart from the next."""
+    widest = max(len(group) for group in groups)
+    across = max(1, 6 // widest)
+    rows = math.ceil(len(groups) / across)
+    columns = across * widest
+    with style():
+        picture = Picture(1.45 * columns, 1.75 * rows)
+        cells = picture.subplots(rows, columns, squeeze=False)
+        for axes in cells.ravel():
+            bare(axes)
+        for number, group in enumerate(groups):
+            row, first = number // across, number % across * widest
+            for place, tile in enumerate(group):
+                axes = cells[row][first + place]
+                _show(axes, tile.image_HWC.astype(np.float32) / np.float32(255))
+                axes.set_xlabel(_broken(tile.text, 20), fontsize=7)
+    return picture
+
+
+def _broken(name: str, width: int) -> str:
+    """A file's name in lines of so many characters, the last three of them."""
+    lines = [name[i : i + width] for i in range(0, len(name), width)]
+    return "\n".join(lines if len(lines) <= 3 else ["…" + lines[-3][1:], *lines[-2:]])

@@ -3,6 +3,7 @@
 import difflib
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from firstlight.data.own import load_own
 from firstlight.data.split import limit
 from firstlight.errors import DataError, UserError
 from firstlight.pixels import Preprocess
-from firstlight.progress import DownloadBar
+from firstlight.progress import DecodingBar, DownloadBar
 from firstlight.runs.folder import RunFolder
 
 
@@ -62,7 +63,11 @@ class DataRequest:
             )
 
     def load(self) -> TrainTest:
-        """The data in memory. Raises ``DataError`` when it is missing or damaged."""
+        """The data, loaded once. Raises ``DataError`` when it is missing or damaged."""
+        return self._loaded
+
+    @cached_property
+    def _loaded(self) -> TrainTest:
         if self.limit is not None and self.limit < 2:
             raise UserError(f"--limit must be at least 2 images, not {self.limit}")
         self.check_name()
@@ -70,7 +75,10 @@ class DataRequest:
             if self.data is not None:
                 whole = self.data
             elif self.own is not None:
-                whole = load_own(self.own, size=self.size, excluded=self.excluded)
+                with DecodingBar() as decoding:
+                    whole = load_own(
+                        self.own, size=self.size, excluded=self.excluded, progress=decoding
+                    )
             else:
                 whole = load(self.name, self.data_dir, download=self.download, report=bar)
         _check_halves(whole)

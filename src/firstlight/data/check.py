@@ -1,0 +1,337 @@
+"""What is wrong with a folder of pictures, most harmful first.
+
+Axes: N images, H height, W width, C channels.
+"""
+
+import hashlib
+import io
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from firstlight.data.decode import FORMATS
+from firstlight.data.decoded import Progress, choose_shape, decode_into
+from firstlight.data.duplicates import near_copies
+from firstlight.data.folder import TRAIN, Listing
+from firstlight.data.stored import StoredImages
+from firstlight.errors import DataError
+from firstlight.threads import usable_threads
+
+FEW = 20
+"""A class of fewer training pictures is hard to learn and harder to measure."""
+UNEVEN = 10.0
+"""Pictures of the largest class for one of the smallest."""
+_PART_ORDER = ("test", "validation", "train", "")
+_SUFFIXES = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One kind of fault."""
+
+    kind: str
+    """A short name, such as ``leak``."""
+    severe: bool
+    """Whether it makes what a model is said to be worth untrue, or stops its training."""
+    text: str
+    """What it is, how much of it, and what to do."""
+    groups: tuple[tuple[str, ...], ...] = ()
+    """The pictures concerned, those together that belong together."""
+    exclude: tuple[str, ...] = ()
+    """Those of them to leave out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """All that was found."""
+
+    pictures: int
+    classes: dict[str, int]
+    """Pictures of each class, all parts together."""
+    shape: tuple[int, int, int]
+    """Height, width and channels that training would choose."""
+    shape_reason: str
+    findings: tuple[Finding, ...]
+    """Most harmful first."""
+    notes: tuple[str, ...]
+    """What was left out when the folder was listed."""
+    thumbnails: dict[str, np.ndarray]
+    """Some of the pictures concerned, uint8 H×W×C."""
+
+    @property
+    def exclude(self) -> dict[str, str]:
+        """What to leave out: name to the kind of its first finding."""
+        found: dict[str, str] = {}
+        for finding in self.findings:
+            for name in finding.exclude:
+                found.setdefault(name, finding.kind)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """What a file is before its pixels are decoded."""
+
+    digest: bytes
+    form: str = ""
+    mode: str = ""
+    size: tuple[int, int] = (0, 0)
+
+
+def check(
+    listing: Listing, *, size: int | None = None, progress: Progress | None = None
+) -> Checked:
+    """Look at every picture once. Raises ``DataError`` where none can be read."""
+    names = [p.name for p in listing.pictures]
+    heads = _heads(listing.root, names)
+    shape, reason = choose_shape(listing.root, names, size)
+    with tempfile.TemporaryDirectory(prefix="firstlight-") as folder:
+        file = Path(folder) / "decoded"
+        try:
+            decoded = decode_into(file, listing.root, names, shape, progress)
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be written: {error.strerror}") from error
+        images_NHWC = StoredImages(file, (len(names), *shape))
+        readable = np.array([bool(d) for d in decoded.digests])
+        good = np.flatnonzero(readable)
+        near = near_copies(images_NHWC.take(good)) if len(good) else []
+        pairs = [(int(good[i]), int(good[j])) for i, j in near]
+        flat = [int(at) for at in good if _is_flat(images_NHWC[at])]
+        findings = [
+            *_copies(listing, heads, pairs),
+            *_unreadable(decoded.problems),
+            *_flat(names, flat),
+            *_disguised(names, heads, readable),
+            *_uneven(listing, readable),
+            *_mixed(heads, readable),
+        ]
+        shown = {name for f in findings for group in f.groups[:12] for name in group[:4]}
+        number = {name: at for at, name in enumerate(names)}
+        thumbnails = {name: images_NHWC[number[name]] for name in shown if readable[number[name]]}
+    counts = Counter(p.label for p in listing.pictures)
+    return Checked(
+        pictures=len(names),
+        classes={name: counts[label] for label, name in enumerate(listing.class_names)},
+        shape=shape,
+        shape_reason=reason,
+        findings=tuple(sorted(findings, key=lambda f: not f.severe)),
+        notes=listing.notes,
+        thumbnails=thumbnails,
+    )
+
+
+def _heads(root: Path, names: Sequence[str]) -> list[_Head]:
+    def one(name: str) -> _Head:
+        try:
+            content = (root / name).read_bytes()
+        except OSError:
+            return _Head(digest=b"")
+        digest = hashlib.blake2b(content, digest_size=16).digest()
+        try:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                return _Head(
+                    digest=digest, form=image.format or "", mode=image.mode, size=image.size
+                )
+        except Exception:  # Pillow raises two dozen kinds; decoding names the fault
+            return _Head(digest=digest)
+
+    with ThreadPoolExecutor(usable_threads()) as pool:
+        return list(pool.map(one, names, chunksize=64))
+
+
+def _copies(listing: Listing, heads: list[_Head], pairs: list[tuple[int, int]]) -> list[Finding]:
+    """Leaks across parts, copies across classes, and copies within a class."""
+    pictures = listing.pictures
+    by_digest: dict[bytes, list[int]] = defaultdict(list)
+    for at, head in enumerate(heads):
+        if head.digest:
+            by_digest[head.digest].append(at)
+    exact = {pair for group in by_digest.values() for pair in pairwise(group)}
+    leaks, across, within = [], [], []
+    for i, j in sorted(exact | set(pairs)):
+        one, other = pictures[i], pictures[j]
+        if one.label != other.label:
+            across.append((i, j))
+        elif one.part != other.part:
+            leaks.append((i, j))
+        else:
+            within.append((i, j))
+    crossing = [(i, j) for i, j in across if pictures[i].part != pictures[j].part]
+    found = []
+    if leaks or crossing:
+        both = sorted({*leaks, *crossing})
+        learnt = _picks(both, listing, lambda i, j: _later_part(listing, i, j))
+        found.append(
+            Finding(
+                kind="leak",
+                severe=True,
+                text=f"copies in two parts, such as train and test ({len(both)} pairs): a "
+                "model is asked what it has learnt by heart, and looks better than it is. Leave "
+                "out the copy that is not in the test part",
+                groups=_named(both, listing),
+                exclude=learnt,
+            )
+        )
+    if across:
+        found.append(
+            Finding(
+                kind="two classes",
+                severe=True,
+                text=f"copies in two classes ({len(across)} pairs): at least one of each pair "
+                "is in the wrong folder. Look at them, and leave out or move",
+                groups=_named(across, listing),
+                exclude=tuple(sorted({pictures[k].name for pair in across for k in pair})),
+            )
+        )
+    if within:
+        found.append(
+            Finding(
+                kind="copies",
+                severe=False,
+                text=f"copies in one class and part ({len(within)} pairs): they count double. "
+                "firstlight keeps them on one side of a split",
+                groups=_named(within, listing),
+                exclude=_picks(within, listing, lambda i, j: j),
+            )
+        )
+    return found
+
+
+def _later_part(listing: Listing, i: int, j: int) -> int:
+    """Of two the one that is not to be measured by."""
+    rank = _PART_ORDER.index
+    return i if rank(listing.pictures[i].part) > rank(listing.pictures[j].part) else j
+
+
+def _picks(
+    pairs: list[tuple[int, int]], listing: Listing, choose: Callable[[int, int], int]
+) -> tuple[str, ...]:
+    return tuple(sorted({listing.pictures[choose(i, j)].name for i, j in pairs}))
+
+
+def _named(pairs: list[tuple[int, int]], listing: Listing) -> tuple[tuple[str, ...], ...]:
+    return tuple((listing.pictures[i].name, listing.pictures[j].name) for i, j in pairs)
+
+
+def _unreadable(problems: Sequence[tuple[str, str]]) -> list[Finding]:
+    if not problems:
+        return []
+    first = "; ".join(f"{name}: {reason}" for name, reason in problems[:5])
+    return [
+        Finding(
+            kind="unreadable",
+            severe=True,
+            text=f"left out of training, since they cannot be read: {first}"
+            + ("; …" if len(problems) > 5 else ""),
+            groups=tuple((name,) for name, _ in problems),
+            exclude=tuple(name for name, _ in problems),
+        )
+    ]
+
+
+def _is_flat(image_HWC: np.ndarray) -> bool:
+    return bool((image_HWC == image_HWC[0, 0]).all())
+
+
+def _flat(names: Sequence[str], flat: list[int]) -> list[Finding]:
+    if not flat:
+        return []
+    return [
+        Finding(
+            kind="one colour",
+            severe=False,
+            text="nothing but one colour: there is nothing in them to learn",
+            groups=tuple((names[at],) for at in flat),
+            exclude=tuple(names[at] for at in flat),
+        )
+    ]
+
+
+def _disguised(names: Sequence[str], heads: list[_Head], readable: np.ndarray) -> list[Finding]:
+    found = [
+        (name, head.form)
+        for name, head, read in zip(names, heads, readable, strict=True)
+        if read and head.form and _SUFFIXES.get(Path(name).suffix.lower(), head.form) != head.form
+    ]
+    if not found:
+        return []
+    first = ", ".join(f"{name} is {form}" for name, form in found[:5])
+    return [
+        Finding(
+            kind="wrong ending",
+            severe=False,
+            text=f"not what the name says: {first}{', …' if len(found) > 5 else ''}. They are "
+            "read all the same, here; other programs may refuse them",
+            groups=tuple((name,) for name, _ in found),
+        )
+    ]
+
+
+def _uneven(listing: Listing, readable: np.ndarray) -> list[Finding]:
+    counts = Counter(
+        p.label
+        for p, read in zip(listing.pictures, readable, strict=True)
+        if read and p.part in (TRAIN, "")
+    )
+    sizes = {name: counts[label] for label, name in enumerate(listing.class_names)}
+    found = []
+    few = {name: n for name, n in sizes.items() if n < FEW}
+    if few:
+        listed = ", ".join(f"{name} ({n})" for name, n in list(few.items())[:10])
+        found.append(
+            Finding(
+                kind="few",
+                severe=min(few.values()) < 2,
+                text=f"fewer than {FEW} pictures to train on: {listed}. Collect more, or put "
+                "classes together",
+            )
+        )
+    least, most = min(sizes, key=lambda n: sizes[n]), max(sizes, key=lambda n: sizes[n])
+    if sizes[most] > UNEVEN * max(1, sizes[least]):
+        found.append(
+            Finding(
+                kind="uneven",
+                severe=False,
+                text=f"{most} has {sizes[most]:,} pictures and {least} {sizes[least]:,}: training "
+                "weighs the classes, and accuracy alone says little; look at each class",
+            )
+        )
+    return found
+
+
+def _mixed(heads: list[_Head], readable: np.ndarray) -> list[Finding]:
+    sizes = Counter(h.size for h, read in zip(heads, readable, strict=True) if read)
+    modes = Counter(h.mode for h, read in zip(heads, readable, strict=True) if read)
+    found = []
+    if len(sizes) > 1:
+        sides = [min(s) for s in sizes.elements()]
+        wide = max(max(s) / max(1, min(s)) for s in sizes)
+        found.append(
+            Finding(
+                kind="sizes",
+                severe=False,
+                text=f"{len(sizes)} different sizes, shorter sides of {min(sides)} to "
+                f"{max(sides)} pixels (half of them at least {sorted(sides)[len(sides) // 2]}), "
+                f"and up to {wide:.1f} times as long as wide: the middle of each is taken",
+            )
+        )
+    if len(modes) > 1:
+        listed = ", ".join(f"{mode} ({n:,})" for mode, n in modes.most_common())
+        found.append(Finding(kind="modes", severe=False, text=f"Pixels of several kinds: {listed}"))
+    return found
