@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from firstlight.data.dataset import TrainTest as TrainTest
     from firstlight.errors import DataError as DataError
     from firstlight.errors import UserError as UserError
+    from firstlight.estimator import FirstlightClassifier as FirstlightClassifier
     from firstlight.library import Run as Run
     from firstlight.library import load as load
     from firstlight.library import open_run as open_run
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "DataError": "errors",
     "Dataset": "data.dataset",
+    "FirstlightClassifier": "estimator",
     "Recipe": "recipe",
     "Run": "library",
     "TrainTest": "data.dataset",

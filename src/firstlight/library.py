@@ -95,18 +95,20 @@ class Run:
         return report(self._folder, data=self._data)
 
 
-def load(name: str, data_dir: str | Path | None = None) -> TrainTest:
-    """A named data set, checked against its published checksums, fetched where it is nowhere.
+def load(
+    name: str | Path, data_dir: str | Path | None = None, *, size: int | None = None
+) -> TrainTest:
+    """A named data set, checked against its published checksums, fetched where it is nowhere; or
+    the pictures of a folder or CSV, decoded once, ``size`` pixels wide and high where that is set.
 
-    Looked for in ``data_dir``, ``$FIRSTLIGHT_DATA``, the cache, and what Keras and torchvision
-    leave. Raises ``UserError`` for an unknown name, ``DataError`` for damaged files, and
-    ``UnreachableError`` when the set is nowhere to be had.
+    A named set is looked for in ``data_dir``, ``$FIRSTLIGHT_DATA``, the cache, and what Keras and
+    torchvision leave. Raises ``UserError`` for what is neither, ``DataError`` for damaged files,
+    and ``UnreachableError`` when the set is nowhere to be had.
     """
-    from firstlight.data.load import load as load_named
-    from firstlight.progress import DownloadBar
+    from firstlight.verbs.run_data import DataRequest
 
-    with DownloadBar() as bar:
-        return load_named(name, data_dir, report=bar)
+    where = Path(data_dir) if data_dir else None
+    return DataRequest(name=str(name), data_dir=where, size=size).load()
 
 
 def train(

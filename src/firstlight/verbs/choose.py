@@ -42,14 +42,15 @@ def recipe_for(train: Dataset) -> Recipe:
     drawn = _drawn_on_plain_ground(train)
     per_class = np.bincount(train.labels_N, minlength=classes)
     uneven = per_class.max() / max(1, per_class.min())
-    if drawn or side > 40:
+    if side > 40 or (drawn and side >= 20):
         stem = "a stem of 4×4 filters with stride 2"
         kernel, stride = 4, 2
     else:
         stem, kernel, stride = "a stem of 2×2 filters", 2, 1
-    widths = [64, 128] if side // stride < 16 else [32, 64, 128]
     if side > 80:
         stride, stem = 4, "a stem of 4×4 filters with stride 4"
+    maps = (side - kernel) // stride + 1
+    widths = [32, 64, 128] if maps >= 15 else [64, 128] if maps >= 4 else [64]
     epochs = min(MOST_EPOCHS, max(LEAST_EPOCHS, round(SEEN / count)))
     batch = min(400, max(32, 32 * round(count / 1600)))
     settings = [
