@@ -18,7 +18,7 @@ MAY = {
     "data": {"pixels"},
     "evaluate": {"pixels"},
     "training": {"augment", "models", "pixels", "evaluate"},
-    "runs": {"models", "pixels", "training"},
+    "runs": {"models", "pixels", "training", "evaluate"},
     "report": {"evaluate"},
     "verbs": {
         *("pixels", "augment", "models", "data", "evaluate", "training", "runs", "report"),

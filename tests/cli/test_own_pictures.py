@@ -124,3 +124,21 @@ def test_a_wrong_path_is_answered_in_words(
     done = command("train", *(word.replace("{set}", str(stripes)) for word in words))
     assert (done.code, message in done.err) == (code, True), done.err
     assert not Path("runs").exists()
+
+
+def test_what_resembles_nothing_it_has_learnt_is_unknown(stripes: Path, command: Command) -> None:
+    rng = np.random.default_rng(5)
+    for part in ("row", "column"):  # enough to hold some out
+        for i in range(300):
+            image = rng.integers(0, 90, (32, 36, 3), dtype=np.uint8)
+            place = int(rng.integers(4, 26))
+            image[(slice(place, place + 3), slice(None))[:: 1 if part == "row" else -1]] = 250
+            Image.fromarray(image).save(stripes / "train" / part / f"more-{i}.png")
+    assert command("train", stripes, "--out", "run", "--epochs", 6, "--quiet").code == 0
+    told = command("evaluate", "run")
+    assert "answers " in told.out and "the others are unknown to it" in told.out
+    Image.new("RGB", (36, 32), (120, 120, 120)).save("nothing.png")
+    (answer,) = json.loads(command("predict", "run", "nothing.png", "--json").out)
+    assert (answer["answer"], answer["unknown"]) == ("unknown", True)
+    assert answer["best"] in ("row", "column")
+    assert "unknown (" in command("predict", "run", "nothing.png").out

@@ -63,6 +63,12 @@ PICTURES = {
     "many classes": lambda: charts.confusion(
         np.eye(40, dtype=int).tolist(), [f"c{i}" for i in range(40)], normalised=True
     ),
+    "trust": lambda: charts.trust(
+        RNG.random(200, dtype=np.float32), RNG.random(200) < 0.7, threshold=0.2
+    ),
+    "trust in one": lambda: charts.trust(
+        np.array([0.5], np.float32), np.array([False]), threshold=None
+    ),
     "classes": lambda: charts.class_accuracy(NAMES, [1.0, 0.0, 0.5], 0.6),
     "comparison": lambda: charts.comparison_curves({"a": EPOCHS, "b": EPOCHS[:1]}),
     "scores": lambda: charts.comparison_bars(

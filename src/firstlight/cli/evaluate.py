@@ -35,8 +35,6 @@ def evaluate(
     folder.require_finished()
     data = data_of_run(folder, data_dir)
     metrics = evaluate_run(folder, device=device, data=data)
-    if not json:
-        _print(metrics)
     unwritten = None
     try:
         page = str(report(folder, data=data))
@@ -44,8 +42,9 @@ def evaluate(
         page, unwritten = None, error
     if json:
         print_json({"run": str(folder), "report": page, **metrics.to_json()})
-    elif page is not None:
-        typer.echo(f"\nreport {page}")
+    else:
+        _print(metrics)
+        typer.echo(f"\nreport {page}" if page else "")
     if unwritten is not None:
         raise unwritten
     if require is not None and metrics.accuracy < require:
@@ -64,6 +63,12 @@ def _print(metrics: "Metrics") -> None:
         f"log loss {metrics.log_loss:.4f}, expected calibration error "
         f"{percent(metrics.expected_calibration_error)}\n"
     )
+    if metrics.answered is not None and metrics.answered.accuracy is not None:
+        typer.echo(
+            f"answers {percent(metrics.answered.coverage)} of them, of which "
+            f"{percent(metrics.answered.accuracy)} right; the others are unknown to it, below a "
+            f"probability of {percent(metrics.answered.threshold)}\n"
+        )
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class")
     for heading in ("precision", "recall", "F1", "images"):

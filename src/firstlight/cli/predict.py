@@ -93,6 +93,8 @@ def _print_table(answers: list["Prediction"]) -> None:
         if answer.error is None:
             best = list(answer.probabilities.items())[:3]
             cells = [f"{name} {percent(share)}" for name, share in best]
+            if answer.unknown:
+                cells[0] = f"unknown ({cells[0]})"
             table.add_row(Text(answer.name), *(Text(cell) for cell in cells))
     if table.row_count:
         print_table(table)

@@ -39,6 +39,18 @@ class ConfusedPair:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """The images whose best probability reaches a threshold."""
+
+    threshold: float
+    """0 to 1, chosen on held-out images."""
+    coverage: float
+    """Their share of all, 0 to 1."""
+    accuracy: float | None
+    """Of these alone; None where there are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metrics:
     """Everything ``evaluate`` reports about one set of predictions."""
 
@@ -56,6 +68,8 @@ class Metrics:
     """K×K counts; rows are true classes, columns predicted ones."""
     most_confused: tuple[ConfusedPair, ...]
     """Up to ten, most frequent first."""
+    answered: Coverage | None
+    """What is left where the run has a threshold below which it says "unknown"."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values, as written to ``metrics.json``."""
@@ -63,9 +77,15 @@ class Metrics:
 
 
 def measure(
-    labels_N: Int64Array, probabilities_NK: Float32Array, class_names: tuple[str, ...]
+    labels_N: Int64Array,
+    probabilities_NK: Float32Array,
+    class_names: tuple[str, ...],
+    threshold: float | None = None,
 ) -> Metrics:
-    """All metrics of N ≥ 1 predictions. Raises ``ValueError`` when shapes disagree."""
+    """All metrics of N ≥ 1 predictions, ``threshold`` being that of "unknown".
+
+    Raises ``ValueError`` when shapes disagree.
+    """
     from scipy.stats import binomtest
     from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
@@ -104,6 +124,20 @@ def measure(
         ),
         confusion=tuple(tuple(int(n) for n in row) for row in confusion_KK),
         most_confused=_most_confused(confusion_KK, class_names),
+        answered=None
+        if threshold is None
+        else _answered(predicted_N == labels_N, probabilities_NK.max(axis=1), threshold),
+    )
+
+
+def _answered(
+    right_N: npt.NDArray[np.bool_], confidence_N: Float32Array, threshold: float
+) -> Coverage:
+    told_N = confidence_N >= threshold
+    return Coverage(
+        threshold=threshold,
+        coverage=float(told_N.mean()),
+        accuracy=float(right_N[told_N].mean()) if told_N.any() else None,
     )
 
 

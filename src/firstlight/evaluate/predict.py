@@ -40,14 +40,18 @@ def logits(model: nn.Module, preprocess: Preprocess, batches: Iterable[Tensor]) 
 
 
 def probabilities(
-    model: nn.Module, preprocess: Preprocess, images_NHWC: Images, device: str = "cpu"
+    model: nn.Module,
+    preprocess: Preprocess,
+    images_NHWC: Images,
+    device: str = "cpu",
+    temperature: float = 1.0,
 ) -> npt.NDArray[np.float32]:
-    """Softmax probabilities N×K, float32, of N ≥ 1 uint8 images."""
+    """Softmax probabilities N×K, float32, of N ≥ 1 uint8 images, at a temperature."""
     size = batch_size(torch.device(device))
     batches = (
         torch.from_numpy(np.ascontiguousarray(images_NHWC[start : start + size])).to(device)
         for start in range(0, len(images_NHWC), size)
     )
     scores_NK = logits(model, preprocess, batches)
-    result: npt.NDArray[np.float32] = scores_NK.softmax(dim=1).cpu().numpy()
+    result: npt.NDArray[np.float32] = (scores_NK / temperature).softmax(dim=1).cpu().numpy()
     return result

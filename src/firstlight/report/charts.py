@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
+from firstlight.evaluate.calibrate import accuracy_at_coverage
 from firstlight.report.picture import (
     BLUE,
     FAINT,
@@ -237,3 +239,47 @@ def _epoch_axis(axes: Axes, count: int) -> None:
 
 def _colours(count: int) -> list[str]:
     return [SERIES[i % len(SERIES)] for i in range(count)]
+
+
+def trust(
+    confidence_N: npt.NDArray[np.float32], right_N: npt.NDArray[np.bool_], threshold: float | None
+) -> Picture:
+    """How often answers of each confidence are right, and how right the most confident ones are."""
+    with style():
+        picture = Picture(8.4, 3.5)
+        left, right = picture.subplots(1, 2)
+        bins = np.clip((confidence_N * 10).astype(int), 0, 9)
+        for b in np.unique(bins):
+            inside = bins == b
+            share, stated = right_N[inside].mean(), confidence_N[inside].mean()
+            left.bar((b + 0.5) / 10, share, width=0.092, color=BLUE)
+            left.plot([b / 10, (b + 1) / 10], [stated, stated], color=ORANGE, linewidth=2)
+            label = ((b + 0.5) / 10, max(share, stated) + 0.02)
+            left.text(*label, f"{inside.sum():,}", ha="center", fontsize=7.5, color=INK)
+        left.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
+        left.set_ylim(0, 1.09)
+        left.set_xlabel("probability it gave its answer")
+        left.set_title("Share of right answers", loc="left")
+        coverage_N, accuracy_N = accuracy_at_coverage(right_N, confidence_N)
+        start = min(len(accuracy_N) - 1, len(accuracy_N) // 50)  # a few answers tell nothing
+        right.plot(coverage_N[start:], accuracy_N[start:], color=BLUE)
+        if threshold is not None:
+            told = float((confidence_N >= threshold).mean())
+            right.axvline(told, color=ORANGE, linewidth=1.5, linestyle="--")
+            right.annotate(
+                "unknown beyond",
+                (told, right.get_ylim()[0]),
+                xytext=(-4, 6),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8.5,
+                color=INK,
+            )
+        right.set_xlabel("share of images answered, surest first")
+        right.set_title("Accuracy of those answered", loc="left")
+        for axes in (left, right):
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %", decimals=0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+            axes.set_xlim(0, 1)
+        left.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %", decimals=0))
+    return picture

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Generator, Tensor, nn
 
 from firstlight.errors import DataError, UserError
+from firstlight.evaluate.calibrate import Calibration
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
 from firstlight.recipe import ModelChoice
@@ -31,6 +32,13 @@ class SavedModel:
     architecture: Architecture
     preprocess: Preprocess
     class_names: tuple[str, ...]
+    calibration: Calibration | None
+    """From held-out images, where the run had any."""
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
 
 
 def save_model(
@@ -39,12 +47,14 @@ def save_model(
     architecture: Architecture,
     preprocess: Preprocess,
     class_names: tuple[str, ...],
+    calibration: Calibration | None = None,
 ) -> None:
     """Write ``model.safetensors``: weights, and how to build and feed the network."""
     values = {
         "architecture": architecture.to_json(),
         "preprocess": preprocess.to_json(),
         "class_names": class_names,
+        "calibration": None if calibration is None else asdict(calibration),
     }
     _write(folder, MODEL_FILE, dict(model.state_dict()), values)
 
@@ -78,9 +88,14 @@ def load_model(folder: RunFolder, device: str = "cpu") -> SavedModel:
             architecture=architecture,
             preprocess=preprocess,
             class_names=class_names,
+            calibration=_calibration(values.get("calibration")),
         )
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, UserError) as error:
         raise DataError(f"{path}: not the weights of a firstlight model: {error}") from error
+
+
+def _calibration(values: dict[str, Any] | None) -> Calibration | None:
+    return None if values is None else Calibration(**values)
 
 
 def save_state(folder: RunFolder, tensors: dict[str, Tensor], values: Mapping[str, Any]) -> None:

@@ -287,13 +287,16 @@ class Trainer:
         """Loss and accuracy on the validation images, or None and None without any."""
         if self.validation is None:
             return None, None
-        numbers_N = torch.arange(len(self.validation), device=self.validation.rows_M.device)
-        parts = numbers_N.split(batch_size(numbers_N.device))
-        batches = (self.validation.images(part_B) for part_B in parts)
-        logits_NK = logits(self.answering, self.preprocess, batches)
-        labels_N = self.validation.labels(numbers_N)
+        logits_NK, labels_N = self.watch(self.validation)
         loss = cross_entropy(logits_NK, labels_N).item()
         return loss, (logits_NK.argmax(dim=1) == labels_N).float().mean().item()
+
+    def watch(self, portion: Portion) -> tuple[Tensor, Tensor]:
+        """Logits N×K of the network to keep, and labels N, of every image of a portion."""
+        numbers_N = torch.arange(len(portion), device=portion.rows_M.device)
+        parts = numbers_N.split(batch_size(numbers_N.device))
+        batches = (portion.images(part_B) for part_B in parts)
+        return logits(self.answering, self.preprocess, batches), portion.labels(numbers_N)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a resumed run needs: tensors by name, and plain JSON values."""

@@ -26,8 +26,11 @@ def evaluate(
     test = data_of_run(folder, data=data).test
     saved = load_model(folder, where)
     with repeatable(usable_threads(), where):
-        probabilities_NK = probabilities(saved.model, saved.preprocess, test.images_NHWC, where)
-    metrics = measure(test.labels_N, probabilities_NK, saved.class_names)
+        probabilities_NK = probabilities(
+            saved.model, saved.preprocess, test.images_NHWC, where, saved.temperature
+        )
+    threshold = None if saved.calibration is None else saved.calibration.threshold
+    metrics = measure(test.labels_N, probabilities_NK, saved.class_names, threshold)
     names = test.names or [str(i) for i in range(len(test))]
     folder.write(
         "predictions.csv",

@@ -15,6 +15,7 @@ from firstlight.data.dataset import Dataset, Int64Array, TrainTest
 from firstlight.data.split import hold_out
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError, RunInterruptedError, UserError
+from firstlight.evaluate.calibrate import calibrate
 from firstlight.interrupt import StopRequest
 from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.progress import Display
@@ -227,7 +228,13 @@ def _train(
             f"--set optimizer.learning_rate={recipe.optimizer.learning_rate / 10:g}"
         )
     architecture = _architecture(recipe, data.train)
-    checkpoint.save_model(folder, model, architecture, trainer.preprocess, data.train.class_names)
+    calibration = None
+    if recipe.train.validation == "held-out" and trainer.validation is not None:
+        with repeatable(threads, device):
+            logits_NK, labels_N = trainer.watch(trainer.validation)
+        calibration = calibrate(logits_NK.cpu().numpy(), labels_N.cpu().numpy())
+    names = data.train.class_names
+    checkpoint.save_model(folder, model, architecture, trainer.preprocess, names, calibration)
     folder.write_json("summary.json", _summary(trainer, parameter_count(trainer.model)))
     checkpoint.drop_state(folder)
 

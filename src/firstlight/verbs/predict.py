@@ -16,6 +16,9 @@ from firstlight.runs.folder import RunFolder
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
 
+UNKNOWN = "unknown"
+"""The answer where the best class is too improbable."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
@@ -31,10 +34,17 @@ class Prediction:
     """Why the picture could not be read."""
     image_HWC: npt.NDArray[np.uint8] | None = None
     """What the network was shown."""
+    unknown: bool = False
+    """Whether the most probable class is less probable than for ordinary images."""
 
     @property
     def answer(self) -> str | None:
-        """The most probable class."""
+        """The most probable class, or ``unknown``."""
+        return UNKNOWN if self.unknown else self.best
+
+    @property
+    def best(self) -> str | None:
+        """The most probable class, however improbable."""
         return next(iter(self.probabilities), None)
 
     @property
@@ -45,7 +55,12 @@ class Prediction:
     def to_json(self) -> dict[str, Any]:
         """Plain values, without the image."""
         values = {k: v for k, v in asdict(self).items() if k != "image_HWC"}
-        return {**values, "answer": self.answer, "confidence": self.confidence}
+        return {
+            **values,
+            "answer": self.answer,
+            "best": self.best,
+            "confidence": self.confidence,
+        }
 
 
 def predict_array(folder: RunFolder, images: npt.NDArray[np.uint8]) -> list[Prediction]:
@@ -110,7 +125,10 @@ def _answers(
 ) -> list[Prediction]:
     device = next(saved.model.parameters()).device.type
     with repeatable(usable_threads(), device):
-        probabilities_NK = probabilities(saved.model, saved.preprocess, images_NHWC, device)
+        probabilities_NK = probabilities(
+            saved.model, saved.preprocess, images_NHWC, device, saved.temperature
+        )
+    threshold = 0.0 if saved.calibration is None else saved.calibration.threshold
     answers = []
     for name, image, note, row in zip(names, images_NHWC, notes, probabilities_NK, strict=True):
         order = np.argsort(-row, kind="stable")
@@ -120,6 +138,7 @@ def _answers(
                 probabilities={saved.class_names[k]: float(row[k]) for k in order},
                 notes=note,
                 image_HWC=image,
+                unknown=bool(row.max() < threshold),
             )
         )
     return answers

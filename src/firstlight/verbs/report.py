@@ -76,7 +76,8 @@ def report(
         if metrics is not None:
             answers = read_answers(folder)
             if found is not None:
-                _draw_answers(drawing, found.test, answers)
+                threshold = None if saved.calibration is None else saved.calibration.threshold
+                _draw_answers(drawing, found.test, answers, threshold)
         _draw_training(drawing, folder, described)
         if metrics is not None:
             _draw_metrics(drawing, metrics)
@@ -162,7 +163,9 @@ def _answered(test: Dataset, answers: Answers, indices: Iterable[int]) -> list[i
     ]
 
 
-def _draw_answers(drawing: _Drawing, test: Dataset, answers: Answers) -> None:
+def _draw_answers(
+    drawing: _Drawing, test: Dataset, answers: Answers, threshold: float | None
+) -> None:
     first = _answered(test, answers, range(min(STRIP, len(test))))
     right = sum(item.answer == item.truth for item in first)
     drawing.add(
@@ -173,6 +176,21 @@ def _draw_answers(drawing: _Drawing, test: Dataset, answers: Answers) -> None:
             "predictions",
             images.prediction_strip(first),
             f"{len(first)} test images with the network's answers, {right} of them right",
+        ),
+    )
+    drawing.add(
+        "How far to believe it",
+        "Left: of the answers given with about so much probability, the share that is right; the "
+        "orange lines are what was promised, so bars that end at them are honest; the numbers count the images. Right: the "
+        "accuracy if only the surest answers are taken.",
+        (
+            "trust",
+            charts.trust(
+                answers.probabilities_NK.max(axis=1),
+                answers.predicted_N == answers.true_N,
+                threshold,
+            ),
+            "Share of right answers by stated probability, and accuracy by share answered",
         ),
     )
     worst = worst_mistakes(answers.true_N, answers.probabilities_NK)

@@ -1,0 +1,76 @@
+"""How far probabilities can be believed, and when to say nothing. Axes: N images, K classes."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float64Array = npt.NDArray[np.float64]
+
+COVERAGE = 0.95
+"""Share of ordinary images that get an answer; of the others ``predict`` says "unknown"."""
+LEAST_IMAGES = 50
+"""Of fewer, neither a temperature nor a threshold means anything."""
+_LARGEST = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What was learnt from images that the network was not trained on."""
+
+    temperature: float
+    """Logits are divided by this before the softmax (Guo et al. 2017, section 4.2)."""
+    threshold: float
+    """Below this probability of the best class, an answer is "unknown"."""
+    coverage: float
+    """Share of those images at or above the threshold."""
+    images: int
+    """How many there were."""
+
+    def __post_init__(self) -> None:
+        if not (self.temperature > 0 and 0 <= self.threshold <= 1):
+            raise ValueError(f"no calibration: {self}")
+
+
+def calibrate(
+    logits_NK: npt.NDArray[np.float32], labels_N: npt.NDArray[np.int64]
+) -> Calibration | None:
+    """The temperature with the smallest log loss, and the threshold that ``COVERAGE`` of the images
+    reach; None for too few images."""
+    from scipy.optimize import minimize_scalar
+
+    if len(labels_N) < LEAST_IMAGES:
+        return None
+    exact_NK = logits_NK.astype(np.float64)
+
+    def loss(log_temperature: float) -> float:
+        scores_NK = _log_softmax(exact_NK / math.exp(log_temperature))
+        return float(-scores_NK[np.arange(len(labels_N)), labels_N].mean())
+
+    bound = math.log(_LARGEST)
+    best = minimize_scalar(loss, bounds=(-bound, bound), method="bounded")
+    temperature = math.exp(float(best.x))
+    confidence_N = np.exp(_log_softmax(exact_NK / temperature).max(axis=1))
+    threshold = float(np.quantile(confidence_N, 1 - COVERAGE, method="lower"))
+    return Calibration(
+        temperature=temperature,
+        threshold=threshold,
+        coverage=float((confidence_N >= threshold).mean()),
+        images=len(labels_N),
+    )
+
+
+def accuracy_at_coverage(
+    right_N: npt.NDArray[np.bool_], confidence_N: npt.NDArray[np.float32]
+) -> tuple[Float64Array, Float64Array]:
+    """(coverage, accuracy), N each: of the 1, 2, … N most confident answers."""
+    order_N = np.argsort(-confidence_N, kind="stable")
+    counts_N = np.arange(1, len(order_N) + 1)
+    return counts_N / len(order_N), np.cumsum(right_N[order_N]) / counts_N
+
+
+def _log_softmax(scores_NK: Float64Array) -> Float64Array:
+    shifted_NK = scores_NK - scores_NK.max(axis=1, keepdims=True)
+    result: Float64Array = shifted_NK - np.log(np.exp(shifted_NK).sum(axis=1, keepdims=True))
+    return result

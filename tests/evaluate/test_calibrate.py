@@ -1,0 +1,57 @@
+"""Temperature and threshold, against a grid search and plain counting."""
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax, softmax
+
+from firstlight.evaluate.calibrate import COVERAGE, Calibration, accuracy_at_coverage, calibrate
+
+RNG = np.random.default_rng(0)
+
+
+def drawn(count: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
+    """Labels drawn from the softmax of scores, and the scores told ``sharpness`` times as sure."""
+    scores = RNG.normal(size=(count, 5)) * 2
+    labels = np.array([RNG.choice(5, p=p) for p in softmax(scores, axis=1)])
+    return (scores * sharpness).astype(np.float32), labels.astype(np.int64)
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 1.0, 7.0])
+def test_the_temperature_undoes_too_much_and_too_little_confidence(sharpness: float) -> None:
+    logits, labels = drawn(4000, sharpness)
+    found = calibrate(logits, labels)
+    assert found is not None
+    # Drawn at temperature `sharpness`; 4,000 images tell it to some per cent.
+    assert found.temperature == pytest.approx(sharpness, rel=0.1)
+    grid = np.exp(np.linspace(np.log(sharpness) - 0.5, np.log(sharpness) + 0.5, 401))
+    losses = [-log_softmax(logits / t, axis=1)[range(4000), labels].mean() for t in grid]
+    assert found.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=0.005)
+
+
+def test_the_threshold_lets_the_stated_share_through() -> None:
+    logits, labels = drawn(1000, 1.0)
+    found = calibrate(logits, labels)
+    assert found is not None
+    confidence = softmax(logits.astype(float) / found.temperature, axis=1).max(axis=1)
+    # One image lies at the threshold itself, on either side by rounding.
+    assert abs((confidence >= found.threshold).sum() - 1000 * COVERAGE) <= 1
+    assert found.coverage == pytest.approx(COVERAGE, abs=0.002)
+
+
+def test_few_images_calibrate_nothing() -> None:
+    logits, labels = drawn(49, 1.0)
+    assert calibrate(logits, labels) is None
+
+
+def test_an_impossible_calibration_is_refused() -> None:
+    for temperature, threshold in ((0.0, 0.5), (1.0, 1.5), (float("nan"), 0.5)):
+        with pytest.raises(ValueError, match="no calibration"):
+            Calibration(temperature=temperature, threshold=threshold, coverage=0.95, images=100)
+
+
+def test_accuracy_at_coverage_by_hand() -> None:
+    right = np.array([True, False, True, False])
+    confidence = np.array([0.9, 0.3, 0.5, 0.8], np.float32)
+    coverage, accuracy = accuracy_at_coverage(right, confidence)
+    assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert accuracy.tolist() == pytest.approx([1.0, 1 / 2, 2 / 3, 2 / 4])
