@@ -19,6 +19,7 @@ test: $(VENV)/.dev
 
 tables: $(VENV)/.dev
 	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/curves.py
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "firstlight needs Python 3.11, 3.12 or 3.13; none was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }

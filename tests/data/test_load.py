@@ -16,6 +16,7 @@ import pytest
 
 from firstlight.data import catalog, load
 from firstlight.data.catalog import Content
+from firstlight.data.duplicates import groups, near_copies
 from firstlight.errors import DataError, UnreachableError, UserError
 
 RNG = np.random.default_rng(0)
@@ -288,3 +289,11 @@ def test_a_home_folder_may_be_written_with_a_tilde(small_mnist: Path) -> None:
     put(small_mnist / "sets")
 
     assert len(load.load("mnist", "~/sets", download=False).train) == 6
+
+
+@pytest.mark.real_data
+def test_the_near_copies_that_are_known_are_those_that_are_found() -> None:
+    train = load.load("cifar10", download=False).train
+    known = train.groups_N
+    assert known is not None
+    assert np.array_equal(known, groups(len(train), near_copies(train.images_NHWC)))

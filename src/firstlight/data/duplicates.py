@@ -18,7 +18,7 @@ THUMBNAILS_ALIKE = 0.98
 """Least correlation of two candidates' thumbnails."""
 PICTURES_ALIKE = 0.985
 """Least correlation of two near copies' grey pixels: JPEG at quality 70 keeps 0.99 of a photograph
-of three times the size, while of 20,000 MNIST digits five pairs of ones come as near."""
+of three times the size, while of 20,000 MNIST digits five pairs come as near."""
 _FLAT = 1.0  # A standard deviation of at most one level: nothing to compare.
 _DIRECTIONS = 48
 _ROWS = 500

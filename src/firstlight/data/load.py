@@ -1,10 +1,12 @@
 """Find a named data set on this machine, or fetch it, and make sure that it is the real one."""
 
 import hashlib
+import json
 import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from firstlight.data.catalog import CATALOG, CIFAR10, EMBEDDED_DIGITS, MNIST, En
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest, UInt8Array
 from firstlight.data.digits import load_digits
 from firstlight.data.download import Report, fetch, only_one
+from firstlight.data.duplicates import Pairs, groups
 from firstlight.errors import DataError, UnreachableError, UserError
 from firstlight.files import write_whole
 
@@ -331,9 +334,18 @@ def _not_here(entry: Entry, data_dir: Path | None) -> str:
 
 
 def _dataset(entry: Entry, name: str, part: Part) -> Dataset:
+    pairs = _near_copies(entry) if name == "train" else None
     return Dataset(
         name=f"{entry.name}/{name}",
         images_NHWC=part[0],
         labels_N=part[1],
         class_names=entry.class_names,
+        groups_N=None if pairs is None else groups(len(part[1]), pairs),
     )
+
+
+def _near_copies(entry: Entry) -> Pairs | None:
+    """Near copies among the training images, found once: held out together, as a folder's are."""
+    text = (resources.files("firstlight.data") / "near_copies.json").read_text()
+    pairs = json.loads(text).get(entry.name)
+    return None if pairs is None else [(i, j) for i, j in pairs]

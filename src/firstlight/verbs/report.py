@@ -181,8 +181,8 @@ def _draw_answers(
     drawing.add(
         "How far to believe it",
         "Left: of the answers given with about so much probability, the share that is right; the "
-        "orange lines are what was promised, so bars that end at them are honest; the numbers count the images. Right: the "
-        "accuracy if only the surest answers are taken.",
+        "orange lines are what was promised, so bars that end at them are honest; the numbers "
+        "count the images. Right: the accuracy if only the surest answers are taken.",
         (
             "trust",
             charts.trust(
