@@ -39,6 +39,8 @@ _PICKLED = (
 )
 # What NumPy raises for files that are no arrays, lie about their size, or are encrypted.
 _UNREADABLE = (ValueError, KeyError, OSError, EOFError, MemoryError, RuntimeError)
+PUBLISHED = {"mnist": 60_000, "cifar10": 50_000}
+"""Training images of the sets whose near copies are known."""
 _NPZ_BYTES = 70_000 * (28 * 28 + 1) + 4096
 
 
@@ -334,7 +336,9 @@ def _not_here(entry: Entry, data_dir: Path | None) -> str:
 
 
 def _dataset(entry: Entry, name: str, part: Part) -> Dataset:
-    pairs = _near_copies(entry) if name == "train" else None
+    # The pairs are those of the published set, which a shorter one is not.
+    whole = name == "train" and len(part[1]) == PUBLISHED.get(entry.name)
+    pairs = _near_copies(entry) if whole else None
     return Dataset(
         name=f"{entry.name}/{name}",
         images_NHWC=part[0],
