@@ -44,13 +44,13 @@ def test_predictions_of_an_array_are_those_of_evaluate(digits_run: fl.Run) -> No
 
     answers = digits_run.predict(test.images_NHWC)
 
-    assert [a.answer for a in answers] == [row["predicted"] for row in rows]
+    assert [a.best for a in answers] == [row["predicted"] for row in rows]
     assert sum(answers[0].probabilities.values()) == pytest.approx(1, abs=1e-6)
     ordered = list(answers[0].probabilities.values())
     assert ordered == sorted(ordered, reverse=True)
     assert answers[0].confidence == ordered[0]
     grey = digits_run.predict(test.images_NHWC[:3, ..., 0])
-    assert [a.answer for a in grey] == [a.answer for a in answers[:3]]
+    assert [a.best for a in grey] == [a.best for a in answers[:3]]
     assert digits_run.predict(test.images_NHWC[:0]) == []
 
 
