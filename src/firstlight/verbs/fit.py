@@ -37,6 +37,8 @@ LEAST_SECONDS = 2.0
 MOST_THREADS = 4096
 # The rest of a budget is for saving, and for a machine that slows down a little.
 BUDGET_USED = 0.97
+# And Python takes its time to start and to end.
+ENDING_SECONDS = 0.3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,7 +161,8 @@ def _within(
         trial = _trainer(recipe, data, parts, device)
         pace = measure_pace(trial, budget)
     per_epoch = trial.steps_per_epoch
-    left = started + BUDGET_USED * budget - time.perf_counter()
+    # One more validation calibrates the finished network.
+    left = started + BUDGET_USED * budget - ENDING_SECONDS - pace.validation - time.perf_counter()
     steps, least = steps_within(left, pace, per_epoch), min(per_epoch, trial.steps)
     if steps < least:
         epoch = least * pace.step + pace.validation
