@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     from firstlight.training.loop import EpochRecord, StepRecord
@@ -202,18 +202,13 @@ def in_notebook() -> bool:
     return shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell"
 
 
-class DownloadBar:
-    """A bar for each file that is fetched; without a terminal, a line when it begins.
-
-    It appears with the first byte, so that it can be made where nothing may come, and goes when
-    the block that holds it ends.
-    """
+class _Bar:
+    """A bar that appears when there is something to show, and goes with the block that holds it."""
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._tasks: dict[str, Any] = {}
 
-    def __enter__(self) -> "DownloadBar":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -224,6 +219,18 @@ class DownloadBar:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class DownloadBar(_Bar):
+    """A bar for each file that is fetched; without a terminal, a line when it begins.
+
+    It appears with the first byte, so that it can be made where nothing may come, and goes when
+    the block that holds it ends.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tasks: dict[str, Any] = {}
 
     def __call__(self, name: str, done: int, total: int | None) -> None:
         """Told as a file grows: its name, the bytes so far, the bytes in all."""
@@ -250,26 +257,14 @@ def _download_progress() -> Any:
     return Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True))
 
 
-class DecodingBar:
+class DecodingBar(_Bar):
     """A bar while pictures are decoded; without a terminal, a line when it begins. Nothing shows
     where nothing needs decoding."""
 
     def __init__(self, *, quiet: bool = False) -> None:
+        super().__init__()
         self._quiet = quiet
-        self._bar: Any = None
         self._told = False
-
-    def __enter__(self) -> "DecodingBar":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
         """Told how many pictures of how many are done."""

@@ -122,6 +122,7 @@ class Dataset:
             names=None if self.names is None else tuple(self.names[i] for i in indices.tolist()),
             groups_N=None if self.groups_N is None else self.groups_N[indices],
             held_out_N=None if self.held_out_N is None else self.held_out_N[indices],
+            notes=self.notes,
         )
 
 

@@ -245,12 +245,9 @@ def _train(
 def _trainer(recipe: Recipe, data: TrainTest, parts: _Parts, device: str) -> Trainer:
     """The run before its first step."""
     rng = reseed(Generator(), recipe.train.seed, "weights", 0)
-    model = _architecture(recipe, data.train).build(rng).to(device)
-    if device == "cuda":  # the pixels come in this format; on a CPU it gains nothing for weights
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Trainer(
         recipe,
-        model,
+        _architecture(recipe, data.train).build(rng).to(device),
         preprocess_for(data.train, standardise=recipe.model.name == "whitened"),
         _portion(parts.train, parts.rows_M, device),
         None
