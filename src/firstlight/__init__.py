@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from firstlight.data.arrays import from_images as from_images
     from firstlight.data.dataset import Dataset as Dataset
     from firstlight.data.dataset import TrainTest as TrainTest
     from firstlight.errors import DataError as DataError
@@ -34,6 +35,7 @@ _HOMES = {
     "Run": "library",
     "TrainTest": "data.dataset",
     "UserError": "errors",
+    "from_images": "data.arrays",
     "load": "library",
     "load_recipe": "recipe",
     "open_run": "library",

@@ -14,6 +14,7 @@ from firstlight.runs.folder import RunFolder, open_run_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
     from firstlight.evaluate.metrics import Metrics
     from firstlight.verbs.predict import Prediction
@@ -54,20 +55,28 @@ class Run:
         return evaluate(self._folder, data=self._data)
 
     def predict(
-        self, images: npt.NDArray[np.uint8] | str | Path | Sequence[str | Path]
+        self,
+        images: "npt.NDArray[np.uint8] | str | Path | Image | Sequence[str | Path | Image]",
     ) -> list["Prediction"]:
         """One prediction for each image.
 
         ``images`` is a uint8 array N×H×W×C (or N×H×W for grey) of the model's size, or picture
-        files, folders and patterns. A picture that cannot be read has its ``error`` set.
-        Raises ``ValueError`` for an array of another shape or dtype.
+        files, folders and patterns, or pictures that Pillow has opened, of any size. A picture
+        that cannot be read has its ``error`` set. Raises ``ValueError`` for an array of another
+        shape or dtype.
         """
-        from firstlight.verbs.predict import predict_array, predict_files
+        from firstlight.data.pictures import PictureSource, expand
+        from firstlight.verbs.predict import predict_array, predict_pictures
 
         if isinstance(images, np.ndarray):
             return predict_array(self._folder, images)
-        sources = [images] if isinstance(images, str | Path) else images
-        return predict_files(self._folder, [str(s) for s in sources])
+        sources: list[PictureSource] = []
+        for at, one in enumerate(images if isinstance(images, Sequence) else [images]):
+            if isinstance(one, str | Path):
+                sources += expand([str(one)])
+            else:
+                sources.append(PictureSource(name=str(at), content=one))
+        return predict_pictures(self._folder, sources)
 
     def show_predictions(self) -> "Figure | None":
         """The strip of ten test images with the answers: shown in a notebook, returned elsewhere.
@@ -99,7 +108,8 @@ def load(
     name: str | Path, data_dir: str | Path | None = None, *, size: int | None = None
 ) -> TrainTest:
     """A named data set, checked against its published checksums, fetched where it is nowhere; or
-    the pictures of a folder or CSV, decoded once, ``size`` pixels wide and high where that is set.
+    the pictures of a folder, a CSV or an ``.npz``, decoded once, ``size`` pixels wide and
+    high where that is set.
 
     A named set is looked for in ``data_dir``, ``$FIRSTLIGHT_DATA``, the cache, and what Keras and
     torchvision leave. Raises ``UserError`` for what is neither, ``DataError`` for damaged files,
@@ -127,7 +137,8 @@ def train(
 ) -> Run:
     """Train a network and return its run.
 
-    ``data`` is a name of the catalogue, a folder or CSV of pictures, or a ``TrainTest``;
+    ``data`` is a name of the catalogue, a folder, CSV or ``.npz`` of pictures, or a ``TrainTest``,
+    such as ``from_images`` makes;
     ``recipe`` a name, a TOML file or a value, by default the data's own. ``settings`` are
     ``"section.key=value"`` changes.
     ``budget`` (seconds) takes as many epochs as fit on this machine, in place of ``epochs``;

@@ -27,7 +27,7 @@ def train(
         typer.Argument(
             metavar="DATA",
             help="mnist, fashion_mnist, cifar10, digits; or a folder with a folder of pictures "
-            "for each class, or a CSV of path,label.",
+            "for each class, a CSV of path,label, or an .npz of images and labels.",
             show_default=False,
         ),
     ] = None,

@@ -19,7 +19,8 @@ from PIL import Image
 from firstlight.data.decode import FORMATS
 from firstlight.data.decoded import Progress, choose_shape, decode_into
 from firstlight.data.duplicates import near_copies
-from firstlight.data.folder import TRAIN, Listing
+from firstlight.data.folder import Listing
+from firstlight.data.split import TRAIN
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError
 from firstlight.threads import usable_threads
@@ -100,11 +101,11 @@ def check(
     """Look at every picture once. Raises ``DataError`` where none can be read."""
     names = [p.name for p in listing.pictures]
     heads = _heads(listing.root, names)
-    shape, reason = choose_shape(listing.root, names, size)
+    shape, reason = choose_shape(listing.sources(), size)
     with tempfile.TemporaryDirectory(prefix="firstlight-") as folder:
         file = Path(folder) / "decoded"
         try:
-            decoded = decode_into(file, listing.root, names, shape, progress)
+            decoded = decode_into(file, listing.sources(), shape, progress)
         except OSError as error:
             raise DataError(f"{folder}: cannot be written: {error.strerror}") from error
         images_NHWC = StoredImages(file, (len(names), *shape))

@@ -42,11 +42,16 @@ _FOREIGN = (
 )
 
 
-def decode(name: str, content: Path | bytes, notes: list[str]) -> Image.Image:
+def decode(name: str, content: Path | bytes | Image.Image, notes: list[str]) -> Image.Image:
     """The picture upright, opaque and in mode L or RGB; ``notes`` grows by what was done to it.
+
+    ``content`` is a file, a file's bytes, or a picture that Pillow has opened.
 
     Raises ``DataError``, which begins with ``name``, when there is no whole picture.
     """
+    if isinstance(content, Image.Image):
+        with _pillow_silenced:
+            return _finished(name, content, b"", notes)
     with _opened(name, content) as stream, _pillow_silenced:
         try:
             start = stream.read(16)
@@ -55,24 +60,35 @@ def decode(name: str, content: Path | bytes, notes: list[str]) -> Image.Image:
             raise DataError(f"{name}: cannot be read ({error.strerror})") from error
         if not start:
             raise DataError(f"{name}: the file is empty (0 bytes), not a picture")
-        try:
-            with Image.open(stream, formats=FORMATS) as image:
-                _check_size(name, image.size)
-                image.load()
-                _count_frames(image, notes)
-                return _opaque(_eight_bits(name, ImageOps.exif_transpose(image), notes), notes)
-        except DataError:
-            raise
-        except UnidentifiedImageError as error:
-            raise DataError(f"{name}: {_what_else(start)}") from error
-        except Image.DecompressionBombError as error:
-            raise DataError(f"{name}: {_too_large()}") from error
-        # Pillow's decoders raise two dozen kinds of exception on damaged bytes.
-        except Exception as error:
-            reason = str(error) or type(error).__name__
-            raise DataError(
-                f"{name}: the picture is damaged or cut short ({reason}); get it anew"
-            ) from error
+        return _finished(name, stream, start, notes)
+
+
+def _finished(
+    name: str, content: BinaryIO | Image.Image, start: bytes, notes: list[str]
+) -> Image.Image:
+    """``decode``, of an open file that begins with ``start``, or of a picture."""
+    try:
+        with (
+            nullcontext(content)
+            if isinstance(content, Image.Image)
+            else Image.open(content, formats=FORMATS)
+        ) as image:
+            _check_size(name, image.size)
+            image.load()
+            _count_frames(image, notes)
+            return _opaque(_eight_bits(name, ImageOps.exif_transpose(image), notes), notes)
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name}: {_what_else(start)}") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name}: {_too_large()}") from error
+    # Pillow's decoders raise two dozen kinds of exception on damaged bytes.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise DataError(
+            f"{name}: the picture is damaged or cut short ({reason}); get it anew"
+        ) from error
 
 
 class _PillowSilenced:

@@ -39,6 +39,11 @@ class Decoded:
     notes: tuple[str, ...]
     """What was done to how many."""
 
+    @property
+    def unread(self) -> list[str]:
+        """The problems, for people."""
+        return [f"{name}: {why}; left out" for name, why in self.problems]
+
 
 def file_digests(root: Path, names: Sequence[str]) -> list[bytes]:
     """BLAKE2 of each file's bytes, empty where it cannot be read."""
@@ -54,7 +59,7 @@ def file_digests(root: Path, names: Sequence[str]) -> list[bytes]:
         return list(pool.map(one, names, chunksize=_CHUNK))
 
 
-def choose_shape(root: Path, names: Sequence[str], size: int | None) -> tuple[Shape, str]:
+def choose_shape(sources: Sequence[PictureSource], size: int | None) -> tuple[Shape, str]:
     """Height, width and channels for these pictures, and why, from a sample of them.
 
     All of one size within 28 to 128 pixels: that size. Otherwise squares of the median shorter
@@ -62,9 +67,9 @@ def choose_shape(root: Path, names: Sequence[str], size: int | None) -> tuple[Sh
     """
     sizes: Counter[tuple[int, int]] = Counter()
     colour = False
-    for at in range(0, len(names), max(1, len(names) // SAMPLE)):
+    for source in sources[:: max(1, len(sources) // SAMPLE)]:
         try:
-            image = decode(names[at], root / names[at], [])
+            image = decode(source.name, source.content, [])
         except DataError:
             continue
         sizes[image.size] += 1
@@ -72,7 +77,7 @@ def choose_shape(root: Path, names: Sequence[str], size: int | None) -> tuple[Sh
             pixels_HWC = np.asarray(image)
             colour = bool((pixels_HWC != pixels_HWC[..., :1]).any())
     if not sizes:
-        raise DataError(f"{root}: none of the pictures can be read, such as {names[0]}")
+        raise DataError(f"none of the pictures can be read, such as {sources[0].name}")
     channels, kind = (3, "colour") if colour else (1, "grey")
     shorter = sorted(min(one) for one in sizes.elements())
     median = shorter[len(shorter) // 2]
@@ -91,7 +96,7 @@ def choose_shape(root: Path, names: Sequence[str], size: int | None) -> tuple[Sh
 
 
 def decode_into(
-    file: Path, root: Path, names: Sequence[str], shape: Shape, progress: Progress | None = None
+    file: Path, sources: Sequence[PictureSource], shape: Shape, progress: Progress | None = None
 ) -> Decoded:
     """Decode every picture, with all processors, into ``file``: N×H×W×C bytes in their order.
 
@@ -103,16 +108,16 @@ def decode_into(
     as_is = Preprocess(
         height=height, width=width, channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels
     )
-    digests, problems = [b""] * len(names), dict[int, str]()
+    digests, problems = [b""] * len(sources), dict[int, str]()
     counts: Counter[str] = Counter()
 
     def chunk(start: int) -> tuple[int, bytes, list[tuple[str, ...]]]:
         blob, told = bytearray(), []
-        for at in range(start, min(start + _CHUNK, len(names))):
+        for at in range(start, min(start + _CHUNK, len(sources))):
             try:
-                picture = prepare(PictureSource(name=names[at], content=root / names[at]), as_is)
+                picture = prepare(sources[at], as_is)
             except DataError as error:
-                problems[at] = str(error).removeprefix(f"{names[at]}: ")
+                problems[at] = str(error).removeprefix(f"{sources[at].name}: ")
                 blob += bytes(row)
                 continue
             pixels = picture.image_HWC.tobytes()
@@ -123,17 +128,17 @@ def decode_into(
 
     with file.open("wb") as out, ThreadPoolExecutor(usable_threads()) as pool:
         # ``map`` keeps the order, and at most a few chunks wait to be written.
-        starts = range(0, len(names), _CHUNK)
+        starts = range(0, len(sources), _CHUNK)
         for first in range(0, len(starts), 16):
             for start, blob, told in pool.map(chunk, starts[first : first + 16]):
                 out.write(blob)
                 for notes in told:
                     counts.update(note for note in notes if not _of_course(note))
                 if progress is not None:
-                    progress(min(start + _CHUNK, len(names)), len(names))
+                    progress(min(start + _CHUNK, len(sources)), len(sources))
     return Decoded(
         digests=tuple(digests),
-        problems=tuple((names[at], problems[at]) for at in sorted(problems)),
+        problems=tuple((sources[at].name, problems[at]) for at in sorted(problems)),
         notes=tuple(f"{note}: {_pictures(count)}" for note, count in sorted(counts.items())),
     )
 

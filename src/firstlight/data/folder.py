@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from firstlight.data.pictures import SUFFIXES
+from firstlight.data.pictures import SUFFIXES, PictureSource
+from firstlight.data.split import PART_NAMES, TRAIN
 from firstlight.errors import DataError
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
-PART_NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION}
-PART_NAMES |= {"test": TEST}
 # What systems leave in folders; not worth a word.
 _LITTER = {"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir"}
 _Found = tuple[str, str, str]
@@ -48,6 +46,10 @@ class Listing:
     """Sorted by name."""
     notes: tuple[str, ...]
     """What was left out or put together, for people."""
+
+    def sources(self) -> list[PictureSource]:
+        """Where each picture lies."""
+        return [PictureSource(name=p.name, content=self.root / p.name) for p in self.pictures]
 
     def without(self, names: Sequence[str]) -> "Listing":
         """The listing less these names. Raises ``DataError`` for one that is not there, and where

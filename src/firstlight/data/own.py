@@ -1,4 +1,4 @@
-"""Pictures of one's own as data sets: listed, decoded once, split, and kept by content.
+"""Pictures of one's own as data sets: read, decoded once, split, and kept by content.
 
 The first start decodes; a later one finds everything in the cache. What is kept is named by the
 files' contents, classes and parts, so that moving or touching files costs no second decoding.
@@ -7,31 +7,29 @@ files' contents, classes and parts, so that moving or touching files costs no se
 import hashlib
 import json
 import os
-import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from firstlight.data.dataset import Dataset, Int64Array, TrainTest, UInt8Array
+from firstlight.data.arrays import read_npz
+from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
 from firstlight.data.decoded import Progress, choose_shape, decode_into, file_digests
-from firstlight.data.duplicates import groups, near_copies
-from firstlight.data.folder import TEST, TRAIN, VALIDATION, Listing, list_pictures
+from firstlight.data.folder import Listing, list_pictures
 from firstlight.data.load import cache_folder
-from firstlight.data.split import hold_out
+from firstlight.data.split import TEST, TRAIN, VALIDATION, divide
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError, UserError
 
-TEST_SHARE = 0.15
-"""Of each class's pictures, where the folder has no test part of its own."""
 IN_MEMORY = 1 << 30
 """Bytes of pixels; a larger set stays on disk."""
 # Raised with every change of what is kept or how it is made.
-_EDITION = 1
-_ORDER = (TRAIN, VALIDATION, TEST)
+_EDITION = 2
+Make = Callable[[Path], tuple[Dataset, Sequence[str]]]
+"""From a folder to work in to the images and the part of each."""
 
 
 def load_own(
@@ -41,34 +39,53 @@ def load_own(
     excluded: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> TrainTest:
-    """The pictures of a folder or a CSV as uint8 images of one shape; ``train.notes`` says what was
-    decided and left out.
+    """The pictures of a folder, a CSV or an ``.npz`` as uint8 images of one shape; ``train.notes``
+    says what was decided and left out.
 
     ``size`` is the images' side in pixels; without it the pictures decide. ``excluded`` are names
-    to leave out. Where the folder has no test part, one is taken from its training pictures:
-    stratified, decided by their contents alone, near copies on one side. Raises ``DataError``
-    where there is nothing to train on, and ``UserError`` for an impossible size.
+    to leave out. Where there is no test part, one is taken from the training pictures: stratified,
+    decided by their contents alone, near copies on one side. Raises ``DataError`` where there is
+    nothing to train on, and ``UserError`` for an impossible size.
     """
     if size is not None and not 8 <= size <= 512:
         raise UserError(f"--size must be 8 to 512 pixels, not {size}")
-    listing = list_pictures(path).without(excluded)
     shelf = cache_folder() / "pictures"
     try:
         shelf.mkdir(parents=True, exist_ok=True)
-        known = shelf / f"seen-{_outside(listing, size)}"
-        key = known.read_text() if known.exists() else ""
-        if not key or not (shelf / key / "about.json").exists():
-            digests = file_digests(listing.root, [p.name for p in listing.pictures])
-            key = _inside(listing, size, digests)
-            if not (shelf / key / "about.json").exists():
-                _build(shelf, key, listing, size, progress)
-            known.write_text(key)
+        if path.suffix.lower() == ".npz" and path.is_file():
+            return _arrays(shelf, path, size, excluded)
+        return _pictures(shelf, list_pictures(path).without(excluded), size, progress)
     except OSError as error:
         raise DataError(
             f"{shelf}: decoded pictures cannot be kept there: {error.strerror}. Make room, or "
             "point XDG_CACHE_HOME to a folder that can be written"
         ) from error
-    return _open(shelf / key, listing)
+
+
+def _pictures(
+    shelf: Path, listing: Listing, size: int | None, progress: Progress | None
+) -> TrainTest:
+    def inside() -> str:
+        return _inside(listing, size)
+
+    def make(work: Path) -> tuple[Dataset, list[str]]:
+        return _decoded(work, listing, size, progress)
+
+    train, test = _kept(shelf, _outside(listing, size), inside, make, listing.root.name)
+    return TrainTest(replace(train, notes=(*listing.notes, *train.notes)), test)
+
+
+def _arrays(shelf: Path, file: Path, size: int | None, excluded: Sequence[str]) -> TrainTest:
+    if excluded:
+        raise UserError(f"--exclude leaves out picture files by name; {file.name} holds arrays")
+    status = file.stat()
+    seen = f"{_EDITION} {file.resolve()} {size} {status.st_size} {status.st_mtime_ns}"
+
+    def inside() -> str:
+        (content,) = file_digests(file.parent, [file.name])
+        return _short(f"{_EDITION} {size} {content.hex()}")
+
+    return _kept(shelf, _short(seen), inside, lambda _: read_npz(file, size), file.stem)
 
 
 def _outside(listing: Listing, size: int | None) -> str:
@@ -81,8 +98,9 @@ def _outside(listing: Listing, size: int | None) -> str:
     return digest.hexdigest()
 
 
-def _inside(listing: Listing, size: int | None, digests: list[bytes]) -> str:
+def _inside(listing: Listing, size: int | None) -> str:
     """Names what will be kept: contents, classes and parts."""
+    digests = file_digests(listing.root, [p.name for p in listing.pictures])
     digest = hashlib.blake2b(
         json.dumps([_EDITION, size, listing.class_names]).encode(), digest_size=20
     )
@@ -92,49 +110,71 @@ def _inside(listing: Listing, size: int | None, digests: list[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _build(
-    shelf: Path, key: str, listing: Listing, size: int | None, progress: Progress | None
-) -> None:
-    """Decode, split and write; nothing is left behind on failure."""
+def _short(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=20).hexdigest()
+
+
+def _decoded(
+    work: Path, listing: Listing, size: int | None, progress: Progress | None
+) -> tuple[Dataset, list[str]]:
+    """Every picture that can be read, its pixels in a file in ``work``; and the part of each."""
+    sources = listing.sources()
+    try:
+        shape, reason = choose_shape(sources, size)
+    except DataError as error:
+        raise DataError(f"{listing.root}: {error}") from error
+    decoded = decode_into(work / "decoded", sources, shape, progress)
+    readable = np.flatnonzero([bool(digest) for digest in decoded.digests])
+    every = Dataset(
+        name=str(listing.root),
+        images_NHWC=cast(UInt8Array, StoredImages(work / "decoded", (len(sources), *shape))),
+        labels_N=np.array([p.label for p in listing.pictures], dtype=np.int64),
+        class_names=listing.class_names,
+        names=tuple(p.name for p in listing.pictures),
+        notes=(reason, *decoded.notes, *decoded.unread),
+    )
+    return every.take(readable), [listing.pictures[at].part for at in readable]
+
+
+def _kept(shelf: Path, outside: str, inside: Callable[[], str], make: Make, name: str) -> TrainTest:
+    """What is kept under the name that ``inside`` works out, or under that of the last time when
+    nothing has changed from ``outside``; made where it is not there yet."""
+    known = shelf / f"seen-{outside}"
+    key = known.read_text() if known.exists() else ""
+    if not key or not (shelf / key / "about.json").exists():
+        key = inside()
+        if not (shelf / key / "about.json").exists():
+            _keep(shelf, key, make)
+        known.write_text(key)
+    try:
+        about: dict[str, Any] = json.loads((shelf / key / "about.json").read_text())
+        return _data(shelf / key / "pixels", about, name)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{shelf / key}: the kept pictures are damaged ({error}); remove this folder and try "
+            "again"
+        ) from error
+
+
+def _keep(shelf: Path, key: str, make: Make) -> None:
+    """Make, split and write; nothing is left behind on failure."""
     work = shelf / f".{key}.{os.getpid()}"
     work.mkdir()
     try:
-        names = [p.name for p in listing.pictures]
-        shape, reason = choose_shape(listing.root, names, size)
-        decoded = decode_into(work / "decoded", listing.root, names, shape, progress)
-        readable = [at for at, digest in enumerate(decoded.digests) if digest]
-        every = Dataset(
-            name=str(listing.root),
-            images_NHWC=cast(UInt8Array, StoredImages(work / "decoded", (len(names), *shape))),
-            labels_N=np.array([p.label for p in listing.pictures], dtype=np.int64),
-            class_names=listing.class_names,
-        ).take(np.array(readable, dtype=np.int64))
-        pairs = near_copies(every.images_NHWC)
-        every = replace(every, groups_N=groups(len(every), pairs))
-        parts, notes = _split(every, [listing.pictures[at].part or TRAIN for at in readable])
-        part_of = {int(at): part for part in _ORDER for at in parts[part]}
-        leaks = sum(part_of[i] != part_of[j] for i, j in pairs)
-        if leaks:
-            notes.append(
-                f"{leaks} pairs of copies lie in two parts, so a test will look too good; "
-                f"see: firstlight data check {shlex.quote(str(listing.root))}"
-            )
-        order_N = np.concatenate([parts[part] for part in _ORDER])
+        images, sizes = divide(*make(work))
         with (work / "pixels").open("wb") as out:
-            for start in range(0, len(order_N), 256):
-                out.write(every.images_NHWC[order_N[start : start + 256]].tobytes())
-        (work / "decoded").unlink()
-        assert every.groups_N is not None, "set above"
+            for start in range(0, len(images), 256):
+                out.write(images.images_NHWC[start : start + 256].tobytes())
+        (work / "decoded").unlink(missing_ok=True)
+        assert images.groups_N is not None, "divide sets them"
         about = {
-            "shape": shape,
-            "shape_reason": reason,
-            "class_names": listing.class_names,
-            "parts": {part: len(parts[part]) for part in _ORDER},
-            "names": [names[readable[at]] for at in order_N.tolist()],
-            "labels": every.labels_N[order_N].tolist(),
-            "groups": every.groups_N[order_N].tolist(),
-            "notes": [*decoded.notes, *notes],
-            "problems": decoded.problems,
+            "shape": images.image_shape,
+            "class_names": images.class_names,
+            "parts": sizes,
+            "names": images.names,
+            "labels": images.labels_N.tolist(),
+            "groups": images.groups_N.tolist(),
+            "notes": images.notes,
         }
         train, test = _data(work / "pixels", about, "")
         about["fingerprints"] = {TRAIN: train.fingerprint, TEST: test.fingerprint}
@@ -146,45 +186,6 @@ def _build(
                 raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _split(every: Dataset, part_of: list[str]) -> tuple[dict[str, Int64Array], list[str]]:
-    """Numbers of each part's pictures, and what was decided."""
-    numbers = np.arange(len(every))
-    parts = {p: numbers[[one == p for one in part_of]] for p in _ORDER}
-    notes = []
-    if not len(parts[TEST]) and len(parts[TRAIN]):
-        rest = every.take(parts[TRAIN])
-        try:
-            kept, taken = hold_out(rest, TEST_SHARE)
-        except ValueError as error:
-            raise DataError(f"{error} for a test; add pictures") from error
-        parts[TEST], parts[TRAIN] = parts[TRAIN][np.sort(taken)], parts[TRAIN][np.sort(kept)]
-        notes.append(
-            f"test: {len(taken)} of the {len(rest)} pictures, {TEST_SHARE:.0%} of each class, "
-            "chosen by content, near copies kept together"
-        )
-    counts = np.bincount(every.labels_N[parts[TRAIN]], minlength=len(every.class_names))
-    if (counts == 0).any():
-        name = every.class_names[int(np.argmin(counts))]
-        raise DataError(
-            f"{every.name}: no readable picture of {name!r} to train on; add pictures, or remove "
-            "the class"
-        )
-    return parts, notes
-
-
-def _open(folder: Path, listing: Listing) -> TrainTest:
-    try:
-        about: dict[str, Any] = json.loads((folder / "about.json").read_text())
-        train, test = _data(folder / "pixels", about, listing.root.name)
-        unread = [f"{name}: {reason}; left out" for name, reason in about["problems"]]
-        notes = (*listing.notes, about["shape_reason"], *about["notes"], *unread)
-        return TrainTest(replace(train, notes=notes), test)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{folder}: the kept pictures are damaged ({error}); remove this folder and try again"
-        ) from error
 
 
 def _data(pixels: Path, about: dict[str, Any], name: str) -> TrainTest:
@@ -201,9 +202,10 @@ def _data(pixels: Path, about: dict[str, Any], name: str) -> TrainTest:
             images_NHWC=stored[rows] if small else cast(UInt8Array, stored.take(numbers_N)),
             labels_N=labels_N[rows],
             class_names=tuple(about["class_names"]),
-            names=tuple(about["names"][rows]),
+            names=None if about["names"] is None else tuple(about["names"][rows]),
             groups_N=np.array(about["groups"][rows], dtype=np.int64),
             held_out_N=numbers_N >= train if which == TRAIN and validation else None,
+            notes=tuple(about["notes"]) if which == TRAIN else (),
             known_fingerprint=about.get("fingerprints", {}).get(which),
         )
 

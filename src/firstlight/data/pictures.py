@@ -34,8 +34,8 @@ class PictureSource:
 
     name: str
     """As the user gave it; ``-`` is standard input."""
-    content: Path | bytes = b""
-    """Where the picture lies, or the picture itself."""
+    content: Path | bytes | Image.Image = b""
+    """Where the picture lies, or the picture itself, as a file's bytes or opened by Pillow."""
     problem: str = ""
     """Why there is no picture, when there is none."""
 

@@ -1,8 +1,69 @@
 """Parts of a data set, chosen by what the images show and not by their order."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
 import numpy as np
 
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest
+from firstlight.data.duplicates import groups, near_copies
+from firstlight.errors import DataError
+
+TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
+PART_NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION}
+PART_NAMES |= {"test": TEST}
+TEST_SHARE = 0.15
+"""Of each class's pictures, where their maker set no test part aside."""
+
+
+class Divided(NamedTuple):
+    """A data set in its parts."""
+
+    images: Dataset
+    """Those to train on, then for validation, then for the test; near copies in ``groups_N``."""
+    sizes: dict[str, int]
+    """Images of each part."""
+
+
+def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
+    """The images by part, near copies found, and what was decided added to the notes.
+
+    ``part_of`` names the part of each image, or is empty for training; where no image is for the
+    test, some are taken by ``hold_out``. Raises ``DataError`` where a class has nothing left to
+    train on.
+    """
+    pairs = near_copies(data.images_NHWC)
+    data = replace(data, groups_N=groups(len(data), pairs))
+    numbers = np.arange(len(data))
+    parts = {p: numbers[[(one or TRAIN) == p for one in part_of]] for p in PARTS}
+    notes = [*data.notes]
+    if not len(parts[TEST]) and len(parts[TRAIN]):
+        rest = data.take(parts[TRAIN])
+        try:
+            kept, taken = hold_out(rest, TEST_SHARE)
+        except ValueError as error:
+            raise DataError(f"{error} for a test; add pictures") from error
+        parts[TEST], parts[TRAIN] = parts[TRAIN][np.sort(taken)], parts[TRAIN][np.sort(kept)]
+        notes.append(
+            f"test: {len(taken)} of the {len(rest)} pictures, {TEST_SHARE:.0%} of each class, "
+            "chosen by content, near copies kept together"
+        )
+    counts = np.bincount(data.labels_N[parts[TRAIN]], minlength=len(data.class_names))
+    if (counts == 0).any():
+        name = data.class_names[int(np.argmin(counts))]
+        raise DataError(
+            f"{data.name}: no readable picture of {name!r} to train on; add pictures, or remove "
+            "the class"
+        )
+    part_at = {int(at): part for part in PARTS for at in parts[part]}
+    leaks = sum(part_at[i] != part_at[j] for i, j in pairs)
+    if leaks:
+        see = "" if data.names is None else " (firstlight data check shows them)"
+        notes.append(f"{leaks} pairs of copies lie in two parts, so a test will look too good{see}")
+    ordered = data.take(np.concatenate([parts[part] for part in PARTS]))
+    sizes = {part: len(parts[part]) for part in PARTS}
+    return Divided(replace(ordered, notes=tuple(notes)), sizes)
 
 
 def hold_out(data: Dataset, share: float) -> tuple[Int64Array, Int64Array]:

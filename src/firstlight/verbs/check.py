@@ -22,6 +22,8 @@ def check_pictures(path: Path, *, size: int | None = None, quiet: bool = False) 
 
     Raises ``DataError`` where there are no pictures in classes.
     """
+    if path.suffix.lower() == ".npz":
+        raise UserError(f"{path}: wanted a folder or a CSV of picture files, not arrays")
     with DecodingBar(quiet=quiet) as bar:
         return check(list_pictures(path), size=size, progress=bar)
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
-from firstlight.errors import UserError
 from firstlight.recipe import Recipe, load_recipe, recipe_names
 from firstlight.training.devices import choose_device
 from firstlight.verbs.run_data import DataRequest
@@ -20,15 +19,13 @@ UNEVEN = 3.0
 
 
 def default_recipe(request: DataRequest, device: str) -> Recipe:
-    """``quick`` on a CPU and ``standard`` on a GPU for a named set, else its tutorial; for pictures
+    """``quick`` on a CPU and ``standard`` on a GPU for a named set, else its tutorial; for images
     of one's own, one made for them."""
     if request.name in CATALOG:
         level = "quick" if choose_device(device) == "cpu" else "standard"
         for name in (f"{request.name}-{level}", f"{request.name}-tutorial"):
             if name in recipe_names():
                 return load_recipe(name)
-    if request.own is None:
-        raise UserError(f"{request.name} has no recipe of its own; choose one with --recipe")
     return recipe_for(request.load().train)
 
 

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from firstlight.data.pictures import expand, prepare
+from firstlight.data.pictures import PictureSource, expand, prepare
 from firstlight.errors import DataError
 from firstlight.evaluate.predict import probabilities
 from firstlight.runs.checkpoint import SavedModel, load_model
@@ -93,10 +93,17 @@ def predict_files(
 
     A picture that cannot be read becomes a prediction with its ``error`` set, in its place.
     """
+    everything = expand(sources, stdin or getattr(sys.stdin, "buffer", None))
+    return predict_pictures(folder, everything, device)
+
+
+def predict_pictures(
+    folder: RunFolder, everything: Sequence[PictureSource], device: str = "cpu"
+) -> list[Prediction]:
+    """One prediction for each picture, those that cannot be read with their ``error`` set."""
     saved = _load(folder, device)
     failed: dict[int, Prediction] = {}
     pictures = []
-    everything = expand(sources, stdin or getattr(sys.stdin, "buffer", None))
     for place, source in enumerate(everything):
         try:
             pictures.append(prepare(source, saved.preprocess))

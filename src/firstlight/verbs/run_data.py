@@ -25,8 +25,8 @@ class DataRequest:
     """Which data, and how much of it."""
 
     name: str
-    """A name of the catalogue, a folder or a CSV of pictures, or any name where ``data`` is
-    given."""
+    """A name of the catalogue, a folder, CSV or ``.npz`` of pictures, or any name where ``data``
+    is given."""
     data: TrainTest | None = None
     """The data itself, where it is not of the catalogue."""
     data_dir: Path | None = None
@@ -57,8 +57,8 @@ class DataRequest:
         elif not os.path.lexists(self.own):
             close = difflib.get_close_matches(self.name, CATALOG, n=1)
             raise UserError(
-                f"{self.name!r} is no data set of the catalogue, and there is no such folder or "
-                f"CSV; {f'did you mean {close[0]}? ' if close else ''}"
+                f"{self.name!r} is no data set of the catalogue, and there is no such folder "
+                f"or file; {f'did you mean {close[0]}? ' if close else ''}"
                 f"there are {', '.join(CATALOG)}"
             )
 
