@@ -55,16 +55,30 @@ def test_json_holds_all_metrics(command: Command, run: Path) -> None:
     assert {"accuracy", "accuracy_interval", "log_loss", "per_class", "confusion"} <= set(metrics)
 
 
-@pytest.mark.parametrize(("share", "code"), [("0.1", 0), ("0.9999", 4), ("98", 2)])
-def test_a_required_accuracy_decides_the_exit_code(
-    command: Command, run: Path, share: str, code: int
+@pytest.mark.parametrize(
+    ("requirement", "code"),
+    [
+        ("0.1", 0),
+        ("accuracy>=0.1", 0),
+        ("accuracy >= 0.9999", 4),
+        ("0.9999", 4),
+        ("log_loss<=1e-9", 4),
+        ("log_loss<=50", 0),
+        ("expected_calibration_error<=1", 0),
+        *((text, 2) for text in ("98", "accuracy<=0.9", "log_loss>=1", "f1>=0.5", "much", "")),
+    ],
+)
+def test_a_requirement_decides_the_exit_code(
+    command: Command, run: Path, requirement: str, code: int
 ) -> None:
-    done = command("evaluate", run, "--require", share)
+    done = command("evaluate", run, "--require", "accuracy>=0", "--require", requirement)
 
     assert done.code == code
     if code == 4:
-        assert "is below the required 99.99 %" in done.err
+        assert "required was" in done.err
         assert "report" in done.out, "the numbers are there all the same"
+    if code == 2:
+        assert "--require" in done.err and "0.97" in done.err
 
 
 def test_an_unfinished_run_is_told_how_to_go_on(command: Command, run: Path) -> None:
@@ -167,6 +181,40 @@ def test_a_damaged_run_does_not_hide_the_others(command: Command, run: Path) -> 
     rows = {Path(r["run"]).name: r for r in json.loads(command("runs", run.parent, "--json").out)}
     assert rows["broken"]["state"] == "damaged"
     assert rows[run.name]["state"] == "finished"
+
+
+def test_runs_compares_in_pairs(command: Command, run: Path) -> None:
+    """Three answers are made wrong in a copy: only the other has them right; p is 2/2³."""
+    other = shutil.copytree(run, run.parent / "other")
+    lines = (other / "predictions.csv").read_text().splitlines()
+    names = lines[0].split(",")
+    true, predicted = names.index("true"), names.index("predicted")
+    changed = 0
+    for at, line in enumerate(lines[1:], start=1):
+        cells = line.split(",")
+        if changed < 3 and cells[true] == cells[predicted]:
+            cells[predicted] = str((int(cells[true]) + 1) % 10)
+            lines[at] = ",".join(cells)
+            changed += 1
+    (other / "predictions.csv").write_text("\n".join(lines) + "\n")
+    metrics = json.loads((other / "metrics.json").read_text())
+    metrics["accuracy"] -= 3 / 360
+    (other / "metrics.json").write_text(json.dumps(metrics))
+
+    rows = json.loads(command("runs", run, other, "--json").out)
+    assert [row["against_best"] for row in rows] == [
+        None,
+        {"only_first": 3, "only_second": 0, "p": pytest.approx(0.25)},
+    ]
+    told = command("runs", other, run)
+    assert f"{run.name} alone has 3 right, other alone 0" in told.out
+    assert "probability 0.25" in told.out
+    assert command("runs", run, run).code == 2
+    (other / "metrics.json").write_text("{}")
+    assert command("runs", run, other).code == 3
+    for one in (run, other):
+        (one / "metrics.json").unlink()
+    assert "firstlight evaluate" in command("runs", run, other).err
 
 
 def test_runs_lists_what_there_is(command: Command) -> None:

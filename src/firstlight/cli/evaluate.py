@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 def evaluate(
     run: RunPath,
     require: Annotated[
-        float | None,
+        list[str] | None,
         typer.Option(
-            "--require", metavar="SHARE", help="Exit with 4 below this accuracy, such as 0.98."
+            "--require",
+            metavar="METRIC>=BOUND",
+            help="Exit with 4 unless met, such as accuracy>=0.98 or log_loss<=0.1.",
         ),
     ] = None,
     device: Device = "auto",
@@ -23,14 +25,14 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure RUN on its test set: accuracy with its interval, per class, mistakes, report."""
-    from firstlight.errors import DataError, ThresholdError, UserError
+    from firstlight.errors import DataError, ThresholdError
+    from firstlight.evaluate.require import requirement
     from firstlight.runs.folder import open_run_folder
     from firstlight.verbs.evaluate import evaluate as evaluate_run
     from firstlight.verbs.report import report
     from firstlight.verbs.run_data import data_of_run
 
-    if require is not None and not 0 <= require <= 1:
-        raise UserError(f"--require wants a share between 0 and 1, such as 0.98, not {require:g}")
+    requirements = [requirement(text) for text in require or []]
     folder = open_run_folder(run)
     folder.require_finished()
     data = data_of_run(folder, data_dir)
@@ -47,10 +49,9 @@ def evaluate(
         typer.echo(f"\nreport {page}" if page else "")
     if unwritten is not None:
         raise unwritten
-    if require is not None and metrics.accuracy < require:
-        raise ThresholdError(
-            f"accuracy {percent(metrics.accuracy)} is below the required {percent(require)}"
-        )
+    for one in requirements:
+        if not one.met_by(metrics):
+            raise ThresholdError(f"{one.metric} is {one.value_in(metrics):.4f}, required was {one}")
 
 
 def _print(metrics: "Metrics") -> None:

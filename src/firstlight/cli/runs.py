@@ -1,5 +1,6 @@
 """``firstlight runs``"""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,17 +8,28 @@ import typer
 
 from firstlight.cli.options import Json, percent, print_json, print_table
 from firstlight.errors import DataError, UserError
+from firstlight.runs.folder import RunFolder, open_run_folder
 
 
 def runs(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Where the runs lie.")] = Path("runs"),
+    where: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="DIR|RUN",
+            help="Where the runs lie, or the runs to compare.",
+            show_default="runs",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """List the runs with their state, accuracy and time."""
-    from firstlight.runs.folder import RunFolder
-
+    """List runs with their state, accuracy and time; several are also compared in pairs."""
+    paths = where or [Path("runs")]
+    if len(paths) > 1:
+        _compare(paths, json)
+        return
+    (root,) = paths
     if not root.is_dir():
-        if root == Path("runs") and not root.exists():
+        if where is None and not root.exists():
             typer.echo("no runs yet; make one with: firstlight train mnist", err=json)
             if json:
                 print_json([])
@@ -25,15 +37,40 @@ def runs(
         raise UserError(f"{root}: wanted a folder with runs in it, there is none")
     if (root / "recipe.toml").is_file():
         raise UserError(f"{root} is a run itself; see: firstlight report {root}")
-    folders = [RunFolder(p.parent) for p in sorted(root.glob("*/recipe.toml"), key=_in_order)]
-    rows = [_row(folder) for folder in folders]
+    rows = [_row(RunFolder(p.parent)) for p in sorted(root.glob("*/recipe.toml"), key=_in_order)]
+    if json:
+        print_json(rows)
+    elif rows:
+        _print(rows)
+    else:
+        typer.echo(f"no runs in {root}; make one with: firstlight train mnist")
+
+
+def _compare(paths: list[Path], json: bool) -> None:
+    """The runs, and each beside the best on the same test images."""
+    from firstlight.verbs.compare import against_best, named
+
+    folders = named([open_run_folder(path) for path in paths])
+    best, others = against_best(folders)
+    rows = [
+        {**_row(folder), "against_best": asdict(others[name]) if name in others else None}
+        for name, folder in folders.items()
+    ]
     if json:
         print_json(rows)
         return
-    if not rows:
-        typer.echo(f"no runs in {root}; make one with: firstlight train mnist")
-        return
+    _print(rows)
+    typer.echo()
+    for name, pair in others.items():
+        typer.echo(
+            f"of the same test images {best} alone has {pair.only_first} right, {name} alone "
+            f"{pair.only_second}; equally good runs differ as much with probability {pair.p:.2g}"
+        )
+    if not others:
+        typer.echo(f"no other run was measured on the test images of {best}")
 
+
+def _print(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -60,7 +97,7 @@ def _in_order(recipe: Path) -> tuple[str, int]:
     return (stem, int(number)) if number.isdecimal() else (recipe.parent.name, 0)
 
 
-def _row(folder: Any) -> dict[str, Any]:
+def _row(folder: RunFolder) -> dict[str, Any]:
     evaluated = (folder.path / "metrics.json").is_file()
     state = "finished" if folder.finished else "training" if folder.in_use() else "stopped"
     try:

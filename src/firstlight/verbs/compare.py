@@ -1,16 +1,18 @@
 """Several runs on one page: how accurate, how sure, how fast, and what their recipes differ in."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from firstlight.errors import DataError, UserError
+from firstlight.evaluate.paired import Paired, paired
 from firstlight.files import write_whole
 from firstlight.report import charts
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.runs.folder import RunFolder
-from firstlight.runs.record import Answers, read_answers, read_epochs
+from firstlight.runs.record import read_answers, read_epochs
 
 
 def compare(folders: Sequence[RunFolder], out: Path) -> Path:
@@ -18,11 +20,7 @@ def compare(folders: Sequence[RunFolder], out: Path) -> Path:
 
     Raises ``UserError`` for an unfinished run or where ``out`` cannot be written.
     """
-    for folder in folders:
-        folder.require_finished()
-    runs = dict(zip(_names(folders), folders, strict=True))
-    if len(runs) < 2:
-        raise UserError("a comparison needs two different runs")
+    runs = named(folders)
     try:
         page = _page(runs)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -38,12 +36,19 @@ def compare(folders: Sequence[RunFolder], out: Path) -> Path:
     return out
 
 
-def _names(folders: Sequence[RunFolder]) -> list[str]:
-    """The folders' own names, or their whole paths where two have the same."""
+def named(folders: Sequence[RunFolder]) -> dict[str, RunFolder]:
+    """The folders by their own names, or by their whole paths where two have the same name.
+
+    Raises ``UserError`` for an unfinished run, and where there are not two different ones.
+    """
+    for folder in folders:
+        folder.require_finished()
     short = [folder.name for folder in folders]
-    if len({folder.path.resolve() for folder in folders}) == len(set(short)):
-        return short
-    return [str(folder) for folder in folders]
+    alike = len({folder.path.resolve() for folder in folders}) == len(set(short))
+    runs = dict(zip(short if alike else map(str, folders), folders, strict=True))
+    if len(runs) < 2:
+        raise UserError("a comparison needs two different runs")
+    return runs
 
 
 def _page(runs: dict[str, RunFolder]) -> Page:
@@ -57,7 +62,7 @@ def _page(runs: dict[str, RunFolder]) -> Page:
     if metrics:
         sections.append(_scores(metrics))
     if len(metrics) > 1:
-        sections.append(_paired(runs, data, metrics))
+        sections.append(_paired(runs))
     curves = {name: read_epochs(folder) for name, folder in runs.items()}
     if any(e["validation_accuracy"] is not None for epochs in curves.values() for e in epochs):
         sections.append(
@@ -129,27 +134,36 @@ def _scores(metrics: dict[str, Any]) -> Section:
     )
 
 
-def _paired(runs: dict[str, RunFolder], data: dict[str, Any], metrics: dict[str, Any]) -> Section:
-    """Which of the images one run has right and the other wrong: the exact McNemar test."""
-    from scipy.stats import binomtest
-
-    best = max(metrics, key=lambda name: metrics[name]["accuracy"])
-    title = f"Against the best, {best}"
-    answers: dict[str, Answers] = {
-        name: read_answers(runs[name])
-        for name in metrics
-        if data[name]["test"]["sha256"] == data[best]["test"]["sha256"]
-    }
-    rows = []
-    right = {name: a.predicted_N == a.true_N for name, a in answers.items()}
-    for name in answers:
-        if name == best:
+def against_best(folders: dict[str, RunFolder]) -> tuple[str, dict[str, Paired]]:
+    """The evaluated run with the highest accuracy, and each other that was measured on the same
+    test images beside it, the best first in each pair. Raises ``UserError`` where none was
+    evaluated."""
+    accuracy, tested, right = {}, {}, {}
+    for name, folder in folders.items():
+        if not (folder.path / "metrics.json").is_file():
             continue
-        only_best = int((right[best] & ~right[name]).sum())
-        only_this = int((~right[best] & right[name]).sum())
-        apart = only_best + only_this
-        chance = float(binomtest(only_best, apart).pvalue) if apart else 1.0
-        rows.append([name, f"{only_best:,}", f"{only_this:,}", f"{chance:.2g}"])
+        with folder.trusted():
+            accuracy[name] = float(folder.read_json("metrics.json")["accuracy"])
+            tested[name] = folder.read_json("data.json")["test"]["sha256"]
+            answers = read_answers(folder)
+            right[name] = answers.predicted_N == answers.true_N
+    if not accuracy:
+        raise UserError(
+            "none of these runs was evaluated yet; start with: "
+            f"firstlight evaluate {shlex.quote(str(next(iter(folders.values()))))}"
+        )
+    best = max(accuracy, key=lambda name: accuracy[name])
+    same = [name for name in right if name != best and tested[name] == tested[best]]
+    return best, {name: paired(right[best], right[name]) for name in same}
+
+
+def _paired(runs: dict[str, RunFolder]) -> Section:
+    best, others = against_best(runs)
+    title = f"Against the best, {best}"
+    rows = [
+        [name, f"{pair.only_first:,}", f"{pair.only_second:,}", f"{pair.p:.2g}"]
+        for name, pair in others.items()
+    ]
     if not rows:
         return Section(title=title, text="No other run was measured on the same test images.")
     return Section(

@@ -1,0 +1,45 @@
+"""Thresholds that a run's metrics must meet, as a command line states them."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from firstlight.errors import UserError
+from firstlight.evaluate.metrics import Metrics
+
+_SIGNS = {"accuracy": ">=", "log_loss": "<=", "expected_calibration_error": "<="}
+"""Of accuracy more is better, of the others less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirement:
+    """A metric and its bound: the least accuracy, or the most of a loss or an error."""
+
+    metric: str
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.metric}{_SIGNS[self.metric]}{self.bound:g}"
+
+    def value_in(self, metrics: Metrics) -> float:
+        """The metric itself."""
+        return float(getattr(metrics, self.metric))
+
+    def met_by(self, metrics: Metrics) -> bool:
+        """Whether the metric keeps to the bound."""
+        value = self.value_in(metrics)
+        return value >= self.bound if _SIGNS[self.metric] == ">=" else value <= self.bound
+
+
+def requirement(text: str) -> Requirement:
+    """``accuracy>=0.97``, ``log_loss<=0.1`` or ``expected_calibration_error<=0.02``; a bare number
+    is the least accuracy. Raises ``UserError`` for anything else."""
+    parts = re.fullmatch(r"\s*(?:(\w+)\s*(>=|<=)\s*)?(\d*\.?\d+(?:e-?\d+)?)\s*", text)
+    name = (parts[1] or "accuracy") if parts else ""
+    if parts is None or _SIGNS.get(name, "") != (parts[2] or ">="):
+        examples = ", ".join(f"{one}{sign}0.05" for one, sign in list(_SIGNS.items())[1:])
+        raise UserError(f"--require wants accuracy>=0.97, {examples} or the like, not {text!r}")
+    bound = float(parts[3])
+    if bound > (math.inf if name == "log_loss" else 1):
+        raise UserError(f"--require {text}: {name} is a share between 0 and 1, such as 0.97")
+    return Requirement(metric=name, bound=bound)
