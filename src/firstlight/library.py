@@ -125,6 +125,7 @@ def train(
     data: str | Path | TrainTest,
     recipe: str | Path | Recipe | None = None,
     *,
+    start: str | Path | None = None,
     settings: str | Sequence[str] = (),
     epochs: float | None = None,
     budget: float | None = None,
@@ -140,13 +141,14 @@ def train(
     ``data`` is a name of the catalogue, a folder, CSV or ``.npz`` of pictures, or a ``TrainTest``,
     such as ``from_images`` makes;
     ``recipe`` a name, a TOML file or a value, by default the data's own. ``settings`` are
-    ``"section.key=value"`` changes.
+    ``"section.key=value"`` changes. ``start`` is a run folder whose weights are taken over, all but
+    the last layer's; the lower a layer, the smaller its learning rate.
     ``budget`` (seconds) takes as many epochs as fit on this machine, in place of ``epochs``;
     ``patience`` stops after so many epochs without a better held-out loss, and keeps the best.
     Raises ``UserError`` or ``DataError``, each saying what to do next.
     """
     from firstlight.progress import choose_display
-    from firstlight.verbs.choose import default_recipe
+    from firstlight.verbs.choose import default_recipe, starting_from
     from firstlight.verbs.fit import fit
     from firstlight.verbs.run_data import DataRequest
 
@@ -156,10 +158,11 @@ def train(
     request.check_name()
     if budget is not None and epochs is not None:
         raise UserError("budget chooses the epochs; give one of the two")
-    if recipe is None:
-        chosen = default_recipe(request, device)
+    named = recipe if recipe is None or isinstance(recipe, Recipe) else load_recipe(recipe)
+    if start is not None:
+        request, chosen = starting_from(Path(start), request, named, device)
     else:
-        chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+        chosen = named or default_recipe(request, device)
     more = [settings] if isinstance(settings, str) else list(settings)
     more += [f"train.epochs={epochs}"] if epochs is not None else []
     more += [f"train.patience={patience}"] if patience is not None else []

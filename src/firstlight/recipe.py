@@ -214,6 +214,11 @@ class TrainChoice(_Checked):
     class_weights: str = _choice("none", "none", "balanced")
     """``balanced``: the loss of an image counts inversely to the number of training images of its
     class, 1 on average."""
+    start_from: str = ""
+    """A run folder whose weights are taken over, all but the last layer's; empty for fresh ones."""
+    start_rate: float = _number(0.1, least=0.0, most=1.0, above=True)
+    """With start_from: the first layer's learning rate as a share of the last one's; those between
+    lie evenly on a log scale (discriminative rates, Howard & Ruder 2018, section 3.2)."""
     seed: int = _number(0, least=0, most=2**31 - 1)
     """Decides weights, order, augmentation and dropout."""
 

@@ -29,7 +29,7 @@ def test_two_steps_of_muon_equal_its_definition_written_out() -> None:
     rng = Generator().manual_seed(0)
     weight = nn.Parameter(torch.randn(4, 3, 2, 2, generator=rng, dtype=torch.float64))
     gradients = [torch.randn(4, 3, 2, 2, generator=rng, dtype=torch.float64) for _ in range(2)]
-    muon = Muon([weight], lr=0.1, momentum=0.6)
+    muon = Muon([{"params": [weight]}], lr=0.1, momentum=0.6)
 
     expected, momentum = weight.detach().numpy().copy(), np.zeros((4, 3, 2, 2))
     for gradient in gradients:

@@ -33,6 +33,10 @@ def train(
     ] = None,
     recipe: RecipeName = None,
     settings: Settings = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Start from this run's weights, head replaced."),
+    ] = None,
     epochs: Annotated[
         float | None, typer.Option("--epochs", help="Passes over DATA; else $FIRSTLIGHT_EPOCHS.")
     ] = None,
@@ -79,7 +83,7 @@ def train(
     from firstlight.progress import choose_display
     from firstlight.recipe import load_recipe
     from firstlight.verbs import fit
-    from firstlight.verbs.choose import default_recipe
+    from firstlight.verbs.choose import default_recipe, starting_from
     from firstlight.verbs.run_data import DataRequest
 
     display = choose_display(quiet=quiet, json=json)
@@ -89,6 +93,7 @@ def train(
             "--recipe": recipe,
             "--set": settings,
             "--out": out,
+            "--from": start,
         }
         given |= {"--epochs": epochs, "--budget": budget, "--patience": patience}
         given |= {"--seed": seed, "--limit": limit, "--size": size, "--exclude": exclude}
@@ -110,7 +115,11 @@ def train(
             excluded=() if exclude is None else read_names(exclude),
         )
         request.check_name()
-        chosen = load_recipe(recipe) if recipe else default_recipe(request, device)
+        named = load_recipe(recipe) if recipe else None
+        if start is not None:
+            request, chosen = starting_from(start, request, named, device)
+        else:
+            chosen = named or default_recipe(request, device)
         if request.own is not None and not quiet:
             told = [*request.load().train.notes, *([] if recipe else [chosen.description])]
             typer.echo("\n".join(told), err=json)

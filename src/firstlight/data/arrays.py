@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest, UInt8Array
-from firstlight.data.decoded import choose_shape, decode_into
+from firstlight.data.decoded import Shape, choose_shape, decode_into
 from firstlight.data.pictures import PictureSource
 from firstlight.data.split import PART_NAMES, TEST, TRAIN, divide
 from firstlight.errors import DataError
@@ -46,7 +46,7 @@ def from_images(
     ``labels``: N numbers or names; with ``class_names`` numbers count from 0. ``size``: side in
     pixels; without it the images decide. Raises ``DataError`` for what does not fit.
     """
-    pixels_NHWC, notes = _pixels(images, size, name)
+    pixels_NHWC, notes = _pixels(images, size, None, name)
     labels_N, names = _numbered(np.asarray(labels), class_names, len(pixels_NHWC), name)
     whole = Dataset(
         name=name, images_NHWC=pixels_NHWC, labels_N=labels_N, class_names=names, notes=notes
@@ -57,7 +57,9 @@ def from_images(
     return TrainTest(divided.take(numbers_N[: sizes[TRAIN]], f"{name}/{TRAIN}"), test)
 
 
-def read_npz(file: Path, size: int | None = None) -> tuple[Dataset, list[str]]:
+def read_npz(
+    file: Path, size: int | None = None, shape: Shape | None = None
+) -> tuple[Dataset, list[str]]:
     """The images of an ``.npz``, and the part of each, empty where there are no parts.
 
     Takes ``images`` and ``labels``, with ``train``, ``validation`` or ``test`` before or after
@@ -78,7 +80,7 @@ def read_npz(file: Path, size: int | None = None) -> tuple[Dataset, list[str]]:
         whole, lined = np.concatenate(images), np.concatenate(labels)
     except ValueError as error:
         raise DataError(f"{file}: the parts do not fit together: {error}") from error
-    pixels_NHWC, notes = _pixels(whole, size, str(file))
+    pixels_NHWC, notes = _pixels(whole, size, shape, str(file))
     labels_N, class_names = _numbered(lined, names, len(pixels_NHWC), str(file))
     if other:
         notes = (*notes, f"left out: {', '.join(other)}")
@@ -118,10 +120,12 @@ def _sorted_arrays(file: Path) -> tuple[_Found, Sequence[str] | None, list[str]]
     return found, names, other
 
 
-def _pixels(images: Any, size: int | None, name: str) -> tuple[UInt8Array, tuple[str, ...]]:
+def _pixels(
+    images: Any, size: int | None, shape: Shape | None, name: str
+) -> tuple[UInt8Array, tuple[str, ...]]:
     """uint8 N×H×W×C, and what was done, for people."""
     if not isinstance(images, np.ndarray) or images.dtype == object:
-        return _pictures(list(images), size, name)
+        return _pictures(list(images), size, shape, name)
     if images.ndim not in (3, 4) or len(images) == 0 or 0 in images.shape:
         raise DataError(
             f"{name}: wanted images N×H×W or N×H×W×C, got an array of shape {images.shape}"
@@ -135,8 +139,9 @@ def _pixels(images: Any, size: int | None, name: str) -> tuple[UInt8Array, tuple
             f"an array of shape {images.shape}"
         )
     height, width, channels = levels.shape[1:]
-    if channels == 4 or (size is not None and (height, width) != (size, size)):
-        opened, notes = _pictures(list(levels), size, name)
+    wanted = shape or ((size, size, channels) if size is not None else levels.shape[1:])
+    if channels == 4 or levels.shape[1:] != wanted:
+        opened, notes = _pictures(list(levels), size, shape, name)
         return opened, (*note, *notes)
     kind = "grey" if channels == 1 else "colour"
     return np.ascontiguousarray(levels), (f"{width} × {height} {kind}, as they are", *note)
@@ -159,7 +164,9 @@ def _levels(values: npt.NDArray[Any], name: str) -> tuple[UInt8Array, tuple[str,
     return values.astype(np.uint8), ()
 
 
-def _pictures(images: list[Any], size: int | None, name: str) -> tuple[UInt8Array, tuple[str, ...]]:
+def _pictures(
+    images: list[Any], size: int | None, shape: Shape | None, name: str
+) -> tuple[UInt8Array, tuple[str, ...]]:
     """Pictures of any size and mode, brought to one shape as picture files are."""
     from PIL import Image
 
@@ -173,15 +180,15 @@ def _pictures(images: list[Any], size: int | None, name: str) -> tuple[UInt8Arra
             try:
                 image = Image.fromarray(levels[..., 0] if levels.shape[2:] == (1,) else levels)
             except (TypeError, ValueError) as error:
-                shape = image.shape
-                raise DataError(f"{where}: wanted H×W or H×W×C, got {shape}") from error
+                got = image.shape
+                raise DataError(f"{where}: wanted H×W or H×W×C, got {got}") from error
         if not isinstance(image, Image.Image):
             raise DataError(
                 f"{where}: wanted a picture (Pillow's, or an array), got {type(image).__name__}; "
                 "picture files are read with firstlight.load(FOLDER)"
             )
         sources.append(PictureSource(name=where, content=image))
-    shape, reason = choose_shape(sources, size)
+    shape, reason = choose_shape(sources, size, shape)
     with tempfile.TemporaryDirectory(prefix="firstlight-") as folder:
         try:
             decoded = decode_into(Path(folder) / "decoded", sources, shape)

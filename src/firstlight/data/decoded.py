@@ -59,12 +59,17 @@ def file_digests(root: Path, names: Sequence[str]) -> list[bytes]:
         return list(pool.map(one, names, chunksize=_CHUNK))
 
 
-def choose_shape(sources: Sequence[PictureSource], size: int | None) -> tuple[Shape, str]:
+def choose_shape(
+    sources: Sequence[PictureSource], size: int | None, shape: Shape | None = None
+) -> tuple[Shape, str]:
     """Height, width and channels for these pictures, and why, from a sample of them.
 
-    All of one size within 28 to 128 pixels: that size. Otherwise squares of the median shorter
-    side, between these bounds. One channel where no picture of the sample has colours.
+    ``size`` or ``shape`` settle it. All of one size within 28 to 128 pixels: that size. Otherwise
+    squares of the median shorter side, between these bounds. One channel where no picture of the
+    sample has colours.
     """
+    if shape is not None:
+        return shape, f"{shape[1]} × {shape[0]} {_kind(shape[2])}, as asked for"
     sizes: Counter[tuple[int, int]] = Counter()
     colour = False
     for source in sources[:: max(1, len(sources) // SAMPLE)]:
@@ -78,7 +83,8 @@ def choose_shape(sources: Sequence[PictureSource], size: int | None) -> tuple[Sh
             colour = bool((pixels_HWC != pixels_HWC[..., :1]).any())
     if not sizes:
         raise DataError(f"none of the pictures can be read, such as {sources[0].name}")
-    channels, kind = (3, "colour") if colour else (1, "grey")
+    channels = 3 if colour else 1
+    kind = _kind(channels)
     shorter = sorted(min(one) for one in sizes.elements())
     median = shorter[len(shorter) // 2]
     if size is not None:
@@ -141,6 +147,10 @@ def decode_into(
         problems=tuple((sources[at].name, problems[at]) for at in sorted(problems)),
         notes=tuple(f"{note}: {_pictures(count)}" for note, count in sorted(counts.items())),
     )
+
+
+def _kind(channels: int) -> str:
+    return "grey" if channels == 1 else "colour"
 
 
 def _of_course(note: str) -> bool:

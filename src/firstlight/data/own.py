@@ -11,13 +11,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from firstlight.data.arrays import read_npz
 from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
-from firstlight.data.decoded import Progress, choose_shape, decode_into, file_digests
+from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
 from firstlight.data.folder import Listing, list_pictures
 from firstlight.data.load import cache_folder
 from firstlight.data.split import TEST, TRAIN, VALIDATION, divide
@@ -32,29 +32,39 @@ Make = Callable[[Path], tuple[Dataset, Sequence[str]]]
 """From a folder to work in to the images and the part of each."""
 
 
+class Form(NamedTuple):
+    """What the images are to be, as far as that is asked for."""
+
+    size: int | None
+    shape: Shape | None
+
+
 def load_own(
     path: Path,
     *,
     size: int | None = None,
+    shape: Shape | None = None,
     excluded: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> TrainTest:
     """The pictures of a folder, a CSV or an ``.npz`` as uint8 images of one shape; ``train.notes``
     says what was decided and left out.
 
-    ``size`` is the images' side in pixels; without it the pictures decide. ``excluded`` are names
-    to leave out. Where there is no test part, one is taken from the training pictures: stratified,
-    decided by their contents alone, near copies on one side. Raises ``DataError`` where there is
-    nothing to train on, and ``UserError`` for an impossible size.
+    ``size`` is the images' side in pixels; without it the pictures decide. ``shape`` (height,
+    width, channels) takes its place. ``excluded`` are names to leave out. Where there is no test
+    part, one is taken from the training pictures: stratified, decided by their contents alone,
+    near copies on one side. Raises ``DataError`` where there is nothing to train on, and
+    ``UserError`` for an impossible size.
     """
     if size is not None and not 8 <= size <= 512:
         raise UserError(f"--size must be 8 to 512 pixels, not {size}")
+    form = Form(size, shape)
     shelf = cache_folder() / "pictures"
     try:
         shelf.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() == ".npz" and path.is_file():
-            return _arrays(shelf, path, size, excluded)
-        return _pictures(shelf, list_pictures(path).without(excluded), size, progress)
+            return _arrays(shelf, path, form, excluded)
+        return _pictures(shelf, list_pictures(path).without(excluded), form, progress)
     except OSError as error:
         raise DataError(
             f"{shelf}: decoded pictures cannot be kept there: {error.strerror}. Make room, or "
@@ -62,35 +72,33 @@ def load_own(
         ) from error
 
 
-def _pictures(
-    shelf: Path, listing: Listing, size: int | None, progress: Progress | None
-) -> TrainTest:
+def _pictures(shelf: Path, listing: Listing, form: Form, progress: Progress | None) -> TrainTest:
     def inside() -> str:
-        return _inside(listing, size)
+        return _inside(listing, form)
 
     def make(work: Path) -> tuple[Dataset, list[str]]:
-        return _decoded(work, listing, size, progress)
+        return _decoded(work, listing, form, progress)
 
-    train, test = _kept(shelf, _outside(listing, size), inside, make, listing.root.name)
+    train, test = _kept(shelf, _outside(listing, form), inside, make, listing.root.name)
     return TrainTest(replace(train, notes=(*listing.notes, *train.notes)), test)
 
 
-def _arrays(shelf: Path, file: Path, size: int | None, excluded: Sequence[str]) -> TrainTest:
+def _arrays(shelf: Path, file: Path, form: Form, excluded: Sequence[str]) -> TrainTest:
     if excluded:
         raise UserError(f"--exclude leaves out picture files by name; {file.name} holds arrays")
     status = file.stat()
-    seen = f"{_EDITION} {file.resolve()} {size} {status.st_size} {status.st_mtime_ns}"
+    seen = f"{_EDITION} {file.resolve()} {form} {status.st_size} {status.st_mtime_ns}"
 
     def inside() -> str:
         (content,) = file_digests(file.parent, [file.name])
-        return _short(f"{_EDITION} {size} {content.hex()}")
+        return _short(f"{_EDITION} {form} {content.hex()}")
 
-    return _kept(shelf, _short(seen), inside, lambda _: read_npz(file, size), file.stem)
+    return _kept(shelf, _short(seen), inside, lambda _: read_npz(file, *form), file.stem)
 
 
-def _outside(listing: Listing, size: int | None) -> str:
+def _outside(listing: Listing, form: Form) -> str:
     """Names the listing by what can be seen without opening a file: names, sizes, times."""
-    digest = hashlib.blake2b(f"{_EDITION} {listing.root.resolve()} {size}".encode(), digest_size=20)
+    digest = hashlib.blake2b(f"{_EDITION} {listing.root.resolve()} {form}".encode(), digest_size=20)
     for one in listing.pictures:
         status = os.stat(listing.root / one.name)  # noqa: PTH116 (60,000 of them)
         line = f"\0{one.name}\0{one.label}\0{one.part}\0{status.st_size}\0{status.st_mtime_ns}"
@@ -98,11 +106,11 @@ def _outside(listing: Listing, size: int | None) -> str:
     return digest.hexdigest()
 
 
-def _inside(listing: Listing, size: int | None) -> str:
+def _inside(listing: Listing, form: Form) -> str:
     """Names what will be kept: contents, classes and parts."""
     digests = file_digests(listing.root, [p.name for p in listing.pictures])
     digest = hashlib.blake2b(
-        json.dumps([_EDITION, size, listing.class_names]).encode(), digest_size=20
+        json.dumps([_EDITION, form, listing.class_names]).encode(), digest_size=20
     )
     for one, content in zip(listing.pictures, digests, strict=True):
         digest.update(f"\0{one.name}\0{one.label}\0{one.part}\0".encode(errors="surrogateescape"))
@@ -115,12 +123,12 @@ def _short(text: str) -> str:
 
 
 def _decoded(
-    work: Path, listing: Listing, size: int | None, progress: Progress | None
+    work: Path, listing: Listing, form: Form, progress: Progress | None
 ) -> tuple[Dataset, list[str]]:
     """Every picture that can be read, its pixels in a file in ``work``; and the part of each."""
     sources = listing.sources()
     try:
-        shape, reason = choose_shape(sources, size)
+        shape, reason = choose_shape(sources, *form)
     except DataError as error:
         raise DataError(f"{listing.root}: {error}") from error
     decoded = decode_into(work / "decoded", sources, shape, progress)

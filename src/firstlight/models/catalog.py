@@ -13,6 +13,8 @@ from firstlight.recipe import ModelChoice
 
 Builder = Callable[[ModelChoice, tuple[int, int, int], int, Generator], nn.Module]
 
+HEAD = "logits."
+"""What the names of every network's last layer begin with."""
 BUILDERS: dict[str, Builder] = {"tutorial": TutorialCNN, "whitened": WhitenedCNN}
 
 

@@ -20,6 +20,8 @@ from firstlight.runs.folder import RunFolder
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "checkpoint/state.safetensors"
+START_FILE = "checkpoint/start.safetensors"
+"""The weights that a run started from, until it is finished."""
 _FORMAT = 1
 
 
@@ -48,6 +50,7 @@ def save_model(
     preprocess: Preprocess,
     class_names: tuple[str, ...],
     calibration: Calibration | None = None,
+    file: str = MODEL_FILE,
 ) -> None:
     """Write ``model.safetensors``: weights, and how to build and feed the network."""
     values = {
@@ -56,13 +59,13 @@ def save_model(
         "class_names": class_names,
         "calibration": None if calibration is None else asdict(calibration),
     }
-    _write(folder, MODEL_FILE, dict(model.state_dict()), values)
+    _write(folder, file, dict(model.state_dict()), values)
 
 
-def load_model(folder: RunFolder, device: str = "cpu") -> SavedModel:
+def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -> SavedModel:
     """Read ``model.safetensors``. Raises ``DataError`` when it is missing or damaged."""
-    tensors, values = _read(folder, MODEL_FILE)
-    path = folder.path / MODEL_FILE
+    tensors, values = _read(folder, file)
+    path = folder.path / file
     try:
         saved = values["architecture"]
         choice: dict[str, Any] = {
@@ -98,6 +101,23 @@ def _calibration(values: dict[str, Any] | None) -> Calibration | None:
     return None if values is None else Calibration(**values)
 
 
+def keep_start(folder: RunFolder, start: SavedModel) -> None:
+    """Keep the network that a run starts from, so that resuming needs nothing else."""
+    save_model(
+        folder,
+        start.model,
+        start.architecture,
+        start.preprocess,
+        start.class_names,
+        file=START_FILE,
+    )
+
+
+def load_start(folder: RunFolder) -> SavedModel | None:
+    """What ``keep_start`` wrote, or None where a run started from fresh weights."""
+    return load_model(folder, file=START_FILE) if (folder.path / START_FILE).exists() else None
+
+
 def save_state(folder: RunFolder, tensors: dict[str, Tensor], values: Mapping[str, Any]) -> None:
     """Write the state that a resumed run starts from, in one file, replacing the last."""
     _write(folder, STATE_FILE, tensors, values)
@@ -112,10 +132,11 @@ def load_state(folder: RunFolder) -> tuple[dict[str, Tensor], dict[str, Any]] | 
 
 def drop_state(folder: RunFolder) -> None:
     """Remove the training state of a finished run."""
-    path: Path = folder.path / STATE_FILE
-    path.unlink(missing_ok=True)
-    if path.parent.is_dir() and not any(path.parent.iterdir()):
-        path.parent.rmdir()
+    for name in (STATE_FILE, START_FILE):
+        path: Path = folder.path / name
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
 
 
 def _write(

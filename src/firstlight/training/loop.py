@@ -101,10 +101,16 @@ class Trainer:
     ) -> None:
         self.recipe, self.model, self.preprocess = recipe, model, preprocess
         self.train, self.validation = train, validation
-        if isinstance(model, WhitenedCNN):
+        started = recipe.train.start_from != ""
+        if isinstance(model, WhitenedCNN) and not started:
             first_B = torch.arange(min(len(train), SEEN_BY_THE_STEM), device=train.rows_M.device)
             model.see(preprocess(train.images(first_B)))
-        self.optimizers = Optimizers(recipe.optimizer, model, recipe.train.batch_size)
+        self.optimizers = Optimizers(
+            recipe.optimizer,
+            model,
+            recipe.train.batch_size,
+            recipe.train.start_rate if started else 1.0,
+        )
         decay = recipe.train.average_decay
         self._average = WeightAverage(model, decay) if decay > 0 else None
         self.steps_per_epoch = math.ceil(len(train) / recipe.train.batch_size)

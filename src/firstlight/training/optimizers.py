@@ -12,12 +12,16 @@ from firstlight.recipe import OptimizerChoice
 class Optimizers:
     """All that moves the weights: Adam, or Muon for filters with SGD for the rest."""
 
-    def __init__(self, choice: OptimizerChoice, model: nn.Module, batch_size: int) -> None:
-        self._trained = trained = [p for p in model.parameters() if p.requires_grad]
+    def __init__(
+        self, choice: OptimizerChoice, model: nn.Module, batch_size: int, first_share: float = 1.0
+    ) -> None:
+        """``first_share``: the first layer's learning rate as a share of the last one's."""
+        self._trained = [p for p in model.parameters() if p.requires_grad]
+        shares = _shares(model, first_share)
         self._parts = (
-            [_adam(choice, trained)]
+            [_adam(choice, shares)]
             if choice.name == "adam"
-            else _muon_and_sgd(choice, trained, batch_size)
+            else _muon_and_sgd(choice, shares, batch_size)
         )
         for group in self._groups():
             group["peak"] = group["lr"]
@@ -63,33 +67,50 @@ class Optimizers:
         return [group for part in self._parts for group in part.param_groups]
 
 
-def _adam(choice: OptimizerChoice, trained: list[nn.Parameter]) -> torch.optim.Optimizer:
-    return torch.optim.Adam(
-        trained, lr=choice.learning_rate, betas=choice.betas, eps=choice.epsilon, fused=True
-    )
+_Shares = dict[float, list[nn.Parameter]]
+"""Trained parameters by their share of the learning rate."""
+
+
+def _shares(model: nn.Module, first: float) -> _Shares:
+    """From ``first`` for the first layer to 1 for the last, evenly on a log scale."""
+    layers: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            words = name.split(".")[:-1]
+            layer = ".".join(words[:2] if words[1:2] and words[1].isdecimal() else words[:1])
+            layers.setdefault(layer, []).append(parameter)
+    shares: _Shares = {}
+    for depth, parameters in enumerate(layers.values()):
+        share = first ** (1 - depth / max(1, len(layers) - 1))
+        shares.setdefault(share, []).extend(parameters)
+    return shares
+
+
+def _adam(choice: OptimizerChoice, shares: _Shares) -> torch.optim.Optimizer:
+    groups = [{"params": ps, "lr": choice.learning_rate * share} for share, ps in shares.items()]
+    return torch.optim.Adam(groups, betas=choice.betas, eps=choice.epsilon, fused=True)
 
 
 def _muon_and_sgd(
-    choice: OptimizerChoice, trained: list[nn.Parameter], batch_size: int
+    choice: OptimizerChoice, shares: _Shares, batch_size: int
 ) -> list[torch.optim.Optimizer]:
     """Muon moves the filters; SGD with Nesterov momentum 0.85 the last layer and the biases."""
-    groups = [
-        {
-            "params": [p for p in trained if fits(p.ndim)],
-            # The rates are for a loss summed over the batch; ours is its mean.
-            "lr": rate * batch_size,
-            "weight_decay": choice.weight_decay / rate,
-        }
-        for fits, rate in (
-            (lambda ndim: ndim in (2, 3), choice.head_learning_rate),
-            (lambda ndim: ndim < 2, choice.bias_learning_rate),
-        )
-    ]
-    filters = [p for p in trained if p.ndim == 4]
+    filters: list[dict[str, Any]] = []
+    rest: list[dict[str, Any]] = []
+    for share, parameters in shares.items():
+        if some := [p for p in parameters if p.ndim == 4]:
+            filters.append({"params": some, "lr": choice.learning_rate * share})
+    for head, rate in ((True, choice.head_learning_rate), (False, choice.bias_learning_rate)):
+        for share, parameters in shares.items():
+            if some := [p for p in parameters if p.ndim < 4 and (p.ndim > 1) == head]:
+                # The rates are for a loss summed over the batch; ours is its mean.
+                decay = choice.weight_decay / rate
+                rest.append(
+                    {"params": some, "lr": rate * batch_size * share, "weight_decay": decay}
+                )
     built: list[torch.optim.Optimizer] = []
     if filters:
         built.append(Muon(filters, lr=choice.learning_rate, momentum=choice.momentum))
-    rest = [g for g in groups if g["params"]]
     built.append(torch.optim.SGD(rest, lr=0.0, momentum=0.85, nesterov=True, fused=True))
     return built
 
@@ -101,7 +122,7 @@ class Muon(torch.optim.Optimizer):
     seen as matrices O×(I·h·w); each is first rescaled to the norm √O.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float) -> None:
+    def __init__(self, params: Iterable[dict[str, Any]], lr: float, momentum: float) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()

@@ -3,6 +3,8 @@
 Axes: N images, H height, W width, C channels.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from firstlight.data.catalog import CATALOG
@@ -10,6 +12,7 @@ from firstlight.data.dataset import Dataset
 from firstlight.recipe import Recipe, load_recipe, recipe_names
 from firstlight.training.devices import choose_device
 from firstlight.verbs.run_data import DataRequest
+from firstlight.verbs.start import open_start, recipe_like, request_like
 
 # Images a run sees in all, where the set has fewer: enough for a small network to come to rest.
 SEEN = 120_000
@@ -29,10 +32,23 @@ def default_recipe(request: DataRequest, device: str) -> Recipe:
     return recipe_for(request.load().train)
 
 
-def recipe_for(train: Dataset) -> Recipe:
+def starting_from(
+    path: Path, request: DataRequest, recipe: Recipe | None, device: str
+) -> tuple[DataRequest, Recipe]:
+    """The data as a trained run takes it, and the recipe (else the default) with its network."""
+    start = open_start(path)
+    request = request_like(request, start)
+    chosen = recipe or default_recipe(request, device)
+    if recipe is None and request.own is not None:
+        chosen = recipe_for(request.load().train, f"the network of {path.name}, its last layer new")
+    return request, recipe_like(chosen, path, start)
+
+
+def recipe_for(train: Dataset, network: str = "") -> Recipe:
     """A whitened network, its augmentation and its length, fit to the images.
 
-    The recipe's description says in one paragraph what was chosen and why.
+    ``network`` says in words what takes that network's place. The recipe's description says in
+    one paragraph what was chosen and why.
     """
     height, width, channels = train.image_shape
     count, classes, side = len(train), len(train.class_names), min(height, width)
@@ -82,6 +98,7 @@ def recipe_for(train: Dataset) -> Recipe:
         ]
         changed = f"mirrored, and shifted by up to {shift} pixels"
         what = "photographs"
+    network = network or (f"a whitened network of widths {', '.join(map(str, widths))} with {stem}")
     kind = "grey" if channels == 1 else "colour"
     weights = (
         f", and a loss that weighs the classes, of which the largest has {uneven:.0f} times the "
@@ -91,8 +108,8 @@ def recipe_for(train: Dataset) -> Recipe:
     )
     description = (
         f"Made for {count:,} {kind} images of {width} × {height} pixels in {classes} classes that "
-        f"look like {what}: a whitened network of widths {', '.join(map(str, widths))} with "
-        f"{stem}; images {changed}; {epochs} passes in batches of {batch}{weights}."
+        f"look like {what}: {network}; images {changed}; {epochs} passes in batches of "
+        f"{batch}{weights}."
     )
     return Recipe(name="own", description=description).with_settings(settings)
 

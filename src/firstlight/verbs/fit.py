@@ -3,7 +3,7 @@
 import math
 import shlex
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.progress import Display
 from firstlight.recipe import MOST_EPOCHS, Recipe
 from firstlight.runs import checkpoint, record
+from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
@@ -29,6 +30,7 @@ from firstlight.training.pace import measure_pace, steps_within
 from firstlight.training.portion import Portion
 from firstlight.training.randomness import reseed
 from firstlight.verbs.run_data import DataRequest, check_same_data, describe, preprocess_for
+from firstlight.verbs.start import open_start, request_like, take_over
 
 # A killed run loses at most this many seconds of work, where an epoch takes longer; and short
 # epochs are saved at most this often.
@@ -73,9 +75,14 @@ def fit(
     """
     started = time.perf_counter() if started is None else started
     device, threads = choose_device(device), usable_threads()
+    start = _start(recipe)
+    if start is not None:
+        request = request_like(request, start)
     data = request.load()
     parts = _split(data, recipe)
-    _architecture(recipe, data.train).build(Generator())  # refuses images that do not fit
+    trial = _architecture(recipe, data.train).build(Generator())  # refuses what does not fit
+    if start is not None:
+        take_over(trial, start, data.train.image_shape)
     most = min(recipe.train.batch_size, len(parts.rows_M))
     if recipe.model.name == "whitened" and most < 2:
         raise UserError(
@@ -86,7 +93,7 @@ def fit(
     if shift >= side:
         raise UserError(f"shift_pixels={shift} is too much for images of {side} pixels")
     if budget is not None:
-        recipe = _within(budget, started, recipe, data, parts, device, threads)
+        recipe = _within(budget, started, recipe, data, parts, device, threads, start)
     folder = create_run(recipe.name, root=root, out=out)
     with folder.locked():
         try:
@@ -95,16 +102,18 @@ def fit(
                 "data.json", describe(request, data, len(parts.rows_M), parts.validation)
             )
             folder.write("recipe.toml", recipe.to_toml())
+            if start is not None:
+                checkpoint.keep_start(folder, start)
         except DataError:
             folder.discard()
             raise
-        _train(folder, recipe, data, parts, display, device, threads)
+        _train(folder, recipe, data, parts, display, device, threads, start)
     return folder
 
 
 def prepare(recipe: Recipe, data: TrainTest, device: str) -> Trainer:
     """A run before its first step, without a folder: to try something out and throw it away."""
-    return _trainer(recipe, data, _split(data, recipe), device)
+    return _trainer(recipe, data, _split(data, recipe), device, _start(recipe))
 
 
 def resume(
@@ -138,8 +147,10 @@ def resume(
                 raise ValueError(f"{threads} threads")
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{path}/environment.json: damaged: {error!r}") from error
-        parts = _split(loaded, recipe)
-        _train(folder, recipe, loaded, parts, display, where, threads)
+        parts, start = _split(loaded, recipe), checkpoint.load_start(folder)
+        if start is None and recipe.train.start_from:
+            raise DataError(f"{folder} has no {checkpoint.START_FILE}; the run is damaged")
+        _train(folder, recipe, loaded, parts, display, where, threads, start)
     return folder
 
 
@@ -151,6 +162,7 @@ def _within(
     parts: _Parts,
     device: str,
     threads: int,
+    start: SavedModel | None,
 ) -> Recipe:
     """The recipe with as many epochs as fit into ``budget`` seconds from ``started``
     (``time.perf_counter``).
@@ -158,7 +170,7 @@ def _within(
     Raises ``UserError`` where not even one fits, or less than one where the recipe has less.
     """
     with repeatable(threads, device):
-        trial = _trainer(recipe, data, parts, device)
+        trial = _trainer(recipe, data, parts, device, start)
         pace = measure_pace(trial, budget)
     per_epoch = trial.steps_per_epoch
     # One more validation calibrates the finished network.
@@ -206,9 +218,10 @@ def _train(
     display: Display,
     device: str,
     threads: int,
+    start: SavedModel | None,
 ) -> None:
     with repeatable(threads, device):
-        trainer = _trainer(recipe, data, parts, device)
+        trainer = _trainer(recipe, data, parts, device, start)
         saved = checkpoint.load_state(folder)
         if saved is not None:
             try:
@@ -242,13 +255,24 @@ def _train(
     checkpoint.drop_state(folder)
 
 
-def _trainer(recipe: Recipe, data: TrainTest, parts: _Parts, device: str) -> Trainer:
+def _start(recipe: Recipe) -> SavedModel | None:
+    return open_start(recipe.train.start_from) if recipe.train.start_from else None
+
+
+def _trainer(
+    recipe: Recipe, data: TrainTest, parts: _Parts, device: str, start: SavedModel | None
+) -> Trainer:
     """The run before its first step."""
     rng = reseed(Generator(), recipe.train.seed, "weights", 0)
+    model = _architecture(recipe, data.train).build(rng)
+    preprocess = preprocess_for(data.train, standardise=recipe.model.name == "whitened")
+    if start is not None:
+        take_over(model, start, data.train.image_shape)
+        preprocess = replace(preprocess, mean=start.preprocess.mean, std=start.preprocess.std)
     return Trainer(
         recipe,
-        _architecture(recipe, data.train).build(rng).to(device),
-        preprocess_for(data.train, standardise=recipe.model.name == "whitened"),
+        model.to(device),
+        preprocess,
         _portion(parts.train, parts.rows_M, device),
         None
         if parts.validation is None

@@ -35,6 +35,8 @@ class DataRequest:
     """At most so many images of each part."""
     size: int | None = None
     """Side of the images in pixels, for pictures of one's own."""
+    shape: tuple[int, int, int] | None = None
+    """Height, width and channels to bring pictures of one's own to, in place of ``size``."""
     excluded: tuple[str, ...] = ()
     """Names of pictures of one's own that are left out."""
     download: bool = True
@@ -77,7 +79,11 @@ class DataRequest:
             elif self.own is not None:
                 with DecodingBar() as decoding:
                     whole = load_own(
-                        self.own, size=self.size, excluded=self.excluded, progress=decoding
+                        self.own,
+                        size=self.size,
+                        shape=self.shape,
+                        excluded=self.excluded,
+                        progress=decoding,
                     )
             else:
                 whole = load(self.name, self.data_dir, download=self.download, report=bar)
@@ -91,6 +97,10 @@ class DataRequest:
         """The request that a run was started with, from its ``data.json``."""
         try:
             excluded, size = values.get("excluded", ()), values.get("size")
+            shape = None
+            if values.get("shape") is not None:
+                height, width, channels = map(int, values["shape"])
+                shape = height, width, channels
             if not isinstance(values["name"], str):
                 raise TypeError(f"name is {values['name']!r}")
             if not all(isinstance(n, int | None) for n in (values["limit"], size)):
@@ -99,11 +109,12 @@ class DataRequest:
                 name=values["path"] if data is None and values.get("path") else values["name"],
                 limit=values["limit"],
                 size=size,
+                shape=shape,
                 excluded=tuple(excluded),
                 data_dir=data_dir,
                 data=data,
             )
-        except (LookupError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"data.json: damaged: {error!r}") from error
 
 
@@ -134,6 +145,7 @@ def describe(
         "path": None if request.own is None else str(request.own.resolve()),
         "limit": request.limit,
         "size": request.size,
+        "shape": request.shape,
         "excluded": request.excluded,
         "notes": data.train.notes,
         "class_names": data.train.class_names,

@@ -1,0 +1,57 @@
+"""Start from a trained run: its network with a new last layer, its image size, its pixel path."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from firstlight.errors import UserError
+from firstlight.models.catalog import HEAD
+from firstlight.recipe import Recipe
+from firstlight.runs.checkpoint import SavedModel, load_model
+from firstlight.runs.folder import open_run_folder
+from firstlight.verbs.run_data import DataRequest
+
+
+def open_start(path: str | Path) -> SavedModel:
+    """The trained network to start from. Raises ``UserError`` where that is no finished run."""
+    folder = open_run_folder(Path(path))
+    folder.require_finished()
+    return load_model(folder)
+
+
+def request_like(request: DataRequest, start: SavedModel) -> DataRequest:
+    """Pictures of one's own in the shape of the run's images; others must have it already."""
+    if request.own is None:
+        return request
+    if request.size is not None:
+        raise UserError("--from takes the images in the size of its run; leave out --size")
+    return replace(request, shape=start.architecture.image_shape)
+
+
+def recipe_like(recipe: Recipe, path: Path, start: SavedModel) -> Recipe:
+    """The recipe with the run's network, starting from its weights."""
+    train = replace(recipe.train, start_from=str(path.resolve()))
+    return replace(recipe, model=start.architecture.choice, train=train)
+
+
+def take_over(model: nn.Module, start: SavedModel, shape: tuple[int, int, int]) -> None:
+    """Copy all weights but the last layer's into a network for images of ``shape``.
+
+    Raises ``UserError`` where the two do not fit.
+    """
+    if start.architecture.image_shape != shape:
+        theirs, these = ("×".join(map(str, s)) for s in (start.architecture.image_shape, shape))
+        raise UserError(
+            f"the run to start from has images of {theirs}, these are {these} (height, width, "
+            "channels); start from another run, or from none"
+        )
+    own = model.state_dict()
+    weights = {k: v for k, v in start.model.state_dict().items() if not k.startswith(HEAD)}
+    if {k: v.shape for k, v in weights.items()} != {
+        k: v.shape for k, v in own.items() if not k.startswith(HEAD)
+    }:
+        raise UserError(
+            "the recipe's network is not that of the run to start from; leave its [model] alone"
+        )
+    model.load_state_dict({**own, **weights})
