@@ -15,6 +15,8 @@ def test_list_names_every_set_and_whether_it_is_here(
     assert list(rows) == ["mnist", "fashion_mnist", "cifar10", "digits"]
     assert (rows["mnist"]["train"], rows["mnist"]["test"]) == (60_000, 10_000)
     assert rows["mnist"]["found"] is None
+    assert command("data", "list", "--data-dir", "gone").code == 3
+    assert "gone: no such folder" in command("data", "show", "mnist", "--data-dir", "gone").err
     table = [line.rstrip() for line in command("data", "list").out.splitlines()]
     assert len(table) == 5
     assert table[1].startswith("mnist") and table[1].endswith("no")

@@ -81,3 +81,28 @@ def test_a_finished_run_is_not_resumed_and_other_data_is_refused(tmp_path: Path)
     train, test = fl.load("digits")
     with pytest.raises(DataError, match="the train images are not those of this run"):
         fl.resume(run.path, fl.TrainTest(test, train), quiet=True)
+
+
+def test_a_run_of_a_device_that_is_gone_is_told_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = RunFolder.write
+
+    def stop(self: RunFolder, name: str, content: str | bytes) -> Path:
+        if name == "epochs.csv":
+            raise KeyboardInterrupt
+        return plain(
+            self,
+            name,
+            content.replace('"device": "cpu"', '"device": "cuda"')
+            if isinstance(content, str)
+            else content,
+        )
+
+    monkeypatch.setattr(RunFolder, "write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fl.train("digits", epochs=1, out=tmp_path / "run", quiet=True, device="cpu")
+    monkeypatch.setattr(RunFolder, "write", plain)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(fl.UserError, match=r"started on cuda, which is not here.*--device cpu"):
+        fl.resume(tmp_path / "run", quiet=True)

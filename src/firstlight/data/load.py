@@ -149,7 +149,7 @@ def places(data_dir: Path | None = None) -> list[Path]:
     ):
         path = _expanded(value)
         if path is not None:
-            if not _is_folder(path) and label == "FIRSTLIGHT_DATA":
+            if not _is_folder(path):
                 raise DataError(f"{label}={path}: no such folder; correct or unset it")
             chosen.append(path)
     keras = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets"

@@ -142,11 +142,20 @@ def resume(
         loaded = request.load()
         check_same_data(folder, loaded)
         try:
-            where, threads = choose_device(device or before["device"]), int(before["threads"])
+            where, threads = device or str(before["device"]), int(before["threads"])
             if not 0 < threads <= MOST_THREADS:
                 raise ValueError(f"{threads} threads")
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{path}/environment.json: damaged: {error!r}") from error
+        try:
+            where = choose_device(where)
+        except UserError as error:
+            if device is None:
+                raise UserError(
+                    f"{path} was started on {where}, which is not here; go on with --device cpu, "
+                    "which ends with other bits, or where there is one"
+                ) from error
+            raise
         parts, start = _split(loaded, recipe), checkpoint.load_start(folder)
         if start is None and recipe.train.start_from:
             raise DataError(f"{folder} has no {checkpoint.START_FILE}; the run is damaged")
