@@ -81,6 +81,24 @@ def test_a_requirement_decides_the_exit_code(
         assert "--require" in done.err and "0.97" in done.err
 
 
+def test_robustness_is_measured_kept_and_shown(command: Command, run: Path) -> None:
+    done = command("evaluate", run, "--robustness")
+    assert done.code == 0
+    assert "accuracy of 360 test images" in done.out
+    plain = json.loads((run / "metrics.json").read_text())["accuracy"]
+    curves = json.loads((run / "robustness.json").read_text())["curves"]
+    for kind, points in curves.items():
+        assert points[0]["accuracy"] == plain
+        assert f"{kind}  " in done.out
+    assert {p.stem for p in (run / "figures").glob("*.png")} == FIGURES | {
+        "robustness",
+        "corruptions",
+    }
+    assert "When pictures are not so good" in (run / "report.html").read_text()
+    told = json.loads(command("evaluate", run, "--robustness", "--json").out)
+    assert told["robustness"]["curves"] == curves
+
+
 def test_an_unfinished_run_is_told_how_to_go_on(command: Command, run: Path) -> None:
     (run / "summary.json").unlink()
 

@@ -8,6 +8,7 @@ from firstlight.cli.options import DataDir, Device, Json, RunPath, percent, prin
 
 if TYPE_CHECKING:
     from firstlight.evaluate.metrics import Metrics
+    from firstlight.evaluate.robustness import Robustness
 
 
 def evaluate(
@@ -20,6 +21,12 @@ def evaluate(
             help="Exit with 4 unless met, such as accuracy>=0.98 or log_loss<=0.1.",
         ),
     ] = None,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness", help="Also under shift, rotation, blur, noise, contrast, JPEG."
+        ),
+    ] = False,
     device: Device = "auto",
     data_dir: DataDir = None,
     json: Json = False,
@@ -30,6 +37,7 @@ def evaluate(
     from firstlight.runs.folder import open_run_folder
     from firstlight.verbs.evaluate import evaluate as evaluate_run
     from firstlight.verbs.report import report
+    from firstlight.verbs.robustness import robustness as measure
     from firstlight.verbs.run_data import data_of_run
 
     requirements = [requirement(text) for text in require or []]
@@ -37,15 +45,19 @@ def evaluate(
     folder.require_finished()
     data = data_of_run(folder, data_dir)
     metrics = evaluate_run(folder, device=device, data=data)
+    under = measure(folder, device=device, data=data) if robustness else None
     unwritten = None
     try:
         page = str(report(folder, data=data))
     except DataError as error:  # what was measured is told all the same
         page, unwritten = None, error
     if json:
-        print_json({"run": str(folder), "report": page, **metrics.to_json()})
+        more = {} if under is None else {"robustness": under.to_json()}
+        print_json({"run": str(folder), "report": page, **metrics.to_json(), **more})
     else:
         _print(metrics)
+        if under is not None:
+            _print_robustness(under)
         typer.echo(f"\nreport {page}" if page else "")
     if unwritten is not None:
         raise unwritten
@@ -85,3 +97,16 @@ def _print(metrics: "Metrics") -> None:
             f"  {pair.true} taken for {pair.predicted}: {pair.count} times, "
             f"{percent(pair.share)} of all {pair.true}"
         )
+
+
+def _print_robustness(under: "Robustness") -> None:
+    from rich.table import Table
+
+    typer.echo(f"\naccuracy of {under.images:,} test images, changed with growing strength")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("change")
+    for strength in ("none", "1", "2", "3", "4", "5"):
+        table.add_column(strength, justify="right")
+    for kind, points in under.curves.items():
+        table.add_row(kind, *(f"{100 * point.accuracy:.1f} %" for point in points))
+    print_table(table)

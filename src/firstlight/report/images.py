@@ -95,7 +95,7 @@ def augmentation_views(original_HWC: UInt8Array, views_NHWC: Float32Array) -> Pi
         for index, axes in enumerate(cells):
             bare(axes)
             if index < len(shown):
-                _show(axes, shown[index])
+                show(axes, shown[index])
                 axes.set_title("original" if index == 0 else " ", fontsize=9, pad=3)
     return picture
 
@@ -144,7 +144,7 @@ def _grid(items: Sequence[Answered], columns: int, cell: float) -> Picture:
             if index >= len(items):
                 continue
             item = items[index]
-            _show(axes, item.image_HWC.astype(np.float32) / np.float32(255))
+            show(axes, item.image_HWC.astype(np.float32) / np.float32(255))
             wrong = item.wrong
             colour = RED if wrong else GREEN if item.truth is not None else INK
             share = ">99 %" if item.confidence > 0.99 else f"{100 * item.confidence:.0f} %"
@@ -167,7 +167,8 @@ def _lines_below(item: Answered) -> int:
     return item.wrong + (item.name is not None)
 
 
-def _show(axes: Axes, pixels_HWC: Float32Array) -> None:
+def show(axes: Axes, pixels_HWC: Float32Array) -> None:
+    """Draw an image of 0 to 1, grey or colour."""
     if pixels_HWC.shape[2] == 1:
         axes.imshow(pixels_HWC[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     else:
@@ -202,7 +203,7 @@ def contact_sheet(groups: Sequence[Sequence[Tile]]) -> Picture:
             row, first = number // across, number % across * widest
             for place, tile in enumerate(group):
                 axes = cells[row][first + place]
-                _show(axes, tile.image_HWC.astype(np.float32) / np.float32(255))
+                show(axes, tile.image_HWC.astype(np.float32) / np.float32(255))
                 axes.set_xlabel(_broken(tile.text, 20), fontsize=7)
     return picture
 

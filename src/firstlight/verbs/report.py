@@ -4,49 +4,26 @@ Axes: N images, H height, W width, C channels, K classes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Generator, nn
-
-from firstlight.augment.batch import augment
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.mistakes import worst_mistakes
-from firstlight.recipe import AugmentChoice, Recipe
+from firstlight.evaluate.robustness import corrupt
 from firstlight.report import charts, images
-from firstlight.report.page import Page, Section, Shown, Table, render
+from firstlight.report.page import Page, Section, Table, render
 from firstlight.report.picture import Picture
-from firstlight.runs.checkpoint import SavedModel, load_model
+from firstlight.report.robustness import corruption_samples, robustness_curves
+from firstlight.runs.checkpoint import load_model
 from firstlight.runs.folder import RunFolder
-from firstlight.runs.record import Answers, read_answers, read_epochs
-from firstlight.training.randomness import reseed
+from firstlight.runs.record import Answers, read_answers
+from firstlight.verbs.draw import Drawing, draw_data, draw_filters, draw_training
 from firstlight.verbs.facts import facts, headline, where
 from firstlight.verbs.predict import Prediction
 from firstlight.verbs.run_data import data_of_run
 
 STRIP = 10
-VIEWS = 11
-
-
-class _Drawing:
-    """Sections of one run's page; each picture is also written under ``figures/``."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
-        self.sections: list[Section] = []
-
-    def add(self, title: str, text: str, *pictures: tuple[str, Picture, str]) -> None:
-        """One section; each picture is (file stem, picture, alternative text)."""
-        shown = []
-        for stem, picture, alt in pictures:
-            png = picture.png()
-            self._folder.write(f"figures/{stem}.png", png)
-            shown.append(Shown(png=png, alt=alt))
-        self.sections.append(Section(title=title, text=text, pictures=shown))
 
 
 def report(
@@ -71,19 +48,21 @@ def report(
     if missing and warn is not None:
         warn(missing)
     saved = load_model(folder)
-    drawing = _Drawing(folder)
+    drawing = Drawing(folder)
     try:
         if metrics is not None:
             answers = read_answers(folder)
             if found is not None:
                 threshold = None if saved.calibration is None else saved.calibration.threshold
                 _draw_answers(drawing, found.test, answers, threshold)
-        _draw_training(drawing, folder, described)
+        draw_training(drawing, folder, described)
         if metrics is not None:
             _draw_metrics(drawing, metrics)
+        if (folder.path / "robustness.json").is_file():
+            _draw_robustness(drawing, folder.read_json("robustness.json"), found)
         if found is not None:
-            _draw_data(drawing, found.train, recipe, saved)
-        _draw_filters(drawing, saved.model)
+            draw_data(drawing, found.train, recipe, saved)
+        draw_filters(drawing, saved.model)
         drawing.sections += facts(folder, recipe, described, environment, saved)
         page = Page(
             title=folder.name,
@@ -164,7 +143,7 @@ def _answered(test: Dataset, answers: Answers, indices: Iterable[int]) -> list[i
 
 
 def _draw_answers(
-    drawing: _Drawing, test: Dataset, answers: Answers, threshold: float | None
+    drawing: Drawing, test: Dataset, answers: Answers, threshold: float | None
 ) -> None:
     first = _answered(test, answers, range(min(STRIP, len(test))))
     right = sum(item.answer == item.truth for item in first)
@@ -208,36 +187,7 @@ def _draw_answers(
         )
 
 
-def _draw_training(drawing: _Drawing, folder: RunFolder, described: dict[str, Any]) -> None:
-    epochs = read_epochs(folder)
-    watched = described["validated_on"]
-    validated = None
-    if watched is not None:
-        validated = "test" if watched["name"].endswith("/test") else "held out"
-        validated = f"{validated} ({watched['images']:,} images)"
-    last = epochs[-1]
-    if len(epochs) == 1:
-        shares = [f"{100 * (last['train_accuracy'] or 0):.2f} % of the training images"]
-        if last["validation_accuracy"] is not None:
-            shares.append(f"{100 * last['validation_accuracy']:.2f} % of those {validated}")
-        text = f"There was one pass or less: it ended with {' and '.join(shares)} right."
-        drawing.sections.append(Section(title="Training", text=text))
-        return
-    drawing.add(
-        "Training",
-        "Where the two curves part, the network begins to learn its training images by heart. "
-        "Training accuracy is measured while the weights still move, and with augmentation and "
-        "dropout on, so it may lie below the other.",
-        (
-            "training_curves",
-            charts.training_curves(epochs, validated),
-            f"Loss and accuracy over {len(epochs)} epochs; training loss ends at "
-            f"{last['train_loss']:.3f}",
-        ),
-    )
-
-
-def _draw_metrics(drawing: _Drawing, metrics: dict[str, Any]) -> None:
+def _draw_metrics(drawing: Drawing, metrics: dict[str, Any]) -> None:
     per_class = metrics["per_class"]
     names = [row["name"] for row in per_class]
     confused = metrics["most_confused"]
@@ -292,84 +242,29 @@ def _draw_metrics(drawing: _Drawing, metrics: dict[str, Any]) -> None:
     drawing.sections.append(Section(title="The same in numbers", text=text, table=table))
 
 
-def _draw_data(drawing: _Drawing, train: Dataset, recipe: Recipe, saved: SavedModel) -> None:
-    by_class = [
-        train.images_NHWC[np.flatnonzero(train.labels_N == k)[:10]]
-        for k in range(len(train.class_names))
-    ]
-    drawing.add(
-        "What it learnt from",
-        "The first training images of each class.",
+def _draw_robustness(drawing: Drawing, measured: dict[str, Any], found: TrainTest | None) -> None:
+    curves = measured["curves"]
+    worst = min(curves, key=lambda kind: curves[kind][-1]["accuracy"])
+    pictures = [
         (
-            "class_samples",
-            images.class_samples(by_class, train.class_names),
-            f"Training images of the classes {', '.join(train.class_names)}",
-        ),
-    )
-    choice = recipe.augment
-    original_1HWC = train.images_NHWC[:1]
-    plain = replace(
-        saved.preprocess, mean=(0.0,) * original_1HWC.shape[3], std=(1.0,) * original_1HWC.shape[3]
-    )
-    views_NCHW = augment(
-        plain(torch.from_numpy(original_1HWC).expand(VIEWS, -1, -1, -1)),
-        replace(choice, enabled=True),
-        torch.arange(VIEWS) % 2 == 1,
-        0,
-        reseed(Generator(), recipe.train.seed, "augment", 0),
-    )
-    what = _in_words(choice)
-    if choice.enabled:
-        text = f"In training each image is, anew each time it is seen, {what}."
-    else:
-        text = f"Not used in this run. With augment.enabled=true each image would be {what}."
-    drawing.add(
-        "Augmentation",
-        text,
-        (
-            "augmentation",
-            images.augmentation_views(original_1HWC[0], views_NCHW.permute(0, 2, 3, 1).numpy()),
-            f"One training image and {VIEWS} views of it, {what}",
-        ),
-    )
-
-
-def _in_words(choice: AugmentChoice) -> str:
-    """What the augmentation does to an image, to be read after "is" or "would be"."""
-    words = []
-    if choice.rotation_degrees > 0 or choice.shift_fraction > 0:
-        words.append(
-            f"turned by up to {choice.rotation_degrees:g}° and shifted by up to "
-            f"{100 * choice.shift_fraction:g} % of its side"
+            "robustness",
+            robustness_curves(curves),
+            f"Accuracy under six corruptions; least under {worst} of strength 5 with "
+            f"{100 * curves[worst][-1]['accuracy']:.1f} %",
         )
-    elif choice.shift_pixels > 0:
-        words.append(f"shifted by up to {choice.shift_pixels} pixels")
-    if choice.flip:
-        words.append("mirrored every other time" if choice.alternate_flips else "mirrored or not")
-    if choice.cutout_pixels > 0:
-        words.append(f"robbed of a square of {choice.cutout_pixels} pixels")
-    if choice.mix != "none":
-        words.append(f"mixed with another ({choice.mix}, not drawn here)")
-    return ", ".join(words) or "left as it is"
-
-
-def _draw_filters(drawing: _Drawing, model: nn.Module) -> None:
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    if first is None or first.in_channels not in (1, 3):
-        return
-    filters_OCHW = first.weight.detach().cpu().contiguous().numpy()
-    kind = (
-        "Blue weights are negative, red ones positive: a filter answers where the image is bright "
-        "under red and dark under blue."
-        if first.in_channels == 1
-        else "Each filter as a small colour image, stretched to its own range."
-    )
+    ]
+    if found is not None:
+        image_1HWC = found.test.images_NHWC[:1]
+        strips = {
+            kind: [image_1HWC[0], *(corrupt(image_1HWC, kind, s)[0] for s in range(1, 6))]
+            for kind in curves
+        }
+        alt = f"One test image under {', '.join(strips)}, at five strengths"
+        pictures.append(("corruptions", corruption_samples(strips), alt))
     drawing.add(
-        "First-layer filters",
-        f"The {len(filters_OCHW)} filters through which the network sees the image. {kind}",
-        (
-            "filters",
-            images.first_layer_filters(filters_OCHW),
-            f"{len(filters_OCHW)} filters of {first.kernel_size[0]}×{first.kernel_size[1]} pixels",
-        ),
+        "When pictures are not so good",
+        f"Accuracy on {measured['images']:,} test images that were changed, with its 95 % "
+        "interval; the dashed line is that of the images as they are. Below, one image under each "
+        "change: where it is no longer clear to you, nothing can be asked of a network.",
+        *pictures,
     )

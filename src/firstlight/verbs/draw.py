@@ -1,0 +1,153 @@
+"""What a run learnt from and how: its sections of the page with their pictures.
+
+Axes: N images, H height, W width, C channels, O filters.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, nn
+
+from firstlight.augment.batch import augment
+from firstlight.data.dataset import Dataset
+from firstlight.recipe import AugmentChoice, Recipe
+from firstlight.report import charts, images
+from firstlight.report.page import Section, Shown
+from firstlight.report.picture import Picture
+from firstlight.runs.checkpoint import SavedModel
+from firstlight.runs.folder import RunFolder
+from firstlight.runs.record import read_epochs
+from firstlight.training.randomness import reseed
+
+VIEWS = 11
+
+
+class Drawing:
+    """Sections of one run's page; each picture is also written under ``figures/``."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self.sections: list[Section] = []
+
+    def add(self, title: str, text: str, *pictures: tuple[str, Picture, str]) -> None:
+        """One section; each picture is (file stem, picture, alternative text)."""
+        shown = []
+        for stem, picture, alt in pictures:
+            png = picture.png()
+            self._folder.write(f"figures/{stem}.png", png)
+            shown.append(Shown(png=png, alt=alt))
+        self.sections.append(Section(title=title, text=text, pictures=shown))
+
+
+def draw_training(drawing: Drawing, folder: RunFolder, described: dict[str, Any]) -> None:
+    epochs = read_epochs(folder)
+    watched = described["validated_on"]
+    validated = None
+    if watched is not None:
+        validated = "test" if watched["name"].endswith("/test") else "held out"
+        validated = f"{validated} ({watched['images']:,} images)"
+    last = epochs[-1]
+    if len(epochs) == 1:
+        shares = [f"{100 * (last['train_accuracy'] or 0):.2f} % of the training images"]
+        if last["validation_accuracy"] is not None:
+            shares.append(f"{100 * last['validation_accuracy']:.2f} % of those {validated}")
+        text = f"There was one pass or less: it ended with {' and '.join(shares)} right."
+        drawing.sections.append(Section(title="Training", text=text))
+        return
+    drawing.add(
+        "Training",
+        "Where the two curves part, the network begins to learn its training images by heart. "
+        "Training accuracy is measured while the weights still move, and with augmentation and "
+        "dropout on, so it may lie below the other.",
+        (
+            "training_curves",
+            charts.training_curves(epochs, validated),
+            f"Loss and accuracy over {len(epochs)} epochs; training loss ends at "
+            f"{last['train_loss']:.3f}",
+        ),
+    )
+
+
+def draw_data(drawing: Drawing, train: Dataset, recipe: Recipe, saved: SavedModel) -> None:
+    by_class = [
+        train.images_NHWC[np.flatnonzero(train.labels_N == k)[:10]]
+        for k in range(len(train.class_names))
+    ]
+    drawing.add(
+        "What it learnt from",
+        "The first training images of each class.",
+        (
+            "class_samples",
+            images.class_samples(by_class, train.class_names),
+            f"Training images of the classes {', '.join(train.class_names)}",
+        ),
+    )
+    choice = recipe.augment
+    original_1HWC = train.images_NHWC[:1]
+    plain = replace(
+        saved.preprocess, mean=(0.0,) * original_1HWC.shape[3], std=(1.0,) * original_1HWC.shape[3]
+    )
+    views_NCHW = augment(
+        plain(torch.from_numpy(original_1HWC).expand(VIEWS, -1, -1, -1)),
+        replace(choice, enabled=True),
+        torch.arange(VIEWS) % 2 == 1,
+        0,
+        reseed(Generator(), recipe.train.seed, "augment", 0),
+    )
+    what = _in_words(choice)
+    if choice.enabled:
+        text = f"In training each image is, anew each time it is seen, {what}."
+    else:
+        text = f"Not used in this run. With augment.enabled=true each image would be {what}."
+    drawing.add(
+        "Augmentation",
+        text,
+        (
+            "augmentation",
+            images.augmentation_views(original_1HWC[0], views_NCHW.permute(0, 2, 3, 1).numpy()),
+            f"One training image and {VIEWS} views of it, {what}",
+        ),
+    )
+
+
+def _in_words(choice: AugmentChoice) -> str:
+    """What the augmentation does to an image, to be read after "is" or "would be"."""
+    words = []
+    if choice.rotation_degrees > 0 or choice.shift_fraction > 0:
+        words.append(
+            f"turned by up to {choice.rotation_degrees:g}° and shifted by up to "
+            f"{100 * choice.shift_fraction:g} % of its side"
+        )
+    elif choice.shift_pixels > 0:
+        words.append(f"shifted by up to {choice.shift_pixels} pixels")
+    if choice.flip:
+        words.append("mirrored every other time" if choice.alternate_flips else "mirrored or not")
+    if choice.cutout_pixels > 0:
+        words.append(f"robbed of a square of {choice.cutout_pixels} pixels")
+    if choice.mix != "none":
+        words.append(f"mixed with another ({choice.mix}, not drawn here)")
+    return ", ".join(words) or "left as it is"
+
+
+def draw_filters(drawing: Drawing, model: nn.Module) -> None:
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None or first.in_channels not in (1, 3):
+        return
+    filters_OCHW = first.weight.detach().cpu().contiguous().numpy()
+    kind = (
+        "Blue weights are negative, red ones positive: a filter answers where the image is bright "
+        "under red and dark under blue."
+        if first.in_channels == 1
+        else "Each filter as a small colour image, stretched to its own range."
+    )
+    drawing.add(
+        "First-layer filters",
+        f"The {len(filters_OCHW)} filters through which the network sees the image. {kind}",
+        (
+            "filters",
+            images.first_layer_filters(filters_OCHW),
+            f"{len(filters_OCHW)} filters of {first.kernel_size[0]}×{first.kernel_size[1]} pixels",
+        ),
+    )

@@ -1,0 +1,35 @@
+"""Measure how a finished run's accuracy holds under corruptions, and keep the numbers."""
+
+import numpy as np
+
+from firstlight.data.dataset import TrainTest
+from firstlight.evaluate.predict import probabilities
+from firstlight.evaluate.robustness import MOST_IMAGES, Robustness, measure_robustness
+from firstlight.runs.checkpoint import load_model
+from firstlight.runs.folder import RunFolder
+from firstlight.threads import usable_threads
+from firstlight.training.devices import choose_device, repeatable
+from firstlight.verbs.run_data import data_of_run
+
+
+def robustness(
+    folder: RunFolder, *, device: str = "auto", data: TrainTest | None = None
+) -> Robustness:
+    """Accuracy of up to 2,000 test images under each corruption; writes ``robustness.json``.
+
+    Raises ``UserError`` for an unfinished run and ``DataError`` when the data is not the run's.
+    """
+    folder.require_finished()
+    where = choose_device(device)
+    test = data_of_run(folder, data=data).test
+    count = min(len(test), MOST_IMAGES)
+    some = test.take(np.arange(count) * len(test) // count)
+    saved = load_model(folder, where)
+    with repeatable(usable_threads(), where):
+        found = measure_robustness(
+            some.images_NHWC[:],
+            some.labels_N,
+            lambda images: probabilities(saved.model, saved.preprocess, images, where),
+        )
+    folder.write_json("robustness.json", found.to_json())
+    return found
