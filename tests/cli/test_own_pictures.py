@@ -46,6 +46,9 @@ def test_a_folder_is_trained_evaluated_and_asked(stripes: Path, command: Command
         Path("run/recipe.toml").read_text()
     )
     assert command("evaluate", "run").code == 0
+    page = Path("run/report.html").read_text()
+    assert "Made for 80 colour images of 36 × 32 pixels in 2 classes" in page
+    assert "36 × 32 colour, as they all are" in page
     with Path("run/predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["image"].split("/")[1] for row in rows} == {"row", "column"}

@@ -67,7 +67,12 @@ def facts(
         for name, value in environment.items()
         if value is not None
     ]
+    words = [Section(title="The recipe in words", text=recipe.description)]
+    notes = described.get("notes") or []
+    taken = [Section(title="How the pictures were taken", code="\n".join(map(str, notes)))]
     return [
+        *(words if recipe.description else []),
+        *(taken if notes else []),
         Section(
             title="Repeat it",
             text="On the same machine this gives the same numbers to the bit.",
