@@ -17,12 +17,13 @@ MAY = {
     "models": set(),
     "data": {"pixels"},
     "evaluate": {"pixels"},
+    "explain": {"pixels", "evaluate"},
     "training": {"augment", "models", "pixels", "evaluate"},
     "runs": {"models", "pixels", "training", "evaluate"},
-    "report": {"evaluate"},
+    "report": {"evaluate", "explain"},
     "verbs": {
         *("pixels", "augment", "models", "data", "evaluate", "training", "runs", "report"),
-        *("progress", "interrupt"),
+        *("explain", "progress", "interrupt"),
     },
 }
 
@@ -71,7 +72,7 @@ def loaded_after(program: str) -> set[str]:
 
 
 def test_importing_the_package_or_the_command_loads_no_heavy_library() -> None:
-    heavy = {"torch", "numpy", "matplotlib", "sklearn", "scipy", "PIL", "rich"}
+    heavy = {"torch", "numpy", "matplotlib", "sklearn", "scipy", "PIL", "rich", "captum"}
     assert loaded_after("import firstlight") & heavy == set()
     assert loaded_after("import firstlight.cli.main") & (heavy - {"rich"}) == set()
 

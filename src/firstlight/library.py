@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from firstlight.evaluate.metrics import Metrics
+    from firstlight.verbs.explanation import Explanation
     from firstlight.verbs.predict import Prediction
 
 __all__ = ["Run", "load", "open_run", "resume", "train"]
@@ -77,6 +78,21 @@ class Run:
             else:
                 sources.append(PictureSource(name=str(at), content=one))
         return predict_pictures(self._folder, sources)
+
+    def explain(
+        self, image: npt.NDArray[np.uint8] | str | Path, class_name: str | None = None
+    ) -> "Explanation":
+        """What the answer for one image rests on, also written to ``figures/explain-NAME.png`` and
+        ``explain-NAME.html``; a notebook shows the picture.
+
+        ``image`` is a picture file, ``"test:N"`` for a test image, or a uint8 array H×W×C (H×W for
+        grey) of the model's size; ``class_name`` the class to explain instead of the answer.
+        Raises ``UserError`` or ``DataError``, each saying what to do next, and ``ValueError`` for
+        an array of another shape or dtype.
+        """
+        from firstlight.verbs.explain import explain
+
+        return explain(self._folder, image, class_name=class_name, data=self._data)
 
     def show_predictions(self) -> "Figure | None":
         """The strip of ten test images with the answers: shown in a notebook, returned elsewhere.

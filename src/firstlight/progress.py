@@ -257,13 +257,13 @@ def _download_progress() -> Any:
     return Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True))
 
 
-class DecodingBar(_Bar):
-    """A bar while pictures are decoded; without a terminal, a line when it begins. Nothing shows
-    where nothing needs decoding."""
+class CountingBar(_Bar):
+    """A bar while pictures are gone through; without a terminal, a line when it begins. Nothing
+    shows where there are none."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, what: str, *, quiet: bool = False) -> None:
         super().__init__()
-        self._quiet = quiet
+        self._what, self._quiet = what, quiet
         self._told = False
 
     def __call__(self, done: int, total: int) -> None:
@@ -272,15 +272,22 @@ class DecodingBar(_Bar):
             return
         if not sys.stderr.isatty():
             if not self._told:
-                sys.stderr.write(f"decoding {total:,} pictures\n")
+                sys.stderr.write(f"{self._what} {total:,} pictures\n")
             self._told = True
             return
         if self._bar is None:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-            columns = (TextColumn("decoding pictures"), BarColumn(), MofNCompleteColumn())
+            columns = (TextColumn(f"{self._what} pictures"), BarColumn(), MofNCompleteColumn())
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.add_task("", total=total)
             self._bar.start()
         self._bar.update(0, completed=done)
+
+
+class DecodingBar(CountingBar):
+    """A bar while pictures are decoded."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        super().__init__("decoding", quiet=quiet)

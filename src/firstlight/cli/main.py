@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from firstlight import __version__
-from firstlight.cli import bench, data, evaluate, lr_find, predict, report, runs, train
+from firstlight.cli import bench, data, evaluate, explain, lr_find, predict, report, runs, train
 from firstlight.errors import RunInterruptedError, UserError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("runs")(runs.runs)
 app.command("lr-find")(lr_find.lr_find)

@@ -15,6 +15,8 @@ class Shown:
     png: bytes
     alt: str
     """What a person who cannot see it should be told."""
+    caption: str = ""
+    """Stands under the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)

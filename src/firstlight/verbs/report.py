@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.data.dataset import Dataset, TrainTest
-from firstlight.errors import DataError, UserError
+from firstlight.errors import DataError
 from firstlight.evaluate.mistakes import worst_mistakes
 from firstlight.evaluate.robustness import corrupt
 from firstlight.report import charts, images
@@ -21,7 +21,7 @@ from firstlight.runs.record import Answers, read_answers
 from firstlight.verbs.draw import Drawing, draw_data, draw_filters, draw_training
 from firstlight.verbs.facts import facts, headline, where
 from firstlight.verbs.predict import Prediction
-from firstlight.verbs.run_data import data_of_run
+from firstlight.verbs.run_data import data_of_run, data_or_reason
 
 STRIP = 10
 
@@ -44,7 +44,7 @@ def report(
     summary, described = folder.read_json("summary.json"), folder.read_json("data.json")
     environment = folder.read_json("environment.json")
     metrics = _metrics(folder)
-    found, missing = _data(folder, data_dir, data)
+    found, missing = data_or_reason(folder, data_dir, data)
     if missing and warn is not None:
         warn(missing)
     saved = load_model(folder)
@@ -103,16 +103,6 @@ def _metrics(folder: RunFolder) -> dict[str, Any] | None:
         return None
     metrics: dict[str, Any] = folder.read_json("metrics.json")
     return metrics
-
-
-def _data(
-    folder: RunFolder, data_dir: Path | None, data: TrainTest | None
-) -> tuple[TrainTest | None, str]:
-    """The run's data, or why the page has to do without."""
-    try:
-        return data_of_run(folder, data_dir, data), ""
-    except (DataError, UserError) as error:
-        return None, str(error)
 
 
 def _notes(folder: RunFolder, metrics: dict[str, Any] | None, missing: str) -> list[Section]:

@@ -178,6 +178,16 @@ def data_of_run(
     return loaded
 
 
+def data_or_reason(
+    folder: RunFolder, data_dir: Path | None = None, data: TrainTest | None = None
+) -> tuple[TrainTest | None, str]:
+    """``data_of_run``, or why there is none, for what can do without."""
+    try:
+        return data_of_run(folder, data_dir, data), ""
+    except UserError as error:
+        return None, str(error)
+
+
 def check_same_data(folder: RunFolder, data: TrainTest) -> None:
     """Raise ``DataError`` unless these are the images and labels of the run."""
     values = folder.read_json("data.json")

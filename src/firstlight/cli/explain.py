@@ -1,0 +1,58 @@
+"""``firstlight explain``"""
+
+from typing import Annotated
+
+import typer
+
+from firstlight.cli.options import DataDir, Device, Json, RunPath, percent, print_json
+
+
+def explain(
+    run: RunPath,
+    image: Annotated[
+        str,
+        typer.Argument(
+            metavar="IMAGE", help="A picture, - for standard input, or test:N for a test image."
+        ),
+    ],
+    class_name: Annotated[
+        str | None,
+        typer.Option("--class", metavar="NAME", help="Explain this class instead of the answer."),
+    ] = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Draw what RUN's answer for IMAGE rests on, as a sheet and as a page with every layer."""
+    from firstlight.progress import CountingBar
+    from firstlight.runs.folder import open_run_folder
+    from firstlight.verbs.explain import explain as explain_image
+
+    with CountingBar("comparing with training", quiet=json) as bar:
+        result = explain_image(
+            open_run_folder(run),
+            image,
+            class_name=class_name,
+            device=device,
+            data_dir=data_dir,
+            warn=_warn,
+            progress=bar,
+        )
+    if json:
+        print_json(result.to_json())
+        return
+    answer = result.prediction
+    assert answer.confidence is not None
+    said = f"{answer.best} {percent(answer.confidence)}"
+    if answer.unknown:
+        said = f"unknown ({said})"
+    if result.truth is not None:
+        said += f", is {result.truth}"
+    typer.echo(f"{answer.name}: {said}")
+    if answer.notes:
+        typer.echo(f"  {'; '.join(answer.notes)}")
+    typer.echo(f"sheet {result.sheet}\npage {result.page}")
+
+
+def _warn(missing: str) -> None:
+    typer.echo(f"the nearest training images are left out: {missing}", err=True)

@@ -1,0 +1,178 @@
+"""Which parts of an image a score rests on, three ways.
+
+Each speaks of the score (logit) of one class, as the network gives it when it answers: averaged
+over views where it averages. Axes: H height, W width, C channels of the image; h, w of maps.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from firstlight.evaluate.predict import batch_size
+from firstlight.explain.network import GELU, RELU, answering, model_input, watched
+from firstlight.pixels import Preprocess
+
+UInt8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
+
+GAP = 0.01
+"""Share of the difference in score that integrated gradients may miss."""
+FEWEST_STEPS, MOST_STEPS = 64, 4096
+# Maps of fewer cells a side say nothing of the place.
+FEWEST_CELLS = 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GradCam:
+    """Regions that speak for a class."""
+
+    values_HW: Float32Array
+    """float32, 0 and above, smoothly enlarged to the image."""
+    cells: tuple[int, int]
+    """Height and width of the maps they were computed from."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Integrated:
+    """What each pixel adds to a class's score on the way from the ground to the image."""
+
+    values_HW: Float32Array
+    """float32, summed over channels; below zero what speaks against the class."""
+    difference: float
+    """Score of the image less score of the ground."""
+    gap: float
+    """How far the values' sum is from it, as a share of it; 0 where both are zero."""
+    steps: int
+    """Places on the way at which gradients were taken."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Occluded:
+    """How far the score falls when a part is covered."""
+
+    values_HW: Float32Array
+    """float32, at each pixel the mean over the patches that cover it; below zero the score rose."""
+    patch: int
+    """Side of a patch, pixels."""
+
+
+def ground(preprocess: Preprocess, image_HWC: UInt8Array) -> UInt8Array:
+    """An empty image H×W×C to compare with: black for light strokes on a dark ground, otherwise
+    all in the image's mean colour."""
+    if preprocess.light_on_dark:
+        return np.zeros_like(image_HWC)
+    colour_C = image_HWC.mean(axis=(0, 1)).round().astype(np.uint8)
+    return np.broadcast_to(colour_C, image_HWC.shape).copy()
+
+
+def grad_cam(
+    model: nn.Module, preprocess: Preprocess, image_HWC: UInt8Array, class_index: int
+) -> GradCam:
+    """Grad-CAM: maps weighed by the mean of the score's gradient over each, then ReLU (Selvaraju et
+    al. 2017, eq. 1 and 2).
+
+    The maps are the last ones behind a ReLU or GELU with at least 3 cells a side, or the first
+    where none has so many; of the plain view of the image where the answer averages over views.
+    Raises ``ValueError`` for a network without such maps.
+    """
+    # Captum's own would take the maps of the last view of a network that averages.
+    maps: list[Tensor] = []
+
+    def note(kind: str, module: str, result: Tensor) -> None:
+        if kind in (RELU, GELU) and result.dim() == 4:
+            maps.append(result)
+
+    with torch.enable_grad():
+        pixels_1CHW = model_input(model, preprocess, image_HWC[None]).requires_grad_()
+        score = watched(model, pixels_1CHW, note)[0, class_index]
+        if not maps:
+            raise ValueError("the network has no maps behind a ReLU or GELU")
+        chosen_1Chw = _last_fine_enough(maps)
+        (gradient_1Chw,) = torch.autograd.grad(score, chosen_1Chw)
+    weights_1C11 = gradient_1Chw.mean(dim=(2, 3), keepdim=True)
+    cam_11hw = (weights_1C11 * chosen_1Chw.detach()).sum(dim=1, keepdim=True).relu()
+    whole_11HW = nn.functional.interpolate(cam_11hw, image_HWC.shape[:2], mode="bilinear")
+    height, width = cam_11hw.shape[2:]
+    return GradCam(values_HW=_array(whole_11HW[0, 0]), cells=(height, width))
+
+
+def integrated_gradients(
+    model: nn.Module,
+    preprocess: Preprocess,
+    image_HWC: UInt8Array,
+    class_index: int,
+    *,
+    gap: float = GAP,
+) -> Integrated:
+    """Integrated gradients from the ground to the image (Sundararajan, Taly and Yan 2017, eq. 1).
+
+    The values sum to the difference of the two scores (completeness). Steps are added until the sum
+    misses it by less than ``gap``, or there are 4,096.
+    """
+    from captum.attr import IntegratedGradients
+
+    with answering(model):
+        both_2HWC = np.stack([image_HWC, ground(preprocess, image_HWC)])
+        pixels_2CHW = model_input(model, preprocess, both_2HWC)
+        with torch.no_grad():
+            scores_2 = model(pixels_2CHW)[:, class_index].double()
+        difference = float(scores_2[0] - scores_2[1])
+        method = IntegratedGradients(model)
+        steps = FEWEST_STEPS
+        while True:
+            values_CHW = method.attribute(
+                pixels_2CHW[:1],
+                pixels_2CHW[1:],
+                target=class_index,
+                n_steps=steps,
+                # ReLU and max-pool make the gradient jump, where finer rules gain nothing.
+                method="riemann_middle",
+                internal_batch_size=batch_size(pixels_2CHW.device),
+            )[0].detach()
+            missed = abs(float(values_CHW.double().sum()) - difference)
+            share = missed / abs(difference) if difference else float(missed > 0)
+            if share < gap or steps >= MOST_STEPS:
+                break
+            steps *= 4
+    return Integrated(
+        values_HW=_array(values_CHW.sum(dim=0)), difference=difference, gap=share, steps=steps
+    )
+
+
+def occlusion(
+    model: nn.Module, preprocess: Preprocess, image_HWC: UInt8Array, class_index: int
+) -> Occluded:
+    """Cover a square patch after another with the ground, and see how far the score falls (Zeiler
+    and Fergus 2014, section 4.2). A patch is a fifth of the image wide and moves by a third of
+    that."""
+    from captum.attr import Occlusion
+
+    height, width, channels = image_HWC.shape
+    patch = max(1, round(min(height, width) / 5))
+    stride = max(1, round(patch / 3))
+    both_2HWC = np.stack([image_HWC, ground(preprocess, image_HWC)])
+    pixels_2CHW = model_input(model, preprocess, both_2HWC)
+    with answering(model), torch.no_grad():
+        values_CHW = Occlusion(model).attribute(
+            pixels_2CHW[:1],
+            sliding_window_shapes=(channels, patch, patch),
+            strides=(channels, stride, stride),
+            baselines=pixels_2CHW[1:],
+            target=class_index,
+            perturbations_per_eval=batch_size(pixels_2CHW.device),
+        )[0]
+    # A patch covers all channels at once, so each channel holds the same.
+    return Occluded(values_HW=_array(values_CHW[0]), patch=patch)
+
+
+def _last_fine_enough(maps: list[Tensor]) -> Tensor:
+    fine = [m for m in maps if min(m.shape[2:]) >= FEWEST_CELLS]
+    return fine[-1] if fine else maps[0]
+
+
+def _array(tensor_HW: Tensor) -> Float32Array:
+    values: Float32Array = tensor_HW.detach().float().cpu().contiguous().numpy()
+    return values

@@ -1,0 +1,74 @@
+"""Images that a network takes to be alike. Axes: N images, H height, W width, C channels, F
+features."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from firstlight.evaluate.predict import Images, batch_size
+from firstlight.explain.network import UInt8Array, answering, last_dense, model_input
+from firstlight.pixels import Preprocess
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbour:
+    """One image out of many."""
+
+    index: int
+    """Its number among them."""
+    similarity: float
+    """Cosine of the angle between the two images' features, -1 to 1; 1 for the same direction."""
+
+
+def nearest(
+    model: nn.Module,
+    preprocess: Preprocess,
+    image_HWC: UInt8Array,
+    among_NHWC: Images,
+    count: int = 9,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Neighbour]:
+    """The ``count`` images most alike to one, the most alike first, ties by number.
+
+    Features are what the last dense layer is given, of the plain view of an image. One batch of
+    images is in memory at a time; ``progress`` is told how many of how many are done.
+    """
+    query_F = features(model, preprocess, image_HWC[None])[0]
+    size = batch_size(query_F.device)
+    similarity_N = np.empty(len(among_NHWC), np.float32)
+    for start in range(0, len(among_NHWC), size):
+        part = slice(start, start + size)
+        found_BF = features(model, preprocess, among_NHWC[part])
+        similarity_N[part] = (found_BF @ query_F).cpu().numpy()
+        if progress is not None:
+            progress(min(part.stop, len(among_NHWC)), len(among_NHWC))
+    order = np.argsort(-similarity_N, kind="stable")[:count]
+    return [Neighbour(index=int(i), similarity=float(similarity_N[i].clip(-1, 1))) for i in order]
+
+
+def features(model: nn.Module, preprocess: Preprocess, images_NHWC: UInt8Array) -> Tensor:
+    """float32 N×F of length one, on the model's device."""
+    found: list[Tensor] = []
+
+    def stop(layer: nn.Module, inputs: Any) -> None:
+        found.append(inputs[0])
+        raise _EnoughError
+
+    hook = last_dense(model).register_forward_pre_hook(stop)
+    try:
+        with answering(model), torch.inference_mode():
+            model(model_input(model, preprocess, images_NHWC))
+    except _EnoughError:
+        pass
+    finally:
+        hook.remove()
+    return nn.functional.normalize(found[0].float(), dim=1)
+
+
+class _EnoughError(Exception):
+    """The features are there; the rest of the forward pass, further views of the images, is not
+    needed."""

@@ -1,0 +1,108 @@
+"""What each picture of an explanation shows, and what it cannot show, in one sentence each."""
+
+from dataclasses import dataclass
+
+from firstlight.explain.attribution import GradCam, Integrated, Occluded
+from firstlight.pixels import Preprocess
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What stands beside a picture."""
+
+    title: str
+    shows: str
+    cannot: str
+
+    @property
+    def text(self) -> str:
+        """Both sentences."""
+        return f"{self.shows} {self.cannot}"
+
+
+def of_picture(preprocess: Preprocess) -> Words:
+    """The image itself."""
+    return Words(
+        title="What it saw",
+        shows=f"All that reached the network: {preprocess.width}×{preprocess.height} pixels"
+        f"{', grey' if preprocess.channels == 1 else ''}.",
+        cannot="What only a larger picture would show, it cannot know.",
+    )
+
+
+def of_answer() -> Words:
+    """The probabilities."""
+    return Words(
+        title="What it answered",
+        shows="The probability of each class.",
+        cannot="They share 100 % even where the picture is of something else altogether.",
+    )
+
+
+def of_grad_cam(cam: GradCam, name: str) -> Words:
+    """Grad-CAM for the class ``name``."""
+    height, width = cam.cells
+    if not cam.values_HW.any():
+        return Words(
+            title="Grad-CAM",
+            shows=f"No region speaks for {name}: its Grad-CAM is zero everywhere.",
+            cannot="It leaves out what speaks against a class.",
+        )
+    return Words(
+        title="Grad-CAM",
+        shows=f"Regions that speak for {name}, from maps of {width}×{height} cells.",
+        cannot="It cannot show single lines or edges, and leaves out what speaks against.",
+    )
+
+
+def of_integrated(result: Integrated, name: str, preprocess: Preprocess) -> Words:
+    """Integrated gradients for the class ``name``."""
+    empty = "black" if preprocess.light_on_dark else "the picture's mean colour"
+    return Words(
+        title="Integrated gradients",
+        shows=f"What each pixel adds to the score of {name} (red) or takes from it (blue), "
+        f"compared with an image all {empty}. Together they make up the difference between the two "
+        f"scores, to within {100 * result.gap:.2g} %.",
+        cannot=f"Pixels that are {empty} already get nothing, however telling; single specks mean "
+        "little.",
+    )
+
+
+def of_occlusion(result: Occluded, name: str, preprocess: Preprocess) -> Words:
+    """Occlusion for the class ``name``."""
+    cover = "black" if preprocess.light_on_dark else "the picture's mean colour"
+    return Words(
+        title="Occlusion",
+        shows=f"How far the score of {name} falls (red) or rises (blue) when {result.patch}×"
+        f"{result.patch} pixels are covered with {cover}.",
+        cannot="It misses parts that can stand in for each other, and a covered picture is like "
+        "none it was trained on.",
+    )
+
+
+def of_neighbours(images: int) -> Words:
+    """The nearest of so many training images."""
+    return Words(
+        title="Nearest training images",
+        shows=f"Of {images:,} training images, those that the network takes to be most alike, with "
+        "the cosine of their features (1: the same).",
+        cannot="They need not look alike to you, and did not by themselves cause the answer.",
+    )
+
+
+def of_missing_neighbours() -> Words:
+    """In place of the nearest images, where there are no training images."""
+    return Words(
+        title="Nearest training images",
+        shows="Left out: the run's training images are not to be found.",
+        cannot="Everything else needs the trained network alone.",
+    )
+
+
+def of_layers() -> Words:
+    """The maps of all layers."""
+    return Words(
+        title="Layer by layer",
+        shows="What each layer makes of the picture, from the first to the scores of the classes.",
+        cannot="A strong map says that something was found, not that the answer rests on it.",
+    )

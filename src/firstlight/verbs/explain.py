@@ -1,0 +1,154 @@
+"""Show what one answer rests on: a sheet under ``figures/``, and a page with every layer.
+
+Axes: N images, H height, W width, C channels.
+"""
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.data.dataset import TrainTest
+from firstlight.data.pictures import expand, prepare
+from firstlight.errors import DataError, UserError
+from firstlight.explain.attribution import grad_cam, integrated_gradients, occlusion
+from firstlight.explain.layers import layer_maps
+from firstlight.explain.neighbours import nearest
+from firstlight.pixels import Preprocess
+from firstlight.report.explanation import overview
+from firstlight.report.page import render
+from firstlight.runs.checkpoint import load_model
+from firstlight.runs.folder import RunFolder
+from firstlight.threads import usable_threads
+from firstlight.training.devices import choose_device, repeatable
+from firstlight.verbs.explanation import Explanation, page, panels
+from firstlight.verbs.predict import predict_array
+from firstlight.verbs.run_data import data_or_reason
+
+UInt8Array = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Subject:
+    """The image that is asked about."""
+
+    name: str
+    image_HWC: UInt8Array
+    notes: tuple[str, ...] = ()
+    truth: str | None = None
+
+
+def explain(
+    folder: RunFolder,
+    image: UInt8Array | str | Path,
+    *,
+    class_name: str | None = None,
+    device: str = "auto",
+    data_dir: Path | None = None,
+    data: TrainTest | None = None,
+    warn: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Explanation:
+    """Explain the answer for one image, and write ``figures/explain-NAME.png`` and
+    ``explain-NAME.html``.
+
+    ``image`` is a picture as ``predict`` takes it, ``test:N`` for a test image of the run, or a
+    uint8 array H×W×C (H×W for grey) of the model's size. ``class_name`` is the class to explain
+    instead of the most probable one. Without the training data the nearest images are left out;
+    ``warn`` hears why. ``progress`` is told how many of the training images were compared.
+    Raises ``UserError`` for an unfinished run, an unknown class, or more than one picture,
+    ``DataError`` for a picture that cannot be read, ``ValueError`` for an array of another shape or
+    dtype.
+    """
+    folder.require_finished()
+    where = choose_device(device)
+    saved = load_model(folder, where)
+    if class_name is not None:
+        _check_class(class_name, saved.class_names)
+    found, missing = data_or_reason(folder, data_dir, data)
+    subject = _subject(image, saved.preprocess, found, missing)
+    (answer,) = predict_array(folder, subject.image_HWC[None])
+    answer = replace(answer, name=subject.name, notes=subject.notes)
+    assert answer.best is not None
+    explained = class_name or answer.best
+    if missing and warn is not None:
+        warn(missing)
+    index = saved.class_names.index(explained)
+    arguments = (saved.model, saved.preprocess, subject.image_HWC)
+    with repeatable(usable_threads(), where):
+        result = Explanation(
+            prediction=answer,
+            class_name=explained,
+            truth=subject.truth,
+            grad_cam=grad_cam(*arguments, index),
+            integrated_gradients=integrated_gradients(*arguments, index),
+            occlusion=occlusion(*arguments, index),
+            layers=tuple(layer_maps(*arguments)),
+            nearest=()
+            if found is None
+            else tuple(nearest(*arguments, found.train.images_NHWC, progress=progress)),
+            sheet=folder.path / f"figures/explain-{_stem(subject.name, class_name)}.png",
+            page=folder.path / f"explain-{_stem(subject.name, class_name)}.html",
+        )
+    drawn = panels(result, saved.preprocess, found, missing)
+    folder.write(
+        str(result.sheet.relative_to(folder.path)),
+        overview([(panel.words, panel.drawing) for panel in drawn]).png(),
+    )
+    folder.write(result.page.name, render(page(folder, result, saved, drawn, missing)))
+    return result
+
+
+def _check_class(name: str, class_names: Sequence[str]) -> None:
+    if name not in class_names:
+        close = difflib.get_close_matches(name, class_names, n=1)
+        listed = ", ".join(class_names[:20]) + (" …" if len(class_names) > 20 else "")
+        raise UserError(
+            f"{name!r} is no class of this run; "
+            f"{f'did you mean {close[0]}? ' if close else ''}there are {listed}"
+        )
+
+
+def _subject(
+    image: UInt8Array | str | Path, preprocess: Preprocess, found: TrainTest | None, missing: str
+) -> _Subject:
+    if isinstance(image, np.ndarray):
+        return _Subject(name="array", image_HWC=image[..., None] if image.ndim == 2 else image)
+    word = str(image)
+    if word.startswith("test:"):
+        if found is None:
+            raise DataError(
+                f"{word} is an image of the test set, which is not to be had: {missing}"
+            )
+        test = found.test
+        number = word.removeprefix("test:")
+        if not re.fullmatch(r"[0-9]{1,12}", number) or int(number) >= len(test):
+            raise UserError(
+                f"{word}: wanted the number of a test image, test:0 to test:{len(test) - 1}"
+            )
+        index = int(number)
+        return _Subject(
+            name=f"test:{index}",
+            image_HWC=test.images_NHWC[index],
+            truth=test.class_names[test.labels_N[index]],
+        )
+    sources = expand([word], getattr(sys.stdin, "buffer", None))
+    if len(sources) != 1:
+        raise UserError(
+            f"{word} stands for {len(sources)} pictures; explain takes one, such as "
+            f"{sources[0].name}"
+        )
+    picture = prepare(sources[0], preprocess)
+    return _Subject(name=picture.name, image_HWC=picture.image_HWC, notes=picture.notes)
+
+
+def _stem(name: str, class_name: str | None) -> str:
+    """A part of a file name: the picture's own, and the class where one was asked for."""
+    own = "standard-input" if name == "-" else Path(name).stem
+    whole = own if class_name is None else f"{own}-as-{class_name}"
+    return re.sub(r"[^\w.-]+", "-", whole).strip("-.")[:80] or "picture"

@@ -1,0 +1,228 @@
+"""An explanation as a value, as a sheet of pictures, and as a page with every layer.
+
+Axes: N images, H height, W width, C channels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.data.dataset import TrainTest
+from firstlight.explain import words
+from firstlight.explain.attribution import GradCam, Integrated, Occluded
+from firstlight.explain.layers import WHAT_IT_DOES, LayerMaps
+from firstlight.explain.neighbours import Neighbour
+from firstlight.pixels import Preprocess
+from firstlight.report import explanation as draw
+from firstlight.report.page import Page, Section, Shown, Table
+from firstlight.runs.checkpoint import SavedModel
+from firstlight.runs.folder import RunFolder
+from firstlight.verbs.predict import Prediction
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """What one answer rests on, as numbers, and where it is drawn."""
+
+    prediction: Prediction
+    class_name: str
+    """The class whose score is explained."""
+    truth: str | None
+    """The true class, of a test image."""
+    grad_cam: GradCam
+    integrated_gradients: Integrated
+    occlusion: Occluded
+    layers: tuple[LayerMaps, ...]
+    """Every layer's maps for the image, in the order they are computed."""
+    nearest: tuple[Neighbour, ...]
+    """Training images by number, the most alike first; none where they are not to be found."""
+    sheet: Path
+    """The PNG."""
+    page: Path
+    """The HTML file."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without arrays."""
+        integrated = self.integrated_gradients
+        return {
+            **self.prediction.to_json(),
+            "class": self.class_name,
+            "truth": self.truth,
+            "grad_cam": {"cells": self.grad_cam.cells},
+            "integrated_gradients": {
+                "difference": integrated.difference,
+                "gap": integrated.gap,
+                "steps": integrated.steps,
+            },
+            "occlusion": {"patch": self.occlusion.patch},
+            "layers": [
+                {"name": layer.name, "kind": layer.kind, "shape": layer.maps_Chw.shape}
+                for layer in self.layers
+            ],
+            "nearest": [{"index": n.index, "similarity": n.similarity} for n in self.nearest],
+            "sheet": str(self.sheet),
+            "page": str(self.page),
+        }
+
+    def _repr_png_(self) -> bytes:
+        return self.sheet.read_bytes()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Panel:
+    """One picture of the sheet and the page."""
+
+    words: words.Words
+    drawing: draw.Drawing
+    alt: str
+
+    def shown(self) -> Shown:
+        """The picture for the page, where its words stand under it."""
+        png = draw.single(self.drawing, self.words.title).png()
+        return Shown(png=png, alt=self.alt, caption=self.words.text)
+
+
+def panels(
+    result: Explanation, preprocess: Preprocess, found: TrainTest | None, missing: str
+) -> list[Panel]:
+    """Picture, answer, three attributions, nearest images."""
+    answer, name = result.prediction, result.class_name
+    image_HWC = answer.image_HWC
+    assert image_HWC is not None and answer.confidence is not None
+    cam, integrated, covered = result.grad_cam, result.integrated_gradients, result.occlusion
+    dark = preprocess.light_on_dark
+    return [
+        Panel(
+            words=words.of_picture(preprocess),
+            drawing=draw.seen(image_HWC),
+            alt=f"The image {answer.name} as the network was given it",
+        ),
+        Panel(
+            words=words.of_answer(),
+            drawing=draw.answers(answer.probabilities, name),
+            alt=f"Probabilities; the highest is {answer.best} with {100 * answer.confidence:.1f} %",
+        ),
+        Panel(
+            words=words.of_grad_cam(cam, name),
+            drawing=draw.overlaid(image_HWC, cam.values_HW, dark=dark, smooth=True),
+            alt=f"Grad-CAM for {name}, strongest {_place(cam.values_HW)}",
+        ),
+        Panel(
+            words=words.of_integrated(integrated, name, preprocess),
+            drawing=draw.overlaid(image_HWC, integrated.values_HW, dark=dark),
+            alt=f"Integrated gradients for {name}, strongest {_place(integrated.values_HW)}",
+        ),
+        Panel(
+            words=words.of_occlusion(covered, name, preprocess),
+            drawing=draw.overlaid(image_HWC, covered.values_HW, dark=dark),
+            alt=f"Occlusion for {name}, strongest {_place(covered.values_HW)}",
+        ),
+        _nearest_panel(result, found, missing),
+    ]
+
+
+def _nearest_panel(result: Explanation, found: TrainTest | None, missing: str) -> Panel:
+    if found is None:
+        return Panel(
+            words=words.of_missing_neighbours(),
+            drawing=draw.note("left out: the training\nimages are not to be found"),
+            alt=f"No picture: {missing}",
+        )
+    train = found.train
+    indices = [neighbour.index for neighbour in result.nearest]
+    names = [train.class_names[train.labels_N[i]] for i in indices]
+    similarities = [neighbour.similarity for neighbour in result.nearest]
+    return Panel(
+        words=words.of_neighbours(len(train)),
+        drawing=draw.alike(train.images_NHWC[np.array(indices)], names, similarities),
+        alt=f"{len(indices)} training images: {', '.join(names)}",
+    )
+
+
+def page(
+    folder: RunFolder, result: Explanation, saved: SavedModel, panels: list[Panel], missing: str
+) -> Page:
+    answer = result.prediction
+    picture, answered, *attributions, alike = (panel.shown() for panel in panels)
+    lead = f"the run {folder.name} answers {answer.answer}"
+    if answer.notes:
+        lead += f"; the picture was changed: {', '.join(answer.notes)}"
+    layers = words.of_layers()
+    return Page(
+        title=f"{answer.name}: what speaks for {result.class_name}",
+        lead=lead,
+        figures=_figures(result),
+        sections=[
+            Section(
+                title="The picture, the answer, and what is like it",
+                pictures=[picture, answered, alike],
+                code=missing,
+            ),
+            Section(title=f"What speaks for {result.class_name}", pictures=attributions),
+            Section(title=layers.title, text=layers.text),
+            *_layer_sections(result.layers, saved.class_names),
+            _numbers(result),
+        ],
+        foot="Made by firstlight explain. This page is one file and loads nothing from elsewhere.",
+    )
+
+
+def _figures(result: Explanation) -> dict[str, str]:
+    answer = result.prediction
+    assert answer.answer is not None and answer.confidence is not None
+    figures = {"answer": answer.answer}
+    if answer.best != answer.answer:
+        figures["most probable"] = str(answer.best)
+    figures["its probability"] = f"{100 * answer.confidence:.2f} %"
+    if result.truth is not None:
+        figures["truth"] = result.truth
+    if result.class_name != answer.best:
+        figures["explained here"] = result.class_name
+    return figures
+
+
+def _layer_sections(layers: Sequence[LayerMaps], class_names: Sequence[str]) -> list[Section]:
+    sections = []
+    for number, layer in enumerate(layers, 1):
+        count, height, width = layer.maps_Chw.shape
+        is_last = number == len(layers)
+        what = f"{count} numbers" if layer.is_single_numbers else f"{count} maps, {width}×{height}"
+        text = WHAT_IT_DOES[layer.kind]
+        if is_last:
+            text += " The last of these layers gives each class its score; the highest wins."
+        if count > draw.MOST_MAPS and not layer.is_single_numbers:
+            text += f" The first {draw.MOST_MAPS} of {count} maps:"
+        png = draw.layer(layer, class_names if is_last else ()).png()
+        title = f"{number}. {layer.kind[0].upper()}{layer.kind[1:]}: {what}"
+        alt = f"Layer {layer.name}: {what}"
+        sections.append(Section(title=title, text=text, pictures=[Shown(png=png, alt=alt)]))
+    return sections
+
+
+def _numbers(result: Explanation) -> Section:
+    integrated = result.integrated_gradients
+    height, width = result.grad_cam.cells
+    rows = [
+        ["Grad-CAM (Selvaraju et al. 2017)", "maps", f"{width}×{height}"],
+        [
+            "Integrated gradients (Sundararajan et al. 2017)",
+            "score above that of the empty image",
+            f"{integrated.difference:.4g}",
+        ],
+        ["", "share of it that the sum misses", f"{100 * integrated.gap:.2g} %"],
+        ["", "steps", f"{integrated.steps}"],
+        ["Occlusion (Zeiler and Fergus 2014)", "patch", f"{result.occlusion.patch} pixels"],
+    ]
+    return Section(title="In numbers", table=Table(head=["method", "what", ""], rows=rows))
+
+
+def _place(values_HW: npt.NDArray[np.float32]) -> str:
+    """Where the largest value lies, in words."""
+    height, width = values_HW.shape
+    row, column = divmod(int(values_HW.argmax()), width)
+    across = ("left", "in the middle", "right")[3 * column // width]
+    return f"{('at the top', 'at half height', 'at the bottom')[3 * row // height]}, {across}"

@@ -1,0 +1,37 @@
+"""Networks for these tests: of every kind, trained ones, and images to ask about."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, nn
+
+from firstlight.models.catalog import Architecture
+from firstlight.models.whitened import WhitenedCNN
+from firstlight.pixels import Preprocess
+from firstlight.recipe import ModelChoice
+
+SHAPE = (20, 26, 3)
+PREPROCESS = Preprocess(height=20, width=26, channels=3, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+
+
+def build(name: str, views: str = "one", seed: int = 1) -> nn.Module:
+    """A network of the catalogue with random weights, in evaluation mode."""
+    choice = ModelChoice(
+        name=name, widths=(6, 8), dense=7, first_filters=10, views=views, logit_scale=0.5
+    )
+    model = Architecture(choice=choice, image_shape=SHAPE, classes=5).build(
+        Generator().manual_seed(seed)
+    )
+    if isinstance(model, WhitenedCNN):
+        model.see(PREPROCESS(torch.from_numpy(images(30))))
+        with torch.no_grad():  # statistics that are not those of a new batch norm
+            model.train()(PREPROCESS(torch.from_numpy(images(30))))
+    return model.eval()
+
+
+def images(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Smooth colour images N×20×26×3."""
+    rough = torch.rand(count, 3, 5, 6, generator=Generator().manual_seed(seed))
+    smooth = nn.functional.interpolate(rough, SHAPE[:2], mode="bilinear")
+    result: NDArray[np.uint8] = (255 * smooth).permute(0, 2, 3, 1).to(torch.uint8).numpy()
+    return result

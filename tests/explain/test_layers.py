@@ -1,0 +1,84 @@
+"""Layer maps against a forward pass written out by hand; nearest images against plain NumPy."""
+
+import numpy as np
+import pytest
+import torch
+from tests.explain.networks import PREPROCESS, build, images
+from torch.nn.functional import conv2d, gelu, max_pool2d, relu
+
+from firstlight.explain.layers import WHAT_IT_DOES, layer_maps
+from firstlight.explain.neighbours import nearest
+from firstlight.models.catalog import BUILDERS
+
+
+def test_the_tutorial_s_layers_are_its_forward_pass_step_by_step() -> None:
+    model, image_HWC = build("tutorial"), images(1)[0]
+    weights = model.state_dict()
+    x = PREPROCESS(torch.from_numpy(image_HWC[None]))[:, :, : model.rows, : model.columns]
+    steps = []
+    for i in (0, 1):
+        x = conv2d(x, weights[f"convolutions.{i}.weight"], weights[f"convolutions.{i}.bias"])
+        steps.append(("convolution", x))
+        x = max_pool2d(x, 2)
+        steps.append(("max-pool", x))
+        x = relu(x)
+        steps.append(("ReLU", x))
+    x = x.permute(0, 2, 3, 1).flatten(1) @ weights["hidden.weight"].T + weights["hidden.bias"]
+    steps += [("dense", x), ("ReLU", relu(x))]
+    steps.append(("dense", relu(x) @ weights["logits.weight"].T + weights["logits.bias"]))
+
+    found = layer_maps(model, PREPROCESS, image_HWC)
+
+    assert [layer.kind.lower() for layer in found] == [kind.lower() for kind, _ in steps]
+    for layer, (kind, wanted) in zip(found, steps, strict=True):
+        plain = wanted[0].detach().numpy().reshape(layer.maps_Chw.shape)
+        np.testing.assert_allclose(layer.maps_Chw, plain, atol=1e-5, err_msg=kind)
+
+
+def test_of_a_network_with_views_the_plain_one_is_shown() -> None:
+    one, six = build("whitened"), build("whitened", "mirror-and-shift")
+    image_HWC = images(1)[0]
+    plain, averaged = (layer_maps(model, PREPROCESS, image_HWC) for model in (one, six))
+
+    assert [layer.name for layer in plain] == [layer.name for layer in averaged]
+    for a, b in zip(plain, averaged, strict=True):
+        np.testing.assert_allclose(a.maps_Chw, b.maps_Chw, atol=1e-6)
+    weights = one.state_dict()
+    first = conv2d(
+        PREPROCESS(torch.from_numpy(image_HWC[None])), weights["stem.weight"], weights["stem.bias"]
+    )
+    np.testing.assert_allclose(plain[0].maps_Chw, first[0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(plain[1].maps_Chw, gelu(first)[0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(BUILDERS))
+def test_every_layer_has_a_name_of_its_own_and_a_sentence(name: str) -> None:
+    model = build(name).train()
+    layers = layer_maps(model, PREPROCESS, images(1)[0])
+
+    assert model.training, "the mode comes back"
+    assert len({layer.name for layer in layers}) == len(layers)
+    assert {layer.kind for layer in layers} <= set(WHAT_IT_DOES)
+    assert layers[-1].maps_Chw.shape == (5, 1, 1) and layers[-1].is_single_numbers
+
+
+@pytest.mark.parametrize("name", sorted(BUILDERS))
+def test_the_nearest_image_of_a_training_image_is_itself(name: str) -> None:
+    """And the others follow by the cosine of what enters the last layer."""
+    model, train_NHWC = build(name), images(300)
+    entered: list[np.ndarray] = []
+    dense = [m for m in model.modules() if isinstance(m, torch.nn.Linear)][-1]
+    hook = dense.register_forward_pre_hook(lambda _, given: entered.append(given[0].numpy()))
+    with torch.inference_mode():
+        model(PREPROCESS(torch.from_numpy(train_NHWC)))
+    hook.remove()
+    features = entered[0].astype(np.float64)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    cosine = features @ features[137]
+
+    found = nearest(model, PREPROCESS, train_NHWC[137], train_NHWC)
+
+    assert found[0].index == 137
+    assert found[0].similarity == pytest.approx(1, abs=1e-5)
+    order = np.argsort(-cosine, kind="stable")[: len(found)]
+    np.testing.assert_allclose([n.similarity for n in found], cosine[order], atol=1e-5)
