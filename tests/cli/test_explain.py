@@ -103,6 +103,16 @@ def test_what_cannot_be_explained_is_told_why(
     assert done.code == code and message in done.err
 
 
+def test_of_a_blank_picture_nothing_is_said_to_matter(digits_run: fl.Run, run: Path) -> None:
+    explanation = fl.open_run(run).explain(np.zeros((8, 8), np.uint8))
+
+    assert explanation.integrated_gradients.gap == 0
+    assert not explanation.integrated_gradients.values_HW.any()
+    assert not explanation.occlusion.values_HW.any()
+    text = explanation.page.read_text()
+    assert text.count("strongest nowhere: zero everywhere") >= 2
+
+
 def test_an_unfinished_run_is_told_how_to_go_on(command: Command, run: Path) -> None:
     (run / "summary.json").unlink()
     done = command("explain", run, "test:1")

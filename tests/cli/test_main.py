@@ -7,7 +7,17 @@ import sys
 import pytest
 from tests.kit import Command
 
-VERBS = ["train", "evaluate", "predict", "explain", "report", "runs", "data list", "data fetch", "data show"]
+VERBS = [
+    "train",
+    "evaluate",
+    "predict",
+    "explain",
+    "report",
+    "runs",
+    "data list",
+    "data fetch",
+    "data show",
+]
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS, "data"])

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tests.explain.networks import PREPROCESS, build, images
 from torch.nn.functional import conv2d, gelu, max_pool2d, relu
 
+from firstlight.evaluate.predict import BATCH
 from firstlight.explain.layers import WHAT_IT_DOES, layer_maps
 from firstlight.explain.neighbours import nearest
 from firstlight.models.catalog import BUILDERS
@@ -51,6 +53,50 @@ def test_of_a_network_with_views_the_plain_one_is_shown() -> None:
     np.testing.assert_allclose(plain[1].maps_Chw, gelu(first)[0].numpy(), atol=1e-5)
 
 
+def test_the_whitened_networks_layers_are_its_forward_pass_step_by_step() -> None:
+    model, image_HWC = build("whitened"), images(1)[0]
+    weights = model.state_dict()
+    pixels = PREPROCESS(torch.from_numpy(image_HWC[None]))
+    x = conv2d(pixels, weights["stem.weight"], weights["stem.bias"])
+    steps = [("stem", x), ("GELU 1", gelu(x))]
+    for i in (0, 1):
+        for half, convolution in ((1, "widen"), (2, "deepen")):
+            x = conv2d(steps[-1][1], weights[f"groups.{i}.{convolution}.weight"], padding=1)
+            steps.append((f"groups.{i}.{convolution}", x))
+            if half == 1:
+                x = max_pool2d(x, 2)
+                steps.append((f"max-pool {i + 1}", x))
+            mean, variance, scale, shift = (
+                weights[f"groups.{i}.norm{half}.{what}"][:, None, None]
+                for what in ("running_mean", "running_var", "weight", "bias")
+            )
+            x = (x - mean) / (variance + 1e-5).sqrt() * scale + shift
+            steps += [(f"groups.{i}.norm{half}", x), (f"GELU {2 * i + half + 1}", gelu(x))]
+    x = steps[-1][1].amax((2, 3))
+    steps += [("global max-pool 1", x), ("logits", x @ weights["logits.weight"].T)]
+
+    found = layer_maps(model, PREPROCESS, image_HWC)
+
+    assert [layer.name for layer in found] == [name for name, _ in steps]
+    for layer, (name, wanted) in zip(found, steps, strict=True):
+        plain = wanted[0].detach().numpy().reshape(layer.maps_Chw.shape)
+        np.testing.assert_allclose(layer.maps_Chw, plain, atol=1e-5, rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("name", sorted(BUILDERS))
+def test_no_layer_with_weights_is_left_out(name: str) -> None:
+    model = build(name, "mirror-and-shift")
+    weighted = [
+        path
+        for path, module in model.named_modules()
+        if next(module.parameters(recurse=False), None) is not None
+    ]
+
+    names = [layer.name for layer in layer_maps(model, PREPROCESS, images(1)[0])]
+
+    assert [n for n in names if n in weighted] == weighted
+
+
 @pytest.mark.parametrize("name", sorted(BUILDERS))
 def test_every_layer_has_a_name_of_its_own_and_a_sentence(name: str) -> None:
     model = build(name).train()
@@ -82,3 +128,32 @@ def test_the_nearest_image_of_a_training_image_is_itself(name: str) -> None:
     assert found[0].similarity == pytest.approx(1, abs=1e-5)
     order = np.argsort(-cosine, kind="stable")[: len(found)]
     np.testing.assert_allclose([n.similarity for n in found], cosine[order], atol=1e-5)
+
+
+class OnDisk:
+    """Images that are read a part at a time, and remember the largest part."""
+
+    def __init__(self, images_NHWC: NDArray[np.uint8]) -> None:
+        self._images_NHWC, self.largest = images_NHWC, 0
+
+    def __len__(self) -> int:
+        return len(self._images_NHWC)
+
+    def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
+        part = self._images_NHWC[rows]
+        self.largest = max(self.largest, len(part))
+        return part
+
+
+def test_training_images_are_compared_a_batch_at_a_time() -> None:
+    model, among_NHWC = build("whitened", "mirror-and-shift"), images(2 * BATCH + 7)
+    told: list[tuple[int, int]] = []
+
+    among = OnDisk(among_NHWC)
+    found = nearest(
+        model, PREPROCESS, among_NHWC[256], among, 3, lambda done, total: told.append((done, total))
+    )
+
+    assert among.largest == BATCH
+    assert told == [(125, 257), (250, 257), (257, 257)]
+    assert len(found) == 3 and found[0].index == 256

@@ -38,7 +38,7 @@ def page_with(text: str) -> str:
                 Section(
                     title=text,
                     text=text,
-                    pictures=[Shown(png=PIXEL, alt=text)],
+                    pictures=[Shown(png=PIXEL, alt=text, caption=text)],
                     table=Table(head=[text], rows=[[text]]),
                     code=text,
                 ),

@@ -7,7 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from firstlight.report import charts, images
+from firstlight.explain.layers import LayerMaps
+from firstlight.explain.words import Words
+from firstlight.report import charts, explanation, images
 from firstlight.report.picture import Picture, fitted, shortened
 
 RNG = np.random.default_rng(0)
@@ -42,7 +44,38 @@ def noise(*shape: int) -> NDArray[np.float32]:
     return RNG.standard_normal(shape, dtype=np.float32)
 
 
+def maps(*shape: int) -> LayerMaps:
+    return LayerMaps(name="x", kind="convolution", maps_Chw=noise(*shape))
+
+
+def drawings(channels: int, classes: int) -> list[explanation.Drawing]:
+    image_HWC = RNG.integers(0, 256, (5, 9, channels), dtype=np.uint8)
+    shares = {f"class {i}": 1 / classes for i in range(classes)}
+    return [
+        explanation.seen(image_HWC),
+        explanation.answers(shares, f"class {classes - 1}"),
+        explanation.overlaid(image_HWC, noise(5, 9), dark=True),
+        explanation.overlaid(image_HWC, np.zeros((5, 9), np.float32), dark=False, smooth=True),
+        explanation.alike(np.stack([image_HWC] * 2), NAMES[:2], [1.0, 0.5]),
+        explanation.note("nothing\nthere"),
+    ]
+
+
+def sheet(channels: int, classes: int, panels: int) -> Picture:
+    said = Words(title="$Title$", shows="What it shows. " * 9, cannot="What it cannot. " * 4)
+    return explanation.overview([(said, d) for d in drawings(channels, classes)[:panels]])
+
+
 PICTURES = {
+    "explanation, grey": lambda: sheet(1, 2, 6),
+    "explanation, colour, many classes": lambda: sheet(3, 40, 4),
+    "layer of few maps": lambda: explanation.layer(maps(3, 7, 4)),
+    "layer of many maps": lambda: explanation.layer(maps(100, 4, 7)),
+    "layer of nothing": lambda: explanation.layer(
+        LayerMaps(name="x", kind="ReLU", maps_Chw=np.zeros((1, 2, 2), np.float32))
+    ),
+    "layer of numbers": lambda: explanation.layer(maps(300, 1, 1)),
+    "layer of scores": lambda: explanation.layer(maps(3, 1, 1), NAMES),
     "strip": lambda: images.prediction_strip(answered()),
     "strip of one, colour": lambda: images.prediction_strip(answered(3, 1)),
     "mistakes": lambda: images.mistakes_page(answered(3, 24)),
@@ -115,6 +148,16 @@ def test_a_confusion_matrix_shows_counts_and_row_shares() -> None:
     assert words(charts.confusion(counts, ("a", "b"), normalised=False))[1:] == ["3", "1", "4"]
     shares = words(charts.confusion(counts, ("a", "b"), normalised=True))[1:]
     assert shares == ["75.0", "25.0", "100.0"]
+
+
+def test_the_explained_class_is_among_the_bars_however_improbable() -> None:
+    shares = {f"class {i}": share for i, share in enumerate([0.9996, *[0.0001] * 11])}
+
+    bars = explanation.single(explanation.answers(shares, "class 11"), "Answer")
+
+    labels = [label.get_text() for label in bars.axes[0].get_yticklabels()]
+    assert labels == [*(f"class {i}" for i in range(9)), "class 11"]
+    assert words(bars)[0] == ">99.9 %"
 
 
 def test_long_names_are_broken_and_then_cut() -> None:

@@ -21,6 +21,8 @@ Float32Array = npt.NDArray[np.float32]
 GAP = 0.01
 """Share of the difference in score that integrated gradients may miss."""
 FEWEST_STEPS, MOST_STEPS = 64, 4096
+# Of float32 sums, as a share of the largest score.
+ROUNDING = 1e-5
 # Maps of fewer cells a side say nothing of the place.
 FEWEST_CELLS = 3
 
@@ -156,6 +158,7 @@ def occlusion(
     both_2HWC = np.stack([image_HWC, ground(preprocess, image_HWC)])
     pixels_2CHW = model_input(model, preprocess, both_2HWC)
     with answering(model), torch.no_grad():
+        largest = float(model(pixels_2CHW[:1]).abs().max())
         values_CHW = Occlusion(model).attribute(
             pixels_2CHW[:1],
             sliding_window_shapes=(channels, patch, patch),
@@ -165,7 +168,10 @@ def occlusion(
             perturbations_per_eval=batch_size(pixels_2CHW.device),
         )[0]
     # A patch covers all channels at once, so each channel holds the same.
-    return Occluded(values_HW=_array(values_CHW[0]), patch=patch)
+    values_HW = _array(values_CHW[0])
+    # An image alone and the same in a batch differ in their last bits; that is no patch's effect.
+    values_HW[np.abs(values_HW) < ROUNDING * largest] = 0
+    return Occluded(values_HW=values_HW, patch=patch)
 
 
 def _last_fine_enough(maps: list[Tensor]) -> Tensor:

@@ -222,6 +222,8 @@ def _numbers(result: Explanation) -> Section:
 
 def _place(values_HW: npt.NDArray[np.float32]) -> str:
     """Where the largest value lies, in words."""
+    if not values_HW.any():
+        return "nowhere: zero everywhere"
     height, width = values_HW.shape
     row, column = divmod(int(values_HW.argmax()), width)
     across = ("left", "in the middle", "right")[3 * column // width]
