@@ -11,6 +11,7 @@ from firstlight.cli.options import DataDir, Json, print_json, print_table
 
 if TYPE_CHECKING:
     from firstlight.data.catalog import Entry
+    from firstlight.data.check import Finding
 
 app = typer.Typer(
     help="The named data sets: list, fetch, show. Pictures of one's own: check.",
@@ -89,6 +90,12 @@ def check(
         Path | None,
         typer.Option("--fix-list", metavar="FILE.csv", help="Also list what to leave out."),
     ] = None,
+    labels: Annotated[
+        bool,
+        typer.Option(
+            "--labels", help="Also find likely wrong labels; trains networks, takes minutes."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Look for what is wrong with pictures of one's own: leaks, copies, damage, imbalance."""
@@ -100,7 +107,7 @@ def check(
             raise UserError(f"{option} writes a file whose name ends in {ending}, unlike {out}")
     if not path.exists():
         raise UserError(f"{path}: there is no such folder or CSV")
-    checked = check_pictures(path, size=size, quiet=json)
+    checked = check_pictures(path, size=size, labels=labels, quiet=json)
     if page is not None:
         write_page(checked, path, page)
     if fix_list is not None:
@@ -126,21 +133,43 @@ def check(
         typer.echo(f"  {note}")
     for finding in checked.findings:
         typer.echo(f"{'!' if finding.severe else '-'} {finding.kind}: {finding.text}")
-        for group in finding.groups[:3] if finding.kind != "unreadable" else ():
-            typer.echo(f"    {'  =  '.join(group)}")
-        if len(finding.groups) > 3 and finding.kind != "unreadable":
-            typer.echo(f"    … and {len(finding.groups) - 3:,} more")
+        lines = _lines(finding)
+        shown = 10 if finding.suspects else 3
+        for line in lines[:shown]:
+            typer.echo(f"    {line}")
+        if len(lines) > shown:
+            typer.echo(f"    … and {len(lines) - shown:,} more")
     if not checked.findings:
         typer.echo("nothing is wrong with them, as far as this can tell")
     if page is not None:
         typer.echo(f"page {page}")
     if fix_list is not None:
+        typer.echo(f"{len(checked.exclude):,} pictures to leave out in {fix_list}")
+        if any(finding.suspects for finding in checked.findings):
+            typer.echo(
+                "those with the reason label are only suspected: see them with --page FILE.html, "
+                "and take the lines of the right ones out; without its hard pictures a test looks "
+                "too good"
+            )
         typer.echo(
-            f"{len(checked.exclude):,} pictures to leave out in {fix_list}\n"
             f"next: {shlex.join(['firstlight', 'train', str(path), '--exclude', str(fix_list)])}"
         )
     elif checked.exclude:
         typer.echo("list what to leave out with --fix-list FILE.csv, see it with --page FILE.html")
+    if not labels:
+        typer.echo("likely wrong labels are looked for with --labels, which takes minutes")
+
+
+def _lines(finding: "Finding") -> list[str]:
+    """One for each group of pictures, or of each suspect what is suspected."""
+    if finding.kind == "unreadable":  # its text names them
+        return []
+    if finding.suspects:
+        return [
+            f"{s.name}: {s.given} → {s.suggested} ({s.given} {100 * s.probability:.1f} %)"
+            for s in finding.suspects
+        ]
+    return ["  =  ".join(group) for group in finding.groups]
 
 
 @app.command()

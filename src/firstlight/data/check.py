@@ -43,6 +43,19 @@ _SUFFIXES = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A picture that may be in the wrong class."""
+
+    name: str
+    given: str
+    """Its class."""
+    suggested: str
+    """The class it looks like."""
+    probability: float
+    """Of the given class, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """One kind of fault."""
 
@@ -56,6 +69,8 @@ class Finding:
     """The pictures concerned, those together that belong together."""
     exclude: tuple[str, ...] = ()
     """Those of them to leave out."""
+    suspects: tuple[Suspect, ...] = ()
+    """More of each picture where its class is in doubt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +86,7 @@ class Checked:
     findings: tuple[Finding, ...]
     """Most harmful first."""
     notes: tuple[str, ...]
-    """What was left out when the folder was listed."""
+    """What was left out when the folder was listed, and what else there is to know."""
     thumbnails: dict[str, np.ndarray]
     """Some of the pictures concerned, uint8 H×W×C."""
 
@@ -80,8 +95,9 @@ class Checked:
         """What to leave out: name to the kind of its first finding."""
         found: dict[str, str] = {}
         for finding in self.findings:
+            looks = {s.name: f": looks like {s.suggested}" for s in finding.suspects}
             for name in finding.exclude:
-                found.setdefault(name, finding.kind)
+                found.setdefault(name, finding.kind + looks.get(name, ""))
         return found
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest
 from firstlight.data.duplicates import groups, near_copies
+from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError
 
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
@@ -84,6 +85,37 @@ def hold_out(data: Dataset, share: float) -> tuple[Int64Array, Int64Array]:
     return order_N[~held_N[order_N]], order_N[held_N[order_N]]
 
 
+def joined(data: TrainTest) -> Dataset:
+    """Both parts of pictures of one's own as one data set, in which nothing is held out."""
+    train, test = data
+    assert train.groups_N is not None and test.groups_N is not None, "numbered across both parts"
+    names = None if train.names is None or test.names is None else train.names + test.names
+    return Dataset(
+        name=train.name,
+        images_NHWC=train.images_NHWC.followed_by(test.images_NHWC)
+        if isinstance(train.images_NHWC, StoredImages)
+        else np.concatenate([train.images_NHWC, test.images_NHWC]),
+        labels_N=np.concatenate([train.labels_N, test.labels_N]),
+        class_names=train.class_names,
+        names=names,
+        groups_N=np.concatenate([train.groups_N, test.groups_N]),
+    )
+
+
+def folds(data: Dataset, count: int) -> Int64Array:
+    """The fold of each image, 0 to ``count`` - 1: decided by content, about as many images of each
+    class in every fold, and images of one group in one."""
+    fold_N = np.empty(len(data), np.int64)
+    have_FK = np.zeros((count, len(data.class_names)), np.int64)
+    for group in sorted(_members(data, data.content_order), key=len, reverse=True):
+        counts_K = np.bincount(data.labels_N[group], minlength=len(data.class_names))
+        of_these_F = have_FK[:, counts_K > 0].sum(axis=1)
+        fold = int(np.lexsort((have_FK.sum(axis=1), of_these_F))[0])
+        fold_N[group] = fold
+        have_FK[fold] += counts_K
+    return fold_N
+
+
 def limit(data: TrainTest, count: int) -> TrainTest:
     """At most ``count`` images of each part, evenly spaced so that sorted sets keep all classes."""
 
@@ -97,15 +129,11 @@ def limit(data: TrainTest, count: int) -> TrainTest:
 
 def _chosen(data: Dataset, order_N: Int64Array, share: float) -> list[int]:
     """Group by group, in the order of content, while each of the group's classes has room."""
-    group_of = np.arange(len(data)) if data.groups_N is None else data.groups_N
-    members: dict[int, list[int]] = {}
-    for number in order_N.tolist():
-        members.setdefault(int(group_of[number]), []).append(number)
     sizes = np.bincount(data.labels_N, minlength=len(data.class_names))
     wanted = np.maximum(1, np.round(share * sizes)).astype(np.int64)
     have = np.zeros_like(sizes)
     chosen: list[int] = []
-    for group in members.values():
+    for group in _members(data, order_N):
         counts = np.bincount(data.labels_N[group], minlength=len(sizes))
         after, touched = have + counts, counts > 0
         # A large group may go beyond what is wanted, but not far, and never takes a whole class.
@@ -114,3 +142,12 @@ def _chosen(data: Dataset, order_N: Int64Array, share: float) -> list[int]:
             chosen += group
             have = after
     return chosen
+
+
+def _members(data: Dataset, order_N: Int64Array) -> list[list[int]]:
+    """Numbers of the images of each group, groups and images in the given order."""
+    group_of = np.arange(len(data)) if data.groups_N is None else data.groups_N
+    members: dict[int, list[int]] = {}
+    for number in order_N.tolist():
+        members.setdefault(int(group_of[number]), []).append(number)
+    return list(members.values())

@@ -45,6 +45,11 @@ class StoredImages:
         """The chosen images in the given order, still on disk."""
         return StoredImages(self.path, self._whole, self._rows_N[indices])
 
+    def followed_by(self, other: "StoredImages") -> "StoredImages":
+        """These images, then those of another part of the same file."""
+        assert (other.path, other._whole) == (self.path, self._whole), "one file"
+        return StoredImages(self.path, self._whole, np.concatenate([self._rows_N, other._rows_N]))
+
     @property
     def ndim(self) -> int:
         """Always 4."""

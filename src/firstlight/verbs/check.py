@@ -2,30 +2,49 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from firstlight.data.check import Checked, Finding, check
 from firstlight.data.folder import list_pictures
 from firstlight.errors import UserError
 from firstlight.files import write_whole
-from firstlight.progress import DecodingBar
+from firstlight.progress import CountingBar, DecodingBar
 from firstlight.report.images import Tile, contact_sheet
 from firstlight.report.page import Page, Section, Shown, Table, render
+from firstlight.verbs.labels import SHOWN as SHOWN_SUSPECTS
+from firstlight.verbs.labels import check_labels, need_cleanlab
 
 # Groups of pictures that the page shows of each finding.
 SHOWN = 12
 LISTED = 200
 
 
-def check_pictures(path: Path, *, size: int | None = None, quiet: bool = False) -> Checked:
-    """Every fault of a folder's or CSV's pictures, most harmful first.
+def check_pictures(
+    path: Path, *, size: int | None = None, labels: bool = False, quiet: bool = False
+) -> Checked:
+    """Every fault of a folder's or CSV's pictures, most harmful first; with ``labels`` also the
+    pictures that may be in the wrong class, for which networks are trained.
 
-    Raises ``DataError`` where there are no pictures in classes.
+    Raises ``DataError`` where there are no pictures in classes, and ``UserError`` where ``labels``
+    need what is not installed.
     """
     if path.suffix.lower() == ".npz":
         raise UserError(f"{path}: wanted a folder or a CSV of picture files, not arrays")
+    if labels:
+        need_cleanlab()
     with DecodingBar(quiet=quiet) as bar:
-        return check(list_pictures(path), size=size, progress=bar)
+        checked = check(list_pictures(path), size=size, progress=bar)
+    if not labels:
+        return checked
+    with CountingBar("training on", quiet=quiet) as bar:
+        found = check_labels(path, size=size, told=bar)
+    return replace(
+        checked,
+        findings=(*checked.findings, *([found.finding] if found.finding else [])),
+        notes=(*checked.notes, *found.notes),
+        thumbnails={**checked.thumbnails, **found.thumbnails},
+    )
 
 
 def write_page(checked: Checked, path: Path, out: Path) -> None:
@@ -51,11 +70,7 @@ def write_page(checked: Checked, path: Path, out: Path) -> None:
                     rows=[[name, f"{count:,}"] for name, count in checked.classes.items()],
                 ),
             ),
-            *(
-                [Section(title="Left out of the list", code="\n".join(checked.notes))]
-                if checked.notes
-                else []
-            ),
+            *([Section(title="Notes", code="\n".join(checked.notes))] if checked.notes else []),
         ],
         foot="Made by firstlight data check. This page is one file and loads nothing from "
         "elsewhere.",
@@ -73,20 +88,35 @@ def write_fix_list(checked: Checked, out: Path) -> None:
 
 
 def _section(finding: Finding, checked: Checked) -> Section:
+    shown = finding.groups[: SHOWN_SUSPECTS if finding.suspects else SHOWN]
+    below = {s.name: f"{s.given} → {s.suggested}\n{s.name}" for s in finding.suspects}
     tiles = [
-        [Tile(image_HWC=checked.thumbnails[name], text=name) for name in group[:4]]
-        for group in finding.groups[:SHOWN]
+        [Tile(image_HWC=checked.thumbnails[name], text=below.get(name, name)) for name in group[:4]]
+        for group in shown
         if all(name in checked.thumbnails for name in group[:4])
     ]
-    rows = [[" · ".join(group)] for group in finding.groups[:LISTED]]
-    if len(finding.groups) > LISTED:
-        rows.append([f"… and {len(finding.groups) - LISTED:,} more"])
     return Section(
         title=finding.kind.capitalize(),
         text=f"{finding.text[0].upper()}{finding.text[1:]}.",
         pictures=[Shown(png=contact_sheet(tiles).png(), alt=finding.text)] if tiles else [],
-        table=Table(head=["pictures"], rows=rows) if rows else None,
+        table=_table(finding),
     )
+
+
+def _table(finding: Finding) -> Table | None:
+    if not finding.groups:
+        return None
+    if finding.suspects:
+        head = ["picture", "class", "looks like", "probability of its class"]
+        rows = [
+            [s.name, s.given, s.suggested, f"{100 * s.probability:.1f} %"] for s in finding.suspects
+        ]
+    else:
+        head, rows = ["pictures"], [[" · ".join(group)] for group in finding.groups]
+    if len(rows) > LISTED:
+        more = [f"… and {len(rows) - LISTED:,} more", *("" for _ in head[1:])]
+        rows = [*rows[:LISTED], more]
+    return Table(head=head, rows=rows)
 
 
 def _write(out: Path, content: str) -> None:

@@ -1,0 +1,175 @@
+"""Labels that are likely wrong, as networks see them that were not trained on the picture.
+
+Axes: N images, K classes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.data.check import Finding, Suspect
+from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.own import load_own
+from firstlight.data.split import folds, joined
+from firstlight.errors import UserError
+from firstlight.evaluate.calibrate import calibrate
+from firstlight.evaluate.predict import probabilities
+from firstlight.recipe import Recipe
+from firstlight.threads import usable_threads
+from firstlight.training.devices import choose_device, repeatable
+from firstlight.training.loop import StepRecord
+from firstlight.verbs.choose import recipe_for
+from firstlight.verbs.fit import prepare
+
+FOLDS = 4
+LEAST = 2 * FOLDS
+"""Pictures of a class that are no copies of one another; of fewer, none is judged."""
+SHOWN = 60
+"""Suspects whose pixels are kept."""
+_KIND = "label"
+Float64Array = npt.NDArray[np.float64]
+Told = Callable[[int, int], None]
+"""Told how many pictures of how many were trained on, each as often as the recipe takes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelCheck:
+    """What the networks make of the labels."""
+
+    finding: Finding | None
+    """The suspects, most suspicious first; None where there is none."""
+    notes: tuple[str, ...]
+    """How many pictures were judged, and which classes were not."""
+    thumbnails: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    """The first suspects by name, uint8 H×W×C."""
+
+
+def need_cleanlab() -> None:
+    """Raise ``UserError`` where cleanlab is not installed."""
+    try:
+        import cleanlab.filter  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            "--labels needs cleanlab; install it with: pip install 'firstlight[audit]'"
+        ) from error
+
+
+def check_labels(
+    path: Path, *, size: int | None = None, recipe: Recipe | None = None, told: Told | None = None
+) -> LabelCheck:
+    """Pictures of one's own that may be in the wrong class.
+
+    Every picture, of training and test part alike, is judged by a network that was trained on
+    three quarters of the pictures, neither on this one nor on a copy of it. Which probabilities are
+    too low for the given class is decided by confident learning (Northcutt, Jiang and Chuang 2021),
+    as cleanlab has it. ``recipe`` is by default the one that ``train`` would take. Raises
+    ``UserError`` without cleanlab, and ``DataError`` as ``load_own`` does.
+    """
+    need_cleanlab()
+    data, notes = _judged(joined(load_own(path, size=size)))
+    if len(data.class_names) < 2:
+        return LabelCheck(finding=None, notes=notes)
+    found_NK = _sharpened(out_of_fold(data, recipe or recipe_for(data), told), data.labels_N)
+    suspects_M = _suspects(data, found_NK)
+    notes = (f"labels: {len(data):,} pictures judged by networks that had not seen them", *notes)
+    if not len(suspects_M):
+        return LabelCheck(finding=None, notes=notes)
+    assert data.names is not None, "pictures of one's own have names"
+    listed = tuple(_suspect(data, found_NK, int(at)) for at in suspects_M)
+    names, count = tuple(s.name for s in listed), len(listed)
+    finding = Finding(
+        kind=_KIND,
+        severe=False,
+        text=f"{count:,} of {len(data):,} pictures may be in the wrong class, the most suspicious "
+        "first. Some of them will be right and only hard: look at each, move those that are wrong, "
+        "and leave the others in",
+        groups=tuple((name,) for name in names),
+        exclude=names,
+        suspects=listed,
+    )
+    shown = {data.names[at]: data.images_NHWC[at] for at in suspects_M[:SHOWN].tolist()}
+    return LabelCheck(finding=finding, notes=notes, thumbnails=shown)
+
+
+def out_of_fold(data: Dataset, recipe: Recipe, told: Told | None = None) -> Float64Array:
+    """Probabilities N×K, each image's by a network trained without it and without its group."""
+    device, fold_N = choose_device("auto"), folds(data, FOLDS)
+    recipe = recipe.with_settings(["train.validation=none", "train.patience=0"])
+    found_NK = np.empty((len(data), len(data.class_names)))
+    for fold in range(FOLDS):
+        held_N = fold_N == fold
+        apart = replace(data, held_out_N=held_N)
+        with repeatable(usable_threads(), device):
+            trainer = prepare(recipe, TrainTest(apart, apart), device)
+            for event in trainer.run():
+                if told is not None and isinstance(event, StepRecord):
+                    told(fold * trainer.total + trainer.seen, FOLDS * trainer.total)
+            images_NHWC = data.take(np.flatnonzero(held_N)).images_NHWC
+            found_NK[held_N] = probabilities(
+                trainer.answering, trainer.preprocess, images_NHWC, device
+            )
+    result: Float64Array = found_NK / found_NK.sum(axis=1, keepdims=True)
+    return result
+
+
+def _judged(data: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    """The data without the classes that have too few pictures; and what there is to say of it."""
+    assert data.groups_N is not None, "pictures of one's own have groups"
+    labels = range(len(data.class_names))
+    different = [len(np.unique(data.groups_N[data.labels_N == label])) for label in labels]
+    few = [label for label in labels if different[label] < LEAST]
+    if not few:
+        return data, ()
+    kept = [label for label in labels if label not in few]
+    number_K = np.full(len(labels), -1)
+    number_K[kept] = np.arange(len(kept))
+    part = data.take(np.flatnonzero(number_K[data.labels_N] >= 0))
+    listed = ", ".join(f"{data.class_names[label]} ({different[label]})" for label in few[:10])
+    note = (
+        f"labels: not judged, as fewer than {LEAST} different pictures of a class tell too little: "
+        f"{listed}{', …' if len(few) > 10 else ''}"
+    )
+    smaller = replace(
+        part,
+        labels_N=number_K[part.labels_N],
+        class_names=tuple(data.class_names[label] for label in kept),
+    )
+    return smaller, (note,)
+
+
+def _sharpened(found_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> Float64Array:
+    """The probabilities at the temperature that suits the labels: networks trained with smoothed
+    labels are less sure than they could be, which hides wrong labels."""
+    logs_NK = np.log(np.maximum(found_NK, np.finfo(np.float32).tiny))
+    calibration = calibrate(logs_NK.astype(np.float32), labels_N)
+    if calibration is None:
+        return found_NK
+    sharp_NK = np.exp(logs_NK / calibration.temperature)
+    result: Float64Array = sharp_NK / sharp_NK.sum(axis=1, keepdims=True)
+    return result
+
+
+def _suspects(data: Dataset, found_NK: Float64Array) -> npt.NDArray[np.int64]:
+    """Numbers of the images whose label is likely wrong, most suspicious first."""
+    from cleanlab.filter import find_label_issues
+
+    return np.asarray(
+        find_label_issues(
+            data.labels_N, found_NK, return_indices_ranked_by="self_confidence", n_jobs=1
+        ),
+        dtype=np.int64,
+    )
+
+
+def _suspect(data: Dataset, found_NK: Float64Array, at: int) -> Suspect:
+    assert data.names is not None, "pictures of one's own have names"
+    given = int(data.labels_N[at])
+    return Suspect(
+        name=data.names[at],
+        given=data.class_names[given],
+        suggested=data.class_names[int(found_NK[at].argmax())],
+        probability=float(found_NK[at, given]),
+    )
