@@ -55,7 +55,7 @@ def test_swapped_labels_lead_the_list_with_their_true_class(
     assert sum(swapped.get(s.name) == s.suggested for s in suspects) >= 10
     chances = [s.probability for s in suspects]
     assert chances == sorted(chances)
-    assert "400 pictures judged" in found.notes[0]
+    assert not found.finding.exclude
 
 
 def test_no_network_has_seen_the_pictures_it_judges() -> None:
@@ -130,7 +130,7 @@ def certain_but_of(name: str, data: Dataset, suggested: str) -> np.ndarray:
     return result
 
 
-def test_the_command_says_shows_and_lists_the_suspects(
+def test_the_command_says_and_shows_the_suspects_and_leaves_none_out(
     command: Command, digits: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, swapped = digits
@@ -144,18 +144,30 @@ def test_the_command_says_shows_and_lists_the_suspects(
     )
     assert done.code == 0, done.err
     assert "1 of 400 pictures may be in the wrong class" in done.out
-    assert f"    {name}: {given} → {true} ({given} 0.0 %)" in done.out
-    assert "only suspected" in done.out
+    assert "agree with 99.8 % of the labels" in done.out
+    assert f"    {name}: {given} → {true} (0.0 % for {given})" in done.out
+    assert "nothing is wrong" not in done.out
     assert "looked for with --labels" not in done.out
     page = Path("check.html").read_text()
     assert all(f"<td>{word}</td>" in page for word in (name, given, true))
     with Path("out.csv").open(newline="") as file:
-        reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
-    assert reasons[name] == f"label: looks like {true}"
+        assert name not in {row["path"] for row in csv.DictReader(file)}
     found = json.loads(command("data", "check", root, "--labels", "--json").out)
     (suspect,) = found["findings"][-1]["suspects"]
     assert suspect.pop("probability") < 0.02
     assert suspect == {"name": name, "given": given, "suggested": true}
+
+
+def test_where_networks_agree_with_every_label_it_is_said(
+    digits: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, swapped = digits
+    name = next(iter(swapped))
+    agreed = name.partition("/")[0]
+    monkeypatch.setattr(labels, "out_of_fold", lambda data, *_: certain_but_of(name, data, agreed))
+    found = check_labels(root)
+    assert found.finding is None
+    assert "agree with 100.0 %" in found.notes[0]
 
 
 def test_a_class_with_too_few_different_pictures_is_left_out_and_named(
@@ -185,7 +197,7 @@ def test_a_class_with_too_few_different_pictures_is_left_out_and_named(
 def test_without_cleanlab_it_is_said_before_anything_is_read(
     command: Command, digits: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "cleanlab", None)
+    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
     done = command("data", "check", digits[0], "--labels")
     assert (done.code, done.out) == (2, "")
     assert "pip install 'firstlight[audit]'" in done.err

@@ -144,18 +144,14 @@ def check(
     if page is not None:
         typer.echo(f"page {page}")
     if fix_list is not None:
-        typer.echo(f"{len(checked.exclude):,} pictures to leave out in {fix_list}")
-        if any(finding.suspects for finding in checked.findings):
-            typer.echo(
-                "those with the reason label are only suspected: see them with --page FILE.html, "
-                "and take the lines of the right ones out; without its hard pictures a test looks "
-                "too good"
-            )
         typer.echo(
+            f"{len(checked.exclude):,} pictures to leave out in {fix_list}\n"
             f"next: {shlex.join(['firstlight', 'train', str(path), '--exclude', str(fix_list)])}"
         )
     elif checked.exclude:
         typer.echo("list what to leave out with --fix-list FILE.csv, see it with --page FILE.html")
+    elif page is None and any(finding.suspects for finding in checked.findings):
+        typer.echo("see them with --page FILE.html")
     if not labels:
         typer.echo("likely wrong labels are looked for with --labels, which takes minutes")
 
@@ -166,7 +162,7 @@ def _lines(finding: "Finding") -> list[str]:
         return []
     if finding.suspects:
         return [
-            f"{s.name}: {s.given} → {s.suggested} ({s.given} {100 * s.probability:.1f} %)"
+            f"{s.name}: {s.given} → {s.suggested} ({100 * s.probability:.1f} % for {s.given})"
             for s in finding.suspects
         ]
     return ["  =  ".join(group) for group in finding.groups]

@@ -95,9 +95,8 @@ class Checked:
         """What to leave out: name to the kind of its first finding."""
         found: dict[str, str] = {}
         for finding in self.findings:
-            looks = {s.name: f": looks like {s.suggested}" for s in finding.suspects}
             for name in finding.exclude:
-                found.setdefault(name, finding.kind + looks.get(name, ""))
+                found.setdefault(name, finding.kind)
         return found
 
 

@@ -186,6 +186,7 @@ class Tile:
 
     image_HWC: UInt8Array
     text: str
+    title: str = ""
 
 
 def contact_sheet(groups: Sequence[Sequence[Tile]]) -> Picture:
@@ -195,7 +196,8 @@ def contact_sheet(groups: Sequence[Sequence[Tile]]) -> Picture:
     rows = math.ceil(len(groups) / across)
     columns = across * widest
     with style():
-        picture = Picture(1.45 * columns, 1.75 * rows)
+        titled = any(tile.title for group in groups for tile in group)
+        picture = Picture(1.45 * columns, (1.95 if titled else 1.75) * rows)
         cells = picture.subplots(rows, columns, squeeze=False)
         for axes in cells.ravel():
             bare(axes)
@@ -204,6 +206,7 @@ def contact_sheet(groups: Sequence[Sequence[Tile]]) -> Picture:
             for place, tile in enumerate(group):
                 axes = cells[row][first + place]
                 show(axes, tile.image_HWC.astype(np.float32) / np.float32(255))
+                axes.set_title(shortened(tile.title, 20), fontsize=9, pad=3)
                 axes.set_xlabel(_broken(tile.text, 20), fontsize=7)
     return picture
 

@@ -12,7 +12,6 @@ from firstlight.files import write_whole
 from firstlight.progress import CountingBar, DecodingBar
 from firstlight.report.images import Tile, contact_sheet
 from firstlight.report.page import Page, Section, Shown, Table, render
-from firstlight.verbs.labels import SHOWN as SHOWN_SUSPECTS
 from firstlight.verbs.labels import check_labels, need_cleanlab
 
 # Groups of pictures that the page shows of each finding.
@@ -37,7 +36,7 @@ def check_pictures(
         checked = check(list_pictures(path), size=size, progress=bar)
     if not labels:
         return checked
-    with CountingBar("training on", quiet=quiet) as bar:
+    with CountingBar("judging the labels of", quiet=quiet) as bar:
         found = check_labels(path, size=size, told=bar)
     return replace(
         checked,
@@ -88,10 +87,13 @@ def write_fix_list(checked: Checked, out: Path) -> None:
 
 
 def _section(finding: Finding, checked: Checked) -> Section:
-    shown = finding.groups[: SHOWN_SUSPECTS if finding.suspects else SHOWN]
-    below = {s.name: f"{s.given} → {s.suggested}\n{s.name}" for s in finding.suspects}
+    shown = finding.groups if finding.suspects else finding.groups[:SHOWN]
+    titles = {s.name: f"{s.given} → {s.suggested}" for s in finding.suspects}
     tiles = [
-        [Tile(image_HWC=checked.thumbnails[name], text=below.get(name, name)) for name in group[:4]]
+        [
+            Tile(image_HWC=checked.thumbnails[name], text=name, title=titles.get(name, ""))
+            for name in group[:4]
+        ]
         for group in shown
         if all(name in checked.thumbnails for name in group[:4])
     ]

@@ -5,6 +5,7 @@ Axes: N images, K classes.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,10 @@ FOLDS = 4
 LEAST = 2 * FOLDS
 """Pictures of a class that are no copies of one another; of fewer, none is judged."""
 SHOWN = 60
-"""Suspects whose pixels are kept."""
-_KIND = "label"
+"""Suspects whose pixels are kept to be shown."""
 Float64Array = npt.NDArray[np.float64]
 Told = Callable[[int, int], None]
-"""Told how many pictures of how many were trained on, each as often as the recipe takes it."""
+"""Told how many pictures of how many there is a verdict on, as far as the work is done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class LabelCheck:
     finding: Finding | None
     """The suspects, most suspicious first; None where there is none."""
     notes: tuple[str, ...]
-    """How many pictures were judged, and which classes were not."""
+    """Which classes were not judged, and where there is no finding, how it came out."""
     thumbnails: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     """The first suspects by name, uint8 H×W×C."""
 
@@ -50,7 +50,7 @@ class LabelCheck:
 def need_cleanlab() -> None:
     """Raise ``UserError`` where cleanlab is not installed."""
     try:
-        import cleanlab.filter  # noqa: F401
+        import_module("cleanlab.filter")
     except ImportError as error:
         raise UserError(
             "--labels needs cleanlab; install it with: pip install 'firstlight[audit]'"
@@ -74,20 +74,21 @@ def check_labels(
         return LabelCheck(finding=None, notes=notes)
     found_NK = _sharpened(out_of_fold(data, recipe or recipe_for(data), told), data.labels_N)
     suspects_M = _suspects(data, found_NK)
-    notes = (f"labels: {len(data):,} pictures judged by networks that had not seen them", *notes)
+    agree = f"{100 * (found_NK.argmax(axis=1) == data.labels_N).mean():.1f} %"
     if not len(suspects_M):
-        return LabelCheck(finding=None, notes=notes)
+        judged = f"labels: networks that had not seen them agree with {agree}; none stands out"
+        return LabelCheck(finding=None, notes=(judged, *notes))
     assert data.names is not None, "pictures of one's own have names"
     listed = tuple(_suspect(data, found_NK, int(at)) for at in suspects_M)
-    names, count = tuple(s.name for s in listed), len(listed)
     finding = Finding(
-        kind=_KIND,
+        kind="doubtful label",
         severe=False,
-        text=f"{count:,} of {len(data):,} pictures may be in the wrong class, the most suspicious "
-        "first. Some of them will be right and only hard: look at each, move those that are wrong, "
-        "and leave the others in",
-        groups=tuple((name,) for name in names),
-        exclude=names,
+        text=f"{len(listed):,} of {len(data):,} pictures may be in the wrong class, the most "
+        f"suspicious first. Networks that had not seen them agree with {agree} of the labels; the "
+        "fewer, the more of these are right and only hard. Look at each, and move what is "
+        "wrong. No list leaves them out: without its hard pictures a test looks too "
+        "good",
+        groups=tuple((s.name,) for s in listed),
         suspects=listed,
     )
     shown = {data.names[at]: data.images_NHWC[at] for at in suspects_M[:SHOWN].tolist()}
@@ -106,7 +107,8 @@ def out_of_fold(data: Dataset, recipe: Recipe, told: Told | None = None) -> Floa
             trainer = prepare(recipe, TrainTest(apart, apart), device)
             for event in trainer.run():
                 if told is not None and isinstance(event, StepRecord):
-                    told(fold * trainer.total + trainer.seen, FOLDS * trainer.total)
+                    done = (fold + trainer.seen / trainer.total) / FOLDS
+                    told(round(done * len(data)), len(data))
             images_NHWC = data.take(np.flatnonzero(held_N)).images_NHWC
             found_NK[held_N] = probabilities(
                 trainer.answering, trainer.preprocess, images_NHWC, device
