@@ -167,7 +167,7 @@ def test_where_networks_agree_with_every_label_it_is_said(
     monkeypatch.setattr(labels, "out_of_fold", lambda data, *_: certain_but_of(name, data, agreed))
     found = check_labels(root)
     assert found.finding is None
-    assert "agree with 100.0 %" in found.notes[0]
+    assert "agree with 100.0 % of the labels" in found.notes[0]
 
 
 def test_a_class_with_too_few_different_pictures_is_left_out_and_named(

@@ -76,7 +76,7 @@ def check_labels(
     suspects_M = _suspects(data, found_NK)
     agree = f"{100 * (found_NK.argmax(axis=1) == data.labels_N).mean():.1f} %"
     if not len(suspects_M):
-        judged = f"labels: networks that had not seen them agree with {agree}; none stands out"
+        judged = f"labels: networks that had not seen them agree with {agree} of the labels"
         return LabelCheck(finding=None, notes=(judged, *notes))
     assert data.names is not None, "pictures of one's own have names"
     listed = tuple(_suspect(data, found_NK, int(at)) for at in suspects_M)
