@@ -17,12 +17,17 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = ("README.md", "docs/tutorial.md", "docs/performance.md")
+DOCUMENTS = ("README.md", "docs/tutorial.md", "docs/performance.md", "docs/own-pictures.md")
 SIDES = {
     "pytorch-loop": "the tutorial, a plain PyTorch data-loader loop",
     "firstlight-tutorial": "the tutorial, firstlight",
     "airbench": "airbench's recipe, eager PyTorch, 8 epochs",
     "firstlight-standard": "firstlight, `cifar10-standard`",
+}
+SMALL_SETS = {
+    "digits": "scikit-learn's digits, 1,437 to train",
+    "cifar10-100-a-class": "CIFAR-10, 100 a class",
+    "mnist-uneven": "MNIST, 2,000 down to 20 a class",
 }
 TITLES = {"mnist": "MNIST, 5 epochs", "cifar10": "CIFAR-10, 10 epochs"}
 
@@ -107,6 +112,31 @@ def peers_table() -> str:
     return "\n".join(lines)
 
 
+def small_sets_table() -> str:
+    """Three small sets: firstlight, scikit-learn, Keras in the same time."""
+    whole: dict[str, Any] = json.loads((RESULTS / "small_sets.json").read_text())
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in whole["runs"]:
+        kinds.setdefault((run["data"], run["side"]), []).append(run)
+    lines = [
+        "| set | side | runs | test accuracy, mean ± sd | seconds, median |",
+        "|---|---|---|---|---|",
+    ]
+    for (data, side), runs in kinds.items():
+        named = f"{side}, {runs[0]['chosen']}" if side == "scikit-learn" else side
+        lines.append(
+            f"| {SMALL_SETS[data] if side == 'firstlight' else ''} | {named} | {len(runs)} "
+            f"| {accuracy(run['test_accuracy'] for run in runs)} "
+            f"| {statistics.median(run['fit_seconds'] for run in runs):.0f} |"
+        )
+    lines += [
+        "",
+        f"One side after another; {whole['cores']} cores of {whole['processor']}. "
+        f"Repeat with `{whole['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
 def accuracy(values: Iterable[float]) -> str:
     """Mean, and standard deviation where there is more than one, in per cent."""
     of = [100 * value for value in values]
@@ -122,7 +152,12 @@ def span(rates: list[float]) -> str:
     return f"{low} GFLOP/s" if low == high else f"{low} to {high} GFLOP/s"
 
 
-TABLES = {"tutorial_vs_keras": keras_table, "recipes": recipes_table, "peers": peers_table}
+TABLES = {
+    "tutorial_vs_keras": keras_table,
+    "recipes": recipes_table,
+    "peers": peers_table,
+    "small_sets": small_sets_table,
+}
 
 
 def with_tables(text: str) -> str:
