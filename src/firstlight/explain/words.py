@@ -62,10 +62,17 @@ def of_integrated(result: Integrated, name: str, preprocess: Preprocess) -> Word
         title="Integrated gradients",
         shows=f"What each pixel adds to the score of {name} (red) or takes from it (blue), "
         f"compared with an image all {empty}. Together they make up the difference between the two "
-        f"scores, to within {100 * result.gap:.2g} %.",
+        f"scores, to within {missed(result)}.",
         cannot=f"Pixels that are {empty} already get nothing, however telling; single specks mean "
         "little.",
     )
+
+
+def missed(result: Integrated) -> str:
+    """The gap of integrated gradients in percent, never less than 0.01 %; kept on one line."""
+    percent = max(100 * result.gap, 0.01)
+    number = f"{percent:.2g}" if percent < 99 else f"{percent:,.0f}"
+    return f"{number}\N{NO-BREAK SPACE}%"
 
 
 def of_occlusion(result: Occluded, name: str, preprocess: Preprocess) -> Words:

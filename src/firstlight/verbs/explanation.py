@@ -213,7 +213,7 @@ def _numbers(result: Explanation) -> Section:
             "score above that of the empty image",
             f"{integrated.difference:.4g}",
         ],
-        ["", "share of it that the sum misses", f"{100 * integrated.gap:.2g} %"],
+        ["", "share of it that the sum misses, at most", words.missed(integrated)],
         ["", "steps", f"{integrated.steps}"],
         ["Occlusion (Zeiler and Fergus 2014)", "patch", f"{result.occlusion.patch} pixels"],
     ]
