@@ -17,7 +17,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = ("README.md", "docs/tutorial.md", "docs/performance.md", "docs/own-pictures.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/performance.md",
+    "docs/own-pictures.md",
+    "docs/trust.md",
+)
 SIDES = {
     "pytorch-loop": "the tutorial, a plain PyTorch data-loader loop",
     "firstlight-tutorial": "the tutorial, firstlight",
@@ -30,6 +36,7 @@ SMALL_SETS = {
     "mnist-uneven": "MNIST, 2,000 down to 20 a class",
 }
 TITLES = {"mnist": "MNIST, 5 epochs", "cifar10": "CIFAR-10, 10 epochs"}
+SCORES = ("probability", "energy", "neighbours")
 
 
 def keras_table() -> str:
@@ -137,6 +144,62 @@ def small_sets_table() -> str:
     return "\n".join(lines)
 
 
+def unknown_tables() -> str:
+    """Foreign images against ordinary ones: by what ``predict`` uses, and by two other scores."""
+    whole: dict[str, Any] = json.loads((RESULTS / "unknown-cpu.json").read_text())
+    by_recipe: dict[str, list[dict[str, Any]]] = {}
+    for run in whole["runs"]:
+        by_recipe.setdefault(run["recipe"], []).append(run)
+    lines = []
+    for recipe, runs in by_recipe.items():
+        ordinary = [run["ordinary"] for run in runs]
+        every = accuracy(run["test_accuracy"] for run in runs)
+        lines += [
+            f"`{recipe}`, {len(runs)} seeds, {every} of all test images right:",
+            "",
+            "| images | AUROC: probability | energy | neighbours "
+            "| unknown: probability | energy | neighbours |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for kind in runs[0]["foreign"]:
+            rows = [run["foreign"][kind] for run in runs]
+            areas = [three_places(row["auroc"][score] for row in rows) for score in SCORES]
+            lines.append(row_of(kind, areas + by_score(rows, "unknown")))
+        lines += [
+            row_of("its own test images", ["", "", "", *by_score(ordinary, "unknown")]),
+            row_of(
+                "of them not unknown, right",
+                ["", "", "", *by_score(ordinary, "accuracy_of_the_others")],
+            ),
+            "",
+        ]
+    where, images = whole["environment"], whole["runs"][0]["ordinary"]["images"]
+    lines.append(
+        f"Mean ± standard deviation over seeds; {images:,} test images and "
+        f"{whole['foreign_images']:,} of each foreign kind, the same for every seed; "
+        f"{where['processor']}, torch {where['torch']}. Every run: "
+        "[result file](../benchmarks/results/unknown-cpu.json). "
+        f"Repeat with `{whole['command']}`."
+    )
+    return "\n".join(lines)
+
+
+def by_score(rows: list[dict[str, Any]], figure: str) -> list[str]:
+    """A share by each score, in per cent."""
+    return [accuracy(row[figure][score] for row in rows) for score in SCORES]
+
+
+def row_of(name: str, cells: list[str]) -> str:
+    """One line of a table."""
+    return f"| {' | '.join([name, *cells])} |"
+
+
+def three_places(values: Iterable[float]) -> str:
+    """Mean and standard deviation of numbers from 0 to 1."""
+    of = list(values)
+    return f"{statistics.mean(of):.3f} ± {statistics.stdev(of):.3f}"
+
+
 def accuracy(values: Iterable[float]) -> str:
     """Mean, and standard deviation where there is more than one, in per cent."""
     of = [100 * value for value in values]
@@ -157,6 +220,7 @@ TABLES = {
     "recipes": recipes_table,
     "peers": peers_table,
     "small_sets": small_sets_table,
+    "unknown": unknown_tables,
 }
 
 

@@ -254,7 +254,7 @@ def _draw_robustness(drawing: Drawing, measured: dict[str, Any], found: TrainTes
     drawing.add(
         "When pictures are not so good",
         f"Accuracy on {measured['images']:,} test images that were changed, with its 95 % "
-        "interval; the dashed line is that of the images as they are. Below, one image under each "
+        "interval; the dashed line is that of the images as they are. Then one image under each "
         "change: where it is no longer clear to you, nothing can be asked of a network.",
         *pictures,
     )
