@@ -2,8 +2,12 @@
 python keras_side.py FOLDER SEED SECONDS flip|no-flip; prints one JSON line.
 
 A small Xception (convolution 128 with stride 2; separable convolutions of 256, 512, 728 with
-residuals and pools; 1,024; dropout 0.25), Adam with 3e-4, batches of 128, turns of a tenth and,
-for photographs, mirror images: the example's published numbers, but for as many epochs as fit.
+residuals and pools; 1,024; dropout 0.25), Adam with 3e-4, turns of a tenth and, for photographs,
+mirror images: the example's published numbers, but for as many epochs as fit. Changed in its
+favour: batches of 32 instead of 128 and batch norm's momentum 0.9 instead of 0.99, as with so few
+steps its running statistics do not settle otherwise (of scikit-learn's digits, 99.6 % of the
+training images were right and 9 % of the test images); and pictures are brought to 28 pixels at
+least, as the network divides sides by 16.
 """
 
 import json
@@ -20,6 +24,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+BATCH, SIDE = 32, 28
+
 
 def read(folder: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     files = sorted(folder.glob("*/*.png"))
@@ -27,24 +33,30 @@ def read(folder: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return images, np.array([names.index(file.parent.name) for file in files])
 
 
+def norm() -> layers.Layer:
+    return layers.BatchNormalization(momentum=0.9)
+
+
 def network(shape: tuple[int, ...], classes: int, flip: bool) -> keras.Model:
     inputs = keras.Input(shape)
-    x = layers.RandomFlip("horizontal")(inputs) if flip else inputs
+    side = max(SIDE, *shape[:2])
+    x = layers.Resizing(side, side)(inputs) if side > min(shape[:2]) else inputs
+    x = layers.RandomFlip("horizontal")(x) if flip else x
     x = layers.RandomRotation(0.1)(x)
     x = layers.Rescaling(1 / 255)(x)
     x = layers.Conv2D(128, 3, strides=2, padding="same")(x)
-    x = layers.Activation("relu")(layers.BatchNormalization()(x))
+    x = layers.Activation("relu")(norm()(x))
     before = x
     for size in (256, 512, 728):
         for _ in range(2):
             x = layers.Activation("relu")(x)
             x = layers.SeparableConv2D(size, 3, padding="same")(x)
-            x = layers.BatchNormalization()(x)
+            x = norm()(x)
         x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
         x = layers.add([x, layers.Conv2D(size, 1, strides=2, padding="same")(before)])
         before = x
     x = layers.SeparableConv2D(1024, 3, padding="same")(x)
-    x = layers.Activation("relu")(layers.BatchNormalization()(x))
+    x = layers.Activation("relu")(norm()(x))
     x = layers.Dropout(0.25)(layers.GlobalAveragePooling2D()(x))
     return keras.Model(inputs, layers.Dense(classes)(x))
 
@@ -73,11 +85,11 @@ def main(root: Path, seed: int, seconds: float, flip: bool) -> None:
     )
     # The first step builds the graph; that is not counted.
     weights = model.get_weights()
-    model.train_on_batch(images[:128], labels[:128])
+    model.train_on_batch(images[:BATCH], labels[:BATCH])
     model.set_weights(weights)
     started = time.perf_counter()
     ended = model.fit(
-        images, labels, epochs=10_000, batch_size=128, verbose=0, callbacks=[StopAfter(seconds)]
+        images, labels, epochs=10_000, batch_size=BATCH, verbose=0, callbacks=[StopAfter(seconds)]
     )
     spent = time.perf_counter() - started
     test_images, test_labels = read(root / "test", names)
