@@ -5,6 +5,7 @@ weights. Axes: N images, C channels, H height, W width.
 """
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -56,9 +57,8 @@ class Preprocess:
             )
         pixels_NHWC = images_NHWC.to(torch.float32).div_(255)
         if self.mean != (0.0,) * self.channels or self.std != (1.0,) * self.channels:
-            device = images_NHWC.device
-            pixels_NHWC -= torch.tensor(self.mean, device=device)
-            pixels_NHWC /= torch.tensor(self.std, device=device)
+            pixels_NHWC -= _on(images_NHWC.device, self.mean)
+            pixels_NHWC /= _on(images_NHWC.device, self.std)
         return pixels_NHWC.permute(0, 3, 1, 2)
 
     def to_json(self) -> dict[str, object]:
@@ -73,3 +73,9 @@ class Preprocess:
             return cls(**fields)  # type: ignore[arg-type]
         except (TypeError, AttributeError) as error:
             raise ValueError(f"not a saved preprocess: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def _on(device: torch.device, values: tuple[float, ...]) -> Tensor:
+    """float32 numbers, copied to the device once: a copy a batch would make a GPU wait."""
+    return torch.tensor(values, dtype=torch.float32, device=device)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -43,12 +44,17 @@ def repeatable(threads: int, device: str) -> Iterator[None]:
     """Fix the thread count and, on a GPU, deterministic kernels; restored at the end."""
     threads_before = torch.get_num_threads()
     strict_before = torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic
+    fill_before = memory.fill_uninitialized_memory
     torch.set_num_threads(threads)
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Nothing here reads memory before writing it; filling it first would cost a kernel each.
+        memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(threads_before)
         torch.use_deterministic_algorithms(strict_before)
+        memory.fill_uninitialized_memory = fill_before

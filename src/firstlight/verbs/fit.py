@@ -278,9 +278,12 @@ def _trainer(
     if start is not None:
         take_over(model, start, data.train.image_shape)
         preprocess = replace(preprocess, mean=start.preprocess.mean, std=start.preprocess.std)
+    model = model.to(device)
+    if device == "cuda":  # tensor cores want it; on a CPU no difference was measured
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Trainer(
         recipe,
-        model.to(device),
+        model,
         preprocess,
         _portion(parts.train, parts.rows_M, device),
         None
