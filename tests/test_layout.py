@@ -25,6 +25,7 @@ MAY = {
         *("pixels", "augment", "models", "data", "evaluate", "training", "runs", "report"),
         *("explain", "progress", "interrupt"),
     },
+    "serve": {"pixels", "data", "evaluate", "explain", "runs"},
 }
 
 
@@ -72,7 +73,18 @@ def loaded_after(program: str) -> set[str]:
 
 
 def test_importing_the_package_or_the_command_loads_no_heavy_library() -> None:
-    heavy = {"torch", "numpy", "matplotlib", "sklearn", "scipy", "PIL", "rich", "captum"}
+    heavy = {
+        "torch",
+        "numpy",
+        "matplotlib",
+        "sklearn",
+        "scipy",
+        "PIL",
+        "rich",
+        "captum",
+        "fastapi",
+        "uvicorn",
+    }
     assert loaded_after("import firstlight") & heavy == set()
     assert loaded_after("import firstlight.cli.main") & (heavy - {"rich"}) == set()
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from firstlight.evaluate.metrics import Metrics
+    from firstlight.evaluate.prediction import Prediction
     from firstlight.verbs.explanation import Explanation
-    from firstlight.verbs.predict import Prediction
 
 __all__ = ["Run", "load", "open_run", "resume", "train"]
 

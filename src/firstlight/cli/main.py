@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 from firstlight import __version__
-from firstlight.cli import bench, data, evaluate, explain, lr_find, predict, report, runs, train
+from firstlight.cli import (
+    bench,
+    data,
+    evaluate,
+    explain,
+    lr_find,
+    predict,
+    report,
+    runs,
+    serve,
+    train,
+)
 from firstlight.errors import RunInterruptedError, UserError
 
 app = typer.Typer(
@@ -24,6 +35,7 @@ app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("runs")(runs.runs)
+app.command("serve")(serve.serve)
 app.command("lr-find")(lr_find.lr_find)
 app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")

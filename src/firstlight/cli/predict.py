@@ -12,7 +12,7 @@ from firstlight.errors import DataError, UserError
 from firstlight.files import write_whole
 
 if TYPE_CHECKING:
-    from firstlight.verbs.predict import Prediction
+    from firstlight.evaluate.prediction import Prediction
 
 # On one sheet; more cannot be made out.
 MOST_DRAWN = 200

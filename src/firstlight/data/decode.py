@@ -20,7 +20,7 @@ from firstlight.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 64 * 1024**2
-"""Width × height; a larger picture is refused by its header, before any pixel is decoded."""
+"""Width × height of the largest picture that is read, unless a caller allows less."""
 
 WANTED = "PNG, JPEG, WebP, BMP, GIF and TIFF pictures are read"
 _ADVICE = "save it as PNG or JPEG first"
@@ -42,16 +42,22 @@ _FOREIGN = (
 )
 
 
-def decode(name: str, content: Path | bytes | Image.Image, notes: list[str]) -> Image.Image:
+def decode(
+    name: str,
+    content: Path | bytes | Image.Image,
+    notes: list[str],
+    most_pixels: int = MAX_PIXELS,
+) -> Image.Image:
     """The picture upright, opaque and in mode L or RGB; ``notes`` grows by what was done to it.
 
-    ``content`` is a file, a file's bytes, or a picture that Pillow has opened.
+    ``content`` is a file, a file's bytes, or a picture that Pillow has opened. One of more than
+    ``most_pixels`` (width × height) is refused by its header, before any pixel is decoded.
 
     Raises ``DataError``, which begins with ``name``, when there is no whole picture.
     """
     if isinstance(content, Image.Image):
         with _pillow_silenced:
-            return _finished(name, content, b"", notes)
+            return _finished(name, content, b"", notes, most_pixels)
     with _opened(name, content) as stream, _pillow_silenced:
         try:
             start = stream.read(16)
@@ -60,11 +66,15 @@ def decode(name: str, content: Path | bytes | Image.Image, notes: list[str]) -> 
             raise DataError(f"{name}: cannot be read ({error.strerror})") from error
         if not start:
             raise DataError(f"{name}: the file is empty (0 bytes), not a picture")
-        return _finished(name, stream, start, notes)
+        return _finished(name, stream, start, notes, most_pixels)
 
 
 def _finished(
-    name: str, content: BinaryIO | Image.Image, start: bytes, notes: list[str]
+    name: str,
+    content: BinaryIO | Image.Image,
+    start: bytes,
+    notes: list[str],
+    most_pixels: int,
 ) -> Image.Image:
     """``decode``, of an open file that begins with ``start``, or of a picture."""
     try:
@@ -73,7 +83,7 @@ def _finished(
             if isinstance(content, Image.Image)
             else Image.open(content, formats=FORMATS)
         ) as image:
-            _check_size(name, image.size)
+            _check_size(name, image.size, most_pixels)
             image.load()
             _count_frames(image, notes)
             return _opaque(_eight_bits(name, ImageOps.exif_transpose(image), notes), notes)
@@ -82,7 +92,7 @@ def _finished(
     except UnidentifiedImageError as error:
         raise DataError(f"{name}: {_what_else(start)}") from error
     except Image.DecompressionBombError as error:
-        raise DataError(f"{name}: {_too_large()}") from error
+        raise DataError(f"{name}: {_too_large(most_pixels)}") from error
     # Pillow's decoders raise two dozen kinds of exception on damaged bytes.
     except Exception as error:
         reason = str(error) or type(error).__name__
@@ -154,14 +164,14 @@ def _what_else(start: bytes) -> str:
     return f"not a picture; {WANTED}"
 
 
-def _too_large() -> str:
-    return f"more than {MAX_PIXELS / 1e6:.0f} megapixels; make the picture smaller first"
+def _too_large(most_pixels: int) -> str:
+    return f"more than {most_pixels / 1e6:.0f} megapixels; make the picture smaller first"
 
 
-def _check_size(name: str, size: tuple[int, int]) -> None:
+def _check_size(name: str, size: tuple[int, int], most_pixels: int) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{name}: {width} × {height} pixels is {_too_large()}")
+    if width * height > most_pixels:
+        raise DataError(f"{name}: {width} × {height} pixels is {_too_large(most_pixels)}")
     if width < 1 or height < 1:
         raise DataError(f"{name}: the picture is {width} × {height} pixels: there is nothing in it")
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from firstlight.data.decode import WANTED, decode
+from firstlight.data.decode import MAX_PIXELS, WANTED, decode
 from firstlight.data.strokes import Fitted, fit_stroke, ground_level, is_dark_on_light
 from firstlight.errors import DataError
 from firstlight.pixels import Preprocess
@@ -69,7 +69,9 @@ def expand(sources: Sequence[str], stdin: BinaryIO | None = None) -> list[Pictur
     return found
 
 
-def prepare(source: PictureSource, preprocess: Preprocess) -> Picture:
+def prepare(
+    source: PictureSource, preprocess: Preprocess, most_pixels: int = MAX_PIXELS
+) -> Picture:
     """The picture as uint8 of ``preprocess.image_shape``.
 
     One of the model's size, channels and polarity comes back bit for bit. Otherwise a model of
@@ -80,7 +82,7 @@ def prepare(source: PictureSource, preprocess: Preprocess) -> Picture:
     if source.problem:
         raise DataError(f"{source.name}: {source.problem}")
     notes: list[str] = []
-    image = decode(source.name, source.content, notes)
+    image = decode(source.name, source.content, notes, most_pixels)
     if preprocess.channels == 1 and image.mode == "RGB":
         if _has_colour(image):
             notes.append("colour turned to grey")

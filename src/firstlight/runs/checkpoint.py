@@ -42,6 +42,11 @@ class SavedModel:
         """What logits are divided by."""
         return 1.0 if self.calibration is None else self.calibration.temperature
 
+    @property
+    def threshold(self) -> float:
+        """Below this probability of the best class, an answer is unknown."""
+        return 0.0 if self.calibration is None else self.calibration.threshold
+
 
 def save_model(
     folder: RunFolder,

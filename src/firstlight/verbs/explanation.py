@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.dataset import TrainTest
+from firstlight.evaluate.prediction import Prediction
 from firstlight.explain import words
 from firstlight.explain.attribution import GradCam, Integrated, Occluded
 from firstlight.explain.layers import WHAT_IT_DOES, LayerMaps
@@ -21,7 +22,6 @@ from firstlight.report import explanation as draw
 from firstlight.report.page import Page, Section, Shown, Table
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder
-from firstlight.verbs.predict import Prediction
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

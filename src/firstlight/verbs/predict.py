@@ -2,8 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -11,56 +10,11 @@ import numpy.typing as npt
 from firstlight.data.pictures import PictureSource, expand, prepare
 from firstlight.errors import DataError
 from firstlight.evaluate.predict import probabilities
+from firstlight.evaluate.prediction import Prediction, prediction
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
-
-UNKNOWN = "unknown"
-"""The answer where the best class is too improbable."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prediction:
-    """The answer for one picture, or the reason why there is none."""
-
-    name: str
-    """The path as given, or the index in an array."""
-    probabilities: dict[str, float]
-    """Class name to probability, most probable first; empty where ``error`` is set."""
-    notes: tuple[str, ...] = ()
-    """What was done to the picture that a person should know."""
-    error: str | None = None
-    """Why the picture could not be read."""
-    image_HWC: npt.NDArray[np.uint8] | None = None
-    """What the network was shown."""
-    unknown: bool = False
-    """Whether the most probable class is less probable than for ordinary images."""
-
-    @property
-    def answer(self) -> str | None:
-        """The most probable class, or ``unknown``."""
-        return UNKNOWN if self.unknown else self.best
-
-    @property
-    def best(self) -> str | None:
-        """The most probable class, however improbable."""
-        return next(iter(self.probabilities), None)
-
-    @property
-    def confidence(self) -> float | None:
-        """Its probability, 0 to 1."""
-        return next(iter(self.probabilities.values()), None)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, without the image."""
-        values = {k: v for k, v in asdict(self).items() if k != "image_HWC"}
-        return {
-            **values,
-            "answer": self.answer,
-            "best": self.best,
-            "confidence": self.confidence,
-        }
 
 
 def predict_array(folder: RunFolder, images: npt.NDArray[np.uint8]) -> list[Prediction]:
@@ -135,17 +89,9 @@ def _answers(
         probabilities_NK = probabilities(
             saved.model, saved.preprocess, images_NHWC, device, saved.temperature
         )
-    threshold = 0.0 if saved.calibration is None else saved.calibration.threshold
-    answers = []
-    for name, image, note, row in zip(names, images_NHWC, notes, probabilities_NK, strict=True):
-        order = np.argsort(-row, kind="stable")
-        answers.append(
-            Prediction(
-                name=name,
-                probabilities={saved.class_names[k]: float(row[k]) for k in order},
-                notes=note,
-                image_HWC=image,
-                unknown=bool(row.max() < threshold),
-            )
+    return [
+        prediction(
+            name, row, saved.class_names, notes=note, image_HWC=image, threshold=saved.threshold
         )
-    return answers
+        for name, image, note, row in zip(names, images_NHWC, notes, probabilities_NK, strict=True)
+    ]

@@ -10,6 +10,7 @@ from typing import Any
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import DataError
 from firstlight.evaluate.mistakes import worst_mistakes
+from firstlight.evaluate.prediction import Prediction
 from firstlight.evaluate.robustness import corrupt
 from firstlight.report import charts, images
 from firstlight.report.page import Page, Section, Table, render
@@ -20,7 +21,6 @@ from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import Answers, read_answers
 from firstlight.verbs.draw import Drawing, draw_data, draw_filters, draw_training
 from firstlight.verbs.facts import facts, headline, where
-from firstlight.verbs.predict import Prediction
 from firstlight.verbs.run_data import data_of_run, data_or_reason
 
 STRIP = 10

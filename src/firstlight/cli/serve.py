@@ -1,0 +1,92 @@
+"""``firstlight serve``"""
+
+import ipaddress
+import secrets
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from firstlight.cli.options import DataDir
+from firstlight.errors import UserError
+
+
+def serve(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)
+    ],
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")
+    ] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            envvar="FIRSTLIGHT_TOKEN",
+            help="What every request must carry; 'new' makes one.",
+        ),
+    ] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Listen on other addresses without a token.")
+    ] = False,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Open a local page on RUN, and answer requests over HTTP."""
+    loopback = _is_loopback(host)
+    if not loopback and token is None and not no_auth:
+        raise UserError(
+            f"--host {host} lets others in: give --token (or FIRSTLIGHT_TOKEN), such as "
+            "--token new, or --no-auth if everyone who can reach it may ask"
+        )
+    if token == "new":
+        token = secrets.token_urlsafe(24)
+    if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable()):
+        raise UserError("--token wants at least 8 plain signs, better 20; --token new makes one")
+
+    from firstlight.runs.folder import open_run_folder
+    from firstlight.serve.app import create_app
+    from firstlight.serve.guard import Access
+    from firstlight.serve.limits import Limits
+    from firstlight.serve.server import serve as run_server
+    from firstlight.serve.service import Service, predictors
+    from firstlight.threads import usable_threads
+    from firstlight.verbs.run_data import data_or_reason
+
+    limits = Limits()
+    folders = [open_run_folder(path) for path in runs]
+    service = Service(
+        predictors(folders, limits),
+        limits=limits,
+        threads=max(1, usable_threads() - 1),
+        find=lambda folder: data_or_reason(folder, data_dir)[0],
+    )
+
+    def listening(at: int) -> None:
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+        shown = f"[{shown}]" if ":" in shown else shown
+        page = f"http://{shown}:{at}/" + (f"#token={token}" if token else "")
+        names = ", ".join(service.predictors)
+        typer.echo(f"serving {names}\npage {page}\nstop with Ctrl-C")
+        if browser:
+            webbrowser.open(page)
+
+    run_server(
+        create_app(service, Access(token=token)),
+        host=host,
+        port=port,
+        limits=limits,
+        listening=listening,
+    )
+    typer.echo("stopped", err=True)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,74 @@
+"""One answer as a value. Axes: H height, W width, C channels, K classes."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+UNKNOWN = "unknown"
+"""The answer where the best class is too improbable."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """The answer for one picture, or the reason why there is none."""
+
+    name: str
+    """The path as given, or the index in an array."""
+    probabilities: dict[str, float]
+    """Class name to probability, most probable first; empty where ``error`` is set."""
+    notes: tuple[str, ...] = ()
+    """What was done to the picture that a person should know."""
+    error: str | None = None
+    """Why the picture could not be read."""
+    image_HWC: npt.NDArray[np.uint8] | None = None
+    """What the network was shown."""
+    unknown: bool = False
+    """Whether the most probable class is less probable than for ordinary images."""
+
+    @property
+    def answer(self) -> str | None:
+        """The most probable class, or ``unknown``."""
+        return UNKNOWN if self.unknown else self.best
+
+    @property
+    def best(self) -> str | None:
+        """The most probable class, however improbable."""
+        return next(iter(self.probabilities), None)
+
+    @property
+    def confidence(self) -> float | None:
+        """Its probability, 0 to 1."""
+        return next(iter(self.probabilities.values()), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the image."""
+        values = {k: v for k, v in asdict(self).items() if k != "image_HWC"}
+        return {
+            **values,
+            "answer": self.answer,
+            "best": self.best,
+            "confidence": self.confidence,
+        }
+
+
+def prediction(
+    name: str,
+    probabilities_K: npt.NDArray[np.float32],
+    class_names: Sequence[str],
+    *,
+    threshold: float = 0.0,
+    notes: tuple[str, ...] = (),
+    image_HWC: npt.NDArray[np.uint8] | None = None,
+) -> Prediction:
+    """The answer that the probabilities give: unknown where none reaches ``threshold``."""
+    order_K = np.argsort(-probabilities_K, kind="stable")
+    return Prediction(
+        name=name,
+        probabilities={class_names[k]: float(probabilities_K[k]) for k in order_K},
+        notes=notes,
+        image_HWC=image_HWC,
+        unknown=bool(probabilities_K.max() < threshold),
+    )

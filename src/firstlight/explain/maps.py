@@ -1,0 +1,74 @@
+"""Where one map of one layer looks. Axes: H height, W width, C channels of the image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from firstlight.explain.network import CONVOLUTION, model_input, watched
+from firstlight.pixels import Preprocess
+
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MapSource:
+    """One map's strongest value, and what it comes from."""
+
+    value: float
+    row: int
+    """Of the strongest value, from the top."""
+    column: int
+    """From the left."""
+    pixels_HW: Float32Array
+    """float32, 0 and above: how much each pixel moves that value, the absolute gradient summed over
+    channels (Simonyan et al. 2013, section 3)."""
+    filter_Ikk: Float32Array | None
+    """The filter's weights, float32, one k×k square for each map that goes in; None where the layer
+    is no convolution."""
+
+
+def map_source(
+    model: nn.Module,
+    preprocess: Preprocess,
+    image_HWC: npt.NDArray[np.uint8],
+    layer: int,
+    channel: int,
+) -> MapSource:
+    """What map ``channel`` of the layer with number ``layer`` (as ``layer_maps`` counts) rests on.
+
+    Raises ``ValueError`` where there is no such layer or map.
+    """
+    seen: list[tuple[str, str, Tensor]] = []
+
+    def note(kind: str, module: str, result: Tensor) -> None:
+        if len(seen) <= layer:
+            # A later layer may write into the same memory; the value itself is what counts here.
+            seen.append((kind, module, result * 1.0))
+
+    with torch.enable_grad():
+        pixels_1CHW = model_input(model, preprocess, image_HWC[None]).requires_grad_()
+        watched(model, pixels_1CHW, note)
+        if not 0 <= layer < len(seen):
+            raise ValueError(f"there are the layers 0 to {len(seen) - 1}, not {layer}")
+        kind, module, result = seen[layer]
+        maps_Chw = result[0].reshape(result.shape[1], *(result.shape[2:] or (1, 1)))
+        if not 0 <= channel < len(maps_Chw):
+            raise ValueError(f"the layer has the maps 0 to {len(maps_Chw) - 1}, not {channel}")
+        map_hw = maps_Chw[channel]
+        row, column = divmod(int(map_hw.argmax()), map_hw.shape[1])
+        strongest = map_hw[row, column]
+        (gradient_1CHW,) = torch.autograd.grad(strongest, pixels_1CHW)
+    weights = dict(model.named_parameters()).get(f"{module}.weight")
+    is_filter = kind == CONVOLUTION and weights is not None
+    return MapSource(
+        value=float(strongest.detach()),
+        row=row,
+        column=column,
+        pixels_HW=gradient_1CHW[0].abs().sum(dim=0).float().cpu().numpy(),
+        filter_Ikk=weights[channel].detach().float().cpu().numpy()
+        if is_filter and weights is not None
+        else None,
+    )

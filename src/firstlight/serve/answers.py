@@ -1,0 +1,160 @@
+"""POST /api/predict: pictures in, answers out."""
+
+import base64
+import io
+import json
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, Query, Request, Response
+from PIL import Image
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+
+from firstlight.data.pictures import Picture
+from firstlight.serve.limits import RefusedError
+from firstlight.serve.predictor import Predictor
+from firstlight.serve.service import Service
+
+RunName = Annotated[str | None, Query(description="The run that answers; by default the first.")]
+Seen = Annotated[bool, Query(description="Also give what the network was shown, as a PNG.")]
+
+PICTURES: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "One picture as it is, or one or more files of any field name.",
+        "content": {
+            **{
+                f"image/{kind}": {"schema": {"type": "string", "format": "binary"}}
+                for kind in ("png", "jpeg", "webp", "bmp", "gif", "tiff")
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "files": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                        }
+                    },
+                }
+            },
+        },
+    }
+}
+"""A route that takes pictures, for the OpenAPI document."""
+
+
+def routes(service: Service) -> APIRouter:
+    """The route."""
+    router = APIRouter(prefix="/api", tags=["answers"])
+
+    @router.post("/predict", openapi_extra=PICTURES, summary="Classify pictures")
+    async def predict(request: Request, run: RunName = None, seen: Seen = False) -> Response:
+        """Answers for one picture (the body itself) or several (multipart), in their order.
+
+        Each has the most probable class (`best`), the `answer` (the same, or `unknown` where the
+        model is less sure than for ordinary pictures), its `confidence`, every class's calibrated
+        probability, and `notes` on what was done to the picture. A picture that cannot be read has
+        an `error`; if none can, the status is 422.
+        """
+        predictor = service.predictor(run)
+        contents = await pictures_of(request, service.limits.images)
+        places: list[Picture | RefusedError] = []
+        for name, content in contents:
+            try:
+                places.append(await service.prepare(predictor, name, content))
+            except RefusedError as refused:
+                if refused.status != 422 or len(contents) == 1:
+                    raise
+                places.append(refused)
+        return json_response(
+            {"run": predictor.name, "predictions": await _answers(service, predictor, places, seen)}
+        )
+
+    return router
+
+
+async def _answers(
+    service: Service, predictor: Predictor, places: list[Picture | RefusedError], seen: bool
+) -> list[dict[str, Any]]:
+    pictures = [place for place in places if isinstance(place, Picture)]
+    if not pictures:
+        first = next(place for place in places if isinstance(place, RefusedError))
+        raise RefusedError(status=422, message=f"no picture can be read; {first.message}")
+    answered = iter(await service.predictions(predictor, pictures))
+    rows: list[dict[str, Any]] = []
+    for place in places:
+        if isinstance(place, RefusedError):
+            rows.append({"answer": None, "error": place.message})
+            continue
+        prediction = next(answered)
+        row = prediction.to_json()
+        if seen:
+            row["seen"] = data_url(place.image_HWC)
+        rows.append(row)
+    return rows
+
+
+async def pictures_of(request: Request, most: int) -> list[tuple[str, bytes]]:
+    """Name and bytes of each picture in a request's body. Raises ``RefusedError``."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        return [("the picture", await request.body())]
+    try:
+        form = await request.form(max_files=most, max_fields=most)
+    except MultiPartException as error:
+        raise RefusedError(status=400, message=f"multipart: {error.message}") from error
+    except (ValueError, KeyError, LookupError) as error:
+        raise RefusedError(status=400, message="multipart: it cannot be parsed") from error
+    found: list[tuple[str, bytes]] = []
+    try:
+        for _, part in form.multi_items():
+            if isinstance(part, UploadFile):
+                name = part.filename or f"picture {len(found) + 1}"
+                found.append((name[:200], await part.read()))
+    finally:
+        await form.close()
+    if not found:
+        raise RefusedError(status=422, message="multipart: it holds no file; send a picture")
+    return found
+
+
+async def only_picture(request: Request, service: Service, predictor: Predictor) -> Picture:
+    """The one picture of a request's body. Raises ``RefusedError``."""
+    (name, content), *more = await pictures_of(request, service.limits.images)
+    if more:
+        raise RefusedError(status=422, message="one picture is wanted, and several came")
+    return await service.prepare(predictor, name, content)
+
+
+def json_response(values: Any) -> Response:
+    """Values as JSON; numbers that are none become null, as JSON has no name for them."""
+    try:
+        text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(values), ensure_ascii=False, separators=(",", ":"))
+    return Response(text.encode("utf-8", "replace"), media_type="application/json")
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    if isinstance(values, float) and not np.isfinite(values):
+        return None
+    return values
+
+
+def png(image_HWC: npt.NDArray[np.uint8]) -> bytes:
+    """A uint8 image H×W×1 or H×W×3 as a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def data_url(image_HWC: npt.NDArray[np.uint8]) -> str:
+    """The same, for a page."""
+    return "data:image/png;base64," + base64.b64encode(png(image_HWC)).decode()

@@ -1,0 +1,48 @@
+"""What the service counts, for Prometheus."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Counters:
+    """Requests, their seconds, images, and the queue."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self, waiting: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "firstlight_requests",
+            "Requests by route and status.",
+            ["route", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "firstlight_request_seconds",
+            "From a request's head to the end of its answer.",
+            ["route"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._images = Counter(
+            "firstlight_images", "Images answered.", ["run"], registry=self._registry
+        )
+        queue = Gauge("firstlight_waiting_images", "Images queued.", registry=self._registry)
+        queue.set_function(lambda: float(waiting()))
+
+    def answered(self, run: str, images: int) -> None:
+        """So many images were answered by a run."""
+        self._images.labels(run).inc(images)
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """A request came to its end."""
+        self._requests.labels(route, status).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def text(self) -> bytes:
+        """All of it in Prometheus's text format."""
+        return generate_latest(self._registry)

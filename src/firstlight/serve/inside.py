@@ -1,0 +1,130 @@
+"""What the page shows of a network at work: every layer's maps, Grad-CAM, one map's origin.
+
+Axes: H height, W width, C channels.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, Query, Request, Response
+
+from firstlight.explain import words
+from firstlight.explain.attribution import GradCam, grad_cam
+from firstlight.explain.layers import WHAT_IT_DOES, LayerMaps, layer_maps
+from firstlight.explain.maps import map_source
+from firstlight.serve.answers import PICTURES, RunName, data_url, json_response, only_picture
+from firstlight.serve.limits import RefusedError
+from firstlight.serve.predictor import Predictor
+from firstlight.serve.service import Service
+
+
+def routes(service: Service) -> APIRouter:
+    """The routes."""
+    router = APIRouter(prefix="/api", tags=["looking inside"])
+
+    @router.post("/inside", openapi_extra=PICTURES, summary="Every layer's maps for a picture")
+    async def inside(
+        request: Request,
+        run: RunName = None,
+        of: Annotated[
+            str | None, Query(description="The class that Grad-CAM explains; else the best.")
+        ] = None,
+    ) -> Response:
+        """A JSON text and numbers: four bytes, little-endian, with the length of the text, then the
+        text, filled up with spaces to a multiple of four, then float32 numbers.
+
+        Each layer has the place of its first number (`offset`), and channels × height × width of
+        them; `cam` has an offset too, and height × width of the picture.
+        """
+        predictor = service.predictor(run)
+        picture = await only_picture(request, service, predictor)
+        (answer,) = await service.predictions(predictor, [picture])
+        name = of or answer.best
+        if name not in predictor.saved.class_names:
+            raise RefusedError(status=422, message="no such class")
+
+        def look() -> tuple[list[LayerMaps], GradCam]:
+            arguments = (predictor.saved.model, predictor.saved.preprocess, picture.image_HWC)
+            index = predictor.saved.class_names.index(name)
+            return layer_maps(*arguments), grad_cam(*arguments, index)
+
+        layers, cam = await service.aside(look)
+        head: dict[str, Any] = {
+            "prediction": answer.to_json(),
+            "seen": data_url(picture.image_HWC),
+            "layers": [
+                {
+                    "name": layer.name,
+                    "kind": layer.kind,
+                    "says": WHAT_IT_DOES[layer.kind],
+                    "shape": layer.maps_Chw.shape,
+                }
+                for layer in layers
+            ],
+            "cam": {
+                "class": name,
+                "cells": cam.cells,
+                "shape": cam.values_HW.shape,
+                "says": words.of_grad_cam(cam, name).text,
+            },
+        }
+        return _with_numbers(head, [layer.maps_Chw for layer in layers], cam.values_HW)
+
+    @router.post("/map", openapi_extra=PICTURES, summary="What one map looks at")
+    async def one_map(
+        request: Request,
+        layer: Annotated[int, Query(ge=0, lt=10_000)],
+        channel: Annotated[int, Query(ge=0, lt=100_000)],
+        run: RunName = None,
+    ) -> Response:
+        """The strongest value of a map, where it is, how much each pixel moves it, and the filter
+        behind it."""
+        predictor = service.predictor(run)
+        picture = await only_picture(request, service, predictor)
+        saved = predictor.saved
+        try:
+            source = await service.aside(
+                lambda: map_source(saved.model, saved.preprocess, picture.image_HWC, layer, channel)
+            )
+        except ValueError as error:
+            raise RefusedError(status=422, message=str(error)) from error
+        return json_response(
+            {
+                "value": source.value,
+                "row": source.row,
+                "column": source.column,
+                "pixels": source.pixels_HW.tolist(),
+                "filter": None if source.filter_Ikk is None else source.filter_Ikk.tolist(),
+                "first": _is_first(predictor, source.filter_Ikk),
+            }
+        )
+
+    return router
+
+
+def _is_first(predictor: Predictor, filter_Ikk: npt.NDArray[np.float32] | None) -> bool:
+    """Whether the filter looks at the picture itself, so that it can be shown in its colours."""
+    channels = predictor.saved.preprocess.channels
+    return filter_Ikk is not None and len(filter_Ikk) == channels
+
+
+def _with_numbers(
+    head: dict[str, Any],
+    maps: Sequence[npt.NDArray[np.float32]],
+    cam_HW: npt.NDArray[np.float32],
+) -> Response:
+    """The text, with the offset of each part's numbers, and the numbers."""
+    at = 0
+    for layer, maps_Chw in zip(head["layers"], maps, strict=True):
+        layer["offset"] = at
+        at += maps_Chw.size
+    head["cam"]["offset"] = at
+    text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    text += b" " * (-len(text) % 4)
+    numbers = b"".join(part.astype("<f4").tobytes() for part in (*maps, cam_HW))
+    return Response(
+        len(text).to_bytes(4, "little") + text + numbers, media_type="application/octet-stream"
+    )

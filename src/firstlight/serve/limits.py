@@ -1,0 +1,35 @@
+"""What one request may ask for, and how it is told no."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Every bound of the service."""
+
+    body_bytes: int = 16 * 1024**2
+    """Of one request."""
+    pixels: int = 24 * 1024**2
+    """Width × height of one picture."""
+    images: int = 64
+    """In one request."""
+    waiting: int = 256
+    """Images in the queue; beyond, requests are answered 503."""
+    connections: int = 512
+    """Open at once; beyond, requests are answered 503."""
+    header_bytes: int = 32 * 1024
+    """Of one request's head."""
+    header_seconds: float = 10.0
+    """For a request's head to come in."""
+    body_seconds: float = 30.0
+    """For a request's body to come in."""
+    answer_seconds: float = 10.0
+    """From a whole request to its answer; beyond, 504."""
+
+
+class RefusedError(Exception):
+    """An answer that is an error; the message says nothing about the machine."""
+
+    def __init__(self, *, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, headers or {}

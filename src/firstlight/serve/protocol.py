@@ -1,0 +1,254 @@
+"""The Open Inference Protocol, version 2, over HTTP, with its binary tensor extension.
+
+One input, ``image``: uint8 N×H×W×C of the model's size. Two outputs: ``probabilities``, float32
+N×K, and ``label``, N names. See https://github.com/kserve/open-inference-protocol.
+"""
+
+import json
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, Request, Response
+
+from firstlight import __version__
+from firstlight.evaluate.prediction import prediction
+from firstlight.serve.answers import json_response
+from firstlight.serve.limits import RefusedError
+from firstlight.serve.predictor import Predictor
+from firstlight.serve.service import Service
+
+UInt8Array = npt.NDArray[np.uint8]
+LENGTH = "inference-header-content-length"
+INPUT, PROBABILITIES, LABEL = "image", "probabilities", "label"
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "inputs": {
+                            "type": "array",
+                            "minItems": 1,
+                            "maxItems": 1,
+                            "items": {
+                                "type": "object",
+                                "required": ["name", "shape", "datatype", "data"],
+                                "properties": {
+                                    "name": {"const": INPUT},
+                                    "shape": {"type": "array", "items": {"type": "integer"}},
+                                    "datatype": {"const": "UINT8"},
+                                    "data": {"type": "array"},
+                                },
+                            },
+                        },
+                    },
+                }
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+
+def routes(service: Service) -> APIRouter:
+    """The protocol's routes."""
+    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+    @router.get("/health/live", summary="Is the service up?")
+    async def live() -> Response:
+        """200 as long as the service runs."""
+        return json_response({"live": True})
+
+    @router.get("/health/ready", summary="Can every run answer?")
+    async def ready() -> Response:
+        """200, or 503 while a run is still training."""
+        return _ready("service", all(p.ready for p in service.predictors.values()))
+
+    @router.get("", summary="What this server is")
+    async def server() -> Response:
+        """Name, version, extensions."""
+        return json_response(
+            {
+                "name": "firstlight",
+                "version": __version__,
+                "extensions": ["binary_tensor_data"],
+            }
+        )
+
+    @router.get("/models/{model}", summary="What goes in and comes out")
+    async def metadata(model: str) -> Response:
+        """Inputs and outputs; -1 is any number."""
+        return json_response(_metadata(service.predictor(model)))
+
+    @router.get("/models/{model}/ready", summary="Can this run answer?")
+    async def model_ready(model: str) -> Response:
+        """200, or 503 while it is still training."""
+        return _ready(model, service.run(model).ready)
+
+    @router.post("/models/{model}/infer", openapi_extra=BODY, summary="Classify images")
+    async def infer(model: str, request: Request) -> Response:
+        """Probabilities and labels of uint8 images of the model's size."""
+        predictor = service.predictor(model)
+        asked = _asked(await request.body(), request.headers.get(LENGTH), predictor)
+        if len(asked.images_NHWC) > service.limits.images:
+            raise _wrong(f"at most {service.limits.images} images in one request")
+        rows_NK = await service.probabilities(predictor, asked.images_NHWC)
+        return _response(predictor, asked, rows_NK)
+
+    return router
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Asked:
+    id: str | None
+    images_NHWC: UInt8Array
+    outputs: dict[str, bool]
+    """Name to whether it is wanted as raw bytes."""
+
+
+def _asked(body: bytes, head_length: str | None, predictor: Predictor) -> _Asked:
+    """The request, checked. Raises ``RefusedError`` 400."""
+    head, raw = body, b""
+    if head_length is not None:
+        if not head_length.isdigit() or int(head_length) > len(body):
+            raise _wrong(f"{LENGTH} is no length within the body")
+        head, raw = body[: int(head_length)], body[int(head_length) :]
+    try:
+        values = json.loads(head)
+    except (ValueError, RecursionError) as error:
+        raise _wrong("the body is no JSON") from error
+    inputs = values.get("inputs") if isinstance(values, dict) else None
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise _wrong(f"wanted an object with one of inputs, named {INPUT}")
+    given, name = inputs[0], values.get("id")
+    if name is not None and not isinstance(name, str):
+        raise _wrong("id is no text")
+    return _Asked(
+        id=name, images_NHWC=_images(given, raw, predictor), outputs=_outputs(values, predictor)
+    )
+
+
+def _images(given: dict[str, Any], raw: bytes, predictor: Predictor) -> UInt8Array:
+    shape, wanted = given.get("shape"), predictor.saved.preprocess.image_shape
+    if given.get("name") != INPUT or given.get("datatype") != "UINT8":
+        raise _wrong(f"wanted the input {INPUT} of datatype UINT8")
+    if (
+        not isinstance(shape, list)
+        or not all(isinstance(n, int) and not isinstance(n, bool) for n in shape)
+        or tuple(shape[1:]) != wanted
+        or shape[0] < 1
+    ):
+        raise _wrong(f"wanted the shape [N, {', '.join(map(str, wanted))}] with N of 1 and more")
+    count = int(np.prod(shape))
+    parameters = given.get("parameters")
+    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+    if size is not None:
+        if size != count or len(raw) != count:
+            raise _wrong(f"wanted {count} bytes of data behind the JSON, one for each number")
+        return np.frombuffer(raw, dtype=np.uint8).reshape(shape)
+    try:
+        data = np.asarray(given.get("data"))
+    except ValueError as error:
+        raise _wrong("data is no array of numbers") from error
+    if data.dtype.kind not in "iu" or data.size != count or data.min() < 0 or data.max() > 255:
+        raise _wrong(f"wanted {count} whole numbers from 0 to 255 in data")
+    return data.astype(np.uint8).reshape(shape)
+
+
+def _outputs(values: dict[str, Any], predictor: Predictor) -> dict[str, bool]:
+    """Which outputs are wanted, and which of them as raw bytes."""
+    parameters = values.get("parameters")
+    every = isinstance(parameters, dict) and parameters.get("binary_data_output") is True
+    wanted = values.get("outputs")
+    if wanted is None:
+        return {PROBABILITIES: every, LABEL: every}
+    if not isinstance(wanted, list) or not all(isinstance(w, dict) for w in wanted):
+        raise _wrong("outputs is no list of objects")
+    found: dict[str, bool] = {}
+    for output in wanted:
+        name, own = output.get("name"), output.get("parameters")
+        if name not in (PROBABILITIES, LABEL):
+            raise _wrong(f"there are the outputs {PROBABILITIES} and {LABEL}")
+        found[name] = own.get("binary_data", every) is True if isinstance(own, dict) else every
+    return found
+
+
+def _response(predictor: Predictor, asked: _Asked, rows_NK: npt.NDArray[np.float32]) -> Response:
+    names = predictor.saved.class_names
+    labels = [prediction("", row, names).best or "" for row in rows_NK]
+    tensors: dict[str, tuple[str, list[int], Callable[[], Any], Callable[[], bytes]]] = {
+        PROBABILITIES: (
+            "FP32",
+            list(rows_NK.shape),
+            lambda: [float(p) for p in rows_NK.ravel()],
+            lambda: rows_NK.astype("<f4").tobytes(),
+        ),
+        LABEL: ("BYTES", [len(labels)], lambda: labels, lambda: _prefixed(labels)),
+    }
+    outputs, raw = [], b""
+    for name, is_raw in asked.outputs.items():
+        datatype, shape, values, as_bytes = tensors[name]
+        output: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
+        if is_raw:
+            content = as_bytes()
+            output["parameters"] = {"binary_data_size": len(content)}
+            raw += content
+        else:
+            output["data"] = values()
+        outputs.append(output)
+    answer: dict[str, Any] = {"model_name": predictor.name, "outputs": outputs}
+    if asked.id is not None:
+        answer["id"] = asked.id
+    plain = json_response(answer)
+    if not raw:
+        return plain
+    head = bytes(plain.body)
+    return Response(
+        head + raw,
+        media_type="application/octet-stream",
+        headers={LENGTH: str(len(head))},
+    )
+
+
+def _prefixed(labels: Sequence[str]) -> bytes:
+    """Texts as the extension has them: each behind its length, four bytes, little-endian."""
+    encoded = [label.encode("utf-8", "replace") for label in labels]
+    return b"".join(struct.pack("<I", len(text)) + text for text in encoded)
+
+
+def _metadata(predictor: Predictor) -> dict[str, Any]:
+    classes = len(predictor.saved.class_names)
+    return {
+        "name": predictor.name,
+        "versions": [],
+        "platform": "firstlight_torch",
+        "inputs": [
+            {
+                "name": INPUT,
+                "datatype": "UINT8",
+                "shape": [-1, *predictor.saved.preprocess.image_shape],
+            }
+        ],
+        "outputs": [
+            {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, classes]},
+            {"name": LABEL, "datatype": "BYTES", "shape": [-1]},
+        ],
+    }
+
+
+def _ready(name: str, is_ready: bool) -> Response:
+    if not is_ready:
+        raise RefusedError(status=503, message=f"{name} is not ready", headers={"Retry-After": "5"})
+    return json_response({"name": name, "ready": True})
+
+
+def _wrong(message: str) -> RefusedError:
+    return RefusedError(status=400, message=message)

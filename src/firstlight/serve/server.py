@@ -1,0 +1,63 @@
+"""Run the service until it is told to stop."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from firstlight.errors import UserError
+from firstlight.serve.connection import with_limits
+from firstlight.serve.limits import Limits
+
+SHUTDOWN_SECONDS = 15
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which says when it listens."""
+
+    def __init__(
+        self, app: Any, *, host: str, port: int, limits: Limits, listening: Callable[[int], None]
+    ) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                http=with_limits(limits),
+                ws="none",
+                loop="asyncio",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=30,
+                limit_concurrency=limits.connections,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            )
+        )
+        self._listening = listening
+
+    def _log_started_message(self, listeners: Any) -> None:
+        self._listening(int(listeners[0].getsockname()[1]))
+
+
+def serve(
+    app: Any, *, host: str, port: int, limits: Limits, listening: Callable[[int], None]
+) -> None:
+    """Answer requests until SIGINT or SIGTERM, then finish what was taken.
+
+    ``listening`` is told the port. Raises ``UserError`` where the address cannot be had.
+    """
+    server = Server(app, host=host, port=port, limits=limits, listening=listening)
+    try:
+        server.run()
+    except SystemExit as stop:
+        raise UserError(
+            f"{host}:{port} cannot be listened on; another program may have it; choose another "
+            "with --port, or --port 0 for any that is free"
+        ) from stop
+    except KeyboardInterrupt:
+        pass  # what was taken is answered by now

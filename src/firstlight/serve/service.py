@@ -1,0 +1,189 @@
+"""What all routes share: the runs, the queue, the limits, the counters.
+
+Axes: N images, H height, W width, C channels, K classes.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from firstlight.data.dataset import TrainTest
+from firstlight.data.pictures import Picture
+from firstlight.errors import DataError, UserError
+from firstlight.evaluate.prediction import Prediction
+from firstlight.runs.folder import RunFolder
+from firstlight.serve.batching import Batcher, BusyError, LateError
+from firstlight.serve.counters import Counters
+from firstlight.serve.limits import Limits, RefusedError
+from firstlight.serve.predictor import Predictor
+
+UInt8Array = npt.NDArray[np.uint8]
+_Result = TypeVar("_Result")
+
+# A PNG of at most so many pixels a side is decoded in a tenth of a millisecond, less than it takes
+# to hand it to a thread.
+SMALL = 64
+
+
+class Service:
+    """The runs that are served, and the one way to an answer."""
+
+    def __init__(
+        self,
+        predictors: Mapping[str, Predictor],
+        *,
+        limits: Limits,
+        threads: int,
+        find: Callable[[RunFolder], TrainTest | None],
+    ) -> None:
+        """``find``: a run's data, or None where it is not on this machine."""
+        self.predictors, self.limits, self._find = dict(predictors), limits, find
+        self._data: dict[str, TrainTest | None] = {}
+        self._finding = threading.Lock()
+        self.batcher = Batcher(threads=threads, room=limits.waiting)
+        self.counters = Counters(lambda: self.batcher.waiting)
+        self._pool = ThreadPoolExecutor(
+            max_workers=max(2, threads),
+            thread_name_prefix="aside",
+            initializer=lambda: torch.set_num_threads(threads),
+        )
+        self._in_pool = 0
+
+    def start(self) -> None:
+        """Load every finished run, answer once with each, and begin to compute."""
+        for predictor in self.predictors.values():
+            if predictor.ready:
+                warm(predictor)
+        self.batcher.start()
+
+    def close(self) -> None:
+        """Answer what was taken, then stop."""
+        self.batcher.close()
+        self._pool.shutdown()
+
+    def predictor(self, name: str | None) -> Predictor:
+        """The run of this name, or the first. Raises ``RefusedError`` where it cannot answer."""
+        found = self.run(name)
+        if not found.ready:
+            raise RefusedError(
+                status=409,
+                message=f"{found.name} is still training, or was stopped; it answers once it is "
+                "finished",
+            )
+        return found
+
+    def run(self, name: str | None) -> Predictor:
+        """The run of this name, finished or not, or the first."""
+        found = next(iter(self.predictors.values())) if name is None else self.predictors.get(name)
+        if found is None:
+            raise RefusedError(
+                status=404, message=f"no such run; there are {', '.join(self.predictors)}"
+            )
+        return found
+
+    def data(self, predictor: Predictor) -> TrainTest | None:
+        """A run's data, found once; None where it is not on this machine."""
+        with self._finding:
+            if predictor.name not in self._data:
+                self._data[predictor.name] = self._find(predictor.folder)
+            return self._data[predictor.name]
+
+    async def prepare(self, predictor: Predictor, name: str, content: bytes) -> Picture:
+        """A picture file's bytes as the network takes them. Raises ``RefusedError``."""
+        try:
+            if _small_png(content):
+                return predictor.prepare(name, content)
+            return await self.aside(lambda: predictor.prepare(name, content))
+        except DataError as error:
+            raise RefusedError(status=422, message=str(error)) from error
+
+    async def aside(self, work: Callable[[], _Result]) -> _Result:
+        """Do what takes its time in a thread, so that others are still answered.
+
+        Raises ``RefusedError`` where too much is waiting, or the answer takes too long.
+        """
+        if self._in_pool >= self.limits.waiting:
+            raise self.busy()
+        self._in_pool += 1
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+            future.add_done_callback(self._left)
+            async with asyncio.timeout(self.limits.answer_seconds):
+                return await future
+        except TimeoutError as error:
+            raise self.late() from error
+
+    def _left(self, _: object) -> None:
+        self._in_pool -= 1
+
+    async def probabilities(
+        self, predictor: Predictor, images_NHWC: UInt8Array
+    ) -> npt.NDArray[np.float32]:
+        """Calibrated probabilities N×K, computed together with others' images.
+
+        Raises ``RefusedError`` 503 where the queue is full, 504 where the answer takes too long.
+        """
+        seconds = self.limits.answer_seconds
+        try:
+            rows_NK = await self.batcher.ask(predictor.probabilities, images_NHWC, seconds)
+        except BusyError as error:
+            raise self.busy() from error
+        except LateError as error:
+            raise self.late() from error
+        except UserError as error:
+            raise RefusedError(status=500, message="the model cannot be read") from error
+        self.counters.answered(predictor.name, len(images_NHWC))
+        return rows_NK
+
+    async def predictions(
+        self, predictor: Predictor, pictures: Sequence[Picture]
+    ) -> list[Prediction]:
+        """One answer for each picture."""
+        images_NHWC = np.stack([picture.image_HWC for picture in pictures])
+        rows_NK = await self.probabilities(predictor, images_NHWC)
+        return [predictor.prediction(p, row) for p, row in zip(pictures, rows_NK, strict=True)]
+
+    def busy(self) -> RefusedError:
+        """The answer where no room is left."""
+        return RefusedError(
+            status=503, message="too many requests at once; try again", headers={"Retry-After": "1"}
+        )
+
+    def late(self) -> RefusedError:
+        """The answer where it took too long."""
+        seconds = self.limits.answer_seconds
+        return RefusedError(status=504, message=f"no answer within {seconds:g} s; try again")
+
+
+def warm(predictor: Predictor) -> None:
+    """Load a run and answer once, so that the first who asks does not wait for it."""
+    shape = predictor.saved.preprocess.image_shape
+    predictor.probabilities(np.zeros((1, *shape), dtype=np.uint8))
+
+
+def _small_png(content: bytes) -> bool:
+    """Whether the head of a file says that it is a PNG of few pixels."""
+    if content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR":
+        return False
+    sides = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+    return all(side <= SMALL for side in sides) and len(content) <= 64 * 1024
+
+
+def predictors(folders: Sequence[RunFolder], limits: Limits) -> dict[str, Predictor]:
+    """The runs by the names they are asked for: their folders' own, numbered where two are alike.
+
+    Raises ``UserError`` where a finished run cannot be read.
+    """
+    found: dict[str, Predictor] = {}
+    for folder in folders:
+        stem, number = folder.name, 1
+        while (name := stem if number == 1 else f"{stem}-({number})") in found:
+            number += 1
+        found[name] = Predictor(name, folder, limits.pixels)
+    return found

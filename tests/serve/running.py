@@ -1,0 +1,69 @@
+"""A service that runs for a test, on a port of its own."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+
+import firstlight as fl
+from firstlight.runs.folder import open_run_folder
+from firstlight.serve.app import create_app
+from firstlight.serve.guard import Access
+from firstlight.serve.limits import Limits
+from firstlight.serve.server import Server
+from firstlight.serve.service import Service, predictors
+from firstlight.verbs.run_data import data_or_reason
+
+
+@dataclass
+class Running:
+    """A service at work."""
+
+    port: int
+    service: Service
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, **headers: str) -> httpx.Client:
+        return httpx.Client(base_url=self.address, headers=headers, timeout=60)
+
+
+@contextmanager
+def running(
+    runs: Sequence[fl.Run], *, limits: Limits | None = None, token: str | None = None
+) -> Iterator[Running]:
+    """The runs, served in a thread until the block ends."""
+    bounds = limits or Limits()
+    folders = [open_run_folder(run.path) for run in runs]
+    service = Service(
+        predictors(folders, bounds),
+        limits=bounds,
+        threads=1,
+        find=lambda folder: data_or_reason(folder)[0],
+    )
+    listens, ports = threading.Event(), list[int]()
+
+    def listening(port: int) -> None:
+        ports.append(port)
+        listens.set()
+
+    server = Server(
+        create_app(service, Access(token=token)),
+        host="127.0.0.1",
+        port=0,
+        limits=bounds,
+        listening=listening,
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert listens.wait(60), "the service did not start"
+        yield Running(ports[0], service)
+    finally:
+        server.should_exit = True
+        thread.join(60)
+        assert not thread.is_alive()

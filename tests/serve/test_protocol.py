@@ -1,0 +1,101 @@
+"""The Open Inference Protocol, spoken with by Triton's own client."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from tests.serve.running import Running, running
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+
+import firstlight as fl
+
+
+@pytest.fixture(scope="module")
+def served(digits_run: fl.Run) -> Iterator[Running]:
+    with running([digits_run]) as service:
+        yield service
+
+
+@pytest.fixture
+def client(served: Running) -> Iterator[InferenceServerClient]:
+    client = InferenceServerClient(f"127.0.0.1:{served.port}")
+    yield client
+    client.close()
+
+
+def test_tritons_client_finds_the_server_and_the_model(client: InferenceServerClient) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("digits-1")
+    assert client.get_server_metadata()["name"] == "firstlight"
+    metadata = client.get_model_metadata("digits-1")
+    assert metadata["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 8, 8, 1]}]
+    assert {o["name"]: o["shape"] for o in metadata["outputs"]} == {
+        "probabilities": [-1, 10],
+        "label": [-1],
+    }
+
+
+@pytest.mark.parametrize("binary_input", [True, False])
+@pytest.mark.parametrize("binary_output", [True, False])
+def test_tritons_client_gets_the_answers_that_predict_gives(
+    client: InferenceServerClient, digits_run: fl.Run, binary_input: bool, binary_output: bool
+) -> None:
+    images = fl.load("digits").test.images_NHWC[:7]
+    given = InferInput("image", list(images.shape), "UINT8")
+    given.set_data_from_numpy(images, binary_data=binary_input)
+    outputs = [
+        InferRequestedOutput(name, binary_data=binary_output) for name in ("probabilities", "label")
+    ]
+
+    result = client.infer("digits-1", [given], outputs=outputs, request_id="seven")
+
+    expected = digits_run.predict(images)
+    assert result.get_response()["id"] == "seven"
+    labels = [n.decode() if isinstance(n, bytes) else n for n in result.as_numpy("label")]
+    assert labels == [p.best for p in expected]
+    wanted = np.array([[p.probabilities[str(k)] for k in range(10)] for p in expected])
+    np.testing.assert_allclose(result.as_numpy("probabilities"), wanted, atol=1e-5)
+
+
+def test_a_wrong_shape_and_an_unknown_model_are_told(client: InferenceServerClient) -> None:
+    wrong = InferInput("image", [1, 9, 9, 1], "UINT8")
+    wrong.set_data_from_numpy(np.zeros((1, 9, 9, 1), dtype=np.uint8))
+    with pytest.raises(InferenceServerException, match=r"wanted the shape \[N, 8, 8, 1\]"):
+        client.infer("digits-1", [wrong])
+    assert not client.is_model_ready("other")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b"[]", "wanted an object"),
+        (b'{"inputs": []}', "one of inputs"),
+        (b'{"inputs": [{"name": "image", "datatype": "FP32"}]}', "UINT8"),
+        (
+            b'{"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 1], '
+            b'"data": [1, 2]}]}',
+            "64 whole numbers",
+        ),
+        (
+            b'{"inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 8, 8, 1], '
+            b'"data": []}]}',
+            "N of 1 and more",
+        ),
+        (
+            b'{"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 1], '
+            b'"data": [' + b"0," * 63 + b"256]}]}",
+            "from 0 to 255",
+        ),
+    ],
+)
+def test_a_malformed_request_is_answered_400_with_the_reason(
+    served: Running, body: bytes, says: str
+) -> None:
+    with served.client() as plain:
+        answer = plain.post("/v2/models/digits-1/infer", content=body)
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]
