@@ -111,9 +111,9 @@ class ModelChoice(_Checked):
     """Share of the last layer's inputs set to zero in training."""
     logit_scale: float = _number(0.01, least=0.0, most=100.0, above=True)
     """The logits are multiplied by this (whitened)."""
-    views: str = _choice("one", "one", "mirror", "mirror-and-shift")
-    """What an answer is averaged over: the image, also its mirror image, also both shifted by one
-    pixel to either corner (whitened)."""
+    views: str = _choice("one", "one", "shift", "mirror", "mirror-and-shift")
+    """What an answer is averaged over: the image; with it, itself shifted by one pixel to each
+    side; its mirror image; or that and both shifted by one pixel to either corner (whitened)."""
 
 
 @dataclass(frozen=True, kw_only=True)

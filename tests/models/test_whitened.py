@@ -70,6 +70,20 @@ def test_answers_are_averages_over_views_and_training_sees_the_image_alone() -> 
         assert torch.equal(models[6](images_NCHW), models[1](images_NCHW))
 
 
+def test_shifted_views_are_the_image_moved_by_a_pixel_to_each_side() -> None:
+    plain, shifted = build(), build(views="shift")
+    for model in (plain, shifted):
+        model.see(pixels())
+        model.eval()
+    images = pixels(3).numpy()
+    wide = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
+    places = [(1, 1), (0, 1), (2, 1), (1, 0), (1, 2)]
+    moved = [wide[:, :, y : y + 20, x : x + 26].copy() for y, x in places]
+    with torch.no_grad():
+        expected = torch.stack([plain(torch.from_numpy(view)) for view in moved]).mean(0)
+        assert torch.allclose(shifted(pixels(3)), expected, atol=1e-6)
+
+
 def test_a_convolution_starts_by_passing_its_channels_through() -> None:
     widen = build().groups[0].get_submodule("widen")
     maps = torch.randn(2, 24, 6, 6, generator=Generator().manual_seed(0))

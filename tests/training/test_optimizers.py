@@ -7,6 +7,7 @@ from torch import Generator, nn
 from torch.nn.functional import linear
 
 from firstlight.recipe import OptimizerChoice
+from firstlight.training import optimizers
 from firstlight.training.optimizers import Muon, Optimizers, orthogonalised
 
 
@@ -16,7 +17,7 @@ def test_singular_vectors_are_kept_and_singular_values_brought_near_one(
 ) -> None:
     matrix = torch.randn(*shape, generator=Generator().manual_seed(0), dtype=torch.float64)
 
-    result = orthogonalised(matrix, steps=5)
+    result = orthogonalised(matrix[None], steps=5)[0]
 
     u, _, vh = np.linalg.svd(matrix.numpy(), full_matrices=False)
     middle = u.T @ result.numpy() @ vh.T
@@ -47,6 +48,35 @@ def test_two_steps_of_muon_equal_its_definition_written_out() -> None:
     np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-9)
 
 
+def test_filters_of_one_shape_moved_at_once_move_as_they_do_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on an accelerator, where a launch costs more than the work."""
+
+    def moved(together: bool) -> list[torch.Tensor]:
+        rng = Generator().manual_seed(0)
+        shapes = [(6, 3, 2, 2), (4, 6, 3, 3), (6, 3, 2, 2), (6, 3, 2, 2)]
+        weights = [nn.Parameter(torch.randn(s, generator=rng, dtype=torch.float64)) for s in shapes]
+        muon = Muon([{"params": weights}], lr=0.1, momentum=0.6)
+        if together:
+            alike = [[weights[0], weights[2], weights[3]], [weights[1]]]
+            monkeypatch.setattr(optimizers, "_alike", lambda _: alike)
+        for _ in range(2):
+            for weight in weights:
+                weight.grad = torch.randn(weight.shape, generator=rng, dtype=torch.float64)
+            muon.step()
+        return [weight.detach() for weight in weights]
+
+    for one, other in zip(moved(together=False), moved(together=True), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)  # sums in another order
+
+
+def test_on_an_accelerator_filters_are_gathered_by_their_shapes() -> None:
+    shapes = [(6, 3, 2, 2), (4, 6, 3, 3), (6, 3, 2, 2)]
+    weights = [torch.empty(shape, device="meta") for shape in shapes]
+    assert [len(part) for part in optimizers._alike(weights)] == [2, 1]
+
+
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
@@ -62,14 +92,14 @@ def head() -> nn.Linear:
 @pytest.mark.parametrize("name", ["adam", "muon"])
 def test_every_trained_weight_moves_and_no_other(name: str) -> None:
     model = network()
-    optimizers = Optimizers(OptimizerChoice(name=name), model, batch_size=8)
+    moving = Optimizers(OptimizerChoice(name=name), model, batch_size=8)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     images = torch.randn(8, 3, 4, 4, generator=Generator().manual_seed(1))
 
     for _ in range(2):
-        optimizers.zero_grad()
+        moving.zero_grad()
         (model(images)[:, 0] ** 3).mean().backward()
-        optimizers.step(0.5)
+        moving.step(0.5)
 
     moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
     assert moved == {n for n, p in model.named_parameters() if p.requires_grad}
@@ -79,18 +109,18 @@ def test_the_last_layer_follows_sgd_for_the_summed_loss() -> None:
     """Against torch's SGD on the sum over the batch, as the published recipe has it."""
     ours, theirs = head(), head()
     choice = OptimizerChoice(name="muon", head_learning_rate=0.01, weight_decay=1e-3)
-    optimizers = Optimizers(choice, ours, batch_size=8)
+    moving = Optimizers(choice, ours, batch_size=8)
     reference = torch.optim.SGD(
         [theirs.weight], lr=0.01, weight_decay=1e-3 * 8 / 0.01, momentum=0.85, nesterov=True
     )
     features = torch.randn(8, 16, generator=Generator().manual_seed(1))
 
     for _ in range(3):
-        optimizers.zero_grad()
+        moving.zero_grad()
         reference.zero_grad()
         linear(features, ours.weight).pow(2).sum(1).mean().backward()
         linear(features, theirs.weight).pow(2).sum(1).sum().backward()
-        optimizers.step(1.0)
+        moving.step(1.0)
         reference.step()
 
     torch.testing.assert_close(ours.weight, theirs.weight)

@@ -7,7 +7,7 @@ larger patches with a stride of 2 quarters the work behind it.
 Axes: N images, C channels, H height, W width, K classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
@@ -19,7 +19,6 @@ from firstlight.recipe import ModelChoice
 
 # Added to the patches' variances, so that directions of mere noise are not blown up.
 EPSILON = 5e-4
-VIEWS = {"one": 1, "mirror": 2, "mirror-and-shift": 6}
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": gelu, "relu": relu}
 
 
@@ -42,7 +41,7 @@ class WhitenedCNN(nn.Module):
                 f"the {kernel}×{kernel}×{channels} numbers of a patch), not {filters}"
             )
         self.scale = choice.logit_scale
-        self.views, self.activation = VIEWS[choice.views], ACTIVATIONS[choice.activation]
+        self.views, self.activation = choice.views, ACTIVATIONS[choice.activation]
         self.stem = unfilled(nn.Conv2d(channels, filters, kernel, stride, device="meta"))
         self.stem.weight.requires_grad = False
         assert self.stem.bias is not None
@@ -84,20 +83,13 @@ class WhitenedCNN(nn.Module):
 
     def forward(self, pixels_NCHW: Tensor) -> Tensor:
         """Logits N×K."""
-        if self.training or self.views == 1:
+        if self.training:
             return self._logits(pixels_NCHW)
-        mirrored_NCHW = pixels_NCHW.flip(3)
-        total_NK = self._logits(pixels_NCHW) + self._logits(mirrored_NCHW)
-        if self.views == 6:
-            # Shifted views count half, as in the source.
-            shifted_NK = torch.zeros_like(total_NK)
-            height, width = pixels_NCHW.shape[2:]
-            for view_NCHW in (pixels_NCHW, mirrored_NCHW):
-                padded_NCHW = pad(view_NCHW, (1, 1, 1, 1), mode="reflect")
-                shifted_NK += self._logits(padded_NCHW[:, :, :height, :width])
-                shifted_NK += self._logits(padded_NCHW[:, :, 2 : height + 2, 2 : width + 2])
-            return total_NK / 4 + shifted_NK / 8
-        return total_NK / 2
+        share, first_NCHW = next(parts := _views(pixels_NCHW, self.views))
+        total_NK = self._logits(first_NCHW) * share
+        for share, view_NCHW in parts:
+            total_NK += self._logits(view_NCHW) * share
+        return total_NK
 
     def _logits(self, pixels_NCHW: Tensor) -> Tensor:
         maps_NCHW = self.activation(self.stem(pixels_NCHW))
@@ -105,6 +97,32 @@ class WhitenedCNN(nn.Module):
             maps_NCHW = group(maps_NCHW)
         logits_NK: Tensor = self.logits(self.dropout(maps_NCHW.amax((2, 3)))) * self.scale
         return logits_NK
+
+
+def _views(pixels_NCHW: Tensor, name: str) -> Iterator[tuple[float, Tensor]]:
+    """What an answer is averaged over, the image itself first; each with its share of it."""
+
+    def moved(view_NCHW: Tensor, down: int, right: int) -> Tensor:
+        height, width = view_NCHW.shape[2:]
+        padded_NCHW = pad(view_NCHW, (1, 1, 1, 1), mode="reflect")
+        return padded_NCHW[:, :, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
+
+    if name == "one":
+        yield 1.0, pixels_NCHW
+    elif name == "shift":
+        yield 0.2, pixels_NCHW
+        for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            yield 0.2, moved(pixels_NCHW, down, right)
+    elif name == "mirror":
+        yield 0.5, pixels_NCHW
+        yield 0.5, pixels_NCHW.flip(3)
+    else:
+        both = (pixels_NCHW, pixels_NCHW.flip(3))
+        for view_NCHW in both:
+            yield 0.25, view_NCHW
+        for view_NCHW in both:  # shifted views count half, as in the source
+            yield 0.125, moved(view_NCHW, -1, -1)
+            yield 0.125, moved(view_NCHW, 1, 1)
 
 
 class _Group(nn.Module):

@@ -130,32 +130,50 @@ class Muon(torch.optim.Optimizer):
         """One update of every filter that has a gradient."""
         assert closure is None, "the loop computes its loss itself"
         for group in self.param_groups:
-            for weight in group["params"]:
-                gradient = weight.grad
-                if gradient is None:
-                    continue
-                state: dict[str, Any] = self.state[weight]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(gradient)
-                running = state["momentum"].mul_(group["momentum"]).add_(gradient)
-                ahead = gradient.add(running, alpha=group["momentum"])  # Nesterov
-                weight.mul_(len(weight) ** 0.5 / weight.norm())
-                update = orthogonalised(ahead.reshape(len(weight), -1))
-                weight.add_(update.view_as(weight), alpha=-group["lr"])
+            for weights in _alike([w for w in group["params"] if w.grad is not None]):
+                self._move(weights, group["lr"], group["momentum"])
+
+    def _move(self, weights: list[Tensor], rate: float, momentum: float) -> None:
+        """The update of filters of one shape, all at once."""
+        gradients = [w.grad for w in weights if w.grad is not None]
+        for weight, gradient in zip(weights, gradients, strict=True):
+            if "momentum" not in self.state[weight]:
+                self.state[weight]["momentum"] = torch.zeros_like(gradient)
+        running = [self.state[weight]["momentum"] for weight in weights]
+        torch._foreach_mul_(running, momentum)
+        torch._foreach_add_(running, gradients)
+        ahead = torch._foreach_add(gradients, running, alpha=momentum)  # Nesterov
+        rows = len(weights[0])
+        scales = [rows**0.5 / norm for norm in torch._foreach_norm(weights)]
+        torch._foreach_mul_(weights, scales)
+        updates_BRC = orthogonalised(torch.stack([a.reshape(rows, -1) for a in ahead]))
+        moves = [u.view_as(w) for u, w in zip(updates_BRC.unbind(), weights, strict=True)]
+        torch._foreach_add_(weights, moves, alpha=-rate)
 
 
-def orthogonalised(matrix_RC: Tensor, steps: int = 3) -> Tensor:
-    """A matrix with the singular vectors of the input and singular values near one.
+def _alike(weights: list[Tensor]) -> list[list[Tensor]]:
+    """Filters of one shape together on an accelerator, where each small step costs a launch; one by
+    one on a CPU, where that was no faster."""
+    if not weights or weights[0].device.type == "cpu":
+        return [[weight] for weight in weights]
+    shapes: dict[torch.Size, list[Tensor]] = {}
+    for weight in weights:
+        shapes.setdefault(weight.shape, []).append(weight)
+    return list(shapes.values())
+
+
+def orthogonalised(matrices_BRC: Tensor, steps: int = 3) -> Tensor:
+    """B matrices with the singular vectors of the inputs and singular values near one.
 
     The quintic Newton–Schulz iteration X ← aX + (bA + cA²)X with A = XXᵀ, whose coefficients make
     small singular values grow fast and leave them between about 0.7 and 1.2.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    tall = matrix_RC.shape[0] > matrix_RC.shape[1]
-    x: Tensor = matrix_RC.T if tall else matrix_RC
-    x = x / (x.norm() + 1e-7)
+    tall = matrices_BRC.shape[1] > matrices_BRC.shape[2]
+    x: Tensor = matrices_BRC.mT if tall else matrices_BRC
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
     for _ in range(steps):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    result: Tensor = x.T if tall else x
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    result: Tensor = x.mT if tall else x
     return result
