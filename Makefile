@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test tables clean
+.PHONY: demo test tables models clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
@@ -20,6 +20,10 @@ test: $(VENV)/.dev
 tables: $(VENV)/.dev
 	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/curves.py
+
+# Half an hour on two cores; says whether the models in the box come out the same to the bit.
+models: $(VENV)/.dev
+	$(BIN)/python tools/make_models.py
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "firstlight needs Python 3.11, 3.12 or 3.13; none was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }

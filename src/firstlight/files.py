@@ -1,4 +1,4 @@
-"""Write a file as a whole or not at all."""
+"""Write a file as a whole or not at all; and the place for what can be made again."""
 
 import errno
 import os
@@ -23,3 +23,10 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def cache_folder() -> Path:
+    """The system's cache folder for this program: for what it can fetch or make again."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("firstlight", appauthor=False)

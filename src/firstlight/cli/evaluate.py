@@ -32,10 +32,11 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure RUN on its test set: accuracy with its interval, per class, mistakes, report."""
-    from firstlight.errors import DataError, ThresholdError
+    from firstlight.errors import DataError, ThresholdError, UnreachableError
     from firstlight.evaluate.require import requirement
     from firstlight.runs.folder import open_run_folder
     from firstlight.verbs.evaluate import evaluate as evaluate_run
+    from firstlight.verbs.evaluate import measured
     from firstlight.verbs.report import report
     from firstlight.verbs.robustness import robustness as measure
     from firstlight.verbs.run_data import data_of_run
@@ -43,14 +44,22 @@ def evaluate(
     requirements = [requirement(text) for text in require or []]
     folder = open_run_folder(run)
     folder.require_finished()
-    data = data_of_run(folder, data_dir)
-    metrics = evaluate_run(folder, device=device, data=data)
-    under = measure(folder, device=device, data=data) if robustness else None
-    unwritten = None
+    under = page = unwritten = None
     try:
-        page = str(report(folder, data=data))
-    except DataError as error:  # what was measured is told all the same
-        page, unwritten = None, error
+        data = data_of_run(folder, data_dir)
+    except UnreachableError as error:
+        shipped = measured(folder)
+        if shipped is None or robustness:
+            raise
+        metrics = shipped
+        typer.echo(f"Measured when this model was made, as {error}\n", err=True)
+    else:
+        metrics = evaluate_run(folder, device=device, data=data)
+        under = measure(folder, device=device, data=data) if robustness else None
+        try:
+            page = str(report(folder, data=data))
+        except DataError as error:  # what was measured is told all the same
+            unwritten = error
     if json:
         more = {} if under is None else {"robustness": under.to_json()}
         print_json({"run": str(folder), "report": page, **metrics.to_json(), **more})

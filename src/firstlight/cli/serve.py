@@ -14,8 +14,9 @@ from firstlight.errors import UserError
 
 def serve(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="[RUN...]", help="Run folders; else the models in the box."),
+    ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")
@@ -46,6 +47,7 @@ def serve(
     if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable()):
         raise UserError("--token wants at least 8 plain signs, better 20; --token new makes one")
 
+    from firstlight.runs.box import boxed_names
     from firstlight.runs.folder import open_run_folder
     from firstlight.serve.app import create_app
     from firstlight.serve.guard import Access
@@ -56,7 +58,7 @@ def serve(
     from firstlight.verbs.run_data import data_or_reason
 
     limits = Limits()
-    folders = [open_run_folder(path) for path in runs]
+    folders = [open_run_folder(path) for path in runs or map(Path, boxed_names())]
     service = Service(
         predictors(folders, limits),
         limits=limits,

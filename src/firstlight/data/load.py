@@ -18,7 +18,7 @@ from firstlight.data.digits import load_digits
 from firstlight.data.download import Report, fetch, only_one
 from firstlight.data.duplicates import Pairs, groups
 from firstlight.errors import DataError, UnreachableError, UserError
-from firstlight.files import write_whole
+from firstlight.files import cache_folder, write_whole
 
 Part = tuple[UInt8Array, Int64Array]
 Found = tuple[Part, Part, Path]
@@ -124,13 +124,6 @@ def _fetch_all(entry: Entry, folder: Path, report: Report | None) -> None:
                 f"{error}\nWith a browser elsewhere, put these files into {folder}:\n{names}\n"
                 f"or point FIRSTLIGHT_DATA to a folder that has them in {entry.name}/"
             ) from error
-
-
-def cache_folder() -> Path:
-    """Where fetched sets are kept: the system's cache folder for this program."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("firstlight", appauthor=False)
 
 
 def where_found(entry: Entry, data_dir: Path | None = None) -> Path | None:

@@ -19,10 +19,10 @@ from firstlight.data.arrays import read_npz
 from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
 from firstlight.data.folder import Listing, list_pictures
-from firstlight.data.load import cache_folder
 from firstlight.data.split import TEST, TRAIN, VALIDATION, divide
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError, UserError
+from firstlight.files import cache_folder
 
 IN_MEMORY = 1 << 30
 """Bytes of pixels; a larger set stays on disk."""

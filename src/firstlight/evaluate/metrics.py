@@ -5,6 +5,7 @@ because neither has it.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +75,20 @@ class Metrics:
     def to_json(self) -> dict[str, object]:
         """Plain values, as written to ``metrics.json``."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Metrics":
+        """What ``to_json`` gave. Raises ``TypeError`` or ``LookupError`` for anything else."""
+        low, high = values["accuracy_interval"]
+        answered = values["answered"]
+        changed = {
+            "accuracy_interval": (low, high),
+            "per_class": tuple(ClassMetrics(**row) for row in values["per_class"]),
+            "confusion": tuple(tuple(row) for row in values["confusion"]),
+            "most_confused": tuple(ConfusedPair(**pair) for pair in values["most_confused"]),
+            "answered": None if answered is None else Coverage(**answered),
+        }
+        return cls(**{**values, **changed})
 
 
 def measure(

@@ -56,15 +56,26 @@ def save_model(
     class_names: tuple[str, ...],
     calibration: Calibration | None = None,
     file: str = MODEL_FILE,
+    half: bool = False,
+    card: str = "",
 ) -> None:
-    """Write ``model.safetensors``: weights, and how to build and feed the network."""
-    values = {
+    """Write ``model.safetensors``: weights, and how to build and feed the network.
+
+    With ``half``, filters and dense layers are stored as float16, and come back as the float32
+    numbers nearest by; ``card`` is a text for people.
+    """
+    values: dict[str, Any] = {
         "architecture": architecture.to_json(),
         "preprocess": preprocess.to_json(),
         "class_names": class_names,
         "calibration": None if calibration is None else asdict(calibration),
+        **({"card": card} if card else {}),
     }
-    _write(folder, file, dict(model.state_dict()), values)
+    tensors = {
+        name: tensor.half() if half and tensor.ndim > 1 else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    _write(folder, file, tensors, values)
 
 
 def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -> SavedModel:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 from firstlight.errors import DataError, UserError
 from firstlight.files import write_whole
 from firstlight.recipe import Recipe, parse_recipe
+from firstlight.runs.box import boxed_folder, boxed_names
 
 
 class RunFolder:
@@ -197,7 +199,12 @@ def _occupied(out: Path) -> str:
 
 
 def open_run_folder(path: Path) -> RunFolder:
-    """An existing run folder. Raises ``UserError`` when there is none at ``path``."""
+    """An existing run folder, or the model in the box of that name.
+
+    Raises ``UserError`` when ``path`` is neither.
+    """
+    if not os.path.lexists(path) and str(path) in boxed_names():
+        return RunFolder(boxed_folder(str(path)))
     try:
         path.stat()
     except OSError as error:
@@ -206,7 +213,8 @@ def open_run_folder(path: Path) -> RunFolder:
     if not path.is_dir():
         near = sorted(p.parent.name for p in path.parent.glob("*/recipe.toml"))
         have = f"; {path.parent} has {', '.join(near[-5:])}" if near else ""
-        raise UserError(f"{path}: no such run folder{have}")
+        boxed = f"; of its own, firstlight has {' and '.join(boxed_names())}"
+        raise UserError(f"{path}: no such run folder{have or boxed}")
     if not (path / "recipe.toml").is_file():
         raise UserError(
             f"{path} is not a run folder, it has no recipe.toml; "

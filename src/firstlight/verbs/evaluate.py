@@ -3,6 +3,7 @@
 from firstlight.data.dataset import TrainTest
 from firstlight.evaluate.metrics import Metrics, measure
 from firstlight.evaluate.predict import probabilities
+from firstlight.runs.box import MEASURED
 from firstlight.runs.checkpoint import load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import predictions_csv
@@ -38,3 +39,11 @@ def evaluate(
     )
     folder.write_json("metrics.json", metrics.to_json())
     return metrics
+
+
+def measured(folder: RunFolder) -> Metrics | None:
+    """What a model in the box was measured to reach when it was made; None for other runs."""
+    if not (folder.path / MEASURED).is_file():
+        return None
+    with folder.trusted():
+        return Metrics.from_json(folder.read_json(MEASURED))

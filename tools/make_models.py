@@ -1,0 +1,133 @@
+"""Train the models in the box anew: make models, or python tools/make_models.py NAME...
+
+Each is a run of a named recipe with seed 0, its weights stored as float16, and measured as it is
+stored. A run that was stopped goes on where it was; a finished one in ``runs/`` is used as it is,
+so remove it to begin from nothing. In the end it is said whether the weights are those there were,
+to the bit, or which figures moved.
+"""
+
+import argparse
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from firstlight.progress import choose_display
+from firstlight.recipe import load_recipe
+from firstlight.runs.box import BOX, MEASURED
+from firstlight.runs.checkpoint import MODEL_FILE, load_model, save_model
+from firstlight.runs.folder import RunFolder
+from firstlight.verbs.evaluate import evaluate
+from firstlight.verbs.fit import fit, resume
+from firstlight.verbs.robustness import robustness
+from firstlight.verbs.run_data import DataRequest
+from model_card import card
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ("recipe.toml", "environment.json", "data.json", "epochs.csv", "summary.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boxed:
+    """How a model in the box is made."""
+
+    recipe: str
+    settings: tuple[str, ...] = ()
+    seeds: str
+    """The result file of ``firstlight bench`` with this recipe and several seeds."""
+
+
+MODELS = {
+    "mnist": Boxed(recipe="mnist-best", seeds="bench-mnist-best-cpu.json"),
+    "cifar10": Boxed(
+        recipe="cifar10-best",
+        settings=("model.widths=[64, 128, 256]",),  # a third of the size, to be carried along
+        seeds="box-cifar10-cpu.json",
+    ),
+}
+
+
+def trained(name: str) -> RunFolder:
+    """The run, trained where that is not done yet."""
+    path, model = ROOT / "runs" / f"box-{name}", MODELS[name]
+    recipe = load_recipe(model.recipe).with_settings([*model.settings, "train.seed=0"])
+    if not (path / "recipe.toml").is_file():
+        return fit(DataRequest(name=name), recipe, choose_display(quiet=False), out=path)
+    folder = RunFolder(path)
+    if folder.recipe() != recipe:
+        raise SystemExit(f"{path} is of another recipe; remove it")
+    return folder if folder.finished else resume(path, choose_display(quiet=False))
+
+
+def put(name: str) -> None:
+    """Train, store, measure what was stored, and say what is different from before."""
+    run, box = trained(name), RunFolder(BOX / name)
+    before = facts(box)
+    box.path.mkdir(exist_ok=True)
+    for file in KEPT:
+        shutil.copyfile(run.path / file, box.path / file)
+    save(run, box, "")
+    box.write_json(MEASURED, evaluate(box).to_json())
+    for file in ("metrics.json", "predictions.csv"):  # a megabyte; a copy's own evaluate makes them
+        (box.path / file).unlink()
+    robustness(box)
+    text = card(box, MODELS[name].recipe, MODELS[name].settings, ROOT / results(name))
+    save(run, box, text)
+    box.write("README.md", text)
+    print(f"{name}: {difference(before, facts(box))}")
+
+
+def save(run: RunFolder, box: RunFolder, text: str) -> None:
+    """The weights as float16, with the card beside them."""
+    saved = load_model(run)
+    save_model(
+        box,
+        saved.model,
+        saved.architecture,
+        saved.preprocess,
+        saved.class_names,
+        saved.calibration,
+        half=True,
+        card=text,
+    )
+
+
+def results(name: str) -> str:
+    """The file with the figures of several seeds, from the project's folder on."""
+    return f"benchmarks/results/{MODELS[name].seeds}"
+
+
+def facts(box: RunFolder) -> dict[str, str | float]:
+    """What can differ: the weights, and what they reach."""
+    if not (box.path / MEASURED).is_file():
+        return {}
+    weights = hashlib.sha256()
+    for tensor in load_model(box).model.state_dict().values():
+        weights.update(tensor.numpy().tobytes())
+    metrics = box.read_json(MEASURED)
+    figures = {k: metrics[k] for k in ("accuracy", "log_loss", "expected_calibration_error")}
+    return {"weights": weights.hexdigest()[:16], **figures}
+
+
+def difference(before: dict[str, str | float], after: dict[str, str | float]) -> str:
+    """In words."""
+    if not before:
+        return f"made, {100 * float(after['accuracy']):.2f} % right"
+    if before["weights"] == after["weights"]:
+        return "the same weights to the bit"
+    moved = [f"{k} from {before[k]:.6g} to {after[k]:.6g}" for k in after if k != "weights"]
+    return f"other weights ({MODEL_FILE}); moved: {', '.join(moved)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the models in the box anew.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)}")
+    names: list[str] = parser.parse_args().names or list(MODELS)
+    if wrong := [name for name in names if name not in MODELS]:
+        raise SystemExit(f"there is no model {wrong[0]!r} to make; there are {', '.join(MODELS)}")
+    for name in names:
+        put(name)
+
+
+if __name__ == "__main__":
+    main()
