@@ -14,7 +14,7 @@ from firstlight.files import cache_folder
 BOX = Path(__file__).resolve().parent.parent / "box"
 """A folder of run folders."""
 MEASURED = "measured.json"
-"""In each, what ``evaluate`` gave when the model was made; a copy has ``metrics.json`` of its own."""
+"""In each, what ``evaluate`` gave when it was made; a copy's own goes to ``metrics.json``."""
 
 
 def boxed_names() -> list[str]:
