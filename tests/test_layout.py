@@ -23,8 +23,9 @@ MAY = {
     "report": {"evaluate", "explain"},
     "verbs": {
         *("pixels", "augment", "models", "data", "evaluate", "training", "runs", "report"),
-        *("explain", "progress", "interrupt"),
+        *("explain", "export", "progress", "interrupt"),
     },
+    "export": {"runs", "models", "pixels"},
     "serve": {"pixels", "data", "evaluate", "explain", "runs"},
 }
 

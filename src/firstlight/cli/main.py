@@ -11,6 +11,7 @@ from firstlight.cli import (
     data,
     evaluate,
     explain,
+    import_keras,
     lr_find,
     predict,
     report,
@@ -36,6 +37,7 @@ app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("runs")(runs.runs)
 app.command("serve")(serve.serve)
+app.command("import")(import_keras.import_keras)
 app.command("lr-find")(lr_find.lr_find)
 app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")

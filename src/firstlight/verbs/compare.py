@@ -63,7 +63,7 @@ def _page(runs: dict[str, RunFolder]) -> Page:
         sections.append(_scores(metrics))
     if len(metrics) > 1:
         sections.append(_paired(runs))
-    curves = {name: read_epochs(folder) for name, folder in runs.items()}
+    curves = {name: epochs for name, folder in runs.items() if (epochs := read_epochs(folder))}
     if any(e["validation_accuracy"] is not None for epochs in curves.values() for e in epochs):
         sections.append(
             Section(

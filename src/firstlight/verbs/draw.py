@@ -43,6 +43,8 @@ class Drawing:
 
 def draw_training(drawing: Drawing, folder: RunFolder, described: dict[str, Any]) -> None:
     epochs = read_epochs(folder)
+    if not epochs:
+        return
     watched = described["validated_on"]
     validated = None
     if watched is not None:

@@ -22,8 +22,9 @@ def headline(summary: dict[str, Any], metrics: dict[str, Any] | None) -> dict[st
         figures["log loss"] = f"{metrics['log_loss']:.4f}"
         figures["calibration error"] = f"{100 * metrics['expected_calibration_error']:.2f} %"
     figures["parameters"] = f"{summary['parameters']:,}"
-    figures["epochs"] = f"{summary['passes']:.3g}"
-    figures["training time"] = f"{summary['train_seconds']:.1f} s"
+    if summary["steps"]:
+        figures["epochs"] = f"{summary['passes']:.3g}"
+        figures["training time"] = f"{summary['train_seconds']:.1f} s"
     return figures
 
 
@@ -56,8 +57,10 @@ def facts(
     described: dict[str, Any],
     environment: dict[str, Any],
     saved: SavedModel,
+    *,
+    trained: bool,
 ) -> list[Section]:
-    """The sections at the end of the page."""
+    """The sections at the end of the page; ``trained``: here, and not taken over from elsewhere."""
     weights = [
         [name, "×".join(map(str, tensor.shape)), f"{tensor.numel():,}"]
         for name, tensor in saved.model.state_dict().items()
@@ -70,14 +73,15 @@ def facts(
     words = [Section(title="The recipe in words", text=recipe.description)]
     notes = described.get("notes") or []
     taken = [Section(title="How the pictures were taken", code="\n".join(map(str, notes)))]
+    repeat = Section(
+        title="Repeat it",
+        text="On the same machine this gives the same numbers to the bit.",
+        code=_repeat(folder, described, environment),
+    )
     return [
         *(words if recipe.description else []),
         *(taken if notes else []),
-        Section(
-            title="Repeat it",
-            text="On the same machine this gives the same numbers to the bit.",
-            code=_repeat(folder, described, environment),
-        ),
+        *([repeat] if trained else []),
         Section(title="Recipe", code=recipe.to_toml(), folded=True),
         Section(
             title="Weights",

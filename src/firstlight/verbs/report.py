@@ -63,11 +63,14 @@ def report(
         if found is not None:
             draw_data(drawing, found.train, recipe, saved)
         draw_filters(drawing, saved.model)
-        drawing.sections += facts(folder, recipe, described, environment, saved)
+        drawing.sections += facts(
+            folder, recipe, described, environment, saved, trained=summary["steps"] > 0
+        )
         page = Page(
             title=folder.name,
             lead=f"{described['name']}, recipe {recipe.name}, seed {recipe.train.seed}; "
-            f"trained {environment['started'][:10]} on {where(environment)}",
+            f"{'trained' if summary['steps'] else 'made'} {environment['started'][:10]} "
+            f"on {where(environment)}",
             figures=headline(summary, metrics),
             sections=[*_notes(folder, metrics, missing), *drawing.sections],
             foot=f"Made by firstlight {environment['firstlight']}. "
