@@ -1,9 +1,11 @@
 """What the documents say works, is run; their tables are those of the result files."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
 from firstlight.data.load import load, where_found
 from firstlight.data.split import limit
+from firstlight.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -89,6 +92,23 @@ def test_the_tables_are_those_of_the_result_files() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_was_measured_is_the_recipe_as_it_is_now() -> None:
+    plain = asdict(Recipe(name="plain"))
+    for path in sorted((ROOT / "benchmarks" / "results").glob("bench-*.json")):
+        measured = json.loads(path.read_text(encoding="utf-8"))["recipe"]
+        own = ROOT / "benchmarks" / "recipes" / f"{measured['name']}.toml"
+        now = load_recipe(own if own.exists() else measured["name"])
+        # A choice that a recipe did not have yet when it was measured has its default.
+        whole = {
+            key: {**plain[key], **value} if isinstance(value, dict) else value
+            for key, value in measured.items()
+        }
+        words = ("name", "description")
+        assert {k: v for k, v in whole.items() if k not in words} == {
+            k: v for k, v in json.loads(json.dumps(asdict(now))).items() if k not in words
+        }, path.name
 
 
 def test_every_link_inside_the_project_leads_somewhere() -> None:
