@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fastapi import APIRouter, Query, Request, Response
 from PIL import Image
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from firstlight.data.pictures import Picture
 from firstlight.serve.limits import RefusedError
@@ -103,10 +103,12 @@ async def pictures_of(request: Request, most: int) -> list[tuple[str, bytes]]:
     if kind != "multipart/form-data":
         return [("the picture", await request.body())]
     try:
-        form = await request.form(max_files=most, max_fields=most)
+        form = await _InMemory(
+            request.headers, request.stream(), max_files=most, max_fields=most
+        ).parse()
     except MultiPartException as error:
         raise RefusedError(status=400, message=f"multipart: {error.message}") from error
-    except (ValueError, KeyError, LookupError) as error:
+    except (ValueError, LookupError) as error:
         raise RefusedError(status=400, message="multipart: it cannot be parsed") from error
     found: list[tuple[str, bytes]] = []
     try:
@@ -119,6 +121,12 @@ async def pictures_of(request: Request, most: int) -> list[tuple[str, bytes]]:
     if not found:
         raise RefusedError(status=422, message="multipart: it holds no file; send a picture")
     return found
+
+
+class _InMemory(MultiPartParser):
+    """Starlette's, which keeps no file on the disk: the guard sees to it that it is not too much"""
+
+    spool_max_size = 2**40
 
 
 async def only_picture(request: Request, service: Service, predictor: Predictor) -> Picture:

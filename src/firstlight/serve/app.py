@@ -1,6 +1,5 @@
 """The service as one ASGI application: routes, guard, the page's files."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from firstlight import __version__
 from firstlight.serve import answers, inside, protocol, results
-from firstlight.serve.guard import Access, Guard
+from firstlight.serve.guard import Access, Guard, error_body
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.service import Service
 
@@ -36,10 +36,12 @@ def create_app(service: Service, access: Access) -> Any:
         lifespan=running,
         docs_url=None,  # its page would be loaded from elsewhere; /api.html is ours
         redoc_url=None,
+        redirect_slashes=False,  # it would send the client to whatever Host it named
     )
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _fault)
     for part in (answers, inside, results, protocol):
         app.include_router(part.routes(service))
@@ -70,10 +72,16 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return _error(422, f"{where}: {first['msg']}")
 
 
+async def _gone(_: Request, error: Exception) -> Response:
+    return _error(400, "the request broke off")  # nobody is there to read it
+
+
 async def _fault(_: Request, error: Exception) -> Response:
     return _error(500, "a fault of the service; its log says more")
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    body = json.dumps({"error": message}, ensure_ascii=False).encode("utf-8", "replace")
-    return Response(body, status_code=status, headers=headers, media_type="application/json")
+    refused = RefusedError(status=status, message=message)
+    return Response(
+        error_body(refused), status_code=status, headers=headers, media_type="application/json"
+    )
