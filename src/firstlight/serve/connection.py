@@ -28,8 +28,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Room is made by closing the connection that has been idle longest."""
         now = self.loop.time()
-        super().connection_made(_Ending(transport, self))  # type: ignore[arg-type]
-        self._real = transport
+        self._real, self._ending = transport, _Ending(transport, self)
+        super().connection_made(self._ending)  # type: ignore[arg-type]
         self._running = False  # whether an answer is being made
         self._malformed = ""  # why nothing more is read
         self._head_since: float | None = now
@@ -114,6 +114,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request, if this one is at its end."""
+        self._ending.flush()
         self._running = False
         if self._head_since is not None:
             self._head_since = self.loop.time()
@@ -151,6 +152,7 @@ class Connection(HttpToolsProtocol):
         """
         if self._ended is not None:
             return
+        self._ending.flush()
         self._ended = self.loop.time()
         unread = self.cycle is not None and self.cycle.more_body
         if (unread or self._malformed) and not self._real.is_closing():
@@ -193,13 +195,27 @@ class Connection(HttpToolsProtocol):
 
 
 class _Ending:
-    """A transport that closes by way of ``Connection.end``."""
+    """A transport that sends an answer's head and body as one, and closes by way of
+    ``Connection.end``."""
 
     def __init__(self, transport: asyncio.Transport, connection: Connection) -> None:
-        self._transport, self.write = transport, transport.write
+        self._transport, self._pieces = transport, list[bytes]()
         self._connection, self.close = connection, connection.end
 
+    def write(self, data: bytes) -> None:
+        """Send, at the latest when the loop comes round."""
+        if not self._pieces:
+            self._connection.loop.call_soon(self.flush)
+        self._pieces.append(data)
+
+    def flush(self) -> None:
+        """Send now."""
+        if self._pieces and not self._transport.is_closing():
+            self._transport.write(b"".join(self._pieces))
+        self._pieces.clear()
+
     def is_closing(self) -> bool:
+        """Whether nothing more can be sent."""
         return self._connection._ended is not None or self._transport.is_closing()
 
     def __getattr__(self, name: str) -> Any:

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,12 +48,6 @@ class Access:
     token: str | None = None
     """Wanted from everyone, as ``Authorization: Bearer TOKEN``."""
 
-    @cached_property
-    def names(self) -> set[str]:
-        """Names by which this machine may be called; an address is always its own."""
-        own = socket.gethostname().lower()
-        return {"localhost", own, own.partition(".")[0]}
-
     def check(self, method: str, path: str, headers: dict[bytes, bytes]) -> None:
         """Raise ``RefusedError`` for who may not."""
         if self.token is not None:
@@ -69,7 +63,7 @@ class Access:
                 )
             return
         host = headers.get(b"host", b"").decode("latin-1")
-        if not self._own(host):
+        if not is_own(host):
             raise RefusedError(
                 status=421, message="this service answers only under its own address or localhost"
             )
@@ -84,18 +78,19 @@ class Access:
         right = hmac.compare_digest(given.strip(), self.token.encode())
         return right and scheme.lower() == b"bearer"
 
-    def _own(self, host: str) -> bool:
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        except ValueError:
-            return False
-        if name in self.names or name.endswith(".localhost"):
+
+@lru_cache(maxsize=64)
+def is_own(host: str) -> bool:
+    """Whether a Host field names this machine: by its name or any address, with or without port."""
+    own = socket.gethostname().lower()
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        if name in ("localhost", own, own.partition(".")[0]) or name.endswith(".localhost"):
             return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 class Guard:

@@ -29,7 +29,7 @@ class Predictor:
     @property
     def ready(self) -> bool:
         """Whether the run has finished training, so that there is something to answer with."""
-        return self.folder.finished
+        return self._loaded or self.folder.finished
 
     @cached_property
     def saved(self) -> SavedModel:
