@@ -47,9 +47,7 @@ class Served:
 @contextmanager
 def started(command: Sequence[str]) -> Iterator[Served]:
     """A server, from the line in which it says its address until the block ends."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert process.stdout is not None
         for line in process.stdout:

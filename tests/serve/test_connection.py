@@ -233,7 +233,7 @@ def test_a_client_that_takes_no_answer_is_dropped(digits_run: fl.Run) -> None:
 
 
 def test_idle_connections_make_room_for_who_asks(digits_run: fl.Run) -> None:
-    with running([digits_run], limits=Limits(connections=8)) as served:
+    with running([digits_run], limits=Limits(connections=8, idle_seconds=0)) as served:
         idle = [socket.create_connection(("127.0.0.1", served.port), 30) for _ in range(30)]
         for connection in idle[::2]:
             connection.sendall(BEGUN)

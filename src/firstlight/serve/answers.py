@@ -102,31 +102,33 @@ async def pictures_of(request: Request, most: int) -> list[tuple[str, bytes]]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         return [("the picture", await request.body())]
+    found: list[tuple[str, bytes]] = []
+    parser = _InMemory(request.headers, request.stream(), max_files=most, max_fields=most)
     try:
-        form = await _InMemory(
-            request.headers, request.stream(), max_files=most, max_fields=most
-        ).parse()
+        for _, part in (await parser.parse()).multi_items():
+            if isinstance(part, UploadFile):
+                name = part.filename or f"picture {len(found) + 1}"
+                found.append((name[:200], await part.read()))
     except MultiPartException as error:
         raise RefusedError(status=400, message=f"multipart: {error.message}") from error
     except (ValueError, LookupError) as error:
         raise RefusedError(status=400, message="multipart: it cannot be parsed") from error
-    found: list[tuple[str, bytes]] = []
-    try:
-        for _, part in form.multi_items():
-            if isinstance(part, UploadFile):
-                name = part.filename or f"picture {len(found) + 1}"
-                found.append((name[:200], await part.read()))
     finally:
-        await form.close()
+        parser.close()
     if not found:
         raise RefusedError(status=422, message="multipart: it holds no file; send a picture")
     return found
 
 
 class _InMemory(MultiPartParser):
-    """Starlette's, which keeps no file on the disk: the guard sees to it that it is not too much"""
+    """Starlette's, which keeps no file on the disk; the guard bounds what comes."""
 
     spool_max_size = 2**40
+
+    def close(self) -> None:
+        """Let go of all files, also those of a form that turned out to be none."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
 
 async def only_picture(request: Request, service: Service, predictor: Predictor) -> Picture:

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
 from firstlight import __version__
@@ -18,6 +19,29 @@ from firstlight.serve.limits import RefusedError
 from firstlight.serve.service import Service
 
 STATIC = Path(__file__).with_name("static")
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string"}},
+}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": meaning, "content": {"application/json": {"schema": ERROR}}}
+    for status, meaning in {
+        400: "The request cannot be parsed",
+        401: "The token is wanted",
+        403: "A page of another site asked",
+        404: "There is no such run, picture or address",
+        408: "The request did not come in in time",
+        409: "The run is not finished, or not measured",
+        413: "Too many bytes",
+        421: "The service was called by a name that is not its own",
+        422: "A picture cannot be read, or a value is not allowed",
+        431: "The head is too long",
+        503: "Too much is asked at once, or the run is not ready: see Retry-After",
+        504: "No answer in time",
+    }.items()
+}
+"""What any route may answer, for the OpenAPI document."""
 
 
 def create_app(service: Service, access: Access) -> Any:
@@ -34,6 +58,7 @@ def create_app(service: Service, access: Access) -> Any:
         version=__version__,
         description="Answers of trained image classifiers.",
         lifespan=running,
+        responses=ERRORS,
         docs_url=None,  # its page would be loaded from elsewhere; /api.html is ours
         redoc_url=None,
         redirect_slashes=False,  # it would send the client to whatever Host it named
@@ -46,7 +71,12 @@ def create_app(service: Service, access: Access) -> Any:
     for part in (answers, inside, results, protocol):
         app.include_router(part.routes(service))
 
-    @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"])
+    @app.get(
+        "/metrics",
+        summary="Counters for Prometheus",
+        tags=["operation"],
+        response_class=PlainTextResponse,
+    )
     async def metrics() -> Response:
         """Requests, their seconds, images, the queue."""
         return Response(service.counters.text(), media_type=service.counters.content_type)

@@ -30,7 +30,7 @@ class Connection(HttpToolsProtocol):
         now = self.loop.time()
         self._real, self._ending = transport, _Ending(transport, self)
         super().connection_made(self._ending)  # type: ignore[arg-type]
-        self._running = False  # whether an answer is being made
+        self._running, self._idle_since = False, now  # whether an answer is being made
         self._malformed = ""  # why nothing more is read
         self._head_since: float | None = now
         self._unaccounted = 0  # bytes since the last that were body or ended a head
@@ -115,9 +115,9 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request, if this one is at its end."""
         self._ending.flush()
-        self._running = False
+        self._running, self._idle_since = False, self.loop.time()
         if self._head_since is not None:
-            self._head_since = self.loop.time()
+            self._head_since = self._idle_since
         if self.cycle.response_complete and self.cycle.more_body:
             self.transport.close()
         super().on_response_complete()
@@ -153,7 +153,7 @@ class Connection(HttpToolsProtocol):
         if self._ended is not None:
             return
         self._ending.flush()
-        self._ended = self.loop.time()
+        self._ended, self._idle_since = self.loop.time(), 0.0
         unread = self.cycle is not None and self.cycle.more_body
         if (unread or self._malformed) and not self._real.is_closing():
             self._real.write_eof()
@@ -162,16 +162,14 @@ class Connection(HttpToolsProtocol):
             self._real.close()
 
     def _make_room(self) -> bool:
-        idle = [
-            connection
-            for connection in self.connections
-            if isinstance(connection, Connection)
-            and connection is not self
-            and not connection._running
-        ]
-        if not idle:
+        least, longest = self.loop.time() - self.limits.idle_seconds, self
+        for other in self.connections:
+            assert isinstance(other, Connection)
+            if other is not self and not other._running and other._idle_since <= least:
+                least, longest = other._idle_since, other
+        if longest is self:
             return False
-        min(idle, key=lambda connection: connection._head_since or 0.0)._drop()
+        longest._drop()
         return True
 
     def _drop(self) -> None:

@@ -18,7 +18,9 @@ class Limits:
     waiting: int = 256
     """Images in the queue; beyond, requests are answered 503."""
     connections: int = 512
-    """Open at once; beyond, idle ones are closed, and where none is idle the new one gets 503."""
+    """Open at once; beyond, the one idle longest is closed, or else the new one gets 503."""
+    idle_seconds: float = 1.0
+    """From when on a connection counts as idle: under load, requests lie unread for a while."""
     header_bytes: int = 32 * 1024
     """Of one request's head."""
     header_seconds: float = 10.0

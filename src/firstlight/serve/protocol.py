@@ -62,6 +62,10 @@ BODY: dict[str, Any] = {
     }
 }
 
+ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}
+}
+
 
 def routes(service: Service) -> APIRouter:
     """The protocol's routes."""
@@ -98,7 +102,9 @@ def routes(service: Service) -> APIRouter:
         """200, or 503 while it is still training."""
         return _ready(model, service.run(model).ready)
 
-    @router.post("/models/{model}/infer", openapi_extra=BODY, summary="Classify images")
+    @router.post(
+        "/models/{model}/infer", openapi_extra=BODY, responses=ANSWER, summary="Classify images"
+    )
     async def infer(model: str, request: Request) -> Response:
         """Probabilities and labels of uint8 images of the model's size."""
         predictor = service.predictor(model)

@@ -20,7 +20,8 @@ class Server(uvicorn.Server):
     def __init__(
         self, app: Any, *, host: str, port: int, limits: Limits, listening: Callable[[int], None]
     ) -> None:
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        for name in ("uvicorn.error", "python_multipart"):  # what clients do wrong is no news
+            logging.getLogger(name).setLevel(logging.ERROR)
         super().__init__(
             uvicorn.Config(
                 app,
