@@ -217,15 +217,12 @@ def test_a_malformed_request_is_answered_400_and_the_next_one_as_ever(
         assert client.get("/v2").status_code == 200
 
 
-def test_an_endless_head_ends_its_connection(served: Running) -> None:
+def test_an_endless_head_is_answered_400_and_of_the_rest_nothing_is_kept(served: Running) -> None:
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as raw:
-        try:
-            raw.sendall(b"GET / HTTP/1.1\r\n")
-            for number in range(200_000):
-                raw.sendall(b"x-%d: 1\r\n" % number)
-        except OSError:
-            return
-        pytest.fail("it took a head of megabytes")
+        raw.sendall(b"GET / HTTP/1.1\r\n")
+        for number in range(50_000):
+            raw.sendall(b"x-%d: 1\r\n" % number)
+        assert b" 400 " in raw.recv(1000)
 
 
 def test_beyond_its_room_the_service_answers_503_and_what_it_took_is_right(

@@ -1,7 +1,7 @@
 """One answer as a value. Axes: H height, W width, C channels, K classes."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,9 +45,12 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without the image."""
-        values = {k: v for k, v in asdict(self).items() if k != "image_HWC"}
         return {
-            **values,
+            "name": self.name,
+            "probabilities": self.probabilities,
+            "notes": self.notes,
+            "error": self.error,
+            "unknown": self.unknown,
             "answer": self.answer,
             "best": self.best,
             "confidence": self.confidence,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fastapi import APIRouter, Query, Request, Response
 from PIL import Image
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from firstlight.data.pictures import Picture
 from firstlight.serve.limits import RefusedError
@@ -102,23 +102,33 @@ async def pictures_of(request: Request, most: int) -> list[tuple[str, bytes]]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         return [("the picture", await request.body())]
-    try:
-        form = await request.form(max_files=most, max_fields=most)
-    except MultiPartException as error:
-        raise RefusedError(status=400, message=f"multipart: {error.message}") from error
-    except (ValueError, KeyError, LookupError) as error:
-        raise RefusedError(status=400, message="multipart: it cannot be parsed") from error
     found: list[tuple[str, bytes]] = []
+    parser = _InMemory(request.headers, request.stream(), max_files=most, max_fields=most)
     try:
-        for _, part in form.multi_items():
+        for _, part in (await parser.parse()).multi_items():
             if isinstance(part, UploadFile):
                 name = part.filename or f"picture {len(found) + 1}"
                 found.append((name[:200], await part.read()))
+    except MultiPartException as error:
+        raise RefusedError(status=400, message=f"multipart: {error.message}") from error
+    except (ValueError, LookupError) as error:
+        raise RefusedError(status=400, message="multipart: it cannot be parsed") from error
     finally:
-        await form.close()
+        parser.close()
     if not found:
         raise RefusedError(status=422, message="multipart: it holds no file; send a picture")
     return found
+
+
+class _InMemory(MultiPartParser):
+    """Starlette's, which keeps no file on the disk; the guard bounds what comes."""
+
+    spool_max_size = 2**40
+
+    def close(self) -> None:
+        """Let go of all files, also those of a form that turned out to be none."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
 
 async def only_picture(request: Request, service: Service, predictor: Predictor) -> Picture:

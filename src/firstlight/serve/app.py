@@ -1,6 +1,5 @@
 """The service as one ASGI application: routes, guard, the page's files."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,15 +8,40 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
 from firstlight import __version__
 from firstlight.serve import answers, inside, protocol, results
-from firstlight.serve.guard import Access, Guard
+from firstlight.serve.guard import Access, Guard, error_body
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.service import Service
 
 STATIC = Path(__file__).with_name("static")
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string"}},
+}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": meaning, "content": {"application/json": {"schema": ERROR}}}
+    for status, meaning in {
+        400: "The request cannot be parsed",
+        401: "The token is wanted",
+        403: "A page of another site asked",
+        404: "There is no such run, picture or address",
+        408: "The request did not come in in time",
+        409: "The run is not finished, or not measured",
+        413: "Too many bytes",
+        421: "The service was called by a name that is not its own",
+        422: "A picture cannot be read, or a value is not allowed",
+        431: "The head is too long",
+        503: "Too much is asked at once, or the run is not ready: see Retry-After",
+        504: "No answer in time",
+    }.items()
+}
+"""What any route may answer, for the OpenAPI document."""
 
 
 def create_app(service: Service, access: Access) -> Any:
@@ -34,17 +58,25 @@ def create_app(service: Service, access: Access) -> Any:
         version=__version__,
         description="Answers of trained image classifiers.",
         lifespan=running,
+        responses=ERRORS,
         docs_url=None,  # its page would be loaded from elsewhere; /api.html is ours
         redoc_url=None,
+        redirect_slashes=False,  # it would send the client to whatever Host it named
     )
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _fault)
     for part in (answers, inside, results, protocol):
         app.include_router(part.routes(service))
 
-    @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"])
+    @app.get(
+        "/metrics",
+        summary="Counters for Prometheus",
+        tags=["operation"],
+        response_class=PlainTextResponse,
+    )
     async def metrics() -> Response:
         """Requests, their seconds, images, the queue."""
         return Response(service.counters.text(), media_type=service.counters.content_type)
@@ -70,10 +102,16 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return _error(422, f"{where}: {first['msg']}")
 
 
+async def _gone(_: Request, error: Exception) -> Response:
+    return _error(400, "the request broke off")  # nobody is there to read it
+
+
 async def _fault(_: Request, error: Exception) -> Response:
     return _error(500, "a fault of the service; its log says more")
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    body = json.dumps({"error": message}, ensure_ascii=False).encode("utf-8", "replace")
-    return Response(body, status_code=status, headers=headers, media_type="application/json")
+    refused = RefusedError(status=status, message=message)
+    return Response(
+        error_body(refused), status_code=status, headers=headers, media_type="application/json"
+    )

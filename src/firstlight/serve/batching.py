@@ -8,7 +8,6 @@ Axes: N images, H height, W width, C channels, K classes.
 import asyncio
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from firstlight.serve.limits import busy
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -28,19 +29,10 @@ MOST = 64
 SWITCH_SECONDS = 0.0005
 
 
-class BusyError(Exception):
-    """The queue is full; nothing was taken."""
-
-
-class LateError(Exception):
-    """The deadline passed before the answer was there."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Job:
     compute: Compute
     images_NHWC: UInt8Array
-    deadline: float
     answer: "asyncio.Future[Float32Array]"
 
 
@@ -75,29 +67,28 @@ class Batcher:
         if self._thread.is_alive():
             self._thread.join()
 
-    async def ask(self, compute: Compute, images_NHWC: UInt8Array, seconds: float) -> Float32Array:
+    @property
+    def full(self) -> bool:
+        """Whether not one more image may wait."""
+        return self._waiting >= self.room
+
+    async def ask(self, compute: Compute, images_NHWC: UInt8Array) -> Float32Array:
         """``compute(images)``, perhaps together with others' images.
 
-        Raises ``BusyError`` where there is no room, and ``LateError`` where the answer is not there
-        within ``seconds``.
+        Raises ``RefusedError`` 503 where there is no room. Who gives up cancels.
         """
         job = _Job(
             compute=compute,
             images_NHWC=images_NHWC,
-            deadline=time.monotonic() + seconds,
             answer=asyncio.get_running_loop().create_future(),
         )
         with self._changed:
             if self._closing or self._waiting + len(images_NHWC) > self.room:
-                raise BusyError
+                raise busy()
             self._jobs.append(job)
             self._waiting += len(images_NHWC)
             self._changed.notify()
-        try:
-            async with asyncio.timeout(seconds):
-                return await job.answer
-        except TimeoutError as error:
-            raise LateError from error
+        return await job.answer
 
     def _work(self) -> None:
         torch.set_num_threads(self._threads)
@@ -108,9 +99,8 @@ class Batcher:
                 if not self._jobs:
                     return
                 jobs = self._take()
-            now = time.monotonic()
-            # Whoever gave up, or will have before the answer, costs no time.
-            jobs = [job for job in jobs if job.deadline > now and not job.answer.cancelled()]
+            # Whoever gave up costs no time.
+            jobs = [job for job in jobs if not job.answer.cancelled()]
             if jobs:
                 self._answer(jobs)
 

@@ -1,68 +1,223 @@
-"""One connection: uvicorn's protocol, with a bound on how long a request's head may take.
+"""One connection: uvicorn's protocol, less patient with clients and more careful with answers.
 
-A client that sends a head byte by byte, or none, would otherwise hold its connection for ever.
+A client may send its head byte by byte or never, take no answer, send without end what is neither
+head nor body, or only open connections. None of these holds a connection, memory or other clients
+for ever. A client that ends its side after a whole request, sends nonsense behind one, or is
+refused in the middle of its upload, still gets its answers, each to its own request.
 """
 
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from firstlight.serve.limits import Limits
+from firstlight.serve.guard import error_body
+from firstlight.serve.limits import Limits, RefusedError, busy
+
+READ_BYTES = 256 * 1024
+"""What asyncio reads at most at once."""
+PIPELINED = 64
+"""Requests of one connection that may wait for the answer to the one before."""
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's, less patient. ``limits`` is set by the server that makes it."""
+    """uvicorn's, with bounds. ``limits`` is set by the server that makes it."""
 
     limits = Limits()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """The clock starts with the connection."""
-        super().connection_made(transport)
-        self._head_bytes = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._expect_head()
+        """Room is made by closing the connection that has been idle longest."""
+        now = self.loop.time()
+        self._real, self._ending = transport, _Ending(transport, self)
+        super().connection_made(self._ending)  # type: ignore[arg-type]
+        self._running, self._idle_since = False, now  # whether an answer is being made
+        self._malformed = ""  # why nothing more is read
+        self._head_since: float | None = now
+        self._unaccounted = 0  # bytes since the last that were body or ended a head
+        self._ended: float | None = None
+        self._unsent, self._moved = 0, now
+        if len(self.connections) > self.limits.connections and not self._make_room():
+            self._answer_at_once(busy())
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes before a head is whole."""
-        if self._timer is not None:
-            self._head_bytes += len(data)
-            # A body may begin in the same piece, which is at most 256 KiB.
-            if self._head_bytes > self.limits.header_bytes + 256 * 1024:
-                self._forget_timer()
-                self.send_400_response("The head of the request is too long.")
-                return
+        """Parse, unless nothing more is wanted."""
+        if self._ended is not None or self._malformed:
+            return
+        if self._head_since is None and not self._running:
+            self._head_since = self.loop.time()
+        self._unaccounted += len(data)
+        # A body may begin in the same piece.
+        if self._unaccounted > self.limits.header_bytes + READ_BYTES:
+            self.send_400_response("the head of the request is too long")
+            return
         super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing refers to itself any longer."""
+        super().connection_lost(exc)
+        self.transport = self._real
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """A client that only sends no more still gets what it asked for."""
+        if not self._running or self.cycle.more_body:
+            return None
+        self.cycle.keep_alive = False
+        return True
 
     def on_message_begin(self) -> None:
         """A further request on a kept connection has its own time."""
         super().on_message_begin()
-        self._expect_head()
+        self._head_since = self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Fields behind a body are dropped: the request was checked without them."""
+        if self._head_since is not None:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head came in time."""
-        self._forget_timer()
+        self._head_since, self._unaccounted = None, 0
         super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False  # the parser reads nothing behind such a request
+        if len(self.pipeline) > PIPELINED:
+            raise ValueError("too many requests at once")
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more is waited for."""
-        self._forget_timer()
-        super().connection_lost(exc)
+    def on_body(self, body: bytes) -> None:
+        """What is body is counted by the guard."""
+        self._unaccounted = 0
+        super().on_body(body)
 
-    def _expect_head(self) -> None:
-        if self._timer is None:
-            self._head_bytes = 0
-            self._timer = self.loop.call_later(self.limits.header_seconds, self._too_slow)
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be parsed, once what came before it is answered."""
+        newest = self.cycle
+        if newest is not None and newest.more_body and not newest.response_complete:
+            # Its own body is malformed: it will never be whole.
+            newest.disconnected = True
+            newest.message_event.set()
+            if self.pipeline:
+                self.pipeline.popleft()
+            elif newest.response_started:
+                self.transport.close()
+                return
+            else:
+                self._running = False
+        self._malformed = msg
+        if self._running:
+            self.flow.pause_reading()
+        else:
+            self._answer_at_once(RefusedError(status=400, message=msg))
 
-    def _forget_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = True
+        super()._start_asgi_task(cycle, app)
 
-    def _too_slow(self) -> None:
-        self._timer = None
-        if not self.transport.is_closing():
+    def on_response_complete(self) -> None:
+        """Go on with the next request, if this one is at its end."""
+        self._ending.flush()
+        self._running, self._idle_since = False, self.loop.time()
+        if self._head_since is not None:
+            self._head_since = self._idle_since
+        if self.cycle.response_complete and self.cycle.more_body:
             self.transport.close()
+        super().on_response_complete()
+        if self._malformed and not self._running:
+            self._answer_at_once(RefusedError(status=400, message=self._malformed))
+
+    def shutdown(self) -> None:
+        """Answer what was taken, then close."""
+        if self._ended is not None:
+            self._drop()
+        else:
+            super().shutdown()
+
+    def sweep(self, now: float) -> None:
+        """Close or drop what has taken too long; called about twice a second."""
+        unsent, patience = self._real.get_write_buffer_size(), self.limits.stall_seconds
+        if unsent == 0 or unsent != self._unsent:
+            self._unsent, self._moved = unsent, now
+        elif now - self._moved > patience:
+            self._drop()
+            return
+        if self._ended is not None:
+            if unsent == 0 and now - self._ended > patience:
+                self._drop()
+        elif not self._running and now - (self._head_since or now) > self.limits.header_seconds:
+            self.transport.close()
+
+    def end(self) -> None:
+        """Close, but let a client that is still sending read its answer first.
+
+        Closing with unread bytes would reset the connection, and the answer would be lost.
+        """
+        if self._ended is not None:
+            return
+        self._ending.flush()
+        self._ended, self._idle_since = self.loop.time(), 0.0
+        unread = self.cycle is not None and self.cycle.more_body
+        if (unread or self._malformed) and not self._real.is_closing():
+            self._real.write_eof()
+            self.flow.resume_reading()
+        else:
+            self._real.close()
+
+    def _make_room(self) -> bool:
+        least, longest = self.loop.time() - self.limits.idle_seconds, self
+        for other in self.connections:
+            assert isinstance(other, Connection)
+            if other is not self and not other._running and other._idle_since <= least:
+                least, longest = other._idle_since, other
+        if longest is self:
+            return False
+        longest._drop()
+        return True
+
+    def _drop(self) -> None:
+        self._ended = self.loop.time()
+        self.connections.discard(self)
+        self._real.abort()
+
+    def _answer_at_once(self, refused: RefusedError) -> None:
+        body = error_body(refused)
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "connection": "close",
+            **refused.headers,
+        }
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        if not self.transport.is_closing():
+            self.transport.write(STATUS_LINE[refused.status] + head.encode() + b"\r\n" + body)
+        self._malformed = self._malformed or refused.message
+        self.transport.close()
+
+
+class _Ending:
+    """A transport that sends an answer's head and body as one, and closes by way of
+    ``Connection.end``."""
+
+    def __init__(self, transport: asyncio.Transport, connection: Connection) -> None:
+        self._transport, self._pieces = transport, list[bytes]()
+        self._connection, self.close = connection, connection.end
+
+    def write(self, data: bytes) -> None:
+        """Send, at the latest when the loop comes round."""
+        if not self._pieces:
+            self._connection.loop.call_soon(self.flush)
+        self._pieces.append(data)
+
+    def flush(self) -> None:
+        """Send now."""
+        if self._pieces and not self._transport.is_closing():
+            self._transport.write(b"".join(self._pieces))
+        self._pieces.clear()
+
+    def is_closing(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._connection._ended is not None or self._transport.is_closing()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 def with_limits(limits: Limits) -> type[Any]:

@@ -14,12 +14,12 @@ import socket
 import time
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from firstlight.serve.counters import Counters
-from firstlight.serve.limits import Limits, RefusedError
+from firstlight.serve.limits import Limits, RefusedError, busy
 
 Scope = MutableMapping[str, Any]
 
@@ -37,6 +37,8 @@ CARRIED = [
 ]
 GUARDED = ("/api", "/v2", "/metrics", "/openapi.json")
 OPEN = ("/v2/health/live", "/v2/health/ready")
+SINGLE = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"origin")
+"""Fields of which two would leave it open which one counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +47,6 @@ class Access:
 
     token: str | None = None
     """Wanted from everyone, as ``Authorization: Bearer TOKEN``."""
-
-    @cached_property
-    def names(self) -> set[str]:
-        """Names by which this machine may be called; an address is always its own."""
-        own = socket.gethostname().lower()
-        return {"localhost", own, own.partition(".")[0]}
 
     def check(self, method: str, path: str, headers: dict[bytes, bytes]) -> None:
         """Raise ``RefusedError`` for who may not."""
@@ -67,7 +63,7 @@ class Access:
                 )
             return
         host = headers.get(b"host", b"").decode("latin-1")
-        if not self._own(host):
+        if not is_own(host):
             raise RefusedError(
                 status=421, message="this service answers only under its own address or localhost"
             )
@@ -82,18 +78,19 @@ class Access:
         right = hmac.compare_digest(given.strip(), self.token.encode())
         return right and scheme.lower() == b"bearer"
 
-    def _own(self, host: str) -> bool:
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        except ValueError:
-            return False
-        if name in self.names or name.endswith(".localhost"):
+
+@lru_cache(maxsize=64)
+def is_own(host: str) -> bool:
+    """Whether a Host field names this machine: by its name or any address, with or without port."""
+    own = socket.gethostname().lower()
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        if name in ("localhost", own, own.partition(".")[0]) or name.endswith(".localhost"):
             return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 class Guard:
@@ -101,82 +98,152 @@ class Guard:
 
     def __init__(self, app: Any, *, access: Access, limits: Limits, counters: Counters) -> None:
         self._app, self._access, self._limits, self._counters = app, access, limits, counters
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Check, count, and pass on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 499
-
-        async def sending(message: MutableMapping[str, Any]) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", []), *CARRIED]
-            await send(message)
-
+        started = time.perf_counter()
+        request = _Request(scope, receive, send, self)
         try:
-            headers = dict(scope["headers"])
-            self._access.check(scope["method"], scope["path"], headers)
-            declared = headers.get(b"content-length", b"0")
-            if declared.isdigit() and int(declared) > self._limits.body_bytes:
-                raise self._too_much()
-            await self._app(scope, self._bounded(receive), sending)
+            async with asyncio.timeout(None) as request.clock:
+                await request.answered_by(self._app, self._access)
         except RefusedError as refused:
-            await refuse(refused, sending)
+            await request.refuse(refused)
+        except TimeoutError:
+            if not request.clock.expired():
+                raise
+            await request.refuse(request.late())
+        except asyncio.CancelledError:
+            await request.refuse(
+                RefusedError(
+                    status=503, message="the service is stopping", headers={"Retry-After": "5"}
+                )
+            )
         finally:
+            self._held -= request.taken
             route = getattr(scope.get("route"), "path", "other")
-            self._counters.request(route, status, time.perf_counter() - started)
+            self._counters.request(route, request.status, time.perf_counter() - started)
 
-    def _bounded(self, receive: Any) -> Any:
-        """``receive``, as long as the body keeps to its size and its time."""
-        until = asyncio.get_running_loop().time() + self._limits.body_seconds
-        taken, whole = 0, False
+    def hold(self, count: int) -> None:
+        """So many more bytes of bodies are in memory. Raises ``RefusedError`` beyond the room."""
+        self._held += count
+        if self._held > self._limits.all_bodies_bytes:
+            raise busy()
 
-        async def receiving() -> Any:
-            nonlocal taken, whole
-            if whole:  # from now on it only tells when the client goes away
-                return await receive()
-            try:
-                async with asyncio.timeout_at(until):
-                    message = await receive()
-            except TimeoutError as error:
-                seconds = self._limits.body_seconds
-                raise RefusedError(
-                    status=408,
-                    message=f"the request did not come in within {seconds:g} s",
-                    headers={"Connection": "close"},
-                ) from error
-            taken += len(message.get("body", b""))
-            if taken > self._limits.body_bytes:
-                raise self._too_much()
-            whole = not message.get("more_body", False)
-            return message
+    @property
+    def limits(self) -> Limits:
+        """Of one request, and of all."""
+        return self._limits
 
-        return receiving
 
-    def _too_much(self) -> RefusedError:
+class _Request:
+    """One request on its way: how much of it came, how long it may take, what was answered."""
+
+    clock: asyncio.Timeout
+
+    def __init__(self, scope: Scope, receive: Any, send: Any, guard: Guard) -> None:
+        self._scope, self._receive, self._send, self._guard = scope, receive, send, guard
+        self.taken, self.status = 0, 499
+        headers = dict(scope["headers"])
+        self._headers = headers
+        self._whole = b"content-length" not in headers and b"transfer-encoding" not in headers
+
+    async def answered_by(self, app: Any, access: Access) -> None:
+        """Check the head, then let the application answer."""
+        limits = self._guard.limits
+        self._allow(limits.answer_seconds if self._whole else limits.body_seconds)
+        check_head(self._scope, self._headers, limits)
+        access.check(self._scope["method"], self._scope["path"], self._headers)
+        await app(self._scope, self._bounded, self._sending)
+
+    async def refuse(self, refused: RefusedError) -> None:
+        """Answer with an error, as JSON; too late where another answer has begun."""
+        if self.status != 499:
+            raise refused
+        body = error_body(refused)
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            **refused.headers,
+        }
+        self.status = refused.status
+        own = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": refused.status,
+                "headers": [*own, *CARRIED],
+            }
+        )
+        await self._send({"type": "http.response.body", "body": body})
+
+    def late(self) -> RefusedError:
+        """The answer where time is up."""
+        limits = self._guard.limits
+        if self._whole:
+            seconds = limits.answer_seconds
+            return RefusedError(status=504, message=f"no answer within {seconds:g} s; try again")
         return RefusedError(
-            status=413,
-            message=f"more than {self._limits.body_bytes // 1024**2} MiB in one request",
-            headers={"Connection": "close"},
+            status=408, message=f"the request did not come in within {limits.body_seconds:g} s"
         )
 
+    def _allow(self, seconds: float) -> None:
+        self.clock.reschedule(asyncio.get_running_loop().time() + seconds)
 
-async def refuse(refused: RefusedError, send: Any) -> None:
-    """Answer with an error, as JSON."""
-    body = json.dumps({"error": refused.message}, ensure_ascii=False).encode()
-    headers = {
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        **refused.headers,
-    }
-    await send(
-        {
-            "type": "http.response.start",
-            "status": refused.status,
-            "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
+    async def _bounded(self) -> Any:
+        """The next piece of the body, as long as the body keeps to its size."""
+        message = await self._receive()
+        count = len(message.get("body", b""))
+        self.taken += count
+        self._guard.hold(count)
+        if self.taken > self._guard.limits.body_bytes:
+            raise too_large(self._guard.limits.body_bytes)
+        if not self._whole and not message.get("more_body", False):
+            self._whole = True
+            self._allow(self._guard.limits.answer_seconds)
+        return message
+
+    async def _sending(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", []), *CARRIED]
+            self.clock.reschedule(None)  # from here the connection sees that it is taken
+        await self._send(message)
+
+
+def check_head(scope: Scope, headers: dict[bytes, bytes], limits: Limits) -> None:
+    """Raise ``RefusedError`` for a head that is too long, or that two readers would take for two
+    different ones."""
+    given = scope["headers"]
+    if len(given) != len(headers):
+        names = [name for name, _ in given]
+        if any(names.count(name) > 1 for name in SINGLE):
+            raise _unclear("a field came twice that may come once")
+    if sum(len(name) + len(value) for name, value in given) > limits.header_bytes:
+        raise RefusedError(status=431, message="the head of the request is too long")
+    if b"transfer-encoding" in headers and b"content-length" in headers:
+        raise _unclear("a length and an encoding came together")
+    has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+    if has_body and b"upgrade" in headers:
+        raise _unclear("no other protocol is spoken; send the request without Upgrade")
+    declared = headers.get(b"content-length", b"0")
+    # The parser has seen to it that it is a number below 2**64.
+    if declared.isdigit() and int(declared) > limits.body_bytes:
+        raise too_large(limits.body_bytes)
+
+
+def _unclear(message: str) -> RefusedError:
+    return RefusedError(status=400, message=message, headers={"Connection": "close"})
+
+
+def too_large(most: int) -> RefusedError:
+    """The answer to a body of more than so many bytes."""
+    return RefusedError(status=413, message=f"more than {most / 1024**2:.3g} MiB in one request")
+
+
+def error_body(refused: RefusedError) -> bytes:
+    """An error as JSON."""
+    return json.dumps({"error": refused.message}, ensure_ascii=False).encode("utf-8", "replace")

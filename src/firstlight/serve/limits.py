@@ -9,6 +9,8 @@ class Limits:
 
     body_bytes: int = 16 * 1024**2
     """Of one request."""
+    all_bodies_bytes: int = 256 * 1024**2
+    """Of all requests in hand; beyond, requests are answered 503."""
     pixels: int = 24 * 1024**2
     """Width × height of one picture."""
     images: int = 64
@@ -16,15 +18,19 @@ class Limits:
     waiting: int = 256
     """Images in the queue; beyond, requests are answered 503."""
     connections: int = 512
-    """Open at once; beyond, requests are answered 503."""
+    """Open at once; beyond, the one idle longest is closed, or else the new one gets 503."""
+    idle_seconds: float = 1.0
+    """From when on a connection counts as idle: under load, requests lie unread for a while."""
     header_bytes: int = 32 * 1024
     """Of one request's head."""
     header_seconds: float = 10.0
     """For a request's head to come in."""
     body_seconds: float = 30.0
-    """For a request's body to come in."""
+    """For a request's head and body to come in; beyond, 408."""
     answer_seconds: float = 10.0
     """From a whole request to its answer; beyond, 504."""
+    stall_seconds: float = 30.0
+    """For a client to take some of its answer, and to stop sending what was refused."""
 
 
 class RefusedError(Exception):
@@ -33,3 +39,10 @@ class RefusedError(Exception):
     def __init__(self, *, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.headers = status, message, headers or {}
+
+
+def busy() -> RefusedError:
+    """The answer where no room is left."""
+    return RefusedError(
+        status=503, message="too many requests at once; try again", headers={"Retry-After": "1"}
+    )

@@ -24,17 +24,37 @@ class Predictor:
         """``most_pixels``: larger pictures are refused by their header."""
         self.name, self.folder, self.most_pixels = name, folder, most_pixels
         self._answers: tuple[int, Answers] | None = None
+        self._loaded = False
 
     @property
     def ready(self) -> bool:
         """Whether the run has finished training, so that there is something to answer with."""
-        return self.folder.finished
+        return self._loaded or self.folder.finished
 
     @cached_property
     def saved(self) -> SavedModel:
         """The network on the CPU. Raises ``UserError`` until the run has finished training."""
         self.folder.require_finished()
         return load_model(self.folder)
+
+    def load(self) -> None:
+        """Read the network and answer once, so that the first who asks does not wait for it.
+
+        Done already, this costs nothing. Raises ``UserError`` where it cannot be read.
+        """
+        if not self._loaded:
+            self.probabilities(np.zeros((1, *self.image_shape), dtype=np.uint8))
+            self._loaded = True
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """K names."""
+        return self.saved.class_names
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of what the network takes."""
+        return self.saved.preprocess.image_shape
 
     @cached_property
     def described(self) -> dict[str, Any]:
@@ -73,7 +93,7 @@ class Predictor:
         return prediction(
             picture.name,
             row_K,
-            self.saved.class_names,
+            self.class_names,
             notes=picture.notes,
             image_HWC=picture.image_HWC,
             threshold=self.saved.threshold,

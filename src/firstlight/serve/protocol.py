@@ -4,7 +4,10 @@ One input, ``image``: uint8 N×H×W×C of the model's size. Two outputs: ``proba
 N×K, and ``label``, N names. See https://github.com/kserve/open-inference-protocol.
 """
 
+import itertools
 import json
+import math
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +26,8 @@ from firstlight.serve.service import Service
 
 UInt8Array = npt.NDArray[np.uint8]
 LENGTH = "inference-header-content-length"
+NUMBER_BYTES, HEAD_BYTES = 6, 64 * 1024
+"""Of one number as JSON, such as ``255, ``, and of what stands around the numbers."""
 INPUT, PROBABILITIES, LABEL = "image", "probabilities", "label"
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -55,6 +60,10 @@ BODY: dict[str, Any] = {
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
+}
+
+ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}
 }
 
 
@@ -93,13 +102,20 @@ def routes(service: Service) -> APIRouter:
         """200, or 503 while it is still training."""
         return _ready(model, service.run(model).ready)
 
-    @router.post("/models/{model}/infer", openapi_extra=BODY, summary="Classify images")
+    @router.post(
+        "/models/{model}/infer", openapi_extra=BODY, responses=ANSWER, summary="Classify images"
+    )
     async def infer(model: str, request: Request) -> Response:
         """Probabilities and labels of uint8 images of the model's size."""
         predictor = service.predictor(model)
-        asked = _asked(await request.body(), request.headers.get(LENGTH), predictor)
-        if len(asked.images_NHWC) > service.limits.images:
-            raise _wrong(f"at most {service.limits.images} images in one request")
+        most = service.limits.images
+        body = await request.body()
+        # Parsing holds up everyone: no more of it than the largest right request needs.
+        if len(body) > NUMBER_BYTES * math.prod(predictor.image_shape) * most + HEAD_BYTES:
+            raise RefusedError(
+                status=413, message=f"more than {most} images of this model can take"
+            )
+        asked = _asked(body, request.headers.get(LENGTH), predictor, most)
         rows_NK = await service.probabilities(predictor, asked.images_NHWC)
         return _response(predictor, asked, rows_NK)
 
@@ -114,13 +130,15 @@ class _Asked:
     """Name to whether it is wanted as raw bytes."""
 
 
-def _asked(body: bytes, head_length: str | None, predictor: Predictor) -> _Asked:
+def _asked(body: bytes, head_length: str | None, predictor: Predictor, most: int) -> _Asked:
     """The request, checked. Raises ``RefusedError`` 400."""
     head, raw = body, b""
     if head_length is not None:
-        if not head_length.isdigit() or int(head_length) > len(body):
+        # No length of a body has more than nine digits, and int() refuses thousands of them.
+        at = int(head_length) if re.fullmatch("[0-9]{1,9}", head_length) else len(body) + 1
+        if at > len(body):
             raise _wrong(f"{LENGTH} is no length within the body")
-        head, raw = body[: int(head_length)], body[int(head_length) :]
+        head, raw = body[:at], body[at:]
     try:
         values = json.loads(head)
     except (ValueError, RecursionError) as error:
@@ -132,12 +150,13 @@ def _asked(body: bytes, head_length: str | None, predictor: Predictor) -> _Asked
     if name is not None and not isinstance(name, str):
         raise _wrong("id is no text")
     return _Asked(
-        id=name, images_NHWC=_images(given, raw, predictor), outputs=_outputs(values, predictor)
+        id=name, images_NHWC=_images(given, raw, predictor, most), outputs=_outputs(values)
     )
 
 
-def _images(given: dict[str, Any], raw: bytes, predictor: Predictor) -> UInt8Array:
-    shape, wanted = given.get("shape"), predictor.saved.preprocess.image_shape
+def _images(given: dict[str, Any], raw: bytes, predictor: Predictor, most: int) -> UInt8Array:
+    """The one input, checked."""
+    shape, wanted = given.get("shape"), predictor.image_shape
     if given.get("name") != INPUT or given.get("datatype") != "UINT8":
         raise _wrong(f"wanted the input {INPUT} of datatype UINT8")
     if (
@@ -147,23 +166,36 @@ def _images(given: dict[str, Any], raw: bytes, predictor: Predictor) -> UInt8Arr
         or shape[0] < 1
     ):
         raise _wrong(f"wanted the shape [N, {', '.join(map(str, wanted))}] with N of 1 and more")
-    count = int(np.prod(shape))
+    if shape[0] > most:
+        raise _wrong(f"at most {most} images in one request")
+    count = math.prod(shape)
     parameters = given.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if size is not None:
         if size != count or len(raw) != count:
             raise _wrong(f"wanted {count} bytes of data behind the JSON, one for each number")
         return np.frombuffer(raw, dtype=np.uint8).reshape(shape)
-    try:
-        data = np.asarray(given.get("data"))
-    except ValueError as error:
-        raise _wrong("data is no array of numbers") from error
-    if data.dtype.kind not in "iu" or data.size != count or data.min() < 0 or data.max() > 255:
+    data = _flat(given.get("data"), depth=len(shape))
+    if data is None or len(data) != count:
         raise _wrong(f"wanted {count} whole numbers from 0 to 255 in data")
-    return data.astype(np.uint8).reshape(shape)
+    return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
-def _outputs(values: dict[str, Any], predictor: Predictor) -> dict[str, bool]:
+def _flat(data: Any, depth: int) -> bytes | None:
+    """Numbers in one list, or in lists of lists as deep as the shape; None where others are in it.
+
+    Not by NumPy: an array of texts takes as much memory for each as for the longest.
+    """
+    for _ in range(depth):
+        if isinstance(data, list) and data and all(isinstance(row, list) for row in data):
+            data = list(itertools.chain.from_iterable(data))
+    try:
+        return bytes(data) if isinstance(data, list) else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _outputs(values: dict[str, Any]) -> dict[str, bool]:
     """Which outputs are wanted, and which of them as raw bytes."""
     parameters = values.get("parameters")
     every = isinstance(parameters, dict) and parameters.get("binary_data_output") is True
@@ -182,7 +214,7 @@ def _outputs(values: dict[str, Any], predictor: Predictor) -> dict[str, bool]:
 
 
 def _response(predictor: Predictor, asked: _Asked, rows_NK: npt.NDArray[np.float32]) -> Response:
-    names = predictor.saved.class_names
+    names = predictor.class_names
     labels = [prediction("", row, names).best or "" for row in rows_NK]
     tensors: dict[str, tuple[str, list[int], Callable[[], Any], Callable[[], bytes]]] = {
         PROBABILITIES: (
@@ -225,7 +257,7 @@ def _prefixed(labels: Sequence[str]) -> bytes:
 
 
 def _metadata(predictor: Predictor) -> dict[str, Any]:
-    classes = len(predictor.saved.class_names)
+    classes = len(predictor.class_names)
     return {
         "name": predictor.name,
         "versions": [],
@@ -234,7 +266,7 @@ def _metadata(predictor: Predictor) -> dict[str, Any]:
             {
                 "name": INPUT,
                 "datatype": "UINT8",
-                "shape": [-1, *predictor.saved.preprocess.image_shape],
+                "shape": [-1, *predictor.image_shape],
             }
         ],
         "outputs": [

@@ -1,5 +1,6 @@
 """Run the service until it is told to stop."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import uvicorn
 
 from firstlight.errors import UserError
-from firstlight.serve.connection import with_limits
+from firstlight.serve.connection import Connection, with_limits
 from firstlight.serve.limits import Limits
 
 SHUTDOWN_SECONDS = 15
@@ -19,7 +20,8 @@ class Server(uvicorn.Server):
     def __init__(
         self, app: Any, *, host: str, port: int, limits: Limits, listening: Callable[[int], None]
     ) -> None:
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        for name in ("uvicorn.error", "python_multipart"):  # what clients do wrong is no news
+            logging.getLogger(name).setLevel(logging.ERROR)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -34,7 +36,6 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=30,
-                limit_concurrency=limits.connections,
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             )
         )
@@ -43,21 +44,36 @@ class Server(uvicorn.Server):
     def _log_started_message(self, listeners: Any) -> None:
         self._listening(int(listeners[0].getsockname()[1]))
 
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; every fifth time connections are looked over."""
+        if counter % 5 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                assert isinstance(connection, Connection)
+                connection.sweep(now)
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Finish what was taken. A signal that was obeyed is not raised once more."""
+        await super().shutdown(sockets)
+        self._captured_signals.clear()
+
 
 def serve(
     app: Any, *, host: str, port: int, limits: Limits, listening: Callable[[int], None]
 ) -> None:
     """Answer requests until SIGINT or SIGTERM, then finish what was taken.
 
-    ``listening`` is told the port. Raises ``UserError`` where the address cannot be had.
+    A second SIGINT does not wait. ``listening`` is told the port. Raises ``UserError`` where the
+    address cannot be had.
     """
     server = Server(app, host=host, port=port, limits=limits, listening=listening)
     try:
         server.run()
-    except SystemExit as stop:
+    except SystemExit as stop:  # nothing else ends uvicorn so: the runs are loaded already
         raise UserError(
             f"{host}:{port} cannot be listened on; another program may have it; choose another "
             "with --port, or --port 0 for any that is free"
         ) from stop
     except KeyboardInterrupt:
-        pass  # what was taken is answered by now
+        pass

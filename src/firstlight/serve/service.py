@@ -18,9 +18,9 @@ from firstlight.data.pictures import Picture
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.prediction import Prediction
 from firstlight.runs.folder import RunFolder
-from firstlight.serve.batching import Batcher, BusyError, LateError
+from firstlight.serve.batching import Batcher
 from firstlight.serve.counters import Counters
-from firstlight.serve.limits import Limits, RefusedError
+from firstlight.serve.limits import Limits, RefusedError, busy
 from firstlight.serve.predictor import Predictor
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -28,7 +28,7 @@ _Result = TypeVar("_Result")
 
 # A PNG of at most so many pixels a side is decoded in a tenth of a millisecond, less than it takes
 # to hand it to a thread.
-SMALL = 64
+SMALL, SMALL_BYTES = 64, 16 * 1024
 
 
 class Service:
@@ -56,16 +56,13 @@ class Service:
         self._in_pool = 0
 
     def start(self) -> None:
-        """Load every finished run, answer once with each, and begin to compute."""
-        for predictor in self.predictors.values():
-            if predictor.ready:
-                warm(predictor)
+        """Begin to compute."""
         self.batcher.start()
 
     def close(self) -> None:
         """Answer what was taken, then stop."""
         self.batcher.close()
-        self._pool.shutdown()
+        self._pool.shutdown(cancel_futures=True)
 
     def predictor(self, name: str | None) -> Predictor:
         """The run of this name, or the first. Raises ``RefusedError`` where it cannot answer."""
@@ -76,6 +73,10 @@ class Service:
                 message=f"{found.name} is still training, or was stopped; it answers once it is "
                 "finished",
             )
+        try:
+            found.load()
+        except UserError as error:
+            raise RefusedError(status=500, message=f"{found.name} cannot be read") from error
         return found
 
     def run(self, name: str | None) -> Predictor:
@@ -96,6 +97,8 @@ class Service:
 
     async def prepare(self, predictor: Predictor, name: str, content: bytes) -> Picture:
         """A picture file's bytes as the network takes them. Raises ``RefusedError``."""
+        if self.batcher.full:  # before any work is done in vain
+            raise busy()
         try:
             if _small_png(content):
                 return predictor.prepare(name, content)
@@ -106,38 +109,24 @@ class Service:
     async def aside(self, work: Callable[[], _Result]) -> _Result:
         """Do what takes its time in a thread, so that others are still answered.
 
-        Raises ``RefusedError`` where too much is waiting, or the answer takes too long.
+        Raises ``RefusedError`` 503 where too much is waiting.
         """
         if self._in_pool >= self.limits.waiting:
-            raise self.busy()
+            raise busy()
         self._in_pool += 1
         try:
-            future = asyncio.get_running_loop().run_in_executor(self._pool, work)
-            future.add_done_callback(self._left)
-            async with asyncio.timeout(self.limits.answer_seconds):
-                return await future
-        except TimeoutError as error:
-            raise self.late() from error
-
-    def _left(self, _: object) -> None:
-        self._in_pool -= 1
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._in_pool -= 1
 
     async def probabilities(
         self, predictor: Predictor, images_NHWC: UInt8Array
     ) -> npt.NDArray[np.float32]:
         """Calibrated probabilities N×K, computed together with others' images.
 
-        Raises ``RefusedError`` 503 where the queue is full, 504 where the answer takes too long.
+        Raises ``RefusedError`` 503 where the queue is full.
         """
-        seconds = self.limits.answer_seconds
-        try:
-            rows_NK = await self.batcher.ask(predictor.probabilities, images_NHWC, seconds)
-        except BusyError as error:
-            raise self.busy() from error
-        except LateError as error:
-            raise self.late() from error
-        except UserError as error:
-            raise RefusedError(status=500, message="the model cannot be read") from error
+        rows_NK = await self.batcher.ask(predictor.probabilities, images_NHWC)
         self.counters.answered(predictor.name, len(images_NHWC))
         return rows_NK
 
@@ -149,36 +138,19 @@ class Service:
         rows_NK = await self.probabilities(predictor, images_NHWC)
         return [predictor.prediction(p, row) for p, row in zip(pictures, rows_NK, strict=True)]
 
-    def busy(self) -> RefusedError:
-        """The answer where no room is left."""
-        return RefusedError(
-            status=503, message="too many requests at once; try again", headers={"Retry-After": "1"}
-        )
-
-    def late(self) -> RefusedError:
-        """The answer where it took too long."""
-        seconds = self.limits.answer_seconds
-        return RefusedError(status=504, message=f"no answer within {seconds:g} s; try again")
-
-
-def warm(predictor: Predictor) -> None:
-    """Load a run and answer once, so that the first who asks does not wait for it."""
-    shape = predictor.saved.preprocess.image_shape
-    predictor.probabilities(np.zeros((1, *shape), dtype=np.uint8))
-
 
 def _small_png(content: bytes) -> bool:
-    """Whether the head of a file says that it is a PNG of few pixels."""
+    """Whether the head of a file says that it is a PNG of few pixels, and nothing much else."""
     if content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR":
         return False
     sides = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
-    return all(side <= SMALL for side in sides) and len(content) <= 64 * 1024
+    return all(side <= SMALL for side in sides) and len(content) <= SMALL_BYTES
 
 
 def predictors(folders: Sequence[RunFolder], limits: Limits) -> dict[str, Predictor]:
     """The runs by the names they are asked for: their folders' own, numbered where two are alike.
 
-    Raises ``UserError`` where a finished run cannot be read.
+    Finished ones are loaded. Raises ``UserError`` where a finished run cannot be read.
     """
     found: dict[str, Predictor] = {}
     for folder in folders:
@@ -186,4 +158,6 @@ def predictors(folders: Sequence[RunFolder], limits: Limits) -> dict[str, Predic
         while (name := stem if number == 1 else f"{stem}-({number})") in found:
             number += 1
         found[name] = Predictor(name, folder, limits.pixels)
+        if found[name].ready:
+            found[name].load()
     return found

@@ -1,0 +1,108 @@
+"""A server in a process of its own, real pictures to send it, and what the machine was doing."""
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+import firstlight as fl
+from firstlight.runs.record import environment
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass
+class Served:
+    """A server that listens."""
+
+    port: int
+    process: subprocess.Popen[str]
+
+    def memory_mb(self) -> float:
+        """Resident, now."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"^VmRSS:\s+(\d+) kB", text, flags=re.MULTILINE)
+        assert found is not None
+        return int(found[1]) / 1024
+
+    def cpu_seconds(self) -> float:
+        """Of all its threads, so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def started(command: Sequence[str]) -> Iterator[Served]:
+    """A server, from the line in which it says its address until the block ends."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+            if found is not None:
+                yield Served(int(found[1]), process)
+                break
+        else:
+            raise RuntimeError(f"no address came from {command}")
+    finally:
+        process.terminate()
+        process.wait(60)
+        with suppress(ProcessLookupError):  # LitServe's worker outlives it
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def firstlight_server(run: Path) -> list[str]:
+    """The command that serves a run."""
+    return [sys.executable, "-u", "-m", "firstlight", "serve", str(run), "--port", "0"]
+
+
+def pictures(count: int) -> tuple[npt.NDArray[np.uint8], list[bytes]]:
+    """The first test images of MNIST, N×28×28×1, and each as a PNG file."""
+    images_NHWC = fl.load("mnist").test.images_NHWC[:count]
+    return images_NHWC, [png(image_HWC) for image_HWC in images_NHWC]
+
+
+def png(image_HWC: npt.NDArray[np.uint8]) -> bytes:
+    """A grey image as a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(image_HWC[..., 0]).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def request(path: str, content: bytes) -> bytes:
+    """A whole POST."""
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n"
+    return head.encode() + content
+
+
+def circumstances(command: str) -> dict[str, Any]:
+    """What a result file says of where it comes from."""
+    return {"command": command, "environment": environment("cpu", 1), "cores": os.cpu_count()}
+
+
+def load() -> dict[str, float]:
+    """How many processes wanted a processor of late, and what share of the processors the others
+    took within a second just now: measured while nothing of ours is at work."""
+    before = _busy()
+    time.sleep(1)
+    after = _busy()
+    share = (after[0] - before[0]) / max(1, after[1] - before[1])
+    return {"load_1_min": os.getloadavg()[0], "processors_taken": round(share, 3)}
+
+
+def _busy() -> tuple[int, int]:
+    fields = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return sum(fields) - fields[3] - fields[4], sum(fields)

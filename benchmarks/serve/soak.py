@@ -1,0 +1,234 @@
+"""Ten minutes at twice what the service can do: every answer is checked, and its memory watched.
+
+    python benchmarks/serve/soak.py RUN
+
+``wrk`` finds the capacity first. Then this process sends twice as many requests a second, ready or
+not, over as many connections as it takes, more than the service lets in: it is to answer what it
+can, rightly, and to say 503 to the rest. A request without an answer after 30 seconds is a hang.
+"""
+
+import argparse
+import json
+import selectors
+import socket
+import tempfile
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import firstlight as fl
+from firstlight.files import write_whole
+from serving import (
+    RESULTS,
+    Served,
+    circumstances,
+    firstlight_server,
+    load,
+    pictures,
+    request,
+    started,
+)
+from throughput import bodies, wrk
+
+RESULT = RESULTS / "serve-soak-cpu.json"
+CONNECTIONS = 600
+HANG_SECONDS = 30.0
+TOLERANCE = 1e-5
+WARM_UP_SHARE = 0.1
+
+
+@dataclass(eq=False)
+class Client:
+    """One connection of the load."""
+
+    socket: socket.socket
+    which: int = -1
+    """The picture asked for; -1 while none is."""
+    sent: float = 0.0
+    read: bytearray = field(default_factory=bytearray)
+
+
+@dataclass
+class Soak:
+    """The load, and what came of it."""
+
+    port: int
+    wholes: list[bytes]
+    expected: list[dict[str, float]]
+    statuses: Counter[int] = field(default_factory=Counter)
+    wrong: int = 0
+    hangs: int = 0
+    broken: int = 0
+    """Connections that ended without the answer."""
+    unsent: int = 0
+    """Requests for which no connection was free."""
+    milliseconds: list[float] = field(default_factory=list)
+    without_retry_after: int = 0
+
+    def __post_init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._idle: deque[Client] = deque()
+        self._all: set[Client] = set()
+        self._next = 0
+
+    def run(self, rate: float, seconds: float, served: Served) -> list[tuple[float, float]]:
+        """Send so many a second; returns seconds and the server's MB, every other second."""
+        begun = time.perf_counter()
+        issued, looked, memory = 0, 0.0, list[tuple[float, float]]()
+        while (now := time.perf_counter() - begun) < seconds:
+            due = min(int(now * rate) - issued, 200)
+            for _ in range(due):
+                self._send(now + begun)
+            issued += due
+            self._read(0.001 if due == 0 else 0.0)
+            if now - looked >= 2:
+                looked = now
+                memory.append((round(now, 1), served.memory_mb()))
+                self._count_hangs()
+        self._finish()
+        return memory
+
+    def _finish(self) -> None:
+        """Every request that is under way gets its time."""
+        until = time.perf_counter() + HANG_SECONDS
+        while any(c.which >= 0 for c in self._all) and time.perf_counter() < until:
+            self._read(0.05)
+        self.hangs += sum(c.which >= 0 for c in self._all)
+        for client in list(self._all):
+            self._close(client)
+
+    def _send(self, now: float) -> None:
+        client = self._idle.popleft() if self._idle else self._open()
+        if client is None:
+            self.unsent += 1
+            return
+        client.which, client.sent = self._next % len(self.wholes), now
+        self._next += 1
+        try:
+            client.socket.sendall(self.wholes[client.which])
+        except OSError:
+            self._broke(client)
+
+    def _open(self) -> Client | None:
+        if len(self._all) >= CONNECTIONS:
+            return None
+        try:
+            connection = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+        except OSError:
+            self.broken += 1
+            return None
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client = Client(connection)
+        self._all.add(client)
+        self._selector.register(connection, selectors.EVENT_READ, client)
+        return client
+
+    def _read(self, wait: float) -> None:
+        for key, _ in self._selector.select(wait):
+            client: Client = key.data
+            try:
+                piece = client.socket.recv(65536)
+            except OSError:
+                piece = b""
+            if not piece:
+                if client.which >= 0:
+                    self._broke(client)
+                else:
+                    self._close(client)
+                continue
+            client.read += piece
+            self._take(client)
+
+    def _take(self, client: Client) -> None:
+        head, mark, body = bytes(client.read).partition(b"\r\n\r\n")
+        if not mark:
+            return
+        fields = head.lower()
+        if len(body) < int(fields.partition(b"content-length: ")[2].split(b"\r\n")[0]):
+            return
+        status = int(head[9:12])
+        self.statuses[status] += 1
+        if status == 200:
+            self.milliseconds.append(1000 * (time.perf_counter() - client.sent))
+            self.wrong += not self._is_right(client.which, body)
+        elif status == 503 and b"retry-after: " not in fields:
+            self.without_retry_after += 1
+        client.which = -1
+        client.read.clear()
+        if b"connection: close" in fields:
+            self._close(client)
+        else:
+            self._idle.append(client)
+
+    def _is_right(self, which: int, body: bytes) -> bool:
+        got, wanted = json.loads(body)["predictions"][0]["probabilities"], self.expected[which]
+        return all(abs(got[name] - wanted[name]) < TOLERANCE for name in wanted)
+
+    def _broke(self, client: Client) -> None:
+        self.broken += 1
+        self._close(client)
+
+    def _close(self, client: Client) -> None:
+        self._selector.unregister(client.socket)
+        client.socket.close()
+        self._all.discard(client)
+        if client.which < 0 and client in self._idle:
+            self._idle.remove(client)
+
+    def _count_hangs(self) -> None:
+        now = time.perf_counter()
+        for client in [c for c in self._all if c.which >= 0 and now - c.sent > HANG_SECONDS]:
+            self.hangs += 1
+            self._close(client)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The service at twice its capacity.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--seconds", type=float, default=600)
+    arguments = parser.parse_args()
+    run = fl.open_run(arguments.run)
+    images_NHWC, contents = pictures(500)
+    expected = [p.probabilities for p in run.predict(images_NHWC)]
+    whole: dict[str, Any] = circumstances("python benchmarks/serve/soak.py RUN")
+    whole |= {"recipe": run.recipe.name, "load_before": load()}
+    with tempfile.TemporaryDirectory() as folder, started(firstlight_server(run.path)) as served:
+        of = bodies(Path(folder))["firstlight"]
+        wrk(served.port, of, 64, 3)
+        capacity = wrk(served.port, of, 64, 10)["requests_per_second"]
+        soak = Soak(served.port, [request("/api/predict", c) for c in contents], expected)
+        memory = soak.run(2 * capacity, arguments.seconds, served)
+        whole["still_running"] = served.process.poll() is None
+    whole["load_after"] = load()
+    settled = [mb for second, mb in memory if second >= WARM_UP_SHARE * arguments.seconds]
+    answered = soak.statuses[200]
+    p50, p95, p99 = (round(float(p), 1) for p in np.percentile(soak.milliseconds, [50, 95, 99]))
+    whole |= {
+        "seconds": arguments.seconds,
+        "capacity_requests_per_second": capacity,
+        "offered_requests_per_second": 2 * capacity,
+        "connections": CONNECTIONS,
+        "statuses": {str(k): v for k, v in sorted(soak.statuses.items())},
+        "answered_per_second": round(answered / arguments.seconds, 1),
+        "wrong_answers": soak.wrong,
+        "hangs": soak.hangs,
+        "broken_connections": soak.broken,
+        "503_without_retry_after": soak.without_retry_after,
+        "no_connection_free": soak.unsent,
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "memory_mb_after_warm_up": {"least": min(settled), "most": max(settled)},
+        "memory_growth": round(max(settled) / settled[0] - 1, 4),
+        "memory_mb": memory[:: max(1, len(memory) // 60)],
+    }
+    write_whole(RESULT, json.dumps(whole, indent=2) + "\n")
+    print({k: v for k, v in whole.items() if k not in ("environment", "memory_mb")})
+
+
+if __name__ == "__main__":
+    main()
