@@ -131,7 +131,7 @@ def test_what_is_severe_comes_first_and_the_list_makes_it_clean(
 def test_training_says_at_its_start_that_there_is_a_leak(command: Command, clean: Path) -> None:
     leak(clean)
     done = command("train", clean, "--out", "run", "--set", "train.epochs=1")
-    assert "1 pairs of copies lie in two parts, so a test will look too good" in done.out
+    assert "1 pair of copies lies in two parts, so a test will look too good" in done.out
 
 
 def test_the_page_shows_the_pictures_and_loads_nothing(command: Command, clean: Path) -> None:
@@ -142,6 +142,20 @@ def test_the_page_shows_the_pictures_and_loads_nothing(command: Command, clean: 
     assert "data:image/png;base64," in page
     assert "train/cat/again.jpg" in page
     assert "http" not in page
+
+
+def test_many_names_are_folded_and_each_unreadable_picture_has_its_reason(
+    command: Command, clean: Path
+) -> None:
+    for i in range(20):
+        (clean / f"train/dog/猫-{i}.png").write_bytes(b"" if i else b"<html>")
+    done = command("data", "check", clean, "--page", "page.html")
+    assert "! unreadable: 20 pictures that cannot be read, left out of training" in done.out
+    assert "    train/dog/猫-0.png: not a picture; PNG, JPEG, WebP, BMP" in done.out
+    assert "… and 10 more" in done.out
+    page = Path("page.html").read_text()
+    folded = page.partition("Unreadable: all 20")[2]
+    assert "<details" in page and folded.count("the file is empty (0 bytes)") == 19
 
 
 @pytest.mark.parametrize(

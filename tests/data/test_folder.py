@@ -82,7 +82,40 @@ def test_a_loop_of_links_ends_and_is_said(tmp_path: Path) -> None:
     (tmp_path / "a" / "again").symlink_to(tmp_path / "a", target_is_directory=True)
     listing = list_folder(tmp_path)
     assert [p.name for p in listing.pictures] == ["a/1.png", "b/2.png"]
-    assert "a link back to a folder that was met before, not followed" in listing.notes[0]
+    assert "a link back to a folder that is met already, not followed" in listing.notes[0]
+
+
+def test_a_link_up_to_all_classes_does_not_put_them_into_one(tmp_path: Path) -> None:
+    picture(tmp_path / "set" / "a" / "1.png")
+    picture(tmp_path / "set" / "b" / "2.png")
+    for at, target in enumerate((tmp_path / "set", tmp_path)):
+        (tmp_path / "set" / "a" / f"up{at}").symlink_to(target, target_is_directory=True)
+    listing = list_folder(tmp_path / "set")
+    assert [p.name for p in listing.pictures] == ["a/1.png", "b/2.png"]
+    assert [note.rpartition(": ")[2] for note in listing.notes] == [
+        "a link back to a folder that is met already, not followed"
+    ] * 2
+
+
+def test_pictures_of_a_telephone_that_cannot_be_read_are_told_with_what_to_do(
+    tmp_path: Path,
+) -> None:
+    for name in ("a/1.HEIC", "b/2.heic"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
+    message = r"(?s)got no picture in any class folder\n.*1\.HEIC .*save HEIC and AVIF as JPEG"
+    with pytest.raises(DataError, match=message):
+        list_folder(tmp_path)
+
+
+def test_a_name_as_long_as_the_system_takes_and_names_of_any_script_are_names(
+    tmp_path: Path,
+) -> None:
+    for name in (f"a/{'n' * 250}.png", "b/Ünïcödé 猫.png", "猫 🐈/1.png"):
+        picture(tmp_path / name)
+    listing = list_folder(tmp_path)
+    assert listing.class_names == ("a", "b", "猫 🐈")
+    assert len(listing.pictures) == 3
 
 
 def test_two_spellings_of_one_name_in_unicode_are_one_class(tmp_path: Path) -> None:

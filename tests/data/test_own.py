@@ -1,14 +1,22 @@
 """Folders of pictures as data sets: pixels against Pillow's, splits, and the cache."""
 
 import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import firstlight.data.duplicates as duplicates
 import firstlight.data.own as own
+from firstlight.data.check import check
+from firstlight.data.dataset import Dataset
 from firstlight.data.duplicates import groups, near_copies
+from firstlight.data.folder import list_folder
 from firstlight.data.own import load_own
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError, UserError
@@ -151,6 +159,48 @@ def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
     assert notes[1].startswith("dog/empty.jpg: the file is empty")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes in folders")
+def test_a_pipe_and_a_link_to_nothing_hold_nothing_up(tmp_path: Path) -> None:
+    root = folder(tmp_path / "set")
+    os.mkfifo(root / "cat" / "pipe.png")
+    (root / "dog" / "gone.png").symlink_to(root / "nowhere.png")
+    expected = [
+        "cat/pipe.png: wanted a picture, this is not a regular file; left out",
+        "dog/gone.png: there is no such file; left out",
+    ]
+    data = load_own(root)
+    assert len(data.train) + len(data.test) == 40
+    assert [note for note in data.train.notes if note.endswith("left out")] == expected
+    (unreadable,) = (f for f in check(list_folder(root)).findings if f.kind == "unreadable")
+    assert unreadable.exclude == ("cat/pipe.png", "dog/gone.png")
+
+
+@pytest.mark.parametrize(("copies", "count"), [(1, 2), (12, 24)])
+def test_pictures_of_which_none_can_be_held_out_are_refused(
+    tmp_path: Path, copies: int, count: int
+) -> None:
+    root = folder(tmp_path / "set", 1)
+    for path in sorted(root.glob("*/*.png")):
+        for i in range(1, copies):
+            shutil.copy(path, path.with_name(f"{i}.png"))
+    also = ", copies of one another" if copies > 1 else ""
+    with pytest.raises(DataError, match=f"different things; got {count} pictures{also}"):
+        load_own(root)
+
+
+def test_of_very_many_copies_few_pairs_link_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "MOST_EACH", 3)
+    monkeypatch.setattr(duplicates, "_ROWS", 7)
+    monkeypatch.setattr(duplicates, "_COLUMNS", 5)
+    rng = np.random.default_rng(4)
+    images = rng.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    images[3:40:2] = np.clip(images[1].astype(int) + rng.integers(-5, 6, (19, 1, 1, 1)), 0, 255)
+    pairs = near_copies(images)
+    odd = list(range(1, 40, 2))
+    assert pairs == [(i, j) for at, i in enumerate(odd) for j in odd[at + 1 : at + 4]]
+    assert len(set(groups(40, pairs)[1::2].tolist())) == 1
+
+
 def test_a_class_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
     root = folder(tmp_path / "set")
     for path in (root / "cat").iterdir():
@@ -163,6 +213,75 @@ def test_a_class_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None
 def test_an_impossible_size_is_refused(tmp_path: Path, size: int) -> None:
     with pytest.raises(UserError, match="--size must be 8 to 512 pixels"):
         load_own(folder(tmp_path / "set"), size=size)
+
+
+def test_what_was_worked_out_of_the_pixels_is_kept_and_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own, "IN_MEMORY", 0)
+    root = folder(tmp_path / "set")
+    load_own(root)
+    for part in load_own(root):
+        assert part.known is not None
+        images_NHWC = np.asarray(part.images_NHWC)
+        anew = Dataset(
+            name="anew",
+            images_NHWC=images_NHWC,
+            labels_N=part.labels_N,
+            class_names=part.class_names,
+        )
+        assert part.fingerprint == anew.fingerprint
+        assert np.array_equal(part.content_order, anew.content_order)
+        for channel in range(3):
+            by_level = np.bincount(images_NHWC[..., channel].ravel(), minlength=256)
+            assert np.array_equal(part.level_counts[channel], by_level)
+        assert part.take(np.arange(3)).known is None, "true of the whole part alone"
+
+
+DECODE = "import sys; from pathlib import Path; from firstlight.data.own import load_own; "
+
+
+def limited(root: Path, cache: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Load a folder in a process of its own, after the statement ``code``."""
+    return subprocess.run(
+        [sys.executable, "-c", f"{DECODE}{code}; load_own(Path({str(root)!r}))"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal and no such lock")
+def test_what_a_process_leaves_that_is_killed_while_decoding_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder(tmp_path / "set")
+    die = (
+        "import os, signal, firstlight.data.own as own; own.decode_into = "
+        "lambda file, *_: (file.write_bytes(b'half'), os.kill(os.getpid(), signal.SIGKILL))"
+    )
+    done = limited(root, tmp_path / "home", die)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (shelf,) = (tmp_path / "home").rglob("pictures")
+    (left,) = shelf.iterdir()
+    assert (left / "decoded").read_bytes() == b"half"
+    monkeypatch.setattr(own, "cache_folder", lambda: shelf.parent)
+    load_own(root)
+    assert not left.exists()
+    assert not [path for path in shelf.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_storage_that_takes_no_more_is_said_and_nothing_is_left(tmp_path: Path) -> None:
+    root = folder(tmp_path / "set")
+    full = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))"
+    )
+    done = limited(root, tmp_path / "home", full)
+    assert "DataError" in done.stderr and "Make room, or point XDG_CACHE_HOME to" in done.stderr
+    (shelf,) = (tmp_path / "home").rglob("pictures")
+    assert list(shelf.iterdir()) == []
 
 
 def test_a_failed_decoding_leaves_nothing_behind(

@@ -134,7 +134,7 @@ def check(
     for finding in checked.findings:
         typer.echo(f"{'!' if finding.severe else '-'} {finding.kind}: {finding.text}")
         lines = _lines(finding)
-        shown = 10 if finding.suspects else 3
+        shown = 10 if finding.suspects or finding.details else 3
         for line in lines[:shown]:
             typer.echo(f"    {line}")
         if len(lines) > shown:
@@ -158,14 +158,12 @@ def check(
 
 def _lines(finding: "Finding") -> list[str]:
     """One for each group of pictures, or of each suspect what is suspected."""
-    if finding.kind == "unreadable":  # its text names them
-        return []
     if finding.suspects:
         return [
             f"{s.name}: {s.given} → {s.suggested} ({100 * s.probability:.1f} % for {s.given})"
             for s in finding.suspects
         ]
-    return ["  =  ".join(group) for group in finding.groups]
+    return [*finding.details] or ["  =  ".join(group) for group in finding.groups]
 
 
 @app.command()

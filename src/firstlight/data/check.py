@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from firstlight.data.decode import FORMATS
+from firstlight.data.decode import FORMATS, open_picture
 from firstlight.data.decoded import Progress, choose_shape, decode_into
 from firstlight.data.duplicates import near_copies
-from firstlight.data.folder import Listing
+from firstlight.data.folder import Listing, counted
 from firstlight.data.split import TRAIN
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError
@@ -67,6 +67,8 @@ class Finding:
     """What it is, how much of it, and what to do."""
     groups: tuple[tuple[str, ...], ...] = ()
     """The pictures concerned, those together that belong together."""
+    details: tuple[str, ...] = ()
+    """A line for each group, where its names do not say it all."""
     exclude: tuple[str, ...] = ()
     """Those of them to leave out."""
     suspects: tuple[Suspect, ...] = ()
@@ -155,8 +157,9 @@ def check(
 def _heads(root: Path, names: Sequence[str]) -> list[_Head]:
     def one(name: str) -> _Head:
         try:
-            content = (root / name).read_bytes()
-        except OSError:
+            with open_picture(name, root / name) as stream:
+                content = stream.read()
+        except (DataError, OSError):
             return _Head(digest=b"")
         digest = hashlib.blake2b(content, digest_size=16).digest()
         try:
@@ -197,8 +200,8 @@ def _copies(listing: Listing, heads: list[_Head], pairs: list[tuple[int, int]]) 
             Finding(
                 kind="leak",
                 severe=True,
-                text=f"copies in two parts, such as train and test ({len(both)} pairs): a "
-                "model is asked what it has learnt by heart, and looks better than it is. Leave "
+                text=f"copies in two parts, such as train and test ({counted(len(both), 'pair')}): "
+                "a model is asked what it has learnt by heart, and looks better than it is. Leave "
                 "out the copy that is not in the test part",
                 groups=_named(both, listing),
                 exclude=learnt,
@@ -209,8 +212,8 @@ def _copies(listing: Listing, heads: list[_Head], pairs: list[tuple[int, int]]) 
             Finding(
                 kind="two classes",
                 severe=True,
-                text=f"copies in two classes ({len(across)} pairs): at least one of each pair "
-                "is in the wrong folder. Look at them, and leave out or move",
+                text=f"copies in two classes ({counted(len(across), 'pair')}): at least one of "
+                "each pair is in the wrong folder. Look at them, and leave out or move",
                 groups=_named(across, listing),
                 exclude=tuple(sorted({pictures[k].name for pair in across for k in pair})),
             )
@@ -220,8 +223,8 @@ def _copies(listing: Listing, heads: list[_Head], pairs: list[tuple[int, int]]) 
             Finding(
                 kind="copies",
                 severe=False,
-                text=f"copies in one class and part ({len(within)} pairs): they count double. "
-                "firstlight keeps them on one side of a split",
+                text=f"copies in one class and part ({counted(len(within), 'pair')}): they count "
+                "double. firstlight keeps them on one side of a split",
                 groups=_named(within, listing),
                 exclude=_picks(within, listing, lambda i, j: j),
             )
@@ -248,14 +251,13 @@ def _named(pairs: list[tuple[int, int]], listing: Listing) -> tuple[tuple[str, .
 def _unreadable(problems: Sequence[tuple[str, str]]) -> list[Finding]:
     if not problems:
         return []
-    first = "; ".join(f"{name}: {reason}" for name, reason in problems[:5])
     return [
         Finding(
             kind="unreadable",
             severe=True,
-            text=f"left out of training, since they cannot be read: {first}"
-            + ("; …" if len(problems) > 5 else ""),
+            text=f"{counted(len(problems), 'picture')} that cannot be read, left out of training",
             groups=tuple((name,) for name, _ in problems),
+            details=tuple(f"{name}: {reason}" for name, reason in problems),
             exclude=tuple(name for name, _ in problems),
         )
     ]
@@ -287,14 +289,14 @@ def _disguised(names: Sequence[str], heads: list[_Head], readable: np.ndarray) -
     ]
     if not found:
         return []
-    first = ", ".join(f"{name} is {form}" for name, form in found[:5])
     return [
         Finding(
             kind="wrong ending",
             severe=False,
-            text=f"not what the name says: {first}{', …' if len(found) > 5 else ''}. They are "
-            "read all the same, here; other programs may refuse them",
+            text="not what the name says; read all the same, here, but other programs may refuse "
+            "them",
             groups=tuple((name,) for name, _ in found),
+            details=tuple(f"{name}: in truth {form}" for name, form in found),
         )
     ]
 

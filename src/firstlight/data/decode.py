@@ -58,7 +58,7 @@ def decode(
     if isinstance(content, Image.Image):
         with _pillow_silenced:
             return _finished(name, content, b"", notes, most_pixels)
-    with _opened(name, content) as stream, _pillow_silenced:
+    with open_picture(name, content) as stream, _pillow_silenced:
         try:
             start = stream.read(16)
             stream.seek(0)
@@ -134,8 +134,9 @@ class _PillowSilenced:
 _pillow_silenced = _PillowSilenced()
 
 
-def _opened(name: str, content: Path | bytes) -> AbstractContextManager[BinaryIO]:
-    """The picture's bytes as a stream. Raises ``DataError`` when there are none to be had."""
+def open_picture(name: str, content: Path | bytes) -> AbstractContextManager[BinaryIO]:
+    """The picture's bytes as a stream. Raises ``DataError`` when there are none to be had: from a
+    pipe or a device nothing is read, as that might wait for ever."""
     if isinstance(content, bytes):
         return nullcontext(io.BytesIO(content))
     try:

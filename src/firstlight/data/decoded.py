@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from firstlight.data.decode import decode
+from firstlight.data.decode import decode, open_picture
 from firstlight.data.pictures import PictureSource, prepare
 from firstlight.errors import DataError
 from firstlight.pixels import Preprocess
@@ -50,8 +50,9 @@ def file_digests(root: Path, names: Sequence[str]) -> list[bytes]:
 
     def one(name: str) -> bytes:
         try:
-            content = (root / name).read_bytes()
-        except OSError:
+            with open_picture(name, root / name) as stream:
+                content = stream.read()
+        except (DataError, OSError):
             return b""
         return hashlib.blake2b(content, digest_size=16).digest()
 
@@ -70,17 +71,10 @@ def choose_shape(
     """
     if shape is not None:
         return shape, f"{shape[1]} × {shape[0]} {_kind(shape[2])}, as asked for"
-    sizes: Counter[tuple[int, int]] = Counter()
-    colour = False
-    for source in sources[:: max(1, len(sources) // SAMPLE)]:
-        try:
-            image = decode(source.name, source.content, [])
-        except DataError:
-            continue
-        sizes[image.size] += 1
-        if image.mode == "RGB" and not colour:
-            pixels_HWC = np.asarray(image)
-            colour = bool((pixels_HWC != pixels_HWC[..., :1]).any())
+    with ThreadPoolExecutor(usable_threads()) as pool:
+        looked_at = pool.map(_look, sources[:: max(1, len(sources) // SAMPLE)])
+        seen = [found for found in looked_at if found is not None]
+    sizes, colour = Counter(shape for shape, _ in seen), any(colour for _, colour in seen)
     if not sizes:
         raise DataError(f"none of the pictures can be read, such as {sources[0].name}")
     channels = 3 if colour else 1
@@ -99,6 +93,18 @@ def choose_shape(
     if side != median:
         reason += f", brought within {LEAST_SIDE} to {MOST_SIDE}"
     return (side, side, channels), reason
+
+
+def _look(source: PictureSource) -> tuple[tuple[int, int], bool] | None:
+    """Width and height, and whether there are colours; None where it cannot be read."""
+    try:
+        image = decode(source.name, source.content, [])
+    except DataError:
+        return None
+    if image.mode != "RGB":
+        return image.size, False
+    pixels_HWC = np.asarray(image)
+    return image.size, bool((pixels_HWC != pixels_HWC[..., :1]).any())
 
 
 def decode_into(

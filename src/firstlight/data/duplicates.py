@@ -21,11 +21,15 @@ PICTURES_ALIKE = 0.985
 of three times the size, while of 20,000 MNIST digits five pairs come as near."""
 _FLAT = 1.0  # A standard deviation of at most one level: nothing to compare.
 _DIRECTIONS = 48
-_ROWS = 500
+_ROWS, _COLUMNS = 500, 8192
+MOST_EACH = 100
+"""Of a picture's later copies the first so many are paired with it: of a thousand frames of one
+scene there are half a million pairs, which say no more."""
 
 
 def near_copies(images_NHWC: UInt8Array | StoredImages) -> Pairs:
-    """Pairs (i, j), i < j, of near copies, exact ones among them, sorted.
+    """Pairs (i, j), i < j, of near copies, exact ones among them, sorted; at most ``MOST_EACH`` of
+    each i.
 
     Pictures all of one colour are no copies of one another. The work grows with N²: about ten
     seconds for 60,000 pictures on two cores.
@@ -37,9 +41,10 @@ def near_copies(images_NHWC: UInt8Array | StoredImages) -> Pairs:
     found: Pairs = []
     for start in range(0, len(candidates), _ROWS):
         i, j = candidates[start : start + _ROWS].T
-        one, _ = _normalised(_grey(images_NHWC[i]).reshape(len(i), -1))
-        other, _ = _normalised(_grey(images_NHWC[j]).reshape(len(j), -1))
-        near = np.einsum("nt,nt->n", one, other) >= PICTURES_ALIKE
+        # One picture stands in many pairs, where there are many copies.
+        which, places = np.unique(candidates[start : start + _ROWS].T, return_inverse=True)
+        pixels_NT, _ = _normalised(_grey(images_NHWC[which]).reshape(len(which), -1))
+        near = _products(pixels_NT, pixels_NT, *places.reshape(2, -1)) >= PICTURES_ALIKE
         found += zip(i[near].tolist(), j[near].tolist(), strict=True)
     return sorted(found)
 
@@ -62,7 +67,7 @@ def groups(count: int, pairs: Pairs) -> npt.NDArray[np.int64]:
 
 
 def _alike(thumbnails_NT: FloatArray, told_N: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """M×2: the pairs whose thumbnails correlate enough, none left out.
+    """M×2: the pairs whose thumbnails correlate enough, of each picture the first ones.
 
     A product of two vectors is at most that of their shares along the main directions, plus that
     of the lengths of what remains: one short product rules out nearly all pairs.
@@ -72,14 +77,36 @@ def _alike(thumbnails_NT: FloatArray, told_N: npt.NDArray[np.bool_]) -> npt.NDAr
     rest_N1 = np.sqrt(np.maximum(0, 1 - (main_NM**2).sum(axis=1, keepdims=True)))
     short_NM = np.hstack([main_NM, rest_N1]).astype(np.float32)
     short_NM[~told_N] = 0
-    parts = [np.empty((0, 2), np.int64)]
-    for start in range(0, len(short_NM), _ROWS):
-        bound = short_NM[start : start + _ROWS] @ short_NM[start:].T
-        i, j = np.divmod(np.flatnonzero(bound >= THUMBNAILS_ALIKE), bound.shape[1])
-        i, j = i[i < j] + start, j[i < j] + start
-        exact = np.einsum("nt,nt->n", thumbnails_NT[i], thumbnails_NT[j]) >= THUMBNAILS_ALIKE
-        parts.append(np.stack([i[exact], j[exact]], axis=1))
-    return np.concatenate(parts)
+    count, parts = len(short_NM), [np.empty((0, 2), np.int64)]
+    for start in range(0, count, _ROWS):
+        found_N = np.zeros(min(_ROWS, count - start), np.int64)
+        for first in range(start, count, _COLUMNS):  # a product that fits into the caches
+            bound = short_NM[start : start + _ROWS] @ short_NM[first : first + _COLUMNS].T
+            i, j = np.divmod(np.flatnonzero(bound >= THUMBNAILS_ALIKE), bound.shape[1])
+            later = i + start < j + first
+            i, j = i[later], j[later]
+            here = thumbnails_NT[start : start + _ROWS], thumbnails_NT[first : first + _COLUMNS]
+            near = _products(*here, i, j) >= THUMBNAILS_ALIKE
+            i, j = i[near], j[near]
+            # The place of each among those of its i, which stand together.
+            place = np.arange(len(i)) - np.searchsorted(i, i)
+            kept = found_N[i] + place < MOST_EACH
+            i, j = i[kept], j[kept]
+            found_N += np.bincount(i, minlength=len(found_N))
+            parts.append(np.stack([i + start, j + first], axis=1))
+    pairs = np.concatenate(parts)
+    return pairs[np.lexsort(pairs.T[::-1])]
+
+
+def _products(
+    one_NT: FloatArray, other_NT: FloatArray, i: npt.NDArray[np.int64], j: npt.NDArray[np.int64]
+) -> FloatArray:
+    """Of each pair of rows, some thousand at a time."""
+    parts = [
+        np.einsum("nt,nt->n", one_NT[i[at : at + 4096]], other_NT[j[at : at + 4096]])
+        for at in range(0, len(i), 4096)
+    ]
+    return np.concatenate([np.empty(0, np.float32), *parts])
 
 
 def _thumbnails(images_NHWC: UInt8Array | StoredImages) -> FloatArray:
@@ -110,6 +137,7 @@ def _grey(images_NHWC: UInt8Array) -> FloatArray:
 def _normalised(values_NT: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """Each row with mean 0 and length 1, and whether there was anything in it to tell."""
     centred_NT = values_NT - values_NT.mean(axis=1, keepdims=True)
-    lengths_N = np.linalg.norm(centred_NT, axis=1)
+    lengths_N = np.sqrt(np.einsum("nt,nt->n", centred_NT, centred_NT))
     told_N = lengths_N > _FLAT * values_NT.shape[1] ** 0.5
-    return (centred_NT / np.maximum(lengths_N, 1e-6)[:, None]).astype(np.float32), told_N
+    centred_NT /= np.maximum(lengths_N, 1e-6)[:, None]
+    return centred_NT, told_N

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from firstlight.data.decode import WANTED
 from firstlight.data.pictures import SUFFIXES, PictureSource
 from firstlight.data.split import PART_NAMES, TRAIN
 from firstlight.errors import DataError
 
 # What systems leave in folders; not worth a word.
 _LITTER = {"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir"}
+_PHOTOS = (".heic", ".heif", ".avif")
 _Found = tuple[str, str, str]
 """Part, class, name."""
 _LAYOUT = "wanted a folder for each class with its pictures inside, as in PATH/cat/1.jpg"
@@ -88,7 +90,7 @@ def list_folder(root: Path) -> Listing:
     split = TRAIN in parts.values() and (len(parts) > 1 or len(parts) == len(folders))
     notes: list[str] = []
     if loose:
-        notes.append(f"{_count(loose, 'picture')} directly in {root}: of no class, left out")
+        notes.append(f"{counted(len(loose), 'picture')} directly in {root}: of no class, left out")
     found: list[_Found] = []
     if not split:
         found = [("", *one) for one in _classes(root, folders, notes, root)]
@@ -100,7 +102,7 @@ def list_folder(root: Path) -> Listing:
             inner, loose = _folders_and_pictures(folder)
             if loose:
                 where = f"directly in {folder.name}/"
-                notes.append(f"{_count(loose, 'picture')} {where}: of no class, left out")
+                notes.append(f"{counted(len(loose), 'picture')} {where}: of no class, left out")
             part = parts[folder.name]
             found += [(part, *one) for one in _classes(folder, inner, notes, root)]
     return _listing(root, found, notes)
@@ -161,7 +163,8 @@ def _listing(root: Path, found: list[_Found], notes: list[str]) -> Listing:
     trained = by_part.get(TRAIN, by_part.get("", Counter()))
     if len(trained) < 2:
         got = f"one class, {next(iter(trained))!r}" if trained else "no picture in any class folder"
-        raise DataError(f"{root}: {_LAYOUT}, of at least two classes; got {got}")
+        said = "".join(f"\n  {note}" for note in notes)
+        raise DataError(f"{root}: {_LAYOUT}, of at least two classes; got {got}{said}")
     for part, counts in by_part.items():
         strange = sorted(set(counts) - set(trained))
         if strange:
@@ -208,15 +211,19 @@ def _classes(
             notes.append(f"{below}/: {deeper} of its pictures lie in folders below it")
         if others:
             first = ", ".join(list(others)[:3]) + (", …" if len(others) > 3 else "")
+            photos = any(name.lower().endswith(_PHOTOS) for name in others)
+            advice = f" ({WANTED}; save HEIC and AVIF as JPEG)" if photos else ""
             notes.append(
-                f"{below}/: {_count(list(others), 'file')} left out, no picture by name: {first}"
+                f"{below}/: {counted(others.total(), 'file')} left out, no picture by name: "
+                f"{first}{advice}"
             )
 
 
 def _walk(folder: str, notes: list[str]) -> Iterator[tuple[str, str]]:
     """(folders below with a last slash, name) of every file, links followed; a folder that was met
-    before is not entered."""
-    seen: set[tuple[int, int]] = set()
+    before is not entered, nor one that this one lies in."""
+    above = [parent.stat() for parent in Path(folder).absolute().parents]
+    seen = {(status.st_dev, status.st_ino) for status in above}
 
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: this folder cannot be opened: {error.strerror}")
@@ -225,7 +232,7 @@ def _walk(folder: str, notes: list[str]) -> Iterator[tuple[str, str]]:
         status = Path(parent).stat()
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
-            notes.append(f"{parent}: a link back to a folder that was met before, not followed")
+            notes.append(f"{parent}: a link back to a folder that is met already, not followed")
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not _is_litter(name))
@@ -242,7 +249,7 @@ def _folders_and_pictures(root: Path) -> tuple[list[Path], list[Path]]:
     folders = [p for p in entries if p.is_dir()]
     pictures = [p for p in entries if p.suffix.lower() in SUFFIXES and p not in folders]
     if not folders:
-        there = f"{_count(pictures, 'picture')} directly in it" if pictures else "nothing"
+        there = f"{counted(len(pictures), 'picture')} directly in it" if pictures else "nothing"
         raise DataError(f"{root}: {_LAYOUT}; got {there}")
     return folders, pictures
 
@@ -258,5 +265,6 @@ def _text(name: str) -> str:
     )
 
 
-def _count(things: list[Path] | list[str], word: str) -> str:
-    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
+def counted(count: int, word: str) -> str:
+    """``1 picture``, ``2,000 pictures``."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"

@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from firstlight.data.arrays import read_npz
-from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
+from firstlight.data.dataset import Dataset, Known, TrainTest, UInt8Array
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
 from firstlight.data.folder import Listing, list_pictures
 from firstlight.data.split import TEST, TRAIN, VALIDATION, divide
@@ -27,7 +28,7 @@ from firstlight.files import cache_folder
 IN_MEMORY = 1 << 30
 """Bytes of pixels; a larger set stays on disk."""
 # Raised with every change of what is kept or how it is made.
-_EDITION = 2
+_EDITION = 3
 Make = Callable[[Path], tuple[Dataset, Sequence[str]]]
 """From a folder to work in to the images and the part of each."""
 
@@ -98,10 +99,15 @@ def _arrays(shelf: Path, file: Path, form: Form, excluded: Sequence[str]) -> Tra
 
 def _outside(listing: Listing, form: Form) -> str:
     """Names the listing by what can be seen without opening a file: names, sizes, times."""
-    digest = hashlib.blake2b(f"{_EDITION} {listing.root.resolve()} {form}".encode(), digest_size=20)
+    root = listing.root.resolve()
+    digest = hashlib.blake2b(f"{_EDITION} {root} {form}".encode(), digest_size=20)
     for one in listing.pictures:
-        status = os.stat(listing.root / one.name)  # noqa: PTH116 (60,000 of them)
-        line = f"\0{one.name}\0{one.label}\0{one.part}\0{status.st_size}\0{status.st_mtime_ns}"
+        try:
+            status = os.stat(f"{root}/{one.name}")  # noqa: PTH116 (60,000 of them)
+            seen = f"{status.st_size}\0{status.st_mtime_ns}"
+        except OSError as error:  # a link to nothing, which decoding will say
+            seen = str(error.errno)
+        line = f"\0{one.name}\0{one.label}\0{one.part}\0{seen}"
         digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
@@ -166,9 +172,7 @@ def _kept(shelf: Path, outside: str, inside: Callable[[], str], make: Make, name
 
 def _keep(shelf: Path, key: str, make: Make) -> None:
     """Make, split and write; nothing is left behind on failure."""
-    work = shelf / f".{key}.{os.getpid()}"
-    work.mkdir()
-    try:
+    with _workplace(shelf, key) as work:
         images, sizes = divide(*make(work))
         with (work / "pixels").open("wb") as out:
             for start in range(0, len(images), 256):
@@ -184,16 +188,60 @@ def _keep(shelf: Path, key: str, make: Make) -> None:
             "groups": images.groups_N.tolist(),
             "notes": images.notes,
         }
-        train, test = _data(work / "pixels", about, "")
-        about["fingerprints"] = {TRAIN: train.fingerprint, TEST: test.fingerprint}
+        about["known"] = [_worked_out(part) for part in _data(work / "pixels", about, "")]
         (work / "about.json").write_text(json.dumps(about))
         try:
             work.rename(shelf / key)
         except OSError:
             if not (shelf / key / "about.json").exists():  # else another process was faster
                 raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _workplace(shelf: Path, key: str) -> Iterator[Path]:
+    """A new folder, removed afterwards; those of processes that were killed are removed before.
+
+    A process holds a lock on its folder, which the system lets go when the process ends, however
+    it does. Windows has no such lock: there, nothing is removed before.
+    """
+    work = shelf / f".{key}.{os.getpid()}"
+    with ExitStack() as locks:
+        with _lock(shelf, wait=True):  # or another process might take a folder not locked yet
+            for left in shelf.glob(".*.*"):
+                with _lock(left) as free:
+                    if free:
+                        shutil.rmtree(left, ignore_errors=True)
+            work.mkdir()
+            locks.enter_context(_lock(work))
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _lock(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold a folder's lock, with ``wait`` when others are done; whether it could be had."""
+    with ExitStack() as closed:
+        try:
+            import fcntl
+
+            opened = os.open(folder, os.O_RDONLY)
+            closed.callback(os.close, opened)
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except (ImportError, OSError):  # held, gone, or a file system without locks
+            held = False
+        else:
+            held = True
+        yield held
+
+
+def _worked_out(part: Dataset) -> dict[str, Any]:
+    return Known(
+        fingerprint=part.fingerprint,
+        content_order=part.content_order.tolist(),
+        level_counts=part.level_counts.tolist(),
+    )._asdict()
 
 
 def _data(pixels: Path, about: dict[str, Any], name: str) -> TrainTest:
@@ -202,6 +250,7 @@ def _data(pixels: Path, about: dict[str, Any], name: str) -> TrainTest:
     stored = StoredImages(pixels, (len(labels_N), *about["shape"]))
     small = len(labels_N) * int(np.prod(about["shape"])) <= IN_MEMORY
     train, validation = about["parts"][TRAIN], about["parts"][VALIDATION]
+    known = about.get("known")
 
     def part(which: str, rows: slice) -> Dataset:
         numbers_N = np.arange(len(labels_N))[rows]
@@ -214,7 +263,7 @@ def _data(pixels: Path, about: dict[str, Any], name: str) -> TrainTest:
             groups_N=np.array(about["groups"][rows], dtype=np.int64),
             held_out_N=numbers_N >= train if which == TRAIN and validation else None,
             notes=tuple(about["notes"]) if which == TRAIN else (),
-            known_fingerprint=about.get("fingerprints", {}).get(which),
+            known=Known(**known[(TRAIN, TEST).index(which)]) if known else None,
         )
 
     learnt = train + validation

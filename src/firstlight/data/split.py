@@ -44,7 +44,11 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
         try:
             kept, taken = hold_out(rest, TEST_SHARE)
         except ValueError as error:
-            raise DataError(f"{error} for a test; add pictures") from error
+            raise DataError(
+                f"{data.name}: wanted pictures that can be held out for a test, two of a class at "
+                f"least that show different things; got {len(rest)} pictures"
+                f"{', copies of one another' if pairs else ''}. Add pictures"
+            ) from error
         parts[TEST], parts[TRAIN] = parts[TRAIN][np.sort(taken)], parts[TRAIN][np.sort(kept)]
         notes.append(
             f"test: {len(taken)} of the {len(rest)} pictures, {TEST_SHARE:.0%} of each class, "
@@ -61,7 +65,8 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
     leaks = sum(part_at[i] != part_at[j] for i, j in pairs)
     if leaks:
         see = "" if data.names is None else " (firstlight data check shows them)"
-        notes.append(f"{leaks} pairs of copies lie in two parts, so a test will look too good{see}")
+        lie = "1 pair of copies lies" if leaks == 1 else f"{leaks:,} pairs of copies lie"
+        notes.append(f"{lie} in two parts, so a test will look too good{see}")
     ordered = data.take(np.concatenate([parts[part] for part in PARTS]))
     sizes = {part: len(parts[part]) for part in PARTS}
     return Divided(replace(ordered, notes=tuple(notes)), sizes)

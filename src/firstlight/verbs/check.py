@@ -61,7 +61,7 @@ def write_page(checked: Checked, path: Path, out: Path) -> None:
             "images": f"{width}×{height}, {'grey' if channels == 1 else 'colour'}",
         },
         sections=[
-            *(_section(finding, checked) for finding in checked.findings),
+            *(section for finding in checked.findings for section in _sections(finding, checked)),
             Section(
                 title="Classes",
                 table=Table(
@@ -86,7 +86,8 @@ def write_fix_list(checked: Checked, out: Path) -> None:
     _write(out, text.getvalue())
 
 
-def _section(finding: Finding, checked: Checked) -> Section:
+def _sections(finding: Finding, checked: Checked) -> list[Section]:
+    """What it is with some of the pictures, and their names, folded where they are many."""
     shown = finding.groups if finding.suspects else finding.groups[:SHOWN]
     titles = {s.name: f"{s.given} → {s.suggested}" for s in finding.suspects}
     tiles = [
@@ -97,12 +98,13 @@ def _section(finding: Finding, checked: Checked) -> Section:
         for group in shown
         if all(name in checked.thumbnails for name in group[:4])
     ]
-    return Section(
-        title=finding.kind.capitalize(),
-        text=f"{finding.text[0].upper()}{finding.text[1:]}.",
-        pictures=[Shown(png=contact_sheet(tiles).png(), alt=finding.text)] if tiles else [],
-        table=_table(finding),
-    )
+    pictures = [Shown(png=contact_sheet(tiles).png(), alt=finding.text)] if tiles else []
+    title, text = finding.kind.capitalize(), f"{finding.text[0].upper()}{finding.text[1:]}."
+    table = _table(finding)
+    if len(finding.groups) <= SHOWN:
+        return [Section(title=title, text=text, pictures=pictures, table=table)]
+    names = Section(title=f"{title}: all {len(finding.groups):,}", table=table, folded=True)
+    return [Section(title=title, text=text, pictures=pictures), names]
 
 
 def _table(finding: Finding) -> Table | None:
@@ -114,7 +116,8 @@ def _table(finding: Finding) -> Table | None:
             [s.name, s.given, s.suggested, f"{100 * s.probability:.1f} %"] for s in finding.suspects
         ]
     else:
-        head, rows = ["pictures"], [[" · ".join(group)] for group in finding.groups]
+        lines = finding.details or tuple(" · ".join(group) for group in finding.groups)
+        head, rows = ["pictures"], [[line] for line in lines]
     if len(rows) > LISTED:
         more = [f"… and {len(rows) - LISTED:,} more", *("" for _ in head[1:])]
         rows = [*rows[:LISTED], more]

@@ -232,12 +232,7 @@ def preprocess_for(train: Dataset, *, standardise: bool) -> Preprocess:
 
 def _moments(train: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel's pixels / 255; 1 where a channel is constant."""
-    channels = train.image_shape[2]
-    counts = np.zeros((channels, 256), np.int64)
-    for start in range(0, len(train), 1000):  # bincount needs eight bytes a pixel
-        part_NHWC = train.images_NHWC[start : start + 1000]
-        for c in range(channels):
-            counts[c] += np.bincount(part_NHWC[..., c].ravel(), minlength=256)
+    counts = train.level_counts
     levels, total = np.arange(256) / 255, counts[0].sum()
     mean_C = counts @ levels / total
     std_C = np.sqrt(np.maximum(0, counts @ levels**2 / total - mean_C**2))

@@ -1,0 +1,189 @@
+"""How fast folders of pictures are decoded, started again, checked, and in how much memory.
+
+    python benchmarks/decoding.py --repeats 3
+
+CIFAR-10 written out as 60,000 PNG files: the first start (list, decode, find copies, split), the
+second, and ``data check`` of its 50,000 training pictures. And 210,000 photographs of 128 × 128
+pixels, each of sixteen CIFAR-10 images, as JPEG files, which decode to 10 GB: first start, second
+start, and a short training. Each is a process of its own; its memory is the most it ever held.
+``--repeats`` is how often the first set is measured. All files take 14 GB in a temporary folder, or
+in ``--scratch``, where picture files stay and are not written again. They lie in the system's file
+cache, as far as that holds them.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image
+
+import firstlight as fl
+from firstlight.runs.record import processor_name
+from firstlight.threads import usable_threads
+
+RESULT = Path(__file__).resolve().parent / "results" / "decoding.json"
+LARGE, SIDE, QUALITY = 210_000, 128, 85
+
+
+def write_cifar10(root: Path) -> None:
+    """``root/{train,test}/CLASS/*.png``, the published parts."""
+    for part, data in zip(("train", "test"), fl.load("cifar10"), strict=True):
+        for name in data.class_names:
+            (root / part / name).mkdir(parents=True)
+        labelled = zip(data.images_NHWC, data.labels_N, strict=True)
+        for number, (image_HWC, label) in enumerate(labelled):
+            file = root / part / data.class_names[label] / f"{number:05d}.png"
+            Image.fromarray(image_HWC).save(file)
+
+
+def write_mosaics(root: Path, numbers: range) -> None:
+    """``root/CLASS/*.jpg``: sixteen images of one class side by side, drawn by the number."""
+    train = fl.load("cifar10").train
+    of_class = [np.flatnonzero(train.labels_N == label) for label in range(10)]
+    for name in train.class_names:
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        label = number % 10
+        chosen = np.random.default_rng(number).choice(of_class[label], 16, replace=False)
+        tiles = train.images_NHWC[chosen].reshape(4, 4, 32, 32, 3)
+        image_HWC = tiles.transpose(0, 2, 1, 3, 4).reshape(SIDE, SIDE, 3)
+        file = root / train.class_names[label] / f"{number:06d}.jpg"
+        Image.fromarray(image_HWC).save(file, quality=QUALITY)
+
+
+def start(root: Path) -> dict[str, Any]:
+    """From the call to data that can be trained on."""
+    from firstlight.data.own import load_own
+
+    told: list[tuple[float, int]] = []
+    began = time.perf_counter()
+    train, test = load_own(root, progress=lambda done, _: told.append((time.perf_counter(), done)))
+    seconds = time.perf_counter() - began
+    figures: dict[str, Any] = {
+        "seconds": seconds,
+        "images": len(train) + len(test),
+        "decoded_bytes": (len(train) + len(test)) * int(np.prod(train.image_shape)),
+    }
+    if told:  # the first chunk is done when it is first told
+        (first, before), (last, done) = told[0], told[-1]
+        figures["decoded_per_second"] = (done - before) / (last - first)
+    return figures
+
+
+def check(root: Path) -> dict[str, Any]:
+    """``data check`` without labels."""
+    from firstlight.verbs.check import check_pictures
+
+    began = time.perf_counter()
+    checked = check_pictures(root, quiet=True)
+    return {
+        "seconds": time.perf_counter() - began,
+        "images": checked.pictures,
+        "findings": {finding.kind: len(finding.groups) for finding in checked.findings},
+    }
+
+
+def train(root: Path) -> dict[str, Any]:
+    """A start, and some hundred steps of the recipe that the pictures get."""
+    with tempfile.TemporaryDirectory(dir=root.parent) as folder:
+        began = time.perf_counter()
+        run = fl.train(root, epochs=0.2, out=Path(folder) / "run", quiet=True)
+        return {
+            "seconds": time.perf_counter() - began,
+            "train_seconds": run.summary["train_seconds"],
+            "steps": run.summary["steps"],
+            "batch": run.recipe.train.batch_size,
+        }
+
+
+MEASURES = {"first start": start, "second start": start, "check": check, "train": train}
+
+
+def peak_memory_mb() -> float:
+    """Of this process alone; ``ru_maxrss`` begins with that of the process it came from."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def measured(what: str, root: Path) -> dict[str, Any]:
+    """One figure, in a process of its own."""
+    load_before = os.getloadavg()[0]
+    began = time.perf_counter()
+    command = [sys.executable, __file__, "--measure", what, str(root)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds = time.perf_counter() - began
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    run = {"what": what, **figures, "process_seconds": seconds, "load_before": load_before}
+    print(root.name, json.dumps(run), flush=True)
+    return run
+
+
+def measure_all(scratch: Path, repeats: int, large: int) -> list[dict[str, Any]]:
+    """Every figure of both sets."""
+    runs, cache = [], scratch / "cache"
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    small = scratch / "cifar10-png"
+    if not small.exists():
+        write_cifar10(small)
+    for repeat in range(repeats):
+        shutil.rmtree(cache, ignore_errors=True)
+        for what in ("first start", "second start"):
+            runs.append({"set": small.name, "repeat": repeat, **measured(what, small)})
+        runs.append({"set": small.name, "repeat": repeat, **measured("check", small / "train")})
+    if large:
+        shutil.rmtree(cache, ignore_errors=True)
+        root, each = scratch / "mosaics", -(-large // usable_threads())
+        if not root.exists():
+            with ProcessPoolExecutor(usable_threads()) as pool:
+                parts = [range(at, min(at + each, large)) for at in range(0, large, each)]
+                list(pool.map(write_mosaics, [root] * len(parts), parts))
+        for what in ("first start", "second start", "train"):
+            runs.append({"set": root.name, "repeat": 0, **measured(what, root)})
+    return runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Decoding, second start, check, memory.")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions of the small set")
+    parser.add_argument("--large", type=int, default=LARGE, help="pictures of the large set")
+    parser.add_argument("--scratch", type=Path, help="where the files go, 14 GB")
+    parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
+    parser.add_argument("root", nargs="?", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        figures = MEASURES[options.measure](options.root)
+        print(json.dumps({**figures, "peak_memory_mb": peak_memory_mb()}))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        # Absolute: a relative XDG_CACHE_HOME counts for nothing.
+        scratch = (options.scratch or Path(folder)).resolve()
+        runs = measure_all(scratch, options.repeats, options.large)
+    whole = {
+        "command": f"python benchmarks/decoding.py --repeats {options.repeats}",
+        "processor": processor_name(),
+        "threads": usable_threads(),
+        "versions": {
+            "firstlight": fl.__version__,
+            "python": platform.python_version(),
+            "pillow": PIL.__version__,
+            "torch": torch.__version__,
+        },
+        "runs": runs,
+    }
+    RESULT.write_text(json.dumps(whole, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
