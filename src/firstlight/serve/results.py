@@ -3,9 +3,10 @@
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Path, Query, Response
 
-from firstlight.errors import UserError
+from firstlight.errors import DataError
 from firstlight.evaluate.calibrate import accuracy_at_coverage
 from firstlight.evaluate.mistakes import worst_mistakes
 from firstlight.evaluate.paired import paired
@@ -19,6 +20,7 @@ MOST = 60
 """Pictures behind one cell of the confusion matrix."""
 POINTS = 200
 """Of the curve of accuracy against coverage."""
+FINISHED, TRAINING, STOPPED = "finished", "training", "stopped"
 
 Name = Annotated[str, Path(description="A run.")]
 
@@ -34,14 +36,17 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/runs/{run}/training", summary="Training, epoch by epoch")
     async def training(run: Name) -> Response:
-        """The lines of `epochs.csv` so far, and whether more will come."""
+        """The lines of `epochs.csv` so far, and whether more will come; `summary` has the figures
+        of the finished run."""
         predictor = service.run(run)
-        epochs = _read(lambda: read_epochs(predictor.folder), []) if _has_epochs(predictor) else []
+        # The state first: what is written after that is asked for again.
+        state, folder = _state(predictor), predictor.folder
         return json_response(
             {
-                "finished": predictor.ready,
-                "epochs": epochs,
-                "total": predictor.folder.recipe().train.epochs,
+                "state": state,
+                "epochs": read_epochs(folder) if (folder.path / "epochs.csv").is_file() else [],
+                "total": folder.recipe().train.epochs,
+                "summary": folder.read_json("summary.json") if state == FINISHED else None,
             }
         )
 
@@ -49,7 +54,7 @@ def routes(service: Service) -> APIRouter:
     async def results(run: Name) -> Response:
         """`metrics.json`, and accuracy against coverage by threshold; null before `evaluate`."""
         predictor = service.run(run)
-        answers = await service.aside(lambda: predictor.answers)
+        answers = await _answers(service, predictor)
         if answers is None:
             return json_response(None)
         metrics = predictor.folder.read_json("metrics.json")
@@ -63,12 +68,8 @@ def routes(service: Service) -> APIRouter:
         first."""
         predictor = service.run(run)
         answers = await _evaluated(service, predictor)
-        chosen = np.flatnonzero((answers.true_N == truth) & (answers.predicted_N == said))
-        sure_N = answers.probabilities_NK[chosen].max(axis=1, initial=0)
-        order = chosen[np.argsort(-sure_N, kind="stable")]
-        return json_response(
-            {"count": len(chosen), "pictures": [_row(answers, i) for i in order[:MOST]]}
-        )
+        chosen_N = (answers.true_N == truth) & (answers.predicted_N == said)
+        return json_response({"count": int(chosen_N.sum()), "pictures": _surest(answers, chosen_N)})
 
     @router.get("/runs/{run}/mistakes", summary="The worst mistakes")
     async def mistakes(run: Name) -> Response:
@@ -81,16 +82,18 @@ def routes(service: Service) -> APIRouter:
     @router.get("/runs/{run}/test", summary="Some test images")
     async def some(
         run: Name,
-        start: Annotated[int, Query(ge=0)] = 0,
+        page: Annotated[int, Query(ge=0)] = 0,
         count: Annotated[int, Query(ge=1, le=100)] = 12,
     ) -> Response:
-        """Their numbers and true classes; `total` is 0 where the images are not to be found."""
+        """Their numbers and true classes, `count` of them from all over the set, on every page
+        others; `total` is 0 where the images are not to be found."""
         predictor = service.run(run)
         data = await service.aside(lambda: service.data(predictor))
         total = 0 if data is None else len(data.test)
+        pages = max(1, -(-total // count))
         rows = [
             {"index": i, "truth": data.test.class_names[data.test.labels_N[i]]}
-            for i in range(start, min(start + count, total))
+            for i in range(page, total if page < pages else 0, pages)
             if data is not None
         ]
         return json_response({"total": total, "pictures": rows})
@@ -105,20 +108,27 @@ def routes(service: Service) -> APIRouter:
         return Response(
             png(data.test.images_NHWC[index]),
             media_type="image/png",
-            headers={"Cache-Control": "private, max-age=3600"},
+            headers={"Cache-Control": "no-store"},
         )
 
     @router.get("/compare", summary="Two runs on one test set")
     async def compare(first: str, second: str) -> Response:
-        """The images that only one of them has right, and the exact McNemar test."""
+        """The images that only one of them has right, with what the other said, and the exact
+        McNemar test."""
         one, other = service.run(first), service.run(second)
         a, b = await _evaluated(service, one), await _evaluated(service, other)
         same = one.described["test"] == other.described["test"]
         if not same or not np.array_equal(a.true_N, b.true_N):
             raise RefusedError(status=422, message="these runs were tested on different images")
-        result = paired(a.predicted_N == a.true_N, b.predicted_N == b.true_N)
+        right_a_N, right_b_N = a.predicted_N == a.true_N, b.predicted_N == b.true_N
+        result = paired(right_a_N, right_b_N)
+        only_first, only_second = right_a_N & ~right_b_N, right_b_N & ~right_a_N
         return json_response(
-            {"only_first": result.only_first, "only_second": result.only_second, "p": result.p}
+            {
+                "only_first": {"count": result.only_first, "pictures": _surest(b, only_first)},
+                "only_second": {"count": result.only_second, "pictures": _surest(a, only_second)},
+                "p": result.p,
+            }
         )
 
     return router
@@ -129,7 +139,7 @@ def _described(predictor: Predictor) -> dict[str, Any]:
     height, width, channels = described["image_shape"]
     values: dict[str, Any] = {
         "name": predictor.name,
-        "ready": predictor.ready,
+        "state": _state(predictor),
         "data": described["name"],
         "recipe": recipe.name,
         "seed": recipe.train.seed,
@@ -139,9 +149,9 @@ def _described(predictor: Predictor) -> dict[str, Any]:
         "calibration": None,
         "evaluated": (predictor.folder.path / "metrics.json").is_file(),
     }
-    if predictor.ready:
+    if values["state"] == FINISHED:
         saved = predictor.saved
-        values["draws"] = saved.preprocess.centred_strokes
+        values["draws"] = saved.preprocess.light_on_dark
         if saved.calibration is not None:
             values["calibration"] = {
                 "threshold": saved.calibration.threshold,
@@ -150,25 +160,38 @@ def _described(predictor: Predictor) -> dict[str, Any]:
     return values
 
 
-def _has_epochs(predictor: Predictor) -> bool:
-    return (predictor.folder.path / "epochs.csv").is_file()
+def _state(predictor: Predictor) -> str:
+    if predictor.ready:
+        return FINISHED
+    return TRAINING if predictor.folder.in_use() else STOPPED
 
 
-def _read(read: Any, otherwise: Any) -> Any:
-    """What a file holds, or ``otherwise`` while it is being made."""
+async def _answers(service: Service, predictor: Predictor) -> Answers | None:
     try:
-        return read()
-    except UserError:
-        return otherwise
+        return await service.aside(lambda: predictor.answers)
+    except DataError as error:
+        raise RefusedError(
+            status=409,
+            message=f"the answers of {predictor.name} to the test images cannot be read; write "
+            "them anew with: firstlight evaluate RUN",
+        ) from error
 
 
 async def _evaluated(service: Service, predictor: Predictor) -> Answers:
-    answers = await service.aside(lambda: predictor.answers)
+    answers = await _answers(service, predictor)
     if answers is None:
         raise RefusedError(
-            status=409, message=f"{predictor.name} was not measured yet: firstlight evaluate"
+            status=409,
+            message=f"{predictor.name} was not measured yet; do it with: firstlight evaluate RUN",
         )
     return answers
+
+
+def _surest(answers: Answers, chosen_N: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """At most ``MOST`` of the chosen images, those with the most probable answers first."""
+    chosen = np.flatnonzero(chosen_N)
+    sure_N = answers.probabilities_NK[chosen].max(axis=1, initial=0)
+    return [_row(answers, i) for i in chosen[np.argsort(-sure_N, kind="stable")][:MOST]]
 
 
 def _row(answers: Answers, i: int) -> dict[str, Any]:
@@ -187,7 +210,9 @@ def _coverage(answers: Answers) -> list[dict[str, float]]:
         answers.predicted_N == answers.true_N, confidence_N
     )
     thresholds_N = np.sort(confidence_N)[::-1]
-    places = np.unique(np.linspace(len(thresholds_N) - 1, 0, POINTS).round().astype(int))[::-1]
+    # Equal confidences are answered all or none: only the last of them stands for a threshold.
+    ends = np.flatnonzero(np.append(thresholds_N[1:] < thresholds_N[:-1], True))
+    places = ends[np.unique(np.linspace(len(ends) - 1, 0, POINTS).round().astype(int))[::-1]]
     return [
         {
             "threshold": float(thresholds_N[i]),

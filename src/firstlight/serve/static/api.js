@@ -6,7 +6,10 @@ if (params.has("token")) {
   history.replaceState(null, "", location.pathname); // a token has no place in an address bar
 }
 
+export const enter = (token) => sessionStorage.setItem("token", token);
+
 export class Refused extends Error {
+  // status 0: the service could not be reached.
   constructor(message, status) {
     super(message);
     this.status = status;
@@ -19,40 +22,49 @@ async function ask(path, options = {}) {
   let response;
   try {
     response = await fetch(path, { ...options, headers });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Refused("The service does not answer. Is it still running?", 0);
+  } catch {
+    throw new Refused("The service does not answer.", 0);
   }
   if (response.ok) return response;
   const said = await response.json().catch(() => ({}));
-  throw new Refused(said.error ?? `The service answered ${response.status}.`, response.status);
+  throw new Refused(sentence(said.error) ?? `The service answered ${response.status}.`, response.status);
 }
 
+const sentence = (text) => text && `${text[0].toUpperCase()}${text.slice(1)}${/[.?!]$/.test(text) ? "" : "."}`;
 const query = (values) => new URLSearchParams(Object.entries(values).filter(([, v]) => v != null));
 const runPath = (run, rest) => `api/runs/${encodeURIComponent(run)}/${rest}`;
-const json = async (path, options) => (await ask(path, options)).json();
 
+// A body may break off after its head came: the service is gone just as well.
+async function whole(response, read) {
+  try {
+    return await response[read]();
+  } catch {
+    throw new Refused("The service does not answer.", 0);
+  }
+}
+const json = async (path, options) => whole(await ask(path, options), "json");
+
+export const alive = () => fetch("v2/health/live").then((response) => response.ok, () => false);
+export const openapi = () => json("openapi.json");
 export const runs = () => json("api/runs");
 export const training = (run) => json(runPath(run, "training"));
 export const results = (run) => json(runPath(run, "results"));
 export const mistakes = (run) => json(runPath(run, "mistakes"));
 export const cell = (run, truth, said) => json(runPath(run, `cell?${query({ truth, said })}`));
-export const testImages = (run, start, count) => json(runPath(run, `test?${query({ start, count })}`));
+export const testImages = (run, page, count) => json(runPath(run, `test?${query({ page, count })}`));
 export const compare = (first, second) => json(`api/compare?${query({ first, second })}`);
 
-export async function testImage(run, index) {
-  return (await ask(runPath(run, `test/${index}.png`))).blob();
-}
+export const testImage = async (run, index) =>
+  whole(await ask(runPath(run, `test/${index}.png`)), "blob");
 
-export async function predict(run, picture, signal) {
+export async function predict(run, picture) {
   const path = `api/predict?${query({ run, seen: true })}`;
-  return (await json(path, { method: "POST", body: picture, signal })).predictions[0];
+  return (await json(path, { method: "POST", body: picture })).predictions[0];
 }
 
-export async function inside(run, picture, className, signal) {
+export async function inside(run, picture, className) {
   const path = `api/inside?${query({ run, of: className })}`;
-  const response = await ask(path, { method: "POST", body: picture, signal });
-  const buffer = await response.arrayBuffer();
+  const buffer = await whole(await ask(path, { method: "POST", body: picture }), "arrayBuffer");
   const length = new DataView(buffer).getUint32(0, true);
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
   const take = (part) =>

@@ -1,12 +1,18 @@
-// A canvas to draw on with mouse, finger or pen: light strokes on a dark ground, as in MNIST.
+// A canvas to draw on with mouse, finger, pen or keys: light strokes on a dark ground, as in MNIST.
 
 import { byId } from "./elements.js";
 
+const STEP = 10;
+const ARROWS = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
+
+// `changed` is told after every bit of a stroke whether there is anything on the paper.
 export function drawing(changed) {
   const paper = byId("paper");
   const pen = paper.getContext("2d", { willReadFrequently: true });
+  const cursor = byId("pen");
   let strokes = [];
   let current = null;
+  let at = { x: paper.width / 2, y: paper.height / 2 };
 
   function redraw() {
     pen.fillStyle = "#000";
@@ -22,6 +28,19 @@ export function drawing(changed) {
       for (const point of rest) pen.lineTo(point.x, point.y);
       pen.stroke();
     }
+    byId("undo").disabled = byId("clear").disabled = strokes.length === 0;
+    byId("hint").hidden = strokes.length > 0;
+  }
+
+  function told() {
+    redraw();
+    changed(strokes.length > 0);
+  }
+
+  function begin(point, pointer) {
+    current = { width: Number(byId("brush").value), points: [point], pointer };
+    strokes.push(current);
+    told();
   }
 
   function place(event) {
@@ -32,47 +51,74 @@ export function drawing(changed) {
     };
   }
 
-  function told() {
-    redraw();
-    byId("undo").disabled = byId("clear").disabled = strokes.length === 0;
-    changed(strokes.length > 0 ? picture : null);
-  }
-
-  const picture = () => new Promise((resolve) => paper.toBlob(resolve, "image/png"));
-
   paper.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || current) return; // a second finger draws nothing
     paper.setPointerCapture(event.pointerId);
-    current = { width: Number(byId("brush").value), points: [place(event)] };
-    strokes.push(current);
-    told();
+    begin(place(event), event.pointerId);
   });
   paper.addEventListener("pointermove", (event) => {
-    if (!current) return;
+    if (current?.pointer !== event.pointerId) return;
     const events = event.getCoalescedEvents?.() ?? [];
     for (const each of events.length ? events : [event]) current.points.push(place(each));
     told();
   });
-  for (const end of ["pointerup", "pointercancel"]) paper.addEventListener(end, () => (current = null));
+  for (const end of ["pointerup", "pointercancel"]) {
+    paper.addEventListener(end, (event) => {
+      if (current?.pointer === event.pointerId) current = null;
+    });
+  }
 
-  const undo = () => {
+  function undo() {
+    if (!strokes.length) return;
     strokes.pop();
+    current = null;
     told();
-  };
-  byId("undo").addEventListener("click", undo);
+  }
+
+  function showPen() {
+    const down = current?.pointer === "keys";
+    cursor.classList.toggle("down", down);
+    cursor.style.left = `${(100 * at.x) / paper.width}%`;
+    cursor.style.top = `${(100 * at.y) / paper.height}%`;
+    byId("pen-says").textContent = down ? "Pen down." : "Pen up.";
+  }
+
   paper.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && event.key === "z") undo();
+    else if (event.key === " ") {
+      if (current?.pointer === "keys") current = null;
+      else if (!current) begin({ ...at }, "keys");
+    } else if (event.key in ARROWS && !event.altKey && !event.ctrlKey && !event.metaKey) {
+      const [x, y] = ARROWS[event.key];
+      at = {
+        x: Math.min(paper.width, Math.max(0, at.x + x)),
+        y: Math.min(paper.height, Math.max(0, at.y + y)),
+      };
+      if (current?.pointer === "keys") {
+        current.points.push({ ...at });
+        told();
+      }
+    } else return;
+    event.preventDefault();
+    showPen();
   });
-  const clear = () => {
+  paper.addEventListener("blur", () => {
+    if (current?.pointer === "keys") current = null;
+    showPen();
+  });
+  byId("undo").addEventListener("click", undo);
+
+  function clear() {
     strokes = [];
     current = null;
     redraw();
-    byId("undo").disabled = byId("clear").disabled = true;
-  };
+  }
   byId("clear").addEventListener("click", () => {
     clear();
-    changed(null);
+    changed(false);
   });
   clear();
-  return { clear };
+  showPen();
+  const picture = () => new Promise((resolve) => paper.toBlob(resolve, "image/png"));
+  return { clear, picture };
 }

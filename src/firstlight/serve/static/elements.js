@@ -1,4 +1,4 @@
-// Small ways to make and find elements.
+// Small ways to make and find elements, and to write numbers.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -12,17 +12,23 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-export const percent = (share, places = 1) => `${(100 * share).toFixed(places)} %`;
+export const percent = (share, places = 1) => `${(100 * share).toFixed(places)}\u00a0%`;
+
+// A probability in words never claims to be certain because of its rounding.
+export const sureness = (share) => (share > 0.999 ? "more than 99.9\u00a0%" : percent(share));
+
+export const count = (value) => value.toLocaleString("en");
 
 export function number(value) {
   const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 10000)) return value.toExponential(2);
+  if (size === 0) return "0";
+  if (size < 0.001 || size >= 10000) return value.toExponential(2);
   return value.toFixed(size < 1 ? 3 : 2);
 }
 
 export function notice(message) {
   const box = byId("notice");
-  box.textContent = message;
+  if (box.textContent !== message) box.textContent = message;
   box.hidden = !message;
 }
 
@@ -32,7 +38,16 @@ export function tip(event, text) {
   if (!text) return;
   box.textContent = text;
   const left = Math.min(event.clientX + 14, innerWidth - box.offsetWidth - 8);
-  const top = event.clientY + 18 + box.offsetHeight > innerHeight ? event.clientY - 34 : event.clientY + 18;
+  const below = event.clientY + 18;
+  const top = below + box.offsetHeight > innerHeight ? event.clientY - 14 - box.offsetHeight : below;
   box.style.left = `${Math.max(4, left)}px`;
   box.style.top = `${top}px`;
+}
+
+// Of an element and a mouse: where on its grid of cells, as [column, row], or null.
+export function cellAt(event, element, columns, rows) {
+  const box = element.getBoundingClientRect();
+  const column = Math.floor(((event.clientX - box.left) / box.width) * columns);
+  const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
+  return column >= 0 && row >= 0 && column < columns && row < rows ? [column, row] : null;
 }

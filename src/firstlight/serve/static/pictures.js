@@ -5,16 +5,13 @@ import { byId, make, notice } from "./elements.js";
 
 const STRIP = 14;
 
+// `given` gets a picture and what to call it.
 export function pictures(given) {
   const drop = byId("drop");
   const file = byId("file");
   let stream = null;
 
-  const take = (list) => {
-    const found = [...(list ?? [])].find((f) => f.type.startsWith("image/") || f.name);
-    if (found) given(found, found.name);
-    else notice("That was no picture file.");
-  };
+  const take = (files) => given(files[0], files[0].name || "the pasted picture");
   byId("choose").addEventListener("click", () => file.click());
   file.addEventListener("change", () => {
     if (file.files.length) take(file.files);
@@ -25,7 +22,7 @@ export function pictures(given) {
       if (!event.dataTransfer?.types.includes("Files")) return;
       event.preventDefault();
       drop.classList.toggle("over", name === "dragover");
-      if (name === "drop") take(event.dataTransfer.files);
+      if (name === "drop" && event.dataTransfer.files.length) take(event.dataTransfer.files);
     });
   }
   document.addEventListener("paste", (event) => {
@@ -42,53 +39,70 @@ export function pictures(given) {
     if (stream) return stop();
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: true });
-      byId("video").srcObject = stream;
-      byId("camera").hidden = false;
-      byId("webcam").textContent = "Stop the webcam";
     } catch {
-      notice("There is no webcam that this page may use.");
+      return notice("There is no webcam that this page may use.");
     }
+    byId("video").srcObject = stream;
+    byId("camera").hidden = false;
+    byId("webcam").textContent = "Stop the webcam";
   });
   byId("snap").addEventListener("click", () => {
     const video = byId("video");
     if (!video.videoWidth) return;
     const still = make("canvas", { width: video.videoWidth, height: video.videoHeight });
     still.getContext("2d").drawImage(video, 0, 0);
-    still.toBlob((blob) => given(blob, "webcam"), "image/png");
+    still.toBlob((blob) => given(blob, "the webcam's picture"), "image/png");
   });
 }
 
+// Test images to click. `chosen` gets one, its name and its class.
 export function strip(chosen) {
+  const list = byId("strip");
   let run = null;
-  let start = 0;
+  let page = 0;
+  let pages = 1;
 
   async function show() {
-    const { total, pictures: found } = await testImages(run, start, STRIP);
-    byId("strip-box").hidden = total === 0;
-    byId("more").disabled = total <= STRIP;
-    const items = await Promise.all(
-      found.map(async ({ index, truth }) => {
-        const blob = await testImage(run, index);
-        const image = make("img", { src: URL.createObjectURL(blob), alt: "" });
-        image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
-        const button = make("button", { type: "button", title: truth }, image);
-        button.setAttribute("aria-label", `Test image ${index}, ${truth}`);
-        button.addEventListener("click", () => chosen(blob, index, truth));
-        return make("li", {}, button);
-      }),
-    );
-    byId("strip").replaceChildren(...items);
-    return total;
+    const asked = run;
+    const found = await testImages(asked, page, STRIP);
+    const blobs = await Promise.all(found.pictures.map(({ index }) => testImage(asked, index)));
+    if (asked !== run) return;
+    pages = Math.ceil(found.total / STRIP);
+    byId("strip-missing").hidden = found.total > 0;
+    byId("more").disabled = pages < 2;
+    list.replaceChildren(...found.pictures.map((row, at) => item(row, blobs[at])));
   }
-  byId("more").addEventListener("click", async () => {
-    start += STRIP;
-    const total = await show().catch((error) => notice(error.message));
-    if (start + STRIP >= total) start = -STRIP;
+
+  function item({ index, truth }, blob) {
+    const image = make("img", { src: URL.createObjectURL(blob), alt: "" });
+    image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
+    const button = make("button", { type: "button", title: truth, "aria-label": `Test image ${index}, ${truth}`, "aria-pressed": "false" }, image);
+    button.addEventListener("click", () => {
+      mark(button);
+      chosen(blob, `test image ${index}`, truth);
+    });
+    return make("li", {}, button);
+  }
+
+  function mark(button) {
+    for (const other of list.querySelectorAll("[aria-pressed=true]")) other.setAttribute("aria-pressed", "false");
+    button?.setAttribute("aria-pressed", "true");
+  }
+
+  byId("more").addEventListener("click", () => {
+    page = (page + 1) % pages;
+    show().catch((error) => notice(error.message));
   });
-  return (name) => {
-    run = name;
-    start = 0;
-    byId("strip").replaceChildren();
-    return show();
+
+  return {
+    unmark: () => mark(null),
+    first: () => list.querySelector("button")?.click(),
+    async of(name) {
+      run = name;
+      page = 0;
+      byId("strip-missing").hidden = true;
+      list.replaceChildren();
+      await show();
+    },
   };
 }

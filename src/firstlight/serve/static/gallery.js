@@ -1,0 +1,71 @@
+// Pictures of the test set with what was said of them: the worst mistakes, or one cell's.
+
+import * as api from "./api.js";
+import { byId, count, make, sureness } from "./elements.js";
+
+export function gallery(failed, tried) {
+  let shown = 0; // which showing; an older one that comes late is dropped
+
+  async function show(run, title, found, said = "") {
+    const mine = ++shown;
+    byId("gallery-title").textContent = title;
+    byId("gallery-says").textContent = says(found, said);
+    const items = found.pictures.map((row) => item(run, row));
+    byId("gallery").replaceChildren(...items.map((one) => one.element));
+    for (const one of items) {
+      if (mine !== shown) return;
+      try {
+        one.fill(await api.testImage(run.name, one.row.index));
+      } catch (error) {
+        if (error.status !== 404) return failed(error);
+        byId("gallery-says").textContent += " The images themselves are not on this machine.";
+        return;
+      }
+    }
+  }
+
+  function item(run, row) {
+    const [truth, said] = [run.classes[row.truth], run.classes[row.said]];
+    const image = make("img", { alt: "" });
+    const button = make("button", { type: "button", disabled: true, title: "Look inside" }, image,
+      make("b", { title: said }, said), make("span", { title: truth }, row.truth === row.said ? "right" : `in truth ${truth}`),
+      make("span", {}, sureness(row.confidence)));
+    button.setAttribute("aria-label", `Test image ${row.index}: said ${said}, in truth ${truth}, ${sureness(row.confidence)} sure`);
+    let picture = null;
+    button.addEventListener("click", () => tried(run, picture, row.index, truth));
+    return {
+      row,
+      element: make("li", {}, button),
+      fill(blob) {
+        picture = blob;
+        image.src = URL.createObjectURL(blob);
+        image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
+        button.disabled = run.state !== "finished";
+      },
+    };
+  }
+
+  return {
+    show,
+    async mistakes(run) {
+      const found = await api.mistakes(run.name);
+      show(run, "The worst mistakes", found, "those with the least probable truth first");
+    },
+    async cell(run, truth, said) {
+      try {
+        const found = await api.cell(run.name, truth, said);
+        show(run, `${run.classes[truth]} taken for ${run.classes[said]}, by ${run.name}`, found, "the surest first");
+        byId("gallery-card").scrollIntoView({ block: "nearest" });
+      } catch (error) {
+        failed(error);
+      }
+    },
+  };
+}
+
+function says(found, said) {
+  if (found.count === 0) return "There is none.";
+  const many = `${count(found.count)} ${found.count === 1 ? "image" : "images"}`;
+  const some = found.pictures.length < found.count ? `, of which ${found.pictures.length} are shown` : "";
+  return `${many}${some}${said ? `; ${said}` : ""}. Choose one to look inside.`;
+}

@@ -1,0 +1,164 @@
+// The view "Results": training, the test, and a second run beside it.
+
+import * as api from "./api.js";
+import { chart } from "./charts.js";
+import { confusion } from "./confusion.js";
+import { byId, count, make, percent, tip } from "./elements.js";
+import { gallery } from "./gallery.js";
+import { threshold } from "./threshold.js";
+
+const EVERY = 2000; // ms between looks at a run that is not done
+
+// `again` is called where a run has come further; `tried` opens one of its test images.
+export function results({ failed, again, tried }) {
+  const pictures = gallery(failed, tried);
+  const setThreshold = threshold();
+  let run = null;
+  let runs = [];
+  let shown = false;
+  let known = new Map(); // what was fetched of each run, by name
+  let timer = null;
+
+  const other = () => runs.find((each) => each.name === byId("other").value) ?? null;
+  const both = () => [run, other()].filter(Boolean).map((each) => ({ run: each, ...known.get(each.name) }));
+
+  async function fetched(name) {
+    const [training, tested] = await Promise.all([api.training(name), api.results(name)]);
+    known.set(name, { training, tested });
+  }
+
+  async function show() {
+    const asked = [run, other()];
+    const still = () => asked[0] === run && asked[1] === other();
+    try {
+      await Promise.all(asked.filter((each) => each && !known.has(each.name)).map((each) => fetched(each.name)));
+      if (!still()) return;
+      const sides = both();
+      lead(sides[0]);
+      figures(sides);
+      curves(sides);
+      const tested = sides.filter((side) => side.tested);
+      byId("tested").hidden = sides[0].tested === null;
+      byId("pair").hidden = sides.length < 2;
+      if (sides.length === 2) await compare(asked);
+      if (!still()) return;
+      if (sides[0].tested) {
+        setThreshold(tested);
+        byId("confusions").replaceChildren(...tested.map((side) => confusion(side, tested.length > 1, (truth, said) => pictures.cell(side.run, truth, said))));
+        await pictures.mistakes(run);
+      }
+      byId("results-body").hidden = false;
+      byId("results-body").setAttribute("aria-busy", "false");
+    } catch (error) {
+      if (still()) failed(error);
+    }
+  }
+
+  async function compare([first, second]) {
+    byId("compared").textContent = "";
+    byId("only").replaceChildren();
+    try {
+      const found = await api.compare(first.name, second.name);
+      const sure = found.p < 0.001 ? "less than 0.1\u00a0%" : percent(found.p);
+      byId("compared").textContent = found.only_first.count + found.only_second.count === 0
+        ? "Both have the same test images right."
+        : `Were both equally good, chance alone would part them so far in ${sure} of cases (exact McNemar test).`;
+      for (const [part, one] of [[found.only_first, first], [found.only_second, second]]) {
+        const text = `${count(part.count)} that only ${one.name} has right`;
+        const button = make("button", { type: "button", disabled: part.count === 0 }, text);
+        const saying = one === first ? second : first;
+        button.addEventListener("click", () => pictures.show(saying, `Only ${one.name} has these right`, part, `what ${saying.name} said`));
+        byId("only").append(button);
+      }
+    } catch (error) {
+      if (error.status === 0 || error.status === 401) throw error;
+      byId("compared").textContent = error.message;
+    }
+  }
+
+  // A run that trains is looked at again and again, as is one that waits to be measured.
+  async function watch() {
+    clearTimeout(timer);
+    if (!shown || !run || both().every((side) => side.tested)) return;
+    timer = setTimeout(async () => {
+      try {
+        const before = both();
+        for (const side of before) if (!side.tested) await fetched(side.run.name);
+        const now = both();
+        const further = now.some((side) => side.training?.state !== side.run.state || (side.tested && !side.run.evaluated));
+        if (further) return again();
+        if (JSON.stringify(now.map((s) => s.training)) !== JSON.stringify(before.map((s) => s.training))) await show();
+      } catch (error) {
+        return failed(error);
+      }
+      watch();
+    }, EVERY);
+  }
+
+  byId("other").addEventListener("change", () => show().then(watch));
+
+  return {
+    open(opened, all) {
+      const beside = byId("other").value;
+      if (run?.name !== opened.name) byId("results-body").hidden = true;
+      [run, runs, known] = [opened, all, new Map()];
+      const names = all.filter((each) => each.name !== run.name).map((each) => each.name);
+      byId("beside").hidden = names.length === 0;
+      byId("other").replaceChildren(make("option", { value: "" }, "no other run"), ...names.map((name) => make("option", { value: name }, name)));
+      byId("other").value = names.includes(beside) ? beside : "";
+      if (shown) show().then(watch);
+    },
+    visible(is) {
+      if (shown === is) return;
+      shown = is;
+      clearTimeout(timer);
+      if (shown) (known.has(run.name) ? Promise.resolve() : show()).then(watch);
+    },
+  };
+}
+
+function lead({ run, training, tested }) {
+  const done = training.epochs.length;
+  const words = {
+    training: `This run is still training: ${done} of ${training.total} epochs so far. The curves grow with it.`,
+    stopped: `This run was stopped after ${done} of ${training.total} epochs. Go on with: firstlight train --resume RUN`,
+    finished: tested
+      ? `${run.recipe} on ${run.data}, measured on ${count(tested.metrics.count)} test images.`
+      : "This run was not measured on its test images yet. Do it with: firstlight evaluate RUN – this page then shows the rest.",
+  };
+  byId("results-lead").textContent = words[training.state];
+}
+
+function figures(sides) {
+  const rows = [
+    ["Test accuracy", ({ tested }) => tested && percent(tested.metrics.accuracy, 2), ({ tested }) => tested && `95\u00a0% interval ${tested.metrics.accuracy_interval.map((v) => (100 * v).toFixed(2)).join(" to ")}\u00a0%`],
+    ["Log loss", ({ tested }) => tested && tested.metrics.log_loss.toFixed(4)],
+    ["Calibration error", ({ tested }) => tested && percent(tested.metrics.expected_calibration_error, 2)],
+    ["Parameters", ({ training }) => training.summary && count(training.summary.parameters)],
+    ["Training", ({ training }) => training.summary && `${training.summary.train_seconds.toFixed(1)} s`, ({ training }) => training.summary && `${training.summary.epochs} epoch${training.summary.epochs === 1 ? "" : "s"}`],
+  ];
+  byId("figures").replaceChildren(...rows.map(([name, value, note]) => {
+    const values = sides.map((side, at) => make("dd", { className: sides.length > 1 ? `side ${"ab"[at]}` : "" },
+      make("span", {}, value(side) || "–"),
+      ...(note && note(side) ? [make("small", {}, note(side))] : [])));
+    return make("div", {}, make("dt", {}, name), ...values);
+  }));
+}
+
+function curves(sides) {
+  const lines = (field) => sides.flatMap(({ run, training }, at) => ["train", "validation"].map((part) => ({
+    name: `${part === "train" ? "training" : "held out"}${sides.length > 1 ? `, ${run.name}` : ""}`,
+    kind: part === "train" ? "cd"[at] : "ab"[at],
+    points: training.epochs.filter((row) => row[`${part}_${field}`] != null).map((row) => [row.epoch, row[`${part}_${field}`]]),
+  })));
+  const any = sides.some((side) => side.training.epochs.length);
+  byId("no-epochs").hidden = any;
+  byId("curves").hidden = !any;
+  if (!any) return;
+  tip({}, "");
+  const shared = { across: "epoch", xText: String, whole: true };
+  byId("curves").replaceChildren(
+    chart({ ...shared, title: "Accuracy", lines: lines("accuracy"), yText: (v) => percent(v, v > 0.9 ? 1 : 0) }).element,
+    chart({ ...shared, title: "Loss", lines: lines("loss"), yText: (v) => v.toFixed(2) }).element,
+  );
+}

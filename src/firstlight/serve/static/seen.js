@@ -1,0 +1,58 @@
+// The very image that the network saw, pixel by pixel, with Grad-CAM over it where it is wanted.
+
+import { byId, cellAt, make, number, tip } from "./elements.js";
+
+const canvas = byId("seen");
+const pen = canvas.getContext("2d", { willReadFrequently: true });
+let plain = null; // its pixels without the colours of Grad-CAM
+let heat = null;
+
+export function clearSeen(run) {
+  plain = heat = null;
+  canvas.width = run.image.width;
+  canvas.height = run.image.height;
+  canvas.setAttribute("aria-label", "Nothing yet");
+}
+
+export async function showSeen(url, cam, name) {
+  const image = make("img", { src: url });
+  await image.decode();
+  if (canvas.width !== image.naturalWidth) canvas.width = image.naturalWidth;
+  if (canvas.height !== image.naturalHeight) canvas.height = image.naturalHeight;
+  pen.drawImage(image, 0, 0);
+  plain = pen.getImageData(0, 0, canvas.width, canvas.height);
+  heat = cam;
+  canvas.setAttribute("aria-label", `${name}, ${canvas.width} by ${canvas.height} pixels, as the network saw it`);
+  if (cam) pen.putImageData(warmed(plain, cam.values), 0, 0);
+}
+
+const WARM = [255, 130, 0];
+
+// The picture in the dark where the values are 0, and in warm light where they are large.
+export function warmed(pixels, values) {
+  const result = new ImageData(new Uint8ClampedArray(pixels.data), pixels.width, pixels.height);
+  let top = 0;
+  for (const value of values) top = Math.max(top, value);
+  for (let at = 0; top > 0 && at < values.length; at++) {
+    const share = values[at] / top;
+    WARM.forEach((warm, channel) => {
+      const value = result.data[4 * at + channel] * (0.35 + 0.65 * share);
+      result.data[4 * at + channel] = value + (warm - value) * 0.5 * share;
+    });
+  }
+  return result;
+}
+
+export const seenPixels = () => plain;
+
+canvas.addEventListener("pointermove", (event) => {
+  const place = plain && cellAt(event, canvas, plain.width, plain.height);
+  if (!place) return tip(event, "");
+  const [column, row] = place;
+  const at = row * plain.width + column;
+  const [red, green, blue] = plain.data.slice(4 * at, 4 * at + 3);
+  const colour = red === green && green === blue ? `${red}` : `red ${red}, green ${green}, blue ${blue}`;
+  const cam = heat ? `, Grad-CAM ${number(heat.values[at])}` : "";
+  tip(event, `row ${row}, column ${column}: ${colour}${cam}`);
+});
+canvas.addEventListener("pointerleave", (event) => tip(event, ""));

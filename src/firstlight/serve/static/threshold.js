@@ -1,0 +1,66 @@
+// When to say "unknown": what a threshold leaves answered, and how much of that is right.
+
+import { chart } from "./charts.js";
+import { byId, percent } from "./elements.js";
+
+export function threshold() {
+  const slider = byId("threshold");
+  let sides = [];
+  let drawn = null;
+
+  // The last point of a curve that has at least so much of the images answered.
+  const pointAt = (curve, share) => curve.findLast((point) => point.coverage <= share + 1e-9) ?? curve[0];
+
+  function say() {
+    const curve = ascending(sides[0]);
+    const point = curve[curve.length - 1 - Number(slider.value)];
+    const words = [`Below ${exact(point.threshold)}, it says “unknown”: ${percent(point.coverage)} of the test images are answered, ${percent(point.accuracy, 2)} of those right.`];
+    if (point.own) words.push("This is the threshold in use.");
+    if (sides[1]) {
+      const beside = pointAt(ascending(sides[1]), point.coverage);
+      words.push(`Of as many answers of ${sides[1].run.name}, ${percent(beside.accuracy, 2)} are right.`);
+    }
+    byId("threshold-says").textContent = words.join(" ");
+    slider.setAttribute("aria-valuetext", words[0]);
+    drawn.mark(point.coverage);
+  }
+
+  slider.addEventListener("input", say);
+  byId("own").addEventListener("click", () => {
+    slider.value = own(sides[0]);
+    say();
+  });
+
+  return (tested) => {
+    sides = tested;
+    drawn = chart({
+      title: "Accuracy of the answers", across: "share answered",
+      xText: (v) => percent(v, 0), yText: (v) => percent(v, 1),
+      lines: sides.map((side, at) => ({
+        name: sides.length > 1 ? side.run.name : "right, of the answered",
+        kind: "ab"[at],
+        points: ascending(side).map((point) => [point.coverage, point.accuracy]),
+      })),
+    });
+    byId("coverage").replaceChildren(drawn.element);
+    slider.max = ascending(sides[0]).length - 1;
+    byId("own").hidden = own(sides[0]) === null;
+    slider.value = own(sides[0]) ?? 0;
+    say();
+  };
+}
+
+// The curve from the surest answers to all, with the run's own threshold as one of its points.
+function ascending({ run, tested }) {
+  const own = run.calibration && tested.metrics.answered;
+  const points = own ? [...tested.coverage, { ...own, own: true }] : [...tested.coverage];
+  return points.sort((a, b) => a.coverage - b.coverage || Boolean(a.own) - Boolean(b.own));
+}
+
+const exact = (share) => percent(share, share > 0.99 ? 3 : 1);
+
+// The slider's place for the run's own threshold; null where it has none.
+function own(side) {
+  const at = ascending(side).findIndex((point) => point.own);
+  return at < 0 ? null : ascending(side).length - 1 - at;
+}

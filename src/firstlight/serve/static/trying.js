@@ -1,0 +1,135 @@
+// The view "Try it": a picture comes in, and its answer, what was seen and every layer come out.
+
+import { inside, predict } from "./api.js";
+import { showAnswer } from "./answer.js";
+import { drawing } from "./drawing.js";
+import { byId, make, notice } from "./elements.js";
+import { layers } from "./layers.js";
+import { newest } from "./newest.js";
+import { pictures, strip } from "./pictures.js";
+import { clearSeen, showSeen } from "./seen.js";
+
+// `failed` is told of errors that are the service's or the connection's.
+export function trying(failed) {
+  let run = null;
+  let now = null; // the picture: a blob or a drawing, its name, its class where that is known
+  let series = 0; // counts up when answers to what was before mean nothing any more
+  let asked = null; // the last picture as it was sent
+
+  const paper = drawing((drawn) => {
+    tests.unmark();
+    if (!drawn) return clear();
+    if (now?.read !== paper.picture) series += 1;
+    give({ read: paper.picture, name: "your drawing" });
+  });
+  const take = (blob, name, truth) => {
+    paper.clear();
+    series += 1;
+    give({ read: async () => blob, name, truth });
+  };
+  const tests = strip(take);
+  pictures((blob, name) => {
+    tests.unmark();
+    take(blob, name);
+  });
+  const maps = layers(byId("layers"), () => ({ run, picture: asked, series }));
+
+  function give(picture) {
+    now = picture;
+    byId("answer-card").setAttribute("aria-busy", "true");
+    answer(series);
+  }
+
+  // The answer comes first and alone, so that it keeps up with the hand; then all the rest.
+  const answer = newest(async (of) => {
+    if (of !== series) return;
+    const [picture, served] = [now, run];
+    try {
+      const blob = await picture.read();
+      const found = await predict(served.name, blob);
+      if (of !== series) return;
+      asked = blob;
+      notice("");
+      showAnswer(found, served, picture.truth);
+      if (!byId("cam").checked) await showSeen(found.seen, null, picture.name);
+      byId("from").textContent = from(picture.name);
+      byId("answer-card").setAttribute("aria-busy", "false");
+      look({ of, blob, served, name: picture.name });
+    } catch (error) {
+      if (of !== series) return;
+      byId("answer-card").setAttribute("aria-busy", "false");
+      if (error.status === 422) clear(); // it was no picture; everything else is worth another try
+      failed(error);
+    }
+  });
+
+  const look = newest(async ({ of, blob, served, name }) => {
+    if (of !== series) return;
+    byId("layers").setAttribute("aria-busy", "true");
+    try {
+      const head = await inside(served.name, blob, byId("cam-class").value || null);
+      if (of !== series) return;
+      const cam = byId("cam").checked ? head.cam : null;
+      if (cam) await showSeen(head.seen, cam, name);
+      byId("cam-says").textContent = cam ? cam.says : "";
+      maps.show(head, served);
+      byId("layers").setAttribute("aria-busy", "false");
+    } catch (error) {
+      byId("layers").setAttribute("aria-busy", "false");
+      if (of === series) failed(error);
+    }
+  });
+
+  const from = (name) => `${run.image.width}×${run.image.height} pixels${run.image.channels === 1 ? ", grey," : ""} of ${name}`;
+
+  function clear() {
+    series += 1;
+    now = asked = null;
+    showAnswer(null, run);
+    clearSeen(run);
+    byId("from").textContent = "Nothing yet";
+    byId("cam-says").textContent = "";
+    byId("answer-card").setAttribute("aria-busy", "false");
+    byId("layers").setAttribute("aria-busy", "false");
+    maps.clear();
+  }
+
+  for (const id of ["cam", "cam-class"]) {
+    byId(id).addEventListener("change", () => {
+      if (id === "cam-class" && byId("cam-class").value) byId("cam").checked = true;
+      if (now) give(now);
+    });
+  }
+
+  async function open(opened) {
+    const changed = run?.name !== opened.name;
+    run = opened;
+    const ready = run.state === "finished";
+    byId("bench").hidden = byId("inside").hidden = !ready;
+    byId("not-ready").hidden = ready;
+    byId("about").textContent = about(run);
+    if (!ready) return;
+    byId("drawing").hidden = !run.draws;
+    const names = run.classes.map((name) => make("option", { value: name }, name));
+    byId("cam-class").replaceChildren(make("option", { value: "" }, "its answer"), ...names);
+    const kept = now && (!changed || !now.name.startsWith("test image")) ? now : null;
+    if (changed) maps.forget();
+    clear();
+    if (kept) give(kept);
+    const list = await tests.of(run.name).then(() => true, failed);
+    if (list && !now && run.name === opened.name) tests.first();
+  }
+  return {
+    open,
+    take(blob, name, truth) {
+      tests.unmark();
+      take(blob, name, truth);
+    },
+  };
+}
+
+function about(run) {
+  const what = run.image.channels === 1 ? "grey" : "colour";
+  const classes = run.classes.length <= 12 ? run.classes.join(", ") : `${run.classes.length} classes`;
+  return `${run.recipe} on ${run.data}: ${run.image.width}×${run.image.height} ${what} pixels in; ${classes} out.`;
+}
