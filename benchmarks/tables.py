@@ -88,7 +88,8 @@ def recipes_table() -> str:
             f"| {summary['peak_memory_mb_max']:,.0f} MB "
             f"| {span([run['training_gflops'] for run in runs if 'training_gflops' in run])} "
             f"| {span([run['matmul_gflops_before'] for run in runs])} "
-            f"| {where['accelerator'] or where['processor']}, {where['threads']} threads |"
+            f"| {where['accelerator'] or where['processor']}, {where['threads']} "
+            f"thread{'' if where['threads'] == 1 else 's'} |"
         )
     return "\n".join(lines)
 
@@ -184,6 +185,39 @@ def unknown_tables() -> str:
     return "\n".join(lines)
 
 
+def ablations_table() -> str:
+    """One change at a time: how far the held-out accuracy moves, seed by seed."""
+    whole: dict[str, Any] = json.loads((RESULTS / "ablations.json").read_text())
+    by_recipe: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
+    for run in whole["runs"]:
+        changes = by_recipe.setdefault(run["recipe"], {})
+        changes.setdefault(run["change"], {})[run["seed"]] = run
+    lines = [
+        "| recipe | change | held-out accuracy, mean ± sd | difference, points, mean ± sd | n |",
+        "|---|---|---|---|---|",
+    ]
+    for recipe, changes in by_recipe.items():
+        plain = changes["as it is"]
+        for name, runs in changes.items():
+            moved = [
+                100 * (run["held_out_accuracy"] - plain[seed]["held_out_accuracy"])
+                for seed, run in runs.items()
+            ]
+            spread = f" ± {statistics.stdev(moved):.2f}" if len(moved) > 1 else ""
+            difference = "" if name == "as it is" else f"{statistics.mean(moved):+.2f}{spread}"
+            lines.append(
+                f"| {f'`{recipe}`' if name == 'as it is' else ''} | {name} "
+                f"| {accuracy(run['held_out_accuracy'] for run in runs.values())} "
+                f"| {difference} | {len(runs)} |"
+            )
+    lines += [
+        "",
+        "The same seeds with and without the change; a tenth of the training images held out; "
+        f"{whole['processor']}. Repeat with `{whole['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
 def by_score(rows: list[dict[str, Any]], figure: str) -> list[str]:
     """A share by each score, in per cent."""
     return [accuracy(row[figure][score] for row in rows) for score in SCORES]
@@ -221,6 +255,7 @@ TABLES = {
     "peers": peers_table,
     "small_sets": small_sets_table,
     "unknown": unknown_tables,
+    "ablations": ablations_table,
 }
 
 

@@ -1,0 +1,108 @@
+"""What each part of the short recipes is worth: one thing changed at a time, on paired seeds.
+
+    python benchmarks/ablations.py --seeds 3
+
+A tenth of the training images is held out and measured; the test set is not looked at. The result
+file is rewritten after each run, and a run it holds is not made again. ``benchmarks/tables.py``
+makes the documents' table from it.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import firstlight as fl
+from firstlight.runs.record import processor_name
+
+RESULT = Path(__file__).resolve().parent / "results" / "ablations.json"
+HELD_OUT = "train.held_out_fraction=0.1"
+AFFINE = ("augment.enabled=true", "augment.rotation_degrees=10", "augment.shift_fraction=0.05")
+
+# What is changed, by its name in the table. An empty change is the recipe itself.
+CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
+    "cifar10-quick": {
+        "as it is": (),
+        "answers from the image alone": ("model.views=one",),
+        "and its mirror image": ("model.views=mirror",),
+        "never mirrored": ("augment.flip=false", "augment.alternate_flips=false"),
+        "mirrored by chance": ("augment.alternate_flips=false",),
+        "not shifted": ("augment.shift_pixels=0",),
+        "cutout of 8 pixels": ("augment.cutout_pixels=8",),
+        "MixUp": ("augment.mix=mixup", "augment.mix_alpha=0.2"),
+        "CutMix": ("augment.mix=cutmix",),
+        "no label smoothing": ("train.label_smoothing=0.0",),
+        "mean of the weights": ("train.average_decay=0.95",),
+        "ReLU in place of GELU": ("model.activation=relu",),
+        "Adam in place of Muon": ("optimizer.name=adam", "optimizer.learning_rate=0.003"),
+        "stem of 4×4 with stride 2": ("model.first_kernel=4", "model.first_stride=2"),
+    },
+    "mnist-quick": {
+        "as it is": (),
+        "turned and shifted": AFFINE,
+        "answers over shifted views": ("model.views=shift",),
+        "cutout of 8 pixels": (
+            *("augment.enabled=true", "augment.rotation_degrees=0", "augment.shift_fraction=0"),
+            "augment.cutout_pixels=8",
+        ),
+        "no label smoothing": ("train.label_smoothing=0.0",),
+        "mean of the weights": ("train.average_decay=0.95",),
+        "ReLU in place of GELU": ("model.activation=relu",),
+        "Adam in place of Muon": ("optimizer.name=adam", "optimizer.learning_rate=0.003"),
+    },
+}
+
+
+def measured(recipe: str, change: tuple[str, ...], seed: int) -> dict[str, Any]:
+    """Held-out accuracy and seconds of one run."""
+    data = recipe.partition("-")[0]
+    with tempfile.TemporaryDirectory() as folder:
+        run = fl.train(
+            data,
+            recipe,
+            settings=[HELD_OUT, *change],
+            seed=seed,
+            out=Path(folder) / "run",
+            quiet=True,
+        )
+        kept = run.summary["kept_epoch"]
+        return {
+            "held_out_accuracy": kept["validation_accuracy"],
+            "held_out_loss": kept["validation_loss"],
+            "train_seconds": run.summary["train_seconds"],
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="One change at a time, on paired seeds.")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each change")
+    parser.add_argument("--recipes", nargs="+", default=list(CHANGES), choices=list(CHANGES))
+    options = parser.parse_args()
+    whole: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"runs": []}
+    whole |= {
+        "command": f"python benchmarks/ablations.py --seeds {options.seeds}",
+        "processor": processor_name(),
+        "python": platform.python_version(),
+        "versions": {"firstlight": fl.__version__, "torch": torch.__version__},
+    }
+    for recipe in options.recipes:
+        for seed in range(options.seeds):
+            for name, change in CHANGES[recipe].items():
+                key = {"recipe": recipe, "change": name, "seed": seed}
+                if any(key.items() <= run.items() for run in whole["runs"]):
+                    continue
+                load = os.getloadavg()[0]
+                figures = measured(recipe, change, seed)
+                whole["runs"].append({**key, "settings": change, **figures, "load_before": load})
+                RESULT.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+                share = 100 * figures["held_out_accuracy"]
+                print(f"{recipe} seed {seed} {name}: {share:.2f} %", flush=True)
+
+
+if __name__ == "__main__":
+    main()
