@@ -1,12 +1,13 @@
 # demo: train on MNIST, evaluate, and leave a report.   test: lint, types, all tests.
-# Both make their own virtual environment, .venv, with the first of these that is 3.11 to 3.13.
+# docs: the documentation site.   dist: wheel and sdist.   pythons: before a release.
+# Each makes its own virtual environment, .venv, with the first of these that is 3.11 to 3.13.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo "$$p" && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test tables models clean
+.PHONY: demo test docs dist pythons tables models clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
@@ -16,6 +17,23 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q
+
+# Trains as the pages do, some minutes on two cores: wants MNIST on this machine, or a network.
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -q -E -W --keep-going -c docs . build/docs
+	@$(BIN)/python tools/check_site.py build/docs
+	@echo build/docs/index.html
+
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/hatchling build -d dist
+
+# All tests under each Python, then the wheel in a bare environment of it.
+PYTHONS ?= python3.11 python3.12 python3.13
+pythons: dist
+	@for p in $(PYTHONS); do \
+	$(MAKE) test PYTHON=$$p VENV=.venv-$$p && \
+	$(BIN)/python tools/try_wheel.py dist/*.whl --python $$p || exit 1; done
 
 tables: $(VENV)/.dev
 	$(BIN)/python benchmarks/tables.py
@@ -38,5 +56,9 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

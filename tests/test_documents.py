@@ -1,5 +1,6 @@
 """What the documents say works, is run; their tables are those of the result files."""
 
+import inspect
 import json
 import re
 import shutil
@@ -111,13 +112,76 @@ def test_what_was_measured_is_the_recipe_as_it_is_now() -> None:
         }, path.name
 
 
+def anchors(text: str) -> set[str]:
+    """What the code host and the site name the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_every_link_inside_the_project_leads_somewhere() -> None:
     documents = sorted(p.name for p in (ROOT / "docs").glob("*.md"))
-    for document in ("README.md", "CHANGELOG.md", "LOG.md", *(f"docs/{n}" for n in documents)):
+    first = ("README.md", "CHANGELOG.md", "LOG.md", "SECURITY.md")
+    for document in (*first, *(f"docs/{n}" for n in documents)):
         path = ROOT / document
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
-            if not target.startswith("https://"):
-                assert (path.parent / target).exists(), f"{document}: {target}"
+        for link in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+            target, _, place = link.partition("#")
+            if target.startswith("https://"):
+                continue
+            there = path.parent / target if target else path
+            assert there.exists(), f"{document}: {link}"
+            if place:
+                assert place in anchors(there.read_text(encoding="utf-8")), f"{document}: {link}"
+
+
+def test_the_reference_names_what_the_library_offers_and_each_name_says_what_it_is() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    directives = re.findall(
+        r"^\.\. auto(?:function|class|exception|data):: (\S+)", text, re.MULTILINE
+    )
+    named = [name.removeprefix("firstlight.") for name in directives]
+
+    assert {name for name in named if "." not in name} == set(fl.__all__)
+    assert len(named) == len(set(named))
+    for name in set(fl.__all__) - {"__version__"}:
+        offered = getattr(fl, name)
+        assert inspect.getdoc(offered), name
+        for part, value in vars(offered).items() if inspect.isclass(offered) else ():
+            if not part.startswith("_") and (callable(value) or isinstance(value, property)):
+                assert inspect.getdoc(value), f"{name}.{part}"
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ('<a href="other.html#there">x</a><img src="a.png" alt="A dot">', None),
+        ('<a href="https://example.org/">x</a>', None),
+        ('<a href="gone.html">x</a>', "gone.html: no such file"),
+        ('<a href="other.html#gone">x</a>', "other.html#gone: no such place on that page"),
+        ('<a href="#gone">x</a>', "#gone: no such place on that page"),
+        ('<img src="gone.png" alt="A dot">', "gone.png: no such file"),
+        ('<img src="a.png">', "a picture without description: a.png"),
+        ('<script src="https://example.org/a.js"></script>', "loads from elsewhere: https://"),
+        ('<link rel="stylesheet" href="//example.org/a.css">', "loads from elsewhere: //example"),
+        ('<a href="../secret.html">x</a>', "../secret.html: no such file"),
+    ],
+)
+def test_the_built_site_is_searched_for_links_that_lead_nowhere_and_for_other_hosts(
+    body: str, complaint: str | None, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "index.html").write_text(body)
+    (site / "other.html").write_text('<h1 id="there">x</h1>')
+    (site / "a.png").write_bytes(b"")
+    (tmp_path / "secret.html").write_text("")
+
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "check_site.py", site], capture_output=True, text=True
+    )
+
+    assert done.returncode == (0 if complaint is None else 1), done.stderr
+    if complaint is not None:
+        assert f"index.html: {complaint}" in done.stderr
 
 
 def test_the_demo_ends_with_digits_where_there_is_no_mnist(nothing_cached: Path) -> None:

@@ -156,4 +156,6 @@ class TrainTest(NamedTuple):
     """The two halves of a published data set."""
 
     train: Dataset
+    """To learn from; what is held out is taken from it."""
     test: Dataset
+    """To measure by, once."""

@@ -1,0 +1,111 @@
+"""The documentation site: ``make docs``.
+
+Its pages are the project's own Markdown files, read where they lie, so that one link works on the
+code host and in the site. The Python on a page is run from top to bottom when the site is built,
+and what it prints and draws stands under it.
+"""
+
+import shutil
+from pathlib import Path
+from types import GenericAlias
+
+import numpy.typing
+from sphinx.application import Sphinx
+
+import firstlight
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class NDArray:
+    """So that signatures say ``NDArray[uint8]`` and not what it stands for."""
+
+    __class_getitem__ = classmethod(GenericAlias)
+
+
+class ArrayLike:
+    """So that signatures say this and not the dozen types it stands for."""
+
+
+numpy.typing.NDArray = NDArray  # before firstlight's modules are read
+numpy.typing.ArrayLike = ArrayLike
+
+project = "firstlight"
+author = "The firstlight founders"
+copyright = f"2026, {author}"  # noqa: A001
+version = release = firstlight.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
+root_doc = "README"
+include_patterns = ["README.md", "CHANGELOG.md", "LOG.md", "SECURITY.md", "docs/*.md"]
+exclude_patterns = [".*", "build", "dist", "runs", "shared"]
+nitpicky = True
+# Names of other projects; their pages are not looked up, so that the build needs no network.
+FOREIGN = (
+    *("pathlib", "Path", "collections", "typing", "numpy", "np", "npt", "NDArray", "ArrayLike"),
+    *("torch", "PIL", "Image", "Figure", "sklearn"),
+)
+nitpick_ignore_regex = [("py:.*", rf"({'|'.join(FOREIGN)})(\..*)?")]
+highlight_language = "none"
+
+myst_heading_anchors = 4
+myst_enable_extensions = ["colon_fence"]
+
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 1800
+nb_merge_streams = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_class_signature = "separated"
+autodoc_default_options = {"exclude-members": "__init__, __new__", "undoc-members": True}
+python_maximum_signature_line_length = 80
+
+html_theme = "furo"
+html_title = f"firstlight {release}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+
+NAVIGATION = {
+    "Begin": ("docs/tutorial", "docs/own-pictures"),
+    "Understand": ("docs/performance", "docs/trust", "docs/explain"),
+    "Use": ("docs/serve", "docs/export"),
+    "Look up": ("docs/reference", "docs/design"),
+    "The project": ("CHANGELOG", "LOG", "SECURITY"),
+}
+RUN_BY_TESTS = ("docs/serve", "docs/export")
+"""Pages whose Python needs a server or an exported file beside it."""
+NOTEBOOK = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n"
+
+
+def navigation() -> str:
+    """A list of pages for each caption."""
+    parts = []
+    for caption, pages in NAVIGATION.items():
+        there = [page for page in pages if (ROOT / f"{page}.md").is_file()]
+        parts.append("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", *there, "```"]))
+    return "\n\n".join(parts)
+
+
+def as_page(_: Sphinx, name: str, source: list[str]) -> None:
+    """A file of the project as a page of the site."""
+    if name == root_doc:
+        source[0] += f"\n{navigation()}\n"
+    if name not in RUN_BY_TESTS and "\n```python\n" in source[0]:
+        cells = source[0].replace("\n```python\n", "\n```{code-cell} python\n")
+        source[0] = NOTEBOOK + cells
+
+
+def first_page(app: Sphinx, error: Exception | None) -> None:
+    """The README is also what a server or a browser shows for the folder."""
+    if error is None:
+        shutil.copyfile(app.outdir / f"{root_doc}.html", app.outdir / "index.html")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", as_page)
+    app.connect("build-finished", first_page)
