@@ -20,7 +20,7 @@ CHROMIUM = next(
     ),
     None,
 )
-WAIT = 10_000
+WAIT = 30_000
 """Milliseconds that a condition may take to come true."""
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 from tests.serve.conftest import Tab, evaluated_rows, new_tab
-from tests.serve.running import Running, running
+from tests.serve.running import running
 
 import firstlight as fl
 from firstlight.runs.folder import RunFolder
@@ -190,9 +190,9 @@ def test_a_hundred_classes_have_a_list_in_place_of_a_table(browser: Any, tmp_pat
         tab = new_tab(context, service.address)
         tab.open("#results/many-1")
         assert tab.page.locator(".matrix").count() == 0
-        tab.page.get_by_label("In truth").select_option(label=truth[0])
-        tab.page.get_by_label("Taken for").select_option(label=truth[1])
-        tab.page.click("text=Show")
+        tab.page.get_by_label("In truth", exact=True).select_option(label=truth[0])
+        tab.page.get_by_label("Taken for", exact=True).select_option(label=truth[1])
+        tab.page.get_by_role("button", name="Show", exact=True).click()
         tab.shows("#gallery-title", f"{truth[0]} taken for {truth[1]}")
         context.close()
     assert tab.faults == []
