@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.axe
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -59,6 +59,13 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 $(VENV)/.docs: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[docs]'
 	@touch $@
+
+# For the page's accessibility test, which is skipped where npm is not to be had.
+$(VENV)/.axe: | $(BIN)/python
+	@if command -v npm >/dev/null; then \
+		npm install --silent --no-save --no-audit --no-fund --prefix $(VENV)/axe axe-core@4.10.3 \
+			&& touch $@ || echo "axe-core cannot be fetched; its test is skipped" >&2; \
+	else echo "there is no npm; the test with axe-core is skipped" >&2; fi
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

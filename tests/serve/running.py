@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import httpx
 
 import firstlight as fl
-from firstlight.runs.folder import open_run_folder
+from firstlight.runs.folder import RunFolder, open_run_folder
 from firstlight.serve.app import create_app
 from firstlight.serve.guard import Access
 from firstlight.serve.limits import Limits
@@ -34,7 +34,11 @@ class Running:
 
 @contextmanager
 def running(
-    runs: Sequence[fl.Run], *, limits: Limits | None = None, token: str | None = None
+    runs: Sequence[fl.Run | RunFolder],
+    *,
+    limits: Limits | None = None,
+    token: str | None = None,
+    port: int = 0,
 ) -> Iterator[Running]:
     """The runs, served in a thread until the block ends."""
     bounds = limits or Limits()
@@ -54,7 +58,7 @@ def running(
     server = Server(
         create_app(service, Access(token=token)),
         host="127.0.0.1",
-        port=0,
+        port=port,
         limits=bounds,
         listening=listening,
     )

@@ -42,7 +42,9 @@ function showBars(prediction, run) {
       make("li", {}, make("span", { className: "name" }), make("span", { className: "track" }, fill), make("span", { className: "share" })),
     );
   }
-  list.tabIndex = names.length > FEW ? 0 : -1;
+  list.classList.toggle("many", names.length > FEW);
+  if (names.length > FEW) list.tabIndex = 0; // it scrolls, also by keys
+  else list.removeAttribute("tabindex");
   list.style.setProperty("--longest", `${Math.max(...names.map((name) => name.length))}ch`);
   shown.forEach((name, at) => {
     const row = list.children[at];

@@ -71,7 +71,6 @@ async function load() {
   }
   byId("door").hidden = true;
   byId("run").replaceChildren(...runs.map((run) => make("option", { value: run.name }, label(run))));
-  byId("main").hidden = false;
   show();
 }
 

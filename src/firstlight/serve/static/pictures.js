@@ -32,7 +32,7 @@ export function pictures(given) {
   function stop() {
     for (const track of stream?.getTracks() ?? []) track.stop();
     stream = null;
-    byId("camera").hidden = true;
+    byId("camera").hidden = byId("snap").disabled = true;
     byId("webcam").textContent = "Webcam";
   }
   byId("webcam").addEventListener("click", async () => {
@@ -46,9 +46,9 @@ export function pictures(given) {
     byId("camera").hidden = false;
     byId("webcam").textContent = "Stop the webcam";
   });
+  byId("video").addEventListener("loadeddata", () => (byId("snap").disabled = false));
   byId("snap").addEventListener("click", () => {
     const video = byId("video");
-    if (!video.videoWidth) return;
     const still = make("canvas", { width: video.videoWidth, height: video.videoHeight });
     still.getContext("2d").drawImage(video, 0, 0);
     still.toBlob((blob) => given(blob, "the webcam's picture"), "image/png");

@@ -19,6 +19,7 @@ export function results({ failed, again, tried }) {
   let known = new Map(); // what was fetched of each run, by name
   let timer = null;
 
+  const busy = (is) => byId("view-results").setAttribute("aria-busy", String(is));
   const other = () => runs.find((each) => each.name === byId("other").value) ?? null;
   const both = () => [run, other()].filter(Boolean).map((each) => ({ run: each, ...known.get(each.name) }));
 
@@ -29,6 +30,7 @@ export function results({ failed, again, tried }) {
 
   async function show() {
     const asked = [run, other()];
+    busy(true);
     const still = () => asked[0] === run && asked[1] === other();
     try {
       await Promise.all(asked.filter((each) => each && !known.has(each.name)).map((each) => fetched(each.name)));
@@ -48,9 +50,11 @@ export function results({ failed, again, tried }) {
         await pictures.mistakes(run);
       }
       byId("results-body").hidden = false;
-      byId("results-body").setAttribute("aria-busy", "false");
+      busy(false);
     } catch (error) {
-      if (still()) failed(error);
+      if (!still()) return;
+      busy(false);
+      failed(error);
     }
   }
 

@@ -102,6 +102,12 @@ export function trying(failed) {
   }
 
   async function open(opened) {
+    byId("view-try").setAttribute("aria-busy", "true");
+    await fill(opened);
+    if (run === opened) byId("view-try").setAttribute("aria-busy", "false");
+  }
+
+  async function fill(opened) {
     const changed = run?.name !== opened.name;
     run = opened;
     const ready = run.state === "finished";
@@ -117,7 +123,7 @@ export function trying(failed) {
     clear();
     if (kept) give(kept);
     const list = await tests.of(run.name).then(() => true, failed);
-    if (list && !now && run.name === opened.name) tests.first();
+    if (list && !now && run === opened) tests.first();
   }
   return {
     open,

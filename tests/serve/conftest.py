@@ -1,0 +1,147 @@
+"""A real browser for the page's tests, and runs for it to show."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kit import striped
+from tests.serve.running import Running, running
+
+import firstlight as fl
+
+CHROMIUM = next(
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (path := shutil.which(name))
+    ),
+    None,
+)
+WAIT = 30_000
+"""Milliseconds that a condition may take to come true."""
+
+
+@dataclass
+class Tab:
+    """A page in the browser, and what it asked for and complained of."""
+
+    page: Any
+    address: str
+    asked: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def open(self, place: str = "") -> None:
+        """Go to ``#place`` and wait until all is there."""
+        self.page.goto(f"{self.address}/{place}")
+        self.settled()
+
+    def settled(self) -> None:
+        """Wait until every answer that was asked for is shown."""
+        from playwright.sync_api import expect
+
+        expect(self.page).not_to_have_title("firstlight", timeout=WAIT)
+        self.count("[aria-busy=true]:visible", 0)
+
+    def count(self, selector: str, number: int) -> None:
+        """Wait until so many elements are there."""
+        from playwright.sync_api import expect
+
+        expect(self.page.locator(selector)).to_have_count(number, timeout=WAIT)
+
+    def text(self, selector: str) -> str:
+        return str(self.page.locator(selector).inner_text())
+
+    def shows(self, selector: str, text: str) -> None:
+        """Wait until an element has this text in it."""
+        self.page.locator(selector, has_text=text).first.wait_for()
+
+    def stroke(self, *points: tuple[float, float], sheet: str = "#paper") -> None:
+        """One stroke of the mouse, through points as shares of the canvas."""
+        box = self.page.locator(sheet).bounding_box()
+        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+        self.page.mouse.move(*places[0])
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*place, steps=5)
+        self.page.mouse.up()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, which finds no other machine than this one."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine; apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            ],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def stripes_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
+    """Rows against columns: nothing held out, not evaluated, its images in memory alone."""
+    out = tmp_path_factory.mktemp("runs") / "stripes-1"
+    settings = ["train.epochs=20", "train.batch_size=20"]
+    return fl.train(striped(), "digits-tutorial", settings=settings, out=out, quiet=True)
+
+
+@pytest.fixture(scope="session")
+def second_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
+    """The digits once more, less well."""
+    out = tmp_path_factory.mktemp("runs") / "digits-2"
+    run = fl.train("digits", epochs=1, seed=1, out=out, quiet=True)
+    run.evaluate()
+    return run
+
+
+@pytest.fixture(scope="module")
+def served(digits_run: fl.Run, second_run: fl.Run, stripes_run: fl.Run) -> Iterator[Running]:
+    with running([digits_run, second_run, stripes_run]) as service:
+        yield service
+
+
+@pytest.fixture
+def tab(browser: Any, served: Running) -> Iterator[Tab]:
+    """A fresh browser profile at the service; afterwards, nothing may have gone wrong in it."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened = new_tab(context, served.address)
+    yield opened
+    context.close()
+    assert opened.faults == []
+
+
+def new_tab(context: Any, address: str) -> Tab:
+    """One more page of a profile."""
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    opened = Tab(page, address)
+    page.on("pageerror", lambda error: opened.faults.append(str(error)))
+    page.on("request", lambda request: opened.asked.append(request.url))
+    return opened
+
+
+def evaluated_rows(run: fl.Run) -> list[dict[str, str]]:
+    """The lines of ``predictions.csv``."""
+    import csv
+
+    with (Path(run.path) / "predictions.csv").open(newline="") as lines:
+        return list(csv.DictReader(lines))
