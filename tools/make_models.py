@@ -64,7 +64,7 @@ def put(name: str) -> None:
     """Train, store, measure what was stored, and say what is different from before."""
     run, box = trained(name), RunFolder(BOX / name)
     before = facts(box)
-    box.path.mkdir(exist_ok=True)
+    box.path.mkdir(parents=True, exist_ok=True)
     for file in KEPT:
         shutil.copyfile(run.path / file, box.path / file)
     save(run, box, "")

@@ -44,7 +44,7 @@ def card(box: RunFolder, recipe: str, settings: Sequence[str], seeds: Path) -> s
             "",
             f"- Data: {entry.title}, {described['train']['images']:,} training images, of which "
             f"{described['trained_on']:,} were trained on and the others held out. "
-            f"{entry.citation} Licence of the data: {entry.licence}.",
+            f"{entry.citation.rstrip('.')}. Licence of the data: {entry.licence.rstrip('.')}.",
             f"- Training: `firstlight train {box.name} --recipe {recipe}{changed} --seed 0`; every "
             "choice stands in `recipe.toml`.",
             "- Licence of these weights: that of firstlight; what the data's licence asks for "
