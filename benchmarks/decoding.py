@@ -5,7 +5,9 @@
 CIFAR-10 written out as 60,000 PNG files: the first start (list, decode, find copies, split), the
 second, and ``data check`` of its 50,000 training pictures. And 210,000 photographs of 128 × 128
 pixels, each of sixteen CIFAR-10 images, as JPEG files, which decode to 10 GB: first start, second
-start, and a short training. Each is a process of its own; its memory is the most it ever held.
+start, and a short training. Each is a process of its own; its memory is the most it ever held, and
+its processor seconds, of all threads together, say what it costs also on a machine that is busy.
+The result file is rewritten after each run, and a run it holds is not made again.
 ``--repeats`` is how often the first set is measured. All files take 14 GB in a temporary folder, or
 in ``--scratch``, where picture files stay and are not written again. They lie in the system's file
 cache, as far as that holds them.
@@ -68,11 +70,8 @@ def start(root: Path) -> dict[str, Any]:
     from firstlight.data.own import load_own
 
     told: list[tuple[float, int]] = []
-    began = time.perf_counter()
     train, test = load_own(root, progress=lambda done, _: told.append((time.perf_counter(), done)))
-    seconds = time.perf_counter() - began
     figures: dict[str, Any] = {
-        "seconds": seconds,
         "images": len(train) + len(test),
         "decoded_bytes": (len(train) + len(test)) * int(np.prod(train.image_shape)),
     }
@@ -86,10 +85,8 @@ def check(root: Path) -> dict[str, Any]:
     """``data check`` without labels."""
     from firstlight.verbs.check import check_pictures
 
-    began = time.perf_counter()
     checked = check_pictures(root, quiet=True)
     return {
-        "seconds": time.perf_counter() - began,
         "images": checked.pictures,
         "findings": {finding.kind: len(finding.groups) for finding in checked.findings},
     }
@@ -98,10 +95,8 @@ def check(root: Path) -> dict[str, Any]:
 def train(root: Path) -> dict[str, Any]:
     """A start, and some hundred steps of the recipe that the pictures get."""
     with tempfile.TemporaryDirectory(dir=root.parent) as folder:
-        began = time.perf_counter()
         run = fl.train(root, epochs=0.2, out=Path(folder) / "run", quiet=True)
         return {
-            "seconds": time.perf_counter() - began,
             "train_seconds": run.summary["train_seconds"],
             "steps": run.summary["steps"],
             "batch": run.recipe.train.batch_size,
@@ -117,60 +112,60 @@ def peak_memory_mb() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def measured(what: str, root: Path) -> dict[str, Any]:
-    """One figure, in a process of its own."""
+def measure(whole: dict[str, Any], repeat: int, what: str, root: Path) -> None:
+    """One figure, in a process of its own, into the result file where it is not there yet."""
+    key = {"set": root.name, "what": what, "repeat": repeat}
+    if any(key.items() <= run.items() for run in whole["runs"]):
+        return
     load_before = os.getloadavg()[0]
-    began = time.perf_counter()
     command = [sys.executable, __file__, "--measure", what, str(root)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    seconds = time.perf_counter() - began
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    run = {"what": what, **figures, "process_seconds": seconds, "load_before": load_before}
-    print(root.name, json.dumps(run), flush=True)
-    return run
+    whole["runs"].append({**key, **figures, "load_before": load_before})
+    RESULT.write_text(json.dumps(whole, indent=2) + "\n")
+    print(json.dumps(whole["runs"][-1]), flush=True)
 
 
-def measure_all(scratch: Path, repeats: int, large: int) -> list[dict[str, Any]]:
+def measure_all(whole: dict[str, Any], scratch: Path, repeats: int) -> None:
     """Every figure of both sets."""
-    runs, cache = [], scratch / "cache"
+    cache = scratch / "cache"
     os.environ["XDG_CACHE_HOME"] = str(cache)
-    small = scratch / "cifar10-png"
+    small, large = scratch / "cifar10-png", scratch / "mosaics"
     if not small.exists():
         write_cifar10(small)
     for repeat in range(repeats):
         shutil.rmtree(cache, ignore_errors=True)
         for what in ("first start", "second start"):
-            runs.append({"set": small.name, "repeat": repeat, **measured(what, small)})
-        runs.append({"set": small.name, "repeat": repeat, **measured("check", small / "train")})
-    if large:
-        shutil.rmtree(cache, ignore_errors=True)
-        root, each = scratch / "mosaics", -(-large // usable_threads())
-        if not root.exists():
-            with ProcessPoolExecutor(usable_threads()) as pool:
-                parts = [range(at, min(at + each, large)) for at in range(0, large, each)]
-                list(pool.map(write_mosaics, [root] * len(parts), parts))
-        for what in ("first start", "second start", "train"):
-            runs.append({"set": root.name, "repeat": 0, **measured(what, root)})
-    return runs
+            measure(whole, repeat, what, small)
+        measure(whole, repeat, "check", small / "train")
+    if not large.exists():
+        each = -(-LARGE // usable_threads())
+        with ProcessPoolExecutor(usable_threads()) as pool:
+            parts = [range(at, min(at + each, LARGE)) for at in range(0, LARGE, each)]
+            list(pool.map(write_mosaics, [large] * len(parts), parts))
+    for what in ("first start", "second start", "train"):
+        measure(whole, 0, what, large)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Decoding, second start, check, memory.")
     parser.add_argument("--repeats", type=int, default=3, help="repetitions of the small set")
-    parser.add_argument("--large", type=int, default=LARGE, help="pictures of the large set")
     parser.add_argument("--scratch", type=Path, help="where the files go, 14 GB")
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
     parser.add_argument("root", nargs="?", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
+        began, before = time.perf_counter(), time.process_time()
         figures = MEASURES[options.measure](options.root)
-        print(json.dumps({**figures, "peak_memory_mb": peak_memory_mb()}))
+        figures |= {
+            "seconds": time.perf_counter() - began,
+            "processor_seconds": time.process_time() - before,
+            "peak_memory_mb": peak_memory_mb(),
+        }
+        print(json.dumps(figures))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        # Absolute: a relative XDG_CACHE_HOME counts for nothing.
-        scratch = (options.scratch or Path(folder)).resolve()
-        runs = measure_all(scratch, options.repeats, options.large)
-    whole = {
+    whole: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"runs": []}
+    whole |= {
         "command": f"python benchmarks/decoding.py --repeats {options.repeats}",
         "processor": processor_name(),
         "threads": usable_threads(),
@@ -180,9 +175,11 @@ def main() -> None:
             "pillow": PIL.__version__,
             "torch": torch.__version__,
         },
-        "runs": runs,
     }
-    RESULT.write_text(json.dumps(whole, indent=2) + "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        # Absolute: a relative XDG_CACHE_HOME counts for nothing.
+        scratch = (options.scratch or Path(folder)).resolve()
+        measure_all(whole, scratch, options.repeats)
 
 
 if __name__ == "__main__":

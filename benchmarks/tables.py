@@ -35,6 +35,16 @@ SMALL_SETS = {
     "cifar10-100-a-class": "CIFAR-10, 100 a class",
     "mnist-uneven": "MNIST, 2,000 down to 20 a class",
 }
+FOLDERS = {
+    "cifar10-png": "CIFAR-10 as 60,000 PNG files",
+    "mosaics": "210,000 JPEG files of 128 × 128 pixels",
+}
+STEPS = {
+    "first start": "first start: decoded, copies found, parts made",
+    "second start": "second start",
+    "check": "`data check`",
+    "train": "start and {steps:,} steps of {batch} images",
+}
 TITLES = {"mnist": "MNIST, 5 epochs", "cifar10": "CIFAR-10, 10 epochs"}
 SCORES = ("probability", "energy", "neighbours")
 
@@ -140,6 +150,40 @@ def small_sets_table() -> str:
     lines += [
         "",
         f"One side after another; {whole['cores']} cores of {whole['processor']}. "
+        f"Repeat with `{whole['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
+def decoding_table() -> str:
+    """Folders of pictures: seconds, files a second, memory."""
+    whole: dict[str, Any] = json.loads((RESULTS / "decoding.json").read_text())
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in whole["runs"]:
+        kinds.setdefault((run["set"], run["what"]), []).append(run)
+    lines = [
+        "| pictures | what | runs | seconds, median | files decoded a second | peak memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (of, what), runs in kinds.items():
+        title = ""
+        if what == "first start":
+            title = f"{FOLDERS[of]}, {runs[0]['decoded_bytes'] / 1e9:.1f} GB decoded"
+        step = STEPS[what].format(steps=runs[0].get("steps"), batch=runs[0].get("batch"))
+        if what == "check":
+            step += f" of {runs[0]['images']:,} of them"
+        rates = [run["decoded_per_second"] for run in runs if "decoded_per_second" in run]
+        lines.append(
+            f"| {title} | {step} | {len(runs)} "
+            f"| {statistics.median(run['seconds'] for run in runs):.1f} "
+            f"| {f'{statistics.median(rates):,.0f}' if rates else ''} "
+            f"| {max(run['peak_memory_mb'] for run in runs):,.0f} MB |"
+        )
+    loads = [run["load_before"] for run in whole["runs"]]
+    lines += [
+        "",
+        f"{whole['threads']} threads of {whole['processor']}, which did other work as well: a load "
+        f"of {min(loads):.0f} to {max(loads):.0f} before each run. "
         f"Repeat with `{whole['command']}`.",
     ]
     return "\n".join(lines)
@@ -254,6 +298,7 @@ TABLES = {
     "recipes": recipes_table,
     "peers": peers_table,
     "small_sets": small_sets_table,
+    "decoding": decoding_table,
     "unknown": unknown_tables,
     "ablations": ablations_table,
 }

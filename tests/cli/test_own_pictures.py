@@ -53,6 +53,10 @@ def test_a_folder_is_trained_evaluated_and_asked(stripes: Path, command: Command
         rows = list(csv.DictReader(file))
     assert {row["image"].split("/")[1] for row in rows} == {"row", "column"}
     assert all(row["image"].split("/")[1] == row["true"] for row in rows)
+    strip = fl.open_run("run").show_predictions()
+    assert strip is not None
+    below = [axes.get_xlabel().splitlines()[-1] for axes in strip.axes]
+    assert below == [row["image"] for row in rows[:10]], "pictures go by their files' names"
     answer = json.loads(command("predict", "run", stripes / "test" / "row" / "0.png", "--json").out)
     by_name = {row["image"]: row for row in rows}
     mine = answer["predictions"][0] if isinstance(answer, dict) else answer[0]

@@ -187,6 +187,15 @@ def test_bad_npz_files_are_refused_with_the_reason(tmp_path: Path) -> None:
         ({"images": noise(20, 28, 28)}, "images without its counterpart"),
         ({"a": noise(20, 28, 28), "b": LABELS}, "wanted arrays images and labels"),
         ({"x_test": noise(20, 28, 28), "y_test": LABELS}, "wanted arrays images and labels"),
+        ({"images": noise(20, 784), "labels": LABELS}, r"a label for each, got images of shape"),
+        ({"images": noise(20, 28, 28), "labels": np.array(1)}, r"and labels of shape \(\)"),
+        ({"images": noise(0, 28, 28), "labels": LABELS[:0]}, r"of shape \(0, 28, 28\)"),
+        ({"images": noise(20, 3, 28, 28), "labels": LABELS}, "transpose it first"),
+        (  # as many labels as images, but not in each part
+            {"x_train": noise(11, 28, 28), "y_train": LABELS[:9]}
+            | {"x_test": noise(9, 28, 28), "y_test": LABELS[:11]},
+            r"got x_train of shape \(11, 28, 28\) and y_train of shape \(9,\)",
+        ),
         ({"images": np.array([None, 1], dtype=object), "labels": LABELS}, "allow_pickle"),
         (
             {"x_train": noise(9, 28, 28), "y_train": LABELS[:9]}

@@ -166,3 +166,15 @@ def test_long_names_are_broken_and_then_cut() -> None:
     assert all(len(line) <= 8 for line in fitted(NAMES[2], 8).split("\n"))
     assert shortened("abcdef", 6) == "abcdef"
     assert shortened("abcdefg", 6) == "abcde…"
+
+
+def test_of_a_long_path_the_end_is_shown() -> None:
+    item = images.Answered(
+        image_HWC=np.zeros((8, 8, 1), np.uint8),
+        answer="cat",
+        confidence=0.5,
+        truth="airplane",
+        name="pictures/train/airplane/00012.png",
+    )
+    (axes,) = images.mistakes_page([item]).axes
+    assert axes.get_xlabel().splitlines() == ["is airplane", "…airplane/00012.png"]

@@ -28,7 +28,7 @@ def explain(
     from firstlight.runs.folder import open_run_folder
     from firstlight.verbs.explain import explain as explain_image
 
-    with CountingBar("comparing with training", quiet=json) as bar:
+    with CountingBar("comparing it with", quiet=json) as bar:
         result = explain_image(
             open_run_folder(run),
             image,

@@ -71,15 +71,25 @@ def read_npz(
         if len(pair) < 2:
             there = ", ".join(key for key, _ in pair.values())
             raise DataError(f"{file}: {_WANTED}; got {there} without its counterpart")
-        images.append(pair["images"][1])
-        labels.append(pair["labels"][1].reshape(len(pair["labels"][1]), -1))
-        part_of += [part] * len(images[-1])
+        (pixels_name, pixels), (labels_name, lines) = pair["images"], pair["labels"]
+        if pixels.ndim < 3 or lines.ndim < 1 or len(pixels) != len(lines) or not len(pixels):
+            raise DataError(
+                f"{file}: wanted images N×H×W or N×H×W×C and a label for each, got {pixels_name} "
+                f"of shape {pixels.shape} and {labels_name} of shape {lines.shape}"
+            )
+        images.append(pixels)
+        labels.append(lines.reshape(len(lines), -1))
+        part_of += [part] * len(pixels)
     if not found or (TRAIN not in found and "" not in found) or ("" in found and len(found) > 1):
         raise DataError(f"{file}: {_WANTED}; got {', '.join(other) or 'nothing of the kind'}")
     try:
         whole, lined = np.concatenate(images), np.concatenate(labels)
     except ValueError as error:
-        raise DataError(f"{file}: the parts do not fit together: {error}") from error
+        shapes = " and ".join(str(array.shape) for array in (*images, *labels))
+        raise DataError(
+            f"{file}: the parts do not fit together: wanted images of one size, and labels of one "
+            f"kind, got {shapes}"
+        ) from error
     pixels_NHWC, notes = _pixels(whole, size, shape, str(file))
     labels_N, class_names = _numbered(lined, names, len(pixels_NHWC), str(file))
     if other:
@@ -102,6 +112,11 @@ def _sorted_arrays(file: Path) -> tuple[_Found, Sequence[str] | None, list[str]]
     """What the arrays of a file are by their names; class names; and the names of the others."""
     found: _Found = {}
     names, other = None, []
+    if not zipfile.is_zipfile(file):
+        raise DataError(
+            f"{file}: cannot be read as .npz: no ZIP archive, or cut short. Write it with "
+            "numpy.savez"
+        )
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             for key in arrays.files:
@@ -116,7 +131,10 @@ def _sorted_arrays(file: Path) -> tuple[_Found, Sequence[str] | None, list[str]]
                 else:
                     other.append(key)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as e:
-        raise DataError(f"{file}: cannot be read as .npz: {e}") from e
+        raise DataError(
+            f"{file}: cannot be read as .npz: {e}. Write it with numpy.savez, from arrays of "
+            "numbers or text"
+        ) from e
     return found, names, other
 
 
@@ -136,7 +154,7 @@ def _pixels(
     if levels.shape[3] not in (1, 3, 4):
         raise DataError(
             f"{name}: wanted 1 (grey), 3 (colour) or 4 (and alpha) channels as the last axis, got "
-            f"an array of shape {images.shape}"
+            f"an array of shape {images.shape}; transpose it first"
         )
     height, width, channels = levels.shape[1:]
     wanted = shape or ((size, size, channels) if size is not None else levels.shape[1:])

@@ -15,6 +15,7 @@ from firstlight.report.picture import (
     RED,
     Picture,
     bare,
+    end_of,
     fitted,
     shortened,
     style,
@@ -150,10 +151,10 @@ def _grid(items: Sequence[Answered], columns: int, cell: float) -> Picture:
             share = ">99 %" if item.confidence > 0.99 else f"{100 * item.confidence:.0f} %"
             answer = shortened(item.answer, characters - 7)
             axes.set_title(f"{answer} ({share})", fontsize=9, color=colour, pad=4)
-            below = [f"is {item.truth}"] if wrong else []
-            below += [item.name] if item.name is not None else []
+            below = [shortened(f"is {item.truth}", characters)] if wrong else []
+            below += [end_of(item.name, characters)] if item.name is not None else []
             axes.set_xlabel(
-                "\n".join(shortened(line, characters) for line in below),
+                "\n".join(below),
                 fontsize=8,
                 color=INK if wrong else FAINT,
             )

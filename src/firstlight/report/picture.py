@@ -74,3 +74,8 @@ def fitted(text: str, width: int) -> str:
 def shortened(text: str, width: int) -> str:
     """Text of at most ``width`` characters, its end left out where there are more."""
     return text if len(text) <= width else text[: width - 1].rstrip() + "…"
+
+
+def end_of(path: str, width: int) -> str:
+    """The last ``width`` characters of a path, where the file's name is."""
+    return path if len(path) <= width else "…" + path[1 - width :]

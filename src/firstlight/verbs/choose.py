@@ -109,7 +109,7 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
     description = (
         f"Made for {count:,} {kind} images of {width} × {height} pixels in {classes} classes that "
         f"look like {what}: {network}; images {changed}; {epochs} passes in batches of "
-        f"{batch}{weights}."
+        f"{batch}, where nothing else is asked for{weights}."
     )
     return Recipe(name="own", description=description).with_settings(settings)
 

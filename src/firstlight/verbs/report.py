@@ -129,7 +129,7 @@ def _answered(test: Dataset, answers: Answers, indices: Iterable[int]) -> list[i
             answer=names[answers.predicted_N[i]],
             confidence=float(answers.probabilities_NK[i].max()),
             truth=names[answers.true_N[i]],
-            name=f"number {i}",
+            name=f"number {i}" if test.names is None else test.names[i],
         )
         for i in indices
     ]
