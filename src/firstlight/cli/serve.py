@@ -42,7 +42,8 @@ def serve(
             f"--host {host} lets others in: give --token (or FIRSTLIGHT_TOKEN), such as "
             "--token new, or --no-auth if everyone who can reach it may ask"
         )
-    if token == "new":
+    made = token == "new"
+    if made:
         token = secrets.token_urlsafe(24)
     if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable()):
         raise UserError("--token wants at least 8 plain signs, better 20; --token new makes one")
@@ -69,11 +70,13 @@ def serve(
     def listening(at: int) -> None:
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
         shown = f"[{shown}]" if ":" in shown else shown
-        page = f"http://{shown}:{at}/" + (f"#token={token}" if token else "")
+        address, secret = f"http://{shown}:{at}/", f"#token={token}" if token else ""
         names = ", ".join(service.predictors)
+        # A token that was given is known, and what is printed may be kept in a log.
+        page = address + (secret if made else "")
         typer.echo(f"serving {names}\npage {page}\nstop with Ctrl-C")
         if browser:
-            webbrowser.open(page)
+            webbrowser.open(address + secret)
 
     run_server(
         create_app(service, Access(token=token)),

@@ -9,8 +9,9 @@ import asyncio
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,10 @@ UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 Compute = Callable[[UInt8Array], Float32Array]
 
-# Images of one forward pass: more would only make the others wait.
-MOST = 64
+# Images of one forward pass. More than the most would only make the others wait. For each size the
+# processor's library keeps kernels of its own (0.7 MB for a small network): with any size, memory
+# would grow for as long as new ones come.
+PASSES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 # The computing thread asks for Python's lock at each of a network's many small steps, and by
 # default waits 5 ms each time while the server has it.
 SWITCH_SECONDS = 0.0005
@@ -105,24 +108,20 @@ class Batcher:
                 self._answer(jobs)
 
     def _take(self) -> list[_Job]:
-        """The oldest job and all behind it for the same model, as far as they fit in a pass."""
-        taken = [self._jobs.popleft()]
-        count = len(taken[0].images_NHWC)
-        rest: deque[_Job] = deque()
-        while self._jobs:
-            job = self._jobs.popleft()
-            if job.compute == taken[0].compute and count + len(job.images_NHWC) <= MOST:
-                taken.append(job)
-                count += len(job.images_NHWC)
-            else:
-                rest.append(job)
-        self._jobs = rest
-        self._waiting -= count
+        """The oldest job and those behind it for the same model that make up a whole pass."""
+        alike = [job for job in self._jobs if job.compute == self._jobs[0].compute]
+        counts = list(accumulate(len(job.images_NHWC) for job in alike))
+        ends = [number for number, count in enumerate(counts, start=1) if count in PASSES]
+        taken = alike[: ends[-1] if ends else 1]
+        chosen = set(taken)
+        self._jobs = deque(job for job in self._jobs if job not in chosen)
+        self._waiting -= counts[len(taken) - 1]
         return taken
 
     def _answer(self, jobs: list[_Job]) -> None:
         try:
-            rows_NK = jobs[0].compute(np.concatenate([job.images_NHWC for job in jobs]))
+            images_NHWC = np.concatenate([job.images_NHWC for job in jobs])
+            rows_NK = np.concatenate([jobs[0].compute(part) for part in passes(images_NHWC)])
             ends = np.cumsum([len(job.images_NHWC) for job in jobs])
             results: list[Float32Array | Exception] = list(np.split(rows_NK, ends[:-1]))
         except Exception as error:  # told to each who asked; the thread goes on
@@ -130,6 +129,15 @@ class Batcher:
         loop = jobs[0].answer.get_loop()
         if not loop.is_closed():
             loop.call_soon_threadsafe(_deliver, list(zip(jobs, results, strict=True)))
+
+
+def passes(images_NHWC: UInt8Array) -> Iterator[UInt8Array]:
+    """The images in parts of the sizes of ``PASSES``, the largest first."""
+    start = 0
+    while (left := len(images_NHWC) - start) > 0:
+        size = max(size for size in PASSES if size <= left)
+        yield images_NHWC[start : start + size]
+        start += size
 
 
 def _deliver(pairs: list[tuple[_Job, Float32Array | Exception]]) -> None:

@@ -1,0 +1,124 @@
+"""Tables of pictures: small sets, folders decoded, images of no class."""
+
+import json
+import statistics
+from typing import Any
+
+from table_cells import RESULTS, SCORES, accuracy, by_score, row_of, three_places
+
+SMALL_SETS = {
+    "digits": "scikit-learn's digits, 1,437 to train",
+    "cifar10-100-a-class": "CIFAR-10, 100 a class",
+    "mnist-uneven": "MNIST, 2,000 down to 20 a class",
+}
+
+FOLDERS = {
+    "cifar10-png": "CIFAR-10 as 60,000 PNG files",
+    "mosaics": "210,000 JPEG files of 128 × 128 pixels",
+}
+
+STEPS = {
+    "first start": "first start: decoded, copies found, parts made",
+    "second start": "second start",
+    "check": "`data check`",
+    "train": "start and {steps:,} steps of {batch} images",
+}
+
+
+def small_sets_table() -> str:
+    """Three small sets: firstlight, scikit-learn, Keras in the same time."""
+    whole: dict[str, Any] = json.loads((RESULTS / "small_sets.json").read_text())
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in whole["runs"]:
+        kinds.setdefault((run["data"], run["side"]), []).append(run)
+    lines = [
+        "| set | side | runs | test accuracy, mean ± sd | seconds, median |",
+        "|---|---|---|---|---|",
+    ]
+    for (data, side), runs in kinds.items():
+        named = f"{side}, {runs[0]['chosen']}" if side == "scikit-learn" else side
+        lines.append(
+            f"| {SMALL_SETS[data] if side == 'firstlight' else ''} | {named} | {len(runs)} "
+            f"| {accuracy(run['test_accuracy'] for run in runs)} "
+            f"| {statistics.median(run['fit_seconds'] for run in runs):.0f} |"
+        )
+    lines += [
+        "",
+        f"One side after another; {whole['cores']} cores of {whole['processor']}. "
+        f"Repeat with `{whole['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
+def decoding_table() -> str:
+    """Folders of pictures: seconds, files a second, memory."""
+    whole: dict[str, Any] = json.loads((RESULTS / "decoding.json").read_text())
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in whole["runs"]:
+        kinds.setdefault((run["set"], run["what"]), []).append(run)
+    lines = [
+        "| pictures | what | runs | seconds, median | files decoded a second | peak memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (of, what), runs in kinds.items():
+        title = ""
+        if what == "first start":
+            title = f"{FOLDERS[of]}, {runs[0]['decoded_bytes'] / 1e9:.1f} GB decoded"
+        step = STEPS[what].format(steps=runs[0].get("steps"), batch=runs[0].get("batch"))
+        if what == "check":
+            step += f" of {runs[0]['images']:,} of them"
+        rates = [run["decoded_per_second"] for run in runs if "decoded_per_second" in run]
+        lines.append(
+            f"| {title} | {step} | {len(runs)} "
+            f"| {statistics.median(run['seconds'] for run in runs):.1f} "
+            f"| {f'{statistics.median(rates):,.0f}' if rates else ''} "
+            f"| {max(run['peak_memory_mb'] for run in runs):,.0f} MB |"
+        )
+    loads = [run["load_before"] for run in whole["runs"]]
+    lines += [
+        "",
+        f"{whole['threads']} threads of {whole['processor']}, which did other work as well: a load "
+        f"of {min(loads):.0f} to {max(loads):.0f} before each run. "
+        f"Repeat with `{whole['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
+def unknown_tables() -> str:
+    """Foreign images against ordinary ones: by what ``predict`` uses, and by two other scores."""
+    whole: dict[str, Any] = json.loads((RESULTS / "unknown-cpu.json").read_text())
+    by_recipe: dict[str, list[dict[str, Any]]] = {}
+    for run in whole["runs"]:
+        by_recipe.setdefault(run["recipe"], []).append(run)
+    lines = []
+    for recipe, runs in by_recipe.items():
+        ordinary = [run["ordinary"] for run in runs]
+        every = accuracy(run["test_accuracy"] for run in runs)
+        lines += [
+            f"`{recipe}`, {len(runs)} seeds, {every} of all test images right:",
+            "",
+            "| images | AUROC: probability | energy | neighbours "
+            "| unknown: probability | energy | neighbours |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for kind in runs[0]["foreign"]:
+            rows = [run["foreign"][kind] for run in runs]
+            areas = [three_places(row["auroc"][score] for row in rows) for score in SCORES]
+            lines.append(row_of(kind, areas + by_score(rows, "unknown")))
+        lines += [
+            row_of("its own test images", ["", "", "", *by_score(ordinary, "unknown")]),
+            row_of(
+                "of them not unknown, right",
+                ["", "", "", *by_score(ordinary, "accuracy_of_the_others")],
+            ),
+            "",
+        ]
+    where, images = whole["environment"], whole["runs"][0]["ordinary"]["images"]
+    lines.append(
+        f"Mean ± standard deviation over seeds; {images:,} test images and "
+        f"{whole['foreign_images']:,} of each foreign kind, the same for every seed; "
+        f"{where['processor']}, torch {where['torch']}. Every run: "
+        "[result file](../benchmarks/results/unknown-cpu.json). "
+        f"Repeat with `{whole['command']}`."
+    )
+    return "\n".join(lines)

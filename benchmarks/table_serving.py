@@ -1,0 +1,72 @@
+"""Tables of the service: latency, throughput, overload, fuzzing."""
+
+import json
+from typing import Any
+
+from table_cells import RESULTS, load_of, row_of
+
+SERVERS = {
+    "firstlight": "firstlight",
+    "litserve": "LitServe {}, plain",
+    "litserve-batched": "LitServe {}, with its batching",
+}
+
+
+def serve_tables() -> str:
+    """The service: latency, requests a second beside LitServe, a long overload, fuzzing."""
+    latency, throughput, soak, fuzz = (
+        json.loads((RESULTS / f"serve-{name}-cpu.json").read_text())
+        for name in ("latency", "throughput", "soak", "fuzz")
+    )
+    rates, ratios = (
+        throughput["summary"][k] for k in ("median_requests_per_second", "ratio_median")
+    )
+    by_side: dict[str, list[dict[str, Any]]] = {}
+    for run in throughput["runs"]:
+        by_side.setdefault(run["side"], []).append(run)
+    lines = [
+        f"One client, one 28×28 PNG after another, `{latency['recipe']}`:",
+        "",
+        "| round | requests | p50 | p95 | wrong answers | load average |",
+        "|---|---|---|---|---|---|",
+    ]
+    for number, of in enumerate(latency["rounds"], start=1):
+        figures = [f"{of['requests']:,}", f"{of['p50_ms']:.1f} ms", f"{of['p95_ms']:.1f} ms"]
+        lines.append(row_of(str(number), [*figures, str(of["wrong_answers"]), load_of([of])]))
+    lines += [
+        "",
+        f"Saturation, {throughput['connections']} connections of wrk, the same network on each "
+        f"side, in turn, {len(by_side['firstlight'])} rounds:",
+        "",
+        "| server | requests a second, median | firstlight is faster by, median of rounds "
+        "| load average |",
+        "|---|---|---|---|",
+    ]
+    for side, runs in by_side.items():
+        ratio = f"{ratios[side]:.2f}" if side in ratios else ""
+        named = SERVERS[side].format(throughput["litserve"])
+        lines.append(row_of(named, [f"{rates[side]:,.0f}", ratio, load_of(runs)]))
+    memory, statuses = soak["memory_mb_after_warm_up"], soak["statuses"]
+    pictures, requests = fuzz["pictures"], fuzz["requests"]
+    faults = pictures["fault_count"] + requests["fault_count"]
+    lines += [
+        "",
+        f"{soak['seconds'] / 60:.0f} minutes at twice the capacity measured just before "
+        f"({soak['offered_requests_per_second']:,.0f} requests a second offered), "
+        f"{soak['connections']} connections: {statuses['200']:,} answers, "
+        f"{soak['wrong_answers']} of them wrong; {statuses.get('503', 0):,} times 503; "
+        f"{soak['hangs']} hangs; {soak['broken_connections']} connections broken off; memory "
+        f"{memory['least']:.0f} to {memory['most']:.0f} MB after the first minute "
+        f"({100 * soak['memory_growth']:.1f} % growth); load average {load_of([soak])}.",
+        "",
+        f"Fuzzed with {pictures['sent']:,} damaged pictures, {requests['sent']:,} malformed "
+        f"requests and {fuzz['schemathesis']['cases']:,} cases of Schemathesis: {faults} faults "
+        "(5xx other than 503, hangs, words about the machine, wrong answers in between).",
+        "",
+        f"Two cores of {latency['environment']['processor']}, torch "
+        f"{latency['environment']['torch']}, client and server on the same machine, which did "
+        "other work meanwhile, as the load averages say (2 would be both cores busy). Repeat with "
+        + ", ".join(f"`{of['command']}`" for of in (latency, throughput, soak, fuzz))
+        + ".",
+    ]
+    return "\n".join(lines)

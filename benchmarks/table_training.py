@@ -1,0 +1,130 @@
+"""Tables of trainings: the tutorial beside Keras, the recipes, peers, one change at a time."""
+
+import json
+import statistics
+from typing import Any
+
+from table_cells import RESULTS, accuracy, span
+
+SIDES = {
+    "pytorch-loop": "the tutorial, a plain PyTorch data-loader loop",
+    "firstlight-tutorial": "the tutorial, firstlight",
+    "airbench": "airbench's recipe, eager PyTorch, 8 epochs",
+    "firstlight-standard": "firstlight, `cifar10-standard`",
+}
+
+TITLES = {"mnist": "MNIST, 5 epochs", "cifar10": "CIFAR-10, 10 epochs"}
+
+
+def keras_table() -> str:
+    """The tutorial in Keras and in firstlight: accuracy, time, memory."""
+    whole: dict[str, Any] = json.loads((RESULTS / "tutorial_vs_keras.json").read_text())
+    lines = [
+        "| the classic tutorial | | test accuracy, mean ± sd | wall time, median | peak memory |",
+        "|---|---|---|---|---|",
+    ]
+    for name, of_set in whole["sets"].items():
+        summary = of_set["summary"]
+        for side, title in (("keras", "Keras"), ("firstlight", "firstlight")):
+            row = summary[side]
+            lines.append(
+                f"| {TITLES[name] if side == 'keras' else ''} | {title} "
+                f"| {100 * row['accuracy_mean']:.2f} ± {100 * row['accuracy_sd']:.2f} % "
+                f"| {row['fit_seconds_median']:.0f} s | {row['peak_memory_mb_median']:,.0f} MB |"
+            )
+        lines.append(
+            f"| | ratio | | **{summary['fit_seconds_ratio_median']:.2f}** "
+            f"| **{summary['peak_memory_mb_ratio_median']:.2f}** |"
+        )
+    first = next(iter(whole["sets"].values()))
+    versions = {k: v for run in first["runs"] for k, v in run["versions"].items()}
+    lines += [
+        "",
+        f"n = {first['summary']['keras']['n']} seeds a side, interleaved; {first['cores']} cores "
+        f"of {first['processor']}; {', '.join(f'{k} {v}' for k, v in sorted(versions.items()))}. "
+        f"Repeat with `{first['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
+def recipes_table() -> str:
+    """Every recipe that ``firstlight bench`` has measured: accuracy, seconds, memory."""
+    lines = [
+        "| recipe | runs | test accuracy, mean ± sd | `fl.train`, median | of it training "
+        "| peak memory | rate in training | the machine's own rate, fp32 | where |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(RESULTS.glob("bench-*.json")):
+        whole: dict[str, Any] = json.loads(path.read_text())
+        summary, runs, where = whole["summary"], whole["runs"], whole["environment"]
+        lines.append(
+            f"| [`{whole['recipe']['name']}`](../benchmarks/results/{path.name}) | {summary['n']} "
+            f"| {accuracy(run['test_accuracy'] for run in runs)} "
+            f"| {summary['fit_seconds_median']:.1f} s "
+            f"| {statistics.median(run['train_seconds'] for run in runs):.1f} s "
+            f"| {summary['peak_memory_mb_max']:,.0f} MB "
+            f"| {span([run['training_gflops'] for run in runs if 'training_gflops' in run])} "
+            f"| {span([run['matmul_gflops_before'] for run in runs])} "
+            f"| {where['accelerator'] or where['processor']}, {where['threads']} "
+            f"thread{'' if where['threads'] == 1 else 's'} |"
+        )
+    return "\n".join(lines)
+
+
+def peers_table() -> str:
+    """Other ways to train, in turn with firstlight."""
+    path = RESULTS / "peers.json"
+    whole: dict[str, Any] = json.loads(path.read_text())
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in whole["runs"]:
+        kinds.setdefault((run["data"], run["side"]), []).append(run)
+    lines = [
+        "| set | side | runs | test accuracy, mean ± sd | wall time, median | peak memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (data, side), runs in kinds.items():
+        lines.append(
+            f"| {data} | {SIDES[side]} | {len(runs)} "
+            f"| {accuracy(run['test_accuracy_by_epoch'][-1] for run in runs)} "
+            f"| {statistics.median(run['fit_seconds'] for run in runs):.0f} s "
+            f"| {max(run['peak_memory_mb'] for run in runs):,.0f} MB |"
+        )
+    lines += [
+        "",
+        f"Interleaved; {whole['cores']} cores of {whole['processor']}. "
+        f"Repeat with `{whole['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
+def ablations_table() -> str:
+    """One change at a time: how far the held-out accuracy moves, seed by seed."""
+    whole: dict[str, Any] = json.loads((RESULTS / "ablations.json").read_text())
+    by_recipe: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
+    for run in whole["runs"]:
+        changes = by_recipe.setdefault(run["recipe"], {})
+        changes.setdefault(run["change"], {})[run["seed"]] = run
+    lines = [
+        "| recipe | change | held-out accuracy, mean ± sd | difference, points, mean ± sd | n |",
+        "|---|---|---|---|---|",
+    ]
+    for recipe, changes in by_recipe.items():
+        plain = changes["as it is"]
+        for name, runs in changes.items():
+            moved = [
+                100 * (run["held_out_accuracy"] - plain[seed]["held_out_accuracy"])
+                for seed, run in runs.items()
+            ]
+            spread = f" ± {statistics.stdev(moved):.2f}" if len(moved) > 1 else ""
+            difference = "" if name == "as it is" else f"{statistics.mean(moved):+.2f}{spread}"
+            lines.append(
+                f"| {f'`{recipe}`' if name == 'as it is' else ''} | {name} "
+                f"| {accuracy(run['held_out_accuracy'] for run in runs.values())} "
+                f"| {difference} | {len(runs)} |"
+            )
+    lines += [
+        "",
+        "The same seeds with and without the change; a tenth of the training images held out; "
+        f"{whole['processor']}. Repeat with `{whole['command']}`.",
+    ]
+    return "\n".join(lines)
