@@ -89,9 +89,9 @@ def colour(classes: int) -> TrainTest:
     """Random colour images, each class with a shade of its own."""
     rng = np.random.default_rng(0)
     labels = np.arange(8 * classes) % classes
-    images = rng.integers(0, 60, (len(labels), 16, 20, 3), dtype=np.uint8)
+    images = rng.integers(0, 60, (len(labels), 24, 28, 3), dtype=np.uint8)
     images[..., 0] += (labels * (190 // classes))[:, None, None].astype(np.uint8)
-    return fl.from_images(images, [f"class {n}" for n in labels], size=16)
+    return fl.from_images(images, [f"class {n}" for n in labels], size=24)
 
 
 @pytest.mark.parametrize(

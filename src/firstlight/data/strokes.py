@@ -163,7 +163,11 @@ def _without_ground(grey_HW: UInt8Array) -> Float32Array:
         paper = off <= otsu(off)
         if paper.sum() < 6:
             break
-        surface = np.linalg.lstsq(terms[paper], sample[paper], rcond=None)[0]
+        # The normal equations, six by six, take a tenth of the time that all samples take. With the
+        # bound, terms that a picture of few rows cannot tell apart share what they stand for.
+        chosen = terms[paper]
+        gram, products = chosen.T @ chosen, chosen.T @ sample[paper]
+        surface = np.linalg.lstsq(gram, products, rcond=1e-10)[0]
     level, x1, y1, x2, xy, y2 = surface.astype(np.float32)
     x_1W, y_H1 = x_W.astype(np.float32)[None, :], y_H.astype(np.float32)[:, None]
     ground_HW = (level + x1 * x_1W + x2 * x_1W**2) + (y1 + xy * x_1W) * y_H1 + y2 * y_H1**2

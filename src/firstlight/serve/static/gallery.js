@@ -55,7 +55,7 @@ export function gallery(failed, tried) {
       try {
         const found = await api.cell(run.name, truth, said);
         show(run, `${run.classes[truth]} taken for ${run.classes[said]}, by ${run.name}`, found, "the surest first");
-        byId("gallery-card").scrollIntoView({ block: "nearest" });
+        byId("gallery-title").scrollIntoView({ block: "nearest" });
       } catch (error) {
         failed(error);
       }
