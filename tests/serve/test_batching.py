@@ -24,7 +24,8 @@ class Network:
         self.sizes.append(len(images_NHWC))
         self.begun.set()
         assert self.release.wait(60)
-        return images_NHWC.astype(np.float32).sum(axis=(1, 2, 3))[:, None]
+        sums_N: npt.NDArray[np.float32] = images_NHWC.sum(axis=(1, 2, 3), dtype=np.float32)
+        return sums_N[:, None]
 
 
 @pytest.fixture
