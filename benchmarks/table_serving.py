@@ -55,7 +55,8 @@ def serve_tables() -> str:
         f"({soak['offered_requests_per_second']:,.0f} requests a second offered), "
         f"{soak['connections']} connections: {statuses['200']:,} answers, "
         f"{soak['wrong_answers']} of them wrong; {statuses.get('503', 0):,} times 503; "
-        f"{soak['hangs']} hangs; {soak['broken_connections']} connections broken off; memory "
+        f"{soak['hangs']} hangs; {soak['broken_connections']} connections broken off; for "
+        f"{soak['no_connection_free']:,} no connection was free; memory "
         f"{memory['least']:.0f} to {memory['most']:.0f} MB after the first minute "
         f"({100 * soak['memory_growth']:.1f} % growth); load average {load_of([soak])}.",
         "",

@@ -314,6 +314,16 @@ def test_of_several_frames_the_first_is_used(format_name: str) -> None:
     assert picture.notes == ("first frame of 3",)
 
 
+def test_of_a_file_with_thousands_of_pictures_no_more_than_a_thousand_are_counted() -> None:
+    """Counting all would take a second for each megabyte of such a TIFF."""
+    dot = Image.new("L", (1, 1))
+    content = encoded(dot, "TIFF", save_all=True, append_images=[dot] * 1500)
+
+    notes = prepared(content, model(28, 28, 1)).notes
+
+    assert notes[0] == "first frame of 1000 or more"
+
+
 # Fitting
 
 

@@ -24,10 +24,8 @@ class Network:
         self.sizes.append(len(images_NHWC))
         self.begun.set()
         assert self.release.wait(60)
-        sums_N1: npt.NDArray[np.float32] = images_NHWC.astype(np.float32).sum(axis=(1, 2, 3))[
-            :, None
-        ]
-        return sums_N1
+        sums_N: npt.NDArray[np.float32] = images_NHWC.sum(axis=(1, 2, 3), dtype=np.float32)
+        return sums_N[:, None]
 
 
 @pytest.fixture

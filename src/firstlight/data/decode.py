@@ -21,6 +21,8 @@ from firstlight.errors import DataError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 64 * 1024**2
 """Width × height of the largest picture that is read, unless a caller allows less."""
+MOST_FRAMES = 1000
+"""As many pictures of one file are counted; only the first is used."""
 
 WANTED = "PNG, JPEG, WebP, BMP, GIF and TIFF pictures are read"
 _ADVICE = "save it as PNG or JPEG first"
@@ -179,12 +181,26 @@ def _check_size(name: str, size: tuple[int, int], most_pixels: int) -> None:
 
 def _count_frames(image: Image.Image, notes: list[str]) -> None:
     """A note when the file holds more pictures than the one used."""
-    # A camera's JPEG may carry previews of itself (MPO): those are not frames.
-    frames = getattr(image, "n_frames", 1) if image.format in FORMATS else 1
+    frames = _frames(image)
     if frames > 1:
-        notes.append(f"first frame of {frames}")
+        notes.append(f"first frame of {frames}" + (" or more" if frames == MOST_FRAMES else ""))
         image.seek(0)
         image.load()
+
+
+def _frames(image: Image.Image) -> int:
+    """How many pictures a file holds, as far as ``MOST_FRAMES``."""
+    if image.format == "TIFF":
+        # Pillow would walk through all of them, a second for each megabyte of a hostile file.
+        try:
+            for number in range(1, MOST_FRAMES):
+                image.seek(number)
+        except EOFError:
+            return number
+        return MOST_FRAMES
+    # A camera's JPEG may carry previews of itself (MPO): those are not frames.
+    frames: int = getattr(image, "n_frames", 1) if image.format in FORMATS else 1
+    return min(frames, MOST_FRAMES)
 
 
 def _eight_bits(name: str, image: Image.Image, notes: list[str]) -> Image.Image:
