@@ -98,7 +98,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def stripes_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
-    """Rows against columns: nothing held out, not evaluated, its images in memory alone."""
+    """Rows against columns: not calibrated, not evaluated, its images in memory alone."""
     out = tmp_path_factory.mktemp("runs") / "stripes-1"
     settings = ["train.epochs=20", "train.batch_size=20"]
     return fl.train(striped(), "digits-tutorial", settings=settings, out=out, quiet=True)
