@@ -19,13 +19,15 @@ MAY = {
     "evaluate": {"pixels"},
     "explain": {"pixels", "evaluate"},
     "training": {"augment", "models", "pixels", "evaluate"},
+    "export": {"runs", "models", "pixels", "evaluate"},
+    "runtime": {"pixels", "evaluate"},
     "runs": {"models", "pixels", "training", "evaluate"},
     "report": {"evaluate", "explain"},
     "verbs": {
         *("pixels", "augment", "models", "data", "evaluate", "training", "runs", "report"),
-        *("explain", "progress", "interrupt"),
+        *("explain", "export", "runtime", "progress", "interrupt"),
     },
-    "serve": {"pixels", "data", "evaluate", "explain", "runs"},
+    "serve": {"pixels", "data", "evaluate", "explain", "runs", "runtime"},
 }
 
 

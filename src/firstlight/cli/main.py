@@ -11,6 +11,8 @@ from firstlight.cli import (
     data,
     evaluate,
     explain,
+    export,
+    import_,
     lr_find,
     predict,
     report,
@@ -34,6 +36,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
+app.command("export")(export.export)
+app.command("import")(import_.import_)
 app.command("runs")(runs.runs)
 app.command("serve")(serve.serve)
 app.command("lr-find")(lr_find.lr_find)

@@ -14,7 +14,8 @@ from firstlight.errors import UserError
 
 def serve(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run folders or exported .onnx.", show_default=False),
     ],
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -46,8 +47,8 @@ def serve(
     if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable()):
         raise UserError("--token wants at least 8 plain signs, better 20; --token new makes one")
 
-    from firstlight.runs.folder import open_run_folder
     from firstlight.serve.app import create_app
+    from firstlight.serve.exported import open_served
     from firstlight.serve.guard import Access
     from firstlight.serve.limits import Limits
     from firstlight.serve.server import serve as run_server
@@ -56,7 +57,7 @@ def serve(
     from firstlight.verbs.run_data import data_or_reason
 
     limits = Limits()
-    folders = [open_run_folder(path) for path in runs]
+    folders = [open_served(path) for path in runs]
     service = Service(
         predictors(folders, limits),
         limits=limits,

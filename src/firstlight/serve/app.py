@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from firstlight import __version__
-from firstlight.serve import answers, inside, protocol, results
+from firstlight.serve import answers, protocol, results
 from firstlight.serve.guard import Access, Guard
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.service import Service
@@ -41,8 +42,12 @@ def create_app(service: Service, access: Access) -> Any:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _fault)
-    for part in (answers, inside, results, protocol):
+    for part in (answers, results, protocol):
         app.include_router(part.routes(service))
+    if find_spec("torch") is not None:  # exported files are also served without it
+        from firstlight.serve import inside
+
+        app.include_router(inside.routes(service))
 
     @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"])
     async def metrics() -> Response:

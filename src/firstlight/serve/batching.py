@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
+
+from firstlight.threads import compute_with
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -100,7 +101,7 @@ class Batcher:
             raise LateError from error
 
     def _work(self) -> None:
-        torch.set_num_threads(self._threads)
+        compute_with(self._threads)
         while True:
             with self._changed:
                 while not self._jobs and not self._closing:
