@@ -19,14 +19,15 @@ MAY = {
     "evaluate": {"pixels"},
     "explain": {"pixels", "evaluate"},
     "training": {"augment", "models", "pixels", "evaluate"},
+    "export": {"runs", "models", "pixels", "evaluate"},
+    "runtime": {"pixels", "evaluate"},
     "runs": {"models", "pixels", "training", "evaluate"},
     "report": {"evaluate", "explain"},
     "verbs": {
         *("pixels", "augment", "models", "data", "evaluate", "training", "runs", "report"),
-        *("explain", "export", "progress", "interrupt"),
+        *("explain", "export", "runtime", "progress", "interrupt"),
     },
-    "export": {"runs", "models", "pixels"},
-    "serve": {"pixels", "data", "evaluate", "explain", "runs"},
+    "serve": {"pixels", "data", "evaluate", "explain", "runs", "runtime"},
 }
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from firstlight.evaluate.metrics import Metrics
     from firstlight.evaluate.prediction import Prediction
     from firstlight.verbs.explanation import Explanation
+    from firstlight.verbs.export import Exported
 
 __all__ = ["Run", "load", "open_run", "resume", "train"]
 
@@ -67,17 +68,19 @@ class Run:
         shape or dtype.
         """
         from firstlight.data.pictures import PictureSource, expand
+        from firstlight.verbs.model import run_model
         from firstlight.verbs.predict import predict_array, predict_pictures
 
+        model = run_model(self._folder)
         if isinstance(images, np.ndarray):
-            return predict_array(self._folder, images)
+            return predict_array(model, images)
         sources: list[PictureSource] = []
         for at, one in enumerate(images if isinstance(images, Sequence) else [images]):
             if isinstance(one, str | Path):
                 sources += expand([str(one)])
             else:
                 sources.append(PictureSource(name=str(at), content=one))
-        return predict_pictures(self._folder, sources)
+        return predict_pictures(model, sources)
 
     def explain(
         self, image: npt.NDArray[np.uint8] | str | Path, class_name: str | None = None
@@ -118,6 +121,34 @@ class Run:
         from firstlight.verbs.report import report
 
         return report(self._folder, data=self._data)
+
+    def export(
+        self,
+        format: str = "onnx",  # noqa: A002
+        out: str | Path | None = None,
+        *,
+        opset: int | None = None,
+        int8: bool = False,
+        accept_loss: bool = False,
+    ) -> "Exported":
+        """Write the network as a file that other programs run: ``onnx``, ``safetensors``,
+        ``torch-export`` or ``keras``.
+
+        Every test image goes through both; unless the answers are equal nothing is written. With
+        ``int8`` the accuracy lost is measured, and more than 0.3 points refused unless accepted.
+        Raises ``UserError``, ``DataError`` or ``ThresholdError``, each saying what to do next.
+        """
+        from firstlight.verbs.export import export
+
+        return export(
+            self._folder,
+            format=format,
+            out=None if out is None else Path(out),
+            opset=opset,
+            int8=int8,
+            accept_loss=accept_loss,
+            data=self._data,
+        )
 
 
 def load(

@@ -1,14 +1,17 @@
 """The one pixel path: the only code that turns an image into model input.
 
 Training, evaluation, prediction and every export go through ``Preprocess``; it is saved with the
-weights. Axes: N images, C channels, H height, W width.
+weights. PyTorch is imported by what computes: a program that runs an exported graph reads only the
+values. Axes: N images, C channels, H height, W width.
 """
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +48,13 @@ class Preprocess:
         """Height, width and channels of the images that are accepted."""
         return self.height, self.width, self.channels
 
-    def __call__(self, images_NHWC: Tensor) -> Tensor:
+    def __call__(self, images_NHWC: "Tensor") -> "Tensor":
         """float32 N×C×H×W in channels-last memory, from uint8 N×H×W×C.
 
         Raises ``ValueError`` for another dtype or shape.
         """
+        import torch
+
         if images_NHWC.dtype != torch.uint8 or images_NHWC.shape[1:] != self.image_shape:
             raise ValueError(
                 f"wanted uint8 images N×{self.height}×{self.width}×{self.channels}, "
@@ -76,6 +81,8 @@ class Preprocess:
 
 
 @lru_cache(maxsize=64)
-def _on(device: torch.device, values: tuple[float, ...]) -> Tensor:
+def _on(device: "torch.device", values: tuple[float, ...]) -> "Tensor":
     """float32 numbers, copied to the device once: a copy a batch would make a GPU wait."""
+    import torch
+
     return torch.tensor(values, dtype=torch.float32, device=device)

@@ -1,6 +1,7 @@
 """How many threads to compute with."""
 
 import os
+import sys
 from pathlib import Path
 
 
@@ -17,6 +18,13 @@ def usable_threads() -> int:
     except AttributeError:  # macOS and Windows know no affinity
         processors = os.cpu_count() or 1
     return max(1, min(processors, _cgroup_quota(Path("/sys/fs/cgroup/cpu.max")) or processors))
+
+
+def compute_with(threads: int) -> None:
+    """Let PyTorch take so many threads in the calling thread, where it is in use at all."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
 
 
 def _cgroup_quota(path: Path) -> int | None:

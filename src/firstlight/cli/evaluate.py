@@ -1,18 +1,28 @@
 """``firstlight evaluate``"""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from firstlight.cli.options import DataDir, Device, Json, RunPath, percent, print_json, print_table
+from firstlight.cli.options import (
+    DataDir,
+    Device,
+    Json,
+    ModelPath,
+    percent,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
+    from firstlight.errors import DataError
     from firstlight.evaluate.metrics import Metrics
     from firstlight.evaluate.robustness import Robustness
 
 
 def evaluate(
-    run: RunPath,
+    run: ModelPath,
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -32,23 +42,41 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure RUN on its test set: accuracy with its interval, per class, mistakes, report."""
-    from firstlight.errors import DataError, ThresholdError, UnreachableError
+    from firstlight.errors import ThresholdError
     from firstlight.evaluate.require import requirement
+    from firstlight.runtime import is_onnx
+
+    requirements = [requirement(text) for text in require or []]
+    if is_onnx(run):
+        metrics, unwritten = _file(run, robustness, device, data_dir, json), None
+    else:
+        metrics, unwritten = _run(run, robustness, device, data_dir, json)
+    if unwritten is not None:
+        raise unwritten
+    for one in requirements:
+        if not one.met_by(metrics):
+            raise ThresholdError(f"{one.metric} is {one.value_in(metrics):.4f}, required was {one}")
+
+
+def _run(
+    path: Path, robustness: bool, device: str, data_dir: Path | None, json: bool
+) -> "tuple[Metrics, DataError | None]":
+    """Measure a run, write its report and print; also why there is no report."""
+    from firstlight.errors import DataError, UnreachableError
     from firstlight.runs.folder import open_run_folder
     from firstlight.verbs.evaluate import evaluate as evaluate_run
-    from firstlight.verbs.evaluate import measured
+    from firstlight.verbs.evaluate import shipped_metrics
     from firstlight.verbs.report import report
     from firstlight.verbs.robustness import robustness as measure
     from firstlight.verbs.run_data import data_of_run
 
-    requirements = [requirement(text) for text in require or []]
-    folder = open_run_folder(run)
+    folder = open_run_folder(path)
     folder.require_finished()
     under = page = unwritten = None
     try:
         data = data_of_run(folder, data_dir)
     except UnreachableError as error:
-        shipped = measured(folder)
+        shipped = shipped_metrics(folder)
         if shipped is None or robustness:
             raise
         metrics = shipped
@@ -68,11 +96,24 @@ def evaluate(
         if under is not None:
             _print_robustness(under)
         typer.echo(f"\nreport {page}" if page else "")
-    if unwritten is not None:
-        raise unwritten
-    for one in requirements:
-        if not one.met_by(metrics):
-            raise ThresholdError(f"{one.metric} is {one.value_in(metrics):.4f}, required was {one}")
+    return metrics, unwritten
+
+
+def _file(
+    path: Path, robustness: bool, device: str, data_dir: Path | None, json: bool
+) -> "Metrics":
+    """Measure an exported file and print; nothing is written."""
+    from firstlight.errors import UserError
+    from firstlight.verbs.evaluate import evaluate_file
+
+    if robustness:
+        raise UserError(f"{path}: --robustness is measured on the run folder, not on its export")
+    metrics = evaluate_file(path, device=device, data_dir=data_dir)
+    if json:
+        print_json({"file": str(path), **metrics.to_json()})
+    else:
+        _print(metrics)
+    return metrics
 
 
 def _print(metrics: "Metrics") -> None:

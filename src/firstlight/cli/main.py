@@ -11,7 +11,8 @@ from firstlight.cli import (
     data,
     evaluate,
     explain,
-    import_keras,
+    export,
+    import_,
     lr_find,
     predict,
     report,
@@ -35,9 +36,10 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
+app.command("export")(export.export)
+app.command("import")(import_.import_)
 app.command("runs")(runs.runs)
 app.command("serve")(serve.serve)
-app.command("import")(import_keras.import_keras)
 app.command("lr-find")(lr_find.lr_find)
 app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")

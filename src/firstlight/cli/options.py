@@ -37,6 +37,10 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+ModelPath = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run folder or an exported .onnx.", show_default=False),
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from firstlight.cli.options import Device, Json, RunPath, percent, print_json, print_table
+from firstlight.cli.options import Device, Json, ModelPath, percent, print_json, print_table
 from firstlight.errors import DataError, UserError
 from firstlight.files import write_whole
 
@@ -19,7 +19,7 @@ MOST_DRAWN = 200
 
 
 def predict(
-    run: RunPath,
+    run: ModelPath,
     images: Annotated[
         list[str],
         typer.Argument(
@@ -35,7 +35,7 @@ def predict(
     json: Json = False,
 ) -> None:
     """Say what is in each IMAGE. Pictures of any size and kind are fitted to the model."""
-    from firstlight.runs.folder import open_run_folder
+    from firstlight.verbs.model import open_model
     from firstlight.verbs.predict import predict_files
 
     if json and as_csv:
@@ -44,7 +44,7 @@ def predict(
         raise UserError(f"--save draws a PNG; its name must end in .png, unlike {save}")
     if save is not None and any(_same_file(save, image) for image in images):
         raise UserError(f"--save {save} would replace a picture that is asked about")
-    answers = predict_files(open_run_folder(run), images, device=device)
+    answers = predict_files(open_model(run, device), images)
     if json:
         print_json([answer.to_json() for answer in answers])
     elif as_csv:

@@ -15,7 +15,9 @@ from firstlight.errors import UserError
 def serve(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUN...]", help="Run folders; else the models in the box."),
+        typer.Argument(
+            metavar="[RUN...]", help="Run folders or exported .onnx; else the models in the box."
+        ),
     ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -49,8 +51,8 @@ def serve(
         raise UserError("--token wants at least 8 plain signs, better 20; --token new makes one")
 
     from firstlight.runs.box import boxed_names
-    from firstlight.runs.folder import open_run_folder
     from firstlight.serve.app import create_app
+    from firstlight.serve.exported import open_served
     from firstlight.serve.guard import Access
     from firstlight.serve.limits import Limits
     from firstlight.serve.server import serve as run_server
@@ -59,7 +61,7 @@ def serve(
     from firstlight.verbs.run_data import data_or_reason
 
     limits = Limits()
-    folders = [open_run_folder(path) for path in runs or map(Path, boxed_names())]
+    folders = [open_served(path) for path in runs or map(Path, boxed_names())]
     service = Service(
         predictors(folders, limits),
         limits=limits,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
 from firstlight import __version__
-from firstlight.serve import answers, inside, protocol, results
+from firstlight.serve import answers, protocol, results
 from firstlight.serve.guard import Access, Guard, error_body
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.service import Service
@@ -68,8 +69,12 @@ def create_app(service: Service, access: Access) -> Any:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _fault)
-    for part in (answers, inside, results, protocol):
+    for part in (answers, results, protocol):
         app.include_router(part.routes(service))
+    if find_spec("torch") is not None:  # exported files are also served without it
+        from firstlight.serve import inside
+
+        app.include_router(inside.routes(service))
 
     @app.get(
         "/metrics",

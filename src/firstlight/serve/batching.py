@@ -15,9 +15,9 @@ from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from firstlight.serve.limits import busy
+from firstlight.threads import compute_with
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -94,7 +94,7 @@ class Batcher:
         return await job.answer
 
     def _work(self) -> None:
-        torch.set_num_threads(self._threads)
+        compute_with(self._threads)
         while True:
             with self._changed:
                 while not self._jobs and not self._closing:

@@ -1,24 +1,28 @@
 """A run made ready to answer. Axes: N images, H height, W width, C channels, K classes."""
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.pictures import Picture, PictureSource, prepare
 from firstlight.errors import DataError
-from firstlight.evaluate.predict import probabilities
 from firstlight.evaluate.prediction import Prediction, prediction
-from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import Answers, read_answers
+
+if TYPE_CHECKING:
+    from firstlight.runs.checkpoint import SavedModel
 
 UInt8Array = npt.NDArray[np.uint8]
 
 
 class Predictor:
     """One run behind the service. It reads the run's folder and never writes there."""
+
+    platform = "firstlight_torch"
+    """What computes, in the protocol's words."""
 
     def __init__(self, name: str, folder: RunFolder, most_pixels: int) -> None:
         """``most_pixels``: larger pictures are refused by their header."""
@@ -32,8 +36,10 @@ class Predictor:
         return self._loaded or self.folder.finished
 
     @cached_property
-    def saved(self) -> SavedModel:
+    def saved(self) -> "SavedModel":
         """The network on the CPU. Raises ``UserError`` until the run has finished training."""
+        from firstlight.runs.checkpoint import load_model
+
         self.folder.require_finished()
         return load_model(self.folder)
 
@@ -85,6 +91,8 @@ class Predictor:
 
     def probabilities(self, images_NHWC: UInt8Array) -> npt.NDArray[np.float32]:
         """Calibrated probabilities N×K."""
+        from firstlight.evaluate.predict import probabilities
+
         saved = self.saved
         return probabilities(saved.model, saved.preprocess, images_NHWC, "cpu", saved.temperature)
 

@@ -261,7 +261,7 @@ def _metadata(predictor: Predictor) -> dict[str, Any]:
     return {
         "name": predictor.name,
         "versions": [],
-        "platform": "firstlight_torch",
+        "platform": predictor.platform,
         "inputs": [
             {
                 "name": INPUT,

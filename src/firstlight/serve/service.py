@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from firstlight.data.dataset import TrainTest
 from firstlight.data.pictures import Picture
@@ -20,8 +19,10 @@ from firstlight.evaluate.prediction import Prediction
 from firstlight.runs.folder import RunFolder
 from firstlight.serve.batching import Batcher
 from firstlight.serve.counters import Counters
+from firstlight.serve.exported import predictor_of
 from firstlight.serve.limits import Limits, RefusedError, busy
 from firstlight.serve.predictor import Predictor
+from firstlight.threads import compute_with
 
 UInt8Array = npt.NDArray[np.uint8]
 _Result = TypeVar("_Result")
@@ -51,7 +52,7 @@ class Service:
         self._pool = ThreadPoolExecutor(
             max_workers=max(2, threads),
             thread_name_prefix="aside",
-            initializer=lambda: torch.set_num_threads(threads),
+            initializer=lambda: compute_with(threads),
         )
         self._in_pool = 0
 
@@ -157,7 +158,7 @@ def predictors(folders: Sequence[RunFolder], limits: Limits) -> dict[str, Predic
         stem, number = folder.name, 1
         while (name := stem if number == 1 else f"{stem}-({number})") in found:
             number += 1
-        found[name] = Predictor(name, folder, limits.pixels)
+        found[name] = predictor_of(name, folder, limits.pixels)
         if found[name].ready:
             found[name].load()
     return found

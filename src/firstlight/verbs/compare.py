@@ -63,7 +63,11 @@ def _page(runs: dict[str, RunFolder]) -> Page:
         sections.append(_scores(metrics))
     if len(metrics) > 1:
         sections.append(_paired(runs))
-    curves = {name: epochs for name, folder in runs.items() if (epochs := read_epochs(folder))}
+    curves = {
+        name: read_epochs(folder)
+        for name, folder in runs.items()
+        if (folder.path / "epochs.csv").is_file()  # not of an imported run
+    }
     if any(e["validation_accuracy"] is not None for epochs in curves.values() for e in epochs):
         sections.append(
             Section(

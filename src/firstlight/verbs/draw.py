@@ -42,6 +42,10 @@ class Drawing:
 
 
 def draw_training(drawing: Drawing, folder: RunFolder, described: dict[str, Any]) -> None:
+    if not (folder.path / "epochs.csv").is_file():
+        text = "The network was imported with its weights; how it was trained is not known."
+        drawing.sections.append(Section(title="Training", text=text))
+        return
     epochs = read_epochs(folder)
     if not epochs:
         return

@@ -1,15 +1,19 @@
-"""Measure a finished run on its test set, and keep the numbers."""
+"""Measure a finished run, or an exported file, on its test set."""
 
-from firstlight.data.dataset import TrainTest
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.errors import DataError
 from firstlight.evaluate.metrics import Metrics, measure
-from firstlight.evaluate.predict import probabilities
 from firstlight.runs.box import MEASURED
-from firstlight.runs.checkpoint import load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import predictions_csv
-from firstlight.threads import usable_threads
-from firstlight.training.devices import choose_device, repeatable
-from firstlight.verbs.run_data import data_of_run
+from firstlight.runtime import open_onnx
+from firstlight.verbs.model import Model, check_device, run_model
+from firstlight.verbs.run_data import data_described, data_of_run
 
 
 def evaluate(
@@ -23,27 +27,41 @@ def evaluate(
     Raises ``UserError`` for an unfinished run and ``DataError`` when the data is not the run's.
     """
     folder.require_finished()
-    where = choose_device(device)
     test = data_of_run(folder, data=data).test
-    saved = load_model(folder, where)
-    with repeatable(usable_threads(), where):
-        probabilities_NK = probabilities(
-            saved.model, saved.preprocess, test.images_NHWC, where, saved.temperature
-        )
-    threshold = None if saved.calibration is None else saved.calibration.threshold
-    metrics = measure(test.labels_N, probabilities_NK, saved.class_names, threshold)
+    model = run_model(folder, device)
+    metrics, probabilities_NK = measured(model, test)
     names = test.names or [str(i) for i in range(len(test))]
     folder.write(
         "predictions.csv",
-        predictions_csv(names, test.labels_N, probabilities_NK, saved.class_names),
+        predictions_csv(names, test.labels_N, probabilities_NK, model.class_names),
     )
     folder.write_json("metrics.json", metrics.to_json())
     return metrics
 
 
-def measured(folder: RunFolder) -> Metrics | None:
+def shipped_metrics(folder: RunFolder) -> Metrics | None:
     """What a model in the box was measured to reach when it was made; None for other runs."""
     if not (folder.path / MEASURED).is_file():
         return None
     with folder.trusted():
         return Metrics.from_json(folder.read_json(MEASURED))
+
+
+def evaluate_file(path: Path, *, device: str = "auto", data_dir: Path | None = None) -> Metrics:
+    """Test-set metrics of an exported ``.onnx``; nothing is written.
+
+    Raises ``DataError`` for a damaged file, and when the data is not that of its run.
+    """
+    check_device(path, device)
+    model = open_onnx(path)
+    described = model.card.get("data")
+    if not isinstance(described, dict):
+        raise DataError(f"{path}: does not say what it was trained on; export it again")
+    return measured(model, data_described(described, str(path), data_dir).test)[0]
+
+
+def measured(model: Model, test: Dataset) -> tuple[Metrics, npt.NDArray[np.float32]]:
+    """The metrics of a model's answers, and the answers: probabilities N×K."""
+    probabilities_NK = model.probabilities(test.images_NHWC)
+    threshold = None if model.calibration is None else model.calibration.threshold
+    return measure(test.labels_N, probabilities_NK, model.class_names, threshold), probabilities_NK

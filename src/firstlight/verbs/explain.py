@@ -27,6 +27,7 @@ from firstlight.runs.folder import RunFolder
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
 from firstlight.verbs.explanation import Explanation, page, panels
+from firstlight.verbs.model import run_model
 from firstlight.verbs.predict import predict_array
 from firstlight.verbs.run_data import data_or_reason
 
@@ -72,7 +73,7 @@ def explain(
         _check_class(class_name, saved.class_names)
     found, missing = data_or_reason(folder, data_dir, data)
     subject = _subject(image, saved.preprocess, found, missing)
-    (answer,) = predict_array(folder, subject.image_HWC[None])
+    (answer,) = predict_array(run_model(folder), subject.image_HWC[None])
     answer = replace(answer, name=subject.name, notes=subject.notes)
     assert answer.best is not None
     explained = class_name or answer.best

@@ -1,93 +1,121 @@
-"""Make a run of a tutorial network that was trained in Keras."""
+"""Make a run of a tutorial network that Keras has trained."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from torch import Generator
+import torch
+from torch import Generator, nn
 
-from firstlight.data.catalog import CATALOG
-from firstlight.errors import UserError
-from firstlight.export.from_keras import KerasNetwork, read_keras
+from firstlight.data.dataset import TrainTest
+from firstlight.errors import DataError, UserError
+from firstlight.export.keras_import import KerasNetwork, read_keras
 from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.recipe import Recipe, TrainChoice
 from firstlight.runs import checkpoint, record
 from firstlight.runs.folder import RunFolder, create_run
 from firstlight.threads import usable_threads
-from firstlight.training.loop import EpochRecord
 from firstlight.verbs.run_data import DataRequest, describe, preprocess_for
+
+# What the tutorial trains on, by the shape of the images.
+USUAL_DATA = {(28, 28, 1): "mnist", (32, 32, 3): "cifar10", (8, 8, 1): "digits"}
 
 
 def import_keras(
     path: Path,
-    request: DataRequest | None = None,
     *,
-    data_dir: Path | None = None,
+    data: str | TrainTest | None = None,
     root: Path = Path("runs"),
     out: Path | None = None,
+    data_dir: Path | None = None,
 ) -> RunFolder:
-    """A finished run with the weights of a ``.keras`` file.
+    """A finished run with the weights of a ``.keras`` file, as if it had been trained here.
 
-    ``request`` is the data it was trained on, which gives it its class names and its test set; by
-    default the set of the catalogue with such images and so many classes (MNIST comes before
-    Fashion-MNIST). Raises ``DataError`` for a file that cannot be read, and ``UserError`` for
-    another kind of network or data that do not fit it.
+    ``data`` is what it was trained on, by default the set whose images have its shape; that set's
+    class names are taken, and it must be on this machine. Raises ``UserError`` for what is no
+    tutorial network, naming what is not, and ``DataError`` for a damaged file.
     """
-    network = read_keras(path)
-    request = request or DataRequest(name=_set_like(network, path), data_dir=data_dir)
-    data = request.load()
-    train = data.train
-    if (train.image_shape, len(train.class_names)) != (network.image_shape, network.classes):
+    need_h5py()
+    read = read_keras(path)
+    request = _request(read, data, data_dir)
+    loaded = request.load()
+    train = loaded.train
+    if (train.image_shape, len(train.class_names)) != (read.image_shape, read.classes):
         raise UserError(
-            f"{path} takes images of {_shape(network.image_shape)} in {network.classes} classes; "
-            f"{request.name} has images of {_shape(train.image_shape)} in "
-            f"{len(train.class_names)} classes"
+            f"{path} takes images of {_times(read.image_shape)} and knows {read.classes} classes; "
+            f"{request.name} has {_times(train.image_shape)} and {len(train.class_names)}. "
+            "Name what it was trained on with --data"
         )
-    recipe = Recipe(
-        name=f"{train.name.partition('/')[0]}-keras",
-        description=f"Not trained here: taken over from {path.name}, of Keras {network.version}.",
-        model=network.choice,
-        train=TrainChoice(validation="none"),
-    )
     architecture = Architecture(
-        choice=network.choice, image_shape=network.image_shape, classes=network.classes
+        choice=read.choice, image_shape=read.image_shape, classes=read.classes
     )
-    model = architecture.build(Generator())
-    model.load_state_dict(network.tensors)
+    model = _model(path, read, architecture)
+    recipe = Recipe(
+        name=f"{Path(request.name).stem}-keras",
+        description=f"Imported from {path.name}: only [model] is known, the training is not",
+        model=read.choice,
+        train=replace(TrainChoice(), validation="none"),
+    )
     folder = create_run(recipe.name, root=root, out=out)
-    folder.write_json("environment.json", record.environment("cpu", usable_threads()))
-    folder.write_json("data.json", describe(request, data, 0, None))
-    folder.write("recipe.toml", recipe.to_toml())
-    folder.write("epochs.csv", ",".join(f.name for f in fields(EpochRecord)) + "\n")
-    channels = network.image_shape[2]
-    plain = preprocess_for(train, standardise=False)
-    preprocess = replace(plain, mean=(network.mean,) * channels, std=(network.std,) * channels)
-    checkpoint.save_model(folder, model, architecture, preprocess, train.class_names)
-    folder.write_json(
-        "summary.json",
-        {
-            "recipe": recipe.name,
-            "imported": path.name,
-            "parameters": parameter_count(model),
-            "epochs": 0,
-            "passes": 0.0,
-            "steps": 0,
-            "train_seconds": 0.0,
-        },
-    )
+    with folder.locked():
+        folder.write_json("environment.json", record.environment("cpu", usable_threads()))
+        folder.write_json("data.json", describe(request, loaded, len(train), None))
+        folder.write("recipe.toml", recipe.to_toml())
+        preprocess = preprocess_for(train, standardise=False)
+        checkpoint.save_model(folder, model, architecture, preprocess, train.class_names)
+        folder.write_json("summary.json", _summary(path, read, recipe, model))
     return folder
 
 
-def _set_like(network: KerasNetwork, path: Path) -> str:
-    """The first set of the catalogue with such images and classes."""
-    for name in ("mnist", "cifar10", "digits"):
-        entry = CATALOG[name]
-        if (entry.image_shape, len(entry.class_names)) == (network.image_shape, network.classes):
-            return name
-    raise UserError(
-        f"{path} takes images of {_shape(network.image_shape)} in {network.classes} classes, as no "
-        "set of the catalogue has; name the data it was trained on: firstlight import MODEL DATA"
-    )
+def need_h5py() -> None:
+    """Raise ``UserError`` where h5py is not installed."""
+    try:
+        import_module("h5py")
+    except ImportError as error:
+        raise UserError(
+            "Keras's weights need h5py; install it with: pip install 'firstlight[export]'"
+        ) from error
 
 
-def _shape(shape: tuple[int, int, int]) -> str:
+def _request(
+    read: KerasNetwork, data: str | TrainTest | None, data_dir: Path | None
+) -> DataRequest:
+    if isinstance(data, TrainTest):
+        return DataRequest(name=data.train.name.partition("/")[0], data=data)
+    name = data or USUAL_DATA.get(read.image_shape)
+    if name is None:
+        raise UserError(
+            f"the model takes images of {_times(read.image_shape)}; name what it was trained on "
+            "with --data"
+        )
+    request = DataRequest(name=name, data_dir=data_dir)
+    return replace(request, shape=read.image_shape if request.own else None, download=False)
+
+
+def _model(path: Path, read: KerasNetwork, architecture: Architecture) -> nn.Module:
+    model = architecture.build(Generator())
+    weights = {name: torch.from_numpy(array) for name, array in read.weights.items()}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(f"{path}: the weights do not fit its layers: {error}") from error
+    return model.eval()
+
+
+def _summary(path: Path, read: KerasNetwork, recipe: Recipe, model: nn.Module) -> dict[str, Any]:
+    """What training would have ended with, as far as it is known."""
+    return {
+        "recipe": recipe.name,
+        "seed": 0,
+        "parameters": parameter_count(model),
+        "epochs": 0,
+        "passes": 0.0,
+        "steps": 0,
+        "train_seconds": 0.0,
+        "imported_from": {"file": path.name, "keras": read.keras_version, "scales": read.scales},
+    }
+
+
+def _times(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape))

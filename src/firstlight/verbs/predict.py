@@ -9,23 +9,18 @@ import numpy.typing as npt
 
 from firstlight.data.pictures import PictureSource, expand, prepare
 from firstlight.errors import DataError
-from firstlight.evaluate.predict import probabilities
 from firstlight.evaluate.prediction import Prediction, prediction
-from firstlight.runs.checkpoint import SavedModel, load_model
-from firstlight.runs.folder import RunFolder
-from firstlight.threads import usable_threads
-from firstlight.training.devices import choose_device, repeatable
+from firstlight.verbs.model import Model
 
 
-def predict_array(folder: RunFolder, images: npt.NDArray[np.uint8]) -> list[Prediction]:
+def predict_array(model: Model, images: npt.NDArray[np.uint8]) -> list[Prediction]:
     """One prediction for each uint8 image, N×H×W×C, or N×H×W where the model is grey.
 
     Raises ``ValueError`` for another dtype or shape.
     """
-    saved = _load(folder)
-    if images.ndim == 3 and saved.preprocess.channels == 1:
+    if images.ndim == 3 and model.preprocess.channels == 1:
         images = images[..., None]
-    height, width, channels = saved.preprocess.image_shape
+    height, width, channels = model.preprocess.image_shape
     if (
         images.dtype != np.uint8
         or images.ndim != 4
@@ -37,61 +32,49 @@ def predict_array(folder: RunFolder, images: npt.NDArray[np.uint8]) -> list[Pred
         )
     if len(images) == 0:
         return []
-    return _answers(saved, [str(i) for i in range(len(images))], images, [()] * len(images))
+    return _answers(model, [str(i) for i in range(len(images))], images, [()] * len(images))
 
 
 def predict_files(
-    folder: RunFolder, sources: Sequence[str], stdin: BinaryIO | None = None, device: str = "cpu"
+    model: Model, sources: Sequence[str], stdin: BinaryIO | None = None
 ) -> list[Prediction]:
     """One prediction for each picture that the sources (files, folders, patterns, ``-``) name.
 
     A picture that cannot be read becomes a prediction with its ``error`` set, in its place.
     """
     everything = expand(sources, stdin or getattr(sys.stdin, "buffer", None))
-    return predict_pictures(folder, everything, device)
+    return predict_pictures(model, everything)
 
 
-def predict_pictures(
-    folder: RunFolder, everything: Sequence[PictureSource], device: str = "cpu"
-) -> list[Prediction]:
+def predict_pictures(model: Model, everything: Sequence[PictureSource]) -> list[Prediction]:
     """One prediction for each picture, those that cannot be read with their ``error`` set."""
-    saved = _load(folder, device)
     failed: dict[int, Prediction] = {}
     pictures = []
     for place, source in enumerate(everything):
         try:
-            pictures.append(prepare(source, saved.preprocess))
+            pictures.append(prepare(source, model.preprocess))
         except DataError as error:
             failed[place] = Prediction(name=source.name, probabilities={}, error=str(error))
     answered: list[Prediction] = []
     if pictures:
         stack_NHWC = np.stack([p.image_HWC for p in pictures])
         answered = _answers(
-            saved, [p.name for p in pictures], stack_NHWC, [p.notes for p in pictures]
+            model, [p.name for p in pictures], stack_NHWC, [p.notes for p in pictures]
         )
     rest = iter(answered)
     return [failed[i] if i in failed else next(rest) for i in range(len(everything))]
 
 
-def _load(folder: RunFolder, device: str = "cpu") -> SavedModel:
-    folder.require_finished()
-    return load_model(folder, choose_device(device))
-
-
 def _answers(
-    saved: SavedModel,
+    model: Model,
     names: Sequence[str],
     images_NHWC: npt.NDArray[np.uint8],
     notes: Sequence[tuple[str, ...]],
 ) -> list[Prediction]:
-    device = next(saved.model.parameters()).device.type
-    with repeatable(usable_threads(), device):
-        probabilities_NK = probabilities(
-            saved.model, saved.preprocess, images_NHWC, device, saved.temperature
-        )
+    probabilities_NK = model.probabilities(images_NHWC)
     return [
         prediction(
-            name, row, saved.class_names, notes=note, image_HWC=image, threshold=saved.threshold
+            name, row, model.class_names, notes=note, image_HWC=image, threshold=model.threshold
         )
         for name, image, note, row in zip(names, images_NHWC, notes, probabilities_NK, strict=True)
     ]

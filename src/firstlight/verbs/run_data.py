@@ -166,15 +166,25 @@ def data_of_run(
 
     Opens no connection: a set that is nowhere on this machine is an error.
     """
-    request = DataRequest.from_json(folder.read_json("data.json"), data_dir, data)
+    return data_described(folder.read_json("data.json"), str(folder), data_dir, data)
+
+
+def data_described(
+    values: dict[str, Any],
+    owner: str,
+    data_dir: Path | None = None,
+    data: TrainTest | None = None,
+) -> TrainTest:
+    """The same for what a ``data.json`` holds; ``owner`` names the model in messages."""
+    request = DataRequest.from_json(values, data_dir, data)
     request = replace(request, download=False)
     if data is None and request.own is not None and not os.path.lexists(request.own):
         raise UserError(
-            f"{folder} was trained on {request.name!r}, which is neither of the catalogue nor a "
+            f"{owner} was trained on {request.name!r}, which is neither of the catalogue nor a "
             "path that is there; from Python, give its data: fl.open_run(path, data=...)"
         )
     loaded = request.load()
-    check_same_data(folder, loaded)
+    _check_same(values, owner, loaded)
     return loaded
 
 
@@ -190,15 +200,18 @@ def data_or_reason(
 
 def check_same_data(folder: RunFolder, data: TrainTest) -> None:
     """Raise ``DataError`` unless these are the images and labels of the run."""
-    values = folder.read_json("data.json")
+    _check_same(folder.read_json("data.json"), str(folder), data)
+
+
+def _check_same(values: dict[str, Any], owner: str, data: TrainTest) -> None:
     for part, have in (("train", data.train), ("test", data.test)):
         try:
             wanted = str(values[part]["sha256"])
         except (KeyError, TypeError) as error:
-            raise DataError(f"{folder}/data.json: damaged: {error!r}") from error
+            raise DataError(f"{owner}/data.json: damaged: {error!r}") from error
         if wanted != have.fingerprint:
             raise DataError(
-                f"{folder}: the {part} images are not those of this run: wanted sha256 "
+                f"{owner}: the {part} images are not those of this run: wanted sha256 "
                 f"{wanted[:12]}…, got {have.fingerprint[:12]}… ({len(have)} "
                 f"images). Point --data-dir to the data that the run was trained with"
             )

@@ -1,0 +1,69 @@
+"""``firstlight export``"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from firstlight.cli.options import DataDir, Json, RunPath, percent, print_json
+
+if TYPE_CHECKING:
+    from firstlight.verbs.export import Exported
+
+
+def export(
+    run: RunPath,
+    format: Annotated[  # noqa: A002
+        str, typer.Option("--format", help="onnx, safetensors, torch-export or keras.")
+    ] = "onnx",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="By default the run's name, here."),
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option("--opset", metavar="N", help="Of ONNX; 18 by default.")
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Compute in eight bits, and measure what that costs.")
+    ] = False,
+    accept_loss: Annotated[
+        bool,
+        typer.Option("--accept-loss", help="Also where int8 costs more than 0.3 points."),
+    ] = False,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Write RUN as a file for other programs, once it has answered the test set as RUN does."""
+    from firstlight.runs.folder import open_run_folder
+    from firstlight.verbs.export import export as export_run
+
+    done = export_run(
+        open_run_folder(run),
+        format=format,
+        out=out,
+        opset=opset,
+        int8=int8,
+        accept_loss=accept_loss,
+        data_dir=data_dir,
+    )
+    if json:
+        print_json(done.to_json())
+    else:
+        _print(done)
+
+
+def _print(done: "Exported") -> None:
+    parity = done.parity
+    typer.echo(f"{done.path}, {done.size / 1e6:.2f} MB, {percent(done.accuracy)} right")
+    if done.loss is None:
+        typer.echo(
+            f"the same class as the run for all {parity.images:,} test images, probabilities "
+            f"within {parity.largest_difference:.1e}"
+        )
+        return
+    low, high = (100 * end for end in done.loss.interval)
+    typer.echo(
+        f"accuracy lost to int8: {100 * done.loss.accuracy:.2f} points (95 % interval "
+        f"{low:.2f} to {high:.2f}); another class than the run for {parity.other_classes} of "
+        f"{parity.images:,} test images"
+    )

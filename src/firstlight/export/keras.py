@@ -1,0 +1,143 @@
+"""The tutorial's networks as Keras 3 files (``.keras``): a zip of JSON and of weights in HDF5.
+
+Keras keeps a filter as height × width × inputs × outputs and a dense layer as inputs × outputs; it
+flattens maps as height × width × channels, as ``TutorialCNN`` does.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from firstlight.errors import UserError
+from firstlight.models.tutorial import TutorialCNN
+from firstlight.runs.checkpoint import SavedModel
+
+Float32Array = npt.NDArray[np.float32]
+
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+"""The members of a file."""
+KERAS_VERSION = "3.0.0"
+"""Named as the writer: the first that read this format."""
+# A zip holds a date for each member; the same run gives the same file.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+Layer = tuple[str, dict[str, Any], list[Float32Array]]
+"""Class, configuration, weights."""
+
+
+def keras_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
+    """A Sequential model: pixels 0 to 255, N×H×W×C, to calibrated probabilities.
+
+    Raises ``UserError`` for a network that is not the tutorial's, or pixels that are not scaled
+    as the tutorial does it.
+    """
+    network, preprocess = saved.model, saved.preprocess
+    if not isinstance(network, TutorialCNN):
+        raise UserError(
+            f"--format keras is for the tutorial's networks, and this is a "
+            f"{saved.architecture.choice.name} one; --format onnx takes any"
+        )
+    if set(preprocess.mean) != {0.0} or set(preprocess.std) != {1.0}:
+        raise UserError(
+            "--format keras is for pixels / 255 without more; this run standardises them. "
+            "--format onnx takes any"
+        )
+    layers = _layers(saved, network)
+    config = {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": {
+            "name": "firstlight",
+            "trainable": True,
+            "dtype": "float32",
+            "layers": [_described(kind, values) for kind, values, _ in layers],
+            "build_input_shape": [None, *preprocess.image_shape],
+        },
+        "registered_name": None,
+        "build_config": {"input_shape": [None, *preprocess.image_shape]},
+    }
+    members = {
+        METADATA: json.dumps({"keras_version": KERAS_VERSION, "firstlight": card}).encode(),
+        CONFIG: json.dumps(config).encode(),
+        WEIGHTS: _hdf5(layers),
+    }
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, _DATE), content)
+    return stream.getvalue()
+
+
+def _layers(saved: SavedModel, network: TutorialCNN) -> list[Layer]:
+    choice = saved.architecture.choice
+    layers: list[Layer] = [
+        ("InputLayer", {"batch_shape": [None, *saved.preprocess.image_shape]}, []),
+        ("Rescaling", {"scale": 1 / 255, "offset": 0.0}, []),
+    ]
+    for i, layer in enumerate(network.convolutions):
+        assert isinstance(layer, nn.Conv2d)
+        filters, _, *kernel = layer.weight.shape
+        values = {"filters": filters, "kernel_size": kernel, "activation": "relu"}
+        layers.append(("Conv2D", values, _arrays(layer.weight.permute(2, 3, 1, 0), layer.bias)))
+        if i < network.pools:
+            layers.append(("MaxPooling2D", {"pool_size": [2, 2]}, []))
+    layers.append(("Flatten", {}, []))
+    hidden, last = network.hidden, network.logits
+    dense = {"units": hidden.out_features, "activation": "relu"}
+    layers.append(("Dense", dense, _arrays(hidden.weight.T, hidden.bias)))
+    if choice.dropout > 0:
+        layers.append(("Dropout", {"rate": choice.dropout}, []))
+    weights = _arrays(last.weight.T / saved.temperature, last.bias / saved.temperature)
+    layers.append(("Dense", {"units": last.out_features, "activation": "softmax"}, weights))
+    return layers
+
+
+def _arrays(*tensors: Any) -> list[Float32Array]:
+    return [np.ascontiguousarray(tensor.detach().cpu().numpy()) for tensor in tensors]
+
+
+def _described(kind: str, values: dict[str, Any]) -> dict[str, Any]:
+    name = {} if kind == "InputLayer" else {"trainable": True}
+    return {
+        "module": "keras.layers",
+        "class_name": kind,
+        "config": {**name, "dtype": "float32", **values},
+        "registered_name": None,
+    }
+
+
+def _hdf5(layers: list[Layer]) -> bytes:
+    import h5py
+
+    stream, names = io.BytesIO(), GroupNames()
+    with h5py.File(stream, "w") as file:
+        for kind, _, weights in layers:
+            if kind == "InputLayer":
+                continue
+            group = file.create_group(names.next(kind))
+            for i, array in enumerate(weights):
+                group.create_dataset(str(i), data=array)
+    return stream.getvalue()
+
+
+class GroupNames:
+    """Where Keras keeps a layer's weights: by its class, numbered where there are several."""
+
+    def __init__(self) -> None:
+        self._used: dict[str, int] = {}
+
+    def next(self, kind: str) -> str:
+        """The group of the next layer of a class, such as ``layers/conv2d_1/vars``."""
+        snake = _SNAKE.get(kind, kind.lower())
+        count = self._used.get(snake, 0)
+        self._used[snake] = count + 1
+        return f"layers/{snake}{f'_{count}' if count else ''}/vars"
+
+
+_SNAKE = {"MaxPooling2D": "max_pooling2d"}

@@ -1,0 +1,47 @@
+"""Whether an exported file answers as the run does. Axes: N images, K classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.errors import ThresholdError
+
+LARGEST_DIFFERENCE = 1e-5
+"""Between two probabilities of one image; float32 sums in another order differ by less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """The two on the same images."""
+
+    images: int
+    other_classes: int
+    """Images to which the file gives another class."""
+    largest_difference: float
+    """Between the two probabilities of any class and image."""
+
+
+def compare(run_NK: npt.NDArray[np.float32], file_NK: npt.NDArray[np.float32]) -> Parity:
+    """Probabilities of the run and of the file for the same N ≥ 1 images."""
+    return Parity(
+        images=len(run_NK),
+        other_classes=int((run_NK.argmax(axis=1) != file_NK.argmax(axis=1)).sum()),
+        largest_difference=float(np.abs(run_NK.astype(np.float64) - file_NK).max()),
+    )
+
+
+def require_equal(parity: Parity, what: str) -> None:
+    """Raise ``ThresholdError`` unless every class is the same and every probability as near as
+    float32 allows."""
+    if parity.other_classes:
+        raise ThresholdError(
+            f"{what} gives {parity.other_classes} of {parity.images:,} test images another class "
+            "than the run does; no file is left"
+        )
+    # Written so that a difference that is no number is refused too.
+    if not parity.largest_difference <= LARGEST_DIFFERENCE:
+        raise ThresholdError(
+            f"{what} gives probabilities that differ from the run's by up to "
+            f"{parity.largest_difference:.2g}, more than {LARGEST_DIFFERENCE:g}; no file is left"
+        )

@@ -1,0 +1,52 @@
+"""The weights alone, and PyTorch's own export."""
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load, save
+
+from firstlight.evaluate.predict import BATCH, Images, probabilities
+from firstlight.export.graph import program, quiet
+from firstlight.runs.checkpoint import SavedModel
+
+
+def safetensors_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
+    """Every tensor of the network by its name, float32, and the card as JSON in the metadata under
+    ``firstlight``."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in saved.model.state_dict().items()}
+    return save(tensors, {"firstlight": json.dumps(card, ensure_ascii=False)})
+
+
+def torch_export_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
+    """What ``torch.export.load`` reads (``.pt2``): uint8 images of any size to probabilities and
+    class numbers; the card as JSON under ``firstlight.json``."""
+    stream = io.BytesIO()
+    text = json.dumps(card, ensure_ascii=False)
+    with quiet():
+        torch.export.save(program(saved), stream, extra_files={"firstlight.json": text})
+    return stream.getvalue()
+
+
+def safetensors_answers(
+    content: bytes, saved: SavedModel, images_NHWC: Images
+) -> npt.NDArray[np.float32]:
+    """Probabilities N×K of the run's architecture with the file's weights."""
+    model = saved.architecture.build(torch.Generator())
+    model.load_state_dict(load(content))
+    return probabilities(model, saved.preprocess, images_NHWC, temperature=saved.temperature)
+
+
+@torch.inference_mode()
+def torch_export_answers(content: bytes, images_NHWC: Images) -> npt.NDArray[np.float32]:
+    """Probabilities N×K of the program in the file."""
+    module = torch.export.load(io.BytesIO(content)).module()
+    parts = []
+    for start in range(0, len(images_NHWC), BATCH):
+        images = torch.from_numpy(np.ascontiguousarray(images_NHWC[start : start + BATCH]))
+        parts.append(module(images)[0].numpy())
+    return np.concatenate(parts)

@@ -1,0 +1,234 @@
+"""Write a trained run as a file that other programs run, once it has proved to answer the same.
+
+Axes: N images, K classes.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from firstlight import __version__
+from firstlight.data.catalog import CATALOG
+from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.errors import DataError, ThresholdError, UserError
+from firstlight.evaluate.metrics import Metrics
+from firstlight.evaluate.paired import accuracy_difference, paired
+from firstlight.evaluate.predict import probabilities
+from firstlight.export.parity import Parity, compare, require_equal
+from firstlight.files import write_whole
+from firstlight.runs.checkpoint import SavedModel
+from firstlight.runs.folder import RunFolder
+from firstlight.runtime import FORMAT, from_bytes
+from firstlight.verbs.evaluate import measured
+from firstlight.verbs.model import run_model
+from firstlight.verbs.run_data import data_of_run
+
+Float32Array = npt.NDArray[np.float32]
+
+SUFFIXES = {
+    "onnx": ".onnx",
+    "safetensors": ".safetensors",
+    "torch-export": ".pt2",
+    "keras": ".keras",
+}
+"""The formats, and how their files end."""
+LARGEST_LOSS = 0.003
+"""Of accuracy, 0 to 1, that int8 may cost unless it is accepted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What eight bits cost on the test images."""
+
+    accuracy: float
+    """Of the run, minus that of the file; 0 to 1."""
+    interval: tuple[float, float]
+    """95 %, paired: both answered the same images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A file that was written."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    accuracy: float
+    """Of the file on the test images."""
+    parity: Parity
+    loss: Loss | None
+    """For int8."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def export(
+    folder: RunFolder,
+    *,
+    format: str = "onnx",  # noqa: A002
+    out: Path | None = None,
+    opset: int | None = None,
+    int8: bool = False,
+    accept_loss: bool = False,
+    data: TrainTest | None = None,
+    data_dir: Path | None = None,
+) -> Exported:
+    """Write the run's network to ``out``, by default ``NAME`` and the format's ending, in the
+    current folder.
+
+    Every test image goes through both; unless all classes are equal and all probabilities within
+    1e-5, nothing is written. With ``int8`` the accuracy lost is measured instead. Raises
+    ``ThresholdError`` for either, ``UserError`` and ``DataError`` as ``evaluate`` does.
+    """
+    _check(format, opset, int8)
+    path = out or Path(f"{folder.name}{'-int8' if int8 else ''}{SUFFIXES[format]}")
+    if out is not None and out.suffix != SUFFIXES[format]:
+        raise UserError(f"--format {format} ends in {SUFFIXES[format]}, unlike {out}")
+    if not path.parent.is_dir():
+        raise UserError(f"{path.parent}: no such folder to write into; make it first")
+    model = run_model(folder)
+    parts = data_of_run(folder, data_dir, data)
+    metrics, run_NK = measured(model, parts.test)
+    facts = card(folder, model.saved, metrics)
+    content, answers = _written(model.saved, facts, parts.train, format, opset, int8, path)
+    file_NK = answers(parts.test)
+    parity, loss = compare(run_NK, file_NK), None
+    if int8:
+        loss = _loss(run_NK, file_NK, parts.test)
+        if loss.accuracy > LARGEST_LOSS and not accept_loss:
+            raise ThresholdError(
+                f"int8 loses {100 * loss.accuracy:.2f} points of accuracy (95 % interval "
+                f"{100 * loss.interval[0]:.2f} to {100 * loss.interval[1]:.2f}), more than "
+                f"{100 * LARGEST_LOSS:g}; no file is left. Export without --int8, or accept it "
+                "with --accept-loss"
+            )
+    else:
+        require_equal(parity, f"the {format} file")
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+    right_N = file_NK.argmax(axis=1) == parts.test.labels_N
+    return Exported(
+        path=path, size=len(content), accuracy=float(right_N.mean()), parity=parity, loss=loss
+    )
+
+
+def card(folder: RunFolder, saved: SavedModel, metrics: Metrics) -> dict[str, Any]:
+    """What the file says of itself: plain values, none of which names a place on this machine."""
+    described = folder.read_json("data.json")
+    entry = CATALOG.get(described["name"])
+    return {
+        "format": FORMAT,
+        "firstlight": __version__,
+        "class_names": saved.class_names,
+        "preprocess": saved.preprocess.to_json(),
+        "calibration": None if saved.calibration is None else asdict(saved.calibration),
+        "architecture": saved.architecture.to_json(),
+        "recipe": folder.recipe().name,
+        "licence": {
+            "weights": "yours to choose: they are your work",
+            "data": "that of your own pictures" if entry is None else entry.licence,
+        },
+        "data": {
+            **{k: described.get(k) for k in ("limit", "size", "shape", "train", "test")},
+            "name": Path(described["name"]).name,
+        },
+        "metrics": {
+            key: value
+            for key, value in metrics.to_json().items()
+            if key not in ("confusion", "most_confused")
+        },
+    }
+
+
+def _check(format: str, opset: int | None, int8: bool) -> None:  # noqa: A002
+    if format not in SUFFIXES:
+        raise UserError(f"--format {format}: there are {', '.join(SUFFIXES)}")
+    if format != "onnx" and (int8 or opset is not None):
+        raise UserError("--int8 and --opset are for --format onnx")
+    needed = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "keras": ("h5py",)}
+    for name in needed.get(format, ()):
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise UserError(
+                f"--format {format} needs {name}; install it with: pip install 'firstlight[export]'"
+            ) from error
+    if opset is not None:
+        from firstlight.export.graph import OPSETS
+
+        if opset not in OPSETS:
+            raise UserError(f"--opset {opset}: there are {OPSETS[0]} to {OPSETS[-1]}")
+
+
+def _written(
+    saved: SavedModel,
+    facts: dict[str, Any],
+    train: Dataset,
+    format: str,  # noqa: A002
+    opset: int | None,
+    int8: bool,
+    path: Path,
+) -> tuple[bytes, Callable[[Dataset], Float32Array]]:
+    """The file's bytes, and what reads them as another program would and answers."""
+    if format == "onnx":
+        content = _onnx(saved, facts, train, opset, int8)
+        return content, lambda test: from_bytes(content, path).probabilities(test.images_NHWC)
+    if format == "keras":
+        from firstlight.export.keras import keras_bytes
+
+        content = keras_bytes(saved, facts)
+        return content, lambda test: _keras_answers(content, saved, test)
+    from firstlight.export import weights
+
+    if format == "safetensors":
+        content = weights.safetensors_bytes(saved, facts)
+        return content, lambda test: weights.safetensors_answers(content, saved, test.images_NHWC)
+    content = weights.torch_export_bytes(saved, facts)
+    return content, lambda test: weights.torch_export_answers(content, test.images_NHWC)
+
+
+def _keras_answers(content: bytes, saved: SavedModel, test: Dataset) -> Float32Array:
+    """Keras is not asked here, as it need not be installed; its file is read back instead."""
+    from firstlight.export.keras_import import read_keras
+
+    read = read_keras(io.BytesIO(content))
+    model = saved.architecture.build(torch.Generator())
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in read.weights.items()})
+    return probabilities(model, saved.preprocess, test.images_NHWC)
+
+
+def _onnx(
+    saved: SavedModel, facts: dict[str, Any], train: Dataset, opset: int | None, int8: bool
+) -> bytes:
+    from firstlight.export import graph
+    from firstlight.export import int8 as eight_bits
+
+    version = opset or graph.OPSET
+    network = graph.network(saved, version)
+    if int8:
+        some = train.content_order[:: max(1, len(train) // eight_bits.IMAGES)]
+        images_NHWC = train.take(some[: eight_bits.IMAGES]).images_NHWC[:]
+        network = eight_bits.quantized(network, images_NHWC)
+    whole = graph.with_any_size(network, saved, version)
+    for key, value in facts.items():
+        entry = whole.metadata_props.add()
+        entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
+    return bytes(whole.SerializeToString())
+
+
+def _loss(run_NK: Float32Array, file_NK: Float32Array, test: Dataset) -> Loss:
+    right = [rows_NK.argmax(axis=1) == test.labels_N for rows_NK in (run_NK, file_NK)]
+    accuracy, interval = accuracy_difference(paired(right[0], right[1]), len(test))
+    return Loss(accuracy=accuracy, interval=interval)

@@ -1,0 +1,104 @@
+"""What answers: the network of a run, or an exported file. Axes: N images, K classes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.errors import UserError
+from firstlight.evaluate.calibrate import Calibration
+from firstlight.pixels import Preprocess
+from firstlight.runs.folder import RunFolder, open_run_folder
+from firstlight.runtime import is_onnx, open_onnx
+
+if TYPE_CHECKING:
+    from firstlight.evaluate.predict import Images
+    from firstlight.runs.checkpoint import SavedModel
+
+
+class Model(Protocol):
+    """Images in, calibrated probabilities out."""
+
+    @property
+    def preprocess(self) -> Preprocess: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def calibration(self) -> Calibration | None: ...
+    @property
+    def threshold(self) -> float: ...
+    def probabilities(self, images_NHWC: "Images") -> npt.NDArray[np.float32]:
+        """Float32 N×K of N ≥ 1 uint8 images of the model's shape."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunModel:
+    """A run's network on a device."""
+
+    saved: "SavedModel"
+    device: str
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What turns images into its input."""
+        return self.saved.preprocess
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One for each probability."""
+        return self.saved.class_names
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """From held-out images, where the run had any."""
+        return self.saved.calibration
+
+    @property
+    def threshold(self) -> float:
+        """Below this probability of the best class, an answer is unknown."""
+        return self.saved.threshold
+
+    def probabilities(self, images_NHWC: "Images") -> npt.NDArray[np.float32]:
+        """Float32 N×K of N ≥ 1 uint8 images of the model's shape."""
+        from firstlight.evaluate.predict import probabilities
+        from firstlight.threads import usable_threads
+        from firstlight.training.devices import repeatable
+
+        with repeatable(usable_threads(), self.device):
+            return probabilities(
+                self.saved.model,
+                self.preprocess,
+                images_NHWC,
+                self.device,
+                self.saved.temperature,
+            )
+
+
+def run_model(folder: RunFolder, device: str = "cpu") -> RunModel:
+    """A finished run's network. Raises ``UserError`` for one that is not finished."""
+    from firstlight.runs.checkpoint import load_model
+    from firstlight.training.devices import choose_device
+
+    folder.require_finished()
+    where = choose_device(device)
+    return RunModel(saved=load_model(folder, where), device=where)
+
+
+def open_model(path: Path, device: str = "auto") -> Model:
+    """A run folder's network, or an exported ``.onnx``, which computes on the CPU.
+
+    Raises ``UserError`` or ``DataError`` where there is neither.
+    """
+    if not is_onnx(path):
+        return run_model(open_run_folder(path), device)
+    check_device(path, device)
+    return open_onnx(path)
+
+
+def check_device(path: Path, device: str) -> None:
+    """Raise ``UserError`` unless an exported file computes on this device."""
+    if device not in ("auto", "cpu"):
+        raise UserError(f"{path}: an exported file computes on the CPU, not with --device {device}")

@@ -1,0 +1,285 @@
+"""The exported ONNX file: what other programs find in it and get from it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import pytest
+from PIL import Image
+from tests.kit import Command
+
+import firstlight as fl
+from firstlight.errors import DataError, ThresholdError
+from firstlight.export.parity import compare, require_equal
+from firstlight.runs.checkpoint import load_model
+from firstlight.runs.folder import RunFolder
+from firstlight.runtime import open_onnx
+from firstlight.verbs import export as verb
+
+WEB = Path(__file__).parent / "web"
+
+
+def rows(run: fl.Run, images: np.ndarray) -> np.ndarray:
+    names = [str(digit) for digit in range(10)]
+    return np.array([[a.probabilities[n] for n in names] for a in run.predict(images)])
+
+
+def pictures(shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
+
+
+SHAPES = [(1, 8, 8, 1), (3, 8, 8, 1), (5, 8, 8, 3), (2, 30, 17, 1), (1, 5, 40, 3), (2, 8, 8, 1)]
+
+
+def test_the_whole_test_set_gets_the_probabilities_that_predict_gives(
+    digits_run: fl.Run, digits_onnx: Path
+) -> None:
+    images = fl.load("digits").test.images_NHWC
+    session = onnxruntime.InferenceSession(digits_onnx)
+
+    probabilities, label, seen = session.run(None, {"images": images})
+
+    expected = rows(digits_run, images)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    np.testing.assert_array_equal(label, expected.argmax(axis=1))
+    np.testing.assert_array_equal(seen, images)
+
+
+def test_the_file_is_one_valid_graph_without_training_in_it(digits_onnx: Path) -> None:
+    model = onnx.load(digits_onnx, load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+
+    kinds = {node.op_type for node in model.graph.node}
+    assert not kinds & {"Dropout", "RandomUniformLike", "Bernoulli"}
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+    (images,) = model.graph.input
+    assert [d.dim_param for d in images.type.tensor_type.shape.dim] == ["N", "H", "W", "C"]
+    assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
+
+
+def test_the_metadata_say_what_the_model_is(digits_run: fl.Run, digits_onnx: Path) -> None:
+    model = onnx.load(digits_onnx)
+    card = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+
+    described = json.loads((digits_run.path / "data.json").read_text())
+    assert card["class_names"] == [str(digit) for digit in range(10)]
+    assert card["preprocess"]["height"] == 8
+    assert card["data"]["test"] == described["test"]
+    assert card["metrics"]["accuracy"] == digits_run.evaluate().accuracy
+    assert "BSD" in card["licence"]["data"] or card["licence"]["data"]
+    assert str(digits_run.path.parent) not in json.dumps(card)
+
+
+def test_openvino_gives_the_same_also_for_the_first_images_of_each_size(digits_onnx: Path) -> None:
+    session = onnxruntime.InferenceSession(digits_onnx)
+    compiled = openvino.Core().compile_model(
+        digits_onnx, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    for shape in SHAPES:
+        images = pictures(shape)
+        expected, label, seen = session.run(None, {"images": images})
+        got = compiled(images)
+        np.testing.assert_allclose(got[0], expected, atol=1e-5)
+        np.testing.assert_array_equal(got[1], label)
+        np.testing.assert_array_equal(got[2], seen)
+
+
+def test_a_browsers_onnxruntime_gives_the_same(digits_onnx: Path, tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None or not (WEB / "node_modules" / "onnxruntime-web").is_dir():
+        pytest.skip("no node, or no onnxruntime-web: npm install --prefix tests/export/web")
+    session = onnxruntime.InferenceSession(digits_onnx)
+    for shape in SHAPES[1:4]:
+        images = pictures(shape)
+        images.tofile(tmp_path / "images.bin")
+        done = subprocess.run(
+            [
+                node,
+                WEB / "answer.mjs",
+                digits_onnx,
+                tmp_path / "images.bin",
+                *map(str, shape),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        got = json.loads(done.stdout.splitlines()[-1])
+        expected, label, _ = session.run(None, {"images": images})
+        np.testing.assert_allclose(got["probabilities"], expected.ravel(), atol=1e-5)
+        assert got["labels"] == label.tolist()
+
+
+def test_what_a_run_of_photographs_with_views_answers_is_in_the_graph(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 12, 14, 3), dtype=np.uint8)
+    images[::2, :, :7] //= 3
+    part = fl.Dataset(
+        name="halves/train",
+        images_NHWC=images,
+        labels_N=np.arange(60, dtype=np.int64) % 2,
+        class_names=("dark", "light"),
+    )
+    data = fl.TrainTest(part, replace(part, name="halves/test"))
+    settings = [
+        *("train.epochs=2", "train.batch_size=20", "train.validation=none"),
+        *("model.views=mirror-and-shift", "model.widths=[8]", "model.first_kernel=2"),
+        *("model.first_filters=24", "augment.shift_pixels=0", "augment.cutout_pixels=0"),
+    ]
+    run = fl.train(data, "cifar10-quick", settings=settings, out=tmp_path / "run", quiet=True)
+
+    done = run.export(out=tmp_path / "halves.onnx", opset=21)
+
+    assert done.parity.other_classes == 0
+    assert done.parity.largest_difference <= 1e-5
+    assert onnx.load(done.path).opset_import[0].version == 21
+
+
+def test_a_file_that_answers_otherwise_is_refused_and_not_left(
+    digits_run: fl.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong:
+        def probabilities(self, images: np.ndarray) -> np.ndarray:
+            return np.full((len(images), 10), 0.1, dtype=np.float32)
+
+    monkeypatch.setattr(verb, "_onnx", lambda *_: b"")
+    monkeypatch.setattr(verb, "from_bytes", lambda *_: Wrong())
+
+    with pytest.raises(ThresholdError, match="another class than the run does; no file is left"):
+        digits_run.export(out=tmp_path / "it.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [2e-5, float("nan")])
+def test_probabilities_further_off_than_a_hundred_thousandth_are_refused(wrong: float) -> None:
+    run = np.array([[0.9, 0.1]], dtype=np.float32)
+    file = run + np.array([[wrong, 0]], dtype=np.float32)
+
+    require_equal(compare(run, run + np.float32(5e-6)), "it")
+    with pytest.raises(ThresholdError, match="differ from the run's"):
+        require_equal(compare(run, file), "it")
+
+
+def test_int8_says_what_it_costs_and_is_refused_where_that_is_too_much(
+    digits_run: fl.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    monkeypatch.setattr(verb, "LARGEST_LOSS", -1.0)
+    refused = command("export", digits_run.path, "--int8", "--out", tmp_path / "it.onnx")
+    assert refused.code == 4
+    assert "--accept-loss" in refused.err
+    assert list(tmp_path.iterdir()) == []
+
+    words = ["--int8", "--accept-loss", "--out", tmp_path / "it.onnx", "--json"]
+    done = command("export", digits_run.path, *words)
+
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    test = fl.load("digits").test
+    got = open_onnx(tmp_path / "it.onnx").probabilities(test.images_NHWC).argmax(axis=1)
+    right = rows(digits_run, test.images_NHWC).argmax(axis=1) == test.labels_N
+    lost = right.mean() - (got == test.labels_N).mean()
+    assert told["loss"]["accuracy"] == pytest.approx(lost)
+    assert told["loss"]["interval"][0] < lost < told["loss"]["interval"][1]
+    stored = {i.data_type for i in onnx.load(tmp_path / "it.onnx").graph.initializer}
+    assert onnx.TensorProto.INT8 in stored
+
+
+def test_predict_and_evaluate_take_the_file_in_place_of_the_run(
+    command: Command, digits_run: fl.Run, digits_onnx: Path, tmp_path: Path
+) -> None:
+    image = fl.load("digits").test.images_NHWC[0]
+    Image.fromarray(image[..., 0]).save(tmp_path / "digit.png")
+    Image.fromarray(np.kron(image[..., 0], np.ones((9, 9), np.uint8))).save(tmp_path / "large.png")
+
+    for name in ("digit.png", "large.png"):
+        (by_run,) = json.loads(command("predict", digits_run.path, tmp_path / name, "--json").out)
+        (by_file,) = json.loads(command("predict", digits_onnx, tmp_path / name, "--json").out)
+        assert by_file["probabilities"] == pytest.approx(by_run["probabilities"], abs=1e-5)
+        assert by_file["notes"] == by_run["notes"]
+        assert by_file["answer"] == by_run["answer"]
+
+    done = command("evaluate", digits_onnx, "--json", "--require", "accuracy>=0.5")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["accuracy"] == digits_run.evaluate().accuracy
+    assert command("evaluate", digits_onnx, "--require", "accuracy>=1").code == 4
+
+
+def test_an_answer_needs_neither_pytorch_nor_scikit_learn(
+    digits_onnx: Path, tmp_path: Path
+) -> None:
+    image = fl.load("digits").test.images_NHWC[0]
+    Image.fromarray(image[..., 0]).save(tmp_path / "digit.png")
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'sklearn', 'scipy', 'matplotlib', 'safetensors', 'onnx'):\n"
+        "    sys.modules[name] = None\n"  # importing it fails
+        f"sys.argv = ['firstlight', 'predict', {str(digits_onnx)!r}, 'digit.png', '--csv']\n"
+        "from firstlight.cli.main import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].startswith("digit.png,")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "onnxruntime cannot read it"), (b"no graph at all", "onnxruntime cannot read it")],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "it.onnx"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        open_onnx(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        open_onnx(tmp_path / "missing.onnx")
+
+
+def test_a_graph_of_another_maker_is_refused(digits_onnx: Path, tmp_path: Path) -> None:
+    model = onnx.load(digits_onnx)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "it.onnx")
+    with pytest.raises(DataError, match="not written by firstlight"):
+        open_onnx(tmp_path / "it.onnx")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--format", "tflite"], 2, "there are onnx, safetensors, torch-export, keras"),
+        (["--opset", "3"], 2, "there are 18 to 23"),
+        (["--format", "keras", "--int8"], 2, "are for --format onnx"),
+        (["--out", "it.pb"], 2, "ends in .onnx"),
+        (["--out", "no/such/folder/it.onnx"], 2, "no such folder"),
+    ],
+)
+def test_a_wrong_request_is_told_before_anything_is_computed(
+    command: Command, digits_run: fl.Run, words: list[str], code: int, says: str
+) -> None:
+    done = command("export", digits_run.path, *words)
+    assert done.code == code
+    assert says in done.err
+
+
+def test_a_calibrated_run_is_exported_with_its_temperature(
+    digits_run: fl.Run, digits_onnx: Path
+) -> None:
+    saved = load_model(RunFolder(digits_run.path))
+    assert saved.calibration is not None
+    assert saved.temperature != 1
+    assert open_onnx(digits_onnx).threshold == saved.threshold
