@@ -39,9 +39,14 @@ class Served:
         return int(found[1]) / 1024
 
     def cpu_seconds(self) -> float:
-        """Of all its threads, so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Of all its processes and threads, so far."""
+        ticks = 0
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # one that has just ended
+                fields = path.read_text().rpartition(")")[2].split()
+                if int(fields[2]) == self.process.pid:  # of its group
+                    ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

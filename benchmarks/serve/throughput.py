@@ -3,8 +3,9 @@
     python benchmarks/serve/throughput.py RUN --litserve ENVIRONMENT
 
 ``ENVIRONMENT`` is a virtual environment with LitServe (``litserve_side.py`` says how). Every side
-gets the same pictures from ``wrk`` (``apt install wrk``), one thread, from its own process; every
-round starts each server anew. LitServe is measured plain and with its own batching.
+gets the same pictures from ``wrk`` (``apt install wrk``), one thread, from its own process. All
+servers run all the time, and are asked in turn, for a few seconds each. LitServe is measured plain
+and with its own batching.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Requests a second beside LitServe.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--litserve", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--connections", type=int, default=64)
     arguments = parser.parse_args()
     run = fl.open_run(arguments.run)
@@ -114,16 +115,22 @@ def main() -> None:
     versions = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True)
     whole["litserve"], whole["litserve_torch"] = versions.stdout.split()
     whole |= {"recipe": run.recipe.name, "connections": arguments.connections, "runs": []}
-    with tempfile.TemporaryDirectory() as folder:
-        of = bodies(Path(folder))
+    with ExitStack() as stack:
+        of = bodies(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        servers = {
+            name: stack.enter_context(side(name, run.path, arguments.litserve)) for name in SIDES
+        }
+        for name in SIDES:  # so that everything is loaded
+            wrk(servers[name].port, of[name], arguments.connections, 3)
         for number in range(arguments.rounds):
+            before = load()
             # Each side is first, second and last in turn.
             for place in range(len(SIDES)):
                 name = SIDES[(place + number) % len(SIDES)]
-                before = load()
-                with side(name, run.path, arguments.litserve) as served:
-                    wrk(served.port, of[name], arguments.connections, 2)
-                    figures = wrk(served.port, of[name], arguments.connections, arguments.seconds)
+                served, cpu = servers[name], servers[name].cpu_seconds()
+                figures = wrk(served.port, of[name], arguments.connections, arguments.seconds)
+                cpu = served.cpu_seconds() - cpu
+                figures["cpu_ms_per_request"] = round(1000 * cpu / figures["requests"], 3)
                 figures |= {"side": name, "round": number, "load_before": before}
                 whole["runs"].append(figures)
                 print(figures)
