@@ -76,6 +76,7 @@ def test_when_the_service_is_restarted_the_page_goes_on_and_keeps_the_drawing(
         tab.settled()
         assert tab.text("#answer") == "row"
         assert tab.page.input_value("#run") == "stripes-1"
+        tab.page.locator("#run option").nth(1).wait_for(state="attached")
         assert tab.page.locator("#run option").count() == 2
     context.close()
     assert tab.faults == []
