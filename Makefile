@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev $(VENV)/.axe
+test: $(VENV)/.dev $(VENV)/.axe $(VENV)/.web
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -66,6 +66,14 @@ $(VENV)/.axe: | $(BIN)/python
 		npm install --silent --no-save --no-audit --no-fund --prefix $(VENV)/axe axe-core@4.10.3 \
 			&& touch $@ || echo "axe-core cannot be fetched; its test is skipped" >&2; \
 	else echo "there is no npm; the test with axe-core is skipped" >&2; fi
+
+# For the test that opens an exported file as a browser would, likewise.
+$(VENV)/.web: | $(BIN)/python
+	@if command -v npm >/dev/null; then \
+		npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix $(VENV)/web \
+			onnxruntime-web@1.30.0 \
+			&& touch $@ || echo "onnxruntime-web cannot be fetched; its test is skipped" >&2; \
+	else echo "there is no npm; the test with onnxruntime-web is skipped" >&2; fi
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+from table_answers import answers_table
 from table_pictures import decoding_table, small_sets_table, unknown_tables
 from table_serving import serve_tables
 from table_training import ablations_table, keras_table, peers_table, recipes_table
@@ -23,6 +24,7 @@ DOCUMENTS = (
     "docs/own-pictures.md",
     "docs/trust.md",
     "docs/serve.md",
+    "docs/export.md",
 )
 TABLES = {
     "tutorial_vs_keras": keras_table,
@@ -33,6 +35,7 @@ TABLES = {
     "unknown": unknown_tables,
     "ablations": ablations_table,
     "serve": serve_tables,
+    "answers": answers_table,
 }
 
 

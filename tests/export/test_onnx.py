@@ -14,7 +14,7 @@ import onnxruntime
 import openvino
 import pytest
 from PIL import Image
-from tests.kit import Command
+from tests.kit import Command, Outcome
 
 import firstlight as fl
 from firstlight.errors import DataError, ThresholdError
@@ -25,6 +25,7 @@ from firstlight.runtime import open_onnx
 from firstlight.verbs import export as verb
 
 WEB = Path(__file__).parent / "web"
+RUNTIME = Path(sys.prefix) / "web" / "node_modules" / "onnxruntime-web"
 
 
 def rows(run: fl.Run, images: np.ndarray) -> np.ndarray:
@@ -94,8 +95,8 @@ def test_openvino_gives_the_same_also_for_the_first_images_of_each_size(digits_o
 
 def test_a_browsers_onnxruntime_gives_the_same(digits_onnx: Path, tmp_path: Path) -> None:
     node = shutil.which("node")
-    if node is None or not (WEB / "node_modules" / "onnxruntime-web").is_dir():
-        pytest.skip("no node, or no onnxruntime-web: npm install --prefix tests/export/web")
+    if node is None or not RUNTIME.is_dir():
+        pytest.skip("no node, or no onnxruntime-web: make test fetches it where there is npm")
     session = onnxruntime.InferenceSession(digits_onnx)
     for shape in SHAPES[1:4]:
         images = pictures(shape)
@@ -104,6 +105,7 @@ def test_a_browsers_onnxruntime_gives_the_same(digits_onnx: Path, tmp_path: Path
             [
                 node,
                 WEB / "answer.mjs",
+                RUNTIME,
                 digits_onnx,
                 tmp_path / "images.bin",
                 *map(str, shape),
@@ -213,16 +215,12 @@ def test_predict_and_evaluate_take_the_file_in_place_of_the_run(
     assert command("evaluate", digits_onnx, "--require", "accuracy>=1").code == 4
 
 
-def test_an_answer_needs_neither_pytorch_nor_scikit_learn(
-    digits_onnx: Path, tmp_path: Path
-) -> None:
-    image = fl.load("digits").test.images_NHWC[0]
-    Image.fromarray(image[..., 0]).save(tmp_path / "digit.png")
+def without(missing: list[str], words: list[str | Path], folder: Path) -> Outcome:
+    """A command where some packages are not installed."""
     program = (
         "import sys\n"
-        "for name in ('torch', 'sklearn', 'scipy', 'matplotlib', 'safetensors', 'onnx'):\n"
-        "    sys.modules[name] = None\n"  # importing it fails
-        f"sys.argv = ['firstlight', 'predict', {str(digits_onnx)!r}, 'digit.png', '--csv']\n"
+        f"for name in {missing!r}: sys.modules[name] = None\n"  # importing it fails
+        f"sys.argv = ['firstlight', *{[str(word) for word in words]!r}]\n"
         "from firstlight.cli.main import main\n"
         "main()\n"
     )
@@ -230,11 +228,35 @@ def test_an_answer_needs_neither_pytorch_nor_scikit_learn(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1].startswith("digit.png,")
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def test_an_answer_needs_neither_pytorch_nor_scikit_learn(
+    digits_onnx: Path, tmp_path: Path
+) -> None:
+    image = fl.load("digits").test.images_NHWC[0]
+    Image.fromarray(image[..., 0]).save(tmp_path / "digit.png")
+    missing = ["torch", "sklearn", "scipy", "matplotlib", "safetensors", "onnx", "platformdirs"]
+
+    done = without(missing, ["predict", digits_onnx, "digit.png", "--csv"], tmp_path)
+
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[1].startswith("digit.png,")
+
+
+def test_what_else_a_command_needs_is_named(digits_onnx: Path, tmp_path: Path) -> None:
+    done = without(["torch", "sklearn"], ["evaluate", digits_onnx], tmp_path)
+    assert done.code == 2
+    assert "this needs sklearn, which is not installed here: pip install scikit-learn" in done.err
+
+
+def test_without_onnxruntime_the_way_to_it_is_told(digits_onnx: Path, tmp_path: Path) -> None:
+    done = without(["onnxruntime"], ["predict", digits_onnx, "digit.png"], tmp_path)
+    assert done.code == 2
+    assert "pip install 'firstlight[runtime]'" in done.err
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def test_an_exported_file_is_served_with_the_runs_answers(
         ready = client.get("/v2/health/ready").status_code
         inside = client.post("/api/inside", content=stream.getvalue())
         results = client.get("/api/runs/digits/results").json()
+        training = client.get("/api/runs/digits/training").json()
         shown = client.get("/api/runs/digits/test/3.png")
 
     (expected,) = digits_run.predict(image[None])
@@ -40,6 +41,7 @@ def test_an_exported_file_is_served_with_the_runs_answers(
     assert inside.status_code == 409
     assert "an exported file cannot be looked into" in inside.json()["error"]
     assert results is None
+    assert (training["state"], training["epochs"], training["summary"]) == ("finished", [], None)
     assert Image.open(io.BytesIO(shown.content)).size == (8, 8)
 
 

@@ -22,6 +22,9 @@ from firstlight.cli import (
 )
 from firstlight.errors import RunInterruptedError, UserError
 
+# Where a module's package has another name.
+PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow", "multipart": "python-multipart"}
+
 app = typer.Typer(
     name="firstlight",
     help="Train, evaluate, look inside: a small image classifier of your own.",
@@ -62,6 +65,16 @@ def main() -> None:
     except UserError as error:
         typer.echo(f"firstlight: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:  # where only what answers was installed
+        name = (error.name or "firstlight").partition(".")[0]
+        if name == "firstlight":
+            raise
+        typer.echo(
+            f"firstlight: this needs {name}, which is not installed here: pip install "
+            f"{PACKAGES.get(name, name)}, or firstlight with all that it depends on",
+            err=True,
+        )
+        sys.exit(UserError.exit_code)
     except RuntimeError as error:  # PyTorch's, of a GPU's memory or of this machine's
         if "memory" not in str(error):
             raise

@@ -43,7 +43,9 @@ class ExportedFile(RunFolder):
         return Recipe(name=str(self.model.card.get("recipe", "exported")))
 
     def read_json(self, name: str) -> Any:
-        """``data.json``, as far as the file has it."""
+        """``data.json``, as far as the file has it; nothing of ``summary.json``."""
+        if name == "summary.json":
+            return None
         if name != "data.json":
             raise DataError(f"{self.path} has no {name}; the run it was exported from has")
         return {

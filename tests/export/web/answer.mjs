@@ -1,8 +1,9 @@
-// node answer.mjs MODEL.onnx IMAGES.bin N H W C: the probabilities that onnxruntime-web gives, as JSON.
+// node answer.mjs ONNXRUNTIME-WEB MODEL.onnx IMAGES.bin N H W C: the probabilities, as JSON.
 import { readFileSync } from "node:fs";
-import * as ort from "onnxruntime-web";
+import { pathToFileURL } from "node:url";
 
-const [model, images, ...shape] = process.argv.slice(2);
+const [runtime, model, images, ...shape] = process.argv.slice(2);
+const ort = await import(pathToFileURL(`${runtime}/dist/ort.node.min.mjs`));
 ort.env.wasm.numThreads = 1;
 const session = await ort.InferenceSession.create(readFileSync(model), {
   executionProviders: ["wasm"],
