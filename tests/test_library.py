@@ -71,6 +71,7 @@ def test_pictures_are_taken_by_their_path_one_or_many(digits_run: fl.Run, tmp_pa
     many = digits_run.predict([tmp_path / "a.png", str(tmp_path / "b.png"), "gone.png"])
 
     assert len(one) == 1
+    assert digits_run.predict(str(tmp_path / "a.png"))[0].answer == one[0].answer is not None
     assert [a.error is None for a in many] == [True, True, False]
     assert many[0].probabilities == pytest.approx(one[0].probabilities, rel=1e-4)
     assert many[1].probabilities == many[0].probabilities

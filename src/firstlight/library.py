@@ -75,7 +75,9 @@ class Run:
         if isinstance(images, np.ndarray):
             return predict_array(model, images)
         sources: list[PictureSource] = []
-        for at, one in enumerate(images if isinstance(images, Sequence) else [images]):
+        # A path as text is a sequence too, of letters.
+        several = [images] if isinstance(images, str) else images
+        for at, one in enumerate(several if isinstance(several, Sequence) else [several]):
             if isinstance(one, str | Path):
                 sources += expand([str(one)])
             else:
