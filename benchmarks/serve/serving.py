@@ -95,7 +95,8 @@ def request(path: str, content: bytes) -> bytes:
 
 def circumstances(command: str) -> dict[str, Any]:
     """What a result file says of where it comes from."""
-    return {"command": command, "environment": environment("cpu", 1), "cores": os.cpu_count()}
+    where = {k: v for k, v in environment("cpu", 1).items() if k != "command"}
+    return {"command": command, "environment": where, "cores": os.cpu_count()}
 
 
 def load() -> dict[str, float]:

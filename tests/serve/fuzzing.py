@@ -23,9 +23,7 @@ Rng = np.random.Generator
 
 PATIENCE = 30.0
 """Seconds without an answer that count as a hang."""
-OF_THE_MACHINE = re.compile(
-    rb"/(home|root|usr|tmp|var|opt|work)/|site-packages|\.py\b|0x[0-9a-f]{6}"
-)
+OF_THE_MACHINE = re.compile(rb"/(home|root|usr|tmp|var|opt)/|site-packages|\.py\b|0x[0-9a-f]{6}")
 """What no answer may hold."""
 
 
