@@ -161,8 +161,9 @@ def decoding_table() -> str:
     for run in whole["runs"]:
         kinds.setdefault((run["set"], run["what"]), []).append(run)
     lines = [
-        "| pictures | what | runs | seconds, median | files decoded a second | peak memory |",
-        "|---|---|---|---|---|---|",
+        "| pictures | what | runs | seconds, median | processor seconds "
+        "| files decoded a processor second | peak memory |",
+        "|---|---|---|---|---|---|---|",
     ]
     for (of, what), runs in kinds.items():
         title = ""
@@ -171,18 +172,21 @@ def decoding_table() -> str:
         step = STEPS[what].format(steps=runs[0].get("steps"), batch=runs[0].get("batch"))
         if what == "check":
             step += f" of {runs[0]['images']:,} of them"
-        rates = [run["decoded_per_second"] for run in runs if "decoded_per_second" in run]
+        per_second = "decoded_per_processor_second"
+        rates = [run[per_second] for run in runs if per_second in run]
+        middle = f"{statistics.median(rates):,.0f}" if rates else ""
+        used = statistics.median(run["processor_seconds"] for run in runs)
         lines.append(
             f"| {title} | {step} | {len(runs)} "
-            f"| {statistics.median(run['seconds'] for run in runs):.1f} "
-            f"| {f'{statistics.median(rates):,.0f}' if rates else ''} "
+            f"| {statistics.median(run['seconds'] for run in runs):.1f} | {used:.1f} | {middle} "
             f"| {max(run['peak_memory_mb'] for run in runs):,.0f} MB |"
         )
     loads = [run["load_before"] for run in whole["runs"]]
     lines += [
         "",
-        f"{whole['threads']} threads of {whole['processor']}, which did other work as well: a load "
-        f"of {min(loads):.0f} to {max(loads):.0f} before each run. "
+        f"{whole['threads']} thread{'' if whole['threads'] == 1 else 's'} of {whole['processor']}, at a low priority beside other work, "
+        f"with a load of {min(loads):.0f} to {max(loads):.0f}: the processor seconds "
+        "say more. "
         f"Repeat with `{whole['command']}`.",
     ]
     return "\n".join(lines)

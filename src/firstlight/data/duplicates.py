@@ -21,7 +21,7 @@ PICTURES_ALIKE = 0.985
 of three times the size, while of 20,000 MNIST digits five pairs come as near."""
 _FLAT = 1.0  # A standard deviation of at most one level: nothing to compare.
 _DIRECTIONS = 48
-_ROWS, _COLUMNS = 500, 8192
+_ROWS, _COLUMNS = 500, 32_768
 MOST_EACH = 100
 """Of a picture's later copies the first so many are paired with it: of a thousand frames of one
 scene there are half a million pairs, which say no more."""
@@ -80,7 +80,7 @@ def _alike(thumbnails_NT: FloatArray, told_N: npt.NDArray[np.bool_]) -> npt.NDAr
     count, parts = len(short_NM), [np.empty((0, 2), np.int64)]
     for start in range(0, count, _ROWS):
         found_N = np.zeros(min(_ROWS, count - start), np.int64)
-        for first in range(start, count, _COLUMNS):  # a product that fits into the caches
+        for first in range(start, count, _COLUMNS):  # memory for a part of the products
             bound = short_NM[start : start + _ROWS] @ short_NM[first : first + _COLUMNS].T
             i, j = np.divmod(np.flatnonzero(bound >= THUMBNAILS_ALIKE), bound.shape[1])
             later = i + start < j + first
@@ -130,8 +130,13 @@ def _cells(side: int) -> FloatArray:
 
 
 def _grey(images_NHWC: UInt8Array) -> FloatArray:
-    grey: FloatArray = images_NHWC.mean(axis=3, dtype=np.float32)
-    return grey
+    # The mean over the last axis, to the bit, several times as fast.
+    channels = images_NHWC.shape[3]
+    grey_NHW: FloatArray = images_NHWC[..., 0].astype(np.float32)
+    for channel in range(1, channels):
+        grey_NHW += images_NHWC[..., channel]
+    grey_NHW /= np.float32(channels)
+    return grey_NHW
 
 
 def _normalised(values_NT: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
