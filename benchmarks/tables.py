@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from table_answers import answers_table
+from table_models import models_table
 from table_pictures import decoding_table, small_sets_table, unknown_tables
 from table_serving import serve_tables
 from table_training import ablations_table, keras_table, peers_table, recipes_table
@@ -27,6 +28,7 @@ DOCUMENTS = (
     "docs/export.md",
 )
 TABLES = {
+    "models": models_table,
     "tutorial_vs_keras": keras_table,
     "recipes": recipes_table,
     "peers": peers_table,

@@ -1,0 +1,43 @@
+"""The models that come with firstlight: their size, their cards, and what they reach."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+from tests.kit import Command
+
+from firstlight.runs.box import BOX, boxed_names
+from firstlight.runs.folder import RunFolder
+from make_models import MODELS, ROOT, results
+from model_card import card
+
+NAMES = ["mnist", "cifar10"]
+
+
+def test_there_are_a_model_of_digits_and_one_of_photographs_under_three_megabytes() -> None:
+    assert boxed_names() == NAMES
+    assert sum((BOX / name / "model.safetensors").stat().st_size for name in NAMES) < 3_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_says_what_its_files_say_and_travels_with_the_weights(name: str) -> None:
+    box, made = RunFolder(BOX / name), MODELS[name]
+    text = box.read("README.md")
+    assert text == card(box, made.recipe, made.settings, ROOT / results(name))
+    with safe_open(BOX / name / "model.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["firstlight"])["card"] == text
+    correct = json.loads(box.read("measured.json"))["correct"]
+    assert f"**{correct / 100:.2f} %** of 10,000 test images right" in text
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_in_the_box_reaches_what_its_card_says_to_the_last_image(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    done = command("evaluate", name, "--json")
+    assert done.code == 0, done.err
+    wanted = RunFolder(BOX / name).read_json("measured.json")["correct"]
+    assert json.loads(done.out)["correct"] == wanted
