@@ -45,7 +45,8 @@ def answers_table() -> str:
     versions = ", ".join(f"{name} {number}" for name, number in whole["versions"].items())
     lines += [
         "",
-        f"Medians of {' or '.join(map(str, rounds))} rounds a network, the sides in turn; the ratios are medians of each round's; "
+        f"Medians of {' or '.join(map(str, rounds))} rounds a network, the sides in turn; the "
+        "ratios are medians of each round's; "
         f"{whole['threads']} threads of {whole['processor']}, beside other programs (load average "
         f"{min(loads):.1f} to {max(loads):.1f}); {versions}. Repeat with `{whole['command']}`.",
     ]
