@@ -41,11 +41,12 @@ def answers_table() -> str:
                     ],
                 )
             )
-    rounds = len(next(iter(whole["networks"].values()))["rounds"])
+    rounds = sorted({len(of_network["rounds"]) for of_network in whole["networks"].values()})
     versions = ", ".join(f"{name} {number}" for name, number in whole["versions"].items())
     lines += [
         "",
-        f"Medians of {rounds} rounds, the sides in turn; the ratios are medians of each round's; "
+        f"Medians of {' or '.join(map(str, rounds))} rounds a network, the sides in turn; the "
+        "ratios are medians of each round's; "
         f"{whole['threads']} threads of {whole['processor']}, beside other programs (load average "
         f"{min(loads):.1f} to {max(loads):.1f}); {versions}. Repeat with `{whole['command']}`.",
     ]
