@@ -182,11 +182,11 @@ def decoding_table() -> str:
             f"| {max(run['peak_memory_mb'] for run in runs):,.0f} MB |"
         )
     loads = [run["load_before"] for run in whole["runs"]]
+    threads = "1 thread" if whole["threads"] == 1 else f"{whole['threads']} threads"
     lines += [
         "",
-        f"{whole['threads']} thread{'' if whole['threads'] == 1 else 's'} of {whole['processor']}, at a low priority beside other work, "
-        f"with a load of {min(loads):.0f} to {max(loads):.0f}: the processor seconds "
-        "say more. "
+        f"{threads} of {whole['processor']}, at a low priority beside other work, with a load of "
+        f"{min(loads):.0f} to {max(loads):.0f}: the processor seconds say more. "
         f"Repeat with `{whole['command']}`.",
     ]
     return "\n".join(lines)
