@@ -77,6 +77,12 @@ def test_pictures_are_taken_by_their_path_one_or_many(digits_run: fl.Run, tmp_pa
     assert many[1].probabilities == many[0].probabilities
 
 
+def test_what_is_no_picture_is_told_with_what_came(digits_run: fl.Run) -> None:
+    for nonsense in (None, 3, [3.5]):
+        with pytest.raises(ValueError, match="wanted a uint8 array, paths, or pictures"):
+            digits_run.predict(nonsense)  # type: ignore[arg-type]
+
+
 def test_the_strip_is_a_picture(digits_run: fl.Run, tmp_path: Path) -> None:
     strip = digits_run.show_predictions()
 

@@ -67,6 +67,8 @@ class Run:
         that cannot be read has its ``error`` set. Raises ``ValueError`` for an array of another
         shape or dtype.
         """
+        from PIL.Image import Image
+
         from firstlight.data.pictures import PictureSource, expand
         from firstlight.verbs.model import run_model
         from firstlight.verbs.predict import predict_array, predict_pictures
@@ -80,6 +82,11 @@ class Run:
         for at, one in enumerate(several if isinstance(several, Sequence) else [several]):
             if isinstance(one, str | Path):
                 sources += expand([str(one)])
+            elif not isinstance(one, Image):
+                raise ValueError(
+                    "wanted a uint8 array, paths, or pictures that Pillow has opened, got "
+                    f"{type(one).__name__}"
+                )
             else:
                 sources.append(PictureSource(name=str(at), content=one))
         return predict_pictures(model, sources)

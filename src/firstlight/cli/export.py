@@ -18,7 +18,11 @@ def export(
     ] = "onnx",
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="By default the run's name, here."),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="By default the run's name, here; a file of that name is replaced.",
+        ),
     ] = None,
     opset: Annotated[
         int | None, typer.Option("--opset", metavar="N", help="Of ONNX; 18 by default.")

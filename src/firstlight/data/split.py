@@ -51,7 +51,7 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
             ) from error
         parts[TEST], parts[TRAIN] = parts[TRAIN][np.sort(taken)], parts[TRAIN][np.sort(kept)]
         notes.append(
-            f"test: {len(taken)} of the {len(rest)} pictures, {100 * TEST_SHARE:.0f} % of each "
+            f"test: {len(taken):,} of the {len(rest):,} pictures, {100 * TEST_SHARE:.0f} % of each "
             "class, chosen by content, near copies kept together"
         )
     counts = np.bincount(data.labels_N[parts[TRAIN]], minlength=len(data.class_names))

@@ -37,17 +37,9 @@ def keras_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
     Raises ``UserError`` for a network that is not the tutorial's, or pixels that are not scaled
     as the tutorial does it.
     """
+    check_tutorial(saved)
     network, preprocess = saved.model, saved.preprocess
-    if not isinstance(network, TutorialCNN):
-        raise UserError(
-            f"--format keras is for the tutorial's networks, and this is a "
-            f"{saved.architecture.choice.name} one; --format onnx takes any"
-        )
-    if set(preprocess.mean) != {0.0} or set(preprocess.std) != {1.0}:
-        raise UserError(
-            "--format keras is for pixels / 255 without more; this run standardises them. "
-            "--format onnx takes any"
-        )
+    assert isinstance(network, TutorialCNN)
     layers = _layers(saved, network)
     config = {
         "module": "keras",
@@ -141,3 +133,18 @@ class GroupNames:
 
 
 _SNAKE = {"MaxPooling2D": "max_pooling2d"}
+
+
+def check_tutorial(saved: SavedModel) -> None:
+    """Raise ``UserError`` where a network, or how its pixels are scaled, is not a tutorial's."""
+    preprocess = saved.preprocess
+    if not isinstance(saved.model, TutorialCNN):
+        raise UserError(
+            f"--format keras is for the tutorial's networks, and this is a "
+            f"{saved.architecture.choice.name} one; --format onnx takes any"
+        )
+    if set(preprocess.mean) != {0.0} or set(preprocess.std) != {1.0}:
+        raise UserError(
+            "--format keras is for pixels / 255 without more; this run standardises them. "
+            "--format onnx takes any"
+        )

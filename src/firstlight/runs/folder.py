@@ -214,7 +214,8 @@ def open_run_folder(path: Path) -> RunFolder:
         near = sorted(p.parent.name for p in path.parent.glob("*/recipe.toml"))
         have = f"; {path.parent} has {', '.join(near[-5:])}" if near else ""
         boxed = f"; of its own, firstlight has {' and '.join(boxed_names())}"
-        raise UserError(f"{path}: no such run folder{have or boxed}")
+        what = "a file, where a run folder is wanted" if path.is_file() else "no such run folder"
+        raise UserError(f"{path}: {what}{have}{boxed}")
     if not (path / "recipe.toml").is_file():
         raise UserError(
             f"{path} is not a run folder, it has no recipe.toml; "

@@ -96,7 +96,7 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
             *(f"augment.shift_pixels={shift}", "augment.flip=true"),
             *("augment.alternate_flips=true", "model.views=mirror"),
         ]
-        changed = f"mirrored, and shifted by up to {shift} pixels"
+        changed = f"mirrored, and shifted by up to {shift} pixel{'' if shift == 1 else 's'}"
         what = "photographs"
     network = network or (f"a whitened network of widths {', '.join(map(str, widths))} with {stem}")
     kind = "grey" if channels == 1 else "colour"

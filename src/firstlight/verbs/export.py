@@ -97,6 +97,10 @@ def export(
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder to write into; make it first")
     model = run_model(folder)
+    if format == "keras":  # said before minutes of measuring
+        from firstlight.export.keras import check_tutorial
+
+        check_tutorial(model.saved)
     parts = data_of_run(folder, data_dir, data)
     metrics, run_NK = measured(model, parts.test)
     facts = card(folder, model.saved, metrics)

@@ -18,6 +18,7 @@ def predict_array(model: Model, images: npt.NDArray[np.uint8]) -> list[Predictio
 
     Raises ``ValueError`` for another dtype or shape.
     """
+    came = images.shape
     if images.ndim == 3 and model.preprocess.channels == 1:
         images = images[..., None]
     height, width, channels = model.preprocess.image_shape
@@ -28,7 +29,7 @@ def predict_array(model: Model, images: npt.NDArray[np.uint8]) -> list[Predictio
     ):
         raise ValueError(
             f"wanted uint8 images N×{height}×{width}×{channels}, got {images.dtype} of shape "
-            f"{images.shape}; picture files of any size are taken by their path"
+            f"{came}; one image is images[None], and picture files of any size are taken by path"
         )
     if len(images) == 0:
         return []
