@@ -37,7 +37,8 @@ version = release = firstlight.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 root_doc = "README"
-include_patterns = ["README.md", "CHANGELOG.md", "LOG.md", "SECURITY.md", "docs/*.md"]
+CARDS = "src/firstlight/box/*/README.md"
+include_patterns = ["README.md", "CHANGELOG.md", "LOG.md", "SECURITY.md", "docs/*.md", CARDS]
 exclude_patterns = [".*", "build", "dist", "runs", "shared"]
 nitpicky = True
 # Names of other projects; their pages are not looked up, so that the build needs no network.
@@ -73,7 +74,10 @@ html_show_sourcelink = False
 NAVIGATION = {
     "Begin": ("docs/tutorial", "docs/own-pictures"),
     "Understand": ("docs/performance", "docs/trust", "docs/explain"),
-    "Use": ("docs/serve", "docs/export"),
+    "Use": (
+        *("docs/serve", "docs/export"),
+        *("src/firstlight/box/mnist/README", "src/firstlight/box/cifar10/README"),
+    ),
     "Look up": ("docs/reference", "docs/design"),
     "The project": ("CHANGELOG", "LOG", "SECURITY"),
 }
