@@ -58,7 +58,7 @@ def decoding_table() -> str:
         kinds.setdefault((run["set"], run["what"]), []).append(run)
     lines = [
         "| pictures | what | runs | seconds, median | processor seconds "
-        "| files decoded a processor second | peak memory |",
+        "| files decoded a second | peak memory |",
         "|---|---|---|---|---|---|---|",
     ]
     for (of, what), runs in kinds.items():
@@ -68,8 +68,7 @@ def decoding_table() -> str:
         step = STEPS[what].format(steps=runs[0].get("steps"), batch=runs[0].get("batch"))
         if what == "check":
             step += f" of {runs[0]['images']:,} of them"
-        per_second = "decoded_per_processor_second"
-        rates = [run[per_second] for run in runs if per_second in run]
+        rates = [run["decoded_per_second"] for run in runs if "decoded_per_second" in run]
         middle = f"{statistics.median(rates):,.0f}" if rates else ""
         used = statistics.median(run["processor_seconds"] for run in runs)
         lines.append(
@@ -82,7 +81,7 @@ def decoding_table() -> str:
         "",
         f"{whole['threads']} thread{'' if whole['threads'] == 1 else 's'} of "
         f"{whole['processor']}, at a low priority beside other work, with a load of "
-        f"{min(loads):.0f} to {max(loads):.0f}: the processor seconds say more. "
+        f"{min(loads):.0f} to {max(loads):.0f} before each run. "
         f"Repeat with `{whole['command']}`.",
     ]
     return "\n".join(lines)
