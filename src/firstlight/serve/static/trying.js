@@ -9,12 +9,16 @@ import { newest } from "./newest.js";
 import { pictures, strip } from "./pictures.js";
 import { clearSeen, showSeen } from "./seen.js";
 
+// The layers take several times as long as the answer: they wait for a hand that rests so long.
+const REST_MS = 40;
+
 // `failed` is told of errors that are the service's or the connection's.
 export function trying(failed) {
   let run = null;
   let now = null; // the picture: a blob or a drawing, its name, its class where that is known
   let series = 0; // counts up when answers to what was before mean nothing any more
   let asked = null; // the last picture as it was sent
+  let resting; // the timer of the hand
 
   const paper = drawing((drawn) => {
     tests.unmark();
@@ -36,7 +40,9 @@ export function trying(failed) {
 
   function give(picture) {
     now = picture;
+    clearTimeout(resting);
     byId("answer-card").setAttribute("aria-busy", "true");
+    byId("layers").setAttribute("aria-busy", "true");
     answer(series);
   }
 
@@ -54,10 +60,12 @@ export function trying(failed) {
       if (!byId("cam").checked) await showSeen(found.seen, null, picture.name);
       byId("from").textContent = from(picture.name);
       byId("answer-card").setAttribute("aria-busy", "false");
-      look({ of, blob, served, name: picture.name });
+      const newer = now !== picture;
+      if (!newer) resting = setTimeout(look, REST_MS, { of, blob, served, name: picture.name });
     } catch (error) {
       if (of !== series) return;
       byId("answer-card").setAttribute("aria-busy", "false");
+      byId("layers").setAttribute("aria-busy", "false");
       if (error.status === 422) clear(); // it was no picture; everything else is worth another try
       failed(error);
     }
@@ -65,7 +73,6 @@ export function trying(failed) {
 
   const look = newest(async ({ of, blob, served, name }) => {
     if (of !== series) return;
-    byId("layers").setAttribute("aria-busy", "true");
     try {
       const head = await inside(served.name, blob, byId("cam-class").value || null);
       if (of !== series) return;
@@ -73,9 +80,9 @@ export function trying(failed) {
       if (cam) await showSeen(head.seen, cam, name);
       byId("cam-says").textContent = cam ? cam.says : "";
       maps.show(head, served);
-      byId("layers").setAttribute("aria-busy", "false");
+      if (asked === blob) byId("layers").setAttribute("aria-busy", "false");
     } catch (error) {
-      byId("layers").setAttribute("aria-busy", "false");
+      if (asked === blob) byId("layers").setAttribute("aria-busy", "false");
       if (of === series) failed(error);
     }
   });
@@ -83,6 +90,7 @@ export function trying(failed) {
   const from = (name) => `${run.image.width}×${run.image.height} pixels${run.image.channels === 1 ? ", grey," : ""} of ${name}`;
 
   function clear() {
+    clearTimeout(resting);
     series += 1;
     now = asked = null;
     showAnswer(null, run);
