@@ -240,8 +240,13 @@ def _unclear(message: str) -> RefusedError:
 
 
 def too_large(most: int) -> RefusedError:
-    """The answer to a body of more than so many bytes."""
-    return RefusedError(status=413, message=f"more than {most / 1024**2:.3g} MiB in one request")
+    """The answer to a body of more than so many bytes; as the rest is not read, the connection ends
+    with it, which a client must be told."""
+    return RefusedError(
+        status=413,
+        message=f"more than {most / 1024**2:.3g} MiB in one request",
+        headers={"Connection": "close"},
+    )
 
 
 def error_body(refused: RefusedError) -> bytes:
