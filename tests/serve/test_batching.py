@@ -75,6 +75,22 @@ def test_what_waits_is_computed_together_in_few_sizes_and_each_gets_its_own(
     assert other.sizes == [3]
 
 
+def test_a_crowd_that_the_server_is_still_reading_is_computed_together(batcher: Batcher) -> None:
+    """In passes of one or two, an image costs up to four times what it costs among sixteen."""
+    network = Network()
+    network.release.set()
+
+    async def ask() -> list[npt.NDArray[np.float32]]:
+        tasks = []
+        for value in range(12):
+            tasks.append(asyncio.create_task(batcher.ask(network.compute, images(1, value))))
+            await asyncio.sleep(0)  # the server's next round
+        return [await task for task in tasks]
+
+    assert [row.tolist() for row in asyncio.run(ask())] == [[[2.0 * value]] for value in range(12)]
+    assert network.sizes == [12]
+
+
 def test_no_more_waits_than_there_is_room_for_and_who_gives_up_is_not_computed(
     batcher: Batcher,
 ) -> None:

@@ -6,7 +6,7 @@ the middle. A photograph needs three things first: the paper taken away, the pol
 dust left out. Axes: H height, W width.
 """
 
-from math import ceil
+from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
@@ -62,14 +62,18 @@ def ground_level(grey_HW: UInt8Array) -> float:
     The commonest, not the median: a garment may fill most of the border, but in many shades.
     """
     thick = max(1, min(grey_HW.shape) // 20)
-    ring_HW = np.ones(grey_HW.shape, dtype=bool)
-    ring_HW[thick:-thick, thick:-thick] = False
-    ring = grey_HW[ring_HW]
-    counts = np.bincount(ring // 16, minlength=16)
+    bottom, right = (max(thick, side - thick) for side in grey_HW.shape)
+    sides_HW = grey_HW[thick:bottom]
+    ring = (grey_HW[:thick], grey_HW[bottom:], sides_HW[:, :thick], sides_HW[:, right:])
+    levels = np.bincount(np.concatenate([part.ravel() for part in ring]), minlength=256)
+    counts = levels.reshape(16, 16).sum(axis=1)
     # Neighbours count half, so that a level on the edge of two bins is not split in two.
     smooth = np.convolve(counts, [0.5, 1.0, 0.5], mode="same")
-    near = np.abs(ring.astype(np.int16) // 16 - int(smooth.argmax())) <= 1
-    return float(np.median(ring[near]))
+    first = 16 * max(0, int(smooth.argmax()) - 1)
+    below = levels[first : 16 * (int(smooth.argmax()) + 2)].cumsum()
+    half = (int(below[-1]) - 1) / 2  # the median is between the pixels of these two ranks
+    lower, upper = below.searchsorted([floor(half) + 1, ceil(half) + 1])
+    return first + (int(lower) + int(upper)) / 2
 
 
 def is_dark_on_light(grey_HW: UInt8Array) -> bool:

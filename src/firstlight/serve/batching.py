@@ -1,7 +1,7 @@
 """Answers for many at once: images wait in one bounded queue, and one thread computes.
 
-When the thread is free it takes all that is waiting for one model, so that a lone request never
-waits for company and a crowd shares the cost of a forward pass.
+A pass begins when as many images wait as share its cost well, or when the server has read all that
+came in: so a lone request never waits for company, and a crowd is not answered in passes of two.
 Axes: N images, H height, W width, C channels, K classes.
 """
 
@@ -27,6 +27,10 @@ Compute = Callable[[UInt8Array], Float32Array]
 # processor's library keeps kernels of its own (0.7 MB for a small network): with any size, memory
 # would grow for as long as new ones come.
 PASSES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+ENOUGH = 16
+"""Images for which no more are waited for: each then takes little more than it would among 64."""
+CALM_ROUNDS = 2
+"""Of the event loop, without a further image: what it has read asks one round later."""
 # The computing thread asks for Python's lock at each of a network's many small steps, and by
 # default waits 5 ms each time while the server has it.
 SWITCH_SECONDS = 0.0005
@@ -48,6 +52,7 @@ class Batcher:
         self._threads = threads
         self._jobs: deque[_Job] = deque()
         self._waiting = 0
+        self._due, self._looking = 0, False  # images that wait for no others
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
@@ -80,28 +85,45 @@ class Batcher:
 
         Raises ``RefusedError`` 503 where there is no room. Who gives up cancels.
         """
-        job = _Job(
-            compute=compute,
-            images_NHWC=images_NHWC,
-            answer=asyncio.get_running_loop().create_future(),
-        )
+        loop = asyncio.get_running_loop()
+        job = _Job(compute=compute, images_NHWC=images_NHWC, answer=loop.create_future())
         with self._changed:
             if self._closing or self._waiting + len(images_NHWC) > self.room:
                 raise busy()
             self._jobs.append(job)
             self._waiting += len(images_NHWC)
-            self._changed.notify()
+        if self._waiting >= ENOUGH:
+            self._hand_over()
+        elif not self._looking:
+            self._looking = True
+            loop.call_soon(self._look, loop, self._waiting, 0)
         return await job.answer
+
+    def _look(self, loop: asyncio.AbstractEventLoop, waiting: int, calm: int) -> None:
+        """Hand over once nothing more comes."""
+        if self._waiting > waiting:
+            calm = 0
+        if calm < CALM_ROUNDS:
+            loop.call_soon(self._look, loop, self._waiting, calm + 1)
+        else:
+            self._looking = False
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        with self._changed:
+            self._due = self._waiting
+            self._changed.notify()
 
     def _work(self) -> None:
         compute_with(self._threads)
         while True:
             with self._changed:
-                while not self._jobs and not self._closing:
+                while not self._due and not self._closing:
                     self._changed.wait()
                 if not self._jobs:
                     return
                 jobs = self._take()
+                self._due = max(0, self._due - sum(len(job.images_NHWC) for job in jobs))
             # Whoever gave up costs no time.
             jobs = [job for job in jobs if not job.answer.cancelled()]
             if jobs:
