@@ -27,6 +27,7 @@ MOST_BYTES = 2 * 1024**3
 """What one ONNX file can hold."""
 # As in ``evaluate.predict``: activations stay in the processor's caches.
 _BATCH = 125
+_MAKE_ONE = "make one with: firstlight export RUN"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,12 +68,14 @@ def is_onnx(path: Path) -> bool:
 
 
 def open_onnx(path: Path) -> OnnxModel:
-    """An exported model. Raises ``DataError`` where the file is missing, damaged or of another
-    maker, and ``UserError`` without onnxruntime."""
+    """An exported model. Raises ``DataError`` where the file is damaged or of another maker, and
+    ``UserError`` where there is none, or no onnxruntime."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path}: too large for an ONNX file")
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; {_MAKE_ONE}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     return from_bytes(content, path)
@@ -80,15 +83,20 @@ def open_onnx(path: Path) -> OnnxModel:
 
 def from_bytes(content: bytes, path: Path, threads: int | None = None) -> OnnxModel:
     """The model of a file's bytes; ``path`` names it in messages."""
+    if not content:
+        raise DataError(f"{path}: the file is empty (0 bytes); {_MAKE_ONE}")
     session = _session(content, path, threads or usable_threads())
+    texts = session.get_modelmeta().custom_metadata_map
+    if not {"format", "class_names", "preprocess"} <= texts.keys():
+        raise DataError(
+            f"{path}: an ONNX file of another maker, which does not say what its classes are "
+            f"called nor how pictures are prepared; {_MAKE_ONE}"
+        )
     try:
-        card = {
-            key: json.loads(text)
-            for key, text in session.get_modelmeta().custom_metadata_map.items()
-        }
-        found = card.pop("format", None)
+        card = {key: json.loads(text) for key, text in texts.items()}
+        found = card.pop("format")
         if found != FORMAT:
-            raise ValueError(f"format {found!r}; this firstlight reads {FORMAT!r}")
+            raise ValueError(f"of format {found!r}, and this firstlight reads {FORMAT!r}")
         calibration = card.pop("calibration")
         names = tuple(card.pop("class_names"))
         if not names or not all(isinstance(name, str) for name in names):
@@ -109,7 +117,7 @@ def from_bytes(content: bytes, path: Path, threads: int | None = None) -> OnnxMo
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
-            f"{path}: not written by firstlight: {error}; make one with: firstlight export RUN"
+            f"{path}: not as this firstlight writes it: {error}; {_MAKE_ONE}"
         ) from error
 
 
@@ -118,7 +126,7 @@ def _session(content: bytes, path: Path, threads: int) -> "InferenceSession":
         import onnxruntime
     except ImportError as error:
         raise UserError(
-            f"{path}: needs onnxruntime; install it with: pip install 'firstlight[runtime]'"
+            f"{path}: needs onnxruntime; install it with: pip install onnxruntime"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -127,4 +135,6 @@ def _session(content: bytes, path: Path, threads: int) -> "InferenceSession":
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own have no common class but this
         reason = str(error).splitlines()[0][:200]
-        raise DataError(f"{path}: onnxruntime cannot read it: {reason}") from error
+        raise DataError(
+            f"{path}: no ONNX file, or damaged; {_MAKE_ONE} (onnxruntime says: {reason})"
+        ) from error

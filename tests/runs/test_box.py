@@ -65,6 +65,14 @@ def test_a_folder_of_that_name_comes_before_the_box(
     assert "scans is not a run folder" in done.err
 
 
+def test_a_model_in_the_box_is_no_folder_of_runs(command: Command, shipped: Path) -> None:
+    done = command("runs", "scans")
+    assert (done.code, "scans is a run itself; see: firstlight report scans" in done.err) == (
+        2,
+        True,
+    )
+
+
 def test_other_files_in_the_box_are_another_copy(shipped: Path) -> None:
     first = box.boxed_folder("scans")
     (shipped / "summary.json").write_text("{}")

@@ -2,11 +2,13 @@
 
 import base64
 import io
+import shutil
 import socket
 import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -16,7 +18,9 @@ from PIL import Image
 from tests.serve.running import Running, running
 
 import firstlight as fl
+from firstlight.runs.folder import open_run_folder
 from firstlight.serve.limits import Limits
+from firstlight.serve.service import predictors
 
 
 @pytest.fixture(scope="module")
@@ -331,3 +335,12 @@ def test_requests_are_counted_for_prometheus(served: Running) -> None:
         for _ in range(3):
             client.post("/api/predict", content=png(fl.load("digits").test.images_NHWC[0]))
     assert count() == before + 3
+
+
+def test_a_run_that_is_given_twice_is_served_once_and_another_of_its_name_is_numbered(
+    digits_run: fl.Run, tmp_path: Path
+) -> None:
+    other = tmp_path / digits_run.path.name
+    shutil.copytree(digits_run.path, other)
+    folders = [open_run_folder(path) for path in (digits_run.path, other, digits_run.path)]
+    assert list(predictors(folders, Limits())) == ["digits-1", "digits-1-(2)"]

@@ -8,6 +8,7 @@ import typer
 
 from firstlight.cli.options import Json, percent, print_json, print_table
 from firstlight.errors import DataError, UserError
+from firstlight.runs.box import boxed_names
 from firstlight.runs.folder import RunFolder, open_run_folder
 
 
@@ -28,6 +29,8 @@ def runs(
         _compare(paths, json)
         return
     (root,) = paths
+    if (root / "recipe.toml").is_file() or (not root.exists() and str(root) in boxed_names()):
+        raise UserError(f"{root} is a run itself; see: firstlight report {root}")
     if not root.is_dir():
         if where is None and not root.exists():
             typer.echo("no runs yet; make one with: firstlight train mnist", err=json)
@@ -35,8 +38,6 @@ def runs(
                 print_json([])
             return
         raise UserError(f"{root}: wanted a folder with runs in it, there is none")
-    if (root / "recipe.toml").is_file():
-        raise UserError(f"{root} is a run itself; see: firstlight report {root}")
     rows = [_row(RunFolder(p.parent)) for p in sorted(root.glob("*/recipe.toml"), key=_in_order)]
     if json:
         print_json(rows)

@@ -126,7 +126,10 @@ def _members(path: Path, source: Path | IO[bytes]) -> dict[str, bytes]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: no zip file, or damaged: {error}") from error
+        raise DataError(
+            f"{path}: not a .keras file, or a damaged one ({error}); Keras 3 writes one with "
+            'model.save("NAME.keras")'
+        ) from error
     return found
 
 

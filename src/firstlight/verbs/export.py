@@ -5,6 +5,7 @@ Axes: N images, K classes.
 
 import io
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -96,8 +97,10 @@ def export(
         raise UserError(f"--format {format} ends in {SUFFIXES[format]}, unlike {out}")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder to write into; make it first")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):  # said before minutes of measuring
+        raise UserError(f"{path} cannot be written; choose another file with --out")
     model = run_model(folder)
-    if format == "keras":  # said before minutes of measuring
+    if format == "keras":  # this too
         from firstlight.export.keras import check_tutorial
 
         check_tutorial(model.saved)
@@ -161,13 +164,13 @@ def _check(format: str, opset: int | None, int8: bool) -> None:  # noqa: A002
         raise UserError(f"--format {format}: there are {', '.join(SUFFIXES)}")
     if format != "onnx" and (int8 or opset is not None):
         raise UserError("--int8 and --opset are for --format onnx")
-    needed = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "keras": ("h5py",)}
-    for name in needed.get(format, ()):
+    needed = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "keras": ("h5py",)}.get(format, ())
+    for name in needed:
         try:
             import_module(name)
         except ImportError as error:
             raise UserError(
-                f"--format {format} needs {name}; install it with: pip install 'firstlight[export]'"
+                f"--format {format} needs {name}; install it with: pip install {' '.join(needed)}"
             ) from error
     if opset is not None:
         from firstlight.export.graph import OPSETS

@@ -73,9 +73,7 @@ def need_h5py() -> None:
     try:
         import_module("h5py")
     except ImportError as error:
-        raise UserError(
-            "Keras's weights need h5py; install it with: pip install 'firstlight[export]'"
-        ) from error
+        raise UserError("Keras's weights need h5py; install it with: pip install h5py") from error
 
 
 def _request(

@@ -52,9 +52,7 @@ def need_cleanlab() -> None:
     try:
         import_module("cleanlab.filter")
     except ImportError as error:
-        raise UserError(
-            "--labels needs cleanlab; install it with: pip install 'firstlight[audit]'"
-        ) from error
+        raise UserError("--labels needs cleanlab; install it with: pip install cleanlab") from error
 
 
 def check_labels(
