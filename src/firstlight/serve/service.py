@@ -151,7 +151,8 @@ def _small_png(content: bytes) -> bool:
 def predictors(folders: Sequence[RunFolder], limits: Limits) -> dict[str, Predictor]:
     """The runs by the names they are asked for: their folders' own, numbered where two are alike.
 
-    One that is given twice is served once. Finished ones are loaded. Raises ``UserError`` where a finished run cannot be read.
+    One that is given twice is served once. Finished ones are loaded. Raises ``UserError`` where a
+    finished run cannot be read.
     """
     found: dict[str, Predictor] = {}
     for folder in {folder.path.resolve(): folder for folder in folders}.values():
