@@ -162,11 +162,13 @@ def _without_ground(grey_HW: UInt8Array) -> Float32Array:
     y, x = (grid.ravel() for grid in np.meshgrid(y_H[::step], x_W[::step], indexing="ij"))
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
     surface = np.array([ground_level(grey_HW), 0, 0, 0, 0, 0])
+    before = np.zeros(sample.shape, dtype=bool)
     for _ in range(6):
         off = np.abs(sample - terms @ surface).astype(np.float32)
         paper = off <= otsu(off)
-        if paper.sum() < 6:
+        if paper.sum() < 6 or np.array_equal(paper, before):  # as it is, the surface would stay
             break
+        before = paper
         # The normal equations, six by six, take a tenth of the time that all samples take. With the
         # bound, terms that a picture of few rows cannot tell apart share what they stand for.
         chosen = terms[paper]

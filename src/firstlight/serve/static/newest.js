@@ -1,12 +1,12 @@
-// Work that is asked for faster than it is done: one at a time, and of what waits only the newest.
+// Work that is asked for faster than it is done: so many at a time, and of what waits only the newest.
 
-export function newest(work) {
-  let working = false;
+export function newest(work, most = 1) {
+  let working = 0;
   let waiting = null;
   return async (asked) => {
     waiting = { asked };
-    if (working) return;
-    working = true;
+    if (working === most) return;
+    working += 1;
     try {
       while (waiting) {
         const next = waiting.asked;
@@ -14,7 +14,7 @@ export function newest(work) {
         await work(next);
       }
     } finally {
-      working = false;
+      working -= 1;
     }
   };
 }

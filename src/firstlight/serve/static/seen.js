@@ -14,9 +14,13 @@ export function clearSeen(run) {
   canvas.setAttribute("aria-label", "Nothing yet");
 }
 
-export async function showSeen(url, cam, name) {
+export async function decoded(url) {
   const image = make("img", { src: url });
   await image.decode();
+  return image;
+}
+
+export function showSeen(image, cam, name) {
   if (canvas.width !== image.naturalWidth) canvas.width = image.naturalWidth;
   if (canvas.height !== image.naturalHeight) canvas.height = image.naturalHeight;
   pen.drawImage(image, 0, 0);

@@ -7,10 +7,12 @@ import { byId, make, notice } from "./elements.js";
 import { layers } from "./layers.js";
 import { newest } from "./newest.js";
 import { pictures, strip } from "./pictures.js";
-import { clearSeen, showSeen } from "./seen.js";
+import { clearSeen, decoded, showSeen } from "./seen.js";
 
 // The layers take several times as long as the answer: they wait for a hand that rests so long.
 const REST_MS = 40;
+// Answers on the way at once: the last bit of a stroke need not wait for the answer to the one before.
+const ON_THE_WAY = 2;
 
 // `failed` is told of errors that are the service's or the connection's.
 export function trying(failed) {
@@ -19,6 +21,8 @@ export function trying(failed) {
   let series = 0; // counts up when answers to what was before mean nothing any more
   let asked = null; // the last picture as it was sent
   let resting; // the timer of the hand
+  let sent = 0; // answers asked for so far
+  let shown = 0; // which of them stands there
 
   const paper = drawing((drawn) => {
     tests.unmark();
@@ -49,27 +53,29 @@ export function trying(failed) {
   // The answer comes first and alone, so that it keeps up with the hand; then all the rest.
   const answer = newest(async (of) => {
     if (of !== series) return;
-    const [picture, served] = [now, run];
+    const [picture, served, turn] = [now, run, ++sent];
+    const late = () => of !== series || turn < shown;
     try {
       const blob = await picture.read();
       const found = await predict(served.name, blob);
-      if (of !== series) return;
-      asked = blob;
+      const image = byId("cam").checked ? null : await decoded(found.seen);
+      if (late()) return;
+      [asked, shown] = [blob, turn];
       notice("");
       showAnswer(found, served, picture.truth);
-      if (!byId("cam").checked) await showSeen(found.seen, null, picture.name);
+      if (image) showSeen(image, null, picture.name);
       byId("from").textContent = from(picture.name);
+      if (now !== picture) return; // a newer answer is on its way
       byId("answer-card").setAttribute("aria-busy", "false");
-      const newer = now !== picture;
-      if (!newer) resting = setTimeout(look, REST_MS, { of, blob, served, name: picture.name });
+      resting = setTimeout(look, REST_MS, { of, blob, served, name: picture.name });
     } catch (error) {
-      if (of !== series) return;
+      if (late()) return;
       byId("answer-card").setAttribute("aria-busy", "false");
       byId("layers").setAttribute("aria-busy", "false");
       if (error.status === 422) clear(); // it was no picture; everything else is worth another try
       failed(error);
     }
-  });
+  }, ON_THE_WAY);
 
   const look = newest(async ({ of, blob, served, name }) => {
     if (of !== series) return;
@@ -77,7 +83,9 @@ export function trying(failed) {
       const head = await inside(served.name, blob, byId("cam-class").value || null);
       if (of !== series) return;
       const cam = byId("cam").checked ? head.cam : null;
-      if (cam) await showSeen(head.seen, cam, name);
+      const image = cam && (await decoded(head.seen));
+      if (of !== series) return;
+      if (cam) showSeen(image, cam, name);
       byId("cam-says").textContent = cam ? cam.says : "";
       maps.show(head, served);
       if (asked === blob) byId("layers").setAttribute("aria-busy", "false");
