@@ -47,6 +47,37 @@ def keras_table() -> str:
     return "\n".join(lines)
 
 
+def quick_table() -> str:
+    """The tutorial in Keras, and the short recipes beside it."""
+    whole: dict[str, Any] = json.loads((RESULTS / "quick_vs_keras.json").read_text())
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in whole["runs"]:
+        kinds.setdefault((run["data"], run["side"]), []).append(run)
+    lines = [
+        "| | runs | test accuracy, mean ± sd | wall time, median | of Keras's |",
+        "|---|---|---|---|---|",
+    ]
+    for (data, side), runs in kinds.items():
+        seconds, keras = (
+            statistics.median(run["fit_seconds"] for run in of)
+            for of in (runs, kinds[data, "keras"])
+        )
+        title = f"the tutorial in Keras, {TITLES[data]}" if side == "keras" else f"`{side}`"
+        share = "" if side == "keras" else f"**1/{keras / seconds:.0f}**"
+        lines.append(
+            f"| {title} | {len(runs)} "
+            f"| {accuracy(run['test_accuracy_by_epoch'][-1] for run in runs)} "
+            f"| {seconds:.1f} s | {share} |"
+        )
+    loads = [run["load_before"] for run in whole["runs"]]
+    lines += [
+        "",
+        f"In turn; {whole['cores']} cores of {whole['processor']}, load average before a run "
+        f"{min(loads):.1f} to {max(loads):.1f}. Repeat with `{whole['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
 def recipes_table() -> str:
     """Every recipe that ``firstlight bench`` has measured: accuracy, seconds, memory."""
     lines = [

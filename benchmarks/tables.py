@@ -15,7 +15,13 @@ from table_answers import answers_table
 from table_models import models_table
 from table_pictures import decoding_table, small_sets_table, unknown_tables
 from table_serving import serve_tables
-from table_training import ablations_table, keras_table, peers_table, recipes_table
+from table_training import (
+    ablations_table,
+    keras_table,
+    peers_table,
+    quick_table,
+    recipes_table,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
@@ -30,6 +36,7 @@ DOCUMENTS = (
 TABLES = {
     "models": models_table,
     "tutorial_vs_keras": keras_table,
+    "quick_vs_keras": quick_table,
     "recipes": recipes_table,
     "peers": peers_table,
     "small_sets": small_sets_table,

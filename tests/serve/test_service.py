@@ -82,6 +82,17 @@ def test_the_page_can_ask_what_the_network_was_shown(served: Running) -> None:
     np.testing.assert_array_equal(np.asarray(shown), image[..., 0])
 
 
+def test_what_is_asked_wrongly_of_predict_is_told(served: Running) -> None:
+    image = png(fl.load("digits").test.images_NHWC[3])
+    with served.client() as client:
+        refused = client.post("/api/predict?seen=perhaps", content=image)
+        assert (refused.status_code, refused.json()["error"]) == (
+            422,
+            "query.seen: true or false is wanted",
+        )
+        assert client.post("/api/predict?run=nobody", content=image).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("content", "status", "says"),
     [

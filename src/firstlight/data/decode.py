@@ -88,7 +88,7 @@ def _finished(
             _check_size(name, image.size, most_pixels)
             image.load()
             _count_frames(image, notes)
-            return _opaque(_eight_bits(name, ImageOps.exif_transpose(image), notes), notes)
+            return _opaque(_eight_bits(name, _upright(image), notes), notes)
     except DataError:
         raise
     except UnidentifiedImageError as error:
@@ -113,14 +113,13 @@ class _PillowSilenced:
     def __init__(self) -> None:
         self._lock, self._inside = Lock(), 0
         self._warnings: warnings.catch_warnings[None] | None = None
-        self._nowhere = logging.NullHandler()
+        # A logger without any handler would print on standard error.
+        logging.getLogger("PIL").addHandler(logging.NullHandler())
 
     def __enter__(self) -> None:
         with self._lock:
             self._inside += 1
             if self._inside == 1:
-                # A logger without any handler would print on standard error.
-                logging.getLogger("PIL").addHandler(self._nowhere)
                 self._warnings = warnings.catch_warnings()
                 self._warnings.__enter__()
                 warnings.simplefilter("ignore")
@@ -130,7 +129,6 @@ class _PillowSilenced:
             self._inside -= 1
             if self._inside == 0 and self._warnings is not None:
                 self._warnings.__exit__(None, None, None)
-                logging.getLogger("PIL").removeHandler(self._nowhere)
 
 
 _pillow_silenced = _PillowSilenced()
@@ -177,6 +175,12 @@ def _check_size(name: str, size: tuple[int, int], most_pixels: int) -> None:
         raise DataError(f"{name}: {width} × {height} pixels is {_too_large(most_pixels)}")
     if width < 1 or height < 1:
         raise DataError(f"{name}: the picture is {width} × {height} pixels: there is nothing in it")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its file says. A PNG that holds pixels alone says nothing."""
+    plain = image.format == "PNG" and not image.info
+    return image if plain else ImageOps.exif_transpose(image)
 
 
 def _count_frames(image: Image.Image, notes: list[str]) -> None:

@@ -54,7 +54,7 @@ def create_app(service: Service, access: Access) -> Any:
         yield
         service.close()
 
-    app = FastAPI(
+    app = _App(
         title="firstlight",
         version=__version__,
         description="Answers of trained image classifiers.",
@@ -69,7 +69,8 @@ def create_app(service: Service, access: Access) -> Any:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _fault)
-    for part in (answers, results, protocol):
+    app.router.routes.append(answers.route(service))
+    for part in (results, protocol):
         app.include_router(part.routes(service))
     if find_spec("torch") is not None:  # exported files are also served without it
         from firstlight.serve import inside
@@ -88,6 +89,22 @@ def create_app(service: Service, access: Access) -> Any:
 
     app.mount("/", StaticFiles(directory=STATIC, html=True), name="page")
     return Guard(app, access=access, limits=service.limits, counters=service.counters)
+
+
+class _App(FastAPI):
+    """FastAPI's, which also documents the one route that is not FastAPI's."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        document = super().openapi()
+        if answers.PATH not in document["paths"]:
+            responses = {
+                "200": {"description": "Answers", "content": {"application/json": {"schema": {}}}},
+                **{str(status): response for status, response in ERRORS.items()},
+            }
+            predict = {answers.PATH: {"post": {**answers.OPERATION, "responses": responses}}}
+            document["paths"] = predict | document["paths"]
+        return document
 
 
 async def _refused(_: Request, error: Exception) -> Response:

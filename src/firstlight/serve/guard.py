@@ -149,7 +149,8 @@ class _Request:
         self.taken, self.status = 0, 499
         headers = dict(scope["headers"])
         self._headers = headers
-        self._whole = b"content-length" not in headers and b"transfer-encoding" not in headers
+        declared = headers.get(b"content-length", b"0")
+        self._whole = declared == b"0" and b"transfer-encoding" not in headers
 
     async def answered_by(self, app: Any, access: Access) -> None:
         """Check the head, then let the application answer."""
@@ -169,6 +170,8 @@ class _Request:
             "content-length": str(len(body)),
             **refused.headers,
         }
+        if not self._whole:
+            headers["Connection"] = "close"
         self.status = refused.status
         own = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self._send(
@@ -209,7 +212,10 @@ class _Request:
     async def _sending(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", []), *CARRIED]
+            headers = dict(message.get("headers", []))
+            if not self._whole:  # the connection ends with the answer, which a client must be told
+                headers[b"connection"] = b"close"
+            message["headers"] = [*headers.items(), *CARRIED]
             self.clock.reschedule(None)  # from here the connection sees that it is taken
         await self._send(message)
 
