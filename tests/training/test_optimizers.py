@@ -8,7 +8,7 @@ from torch.nn.functional import linear
 
 from firstlight.recipe import OptimizerChoice
 from firstlight.training import optimizers
-from firstlight.training.optimizers import Muon, Optimizers, orthogonalised
+from firstlight.training.optimizers import Group, Muon, Optimizers, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(8, 30), (30, 8), (12, 12)])
@@ -30,12 +30,12 @@ def test_two_steps_of_muon_equal_its_definition_written_out() -> None:
     rng = Generator().manual_seed(0)
     weight = nn.Parameter(torch.randn(4, 3, 2, 2, generator=rng, dtype=torch.float64))
     gradients = [torch.randn(4, 3, 2, 2, generator=rng, dtype=torch.float64) for _ in range(2)]
-    muon = Muon([{"params": [weight]}], lr=0.1, momentum=0.6)
+    muon = Muon([Group(weights=[weight], rate=0.2)], momentum=0.6)
 
     expected, momentum = weight.detach().numpy().copy(), np.zeros((4, 3, 2, 2))
     for gradient in gradients:
         weight.grad = gradient
-        muon.step()
+        muon.step(0.5)
         momentum = 0.6 * momentum + gradient.numpy()
         ahead = (gradient.numpy() + 0.6 * momentum).reshape(4, 12)
         u, s, vh = np.linalg.svd(ahead, full_matrices=False)
@@ -57,14 +57,14 @@ def test_filters_of_one_shape_moved_at_once_move_as_they_do_one_by_one(
         rng = Generator().manual_seed(0)
         shapes = [(6, 3, 2, 2), (4, 6, 3, 3), (6, 3, 2, 2), (6, 3, 2, 2)]
         weights = [nn.Parameter(torch.randn(s, generator=rng, dtype=torch.float64)) for s in shapes]
-        muon = Muon([{"params": weights}], lr=0.1, momentum=0.6)
+        muon = Muon([Group(weights=weights, rate=0.2)], momentum=0.6)
         if together:
             alike = [[weights[0], weights[2], weights[3]], [weights[1]]]
             monkeypatch.setattr(optimizers, "_alike", lambda _: alike)
         for _ in range(2):
             for weight in weights:
                 weight.grad = torch.randn(weight.shape, generator=rng, dtype=torch.float64)
-            muon.step()
+            muon.step(0.5)
         return [weight.detach() for weight in weights]
 
     for one, other in zip(moved(together=False), moved(together=True), strict=True):
@@ -124,3 +124,57 @@ def test_the_last_layer_follows_sgd_for_the_summed_loss() -> None:
         reference.step()
 
     torch.testing.assert_close(ours.weight, theirs.weight)
+
+
+def test_adam_is_pytorchs_bit_for_bit() -> None:
+    ours, theirs = network(), network()
+    moving = Optimizers(OptimizerChoice(name="adam", learning_rate=0.02), ours, batch_size=8)
+    reference = torch.optim.Adam(
+        [p for p in theirs.parameters() if p.requires_grad], lr=0.01, eps=1e-7, fused=True
+    )
+    images = torch.randn(8, 3, 4, 4, generator=Generator().manual_seed(1))
+
+    for _ in range(3):
+        moving.zero_grad()
+        reference.zero_grad()
+        for model in (ours, theirs):
+            (model(images)[:, 0] ** 3).mean().backward()
+        moving.step(0.5)
+        reference.step()
+
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["adam", "muon"])
+def test_what_was_kept_goes_on_where_it_was_left(name: str) -> None:
+    def trained(model: nn.Module, moving: Optimizers, steps: range) -> None:
+        for step in steps:
+            moving.zero_grad()
+            images = torch.randn(8, 3, 4, 4, generator=Generator().manual_seed(step))
+            model(images)[:, 0].sigmoid().mean().backward()
+            moving.step(1.0)
+
+    choice = OptimizerChoice(name=name, learning_rate=0.02)
+    whole, first = network(), network()
+    trained(whole, Optimizers(choice, whole, batch_size=8), range(4))
+    moving = Optimizers(choice, first, batch_size=8)
+    trained(first, moving, range(2))
+
+    second = network()
+    second.load_state_dict(first.state_dict())
+    again = Optimizers(choice, second, batch_size=8)
+    again.restore(moving.state())
+    trained(second, again, range(2, 4))
+
+    for one, other in zip(whole.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "name", ["0.99.momentum", "7.0.momentum", "0.0.mass", "0.0", "0.0.momentum"]
+)
+def test_what_was_kept_of_other_weights_is_refused(name: str) -> None:
+    moving = Optimizers(OptimizerChoice(name="muon"), network(), batch_size=8)
+    with pytest.raises(ValueError, match="optimizer state"):
+        moving.restore({name: torch.zeros(2, 2)})

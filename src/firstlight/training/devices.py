@@ -56,5 +56,6 @@ def repeatable(threads: int, device: str) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads_before)
-        torch.use_deterministic_algorithms(strict_before)
+        if device == "cuda":  # elsewhere unchanged; to set it loads PyTorch's compiler, a second
+            torch.use_deterministic_algorithms(strict_before)
         memory.fill_uninitialized_memory = fill_before

@@ -1,10 +1,18 @@
-"""How the weights follow the gradient: the optimizers of a recipe."""
+"""How the weights follow the gradient: the optimizers of a recipe.
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+The arithmetic of Adam and SGD is PyTorch's, through its functions and not its ``Optimizer``
+classes, which load PyTorch's compiler when the first of them is made: a second, of a training of
+four.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from firstlight.recipe import OptimizerChoice
 
@@ -23,8 +31,6 @@ class Optimizers:
             if choice.name == "adam"
             else _muon_and_sgd(choice, shares, batch_size)
         )
-        for group in self._groups():
-            group["peak"] = group["lr"]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -33,38 +39,80 @@ class Optimizers:
 
     def step(self, factor: float) -> None:
         """Move every weight, at ``factor`` of each one's peak learning rate."""
-        for group in self._groups():
-            group["lr"] = group["peak"] * factor
         for part in self._parts:
-            part.step()
+            part.step(factor)
 
     def state(self) -> dict[str, Tensor]:
         """Running means by name: number of the optimizer, number of the weight, kind."""
         return {
             f"{number}.{index}.{kind}": value
             for number, part in enumerate(self._parts)
-            for index, kinds in part.state_dict()["state"].items()
-            for kind, value in kinds.items()
+            for index, weight in enumerate(part.weights)
+            for kind, value in part.kept.get(weight, {}).items()
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take up what ``state`` gave. Raises ``ValueError`` where it does not fit."""
-        wholes = [part.state_dict() for part in self._parts]
-        weights = [[w for g in part.param_groups for w in g["params"]] for part in self._parts]
         for name, value in state.items():
             try:
                 number, index, kind = name.split(".")
-                like = weights[int(number)][int(index)]
-                # A fused update walks memory: a moment must lie there as its weight does.
-                moment = torch.empty_like(like).copy_(value) if value.ndim else value
-                wholes[int(number)]["state"].setdefault(int(index), {})[kind] = moment
+                part = self._parts[int(number)]
+                part.keep(part.weights[int(index)], kind, value)
             except (ValueError, IndexError, RuntimeError) as error:
                 raise ValueError(f"optimizer state {name}: {error}") from error
-        for part, whole in zip(self._parts, wholes, strict=True):
-            part.load_state_dict(whole)
 
-    def _groups(self) -> list[dict[str, Any]]:
-        return [group for part in self._parts for group in part.param_groups]
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """Weights that move at one rate."""
+
+    weights: list[nn.Parameter]
+    rate: float
+    """The peak learning rate."""
+    decay: float = 0.0
+    """Weight decay, added to the gradient."""
+
+
+class Optimizer(ABC):
+    """A rule by which weights follow their gradients, and what it keeps of each between steps."""
+
+    kinds: tuple[str, ...]
+    """Names of the running means that are kept of a weight, each of the weight's shape."""
+
+    def __init__(self, groups: list[Group]) -> None:
+        self._groups = groups
+        self.weights = [weight for group in groups for weight in group.weights]
+        self.kept: dict[Tensor, dict[str, Tensor]] = {}
+
+    @torch.no_grad()
+    def step(self, factor: float) -> None:
+        """One update of every weight that has a gradient, at ``factor`` of the peak rate."""
+        for group in self._groups:
+            weights: list[Tensor] = [w for w in group.weights if w.grad is not None]
+            for weight in weights:
+                if weight not in self.kept:
+                    self.kept[weight] = self._begun(weight)
+            if weights:
+                gradients = [w.grad for w in weights if w.grad is not None]
+                self._move(weights, gradients, group.rate * factor, group.decay)
+
+    def keep(self, weight: Tensor, kind: str, value: Tensor) -> None:
+        """Take up what was kept. Raises ``ValueError`` or ``RuntimeError`` where it is another."""
+        begun = self.kept.setdefault(weight, self._begun(weight))
+        if kind not in begun or begun[kind].shape != value.shape:
+            raise ValueError("not kept of this weight")
+        begun[kind].copy_(value)  # a moment lies in memory as its weight does
+
+    def _begun(self, weight: Tensor) -> dict[str, Tensor]:
+        return {kind: torch.zeros_like(weight) for kind in self.kinds}
+
+    def _means(self, weights: list[Tensor], kind: str) -> list[Tensor]:
+        return [self.kept[weight][kind] for weight in weights]
+
+    @abstractmethod
+    def _move(
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+    ) -> None: ...
 
 
 _Shares = dict[float, list[nn.Parameter]]
@@ -86,63 +134,114 @@ def _shares(model: nn.Module, first: float) -> _Shares:
     return shares
 
 
-def _adam(choice: OptimizerChoice, shares: _Shares) -> torch.optim.Optimizer:
-    groups = [{"params": ps, "lr": choice.learning_rate * share} for share, ps in shares.items()]
-    return torch.optim.Adam(groups, betas=choice.betas, eps=choice.epsilon, fused=True)
+def _adam(choice: OptimizerChoice, shares: _Shares) -> Optimizer:
+    groups = [Group(weights=ps, rate=choice.learning_rate * s) for s, ps in shares.items()]
+    return Adam(groups, choice.betas, choice.epsilon)
 
 
-def _muon_and_sgd(
-    choice: OptimizerChoice, shares: _Shares, batch_size: int
-) -> list[torch.optim.Optimizer]:
+def _muon_and_sgd(choice: OptimizerChoice, shares: _Shares, batch_size: int) -> list[Optimizer]:
     """Muon moves the filters; SGD with Nesterov momentum 0.85 the last layer and the biases."""
-    filters: list[dict[str, Any]] = []
-    rest: list[dict[str, Any]] = []
+    filters, rest = [], []
     for share, parameters in shares.items():
         if some := [p for p in parameters if p.ndim == 4]:
-            filters.append({"params": some, "lr": choice.learning_rate * share})
+            filters.append(Group(weights=some, rate=choice.learning_rate * share))
     for head, rate in ((True, choice.head_learning_rate), (False, choice.bias_learning_rate)):
         for share, parameters in shares.items():
             if some := [p for p in parameters if p.ndim < 4 and (p.ndim > 1) == head]:
                 # The rates are for a loss summed over the batch; ours is its mean.
                 decay = choice.weight_decay / rate
-                rest.append(
-                    {"params": some, "lr": rate * batch_size * share, "weight_decay": decay}
-                )
-    built: list[torch.optim.Optimizer] = []
-    if filters:
-        built.append(Muon(filters, lr=choice.learning_rate, momentum=choice.momentum))
-    built.append(torch.optim.SGD(rest, lr=0.0, momentum=0.85, nesterov=True, fused=True))
-    return built
+                rest.append(Group(weights=some, rate=rate * batch_size * share, decay=decay))
+    moving: list[Optimizer] = [SGD(rest, momentum=0.85)]
+    return [Muon(filters, choice.momentum), *moving] if filters else moving
 
 
-class Muon(torch.optim.Optimizer):
+class Adam(Optimizer):
+    """D. P. Kingma and J. Ba: Adam: A method for stochastic optimization. ICLR 2015, algorithm 1,
+    with ε added to the root of the corrected second moment."""
+
+    kinds = ("exp_avg", "exp_avg_sq")
+
+    def __init__(self, groups: list[Group], betas: tuple[float, float], epsilon: float) -> None:
+        super().__init__(groups)
+        self._betas, self._epsilon = betas, epsilon
+
+    def _begun(self, weight: Tensor) -> dict[str, Tensor]:
+        step = torch.zeros((), dtype=torch.float32, device=weight.device)
+        return {"step": step, **super()._begun(weight)}
+
+    def _move(
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+    ) -> None:
+        adam(
+            weights,
+            gradients,
+            self._means(weights, "exp_avg"),
+            self._means(weights, "exp_avg_sq"),
+            [],
+            self._means(weights, "step"),
+            fused=True,
+            amsgrad=False,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            lr=rate,
+            weight_decay=decay,
+            eps=self._epsilon,
+            maximize=False,
+        )
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with Nesterov momentum, as PyTorch defines it."""
+
+    kinds = ("momentum_buffer",)
+
+    def __init__(self, groups: list[Group], momentum: float) -> None:
+        super().__init__(groups)
+        self._momentum = momentum
+
+    def _move(
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+    ) -> None:
+        sgd(
+            weights,
+            gradients,
+            self._means(weights, "momentum_buffer"),  # zeros are as good as none
+            fused=True,
+            weight_decay=decay,
+            momentum=self._momentum,
+            lr=rate,
+            dampening=0.0,
+            nesterov=True,
+            maximize=False,
+        )
+
+
+class Muon(Optimizer):
     """Momentum whose update is brought near the closest orthogonal matrix.
 
     K. Jordan: Muon: An optimizer for hidden layers in neural networks, 2024. Filters O×I×h×w are
     seen as matrices O×(I·h·w); each is first rescaled to the norm √O.
     """
 
-    def __init__(self, params: Iterable[dict[str, Any]], lr: float, momentum: float) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+    kinds = ("momentum",)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of every filter that has a gradient."""
-        assert closure is None, "the loop computes its loss itself"
-        for group in self.param_groups:
-            for weights in _alike([w for w in group["params"] if w.grad is not None]):
-                self._move(weights, group["lr"], group["momentum"])
+    def __init__(self, groups: list[Group], momentum: float) -> None:
+        super().__init__(groups)
+        self._momentum = momentum
 
-    def _move(self, weights: list[Tensor], rate: float, momentum: float) -> None:
+    def _move(
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+    ) -> None:
+        gradient_of = dict(zip(weights, gradients, strict=True))
+        for alike in _alike(weights):
+            self._orthogonal(alike, [gradient_of[weight] for weight in alike], rate)
+
+    def _orthogonal(self, weights: list[Tensor], gradients: list[Tensor], rate: float) -> None:
         """The update of filters of one shape, all at once."""
-        gradients = [w.grad for w in weights if w.grad is not None]
-        for weight, gradient in zip(weights, gradients, strict=True):
-            if "momentum" not in self.state[weight]:
-                self.state[weight]["momentum"] = torch.zeros_like(gradient)
-        running = [self.state[weight]["momentum"] for weight in weights]
-        torch._foreach_mul_(running, momentum)
+        running = self._means(weights, "momentum")
+        torch._foreach_mul_(running, self._momentum)
         torch._foreach_add_(running, gradients)
-        ahead = torch._foreach_add(gradients, running, alpha=momentum)  # Nesterov
+        ahead = torch._foreach_add(gradients, running, alpha=self._momentum)  # Nesterov
         rows = len(weights[0])
         scales = [rows**0.5 / norm for norm in torch._foreach_norm(weights)]
         torch._foreach_mul_(weights, scales)
