@@ -70,7 +70,13 @@ def test_no_source_file_is_longer_than_400_lines() -> None:
 
 def loaded_after(program: str) -> set[str]:
     code = f"{program}\nimport sys; print(' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT.parents[1],
+    )
     return set(done.stdout.split())
 
 
@@ -89,6 +95,24 @@ def test_importing_the_package_or_the_command_loads_no_heavy_library() -> None:
     }
     assert loaded_after("import firstlight") & heavy == set()
     assert loaded_after("import firstlight.cli.main") & (heavy - {"rich"}) == set()
+
+
+@pytest.mark.parametrize("recipe", ["mnist-quick", "mnist-tutorial"])
+def test_to_train_and_evaluate_loads_no_compiler_and_no_scientific_library(recipe: str) -> None:
+    """They take from half a second to two each, of a training of three."""
+    program = f"""
+import tempfile
+import firstlight as fl
+from tests.kit import striped
+with tempfile.TemporaryDirectory() as folder:
+    settings = ["train.validation=held-out", "train.held_out_fraction=0.3"]
+    run = fl.train(
+        striped(200, 28), "{recipe}", settings=settings, epochs=1, out=folder + "/run", quiet=True
+    )
+    run.evaluate()
+"""
+    heavy = {"torch._dynamo", "torch._inductor", "sympy", "scipy", "sklearn", "matplotlib"}
+    assert loaded_after(program) & heavy == set()
 
 
 def test_every_public_name_is_there() -> None:

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
-from firstlight.evaluate.metrics import calibration_error, measure
+from firstlight.evaluate.metrics import calibration_error, measure, wilson_interval
 from firstlight.evaluate.mistakes import worst_mistakes
 
 NAMES = ("cat", "dog", "owl")
@@ -47,6 +49,34 @@ def test_the_interval_is_wilsons() -> None:
     low, high = measure(labels, probabilities, ("a", "b")).accuracy_interval
     assert low == pytest.approx(0.2553, abs=5e-5)
     assert high == pytest.approx(0.3662, abs=5e-5)
+
+
+def test_figures_are_scikit_learns() -> None:
+    """Also with a class that is never true, one that is never predicted, and a certain mistake."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 6, 500)
+    probabilities = rng.dirichlet([0.3] * 7, 500).astype(np.float32)
+    probabilities[:, 5] = 0
+    probabilities[0] = np.eye(7, dtype=np.float32)[(labels[0] + 1) % 5]
+    metrics = measure(labels, probabilities, tuple("abcdefg"))
+
+    predicted, classes = probabilities.argmax(axis=1), np.arange(7)
+    assert not (labels == 6).any() and not (predicted == 5).any()
+    assert np.array_equal(metrics.confusion, confusion_matrix(labels, predicted, labels=classes))
+    theirs = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0.0)
+    ours = [(c.precision, c.recall, c.f1, c.support) for c in metrics.per_class]
+    np.testing.assert_allclose(np.transpose(ours), theirs, rtol=1e-12)
+    exact = probabilities.astype(np.float64)
+    exact /= exact.sum(axis=1, keepdims=True)
+    assert metrics.log_loss == pytest.approx(log_loss(labels, exact, labels=classes), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("right", "count"), [(0, 1), (1, 1), (0, 50), (50, 50), (17, 50), (9926, 10000)]
+)
+def test_the_interval_is_scipys(right: int, count: int) -> None:
+    theirs = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    assert wilson_interval(right, count) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
 def test_calibration_error_by_hand() -> None:

@@ -136,9 +136,12 @@ def _chosen(data: Dataset, order_N: Int64Array, share: float) -> list[int]:
     """Group by group, in the order of content, while each of the group's classes has room."""
     sizes = np.bincount(data.labels_N, minlength=len(data.class_names))
     wanted = np.maximum(1, np.round(share * sizes)).astype(np.int64)
+    full = np.minimum(wanted, sizes - 1)
     have = np.zeros_like(sizes)
     chosen: list[int] = []
     for group in _members(data, order_N):
+        if (have >= full).all():
+            break
         counts = np.bincount(data.labels_N[group], minlength=len(sizes))
         after, touched = have + counts, counts > 0
         # A large group may go beyond what is wanted, but not far, and never takes a whole class.

@@ -1,10 +1,12 @@
 """What a set of predictions is worth. Axes: N images, K classes.
 
-The arithmetic is scikit-learn's and SciPy's; only the calibration error is written out here,
-because neither has it.
+Counted with NumPy alone: to load scikit-learn takes a second, as long as MNIST's ten thousand
+answers. The tests compare with scikit-learn and SciPy.
 """
 
+import math
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -101,39 +103,36 @@ def measure(
 
     Raises ``ValueError`` when shapes disagree.
     """
-    from scipy.stats import binomtest
-    from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
-
-    classes = np.arange(len(class_names))
-    if len(labels_N) == 0 or probabilities_NK.shape != (len(labels_N), len(classes)):
+    count, classes = len(labels_N), len(class_names)
+    if count == 0 or probabilities_NK.shape != (count, classes):
         raise ValueError(
-            f"{len(labels_N)} labels and {len(classes)} classes do not fit "
+            f"{count} labels and {classes} classes do not fit "
             f"probabilities of shape {probabilities_NK.shape}"
         )
     predicted_N = probabilities_NK.argmax(axis=1)
     correct = int((predicted_N == labels_N).sum())
-    wilson = binomtest(correct, len(labels_N)).proportion_ci(0.95, method="wilson")
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels_N, predicted_N, labels=classes, zero_division=0.0
-    )
-    confusion_KK = confusion_matrix(labels_N, predicted_N, labels=classes)
-    # log_loss insists on rows that sum to one in float64.
+    confusion_KK = np.bincount(labels_N * classes + predicted_N, minlength=classes**2)
+    confusion_KK = confusion_KK.reshape(classes, classes)
+    right_K, true_K = confusion_KK.diagonal(), confusion_KK.sum(axis=1)
+    predicted_K = confusion_KK.sum(axis=0)
+    # Rows are made to sum to one in float64; a probability of zero counts as the smallest there is.
     exact_NK = probabilities_NK.astype(np.float64)
-    exact_NK /= exact_NK.sum(axis=1, keepdims=True)
+    exact_N = exact_NK[np.arange(count), labels_N] / exact_NK.sum(axis=1)
+    smallest = np.finfo(np.float64).eps
     return Metrics(
-        count=len(labels_N),
+        count=count,
         correct=correct,
-        accuracy=correct / len(labels_N),
-        accuracy_interval=(float(wilson.low), float(wilson.high)),
-        log_loss=float(log_loss(labels_N, exact_NK, labels=classes)),
+        accuracy=correct / count,
+        accuracy_interval=wilson_interval(correct, count),
+        log_loss=float(-np.log(exact_N.clip(smallest, 1 - smallest)).mean()),
         expected_calibration_error=calibration_error(labels_N, probabilities_NK),
         per_class=tuple(
             ClassMetrics(
                 name=name,
-                precision=float(precision[k]),
-                recall=float(recall[k]),
-                f1=float(f1[k]),
-                support=int(support[k]),
+                precision=_share(right_K[k], predicted_K[k]),
+                recall=_share(right_K[k], true_K[k]),
+                f1=_share(2 * right_K[k], true_K[k] + predicted_K[k]),
+                support=int(true_K[k]),
             )
             for k, name in enumerate(class_names)
         ),
@@ -143,6 +142,19 @@ def measure(
         if threshold is None
         else _answered(predicted_N == labels_N, probabilities_NK.max(axis=1), threshold),
     )
+
+
+def wilson_interval(right: int, count: int) -> tuple[float, float]:
+    """The 95 % score interval of a share, ``right`` of ``count`` ≥ 1 (Wilson 1927)."""
+    share, z = right / count, NormalDist().inv_cdf(0.975)
+    middle = share + z**2 / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    low, high = ((middle + side) / (1 + z**2 / count) for side in (-half, half))
+    return (low if right else 0.0), (high if right < count else 1.0)
+
+
+def _share(part: int, whole: int) -> float:
+    return float(part / whole) if whole else 0.0
 
 
 def _answered(

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from firstlight.evaluate.metrics import wilson_interval
+
 UInt8Array = npt.NDArray[np.uint8]
 
 STRENGTHS: dict[str, tuple[float, float, float, float, float]] = {
@@ -75,15 +77,12 @@ def measure_robustness(
     """Every corruption at every strength; ``answers`` gives probabilities N×K of images."""
 
     def point(images: UInt8Array, strength: int, amount: float) -> Point:
-        from scipy.stats import binomtest
-
         right = int((answers(images).argmax(axis=1) == labels_N).sum())
-        interval = binomtest(right, len(labels_N)).proportion_ci(0.95, method="wilson")
         return Point(
             strength=strength,
             amount=amount,
             accuracy=right / len(labels_N),
-            interval=(float(interval.low), float(interval.high)),
+            interval=wilson_interval(right, len(labels_N)),
         )
 
     plain = point(images_NHWC, 0, 0.0)

@@ -21,7 +21,10 @@ def dense(inputs: int, outputs: int, rng: Generator) -> nn.Linear:
 def unfilled(layer: _Layer) -> _Layer:
     """A layer of the meta device, now with memory; made there, it has taken nothing from torch's
     global generator."""
-    return layer.to_empty(device="cpu")
+    for name, weight in list(layer.named_parameters(recurse=False)):
+        # As layer.to_empty does, which loads SymPy for it and takes half a second.
+        setattr(layer, name, nn.Parameter(torch.empty(weight.shape)))
+    return layer
 
 
 def _glorot(layer: _Layer, rng: Generator) -> _Layer:
