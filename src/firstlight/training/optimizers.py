@@ -205,7 +205,7 @@ class SGD(Optimizer):
         sgd(
             weights,
             gradients,
-            self._means(weights, "momentum_buffer"),  # zeros are as good as none
+            list(self._means(weights, "momentum_buffer")),  # zeros are as good as none
             fused=True,
             weight_decay=decay,
             momentum=self._momentum,
