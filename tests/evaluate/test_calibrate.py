@@ -38,6 +38,18 @@ def test_the_threshold_lets_the_stated_share_through() -> None:
     assert found.coverage == pytest.approx(COVERAGE, abs=0.002)
 
 
+def test_images_that_are_all_right_sharpen_nothing() -> None:
+    """Their loss falls with the temperature for ever; at its end every answer would be certain."""
+    labels = np.arange(200) % 5
+    logits = RNG.normal(size=(200, 5)).astype(np.float32)
+    logits[range(200), labels] = logits.max(axis=1) + 0.5
+    found = calibrate(logits, labels)
+    assert found is not None and found.temperature == 1.0
+    logits[0, 1] = logits[0, 0] + 3  # with one mistake it ends somewhere
+    found = calibrate(logits, labels)
+    assert found is not None and 0.02 < found.temperature != 1.0
+
+
 def test_few_images_calibrate_nothing() -> None:
     logits, labels = drawn(49, 1.0)
     assert calibrate(logits, labels) is None

@@ -58,15 +58,22 @@ def _temperature(logits_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> fl
     """The T from 1 / ``_LARGEST`` to ``_LARGEST`` with the smallest mean of -log softmax(z / T).
 
     That loss is convex in 1 / T, and its slope there is the mean of Σ p·z less z of the true class:
-    the interval in which the slope changes its sign is halved, here to 1e-11 of T.
+    the interval in which the slope changes its sign is halved, here to 1e-11 of T. Where all images
+    are right it falls without end as T does, and says nothing of how sure to be: T is then 1.
     """
     true_N = logits_NK[np.arange(len(labels_N)), labels_N]
+
+    def falls(log_temperature: float) -> bool:
+        """Whether the loss is smaller at a larger temperature."""
+        p_NK = np.exp(_log_softmax(logits_NK / math.exp(log_temperature)))
+        return bool(((p_NK * logits_NK).sum(axis=1) - true_N).mean() > 0)
+
     low, high = -math.log(_LARGEST), math.log(_LARGEST)
+    if not falls(low):
+        return 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        p_NK = np.exp(_log_softmax(logits_NK / math.exp(middle)))
-        falls_with_temperature = ((p_NK * logits_NK).sum(axis=1) - true_N).mean() > 0
-        low, high = (middle, high) if falls_with_temperature else (low, middle)
+        low, high = (middle, high) if falls(middle) else (low, middle)
     return math.exp((low + high) / 2)
 
 
