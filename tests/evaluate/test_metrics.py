@@ -101,6 +101,13 @@ def test_shapes_that_disagree_are_refused() -> None:
         measure(LABELS[:0], PROBABILITIES[:0], NAMES)
 
 
+def test_probabilities_that_are_no_numbers_are_refused() -> None:
+    probabilities = PROBABILITIES.copy()
+    probabilities[0] = np.nan
+    with pytest.raises(ValueError, match="no numbers"):
+        measure(LABELS, probabilities, NAMES)
+
+
 def test_worst_mistakes_come_least_probable_truth_first_and_hold_only_mistakes() -> None:
     assert worst_mistakes(LABELS, PROBABILITIES).tolist() == [1, 2, 4]
     assert worst_mistakes(LABELS, PROBABILITIES, count=1).tolist() == [1]

@@ -178,3 +178,13 @@ def test_what_was_kept_of_other_weights_is_refused(name: str) -> None:
     moving = Optimizers(OptimizerChoice(name="muon"), network(), batch_size=8)
     with pytest.raises(ValueError, match="optimizer state"):
         moving.restore({name: torch.zeros(2, 2)})
+
+
+def test_a_part_of_what_was_kept_is_refused() -> None:
+    model = network()
+    moving = Optimizers(OptimizerChoice(name="adam"), model, batch_size=8)
+    model(torch.randn(8, 3, 4, 4)).sum().backward()
+    moving.step(1.0)
+    state = {name: value for name, value in moving.state().items() if name != "0.1.exp_avg_sq"}
+    with pytest.raises(ValueError, match=r"0\.1\.exp_avg_sq: missing"):
+        moving.restore(state)

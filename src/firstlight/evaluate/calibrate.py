@@ -61,7 +61,10 @@ def _temperature(logits_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> fl
     the interval in which the slope changes its sign is halved, here to 1e-11 of T. Where all images
     are right it falls without end as T does, and says nothing of how sure to be: T is then 1.
     """
+    logits_NK = logits_NK - logits_NK.max(axis=1, keepdims=True)
     true_N = logits_NK[np.arange(len(labels_N)), labels_N]
+    if (true_N == 0).all():
+        return 1.0
 
     def falls(log_temperature: float) -> bool:
         """Whether the loss is smaller at a larger temperature."""
@@ -69,8 +72,6 @@ def _temperature(logits_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> fl
         return bool(((p_NK * logits_NK).sum(axis=1) - true_N).mean() > 0)
 
     low, high = -math.log(_LARGEST), math.log(_LARGEST)
-    if not falls(low):
-        return 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if falls(middle) else (low, middle)

@@ -101,7 +101,7 @@ def measure(
 ) -> Metrics:
     """All metrics of N ≥ 1 predictions, ``threshold`` being that of "unknown".
 
-    Raises ``ValueError`` when shapes disagree.
+    Raises ``ValueError`` when shapes disagree or a probability is no number.
     """
     count, classes = len(labels_N), len(class_names)
     if count == 0 or probabilities_NK.shape != (count, classes):
@@ -115,16 +115,18 @@ def measure(
     confusion_KK = confusion_KK.reshape(classes, classes)
     right_K, true_K = confusion_KK.diagonal(), confusion_KK.sum(axis=1)
     predicted_K = confusion_KK.sum(axis=0)
-    # Rows are made to sum to one in float64; a probability of zero counts as the smallest there is.
+    # Rows are made to sum to one in float64; less than the resolution counts as that.
     exact_NK = probabilities_NK.astype(np.float64)
     exact_N = exact_NK[np.arange(count), labels_N] / exact_NK.sum(axis=1)
-    smallest = np.finfo(np.float64).eps
+    if not np.isfinite(exact_N).all():
+        raise ValueError("probabilities that are no numbers, or all zero")
+    resolution = np.finfo(np.float64).eps
     return Metrics(
         count=count,
         correct=correct,
         accuracy=correct / count,
         accuracy_interval=wilson_interval(correct, count),
-        log_loss=float(-np.log(exact_N.clip(smallest, 1 - smallest)).mean()),
+        log_loss=float(-np.log(exact_N.clip(resolution, 1 - resolution)).mean()),
         expected_calibration_error=calibration_error(labels_N, probabilities_NK),
         per_class=tuple(
             ClassMetrics(

@@ -23,7 +23,7 @@ def unfilled(layer: _Layer) -> _Layer:
     global generator."""
     for name, weight in list(layer.named_parameters(recurse=False)):
         # As layer.to_empty does, which loads SymPy for it and takes half a second.
-        setattr(layer, name, nn.Parameter(torch.empty(weight.shape)))
+        setattr(layer, name, nn.Parameter(torch.empty(weight.shape, device="cpu")))
     return layer
 
 

@@ -53,6 +53,17 @@ class Optimizers:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take up what ``state`` gave. Raises ``ValueError`` where it does not fit."""
+        wanted = {
+            f"{number}.{index}.{kind}"
+            for number, part in enumerate(self._parts)
+            for index, weight in enumerate(part.weights)
+            for kind in part.begun(weight)
+        }
+        if state and set(state) != wanted:
+            name = min(set(state) ^ wanted)
+            raise ValueError(
+                f"optimizer state {name}: {'missing' if name in wanted else 'foreign'}"
+            )
         for name, value in state.items():
             try:
                 number, index, kind = name.split(".")
@@ -91,19 +102,20 @@ class Optimizer(ABC):
             weights: list[Tensor] = [w for w in group.weights if w.grad is not None]
             for weight in weights:
                 if weight not in self.kept:
-                    self.kept[weight] = self._begun(weight)
+                    self.kept[weight] = self.begun(weight)
             if weights:
                 gradients = [w.grad for w in weights if w.grad is not None]
                 self._move(weights, gradients, group.rate * factor, group.decay)
 
     def keep(self, weight: Tensor, kind: str, value: Tensor) -> None:
         """Take up what was kept. Raises ``ValueError`` or ``RuntimeError`` where it is another."""
-        begun = self.kept.setdefault(weight, self._begun(weight))
+        begun = self.kept.setdefault(weight, self.begun(weight))
         if kind not in begun or begun[kind].shape != value.shape:
             raise ValueError("not kept of this weight")
         begun[kind].copy_(value)  # a moment lies in memory as its weight does
 
-    def _begun(self, weight: Tensor) -> dict[str, Tensor]:
+    def begun(self, weight: Tensor) -> dict[str, Tensor]:
+        """What is kept of a weight before its first step."""
         return {kind: torch.zeros_like(weight) for kind in self.kinds}
 
     def _means(self, weights: list[Tensor], kind: str) -> list[Tensor]:
@@ -165,9 +177,9 @@ class Adam(Optimizer):
         super().__init__(groups)
         self._betas, self._epsilon = betas, epsilon
 
-    def _begun(self, weight: Tensor) -> dict[str, Tensor]:
+    def begun(self, weight: Tensor) -> dict[str, Tensor]:
         step = torch.zeros((), dtype=torch.float32, device=weight.device)
-        return {"step": step, **super()._begun(weight)}
+        return {"step": step, **super().begun(weight)}
 
     def _move(
         self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
