@@ -133,7 +133,7 @@ def main() -> None:
     threads = usable_threads()
     whole: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"networks": {}}
     whole |= {
-        "command": "python benchmarks/answers.py",
+        "command": f"python benchmarks/answers.py --rounds {options.rounds}",
         "processor": processor_name(),
         "threads": threads,
         "python": platform.python_version(),

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -54,9 +53,6 @@ def main() -> None:
                     write_whole(RESULT, json.dumps(whole, indent=2) + "\n")
                     accuracy = run["test_accuracy_by_epoch"][-1]
                     print(f"{name} {side}: {run['fit_seconds']:.1f} s, {accuracy:.4f}", flush=True)
-    for name in options.sets:
-        for recipe in RECIPES[name]:
-            print(name, Path(recipe).stem, round(ratio(whole["runs"], name, Path(recipe).stem), 4))
 
 
 def _begun(rounds: int) -> dict[str, Any]:
@@ -67,16 +63,6 @@ def _begun(rounds: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "runs": [],
     }
-
-
-def ratio(runs: list[dict[str, Any]], name: str, side: str) -> float:
-    """Seconds of a recipe over those of Keras, medians, from loading to the last evaluation."""
-    ours, theirs = (
-        statistics.median(r["fit_seconds"] for r in runs if (r["data"], r["side"]) == (name, of))
-        for of in (side, "keras")
-    )
-    share: float = ours / theirs
-    return share
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ four.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -53,24 +53,23 @@ class Optimizers:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take up what ``state`` gave. Raises ``ValueError`` where it does not fit."""
-        wanted = {
-            f"{number}.{index}.{kind}"
-            for number, part in enumerate(self._parts)
-            for index, weight in enumerate(part.weights)
-            for kind in part.begun(weight)
-        }
-        if state and set(state) != wanted:
-            name = min(set(state) ^ wanted)
+        if not state:
+            return
+        for part in self._parts:
+            part.begin(part.weights)
+        places = self.state()
+        if set(state) != set(places):
+            name = min(set(state) ^ set(places))
             raise ValueError(
-                f"optimizer state {name}: {'missing' if name in wanted else 'foreign'}"
+                f"optimizer state {name}: {'missing' if name in places else 'foreign'}"
             )
-        for name, value in state.items():
-            try:
-                number, index, kind = name.split(".")
-                part = self._parts[int(number)]
-                part.keep(part.weights[int(index)], kind, value)
-            except (ValueError, IndexError, RuntimeError) as error:
-                raise ValueError(f"optimizer state {name}: {error}") from error
+        for name, place in places.items():
+            if place.shape != state[name].shape:
+                raise ValueError(
+                    f"optimizer state {name}: wanted the shape {tuple(place.shape)}, got "
+                    f"{tuple(state[name].shape)}"
+                )
+            place.copy_(state[name])  # a moment lies in memory as its weight does
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,22 +99,16 @@ class Optimizer(ABC):
         """One update of every weight that has a gradient, at ``factor`` of the peak rate."""
         for group in self._groups:
             weights: list[Tensor] = [w for w in group.weights if w.grad is not None]
-            for weight in weights:
-                if weight not in self.kept:
-                    self.kept[weight] = self.begun(weight)
+            self.begin([weight for weight in weights if weight not in self.kept])
             if weights:
                 gradients = [w.grad for w in weights if w.grad is not None]
                 self._move(weights, gradients, group.rate * factor, group.decay)
 
-    def keep(self, weight: Tensor, kind: str, value: Tensor) -> None:
-        """Take up what was kept. Raises ``ValueError`` or ``RuntimeError`` where it is another."""
-        begun = self.kept.setdefault(weight, self.begun(weight))
-        if kind not in begun or begun[kind].shape != value.shape:
-            raise ValueError("not kept of this weight")
-        begun[kind].copy_(value)  # a moment lies in memory as its weight does
+    def begin(self, weights: Iterable[Tensor]) -> None:
+        """What is kept of weights before their first step."""
+        self.kept |= {weight: self._begun(weight) for weight in weights}
 
-    def begun(self, weight: Tensor) -> dict[str, Tensor]:
-        """What is kept of a weight before its first step."""
+    def _begun(self, weight: Tensor) -> dict[str, Tensor]:
         return {kind: torch.zeros_like(weight) for kind in self.kinds}
 
     def _means(self, weights: list[Tensor], kind: str) -> list[Tensor]:
@@ -177,9 +170,9 @@ class Adam(Optimizer):
         super().__init__(groups)
         self._betas, self._epsilon = betas, epsilon
 
-    def begun(self, weight: Tensor) -> dict[str, Tensor]:
+    def _begun(self, weight: Tensor) -> dict[str, Tensor]:
         step = torch.zeros((), dtype=torch.float32, device=weight.device)
-        return {"step": step, **super().begun(weight)}
+        return {"step": step, **super()._begun(weight)}
 
     def _move(
         self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
@@ -202,14 +195,18 @@ class Adam(Optimizer):
         )
 
 
-class SGD(Optimizer):
-    """Stochastic gradient descent with Nesterov momentum, as PyTorch defines it."""
-
-    kinds = ("momentum_buffer",)
+class _Momentum(Optimizer):
+    """What follows the gradients of earlier steps too, each time ``momentum`` as much."""
 
     def __init__(self, groups: list[Group], momentum: float) -> None:
         super().__init__(groups)
         self._momentum = momentum
+
+
+class SGD(_Momentum):
+    """Stochastic gradient descent with Nesterov momentum, as PyTorch defines it."""
+
+    kinds = ("momentum_buffer",)
 
     def _move(
         self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
@@ -228,7 +225,7 @@ class SGD(Optimizer):
         )
 
 
-class Muon(Optimizer):
+class Muon(_Momentum):
     """Momentum whose update is brought near the closest orthogonal matrix.
 
     K. Jordan: Muon: An optimizer for hidden layers in neural networks, 2024. Filters O×I×h×w are
@@ -236,10 +233,6 @@ class Muon(Optimizer):
     """
 
     kinds = ("momentum",)
-
-    def __init__(self, groups: list[Group], momentum: float) -> None:
-        super().__init__(groups)
-        self._momentum = momentum
 
     def _move(
         self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
