@@ -42,8 +42,9 @@ def point(
     axes.annotate(
         f"{label} (n = {len(errors)})",
         (seconds, errors.mean()),
-        xytext=(7, 4),
+        xytext=(7, 4) if mark == "o" else (-7, -12),  # a peer's name lies below, clear of ours
         textcoords="offset points",
+        ha="left" if mark == "o" else "right",
         fontsize=8.5,
         color=colour,
     )
