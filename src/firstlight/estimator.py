@@ -23,6 +23,7 @@ from firstlight.runs.checkpoint import load_model, save_model
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
+from firstlight.training.memory import kept_memory
 from firstlight.verbs.choose import recipe_for
 from firstlight.verbs.fit import prepare
 
@@ -85,8 +86,9 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         device = choose_device(self.device)
         with repeatable(usable_threads(), device):
             trainer = prepare(self.recipe_, TrainTest(train, train), device)
-            for _ in trainer.run():
-                pass
+            with kept_memory():
+                for _ in trainer.run():
+                    pass
         self.model_ = trainer.answering.eval()
         self.preprocess_ = trainer.preprocess
         return self

@@ -1,11 +1,13 @@
 """Parts that networks share. Axes: N images, C channels, H height, W width, F features."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import max_pool2d, max_pool2d_with_indices
 
-_Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
+_Layer = TypeVar("_Layer", bound=nn.Conv2d | nn.Linear)
 
 
 def convolution(inputs: int, outputs: int, kernel: int, rng: Generator) -> nn.Conv2d:
@@ -54,3 +56,40 @@ class Dropout(nn.Module):
             raise ValueError("dropout needs a generator in training: set its rng")
         kept_NF = torch.empty_like(inputs_NF).bernoulli_(1 - self.share, generator=self.rng)
         return inputs_NF * kept_NF / (1 - self.share)
+
+
+def halved(maps_NCHW: Tensor) -> Tensor:
+    """The largest of every 2×2 pixels: ``max_pool2d(maps, 2)``, to the bit.
+
+    In training PyTorch's own keeps its whole input for the gradient, which needs only the places;
+    a convolution in front has no use for it either, so here it is let go.
+    """
+    if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and maps_NCHW.requires_grad):
+        return max_pool2d(maps_NCHW, 2)
+    pooled_NChw: Tensor = _Halved.apply(maps_NCHW)  # type: ignore[no-untyped-call]
+    return pooled_NChw
+
+
+class _Halved(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, maps_NCHW: Tensor) -> Tensor:
+        pooled_NChw, places_NChw = max_pool2d_with_indices(maps_NCHW, (2, 2))
+        ctx.save_for_backward(places_NChw)
+        ctx.like = (maps_NCHW.shape, maps_NCHW.stride())
+        return pooled_NChw
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_NChw: Tensor) -> Tensor:
+        (places_NChw,) = ctx.saved_tensors
+        shape, stride = ctx.like
+        grad_NCHW = grad_NChw.new_empty_strided(shape, stride)
+        # The second stands for the input, of which only shape and order in memory are looked at.
+        torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
+            grad_NChw,
+            grad_NCHW,
+            *([2, 2], [2, 2], [0, 0], [1, 1], False),
+            places_NChw,
+            grad_input=grad_NCHW,
+        )
+        return grad_NCHW

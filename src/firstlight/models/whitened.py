@@ -12,9 +12,10 @@ from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import gelu, max_pool2d, pad, relu
+from torch.nn.functional import gelu, pad, relu
 
-from firstlight.models.blocks import Dropout, unfilled
+from firstlight.models.blocks import Dropout, halved, unfilled
+from firstlight.models.winograd import Convolution3x3
 from firstlight.recipe import ModelChoice
 
 # Added to the patches' variances, so that directions of mere noise are not blown up.
@@ -139,13 +140,13 @@ class _Group(nn.Module):
         self.norm2 = _norm(outputs)
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
-        maps_NCHW = self.activation(self.norm1(max_pool2d(self.widen(maps_NCHW), 2)))
+        maps_NCHW = self.activation(self.norm1(halved(self.widen(maps_NCHW))))
         return self.activation(self.norm2(self.deepen(maps_NCHW)))
 
 
 def _convolution(inputs: int, outputs: int, rng: Generator) -> nn.Conv2d:
     """3×3, padded, without bias; the first filters pass their channel through (Dirac)."""
-    layer = unfilled(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False, device="meta"))
+    layer = unfilled(Convolution3x3(inputs, outputs, device="meta"))
     nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=rng)
     with torch.no_grad():
         nn.init.dirac_(layer.weight[: min(inputs, outputs)])

@@ -26,6 +26,7 @@ from firstlight.runs.folder import RunFolder, create_run, open_run_folder
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
 from firstlight.training.loop import EpochRecord, Trainer
+from firstlight.training.memory import kept_memory
 from firstlight.training.pace import measure_pace, steps_within
 from firstlight.training.portion import Portion
 from firstlight.training.randomness import reseed
@@ -178,7 +179,7 @@ def _within(
 
     Raises ``UserError`` where not even one fits, or less than one where the recipe has less.
     """
-    with repeatable(threads, device):
+    with repeatable(threads, device), kept_memory():
         trial = _trainer(recipe, data, parts, device, start)
         pace = measure_pace(trial, budget)
     per_epoch = trial.steps_per_epoch
@@ -238,7 +239,8 @@ def _train(
             except ValueError as error:
                 raise DataError(f"{folder}/{checkpoint.STATE_FILE}: {error}") from error
         try:
-            _run(folder, trainer, display, len(parts.rows_M))
+            with kept_memory():
+                _run(folder, trainer, display, len(parts.rows_M))
         except torch.OutOfMemoryError as error:
             batch = recipe.train.batch_size
             raise UserError(

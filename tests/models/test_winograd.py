@@ -1,0 +1,110 @@
+"""The fast convolution and the pooling, against PyTorch's own in double precision."""
+
+import pytest
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import conv2d, max_pool2d
+
+from firstlight.models import winograd
+from firstlight.models.blocks import halved
+from firstlight.models.winograd import Convolution3x3, convolve
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("images", "inputs", "outputs", "height", "width"),
+    [
+        (3, 5, 7, 8, 8),  # whole tiles
+        (4, 3, 2, 7, 10),  # cut off at both edges
+        (2, 6, 4, 1, 1),
+        (2, 4, 6, 3, 17),
+        (150, 16, 32, 9, 6),  # more than one part
+    ],
+)
+def test_output_and_gradients_are_those_of_a_direct_convolution(
+    images: int, inputs: int, outputs: int, height: int, width: int
+) -> None:
+    maps = numbers(images, inputs, height, width).contiguous(memory_format=torch.channels_last)
+    weight = numbers(outputs, inputs, 3, 3, seed=1)
+    grad = numbers(images, outputs, height, width, seed=2)
+    maps.requires_grad_()
+    weight.requires_grad_()
+
+    out = convolve(maps, weight)
+    found = (out, *torch.autograd.grad(out, (maps, weight), grad))
+
+    exact_maps, exact_weight = (part.detach().double().requires_grad_() for part in (maps, weight))
+    direct = conv2d(exact_maps, exact_weight, padding=1)
+    wanted = (direct, *torch.autograd.grad(direct, (exact_maps, exact_weight), grad.double()))
+    for have, want in zip(found, wanted, strict=True):
+        assert have.shape == want.shape
+        assert (have - want).norm() / want.norm() < 5e-6
+        assert (have - want).abs().max() / want.abs().max() < 5e-5
+
+
+def test_a_batch_in_parts_is_the_batch_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps, weight = numbers(37, 8, 12, 12), numbers(8, 8, 3, 3, seed=1)
+    whole = convolve(maps, weight)
+    monkeypatch.setattr(winograd, "PART", 18 * 9 * 16 * 5)  # five images
+    assert torch.allclose(convolve(maps, weight), whole, rtol=0, atol=2e-4)
+
+
+def test_the_layer_is_a_plain_convolution_wherever_the_fast_way_does_not_pay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    taken: list[int] = []
+
+    def noted(maps: Tensor, weight: Tensor) -> Tensor:
+        taken.append(len(maps))
+        return maps
+
+    monkeypatch.setattr(winograd, "convolve", noted)
+
+    def takes(layer: Convolution3x3, maps: Tensor) -> bool:
+        taken.clear()
+        layer(maps)
+        return bool(taken)
+
+    wide, narrow = Convolution3x3(96, 96), Convolution3x3(32, 128)
+    many = numbers(100, 96, 4, 4)
+    assert takes(wide, many)
+    assert not takes(wide, many[:99])
+    assert not takes(narrow, many[:, :32])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not takes(wide, many)
+    assert not takes(wide.double(), many.double())
+    wide.float()
+    exported = torch.export.export(
+        wide, (many[:2],), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
+    )
+    assert torch.equal(exported.module()(many), conv2d(many, wide.weight, padding=1))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert not takes(wide, many)
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 9, 11), (3, 1, 4, 6), (2, 4, 2, 2)])
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_halved_maps_are_max_pooled_ones_and_the_input_is_not_kept(
+    shape: tuple[int, ...], order: torch.memory_format
+) -> None:
+    maps = numbers(*shape).relu().contiguous(memory_format=order).requires_grad_()  # ties at zero
+    kept: list[Tensor] = []
+
+    def noted(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(noted, lambda tensor: tensor):
+        out = halved(maps)
+    wanted = max_pool2d(maps, 2)
+    grad = numbers(*wanted.shape, seed=1)
+
+    assert torch.equal(out, wanted)
+    assert torch.equal(
+        torch.autograd.grad(out, maps, grad)[0], torch.autograd.grad(wanted, maps, grad)[0]
+    )
+    assert [t.shape for t in kept] == [wanted.shape]
