@@ -88,6 +88,11 @@ def recipes_table() -> str:
     for path in sorted(RESULTS.glob("bench-*.json")):
         whole: dict[str, Any] = json.loads(path.read_text())
         summary, runs, where = whole["summary"], whole["runs"], whole["environment"]
+        numbers = ""  # older files do not tell
+        if "matmul_bf16_gflops_before" in runs[0]:
+            numbers = ", bfloat16"
+        elif "training_gflops" in runs[0]:
+            numbers = ", float32"
         lines.append(
             f"| [`{whole['recipe']['name']}`](../benchmarks/results/{path.name}) | {summary['n']} "
             f"| {accuracy(run['test_accuracy'] for run in runs)} "
@@ -97,7 +102,7 @@ def recipes_table() -> str:
             f"| {span([run['training_gflops'] for run in runs if 'training_gflops' in run])} "
             f"| {span([run['matmul_gflops_before'] for run in runs])} "
             f"| {where['accelerator'] or where['processor']}, {where['threads']} "
-            f"thread{'' if where['threads'] == 1 else 's'} |"
+            f"thread{'' if where['threads'] == 1 else 's'}{numbers} |"
         )
     return "\n".join(lines)
 

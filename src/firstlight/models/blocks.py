@@ -7,6 +7,8 @@ from torch import Generator, Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import max_pool2d, max_pool2d_with_indices
 
+KEEPS_INPUT = "mps"
+"""The device whose gradient of max-pooling finds the places anew from the input."""
 _Layer = TypeVar("_Layer", bound=nn.Conv2d | nn.Linear)
 
 
@@ -62,9 +64,11 @@ def halved(maps_NCHW: Tensor) -> Tensor:
     """The largest of every 2×2 pixels: ``max_pool2d(maps, 2)``, to the bit.
 
     In training PyTorch's own keeps its whole input for the gradient, which needs only the places;
-    a convolution in front has no use for it either, so here it is let go.
+    a convolution in front has no use for it either, so here it is let go, and gradients have no
+    gradients. Apple's MPS keeps it.
     """
-    if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and maps_NCHW.requires_grad):
+    trained = torch.is_grad_enabled() and maps_NCHW.requires_grad
+    if not trained or maps_NCHW.device.type == KEEPS_INPUT or torch.compiler.is_compiling():
         return max_pool2d(maps_NCHW, 2)
     pooled_NChw: Tensor = _Halved.apply(maps_NCHW)  # type: ignore[no-untyped-call]
     return pooled_NChw
@@ -75,16 +79,19 @@ class _Halved(torch.autograd.Function):
     def forward(ctx: Any, maps_NCHW: Tensor) -> Tensor:
         pooled_NChw, places_NChw = max_pool2d_with_indices(maps_NCHW, (2, 2))
         ctx.save_for_backward(places_NChw)
-        ctx.like = (maps_NCHW.shape, maps_NCHW.stride())
+        ctx.shape = maps_NCHW.shape
+        last = maps_NCHW.is_contiguous(memory_format=torch.channels_last)
+        ctx.order = torch.channels_last if last else torch.contiguous_format
         return pooled_NChw
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_NChw: Tensor) -> Tensor:
         (places_NChw,) = ctx.saved_tensors
-        shape, stride = ctx.like
-        grad_NCHW = grad_NChw.new_empty_strided(shape, stride)
-        # The second stands for the input, of which only shape and order in memory are looked at.
+        grad_NCHW = torch.empty(
+            ctx.shape, dtype=grad_NChw.dtype, device=grad_NChw.device, memory_format=ctx.order
+        )
+        # The second stands for the input; on CPU and CUDA only its shape and order are looked at.
         torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
             grad_NChw,
             grad_NCHW,

@@ -1,65 +1,87 @@
-"""3×3 convolutions with a third of the multiplications: Winograd's F(4×4, 3×3).
+"""3×3 convolutions with a quarter of the multiplications: Winograd's F(4×4, 3×3).
 
 Every 4×4 pixels of an output come from a tile of 6×6 input pixels. Tile and filter are taken to
 another basis, in which the convolution is a product place by place; summed over channels, 36 matrix
-products where the direct way needs 144 of the same size. After A. Lavin and S. Gray: Fast
-algorithms for convolutional neural networks. arXiv:1509.09308, 2015 (Bᵀ, G and Aᵀ of F(4×4, 3×3);
-the gradients are the same steps transposed).
+products where the direct way needs 144 of the same size (fewer, where a tile lies over the edge).
+After A. Lavin and S. Gray: Fast algorithms for convolutional neural networks. arXiv:1509.09308,
+2015 (Bᵀ, G and Aᵀ of F(4×4, 3×3); the gradients are the same steps transposed).
 Axes: N images, C channels in, O channels out, H height, W width, T tiles.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Tile to basis 6×6, filter to basis 6×3, basis to output 4×6.
-B_T = torch.tensor(
-    [
-        [4.0, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ]
+
+def _matrix(*rows: list[float]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.float32, device="cpu")
+
+
+B_T = _matrix(  # tile to basis
+    [4, 0, -5, 0, 1, 0],
+    [0, -4, -4, 1, 1, 0],
+    [0, 4, -4, -1, 1, 0],
+    [0, -2, -1, 2, 1, 0],
+    [0, 2, -1, -2, 1, 0],
+    [0, 4, 0, -5, 0, 1],
 )
-G = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
-A_T = torch.tensor(
-    [[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+G = _matrix(  # filter to basis
+    [6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]
+).div(24)
+A_T = _matrix(  # basis to output
+    [1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]
 )
-# Numbers that a part of a batch may fill at a time, 8 MB with what is made from them: cache.
-PART = 2**20
+PART = 2**21
+"""Numbers in the new basis that a part of a batch may fill, 8 MB: they stay in the cache."""
 FEWEST_IMAGES = 100
 """In smaller batches the filters' change of basis costs more than it saves."""
 FEWEST_CHANNELS = 48
 """C·O / (C + O) from which the multiplications outweigh the changes of basis, as measured."""
+_allowed = True
 
 
 class Convolution3x3(nn.Conv2d):
-    """3×3, padded by a pixel, without bias. Takes the fast way where it is one: large batches and
-    many channels in float32 on a processor with AVX2 and no AVX-512, for which PyTorch's own
-    gradient of the filters runs at half the processor's rate. There outputs differ from the
-    direct way's by some millionths."""
+    """3×3, padded by a pixel, without bias.
 
-    def __init__(self, inputs: int, outputs: int, **options: Any) -> None:
-        super().__init__(inputs, outputs, 3, padding=1, bias=False, **options)
+    Its filters are trained the fast way where it is one: large batches and many channels in float32
+    on a processor with AVX2 and no AVX-512, for which PyTorch's own gradient of the filters runs at
+    half the processor's rate. There outputs differ from the direct way's by some millionths of the
+    largest, and gradients have no gradients. Answers are always computed the direct way.
+    """
+
+    def __init__(self, inputs: int, outputs: int, device: str | None = None) -> None:
+        super().__init__(inputs, outputs, 3, padding=1, bias=False, device=device)
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
-        if _pays(maps_NCHW, self.weight):
+        if self.training and _pays(maps_NCHW, self.weight):
             return convolve(maps_NCHW, self.weight)
         return super().forward(maps_NCHW)
 
 
+@contextmanager
+def direct() -> Iterator[None]:
+    """Every convolution the direct way, such as to count its work."""
+    global _allowed
+    before, _allowed = _allowed, False
+    try:
+        yield
+    finally:
+        _allowed = before
+
+
 def _pays(maps_NCHW: Tensor, weight_OC33: Tensor) -> bool:
-    if torch.compiler.is_compiling():  # an exported network is for any batch and any processor
+    if not _allowed or torch.compiler.is_compiling():
         return False
     outputs, inputs = weight_OC33.shape[:2]
     return (
-        len(maps_NCHW) >= FEWEST_IMAGES
+        maps_NCHW.dim() == 4
+        and len(maps_NCHW) >= FEWEST_IMAGES
         and inputs * outputs >= FEWEST_CHANNELS * (inputs + outputs)
+        and weight_OC33.requires_grad
         and maps_NCHW.device.type == "cpu"
         and maps_NCHW.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
@@ -104,7 +126,7 @@ class _Convolve(torch.autograd.Function):
 def _parts(maps_NHWC: Tensor, outputs: int) -> Iterator[slice]:
     """A few images at a time, so that what is made from them stays in the processor's cache."""
     images, height, width, inputs = maps_NHWC.shape
-    numbers = 18 * _fours(height) * _fours(width) * (inputs + outputs)
+    numbers = 36 * _fours(height) * _fours(width) * (inputs + outputs)
     count = max(1, PART // numbers)
     return (slice(first, first + count) for first in range(0, images, count))
 

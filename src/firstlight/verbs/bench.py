@@ -20,6 +20,7 @@ import torch
 from firstlight.data.dataset import TrainTest
 from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.files import write_whole
+from firstlight.models.winograd import direct
 from firstlight.progress import Silent
 from firstlight.recipe import Recipe
 from firstlight.runs import record
@@ -173,11 +174,11 @@ def matmul_gflops(device: str, dtype: torch.dtype, size: int = 1024, turns: int 
 
 
 def step_gflop(recipe: Recipe, data: TrainTest, device: str) -> float:
-    """Work of one training step, in units of 10⁹ additions and multiplications: convolutions and
-    matrix products, forward, backward and in the optimizer."""
+    """Work of one training step, in units of 10⁹ additions and multiplications: convolutions, as
+    the direct way does them, and matrix products, forward, backward and in the optimizer."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
+    with direct(), FlopCounterMode(display=False) as counter:
         next(prepare(recipe, data, device).run())
     return 1e-9 * float(counter.get_total_flops())
 

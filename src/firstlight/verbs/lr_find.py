@@ -8,6 +8,7 @@ from firstlight.recipe import Recipe
 from firstlight.report.charts import learning_rate_sweep
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
+from firstlight.training.memory import kept_memory
 from firstlight.training.sweep import Sweep, sweep
 from firstlight.verbs.fit import prepare
 from firstlight.verbs.run_data import DataRequest
@@ -30,7 +31,9 @@ def find_learning_rate(
         ["train.epochs=100000", "train.patience=0", f"train.validation={watch}"]
     )
     with repeatable(usable_threads(), where):
-        found = sweep(prepare(long, request.load(), where), steps)
+        trainer = prepare(long, request.load(), where)
+        with kept_memory():
+            found = sweep(trainer, steps)
     picture = learning_rate_sweep(
         found.rates, found.losses, found.smoothed, found.suggestion, (found.steepest, found.lowest)
     )
