@@ -98,6 +98,17 @@ def test_the_layer_is_a_plain_convolution_wherever_the_fast_way_does_not_pay(
     assert not takes(wide, many)
 
 
+def test_a_second_time_gives_the_same_bits() -> None:
+    def once() -> list[Tensor]:
+        maps = numbers(200, 64, 9, 9).contiguous(memory_format=torch.channels_last).requires_grad_()
+        weight = numbers(128, 64, 3, 3, seed=1).requires_grad_()
+        out = convolve(maps, weight)
+        return [out, *torch.autograd.grad(out, (maps, weight), numbers(*out.shape, seed=2))]
+
+    for first, second in zip(once(), once(), strict=True):
+        assert torch.equal(first, second)
+
+
 def test_work_is_counted_as_the_direct_way_would_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     layer, maps = Convolution3x3(96, 96), numbers(100, 96, 4, 4)

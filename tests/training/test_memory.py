@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from firstlight.training.memory import kept_memory
+from firstlight.training.memory import give_back, kept_memory
 
 MEGABYTE = 2**20
 
@@ -36,12 +36,18 @@ def test_freed_memory_is_taken_again_inside_and_given_back_after() -> None:
     with kept_memory():
         inside = page_faults(64 * MEGABYTE)
         held = resident()
+        give_back()
+        given = resident()
+        page_faults(64 * MEGABYTE)
+        again = resident()
     after = resident()
 
     pages = 64 * MEGABYTE // resource.getpagesize()
     assert inside < pages // 100
     assert held > before + 32 * MEGABYTE
-    assert after < held - 32 * MEGABYTE
+    assert given < held - 32 * MEGABYTE
+    assert again > before + 32 * MEGABYTE
+    assert after < again - 32 * MEGABYTE
     assert page_faults(64 * MEGABYTE) >= 3 * pages
     # Smaller ones the library itself keeps, as it would have without us.
     assert page_faults(16 * MEGABYTE) < pages // 100

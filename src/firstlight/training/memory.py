@@ -19,8 +19,8 @@ def kept_memory() -> Iterator[None]:
     costs a page fault for each 4 KB: 6 to 19 % of a training, as measured. Elsewhere nothing is
     changed. It is a setting of the process: of two at a time, the first to end ends both.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if library is None or not hasattr(library, "malloc_trim"):  # musl has none
+    library = _c_library()
+    if library is None:
         yield
         return
     library.malloc_trim(0)  # what was freed before, such as by loading, would leave gaps
@@ -33,3 +33,16 @@ def kept_memory() -> Iterator[None]:
         library.mallopt(MMAP_THRESHOLD, MMAP_THRESHOLD_AFTER)
         library.mallopt(TRIM_THRESHOLD, TRIM_THRESHOLD_AFTER)
         library.malloc_trim(0)
+
+
+def give_back() -> None:
+    """Give the system what is free just now: over thousands of steps the gaps would add up."""
+    library = _c_library()
+    if library is not None:
+        library.malloc_trim(0)
+
+
+def _c_library() -> ctypes.CDLL | None:
+    """The GNU C library, where it is the one in use."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if library is not None and hasattr(library, "malloc_trim") else None

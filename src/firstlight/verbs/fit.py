@@ -26,7 +26,7 @@ from firstlight.runs.folder import RunFolder, create_run, open_run_folder
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
 from firstlight.training.loop import EpochRecord, Trainer
-from firstlight.training.memory import kept_memory
+from firstlight.training.memory import give_back, kept_memory
 from firstlight.training.pace import measure_pace, steps_within
 from firstlight.training.portion import Portion
 from firstlight.training.randomness import reseed
@@ -317,6 +317,7 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, images: int) -> 
             if ended or passed > CHECKPOINT_SECONDS or stopping:
                 record.write_epochs(folder, trainer.records)
                 checkpoint.save_state(folder, *trainer.state())
+                give_back()
                 saved_at = time.monotonic()
             if isinstance(event, EpochRecord):
                 display.epoch(event)
