@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import gelu, pad, relu
+from torch.nn.functional import gelu, max_pool2d, pad, relu
 
 from firstlight.models.blocks import Dropout, halved, unfilled
 from firstlight.models.winograd import Convolution3x3
@@ -140,7 +140,9 @@ class _Group(nn.Module):
         self.norm2 = _norm(outputs)
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
-        maps_NCHW = self.activation(self.norm1(halved(self.widen(maps_NCHW))))
+        maps_NCHW = self.widen(maps_NCHW)
+        maps_NCHW = halved(maps_NCHW) if self.training else max_pool2d(maps_NCHW, 2)
+        maps_NCHW = self.activation(self.norm1(maps_NCHW))
         return self.activation(self.norm2(self.deepen(maps_NCHW)))
 
 
