@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tests.kit import Command, striped
 
 from firstlight.recipe import Recipe
@@ -51,6 +52,22 @@ def test_the_work_of_a_step_is_that_counted_by_hand() -> None:
     assert step_gflop(chosen, data, "cpu") == pytest.approx(
         2e-9 * (multiplications + backward), rel=1e-9
     )
+
+
+def test_the_work_does_not_depend_on_how_a_processor_does_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = striped(count=200, size=12)
+    chosen = Recipe(name="wide").with_settings(
+        [
+            *("model.name=whitened", "model.widths=[96, 96]", "model.first_kernel=2"),
+            *("model.first_filters=4", "train.batch_size=100", "train.validation=none"),
+        ]
+    )
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    wanted = step_gflop(chosen, data, "cpu")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert step_gflop(chosen, data, "cpu") == wanted
 
 
 def test_a_stopped_bench_goes_on_where_it_was(command: Command) -> None:

@@ -61,14 +61,13 @@ class Dropout(nn.Module):
 
 
 def halved(maps_NCHW: Tensor) -> Tensor:
-    """The largest of every 2×2 pixels: ``max_pool2d(maps, 2)``, to the bit.
+    """The largest of every 2×2 pixels for training: ``max_pool2d(maps, 2)``, to the bit.
 
-    In training PyTorch's own keeps its whole input for the gradient, which needs only the places;
+    PyTorch's own keeps its whole input for the gradient, which needs only the places;
     a convolution in front has no use for it either, so here it is let go, and gradients have no
     gradients. Apple's MPS keeps it.
     """
-    trained = torch.is_grad_enabled() and maps_NCHW.requires_grad
-    if not trained or maps_NCHW.device.type == KEEPS_INPUT or torch.compiler.is_compiling():
+    if maps_NCHW.device.type == KEEPS_INPUT or torch.compiler.is_compiling():
         return max_pool2d(maps_NCHW, 2)
     pooled_NChw: Tensor = _Halved.apply(maps_NCHW)  # type: ignore[no-untyped-call]
     return pooled_NChw

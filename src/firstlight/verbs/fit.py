@@ -179,9 +179,10 @@ def _within(
 
     Raises ``UserError`` where not even one fits, or less than one where the recipe has less.
     """
-    with repeatable(threads, device), kept_memory():
+    with repeatable(threads, device):
         trial = _trainer(recipe, data, parts, device, start)
-        pace = measure_pace(trial, budget)
+        with kept_memory():
+            pace = measure_pace(trial, budget)
     per_epoch = trial.steps_per_epoch
     # One more validation calibrates the finished network.
     left = started + BUDGET_USED * budget - ENDING_SECONDS - pace.validation - time.perf_counter()
