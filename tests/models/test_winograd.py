@@ -79,7 +79,8 @@ def test_the_layer_is_a_plain_convolution_wherever_the_fast_way_does_not_pay(
     wide, narrow = Convolution3x3(96, 96), Convolution3x3(32, 128)
     many = numbers(100, 96, 4, 4)
     assert takes(wide, many)
-    assert not takes(wide, many[:99])
+    assert not takes(wide, many[:50])
+    assert not takes(wide, many[:, :, :3, :3])  # tiles of which little is used
     assert not takes(narrow, many[:, :32])
     with torch.autocast("cpu", torch.bfloat16):
         assert not takes(wide, many)

@@ -203,6 +203,29 @@ def test_a_patient_run_resumed_near_its_end_keeps_the_same_weights(after: int) -
     assert len(resumed.records) == len(whole.records)
 
 
+@pytest.mark.parametrize("patience", [0, 2])
+def test_the_answers_of_the_kept_weights_are_not_computed_twice(
+    patience: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    plain_watch = Trainer.watch
+
+    def noting(self: Trainer, part: Portion) -> tuple[Tensor, Tensor]:
+        looks.append(len(part))
+        return plain_watch(self, part)
+
+    monkeypatch.setattr(Trainer, "watch", noting)
+    held = portion(9, seed=1)
+    run = trainer(recipe(*PATIENT, f"train.patience={patience}"), validation=held)
+    for _ in run.run():
+        pass
+    found = run.answers()
+    assert looks == [9] * len(run.records)
+    assert found is not None
+    for ours, anew in zip(found, run.watch(held), strict=True):
+        assert torch.equal(ours, anew)
+
+
 def test_every_image_is_seen_once_an_epoch_in_an_order_that_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -37,18 +37,16 @@ A_T = _matrix(  # basis to output
 )
 PART = 2**21
 """Numbers in the new basis that a part of a batch may fill, 8 MB: they stay in the cache."""
-FEWEST_IMAGES = 100
-"""In smaller batches the filters' change of basis costs more than it saves."""
-FEWEST_CHANNELS = 48
-"""C·O / (C + O) from which the multiplications outweigh the changes of basis, as measured."""
+LEAST_SAVED = 83
+"""Multiplications saved for each number taken to the new basis from which it pays, as measured."""
 _allowed = True
 
 
 class Convolution3x3(nn.Conv2d):
     """3×3, padded by a pixel, without bias.
 
-    Its filters are trained the fast way where it is one: large batches and many channels in float32
-    on a processor with AVX2 and no AVX-512, for which PyTorch's own gradient of the filters runs at
+    Its filters are trained the fast way where it is one: many channels and images in float32 on a
+    processor with AVX2 and no AVX-512, for which PyTorch's own gradient of the filters runs at
     half the processor's rate. There outputs differ from the direct way's by some millionths of the
     largest, and gradients have no gradients. Answers are always computed the direct way.
     """
@@ -76,17 +74,26 @@ def direct() -> Iterator[None]:
 def _pays(maps_NCHW: Tensor, weight_OC33: Tensor) -> bool:
     if not _allowed or torch.compiler.is_compiling():
         return False
-    outputs, inputs = weight_OC33.shape[:2]
     return (
         maps_NCHW.dim() == 4
-        and len(maps_NCHW) >= FEWEST_IMAGES
-        and inputs * outputs >= FEWEST_CHANNELS * (inputs + outputs)
+        and _saved(maps_NCHW.shape, weight_OC33.shape) >= LEAST_SAVED
         and weight_OC33.requires_grad
         and maps_NCHW.device.type == "cpu"
         and maps_NCHW.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.cpu.get_cpu_capability() == "AVX2"
     )
+
+
+def _saved(maps_NCHW: torch.Size, weight_OC33: torch.Size) -> float:
+    """Multiplications saved for each number of maps and filters that is taken to the new basis.
+
+    A tile over the edge costs as much as a whole one, and so do the filters for few images.
+    """
+    (images, _, height, width), (outputs, inputs) = maps_NCHW, weight_OC33[:2]
+    tiles = images * _fours(height) * _fours(width)
+    saved = (9 * images * height * width - 36 * tiles) * inputs * outputs
+    return saved / max(1, 36 * (tiles * (inputs + outputs) + inputs * outputs))
 
 
 def convolve(maps_NCHW: Tensor, weight_OC33: Tensor) -> Tensor:

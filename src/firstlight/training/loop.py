@@ -132,6 +132,7 @@ class Trainer:
         )
         self._unread: list[tuple[Tensor, Tensor, int]] = []
         self._best: dict[str, Tensor] | None = None
+        self._answers: tuple[Tensor, Tensor] | None = None
         self._at = _Position()
         self._noise = Generator(device=train.labels_N.device)
         coins_N = torch.rand(
@@ -268,7 +269,8 @@ class Trainer:
 
     def _finish_epoch(self) -> EpochRecord:
         at = self._at
-        loss, accuracy = self.validate()
+        answers = None if self.validation is None else self.watch(self.validation)
+        loss, accuracy = (None, None) if answers is None else _measured(*answers)
         record = EpochRecord(
             epoch=at.epoch + 1,
             steps=at.step,
@@ -285,17 +287,17 @@ class Trainer:
             if best is None or loss < best:
                 at.best_epoch = record.epoch
                 self._best = {k: v.clone() for k, v in self.answering.state_dict().items()}
+        if at.best_epoch in (0, record.epoch):
+            self._answers = answers
         at.epoch, at.batch, at.read, at.train_seconds = at.epoch + 1, 0, 0, 0.0
         at.loss_sum, at.correct = 0.0, 0
         return record
 
-    def validate(self) -> tuple[float | None, float | None]:
-        """Loss and accuracy on the validation images, or None and None without any."""
-        if self.validation is None:
-            return None, None
-        logits_NK, labels_N = self.watch(self.validation)
-        loss = cross_entropy(logits_NK, labels_N).item()
-        return loss, (logits_NK.argmax(dim=1) == labels_N).float().mean().item()
+    def answers(self) -> tuple[Tensor, Tensor] | None:
+        """Logits N×K of the network to keep, and labels N, of the validation images, if any."""
+        if self._answers is None and self.validation is not None:  # a run resumed at its end
+            self._answers = self.watch(self.validation)
+        return self._answers
 
     def watch(self, portion: Portion) -> tuple[Tensor, Tensor]:
         """Logits N×K of the network to keep, and labels N, of every image of a portion."""
@@ -343,6 +345,12 @@ class Trainer:
             raise ValueError("the saved state is not of this run: its counts do not agree")
         if at.step > self.steps or len(at.records) != at.epoch or at.best_epoch > at.epoch:
             raise ValueError("the saved state is not of this run: it goes beyond the run's end")
+
+
+def _measured(logits_NK: Tensor, labels_N: Tensor) -> tuple[float, float]:
+    """Mean loss and accuracy."""
+    loss = cross_entropy(logits_NK, labels_N).item()
+    return loss, (logits_NK.argmax(dim=1) == labels_N).float().mean().item()
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

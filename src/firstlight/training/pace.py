@@ -32,7 +32,8 @@ def measure_pace(trainer: Trainer, seconds: float) -> Pace:
         steps += 1
     step = (time.perf_counter() - started) / max(1, steps)
     started = time.perf_counter()
-    trainer.validate()
+    if trainer.validation is not None:
+        trainer.watch(trainer.validation)
     return Pace(step=step, validation=time.perf_counter() - started)
 
 

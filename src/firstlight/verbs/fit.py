@@ -257,10 +257,11 @@ def _train(
         )
     architecture = _architecture(recipe, data.train)
     calibration = None
-    if recipe.train.validation == "held-out" and trainer.validation is not None:
+    if recipe.train.validation == "held-out":
         with repeatable(threads, device):
-            logits_NK, labels_N = trainer.watch(trainer.validation)
-        calibration = calibrate(logits_NK.cpu().numpy(), labels_N.cpu().numpy())
+            answers = trainer.answers()
+        if answers is not None:
+            calibration = calibrate(*(part.cpu().numpy() for part in answers))
     names = data.train.class_names
     checkpoint.save_model(folder, model, architecture, trainer.preprocess, names, calibration)
     folder.write_json("summary.json", _summary(trainer, parameter_count(trainer.model)))
