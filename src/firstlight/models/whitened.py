@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import gelu, max_pool2d, pad, relu
 
 from firstlight.models.blocks import Dropout, halved, unfilled
-from firstlight.models.winograd import Convolution3x3
+from firstlight.models.convolution import Convolution3x3
 from firstlight.recipe import ModelChoice
 
 # Added to the patches' variances, so that directions of mere noise are not blown up.

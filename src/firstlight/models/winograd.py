@@ -9,11 +9,10 @@ Axes: N images, C channels in, O channels out, H height, W width, T tiles.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
@@ -39,61 +38,15 @@ PART = 2**21
 """Numbers in the new basis that a part of a batch may fill, 8 MB: they stay in the cache."""
 LEAST_SAVED = 83
 """Multiplications saved for each number taken to the new basis from which it pays, as measured."""
-_allowed = True
 
 
-class Convolution3x3(nn.Conv2d):
-    """3×3, padded by a pixel, without bias.
-
-    Its filters are trained the fast way where it is one: many channels and images in float32 on a
-    processor with AVX2 and no AVX-512, for which PyTorch's own gradient of the filters runs at
-    half the processor's rate. There outputs differ from the direct way's by some millionths of the
-    largest, and gradients have no gradients. Answers are always computed the direct way.
-    """
-
-    def __init__(self, inputs: int, outputs: int, device: str | None = None) -> None:
-        super().__init__(inputs, outputs, 3, padding=1, bias=False, device=device)
-
-    def forward(self, maps_NCHW: Tensor) -> Tensor:
-        if self.training and _pays(maps_NCHW, self.weight):
-            return convolve(maps_NCHW, self.weight)
-        return super().forward(maps_NCHW)
-
-
-@contextmanager
-def direct() -> Iterator[None]:
-    """Every convolution the direct way, such as to count its work."""
-    global _allowed
-    before, _allowed = _allowed, False
-    try:
-        yield
-    finally:
-        _allowed = before
-
-
-def _pays(maps_NCHW: Tensor, weight_OC33: Tensor) -> bool:
-    if not _allowed or torch.compiler.is_compiling():
-        return False
-    return (
-        maps_NCHW.dim() == 4
-        and _saved(maps_NCHW.shape, weight_OC33.shape) >= LEAST_SAVED
-        and weight_OC33.requires_grad
-        and maps_NCHW.device.type == "cpu"
-        and maps_NCHW.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and torch.backends.cpu.get_cpu_capability() == "AVX2"
-    )
-
-
-def _saved(maps_NCHW: torch.Size, weight_OC33: torch.Size) -> float:
-    """Multiplications saved for each number of maps and filters that is taken to the new basis.
-
-    A tile over the edge costs as much as a whole one, and so do the filters for few images.
-    """
-    (images, _, height, width), (outputs, inputs) = maps_NCHW, weight_OC33[:2]
+def pays(maps_NCHW: torch.Size, outputs: int) -> bool:
+    """Whether maps of this shape are worth it: many channels and images, little beyond the edge."""
+    images, inputs, height, width = maps_NCHW
     tiles = images * _fours(height) * _fours(width)
     saved = (9 * images * height * width - 36 * tiles) * inputs * outputs
-    return saved / max(1, 36 * (tiles * (inputs + outputs) + inputs * outputs))
+    changed = 36 * (tiles * (inputs + outputs) + inputs * outputs)
+    return saved >= LEAST_SAVED * changed
 
 
 def convolve(maps_NCHW: Tensor, weight_OC33: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 from firstlight.data.dataset import TrainTest
 from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.files import write_whole
-from firstlight.models.winograd import direct
+from firstlight.models.convolution import direct
 from firstlight.progress import Silent
 from firstlight.recipe import Recipe
 from firstlight.runs import record

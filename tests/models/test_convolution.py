@@ -1,6 +1,8 @@
-"""The fast convolution and the pooling, against PyTorch's own in double precision."""
+"""The fast convolutions and the pooling, against PyTorch's own in double precision."""
 
 import math
+from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 import torch
@@ -8,9 +10,9 @@ from torch import Generator, Tensor
 from torch.nn.functional import conv2d, max_pool2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from firstlight.models import blocks, winograd
+from firstlight.models import blocks, unfolded, winograd
 from firstlight.models.blocks import halved
-from firstlight.models.winograd import Convolution3x3, convolve
+from firstlight.models.convolution import Convolution3x3, direct
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -28,7 +30,9 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
     ],
 )
 @pytest.mark.parametrize("images_a_part", [1000, 10, 1])
+@pytest.mark.parametrize("way", [winograd, unfolded])
 def test_output_and_gradients_are_those_of_a_direct_convolution(
+    way: ModuleType,
     images: int,
     inputs: int,
     outputs: int,
@@ -38,14 +42,18 @@ def test_output_and_gradients_are_those_of_a_direct_convolution(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tiles = math.ceil(height / 4) * math.ceil(width / 4)
-    monkeypatch.setattr(winograd, "PART", 36 * tiles * (inputs + outputs) * images_a_part)
+    numbers_an_image = {
+        winograd: 36 * tiles * (inputs + outputs),
+        unfolded: 9 * height * width * inputs,
+    }
+    monkeypatch.setattr(way, "PART", numbers_an_image[way] * images_a_part)
     maps = numbers(images, inputs, height, width).contiguous(memory_format=torch.channels_last)
     weight = numbers(outputs, inputs, 3, 3, seed=1)
     grad = numbers(images, outputs, height, width, seed=2)
     maps.requires_grad_()
     weight.requires_grad_()
 
-    out = convolve(maps, weight)
+    out = way.convolve(maps, weight)
     found = (out, *torch.autograd.grad(out, (maps, weight), grad))
 
     exact_maps, exact_weight = (part.detach().double().requires_grad_() for part in (maps, weight))
@@ -57,53 +65,67 @@ def test_output_and_gradients_are_those_of_a_direct_convolution(
         assert (have - want).abs().max() / want.abs().max() < 5e-5
 
 
-def test_the_layer_is_a_plain_convolution_wherever_the_fast_way_does_not_pay(
+def test_only_the_filters_of_maps_without_gradient_are_asked_for() -> None:
+    maps, weight = numbers(4, 3, 5, 5), numbers(2, 3, 3, 3, seed=1).requires_grad_()
+    (found,) = torch.autograd.grad(unfolded.convolve(maps, weight).sum(), weight)
+    (wanted,) = torch.autograd.grad(conv2d(maps, weight, padding=1).sum(), weight)
+    assert torch.allclose(found, wanted, atol=1e-4)
+
+
+def test_the_layer_is_pytorchs_own_convolution_wherever_no_other_way_pays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    own = convolve
-    taken: list[int] = []
+    taken: list[str] = []
 
-    def noted(maps: Tensor, weight: Tensor) -> Tensor:
-        taken.append(len(maps))
-        return own(maps, weight)
+    def noted(way: ModuleType) -> Callable[[Tensor, Tensor], Tensor]:
+        own = way.convolve
 
-    monkeypatch.setattr(winograd, "convolve", noted)
+        def convolve(maps: Tensor, weight: Tensor) -> Tensor:
+            taken.append(way.__name__.rpartition(".")[2])
+            result: Tensor = own(maps, weight)
+            return result
 
-    def takes(layer: Convolution3x3, maps: Tensor) -> bool:
+        return convolve
+
+    for way in (winograd, unfolded):
+        monkeypatch.setattr(way, "convolve", noted(way))
+
+    def way_of(layer: Convolution3x3, maps: Tensor) -> str:
         taken.clear()
         out, wanted = layer(maps), conv2d(maps, layer.weight, padding=1)
         assert (out - wanted).abs().max() <= 0.01 * wanted.abs().max()  # bfloat16 in one case
-        return bool(taken)
+        return " and ".join(taken) or "own"
 
     wide, narrow = Convolution3x3(96, 96), Convolution3x3(32, 128)
     many = numbers(100, 96, 4, 4)
-    assert takes(wide, many)
-    assert not takes(wide, many[:50])
-    assert not takes(wide, many[:, :, :3, :3])  # tiles of which little is used
-    assert not takes(narrow, many[:, :32])
+    assert way_of(wide, many) == "winograd"
+    assert way_of(wide, many[:50]) == "unfolded"
+    assert way_of(wide, many[:, :, :3, :3]) == "unfolded", "tiles of which little is used"
+    assert way_of(narrow, many[:, :32]) == "own"
     with torch.autocast("cpu", torch.bfloat16):
-        assert not takes(wide, many)
-    with winograd.direct():
-        assert not takes(wide, many)
-    assert takes(wide, many)
-    assert not takes(wide.double(), many.double())
-    assert not takes(wide.float().requires_grad_(False), many)
-    assert not takes(wide.requires_grad_(True).eval(), many)
+        assert way_of(wide, many) == "own"
+    with direct():
+        assert way_of(wide, many) == "own"
+    assert way_of(wide, many) == "winograd"
+    assert way_of(wide.double(), many.double()) == "own"
+    assert way_of(wide.float().requires_grad_(False), many) == "own"
+    assert way_of(wide.requires_grad_(True).eval(), many) == "own"
     wide.train()
     exported = torch.export.export(
         wide, (many[:2],), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
     )
     assert torch.equal(exported.module()(many), conv2d(many, wide.weight, padding=1))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    assert not takes(wide, many)
+    assert way_of(wide, many) == "own"
 
 
-def test_a_second_time_gives_the_same_bits() -> None:
+@pytest.mark.parametrize("way", [winograd, unfolded])
+def test_a_second_time_gives_the_same_bits(way: ModuleType) -> None:
     def once() -> list[Tensor]:
         maps = numbers(200, 64, 9, 9).contiguous(memory_format=torch.channels_last).requires_grad_()
         weight = numbers(128, 64, 3, 3, seed=1).requires_grad_()
-        out = convolve(maps, weight)
+        out = way.convolve(maps, weight)
         return [out, *torch.autograd.grad(out, (maps, weight), numbers(*out.shape, seed=2))]
 
     for first, second in zip(once(), once(), strict=True):
@@ -113,7 +135,7 @@ def test_a_second_time_gives_the_same_bits() -> None:
 def test_work_is_counted_as_the_direct_way_would_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     layer, maps = Convolution3x3(96, 96), numbers(100, 96, 4, 4)
-    with winograd.direct(), FlopCounterMode(display=False) as counter:
+    with direct(), FlopCounterMode(display=False) as counter:
         layer(maps).sum().backward()
     # Forward and the filters' gradient: two operations for each of 9 × 96 × 96 weights at a place.
     assert counter.get_total_flops() == 2 * 2 * 9 * 96 * 96 * 100 * 16
