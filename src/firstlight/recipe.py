@@ -192,7 +192,11 @@ class TrainChoice(_Checked):
     """How long, in what portions, and watched by what."""
 
     epochs: float = _number(5.0, least=0.0, most=MOST_EPOCHS, above=True)
-    """Passes over the training images; the last may be a part of one."""
+    """Passes over the training images, or over ``epoch_share`` of them; the last may be a part of
+    one."""
+    epoch_share: float = _number(1.0, least=0.0, most=1.0, above=True)
+    """Share of the training images in one epoch. Below 1, half of them are those with the largest
+    loss when last trained on, and the others random (``training/selection.py``)."""
     batch_size: int = _number(32, least=1, most=65536)
     """Images a step; the last step of an epoch takes what is left."""
     validation: str = _choice("held-out", "held-out", "test", "none")

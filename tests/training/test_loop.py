@@ -127,7 +127,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "stop_after"),
-    [(RICH, step) for step in (1, 5, 6, 7, 11, 17)] + [(FAST, step) for step in (1, 6, 8, 15)],
+    [(RICH, step) for step in (1, 5, 6, 7, 11, 17)]
+    + [(FAST, step) for step in (1, 6, 8, 15)]
+    + [((*RICH, "train.epoch_share=0.6"), step) for step in (1, 3, 4, 6, 7, 9)],  # of 4 an epoch
 )
 def test_a_run_stopped_after_any_step_and_restored_ends_with_the_same_bits(
     settings: tuple[str, ...], stop_after: int
@@ -316,6 +318,24 @@ def test_a_loss_read_late_still_names_its_step() -> None:
             if isinstance(event, StepRecord) and event.step == 1:
                 with torch.no_grad():
                     next(p for p in run.model.parameters() if p.requires_grad)[0] = float("nan")
+
+
+def test_an_epoch_may_be_of_a_share_of_the_images() -> None:
+    run = trainer(recipe(*RICH, "train.epochs=6", "train.epoch_share=0.25"), n=40)
+    seen: list[set[int]] = []
+    plain_step = run._step
+
+    def noting(chosen: Tensor) -> None:
+        if run._at.batch == 0:
+            seen.append(set())
+        seen[-1] |= set(chosen.tolist())
+        plain_step(chosen)
+
+    run._step = noting  # type: ignore[method-assign]
+    records = [event for event in run.run() if isinstance(event, EpochRecord)]
+    assert [len(images) for images in seen] == [10] * 6
+    assert [r.steps for r in records] == [2, 4, 6, 8, 10, 12]
+    assert run.total == run.seen == 60
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,9 @@ from firstlight.training.averaging import WeightAverage
 from firstlight.training.devices import computes_in_bfloat16
 from firstlight.training.optimizers import Optimizers
 from firstlight.training.portion import Portion
-from firstlight.training.randomness import epoch_order, reseed
+from firstlight.training.randomness import reseed
 from firstlight.training.schedule import learning_rate_factor
+from firstlight.training.selection import Selection
 
 # On an accelerator, steps between two looks at the loss.
 STEPS_BETWEEN_READS = 20
@@ -113,9 +114,13 @@ class Trainer:
         )
         decay = recipe.train.average_decay
         self._average = WeightAverage(model, decay) if decay > 0 else None
-        self.steps_per_epoch = math.ceil(len(train) / recipe.train.batch_size)
+        seed, device = recipe.train.seed, train.labels_N.device
+        self._selection = Selection(len(train), recipe.train.epoch_share, seed, device)
+        self.images = self._selection.count
+        """Images of an epoch."""
+        self.steps_per_epoch = math.ceil(self.images / recipe.train.batch_size)
         # Batch norm needs two images: a last one alone joins the batch before it.
-        self._lone = isinstance(model, WhitenedCNN) and len(train) % recipe.train.batch_size == 1
+        self._lone = isinstance(model, WhitenedCNN) and self.images % recipe.train.batch_size == 1
         self.steps_per_epoch -= self._lone and self.steps_per_epoch > 1
         self.steps = max(1, round(self.steps_per_epoch * recipe.train.epochs))
         self._mixed = recipe.train.precision == "mixed" and computes_in_bfloat16(
@@ -175,8 +180,7 @@ class Trainer:
 
     def _seen_after(self, steps: int) -> int:
         epochs, batches = divmod(steps, self.steps_per_epoch)
-        images = len(self.train)
-        return epochs * images + batches * self.recipe.train.batch_size
+        return epochs * self.images + batches * self.recipe.train.batch_size
 
     def run(self) -> Iterator[StepRecord | EpochRecord]:
         """Train to the end of the recipe, yielding after every step and after every epoch.
@@ -186,13 +190,12 @@ class Trainer:
         """
         at, size = self._at, self.recipe.train.batch_size
         while at.epoch < self.epochs and not self._stalled():
-            order_N = epoch_order(len(self.train), self.recipe.train.seed, at.epoch)
-            order_N = order_N.to(self.train.labels_N.device)
+            order_M = self._selection.order(at.epoch, begun=at.batch > 0)
             self.model.train()
             while at.batch < self.steps_per_epoch and at.step < self.steps:
                 started = time.perf_counter()
                 end = (at.batch + 1) * size + (self._lone and at.batch + 1 == self.steps_per_epoch)
-                self._step(order_N[at.batch * size : end])
+                self._step(order_M[at.batch * size : end])
                 last_of_epoch = at.batch == self.steps_per_epoch
                 if last_of_epoch or at.step == self.steps or at.batch % self.read_every == 0:
                     self._read()
@@ -200,7 +203,7 @@ class Trainer:
                 yield StepRecord(
                     epoch=at.epoch + 1,
                     step=at.step,
-                    seen=len(order_N) if last_of_epoch else at.batch * size,
+                    seen=self.images if last_of_epoch else at.batch * size,
                     loss=at.loss_sum / max(1, at.read),
                     accuracy=at.correct / max(1, at.read),
                 )
@@ -235,6 +238,8 @@ class Trainer:
         self.optimizers.step(self.factor(at.step))
         if self._average is not None:
             self._average.update(at.step + 1)
+        if self._selection.chooses:
+            self._selection.note(chosen_B, self._each(logits_BK.detach(), labels_B))
         correct = (logits_BK.detach().argmax(dim=1) == labels_B).sum()
         self._unread.append((loss.detach(), correct, len(labels_B)))
         at.batch += 1
@@ -242,11 +247,14 @@ class Trainer:
 
     def _loss(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
         """Mean over the batch, each image's loss times its class's weight."""
-        smoothing = self.recipe.train.label_smoothing
         if self._weights_K is None:
+            smoothing = self.recipe.train.label_smoothing
             return cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
-        losses_B = cross_entropy(logits_BK, labels_B, label_smoothing=smoothing, reduction="none")
-        return (losses_B * self._weights_K[labels_B]).mean()
+        return (self._each(logits_BK, labels_B) * self._weights_K[labels_B]).mean()
+
+    def _each(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+        smoothing = self.recipe.train.label_smoothing
+        return cross_entropy(logits_BK, labels_B, label_smoothing=smoothing, reduction="none")
 
     def _read(self) -> None:
         """Add up what the last steps gave. Raises ``UserError`` for a loss that is no number."""
@@ -311,6 +319,7 @@ class Trainer:
         self._read()
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizers.state().items()}
+        tensors |= {f"selection.{name}": value for name, value in self._selection.state().items()}
         if self._average is not None:
             averaged = self._average.model.state_dict()
             tensors |= {f"average.{name}": value for name, value in averaged.items()}
@@ -330,6 +339,7 @@ class Trainer:
             raise ValueError(f"the saved state is not of this run: {error}") from error
         self._check(position)
         self._best = _under("best.", tensors) or None
+        self._selection.restore(_under("selection.", tensors))
         self.optimizers.restore(_under("optimizer.", tensors))
         if position.step and not _under("optimizer.", tensors):
             raise ValueError("the saved state is not of this run: it has no optimizer state")

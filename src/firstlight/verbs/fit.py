@@ -184,8 +184,7 @@ def _within(
         with kept_memory():
             pace = measure_pace(trial, budget)
     per_epoch = trial.steps_per_epoch
-    # One more validation calibrates the finished network.
-    left = started + BUDGET_USED * budget - ENDING_SECONDS - pace.validation - time.perf_counter()
+    left = started + BUDGET_USED * budget - ENDING_SECONDS - time.perf_counter()
     steps, least = steps_within(left, pace, per_epoch), min(per_epoch, trial.steps)
     if steps < least:
         epoch = least * pace.step + pace.validation
@@ -241,7 +240,7 @@ def _train(
                 raise DataError(f"{folder}/{checkpoint.STATE_FILE}: {error}") from error
         try:
             with kept_memory():
-                _run(folder, trainer, display, len(parts.rows_M))
+                _run(folder, trainer, display)
         except torch.OutOfMemoryError as error:
             batch = recipe.train.batch_size
             raise UserError(
@@ -308,11 +307,13 @@ def _portion(part: Dataset, rows_M: Int64Array, device: str) -> Portion:
     )
 
 
-def _run(folder: RunFolder, trainer: Trainer, display: Display, images: int) -> None:
+def _run(folder: RunFolder, trainer: Trainer, display: Display) -> None:
     """Drive the loop: save after each epoch and each minute, show, and stop when asked to."""
     saved_at = time.monotonic()
     with StopRequest() as stop, display:
-        display.start(epochs=trainer.epochs, images=images, total=trainer.total, done=trainer.seen)
+        display.start(
+            epochs=trainer.epochs, images=trainer.images, total=trainer.total, done=trainer.seen
+        )
         for event in trainer.run():
             passed, stopping = time.monotonic() - saved_at, stop.wanted
             ended = isinstance(event, EpochRecord) and passed > LEAST_SECONDS
@@ -339,7 +340,7 @@ def _summary(trainer: Trainer, parameters: int) -> dict[str, Any]:
         "seed": trainer.recipe.train.seed,
         "parameters": parameters,
         "epochs": last.epoch,
-        "passes": last.steps / trainer.steps_per_epoch,
+        "passes": last.steps / trainer.steps_per_epoch * trainer.images / len(trainer.train),
         "steps": last.steps,
         "train_seconds": sum(r.train_seconds for r in trainer.records),
         "kept_epoch": asdict(trainer.kept),

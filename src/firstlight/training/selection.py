@@ -1,0 +1,64 @@
+"""Which images an epoch goes through, and in which order. Axes: N images of a run, M of an epoch,
+B of a batch."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from firstlight.training.randomness import epoch_order
+
+
+class Selection:
+    """All images in a fresh order, or a share of them: one half those with the largest loss when
+    last trained on, the others at random.
+
+    An image not trained on yet comes before any other. After I. Loshchilov and F. Hutter: Online
+    batch selection for faster training of neural networks. arXiv:1511.06343, 2015, with two
+    probabilities in place of theirs by rank.
+    """
+
+    def __init__(self, images: int, share: float, seed: int, device: torch.device) -> None:
+        self._seed, self._images, self._device = seed, images, device
+        self.count = max(1, round(share * images))
+        """Images of an epoch."""
+        self._losses_N = torch.full((images,), torch.inf, device=device)
+        self._order_M = torch.zeros(self.count, dtype=torch.int64, device=device)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether some images are left out, so that ``note`` wants to know of losses."""
+        return self.count < self._images
+
+    def order(self, epoch: int, *, begun: bool) -> Tensor:
+        """int64 M on the training device; of an epoch already ``begun`` as it was then."""
+        if begun and self.chooses:
+            return self._order_M
+        order_N = epoch_order(self._images, self._seed, epoch).to(self._device)
+        if not self.chooses:
+            return order_N
+        chosen_N = torch.zeros(self._images, dtype=torch.bool, device=self._device)
+        hardest_N = self._losses_N[order_N].argsort(descending=True, stable=True)
+        chosen_N[hardest_N[: (self.count + 1) // 2]] = True
+        others = (~chosen_N).nonzero().flatten()[: self.count // 2]
+        chosen_N[others] = True
+        self._order_M = order_N[chosen_N]
+        return self._order_M
+
+    def note(self, chosen_B: Tensor, losses_B: Tensor) -> None:
+        """Keep the losses of images just trained on."""
+        self._losses_N[chosen_B] = losses_B
+
+    def state(self) -> dict[str, Tensor]:
+        """What a resumed run needs."""
+        return {"losses": self._losses_N, "order": self._order_M} if self.chooses else {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what ``state`` gave. Raises ``ValueError`` where it does not fit."""
+        for name, place in self.state().items():
+            found = state.get(name)
+            if found is None or (found.shape, found.dtype) != (place.shape, place.dtype):
+                raise ValueError(f"the saved state is not of this run: its {name} does not fit")
+            if name == "order" and not bool(((found >= 0) & (found < self._images)).all()):
+                raise ValueError("the saved state is not of this run: its order goes beyond it")
+            place.copy_(found)
