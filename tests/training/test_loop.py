@@ -331,7 +331,7 @@ def test_an_epoch_may_be_of_a_share_of_the_images() -> None:
         seen[-1] |= set(chosen.tolist())
         plain_step(chosen)
 
-    run._step = noting  # type: ignore[method-assign]
+    run._step = noting  # type: ignore[assignment,method-assign]
     records = [event for event in run.run() if isinstance(event, EpochRecord)]
     assert [len(images) for images in seen] == [10] * 6
     assert [r.steps for r in records] == [2, 4, 6, 8, 10, 12]
