@@ -20,8 +20,8 @@ class Selection:
 
     def __init__(self, images: int, share: float, seed: int, device: torch.device) -> None:
         self._seed, self._images, self._device = seed, images, device
-        self.count = max(1, round(share * images))
-        """Images of an epoch."""
+        self.count = max(min(2, images), round(share * images))
+        """Images of an epoch; batch norm needs two."""
         self._losses_N = torch.full((images,), torch.inf, device=device)
         self._order_M = torch.zeros(self.count, dtype=torch.int64, device=device)
 
