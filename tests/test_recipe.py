@@ -122,6 +122,8 @@ def test_settings_that_would_be_ignored_are_refused() -> None:
         quick.with_settings(["augment.flip=false"])
     with pytest.raises(UserError, match=r"train\.patience needs validation=\"held-out\""):
         load_recipe("mnist-tutorial").with_settings(["train.patience=2"])
+    with pytest.raises(UserError, match=r"train\.epoch_share below 1 needs augment\.mix=\"none\""):
+        load_recipe("cifar10-standard").with_settings(["augment.mix=mixup"])
 
 
 def test_settings_that_need_one_another_may_come_in_any_order() -> None:

@@ -129,7 +129,7 @@ class AugmentChoice(_Checked):
     flip: bool = False
     """Mirror left to right with probability one half. Not for digits and letters."""
     alternate_flips: bool = False
-    """With flip: each image is mirrored on every other pass instead (Jordan 2024, section 3.6)."""
+    """With flip: each image is mirrored in every other epoch instead (Jordan 2024, section 3.6)."""
     cutout_pixels: int = _number(0, least=0, most=512)
     """Side of a square set to zero in each image; 0 for none."""
     mix: str = _choice("none", "none", "mixup", "cutmix")
@@ -196,7 +196,8 @@ class TrainChoice(_Checked):
     one."""
     epoch_share: float = _number(1.0, least=0.0, most=1.0, above=True)
     """Share of the training images in one epoch. Below 1, half of them are those with the largest
-    loss when last trained on, and the others random (``training/selection.py``)."""
+    loss when last trained on, whatever their class, and the others random
+    (``training/selection.py``). Images with wrong labels are then trained on more often too."""
     batch_size: int = _number(32, least=1, most=65536)
     """Images a step; the last step of an epoch takes what is left."""
     validation: str = _choice("held-out", "held-out", "test", "none")
@@ -255,6 +256,11 @@ class Recipe:
             raise UserError(
                 "name must be letters, digits, dots, dashes and underscores, as it names the run "
                 f"folder, not {self.name!r}"
+            )
+        if self.train.epoch_share < 1 and self.augment.mix != "none":
+            raise UserError(
+                'train.epoch_share below 1 needs augment.mix="none" beside it: the loss of a mixed '
+                "image does not tell which is hard"
             )
 
     def to_toml(self) -> str:

@@ -65,9 +65,10 @@ def test_output_and_gradients_are_those_of_a_direct_convolution(
         assert (have - want).abs().max() / want.abs().max() < 5e-5
 
 
-def test_only_the_filters_of_maps_without_gradient_are_asked_for() -> None:
+@pytest.mark.parametrize("way", [winograd, unfolded])
+def test_the_filters_are_trained_where_the_maps_want_no_gradient(way: ModuleType) -> None:
     maps, weight = numbers(4, 3, 5, 5), numbers(2, 3, 3, 3, seed=1).requires_grad_()
-    (found,) = torch.autograd.grad(unfolded.convolve(maps, weight).sum(), weight)
+    (found,) = torch.autograd.grad(way.convolve(maps, weight).sum(), weight)
     (wanted,) = torch.autograd.grad(conv2d(maps, weight, padding=1).sum(), weight)
     assert torch.allclose(found, wanted, atol=1e-4)
 

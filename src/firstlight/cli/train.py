@@ -38,7 +38,7 @@ def train(
         typer.Option("--from", metavar="RUN", help="Start from this run's weights, head replaced."),
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option("--epochs", help="Passes over DATA; else $FIRSTLIGHT_EPOCHS.")
+        float | None, typer.Option("--epochs", help="Epochs to train; else $FIRSTLIGHT_EPOCHS.")
     ] = None,
     budget: Annotated[
         str | None,

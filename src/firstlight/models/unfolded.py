@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
 PART = 2**22
-"""Numbers that unfolded maps may fill at a time, 16 MB."""
+"""Numbers that unfolded maps may fill at a time, 16 MB, where one image does not need more."""
 FEWEST_CHANNELS = 64
 """Channels in from which unfolding pays, as measured: fewer are copied in too short pieces."""
 

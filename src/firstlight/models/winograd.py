@@ -68,7 +68,7 @@ class _Convolve(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_NOHW: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad_NOHW: Tensor) -> tuple[Tensor | None, Tensor]:
         maps_NCHW, weight_OC33 = ctx.saved_tensors
         filters_36OC = _filters(weight_OC33).transpose(1, 2).contiguous()
         maps_NHWC, grad_NHWO = maps_NCHW.permute(0, 2, 3, 1), grad_NOHW.permute(0, 2, 3, 1)
@@ -77,10 +77,12 @@ class _Convolve(torch.autograd.Function):
         for part in _parts(maps_NHWC, len(weight_OC33)):
             grad_36TO = _change(A_T.T, _blocks(grad_NHWO[part])).flatten(0, 1)
             grad_filters_36CO.baddbmm_(_tiles(maps_NHWC[part]).transpose(1, 2), grad_36TO)
-            grad_tiles_36TC = torch.bmm(grad_36TO, filters_36OC)
-            _add_up(_change(B_T.T, _square(grad_tiles_36TC)), grad_maps_NHWC[part])
+            if ctx.needs_input_grad[0]:
+                grad_tiles_36TC = torch.bmm(grad_36TO, filters_36OC)
+                _add_up(_change(B_T.T, _square(grad_tiles_36TC)), grad_maps_NHWC[part])
         grad_33CO = _change(G.T, _square(grad_filters_36CO))
-        return grad_maps_NHWC.permute(0, 3, 1, 2), grad_33CO.permute(3, 2, 0, 1)
+        grad_maps_NCHW = grad_maps_NHWC.permute(0, 3, 1, 2) if ctx.needs_input_grad[0] else None
+        return grad_maps_NCHW, grad_33CO.permute(3, 2, 0, 1)
 
 
 def _parts(maps_NHWC: Tensor, outputs: int) -> Iterator[slice]:

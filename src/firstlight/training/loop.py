@@ -343,7 +343,7 @@ class Trainer:
         self.optimizers.restore(_under("optimizer.", tensors))
         if position.step and not _under("optimizer.", tensors):
             raise ValueError("the saved state is not of this run: it has no optimizer state")
-        self._at = position
+        self._at, self._answers = position, None
 
     def _check(self, at: _Position) -> None:
         """Raise ``ValueError`` unless this is a place that the run comes through."""

@@ -128,10 +128,11 @@ def _shares(model: nn.Module, first: float) -> _Shares:
     """From ``first`` for the first layer to 1 for the last, evenly on a log scale."""
     layers: dict[str, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
+        words = name.split(".")[:-1]
+        layer = ".".join(words[:2] if words[1:2] and words[1].isdecimal() else words[:1])
+        own = layers.setdefault(layer, [])  # a layer that is not trained is one all the same
         if parameter.requires_grad:
-            words = name.split(".")[:-1]
-            layer = ".".join(words[:2] if words[1:2] and words[1].isdecimal() else words[:1])
-            layers.setdefault(layer, []).append(parameter)
+            own.append(parameter)
     shares: _Shares = {}
     for depth, parameters in enumerate(layers.values()):
         share = first ** (1 - depth / max(1, len(layers) - 1))

@@ -13,8 +13,8 @@ class Selection:
     """All images in a fresh order, or a share of them: one half those with the largest loss when
     last trained on, the others at random.
 
-    An image not trained on yet comes before any other. After I. Loshchilov and F. Hutter: Online
-    batch selection for faster training of neural networks. arXiv:1511.06343, 2015, with two
+    Among the hardest, those not trained on yet come first. After I. Loshchilov and F. Hutter:
+    Online batch selection for faster training of neural networks. arXiv:1511.06343, 2015, with two
     probabilities in place of theirs by rank.
     """
 

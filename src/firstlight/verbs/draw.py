@@ -56,7 +56,7 @@ def draw_training(drawing: Drawing, folder: RunFolder, described: dict[str, Any]
         validated = f"{validated} ({watched['images']:,} images)"
     last = epochs[-1]
     if len(epochs) == 1:
-        shares = [f"{100 * (last['train_accuracy'] or 0):.2f} % of the training images"]
+        shares = [f"{100 * (last['train_accuracy'] or 0):.2f} % of the images trained on"]
         if last["validation_accuracy"] is not None:
             shares.append(f"{100 * last['validation_accuracy']:.2f} % of those {validated}")
         text = f"There was one pass or less: it ended with {' and '.join(shares)} right."
@@ -65,8 +65,9 @@ def draw_training(drawing: Drawing, folder: RunFolder, described: dict[str, Any]
     drawing.add(
         "Training",
         "Where the two curves part, the network begins to learn its training images by heart. "
-        "Training accuracy is measured while the weights still move, and with augmentation and "
-        "dropout on, so it may lie below the other.",
+        "Training accuracy is measured while the weights still move, with augmentation and "
+        "dropout on, and where the recipe so chooses on hard images more often, so it may lie "
+        "below the other.",
         (
             "training_curves",
             charts.training_curves(epochs, validated),

@@ -23,7 +23,7 @@ def headline(summary: dict[str, Any], metrics: dict[str, Any] | None) -> dict[st
         figures["calibration error"] = f"{100 * metrics['expected_calibration_error']:.2f} %"
     figures["parameters"] = f"{summary['parameters']:,}"
     if summary["steps"]:
-        figures["epochs"] = f"{summary['passes']:.3g}"
+        figures["passes"] = f"{summary['passes']:.3g}"
         figures["training time"] = f"{summary['train_seconds']:.1f} s"
     return figures
 

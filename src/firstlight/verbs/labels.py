@@ -96,7 +96,9 @@ def check_labels(
 def out_of_fold(data: Dataset, recipe: Recipe, told: Told | None = None) -> Float64Array:
     """Probabilities N×K, each image's by a network trained without it and without its group."""
     device, fold_N = choose_device("auto"), folds(data, FOLDS)
-    recipe = recipe.with_settings(["train.validation=none", "train.patience=0"])
+    recipe = recipe.with_settings(
+        ["train.validation=none", "train.patience=0", "train.epoch_share=1.0"]
+    )
     found_NK = np.empty((len(data), len(data.class_names)))
     for fold in range(FOLDS):
         held_N = fold_N == fold

@@ -28,7 +28,10 @@ def find_learning_rate(
     # Enough epochs for all steps, and no early end.
     watch = "none" if recipe.train.validation == "test" else recipe.train.validation
     long = recipe.with_settings(
-        ["train.epochs=100000", "train.patience=0", f"train.validation={watch}"]
+        [
+            *("train.epochs=100000", "train.epoch_share=1.0", "train.patience=0"),
+            f"train.validation={watch}",
+        ]
     )
     with repeatable(usable_threads(), where):
         trainer = prepare(long, request.load(), where)
