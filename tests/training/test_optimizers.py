@@ -84,6 +84,16 @@ def network() -> nn.Sequential:
     return model
 
 
+def test_a_layer_that_is_not_trained_is_a_layer_among_the_rates() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    shares = optimizers._shares(model, 0.01)
+    rates = {id(p): share for share, parameters in shares.items() for p in parameters}
+    assert rates[id(model[1].weight)] == pytest.approx(0.1)
+    assert rates[id(model[2].weight)] == 1.0
+    assert id(model[0].weight) not in rates
+
+
 def head() -> nn.Linear:
     torch.manual_seed(0)
     return nn.Linear(16, 2, bias=False)
