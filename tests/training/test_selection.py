@@ -10,8 +10,8 @@ from firstlight.training.selection import Selection
 CPU = torch.device("cpu")
 
 
-def after(losses: Tensor, share: float, seed: int = 0) -> Selection:
-    selection = Selection(len(losses), share, seed, CPU)
+def after(losses: Tensor, share: float) -> Selection:
+    selection = Selection(len(losses), share, 0, CPU)
     selection.note(torch.arange(len(losses)), losses)
     return selection
 
@@ -41,15 +41,15 @@ def test_of_few_images_there_are_two_for_batch_norm(images: int, count: int) -> 
     assert Selection(images, 0.1, 0, CPU).count == count
 
 
-def test_an_image_not_seen_yet_comes_first() -> None:
-    selection = Selection(40, 0.5, 0, CPU)
+def test_images_not_seen_yet_are_all_that_the_hardest_half_takes() -> None:
+    selection = Selection(400, 0.5, 0, CPU)
     first = selection.order(0, begun=False)
-    selection.note(first, torch.full((20,), 100.0))
+    selection.note(first, torch.full((200,), 100.0))
     second = set(selection.order(1, begun=False).tolist())
-    unseen = set(range(40)) - set(first.tolist())
-    assert len(second & unseen) >= 10
-    # Ten unseen ones at least, and of the ten others each was as likely seen as not.
-    assert len(second & set(first.tolist())) > 0
+    seen = set(first.tolist())
+    # A hundred unseen ones; of the others, 200 seen and 100 unseen, as many again at random.
+    assert len(second - seen) > 100
+    assert len(second & seen) > 40
 
 
 def test_an_epoch_begun_keeps_its_images_whatever_is_learnt_meanwhile() -> None:
