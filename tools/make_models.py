@@ -1,7 +1,7 @@
 """Train the models in the box anew: make models, or python tools/make_models.py NAME...
 
-Each is a run of a named recipe with seed 0, its weights stored as float16, and measured as it is
-stored. A run that was stopped goes on where it was; a finished one in ``runs/`` is used as it is,
+Each is a run of the ``recipe.toml`` in its folder, its weights stored as float16, and measured as
+it is stored. A run that was stopped goes on where it was; a finished one in ``runs/`` is used as it is,
 so remove it to begin from nothing. In the end it is said whether the weights are those there were,
 to the bit, or which figures moved.
 """
@@ -9,7 +9,6 @@ to the bit, or which figures moved.
 import argparse
 import hashlib
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from firstlight.progress import choose_display
@@ -27,31 +26,13 @@ ROOT = Path(__file__).resolve().parent.parent
 KEPT = ("recipe.toml", "environment.json", "data.json", "epochs.csv", "summary.json")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Boxed:
-    """How a model in the box is made."""
-
-    recipe: str
-    settings: tuple[str, ...] = ()
-    seeds: str
-    """The result file of ``firstlight bench`` with this recipe and several seeds."""
-
-
-MODELS = {
-    "mnist": Boxed(recipe="mnist-best", seeds="bench-mnist-best-cpu.json"),
-    "cifar10": Boxed(
-        recipe="cifar10-standard",
-        # Smaller, to be carried along, and so trained for longer.
-        settings=("model.widths=[64, 128, 256]", "train.epochs=12"),
-        seeds="box-cifar10-cpu.json",
-    ),
-}
+SEEDS = {"mnist": "bench-mnist-best-cpu.json", "cifar10": "box-cifar10-cpu.json"}
+"""The result files of ``firstlight bench`` with these recipes and several seeds."""
 
 
 def trained(name: str) -> RunFolder:
     """The run, trained where that is not done yet."""
-    path, model = ROOT / "runs" / f"box-{name}", MODELS[name]
-    recipe = load_recipe(model.recipe).with_settings([*model.settings, "train.seed=0"])
+    path, recipe = ROOT / "runs" / f"box-{name}", load_recipe(BOX / name / "recipe.toml")
     if not (path / "recipe.toml").is_file():
         return fit(DataRequest(name=name), recipe, choose_display(quiet=False), out=path)
     folder = RunFolder(path)
@@ -72,7 +53,7 @@ def put(name: str) -> None:
     for file in ("metrics.json", "predictions.csv"):  # a megabyte; a copy's own evaluate makes them
         (box.path / file).unlink()
     robustness(box)
-    text = card(box, MODELS[name].recipe, MODELS[name].settings, ROOT / results(name))
+    text = card(box, ROOT / results(name))
     save(run, box, text)
     box.write("README.md", text)
     print(f"{name}: {difference(before, facts(box))}")
@@ -95,7 +76,7 @@ def save(run: RunFolder, box: RunFolder, text: str) -> None:
 
 def results(name: str) -> str:
     """The file with the figures of several seeds, from the project's folder on."""
-    return f"benchmarks/results/{MODELS[name].seeds}"
+    return f"benchmarks/results/{SEEDS[name]}"
 
 
 def facts(box: RunFolder) -> dict[str, str | float]:
@@ -122,10 +103,10 @@ def difference(before: dict[str, str | float], after: dict[str, str | float]) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the models in the box anew.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)}")
-    names: list[str] = parser.parse_args().names or list(MODELS)
-    if wrong := [name for name in names if name not in MODELS]:
-        raise SystemExit(f"there is no model {wrong[0]!r} to make; there are {', '.join(MODELS)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SEEDS)}")
+    names: list[str] = parser.parse_args().names or list(SEEDS)
+    if wrong := [name for name in names if name not in SEEDS]:
+        raise SystemExit(f"there is no model {wrong[0]!r} to make; there are {', '.join(SEEDS)}")
     for name in names:
         put(name)
 

@@ -2,7 +2,6 @@
 
 import json
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,12 @@ NOT_FOR = {
 }
 
 
-def card(box: RunFolder, recipe: str, settings: Sequence[str], seeds: Path) -> str:
+def card(box: RunFolder, seeds: Path) -> str:
     """Markdown. ``seeds`` is the result file of several seeds of the same recipe."""
     described, metrics = box.read_json("data.json"), box.read_json(MEASURED)
     entry, saved = CATALOG[described["name"]], load_model(box)
     height, width, channels = saved.architecture.image_shape
     low, high = (100 * share for share in metrics["accuracy_interval"])
-    changed = "".join(f" --set '{setting}'" for setting in settings)
     assert saved.calibration is not None
     return "\n".join(
         [
@@ -45,8 +43,8 @@ def card(box: RunFolder, recipe: str, settings: Sequence[str], seeds: Path) -> s
             f"- Data: {entry.title}, {described['train']['images']:,} training images, of which "
             f"{described['trained_on']:,} were trained on and the others held out. "
             f"{entry.citation.rstrip('.')}. Licence of the data: {entry.licence.rstrip('.')}.",
-            f"- Training: `firstlight train {box.name} --recipe {recipe}{changed} --seed 0`; every "
-            "choice stands in `recipe.toml`.",
+            f"- Training: `firstlight train {box.name} --recipe recipe.toml`, with the "
+            "`recipe.toml` beside this card, in which every choice stands.",
             "- Licence of these weights: that of firstlight; what the data's licence asks for "
             "holds beside it.",
             "",
