@@ -1,9 +1,9 @@
 """Train the models in the box anew: make models, or python tools/make_models.py NAME...
 
 Each is a run of the ``recipe.toml`` in its folder, its weights stored as float16, and measured as
-it is stored. A run that was stopped goes on where it was; a finished one in ``runs/`` is used as it is,
-so remove it to begin from nothing. In the end it is said whether the weights are those there were,
-to the bit, or which figures moved.
+it is stored. A run that was stopped goes on where it was; a finished one in ``runs/`` is used as it
+is, so remove it to begin from nothing. In the end it is said whether the weights are those there
+were, to the bit, or which figures moved.
 """
 
 import argparse
