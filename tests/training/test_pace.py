@@ -1,20 +1,64 @@
 """How many steps fit, against counting them one by one."""
 
+from collections.abc import Iterator
+from types import SimpleNamespace
+
 import pytest
 
-from firstlight.training.pace import Pace, steps_within
+from firstlight.training.loop import EpochRecord, StepRecord
+from firstlight.training.pace import Pace, measure_pace, steps_within
 
 
 @pytest.mark.parametrize("seconds", [0.5, 3.0, 9.9, 10.0, 10.9, 31.7, 250.0])
 @pytest.mark.parametrize("validation", [0.0, 0.7])
 def test_as_many_steps_as_fit_and_not_one_more(seconds: float, validation: float) -> None:
-    pace, per_epoch = Pace(step=0.1, validation=validation), 93
+    measured, per_epoch = Pace(step=0.1, validation=validation), 93
 
     def needed(steps: int) -> float:
         validations = -(-steps // per_epoch)
         return steps * 0.1 + validations * validation
 
-    steps = steps_within(seconds, pace, per_epoch)
+    steps = steps_within(seconds, measured, per_epoch)
 
     assert needed(steps) <= seconds + 1e-6 or steps == 0
     assert needed(steps + 2) > seconds
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 100])
+def test_steps_are_timed_without_the_validations_between_them(
+    epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four steps an epoch, of 1/8 s each but for the first three, and a validation of 4 s."""
+    now = 0.0
+
+    def run() -> Iterator[StepRecord | EpochRecord]:
+        nonlocal now
+        for step in range(4 * epochs):
+            now += 8.0 if step < 3 else 0.125
+            yield StepRecord(epoch=step // 4 + 1, step=step + 1, seen=1, loss=1.0, accuracy=0.5)
+            if step % 4 == 3:
+                watch(None)
+                yield _EPOCH
+
+    def watch(_: object) -> None:
+        nonlocal now
+        now += 4.0
+
+    monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: now)
+    trainer = SimpleNamespace(run=run, watch=watch, validation="held out")
+
+    measured = measure_pace(trainer, 600.0)  # type: ignore[arg-type]
+
+    assert measured == Pace(step=0.125, validation=4.0)
+
+
+_EPOCH = EpochRecord(
+    epoch=1,
+    steps=4,
+    learning_rate=0.1,
+    train_loss=1.0,
+    train_accuracy=0.5,
+    validation_loss=1.0,
+    validation_accuracy=0.5,
+    train_seconds=1.0,
+)

@@ -2,9 +2,10 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from firstlight.training.loop import StepRecord, Trainer
+from firstlight.training.loop import EpochRecord, StepRecord, Trainer
 
 WARM_UP_STEPS = 3
 # Steps are timed for this share of the time there is, and at least for so many.
@@ -22,19 +23,28 @@ class Pace:
 
 def measure_pace(trainer: Trainer, seconds: float) -> Pace:
     """Train for a small share of ``seconds`` and see. The trainer is used up by it."""
-    events = (event for event in trainer.run() if isinstance(event, StepRecord))
-    for _ in range(WARM_UP_STEPS):
-        next(events, None)
-    started, steps = time.perf_counter(), 0
-    while steps < MEASURED_STEPS or time.perf_counter() - started < MEASURED_SHARE * seconds:
-        if next(events, None) is None:
+    events = trainer.run()
+    steps: list[float] = []
+    while len(steps) < WARM_UP_STEPS + MEASURED_STEPS or sum(steps) < MEASURED_SHARE * seconds:
+        step = _seconds_of_a_step(events)
+        if step is None:
             break
-        steps += 1
-    step = (time.perf_counter() - started) / max(1, steps)
+        steps.append(step)
+    measured = steps[WARM_UP_STEPS:] or steps
     started = time.perf_counter()
     if trainer.validation is not None:
         trainer.watch(trainer.validation)
-    return Pace(step=step, validation=time.perf_counter() - started)
+    return Pace(step=sum(measured) / len(measured), validation=time.perf_counter() - started)
+
+
+def _seconds_of_a_step(events: Iterator[StepRecord | EpochRecord]) -> float | None:
+    """Of the next one, without a validation before it; None at the end of the run."""
+    started = time.perf_counter()
+    for event in events:
+        if isinstance(event, StepRecord):
+            return time.perf_counter() - started
+        started = time.perf_counter()
+    return None
 
 
 def steps_within(seconds: float, pace: Pace, steps_per_epoch: int) -> int:
