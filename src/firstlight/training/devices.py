@@ -44,6 +44,7 @@ def repeatable(threads: int, device: str) -> Iterator[None]:
     """Fix the thread count and, on a GPU, deterministic kernels; restored at the end."""
     threads_before = torch.get_num_threads()
     strict_before = torch.are_deterministic_algorithms_enabled()
+    warns_before = torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic
     fill_before = memory.fill_uninitialized_memory
     torch.set_num_threads(threads)
@@ -57,5 +58,5 @@ def repeatable(threads: int, device: str) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads_before)
         if device == "cuda":  # elsewhere unchanged; to set it loads PyTorch's compiler, a second
-            torch.use_deterministic_algorithms(strict_before)
+            torch.use_deterministic_algorithms(strict_before, warn_only=warns_before)
         memory.fill_uninitialized_memory = fill_before

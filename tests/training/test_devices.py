@@ -1,0 +1,46 @@
+"""What is fixed for a run is the caller's again afterwards, however the run ended."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from firstlight.training.devices import repeatable
+
+MEMORY: Any = torch.utils.deterministic
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+    MEMORY.fill_uninitialized_memory = True
+
+
+def test_threads_are_the_callers_again_also_after_an_error() -> None:
+    torch.set_num_threads(2)
+    with pytest.raises(KeyError), repeatable(1, "cpu"):
+        assert torch.get_num_threads() == 1
+        raise KeyError
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("warn_only", [True, False])
+def test_a_gpu_computes_deterministically_and_the_callers_choice_comes_back(
+    strict: bool, warn_only: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # the caller's own choice stays
+    torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+    MEMORY.fill_uninitialized_memory = True
+    before = torch.is_deterministic_algorithms_warn_only_enabled()
+    with pytest.raises(KeyError), repeatable(1, "cuda"):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not MEMORY.fill_uninitialized_memory
+        raise KeyError
+    assert torch.are_deterministic_algorithms_enabled() == strict
+    assert torch.is_deterministic_algorithms_warn_only_enabled() == before
+    assert MEMORY.fill_uninitialized_memory
