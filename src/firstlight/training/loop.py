@@ -26,6 +26,7 @@ from firstlight.training.devices import computes_in_bfloat16
 from firstlight.training.optimizers import Optimizers
 from firstlight.training.portion import Portion
 from firstlight.training.randomness import reseed
+from firstlight.training.replayed import Pass, ReplayedPass, recorder
 from firstlight.training.schedule import learning_rate_factor
 from firstlight.training.selection import Selection
 
@@ -135,6 +136,10 @@ class Trainer:
         self._weights_K = (
             train.class_weights() if recipe.train.class_weights == "balanced" else None
         )
+        self._pass: Pass = self._learn
+        record, drops = recorder(train.labels_N.device.type), recipe.model.dropout > 0
+        if record is not None and not drops:
+            self._pass = ReplayedPass(self._learn, model, recipe.train.batch_size, record)
         self._unread: list[tuple[Tensor, Tensor, int]] = []
         self._best: dict[str, Tensor] | None = None
         self._answers: tuple[Tensor, Tensor] | None = None
@@ -228,22 +233,36 @@ class Trainer:
             self._noise,
         )
         pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.augment, self._noise)
-        with torch.autocast(pixels_BCHW.device.type, torch.bfloat16, enabled=self._mixed):
-            logits_BK = self.model(pixels_BCHW).float()
-        loss = self._loss(logits_BK, labels_B)
         if share < 1:
-            loss = share * loss + (1 - share) * self._loss(logits_BK, labels_B[other_B])
-        self.optimizers.zero_grad()
-        loss.backward()
+            loss, logits_BK = self._learn(pixels_BCHW, labels_B, labels_B[other_B], share)
+        else:
+            loss, logits_BK = self._pass(pixels_BCHW, labels_B)
         self.optimizers.step(self.factor(at.step))
         if self._average is not None:
             self._average.update(at.step + 1)
         if self._selection.chooses:
-            self._selection.note(chosen_B, self._each(logits_BK.detach(), labels_B))
-        correct = (logits_BK.detach().argmax(dim=1) == labels_B).sum()
-        self._unread.append((loss.detach(), correct, len(labels_B)))
+            self._selection.note(chosen_B, self._each(logits_BK, labels_B))
+        correct = (logits_BK.argmax(dim=1) == labels_B).sum()
+        self._unread.append((loss, correct, len(labels_B)))
         at.batch += 1
         at.step += 1
+
+    def _learn(
+        self,
+        pixels_BCHW: Tensor,
+        labels_B: Tensor,
+        other_B: Tensor | None = None,
+        share: float = 1.0,
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and logits of one batch; its gradients are left in the weights."""
+        with torch.autocast(pixels_BCHW.device.type, torch.bfloat16, enabled=self._mixed):
+            logits_BK = self.model(pixels_BCHW).float()
+        loss = self._loss(logits_BK, labels_B)
+        if other_B is not None:
+            loss = share * loss + (1 - share) * self._loss(logits_BK, other_B)
+        self.optimizers.zero_grad()
+        loss.backward()
+        return loss.detach(), logits_BK.detach()
 
     def _loss(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
         """Mean over the batch, each image's loss times its class's weight."""
