@@ -21,12 +21,12 @@ CLASSES = 4
 PREPROCESS = Preprocess(height=10, width=12, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
-def portion(n: int, seed: int = 0) -> Portion:
+def portion(n: int, seed: int = 0, device: str = "cpu") -> Portion:
     rng = Generator().manual_seed(seed)
     return Portion(
-        images_NHWC=torch.randint(0, 256, (n, *SHAPE), generator=rng, dtype=torch.uint8),
-        labels_N=torch.randint(0, CLASSES, (n,), generator=rng),
-        rows_M=torch.arange(n),
+        images_NHWC=torch.randint(0, 256, (n, *SHAPE), generator=rng, dtype=torch.uint8).to(device),
+        labels_N=torch.randint(0, CLASSES, (n,), generator=rng).to(device),
+        rows_M=torch.arange(n, device=device),
     )
 
 
@@ -35,10 +35,13 @@ def recipe(*settings: str) -> Recipe:
     return Recipe(name="test").with_settings([*base, *settings])
 
 
-def trainer(chosen: Recipe, n: int = 43, validation: Portion | None = None) -> Trainer:
+def trainer(
+    chosen: Recipe, n: int = 43, validation: Portion | None = None, device: str = "cpu"
+) -> Trainer:
     architecture = Architecture(choice=chosen.model, image_shape=SHAPE, classes=CLASSES)
     model = architecture.build(Generator().manual_seed(chosen.train.seed))
-    return Trainer(chosen, model, PREPROCESS, portion(n), validation)
+    data = portion(n, device=device)
+    return Trainer(chosen, model.to(device), PREPROCESS, data, validation)
 
 
 def weights(run: Trainer) -> dict[str, Tensor]:

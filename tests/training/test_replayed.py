@@ -1,6 +1,7 @@
 """Training by replayed passes, against the same training without; a CPU plays the GPU's part."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,15 +9,17 @@ from tests.training.test_loop import FAST, equal, recipe, trainer, weights
 from torch import Tensor, nn
 
 from firstlight.recipe import Recipe
+from firstlight.training.devices import repeatable
+from firstlight.training.loop import EpochRecord, Trainer
 from firstlight.training.replayed import Recorder, Tensors, recorder
 
 WHITENED = tuple(setting for setting in FAST if "mix" not in setting)
-"""Batches of 8 of 43 images: five whole ones and one of three, two and a half times over."""
 CHOICES = (
-    recipe(*WHITENED),
-    recipe(*WHITENED, "train.epoch_share=0.5", "train.class_weights=balanced"),
-    recipe("train.epochs=3", "augment.enabled=true", "augment.flip=true"),
+    (recipe(*WHITENED), 13),
+    (recipe(*WHITENED, "train.epoch_share=0.5", "train.class_weights=balanced"), 6),
+    (recipe("train.epochs=3", "augment.enabled=true", "augment.flip=true"), 15),
 )
+"""Recipes, and how many whole batches each trains on."""
 
 
 class Graph:
@@ -29,9 +32,7 @@ class Graph:
 
     def __call__(self, work: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
         results = tuple(torch.full_like(result, torch.nan) for result in work())
-        learnt = [weight for weight in self.weights if weight.requires_grad]
-        for weight, place in zip(learnt, results[2:], strict=bool(learnt)):
-            weight.grad = place
+        self._point(results[2:])
 
         def replay() -> None:
             self.replays += 1
@@ -44,34 +45,54 @@ class Graph:
 
         return replay, results
 
+    def _point(self, gradients: Tensors) -> None:
+        learnt = [weight for weight in self.weights if weight.requires_grad]
+        for weight, place in zip(learnt, gradients, strict=True):
+            weight.grad = place
 
-def trained(
-    chosen: Recipe, monkeypatch: pytest.MonkeyPatch, record: Recorder | None
-) -> dict[str, Tensor]:
+
+def begun(chosen: Recipe, monkeypatch: pytest.MonkeyPatch, record: Recorder | None) -> Trainer:
+    """A run whose losses are read late, as on a GPU."""
     monkeypatch.setattr("firstlight.training.loop.recorder", lambda _: record)
     run = trainer(chosen)
+    run.read_every = 20
     if isinstance(record, Graph):
         record.weights = list(run.model.parameters())
+    return run
+
+
+Ended = tuple[dict[str, Tensor], list[EpochRecord]]
+
+
+def ended(run: Trainer) -> Ended:
     for _ in run.run():
         pass
-    return weights(run)
+    return weights(run), [replace(record, train_seconds=0.0) for record in run.records]
 
 
-@pytest.mark.parametrize("chosen", CHOICES)
+def trained(chosen: Recipe, monkeypatch: pytest.MonkeyPatch, record: Recorder | None) -> Ended:
+    return ended(begun(chosen, monkeypatch, record))
+
+
+def same(one: Ended, other: Ended) -> bool:
+    return equal(one[0], other[0]) and one[1] == other[1]
+
+
+@pytest.mark.parametrize(("chosen", "whole"), CHOICES)
 def test_replayed_passes_train_to_the_same_bits(
-    chosen: Recipe, monkeypatch: pytest.MonkeyPatch
+    chosen: Recipe, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = Graph()
-    assert equal(trained(chosen, monkeypatch, graph), trained(chosen, monkeypatch, None))
-    assert graph.replays > 2
+    assert same(trained(chosen, monkeypatch, graph), trained(chosen, monkeypatch, None))
+    assert graph.replays == whole - 3  # from the fourth on
 
 
-@pytest.mark.parametrize("chosen", CHOICES)
+@pytest.mark.parametrize(("chosen", "whole"), CHOICES)
 def test_a_graph_that_gives_anything_else_is_not_used(
-    chosen: Recipe, monkeypatch: pytest.MonkeyPatch
+    chosen: Recipe, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = Graph(spoilt=1e-3)
-    assert equal(trained(chosen, monkeypatch, graph), trained(chosen, monkeypatch, None))
+    assert same(trained(chosen, monkeypatch, graph), trained(chosen, monkeypatch, None))
     assert graph.replays == 1
 
 
@@ -84,32 +105,55 @@ def test_where_recording_fails_training_goes_on_without(monkeypatch: pytest.Monk
         work()
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    found = trained(CHOICES[0], monkeypatch, out_of_memory)
-    assert equal(found, trained(CHOICES[0], monkeypatch, None))
+    found = trained(CHOICES[0][0], monkeypatch, out_of_memory)
+    assert same(found, trained(CHOICES[0][0], monkeypatch, None))
     assert asked == 1
 
 
-@pytest.mark.parametrize("setting", ["model.dropout=0.4", "augment.mix=mixup"])
+@pytest.mark.parametrize(
+    "setting", ["model.dropout=0.4", "augment.mix=mixup", "augment.mix=cutmix"]
+)
 def test_what_differs_from_step_to_step_is_not_recorded(
     setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph, chosen = Graph(), recipe(*WHITENED, setting)
-    assert equal(trained(chosen, monkeypatch, graph), trained(chosen, monkeypatch, None))
+    assert same(trained(chosen, monkeypatch, graph), trained(chosen, monkeypatch, None))
     assert graph.replays == 0
 
 
 def test_a_run_stopped_and_resumed_ends_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("firstlight.training.loop.recorder", lambda _: Graph())
-    whole, first, second = (trainer(CHOICES[0]) for _ in range(3))
-    for _ in whole.run():
-        pass
+    chosen, graphs = CHOICES[0][0], [Graph(), Graph()]
+    first, second = (begun(chosen, monkeypatch, graph) for graph in graphs)
     for step, _ in enumerate(first.run()):
         if step == 7:
             break
     second.restore(*first.state())
-    for _ in second.run():
-        pass
-    assert equal(weights(whole), weights(second))
+    assert same(ended(second), trained(chosen, monkeypatch, None))
+    assert [graph.replays for graph in graphs] == [3, 4]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gpu_replays_a_graph_and_trains_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    replays, real = 0, recorder("cuda")
+    assert real is not None
+
+    def counted(work: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
+        replay, results = real(work)
+
+        def count() -> None:
+            nonlocal replays
+            replays += 1
+            replay()
+
+        return count, results
+
+    def run(record: Recorder | None) -> Ended:
+        monkeypatch.setattr("firstlight.training.loop.recorder", lambda _: record)
+        with repeatable(1, "cuda"):
+            return ended(trainer(CHOICES[0][0], device="cuda"))
+
+    assert same(run(counted), run(None))
+    assert replays == CHOICES[0][1] - 3
 
 
 def test_a_cpu_and_apples_gpu_have_no_recorder() -> None:

@@ -137,9 +137,11 @@ class Trainer:
             train.class_weights() if recipe.train.class_weights == "balanced" else None
         )
         self._pass: Pass = self._learn
-        record, drops = recorder(train.labels_N.device.type), recipe.model.dropout > 0
-        if record is not None and not drops:
-            self._pass = ReplayedPass(self._learn, model, recipe.train.batch_size, record)
+        record = recorder(train.labels_N.device.type)
+        mixes = recipe.augment.enabled and recipe.augment.mix != "none"
+        if record is not None and not mixes and recipe.model.dropout == 0:
+            whole = min(recipe.train.batch_size, self.images)
+            self._pass = ReplayedPass(self._learn, model, whole, record)
         self._unread: list[tuple[Tensor, Tensor, int]] = []
         self._best: dict[str, Tensor] | None = None
         self._answers: tuple[Tensor, Tensor] | None = None

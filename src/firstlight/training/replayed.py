@@ -5,6 +5,7 @@ by one from Python takes longer than they do. A graph runs them all, always on t
 Axes: B images, C channels, H height, W width, K classes.
 """
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,13 +13,15 @@ import torch
 from torch import Tensor, nn
 
 WARM_UP = 2
-"""Passes before the one that is recorded: libraries set themselves up in the first."""
+"""Passes before one is recorded: libraries set themselves up in the first."""
 
 Tensors = tuple[Tensor, ...]
+Gradients = tuple[Tensor | None, ...]
 Pass = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From pixels B×C×H×W and labels B to loss and logits B×K; it leaves gradients in the weights."""
 Recorder = Callable[[Callable[[], Tensors]], tuple[Callable[[], None], Tensors]]
-"""From some work to what repeats it, and the memory where each repetition leaves its results."""
+"""From some work to what repeats it, and the memory where each repetition leaves its results. To
+record may do the work too, or several times."""
 
 
 def recorder(device: str) -> Recorder | None:
@@ -27,28 +30,38 @@ def recorder(device: str) -> Recorder | None:
 
 
 def _cuda_graph(work: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        results = work()
+    gc.collect()  # graphs of trainings that are over hold memory
+    graph, outer, own = torch.cuda.CUDAGraph(), torch.cuda.current_stream(), torch.cuda.Stream()
+    try:
+        own.wait_stream(outer)
+        with torch.cuda.stream(own):
+            work()  # libraries set themselves up for each stream
+        outer.wait_stream(own)
+        with torch.cuda.graph(graph, stream=own):
+            results = work()
+    finally:
+        torch.cuda.set_stream(outer)  # a recording that fails would leave its own
     return graph.replay, results
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Recording:
+    """What replays a pass, and where it reads and leaves its tensors."""
+
     replay: Callable[[], None]
     pixels_BCHW: Tensor
     labels_B: Tensor
     loss: Tensor
     logits_BK: Tensor
-    gradients: Tensors
+    gradients: Gradients
 
 
 class ReplayedPass:
-    """A pass that is recorded with the third whole batch, and replayed with those after it.
+    """A pass that is recorded with the third whole batch, and replayed from the fifth on.
 
-    Only what gives the plain pass's bits is replayed: loss, logits and gradients of the third batch
-    are computed both ways and must be equal. Where they are not, and where recording fails, every
-    pass stays the plain one; so does that of a batch of another size, such as the last.
+    The fourth is passed both ways. Only where that gives the same bits, of loss, logits, gradients
+    and buffers, are there replays. Otherwise, and where recording fails, every pass stays the plain
+    one; so does that of a batch of another size, such as the last.
     """
 
     def __init__(self, plain: Pass, model: nn.Module, batch_size: int, record: Recorder) -> None:
@@ -62,54 +75,78 @@ class ReplayedPass:
         """Loss and logits B×K of the plain pass, and its gradients in the weights."""
         if self._record is None or len(labels_B) != self._batch_size:
             return self._plain(pixels_BCHW, labels_B)
-        if self._recording is None:
-            loss, logits_BK = self._plain(pixels_BCHW, labels_B)
-            self._passes += 1
-            if self._passes > WARM_UP:
-                self._begin(self._record, pixels_BCHW, labels_B, (loss, logits_BK))
-            return loss, logits_BK
-        recording = self._recording
+        self._passes += 1
+        if self._recording is not None and self._passes > WARM_UP + 2:
+            return self._replayed(self._recording, pixels_BCHW, labels_B)
+        before = self._buffers()
+        results = self._plain(pixels_BCHW, labels_B)
+        gradients, after = self._gradients(), self._buffers()
+        if self._passes == WARM_UP + 1:
+            self._recording = self._recorded(self._record, pixels_BCHW, labels_B)
+        elif self._recording is not None:
+            self._restore(before)
+            again = self._replayed(self._recording, pixels_BCHW, labels_B)
+            plain, replayed = (
+                (results, gradients, after),
+                (again, self._gradients(), self._buffers()),
+            )
+            if not all(_same(*pair) for pair in zip(plain, replayed, strict=True)):
+                self._recording = None
+        if self._passes > WARM_UP and self._recording is None:
+            self._record = None
+        self._restore(after)
+        self._put(gradients)
+        return results
+
+    def _recorded(
+        self, record: Recorder, pixels_BCHW: Tensor, labels_B: Tensor
+    ) -> _Recording | None:
+        pixels_BCHW, labels_B, made = pixels_BCHW.clone(), labels_B.clone(), self._gradients()
+
+        def work() -> Tensors:
+            results = self._plain(pixels_BCHW, labels_B)
+            return (*results, *(g for g in self._gradients() if g is not None))
+
+        try:
+            replay, (loss, logits_BK, *gradients) = record(work)
+        except RuntimeError:  # such as too little memory
+            return None
+        return _Recording(
+            replay=replay,
+            pixels_BCHW=pixels_BCHW,
+            labels_B=labels_B,
+            loss=loss,
+            logits_BK=logits_BK,
+            gradients=tuple(None if g is None else gradients.pop(0) for g in made),
+        )
+
+    def _replayed(
+        self, recording: _Recording, pixels_BCHW: Tensor, labels_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
         recording.pixels_BCHW.copy_(pixels_BCHW)
         recording.labels_B.copy_(labels_B)
         recording.replay()
         self._put(recording.gradients)
         return recording.loss.clone(), recording.logits_BK.clone()
 
-    def _begin(
-        self, record: Recorder, pixels_BCHW: Tensor, labels_B: Tensor, results: Tensors
-    ) -> None:
-        """Record the pass that has just been made, and keep it if it gives the same once more."""
-        gradients, buffers = self._gradients(), [b.clone() for b in self._model.buffers()]
-        pixels_BCHW, labels_B = pixels_BCHW.clone(), labels_B.clone()
-        try:
-            replay, again = record(
-                lambda: (*self._plain(pixels_BCHW, labels_B), *self._gradients())
-            )
-            replay()
-            same = len(again) == len(results) + len(gradients) and all(
-                torch.equal(*pair) for pair in zip(again, (*results, *gradients), strict=True)
-            )
-        except RuntimeError:  # such as too little memory for a second pass
-            same = False
-        with torch.no_grad():  # means of the batch norms, which have seen the batch once too often
-            for buffer, value in zip(self._model.buffers(), buffers, strict=True):
-                buffer.copy_(value)
-        self._put(gradients)
-        if not same:
-            self._record = None
-            return
-        self._recording = _Recording(
-            replay=replay,
-            pixels_BCHW=pixels_BCHW,
-            labels_B=labels_B,
-            loss=again[0],
-            logits_BK=again[1],
-            gradients=again[2:],
-        )
+    def _gradients(self) -> Gradients:
+        return tuple(weight.grad for weight in self._weights)
 
-    def _gradients(self) -> Tensors:
-        return tuple(weight.grad for weight in self._weights if weight.grad is not None)
-
-    def _put(self, gradients: Tensors) -> None:
+    def _put(self, gradients: Gradients) -> None:
         for weight, gradient in zip(self._weights, gradients, strict=True):
             weight.grad = gradient
+
+    def _buffers(self) -> Tensors:
+        return tuple(buffer.clone() for buffer in self._model.buffers())
+
+    def _restore(self, buffers: Tensors) -> None:
+        """Such as the running means of batch norms, which have seen a batch once too often."""
+        for buffer, value in zip(self._model.buffers(), buffers, strict=True):
+            buffer.copy_(value)
+
+
+def _same(some: Gradients, others: Gradients) -> bool:
+    return all(
+        one is other if one is None or other is None else torch.equal(one, other)
+        for one, other in zip(some, others, strict=True)
+    )
