@@ -1,5 +1,6 @@
 """What is fixed for a run is the caller's again afterwards, however the run ended."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,6 +41,7 @@ def test_a_gpu_computes_deterministically_and_the_callers_choice_comes_back(
     with pytest.raises(KeyError), repeatable(1, "cuda"):
         assert torch.are_deterministic_algorithms_enabled()
         assert not MEMORY.fill_uninitialized_memory
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
         raise KeyError
     assert torch.are_deterministic_algorithms_enabled() == strict
     assert torch.is_deterministic_algorithms_warn_only_enabled() == before

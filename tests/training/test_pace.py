@@ -24,17 +24,21 @@ def test_as_many_steps_as_fit_and_not_one_more(seconds: float, validation: float
     assert needed(steps + 2) > seconds
 
 
-@pytest.mark.parametrize("epochs", [1, 3, 100])
+@pytest.mark.parametrize(
+    ("epochs", "step", "taken"), [(0.5, 8.0, 2), (1, 8.0, 4), (3, 0.125, 12), (100, 0.125, 4 + 32)]
+)
 def test_steps_are_timed_without_the_validations_between_them(
-    epochs: int, monkeypatch: pytest.MonkeyPatch
+    epochs: float, step: float, taken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four steps an epoch, of 1/8 s each but for the first three, and a validation of 4 s."""
-    now = 0.0
+    """Four steps an epoch, of 1/8 s but for the first four, and a validation of 4 s; a twenty-fifth
+    of 100 s is measured."""
+    now, done = 0.0, 0
 
     def run() -> Iterator[StepRecord | EpochRecord]:
-        nonlocal now
-        for step in range(4 * epochs):
-            now += 8.0 if step < 3 else 0.125
+        nonlocal now, done
+        for step in range(round(4 * epochs)):
+            now += 8.0 if step < 4 else 0.125
+            done += 1
             yield StepRecord(epoch=step // 4 + 1, step=step + 1, seen=1, loss=1.0, accuracy=0.5)
             if step % 4 == 3:
                 watch(None)
@@ -47,9 +51,9 @@ def test_steps_are_timed_without_the_validations_between_them(
     monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: now)
     trainer = SimpleNamespace(run=run, watch=watch, validation="held out")
 
-    measured = measure_pace(trainer, 600.0)  # type: ignore[arg-type]
+    measured = measure_pace(trainer, 100.0)  # type: ignore[arg-type]
 
-    assert measured == Pace(step=0.125, validation=4.0)
+    assert (measured, done) == (Pace(step=step, validation=4.0), taken)
 
 
 _EPOCH = EpochRecord(

@@ -13,7 +13,14 @@ from firstlight.training.devices import repeatable
 from firstlight.training.loop import EpochRecord, Trainer
 from firstlight.training.replayed import Recorder, Tensors, recorder
 
-WHITENED = tuple(setting for setting in FAST if "mix" not in setting)
+
+@pytest.fixture(autouse=True)
+def _bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixed precision also on a CPU that has no instructions for it."""
+    monkeypatch.setattr("firstlight.training.loop.computes_in_bfloat16", lambda _: True)
+
+
+WHITENED = tuple(setting for setting in FAST if not setting.startswith("augment.mix"))
 CHOICES = (
     (recipe(*WHITENED), 13),
     (recipe(*WHITENED, "train.epoch_share=0.5", "train.class_weights=balanced"), 6),
@@ -26,9 +33,11 @@ class Graph:
     """What a CUDA graph does, on a CPU: the same work, its results left in the same memory, and no
     Python run: which tensors are the weights' gradients stays as it was."""
 
-    def __init__(self, spoilt: float = 0.0) -> None:
+    def __init__(self, spoilt: int | str | None = None) -> None:
+        """``spoilt``: the number of a result that is wrong, or a buffer."""
         self.replays, self.spoilt = 0, spoilt
         self.weights: list[nn.Parameter] = []
+        self.buffers: list[Tensor] = []
 
     def __call__(self, work: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
         results = tuple(torch.full_like(result, torch.nan) for result in work())
@@ -41,7 +50,10 @@ class Graph:
                 place.copy_(value)
             for weight, gradient in zip(self.weights, gradients, strict=True):
                 weight.grad = gradient
-            results[-1].add_(self.spoilt)
+            if isinstance(self.spoilt, int):
+                results[self.spoilt].add_(1e-3)
+            elif self.spoilt == "a buffer":
+                self.buffers[-2].add_(1e-3)
 
         return replay, results
 
@@ -58,6 +70,7 @@ def begun(chosen: Recipe, monkeypatch: pytest.MonkeyPatch, record: Recorder | No
     run.read_every = 20
     if isinstance(record, Graph):
         record.weights = list(run.model.parameters())
+        record.buffers = list(run.model.buffers())
     return run
 
 
@@ -87,11 +100,11 @@ def test_replayed_passes_train_to_the_same_bits(
     assert graph.replays == whole - 3  # from the fourth on
 
 
-@pytest.mark.parametrize(("chosen", "whole"), CHOICES)
+@pytest.mark.parametrize("spoilt", [0, 1, 2, -1, "a buffer"])
 def test_a_graph_that_gives_anything_else_is_not_used(
-    chosen: Recipe, whole: int, monkeypatch: pytest.MonkeyPatch
+    spoilt: int | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graph = Graph(spoilt=1e-3)
+    graph, chosen = Graph(spoilt), CHOICES[0][0]
     assert same(trained(chosen, monkeypatch, graph), trained(chosen, monkeypatch, None))
     assert graph.replays == 1
 

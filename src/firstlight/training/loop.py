@@ -138,8 +138,7 @@ class Trainer:
         )
         self._pass: Pass = self._learn
         record = recorder(train.labels_N.device.type)
-        mixes = recipe.augment.enabled and recipe.augment.mix != "none"
-        if record is not None and not mixes and recipe.model.dropout == 0:
+        if record is not None and recipe.model.dropout == 0:
             whole = min(recipe.train.batch_size, self.images)
             self._pass = ReplayedPass(self._learn, model, whole, record)
         self._unread: list[tuple[Tensor, Tensor, int]] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from firstlight.training.loop import EpochRecord, StepRecord, Trainer
 
-WARM_UP_STEPS = 3
+WARM_UP_STEPS = 4
 # Steps are timed for this share of the time there is, and at least for so many.
 MEASURED_SHARE = 0.04
 MEASURED_STEPS = 5
@@ -23,9 +23,10 @@ class Pace:
 
 def measure_pace(trainer: Trainer, seconds: float) -> Pace:
     """Train for a small share of ``seconds`` and see. The trainer is used up by it."""
-    events = trainer.run()
+    trainer.read_every = 1  # a step is over when its loss has been read
+    events, wanted = trainer.run(), MEASURED_SHARE * seconds
     steps: list[float] = []
-    while len(steps) < WARM_UP_STEPS + MEASURED_STEPS or sum(steps) < MEASURED_SHARE * seconds:
+    while len(steps) < WARM_UP_STEPS + MEASURED_STEPS or sum(steps[WARM_UP_STEPS:]) < wanted:
         step = _seconds_of_a_step(events)
         if step is None:
             break

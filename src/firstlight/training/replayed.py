@@ -1,7 +1,7 @@
 """A step's forward and backward pass in one launch: on a GPU, a CUDA graph recorded once.
 
-The pass of a small network is some hundred kernels of a few microseconds each; to launch them one
-by one from Python takes longer than they do. A graph runs them all, always on the same memory.
+The pass of a small network is many short kernels, and to launch them one by one from Python may
+take longer than they do. A graph runs them all, always on the same memory.
 Axes: B images, C channels, H height, W width, K classes.
 """
 
@@ -86,11 +86,8 @@ class ReplayedPass:
         elif self._recording is not None:
             self._restore(before)
             again = self._replayed(self._recording, pixels_BCHW, labels_B)
-            plain, replayed = (
-                (results, gradients, after),
-                (again, self._gradients(), self._buffers()),
-            )
-            if not all(_same(*pair) for pair in zip(plain, replayed, strict=True)):
+            replayed = (*again, *self._gradients(), *self._buffers())
+            if not _same((*results, *gradients, *after), replayed):
                 self._recording = None
         if self._passes > WARM_UP and self._recording is None:
             self._record = None
