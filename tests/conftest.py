@@ -9,8 +9,8 @@ from tests.kit import Command, Outcome
 
 import firstlight as fl
 from firstlight.cli.main import main
+from firstlight.data import load
 from firstlight.data.catalog import CATALOG
-from firstlight.data.load import where_found
 
 
 @pytest.fixture
@@ -44,11 +44,12 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Real-data tests run where the data is found, and say so where it is not."""
-    if item.get_closest_marker("real_data") is None:
+    """Real-data tests run where the sets that they name are found, and say so where not."""
+    marker = item.get_closest_marker("real_data")
+    if marker is None:
         return
-    for name in ("mnist", "cifar10"):
-        if where_found(CATALOG[name]) is None:
+    for name in marker.args or ("mnist", "cifar10"):
+        if load.where_found(CATALOG[name]) is None:
             pytest.skip(f"{name} is not on this machine; set FIRSTLIGHT_DATA to a folder with it")
 
 
@@ -62,5 +63,6 @@ def nothing_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(home))
     assert Path(os.path.expanduser("~")) == home  # noqa: PTH111
+    monkeypatch.setattr(load, "DEBIAN", home / "of-debian")
     monkeypatch.chdir(home)
     return home

@@ -216,13 +216,19 @@ def test_the_catalogue_is_complete() -> None:
             assert len({url.split("/")[2] for url in file.urls}) == len(file.urls), "two hosts"
 
 
-@pytest.mark.real_data
+FASHION = pytest.mark.real_data("fashion_mnist")
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "counts"),
     [
         # Each class's images as the publishers give them; MNIST's as everyone has counted them.
-        ("mnist", (28, 28, 1), [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]),
-        ("cifar10", (32, 32, 3), [5000] * 10),
+        pytest.param(
+            *("mnist", (28, 28, 1), [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]),
+            marks=pytest.mark.real_data,
+        ),
+        pytest.param("fashion_mnist", (28, 28, 1), [6000] * 10, marks=FASHION),
+        pytest.param("cifar10", (32, 32, 3), [5000] * 10, marks=pytest.mark.real_data),
     ],
 )
 def test_the_real_sets_have_the_published_shapes_and_class_counts(
@@ -274,15 +280,24 @@ def test_two_at_once_unpack_cifar10_once_and_none_is_disturbed(
     assert [p.name for p in (nothing_cached / "cifar10").iterdir()] == ["cifar-10-batches-bin"]
 
 
-def test_unpacked_files_without_a_published_checksum_are_passed_over(
-    small_mnist: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@FASHION
+@pytest.mark.parametrize("packed", [True, False])
+def test_fashion_mnist_is_known_by_its_pixels_and_not_by_its_archives(
+    tmp_path: Path, packed: bool
 ) -> None:
-    entry = replace(catalog.CATALOG["mnist"], content=None)
-    monkeypatch.setitem(catalog.CATALOG, "mnist", entry)
-    put(tmp_path, packed=False)
+    """Debian packs the files without their names and torchvision unpacks them: other checksums."""
+    data = load.load("fashion_mnist", download=False)
+    folder = tmp_path / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    arrays = [a for part in data for a in (np.asarray(part.images_NHWC)[..., 0], part.labels_N)]
+    for name, array in zip(NAMES, arrays, strict=True):
+        plain = idx(array)
+        (folder / (f"{name}.gz" if packed else name)).write_bytes(
+            gzip.compress(plain, 1) if packed else plain
+        )
 
-    with pytest.raises(UnreachableError, match="mnist is in none of the folders"):
-        load.load("mnist", tmp_path, download=False)
+    assert load.where_found(catalog.FASHION_MNIST, tmp_path) == folder
+    assert len(load.load("fashion_mnist", tmp_path, download=False).test) == 10_000
 
 
 def test_a_home_folder_may_be_written_with_a_tilde(small_mnist: Path) -> None:
@@ -291,9 +306,15 @@ def test_a_home_folder_may_be_written_with_a_tilde(small_mnist: Path) -> None:
     assert len(load.load("mnist", "~/sets", download=False).train) == 6
 
 
-@pytest.mark.real_data
-def test_the_near_copies_that_are_known_are_those_that_are_found() -> None:
-    train = load.load("cifar10", download=False).train
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("fashion_mnist", marks=FASHION),
+        pytest.param("cifar10", marks=pytest.mark.real_data),
+    ],
+)
+def test_the_near_copies_that_are_known_are_those_that_are_found(name: str) -> None:
+    train = load.load(name, download=False).train
     known = train.groups_N
     assert known is not None
     assert np.array_equal(known, groups(len(train), near_copies(train.images_NHWC)))

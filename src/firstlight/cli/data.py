@@ -179,7 +179,7 @@ def show(name: Name, data_dir: DataDir = None, json: Json = False) -> None:
         "licence": entry.licence,
         "citation": entry.citation,
         "files": [asdict(file) for file in entry.files],
-        "content_sha256": asdict(entry.content) if entry.content else None,
+        "content_sha256": asdict(entry.content),
         "found": _text(found),
     }
     if json:
@@ -199,9 +199,8 @@ def show(name: Name, data_dir: DataDir = None, json: Json = False) -> None:
     for file in entry.files:
         lines += [f"  {file.name}  {file.size:,} bytes  md5 {file.md5}"]
         lines += [f"    {url}" for url in file.urls]
-    if entry.content:
-        lines += ["  sha256 of the decoded bytes"]
-        lines += [f"    {k.replace('_', ' '):12}  {v}" for k, v in asdict(entry.content).items()]
+    lines += ["  sha256 of the decoded bytes"]
+    lines += [f"    {k.replace('_', ' '):12}  {v}" for k, v in asdict(entry.content).items()]
     typer.echo("\n".join(lines))
 
 

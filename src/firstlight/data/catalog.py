@@ -42,8 +42,7 @@ class Entry:
     test_count: int
     files: tuple[RemoteFile, ...]
     """Empty where the set is embedded."""
-    content: Content | None
-    """None where only the archives' checksums are published; those are then what is checked."""
+    content: Content
     licence: str
     citation: str
     light_on_dark: bool
@@ -126,7 +125,12 @@ FASHION_MNIST = Entry(
             ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", 5_148),
         ),
     ),
-    content=None,
+    content=Content(
+        train_images="2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
+        train_labels="657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
+        test_images="c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
+        test_labels="3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
+    ),
     licence="MIT (Zalando SE)",
     citation="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST, a novel image dataset for "
     "benchmarking machine learning algorithms. arXiv:1708.07747, 2017",
