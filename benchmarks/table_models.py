@@ -1,12 +1,9 @@
-"""The table of the models in the box, from their folders."""
+"""The table of the models in the box, from their folders and result files."""
 
 import json
-from pathlib import Path
 
+from firstlight.runs.box import BOX, boxed_names
 from table_cells import RESULTS, accuracy, row_of
-
-BOX = Path(__file__).resolve().parent.parent / "src" / "firstlight" / "box"
-SEEDS = {"mnist": "bench-mnist-best-cpu.json", "cifar10": "box-cifar10-cpu.json"}
 
 
 def models_table() -> str:
@@ -15,9 +12,9 @@ def models_table() -> str:
         "| model | test images right | the same recipe, other seeds | size |",
         "|---|---|---|---|",
     ]
-    for name, seeds in SEEDS.items():
+    for name in boxed_names():
         measured = json.loads((BOX / name / "measured.json").read_text(encoding="utf-8"))
-        runs = json.loads((RESULTS / seeds).read_text(encoding="utf-8"))["runs"]
+        runs = json.loads((RESULTS / f"box-{name}-cpu.json").read_text(encoding="utf-8"))["runs"]
         size = (BOX / name / "model.safetensors").stat().st_size / 1e6
         cells = [
             f"{measured['correct']:,} of {measured['count']:,}",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from firstlight.progress import choose_display
 from firstlight.recipe import load_recipe
-from firstlight.runs.box import BOX, MEASURED
+from firstlight.runs.box import BOX, MEASURED, boxed_names
 from firstlight.runs.checkpoint import MODEL_FILE, load_model, save_model
 from firstlight.runs.folder import RunFolder
 from firstlight.verbs.evaluate import evaluate
@@ -24,10 +24,6 @@ from model_card import card
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ("recipe.toml", "environment.json", "data.json", "epochs.csv", "summary.json")
-
-
-SEEDS = {"mnist": "bench-mnist-best-cpu.json", "cifar10": "box-cifar10-cpu.json"}
-"""The result files of ``firstlight bench`` with these recipes and several seeds."""
 
 
 def trained(name: str) -> RunFolder:
@@ -75,8 +71,9 @@ def save(run: RunFolder, box: RunFolder, text: str) -> None:
 
 
 def results(name: str) -> str:
-    """The file with the figures of several seeds, from the project's folder on."""
-    return f"benchmarks/results/{SEEDS[name]}"
+    """What ``firstlight bench`` gave for the recipe with several seeds, from the project's folder
+    on."""
+    return f"benchmarks/results/box-{name}-cpu.json"
 
 
 def facts(box: RunFolder) -> dict[str, str | float]:
@@ -102,11 +99,12 @@ def difference(before: dict[str, str | float], after: dict[str, str | float]) ->
 
 
 def main() -> None:
+    boxed = boxed_names()
     parser = argparse.ArgumentParser(description="Train the models in the box anew.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SEEDS)}")
-    names: list[str] = parser.parse_args().names or list(SEEDS)
-    if wrong := [name for name in names if name not in SEEDS]:
-        raise SystemExit(f"there is no model {wrong[0]!r} to make; there are {', '.join(SEEDS)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(boxed)}")
+    names: list[str] = parser.parse_args().names or boxed
+    if wrong := [name for name in names if name not in boxed]:
+        raise SystemExit(f"there is no model {wrong[0]!r} to make; there are {', '.join(boxed)}")
     for name in names:
         put(name)
 
