@@ -187,6 +187,10 @@ class ScheduleChoice(_Checked):
     """Last learning rate, as a share of the peak (one-cycle)."""
 
 
+LEAST_MICRO_BATCH = 4
+"""Batch norm needs two images, and a batch of five is passed in parts of three and two."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainChoice(_Checked):
     """How long, in what portions, and watched by what."""
@@ -200,6 +204,10 @@ class TrainChoice(_Checked):
     (``training/selection.py``). Images with wrong labels are then trained on more often too."""
     batch_size: int = _number(32, least=1, most=65536)
     """Images a step; the last step of an epoch takes what is left."""
+    micro_batch_size: int = _number(0, least=0, most=65536)
+    """Images that pass through the network at once, at most; 0 for the whole batch. The gradients
+    of a batch's parts are added up: memory goes with the parts, the step with the batch. Batch norm
+    sees one part at a time (Hoffer et al. 2017, algorithm 1)."""
     validation: str = _choice("held-out", "held-out", "test", "none")
     """What is measured after each epoch. ``test`` is what the tutorial does; nothing is chosen
     by it."""
@@ -232,6 +240,11 @@ class TrainChoice(_Checked):
         if self.patience > 0 and self.validation != "held-out":
             raise UserError(
                 'patience needs validation="held-out" beside it: the test set chooses nothing'
+            )
+        if 0 < self.micro_batch_size < LEAST_MICRO_BATCH:
+            raise UserError(
+                "micro_batch_size must be 0, for the whole batch, or at least "
+                f"{LEAST_MICRO_BATCH}, not {self.micro_batch_size}"
             )
 
 

@@ -117,7 +117,7 @@ def test_a_loss_that_blows_up_stops_with_step_rate_and_advice(
     def overflowing(logits_BK: Tensor, labels_B: Tensor, **_: float) -> Tensor:
         return cross_entropy(logits_BK, labels_B) * torch.inf
 
-    monkeypatch.setattr("firstlight.training.loop.cross_entropy", overflowing)
+    monkeypatch.setattr("firstlight.training.loss.cross_entropy", overflowing)
     done = command("train", "digits", "--set", "optimizer.learning_rate=0.5", "--quiet")
 
     assert done.code == 2
@@ -219,8 +219,8 @@ def test_a_gpu_out_of_memory_is_told_a_batch_to_try(
     done = command("train", "digits", "--quiet")
 
     assert done.code == 2
-    assert "too little free memory for batches of 32 images" in done.err
-    assert "--set train.batch_size=16" in done.err
+    assert "too little free memory for 32 images at once" in done.err
+    assert "--set train.micro_batch_size=16, the same batches in smaller parts" in done.err
 
 
 @pytest.mark.parametrize(

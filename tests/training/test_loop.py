@@ -79,6 +79,33 @@ FAST = (
 )
 
 
+def test_parts_of_a_batch_have_the_loss_of_the_whole_with_weights_and_mixed_images() -> None:
+    """Class weights, and images of which each is two; without batch norm nothing else differs."""
+    settings = (
+        *("train.class_weights=balanced", "train.batch_size=20", "train.epochs=1"),
+        *("augment.enabled=true", "augment.mix=cutmix", "augment.mix_alpha=1.0"),
+    )
+    losses = [
+        [
+            event.train_loss
+            for event in trainer(recipe(*settings, f"train.micro_batch_size={n}")).run()
+            if isinstance(event, EpochRecord)
+        ]
+        for n in (0, 7)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_no_part_of_a_batch_is_too_small_for_batch_norm() -> None:
+    """Three parts of four would leave the thirteenth image alone."""
+    run = trainer(recipe(*FAST, "train.micro_batch_size=4", "train.batch_size=13"), n=39)
+    sizes: list[int] = []
+    run.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    for _ in run.run():
+        pass
+    assert set(sizes) == {3, 4}
+
+
 def test_a_batch_is_learnt_by_heart_and_the_loss_starts_near_log_k() -> None:
     run = trainer(recipe("train.epochs=150", "optimizer.learning_rate=0.01"), n=8)
     records = [r for r in run.run() if isinstance(r, EpochRecord)]
@@ -88,8 +115,13 @@ def test_a_batch_is_learnt_by_heart_and_the_loss_starts_near_log_k() -> None:
     assert records[-1].train_loss < 0.01
 
 
-def test_two_steps_equal_adam_written_out() -> None:
-    chosen = recipe("train.batch_size=43", "train.epochs=2", "optimizer.epsilon=1e-3")
+@pytest.mark.parametrize("at_once", [0, 10, 42, 43])
+def test_two_steps_equal_adam_written_out(at_once: int) -> None:
+    """However many images pass through the network at once."""
+    chosen = recipe(
+        *("train.batch_size=43", "train.epochs=2", "optimizer.epsilon=1e-3"),
+        f"train.micro_batch_size={at_once}",
+    )
     run, plain = trainer(chosen), trainer(chosen)
     for _ in run.run():
         pass

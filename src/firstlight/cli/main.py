@@ -79,8 +79,9 @@ def main() -> None:
         if "memory" not in str(error):
             raise
         typer.echo(
-            "firstlight: there is too little memory for this; try a smaller "
-            f"--set train.batch_size, or a smaller network ({str(error).splitlines()[0][:150]})",
+            "firstlight: there is too little memory for this; try a smaller --set "
+            "train.micro_batch_size (fewer images at once, the same batches), or a smaller network "
+            f"({str(error).splitlines()[0][:150]})",
             err=True,
         )
         sys.exit(UserError.exit_code)

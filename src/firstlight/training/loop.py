@@ -1,6 +1,6 @@
 """The training loop. It touches neither the disk nor the screen: it yields what happened.
 
-Axes: N images, H height, W width, C channels, B images of one batch, K classes.
+Axes: N images, H height, W width, C channels, B images of one batch, P of a part of it, K classes.
 """
 
 import math
@@ -23,6 +23,7 @@ from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.training.averaging import WeightAverage
 from firstlight.training.devices import computes_in_bfloat16
+from firstlight.training.loss import Loss
 from firstlight.training.optimizers import Optimizers
 from firstlight.training.portion import Portion
 from firstlight.training.randomness import reseed
@@ -133,9 +134,8 @@ class Trainer:
         """Share of the peak learning rate at each step; a sweep puts its own in place."""
         self.read_every = 1 if train.labels_N.device.type == "cpu" else STEPS_BETWEEN_READS
         """Losses are read from the device after so many steps: each reading waits for it."""
-        self._weights_K = (
-            train.class_weights() if recipe.train.class_weights == "balanced" else None
-        )
+        weights_K = train.class_weights() if recipe.train.class_weights == "balanced" else None
+        self._loss = Loss(smoothing=recipe.train.label_smoothing, weights_K=weights_K)
         self._pass: Pass = self._learn
         record = recorder(train.labels_N.device.type)
         if record is not None and recipe.model.dropout == 0:
@@ -242,7 +242,7 @@ class Trainer:
         if self._average is not None:
             self._average.update(at.step + 1)
         if self._selection.chooses:
-            self._selection.note(chosen_B, self._each(logits_BK, labels_B))
+            self._selection.note(chosen_B, self._loss.each(logits_BK, labels_B))
         correct = (logits_BK.argmax(dim=1) == labels_B).sum()
         self._unread.append((loss, correct, len(labels_B)))
         at.batch += 1
@@ -255,26 +255,26 @@ class Trainer:
         other_B: Tensor | None = None,
         share: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """Loss and logits of one batch; its gradients are left in the weights."""
-        with torch.autocast(pixels_BCHW.device.type, torch.bfloat16, enabled=self._mixed):
-            logits_BK = self.model(pixels_BCHW).float()
-        loss = self._loss(logits_BK, labels_B)
-        if other_B is not None:
-            loss = share * loss + (1 - share) * self._loss(logits_BK, other_B)
+        """Loss and logits of one batch; its gradients are left in the weights.
+
+        A batch is passed in parts where the recipe says so; their gradients add up.
+        """
+        size = len(labels_B)
+        count = math.ceil(size / (self.recipe.train.micro_batch_size or size))
+        batch = (pixels_BCHW, labels_B, labels_B if other_B is None else other_B)
+        loss, parts_PK = torch.zeros((), device=labels_B.device), []
         self.optimizers.zero_grad()
-        loss.backward()
-        return loss.detach(), logits_BK.detach()
-
-    def _loss(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
-        """Mean over the batch, each image's loss times its class's weight."""
-        if self._weights_K is None:
-            smoothing = self.recipe.train.label_smoothing
-            return cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
-        return (self._each(logits_BK, labels_B) * self._weights_K[labels_B]).mean()
-
-    def _each(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
-        smoothing = self.recipe.train.label_smoothing
-        return cross_entropy(logits_BK, labels_B, label_smoothing=smoothing, reduction="none")
+        for pixels_PCHW, *labels in zip(*(t.tensor_split(count) for t in batch), strict=True):
+            with torch.autocast(labels_B.device.type, torch.bfloat16, enabled=self._mixed):
+                logits_PK = self.model(pixels_PCHW).float()
+            mean = self._loss.mean(logits_PK, labels[0])
+            if other_B is not None:
+                mean = share * mean + (1 - share) * self._loss.mean(logits_PK, labels[1])
+            of_batch = mean * (len(logits_PK) / size)
+            of_batch.backward()
+            loss += of_batch.detach()
+            parts_PK.append(logits_PK.detach())
+        return loss, torch.cat(parts_PK)
 
     def _read(self) -> None:
         """Add up what the last steps gave. Raises ``UserError`` for a loss that is no number."""

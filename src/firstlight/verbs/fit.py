@@ -19,7 +19,7 @@ from firstlight.evaluate.calibrate import calibrate
 from firstlight.interrupt import StopRequest
 from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.progress import Display
-from firstlight.recipe import MOST_EPOCHS, Recipe
+from firstlight.recipe import LEAST_MICRO_BATCH, MOST_EPOCHS, Recipe
 from firstlight.runs import checkpoint, record
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
@@ -242,10 +242,12 @@ def _train(
             with kept_memory():
                 _run(folder, trainer, display)
         except torch.OutOfMemoryError as error:
-            batch = recipe.train.batch_size
+            at_once = recipe.train.micro_batch_size or recipe.train.batch_size
+            half = max(LEAST_MICRO_BATCH, at_once // 2)
             raise UserError(
-                f"the {device} has too little free memory for batches of {batch} images; "
-                f"try --set train.batch_size={max(1, batch // 2)}, or close what else uses it"
+                f"the {device} has too little free memory for {at_once} images at once; try --set "
+                f"train.micro_batch_size={half}, the same batches in smaller parts, or close what "
+                "else uses it"
             ) from error
     record.write_epochs(folder, trainer.records)
     model = trainer.answering
