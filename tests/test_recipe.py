@@ -54,8 +54,8 @@ def test_digit_recipes_never_mirror() -> None:
         ("train.epoch=3", "unknown key train.epoch; did you mean train.epochs?"),
         ("train.epochs=0", "train.epochs must be above 0, not 0"),
         (
-            "train.micro_batch_size=3",
-            "micro_batch_size must be 0, for the whole batch, or at least 4",
+            "train.micro_batch_size=2",
+            "micro_batch_size must be 0, for the whole batch, or at least 3",
         ),
         ("train.batch_size=1.5", "train.batch_size must be a whole number, not 1.5"),
         ("train.epochs=many", "train.epochs must be a number, not 'many'"),

@@ -187,8 +187,8 @@ class ScheduleChoice(_Checked):
     """Last learning rate, as a share of the peak (one-cycle)."""
 
 
-LEAST_MICRO_BATCH = 4
-"""Batch norm needs two images, and a batch of five is passed in parts of three and two."""
+LEAST_MICRO_BATCH = 3
+"""Batch norm needs two images; in parts of two, a batch of three would leave one alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,8 +206,8 @@ class TrainChoice(_Checked):
     """Images a step; the last step of an epoch takes what is left."""
     micro_batch_size: int = _number(0, least=0, most=65536)
     """Images that pass through the network at once, at most; 0 for the whole batch. The gradients
-    of a batch's parts are added up: memory goes with the parts, the step with the batch. Batch norm
-    sees one part at a time (Hoffer et al. 2017, algorithm 1)."""
+    of a batch's parts are added up: the memory of the network's maps goes with the parts, the step
+    with the batch. Batch norm sees one part at a time (Hoffer et al. 2017, algorithm 1)."""
     validation: str = _choice("held-out", "held-out", "test", "none")
     """What is measured after each epoch. ``test`` is what the tutorial does; nothing is chosen
     by it."""

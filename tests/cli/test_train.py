@@ -209,18 +209,32 @@ def test_patience_says_which_epoch_is_kept(command: Command) -> None:
     assert json.loads(Path("run/summary.json").read_text())["kept_epoch"]["epoch"] == best
 
 
-def test_a_gpu_out_of_memory_is_told_a_batch_to_try(
-    command: Command, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("settings", "at_once", "advice"),
+    [
+        ((), 32, "--set train.micro_batch_size=16, the same batches in smaller parts, or close"),
+        (("train.micro_batch_size=9",), 9, "--set train.micro_batch_size=4, the same"),
+        (("train.batch_size=9", "train.micro_batch_size=90"), 9, "train.micro_batch_size=4"),
+        (("train.batch_size=60000",), 1295, "train.micro_batch_size=647"),
+        (("train.micro_batch_size=5",), 5, "try a smaller network, or close what else uses it"),
+    ],
+)
+def test_a_gpu_out_of_memory_is_told_what_to_try(
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: tuple[str, ...],
+    at_once: int,
+    advice: str,
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("firstlight.training.loop.augment", full)
-    done = command("train", "digits", "--quiet")
+    monkeypatch.setattr("firstlight.models.tutorial.TutorialCNN.forward", full)
+    done = command("train", "digits", "--quiet", *(w for s in settings for w in ("--set", s)))
 
     assert done.code == 2
-    assert "too little free memory for 32 images at once" in done.err
-    assert "--set train.micro_batch_size=16, the same batches in smaller parts" in done.err
+    assert f"too little free memory for {at_once} images at once" in done.err
+    assert advice in done.err
 
 
 @pytest.mark.parametrize(

@@ -300,6 +300,13 @@ def test_fashion_mnist_is_known_by_its_pixels_and_not_by_its_archives(
     assert len(load.load("fashion_mnist", tmp_path, download=False).test) == 10_000
 
 
+def test_what_debian_packs_is_found_where_it_puts_it(nothing_cached: Path) -> None:
+    assert load.where_found(catalog.FASHION_MNIST) is None
+    put(load.DEBIAN / "fashion-mnist")
+
+    assert load.where_found(catalog.FASHION_MNIST) == load.DEBIAN / "fashion-mnist"
+
+
 def test_a_home_folder_may_be_written_with_a_tilde(small_mnist: Path) -> None:
     put(small_mnist / "sets")
 

@@ -40,6 +40,18 @@ def test_images_of_one_group_stay_together() -> None:
     assert np.bincount(data.labels_N[held]).tolist() == [12, 12]
 
 
+def test_images_of_large_groups_are_held_out_no_more_often_than_others() -> None:
+    """Half of the images are in groups of five, so about half of those held out are, too."""
+    images = np.random.default_rng(0).integers(0, 256, (2000, 2, 2, 1), dtype=np.uint8)
+    groups = np.concatenate([np.arange(1000) // 5 * 5, np.arange(1000, 2000)])
+    data = replace(numbered([2000]), images_NHWC=images, groups_N=groups)
+    _, held = hold_out(data, 0.1)
+    # 20 groups expected of 200, so 100 images give or take 21 (binomial); by their first image
+    # four groups of ten come among the first tenth.
+    assert 200 <= len(held) <= 205
+    assert 40 < (held < 1000).sum() < 160
+
+
 def test_a_class_that_is_one_group_is_not_held_out() -> None:
     data = replace(numbered([10, 10]), groups_N=np.array([0] * 10 + list(range(10, 20))))
     _, held = hold_out(data, 0.2)

@@ -25,6 +25,7 @@ CHOICES = (
     (recipe(*WHITENED), 13),
     (recipe(*WHITENED, "train.epoch_share=0.5", "train.class_weights=balanced"), 6),
     (recipe("train.epochs=3", "augment.enabled=true", "augment.flip=true"), 15),
+    (recipe(*WHITENED, "train.micro_batch_size=4"), 13),
 )
 """Recipes, and how many whole batches each trains on."""
 

@@ -79,8 +79,8 @@ def main() -> None:
         if "memory" not in str(error):
             raise
         typer.echo(
-            "firstlight: there is too little memory for this; try a smaller --set "
-            "train.micro_batch_size (fewer images at once, the same batches), or a smaller network "
+            "firstlight: there is too little memory for this; try --set train.micro_batch_size=N "
+            "with N below train.batch_size (the same batches in parts), or a smaller network "
             f"({str(error).splitlines()[0][:150]})",
             err=True,
         )

@@ -242,13 +242,7 @@ def _train(
             with kept_memory():
                 _run(folder, trainer, display)
         except torch.OutOfMemoryError as error:
-            at_once = recipe.train.micro_batch_size or recipe.train.batch_size
-            half = max(LEAST_MICRO_BATCH, at_once // 2)
-            raise UserError(
-                f"the {device} has too little free memory for {at_once} images at once; try --set "
-                f"train.micro_batch_size={half}, the same batches in smaller parts, or close what "
-                "else uses it"
-            ) from error
+            raise UserError(_too_little_memory(recipe, trainer.images, device)) from error
     record.write_epochs(folder, trainer.records)
     model = trainer.answering
     if not all(bool(weight.isfinite().all()) for weight in model.state_dict().values()):
@@ -267,6 +261,22 @@ def _train(
     checkpoint.save_model(folder, model, architecture, trainer.preprocess, names, calibration)
     folder.write_json("summary.json", _summary(trainer, parameter_count(trainer.model)))
     checkpoint.drop_state(folder)
+
+
+def _too_little_memory(recipe: Recipe, images: int, device: str) -> str:
+    """What to try, for an epoch of so many images."""
+    batch, part = recipe.train.batch_size, recipe.train.micro_batch_size
+    at_once = min(batch, images, part or batch)
+    half = at_once // 2
+    smaller = (
+        f"--set train.micro_batch_size={half}, the same batches in smaller parts"
+        if half >= LEAST_MICRO_BATCH
+        else "a smaller network"
+    )
+    return (
+        f"the {device} has too little free memory for {at_once} images at once; try {smaller}, "
+        "or close what else uses it"
+    )
 
 
 def _start(recipe: Recipe) -> SavedModel | None:
