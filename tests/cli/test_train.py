@@ -237,6 +237,30 @@ def test_a_gpu_out_of_memory_is_told_what_to_try(
     assert advice in done.err
 
 
+def test_a_processor_out_of_memory_is_told_what_to_try(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(*_: object, **__: object) -> torch.Tensor:
+        return torch.empty(2**50)
+
+    monkeypatch.setattr("firstlight.models.tutorial.TutorialCNN.forward", too_much)
+    done = command("train", "digits", "--quiet")
+    assert done.code == 2
+    assert "too little memory for this; try --set train.micro_batch_size=N" in done.err
+    assert "DefaultCPUAllocator" in done.err
+
+
+def test_another_fault_of_pytorch_is_not_called_want_of_memory(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> torch.Tensor:
+        return torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+    monkeypatch.setattr("firstlight.models.tutorial.TutorialCNN.forward", broken)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        command("train", "digits", "--quiet")
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
