@@ -103,8 +103,8 @@ class ModelChoice(_Checked):
     activation: str = _choice("gelu", "gelu", "relu")
     """What follows each batch norm (whitened)."""
     pool_last: bool = True
-    """Whether the last convolution is followed by a 2×2 max-pool, as the earlier ones are
-    (tutorial)."""
+    """Whether the last convolution is followed by a max-pool: 2×2, as the earlier ones are
+    (tutorial), or over the whole map (whitened), without which the last layer sees every place."""
     dense: int = _number(64, least=1, most=65536)
     """Units of the dense layer before the last (tutorial)."""
     dropout: float = _number(0.0, least=0.0, most=0.95)

@@ -103,6 +103,26 @@ def test_a_stride_quarters_the_maps_and_fewer_filters_keep_the_largest_direction
     np.testing.assert_allclose(along, variances[::-1][:5], rtol=1e-3)
 
 
+def test_the_last_layer_sees_the_largest_value_of_each_map_or_every_place() -> None:
+    # Images of 20×26 pixels: 19×25 behind the stem, and 9×12, 4×6, 2×3 behind the groups.
+    for pool_last in (True, False):
+        model = build(pool_last=pool_last).eval()
+        model.see(pixels())
+        maps: list[torch.Tensor] = []
+        model.groups[-1].register_forward_hook(lambda _, __, output, maps=maps: maps.append(output))
+        with torch.no_grad():
+            logits_NK = model(pixels(6))
+        (maps_NCHW,) = maps
+        weight = model.logits.weight.detach()
+        assert maps_NCHW.shape == (6, 16, 2, 3)
+        if pool_last:
+            expected_NK = torch.einsum("nc,kc->nk", maps_NCHW.flatten(2).max(2).values, weight)
+        else:
+            weight_KHWC = weight.reshape(5, 2, 3, 16)
+            expected_NK = torch.einsum("nchw,khwc->nk", maps_NCHW, weight_KHWC)
+        torch.testing.assert_close(logits_NK, expected_NK * model.scale)
+
+
 @pytest.mark.parametrize("filters", [7, 26])
 def test_impossible_numbers_of_filters_are_refused(filters: int) -> None:
     with pytest.raises(ValueError, match="even and at most 24"):

@@ -4,7 +4,7 @@ The stem decorrelates small patches with fixed filters taken from the training i
 group is convolution, max-pool, batch norm, activation, convolution, batch norm, activation. After
 K. Jordan: 94% on CIFAR-10 in 3.29 seconds on a single GPU. arXiv:2404.00498, 2024. A stem of
 larger patches with a stride of 2 quarters the work behind it.
-Axes: N images, C channels, H height, W width, K classes.
+Axes: N images, C channels, H height, W width, F features, K classes.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": gelu, "relu": relu
 
 class WhitenedCNN(nn.Module):
     """Whitening stem, groups of two 3×3 convolutions, a max-pool over what is left, one linear
-    layer without bias.
+    layer without bias. With ``pool_last`` off, that layer sees every place of the last maps.
 
     In evaluation mode the logits are averaged over the views of each image that the choice names.
     """
@@ -58,9 +58,11 @@ class WhitenedCNN(nn.Module):
             raise ValueError(
                 f"images of {height}×{width} pixels are too small for {len(choice.widths)} groups"
             )
+        self.pool_last = choice.pool_last
+        features = choice.widths[-1] * (1 if choice.pool_last else shrunk[0] * shrunk[1])
         self.dropout = Dropout(choice.dropout)
-        self.logits = unfilled(nn.Linear(choice.widths[-1], classes, bias=False, device="meta"))
-        nn.init.normal_(self.logits.weight, std=choice.widths[-1] ** -0.5, generator=rng)
+        self.logits = unfilled(nn.Linear(features, classes, bias=False, device="meta"))
+        nn.init.normal_(self.logits.weight, std=features**-0.5, generator=rng)
 
     def see(self, pixels_NCHW: Tensor) -> None:
         """Set the stem's filters from training images: what they give then has unit covariance.
@@ -96,7 +98,11 @@ class WhitenedCNN(nn.Module):
         maps_NCHW = self.activation(self.stem(pixels_NCHW))
         for group in self.groups:
             maps_NCHW = group(maps_NCHW)
-        logits_NK: Tensor = self.logits(self.dropout(maps_NCHW.amax((2, 3)))) * self.scale
+        if self.pool_last:
+            features_NF = maps_NCHW.amax((2, 3))
+        else:  # place by place, as the maps lie in memory
+            features_NF = maps_NCHW.permute(0, 2, 3, 1).flatten(1)
+        logits_NK: Tensor = self.logits(self.dropout(features_NF)) * self.scale
         return logits_NK
 
 
