@@ -1,5 +1,7 @@
 """A data set is a value."""
 
+from hashlib import blake2b
+
 import numpy as np
 import pytest
 
@@ -57,3 +59,21 @@ def test_what_does_not_fit_together_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         Dataset(name="x", images_NHWC=images, labels_N=labels, class_names=("a", "b"))
+
+
+def test_the_order_of_content_is_that_of_the_pixels_digests_then_of_the_labels() -> None:
+    """What every split and every training begins with, so it must stay what it is."""
+    pixels = [[7, 200], [7, 201], [255, 0], [7, 200], [0, 0], [7, 200]]
+    labels = [2, 0, 1, 0, 2, 1]
+    data = Dataset(
+        name="x",
+        images_NHWC=np.array(pixels, dtype=np.uint8).reshape(6, 1, 2, 1),
+        labels_N=np.array(labels),
+        class_names=("a", "b", "c"),
+    )
+
+    keys = [
+        (blake2b(bytes(p), digest_size=16).hexdigest(), k)
+        for p, k in zip(pixels, labels, strict=True)
+    ]
+    assert data.content_order.tolist() == sorted(range(6), key=keys.__getitem__)

@@ -111,14 +111,12 @@ class Dataset:
         """Numbers of the images in an order that depends on their pixels and labels alone."""
         if self.known is not None:
             return np.array(self.known.content_order, dtype=np.int64)
-        keys = []
+        digests = bytearray()
         for start in range(0, len(self), 4096):
-            part_NHWC = np.ascontiguousarray(self.images_NHWC[start : start + 4096])
-            labels = self.labels_N[start : start + 4096].tolist()
-            for image_HWC, label in zip(part_NHWC, labels, strict=True):
-                pixels = hashlib.blake2b(image_HWC.data, digest_size=16).digest()
-                keys.append((pixels, label))
-        return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+            for image_HWC in np.ascontiguousarray(self.images_NHWC[start : start + 4096]):
+                digests += hashlib.blake2b(image_HWC.data, digest_size=16).digest()
+        high_N, low_N = np.frombuffer(digests, dtype=">u8").reshape(-1, 2).T  # as bytes compare
+        return np.lexsort((self.labels_N, low_N, high_N))
 
     @cached_property
     def level_counts(self) -> Int64Array:

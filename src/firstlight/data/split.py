@@ -1,6 +1,6 @@
 """Parts of a data set, chosen by what the images show and not by their order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -112,7 +112,8 @@ def folds(data: Dataset, count: int) -> Int64Array:
     class in every fold, and images of one group in one."""
     fold_N = np.empty(len(data), np.int64)
     have_FK = np.zeros((count, len(data.class_names)), np.int64)
-    for group in sorted(_members(data, data.content_order), key=len, reverse=True):
+    groups = _groups(data, data.content_order)
+    for group in groups.in_turn(-groups.sizes_G):
         counts_K = np.bincount(data.labels_N[group], minlength=len(data.class_names))
         of_these_F = have_FK[:, counts_K > 0].sum(axis=1)
         fold = int(np.lexsort((have_FK.sum(axis=1), of_these_F))[0])
@@ -132,7 +133,7 @@ def limit(data: TrainTest, count: int) -> TrainTest:
     return TrainTest(some(data.train), some(data.test))
 
 
-def _chosen(data: Dataset, order_N: Int64Array, share: float) -> list[int]:
+def _chosen(data: Dataset, order_N: Int64Array, share: float) -> Int64Array:
     """Group by group, while each of the group's classes has room.
 
     A group's place is the sum of its images' places in the order of content, round and round, which
@@ -142,10 +143,9 @@ def _chosen(data: Dataset, order_N: Int64Array, share: float) -> list[int]:
     wanted = np.maximum(1, np.round(share * sizes)).astype(np.int64)
     full = np.minimum(wanted, sizes - 1)
     have = np.zeros_like(sizes)
-    chosen: list[int] = []
-    place_N = np.argsort(order_N)
-    in_turn = sorted(_members(data, order_N), key=lambda g: int(place_N[g].sum()) % len(order_N))
-    for group in in_turn:
+    chosen: list[Int64Array] = []
+    groups = _groups(data, order_N)
+    for group in groups.in_turn(groups.places_G % len(order_N)):
         if (have >= full).all():
             break
         counts = np.bincount(data.labels_N[group], minlength=len(sizes))
@@ -153,15 +153,40 @@ def _chosen(data: Dataset, order_N: Int64Array, share: float) -> list[int]:
         # A large group may go beyond what is wanted, but not far, and never takes a whole class.
         room = (have < wanted) & (after <= np.maximum(2 * wanted, 1)) & (after < sizes)
         if room[touched].all():
-            chosen += group
+            chosen.append(group)
             have = after
-    return chosen
+    return np.concatenate(chosen) if chosen else np.empty(0, np.int64)
 
 
-def _members(data: Dataset, order_N: Int64Array) -> list[list[int]]:
-    """Numbers of the images of each group, groups and images in the given order."""
-    group_of = np.arange(len(data)) if data.groups_N is None else data.groups_N
-    members: dict[int, list[int]] = {}
-    for number in order_N.tolist():
-        members.setdefault(int(group_of[number]), []).append(number)
-    return list(members.values())
+class _Groups(NamedTuple):
+    """The images group by group. Axes: N images, G groups."""
+
+    numbers_N: Int64Array
+    """Numbers of the images: those of the first group, in the given order, then of the next."""
+    ends_G: Int64Array
+    """Where in ``numbers_N`` each group ends."""
+    sizes_G: Int64Array
+    first_G: Int64Array
+    """Place of its first image in the given order."""
+    places_G: Int64Array
+    """Sum of its images' places."""
+
+    def in_turn(self, key_G: Int64Array) -> Iterator[Int64Array]:
+        """Numbers of each group's images, smallest key first, else the earlier first image."""
+        for g in np.lexsort((self.first_G, key_G)).tolist():
+            yield self.numbers_N[self.ends_G[g] - self.sizes_G[g] : self.ends_G[g]]
+
+
+def _groups(data: Dataset, order_N: Int64Array) -> _Groups:
+    group_of_N = np.arange(len(data)) if data.groups_N is None else data.groups_N
+    _, first_G, group_N = np.unique(group_of_N[order_N], return_index=True, return_inverse=True)
+    sizes_G = np.bincount(group_N)
+    together_N = np.argsort(group_N, kind="stable")  # places in the order, group by group
+    ends_G = np.cumsum(sizes_G)
+    return _Groups(
+        numbers_N=order_N[together_N],
+        ends_G=ends_G,
+        sizes_G=sizes_G,
+        first_G=first_G,
+        places_G=np.add.reduceat(together_N, ends_G - sizes_G),
+    )
