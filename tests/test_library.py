@@ -1,10 +1,6 @@
 """The library as a user meets it."""
 
-import gc
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -12,7 +8,6 @@ from PIL import Image
 from tests.kit import striped
 
 import firstlight as fl
-from firstlight import library
 
 
 def test_the_tutorial_in_ten_lines_on_own_data(tmp_path: Path) -> None:
@@ -38,36 +33,6 @@ def test_a_run_is_opened_again_with_its_own_data(tmp_path: Path) -> None:
     other = fl.TrainTest(data.test, data.train)
     with pytest.raises(fl.DataError, match="the train images are not those of this run"):
         fl.open_run(tmp_path / "run", other).evaluate()
-
-
-def test_a_named_set_is_read_once_while_a_run_holds_it_and_no_one_else_can_change_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read, plain = [], fl.load
-
-    def counted(*args: Any, **options: Any) -> fl.TrainTest:
-        read.append(args[0])
-        return plain(*args, **options)
-
-    def train(out: str) -> fl.Run:
-        return fl.train("digits", epochs=0.1, out=tmp_path / out, quiet=True)
-
-    monkeypatch.setattr(library, "_held", WeakValueDictionary())  # other tests have runs
-    monkeypatch.setattr(library, "load", counted)
-    mine = fl.load("digits")
-    mine.train.images_NHWC[:] = 0  # a caller's arrays are the caller's
-    first = train("first")
-    assert first.evaluate().count == len(mine.test)
-    second = train("second")
-    assert read == ["digits"]
-
-    blank = fl.TrainTest(replace(mine.train), mine.test)
-    with pytest.raises(fl.DataError, match="the train images are not those of this run"):
-        fl.open_run(second.path, blank).evaluate()
-    del first, second
-    gc.collect()
-    train("third")
-    assert read == ["digits", "digits"]
 
 
 def test_predictions_of_an_array_are_those_of_evaluate(digits_run: fl.Run) -> None:

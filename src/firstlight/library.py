@@ -1,15 +1,13 @@
 """The library: ``load``, ``train`` and ``open_run``; everything else hangs on a ``Run``."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.dataset import TrainTest
 from firstlight.errors import UserError
 from firstlight.recipe import Recipe, load_recipe
 from firstlight.runs.folder import RunFolder, open_run_folder
@@ -27,11 +25,7 @@ __all__ = ["Run", "load", "open_run", "resume", "train"]
 
 
 class Run:
-    """A trained model and everything about it, in one folder.
-
-    The run that ``train`` returns also holds the images it was trained on, so that nothing is read
-    twice; runs on the same set of the catalogue share them.
-    """
+    """A trained model and everything about it, in one folder."""
 
     def __init__(self, folder: RunFolder, data: TrainTest | None = None) -> None:
         self._folder, self._data = folder, data
@@ -229,33 +223,15 @@ def train(
     more += [f"train.epochs={epochs}"] if epochs is not None else []
     more += [f"train.patience={patience}"] if patience is not None else []
     more += [f"train.seed={seed}"] if seed is not None else []
-    chosen = chosen.with_settings(more)
-    if request.own is None and given is None:
-        given = _published(name)
-        request = replace(request, data=given)
     folder = fit(
         request,
-        chosen,
+        chosen.with_settings(more),
         choose_display(quiet=quiet),
         device=device,
         out=Path(out) if out is not None else None,
         budget=budget,
     )
     return Run(folder, given)
-
-
-_held: WeakValueDictionary[str, Dataset] = WeakValueDictionary()
-"""Training and test parts of the catalogue that some run holds, by name. Never what ``load`` gave:
-that belongs to its caller, who may change it."""
-
-
-def _published(name: str) -> TrainTest:
-    """A set of the catalogue, read and checked once for all runs that are there at a time."""
-    train, test = _held.get(f"{name}/train"), _held.get(f"{name}/test")
-    if train is None or test is None:
-        train, test = load(name)
-        _held[train.name], _held[test.name] = train, test
-    return TrainTest(train, test)
 
 
 def resume(path: str | Path, data: TrainTest | None = None, *, quiet: bool = False) -> Run:
