@@ -34,9 +34,9 @@ def small_mnist(name: str) -> fl.TrainTest:
     """600 images a part of MNIST where it is on this machine, else enlarged embedded digits."""
     assert name == "mnist"
     if where_found(CATALOG["mnist"]) is not None:
-        return limit(load("mnist", download=False), 600)
+        return fl.TrainTest(*(limit(part, 600) for part in load("mnist", download=False)))
     parts = []
-    for part in limit(load("digits"), 300):
+    for part in (limit(part, 300) for part in load("digits")):
         larger_NHWC = np.pad(
             part.images_NHWC.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2), (0, 0))
         )

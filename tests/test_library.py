@@ -1,5 +1,6 @@
 """The library as a user meets it."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from PIL import Image
 from tests.kit import striped
 
 import firstlight as fl
+from firstlight.data.catalog import CATALOG
+from firstlight.data.load import where_found
 
 
 def test_the_tutorial_in_ten_lines_on_own_data(tmp_path: Path) -> None:
@@ -33,6 +36,24 @@ def test_a_run_is_opened_again_with_its_own_data(tmp_path: Path) -> None:
     other = fl.TrainTest(data.test, data.train)
     with pytest.raises(fl.DataError, match="the train images are not those of this run"):
         fl.open_run(tmp_path / "run", other).evaluate()
+
+
+@pytest.mark.real_data
+def test_an_evaluation_reads_the_test_images_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = where_found(CATALOG["mnist"])
+    assert found is not None
+    copy = shutil.copytree(found, tmp_path / "mnist")
+    monkeypatch.setenv("FIRSTLIGHT_DATA", str(copy))
+    run = fl.train("mnist", "mnist-tutorial", limit=50, epochs=1, out=tmp_path / "run", quiet=True)
+
+    for file in copy.glob("train-*"):
+        file.chmod(0o600)
+        file.write_bytes(b"")
+    assert run.evaluate().count == 50
+    with pytest.raises(fl.DataError, match="train-images"):
+        run.export(out=tmp_path / "run.onnx")
 
 
 def test_predictions_of_an_array_are_those_of_evaluate(digits_run: fl.Run) -> None:

@@ -95,6 +95,32 @@ def test_the_option_comes_before_the_variable_and_that_before_the_caches(
     assert load.where_found(catalog.CATALOG["mnist"]) == cache / "mnist"
 
 
+@pytest.mark.parametrize("kind", ["idx", "npz"])
+def test_of_the_test_part_alone_nothing_else_is_read(
+    small_mnist: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    monkeypatch.setenv("FIRSTLIGHT_DATA", str(tmp_path))
+    if kind == "idx":
+        put(tmp_path)
+        (tmp_path / f"{NAMES[0]}.gz").write_bytes(b"not MNIST")
+    else:
+        arrays: dict[str, Any] = {"x_train": TRAIN[0].astype(np.float32), "y_train": TRAIN[1]}
+        arrays |= {"x_test": TEST[0], "y_test": TEST[1].astype(np.uint8)}
+        np.savez(tmp_path / "mnist.npz", **arrays)
+    with pytest.raises(DataError):
+        load.load("mnist")
+    test = load.load_test("mnist")
+    assert np.array_equal(test.images_NHWC[..., 0], TEST[0])
+    assert test.labels_N.tolist() == TEST[1].tolist()
+    assert test.name == "mnist/test"
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_the_test_part_alone_is_that_of_the_whole(name: str) -> None:
+    assert load.load_test(name) == load.load(name).test
+
+
 def test_keras_file_is_accepted(small_mnist: Path) -> None:
     folder = small_mnist / ".keras" / "datasets"
     folder.mkdir(parents=True)

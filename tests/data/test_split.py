@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.dataset import Dataset
 from firstlight.data.split import hold_out, limit
 
 
@@ -71,6 +71,6 @@ def test_too_few_images_to_hold_some_out_is_refused() -> None:
 
 
 def test_a_limit_takes_evenly_spaced_images_and_leaves_smaller_parts_whole() -> None:
-    train, test = limit(TrainTest(numbered([50, 50]), numbered([3, 4])), 10)
+    train, test = limit(numbered([50, 50]), 10), limit(numbered([3, 4]), 10)
     assert np.bincount(train.labels_N).tolist() == [5, 5]
     assert len(test) == 7

@@ -5,7 +5,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -21,8 +21,7 @@ from firstlight.errors import DataError, UnreachableError, UserError
 from firstlight.files import cache_folder, write_whole
 
 Part = tuple[UInt8Array, Int64Array]
-Found = tuple[Part, Part, Path]
-"""Training part, test part, and where they were."""
+TRAIN, TEST = "train", "test"
 
 # Below a folder, where this project, the publishers and other tools put each set.
 _SUBFOLDERS = {
@@ -60,28 +59,47 @@ def load(
     Raises ``UserError`` for an unknown name, ``DataError`` for files that are damaged or not the
     published ones, and ``UnreachableError`` when the set is nowhere to be had.
     """
-    entry = entry_named(name)
+    return TrainTest(*_parts(entry_named(name), (TRAIN, TEST), data_dir, download, report))
+
+
+def load_test(name: str, data_dir: str | Path | None = None) -> Dataset:
+    """The test part alone, a seventh of the reading; nothing is fetched. As ``load`` otherwise."""
+    (test,) = _parts(entry_named(name), (TEST,), data_dir)
+    return test
+
+
+def _parts(
+    entry: Entry,
+    wanted: Sequence[str],
+    data_dir: str | Path | None,
+    download: bool = False,
+    report: Report | None = None,
+) -> list[Dataset]:
+    """Read, checked, and named."""
     if entry is EMBEDDED_DIGITS:
-        data = load_digits()
-        train, test = ((p.images_NHWC, p.labels_N) for p in data)
-        _verify(entry, train, test, Path("scikit-learn"))
-        return data
+        whole = load_digits()._asdict()
+        for part in wanted:
+            _verify(
+                entry, part, (whole[part].images_NHWC, whole[part].labels_N), Path("scikit-learn")
+            )
+        return [whole[part] for part in wanted]
     data_dir = _expanded(data_dir)
     if data_dir is not None and not _is_folder(data_dir):
         raise DataError(
             f"{data_dir}: no such folder; correct --data-dir, or fill it with: "
-            f"firstlight data fetch {name} --data-dir {data_dir}"
+            f"firstlight data fetch {entry.name} --data-dir {data_dir}"
         )
-    found = _find(entry, data_dir)
+    found = _find(entry, wanted, data_dir)
     if found is None:
         if not download:
             raise UnreachableError(_not_here(entry, data_dir))
         fetch_files(entry, data_dir, report)
-        found = _find(entry, data_dir)
+        found = _find(entry, wanted, data_dir)
         assert found is not None, "what was fetched is found"
-    train, test, where = found
-    _verify(entry, train, test, where)
-    return TrainTest(_dataset(entry, "train", train), _dataset(entry, "test", test))
+    parts, where = found
+    for part in wanted:
+        _verify(entry, part, parts[part], where)
+    return [_dataset(entry, part, parts[part]) for part in wanted]
 
 
 def entry_named(name: str) -> Entry:
@@ -151,22 +169,25 @@ def places(data_dir: Path | None = None) -> list[Path]:
     return [*chosen, cache_folder(), keras, Path("data"), DEBIAN]
 
 
-def _find(entry: Entry, data_dir: Path | None) -> Found | None:
+def _find(
+    entry: Entry, wanted: Sequence[str], data_dir: Path | None
+) -> tuple[dict[str, Part], Path] | None:
+    """The wanted parts, and where they were."""
     for where, kind in _sources(entry, places(data_dir)):
         match kind:
             case "idx":
-                return *_read_idx(entry, where), where
+                return _read_idx(entry, where, wanted), where
             case "npz":
-                return *_read_npz(where), where
+                return _read_npz(where, wanted), where
             case "binary":
-                read = {b: cifar.read_binary(where / f"{b}.bin") for b in _batches()}
-                return *_joined(read), where
+                read = {b: cifar.read_binary(where / f"{b}.bin") for b in _batches(wanted)}
+                return _joined(read, wanted), where
             case "archive":
-                return *_joined(cifar.read_archive(where)), where
+                return _joined(cifar.read_archive(where), wanted), where
             case "pickled":
                 md5s = cifar.PICKLE_MD5
-                read = {b: cifar.read_pickled(where / b, md5s[b]) for b in _batches()}
-                return *_joined(read), where
+                read = {b: cifar.read_pickled(where / b, md5s[b]) for b in _batches(wanted)}
+                return _joined(read, wanted), where
     return None
 
 
@@ -212,8 +233,9 @@ def _expanded(folder: str | Path | None) -> Path | None:
         raise DataError(f"{folder}: {error}") from error
 
 
-def _batches() -> tuple[str, ...]:
-    return (*cifar.BATCHES, cifar.TEST_BATCH)
+def _batches(wanted: Sequence[str] = (TRAIN, TEST)) -> list[str]:
+    of_part = {TRAIN: cifar.BATCHES, TEST: (cifar.TEST_BATCH,)}
+    return [batch for part in wanted for batch in of_part[part]]
 
 
 def _idx_path(folder: Path, name: str) -> Path | None:
@@ -226,23 +248,23 @@ def _idx_path(folder: Path, name: str) -> Path | None:
     return None
 
 
-def _read_idx(entry: Entry, folder: Path) -> tuple[Part, Part]:
+def _read_idx(entry: Entry, folder: Path, wanted: Sequence[str]) -> dict[str, Part]:
     paths = [_idx_path(folder, file.name) for file in entry.files]
-    read = []
-    for i, count in ((0, entry.train_count), (2, entry.test_count)):
-        images, labels = paths[i], paths[i + 1]
+    of_part = {TRAIN: (0, entry.train_count), TEST: (2, entry.test_count)}
+    read = {}
+    for part in wanted:
+        at, count = of_part[part]
+        images, labels = paths[at], paths[at + 1]
         assert images is not None and labels is not None, "the source was complete"
         height, width, _ = entry.image_shape
-        read.append(
-            (
-                idx.read_images(images, (height, width), count),
-                idx.read_labels(labels, len(entry.class_names), count),
-            )
+        read[part] = (
+            idx.read_images(images, (height, width), count),
+            idx.read_labels(labels, len(entry.class_names), count),
         )
-    return read[0], read[1]
+    return read
 
 
-def _read_npz(path: Path) -> tuple[Part, Part]:
+def _read_npz(path: Path, wanted: Sequence[str]) -> dict[str, Part]:
     """Keras's ``mnist.npz``; no pickle inside it is accepted."""
     try:
         with zipfile.ZipFile(path) as members:
@@ -250,29 +272,30 @@ def _read_npz(path: Path) -> tuple[Part, Part]:
         if size > _NPZ_BYTES:
             raise ValueError(f"holds {size:,} bytes, more than MNIST")
         with np.load(path, allow_pickle=False) as file:
-            arrays = [file[key] for key in ("x_train", "y_train", "x_test", "y_test")]
+            arrays = {key: file[key] for part in wanted for key in (f"x_{part}", f"y_{part}")}
     except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path}: not Keras's mnist.npz: {error}; remove it, or fetch the set beside it with: "
             "firstlight data fetch mnist"
         ) from error
-    for array, shape in zip(arrays, ((28, 28), (), (28, 28), ()), strict=True):
+    for key, array in arrays.items():
+        shape = (28, 28) if key.startswith("x") else ()
         if array.dtype != np.uint8 or array.ndim == 0 or array.shape[1:] != shape:
             raise DataError(
                 f"{path}: wanted uint8 images N×28×28 and labels N, got {array.dtype} of shape "
                 f"{array.shape}"
             )
-    return (
-        (arrays[0][..., None], arrays[1].astype(np.int64)),
-        (arrays[2][..., None], arrays[3].astype(np.int64)),
-    )
+    return {p: (arrays[f"x_{p}"][..., None], arrays[f"y_{p}"].astype(np.int64)) for p in wanted}
 
 
-def _joined(batches: dict[str, cifar.Batch]) -> tuple[Part, Part]:
-    """The five training batches as one, and the test batch."""
-    images = np.concatenate([batches[b][0] for b in cifar.BATCHES])
-    labels = np.concatenate([batches[b][1] for b in cifar.BATCHES])
-    return (images, labels), batches[cifar.TEST_BATCH]
+def _joined(batches: dict[str, cifar.Batch], wanted: Sequence[str]) -> dict[str, Part]:
+    """Each wanted part of its batches."""
+    read = {}
+    for part in wanted:
+        of_part = [batches[b] for b in _batches([part])]
+        images, labels = [images for images, _ in of_part], [labels for _, labels in of_part]
+        read[part] = np.concatenate(images), np.concatenate(labels)
+    return read
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -285,16 +308,16 @@ def _unpack(archive: Path, folder: Path) -> None:
         raise DataError(f"{folder}: cannot be written: {error.strerror}; make room") from error
 
 
-def _verify(entry: Entry, train: Part, test: Part, where: Path) -> None:
+def _verify(entry: Entry, part: str, read: Part, where: Path) -> None:
     """Raise ``DataError`` unless pixels and labels are the published ones."""
-    for name, (images, labels) in (("train", train), ("test", test)):
-        for what, array in (("images", images), ("labels", labels.astype(np.uint8))):
-            wanted = getattr(entry.content, f"{name}_{what}")
-            have = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-            if have != wanted:
-                raise DataError(
-                    _not_official(entry, where, f"sha256 of the {name} {what}", wanted, have)
-                )
+    images, labels = read
+    for what, array in (("images", images), ("labels", labels.astype(np.uint8))):
+        wanted = getattr(entry.content, f"{part}_{what}")
+        have = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+        if have != wanted:
+            raise DataError(
+                _not_official(entry, where, f"sha256 of the {part} {what}", wanted, have)
+            )
 
 
 def _not_official(entry: Entry, where: Path, what: str, wanted: str, have: str) -> str:
@@ -314,7 +337,7 @@ def _not_here(entry: Entry, data_dir: Path | None) -> str:
 
 def _dataset(entry: Entry, name: str, part: Part) -> Dataset:
     # The pairs are those of the published set, which a shorter one is not.
-    whole = name == "train" and len(part[1]) == PUBLISHED.get(entry.name)
+    whole = name == TRAIN and len(part[1]) == PUBLISHED.get(entry.name)
     pairs = _near_copies(entry) if whole else None
     return Dataset(
         name=f"{entry.name}/{name}",

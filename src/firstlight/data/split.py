@@ -122,15 +122,11 @@ def folds(data: Dataset, count: int) -> Int64Array:
     return fold_N
 
 
-def limit(data: TrainTest, count: int) -> TrainTest:
-    """At most ``count`` images of each part, evenly spaced so that sorted sets keep all classes."""
-
-    def some(part: Dataset) -> Dataset:
-        if count >= len(part):
-            return part
-        return part.take(np.arange(count) * len(part) // count)
-
-    return TrainTest(some(data.train), some(data.test))
+def limit(part: Dataset, count: int) -> Dataset:
+    """At most ``count`` images, evenly spaced so that sorted sets keep all classes."""
+    if count >= len(part):
+        return part
+    return part.take(np.arange(count) * len(part) // count)
 
 
 def _chosen(data: Dataset, order_N: Int64Array, share: float) -> Int64Array:

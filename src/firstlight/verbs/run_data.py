@@ -11,7 +11,7 @@ import numpy as np
 
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, TrainTest
-from firstlight.data.load import load
+from firstlight.data.load import load, load_test
 from firstlight.data.own import load_own
 from firstlight.data.split import limit
 from firstlight.errors import DataError, UserError
@@ -68,11 +68,24 @@ class DataRequest:
         """The data, loaded once. Raises ``DataError`` when it is missing or damaged."""
         return self._loaded
 
-    @cached_property
-    def _loaded(self) -> TrainTest:
+    def load_test(self) -> Dataset:
+        """The test images; of a set of the catalogue nothing else is read, and nothing fetched."""
+        if self.data is not None or self.own is not None:
+            return self.load().test
+        self._check()
+        return self._limited(load_test(self.name, self.data_dir))
+
+    def _check(self) -> None:
         if self.limit is not None and self.limit < 2:
             raise UserError(f"--limit must be at least 2 images, not {self.limit}")
         self.check_name()
+
+    def _limited(self, part: Dataset) -> Dataset:
+        return part if self.limit is None else limit(part, self.limit)
+
+    @cached_property
+    def _loaded(self) -> TrainTest:
+        self._check()
         with DownloadBar() as bar:
             if self.data is not None:
                 whole = self.data
@@ -88,7 +101,7 @@ class DataRequest:
             else:
                 whole = load(self.name, self.data_dir, download=self.download, report=bar)
         _check_halves(whole)
-        return whole if self.limit is None else limit(whole, self.limit)
+        return TrainTest(*map(self._limited, whole))
 
     @classmethod
     def from_json(
@@ -176,16 +189,43 @@ def data_described(
     data: TrainTest | None = None,
 ) -> TrainTest:
     """The same for what a ``data.json`` holds; ``owner`` names the model in messages."""
+    loaded = _described(values, owner, data_dir, data).load()
+    _check_same(values, owner, loaded._asdict())
+    return loaded
+
+
+def test_of_run(
+    folder: RunFolder, data_dir: Path | None = None, data: TrainTest | None = None
+) -> Dataset:
+    """As ``data_of_run``, the test images alone; of a set of the catalogue no others are read."""
+    return test_described(folder.read_json("data.json"), str(folder), data_dir, data)
+
+
+def test_described(
+    values: dict[str, Any],
+    owner: str,
+    data_dir: Path | None = None,
+    data: TrainTest | None = None,
+) -> Dataset:
+    """The same for what a ``data.json`` holds; ``owner`` names the model in messages."""
+    request = _described(values, owner, data_dir, data)
+    if request.data is not None or request.own is not None:
+        return data_described(values, owner, data_dir, data).test
+    test = request.load_test()
+    _check_same(values, owner, {"test": test})
+    return test
+
+
+def _described(
+    values: dict[str, Any], owner: str, data_dir: Path | None, data: TrainTest | None
+) -> DataRequest:
     request = DataRequest.from_json(values, data_dir, data)
-    request = replace(request, download=False)
     if data is None and request.own is not None and not os.path.lexists(request.own):
         raise UserError(
             f"{owner} was trained on {request.name!r}, which is neither of the catalogue nor a "
             "path that is there; from Python, give its data: fl.open_run(path, data=...)"
         )
-    loaded = request.load()
-    _check_same(values, owner, loaded)
-    return loaded
+    return replace(request, download=False)
 
 
 def data_or_reason(
@@ -200,11 +240,11 @@ def data_or_reason(
 
 def check_same_data(folder: RunFolder, data: TrainTest) -> None:
     """Raise ``DataError`` unless these are the images and labels of the run."""
-    _check_same(folder.read_json("data.json"), str(folder), data)
+    _check_same(folder.read_json("data.json"), str(folder), data._asdict())
 
 
-def _check_same(values: dict[str, Any], owner: str, data: TrainTest) -> None:
-    for part, have in (("train", data.train), ("test", data.test)):
+def _check_same(values: dict[str, Any], owner: str, parts: dict[str, Dataset]) -> None:
+    for part, have in parts.items():
         try:
             wanted = str(values[part]["sha256"])
         except (KeyError, TypeError) as error:
