@@ -103,8 +103,9 @@ class ModelChoice(_Checked):
     activation: str = _choice("gelu", "gelu", "relu")
     """What follows each batch norm (whitened)."""
     pool_last: bool = True
-    """Whether the last convolution is followed by a max-pool: 2×2, as the earlier ones are
-    (tutorial), or over the whole map (whitened), without which the last layer sees every place."""
+    """Whether the last convolution is followed by a max-pool, 2×2 as the earlier ones are
+    (tutorial), or the last layer sees the largest value of each map (whitened). With false, a
+    whitened network's last layer sees every place of the last maps."""
     dense: int = _number(64, least=1, most=65536)
     """Units of the dense layer before the last (tutorial)."""
     dropout: float = _number(0.0, least=0.0, most=0.95)

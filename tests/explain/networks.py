@@ -14,10 +14,16 @@ SHAPE = (20, 26, 3)
 PREPROCESS = Preprocess(height=20, width=26, channels=3, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 
-def build(name: str, views: str = "one", seed: int = 1) -> nn.Module:
+def build(name: str, views: str = "one", seed: int = 1, pool_last: bool = True) -> nn.Module:
     """A network of the catalogue with random weights, in evaluation mode."""
     choice = ModelChoice(
-        name=name, widths=(6, 8), dense=7, first_filters=10, views=views, logit_scale=0.5
+        name=name,
+        widths=(6, 8),
+        dense=7,
+        first_filters=10,
+        views=views,
+        logit_scale=0.5,
+        pool_last=pool_last,
     )
     model = Architecture(choice=choice, image_shape=SHAPE, classes=5).build(
         Generator().manual_seed(seed)

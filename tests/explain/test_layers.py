@@ -53,8 +53,9 @@ def test_of_a_network_with_views_the_plain_one_is_shown() -> None:
     np.testing.assert_allclose(plain[1].maps_Chw, gelu(first)[0].numpy(), atol=1e-5)
 
 
-def test_the_whitened_networks_layers_are_its_forward_pass_step_by_step() -> None:
-    model, image_HWC = build("whitened"), images(1)[0]
+@pytest.mark.parametrize("pool_last", [True, False])
+def test_the_whitened_networks_layers_are_its_forward_pass_step_by_step(pool_last: bool) -> None:
+    model, image_HWC = build("whitened", pool_last=pool_last), images(1)[0]
     weights = model.state_dict()
     pixels = PREPROCESS(torch.from_numpy(image_HWC[None]))
     x = conv2d(pixels, weights["stem.weight"], weights["stem.bias"])
@@ -72,8 +73,10 @@ def test_the_whitened_networks_layers_are_its_forward_pass_step_by_step() -> Non
             )
             x = (x - mean) / (variance + 1e-5).sqrt() * scale + shift
             steps += [(f"groups.{i}.norm{half}", x), (f"GELU {2 * i + half + 1}", gelu(x))]
-    x = steps[-1][1].amax((2, 3))
-    steps += [("global max-pool 1", x), ("logits", x @ weights["logits.weight"].T)]
+    if pool_last:
+        steps.append(("global max-pool 1", steps[-1][1].amax((2, 3))))
+    seen = steps[-1][1] if pool_last else steps[-1][1].permute(0, 2, 3, 1).flatten(1)
+    steps.append(("logits", seen @ weights["logits.weight"].T))
 
     found = layer_maps(model, PREPROCESS, image_HWC)
 

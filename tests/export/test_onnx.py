@@ -121,7 +121,10 @@ def test_a_browsers_onnxruntime_gives_the_same(digits_onnx: Path, tmp_path: Path
         assert got["labels"] == label.tolist()
 
 
-def test_what_a_run_of_photographs_with_views_answers_is_in_the_graph(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool_last", ["true", "false"])
+def test_what_a_run_of_photographs_with_views_answers_is_in_the_graph(
+    tmp_path: Path, pool_last: str
+) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60, 12, 14, 3), dtype=np.uint8)
     images[::2, :, :7] //= 3
@@ -136,6 +139,7 @@ def test_what_a_run_of_photographs_with_views_answers_is_in_the_graph(tmp_path: 
         *("train.epochs=2", "train.batch_size=20", "train.validation=none"),
         *("model.views=mirror-and-shift", "model.widths=[8]", "model.first_kernel=2"),
         *("model.first_filters=24", "augment.shift_pixels=0", "augment.cutout_pixels=0"),
+        f"model.pool_last={pool_last}",
     ]
     run = fl.train(data, "cifar10-quick", settings=settings, out=tmp_path / "run", quiet=True)
 

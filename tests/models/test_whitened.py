@@ -123,6 +123,15 @@ def test_the_last_layer_sees_the_largest_value_of_each_map_or_every_place() -> N
         torch.testing.assert_close(logits_NK, expected_NK * model.scale)
 
 
+@pytest.mark.parametrize(("pool_last", "features"), [(True, 64), (False, 64 * 4 * 6)])
+def test_the_last_layer_begins_with_the_variance_that_keeps_that_of_what_it_sees(
+    pool_last: bool, features: int
+) -> None:
+    weight = build(pool_last=pool_last, widths=(8, 64)).logits.weight.detach()
+    assert weight.shape == (5, features)
+    assert float(weight.std() * features**0.5) == pytest.approx(1, rel=0.2)  # 320 numbers or more
+
+
 @pytest.mark.parametrize("filters", [7, 26])
 def test_impossible_numbers_of_filters_are_refused(filters: int) -> None:
     with pytest.raises(ValueError, match="even and at most 24"):
