@@ -21,6 +21,8 @@ from firstlight.runs.folder import RunFolder
 if TYPE_CHECKING:
     from firstlight.training.loop import EpochRecord
 
+CPUINFO = Path("/proc/cpuinfo")
+
 
 def environment(device: str, threads: int) -> dict[str, Any]:
     """Versions, machine and command, for ``environment.json``."""
@@ -43,14 +45,20 @@ def environment(device: str, threads: int) -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """The processor as the system names it."""
+    """The processor as the system names it, with family and model where it tells them: in a cloud
+    several generations go by one name."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    told: dict[str, str] = {}
+    for key, _, value in (line.partition(":") for line in lines):
+        told.setdefault(key.strip(), value.strip())  # of the first core
+    if "model name" not in told:
+        return platform.processor() or platform.machine()
+    if not {"cpu family", "model"} <= told.keys():
+        return told["model name"]
+    return f"{told['model name']} (family {told['cpu family']}, model {told['model']})"
 
 
 def write_epochs(folder: RunFolder, records: Sequence["EpochRecord"]) -> None:
