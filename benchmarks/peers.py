@@ -4,7 +4,7 @@
 
 For each set: the tutorial as a plain PyTorch data-loader loop beside the tutorial in firstlight;
 for CIFAR-10 also the speed record's recipe, written from its published numbers, beside
-``cifar10-standard``. The result file is rewritten after each run, and a run it holds is not made
+``cifar10-standard`` and ``cifar10-best``. The result file is rewritten after each run, and a run it holds is not made
 again. ``benchmarks/tables.py`` makes the documents' table from it.
 """
 
@@ -34,7 +34,8 @@ def sides(name: str, arrays: str, seed: str) -> dict[str, list[str]]:
     }
     if name == "cifar10":
         pairs["airbench"] = ["airbench.py", arrays, seed, str(AIRBENCH_EPOCHS)]
-        pairs["firstlight-standard"] = ["firstlight_recipe.py", name, seed, "cifar10-standard"]
+        for level in ("standard", "best"):
+            pairs[f"firstlight-{level}"] = ["firstlight_recipe.py", name, seed, f"cifar10-{level}"]
     return pairs
 
 
