@@ -4,8 +4,8 @@
 
 For each set: the tutorial as a plain PyTorch data-loader loop beside the tutorial in firstlight;
 for CIFAR-10 also the speed record's recipe, written from its published numbers, beside
-``cifar10-standard`` and ``cifar10-best``. The result file is rewritten after each run, and a run it holds is not made
-again. ``benchmarks/tables.py`` makes the documents' table from it.
+``cifar10-standard`` and ``cifar10-best``. The result file is rewritten after each run, and a run it
+holds is not made again. ``benchmarks/tables.py`` makes the documents' table from it.
 """
 
 import argparse
