@@ -84,6 +84,8 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=list(CHANGES), choices=list(CHANGES))
     options = parser.parse_args()
     whole: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"runs": []}
+    if whole.get("processor", processor_name()) != processor_name():
+        raise SystemExit(f"{RESULT} is of another processor; move it away first")
     whole |= {
         "command": f"python benchmarks/ablations.py --seeds {options.seeds}",
         "processor": processor_name(),

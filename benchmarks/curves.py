@@ -2,11 +2,12 @@
 
 One picture a data set, ``docs/pictures/seconds-<set>.png``: the tutorial's epochs in Keras (from
 ``quick_vs_keras.json``), in a plain PyTorch loop and in firstlight (``peers.json``), mean and range
-over runs; the recipes' ends, mean and standard deviation. For the distances to mean anything all
-files are to be of one machine.
+over runs; the recipes' ends, mean and standard deviation, from these files or else from their own.
+All are to be of one processor.
 """
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ def curve(axes: Axes, runs: list[dict[str, Any]], label: str, colour: str) -> No
     axes.fill_between(at, errors.min(0), errors.max(0), color=colour, alpha=0.2, linewidth=0)
 
 
+def ends(runs: list[dict[str, Any]]) -> tuple[float, list[float]]:
+    """Median seconds, and the accuracy that each run ends with."""
+    seconds = float(np.median([run["fit_seconds"] for run in runs]))
+    return seconds, [run["test_accuracy_by_epoch"][-1] for run in runs]
+
+
 def point(
     axes: Axes, seconds: float, accuracies: list[float], label: str, colour: str, mark: str
 ) -> None:
@@ -53,28 +60,31 @@ def point(
 
 def draw(name: str) -> Picture:
     """The picture of one data set."""
-    files = [RESULTS / f"{stem}.json" for stem in ("quick_vs_keras", "peers")]
-    runs = [run for file in files for run in json.loads(file.read_text())["runs"]]
-    of_side = {
-        side: [run for run in runs if (run["data"], run["side"]) == (name, side)]
-        for side in ("keras", "pytorch-loop", "firstlight-tutorial", "airbench")
-    }
+    beside = [json.loads((RESULTS / f"{s}.json").read_text()) for s in ("quick_vs_keras", "peers")]
+    of_side: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for run in (run for whole in beside for run in whole["runs"] if run["data"] == name):
+        of_side[run["side"].replace("firstlight-", f"{name}-")].append(run)
+    processors = {whole["processor"] for whole in beside}
     with style():
         picture = Picture(8.4, 4.6)
         axes = picture.add_subplot()
         curve(axes, of_side["keras"], "the tutorial in Keras", ORANGE)
         curve(axes, of_side["pytorch-loop"], "the tutorial as a plain PyTorch loop", FAINT)
-        curve(axes, of_side["firstlight-tutorial"], "the tutorial in firstlight", BLUE)
-        if of_peer := of_side["airbench"]:
-            seconds = float(np.median([run["fit_seconds"] for run in of_peer]))
-            ends = [run["test_accuracy_by_epoch"][-1] for run in of_peer]
-            point(axes, seconds, ends, "airbench's recipe, eager PyTorch", RED, "s")
+        curve(axes, of_side[f"{name}-tutorial"], "the tutorial in firstlight", BLUE)
+        if of_side["airbench"]:
+            point(axes, *ends(of_side["airbench"]), "airbench's recipe, eager PyTorch", RED, "s")
         for path in sorted(RESULTS.glob(f"bench-{name}-*-cpu.json")):
             whole = json.loads(path.read_text())
-            ends = [run["test_accuracy"] for run in whole["runs"]]
-            seconds = whole["summary"]["fit_seconds_median"]
-            one = ", one core" if whole["environment"]["threads"] == 1 else ""
-            point(axes, seconds, ends, whole["recipe"]["name"] + one, GREEN, "o")
+            label = whole["recipe"]["name"]
+            if of_side[label]:
+                point(axes, *ends(of_side[label]), label, GREEN, "o")
+                continue
+            accuracies = [run["test_accuracy"] for run in whole["runs"]]
+            label += ", one core" if whole["environment"]["threads"] == 1 else ""
+            processors.add(whole["environment"]["processor"])
+            point(axes, whole["summary"]["fit_seconds_median"], accuracies, label, GREEN, "o")
+        if len(processors) > 1:
+            raise SystemExit(f"{name}: files of several processors: {', '.join(processors)}")
         axes.set_xscale("log")
         axes.set_yscale("log")
         low, high = axes.get_xlim()
@@ -85,7 +95,7 @@ def draw(name: str) -> Picture:
             axis.set_major_formatter(plain)
             axis.set_minor_formatter(NullFormatter())
         axes.grid(color=FAINT, alpha=0.25)
-        axes.set_xlabel("seconds of training and validation")
+        axes.set_xlabel("seconds of training and evaluation")
         axes.set_ylabel("wrong answers in the test set, %")
         axes.set_title(f"{TITLES[name]}, two CPU cores", loc="left", color=INK)
         axes.legend(loc="lower left", fontsize=8.5)

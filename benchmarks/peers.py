@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(EPOCHS), choices=list(EPOCHS))
     options = parser.parse_args()
     whole: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"runs": []}
+    if whole.get("processor", processor_name()) != processor_name():
+        raise SystemExit(f"{RESULT} is of another processor; move it away first")
     whole |= {
         "command": f"python benchmarks/peers.py --seeds {options.seeds}",
         "processor": processor_name(),

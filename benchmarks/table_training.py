@@ -147,7 +147,7 @@ def peers_table() -> str:
         )
     lines += [
         "",
-        f"Interleaved; {whole['cores']} cores of {whole['processor']}. "
+        f"One after another; {whole['cores']} cores of {whole['processor']}. "
         f"Repeat with `{whole['command']}`.",
     ]
     return "\n".join(lines)

@@ -119,6 +119,7 @@ def test_an_unfinished_run_is_told_how_to_go_on(command: Command, run: Path) -> 
         ("data.json", b"{"),
         ("data.json", b"{}"),
         ("data.json", b"\xff\xfe"),
+        ("data.json", b'{"name": "digits", "path": 5, "limit": null}'),
     ],
 )
 def test_a_damaged_file_of_the_run_is_named(

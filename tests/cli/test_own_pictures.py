@@ -112,6 +112,7 @@ def test_a_changed_folder_is_not_taken_for_the_one_trained_on(
     done = command("evaluate", "run")
     assert done.code == 3
     assert "the test images are not those of this run" in done.err
+    assert f"Put the pictures of {stripes.resolve()} back as they were" in done.err
 
 
 @pytest.mark.parametrize(

@@ -95,24 +95,33 @@ def test_the_option_comes_before_the_variable_and_that_before_the_caches(
     assert load.where_found(catalog.CATALOG["mnist"]) == cache / "mnist"
 
 
-@pytest.mark.parametrize("kind", ["idx", "npz"])
+@pytest.mark.parametrize("kind", ["idx", "idx alone", "npz"])
 def test_of_the_test_part_alone_nothing_else_is_read(
     small_mnist: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
     monkeypatch.setenv("FIRSTLIGHT_DATA", str(tmp_path))
-    if kind == "idx":
+    if kind.startswith("idx"):
         put(tmp_path)
-        (tmp_path / f"{NAMES[0]}.gz").write_bytes(b"not MNIST")
+        train = tmp_path / f"{NAMES[0]}.gz"
+        train.unlink() if kind == "idx alone" else train.write_bytes(b"not MNIST")
     else:
         arrays: dict[str, Any] = {"x_train": TRAIN[0].astype(np.float32), "y_train": TRAIN[1]}
         arrays |= {"x_test": TEST[0], "y_test": TEST[1].astype(np.uint8)}
         np.savez(tmp_path / "mnist.npz", **arrays)
-    with pytest.raises(DataError):
-        load.load("mnist")
+    with pytest.raises(UserError):
+        load.load("mnist", download=False)
     test = load.load_test("mnist")
     assert np.array_equal(test.images_NHWC[..., 0], TEST[0])
     assert test.labels_N.tolist() == TEST[1].tolist()
     assert test.name == "mnist/test"
+
+
+def test_a_test_part_alone_that_is_not_the_published_one_is_refused(small_mnist: Path) -> None:
+    put(small_mnist / "data")
+    labels = small_mnist / "data" / f"{NAMES[3]}.gz"
+    labels.write_bytes(gzip.compress(idx(np.array([3, 7, 9]))))
+    with pytest.raises(DataError, match="not the published mnist: sha256 of the test labels"):
+        load.load_test("mnist")
 
 
 @pytest.mark.real_data

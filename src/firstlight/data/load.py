@@ -63,7 +63,8 @@ def load(
 
 
 def load_test(name: str, data_dir: str | Path | None = None) -> Dataset:
-    """The test part alone, a seventh of the reading; nothing is fetched. As ``load`` otherwise."""
+    """The test part alone, of whose files none else need be there; nothing is fetched. Otherwise
+    as ``load``."""
     (test,) = _parts(entry_named(name), (TEST,), data_dir)
     return test
 
@@ -173,7 +174,7 @@ def _find(
     entry: Entry, wanted: Sequence[str], data_dir: Path | None
 ) -> tuple[dict[str, Part], Path] | None:
     """The wanted parts, and where they were."""
-    for where, kind in _sources(entry, places(data_dir)):
+    for where, kind in _sources(entry, places(data_dir), wanted):
         match kind:
             case "idx":
                 return _read_idx(entry, where, wanted), where
@@ -191,22 +192,25 @@ def _find(
     return None
 
 
-def _sources(entry: Entry, where: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """(path, kind) of each complete copy in these places, in the order of preference."""
+def _sources(
+    entry: Entry, where: Iterable[Path], wanted: Sequence[str] = (TRAIN, TEST)
+) -> Iterator[tuple[Path, str]]:
+    """(path, kind) of each copy with the wanted parts in these places, in the order of
+    preference."""
     for place in where:
         for folder in (place / sub for sub in _SUBFOLDERS[entry.name]):
             if entry is CIFAR10:
-                if all(_is_file(folder / f"{b}.bin") for b in _batches()):
+                if all(_is_file(folder / f"{b}.bin") for b in _batches(wanted)):
                     yield folder, "binary"
                 elif _is_file(folder / entry.files[0].name):
                     yield folder / entry.files[0].name, "archive"
-            elif all(_idx_path(folder, file.name) for file in entry.files):
+            elif all(_idx_path(folder, name) for part in wanted for name in _idx(entry, part)):
                 yield folder, "idx"
         if entry is MNIST and _is_file(place / "mnist.npz"):
             yield place / "mnist.npz", "npz"
         if entry is CIFAR10:
             for folder in (place / sub for sub in _PICKLED):
-                if all(_is_file(folder / b) for b in _batches()):
+                if all(_is_file(folder / b) for b in _batches(wanted)):
                     yield folder, "pickled"
 
 
@@ -238,6 +242,12 @@ def _batches(wanted: Sequence[str] = (TRAIN, TEST)) -> list[str]:
     return [batch for part in wanted for batch in of_part[part]]
 
 
+def _idx(entry: Entry, part: str) -> tuple[str, str]:
+    """Names of the files with the images and the labels of a part."""
+    at = 0 if part == TRAIN else 2
+    return entry.files[at].name, entry.files[at + 1].name
+
+
 def _idx_path(folder: Path, name: str) -> Path | None:
     """The file under one of the names it goes by: packed or not, a dot or a dash."""
     plain = name.removesuffix(".gz")
@@ -249,17 +259,15 @@ def _idx_path(folder: Path, name: str) -> Path | None:
 
 
 def _read_idx(entry: Entry, folder: Path, wanted: Sequence[str]) -> dict[str, Part]:
-    paths = [_idx_path(folder, file.name) for file in entry.files]
-    of_part = {TRAIN: (0, entry.train_count), TEST: (2, entry.test_count)}
+    counts = {TRAIN: entry.train_count, TEST: entry.test_count}
     read = {}
     for part in wanted:
-        at, count = of_part[part]
-        images, labels = paths[at], paths[at + 1]
+        images, labels = (_idx_path(folder, name) for name in _idx(entry, part))
         assert images is not None and labels is not None, "the source was complete"
         height, width, _ = entry.image_shape
         read[part] = (
-            idx.read_images(images, (height, width), count),
-            idx.read_labels(labels, len(entry.class_names), count),
+            idx.read_images(images, (height, width), counts[part]),
+            idx.read_labels(labels, len(entry.class_names), counts[part]),
         )
     return read
 

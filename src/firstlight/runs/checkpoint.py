@@ -110,7 +110,10 @@ def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -
             calibration=_calibration(values.get("calibration")),
         )
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, UserError) as error:
-        raise DataError(f"{path}: not the weights of a firstlight model: {error}") from error
+        raise DataError(
+            f"{path}: not the weights of a firstlight model, or of another version; train it "
+            f"again: {error}"
+        ) from error
 
 
 def _calibration(values: dict[str, Any] | None) -> Calibration | None:

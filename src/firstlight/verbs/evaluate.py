@@ -13,7 +13,7 @@ from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import predictions_csv
 from firstlight.runtime import open_onnx
 from firstlight.verbs.model import Model, check_device, run_model
-from firstlight.verbs.run_data import test_described, test_of_run
+from firstlight.verbs.run_data import described_test_data, run_test_data
 
 
 def evaluate(
@@ -27,7 +27,7 @@ def evaluate(
     Raises ``UserError`` for an unfinished run and ``DataError`` when the data is not the run's.
     """
     folder.require_finished()
-    test = test_of_run(folder, data=data)
+    test = run_test_data(folder, data=data)
     model = run_model(folder, device)
     metrics, probabilities_NK = measured(model, test)
     names = test.names or [str(i) for i in range(len(test))]
@@ -57,7 +57,7 @@ def evaluate_file(path: Path, *, device: str = "auto", data_dir: Path | None = N
     described = model.card.get("data")
     if not isinstance(described, dict):
         raise DataError(f"{path}: does not say what it was trained on; export it again")
-    return measured(model, test_described(described, str(path), data_dir))[0]
+    return measured(model, described_test_data(described, str(path), data_dir))[0]
 
 
 def measured(model: Model, test: Dataset) -> tuple[Metrics, npt.NDArray[np.float32]]:

@@ -21,7 +21,7 @@ from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import Answers, read_answers
 from firstlight.verbs.draw import Drawing, draw_data, draw_filters, draw_training
 from firstlight.verbs.facts import facts, headline, where
-from firstlight.verbs.run_data import data_or_reason, test_of_run
+from firstlight.verbs.run_data import data_or_reason, run_test_data
 
 STRIP = 10
 
@@ -83,7 +83,7 @@ def report(
 
 def prediction_strip_figure(folder: RunFolder, *, data: TrainTest | None = None) -> Picture:
     """The first ten test images with the run's answers; the run has been evaluated."""
-    test = test_of_run(folder, data=data)
+    test = run_test_data(folder, data=data)
     return images.prediction_strip(
         _answered(test, read_answers(folder), range(min(STRIP, len(test))))
     )

@@ -9,7 +9,7 @@ from firstlight.runs.checkpoint import load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
-from firstlight.verbs.run_data import test_of_run
+from firstlight.verbs.run_data import run_test_data
 
 
 def robustness(
@@ -21,7 +21,7 @@ def robustness(
     """
     folder.require_finished()
     where = choose_device(device)
-    test = test_of_run(folder, data=data)
+    test = run_test_data(folder, data=data)
     count = min(len(test), MOST_IMAGES)
     some = test.take(np.arange(count) * len(test) // count)
     saved = load_model(folder, where)

@@ -69,9 +69,7 @@ class DataRequest:
         return self._loaded
 
     def load_test(self) -> Dataset:
-        """The test images; of a set of the catalogue nothing else is read, and nothing fetched."""
-        if self.data is not None or self.own is not None:
-            return self.load().test
+        """The test images of a set of the catalogue, without the others; nothing is fetched."""
         self._check()
         return self._limited(load_test(self.name, self.data_dir))
 
@@ -116,6 +114,8 @@ class DataRequest:
                 shape = height, width, channels
             if not isinstance(values["name"], str):
                 raise TypeError(f"name is {values['name']!r}")
+            if not isinstance(values.get("path"), str | None):
+                raise TypeError(f"path is {values['path']!r}")
             if not all(isinstance(n, int | None) for n in (values["limit"], size)):
                 raise TypeError(f"limit is {values['limit']!r}, size {size!r}")
             return cls(
@@ -194,14 +194,15 @@ def data_described(
     return loaded
 
 
-def test_of_run(
+def run_test_data(
     folder: RunFolder, data_dir: Path | None = None, data: TrainTest | None = None
 ) -> Dataset:
-    """As ``data_of_run``, the test images alone; of a set of the catalogue no others are read."""
-    return test_described(folder.read_json("data.json"), str(folder), data_dir, data)
+    """As ``data_of_run``, the test images alone; of a set of the catalogue no others are read,
+    where they are in files of their own."""
+    return described_test_data(folder.read_json("data.json"), str(folder), data_dir, data)
 
 
-def test_described(
+def described_test_data(
     values: dict[str, Any],
     owner: str,
     data_dir: Path | None = None,
@@ -209,11 +210,12 @@ def test_described(
 ) -> Dataset:
     """The same for what a ``data.json`` holds; ``owner`` names the model in messages."""
     request = _described(values, owner, data_dir, data)
-    if request.data is not None or request.own is not None:
-        return data_described(values, owner, data_dir, data).test
-    test = request.load_test()
-    _check_same(values, owner, {"test": test})
-    return test
+    if request.data is None and request.own is None:
+        parts = {"test": request.load_test()}
+    else:
+        parts = request.load()._asdict()
+    _check_same(values, owner, parts)
+    return parts["test"]
 
 
 def _described(
@@ -253,8 +255,16 @@ def _check_same(values: dict[str, Any], owner: str, parts: dict[str, Dataset]) -
             raise DataError(
                 f"{owner}: the {part} images are not those of this run: wanted sha256 "
                 f"{wanted[:12]}…, got {have.fingerprint[:12]}… ({len(have)} "
-                f"images). Point --data-dir to the data that the run was trained with"
+                f"images). {_remedy(values)}"
             )
+
+
+def _remedy(values: dict[str, Any]) -> str:
+    if values.get("path"):
+        return f"Put the pictures of {values['path']} back as they were, or train again"
+    if values["name"] in CATALOG:
+        return "Point --data-dir (in Python data=) to the data that the run was trained with"
+    return "Give the data that the run was trained with: fl.open_run(path, data=...)"
 
 
 def preprocess_for(train: Dataset, *, standardise: bool) -> Preprocess:
