@@ -100,6 +100,8 @@ class ModelChoice(_Checked):
     """Step of the first convolution (whitened)."""
     first_filters: int = _number(24, least=2, most=1024)
     """Filters of the first convolution, half of them the others with the other sign (whitened)."""
+    first_bias: bool = False
+    """Whether the first convolution's bias is trained; its filters are not (whitened)."""
     activation: str = _choice("gelu", "gelu", "relu")
     """What follows each batch norm (whitened)."""
     pool_last: bool = True

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from firstlight.errors import UserError
 from firstlight.models.catalog import Architecture
@@ -247,9 +247,9 @@ def test_the_answers_of_the_kept_weights_are_not_computed_twice(
     looks: list[int] = []
     plain_watch = Trainer.watch
 
-    def noting(self: Trainer, part: Portion) -> tuple[Tensor, Tensor]:
+    def noting(self: Trainer, part: Portion, rough: bool = False) -> tuple[Tensor, Tensor]:
         looks.append(len(part))
-        return plain_watch(self, part)
+        return plain_watch(self, part, rough)
 
     monkeypatch.setattr(Trainer, "watch", noting)
     held = portion(9, seed=1)
@@ -261,6 +261,34 @@ def test_the_answers_of_the_kept_weights_are_not_computed_twice(
     assert found is not None
     for ours, anew in zip(found, run.watch(held), strict=True):
         assert torch.equal(ours, anew)
+
+
+def test_only_the_answers_that_are_kept_are_float32_where_training_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("firstlight.training.loop.computes_in_bfloat16", lambda _: True)
+    held = portion(9, seed=1)
+    settings = ("train.precision=mixed", "train.epochs=3")
+    run = trainer(recipe(*settings), validation=held)
+    lower: list[bool] = []
+
+    def look(model: nn.Module, _: object) -> None:
+        if not model.training:
+            lower.append(torch.is_autocast_enabled("cpu"))
+
+    run.model.register_forward_pre_hook(look)
+    for _ in run.run():
+        pass
+    found = run.answers()
+    assert lower == [True, True, False]
+
+    # With patience, the best epoch need not be the last.
+    patient = trainer(recipe(*settings, "train.patience=3"), validation=held)
+    for _ in patient.run():
+        pass
+    for one, answers in ((run, found), (patient, patient.answers())):
+        assert answers is not None
+        assert torch.equal(answers[0], one.watch(held)[0])
 
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_that_changes(

@@ -48,6 +48,23 @@ def test_two_steps_of_muon_equal_its_definition_written_out() -> None:
     np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-9)
 
 
+def test_matrix_products_in_bfloat16_leave_weights_and_momentum_as_precise_as_they_were() -> None:
+    rng = Generator().manual_seed(0)
+    first = torch.randn(16, 8, 3, 3, generator=rng)
+    weights = [nn.Parameter(first.clone()) for _ in range(2)]
+    gradient = torch.randn(first.shape, generator=rng)
+    for weight, precision in zip(weights, (None, torch.bfloat16), strict=True):
+        weight.grad = gradient
+        muon = Muon([Group(weights=[weight], rate=0.2)], momentum=0.6, precision=precision)
+        muon.step(1.0)
+        assert torch.equal(muon.kept[weight]["momentum"], gradient)
+    whole, lower = (weight.detach() for weight in weights)
+    assert lower.dtype == torch.float32
+    resting = first * 4 / first.norm()
+    error = (lower - whole).norm() / (whole - resting).norm()
+    assert 0 < error < 2**-6  # 2⁻⁸ is bfloat16's own, and four products follow each other
+
+
 def test_filters_of_one_shape_moved_at_once_move_as_they_do_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

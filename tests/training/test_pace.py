@@ -10,13 +10,15 @@ from firstlight.training.pace import Pace, measure_pace, steps_within
 
 
 @pytest.mark.parametrize("seconds", [0.5, 3.0, 9.9, 10.0, 10.9, 31.7, 250.0])
-@pytest.mark.parametrize("validation", [0.0, 0.7])
-def test_as_many_steps_as_fit_and_not_one_more(seconds: float, validation: float) -> None:
-    measured, per_epoch = Pace(step=0.1, validation=validation), 93
+@pytest.mark.parametrize(("validation", "last"), [(0.0, 0.0), (0.7, 0.7), (0.7, 2.5)])
+def test_as_many_steps_as_fit_and_not_one_more(
+    seconds: float, validation: float, last: float
+) -> None:
+    measured, per_epoch = Pace(step=0.1, validation=validation, last=last), 93
 
     def needed(steps: int) -> float:
         validations = -(-steps // per_epoch)
-        return steps * 0.1 + validations * validation
+        return steps * 0.1 + (validations - 1) * validation + last
 
     steps = steps_within(seconds, measured, per_epoch)
 
@@ -24,14 +26,15 @@ def test_as_many_steps_as_fit_and_not_one_more(seconds: float, validation: float
     assert needed(steps + 2) > seconds
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize(
     ("epochs", "step", "taken"), [(0.5, 8.0, 2), (1, 8.0, 4), (3, 0.125, 12), (100, 0.125, 4 + 32)]
 )
 def test_steps_are_timed_without_the_validations_between_them(
-    epochs: float, step: float, taken: int, monkeypatch: pytest.MonkeyPatch
+    epochs: float, step: float, taken: int, mixed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four steps an epoch, of 1/8 s but for the first four, and a validation of 4 s; a twenty-fifth
-    of 100 s is measured."""
+    """Four steps an epoch, of 1/8 s but for the first four, and a validation of 4 s, of 16 where it
+    is precise and training is not; a twenty-fifth of 100 s is measured."""
     now, done = 0.0, 0
 
     def run() -> Iterator[StepRecord | EpochRecord]:
@@ -41,19 +44,20 @@ def test_steps_are_timed_without_the_validations_between_them(
             done += 1
             yield StepRecord(epoch=step // 4 + 1, step=step + 1, seen=1, loss=1.0, accuracy=0.5)
             if step % 4 == 3:
-                watch(None)
+                watch(None, True)
                 yield _EPOCH
 
-    def watch(_: object) -> None:
+    def watch(_: object, rough: bool) -> None:
         nonlocal now
-        now += 4.0
+        now += 4.0 if rough or not mixed else 16.0
 
     monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: now)
-    trainer = SimpleNamespace(run=run, watch=watch, validation="held out")
+    trainer = SimpleNamespace(run=run, watch=watch, validation="held out", mixed=mixed)
 
     measured = measure_pace(trainer, 100.0)  # type: ignore[arg-type]
 
-    assert (measured, done) == (Pace(step=step, validation=4.0), taken)
+    last = 16.0 if mixed else 4.0
+    assert (measured, done) == (Pace(step=step, validation=4.0, last=last), taken)
 
 
 _EPOCH = EpochRecord(

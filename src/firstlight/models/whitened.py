@@ -44,9 +44,9 @@ class WhitenedCNN(nn.Module):
         self.scale = choice.logit_scale
         self.views, self.activation = choice.views, ACTIVATIONS[choice.activation]
         self.stem = unfilled(nn.Conv2d(channels, filters, kernel, stride, device="meta"))
-        # Neither is trained: the bias alone would ask for the gradient of the largest maps.
-        for parameter in self.stem.parameters():
-            parameter.requires_grad = False
+        # To train the bias asks for the gradient of the largest maps, the rest does not.
+        for name, parameter in self.stem.named_parameters():
+            parameter.requires_grad = name == "bias" and choice.first_bias
             nn.init.zeros_(parameter)
         self.groups = nn.ModuleList(
             _Group(inputs, outputs, self.activation, rng)

@@ -108,11 +108,16 @@ class Trainer:
         if isinstance(model, WhitenedCNN) and not started:
             first_B = torch.arange(min(len(train), SEEN_BY_THE_STEM), device=train.rows_M.device)
             model.see(preprocess(train.images(first_B)))
+        self.mixed = recipe.train.precision == "mixed" and computes_in_bfloat16(
+            train.labels_N.device.type
+        )
+        """Whether training computes in bfloat16 what it can."""
         self.optimizers = Optimizers(
             recipe.optimizer,
             model,
             recipe.train.batch_size,
             recipe.train.start_rate if started else 1.0,
+            torch.bfloat16 if self.mixed else None,
         )
         decay = recipe.train.average_decay
         self._average = WeightAverage(model, decay) if decay > 0 else None
@@ -125,9 +130,6 @@ class Trainer:
         self._lone = isinstance(model, WhitenedCNN) and self.images % recipe.train.batch_size == 1
         self.steps_per_epoch -= self._lone and self.steps_per_epoch > 1
         self.steps = max(1, round(self.steps_per_epoch * recipe.train.epochs))
-        self._mixed = recipe.train.precision == "mixed" and computes_in_bfloat16(
-            train.labels_N.device.type
-        )
         self.factor: Callable[[int], float] = lambda step: learning_rate_factor(
             recipe.schedule, step, self.steps
         )
@@ -265,7 +267,7 @@ class Trainer:
         loss, parts_PK = torch.zeros((), device=labels_B.device), []
         self.optimizers.zero_grad()
         for pixels_PCHW, *labels in zip(*(t.tensor_split(count) for t in batch), strict=True):
-            with torch.autocast(labels_B.device.type, torch.bfloat16, enabled=self._mixed):
+            with torch.autocast(labels_B.device.type, torch.bfloat16, enabled=self.mixed):
                 logits_PK = self.model(pixels_PCHW).float()
             mean = self._loss.mean(logits_PK, labels[0])
             if other_B is not None:
@@ -297,7 +299,9 @@ class Trainer:
 
     def _finish_epoch(self) -> EpochRecord:
         at = self._at
-        answers = None if self.validation is None else self.watch(self.validation)
+        # Answers of an epoch that may not be kept are as precise as training, and as fast.
+        last = at.step == self.steps
+        answers = None if self.validation is None else self.watch(self.validation, rough=not last)
         loss, accuracy = (None, None) if answers is None else _measured(*answers)
         record = EpochRecord(
             epoch=at.epoch + 1,
@@ -315,7 +319,7 @@ class Trainer:
             if best is None or loss < best:
                 at.best_epoch = record.epoch
                 self._best = {k: v.clone() for k, v in self.answering.state_dict().items()}
-        if at.best_epoch in (0, record.epoch):
+        if (last or not self.mixed) and at.best_epoch in (0, record.epoch):
             self._answers = answers
         at.epoch, at.batch, at.read, at.train_seconds = at.epoch + 1, 0, 0, 0.0
         at.loss_sum, at.correct = 0.0, 0
@@ -327,12 +331,17 @@ class Trainer:
             self._answers = self.watch(self.validation)
         return self._answers
 
-    def watch(self, portion: Portion) -> tuple[Tensor, Tensor]:
-        """Logits N×K of the network to keep, and labels N, of every image of a portion."""
+    def watch(self, portion: Portion, rough: bool = False) -> tuple[Tensor, Tensor]:
+        """Logits N×K of the network to keep, and labels N, of every image of a portion.
+
+        They are float32, as all answers are; ``rough`` ones are computed as training computes.
+        """
         numbers_N = torch.arange(len(portion), device=portion.rows_M.device)
         parts = numbers_N.split(batch_size(numbers_N.device))
         batches = (portion.images(part_B) for part_B in parts)
-        return logits(self.answering, self.preprocess, batches), portion.labels(numbers_N)
+        bfloat16 = rough and self.mixed
+        with torch.autocast(numbers_N.device.type, torch.bfloat16, enabled=bfloat16):
+            return logits(self.answering, self.preprocess, batches), portion.labels(numbers_N)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a resumed run needs: tensors by name, and plain JSON values."""

@@ -21,15 +21,23 @@ class Optimizers:
     """All that moves the weights: Adam, or Muon for filters with SGD for the rest."""
 
     def __init__(
-        self, choice: OptimizerChoice, model: nn.Module, batch_size: int, first_share: float = 1.0
+        self,
+        choice: OptimizerChoice,
+        model: nn.Module,
+        batch_size: int,
+        first_share: float = 1.0,
+        precision: torch.dtype | None = None,
     ) -> None:
-        """``first_share``: the first layer's learning rate as a share of the last one's."""
+        """``first_share``: the first layer's learning rate as a share of the last one's.
+
+        ``precision``: what Muon's matrix products are computed in, by default the weights' own.
+        """
         self._trained = [p for p in model.parameters() if p.requires_grad]
         shares = _shares(model, first_share)
         self._parts = (
             [_adam(choice, shares)]
             if choice.name == "adam"
-            else _muon_and_sgd(choice, shares, batch_size)
+            else _muon_and_sgd(choice, shares, batch_size, precision)
         )
 
     def zero_grad(self) -> None:
@@ -145,7 +153,9 @@ def _adam(choice: OptimizerChoice, shares: _Shares) -> Optimizer:
     return Adam(groups, choice.betas, choice.epsilon)
 
 
-def _muon_and_sgd(choice: OptimizerChoice, shares: _Shares, batch_size: int) -> list[Optimizer]:
+def _muon_and_sgd(
+    choice: OptimizerChoice, shares: _Shares, batch_size: int, precision: torch.dtype | None
+) -> list[Optimizer]:
     """Muon moves the filters; SGD with Nesterov momentum 0.85 the last layer and the biases."""
     filters, rest = [], []
     for share, parameters in shares.items():
@@ -158,7 +168,7 @@ def _muon_and_sgd(choice: OptimizerChoice, shares: _Shares, batch_size: int) -> 
                 decay = choice.weight_decay / rate
                 rest.append(Group(weights=some, rate=rate * batch_size * share, decay=decay))
     moving: list[Optimizer] = [SGD(rest, momentum=0.85)]
-    return [Muon(filters, choice.momentum), *moving] if filters else moving
+    return [Muon(filters, choice.momentum, precision), *moving] if filters else moving
 
 
 class Adam(Optimizer):
@@ -230,10 +240,17 @@ class Muon(_Momentum):
     """Momentum whose update is brought near the closest orthogonal matrix.
 
     K. Jordan: Muon: An optimizer for hidden layers in neural networks, 2024. Filters O×I×h×w are
-    seen as matrices O×(I·h·w); each is first rescaled to the norm √O.
+    seen as matrices O×(I·h·w); each is first rescaled to the norm √O. As in the source, the matrix
+    products may be of a lower ``precision`` than the weights, which keep theirs.
     """
 
     kinds = ("momentum",)
+
+    def __init__(
+        self, groups: list[Group], momentum: float, precision: torch.dtype | None = None
+    ) -> None:
+        super().__init__(groups, momentum)
+        self._precision = precision
 
     def _move(
         self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
@@ -251,7 +268,8 @@ class Muon(_Momentum):
         rows = len(weights[0])
         scales = [rows**0.5 / norm for norm in torch._foreach_norm(weights)]
         torch._foreach_mul_(weights, scales)
-        updates_BRC = orthogonalised(torch.stack([a.reshape(rows, -1) for a in ahead]))
+        ahead_BRC = torch.stack([a.reshape(rows, -1) for a in ahead])
+        updates_BRC = orthogonalised(ahead_BRC.to(dtype=self._precision)).to(ahead_BRC.dtype)
         moves = [u.view_as(w) for u, w in zip(updates_BRC.unbind(), weights, strict=True)]
         torch._foreach_add_(weights, moves, alpha=-rate)
 

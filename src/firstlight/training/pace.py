@@ -15,10 +15,11 @@ MEASURED_STEPS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Seconds that one step and one validation take."""
+    """Seconds that one step, a validation and the last one, which is more precise, take."""
 
     step: float
     validation: float
+    last: float
 
 
 def measure_pace(trainer: Trainer, seconds: float) -> Pace:
@@ -32,10 +33,16 @@ def measure_pace(trainer: Trainer, seconds: float) -> Pace:
             break
         steps.append(step)
     measured = steps[WARM_UP_STEPS:] or steps
+    validation = _seconds_of_a_validation(trainer, rough=True)
+    last = _seconds_of_a_validation(trainer, rough=False) if trainer.mixed else validation
+    return Pace(step=sum(measured) / len(measured), validation=validation, last=last)
+
+
+def _seconds_of_a_validation(trainer: Trainer, rough: bool) -> float:
     started = time.perf_counter()
     if trainer.validation is not None:
-        trainer.watch(trainer.validation)
-    return Pace(step=sum(measured) / len(measured), validation=time.perf_counter() - started)
+        trainer.watch(trainer.validation, rough)
+    return time.perf_counter() - started
 
 
 def _seconds_of_a_step(events: Iterator[StepRecord | EpochRecord]) -> float | None:
@@ -51,6 +58,7 @@ def _seconds_of_a_step(events: Iterator[StepRecord | EpochRecord]) -> float | No
 def steps_within(seconds: float, pace: Pace, steps_per_epoch: int) -> int:
     """The most steps that fit, with a validation after each epoch and after a last part of one."""
     epoch = steps_per_epoch * pace.step + pace.validation
+    seconds = max(0.0, seconds - (pace.last - pace.validation))
     whole = math.floor(min(seconds / epoch, 1e9))
     rest = math.floor((seconds - whole * epoch - pace.validation) / pace.step)
     return whole * steps_per_epoch + max(0, rest)

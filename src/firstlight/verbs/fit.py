@@ -187,7 +187,7 @@ def _within(
     left = started + BUDGET_USED * budget - ENDING_SECONDS - time.perf_counter()
     steps, least = steps_within(left, pace, per_epoch), min(per_epoch, trial.steps)
     if steps < least:
-        epoch = least * pace.step + pace.validation
+        epoch = least * pace.step + pace.last
         raise UserError(
             f"{budget:g} s are too few: beside {budget - left:.0f} s to load and to measure, "
             f"{'one epoch takes' if least == per_epoch else 'the recipe takes'} about "
