@@ -128,6 +128,10 @@ def test_settings_that_would_be_ignored_are_refused() -> None:
         load_recipe("mnist-tutorial").with_settings(["train.patience=2"])
     with pytest.raises(UserError, match=r"train\.epoch_share below 1 needs augment\.mix=\"none\""):
         load_recipe("cifar10-standard").with_settings(["augment.mix=mixup"])
+    with pytest.raises(UserError, match=r"train\.small_share needs model\.name=\"whitened\""):
+        load_recipe("mnist-best").with_settings(["train.small_share=0.5"])  # pool_last is false
+    with pytest.raises(UserError, match=r"train\.small_share needs model\.name=\"whitened\""):
+        load_recipe("mnist-tutorial").with_settings(["train.small_share=0.5"])
 
 
 def test_settings_that_need_one_another_may_come_in_any_order() -> None:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
-    from firstlight.training.loop import EpochRecord, StepRecord
+    from firstlight.training.position import EpochRecord, StepRecord
 
 
 class Display(Protocol):

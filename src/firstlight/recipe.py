@@ -4,142 +4,75 @@ It is read from TOML and written back into the run folder. Unknown keys, wrong t
 values are refused by name, with the nearest valid ones.
 """
 
-import difflib
-import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from importlib import resources
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
+from firstlight.checked import Checked, choice, nearest, number, typed
 from firstlight.errors import UserError
 
 _Table = TypeVar("_Table")
 MOST_EPOCHS = 100_000.0
 
 
-def _number(
-    default: Any, *, least: float | None = None, most: float | None = None, above: bool = False
-) -> Any:
-    """A number, or each number of a list, within [least, most], or (least, most] with ``above``."""
-    return field(default=default, metadata={"least": least, "most": most, "above": above})
-
-
-def _choice(default: str, *names: str) -> Any:
-    return field(default=default, metadata={"names": names})
-
-
-def _typed(value: Any, hint: Any, *, label: str) -> Any:
-    """The value as the field's type: a whole number may stand for a decimal one, nothing else."""
-    if get_origin(hint) is tuple:
-        items = get_args(hint)
-        wanted = len(items) if items[-1] is not Ellipsis else None
-        if not isinstance(value, list | tuple) or not value or wanted not in (None, len(value)):
-            count = "" if wanted is None else f"{wanted} "
-            raise UserError(
-                f"{label} must be a list of {count}numbers, "
-                f"such as [{', '.join(['1'] * (wanted or 2))}], not {value!r}"
-            )
-        return tuple(_typed(v, items[0], label=label) for v in value)
-    assert not isinstance(hint, UnionType), "recipe fields are plain types"
-    plain = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    fits = isinstance(value, hint) and not (hint is not bool and isinstance(value, bool))
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value) if abs(value) < 1 << 53 else math.inf
-    if not fits or (hint is float and not math.isfinite(value)):
-        raise UserError(f"{label} must be {plain[hint]}, not {value!r}")
-    return value
-
-
-def _check(value: Any, rule: Mapping[str, Any], *, label: str) -> None:
-    if "names" in rule and value not in rule["names"]:
-        raise UserError(f"{label} cannot be {value!r}; {_nearest(str(value), rule['names'])}")
-    if "least" not in rule:
-        return
-    for number in value if isinstance(value, tuple) else (value,):
-        low, high, above = rule["least"], rule["most"], rule["above"]
-        if low is not None and (number < low or (above and number == low)):
-            word = "above" if above else "at least"
-            raise UserError(f"{label} must be {word} {low:g}, not {number!r}")
-        if high is not None and number > high:
-            raise UserError(f"{label} must be at most {high:g}, not {number!r}")
-
-
-def _nearest(word: str, names: Sequence[str], *, what: str = "there are") -> str:
-    """The names in full, led by the one most like ``word``."""
-    close = difflib.get_close_matches(word, names, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"{hint}{what} {', '.join(names)}"
-
-
-class _Checked:
-    """Refuses impossible values at birth."""
-
-    def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for spec in fields(self):  # type: ignore[arg-type]
-            value = _typed(getattr(self, spec.name), hints[spec.name], label=spec.name)
-            _check(value, spec.metadata, label=spec.name)
-            object.__setattr__(self, spec.name, value)
-
-
 @dataclass(frozen=True, kw_only=True)
-class ModelChoice(_Checked):
+class ModelChoice(Checked):
     """Which network, and how wide."""
 
-    name: str = _choice("tutorial", "tutorial", "whitened")
+    name: str = choice("tutorial", "tutorial", "whitened")
     """A network of the catalogue."""
-    widths: tuple[int, ...] = _number((32, 64), least=1, most=4096)
+    widths: tuple[int, ...] = number((32, 64), least=1, most=4096)
     """Output channels of each convolution (tutorial) or group (whitened)."""
-    first_kernel: int = _number(3, least=1, most=11)
+    first_kernel: int = number(3, least=1, most=11)
     """Side of the first convolution's filters; the others are 3×3."""
-    first_stride: int = _number(1, least=1, most=4)
+    first_stride: int = number(1, least=1, most=4)
     """Step of the first convolution (whitened)."""
-    first_filters: int = _number(24, least=2, most=1024)
+    first_filters: int = number(24, least=2, most=1024)
     """Filters of the first convolution, half of them the others with the other sign (whitened)."""
     first_bias: bool = False
     """Whether the first convolution's bias is trained; its filters are not (whitened)."""
-    activation: str = _choice("gelu", "gelu", "relu")
+    activation: str = choice("gelu", "gelu", "relu")
     """What follows each batch norm (whitened)."""
     pool_last: bool = True
     """Whether the last convolution is followed by a max-pool, 2×2 as the earlier ones are
     (tutorial), or the last layer sees the largest value of each map (whitened). With false, a
     whitened network's last layer sees every place of the last maps."""
-    dense: int = _number(64, least=1, most=65536)
+    dense: int = number(64, least=1, most=65536)
     """Units of the dense layer before the last (tutorial)."""
-    dropout: float = _number(0.0, least=0.0, most=0.95)
+    dropout: float = number(0.0, least=0.0, most=0.95)
     """Share of the last layer's inputs set to zero in training."""
-    logit_scale: float = _number(0.01, least=0.0, most=100.0, above=True)
+    logit_scale: float = number(0.01, least=0.0, most=100.0, above=True)
     """The logits are multiplied by this (whitened)."""
-    views: str = _choice("one", "one", "shift", "mirror", "mirror-and-shift")
+    views: str = choice("one", "one", "shift", "mirror", "mirror-and-shift")
     """What an answer is averaged over: the image; with it, itself shifted by one pixel to each
     side; its mirror image; or that and both shifted by one pixel to either corner (whitened)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentChoice(_Checked):
+class AugmentChoice(Checked):
     """What happens to each training image, anew each time it is seen."""
 
     enabled: bool = False
     """The one switch."""
-    rotation_degrees: float = _number(10.0, least=0.0, most=180.0)
+    rotation_degrees: float = number(10.0, least=0.0, most=180.0)
     """Largest turn to either side."""
-    shift_fraction: float = _number(0.1, least=0.0, most=1.0)
+    shift_fraction: float = number(0.1, least=0.0, most=1.0)
     """Largest shift up, down, left and right, as a share of the image's side."""
     flip: bool = False
     """Mirror left to right with probability one half. Not for digits and letters."""
     alternate_flips: bool = False
     """With flip: each image is mirrored in every other epoch instead (Jordan 2024, section 3.6)."""
-    cutout_pixels: int = _number(0, least=0, most=512)
+    cutout_pixels: int = number(0, least=0, most=512)
     """Side of a square set to zero in each image; 0 for none."""
-    mix: str = _choice("none", "none", "mixup", "cutmix")
+    mix: str = choice("none", "none", "mixup", "cutmix")
     """How images are mixed in pairs."""
-    mix_alpha: float = _number(1.0, least=0.01, most=1.0)
+    mix_alpha: float = number(1.0, least=0.01, most=1.0)
     """α of the Beta(α, α) that the shares of a pair are drawn from."""
-    shift_pixels: int = _number(0, least=0, most=64)
+    shift_pixels: int = number(0, least=0, most=64)
     """Largest shift by whole pixels, reflected at the edge. Cheaper than shift_fraction, which
     with rotation_degrees must then be 0."""
 
@@ -154,39 +87,39 @@ class AugmentChoice(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerChoice(_Checked):
+class OptimizerChoice(Checked):
     """How the weights follow the gradient."""
 
-    name: str = _choice("adam", "adam", "muon")
+    name: str = choice("adam", "adam", "muon")
     """``adam``: Kingma and Ba 2015, algorithm 1. ``muon``: Jordan 2024 for convolutions, and SGD
     with Nesterov momentum for the rest."""
-    learning_rate: float = _number(1e-3, least=0.0, most=100.0, above=True)
+    learning_rate: float = number(1e-3, least=0.0, most=100.0, above=True)
     """The largest of the run."""
-    betas: tuple[float, float] = _number((0.9, 0.999), least=0.0, most=0.999999)
+    betas: tuple[float, float] = number((0.9, 0.999), least=0.0, most=0.999999)
     """Decay of the running mean of the gradient and of its square, per step."""
-    epsilon: float = _number(1e-7, least=0.0, most=1.0, above=True)
+    epsilon: float = number(1e-7, least=0.0, most=1.0, above=True)
     """Added to the root of the second moment (adam)."""
-    momentum: float = _number(0.6, least=0.0, most=0.999)
+    momentum: float = number(0.6, least=0.0, most=0.999)
     """Of the convolutions' filters (muon)."""
-    head_learning_rate: float = _number(0.67, least=0.0, most=1e4, above=True)
+    head_learning_rate: float = number(0.67, least=0.0, most=1e4, above=True)
     """Of the last layer, for the loss summed over a batch (muon)."""
-    bias_learning_rate: float = _number(0.053, least=0.0, most=1e4, above=True)
+    bias_learning_rate: float = number(0.053, least=0.0, most=1e4, above=True)
     """Of biases, for the loss summed over a batch (muon)."""
-    weight_decay: float = _number(2e-6, least=0.0, most=1.0)
+    weight_decay: float = number(2e-6, least=0.0, most=1.0)
     """Share of the last layer and the biases taken away for each image seen (muon)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleChoice(_Checked):
+class ScheduleChoice(Checked):
     """How the learning rate moves over the run."""
 
-    name: str = _choice("constant", "constant", "one-cycle")
+    name: str = choice("constant", "constant", "one-cycle")
     """``constant``, or ``one-cycle``: linear up to the peak, then linear down."""
-    warmup_fraction: float = _number(0.25, least=0.0, most=1.0)
+    warmup_fraction: float = number(0.25, least=0.0, most=1.0)
     """Share of all steps until the peak (one-cycle)."""
-    start_fraction: float = _number(0.1, least=0.0, most=1.0)
+    start_fraction: float = number(0.1, least=0.0, most=1.0)
     """First learning rate, as a share of the peak (one-cycle)."""
-    final_fraction: float = _number(0.0, least=0.0, most=1.0)
+    final_fraction: float = number(0.0, least=0.0, most=1.0)
     """Last learning rate, as a share of the peak (one-cycle)."""
 
 
@@ -195,47 +128,50 @@ LEAST_MICRO_BATCH = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainChoice(_Checked):
+class TrainChoice(Checked):
     """How long, in what portions, and watched by what."""
 
-    epochs: float = _number(5.0, least=0.0, most=MOST_EPOCHS, above=True)
+    epochs: float = number(5.0, least=0.0, most=MOST_EPOCHS, above=True)
     """Passes over the training images, or over ``epoch_share`` of them; the last may be a part of
     one."""
-    epoch_share: float = _number(1.0, least=0.0, most=1.0, above=True)
+    epoch_share: float = number(1.0, least=0.0, most=1.0, above=True)
     """Share of the training images in one epoch. Below 1, half of them are those with the largest
     loss when last trained on, whatever their class, and the others random
     (``training/selection.py``). Images with wrong labels are then trained on more often too."""
-    batch_size: int = _number(32, least=1, most=65536)
+    small_share: float = number(0.0, least=0.0, most=1.0)
+    """Share of the steps, the first ones, that see images of three quarters of their sides, little
+    more than half the work (progressive resizing; Tan and Le 2021, section 4)."""
+    batch_size: int = number(32, least=1, most=65536)
     """Images a step; the last step of an epoch takes what is left."""
-    micro_batch_size: int = _number(0, least=0, most=65536)
+    micro_batch_size: int = number(0, least=0, most=65536)
     """Images that pass through the network at once, at most; 0 for the whole batch. The gradients
     of a batch's parts are added up: the memory of the network's maps goes with the parts, the step
     with the batch. Batch norm sees one part at a time (Hoffer et al. 2017, algorithm 1)."""
-    validation: str = _choice("held-out", "held-out", "test", "none")
+    validation: str = choice("held-out", "held-out", "test", "none")
     """What is measured after each epoch. ``test`` is what the tutorial does; nothing is chosen
     by it."""
-    held_out_fraction: float = _number(0.1, least=0.001, most=0.9)
+    held_out_fraction: float = number(0.1, least=0.001, most=0.9)
     """Share of the training images held out, with validation = "held-out"."""
-    patience: int = _number(0, least=0, most=100_000)
+    patience: int = number(0, least=0, most=100_000)
     """Stop after so many epochs without a smaller loss on the held-out images, and keep the
     weights of the best epoch; 0 to train to the end and keep the last."""
-    average_decay: float = _number(0.0, least=0.0, most=0.999999)
+    average_decay: float = number(0.0, least=0.0, most=0.999999)
     """Of the running mean of the weights, which is what is measured and kept; 0 for the last
     weights as they are."""
-    precision: str = _choice("float32", "float32", "mixed")
+    precision: str = choice("float32", "float32", "mixed")
     """Of training: ``mixed`` takes bfloat16 for convolutions and matrix products on a device that
     computes in it, and float32 elsewhere. Evaluation and prediction are always in float32."""
-    label_smoothing: float = _number(0.0, least=0.0, most=0.99)
+    label_smoothing: float = number(0.0, least=0.0, most=0.99)
     """Share of the target spread evenly over all classes (Szegedy et al. 2016, section 7)."""
-    class_weights: str = _choice("none", "none", "balanced")
+    class_weights: str = choice("none", "none", "balanced")
     """``balanced``: the loss of an image counts inversely to the number of training images of its
     class, 1 on average."""
     start_from: str = ""
     """A run folder whose weights are taken over, all but the last layer's; empty for fresh ones."""
-    start_rate: float = _number(0.1, least=0.0, most=1.0, above=True)
+    start_rate: float = number(0.1, least=0.0, most=1.0, above=True)
     """With start_from: the first layer's learning rate as a share of the last one's; those between
     lie evenly on a log scale (discriminative rates, Howard & Ruder 2018, section 3.2)."""
-    seed: int = _number(0, least=0, most=2**31 - 1)
+    seed: int = number(0, least=0, most=2**31 - 1)
     """Decides weights, order, augmentation and dropout."""
 
     def __post_init__(self) -> None:
@@ -267,11 +203,18 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for label in ("name", "description"):
-            _typed(getattr(self, label), str, label=label)
+            typed(getattr(self, label), str, label=label)
         if not re.fullmatch(r"\w[\w.-]{0,99}", self.name):
             raise UserError(
                 "name must be letters, digits, dots, dashes and underscores, as it names the run "
                 f"folder, not {self.name!r}"
+            )
+        if self.train.small_share > 0 and not (
+            self.model.name == "whitened" and self.model.pool_last
+        ):
+            raise UserError(
+                'train.small_share needs model.name="whitened" and model.pool_last=true beside it: '
+                "other networks take images of one size alone"
             )
         if self.train.epoch_share < 1 and self.augment.mix != "none":
             raise UserError(
@@ -318,7 +261,7 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
     if not _is_file(path):
         raise UserError(
             f"no recipe is called {text!r}, and there is no such file; "
-            f"{_nearest(text, recipe_names())}"
+            f"{nearest(text, recipe_names())}"
         )
     try:
         return parse_recipe(path.read_text(encoding="utf-8-sig"), source=str(path))
@@ -356,9 +299,7 @@ def _parse_setting(setting: str, source: str) -> tuple[str, str, Any]:
         )
     sections = [f.name for f in fields(Recipe) if is_dataclass(f.default)]
     if section not in sections:
-        raise UserError(
-            f"{source} {setting}: no section {section!r}; {_nearest(section, sections)}"
-        )
+        raise UserError(f"{source} {setting}: no section {section!r}; {nearest(section, sections)}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -374,7 +315,7 @@ def _from_table(
     known = [f"{prefix}{key}" for key in hints]
     for key in (f"{prefix}{key}" for key in values):
         if key not in known:
-            hint = _nearest(key, known, what="the keys are")
+            hint = nearest(key, known, what="the keys are")
             raise UserError(f"{source}: unknown key {key}; {hint}")
     built: dict[str, Any] = {}
     for spec in fields(kind):  # type: ignore[arg-type]

@@ -70,6 +70,24 @@ def test_the_work_does_not_depend_on_how_a_processor_does_it(
     assert step_gflop(chosen, data, "cpu") == wanted
 
 
+def test_steps_with_smaller_images_are_less_work() -> None:
+    """One quarter of them; as if each kind were all of them."""
+    data = striped(count=60, size=16)
+    chosen = Recipe(name="small").with_settings(
+        [
+            *("model.name=whitened", "model.widths=[8]", "model.first_kernel=2"),
+            *("model.first_filters=4", "train.batch_size=10", "train.validation=none"),
+        ]
+    )
+    whole, part, small = (
+        step_gflop(chosen.with_settings([f"train.small_share={share}"]), data, "cpu")
+        for share in (0, 0.25, 1)
+    )
+    assert part == pytest.approx(0.75 * whole + 0.25 * small, rel=1e-9)
+    # The stem and the first convolution, on maps of 15×15 and of 11×11, are most of it.
+    assert small / whole == pytest.approx((11 / 15) ** 2, rel=0.05)
+
+
 def test_a_stopped_bench_goes_on_where_it_was(command: Command) -> None:
     first = command("bench", *WORDS, "--seeds", "1", "--out", "b.json")
     assert "seed 0: " in first.out

@@ -272,6 +272,13 @@ def test_another_fault_of_pytorch_is_not_called_want_of_memory(
             ),
             "shift_pixels=8 is too much for images of 8 pixels",
         ),
+        (
+            (
+                *("model.name=whitened", "model.first_kernel=4", "model.pool_last=true"),
+                "train.small_share=0.5",
+            ),
+            "images of 6×6 pixels are too small for 2 groups; use --set train.small_share=0",
+        ),
     ],
 )
 def test_a_recipe_that_does_not_fit_the_images_is_refused_before_there_is_a_run(

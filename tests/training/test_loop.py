@@ -13,8 +13,9 @@ from firstlight.errors import UserError
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
-from firstlight.training.loop import EpochRecord, StepRecord, Trainer
+from firstlight.training.loop import Trainer
 from firstlight.training.portion import Portion
+from firstlight.training.position import EpochRecord, StepRecord
 
 SHAPE = (10, 12, 3)
 CLASSES = 4
@@ -289,6 +290,19 @@ def test_only_the_answers_that_are_kept_are_float32_where_training_is_not(
     for one, answers in ((run, found), (patient, patient.answers())):
         assert answers is not None
         assert torch.equal(answers[0], one.watch(held)[0])
+
+
+def test_the_first_steps_see_smaller_images_and_answers_see_whole_ones() -> None:
+    settings = ("train.small_share=0.4", "model.pool_last=true", "train.average_decay=0")
+    run = trainer(recipe(*FAST, *settings, "train.epochs=2"), n=40, validation=portion(9, seed=1))
+    seen: list[tuple[bool, tuple[int, ...]]] = []
+    run.model.register_forward_pre_hook(
+        lambda model, inputs: seen.append((model.training, tuple(inputs[0].shape[2:])))
+    )
+    for _ in run.run():
+        pass
+    assert [shape for training, shape in seen if training] == 4 * [(8, 9)] + 6 * [(10, 12)]
+    assert {shape for training, shape in seen if not training} == {(10, 12)}
 
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_that_changes(

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from firstlight.training.loop import EpochRecord, StepRecord
+from firstlight.recipe import Recipe
 from firstlight.training.pace import Pace, measure_pace, steps_within
+from firstlight.training.position import EpochRecord, StepRecord
 
 
 @pytest.mark.parametrize("seconds", [0.5, 3.0, 9.9, 10.0, 10.9, 31.7, 250.0])
@@ -52,12 +53,40 @@ def test_steps_are_timed_without_the_validations_between_them(
         now += 4.0 if rough or not mixed else 16.0
 
     monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: now)
-    trainer = SimpleNamespace(run=run, watch=watch, validation="held out", mixed=mixed)
+    recipe = Recipe(name="test")
+    trainer = SimpleNamespace(
+        run=run, watch=watch, recipe=recipe, validation="held out", mixed=mixed, steps=4 * epochs
+    )
 
     measured = measure_pace(trainer, 100.0)  # type: ignore[arg-type]
 
     last = 16.0 if mixed else 4.0
     assert (measured, done) == (Pace(step=step, validation=4.0, last=last), taken)
+
+
+@pytest.mark.parametrize(("steps", "step"), [(100, 3.5), (6, 8.0)])
+def test_where_the_first_steps_see_smaller_images_both_kinds_are_timed(
+    steps: int, step: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 s a whole step, 2 s a small one, three quarters of them small. In a run of six steps, whole
+    ones alone are timed: too few steps fit then, and never too many."""
+    now = 0.0
+
+    def run() -> Iterator[StepRecord]:
+        nonlocal now
+        for number in range(steps):
+            now += 2.0 if number < trainer.small_steps else 8.0
+            yield StepRecord(epoch=1, step=number + 1, seen=1, loss=1.0, accuracy=0.5)
+
+    monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: now)
+    recipe = Recipe(name="test").with_settings(["model.name=whitened", "train.small_share=0.75"])
+    trainer = SimpleNamespace(
+        run=run, recipe=recipe, validation=None, mixed=False, steps=steps, small_steps=0
+    )
+
+    measured = measure_pace(trainer, 100.0)  # type: ignore[arg-type]
+
+    assert measured == Pace(step=step, validation=0.0, last=0.0)
 
 
 _EPOCH = EpochRecord(

@@ -8,8 +8,9 @@ from firstlight.data.catalog import CATALOG
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
 from firstlight.recipe import load_recipe, recipe_names
-from firstlight.training.loop import StepRecord, Trainer
+from firstlight.training.loop import Trainer
 from firstlight.training.portion import Portion
+from firstlight.training.position import StepRecord
 
 IMAGES = 20
 

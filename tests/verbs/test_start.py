@@ -14,7 +14,7 @@ import firstlight as fl
 from firstlight.recipe import Recipe, load_recipe
 from firstlight.runs.checkpoint import load_model
 from firstlight.runs.folder import RunFolder, open_run_folder
-from firstlight.training.loop import StepRecord
+from firstlight.training.position import StepRecord
 from firstlight.verbs.fit import prepare
 from firstlight.verbs.start import open_start, recipe_like
 

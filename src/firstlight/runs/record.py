@@ -19,7 +19,7 @@ from firstlight.errors import DataError
 from firstlight.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from firstlight.training.loop import EpochRecord
+    from firstlight.training.position import EpochRecord
 
 CPUINFO = Path("/proc/cpuinfo")
 

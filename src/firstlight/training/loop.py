@@ -6,7 +6,7 @@ Axes: N images, H height, W width, C channels, B images of one batch, P of a par
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from firstlight.augment.batch import augment
 from firstlight.augment.mix import mix
+from firstlight.augment.shrink import shrunk
 from firstlight.errors import UserError
 from firstlight.evaluate.predict import batch_size, logits
 from firstlight.models.blocks import Dropout
@@ -26,6 +27,7 @@ from firstlight.training.devices import computes_in_bfloat16
 from firstlight.training.loss import Loss
 from firstlight.training.optimizers import Optimizers
 from firstlight.training.portion import Portion
+from firstlight.training.position import EpochRecord, Position, StepRecord
 from firstlight.training.randomness import reseed
 from firstlight.training.replayed import Pass, ReplayedPass, recorder
 from firstlight.training.schedule import learning_rate_factor
@@ -35,60 +37,6 @@ from firstlight.training.selection import Selection
 STEPS_BETWEEN_READS = 20
 # Images whose patches a whitening stem is computed from; its filters hardly change beyond.
 SEEN_BY_THE_STEM = 500
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochRecord:
-    """One line of ``epochs.csv``. Means are over the epoch's images; times are in seconds."""
-
-    epoch: int
-    """From 1."""
-    steps: int
-    """Steps since the start of the run."""
-    learning_rate: float
-    """Of the epoch's last step."""
-    train_loss: float
-    train_accuracy: float
-    """Measured while learning, so from weights that still move; 0 to 1."""
-    validation_loss: float | None
-    validation_accuracy: float | None
-    train_seconds: float
-    """Training alone, without validation."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepRecord:
-    """One step done. On an accelerator the means lag by some steps, as reading waits for it."""
-
-    epoch: int
-    step: int
-    """Steps since the start of the run."""
-    seen: int
-    """Images of this epoch so far."""
-    loss: float
-    """Mean of this epoch so far."""
-    accuracy: float
-    """Mean of this epoch so far, 0 to 1."""
-
-
-@dataclass(kw_only=True)
-class _Position:
-    """Where a run stands; with the tensors, all that a resumed run needs."""
-
-    epoch: int = 0
-    """Epochs finished."""
-    step: int = 0
-    """Steps done since the start of the run."""
-    batch: int = 0
-    """Steps done in the current epoch."""
-    read: int = 0
-    """Images of this epoch whose loss has been read; both sums are over these."""
-    loss_sum: float = 0.0
-    correct: int = 0
-    train_seconds: float = 0.0
-    best_epoch: int = 0
-    """The epoch with the smallest validation loss, from 1; kept where the recipe has patience."""
-    records: list[EpochRecord] = field(default_factory=list)
 
 
 class Trainer:
@@ -130,6 +78,9 @@ class Trainer:
         self._lone = isinstance(model, WhitenedCNN) and self.images % recipe.train.batch_size == 1
         self.steps_per_epoch -= self._lone and self.steps_per_epoch > 1
         self.steps = max(1, round(self.steps_per_epoch * recipe.train.epochs))
+        self.small_steps = round(self.steps * recipe.train.small_share)
+        """Steps, the first, that see smaller images; to measure a pace or a rate sets its own."""
+        self._small = False
         self.factor: Callable[[int], float] = lambda step: learning_rate_factor(
             recipe.schedule, step, self.steps
         )
@@ -138,15 +89,11 @@ class Trainer:
         """Losses are read from the device after so many steps: each reading waits for it."""
         weights_K = train.class_weights() if recipe.train.class_weights == "balanced" else None
         self._loss = Loss(smoothing=recipe.train.label_smoothing, weights_K=weights_K)
-        self._pass: Pass = self._learn
-        record = recorder(train.labels_N.device.type)
-        if record is not None and recipe.model.dropout == 0:
-            whole = min(recipe.train.batch_size, self.images)
-            self._pass = ReplayedPass(self._learn, model, whole, record)
+        self._pass = self._new_pass()
         self._unread: list[tuple[Tensor, Tensor, int]] = []
         self._best: dict[str, Tensor] | None = None
         self._answers: tuple[Tensor, Tensor] | None = None
-        self._at = _Position()
+        self._at = Position()
         self._noise = Generator(device=train.labels_N.device)
         coins_N = torch.rand(
             len(train), generator=reseed(Generator(), recipe.train.seed, "first flip", 0)
@@ -223,6 +170,14 @@ class Trainer:
         patience = self.recipe.train.patience
         return patience > 0 and self._at.epoch - self._at.best_epoch >= patience
 
+    def _new_pass(self) -> Pass:
+        """For batches of one shape: recorded where that can be."""
+        record = recorder(self.train.labels_N.device.type)
+        if record is None or self.recipe.model.dropout > 0:
+            return self._learn
+        whole = min(self.recipe.train.batch_size, self.images)
+        return ReplayedPass(self._learn, self.model, whole, record)
+
     def _step(self, chosen_B: Tensor) -> None:
         """One update from one batch."""
         at, recipe = self._at, self.recipe
@@ -235,6 +190,11 @@ class Trainer:
             at.epoch,
             self._noise,
         )
+        small = at.step < self.small_steps
+        if small != self._small:
+            self._small, self._pass = small, self._new_pass()
+        if small:
+            pixels_BCHW = shrunk(pixels_BCHW)
         pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.augment, self._noise)
         if share < 1:
             loss, logits_BK = self._learn(pixels_BCHW, labels_B, labels_B[other_B], share)
@@ -362,7 +322,7 @@ class Trainer:
             self.model.load_state_dict(_under("model.", tensors))
             if self._average is not None:
                 self._average.model.load_state_dict(_under("average.", tensors))
-            position = _Position(**values)
+            position = Position(**values)
             position.records = [EpochRecord(**record) for record in values["records"]]
         except (RuntimeError, TypeError, KeyError) as error:
             raise ValueError(f"the saved state is not of this run: {error}") from error
@@ -374,7 +334,7 @@ class Trainer:
             raise ValueError("the saved state is not of this run: it has no optimizer state")
         self._at, self._answers = position, None
 
-    def _check(self, at: _Position) -> None:
+    def _check(self, at: Position) -> None:
         """Raise ``ValueError`` unless this is a place that the run comes through."""
         numbers = (at.epoch, at.step, at.batch, at.correct, at.read, at.best_epoch)
         if not all(isinstance(n, int) and n >= 0 for n in numbers) or not (

@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from firstlight.training.loop import EpochRecord, StepRecord, Trainer
+from firstlight.training.loop import Trainer
+from firstlight.training.position import EpochRecord, StepRecord
 
 WARM_UP_STEPS = 4
 # Steps are timed for this share of the time there is, and at least for so many.
@@ -25,17 +26,16 @@ class Pace:
 def measure_pace(trainer: Trainer, seconds: float) -> Pace:
     """Train for a small share of ``seconds`` and see. The trainer is used up by it."""
     trainer.read_every = 1  # a step is over when its loss has been read
-    events, wanted = trainer.run(), MEASURED_SHARE * seconds
-    steps: list[float] = []
-    while len(steps) < WARM_UP_STEPS + MEASURED_STEPS or sum(steps[WARM_UP_STEPS:]) < wanted:
-        step = _seconds_of_a_step(events)
-        if step is None:
-            break
-        steps.append(step)
-    measured = steps[WARM_UP_STEPS:] or steps
+    events, share = trainer.run(), trainer.recipe.train.small_share
+    step, mean = 0.0, 0.0
+    for small, part in ((False, 1 - share), (True, share)):
+        if part > 0:
+            trainer.small_steps = trainer.steps if small else 0
+            mean = _mean_step(events, MEASURED_SHARE * seconds * part) or mean
+            step += part * mean
     validation = _seconds_of_a_validation(trainer, rough=True)
     last = _seconds_of_a_validation(trainer, rough=False) if trainer.mixed else validation
-    return Pace(step=sum(measured) / len(measured), validation=validation, last=last)
+    return Pace(step=step, validation=validation, last=last)
 
 
 def _seconds_of_a_validation(trainer: Trainer, rough: bool) -> float:
@@ -43,6 +43,18 @@ def _seconds_of_a_validation(trainer: Trainer, rough: bool) -> float:
     if trainer.validation is not None:
         trainer.watch(trainer.validation, rough)
     return time.perf_counter() - started
+
+
+def _mean_step(events: Iterator[StepRecord | EpochRecord], wanted: float) -> float | None:
+    """Seconds, over steps that take ``wanted`` in all or longer; None where the run is over."""
+    steps: list[float] = []
+    while len(steps) < WARM_UP_STEPS + MEASURED_STEPS or sum(steps[WARM_UP_STEPS:]) < wanted:
+        step = _seconds_of_a_step(events)
+        if step is None:
+            break
+        steps.append(step)
+    measured = steps[WARM_UP_STEPS:] or steps
+    return sum(measured) / len(measured) if measured else None
 
 
 def _seconds_of_a_step(events: Iterator[StepRecord | EpochRecord]) -> float | None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from firstlight.errors import UserError
-from firstlight.training.loop import StepRecord, Trainer
+from firstlight.training.loop import Trainer
+from firstlight.training.position import StepRecord
 
 LOWEST, HIGHEST = 1e-6, 10.0
 # The running mean of the loss forgets with this decay a step.
@@ -52,6 +53,7 @@ def sweep(trainer: Trainer, steps: int) -> Sweep:
     breaks. The trainer is used up by it. Raises ``UserError`` where nothing is learnt."""
     growth = (HIGHEST / LOWEST) ** (1 / (steps - 1))
     peak, trainer.read_every = trainer.recipe.optimizer.learning_rate, 1
+    trainer.small_steps = 0
     trainer.factor = lambda step: LOWEST * growth**step / peak
     rates: list[float] = []
     losses: list[float] = []

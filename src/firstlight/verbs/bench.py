@@ -175,12 +175,19 @@ def matmul_gflops(device: str, dtype: torch.dtype, size: int = 1024, turns: int 
 
 def step_gflop(recipe: Recipe, data: TrainTest, device: str) -> float:
     """Work of one training step, in units of 10⁹ additions and multiplications: convolutions, as
-    the direct way does them, and matrix products, forward, backward and in the optimizer."""
+    the direct way does them, and matrix products, forward, backward and in the optimizer. Where
+    the first steps see smaller images, the mean over all."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with direct(), FlopCounterMode(display=False) as counter:
-        next(prepare(recipe, data, device).run())
-    return 1e-9 * float(counter.get_total_flops())
+    share, total = recipe.train.small_share, 0.0
+    for small, part in ((False, 1 - share), (True, share)):
+        if part > 0:
+            trainer = prepare(recipe, data, device)
+            trainer.small_steps = trainer.steps if small else 0
+            with direct(), FlopCounterMode(display=False) as counter:
+                next(trainer.run())
+            total += part * counter.get_total_flops()
+    return 1e-9 * total
 
 
 def _begun(out: Path, data: str, recipe: Recipe, environment: dict[str, Any]) -> dict[str, Any]:

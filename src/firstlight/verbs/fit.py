@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from firstlight.augment.shrink import shrunk_shape
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest
 from firstlight.data.split import hold_out
 from firstlight.data.stored import StoredImages
@@ -25,10 +26,11 @@ from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
-from firstlight.training.loop import EpochRecord, Trainer
+from firstlight.training.loop import Trainer
 from firstlight.training.memory import give_back, kept_memory
 from firstlight.training.pace import measure_pace, steps_within
 from firstlight.training.portion import Portion
+from firstlight.training.position import EpochRecord
 from firstlight.training.randomness import reseed
 from firstlight.verbs.run_data import DataRequest, check_same_data, describe, preprocess_for
 from firstlight.verbs.start import open_start, request_like, take_over
@@ -93,6 +95,8 @@ def fit(
     shift, side = recipe.augment.shift_pixels, min(data.train.image_shape[:2])
     if shift >= side:
         raise UserError(f"shift_pixels={shift} is too much for images of {side} pixels")
+    if recipe.train.small_share > 0:
+        _check_small(recipe, data.train)
     if budget is not None:
         recipe = _within(budget, started, recipe, data, parts, device, threads, start)
     folder = create_run(recipe.name, root=root, out=out)
@@ -110,6 +114,16 @@ def fit(
             raise
         _train(folder, recipe, data, parts, display, device, threads, start)
     return folder
+
+
+def _check_small(recipe: Recipe, data: Dataset) -> None:
+    """Raise ``UserError`` where the smaller images of ``small_share`` are too small."""
+    whole = _architecture(recipe, data)
+    height, width, channels = whole.image_shape
+    try:
+        replace(whole, image_shape=(*shrunk_shape(height, width), channels)).build(Generator())
+    except UserError as error:
+        raise UserError(f"{error}; use --set train.small_share=0") from error
 
 
 def prepare(recipe: Recipe, data: TrainTest, device: str) -> Trainer:

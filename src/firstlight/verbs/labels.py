@@ -21,7 +21,7 @@ from firstlight.evaluate.predict import probabilities
 from firstlight.recipe import Recipe
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
-from firstlight.training.loop import StepRecord
+from firstlight.training.position import StepRecord
 from firstlight.verbs.choose import recipe_for
 from firstlight.verbs.fit import prepare
 

@@ -1,0 +1,21 @@
+"""Images made smaller. Axes: N images, C channels, H height, W width."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+
+def shrunk_shape(height: int, width: int) -> tuple[int, int]:
+    """Three quarters of each side, rounded: little more than half the pixels."""
+    return round(0.75 * height), round(0.75 * width)
+
+
+def shrunk(images_NCHW: Tensor) -> Tensor:
+    """Three quarters of each side. A new pixel is a mean of those it covers and of their
+    neighbours, weighted by a triangle (bilinear, antialiased)."""
+    last = images_NCHW.is_contiguous(memory_format=torch.channels_last)
+    small_NChw = interpolate(
+        images_NCHW, shrunk_shape(*images_NCHW.shape[2:]), mode="bilinear", antialias=True
+    )
+    order = torch.channels_last if last else torch.contiguous_format
+    return small_NChw.contiguous(memory_format=order)

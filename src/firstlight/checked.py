@@ -1,0 +1,77 @@
+"""Values that refuse what they cannot be, by name: wrong types, and numbers and words that are
+impossible."""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import field, fields
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from firstlight.errors import UserError
+
+
+def number(
+    default: Any, *, least: float | None = None, most: float | None = None, above: bool = False
+) -> Any:
+    """A number, or each number of a list, within [least, most], or (least, most] with ``above``."""
+    return field(default=default, metadata={"least": least, "most": most, "above": above})
+
+
+def choice(default: str, *names: str) -> Any:
+    """One of the names."""
+    return field(default=default, metadata={"names": names})
+
+
+def typed(value: Any, hint: Any, *, label: str) -> Any:
+    """The value as the field's type: a whole number may stand for a decimal one, nothing else."""
+    if get_origin(hint) is tuple:
+        items = get_args(hint)
+        wanted = len(items) if items[-1] is not Ellipsis else None
+        if not isinstance(value, list | tuple) or not value or wanted not in (None, len(value)):
+            count = "" if wanted is None else f"{wanted} "
+            raise UserError(
+                f"{label} must be a list of {count}numbers, "
+                f"such as [{', '.join(['1'] * (wanted or 2))}], not {value!r}"
+            )
+        return tuple(typed(v, items[0], label=label) for v in value)
+    assert not isinstance(hint, UnionType), "recipe fields are plain types"
+    plain = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    fits = isinstance(value, hint) and not (hint is not bool and isinstance(value, bool))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) < 1 << 53 else math.inf
+    if not fits or (hint is float and not math.isfinite(value)):
+        raise UserError(f"{label} must be {plain[hint]}, not {value!r}")
+    return value
+
+
+def _check(value: Any, rule: Mapping[str, Any], *, label: str) -> None:
+    if "names" in rule and value not in rule["names"]:
+        raise UserError(f"{label} cannot be {value!r}; {nearest(str(value), rule['names'])}")
+    if "least" not in rule:
+        return
+    for number in value if isinstance(value, tuple) else (value,):
+        low, high, above = rule["least"], rule["most"], rule["above"]
+        if low is not None and (number < low or (above and number == low)):
+            word = "above" if above else "at least"
+            raise UserError(f"{label} must be {word} {low:g}, not {number!r}")
+        if high is not None and number > high:
+            raise UserError(f"{label} must be at most {high:g}, not {number!r}")
+
+
+def nearest(word: str, names: Sequence[str], *, what: str = "there are") -> str:
+    """The names in full, led by the one most like ``word``."""
+    close = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{hint}{what} {', '.join(names)}"
+
+
+class Checked:
+    """Refuses impossible values at birth."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for spec in fields(self):  # type: ignore[arg-type]
+            value = typed(getattr(self, spec.name), hints[spec.name], label=spec.name)
+            _check(value, spec.metadata, label=spec.name)
+            object.__setattr__(self, spec.name, value)

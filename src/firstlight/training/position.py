@@ -1,0 +1,57 @@
+"""Where a run stands, and what it tells after each step and each epoch."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One line of ``epochs.csv``. Means are over the epoch's images; times are in seconds."""
+
+    epoch: int
+    """From 1."""
+    steps: int
+    """Steps since the start of the run."""
+    learning_rate: float
+    """Of the epoch's last step."""
+    train_loss: float
+    train_accuracy: float
+    """Measured while learning, so from weights that still move; 0 to 1."""
+    validation_loss: float | None
+    validation_accuracy: float | None
+    train_seconds: float
+    """Training alone, without validation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """One step done. On an accelerator the means lag by some steps, as reading waits for it."""
+
+    epoch: int
+    step: int
+    """Steps since the start of the run."""
+    seen: int
+    """Images of this epoch so far."""
+    loss: float
+    """Mean of this epoch so far."""
+    accuracy: float
+    """Mean of this epoch so far, 0 to 1."""
+
+
+@dataclass(kw_only=True)
+class Position:
+    """Where a run stands; with the tensors, all that a resumed run needs."""
+
+    epoch: int = 0
+    """Epochs finished."""
+    step: int = 0
+    """Steps done since the start of the run."""
+    batch: int = 0
+    """Steps done in the current epoch."""
+    read: int = 0
+    """Images of this epoch whose loss has been read; both sums are over these."""
+    loss_sum: float = 0.0
+    correct: int = 0
+    train_seconds: float = 0.0
+    best_epoch: int = 0
+    """The epoch with the smallest validation loss, from 1; kept where the recipe has patience."""
+    records: list[EpochRecord] = field(default_factory=list)
