@@ -223,6 +223,24 @@ def test_patience_stops_after_the_best_epoch_and_keeps_its_weights() -> None:
     assert not equal(at_epoch[-1], at_epoch[best])
 
 
+def test_patience_begins_when_the_images_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def ever_worse(_: Trainer, part: Portion, rough: bool = False) -> tuple[Tensor, Tensor]:
+        nonlocal calls
+        calls += 1
+        return torch.tensor([[0.0, calls]]).repeat(len(part), 1), torch.zeros(len(part)).long()
+
+    monkeypatch.setattr(Trainer, "watch", ever_worse)
+    for share, epochs in ((0.0, 1 + 2), (0.5, 6 + 2)):
+        settings = ("model.pool_last=true", f"train.small_share={share}", "train.patience=2")
+        run = trainer(recipe(*FAST, *settings, "train.epochs=12"), validation=portion(9, seed=1))
+        for _ in run.run():
+            pass
+        assert len(run.records) == epochs
+        assert run.kept == run.records[0]
+
+
 @pytest.mark.parametrize("after", [1, 2])
 def test_a_patient_run_resumed_near_its_end_keeps_the_same_weights(after: int) -> None:
     whole = trainer(recipe(*PATIENT), validation=portion(9, seed=1))

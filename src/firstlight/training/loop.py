@@ -168,7 +168,8 @@ class Trainer:
 
     def _stalled(self) -> bool:
         patience = self.recipe.train.patience
-        return patience > 0 and self._at.epoch - self._at.best_epoch >= patience
+        first = self.small_steps // self.steps_per_epoch  # before whole images there is no waiting
+        return patience > 0 and self._at.epoch - max(self._at.best_epoch, first) >= patience
 
     def _new_pass(self) -> Pass:
         """For batches of one shape: recorded where that can be."""
