@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import safe_open
 from tests.kit import Command
 
+from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.runs.box import BOX, boxed_names
 from firstlight.runs.folder import RunFolder
 from make_models import ROOT, results
@@ -29,6 +31,15 @@ def test_a_card_says_what_its_files_say_and_travels_with_the_weights(name: str) 
         assert json.loads(file.metadata()["firstlight"])["card"] == text
     correct = json.loads(box.read("measured.json"))["correct"]
     assert f"**{correct / 100:.2f} %** of 10,000 test images right" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_recipe_in_the_box_trains_as_many_numbers_as_its_card_tells(name: str) -> None:
+    box = RunFolder(BOX / name)
+    shape = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}[name]
+    architecture = Architecture(choice=box.recipe().model, image_shape=shape, classes=10)
+    model = architecture.build(torch.Generator())
+    assert parameter_count(model) == box.read_json("summary.json")["parameters"]
 
 
 @pytest.mark.real_data

@@ -50,13 +50,13 @@ def _check(value: Any, rule: Mapping[str, Any], *, label: str) -> None:
         raise UserError(f"{label} cannot be {value!r}; {nearest(str(value), rule['names'])}")
     if "least" not in rule:
         return
-    for number in value if isinstance(value, tuple) else (value,):
+    for one in value if isinstance(value, tuple) else (value,):
         low, high, above = rule["least"], rule["most"], rule["above"]
-        if low is not None and (number < low or (above and number == low)):
+        if low is not None and (one < low or (above and one == low)):
             word = "above" if above else "at least"
-            raise UserError(f"{label} must be {word} {low:g}, not {number!r}")
-        if high is not None and number > high:
-            raise UserError(f"{label} must be at most {high:g}, not {number!r}")
+            raise UserError(f"{label} must be {word} {low:g}, not {one!r}")
+        if high is not None and one > high:
+            raise UserError(f"{label} must be at most {high:g}, not {one!r}")
 
 
 def nearest(word: str, names: Sequence[str], *, what: str = "there are") -> str:

@@ -3,12 +3,17 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     from firstlight.training.position import EpochRecord, StepRecord
+
+
+Work = Callable[[int], float]
+"""What training on the first so many images of a run takes; only shares of it matter."""
 
 
 class Display(Protocol):
@@ -21,7 +26,7 @@ class Display(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
-    def start(self, *, epochs: int, images: int, total: int, done: int) -> None:
+    def start(self, *, epochs: int, images: int, total: int, done: int, work: Work) -> None:
         """``images`` an epoch, ``total`` in all; ``done`` were seen before the run was resumed."""
 
     def step(self, record: "StepRecord") -> None: ...
@@ -56,7 +61,7 @@ class Silent:
     ) -> None:
         return None
 
-    def start(self, *, epochs: int, images: int, total: int, done: int) -> None:
+    def start(self, *, epochs: int, images: int, total: int, done: int, work: Work) -> None:
         self.epochs = epochs
 
     def step(self, record: "StepRecord") -> None:
@@ -85,8 +90,8 @@ class Log(Silent):
 class _Pace:
     """Images a second and seconds left, from what was seen since the display started."""
 
-    def __init__(self, images: int, total: int, done: int) -> None:
-        self.total, self.images = total, images
+    def __init__(self, images: int, total: int, done: int, work: Work) -> None:
+        self.total, self.images, self.work = total, images, work
         self.started, self.first = time.monotonic(), done
         self.shown = 0.0
 
@@ -98,11 +103,13 @@ class _Pace:
         self.shown = now
         return True
 
-    def read(self, record: "StepRecord") -> tuple[int, float, float]:
-        """Images done in the whole run, images a second, seconds left."""
+    def read(self, record: "StepRecord") -> tuple[float, float, float]:
+        """Work done in the whole run, images a second, seconds left."""
         done = (record.epoch - 1) * self.images + record.seen
-        speed = (done - self.first) / max(1e-9, time.monotonic() - self.started)
-        return done, speed, (self.total - done) / max(1e-9, speed)
+        passed = max(1e-9, time.monotonic() - self.started)
+        worked, total = self.work(done), self.work(self.total)
+        pace = (worked - self.work(self.first)) / passed
+        return worked, (done - self.first) / passed, (total - worked) / max(1e-9, pace)
 
 
 class Live(Silent):
@@ -134,11 +141,15 @@ class Live(Silent):
     ) -> None:
         self._progress.stop()
 
-    def start(self, *, epochs: int, images: int, total: int, done: int) -> None:
-        super().start(epochs=epochs, images=images, total=total, done=done)
-        self._pace = _Pace(images, total, done)
+    def start(self, *, epochs: int, images: int, total: int, done: int, work: Work) -> None:
+        super().start(epochs=epochs, images=images, total=total, done=done, work=work)
+        self._pace = _Pace(images, total, done, work)
         self._task = self._progress.add_task(
-            "", total=total, completed=done, place=f"-/{epochs}", numbers=""
+            "",
+            total=round(work(total)),
+            completed=round(work(done)),
+            place=f"-/{epochs}",
+            numbers="",
         )
 
     def step(self, record: "StepRecord") -> None:
@@ -161,11 +172,11 @@ class Live(Silent):
 class Notebook(Silent):
     """A line in the notebook's cell that is written over until its epoch is done."""
 
-    def start(self, *, epochs: int, images: int, total: int, done: int) -> None:
+    def start(self, *, epochs: int, images: int, total: int, done: int, work: Work) -> None:
         from IPython.display import display
 
-        super().start(epochs=epochs, images=images, total=total, done=done)
-        self._pace = _Pace(images, total, done)
+        super().start(epochs=epochs, images=images, total=total, done=done, work=work)
+        self._pace = _Pace(images, total, done, work)
         self._lines: list[str] = []
         self._handle = display({"text/plain": ""}, raw=True, display_id=True)
 

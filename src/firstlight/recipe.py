@@ -51,6 +51,11 @@ class ModelChoice(Checked):
     """What an answer is averaged over: the image; with it, itself shifted by one pixel to each
     side; its mirror image; or that and both shifted by one pixel to either corner (whitened)."""
 
+    @property
+    def any_size(self) -> bool:
+        """Whether the network takes images of any size, and not of one alone."""
+        return self.name == "whitened" and self.pool_last
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentChoice(Checked):
@@ -138,10 +143,11 @@ class TrainChoice(Checked):
     """Share of the training images in one epoch. Below 1, half of them are those with the largest
     loss when last trained on, whatever their class, and the others random
     (``training/selection.py``). Images with wrong labels are then trained on more often too."""
-    small_share: float = number(0.0, least=0.0, most=1.0)
+    small_share: float = number(0.0, least=0.0, most=0.9)
     """Share of the steps, the first ones, that see images of three quarters of their sides, little
     more than half the work (progressive resizing; Tan and Le 2021, section 4). All answers are of
-    whole images, and patience begins with them."""
+    whole images, and patience begins with the first epoch that trains on them alone. With
+    epoch_share an image that was small when last trained on is as hard as its loss was then."""
     batch_size: int = number(32, least=1, most=65536)
     """Images a step; the last step of an epoch takes what is left."""
     micro_batch_size: int = number(0, least=0, most=65536)
@@ -161,7 +167,8 @@ class TrainChoice(Checked):
     weights as they are."""
     precision: str = choice("float32", "float32", "mixed")
     """Of training: ``mixed`` takes bfloat16 for convolutions and matrix products on a device that
-    computes in it, and float32 elsewhere. Evaluation and prediction are always in float32."""
+    computes in it, and float32 elsewhere. Held-out images are answered so too after all epochs but
+    the last, unless patience compares them; evaluation and prediction are always in float32."""
     label_smoothing: float = number(0.0, least=0.0, most=0.99)
     """Share of the target spread evenly over all classes (Szegedy et al. 2016, section 7)."""
     class_weights: str = choice("none", "none", "balanced")
@@ -210,12 +217,10 @@ class Recipe:
                 "name must be letters, digits, dots, dashes and underscores, as it names the run "
                 f"folder, not {self.name!r}"
             )
-        if self.train.small_share > 0 and not (
-            self.model.name == "whitened" and self.model.pool_last
-        ):
+        if self.train.small_share > 0 and not self.model.any_size:
             raise UserError(
                 'train.small_share needs model.name="whitened" and model.pool_last=true beside it: '
-                "other networks take images of one size alone"
+                "other networks take images of one size alone; set it to 0"
             )
         if self.train.epoch_share < 1 and self.augment.mix != "none":
             raise UserError(

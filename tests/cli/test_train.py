@@ -162,7 +162,7 @@ def test_a_budget_that_is_no_time_is_refused(command: Command, text: str) -> Non
 def test_a_budget_chooses_the_epochs_and_its_recipe_repeats_the_run(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pace = Pace(step=1.0, validation=2.0, last=2.0)  # as on a machine that is very slow
+    pace = Pace(step=1.0, validation=2.0, last=5.0)  # as on a machine that is very slow
     monkeypatch.setattr("firstlight.verbs.fit.measure_pace", lambda *_: pace)
 
     done = command("train", "digits", "--budget", "3m", "--out", "run", "--quiet")
@@ -180,13 +180,13 @@ def test_a_budget_chooses_the_epochs_and_its_recipe_repeats_the_run(
 def test_a_budget_too_small_for_one_epoch_says_how_much_is_needed(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pace = Pace(step=1.0, validation=2.0, last=2.0)
+    pace = Pace(step=1.0, validation=2.0, last=5.0)
     monkeypatch.setattr("firstlight.verbs.fit.measure_pace", lambda *_: pace)
 
     done = command("train", "digits", "--budget", "40", "--out", "run")
 
     assert done.code == 2
-    assert "one epoch takes about 43 s here; give at least --budget" in done.err
+    assert "one epoch takes about 46 s here; give at least --budget" in done.err
     assert not Path("run").exists()
 
 
@@ -277,7 +277,8 @@ def test_another_fault_of_pytorch_is_not_called_want_of_memory(
                 *("model.name=whitened", "model.first_kernel=4", "model.pool_last=true"),
                 "train.small_share=0.5",
             ),
-            "images of 6×6 pixels are too small for 2 groups; use --set train.small_share=0",
+            "small_share makes images of 8×8 smaller, but model whitened: images of 6×6 pixels are "
+            "too small for 2 groups; use --set train.small_share=0",
         ),
     ],
 )

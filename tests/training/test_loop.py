@@ -13,6 +13,7 @@ from firstlight.errors import UserError
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
+from firstlight.training import optimizers
 from firstlight.training.loop import Trainer
 from firstlight.training.portion import Portion
 from firstlight.training.position import EpochRecord, StepRecord
@@ -78,6 +79,10 @@ FAST = (
     *("train.epochs=2.5", "train.label_smoothing=0.1", "train.average_decay=0.9"),
     "train.precision=mixed",
 )
+
+
+GROWING = (*FAST, "model.pool_last=true", "train.small_share=0.4")
+"""Six of fifteen steps see smaller images."""
 
 
 def test_parts_of_a_batch_have_the_loss_of_the_whole_with_weights_and_mixed_images() -> None:
@@ -165,7 +170,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
     ("settings", "stop_after"),
     [(RICH, step) for step in (1, 5, 6, 7, 11, 17)]
     + [(FAST, step) for step in (1, 6, 8, 15)]
-    + [((*RICH, "train.epoch_share=0.6"), step) for step in (1, 3, 4, 6, 7, 9)],  # of 4 an epoch
+    + [((*RICH, "train.epoch_share=0.6"), step) for step in (1, 3, 4, 6, 7, 9)]  # of 4 an epoch
+    + [(GROWING, step) for step in (1, 5, 6, 8)],
 )
 def test_a_run_stopped_after_any_step_and_restored_ends_with_the_same_bits(
     settings: tuple[str, ...], stop_after: int
@@ -232,7 +238,7 @@ def test_patience_begins_when_the_images_are_whole(monkeypatch: pytest.MonkeyPat
         return torch.tensor([[0.0, calls]]).repeat(len(part), 1), torch.zeros(len(part)).long()
 
     monkeypatch.setattr(Trainer, "watch", ever_worse)
-    for share, epochs in ((0.0, 1 + 2), (0.5, 6 + 2)):
+    for share, epochs in ((0.0, 1 + 2), (0.5, 6 + 2), (0.45, 6 + 2)):
         settings = ("model.pool_last=true", f"train.small_share={share}", "train.patience=2")
         run = trainer(recipe(*FAST, *settings, "train.epochs=12"), validation=portion(9, seed=1))
         for _ in run.run():
@@ -301,18 +307,58 @@ def test_only_the_answers_that_are_kept_are_float32_where_training_is_not(
     found = run.answers()
     assert lower == [True, True, False]
 
-    # With patience, the best epoch need not be the last.
-    patient = trainer(recipe(*settings, "train.patience=3"), validation=held)
+    assert found is not None
+    assert torch.equal(found[0], run.watch(held)[0])
+
+    # Patience compares the losses of all epochs, so they are of one precision.
+    lower.clear()
+    patient = trainer(recipe(*PATIENT, "train.precision=mixed"), validation=held)
+    patient.model.register_forward_pre_hook(look)
     for _ in patient.run():
         pass
-    for one, answers in ((run, found), (patient, patient.answers())):
-        assert answers is not None
-        assert torch.equal(answers[0], one.watch(held)[0])
+    found = patient.answers()
+    assert found is not None
+    assert patient.kept.epoch < len(patient.records)
+    assert lower == len(patient.records) * [False]
+    loss = torch.nn.functional.cross_entropy(*found).item()
+    assert loss == patient.kept.validation_loss
+
+
+def test_where_training_is_mixed_muon_multiplies_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds: set[torch.dtype] = set()
+    plain = optimizers.orthogonalised
+
+    def noting(matrices_BRC: Tensor) -> Tensor:
+        kinds.add(matrices_BRC.dtype)
+        return plain(matrices_BRC)
+
+    monkeypatch.setattr(optimizers, "orthogonalised", noting)
+    for able, kind in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(
+            "firstlight.training.loop.computes_in_bfloat16", lambda _, able=able: able
+        )
+        kinds.clear()
+        next(trainer(recipe(*FAST)).run())
+        assert kinds == {kind}
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_stems_bias_moves_where_the_recipe_says_so(trained: bool) -> None:
+    run = trainer(recipe(*FAST, f"model.first_bias={str(trained).lower()}"))
+    next(run.run())
+    assert bool(run.model.get_parameter("stem.bias").abs().sum() > 0) == trained
+
+
+def test_work_counts_an_image_of_three_quarters_of_the_sides_as_nine_sixteenths() -> None:
+    run = trainer(recipe(*GROWING, "train.epochs=2"), n=40)  # 32 of 80 images are smaller
+    assert [run.work(seen) for seen in (0, 16, 32, 40, 80)] == [0, 9, 18, 26, 66]
 
 
 def test_the_first_steps_see_smaller_images_and_answers_see_whole_ones() -> None:
-    settings = ("train.small_share=0.4", "model.pool_last=true", "train.average_decay=0")
-    run = trainer(recipe(*FAST, *settings, "train.epochs=2"), n=40, validation=portion(9, seed=1))
+    settings = ("train.average_decay=0", "train.epochs=2")
+    run = trainer(recipe(*GROWING, *settings), n=40, validation=portion(9, seed=1))
     seen: list[tuple[bool, tuple[int, ...]]] = []
     run.model.register_forward_pre_hook(
         lambda model, inputs: seen.append((model.training, tuple(inputs[0].shape[2:])))

@@ -27,12 +27,12 @@ def test_as_many_steps_as_fit_and_not_one_more(
     assert needed(steps + 2) > seconds
 
 
-@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("roughly", [False, True])
 @pytest.mark.parametrize(
     ("epochs", "step", "taken"), [(0.5, 8.0, 2), (1, 8.0, 4), (3, 0.125, 12), (100, 0.125, 4 + 32)]
 )
 def test_steps_are_timed_without_the_validations_between_them(
-    epochs: float, step: float, taken: int, mixed: bool, monkeypatch: pytest.MonkeyPatch
+    epochs: float, step: float, taken: int, roughly: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four steps an epoch, of 1/8 s but for the first four, and a validation of 4 s, of 16 where it
     is precise and training is not; a twenty-fifth of 100 s is measured."""
@@ -50,17 +50,17 @@ def test_steps_are_timed_without_the_validations_between_them(
 
     def watch(_: object, rough: bool) -> None:
         nonlocal now
-        now += 4.0 if rough or not mixed else 16.0
+        now += 4.0 if rough or not roughly else 16.0
 
     monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: now)
     recipe = Recipe(name="test")
     trainer = SimpleNamespace(
-        run=run, watch=watch, recipe=recipe, validation="held out", mixed=mixed, steps=4 * epochs
+        run=run, watch=watch, recipe=recipe, validation="held out", rough=roughly, steps=4 * epochs
     )
 
     measured = measure_pace(trainer, 100.0)  # type: ignore[arg-type]
 
-    last = 16.0 if mixed else 4.0
+    last = 16.0 if roughly else 4.0
     assert (measured, done) == (Pace(step=step, validation=4.0, last=last), taken)
 
 
@@ -81,7 +81,7 @@ def test_where_the_first_steps_see_smaller_images_both_kinds_are_timed(
     monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: now)
     recipe = Recipe(name="test").with_settings(["model.name=whitened", "train.small_share=0.75"])
     trainer = SimpleNamespace(
-        run=run, recipe=recipe, validation=None, mixed=False, steps=steps, small_steps=0
+        run=run, recipe=recipe, validation=None, rough=False, steps=steps, small_steps=0
     )
 
     measured = measure_pace(trainer, 100.0)  # type: ignore[arg-type]

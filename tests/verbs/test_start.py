@@ -48,6 +48,19 @@ def from_run(path: Path, *settings: str) -> Recipe:
     return recipe_like(recipe, path, open_start(path))
 
 
+@pytest.mark.parametrize(
+    ("first", "share"), [("cifar10-quick", 0.5), ("mnist-tutorial", 0), ("mnist-best", 0)]
+)
+def test_smaller_images_only_where_the_run_s_network_takes_them(
+    tmp_path: Path, first: str, share: float
+) -> None:
+    settings = [*SMALL, "model.first_filters=8", "augment.enabled=false"]
+    path = fl.train(striped(60, 16), first, settings=settings, out=tmp_path / "run", quiet=True)
+    recipe = load_recipe("cifar10-quick")
+    assert recipe.train.small_share == 0.5
+    assert recipe_like(recipe, path.path, open_start(path.path)).train.small_share == share
+
+
 @pytest.mark.parametrize("recipe", ["cifar10-quick", "mnist-tutorial"])
 def test_all_but_the_last_layer_and_the_pixel_path_are_the_run_s(
     tmp_path: Path, recipe: str

@@ -4,10 +4,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+SIDE = 0.75
+SHARE_OF_WORK = SIDE**2
+"""Of a convolution, on such an image, of that on the whole one."""
+
 
 def shrunk_shape(height: int, width: int) -> tuple[int, int]:
-    """Three quarters of each side, rounded: little more than half the pixels."""
-    return round(0.75 * height), round(0.75 * width)
+    """Three quarters of each side, rounded."""
+    return round(SIDE * height), round(SIDE * width)
 
 
 def shrunk(images_NCHW: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from firstlight.augment.batch import augment
 from firstlight.augment.mix import mix
-from firstlight.augment.shrink import shrunk
+from firstlight.augment.shrink import SHARE_OF_WORK, shrunk
 from firstlight.errors import UserError
 from firstlight.evaluate.predict import batch_size, logits
 from firstlight.models.blocks import Dropout
@@ -60,6 +60,8 @@ class Trainer:
             train.labels_N.device.type
         )
         """Whether training computes in bfloat16 what it can."""
+        self.rough = self.mixed and recipe.train.patience == 0
+        """Whether held-out images are answered so too, after all epochs but the last."""
         self.optimizers = Optimizers(
             recipe.optimizer,
             model,
@@ -79,7 +81,7 @@ class Trainer:
         self.steps_per_epoch -= self._lone and self.steps_per_epoch > 1
         self.steps = max(1, round(self.steps_per_epoch * recipe.train.epochs))
         self.small_steps = round(self.steps * recipe.train.small_share)
-        """Steps, the first, that see smaller images; to measure a pace or a rate sets its own."""
+        """How many steps, the first, see smaller images. Pace and learning-rate sweep set it."""
         self._small = False
         self.factor: Callable[[int], float] = lambda step: learning_rate_factor(
             recipe.schedule, step, self.steps
@@ -133,6 +135,11 @@ class Trainer:
         """Images trained on so far, over all epochs."""
         return self._seen_after(self._at.step)
 
+    def work(self, seen: int) -> float:
+        """What training on the first so many images of the run takes, in whole images."""
+        small = min(seen, self._seen_after(self.small_steps))
+        return seen - (1 - SHARE_OF_WORK) * small
+
     def _seen_after(self, steps: int) -> int:
         epochs, batches = divmod(steps, self.steps_per_epoch)
         return epochs * self.images + batches * self.recipe.train.batch_size
@@ -168,8 +175,8 @@ class Trainer:
 
     def _stalled(self) -> bool:
         patience = self.recipe.train.patience
-        first = self.small_steps // self.steps_per_epoch  # before whole images there is no waiting
-        return patience > 0 and self._at.epoch - max(self._at.best_epoch, first) >= patience
+        small = math.ceil(self.small_steps / self.steps_per_epoch)
+        return patience > 0 and self._at.epoch - max(self._at.best_epoch, small) >= patience
 
     def _new_pass(self) -> Pass:
         """For batches of one shape: recorded where that can be."""
@@ -260,9 +267,8 @@ class Trainer:
 
     def _finish_epoch(self) -> EpochRecord:
         at = self._at
-        # Answers of an epoch that may not be kept are as precise as training, and as fast.
-        last = at.step == self.steps
-        answers = None if self.validation is None else self.watch(self.validation, rough=not last)
+        rough = self.rough and at.step < self.steps
+        answers = None if self.validation is None else self.watch(self.validation, rough)
         loss, accuracy = (None, None) if answers is None else _measured(*answers)
         record = EpochRecord(
             epoch=at.epoch + 1,
@@ -280,7 +286,7 @@ class Trainer:
             if best is None or loss < best:
                 at.best_epoch = record.epoch
                 self._best = {k: v.clone() for k, v in self.answering.state_dict().items()}
-        if (last or not self.mixed) and at.best_epoch in (0, record.epoch):
+        if not rough and at.best_epoch in (0, record.epoch):
             self._answers = answers
         at.epoch, at.batch, at.read, at.train_seconds = at.epoch + 1, 0, 0, 0.0
         at.loss_sum, at.correct = 0.0, 0
@@ -300,8 +306,7 @@ class Trainer:
         numbers_N = torch.arange(len(portion), device=portion.rows_M.device)
         parts = numbers_N.split(batch_size(numbers_N.device))
         batches = (portion.images(part_B) for part_B in parts)
-        bfloat16 = rough and self.mixed
-        with torch.autocast(numbers_N.device.type, torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(numbers_N.device.type, torch.bfloat16, enabled=rough):
             return logits(self.answering, self.preprocess, batches), portion.labels(numbers_N)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

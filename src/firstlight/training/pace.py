@@ -16,7 +16,7 @@ MEASURED_STEPS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Seconds that one step, a validation and the last one, which is more precise, take."""
+    """Seconds that one step, a validation, and the last one, which may be more precise, take."""
 
     step: float
     validation: float
@@ -33,8 +33,8 @@ def measure_pace(trainer: Trainer, seconds: float) -> Pace:
             trainer.small_steps = trainer.steps if small else 0
             mean = _mean_step(events, MEASURED_SHARE * seconds * part) or mean
             step += part * mean
-    validation = _seconds_of_a_validation(trainer, rough=True)
-    last = _seconds_of_a_validation(trainer, rough=False) if trainer.mixed else validation
+    validation = _seconds_of_a_validation(trainer, trainer.rough)
+    last = _seconds_of_a_validation(trainer, rough=False) if trainer.rough else validation
     return Pace(step=step, validation=validation, last=last)
 
 

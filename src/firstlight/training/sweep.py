@@ -53,7 +53,7 @@ def sweep(trainer: Trainer, steps: int) -> Sweep:
     breaks. The trainer is used up by it. Raises ``UserError`` where nothing is learnt."""
     growth = (HIGHEST / LOWEST) ** (1 / (steps - 1))
     peak, trainer.read_every = trainer.recipe.optimizer.learning_rate, 1
-    trainer.small_steps = 0
+    trainer.small_steps = 0  # a change of size would change the loss
     trainer.factor = lambda step: LOWEST * growth**step / peak
     rates: list[float] = []
     losses: list[float] = []

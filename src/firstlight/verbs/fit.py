@@ -95,8 +95,7 @@ def fit(
     shift, side = recipe.augment.shift_pixels, min(data.train.image_shape[:2])
     if shift >= side:
         raise UserError(f"shift_pixels={shift} is too much for images of {side} pixels")
-    if recipe.train.small_share > 0:
-        _check_small(recipe, data.train)
+    _check_small(recipe, data.train)
     if budget is not None:
         recipe = _within(budget, started, recipe, data, parts, device, threads, start)
     folder = create_run(recipe.name, root=root, out=out)
@@ -118,16 +117,22 @@ def fit(
 
 def _check_small(recipe: Recipe, data: Dataset) -> None:
     """Raise ``UserError`` where the smaller images of ``small_share`` are too small."""
-    whole = _architecture(recipe, data)
-    height, width, channels = whole.image_shape
+    if recipe.train.small_share == 0:
+        return
+    height, width, channels = data.image_shape
+    shape = (*shrunk_shape(height, width), channels)
     try:
-        replace(whole, image_shape=(*shrunk_shape(height, width), channels)).build(Generator())
+        replace(_architecture(recipe, data), image_shape=shape).build(Generator())
     except UserError as error:
-        raise UserError(f"{error}; use --set train.small_share=0") from error
+        raise UserError(
+            f"train.small_share makes images of {height}×{width} smaller, but {error}; "
+            "use --set train.small_share=0"
+        ) from error
 
 
 def prepare(recipe: Recipe, data: TrainTest, device: str) -> Trainer:
     """A run before its first step, without a folder: to try something out and throw it away."""
+    _check_small(recipe, data.train)
     return _trainer(recipe, data, _split(data, recipe), device, _start(recipe))
 
 
@@ -338,7 +343,11 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display) -> None:
     saved_at = time.monotonic()
     with StopRequest() as stop, display:
         display.start(
-            epochs=trainer.epochs, images=trainer.images, total=trainer.total, done=trainer.seen
+            epochs=trainer.epochs,
+            images=trainer.images,
+            total=trainer.total,
+            done=trainer.seen,
+            work=trainer.work,
         )
         for event in trainer.run():
             passed, stopping = time.monotonic() - saved_at, stop.wanted

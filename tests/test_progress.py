@@ -1,0 +1,27 @@
+"""The time that is left, against a clock told by hand."""
+
+import pytest
+
+from firstlight import progress
+from firstlight.training.position import StepRecord
+
+
+def test_the_time_left_counts_smaller_images_as_the_less_that_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two epochs of 100 images the first is of smaller ones, half the work, at 10 s a whole
+    image."""
+
+    def work(seen: int) -> float:
+        return seen - 0.5 * min(seen, 100)
+
+    now = 0.0
+    monkeypatch.setattr("firstlight.progress.time.monotonic", lambda: now)
+    pace = progress._Pace(100, 200, 0, work)
+    for epoch, seen, now, left in ((1, 20, 100.0, 1400.0), (2, 50, 1000.0, 500.0)):
+        record = StepRecord(epoch=epoch, step=1, seen=seen, loss=1.0, accuracy=0.5)
+        done, speed, found = pace.read(record)
+        images = 100 * (epoch - 1) + seen
+        assert done == work(images)
+        assert speed == pytest.approx(images / now)
+        assert found == pytest.approx(left)
