@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
         "ReLU in place of GELU": ("model.activation=relu",),
         "Adam in place of Muon": ("optimizer.name=adam", "optimizer.learning_rate=0.003"),
         "stem of 4×4 with stride 2": ("model.first_kernel=4", "model.first_stride=2"),
+        "the stem's bias at zero": ("model.first_bias=false",),
+        "whole images, two passes": ("train.small_share=0", "train.epochs=2"),
     },
     "mnist-quick": {
         "as it is": (),
@@ -86,7 +89,12 @@ def main() -> None:
     whole: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"runs": []}
     if whole.get("processor", processor_name()) != processor_name():
         raise SystemExit(f"{RESULT} is of another processor; move it away first")
+    forms = {name: json.loads(json.dumps(asdict(fl.load_recipe(name)))) for name in CHANGES}
+    for recipe in {run["recipe"] for run in whole["runs"]} & set(options.recipes):
+        if whole.get("recipes", {}).get(recipe) != forms[recipe]:
+            raise SystemExit(f"{RESULT} is of another form of {recipe}; move it away first")
     whole |= {
+        "recipes": whole.get("recipes", {}) | {name: forms[name] for name in options.recipes},
         "command": f"python benchmarks/ablations.py --seeds {options.seeds}",
         "processor": processor_name(),
         "python": platform.python_version(),

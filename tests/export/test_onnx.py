@@ -139,7 +139,7 @@ def test_what_a_run_of_photographs_with_views_answers_is_in_the_graph(
         *("train.epochs=2", "train.batch_size=20", "train.validation=none"),
         *("model.views=mirror-and-shift", "model.widths=[8]", "model.first_kernel=2"),
         *("model.first_filters=24", "augment.shift_pixels=0", "augment.cutout_pixels=0"),
-        f"model.pool_last={pool_last}",
+        *(f"model.pool_last={pool_last}", "train.small_share=0"),
     ]
     run = fl.train(data, "cifar10-quick", settings=settings, out=tmp_path / "run", quiet=True)
 
