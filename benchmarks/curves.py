@@ -50,9 +50,8 @@ def point(
     axes.annotate(
         f"{label} (n = {len(errors)})",
         (seconds, errors.mean()),
-        xytext=(7, 4) if mark == "o" else (-7, -12),  # a peer's name lies below, clear of ours
+        xytext=(7, 6) if mark == "o" else (7, -14),  # a peer's name lies below, clear of ours
         textcoords="offset points",
-        ha="left" if mark == "o" else "right",
         fontsize=8.5,
         color=colour,
     )
@@ -72,7 +71,7 @@ def draw(name: str) -> Picture:
         curve(axes, of_side["pytorch-loop"], "the tutorial as a plain PyTorch loop", FAINT)
         curve(axes, of_side[f"{name}-tutorial"], "the tutorial in firstlight", BLUE)
         if of_side["airbench"]:
-            point(axes, *ends(of_side["airbench"]), "airbench's recipe, eager PyTorch", RED, "s")
+            point(axes, *ends(of_side["airbench"]), "airbench's recipe", RED, "s")
         for path in sorted(RESULTS.glob(f"bench-{name}-*-cpu.json")):
             whole = json.loads(path.read_text())
             label = whole["recipe"]["name"]
@@ -94,6 +93,7 @@ def draw(name: str) -> Picture:
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(plain)
             axis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(bottom=0.9 * axes.get_ylim()[0])  # room for a name below its point
         axes.grid(color=FAINT, alpha=0.25)
         axes.set_xlabel("seconds of training and evaluation")
         axes.set_ylabel("wrong answers in the test set, %")
