@@ -1,4 +1,4 @@
-"""A step's forward and backward pass in one launch: on a GPU, a CUDA graph, for batches of one shape.
+"""A step's forward and backward pass in one launch: on a GPU, a CUDA graph for each shape of batch.
 
 The pass of a small network is many short kernels, and to launch them one by one from Python may
 take longer than they do. A graph runs them all, always on the same memory.
