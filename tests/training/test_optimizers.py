@@ -62,7 +62,7 @@ def test_matrix_products_in_bfloat16_leave_weights_and_momentum_as_precise_as_th
     assert lower.dtype == torch.float32
     resting = first * 4 / first.norm()
     error = (lower - whole).norm() / (whole - resting).norm()
-    assert 0 < error < 2**-6  # 2⁻⁸ is bfloat16's own, and four products follow each other
+    assert 0 < error < 2**-6  # 2⁻⁸ is bfloat16's own, and three iterations follow each other
 
 
 def test_filters_of_one_shape_moved_at_once_move_as_they_do_one_by_one(
