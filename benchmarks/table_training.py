@@ -118,7 +118,8 @@ def _as_it_is(measured: dict[str, Any]) -> bool:
     name = measured["name"]
     now = load_recipe(name if name in recipe_names() else str(RECIPES / f"{name}.toml"))
     choices = json.loads(json.dumps(asdict(now.with_settings(["train.seed=0"]))))
-    plain = asdict(Recipe(name="plain"))  # of a choice that a recipe did not have yet
+    # Of a choice that a recipe did not have yet.
+    plain = json.loads(json.dumps(asdict(Recipe(name="plain"))))
     return all(
         {**plain[key], **measured[key]} == choices[key]
         for key in ("model", "augment", "optimizer", "schedule", "train")

@@ -1,5 +1,7 @@
 """The time that is left, against a clock told by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from firstlight import progress
@@ -15,9 +17,10 @@ def test_the_time_left_counts_smaller_images_as_the_less_that_they_are(
     def work(seen: int) -> float:
         return seen - 0.5 * min(seen, 100)
 
+    run = SimpleNamespace(images=100, total=200, seen=0, epochs=2, work=work)
     now = 0.0
     monkeypatch.setattr("firstlight.progress.time.monotonic", lambda: now)
-    pace = progress._Pace(100, 200, 0, work)
+    pace = progress._Pace(run)
     for epoch, seen, now, left in ((1, 20, 100.0, 1400.0), (2, 50, 1000.0, 500.0)):
         record = StepRecord(epoch=epoch, step=1, seen=seen, loss=1.0, accuracy=0.5)
         done, speed, found = pace.read(record)

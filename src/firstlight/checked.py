@@ -28,6 +28,10 @@ def typed(value: Any, hint: Any, *, label: str) -> Any:
     if get_origin(hint) is tuple:
         items = get_args(hint)
         wanted = len(items) if items[-1] is not Ellipsis else None
+        if get_origin(items[0]) is tuple:
+            if not isinstance(value, list | tuple):
+                raise UserError(f"{label} must be a list of lists, such as [[1, 2]], not {value!r}")
+            return tuple(typed(v, items[0], label=label) for v in value)
         if not isinstance(value, list | tuple) or not value or wanted not in (None, len(value)):
             count = "" if wanted is None else f"{wanted} "
             raise UserError(

@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -12,8 +11,25 @@ if TYPE_CHECKING:
     from firstlight.training.position import EpochRecord, StepRecord
 
 
-Work = Callable[[int], float]
-"""What training on the first so many images of a run takes; only shares of it matter."""
+class Run(Protocol):
+    """What a display reads of a run, whose length may change on the way."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def images(self) -> int:
+        """Of an epoch."""
+
+    @property
+    def total(self) -> int:
+        """Images of the whole run."""
+
+    @property
+    def seen(self) -> int:
+        """Images trained on so far."""
+
+    def work(self, seen: int) -> float:
+        """What training on the first so many images takes; only shares of it matter."""
 
 
 class Display(Protocol):
@@ -26,9 +42,7 @@ class Display(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
-    def start(self, *, epochs: int, images: int, total: int, done: int, work: Work) -> None:
-        """``images`` an epoch, ``total`` in all; ``done`` were seen before the run was resumed."""
-
+    def start(self, run: Run) -> None: ...
     def step(self, record: "StepRecord") -> None: ...
     def epoch(self, record: "EpochRecord") -> None: ...
 
@@ -61,8 +75,8 @@ class Silent:
     ) -> None:
         return None
 
-    def start(self, *, epochs: int, images: int, total: int, done: int, work: Work) -> None:
-        self.epochs = epochs
+    def start(self, run: Run) -> None:
+        self.run = run
 
     def step(self, record: "StepRecord") -> None:
         return None
@@ -79,7 +93,7 @@ class Log(Silent):
 
     def epoch(self, record: "EpochRecord") -> None:
         try:
-            print(epoch_line(record, self.epochs), file=self._stream, flush=True)
+            print(epoch_line(record, self.run.epochs), file=self._stream, flush=True)
         except BrokenPipeError:
             # Whoever read along has gone; training is not theirs to end. A second failure at the
             # end of the process, when Python flushes, is spared too.
@@ -90,25 +104,26 @@ class Log(Silent):
 class _Pace:
     """Images a second and seconds left, from what was seen since the display started."""
 
-    def __init__(self, images: int, total: int, done: int, work: Work) -> None:
-        self.total, self.images, self.work = total, images, work
-        self.started, self.first = time.monotonic(), done
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.started, self.first = time.monotonic(), run.seen
         self.shown = 0.0
 
     def due(self, seen: int) -> bool:
         """At most ten times a second, and at an epoch's end: drawing costs more than a step."""
         now = time.monotonic()
-        if now - self.shown < 0.1 and seen < self.images:
+        if now - self.shown < 0.1 and seen < self.run.images:
             return False
         self.shown = now
         return True
 
     def read(self, record: "StepRecord") -> tuple[float, float, float]:
         """Work done in the whole run, images a second, seconds left."""
-        done = (record.epoch - 1) * self.images + record.seen
+        run = self.run
+        done = (record.epoch - 1) * run.images + record.seen
         passed = max(1e-9, time.monotonic() - self.started)
-        worked, total = self.work(done), self.work(self.total)
-        pace = (worked - self.work(self.first)) / passed
+        worked, total = run.work(done), run.work(run.total)
+        pace = (worked - run.work(self.first)) / passed
         return worked, (done - self.first) / passed, (total - worked) / max(1e-9, pace)
 
 
@@ -141,14 +156,14 @@ class Live(Silent):
     ) -> None:
         self._progress.stop()
 
-    def start(self, *, epochs: int, images: int, total: int, done: int, work: Work) -> None:
-        super().start(epochs=epochs, images=images, total=total, done=done, work=work)
-        self._pace = _Pace(images, total, done, work)
+    def start(self, run: Run) -> None:
+        super().start(run)
+        self._pace = _Pace(run)
         self._task = self._progress.add_task(
             "",
-            total=round(work(total)),
-            completed=round(work(done)),
-            place=f"-/{epochs}",
+            total=round(run.work(run.total)),
+            completed=round(run.work(run.seen)),
+            place=f"-/{run.epochs}",
             numbers="",
         )
 
@@ -158,25 +173,26 @@ class Live(Silent):
         done, speed, left = self._pace.read(record)
         self._progress.update(
             self._task,
+            total=round(self.run.work(self.run.total)),
             completed=done,
-            place=f"{record.epoch}/{self.epochs}",
+            place=f"{record.epoch}/{self.run.epochs}",
             numbers=f"loss {record.loss:.3f}  accuracy {100 * record.accuracy:.1f} %  "
             f"{speed:,.0f} images/s  {round(left) // 60}:{round(left) % 60:02} left",
         )
 
     def epoch(self, record: "EpochRecord") -> None:
-        line = epoch_line(record, self.epochs)
+        line = epoch_line(record, self.run.epochs)
         self._progress.console.print(line, highlight=False)
 
 
 class Notebook(Silent):
     """A line in the notebook's cell that is written over until its epoch is done."""
 
-    def start(self, *, epochs: int, images: int, total: int, done: int, work: Work) -> None:
+    def start(self, run: Run) -> None:
         from IPython.display import display
 
-        super().start(epochs=epochs, images=images, total=total, done=done, work=work)
-        self._pace = _Pace(images, total, done, work)
+        super().start(run)
+        self._pace = _Pace(run)
         self._lines: list[str] = []
         self._handle = display({"text/plain": ""}, raw=True, display_id=True)
 
@@ -187,12 +203,12 @@ class Notebook(Silent):
         if self._pace.due(record.seen):
             _, speed, left = self._pace.read(record)
             self._show(
-                f"epoch {record.epoch}/{self.epochs}  loss {record.loss:.3f}  "
+                f"epoch {record.epoch}/{self.run.epochs}  loss {record.loss:.3f}  "
                 f"accuracy {100 * record.accuracy:.1f} %  {speed:,.0f} images/s  {left:.0f} s left"
             )
 
     def epoch(self, record: "EpochRecord") -> None:
-        self._lines.append(epoch_line(record, self.epochs))
+        self._lines.append(epoch_line(record, self.run.epochs))
         self._show("")
 
 

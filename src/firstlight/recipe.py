@@ -139,6 +139,9 @@ class TrainChoice(Checked):
     epochs: float = number(5.0, least=0.0, most=MOST_EPOCHS, above=True)
     """Passes over the training images, or over ``epoch_share`` of them; the last may be a part of
     one."""
+    replanned: tuple[tuple[float, float], ...] = ()
+    """Where a budget changed ``epochs`` on the way: pairs of the epoch at which and of what it was
+    until then. The schedule's first part is that of a run of so many, the rest is spread evenly."""
     epoch_share: float = number(1.0, least=0.0, most=1.0, above=True)
     """Share of the training images in one epoch. Below 1, half of them are those with the largest
     loss when last trained on, whatever their class, and the others random
@@ -188,6 +191,15 @@ class TrainChoice(Checked):
             raise UserError(
                 'patience needs validation="held-out" beside it: the test set chooses nothing'
             )
+        before, lengths = 0.0, (*(planned for _, planned in self.replanned), self.epochs)
+        for (turn, planned), then in zip(self.replanned, lengths[1:], strict=True):
+            if not before < turn < min(planned, then):
+                raise UserError(
+                    f"replanned cannot say that after {turn:g} epochs {then:g} were planned in "
+                    f"place of {planned:g}: that must lie before both ends and after {before:g}; "
+                    "leave replanned out for a run of one length"
+                )
+            before = turn
         if 0 < self.micro_batch_size < LEAST_MICRO_BATCH:
             raise UserError(
                 "micro_batch_size must be 0, for the whole batch, or at least "
@@ -245,6 +257,8 @@ class Recipe:
             changes.setdefault(section, {})[name] = value
         built = {}
         for section, values in changes.items():  # at once: some settings need one another
+            if section == "train" and "epochs" in values:
+                values.setdefault("replanned", ())  # is of other epochs
             table = getattr(self, section)
             merged = {**asdict(table), **values}
             built[section] = _from_table(type(table), merged, source=source, prefix=f"{section}.")

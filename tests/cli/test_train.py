@@ -162,7 +162,7 @@ def test_a_budget_that_is_no_time_is_refused(command: Command, text: str) -> Non
 def test_a_budget_chooses_the_epochs_and_its_recipe_repeats_the_run(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pace = Pace(step=1.0, validation=2.0, last=5.0)  # as on a machine that is very slow
+    pace = Pace(small=1.0, whole=1.0, validation=2.0, last=5.0)  # as on a machine that is very slow
     monkeypatch.setattr("firstlight.verbs.fit.measure_pace", lambda *_: pace)
 
     done = command("train", "digits", "--budget", "3m", "--out", "run", "--quiet")
@@ -180,7 +180,7 @@ def test_a_budget_chooses_the_epochs_and_its_recipe_repeats_the_run(
 def test_a_budget_too_small_for_one_epoch_says_how_much_is_needed(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pace = Pace(step=1.0, validation=2.0, last=5.0)
+    pace = Pace(small=1.0, whole=1.0, validation=2.0, last=5.0)
     monkeypatch.setattr("firstlight.verbs.fit.measure_pace", lambda *_: pace)
 
     done = command("train", "digits", "--budget", "40", "--out", "run")

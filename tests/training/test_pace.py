@@ -1,4 +1,4 @@
-"""How many steps fit, against counting them one by one."""
+"""How many steps fit, against counting them one by one, and a clock that is told by hand."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -6,22 +6,31 @@ from types import SimpleNamespace
 import pytest
 
 from firstlight.recipe import Recipe
-from firstlight.training.pace import Pace, measure_pace, steps_within
-from firstlight.training.position import EpochRecord, StepRecord
+from firstlight.training.pace import Deadline, Pace, Rest, measure_pace
+from firstlight.training.position import EpochRecord, Place, StepRecord
+from firstlight.training.schedule import Course
 
 
 @pytest.mark.parametrize("seconds", [0.5, 3.0, 9.9, 10.0, 10.9, 31.7, 250.0])
 @pytest.mark.parametrize(("validation", "last"), [(0.0, 0.0), (0.7, 0.7), (0.7, 2.5)])
+@pytest.mark.parametrize("share", [0.0, 0.4])
 def test_as_many_steps_as_fit_and_not_one_more(
-    seconds: float, validation: float, last: float
+    seconds: float, validation: float, last: float, share: float
 ) -> None:
-    measured, per_epoch = Pace(step=0.1, validation=validation, last=last), 93
+    pace, per_epoch = Pace(small=0.05, whole=0.1, validation=validation, last=last), 93
+    rest = Rest(
+        course=Course(((0, 50),)),
+        at=Place(step=0, epoch=0),
+        steps_per_epoch=per_epoch,
+        small_share=share,
+    )
 
     def needed(steps: int) -> float:
+        each = [0.05 if step < round(share * steps) else 0.1 for step in range(steps)]
         validations = -(-steps // per_epoch)
-        return steps * 0.1 + (validations - 1) * validation + last
+        return sum(each) + (validations - 1) * validation + last
 
-    steps = steps_within(seconds, measured, per_epoch)
+    steps = rest.most_steps(seconds, pace)
 
     assert needed(steps) <= seconds + 1e-6 or steps == 0
     assert needed(steps + 2) > seconds
@@ -61,12 +70,13 @@ def test_steps_are_timed_without_the_validations_between_them(
     measured = measure_pace(trainer, 100.0)  # type: ignore[arg-type]
 
     last = 16.0 if roughly else 4.0
-    assert (measured, done) == (Pace(step=step, validation=4.0, last=last), taken)
+    assert measured == Pace(small=step, whole=step, validation=4.0, last=last)
+    assert done == taken
 
 
-@pytest.mark.parametrize(("steps", "step"), [(100, 3.5), (6, 8.0)])
+@pytest.mark.parametrize(("steps", "small"), [(100, 2.0), (6, 8.0)])
 def test_where_the_first_steps_see_smaller_images_both_kinds_are_timed(
-    steps: int, step: float, monkeypatch: pytest.MonkeyPatch
+    steps: int, small: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """8 s a whole step, 2 s a small one, three quarters of them small. In a run of six steps, whole
     ones alone are timed: too few steps fit then, and never too many."""
@@ -86,7 +96,75 @@ def test_where_the_first_steps_see_smaller_images_both_kinds_are_timed(
 
     measured = measure_pace(trainer, 100.0)  # type: ignore[arg-type]
 
-    assert measured == Pace(step=step, validation=0.0, last=0.0)
+    assert measured == Pace(small=small, whole=8.0, validation=0.0, last=0.0)
+
+
+class Run:
+    """Four steps an epoch, half of all on smaller images; a validation takes 2 s, and all takes
+    ``slower(now)`` times what was foretold."""
+
+    def __init__(self, steps: int, slower: dict[float, float]) -> None:
+        self.course, self.slower, self.now = Course(((0, steps),)), slower, 0.0
+        self.steps_per_epoch, self.place = 4, Place(step=0, epoch=0)
+        self.recipe = Recipe(name="test").with_settings(
+            ["model.name=whitened", "train.small_share=0.5"]
+        )
+
+    @property
+    def steps(self) -> int:
+        return self.course.steps
+
+    @property
+    def small_steps(self) -> int:
+        return self.course.first(0.5)
+
+    def replan(self, steps: int) -> None:
+        self.course = self.course.turned(self.place.step, steps)
+
+    def take(self, seconds: float) -> None:
+        self.now += seconds * [by for since, by in self.slower.items() if self.now >= since][-1]
+
+    def run_until(self, deadline: Deadline) -> float:
+        while self.place.step < self.steps:
+            step = self.place.step + 1
+            self.take(0.5 if step <= self.small_steps else 1.0)
+            self.place = self.place._replace(step=step)
+            deadline.look(self)  # type: ignore[arg-type]
+            if step % 4 == 0 or step == self.steps:
+                self.take(2.0)
+                self.place = self.place._replace(epoch=self.place.epoch + 1)
+        return self.now
+
+
+@pytest.mark.parametrize(
+    "slower",
+    [{0: 1.0}, {0: 1.3}, {0: 0.6}, {0: 1.0, 500: 1.5}, {0: 1.0, 200: 0.7, 800: 1.4, 900: 1.0}],
+)
+def test_a_run_ends_in_its_time_on_a_machine_that_changes_its_pace(
+    slower: dict[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand seconds; as planned, an epoch of 3 s of steps and 2 of validation, on average."""
+    run = Run(800, slower)
+    monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: run.now)
+    deadline = Deadline(1000.0, Pace(small=0.5, whole=1.0, validation=2.0, last=2.0))
+
+    assert run.run_until(deadline) == pytest.approx(1000.0, rel=0.01)
+
+    turns = len(run.course.turns) - 1
+    assert turns <= 6
+    if len(slower) == 1:  # the first look sees how it is
+        assert turns == (slower != {0: 1.0})
+    assert run.small_steps < run.steps  # the end is of whole images, whatever came
+
+
+def test_a_run_out_of_time_ends_with_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(800, {0: 1.0, 600: 100.0})
+    monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: run.now)
+    deadline = Deadline(1000.0, Pace(small=0.5, whole=1.0, validation=2.0, last=2.0))
+
+    end = run.run_until(deadline)
+
+    assert end <= 1000 + 100 * (2 * 1.0 + 2 * 2.0)  # the step and the validation under way, and one
 
 
 _EPOCH = EpochRecord(

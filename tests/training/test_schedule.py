@@ -2,15 +2,19 @@
 
 import pytest
 
-from firstlight.recipe import ScheduleChoice
-from firstlight.training.schedule import learning_rate_factor
+from firstlight.recipe import ScheduleChoice, TrainChoice
+from firstlight.training.schedule import Course, course, learning_rate_factor
+
+
+def even(steps: int) -> Course:
+    return Course(((0, steps),))
 
 
 def test_one_cycle_starts_peaks_and_ends_where_it_should() -> None:
     choice = ScheduleChoice(
         name="one-cycle", warmup_fraction=0.25, start_fraction=0.2, final_fraction=0.1
     )
-    factors = [learning_rate_factor(choice, s, 101) for s in range(101)]
+    factors = [learning_rate_factor(choice, even(101).done(s)) for s in range(101)]
     assert factors[0] == pytest.approx(0.2)
     assert factors[25] == pytest.approx(1.0)
     assert factors[100] == pytest.approx(0.1)
@@ -21,10 +25,39 @@ def test_one_cycle_starts_peaks_and_ends_where_it_should() -> None:
 def test_a_run_of_one_step_has_a_learning_rate() -> None:
     for warmup in (0.0, 0.3, 1.0):
         choice = ScheduleChoice(name="one-cycle", warmup_fraction=warmup, start_fraction=0.5)
-        assert 0 < learning_rate_factor(choice, 0, 1) <= 1
+        assert 0 < learning_rate_factor(choice, even(1).done(0)) <= 1
 
 
 def test_constant_is_constant_and_a_step_outside_is_refused() -> None:
-    assert {learning_rate_factor(ScheduleChoice(), s, 7) for s in range(7)} == {1.0}
+    assert {learning_rate_factor(ScheduleChoice(), even(7).done(s)) for s in range(7)} == {1.0}
     with pytest.raises(ValueError, match="outside"):
-        learning_rate_factor(ScheduleChoice(), 7, 7)
+        even(7).done(7)
+
+
+def test_a_turn_leaves_the_past_to_the_bit_and_spreads_the_rest_evenly() -> None:
+    """Of 101 steps 41 are done, 40 % of the schedule is behind; 20 steps more take it to its end,
+    and of those, half of what is left of the first half of the schedule is on smaller images."""
+    before = even(101)
+    after = before.turned(40, 61)
+
+    assert [after.done(s) for s in range(41)] == [before.done(s) for s in range(41)]
+    assert [after.done(s) for s in (40, 45, 60)] == pytest.approx([0.4, 0.55, 1.0])
+    assert after.done(60) == 1.0
+    assert after.steps == 61
+    assert before.first(0.5) == 50
+    assert after.first(0.5) == 40 + round(10 / 61 * 21)  # of 61 steps ahead, ten would be small
+    assert after.first(0.3) == before.first(0.3) == 30  # was over when the run turned
+    twice = after.turned(50, 91)
+    assert [twice.done(s) for s in range(51)] == [after.done(s) for s in range(51)]
+    assert [twice.done(s) for s in (50, 70, 90)] == pytest.approx([0.7, 0.85, 1.0])
+
+
+def test_a_course_is_read_from_the_recipe_of_any_length_of_an_epoch() -> None:
+    choice = TrainChoice(epochs=1.5, replanned=((0.5, 2.0), (1.25, 1.75)))
+    assert course(choice, 100) == Course(((0, 200), (50, 175), (125, 150)))
+    assert course(choice, 8) == Course(((0, 16), (4, 14), (10, 12)))
+    for per_epoch in range(1, 20):  # turns may fall together
+        path = course(choice, per_epoch)
+        done = [path.done(step) for step in range(path.steps)]
+        assert done == sorted(done)
+        assert 0 <= path.first(0.7) <= path.steps

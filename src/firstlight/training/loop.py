@@ -6,7 +6,7 @@ Axes: N images, H height, W width, C channels, B images of one batch, P of a par
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -27,10 +27,10 @@ from firstlight.training.devices import computes_in_bfloat16
 from firstlight.training.loss import Loss
 from firstlight.training.optimizers import Optimizers
 from firstlight.training.portion import Portion
-from firstlight.training.position import EpochRecord, Position, StepRecord
+from firstlight.training.position import EpochRecord, Place, Position, StepRecord
 from firstlight.training.randomness import reseed
 from firstlight.training.replayed import Pass, ReplayedPass, recorder
-from firstlight.training.schedule import learning_rate_factor
+from firstlight.training.schedule import course, learning_rate_factor
 from firstlight.training.selection import Selection
 
 # On an accelerator, steps between two looks at the loss.
@@ -79,12 +79,12 @@ class Trainer:
         # Batch norm needs two images: a last one alone joins the batch before it.
         self._lone = isinstance(model, WhitenedCNN) and self.images % recipe.train.batch_size == 1
         self.steps_per_epoch -= self._lone and self.steps_per_epoch > 1
-        self.steps = max(1, round(self.steps_per_epoch * recipe.train.epochs))
-        self.small_steps = round(self.steps * recipe.train.small_share)
+        self.course = course(recipe.train, self.steps_per_epoch)
+        self.small_steps = self.course.first(recipe.train.small_share)
         """How many steps, the first, see smaller images. Pace and learning-rate sweep set it."""
         self._small = False
         self.factor: Callable[[int], float] = lambda step: learning_rate_factor(
-            recipe.schedule, step, self.steps
+            recipe.schedule, self.course.done(step)
         )
         """Share of the peak learning rate at each step; a sweep puts its own in place."""
         self.read_every = 1 if train.labels_N.device.type == "cpu" else STEPS_BETWEEN_READS
@@ -114,6 +114,29 @@ class Trainer:
     def kept(self) -> EpochRecord:
         """The epoch whose weights are kept: the last, or with patience the best."""
         return self._at.records[(self._at.best_epoch or len(self._at.records)) - 1]
+
+    @property
+    def place(self) -> Place:
+        """How far the run has come."""
+        return Place(step=self._at.step, epoch=self._at.epoch)
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.course.steps
+
+    def replan(self, steps: int) -> None:
+        """Let the run, which must not have ended, be of so many steps in all.
+
+        What is ahead of the schedule is spread over the steps ahead; ``recipe`` then says when and
+        how, and a run of it repeats this one.
+        """
+        choice, per_epoch = self.recipe.train, self.steps_per_epoch
+        replanned = (*choice.replanned, (self._at.step / per_epoch, choice.epochs))
+        choice = replace(choice, epochs=steps / per_epoch, replanned=replanned)
+        self.recipe = replace(self.recipe, train=choice)
+        self.course = course(choice, per_epoch)
+        self.small_steps = self.course.first(choice.small_share)
 
     @property
     def epochs(self) -> int:

@@ -1,41 +1,66 @@
-"""How fast this machine trains a recipe, and how many steps fit into a given time."""
+"""How fast this machine trains a recipe, how many steps fit into a time, and keeping to it."""
 
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from firstlight.recipe import MOST_EPOCHS
 from firstlight.training.loop import Trainer
-from firstlight.training.position import EpochRecord, StepRecord
+from firstlight.training.position import EpochRecord, Place, StepRecord
+from firstlight.training.schedule import Course
 
 WARM_UP_STEPS = 4
 # Steps are timed for this share of the time there is, and at least for so many.
 MEASURED_SHARE = 0.04
 MEASURED_STEPS = 5
+# The pace is looked at again when this share of the time left at the look before is left.
+NEXT_LOOK = 0.5
+# What a run would miss its time by, as a share of all of it, that its length is changed for.
+WORTH_A_CHANGE = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Seconds that one step, a validation, and the last one, which may be more precise, take."""
+    """Seconds that the parts of a run take."""
 
-    step: float
+    small: float
+    """A step on smaller images."""
+    whole: float
+    """A step on whole images."""
     validation: float
     last: float
+    """The last validation, which may be more precise."""
+
+    def times(self, factor: float) -> "Pace":
+        """Slower by a factor."""
+        return Pace(**{part: factor * seconds for part, seconds in asdict(self).items()})
+
+    def between(self, start: Place, end: Place, small_steps: int) -> float:
+        """Seconds from one place in a run to another, before its end."""
+        small = min(end.step, small_steps) - min(start.step, small_steps)
+        return (
+            small * self.small
+            + (end.step - start.step - small) * self.whole
+            + (end.epoch - start.epoch) * self.validation
+        )
 
 
 def measure_pace(trainer: Trainer, seconds: float) -> Pace:
     """Train for a small share of ``seconds`` and see. The trainer is used up by it."""
     trainer.read_every = 1  # a step is over when its loss has been read
     events, share = trainer.run(), trainer.recipe.train.small_share
-    step, mean = 0.0, 0.0
+    means, mean = [], 0.0
     for small, part in ((False, 1 - share), (True, share)):
         if part > 0:
             trainer.small_steps = trainer.steps if small else 0
             mean = _mean_step(events, MEASURED_SHARE * seconds * part) or mean
-            step += part * mean
+        means.append(mean)
+    whole, small_one = means
     validation = _seconds_of_a_validation(trainer, trainer.rough)
     last = _seconds_of_a_validation(trainer, rough=False) if trainer.rough else validation
-    return Pace(step=step, validation=validation, last=last)
+    return Pace(small=small_one, whole=whole, validation=validation, last=last)
 
 
 def _seconds_of_a_validation(trainer: Trainer, rough: bool) -> float:
@@ -67,10 +92,65 @@ def _seconds_of_a_step(events: Iterator[StepRecord | EpochRecord]) -> float | No
     return None
 
 
-def steps_within(seconds: float, pace: Pace, steps_per_epoch: int) -> int:
-    """The most steps that fit, with a validation after each epoch and after a last part of one."""
-    epoch = steps_per_epoch * pace.step + pace.validation
-    seconds = max(0.0, seconds - (pace.last - pace.validation))
-    whole = math.floor(min(seconds / epoch, 1e9))
-    rest = math.floor((seconds - whole * epoch - pace.validation) / pace.step)
-    return whole * steps_per_epoch + max(0, rest)
+@dataclass(frozen=True, kw_only=True)
+class Rest:
+    """What is left of a run whose length may still be chosen."""
+
+    course: Course
+    at: Place
+    steps_per_epoch: int
+    small_share: float
+
+    def seconds(self, steps: int, pace: Pace) -> float:
+        """To the end, were the run of so many steps in all."""
+        small_steps = self.course.turned(self.at.step, steps).first(self.small_share)
+        end = Place(step=steps, epoch=math.ceil(steps / self.steps_per_epoch))
+        return pace.between(self.at, end, small_steps) + pace.last - pace.validation
+
+    def most_steps(self, seconds: float, pace: Pace) -> int:
+        """The most steps in all that end within ``seconds``; those done where none does."""
+        lengths = range(self.at.step + 1, round(MOST_EPOCHS * self.steps_per_epoch) + 1)
+        fitting = bisect_right(lengths, seconds, key=lambda steps: self.seconds(steps, pace))
+        return self.at.step + fitting
+
+
+def rest_of(trainer: Trainer) -> Rest:
+    return Rest(
+        course=trainer.course,
+        at=trainer.place,
+        steps_per_epoch=trainer.steps_per_epoch,
+        small_share=trainer.recipe.train.small_share,
+    )
+
+
+class Deadline:
+    """Holds a run to the time it has, on a machine whose pace may change.
+
+    With half of the time left, a quarter, and so on, what was foretold is compared with what it
+    took, and the run made longer or shorter where it would miss its end.
+    """
+
+    def __init__(self, end: float, pace: Pace) -> None:
+        """``end`` is when training must be over, as ``time.perf_counter`` counts."""
+        self._end, self._pace = end, pace
+        self._at: Place | None = None
+        self._since = self._all = self._due = 0.0
+
+    def look(self, trainer: Trainer) -> bool:
+        """Whether the run is of another length from now on. To be called after every step."""
+        now, at = time.perf_counter(), trainer.place
+        left = self._end - now
+        if self._at is None:
+            self._at, self._since, self._all, self._due = at, now, left, NEXT_LOOK * left
+        if left > self._due or at.step >= trainer.steps:
+            return False
+        foretold = self._pace.between(self._at, at, trainer.small_steps)
+        self._pace = self._pace.times((now - self._since) / foretold)
+        self._at, self._since, self._due = at, now, NEXT_LOOK * left
+        rest = rest_of(trainer)
+        missed = abs(rest.seconds(trainer.steps, self._pace) - left)
+        steps = max(at.step + 1, rest.most_steps(left, self._pace))
+        if missed <= WORTH_A_CHANGE * self._all or steps == trainer.steps:
+            return False
+        trainer.replan(steps)
+        return True

@@ -1,6 +1,16 @@
 """Where a run stands, and what it tells after each step and each epoch."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """A place in a run."""
+
+    step: int
+    """Steps done since the start of the run."""
+    epoch: int
+    """Epochs finished."""
 
 
 @dataclass(frozen=True, kw_only=True)

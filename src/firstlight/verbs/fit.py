@@ -20,7 +20,7 @@ from firstlight.evaluate.calibrate import calibrate
 from firstlight.interrupt import StopRequest
 from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.progress import Display
-from firstlight.recipe import LEAST_MICRO_BATCH, MOST_EPOCHS, Recipe
+from firstlight.recipe import LEAST_MICRO_BATCH, Recipe
 from firstlight.runs import checkpoint, record
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
@@ -28,9 +28,9 @@ from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
 from firstlight.training.loop import Trainer
 from firstlight.training.memory import give_back, kept_memory
-from firstlight.training.pace import measure_pace, steps_within
+from firstlight.training.pace import Deadline, measure_pace, rest_of
 from firstlight.training.portion import Portion
-from firstlight.training.position import EpochRecord
+from firstlight.training.position import EpochRecord, Place
 from firstlight.training.randomness import reseed
 from firstlight.verbs.run_data import DataRequest, check_same_data, describe, preprocess_for
 from firstlight.verbs.start import open_start, request_like, take_over
@@ -70,8 +70,8 @@ def fit(
     """Train a new run to its end. Data and device are looked at before the folder is made.
 
     With ``budget`` (seconds from ``started``, ``time.perf_counter``, or from this call) the
-    machine's own speed is measured first, and the recipe gets as many epochs as fit; the run
-    folder's recipe holds their number.
+    machine's own speed is measured first, and the recipe gets as many epochs as fit; where it
+    changes on the way, so does their number. The run folder's recipe holds both.
 
     Raises ``UserError`` for what does not fit, and ``RunInterruptedError`` after Ctrl-C, with the
     state saved.
@@ -96,8 +96,9 @@ def fit(
     if shift >= side:
         raise UserError(f"shift_pixels={shift} is too much for images of {side} pixels")
     _check_small(recipe, data.train)
+    deadline = None
     if budget is not None:
-        recipe = _within(budget, started, recipe, data, parts, device, threads, start)
+        recipe, deadline = _within(budget, started, recipe, data, parts, device, threads, start)
     folder = create_run(recipe.name, root=root, out=out)
     with folder.locked():
         try:
@@ -111,7 +112,7 @@ def fit(
         except DataError:
             folder.discard()
             raise
-        _train(folder, recipe, data, parts, display, device, threads, start)
+        _train(folder, recipe, data, parts, display, device, threads, start, deadline)
     return folder
 
 
@@ -192,9 +193,9 @@ def _within(
     device: str,
     threads: int,
     start: SavedModel | None,
-) -> Recipe:
+) -> tuple[Recipe, Deadline]:
     """The recipe with as many epochs as fit into ``budget`` seconds from ``started``
-    (``time.perf_counter``).
+    (``time.perf_counter``), and what keeps them inside.
 
     Raises ``UserError`` where not even one fits, or less than one where the recipe has less.
     """
@@ -202,18 +203,18 @@ def _within(
         trial = _trainer(recipe, data, parts, device, start)
         with kept_memory():
             pace = measure_pace(trial, budget)
-    per_epoch = trial.steps_per_epoch
-    left = started + BUDGET_USED * budget - ENDING_SECONDS - time.perf_counter()
-    steps, least = steps_within(left, pace, per_epoch), min(per_epoch, trial.steps)
+    per_epoch, end = trial.steps_per_epoch, started + BUDGET_USED * budget - ENDING_SECONDS
+    left, rest = end - time.perf_counter(), replace(rest_of(trial), at=Place(step=0, epoch=0))
+    steps, least = rest.most_steps(left, pace), min(per_epoch, trial.steps)
     if steps < least:
-        epoch = least * pace.step + pace.last
+        epoch = rest.seconds(least, pace)
         raise UserError(
             f"{budget:g} s are too few: beside {budget - left:.0f} s to load and to measure, "
             f"{'one epoch takes' if least == per_epoch else 'the recipe takes'} about "
             f"{epoch:.0f} s here; give at least --budget {math.ceil(1.1 * (budget - left + epoch))}"
         )
-    epochs = min(steps / per_epoch, MOST_EPOCHS)
-    return recipe.with_settings([f"train.epochs={epochs!r}"], source="--budget")
+    epochs = f"train.epochs={steps / per_epoch!r}"
+    return recipe.with_settings([epochs], source="--budget"), Deadline(end, pace)
 
 
 def _split(data: TrainTest, recipe: Recipe) -> _Parts:
@@ -248,6 +249,7 @@ def _train(
     device: str,
     threads: int,
     start: SavedModel | None,
+    deadline: Deadline | None = None,
 ) -> None:
     with repeatable(threads, device):
         trainer = _trainer(recipe, data, parts, device, start)
@@ -259,7 +261,7 @@ def _train(
                 raise DataError(f"{folder}/{checkpoint.STATE_FILE}: {error}") from error
         try:
             with kept_memory():
-                _run(folder, trainer, display)
+                _run(folder, trainer, display, deadline)
         except torch.OutOfMemoryError as error:
             raise UserError(_too_little_memory(recipe, trainer.images, device)) from error
     record.write_epochs(folder, trainer.records)
@@ -338,17 +340,11 @@ def _portion(part: Dataset, rows_M: Int64Array, device: str) -> Portion:
     )
 
 
-def _run(folder: RunFolder, trainer: Trainer, display: Display) -> None:
+def _run(folder: RunFolder, trainer: Trainer, display: Display, deadline: Deadline | None) -> None:
     """Drive the loop: save after each epoch and each minute, show, and stop when asked to."""
     saved_at = time.monotonic()
     with StopRequest() as stop, display:
-        display.start(
-            epochs=trainer.epochs,
-            images=trainer.images,
-            total=trainer.total,
-            done=trainer.seen,
-            work=trainer.work,
-        )
+        display.start(trainer)
         for event in trainer.run():
             passed, stopping = time.monotonic() - saved_at, stop.wanted
             ended = isinstance(event, EpochRecord) and passed > LEAST_SECONDS
@@ -360,6 +356,8 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display) -> None:
             if isinstance(event, EpochRecord):
                 display.epoch(event)
             else:
+                if deadline is not None and deadline.look(trainer):
+                    folder.write("recipe.toml", trainer.recipe.to_toml())
                 display.step(event)
             if stopping:
                 raise RunInterruptedError(

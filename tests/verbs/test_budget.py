@@ -1,0 +1,91 @@
+"""A budget on a machine that becomes slower half way, told by a clock set by hand."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import firstlight as fl
+from firstlight.recipe import Recipe
+from firstlight.training.loop import Trainer
+from firstlight.training.pace import Pace
+from firstlight.verbs import fit
+
+SETTINGS = [
+    "model.name=whitened",
+    "model.widths=[8]",
+    "model.pool_last=true",
+    "model.first_filters=8",
+    "train.small_share=0.8",
+    "train.batch_size=100",
+    "optimizer.name=muon",
+    "optimizer.learning_rate=0.1",
+    "schedule.name=one-cycle",
+]
+
+
+@pytest.fixture
+def killed_at(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """A step takes a second, from the fortieth on a second and a half; at the step that is put
+    into the dictionary the process dies."""
+    now, death, plain = 0.0, {"step": -1}, Trainer._step
+
+    def step(self: Trainer, *arguments: Any) -> None:
+        nonlocal now
+        if self.place.step == death["step"]:
+            raise KeyboardInterrupt
+        now += 1.0 if self.place.step < 40 else 1.5
+        plain(self, *arguments)
+
+    clock = SimpleNamespace(perf_counter=lambda: now, monotonic=lambda: now)
+    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(fit, "time", clock)
+    monkeypatch.setattr("firstlight.training.pace.time", clock)
+    pace = Pace(small=1.0, whole=1.0, validation=0.0, last=0.0)
+    monkeypatch.setattr(fit, "measure_pace", lambda *_: pace)
+    return death
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model.safetensors").read_bytes()
+
+
+def test_its_recipe_repeats_the_run_and_a_killed_one_is_taken_up(
+    killed_at: dict[str, int], tmp_path: Path
+) -> None:
+    """115.7 s of 120 are trained in: 40 steps of a second and 50 of one and a half."""
+    run = fl.train("digits", settings=SETTINGS, budget=120, out=tmp_path / "run", quiet=True)
+
+    (turn, planned), *more = run.recipe.train.replanned
+    per_epoch = 13  # 1,294 images of digits, without those held out
+    assert round(planned * per_epoch) == 116
+    assert 40 < turn * per_epoch < 90 and len(more) <= 4
+    assert 87 <= round(run.recipe.train.epochs * per_epoch) <= 91
+
+    again = fl.train("digits", run.path / "recipe.toml", out=tmp_path / "again", quiet=True)
+    assert weights(again.path) == weights(run.path)
+
+    killed_at["step"] = round(turn * per_epoch) + 3  # the state that was saved is of before
+    with pytest.raises(KeyboardInterrupt):
+        fl.train("digits", settings=SETTINGS, budget=120, out=tmp_path / "killed", quiet=True)
+    stopped = fl.load_recipe(tmp_path / "killed" / "recipe.toml").train
+    killed_at["step"] = -1
+    resumed = fl.resume(tmp_path / "killed", quiet=True)
+
+    assert stopped.replanned == run.recipe.train.replanned[:1]
+    assert resumed.recipe.train == stopped  # without a budget, nothing is planned anew
+    same = fl.train("digits", tmp_path / "killed" / "recipe.toml", out=tmp_path / "x", quiet=True)
+    assert weights(resumed.path) == weights(same.path)
+
+
+def test_other_epochs_leave_the_turns_out_and_impossible_ones_are_refused() -> None:
+    recipe = Recipe(name="test").with_settings(["train.epochs=4", "train.replanned=[[1.5, 6]]"])
+    assert recipe.train.replanned == ((1.5, 6.0),)
+    assert recipe.with_settings(["train.epochs=9"]).train.replanned == ()
+    for turns in ("[[1.5, 1.2]]", "[[4, 6]]", "[[2, 6], [1, 5]]", "[[0, 6]]"):
+        with pytest.raises(fl.UserError, match="leave replanned out for a run of one length"):
+            recipe.with_settings(["train.epochs=4", f"train.replanned={turns}"])
+    for turns in ("[1.5, 6]", "[[1.5]]", "1.5"):
+        with pytest.raises(fl.UserError, match=r"replanned must be a list of"):
+            recipe.with_settings([f"train.replanned={turns}"])
