@@ -157,14 +157,18 @@ def test_a_run_ends_in_its_time_on_a_machine_that_changes_its_pace(
     assert run.small_steps < run.steps  # the end is of whole images, whatever came
 
 
-def test_a_run_out_of_time_ends_with_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run(800, {0: 1.0, 600: 100.0})
+@pytest.mark.parametrize("since", [600, 0])
+def test_a_run_out_of_time_ends_with_the_next_step(
+    since: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(800, {0: 1.0, since: 100.0} if since else {0: 3000.0, 1: 100.0})
     monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: run.now)
     deadline = Deadline(1000.0, Pace(small=0.5, whole=1.0, validation=2.0, last=2.0))
 
     end = run.run_until(deadline)
 
-    assert end <= 1000 + 100 * (2 * 1.0 + 2 * 2.0)  # the step and the validation under way, and one
+    begun = 1000.0 if since else 1500.0  # where the first step alone takes longer
+    assert end <= begun + 100 * (2 * 1.0 + 2 * 2.0)  # a step and a validation under way, and one
 
 
 _EPOCH = EpochRecord(

@@ -142,6 +142,7 @@ class Deadline:
         left = self._end - now
         if self._at is None:
             self._at, self._since, self._all, self._due = at, now, left, NEXT_LOOK * left
+            return False
         if left > self._due or at.step >= trainer.steps:
             return False
         foretold = self._pace.between(self._at, at, trainer.small_steps)
