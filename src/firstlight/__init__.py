@@ -10,6 +10,8 @@ Importing this package imports neither torch nor NumPy; the first use of a name 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from firstlight.threads import wait_briefly
+
 if TYPE_CHECKING:
     from firstlight.data.arrays import from_images as from_images
     from firstlight.data.dataset import Dataset as Dataset
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from firstlight.recipe import load_recipe as load_recipe
 
 __version__ = "0.1.0"
+
+wait_briefly()
 
 _HOMES = {
     "DataError": "errors",

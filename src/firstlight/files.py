@@ -4,6 +4,12 @@ import errno
 import os
 from pathlib import Path
 
+from firstlight.errors import DataError, UserError
+
+# What the storage cannot do, whatever the name.
+STORAGE = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EFBIG}
+STORAGE |= {getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has none
+
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Replace ``path`` through a temporary name beside it, of which nothing is left behind.
@@ -23,6 +29,19 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def write_asked(path: Path, content: str | bytes) -> None:
+    """``write_whole`` for a file that a person named.
+
+    Raises ``DataError`` where the storage takes no more, and ``UserError`` for a place where
+    nothing can be written.
+    """
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        kind = DataError if error.errno in STORAGE else UserError
+        raise kind(f"{path}: cannot be written: {error.strerror}; choose another place") from error
 
 
 def cache_folder() -> Path:

@@ -1,5 +1,6 @@
 """The library: ``load``, ``train`` and ``open_run``; everything else hangs on a ``Run``."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.dataset import TrainTest
-from firstlight.errors import UserError
 from firstlight.recipe import Recipe, load_recipe
 from firstlight.runs.folder import RunFolder, open_run_folder
 
@@ -203,8 +203,9 @@ def train(
     ``patience`` stops after so many epochs without a better held-out loss, and keeps the best.
     Raises ``UserError`` or ``DataError``, each saying what to do next.
     """
+    started = time.perf_counter()  # a budget counts the imports below
     from firstlight.progress import choose_display
-    from firstlight.verbs.choose import default_recipe, starting_from
+    from firstlight.verbs.choose import default_recipe, leave_the_epochs, starting_from
     from firstlight.verbs.fit import fit
     from firstlight.verbs.run_data import DataRequest
 
@@ -212,24 +213,26 @@ def train(
     name = str(data) if given is None else given.train.name.partition("/")[0]
     request = DataRequest(name=name, data=given, limit=limit)
     request.check_name()
-    if budget is not None and epochs is not None:
-        raise UserError("budget chooses the epochs; give one of the two")
+    more = [settings] if isinstance(settings, str) else list(settings)
+    if budget is not None:
+        leave_the_epochs("budget", epochs, more)
     named = recipe if recipe is None or isinstance(recipe, Recipe) else load_recipe(recipe)
     if start is not None:
         request, chosen = starting_from(Path(start), request, named, device)
     else:
         chosen = named or default_recipe(request, device)
-    more = [settings] if isinstance(settings, str) else list(settings)
-    more += [f"train.epochs={epochs}"] if epochs is not None else []
-    more += [f"train.patience={patience}"] if patience is not None else []
-    more += [f"train.seed={seed}"] if seed is not None else []
+    chosen = chosen.with_settings(more, source="settings")
+    for label, value in (("epochs", epochs), ("patience", patience), ("seed", seed)):
+        if value is not None:
+            chosen = chosen.with_settings([f"train.{label}={value}"], source=label)
     folder = fit(
         request,
-        chosen.with_settings(more),
+        chosen,
         choose_display(quiet=quiet),
         device=device,
         out=Path(out) if out is not None else None,
         budget=budget,
+        started=started,
     )
     return Run(folder, given)
 

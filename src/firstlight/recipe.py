@@ -193,11 +193,11 @@ class TrainChoice(Checked):
             )
         before, lengths = 0.0, (*(planned for _, planned in self.replanned), self.epochs)
         for (turn, planned), then in zip(self.replanned, lengths[1:], strict=True):
-            if not before < turn < min(planned, then):
+            if not before < turn < min(planned, then) or planned > MOST_EPOCHS:
                 raise UserError(
                     f"replanned cannot say that after {turn:g} epochs {then:g} were planned in "
-                    f"place of {planned:g}: that must lie before both ends and after {before:g}; "
-                    "leave replanned out for a run of one length"
+                    f"place of {planned:g}: that must lie before both ends and after {before:g}, "
+                    f"and no end after {MOST_EPOCHS:g}; leave replanned out for a run of one length"
                 )
             before = turn
         if 0 < self.micro_batch_size < LEAST_MICRO_BATCH:

@@ -122,8 +122,14 @@ def test_another_recipes_figures_are_not_mixed_in(command: Command) -> None:
     ("words", "code", "message"),
     [
         (("digits", "--seeds", "0"), 2, "--seeds must be at least 1, not 0"),
-        (("digits", "--out", "no/b.json", "--seeds", "1"), 3, "no/b.json: cannot be written"),
+        (
+            ("digits", "--out", "no/b.json", "--seeds", "1"),
+            2,
+            "no/b.json: cannot be written: No such file or directory; choose another place",
+        ),
         (("digits", "--out", "bad.json", "--seeds", "1"), 3, "bad.json: not the result of a bench"),
+        (("digits", "--out", "empty.json", "--seeds", "1"), 3, "it lacks 'recipe'; choose another"),
+        (("digits", "--out", ".", "--seeds", "1"), 3, ".: cannot be read: Is a directory; choose"),
         (("digitz",), 2, "digitz"),
     ],
 )
@@ -131,6 +137,7 @@ def test_wrong_requests_are_refused_before_training(
     command: Command, words: tuple[str, ...], code: int, message: str
 ) -> None:
     Path("bad.json").write_text("{")
+    Path("empty.json").write_text("{}")
 
     done = command("bench", *words)
 
@@ -151,7 +158,8 @@ def test_figures_of_two_machines_do_not_mix(command: Command, key: str, value: o
     other = command("bench", *WORDS, "--seeds", "2", "--out", "b.json")
 
     assert other.code == 2
-    assert f"b.json holds results of another {key} ({value}, not " in other.err
+    what = "number of threads" if key == "threads" else key
+    assert f"b.json holds results of another {what} ({value}, not " in other.err
     assert json.loads(Path("b.json").read_text()) == whole
 
 

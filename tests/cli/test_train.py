@@ -194,6 +194,9 @@ def test_a_budget_and_epochs_exclude_each_other(command: Command) -> None:
     done = command("train", "digits", "--budget", "1m", "--epochs", "2")
     assert done.code == 2
     assert "leave out --epochs" in done.err
+    done = command("train", "digits", "--budget", "1m", "--set", "train.epochs=2")
+    assert done.code == 2
+    assert "--budget chooses the epochs; leave out train.epochs=2" in done.err
 
 
 def test_patience_says_which_epoch_is_kept(command: Command) -> None:

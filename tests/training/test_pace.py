@@ -38,13 +38,13 @@ def test_as_many_steps_as_fit_and_not_one_more(
 
 @pytest.mark.parametrize("roughly", [False, True])
 @pytest.mark.parametrize(
-    ("epochs", "step", "taken"), [(0.5, 8.0, 2), (1, 8.0, 4), (3, 0.125, 12), (100, 0.125, 4 + 32)]
+    ("epochs", "step", "taken"), [(0.5, 8.0, 2), (1, 8.0, 4), (3, 0.125, 12), (100, 0.125, 4 + 16)]
 )
 def test_steps_are_timed_without_the_validations_between_them(
     epochs: float, step: float, taken: int, roughly: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four steps an epoch, of 1/8 s but for the first four, and a validation of 4 s, of 16 where it
-    is precise and training is not; a twenty-fifth of 100 s is measured."""
+    is precise and training is not; a fiftieth of 100 s is measured."""
     now, done = 0.0, 0
 
     def run() -> Iterator[StepRecord | EpochRecord]:

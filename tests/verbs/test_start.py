@@ -48,6 +48,17 @@ def from_run(path: Path, *settings: str) -> Recipe:
     return recipe_like(recipe, path, open_start(path))
 
 
+def test_a_model_of_the_box_is_started_from_by_its_name(command: Command) -> None:
+    np.savez(
+        "set.npz", images=striped(60, 28).train.images_NHWC, labels=striped(60, 28).train.labels_N
+    )
+    done = command(
+        "train", "set.npz", "--from", "mnist", "--epochs", "1", "--out", "run", "--quiet"
+    )
+    assert done.code == 0, done.err
+    assert Path(load_recipe("run/recipe.toml").train.start_from).name == "mnist"
+
+
 @pytest.mark.parametrize(
     ("first", "share"), [("cifar10-quick", 0.5), ("mnist-tutorial", 0), ("mnist-best", 0)]
 )

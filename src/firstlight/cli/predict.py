@@ -9,7 +9,7 @@ import typer
 
 from firstlight.cli.options import Device, Json, ModelPath, percent, print_json, print_table
 from firstlight.errors import DataError, UserError
-from firstlight.files import write_whole
+from firstlight.files import write_asked
 
 if TYPE_CHECKING:
     from firstlight.evaluate.prediction import Prediction
@@ -109,8 +109,5 @@ def _draw(answers: list["Prediction"], path: Path) -> None:
     if len(answers) > MOST_DRAWN:
         typer.echo(f"only the first {MOST_DRAWN} of {len(answers)} pictures are drawn", err=True)
     png = prediction_grid(answers[:MOST_DRAWN])
-    try:
-        write_whole(path, png)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    write_asked(path, png)
     typer.echo(f"pictures {path}", err=True)

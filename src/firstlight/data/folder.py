@@ -135,7 +135,7 @@ def list_csv(file: Path) -> Listing:
                     raise DataError(f"{at}: there is no file {file.parent / path}")
                 found.append((PART_NAMES.get(word, ""), _text(label), path))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: cannot be read as a CSV: {error}") from error
+        raise DataError(f"{file}: cannot be read as a CSV: {_why(error)}") from error
     if len({bool(part) for part, _, _ in found}) > 1:
         raise DataError(f"{file}: some pictures have a part and others none; give all one, or none")
     twice = [name for name, n in Counter(name for _, _, name in found).items() if n > 1]
@@ -153,7 +153,11 @@ def read_names(file: Path) -> tuple[str, ...]:
                 raise DataError(f"{file}: wanted a column path in the first line")
             return tuple(row["path"] for row in rows if row["path"])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: cannot be read as a CSV: {error}") from error
+        raise DataError(f"{file}: cannot be read as a CSV: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else str(error)
 
 
 def _listing(root: Path, found: list[_Found], notes: list[str]) -> Listing:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.errors import DataError, UserError
-from firstlight.files import write_whole
+from firstlight.files import STORAGE, write_whole
 from firstlight.recipe import Recipe, parse_recipe
 from firstlight.runs.box import boxed_folder, boxed_names
 
@@ -174,7 +174,8 @@ def create_run(stem: str, *, root: Path, out: Path | None) -> RunFolder:
             return RunFolder(root / f"{stem}-{number}")
     except OSError as error:
         where = out if out is not None else root
-        raise UserError(
+        kind = DataError if error.errno in STORAGE else UserError
+        raise kind(
             f"{where}: no run folder can be made there: {error.strerror}; "
             "choose another place with --out"
         ) from error

@@ -13,7 +13,7 @@ from firstlight.training.schedule import Course
 
 WARM_UP_STEPS = 4
 # Steps are timed for this share of the time there is, and at least for so many.
-MEASURED_SHARE = 0.04
+MEASURED_SHARE = 0.02
 MEASURED_STEPS = 5
 # The pace is looked at again when this share of the time left at the look before is left.
 NEXT_LOOK = 0.5

@@ -19,7 +19,7 @@ import torch
 
 from firstlight.data.dataset import TrainTest
 from firstlight.errors import DataError, RunInterruptedError, UserError
-from firstlight.files import write_whole
+from firstlight.files import write_asked
 from firstlight.models.convolution import direct
 from firstlight.progress import Silent
 from firstlight.recipe import Recipe
@@ -33,6 +33,8 @@ from firstlight.verbs.run_data import DataRequest
 Figures = dict[str, Any]
 SAME_MACHINE = ("firstlight", "torch", "processor", "device", "accelerator", "threads")
 """What must agree for runs to stand in one file."""
+WORDS = {"firstlight": "version of firstlight", "torch": "version of torch"}
+WORDS |= {"threads": "number of threads"}
 FIGURES = {"seed", "test_accuracy", "fit_seconds", "train_seconds", "peak_memory_mb"}
 """What each run has at least."""
 
@@ -56,7 +58,7 @@ def bench(
     where, threads = choose_device(device), usable_threads()
     whole = _begun(out, request.name, recipe, record.environment(where, threads))
     request.load()  # what is missing or damaged is found out, and fetched, before the first run
-    _write(out, whole)
+    write_asked(out, json.dumps(whole, indent=2) + "\n")
     for seed in range(seeds):
         if seed in [run["seed"] for run in whole["runs"]]:
             continue
@@ -64,7 +66,7 @@ def bench(
         figures = _apart(request, seeded, where)
         whole["runs"].append(figures)
         whole["parameters"], whole["summary"] = figures.pop("parameters"), summarise(whole["runs"])
-        _write(out, whole)
+        write_asked(out, json.dumps(whole, indent=2) + "\n")
         if told is not None:
             told(figures)
     return whole
@@ -208,14 +210,18 @@ def _begun(out: Path, data: str, recipe: Recipe, environment: dict[str, Any]) ->
         for run in found["runs"]:
             if not set(run) >= FIGURES:
                 raise ValueError(f"a run lacks {', '.join(sorted(FIGURES - set(run)))}")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DataError(f"{out}: not the result of a bench: {error!r}") from error
+    except OSError as error:
+        raise DataError(f"{out}: cannot be read: {error.strerror}; choose another --out") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        why = f"it lacks {error}" if isinstance(error, LookupError) else str(error)
+        raise DataError(f"{out}: not the result of a bench: {why}; choose another --out") from error
     if not same:
         raise UserError(f"{out} holds results of another recipe or data set; choose another --out")
     other = [key for key in SAME_MACHINE if theirs[key] != environment[key]]
     if other:
+        what = WORDS.get(other[0], other[0])
         raise UserError(
-            f"{out} holds results of another {other[0]} ({theirs[other[0]]}, not "
+            f"{out} holds results of another {what} ({theirs[other[0]]}, not "
             f"{environment[other[0]]}), which are not mixed; choose another --out"
         )
     return found
@@ -229,13 +235,6 @@ def _is_there(path: Path) -> bool:
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
     return True
-
-
-def _write(out: Path, whole: dict[str, Any]) -> None:
-    try:
-        write_whole(out, json.dumps(whole, indent=2) + "\n")
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written: {error.strerror}") from error
 
 
 def _peak_memory_mb() -> float:

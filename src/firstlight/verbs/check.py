@@ -8,7 +8,7 @@ from pathlib import Path
 from firstlight.data.check import Checked, Finding, check
 from firstlight.data.folder import list_pictures
 from firstlight.errors import UserError
-from firstlight.files import write_whole
+from firstlight.files import write_asked
 from firstlight.progress import CountingBar, DecodingBar
 from firstlight.report.images import Tile, contact_sheet
 from firstlight.report.page import Page, Section, Shown, Table, render
@@ -74,7 +74,7 @@ def write_page(checked: Checked, path: Path, out: Path) -> None:
         foot="Made by firstlight data check. This page is one file and loads nothing from "
         "elsewhere.",
     )
-    _write(out, render(page))
+    write_asked(out, render(page))
 
 
 def write_fix_list(checked: Checked, out: Path) -> None:
@@ -83,7 +83,7 @@ def write_fix_list(checked: Checked, out: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "reason"])
     writer.writerows(sorted(checked.exclude.items()))
-    _write(out, text.getvalue())
+    write_asked(out, text.getvalue())
 
 
 def _sections(finding: Finding, checked: Checked) -> list[Section]:
@@ -122,10 +122,3 @@ def _table(finding: Finding) -> Table | None:
         more = [f"… and {len(rows) - LISTED:,} more", *("" for _ in head[1:])]
         rows = [*rows[:LISTED], more]
     return Table(head=head, rows=rows)
-
-
-def _write(out: Path, content: str) -> None:
-    try:
-        write_whole(out, content)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror}") from error

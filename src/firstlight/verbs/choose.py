@@ -3,12 +3,14 @@
 Axes: N images, H height, W width, C channels.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
+from firstlight.errors import UserError
 from firstlight.recipe import Recipe, load_recipe, recipe_names
 from firstlight.training.devices import choose_device
 from firstlight.verbs.run_data import DataRequest
@@ -30,6 +32,14 @@ def default_recipe(request: DataRequest, device: str) -> Recipe:
             if name in recipe_names():
                 return load_recipe(name)
     return recipe_for(request.load().train)
+
+
+def leave_the_epochs(who: str, epochs: float | None, settings: Sequence[str]) -> None:
+    """Raise ``UserError`` where the epochs are given that a budget, by its name, is to choose."""
+    given = [s for s in settings if s.partition("=")[0].strip() == "train.epochs"]
+    if epochs is not None or given:
+        what = given[0] if given else who.replace("budget", "epochs")
+        raise UserError(f"{who} chooses the epochs; leave out {what}")
 
 
 def starting_from(

@@ -8,7 +8,7 @@ from typing import Any
 
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.paired import Paired, paired
-from firstlight.files import write_whole
+from firstlight.files import write_asked
 from firstlight.report import charts
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.runs.folder import RunFolder
@@ -29,10 +29,7 @@ def compare(folders: Sequence[RunFolder], out: Path) -> Path:
         raise UserError(f"{out}: is a folder; name a file, such as {out / 'comparison.html'}")
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out writes a page; its name must end in .html, unlike {out}")
-    try:
-        write_whole(out, render(page))
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror}") from error
+    write_asked(out, render(page))
     return out
 
 

@@ -19,12 +19,12 @@ import torch
 from firstlight import __version__
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, TrainTest
-from firstlight.errors import DataError, ThresholdError, UserError
+from firstlight.errors import ThresholdError, UserError
 from firstlight.evaluate.metrics import Metrics
 from firstlight.evaluate.paired import accuracy_difference, paired
 from firstlight.evaluate.predict import probabilities
 from firstlight.export.parity import Parity, compare, require_equal
-from firstlight.files import write_whole
+from firstlight.files import write_asked
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder
 from firstlight.runtime import FORMAT, from_bytes
@@ -121,10 +121,7 @@ def export(
             )
     else:
         require_equal(parity, f"the {format} file")
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+    write_asked(path, content)
     right_N = file_NK.argmax(axis=1) == parts.test.labels_N
     return Exported(
         path=path, size=len(content), accuracy=float(right_N.mean()), parity=parity, loss=loss

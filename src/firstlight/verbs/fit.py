@@ -24,7 +24,7 @@ from firstlight.recipe import LEAST_MICRO_BATCH, Recipe
 from firstlight.runs import checkpoint, record
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
-from firstlight.threads import usable_threads
+from firstlight.threads import MOST_THREADS, usable_threads
 from firstlight.training.devices import choose_device, repeatable
 from firstlight.training.loop import Trainer
 from firstlight.training.memory import give_back, kept_memory
@@ -39,10 +39,8 @@ from firstlight.verbs.start import open_start, request_like, take_over
 # epochs are saved at most this often.
 CHECKPOINT_SECONDS = 60.0
 LEAST_SECONDS = 2.0
-MOST_THREADS = 4096
-# The rest of a budget is for saving, and for a machine that slows down a little.
-BUDGET_USED = 0.97
-# And Python takes its time to start and to end.
+# The rest of a budget is for a machine that slows down a little at the end, and for saving.
+BUDGET_USED = 0.98
 ENDING_SECONDS = 0.3
 
 
@@ -77,6 +75,8 @@ def fit(
     state saved.
     """
     started = time.perf_counter() if started is None else started
+    if budget is not None and not (_is_number(budget) and 0 < budget < math.inf):
+        raise UserError(f"a budget must be a time above zero, in seconds, not {budget!r}")
     device, threads = choose_device(device), usable_threads()
     start = _start(recipe)
     if start is not None:
@@ -114,6 +114,10 @@ def fit(
             raise
         _train(folder, recipe, data, parts, display, device, threads, start, deadline)
     return folder
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_small(recipe: Recipe, data: Dataset) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from firstlight.errors import UserError
-from firstlight.files import write_whole
+from firstlight.files import write_asked
 from firstlight.recipe import Recipe
 from firstlight.report.charts import learning_rate_sweep
 from firstlight.threads import usable_threads
@@ -40,8 +40,5 @@ def find_learning_rate(
     picture = learning_rate_sweep(
         found.rates, found.losses, found.smoothed, found.suggestion, (found.steepest, found.lowest)
     )
-    try:
-        write_whole(out, picture.png())
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror}") from error
+    write_asked(out, picture.png())
     return found

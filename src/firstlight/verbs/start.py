@@ -32,9 +32,9 @@ def request_like(request: DataRequest, start: SavedModel) -> DataRequest:
 def recipe_like(recipe: Recipe, path: Path, start: SavedModel) -> Recipe:
     """The recipe with the run's network, starting from its weights; with whole images throughout
     where the network takes one size alone."""
-    model = start.architecture.choice
+    model, folder = start.architecture.choice, open_run_folder(path).path
     share = recipe.train.small_share if model.any_size else 0.0
-    train = replace(recipe.train, start_from=str(path.resolve()), small_share=share)
+    train = replace(recipe.train, start_from=str(folder.resolve()), small_share=share)
     return replace(recipe, model=model, train=train)
 
 

@@ -1,0 +1,39 @@
+"""How many threads, and how they wait, as the environment says."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from firstlight.threads import MOST_THREADS, SPINS, usable_threads
+
+
+@pytest.mark.parametrize(
+    ("words", "threads"), [("3", 3), ("2,1", 2), ("999999999", MOST_THREADS), ("0", None)]
+)
+def test_as_many_threads_as_the_environment_says(
+    words: str, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", words)
+    assert usable_threads() == (threads or usable_threads())
+    assert 1 <= usable_threads() <= MOST_THREADS
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [
+        ({}, str(SPINS)),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, "None"),
+    ],
+)
+def test_waiting_threads_sleep_soon_unless_the_environment_says_how(
+    given: dict[str, str], spins: str
+) -> None:
+    plain = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "import firstlight, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=plain | given, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == spins
