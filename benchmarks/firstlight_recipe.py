@@ -12,9 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import firstlight as fl  # says how threads wait, before PyTorch is loaded
+
+# isort: split
 import torch
 
-import firstlight as fl
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import read_epochs
 
