@@ -55,7 +55,7 @@ def weights(run: Path) -> bytes:
 def test_its_recipe_repeats_the_run_and_a_killed_one_is_taken_up(
     killed_at: dict[str, int], tmp_path: Path
 ) -> None:
-    """117.3 s of 120 are trained in: 40 steps of a second and 51 of one and a half."""
+    """117.5 s of 120 are trained in: 40 steps of a second and 51 of one and a half."""
     run = fl.train("digits", settings=SETTINGS, budget=120, out=tmp_path / "run", quiet=True)
 
     (turn, planned), *more = run.recipe.train.replanned

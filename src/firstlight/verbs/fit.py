@@ -41,7 +41,7 @@ CHECKPOINT_SECONDS = 60.0
 LEAST_SECONDS = 2.0
 # The rest of a budget is for a machine that slows down a little at the end, and for saving.
 BUDGET_USED = 0.98
-ENDING_SECONDS = 0.3
+ENDING_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
