@@ -24,6 +24,7 @@ import numpy as np
 
 import firstlight as fl
 from firstlight.runs.record import processor_name
+from firstlight.threads import SPINS
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "tutorial_vs_keras.json"
@@ -41,10 +42,16 @@ def keras_python() -> Path:
 
 
 def timed(command: list[str]) -> dict[str, Any]:
-    """Run one side as a process of its own; its JSON line, and the seconds of the whole process."""
+    """Run one side as a process of its own; its JSON line, and the seconds of the whole process.
+
+    Each side has the environment that this process was started with: how threads wait is set here
+    by importing firstlight, and is not for the others.
+    """
+    ours = ("GOMP_SPINCOUNT", str(SPINS))
+    env = dict(item for item in os.environ.items() if item != ours)
     load_before = os.getloadavg()[0]
     started = time.perf_counter()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
     seconds = time.perf_counter() - started
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {**figures, "process_seconds": seconds, "load_before": load_before}

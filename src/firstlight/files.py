@@ -40,8 +40,13 @@ def write_asked(path: Path, content: str | bytes) -> None:
     try:
         write_whole(path, content)
     except OSError as error:
-        kind = DataError if error.errno in STORAGE else UserError
-        raise kind(f"{path}: cannot be written: {error.strerror}; choose another place") from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> UserError:
+    """What to tell of a file that a person named and that cannot be written."""
+    kind = DataError if error.errno in STORAGE else UserError
+    return kind(f"{path}: cannot be written: {error.strerror}; choose another place")
 
 
 def cache_folder() -> Path:

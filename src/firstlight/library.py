@@ -205,7 +205,12 @@ def train(
     """
     started = time.perf_counter()  # a budget counts the imports below
     from firstlight.progress import choose_display
-    from firstlight.verbs.choose import default_recipe, leave_the_epochs, starting_from
+    from firstlight.verbs.choose import (
+        default_recipe,
+        refuse_beside_a_budget,
+        settings_of_length,
+        starting_from,
+    )
     from firstlight.verbs.fit import fit
     from firstlight.verbs.run_data import DataRequest
 
@@ -215,19 +220,18 @@ def train(
     request.check_name()
     more = [settings] if isinstance(settings, str) else list(settings)
     if budget is not None:
-        leave_the_epochs("budget", epochs, more)
+        given_too = [*([] if epochs is None else ["epochs"]), *settings_of_length(more)]
+        refuse_beside_a_budget("budget", given_too)
     named = recipe if recipe is None or isinstance(recipe, Recipe) else load_recipe(recipe)
     if start is not None:
         request, chosen = starting_from(Path(start), request, named, device)
     else:
         chosen = named or default_recipe(request, device)
-    chosen = chosen.with_settings(more, source="settings")
-    for label, value in (("epochs", epochs), ("patience", patience), ("seed", seed)):
-        if value is not None:
-            chosen = chosen.with_settings([f"train.{label}={value}"], source=label)
+    numbers = {"epochs": epochs, "patience": patience, "seed": seed}
+    more += [f"train.{name}={number}" for name, number in numbers.items() if number is not None]
     folder = fit(
         request,
-        chosen,
+        chosen.with_settings(more, source="fl.train"),
         choose_display(quiet=quiet),
         device=device,
         out=Path(out) if out is not None else None,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from firstlight.training.position import EpochRecord, StepRecord
 
 
-class Run(Protocol):
+class TrainingRun(Protocol):
     """What a display reads of a run, whose length may change on the way."""
 
     @property
@@ -42,7 +42,7 @@ class Display(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
-    def start(self, run: Run) -> None: ...
+    def start(self, run: TrainingRun) -> None: ...
     def step(self, record: "StepRecord") -> None: ...
     def epoch(self, record: "EpochRecord") -> None: ...
 
@@ -75,7 +75,7 @@ class Silent:
     ) -> None:
         return None
 
-    def start(self, run: Run) -> None:
+    def start(self, run: TrainingRun) -> None:
         self.run = run
 
     def step(self, record: "StepRecord") -> None:
@@ -104,7 +104,7 @@ class Log(Silent):
 class _Pace:
     """Images a second and seconds left, from what was seen since the display started."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: TrainingRun) -> None:
         self.run = run
         self.started, self.first = time.monotonic(), run.seen
         self.shown = 0.0
@@ -156,7 +156,7 @@ class Live(Silent):
     ) -> None:
         self._progress.stop()
 
-    def start(self, run: Run) -> None:
+    def start(self, run: TrainingRun) -> None:
         super().start(run)
         self._pace = _Pace(run)
         self._task = self._progress.add_task(
@@ -188,7 +188,7 @@ class Live(Silent):
 class Notebook(Silent):
     """A line in the notebook's cell that is written over until its epoch is done."""
 
-    def start(self, run: Run) -> None:
+    def start(self, run: TrainingRun) -> None:
         from IPython.display import display
 
         super().start(run)

@@ -147,10 +147,11 @@ class TrainChoice(Checked):
     loss when last trained on, whatever their class, and the others random
     (``training/selection.py``). Images with wrong labels are then trained on more often too."""
     small_share: float = number(0.0, least=0.0, most=0.9)
-    """Share of the steps, the first ones, that see images of three quarters of their sides, little
-    more than half the work (progressive resizing; Tan and Le 2021, section 4). All answers are of
-    whole images, and patience begins with the first epoch that trains on them alone. With
-    epoch_share an image that was small when last trained on is as hard as its loss was then."""
+    """Share of the schedule, its first part, whose steps see images of three quarters of their
+    sides, little more than half the work (progressive resizing; Tan and Le 2021, section 4). All
+    answers are of whole images, and patience begins with the first epoch that trains on them
+    alone. With epoch_share an image that was small when last trained on is as hard as its loss was
+    then."""
     batch_size: int = number(32, least=1, most=65536)
     """Images a step; the last step of an epoch takes what is left."""
     micro_batch_size: int = number(0, least=0, most=65536)

@@ -6,18 +6,25 @@ from pathlib import Path
 
 MOST_THREADS = 4096
 # How often a thread that waits looks again before it sleeps. OpenMP's own 300,000 times are good on
-# a machine that does nothing else; beside one busy program they make a training 50 times as slow,
-# as a waiting thread keeps the processor from the one it waits for.
+# a machine that does nothing else; beside three busy programs a training took 26 times as long with
+# them, as a waiting thread keeps the processor from the one it waits for.
 SPINS = 3000
 
 
 def wait_briefly() -> None:
     """Let OpenMP's threads sleep soon where they wait, unless the environment says how they should.
 
-    It has an effect before PyTorch is imported, and on its GNU builds alone.
+    It has an effect before PyTorch is imported, and on its GNU builds alone; processes that are
+    started later have it too.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+
+
+def waiting() -> str:
+    """What the environment says of how threads wait, for the record of a run."""
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    return " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
 
 
 def usable_threads() -> int:

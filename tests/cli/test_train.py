@@ -164,13 +164,14 @@ def test_a_budget_chooses_the_epochs_and_its_recipe_repeats_the_run(
 ) -> None:
     pace = Pace(small=1.0, whole=1.0, validation=2.0, last=5.0)  # as on a machine that is very slow
     monkeypatch.setattr("firstlight.verbs.fit.measure_pace", lambda *_: pace)
+    monkeypatch.setattr("firstlight.training.pace.Deadline.look", lambda *_: False)  # it is not
 
     done = command("train", "digits", "--budget", "3m", "--out", "run", "--quiet")
 
     assert done.code == 0, done.err
-    # 0.97 of 180 s, less what loading takes; an epoch of 41 batches of 32 takes 41 + 2 s.
+    # 0.98 of 180 s, less what loading takes; an epoch of 41 batches of 32 takes 41 + 2 s.
     recipe = fl.load_recipe("run/recipe.toml")
-    assert 3.0 < recipe.train.epochs <= (0.97 * 180) / 43
+    assert 3.0 < recipe.train.epochs <= (0.98 * 180) / 43
     again = command("train", "digits", "--recipe", "run/recipe.toml", "--out", "again", "--quiet")
     assert again.code == 0
     weights = [Path(f"{name}/model.safetensors").read_bytes() for name in ("run", "again")]

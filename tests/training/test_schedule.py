@@ -52,6 +52,14 @@ def test_a_turn_leaves_the_past_to_the_bit_and_spreads_the_rest_evenly() -> None
     assert [twice.done(s) for s in (50, 70, 90)] == pytest.approx([0.7, 0.85, 1.0])
 
 
+def test_a_turn_near_the_end_of_a_plan_goes_no_further_than_the_schedule() -> None:
+    """As where a recipe with a late turn is used with few steps an epoch."""
+    choice = TrainChoice(epochs=5, replanned=((1.6, 2.0),))
+    path = course(choice, 1)
+    assert path == Course(((0, 2), (2, 5)))
+    assert [path.done(step) for step in range(5)] == [0.0, 1.0, 1.0, 1.0, 1.0]
+
+
 def test_a_course_is_read_from_the_recipe_of_any_length_of_an_epoch() -> None:
     choice = TrainChoice(epochs=1.5, replanned=((0.5, 2.0), (1.25, 1.75)))
     assert course(choice, 100) == Course(((0, 200), (50, 175), (125, 150)))
@@ -59,5 +67,5 @@ def test_a_course_is_read_from_the_recipe_of_any_length_of_an_epoch() -> None:
     for per_epoch in range(1, 20):  # turns may fall together
         path = course(choice, per_epoch)
         done = [path.done(step) for step in range(path.steps)]
-        assert done == sorted(done)
+        assert done == sorted(done) and done[0] >= 0 and done[-1] <= 1
         assert 0 <= path.first(0.7) <= path.steps

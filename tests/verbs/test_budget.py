@@ -104,7 +104,15 @@ def test_what_a_call_gives_is_named_in_what_it_is_told() -> None:
         fl.train("digits", budget=60, epochs=2)
     with pytest.raises(fl.UserError, match=r"leave out train\.epochs=3"):
         fl.train("digits", budget=60, settings="train.epochs=3")
-    with pytest.raises(fl.UserError, match=r"^epochs: train\.epochs must be above 0"):
+    with pytest.raises(fl.UserError, match=r"leave out epochs and train\.replanned=\[\]"):
+        fl.train("digits", budget=60, epochs=2, settings="train.replanned=[]")
+    with pytest.raises(fl.UserError, match=r"^fl\.train: train\.epochs must be above 0"):
         fl.train("digits", epochs=0)
-    with pytest.raises(fl.UserError, match=r"^settings: train\.epochs must be a number"):
+    with pytest.raises(fl.UserError, match=r"^fl\.train: train\.epochs must be a number"):
         fl.train("digits", settings="train.epochs=many")
+
+
+def test_choices_of_a_call_that_need_one_another_are_taken_together(tmp_path: Path) -> None:
+    recipe = fl.load_recipe("mnist-quick").with_settings(["train.patience=3"])
+    with pytest.raises(fl.UserError, match="no such"):  # the data, not the choices
+        fl.train(tmp_path / "none", recipe, settings="train.validation=none", patience=0)

@@ -38,7 +38,11 @@ def train(
     settings: Settings = None,
     start: Annotated[
         Path | None,
-        typer.Option("--from", metavar="RUN", help="Start from this run's weights, head replaced."),
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Start from the weights of a run, or of a model in the box; head replaced.",
+        ),
     ] = None,
     epochs: Annotated[
         float | None, typer.Option("--epochs", help="Epochs to train; else $FIRSTLIGHT_EPOCHS.")
@@ -87,7 +91,12 @@ def train(
     from firstlight.progress import choose_display
     from firstlight.recipe import load_recipe
     from firstlight.verbs import fit
-    from firstlight.verbs.choose import default_recipe, leave_the_epochs, starting_from
+    from firstlight.verbs.choose import (
+        default_recipe,
+        refuse_beside_a_budget,
+        settings_of_length,
+        starting_from,
+    )
     from firstlight.verbs.run_data import DataRequest
 
     display = choose_display(quiet=quiet, json=json)
@@ -137,7 +146,8 @@ def train(
                 chosen = chosen.with_settings([f"train.{name}={number}"], source=f"--{name}")
         seconds = None if budget is None else duration(budget)
         if seconds is not None:
-            leave_the_epochs("--budget", epochs, settings or [])
+            given_too = [] if epochs is None else ["--epochs"]
+            refuse_beside_a_budget("--budget", given_too + settings_of_length(settings or []))
         folder = fit.fit(
             request, chosen, display, device=device, out=out, budget=seconds, started=started
         )

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from firstlight import __version__
 from firstlight.errors import DataError
 from firstlight.runs.folder import RunFolder
+from firstlight.threads import waiting
 
 if TYPE_CHECKING:
     from firstlight.training.position import EpochRecord
@@ -39,6 +40,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "device": device,
         "accelerator": accelerator,
         "threads": threads,
+        "waiting": waiting(),
         "command": [Path(sys.argv[0]).name.replace("__main__.py", "firstlight"), *sys.argv[1:]],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -15,7 +15,8 @@ WARM_UP_STEPS = 4
 # Steps are timed for this share of the time there is, and at least for so many.
 MEASURED_SHARE = 0.02
 MEASURED_STEPS = 5
-# The pace is looked at again when this share of the time left at the look before is left.
+# The pace is looked at again when this share of what was left at the look before is left, of the
+# time or of the work.
 NEXT_LOOK = 0.5
 # What a run would miss its time by, as a share of all of it, that its length is changed for.
 WORTH_A_CHANGE = 0.005
@@ -126,8 +127,8 @@ def rest_of(trainer: Trainer) -> Rest:
 class Deadline:
     """Holds a run to the time it has, on a machine whose pace may change.
 
-    With half of the time left, a quarter, and so on, what was foretold is compared with what it
-    took, and the run made longer or shorter where it would miss its end.
+    With half of the time or of the work left, a quarter, and so on, what was foretold is compared
+    with what it took, and the run made longer or shorter where it would miss its end.
     """
 
     def __init__(self, end: float, pace: Pace) -> None:
@@ -138,20 +139,21 @@ class Deadline:
 
     def look(self, trainer: Trainer) -> bool:
         """Whether the run is of another length from now on. To be called after every step."""
-        now, at = time.perf_counter(), trainer.place
-        left = self._end - now
+        now, at, rest = time.perf_counter(), trainer.place, rest_of(trainer)
+        left, ahead = self._end - now, rest.seconds(trainer.steps, self._pace)
         if self._at is None:
-            self._at, self._since, self._all, self._due = at, now, left, NEXT_LOOK * left
+            self._at, self._since, self._all = at, now, left
+            self._due = NEXT_LOOK * min(left, ahead)
             return False
-        if left > self._due or at.step >= trainer.steps:
+        if min(left, ahead) > self._due or at.step >= trainer.steps:
             return False
         foretold = self._pace.between(self._at, at, trainer.small_steps)
         self._pace = self._pace.times((now - self._since) / foretold)
-        self._at, self._since, self._due = at, now, NEXT_LOOK * left
-        rest = rest_of(trainer)
-        missed = abs(rest.seconds(trainer.steps, self._pace) - left)
+        ahead = rest.seconds(trainer.steps, self._pace)
         steps = max(at.step + 1, rest.most_steps(left, self._pace))
-        if missed <= WORTH_A_CHANGE * self._all or steps == trainer.steps:
-            return False
-        trainer.replan(steps)
-        return True
+        replanned = abs(ahead - left) > WORTH_A_CHANGE * self._all and steps != trainer.steps
+        if replanned:
+            trainer.replan(steps)
+            ahead = rest.seconds(steps, self._pace)
+        self._at, self._since, self._due = at, now, NEXT_LOOK * min(left, ahead)
+        return replanned

@@ -23,7 +23,8 @@ class Course:
         return Course((*(turn for turn in self.turns if turn[0] < step), (step, steps)))
 
     def done(self, step: int) -> float:
-        """Share of the schedule that lies behind ``step``: 0 at the first, 1 at the last.
+        """Share of the schedule that lies behind ``step``: 0 at the first, 1 at the last, where
+        that is not the one step after a turn.
 
         A turn changes nothing before it, to the bit.
         """
@@ -33,7 +34,7 @@ class Course:
         for turn, then in self.turns[1:]:
             if step < turn:
                 break
-            done += (1 - done) * ((turn - here) / max(1, steps - 1 - here))
+            done += (1 - done) * min(1.0, (turn - here) / max(1, steps - 1 - here))
             here, steps = turn, then
         return done + (1 - done) * ((step - here) / max(1, steps - 1 - here))
 

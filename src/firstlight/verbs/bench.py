@@ -19,7 +19,7 @@ import torch
 
 from firstlight.data.dataset import TrainTest
 from firstlight.errors import DataError, RunInterruptedError, UserError
-from firstlight.files import write_asked
+from firstlight.files import unwritable, write_asked
 from firstlight.models.convolution import direct
 from firstlight.progress import Silent
 from firstlight.recipe import Recipe
@@ -31,10 +31,10 @@ from firstlight.verbs.fit import fit, prepare
 from firstlight.verbs.run_data import DataRequest
 
 Figures = dict[str, Any]
-SAME_MACHINE = ("firstlight", "torch", "processor", "device", "accelerator", "threads")
+SAME_MACHINE = ("firstlight", "torch", "processor", "device", "accelerator", "threads", "waiting")
 """What must agree for runs to stand in one file."""
 WORDS = {"firstlight": "version of firstlight", "torch": "version of torch"}
-WORDS |= {"threads": "number of threads"}
+WORDS |= {"threads": "number of threads", "waiting": "way of waiting threads"}
 FIGURES = {"seed", "test_accuracy", "fit_seconds", "train_seconds", "peak_memory_mb"}
 """What each run has at least."""
 
@@ -53,7 +53,8 @@ def bench(
 
     ``out`` (JSON) is rewritten after each run, so that a bench can be stopped; the seeds that it
     holds already, of the same recipe, are not run again. ``told`` hears of each run. Raises
-    ``UserError`` where ``out`` is of another recipe, and ``DataError`` where it cannot be written.
+    ``UserError`` where ``out`` is of another recipe or cannot be written, and ``DataError`` where
+    the storage takes no more or ``out`` is something else.
     """
     where, threads = choose_device(device), usable_threads()
     whole = _begun(out, request.name, recipe, record.environment(where, threads))
@@ -181,10 +182,12 @@ def step_gflop(recipe: Recipe, data: TrainTest, device: str) -> float:
     the first steps see smaller images, the mean over all."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    share, total = recipe.train.small_share, 0.0
-    for small, part in ((False, 1 - share), (True, share)):
+    total = 0.0
+    for small in (False, True):
+        trainer = prepare(recipe, data, device)
+        share = trainer.small_steps / trainer.steps
+        part = share if small else 1 - share
         if part > 0:
-            trainer = prepare(recipe, data, device)
             trainer.small_steps = trainer.steps if small else 0
             with direct(), FlopCounterMode(display=False) as counter:
                 next(trainer.run())
@@ -233,7 +236,7 @@ def _is_there(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+        raise unwritable(path, error) from error
     return True
 
 

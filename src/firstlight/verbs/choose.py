@@ -34,12 +34,16 @@ def default_recipe(request: DataRequest, device: str) -> Recipe:
     return recipe_for(request.load().train)
 
 
-def leave_the_epochs(who: str, epochs: float | None, settings: Sequence[str]) -> None:
-    """Raise ``UserError`` where the epochs are given that a budget, by its name, is to choose."""
-    given = [s for s in settings if s.partition("=")[0].strip() == "train.epochs"]
-    if epochs is not None or given:
-        what = given[0] if given else who.replace("budget", "epochs")
-        raise UserError(f"{who} chooses the epochs; leave out {what}")
+def refuse_beside_a_budget(budget: str, given: Sequence[str]) -> None:
+    """Raise ``UserError`` where what a budget, by its name, is to choose is given beside it."""
+    if given:
+        raise UserError(f"{budget} chooses the epochs; leave out {' and '.join(given)}")
+
+
+def settings_of_length(settings: Sequence[str]) -> list[str]:
+    """Those that say how long to train."""
+    names = ("train.epochs", "train.replanned")
+    return [s for s in settings if s.partition("=")[0].strip() in names]
 
 
 def starting_from(

@@ -4,6 +4,7 @@ import math
 import shlex
 import time
 from dataclasses import asdict, dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def fit(
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _check_small(recipe: Recipe, data: Dataset) -> None:
