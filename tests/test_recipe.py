@@ -52,6 +52,10 @@ def test_digit_recipes_never_mirror() -> None:
     ("setting", "wanted"),
     [
         ("train.epoch=3", "unknown key train.epoch; did you mean train.epochs?"),
+        ("train.xyz=3", "unknown key train.xyz; the keys are train.epochs, "),
+        ("train.lr=3", "unknown key train.lr; did you mean optimizer.learning_rate?"),
+        ("optimizer.batch=3", "unknown key optimizer.batch; did you mean train.batch_size?"),
+        ("train.dropout=0.5", "unknown key train.dropout; did you mean model.dropout?"),
         ("train.epochs=0", "train.epochs must be above 0, not 0"),
         (
             "train.micro_batch_size=2",

@@ -64,9 +64,10 @@ def _check(value: Any, rule: Mapping[str, Any], *, label: str) -> None:
 
 
 def nearest(word: str, names: Sequence[str], *, what: str = "there are") -> str:
-    """The names in full, led by the one most like ``word``."""
-    close = difflib.get_close_matches(word, names, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
+    """The names in full, led by the one most like ``word``; of dotted ones the last parts count."""
+    last = {name.rpartition(".")[2]: name for name in names}
+    close = difflib.get_close_matches(word.rpartition(".")[2], last, n=1)
+    hint = f"did you mean {last[close[0]]}? " if close else ""
     return f"{hint}{what} {', '.join(names)}"
 
 

@@ -328,6 +328,16 @@ def _parse_setting(setting: str, source: str) -> tuple[str, str, Any]:
     return section, name, value
 
 
+def _elsewhere(key: str) -> str | None:
+    """The question whether another section's key is meant, where it has one of this name."""
+    name = key.rpartition(".")[2]
+    name = {"lr": "learning_rate", "batch": "batch_size"}.get(name, name)
+    for section in fields(Recipe):
+        if is_dataclass(section.default) and name in {f.name for f in fields(section.default)}:
+            return f"did you mean {section.name}.{name}?"
+    return None
+
+
 def _from_table(
     kind: type[_Table], values: Mapping[str, Any], *, source: str, prefix: str
 ) -> _Table:
@@ -336,7 +346,7 @@ def _from_table(
     known = [f"{prefix}{key}" for key in hints]
     for key in (f"{prefix}{key}" for key in values):
         if key not in known:
-            hint = nearest(key, known, what="the keys are")
+            hint = _elsewhere(key) or nearest(key, known, what="the keys are")
             raise UserError(f"{source}: unknown key {key}; {hint}")
     built: dict[str, Any] = {}
     for spec in fields(kind):  # type: ignore[arg-type]

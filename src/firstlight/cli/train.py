@@ -21,7 +21,7 @@ from firstlight.cli.options import (
 from firstlight.errors import UserError
 
 # What Python takes to start and to end, on two cores that do nothing else.
-PROCESS_SECONDS = 0.9
+PROCESS_SECONDS = 0.3
 
 
 def train(
