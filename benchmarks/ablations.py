@@ -12,20 +12,27 @@ import json
 import os
 import platform
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
+from torch import Generator, Tensor, nn
 
 import firstlight as fl
+from firstlight.models.whitened import WhitenedCNN
 from firstlight.runs.record import processor_name
 
 RESULT = Path(__file__).resolve().parent / "results" / "ablations.json"
 HELD_OUT = "train.held_out_fraction=0.1"
 AFFINE = ("augment.enabled=true", "augment.rotation_degrees=10", "augment.shift_fraction=0.05")
 
-# What is changed, by its name in the table. An empty change is the recipe itself.
+# Not a setting, as nobody should choose it: see ``random_stem``.
+RANDOM_STEM = "random filters in the stem, trained"
+
+# What is changed, by its name in the table. No settings are the recipe itself.
 CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
     "cifar10-quick": {
         "as it is": (),
@@ -40,9 +47,11 @@ CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
         "no label smoothing": ("train.label_smoothing=0.0",),
         "mean of the weights": ("train.average_decay=0.95",),
         "ReLU in place of GELU": ("model.activation=relu",),
-        "Adam in place of Muon": ("optimizer.name=adam", "optimizer.learning_rate=0.003"),
+        "Adam in place of Muon, rate 0.003": ("optimizer.name=adam", "optimizer.learning_rate=0.003"),
+        "Adam in place of Muon, rate 0.01": ("optimizer.name=adam", "optimizer.learning_rate=0.01"),
         "stem of 4×4 with stride 2": ("model.first_kernel=4", "model.first_stride=2"),
         "the stem's bias at zero": ("model.first_bias=false",),
+        RANDOM_STEM: (),
         "whole images, two passes": ("train.small_share=0", "train.epochs=2"),
     },
     "mnist-quick": {
@@ -55,20 +64,51 @@ CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "no label smoothing": ("train.label_smoothing=0.0",),
         "mean of the weights": ("train.average_decay=0.95",),
-        "ReLU in place of GELU": ("model.activation=relu",),
-        "Adam in place of Muon": ("optimizer.name=adam", "optimizer.learning_rate=0.003"),
+        "GELU in place of ReLU": ("model.activation=gelu",),
+        "Adam in place of Muon, rate 0.003": ("optimizer.name=adam", "optimizer.learning_rate=0.003"),
+        "Adam in place of Muon, rate 0.01": ("optimizer.name=adam", "optimizer.learning_rate=0.01"),
+        RANDOM_STEM: (),
+        "the largest of the last maps alone": ("model.pool_last=true",),
+        "in float32": ("train.precision=float32",),
+    },
+    "mnist-standard": {
+        "as it is": (),
+        "neither turned nor shifted": ("augment.enabled=false",),
+        "turned and shifted twice as far": (
+            *("augment.rotation_degrees=20", "augment.shift_fraction=0.1"),
+        ),
+        "three whole passes": ("train.epoch_share=1", "train.epochs=3"),
+        "answers over shifted views": ("model.views=shift",),
+        "no label smoothing": ("train.label_smoothing=0.0",),
+        "mean of the weights": ("train.average_decay=0.99",),
+        RANDOM_STEM: (),
+        "every place in the last layer": ("model.pool_last=false",),
+        "Adam in place of Muon, rate 0.003": ("optimizer.name=adam", "optimizer.learning_rate=0.003"),
+        "Adam in place of Muon, rate 0.01": ("optimizer.name=adam", "optimizer.learning_rate=0.01"),
     },
 }
 
 
-def measured(recipe: str, change: tuple[str, ...], seed: int) -> dict[str, Any]:
-    """Held-out accuracy and seconds of one run."""
+def random_stem(seed: int) -> AbstractContextManager[object]:
+    """In place of whitening: the stem starts as PyTorch's convolutions do, and is trained."""
+
+    def see(model: WhitenedCNN, pixels_NCHW: Tensor) -> None:
+        rng = Generator().manual_seed(seed)
+        nn.init.kaiming_uniform_(model.stem.weight, a=5**0.5, generator=rng)
+        model.stem.weight.requires_grad = True
+
+    return patch.object(WhitenedCNN, "see", see)
+
+
+def measured(recipe: str, name: str, seed: int) -> dict[str, Any]:
+    """Held-out accuracy and seconds of one run with a change."""
     data = recipe.partition("-")[0]
-    with tempfile.TemporaryDirectory() as folder:
+    stem = random_stem(seed) if name == RANDOM_STEM else nullcontext()
+    with tempfile.TemporaryDirectory() as folder, stem:
         run = fl.train(
             data,
             recipe,
-            settings=[HELD_OUT, *change],
+            settings=[HELD_OUT, *CHANGES[recipe][name]],
             seed=seed,
             out=Path(folder) / "run",
             quiet=True,
@@ -107,7 +147,7 @@ def main() -> None:
                 if any(key.items() <= run.items() for run in whole["runs"]):
                     continue
                 load = os.getloadavg()[0]
-                figures = measured(recipe, change, seed)
+                figures = measured(recipe, name, seed)
                 whole["runs"].append({**key, "settings": change, **figures, "load_before": load})
                 RESULT.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
                 share = 100 * figures["held_out_accuracy"]
