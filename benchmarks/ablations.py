@@ -31,6 +31,12 @@ AFFINE = ("augment.enabled=true", "augment.rotation_degrees=10", "augment.shift_
 
 # Not a setting, as nobody should choose it: see ``random_stem``.
 RANDOM_STEM = "random filters in the stem, trained"
+ADAM = {
+    f"Adam in place of Muon, rate {rate}": (
+        *("optimizer.name=adam", f"optimizer.learning_rate={rate}"),
+    )
+    for rate in (0.003, 0.01, 0.03)
+}
 
 # What is changed, by its name in the table. No settings are the recipe itself.
 CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -47,8 +53,7 @@ CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
         "no label smoothing": ("train.label_smoothing=0.0",),
         "mean of the weights": ("train.average_decay=0.95",),
         "ReLU in place of GELU": ("model.activation=relu",),
-        "Adam in place of Muon, rate 0.003": ("optimizer.name=adam", "optimizer.learning_rate=0.003"),
-        "Adam in place of Muon, rate 0.01": ("optimizer.name=adam", "optimizer.learning_rate=0.01"),
+        **ADAM,
         "stem of 4×4 with stride 2": ("model.first_kernel=4", "model.first_stride=2"),
         "the stem's bias at zero": ("model.first_bias=false",),
         RANDOM_STEM: (),
@@ -65,8 +70,7 @@ CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
         "no label smoothing": ("train.label_smoothing=0.0",),
         "mean of the weights": ("train.average_decay=0.95",),
         "GELU in place of ReLU": ("model.activation=gelu",),
-        "Adam in place of Muon, rate 0.003": ("optimizer.name=adam", "optimizer.learning_rate=0.003"),
-        "Adam in place of Muon, rate 0.01": ("optimizer.name=adam", "optimizer.learning_rate=0.01"),
+        **ADAM,
         RANDOM_STEM: (),
         "the largest of the last maps alone": ("model.pool_last=true",),
         "in float32": ("train.precision=float32",),
@@ -83,8 +87,7 @@ CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
         "mean of the weights": ("train.average_decay=0.99",),
         RANDOM_STEM: (),
         "every place in the last layer": ("model.pool_last=false",),
-        "Adam in place of Muon, rate 0.003": ("optimizer.name=adam", "optimizer.learning_rate=0.003"),
-        "Adam in place of Muon, rate 0.01": ("optimizer.name=adam", "optimizer.learning_rate=0.01"),
+        **ADAM,
     },
 }
 
