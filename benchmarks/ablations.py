@@ -136,9 +136,14 @@ def main() -> None:
     for recipe in {run["recipe"] for run in whole["runs"]} & set(options.recipes):
         if whole.get("recipes", {}).get(recipe) != forms[recipe]:
             raise SystemExit(f"{RESULT} is of another form of {recipe}; move it away first")
+    seeds = whole.get("seeds", {}) | dict.fromkeys(options.recipes, options.seeds)
     whole |= {
+        "seeds": seeds,
         "recipes": whole.get("recipes", {}) | {name: forms[name] for name in options.recipes},
-        "command": f"python benchmarks/ablations.py --seeds {options.seeds}",
+        "command": "; ".join(
+            f"python benchmarks/ablations.py --recipes {name} --seeds {number}"
+            for name, number in seeds.items()
+        ),
         "processor": processor_name(),
         "python": platform.python_version(),
         "versions": {"firstlight": fl.__version__, "torch": torch.__version__},
@@ -146,12 +151,12 @@ def main() -> None:
     for recipe in options.recipes:
         for seed in range(options.seeds):
             for name, change in CHANGES[recipe].items():
-                key = {"recipe": recipe, "change": name, "seed": seed}
+                key = {"recipe": recipe, "change": name, "settings": list(change), "seed": seed}
                 if any(key.items() <= run.items() for run in whole["runs"]):
                     continue
                 load = os.getloadavg()[0]
                 figures = measured(recipe, name, seed)
-                whole["runs"].append({**key, "settings": change, **figures, "load_before": load})
+                whole["runs"].append({**key, **figures, "load_before": load})
                 RESULT.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
                 share = 100 * figures["held_out_accuracy"]
                 print(f"{recipe} seed {seed} {name}: {share:.2f} %", flush=True)

@@ -166,7 +166,8 @@ def ablations_table() -> str:
         "|---|---|---|---|---|",
     ]
     for recipe, changes in by_recipe.items():
-        plain = changes["as it is"]
+        plain, measured = changes["as it is"], whole.get("recipes", {}).get(recipe)
+        form = "" if measured and _as_it_is(measured) else ", an earlier form"
         for name, runs in changes.items():
             moved = [
                 100 * (run["held_out_accuracy"] - plain[seed]["held_out_accuracy"])
@@ -175,7 +176,7 @@ def ablations_table() -> str:
             spread = f" ± {statistics.stdev(moved):.2f}" if len(moved) > 1 else ""
             difference = "" if name == "as it is" else f"{statistics.mean(moved):+.2f}{spread}"
             lines.append(
-                f"| {f'`{recipe}`' if name == 'as it is' else ''} | {name} "
+                f"| {f'`{recipe}`{form}' if name == 'as it is' else ''} | {name} "
                 f"| {accuracy(run['held_out_accuracy'] for run in runs.values())} "
                 f"| {difference} | {len(runs)} |"
             )

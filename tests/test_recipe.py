@@ -56,6 +56,12 @@ def test_digit_recipes_never_mirror() -> None:
         ("train.lr=3", "unknown key train.lr; did you mean optimizer.learning_rate?"),
         ("optimizer.batch=3", "unknown key optimizer.batch; did you mean train.batch_size?"),
         ("train.dropout=0.5", "unknown key train.dropout; did you mean model.dropout?"),
+        ("train.Weight-Decay=0", "did you mean optimizer.weight_decay?"),
+        ("train.name=x", "did you mean model.name or optimizer.name or schedule.name?"),
+        (
+            "lr=3",
+            "wants section.key=value, such as train.epochs=3, and got 'lr=3'; did you mean op",
+        ),
         ("train.epochs=0", "train.epochs must be above 0, not 0"),
         (
             "train.micro_batch_size=2",
@@ -107,6 +113,8 @@ def test_a_recipe_file_is_read_and_its_mistakes_name_the_file(tmp_path: Path) ->
 def test_a_name_that_is_no_recipe_offers_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean mnist-tutorial"):
         load_recipe("mnist-tutorail")
+    with pytest.raises(UserError, match="did you mean mnist-quick"):
+        load_recipe("mnist-quik.toml")
 
 
 def test_impossible_values_are_refused_also_from_python() -> None:

@@ -63,12 +63,11 @@ def _check(value: Any, rule: Mapping[str, Any], *, label: str) -> None:
             raise UserError(f"{label} must be at most {high:g}, not {one!r}")
 
 
-def nearest(word: str, names: Sequence[str], *, what: str = "there are") -> str:
-    """The names in full, led by the one most like ``word``; of dotted ones the last parts count."""
-    last = {name.rpartition(".")[2]: name for name in names}
-    close = difflib.get_close_matches(word.rpartition(".")[2], last, n=1)
-    hint = f"did you mean {last[close[0]]}? " if close else ""
-    return f"{hint}{what} {', '.join(names)}"
+def nearest(word: str, names: Sequence[str], *, what: str = "there are", prefix: str = "") -> str:
+    """The names in full, each behind ``prefix``, led by the one most like ``word``."""
+    close = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean {prefix}{close[0]}? " if close else ""
+    return f"{hint}{what} {', '.join(f'{prefix}{name}' for name in names)}"
 
 
 class Checked:

@@ -317,6 +317,7 @@ def _parse_setting(setting: str, source: str) -> tuple[str, str, Any]:
     if not equals or not dot:
         raise UserError(
             f"{source} wants section.key=value, such as train.epochs=3, and got {setting!r}"
+            f"{f'; {meant}' if (meant := _meant(key.strip())) else ''}"
         )
     sections = [f.name for f in fields(Recipe) if is_dataclass(f.default)]
     if section not in sections:
@@ -328,14 +329,16 @@ def _parse_setting(setting: str, source: str) -> tuple[str, str, Any]:
     return section, name, value
 
 
-def _elsewhere(key: str) -> str | None:
-    """The question whether another section's key is meant, where it has one of this name."""
-    name = key.rpartition(".")[2]
+def _meant(key: str) -> str:
+    """The question whether another section's key is meant, where there is one of this name."""
+    name = key.lower().replace("-", "_")
     name = {"lr": "learning_rate", "batch": "batch_size"}.get(name, name)
-    for section in fields(Recipe):
-        if is_dataclass(section.default) and name in {f.name for f in fields(section.default)}:
-            return f"did you mean {section.name}.{name}?"
-    return None
+    homes = [
+        f"{section.name}.{name}"
+        for section in fields(Recipe)
+        if is_dataclass(section.default) and name in {f.name for f in fields(section.default)}
+    ]
+    return f"did you mean {' or '.join(homes)}?" if homes else ""
 
 
 def _from_table(
@@ -343,11 +346,10 @@ def _from_table(
 ) -> _Table:
     """Build the dataclass ``kind`` from a TOML table, refusing by name whatever does not fit."""
     hints = get_type_hints(kind)
-    known = [f"{prefix}{key}" for key in hints]
-    for key in (f"{prefix}{key}" for key in values):
-        if key not in known:
-            hint = _elsewhere(key) or nearest(key, known, what="the keys are")
-            raise UserError(f"{source}: unknown key {key}; {hint}")
+    for key in values:
+        if key not in hints:
+            hint = _meant(key) or nearest(key, tuple(hints), what="the keys are", prefix=prefix)
+            raise UserError(f"{source}: unknown key {prefix}{key}; {hint}")
     built: dict[str, Any] = {}
     for spec in fields(kind):  # type: ignore[arg-type]
         if spec.name not in values:

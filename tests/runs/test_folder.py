@@ -135,3 +135,11 @@ def test_resuming_is_not_advised_before_there_is_a_recipe(tmp_path: Path) -> Non
     with pytest.raises(DataError) as caught:
         folder.write("file/state", b"")
     assert "--resume" not in str(caught.value)
+
+
+def test_a_run_that_was_stopped_before_it_had_a_recipe_is_told_how_to_start(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "environment.json").write_text("{}")
+    with pytest.raises(UserError, match=r"stopped before it began: start it again, with --out"):
+        open_run_folder(tmp_path)

@@ -168,6 +168,7 @@ def test_own_pictures_come_in_the_shape_of_the_run(
         (("own.npz", "--from", "first", "--size", "20"), 2, "leave out --size"),
         (("own.npz", "--from", "gone"), 2, "no such run folder"),
         (("digits", "--from", "first"), 2, "has images of 16×16×1, these are 8×8×1"),
+        (("digits", "--from", "mnist"), 2, "has images of 28×28×1, these are 8×8×1"),
         (("own.npz", "--from", "first", "--set", "model.widths=[4, 4]"), 2, "leave its [model]"),
         (("--resume", "first", "--from", "first"), 2, "leave out --from"),
     ],

@@ -34,7 +34,7 @@ from firstlight.training.portion import Portion
 from firstlight.training.position import EpochRecord, Place
 from firstlight.training.randomness import reseed
 from firstlight.verbs.run_data import DataRequest, check_same_data, describe, preprocess_for
-from firstlight.verbs.start import open_start, request_like, take_over
+from firstlight.verbs.start import check_shape, open_start, request_like, take_over
 
 # A killed run loses at most this many seconds of work, where an epoch takes longer; and short
 # epochs are saved at most this often.
@@ -84,6 +84,8 @@ def fit(
         request = request_like(request, start)
     data = request.load()
     parts = _split(data, recipe)
+    if start is not None:
+        check_shape(start, data.train.image_shape)
     trial = _architecture(recipe, data.train).build(Generator())  # refuses what does not fit
     if start is not None:
         take_over(trial, start, data.train.image_shape)

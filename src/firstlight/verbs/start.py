@@ -43,12 +43,7 @@ def take_over(model: nn.Module, start: SavedModel, shape: tuple[int, int, int]) 
 
     Raises ``UserError`` where the two do not fit.
     """
-    if start.architecture.image_shape != shape:
-        theirs, these = ("×".join(map(str, s)) for s in (start.architecture.image_shape, shape))
-        raise UserError(
-            f"the run to start from has images of {theirs}, these are {these} (height, width, "
-            "channels); start from another run, or from none"
-        )
+    check_shape(start, shape)
     own = model.state_dict()
     weights = {k: v for k, v in start.model.state_dict().items() if not k.startswith(HEAD)}
     if {k: v.shape for k, v in weights.items()} != {
@@ -58,3 +53,13 @@ def take_over(model: nn.Module, start: SavedModel, shape: tuple[int, int, int]) 
             "the recipe's network is not that of the run to start from; leave its [model] alone"
         )
     model.load_state_dict({**own, **weights})
+
+
+def check_shape(start: SavedModel, shape: tuple[int, int, int]) -> None:
+    """Raise ``UserError`` where the run's images are not of ``shape``."""
+    if start.architecture.image_shape != shape:
+        theirs, these = ("×".join(map(str, s)) for s in (start.architecture.image_shape, shape))
+        raise UserError(
+            f"the run to start from has images of {theirs}, these are {these} (height, width, "
+            "channels); start from another run, or from none"
+        )
