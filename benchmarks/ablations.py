@@ -33,7 +33,8 @@ AFFINE = ("augment.enabled=true", "augment.rotation_degrees=10", "augment.shift_
 RANDOM_STEM = "random filters in the stem, trained"
 ADAM = {
     f"Adam in place of Muon, rate {rate}": (
-        *("optimizer.name=adam", f"optimizer.learning_rate={rate}"),
+        "optimizer.name=adam",
+        f"optimizer.learning_rate={rate}",
     )
     for rate in (0.003, 0.01, 0.03)
 }
@@ -79,7 +80,8 @@ CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
         "as it is": (),
         "neither turned nor shifted": ("augment.enabled=false",),
         "turned and shifted twice as far": (
-            *("augment.rotation_degrees=20", "augment.shift_fraction=0.1"),
+            "augment.rotation_degrees=20",
+            "augment.shift_fraction=0.1",
         ),
         "three whole passes": ("train.epoch_share=1", "train.epochs=3"),
         "answers over shifted views": ("model.views=shift",),

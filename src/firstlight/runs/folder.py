@@ -218,12 +218,13 @@ def open_run_folder(path: Path) -> RunFolder:
         what = "a file, where a run folder is wanted" if path.is_file() else "no such run folder"
         raise UserError(f"{path}: {what}{have}{boxed}")
     if not (path / "recipe.toml").is_file():
-        begun = (path / "environment.json").is_file()
+        dead = (path / "environment.json").is_file()
         raise UserError(
             f"{path} is not a run folder, it has no recipe.toml; "
             + (
-                f"a training stopped before it began: start it again, with --out {path}"
-                if begun
+                f"a training stopped before it began: start it again, with --out "
+                f"{shlex.quote(str(path))}"
+                if dead
                 else "make one with: firstlight train mnist"
             )
         )
