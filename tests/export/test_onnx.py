@@ -13,13 +13,18 @@ import onnx
 import onnxruntime
 import openvino
 import pytest
+import torch
 from PIL import Image
 from tests.kit import Command, Outcome
 
 import firstlight as fl
 from firstlight.errors import DataError, ThresholdError
+from firstlight.export import graph
 from firstlight.export.parity import compare, require_equal
-from firstlight.runs.checkpoint import load_model
+from firstlight.models.catalog import Architecture
+from firstlight.pixels import Preprocess
+from firstlight.recipe import ModelChoice
+from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.runtime import open_onnx
 from firstlight.verbs import export as verb
@@ -93,32 +98,79 @@ def test_openvino_gives_the_same_also_for_the_first_images_of_each_size(digits_o
         np.testing.assert_array_equal(got[2], seen)
 
 
-def test_a_browsers_onnxruntime_gives_the_same(digits_onnx: Path, tmp_path: Path) -> None:
+def in_a_browsers_onnxruntime(
+    model: Path, images: np.ndarray, folder: Path
+) -> subprocess.CompletedProcess[str]:
     node = shutil.which("node")
     if node is None or not RUNTIME.is_dir():
         pytest.skip("no node, or no onnxruntime-web: make test fetches it where there is npm")
+    images.tofile(folder / "images.bin")
+    return subprocess.run(
+        [node, WEB / "answer.mjs", RUNTIME, model, folder / "images.bin", *map(str, images.shape)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_browsers_onnxruntime_gives_the_same(digits_onnx: Path, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(digits_onnx)
     for shape in SHAPES[1:4]:
         images = pictures(shape)
-        images.tofile(tmp_path / "images.bin")
-        done = subprocess.run(
-            [
-                node,
-                WEB / "answer.mjs",
-                RUNTIME,
-                digits_onnx,
-                tmp_path / "images.bin",
-                *map(str, shape),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = in_a_browsers_onnxruntime(digits_onnx, images, tmp_path)
         assert done.returncode == 0, done.stderr
         got = json.loads(done.stdout.splitlines()[-1])
         expected, label, _ = session.run(None, {"images": images})
         np.testing.assert_allclose(got["probabilities"], expected.ravel(), atol=1e-5)
         assert got["labels"] == label.tolist()
+
+
+# Channels first, and channels that are neither grey nor red, green and blue; also no pixels.
+WRONG_SHAPES = [(2, 1, 8, 8), (2, 3, 8, 8), (2, 1, 28, 28), (1, 3, 20, 30)]
+WRONG_SHAPES += [(2, 8, 8, channels) for channels in (0, 2, 4, 5)] + [(2, 0, 8, 1), (2, 8, 0, 3)]
+REFUSED = "images_must_be_NxHxWxC_with_C_1_or_3"
+
+
+@pytest.mark.parametrize("shape", WRONG_SHAPES)
+def test_the_graph_itself_refuses_any_other_layout(
+    digits_onnx: Path, digits_pt2: Path, shape: tuple[int, ...]
+) -> None:
+    images = np.zeros(shape, dtype=np.uint8)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    with pytest.raises(Exception, match=REFUSED):
+        onnxruntime.InferenceSession(digits_onnx, options).run(None, {"images": images})
+    with pytest.raises(RuntimeError, match=REFUSED):
+        openvino.Core().compile_model(digits_onnx, "CPU")(images)
+    with pytest.raises(RuntimeError, match=REFUSED):
+        torch.export.load(digits_pt2).module()(torch.from_numpy(images))
+
+
+def test_a_browsers_onnxruntime_refuses_channels_first(digits_onnx: Path, tmp_path: Path) -> None:
+    done = in_a_browsers_onnxruntime(digits_onnx, np.zeros((2, 1, 8, 8), np.uint8), tmp_path)
+    assert done.returncode != 0
+    assert "Input shape:{2,1,8,8}, requested shape:{2,1,8,1}" in done.stderr
+
+
+def test_a_colour_models_graph_refuses_the_same(tmp_path: Path) -> None:
+    preprocess = Preprocess(height=8, width=9, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
+    architecture = Architecture(choice=ModelChoice(widths=(4,)), image_shape=(8, 9, 3), classes=2)
+    saved = SavedModel(
+        model=architecture.build(torch.Generator()),
+        architecture=architecture,
+        preprocess=preprocess,
+        class_names=("a", "b"),
+        calibration=None,
+    )
+    whole = graph.with_any_size(graph.network(saved), saved)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(whole.SerializeToString(), options)
+    for shape in [(2, 8, 9, 3), (2, 8, 9, 1), (1, 30, 20, 1)]:
+        assert session.run(None, {"images": pictures(shape)})[0].shape == (shape[0], 2)
+    for shape in [(2, 3, 8, 9), (2, 8, 9, 4), (2, 8, 9, 2), (2, 9, 8, 9)]:
+        with pytest.raises(Exception, match=REFUSED):
+            session.run(None, {"images": pictures(shape)})
 
 
 @pytest.mark.parametrize("pool_last", ["true", "false"])

@@ -25,6 +25,8 @@ OPSETS = range(18, 24)
 OPSET = 18
 """What most programs read."""
 INPUT, OUTPUTS, SEEN = "images", ("probabilities", "label"), "seen"
+REFUSAL = "images_must_be_NxHxWxC_with_C_1_or_3"
+"""The node that fails on any other layout. onnxruntime and OpenVINO name it in their errors."""
 _PREFIX = "fit/"
 
 
@@ -57,9 +59,22 @@ class Classifier(nn.Module):
         return probabilities_NK, probabilities_NK.argmax(dim=1)
 
 
+class Layout(nn.Module):
+    """Images as they came; an error where they are not N×H×W×1 or N×H×W×3, or have no pixels."""
+
+    def forward(self, images_NHWC: Tensor) -> Tensor:
+        height, width, channels = (
+            torch.full((), side, dtype=torch.int64) for side in images_NHWC.shape[1:]
+        )
+        right = (height > 0) & (width > 0) & ((channels == 1) | (channels == 3))
+        torch._assert_async(right, REFUSAL)
+        return images_NHWC
+
+
 def program(saved: SavedModel) -> ExportedProgram:
-    """Both in a row as PyTorch's own export, for any number of images of any size."""
-    return _traced(nn.Sequential(Fit(saved.preprocess), Classifier(saved)), _any_images(saved))
+    """PyTorch's own export, for any number of images of any size."""
+    whole = nn.Sequential(Layout(), Fit(saved.preprocess), Classifier(saved))
+    return _traced(whole, _any_images(saved))
 
 
 def network(saved: SavedModel, opset: int = OPSET) -> "ModelProto":
@@ -157,13 +172,14 @@ def _either(change: "GraphProto", shape: Sequence[str | int]) -> list["NodeProto
     from onnx import TensorProto, helper
 
     (came,), (changed,) = change.input, change.output
+    checks, checked = _layout()
     for node in change.node:
-        node.input[:] = [INPUT if name == came.name else name for name in node.input]
+        node.input[:] = [checked if name == came.name else name for name in node.input]
     as_it_is = helper.make_node("Identity", [INPUT], ["fit/as_it_is"])
     branches = {}
     for name, nodes, end, initializers in (
         ("as_they_are", [as_it_is], "fit/as_it_is", []),
-        ("changed", change.node, changed.name, change.initializer),
+        ("changed", [*checks, *change.node], changed.name, change.initializer),
     ):
         value = helper.make_tensor_value_info(end, TensorProto.UINT8, shape)
         branches[name] = helper.make_graph(nodes, name, [], [value], initializers)
@@ -181,6 +197,36 @@ def _either(change: "GraphProto", shape: Sequence[str | int]) -> list["NodeProto
             else_branch=branches["changed"],
         ),
     ]
+
+
+def _layout() -> tuple[list["NodeProto"], str]:
+    """Nodes that pass the images on, and the name of what they give.
+
+    ONNX has no assertion. A Reshape fails in every runtime where the numbers of pixels differ, so
+    the images are given the shape that they should have: 3 channels where they came with 3, else
+    1, and at least one pixel in either direction.
+    """
+    from onnx import TensorProto, helper
+
+    def whole(name: str, *values: int) -> "NodeProto":
+        tensor = helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
+        return helper.make_node("Constant", [], [name], value=tensor)
+
+    nodes = [
+        whole("fit/one", 1),
+        whole("fit/three", 3),
+        helper.make_node("Shape", [INPUT], ["fit/count"], end=1),
+        helper.make_node("Shape", [INPUT], ["fit/sides"], start=1, end=3),
+        helper.make_node("Shape", [INPUT], ["fit/channels"], start=3),
+        helper.make_node("Max", ["fit/sides", "fit/one"], ["fit/some_sides"]),
+        helper.make_node("Equal", ["fit/channels", "fit/three"], ["fit/is_colour"]),
+        helper.make_node("Where", ["fit/is_colour", "fit/three", "fit/one"], ["fit/one_or_three"]),
+        helper.make_node(
+            "Concat", ["fit/count", "fit/some_sides", "fit/one_or_three"], ["fit/wanted"], axis=0
+        ),
+        helper.make_node("Reshape", [INPUT, "fit/wanted"], ["fit/images"], name=REFUSAL),
+    ]
+    return nodes, "fit/images"
 
 
 @contextmanager
