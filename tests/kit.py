@@ -1,9 +1,12 @@
 """What tests share: the outcome of a command, and a small data set with a known answer."""
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from firstlight.data.dataset import Dataset, TrainTest
 
@@ -39,3 +42,71 @@ def striped(count: int = 60, size: int = 8) -> TrainTest:
             )
         )
     return TrainTest(*parts)
+
+
+@dataclass
+class DiskCalls:
+    """The system calls that decide what a power cut leaves, in their order.
+
+    Files and folders are known by their inode: a file is the same one before and after a rename.
+    """
+
+    made: list[tuple[str, int, Path]] = field(default_factory=list)
+    """("sync" | "rename" | "remove", inode of what is synced or moved, its path afterwards)."""
+    unsafe: list[str] = field(default_factory=list)
+    """What a power cut would have lost; empty where every rename was safe."""
+    _waiting: dict[int, Path] = field(default_factory=dict)
+    """Folders with a rename that is not on the disk yet."""
+
+    def synced(self, inode: int) -> None:
+        self._waiting.pop(inode, None)
+        self.made.append(("sync", inode, Path()))
+
+    def renamed(self, source: Path, target: Path) -> None:
+        inode = source.stat().st_ino
+        if not any(what == "sync" and of == inode for what, of, _ in self.made):
+            self.unsafe.append(f"{target} was renamed before its content was on the disk")
+        self._waiting[target.parent.stat().st_ino] = target
+        self.made.append(("rename", inode, target))
+
+    def removed(self, path: Path) -> None:
+        for target in self._waiting.values():
+            self.unsafe.append(f"{path} was removed before the rename of {target} was on the disk")
+        self.made.append(("remove", 0, path))
+
+    def finished(self) -> "DiskCalls":
+        """Every rename is on the disk by now, or is unsafe."""
+        self.unsafe += [
+            f"the rename of {target} was never synced" for target in self._waiting.values()
+        ]
+        return self
+
+    def places(self, what: str) -> list[Path]:
+        """What was renamed to, or removed."""
+        return [path for kind, _, path in self.made if kind == what]
+
+
+def disk_calls(monkeypatch: pytest.MonkeyPatch) -> DiskCalls:
+    """Record the calls from now on, which are made all the same."""
+    calls, fsync = DiskCalls(), os.fsync
+
+    def sync(descriptor: int) -> None:
+        fsync(descriptor)
+        calls.synced(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(os, name, _told(getattr(os, name), calls.renamed))
+    for name in ("unlink", "remove", "rmdir"):
+        monkeypatch.setattr(os, name, _told(getattr(os, name), calls.removed))
+    return calls
+
+
+def _told(call: Callable[..., None], before: Callable[..., None]) -> Callable[..., None]:
+    """``call``, with its paths told to ``before`` first."""
+
+    def both(*paths: str | Path, **more: object) -> None:
+        before(*map(Path, paths))
+        call(*paths, **more)
+
+    return both

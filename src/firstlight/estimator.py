@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import DataError
 from firstlight.evaluate.predict import probabilities
+from firstlight.files import make_folder
 from firstlight.models.catalog import Architecture
 from firstlight.recipe import Recipe, load_recipe
 from firstlight.runs.checkpoint import load_model, save_model
@@ -126,7 +127,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             raise ValueError(f"classes of type {self.classes_.dtype} cannot be saved")
         folder = RunFolder(Path(path))
         try:
-            folder.path.mkdir(parents=True, exist_ok=True)
+            make_folder(folder.path)
         except OSError as error:
             raise DataError(f"{path}: no folder can be made there: {error.strerror}") from error
         shape = self.preprocess_.image_shape

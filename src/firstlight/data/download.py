@@ -17,6 +17,7 @@ from typing import IO
 
 from firstlight.data.catalog import RemoteFile
 from firstlight.errors import DataError, UnreachableError
+from firstlight.files import make_folder, put_in_place
 
 Report = Callable[[str, int, int | None], None]
 """Told as a file grows: its name, the bytes so far, the bytes in all."""
@@ -56,7 +57,7 @@ def fetch(
                 reasons.append(f"  {url}: {reason}")
                 continue
             try:
-                part.replace(target)
+                put_in_place(part, target)
             except OSError as error:
                 raise DataError(_cannot_write(folder, error)) from error
             return target
@@ -145,10 +146,6 @@ def _append(
                 out.close()
                 part.unlink()
                 raise _RefusedError(f"sent more than the {file.size:,} bytes of the file")
-        try:
-            os.fsync(out.fileno())
-        except OSError as error:
-            raise DataError(_cannot_write(part.parent, error)) from error
     return have
 
 
@@ -180,7 +177,7 @@ def only_one(folder: Path, name: str) -> Iterator[None]:
     verify what they end with.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise DataError(_cannot_write(folder, error)) from error
     try:

@@ -18,7 +18,7 @@ from firstlight.data.digits import load_digits
 from firstlight.data.download import Report, fetch, only_one
 from firstlight.data.duplicates import Pairs, groups
 from firstlight.errors import DataError, UnreachableError, UserError
-from firstlight.files import cache_folder, write_whole
+from firstlight.files import cache_folder, make_folder, write_whole
 
 Part = tuple[UInt8Array, Int64Array]
 TRAIN, TEST = "train", "test"
@@ -309,7 +309,7 @@ def _joined(batches: dict[str, cifar.Batch], wanted: Sequence[str]) -> dict[str,
 def _unpack(archive: Path, folder: Path) -> None:
     """The six batches as files, each through a temporary name."""
     try:
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         for stem, blob in cifar.archive_members(archive):
             write_whole(folder / f"{stem}.bin", blob)
     except OSError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.errors import DataError, UserError
-from firstlight.files import STORAGE, write_whole
+from firstlight.files import STORAGE, make_folder, sync_folder, write_whole
 from firstlight.recipe import Recipe, parse_recipe
 from firstlight.runs.box import boxed_folder, boxed_names
 
@@ -42,7 +42,7 @@ class RunFolder:
         """Replace one file as a whole. Raises ``DataError`` when the disk does not take it."""
         path = self.path / name
         try:
-            path.parent.mkdir(exist_ok=True)
+            make_folder(path.parent)
             write_whole(path, content)
         except OSError as error:
             raise DataError(
@@ -160,9 +160,9 @@ def create_run(stem: str, *, root: Path, out: Path | None) -> RunFolder:
         if out is not None:
             if out.is_dir() and not _empty_or_a_dead_start(out):
                 raise UserError(_occupied(out))
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out)
             return RunFolder(out)
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         taken = [re.fullmatch(rf"{re.escape(stem)}-(\d+)", p.name) for p in root.iterdir()]
         number = max((int(m[1]) for m in taken if m), default=0)
         while True:
@@ -171,6 +171,7 @@ def create_run(stem: str, *, root: Path, out: Path | None) -> RunFolder:
                 (root / f"{stem}-{number}").mkdir()
             except FileExistsError:  # another process took the number first
                 continue
+            sync_folder(root)
             return RunFolder(root / f"{stem}-{number}")
     except OSError as error:
         where = out if out is not None else root
