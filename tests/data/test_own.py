@@ -1,17 +1,22 @@
 """Folders of pictures as data sets: pixels against Pillow's, splits, and the cache."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.kit import disk_calls
 
 import firstlight.data.duplicates as duplicates
+import firstlight.data.kept as kept
 import firstlight.data.own as own
 from firstlight.data.check import check
 from firstlight.data.dataset import Dataset
@@ -125,7 +130,7 @@ def test_a_set_larger_than_memory_stays_on_disk_and_is_the_same(
 ) -> None:
     root = folder(tmp_path / "set")
     small = load_own(root)
-    monkeypatch.setattr(own, "IN_MEMORY", 0)
+    monkeypatch.setattr(kept, "IN_MEMORY", 0)
     large = load_own(root)
     assert isinstance(large.train.images_NHWC, StoredImages)
     chosen = np.array([5, 2, 3, 30])
@@ -218,7 +223,7 @@ def test_an_impossible_size_is_refused(tmp_path: Path, size: int) -> None:
 def test_what_was_worked_out_of_the_pixels_is_kept_and_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own, "IN_MEMORY", 0)
+    monkeypatch.setattr(kept, "IN_MEMORY", 0)
     root = folder(tmp_path / "set")
     load_own(root)
     for part in load_own(root):
@@ -236,6 +241,152 @@ def test_what_was_worked_out_of_the_pixels_is_kept_and_right(
             by_level = np.bincount(images_NHWC[..., channel].ravel(), minlength=256)
             assert np.array_equal(part.level_counts[channel], by_level)
         assert part.take(np.arange(3)).known is None, "true of the whole part alone"
+
+
+def cached(cache: Path) -> Path:
+    """The folder of the one data set that is kept."""
+    (sums,) = cache.glob("pictures/*/sha256")
+    return sums.parent
+
+
+def swapped_labels(about: bytes) -> bytes:
+    values = json.loads(about)
+    values["labels"] = [1 - label for label in values["labels"]]
+    return json.dumps(values).encode()
+
+
+DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "zeros": ("pixels", lambda blob: blob[: len(blob) // 2] + bytes(len(blob) - len(blob) // 2)),
+    "one bit": ("pixels", lambda blob: bytes([blob[0] ^ 1]) + blob[1:]),
+    "cut short": ("pixels", lambda blob: blob[:-1]),
+    "longer": ("pixels", lambda blob: blob + b"!"),
+    "labels": ("about.json", swapped_labels),
+    "nothing": ("about.json", lambda blob: b""),
+    "no sums": ("sha256", lambda blob: b""),
+    "strange sums": ("sha256", lambda blob: bytes(range(256))),
+}
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_noticed_and_made_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str, in_memory: bool
+) -> None:
+    if not in_memory:
+        monkeypatch.setattr(kept, "IN_MEMORY", 0)
+    root = folder(tmp_path / "set")
+    first = load_own(root)
+    whole = {path.name: path.read_bytes() for path in cached(cache).iterdir()}
+    name, spoil = DAMAGES[damage]
+    (cached(cache) / name).write_bytes(spoil(whole[name]))
+    again = load_own(root)
+    (note,) = set(again.train.notes) - set(first.train.notes)
+    assert "was damaged" in note and note.endswith("made again")
+    assert {path.name: path.read_bytes() for path in cached(cache).iterdir()} == whole
+    assert again.train == first.train
+    assert np.array_equal(np.asarray(again.test.images_NHWC), np.asarray(first.test.images_NHWC))
+    assert load_own(root).train.notes == first.train.notes
+    assert not list((cache / "pictures").glob(".*"))
+
+
+@pytest.mark.parametrize("gone", ["pixels", "about.json", "sha256"])
+def test_a_cache_without_one_of_its_files_is_made_again(
+    tmp_path: Path, cache: Path, gone: str
+) -> None:
+    root = folder(tmp_path / "set")
+    first = load_own(root)
+    (cached(cache) / gone).unlink()
+    again = load_own(root)
+    assert "was damaged" in again.train.notes[-1]
+    assert again.train == first.train and again.test == first.test
+
+
+def test_fingerprints_are_those_of_the_pixels_that_are_there(tmp_path: Path, cache: Path) -> None:
+    root = folder(tmp_path / "set")
+    load_own(root)
+    pixels = np.fromfile(cached(cache) / "pixels", np.uint8)
+    for part in load_own(root):
+        anew = replace(part, known=None)
+        assert part.fingerprint == anew.fingerprint
+    loaded = load_own(root)
+    both = np.concatenate([loaded.train.images_NHWC, loaded.test.images_NHWC])
+    assert np.array_equal(both.ravel(), pixels)
+
+
+def test_storage_that_reads_back_otherwise_is_an_error(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder(tmp_path / "set")
+    load_own(root)
+    monkeypatch.setattr(kept, "_sum_of", lambda file: "0" * 64)
+    (cached(cache) / "pixels").write_bytes(b"")
+    with pytest.raises(DataError, match="reads back damaged"):
+        load_own(root)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot sync a folder")
+def test_all_is_on_disk_before_it_has_its_name_and_that_before_the_old_is_removed(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder(tmp_path / "set")
+    calls = disk_calls(monkeypatch)
+    load_own(root)
+    assert calls.finished().unsafe == []
+    target = cached(cache)
+    assert target in calls.places("rename")
+    (target / "pixels").write_bytes(b"")
+    calls = disk_calls(monkeypatch)
+    load_own(root)
+    moved_away, *lost = calls.finished().unsafe  # what is damaged need not be on disk
+    assert ".old" in moved_away and lost == []
+    kinds = [(what, path) for what, _, path in calls.made]
+    at = kinds.index(("rename", target))
+    before = {inode for what, inode, _ in calls.made[:at] if what == "sync"}
+    assert {path.stat().st_ino for path in (target, *target.iterdir())} <= before
+    assert calls.made[at + 1][:2] == ("sync", target.parent.stat().st_ino)
+    assert ("remove", Path("pixels")) in kinds[at + 2 :]  # of the old one
+
+
+def listed(root: Path, names: tuple[str, str]) -> Path:
+    """A CSV of the folder's pictures, its classes called otherwise."""
+    called = dict(zip(("cat", "dog"), names, strict=True))
+    lines = [f"{p.relative_to(root)},{called[p.parent.name]}" for p in sorted(root.glob("*/*"))]
+    file = root / "labels.csv"
+    file.write_text("path,label\n" + "\n".join(lines) + "\n")
+    return file
+
+
+def test_renamed_labels_are_not_answered_by_an_older_cache(tmp_path: Path) -> None:
+    root = folder(tmp_path / "set")
+    numbered = load_own(listed(root, ("0", "1")))
+    named = load_own(listed(root, ("cat", "dog")))
+    assert numbered.train.class_names == numbered.test.class_names == ("0", "1")
+    assert named.train.class_names == named.test.class_names == ("cat", "dog")
+    assert numbered.train.fingerprint != named.train.fingerprint
+    assert load_own(listed(root, ("0", "1"))).train == numbered.train
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps no time of change")
+def test_files_that_change_places_are_seen_although_size_and_time_stay(tmp_path: Path) -> None:
+    root = folder(tmp_path / "set")
+    for path in root.glob("*/*.png"):
+        Image.open(path).save(path.with_suffix(".bmp"))
+        path.unlink()
+    for path in root.glob("*/*.bmp"):
+        os.utime(path, (1, 1))
+    before = load_own(root)
+    one, other = root / "cat" / "000.bmp", root / "dog" / "000.bmp"
+    one.rename(tmp_path / "aside")
+    other.rename(one)
+    (tmp_path / "aside").rename(other)
+    after = load_own(root)
+    found = {
+        name: image_HWC
+        for part in after
+        for name, image_HWC in zip(part.names or (), part.images_NHWC, strict=True)
+    }
+    assert np.array_equal(found["cat/000.bmp"], np.asarray(Image.open(one)))
+    assert before.train != after.train or before.test != after.test
 
 
 DECODE = "import sys; from pathlib import Path; from firstlight.data.own import load_own; "

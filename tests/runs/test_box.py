@@ -1,12 +1,13 @@
 """Models that come with firstlight, opened by name; here another box stands in for it."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.kit import Command
+from tests.kit import Command, disk_calls
 
 import firstlight as fl
 from firstlight.runs import box
@@ -78,6 +79,39 @@ def test_other_files_in_the_box_are_another_copy(shipped: Path) -> None:
     (shipped / "summary.json").write_text("{}")
     assert box.boxed_folder("scans") != first
     assert (box.boxed_folder("scans") / "summary.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", None])
+def test_a_file_of_the_copy_that_is_not_as_installed_is_copied_again(
+    shipped: Path, damage: bytes | None
+) -> None:
+    copy = box.boxed_folder("scans")
+    (copy / "metrics.json").write_text("the copy's own")
+    for name in ("model.safetensors", "recipe.toml", "data.json"):
+        (copy / name).unlink() if damage is None else (copy / name).write_bytes(damage)
+    assert box.boxed_folder("scans") == copy
+    for name, blob in contents(shipped).items():
+        assert (copy / name).read_bytes() == blob
+    assert (copy / "metrics.json").read_text() == "the copy's own"
+    assert box.boxed_folder("scans") == copy
+
+
+def test_what_a_command_measured_of_the_copy_stays(shipped: Path) -> None:
+    (shipped / "robustness.json").write_text("as installed")
+    copy = box.boxed_folder("scans")
+    (copy / "robustness.json").write_text("measured here")
+    box.boxed_folder("scans")
+    assert (copy / "robustness.json").read_text() == "measured here"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot sync a folder")
+def test_a_copy_survives_a_power_cut(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = disk_calls(monkeypatch)
+    copy = box.boxed_folder("scans")
+    (copy / "recipe.toml").write_text("")
+    box.boxed_folder("scans")
+    assert calls.finished().unsafe == []
+    assert {copy, copy / "recipe.toml"} <= set(calls.places("rename"))
 
 
 def test_where_the_cache_takes_nothing_the_model_answers_all_the_same(

@@ -9,12 +9,14 @@ import os
 import shutil
 from pathlib import Path
 
-from firstlight.files import cache_folder
+from firstlight.files import cache_folder, make_folder, put_in_place, write_whole
 
 BOX = Path(__file__).resolve().parent.parent / "box"
 """A folder of run folders."""
 MEASURED = "measured.json"
 """In each, what ``evaluate`` gave when it was made; a copy's own goes to ``metrics.json``."""
+_WRITTEN_ANEW = ("robustness.json",)
+"""What a command about the run replaces in the copy."""
 
 
 def boxed_names() -> list[str]:
@@ -23,27 +25,40 @@ def boxed_names() -> list[str]:
 
 
 def boxed_folder(name: str) -> Path:
-    """The run folder of a model in the box: a copy in the cache, of these very files.
+    """The run folder of a model in the box: a copy in the cache, of these very files. One of them
+    that is no longer as it was installed is copied again.
 
     Where the cache takes none, the installed folder itself: it answers all the same, and only what
     would be written there fails.
     """
     source = BOX / name
-    contents = sorted(p for p in source.iterdir() if p.is_file())
+    contents = {p.name: p.read_bytes() for p in sorted(source.iterdir()) if p.is_file()}
     digest = hashlib.sha256()
-    for path in contents:
-        digest.update(f"{path.name}\n".encode())
-        digest.update(path.read_bytes())
+    for file, blob in contents.items():
+        digest.update(f"{file}\n".encode())
+        digest.update(blob)
     target = cache_folder() / "models" / digest.hexdigest()[:16] / name
-    if target.is_dir():
-        return target
-    part = target.with_name(f".{name}.{os.getpid()}.part")
     try:
-        part.mkdir(parents=True, exist_ok=True)
-        for path in contents:
-            shutil.copyfile(path, part / path.name)
-        part.rename(target)
+        if not target.is_dir():
+            _copy(contents, target)
+        for file, blob in contents.items():
+            copy = target / file
+            if not copy.is_file() or (file not in _WRITTEN_ANEW and copy.read_bytes() != blob):
+                write_whole(copy, blob)
+    except OSError:
+        return source
+    return target
+
+
+def _copy(contents: dict[str, bytes], target: Path) -> None:
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        make_folder(target.parent)
+        part.mkdir(exist_ok=True)
+        for file, blob in contents.items():
+            (part / file).write_bytes(blob)
+        put_in_place(part, target)
     except OSError:
         shutil.rmtree(part, ignore_errors=True)
-        return target if target.is_dir() else source  # another process may have been first
-    return target
+        if not target.is_dir():  # another process may have been first
+            raise

@@ -1,0 +1,223 @@
+"""The cache of decoded pictures: a folder for each data set, named by what the set was made of.
+
+``pixels`` holds the images, ``about.json`` all else, and ``sha256`` the sums of both, as
+``sha256sum`` writes them. Every start compares the sums, so that a network is trained on what was
+decoded, or not at all. Axes: N images, H height, W width, C channels.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from firstlight.data.dataset import Dataset, Known, TrainTest, UInt8Array
+from firstlight.data.split import TEST, TRAIN, VALIDATION, divide
+from firstlight.data.stored import StoredImages
+from firstlight.errors import DataError
+from firstlight.files import put_in_place, write_whole
+
+IN_MEMORY = 1 << 30
+"""Bytes of pixels; a larger set stays on disk."""
+Make = Callable[[Path], tuple[Dataset, Sequence[str]]]
+"""From a folder to work in to the images and the part of each."""
+
+_PIXELS, _ABOUT, _SUMS = "pixels", "about.json", "sha256"
+_BLOCK = 1 << 22
+
+
+class _DamagedError(Exception):
+    """What is wrong with a folder of the cache."""
+
+
+def kept(shelf: Path, seen: str, name_of: Callable[[], str], make: Make, name: str) -> TrainTest:
+    """A data set from the cache; made where it is not there yet, or no longer as it was written.
+
+    ``seen`` tells the source by what is quickly seen of it. ``name_of`` works out, from all of the
+    source, the name that the set is kept under; it is asked only where ``seen`` is new. ``name`` is
+    the data set's own.
+    """
+    known = shelf / f"seen-{seen}"
+    key = _read_key(known)
+    if not key or not (shelf / key).is_dir():
+        key = name_of()
+        if not (shelf / key).is_dir():
+            _keep(shelf, key, make)
+        write_whole(known, key)
+    try:
+        return _opened(shelf / key, name)
+    except _DamagedError as damage:
+        _keep(shelf, key, make, again=True)
+        note = f"the cache's copy of these images was damaged ({damage}): made again"
+    try:
+        train, test = _opened(shelf / key, name)
+    except _DamagedError as damage:
+        raise DataError(
+            f"{shelf / key}: was written a moment ago, and reads back damaged: {damage}. The "
+            "storage fails, or another program changes it; point XDG_CACHE_HOME to other storage"
+        ) from damage
+    return TrainTest(replace(train, notes=(*train.notes, note)), test)
+
+
+def _read_key(known: Path) -> str:
+    """The name that was noted, or nothing."""
+    try:
+        key = known.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
+    return key if re.fullmatch("[0-9a-f]{40}", key) else ""
+
+
+def _keep(shelf: Path, key: str, make: Make, *, again: bool = False) -> None:
+    """Make, split and write; nothing is left behind on failure.
+
+    What is there already is replaced with ``again``; otherwise another process was faster.
+    """
+    with _workplace(shelf, key) as work:
+        images, sizes = divide(*make(work))
+        with (work / _PIXELS).open("wb") as out:
+            for start in range(0, len(images), 256):
+                out.write(images.images_NHWC[start : start + 256].tobytes())
+        (work / "decoded").unlink(missing_ok=True)
+        assert images.groups_N is not None, "divide sets them"
+        about = {
+            "shape": images.image_shape,
+            "class_names": images.class_names,
+            "parts": sizes,
+            "names": images.names,
+            "labels": images.labels_N.tolist(),
+            "groups": images.groups_N.tolist(),
+            "notes": images.notes,
+        }
+        stored = StoredImages(work / _PIXELS, (len(images), *images.image_shape))
+        about["known"] = [_worked_out(part) for part in _data(stored, about, "")]
+        (work / _ABOUT).write_text(json.dumps(about))
+        sums = [f"{_sum_of(work / name)}  {name}\n" for name in (_PIXELS, _ABOUT)]
+        (work / _SUMS).write_text("".join(sums))
+        target, old = shelf / key, work.with_name(f"{work.name}.old")
+        if again and target.exists():
+            target.rename(old)
+        try:
+            put_in_place(work, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _opened(folder: Path, name: str) -> TrainTest:
+    """What is kept in a folder, once its sums are right. Raises ``_DamagedError``."""
+    try:
+        lines = (folder / _SUMS).read_text(encoding="ascii").splitlines()
+        sums = {file: digest for digest, _, file in (line.partition("  ") for line in lines)}
+        blob = (folder / _ABOUT).read_bytes()
+        _compare(_ABOUT, hashlib.sha256(blob).hexdigest(), sums)
+        about: dict[str, Any] = json.loads(blob)
+        shape = (len(about["labels"]), *about["shape"])
+        stored: UInt8Array | StoredImages
+        if np.prod(shape, dtype=np.int64) <= IN_MEMORY:
+            stored = np.fromfile(folder / _PIXELS, np.uint8)
+            _compare(_PIXELS, hashlib.sha256(stored.data).hexdigest(), sums)
+            stored = stored.reshape(shape)
+        else:
+            _compare(_PIXELS, _sum_of(folder / _PIXELS), sums)
+            stored = StoredImages(folder / _PIXELS, shape)
+        return _data(stored, about, name)
+    except OSError as error:
+        raise _DamagedError(f"{Path(error.filename or folder).name}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _DamagedError(str(error)) from error
+
+
+def _compare(file: str, digest: str, sums: dict[str, str]) -> None:
+    if sums.get(file) != digest:
+        raise _DamagedError(f"{file} is not what was written")
+
+
+def _sum_of(file: Path) -> str:
+    """SHA-256 (hex) of a file, about 1.5 GB a second."""
+    digest = hashlib.sha256()
+    with file.open("rb", buffering=0) as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _workplace(shelf: Path, key: str) -> Iterator[Path]:
+    """A new folder, removed afterwards; those of processes that were killed are removed before.
+
+    A process holds a lock on its folder, which the system lets go when the process ends, however
+    it does. Windows has no such lock: there, nothing is removed before.
+    """
+    work = shelf / f".{key}.{os.getpid()}"
+    with ExitStack() as locks:
+        with _lock(shelf, wait=True):  # or another process might take a folder not locked yet
+            for left in shelf.glob(".*.*"):
+                with _lock(left) as free:
+                    if free:
+                        shutil.rmtree(left, ignore_errors=True)
+            work.mkdir()
+            locks.enter_context(_lock(work))
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _lock(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold a folder's lock, with ``wait`` when others are done; whether it could be had."""
+    with ExitStack() as closed:
+        try:
+            import fcntl
+
+            opened = os.open(folder, os.O_RDONLY)
+            closed.callback(os.close, opened)
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except (ImportError, OSError):  # held, gone, or a file system without locks
+            held = False
+        else:
+            held = True
+        yield held
+
+
+def _worked_out(part: Dataset) -> dict[str, Any]:
+    return Known(
+        fingerprint=part.fingerprint,
+        content_order=part.content_order.tolist(),
+        level_counts=part.level_counts.tolist(),
+    )._asdict()
+
+
+def _data(images_NHWC: UInt8Array | StoredImages, about: dict[str, Any], name: str) -> TrainTest:
+    """Both parts of all the images: views of an array, or images that stay on disk."""
+    labels_N = np.array(about["labels"], dtype=np.int64)
+    train, validation = about["parts"][TRAIN], about["parts"][VALIDATION]
+    known = about.get("known")
+
+    def part(which: str, rows: slice) -> Dataset:
+        numbers_N = np.arange(len(labels_N))[rows]
+        on_disk = isinstance(images_NHWC, StoredImages)
+        images = images_NHWC.take(numbers_N) if on_disk else images_NHWC[rows]
+        return Dataset(
+            name=f"{name}/{which}",
+            images_NHWC=cast(UInt8Array, images),
+            labels_N=labels_N[rows],
+            class_names=tuple(about["class_names"]),
+            names=None if about["names"] is None else tuple(about["names"][rows]),
+            groups_N=np.array(about["groups"][rows], dtype=np.int64),
+            held_out_N=numbers_N >= train if which == TRAIN and validation else None,
+            notes=tuple(about["notes"]) if which == TRAIN else (),
+            known=Known(**known[(TRAIN, TEST).index(which)]) if known else None,
+        )
+
+    learnt = train + validation
+    return TrainTest(part(TRAIN, slice(0, learnt)), part(TEST, slice(learnt, None)))
