@@ -1,0 +1,48 @@
+"""What counts as a missing label, in a CSV, in an array and in the estimator alike."""
+
+import contextlib
+from collections.abc import Sequence
+
+from firstlight.errors import DataError
+
+# As spreadsheets, databases and pandas write it. Letters of either case.
+_WORDS = {"", "nan", "-nan", "none", "null", "na", "n/a", "#n/a", "#na", "<na>", "nat"}
+_SHOWN = 5
+
+
+def is_missing(label: object) -> bool:
+    """Whether a label says that there is none: ``None``, not a number, or such a word as text."""
+    if label is None:
+        return True
+    if isinstance(label, bytes):
+        label = label.decode(errors="replace")
+    if isinstance(label, str):
+        return label.strip().lower() in _WORDS
+    if type(label).__name__ in ("NAType", "NaTType"):  # pandas' own, which equal nothing
+        return True
+    with contextlib.suppress(TypeError, ValueError):
+        return bool(label != label)  # only what is not a number differs from itself
+    return False
+
+
+def refuse_missing(
+    name: str, labels: Sequence[object], unit: str = "label", numbers: Sequence[int] = ()
+) -> None:
+    """Raise ``DataError`` where labels are missing, with the numbers of the first.
+
+    ``name`` begins the message. ``unit`` is what the numbers count, such as ``line``. ``numbers``
+    has the number of each label; without it they count from 0.
+    """
+    if getattr(getattr(labels, "dtype", None), "kind", "no dtype") in "biu":
+        return  # whole numbers cannot be missing
+    at = [i for i, label in enumerate(labels) if is_missing(label)]
+    if not at:
+        return
+    first = [str(numbers[i] if numbers else i) for i in at[:_SHOWN]]
+    listed = ", ".join(first) + (", …" if len(at) > _SHOWN else "")
+    written = ", ".join(sorted({repr(str(labels[i])) for i in at})[:3])
+    raise DataError(
+        f"{name}: {len(at):,} of {len(labels):,} labels {'is' if len(at) == 1 else 'are'} missing "
+        f"(written {written}): {unit}{'' if len(at) == 1 else 's'} {listed}. Give each image its "
+        "class, or leave it out; a class that is really called so needs another name"
+    )
