@@ -2,6 +2,10 @@
 
 import contextlib
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from firstlight.errors import DataError
 
@@ -26,14 +30,17 @@ def is_missing(label: object) -> bool:
 
 
 def refuse_missing(
-    name: str, labels: Sequence[object], unit: str = "label", numbers: Sequence[int] = ()
+    name: str,
+    labels: Sequence[object] | npt.NDArray[Any],
+    unit: str = "label",
+    numbers: Sequence[int] = (),
 ) -> None:
     """Raise ``DataError`` where labels are missing, with the numbers of the first.
 
     ``name`` begins the message. ``unit`` is what the numbers count, such as ``line``. ``numbers``
     has the number of each label; without it they count from 0.
     """
-    if getattr(getattr(labels, "dtype", None), "kind", "no dtype") in "biu":
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "biu":
         return  # whole numbers cannot be missing
     at = [i for i, label in enumerate(labels) if is_missing(label)]
     if not at:
