@@ -37,10 +37,36 @@ def test_tritons_client_finds_the_server_and_the_model(client: InferenceServerCl
     }
 
 
-@pytest.mark.parametrize("binary_input", [True, False])
-@pytest.mark.parametrize("binary_output", [True, False])
+def test_tritons_client_finds_version_1_and_no_other(client: InferenceServerClient) -> None:
+    assert client.is_model_ready("digits-1", "1")
+    metadata = client.get_model_metadata("digits-1", "1")
+    assert metadata["versions"] == ["1"]
+    assert metadata == client.get_model_metadata("digits-1")
+    for version in ("0", "2", "01", "latest"):
+        assert not client.is_model_ready("digits-1", version)
+        with pytest.raises(InferenceServerException, match="no such version; there is 1"):
+            client.get_model_metadata("digits-1", version)
+        with pytest.raises(InferenceServerException, match="no such version; there is 1"):
+            client.infer("digits-1", [InferInput("image", [1], "UINT8")], version)
+
+
+@pytest.mark.parametrize(
+    ("binary_input", "binary_output", "version", "packed"),
+    [
+        (True, True, "", None),
+        (True, False, "1", "gzip"),
+        (False, True, "1", "deflate"),
+        (False, False, "", "gzip"),
+        (True, True, "1", "deflate"),
+    ],
+)
 def test_tritons_client_gets_the_answers_that_predict_gives(
-    client: InferenceServerClient, digits_run: fl.Run, binary_input: bool, binary_output: bool
+    client: InferenceServerClient,
+    digits_run: fl.Run,
+    binary_input: bool,
+    binary_output: bool,
+    version: str,
+    packed: str | None,
 ) -> None:
     images = fl.load("digits").test.images_NHWC[:7]
     given = InferInput("image", list(images.shape), "UINT8")
@@ -49,10 +75,19 @@ def test_tritons_client_gets_the_answers_that_predict_gives(
         InferRequestedOutput(name, binary_data=binary_output) for name in ("probabilities", "label")
     ]
 
-    result = client.infer("digits-1", [given], outputs=outputs, request_id="seven")
+    result = client.infer(
+        "digits-1",
+        [given],
+        version,
+        outputs=outputs,
+        request_id="seven",
+        request_compression_algorithm=packed,
+        response_compression_algorithm=packed,  # which a server need not do
+    )
 
     expected = digits_run.predict(images)
     assert result.get_response()["id"] == "seven"
+    assert result.get_response()["model_version"] == "1"
     labels = [n.decode() if isinstance(n, bytes) else n for n in result.as_numpy("label")]
     assert labels == [p.best for p in expected]
     wanted = np.array([[p.probabilities[str(k)] for k in range(10)] for p in expected])

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from firstlight import __version__
 from firstlight.serve import answers, protocol, results
-from firstlight.serve.guard import Access, Guard, error_body
+from firstlight.serve.guard import Access, Guard, error_body, is_route
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.service import Service
 
@@ -34,7 +34,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         404: "There is no such run, picture or address",
         408: "The request did not come in in time",
         409: "The run is not finished, or not measured",
+        405: "The address is asked by another method: see Allow",
         413: "Too many bytes",
+        415: "The body is compressed in a way that is not read",
         421: "The service was called by a name that is not its own",
         422: "A picture cannot be read, or a value is not allowed",
         431: "The head is too long",
@@ -87,7 +89,15 @@ def create_app(service: Service, access: Access) -> Any:
         """Requests, their seconds, images, the queue."""
         return Response(service.counters.text(), media_type=service.counters.content_type)
 
-    app.mount("/", StaticFiles(directory=STATIC, html=True), name="page")
+    files = StaticFiles(directory=STATIC, html=True)
+
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        if is_route(scope["path"]):
+            raise HTTPException(404)
+        await files(scope, receive, send)
+
+    # Mounted, the files would also answer where a route is asked by a method that it does not take.
+    app.router.default = page
     return Guard(app, access=access, limits=service.limits, counters=service.counters)
 
 
@@ -112,9 +122,19 @@ async def _refused(_: Request, error: Exception) -> Response:
     return _error(error.status, error.message, error.headers)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, str(error.detail), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 404:
+        return _error(404, "there is nothing at this address; /openapi.json lists what is there")
+    if error.status_code != 405:
+        return _error(error.status_code, str(error.detail), headers)
+    named = headers.get("Allow", "GET").replace(" ", "").split(",")
+    methods = {*named, "OPTIONS", *(["HEAD"] if "GET" in named else [])}
+    allow = {"Allow": ", ".join(sorted(methods))}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=allow)
+    return _error(405, f"this address takes {allow['Allow']}", allow)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

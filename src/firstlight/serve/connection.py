@@ -11,7 +11,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from firstlight.serve.guard import error_body
+from firstlight.serve.guard import ABSOLUTE, TARGET, error_body
 from firstlight.serve.limits import Limits, RefusedError, busy
 
 READ_BYTES = 256 * 1024
@@ -77,6 +77,10 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head came in time."""
         self._head_since, self._unaccounted = None, 0
+        self.scope[TARGET] = self.url  # type: ignore[literal-required]
+        named = ABSOLUTE.match(self.url)
+        if named is not None and self.url[named.end() : named.end() + 1] != b"/":
+            self.url = named[0] + b"/" + self.url[named.end() :]
         super().on_headers_complete()
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False  # the parser reads nothing behind such a request

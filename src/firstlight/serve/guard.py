@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import ipaddress
 import json
+import re
 import socket
 import time
 from collections.abc import MutableMapping
@@ -19,7 +20,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from firstlight.serve.counters import Counters
-from firstlight.serve.limits import Limits, RefusedError, busy
+from firstlight.serve.encoding import unpacker
+from firstlight.serve.limits import Limits, RefusedError, busy, too_large
 
 Scope = MutableMapping[str, Any]
 
@@ -37,8 +39,17 @@ CARRIED = [
 ]
 GUARDED = ("/api", "/v2", "/metrics", "/openapi.json")
 OPEN = ("/v2/health/live", "/v2/health/ready")
-SINGLE = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"origin")
+SINGLE = (
+    *(b"host", b"content-length", b"transfer-encoding", b"content-encoding"),
+    *(b"authorization", b"origin"),
+)
 """Fields of which two would leave it open which one counts."""
+TARGET = "firstlight.target"
+"""Where the connection leaves the request's target as it came, in the scope."""
+ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
+"""A target that names a host, as a proxy is asked."""
+LINE_BYTES = len(b"  HTTP/1.1\r\n")
+FIELD_BYTES = len(b": \r\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +59,16 @@ class Access:
     token: str | None = None
     """Wanted from everyone, as ``Authorization: Bearer TOKEN``."""
 
-    def check(self, method: str, path: str, headers: dict[bytes, bytes]) -> None:
+    def check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Raise ``RefusedError`` for who may not."""
+        method, path = scope["method"], scope["path"]
         if self.token is not None:
             # A token is sent by no browser on its own, so neither name nor origin matters.
-            guarded = path not in OPEN and any(
-                path == part or path.startswith(f"{part}/") for part in GUARDED
-            )
-            if guarded and not self._authorised(headers.get(b"authorization", b"")):
+            if (
+                is_route(path)
+                and path not in OPEN
+                and not self._authorised(headers.get(b"authorization", b""))
+            ):
                 raise RefusedError(
                     status=401,
                     message="a token is wanted, as Authorization: Bearer TOKEN",
@@ -63,7 +76,8 @@ class Access:
                 )
             return
         host = headers.get(b"host", b"").decode("latin-1")
-        if not is_own(host):
+        named = ABSOLUTE.match(scope.get(TARGET, b""))
+        if not is_own(host) or (named is not None and not is_own(named[2].decode("latin-1"))):
             raise RefusedError(
                 status=421, message="this service answers only under its own address or localhost"
             )
@@ -79,12 +93,20 @@ class Access:
         return right and scheme.lower() == b"bearer"
 
 
+def is_route(path: str) -> bool:
+    """Whether an address is one of the service's routes, or of its files otherwise."""
+    return any(path == part or path.startswith(f"{part}/") for part in GUARDED)
+
+
 @lru_cache(maxsize=64)
 def is_own(host: str) -> bool:
     """Whether a Host field names this machine: by its name or any address, with or without port."""
     own = socket.gethostname().lower()
+    if any(sign in host for sign in "@/?#\\"):
+        return False
     try:
-        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        parts = urlsplit(f"//{host}")
+        name = (parts.hostname or "").rstrip(".") if parts.port != 0 else ""
         if name in ("localhost", own, own.partition(".")[0]) or name.endswith(".localhost"):
             return True
         ipaddress.ip_address(name)
@@ -124,7 +146,7 @@ class Guard:
             )
         finally:
             self._held -= request.taken
-            route = getattr(scope.get("route"), "path", "other")
+            route = getattr(request.scope.get("route"), "path", "other")
             self._counters.request(route, request.status, time.perf_counter() - started)
 
     def hold(self, count: int) -> None:
@@ -145,10 +167,13 @@ class _Request:
     clock: asyncio.Timeout
 
     def __init__(self, scope: Scope, receive: Any, send: Any, guard: Guard) -> None:
-        self._scope, self._receive, self._send, self._guard = scope, receive, send, guard
+        # What HEAD asks for is made as for GET; the connection sends it without its body.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        self.scope: Scope = {**scope, "method": method}
+        self._receive, self._send, self._guard = receive, send, guard
         self.taken, self.status = 0, 499
         headers = dict(scope["headers"])
-        self._headers = headers
+        self._headers, self._came = headers, 0
         declared = headers.get(b"content-length", b"0")
         self._whole = declared == b"0" and b"transfer-encoding" not in headers
 
@@ -156,9 +181,10 @@ class _Request:
         """Check the head, then let the application answer."""
         limits = self._guard.limits
         self._allow(limits.answer_seconds if self._whole else limits.body_seconds)
-        check_head(self._scope, self._headers, limits)
-        access.check(self._scope["method"], self._scope["path"], self._headers)
-        await app(self._scope, self._bounded, self._sending)
+        check_head(self.scope, self._headers, limits)
+        access.check(self.scope, self._headers)
+        self._unpacker = unpacker(self._headers.get(b"content-encoding", b"").decode("latin-1"))
+        await app(self.scope, self._bounded, self._sending)
 
     async def refuse(self, refused: RefusedError) -> None:
         """Answer with an error, as JSON; too late where another answer has begun."""
@@ -199,14 +225,19 @@ class _Request:
     async def _bounded(self) -> Any:
         """The next piece of the body, as long as the body keeps to its size."""
         message = await self._receive()
-        count = len(message.get("body", b""))
-        self.taken += count
-        self._guard.hold(count)
-        if self.taken > self._guard.limits.body_bytes:
-            raise too_large(self._guard.limits.body_bytes)
-        if not self._whole and not message.get("more_body", False):
+        limits = self._guard.limits
+        piece, more = message.get("body", b""), message.get("more_body", False)
+        self._came += len(piece)
+        if self._came > limits.body_bytes:
+            raise too_large(limits.body_bytes)
+        if self._unpacker is not None and message["type"] == "http.request":
+            piece = self._unpacker.unpack(piece, limits.body_bytes - self.taken, last=not more)
+            message = {**message, "body": piece}
+        self.taken += len(piece)
+        self._guard.hold(len(piece))
+        if not self._whole and not more:
             self._whole = True
-            self._allow(self._guard.limits.answer_seconds)
+            self._allow(limits.answer_seconds)
         return message
 
     async def _sending(self, message: MutableMapping[str, Any]) -> None:
@@ -228,10 +259,17 @@ def check_head(scope: Scope, headers: dict[bytes, bytes], limits: Limits) -> Non
         names = [name for name, _ in given]
         if any(names.count(name) > 1 for name in SINGLE):
             raise _unclear("a field came twice that may come once")
-    if sum(len(name) + len(value) for name, value in given) > limits.header_bytes:
+    line = len(scope["method"]) + len(scope.get(TARGET, scope["path"])) + LINE_BYTES
+    fields = sum(len(name) + len(value) + FIELD_BYTES for name, value in given)
+    if line + fields > limits.header_bytes:
         raise RefusedError(status=431, message="the head of the request is too long")
     if b"transfer-encoding" in headers and b"content-length" in headers:
         raise _unclear("a length and an encoding came together")
+    if headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+        raise _unclear("Transfer-Encoding: chunked alone is read")
+    named = ABSOLUTE.match(scope.get(TARGET, b""))
+    if named is not None and named[1].lower() not in (b"http", b"https"):
+        raise _unclear("the target names no http address")
     has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
     if has_body and b"upgrade" in headers:
         raise _unclear("no other protocol is spoken; send the request without Upgrade")
@@ -243,16 +281,6 @@ def check_head(scope: Scope, headers: dict[bytes, bytes], limits: Limits) -> Non
 
 def _unclear(message: str) -> RefusedError:
     return RefusedError(status=400, message=message, headers={"Connection": "close"})
-
-
-def too_large(most: int) -> RefusedError:
-    """The answer to a body of more than so many bytes; as the rest is not read, the connection ends
-    with it, which a client must be told."""
-    return RefusedError(
-        status=413,
-        message=f"more than {most / 1024**2:.3g} MiB in one request",
-        headers={"Connection": "close"},
-    )
 
 
 def error_body(refused: RefusedError) -> bytes:

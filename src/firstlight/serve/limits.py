@@ -8,7 +8,7 @@ class Limits:
     """Every bound of the service."""
 
     body_bytes: int = 16 * 1024**2
-    """Of one request."""
+    """Of one request, as it comes and as it is unpacked."""
     all_bodies_bytes: int = 256 * 1024**2
     """Of all requests in hand; beyond, requests are answered 503."""
     pixels: int = 24 * 1024**2
@@ -45,4 +45,14 @@ def busy() -> RefusedError:
     """The answer where no room is left."""
     return RefusedError(
         status=503, message="too many requests at once; try again", headers={"Retry-After": "1"}
+    )
+
+
+def too_large(most: int) -> RefusedError:
+    """The answer to a body of more than so many bytes; as the rest is not read, the connection ends
+    with it, which a client must be told."""
+    return RefusedError(
+        status=413,
+        message=f"more than {most / 1024**2:.3g} MiB in one request",
+        headers={"Connection": "close"},
     )

@@ -11,11 +11,11 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from firstlight import __version__
 from firstlight.evaluate.prediction import prediction
@@ -29,6 +29,8 @@ LENGTH = "inference-header-content-length"
 NUMBER_BYTES, HEAD_BYTES = 6, 64 * 1024
 """Of one number as JSON, such as ``255, ``, and of what stands around the numbers."""
 INPUT, PROBABILITIES, LABEL = "image", "probabilities", "label"
+VERSION = "1"
+"""Of every model: a run is never trained again under its name."""
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -92,19 +94,27 @@ def routes(service: Service) -> APIRouter:
             }
         )
 
-    @router.get("/models/{model}", summary="What goes in and comes out")
+    every, one = "/models/{model}", "/models/{model}/versions/{version}"
+    router.include_router(_of_a_model(service), prefix=every)
+    router.include_router(_of_a_model(service), prefix=one, dependencies=[Depends(_version)])
+    return router
+
+
+def _of_a_model(service: Service) -> APIRouter:
+    """The routes of one model, or of a version of it."""
+    router = APIRouter()
+
+    @router.get("", summary="What goes in and comes out")
     async def metadata(model: str) -> Response:
         """Inputs and outputs; -1 is any number."""
         return json_response(_metadata(service.predictor(model)))
 
-    @router.get("/models/{model}/ready", summary="Can this run answer?")
+    @router.get("/ready", summary="Can this run answer?")
     async def model_ready(model: str) -> Response:
         """200, or 503 while it is still training."""
         return _ready(model, service.run(model).ready)
 
-    @router.post(
-        "/models/{model}/infer", openapi_extra=BODY, responses=ANSWER, summary="Classify images"
-    )
+    @router.post("/infer", openapi_extra=BODY, responses=ANSWER, summary="Classify images")
     async def infer(model: str, request: Request) -> Response:
         """Probabilities and labels of uint8 images of the model's size."""
         predictor = service.predictor(model)
@@ -120,6 +130,11 @@ def routes(service: Service) -> APIRouter:
         return _response(predictor, asked, rows_NK)
 
     return router
+
+
+async def _version(version: Annotated[str, Path(description="1 is the only one.")]) -> None:
+    if version != VERSION:
+        raise RefusedError(status=404, message=f"no such version; there is {VERSION} alone")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -236,7 +251,11 @@ def _response(predictor: Predictor, asked: _Asked, rows_NK: npt.NDArray[np.float
         else:
             output["data"] = values()
         outputs.append(output)
-    answer: dict[str, Any] = {"model_name": predictor.name, "outputs": outputs}
+    answer: dict[str, Any] = {
+        "model_name": predictor.name,
+        "model_version": VERSION,
+        "outputs": outputs,
+    }
     if asked.id is not None:
         answer["id"] = asked.id
     plain = json_response(answer)
@@ -260,7 +279,7 @@ def _metadata(predictor: Predictor) -> dict[str, Any]:
     classes = len(predictor.class_names)
     return {
         "name": predictor.name,
-        "versions": [],
+        "versions": [VERSION],
         "platform": predictor.platform,
         "inputs": [
             {

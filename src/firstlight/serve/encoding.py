@@ -1,0 +1,64 @@
+"""A request's body as it was before the client compressed it, as far as a bound."""
+
+import zlib
+
+from firstlight.serve.limits import RefusedError, too_large
+
+WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""What zlib calls each coding. HTTP's "deflate" is the format with zlib's own header."""
+MEMBERS = 64
+"""A gzip body may be several one after another. Each costs a copy of what follows it."""
+
+
+def unpacker(coding: str) -> "Unpacker | None":
+    """What undoes the coding of a ``Content-Encoding`` field; None where there is none to undo.
+
+    Raises ``RefusedError`` 415 for a coding that is not read.
+    """
+    name = coding.strip().lower()
+    if name in ("", "identity"):
+        return None
+    if name not in WINDOW:
+        raise RefusedError(
+            status=415,
+            message="Content-Encoding: gzip, deflate, or none is wanted",
+            headers={"Accept-Encoding": "gzip, deflate", "Connection": "close"},
+        )
+    return Unpacker(name)
+
+
+class Unpacker:
+    """One compressed body, piece by piece."""
+
+    def __init__(self, coding: str) -> None:
+        self._coding, self._stream = coding, zlib.decompressobj(WINDOW[coding])
+        self._left = MEMBERS if coding != "deflate" else 1
+
+    def unpack(self, piece: bytes, most: int, *, last: bool) -> bytes:
+        """What the piece holds. Raises ``RefusedError`` 413 for more than ``most`` bytes, 400 where
+        the body is damaged, or at its ``last`` piece cut short.
+        """
+        found = bytearray()
+        try:
+            while piece:
+                if self._stream.eof:
+                    self._left -= 1
+                    if self._left <= 0:
+                        raise self._damaged("more follows after its end")
+                    self._stream = zlib.decompressobj(WINDOW[self._coding])
+                found += self._stream.decompress(piece, most + 1 - len(found))
+                if len(found) > most:
+                    raise too_large(most)
+                piece = self._stream.unused_data
+        except zlib.error as error:
+            raise self._damaged("it cannot be unpacked") from error
+        if last and not self._stream.eof:
+            raise self._damaged("it is cut short")
+        return bytes(found)
+
+    def _damaged(self, what: str) -> RefusedError:
+        return RefusedError(
+            status=400,
+            message=f"Content-Encoding says {self._coding}, but of the body: {what}",
+            headers={"Connection": "close"},
+        )
