@@ -10,7 +10,7 @@ import pytest
 import firstlight
 
 ROOT = Path(firstlight.__file__).parent
-ALWAYS = {"errors", "recipe", "checked", "files", "threads"}
+ALWAYS = {"errors", "recipe", "checked", "files", "locks", "threads"}
 MAY = {
     "pixels": set(),
     "augment": set(),

@@ -1,10 +1,16 @@
 """Write a file or a folder as a whole or not at all; and the place for what can be made again."""
 
+import contextlib
 import errno
 import os
+import re
+import secrets
+import stat
+import time
 from pathlib import Path
 
 from firstlight.errors import DataError, UserError
+from firstlight.locks import try_lock
 
 # What the storage cannot do, whatever the name.
 STORAGE = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EFBIG}
@@ -12,6 +18,11 @@ STORAGE |= {getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has none
 
 # A folder that the file system cannot sync, or that may not be read, gives one of these.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
+
+PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]+\.part")
+"""The temporary name of a file that is being written, or was when its process was killed."""
+# Where there are no locks, what nobody has touched for so many seconds is nobody's.
+_STALE_SECONDS = 3600.0
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -22,15 +33,70 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it is there, and is no regular file")
+    clear_parts(path.parent, path.name)
     blob = content.encode() if isinstance(content, str) else content
-    part = path.parent / f".{path.name}.{os.getpid()}.part"
+    part, descriptor = _new_part(path)
     try:
-        with part.open("wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(blob)
-        put_in_place(part, path)
+            file.flush()
+            if os.name != "nt":  # there, a file that is open cannot be renamed
+                put_in_place(part, path)
+        if os.name == "nt":
+            put_in_place(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def clear_parts(folder: Path, name: str | None = None) -> None:
+    """Remove what processes left in ``folder`` that were killed while writing: of the file
+    ``name``, or of any.
+
+    A process that writes holds a lock on its part, so a running one's is never taken. What cannot
+    be removed stays.
+    """
+    with contextlib.suppress(OSError):
+        for part in list(folder.iterdir()):
+            found = PART.fullmatch(part.name)
+            if found is not None and name in (None, found["name"]):
+                _clear(part)
+
+
+def _clear(part: Path) -> None:
+    with contextlib.suppress(OSError):
+        status = part.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            return
+        old = time.time() - status.st_mtime > _STALE_SECONDS
+        if os.name == "nt":  # an open file cannot be removed there
+            if old:
+                part.unlink()
+            return
+        descriptor = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            locked = try_lock(descriptor)
+            if locked or (locked is None and old):
+                part.unlink()
+        finally:
+            os.close(descriptor)
+
+
+def _new_part(path: Path) -> tuple[Path, int]:
+    """A new file beside ``path`` that nobody else has, and its descriptor, locked."""
+    while True:
+        part = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        try:
+            descriptor = os.open(part, flags, 0o666)
+        except FileExistsError:
+            continue
+        if os.name == "nt":
+            return part, descriptor
+        if try_lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
+            return part, descriptor
+        os.close(descriptor)  # another process took it for stale before it was locked
+        part.unlink(missing_ok=True)
 
 
 def put_in_place(part: Path, target: Path) -> None:

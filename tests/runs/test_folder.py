@@ -2,12 +2,15 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.kit import Command
 
+import firstlight as fl
 from firstlight.errors import DataError, UserError
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
 
@@ -63,13 +66,16 @@ def test_a_full_disk_is_reported_and_leaves_the_earlier_file(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["recipe.toml", "state"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_the_systems_own_full_device_is_reported(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    (tmp_path / f".state.{os.getpid()}.part").symlink_to("/dev/full")
-    with pytest.raises(DataError, match="No space left"):
-        folder.write("state", b"x" * 10)
-    assert not (tmp_path / "state").exists()
+def test_the_systems_own_refusal_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="this system has no limits on files")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(DataError, match="File too large"):
+            RunFolder(tmp_path).write("state", b"x" * 10_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
@@ -143,3 +149,15 @@ def test_a_run_that_was_stopped_before_it_had_a_recipe_is_told_how_to_start(
     (tmp_path / "environment.json").write_text("{}")
     with pytest.raises(UserError, match=r"stopped before it began: start it again, with --out"):
         open_run_folder(tmp_path)
+
+
+def test_what_a_killed_evaluate_left_goes_with_the_next(
+    command: Command, digits_run: fl.Run, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(digits_run.path, run)
+    whole = sorted(p.relative_to(run) for p in run.rglob("*"))
+    for left in (".predictions.csv.17.part", "figures/.trust.png.0a1b2c3d.part", ".x.json.5.part"):
+        (run / left).write_text("half")
+    assert command("report", run).code == 0
+    assert sorted(p.relative_to(run) for p in run.rglob("*")) == whole

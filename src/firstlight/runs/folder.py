@@ -6,12 +6,13 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from firstlight.errors import DataError, UserError
-from firstlight.files import STORAGE, make_folder, sync_folder, write_whole
+from firstlight.files import PART, STORAGE, clear_parts, make_folder, sync_folder, write_whole
+from firstlight.locks import held, is_held
 from firstlight.recipe import Recipe, parse_recipe
 from firstlight.runs.box import boxed_folder, boxed_names
 
@@ -43,6 +44,8 @@ class RunFolder:
         path = self.path / name
         try:
             make_folder(path.parent)
+            for place in {self.path, path.parent}:
+                clear_parts(place)
             write_whole(path, content)
         except OSError as error:
             raise DataError(
@@ -96,22 +99,17 @@ class RunFolder:
     def discard(self) -> None:
         """Remove a folder whose run never began: nothing in it but its own first files."""
         for name in ("environment.json", "data.json", ".lock"):
-            (self.path / name).unlink(missing_ok=True)
+            with suppress(PermissionError):  # Windows keeps the lock file while it is open
+                (self.path / name).unlink(missing_ok=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
 
     def in_use(self) -> bool:
-        """Whether a process is training this run just now, as far as the system can tell."""
-        try:
-            import fcntl
+        """Whether a process is training this run just now, as far as the system can tell.
 
-            with (self.path / ".lock").open() as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except (ImportError, OSError):
-            pass
-        return False
+        Only looks, and is in nobody's way.
+        """
+        return is_held(self.path / ".lock")
 
     @contextmanager
     def trusted(self) -> Iterator[None]:
@@ -127,27 +125,19 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder for training; the system lets go when the process ends, however it does.
 
-        Raises ``UserError`` when another process holds it. Windows has no such lock: there, the
-        folder is not guarded.
+        Raises ``UserError`` when another process holds it, and ``DataError`` where nothing can be
+        written. A file system without locks leaves the folder unguarded.
         """
         try:
-            import fcntl
-        except ImportError:
-            yield
-            return
-        try:
-            handle = (self.path / ".lock").open("w")
+            lock = ExitStack()
+            free = lock.enter_context(held(self.path / ".lock"))
         except OSError as error:
             raise DataError(f"{self.path}: cannot be written: {error.strerror}") from error
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(f"{self.path}: another process is training this run now") from error
-            except OSError:
-                pass  # a file system without locks: unguarded, as on Windows
-            for part in self.path.rglob(".*.part"):  # left by a process killed in a write
-                part.unlink()
+        with lock:
+            if not free:
+                raise UserError(f"{self.path}: another process is training this run now")
+            for place in (self.path, *(at for at in self.path.iterdir() if at.is_dir())):
+                clear_parts(place)
             yield
 
 
@@ -186,8 +176,8 @@ def _empty_or_a_dead_start(folder: Path) -> bool:
     """Whether a folder holds nothing, or only what a run left that was killed before it had a
     recipe: its lock, and some of its first files."""
     names = {path.name for path in folder.iterdir()}
-    first = re.compile(r"(\.(environment\.json|data\.json|recipe\.toml)\.\d+\.part)")
-    left = {n for n in names if not first.fullmatch(n)}
+    first = {"environment.json", "data.json", "recipe.toml"}
+    left = {n for n in names if not ((part := PART.fullmatch(n)) and part["name"] in first)}
     return not names or (".lock" in names and left <= {".lock", "environment.json", "data.json"})
 
 
