@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from firstlight.data.dataset import Dataset as Dataset
     from firstlight.data.dataset import TrainTest as TrainTest
     from firstlight.errors import DataError as DataError
+    from firstlight.errors import NothingLearntWarning as NothingLearntWarning
     from firstlight.errors import UserError as UserError
     from firstlight.estimator import FirstlightClassifier as FirstlightClassifier
     from firstlight.library import Run as Run
@@ -35,6 +36,7 @@ _HOMES = {
     "DataError": "errors",
     "Dataset": "data.dataset",
     "FirstlightClassifier": "estimator",
+    "NothingLearntWarning": "errors",
     "Recipe": "recipe",
     "Run": "library",
     "TrainTest": "data.dataset",

@@ -31,3 +31,7 @@ class RunInterruptedError(UserError):
     """The run was stopped from outside and can be resumed (exit code 130)."""
 
     exit_code = 130
+
+
+class NothingLearntWarning(UserWarning):
+    """A trained network answers no better than a guess. The message says how, and what to try."""

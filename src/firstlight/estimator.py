@@ -4,6 +4,7 @@ Axes: N images, H height, W width, C channels, F features, K classes.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from firstlight.data.dataset import Dataset, TrainTest
-from firstlight.errors import DataError
+from firstlight.errors import DataError, NothingLearntWarning
 from firstlight.evaluate.predict import probabilities
 from firstlight.files import make_folder
 from firstlight.models.catalog import Architecture
@@ -26,6 +27,7 @@ from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
 from firstlight.training.memory import kept_memory
 from firstlight.verbs.choose import recipe_for
+from firstlight.verbs.finish import what_was_not_learnt
 from firstlight.verbs.fit import prepare
 
 # Rows of plain features are laid out as a picture at least so wide and high.
@@ -64,7 +66,8 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Train from fresh weights; ``y`` holds n labels of any kind.
 
         Raises ``ValueError`` for arrays that do not fit, and ``UserError`` for a recipe that does
-        not fit them.
+        not fit them. Warns with ``NothingLearntWarning`` where the network answers no better than a
+        guess.
         """
         values, targets = validate_data(
             self, X, y, allow_nd=True, dtype="numeric", ensure_2d=_is_flat(X)
@@ -90,6 +93,9 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             with kept_memory():
                 for _ in trainer.run():
                     pass
+            nothing = what_was_not_learnt(trainer, train.class_names)
+        if nothing:
+            warnings.warn(nothing, NothingLearntWarning, stacklevel=2)
         self.model_ = trainer.answering.eval()
         self.preprocess_ = trainer.preprocess
         return self

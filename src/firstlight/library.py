@@ -1,6 +1,7 @@
 """The library: ``load``, ``train`` and ``open_run``; everything else hangs on a ``Run``."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.dataset import TrainTest
+from firstlight.errors import NothingLearntWarning
 from firstlight.recipe import Recipe, load_recipe
 from firstlight.runs.folder import RunFolder, open_run_folder
 
@@ -51,10 +53,17 @@ class Run:
         return summary
 
     def evaluate(self) -> "Metrics":
-        """Test-set metrics, also written to ``metrics.json`` and ``predictions.csv``."""
+        """Test-set metrics, also written to ``metrics.json`` and ``predictions.csv``.
+
+        Warns with ``NothingLearntWarning`` where they are no better than a guess.
+        """
+        from firstlight.evaluate.learnt import nothing_learnt
         from firstlight.verbs.evaluate import evaluate
 
-        return evaluate(self._folder, data=self._data)
+        metrics = evaluate(self._folder, data=self._data)
+        if why := nothing_learnt(metrics):
+            _warn(f"the network has learnt nothing: {why}")
+        return metrics
 
     def predict(
         self,
@@ -201,7 +210,8 @@ def train(
     the last layer's; the lower a layer, the smaller its learning rate.
     ``budget`` (seconds) takes as many epochs as fit on this machine, in place of ``epochs``;
     ``patience`` stops after so many epochs without a better held-out loss, and keeps the best.
-    Raises ``UserError`` or ``DataError``, each saying what to do next.
+    Raises ``UserError`` or ``DataError``, each saying what to do next, and warns with
+    ``NothingLearntWarning`` where the network answers no better than a guess.
     """
     started = time.perf_counter()  # a budget counts the imports below
     from firstlight.progress import choose_display
@@ -238,6 +248,7 @@ def train(
         budget=budget,
         started=started,
     )
+    _warn(folder.read_json("summary.json")["nothing_learnt"])
     return Run(folder, given)
 
 
@@ -249,9 +260,17 @@ def resume(path: str | Path, data: TrainTest | None = None, *, quiet: bool = Fal
     from firstlight.progress import choose_display
     from firstlight.verbs import fit
 
-    return Run(fit.resume(Path(path), choose_display(quiet=quiet), data=data), data)
+    folder = fit.resume(Path(path), choose_display(quiet=quiet), data=data)
+    _warn(folder.read_json("summary.json")["nothing_learnt"])
+    return Run(folder, data)
 
 
 def open_run(path: str | Path, data: TrainTest | None = None) -> Run:
     """A run that exists. ``data`` is needed only where the run's data is not of the catalogue."""
     return Run(open_run_folder(Path(path)), data)
+
+
+def _warn(nothing_learnt: str | None) -> None:
+    """Show the caller's line beside what was not learnt."""
+    if nothing_learnt:
+        warnings.warn(nothing_learnt, NothingLearntWarning, stacklevel=3)

@@ -44,6 +44,8 @@ def bench(
             f"seed {run['seed']}: {percent(run['test_accuracy'])} in {run['fit_seconds']:.1f} s",
             err=json,
         )
+        if run["nothing_learnt"]:
+            typer.echo(f"seed {run['seed']}: {run['nothing_learnt']}", err=True)
 
     path = out or Path(f"bench-{chosen.name}.json")
     whole = run_bench(request, chosen, seeds, path, device=device, told=told)

@@ -90,7 +90,7 @@ def _run(
             unwritten = error
     if json:
         more = {} if under is None else {"robustness": under.to_json()}
-        print_json({"run": str(folder), "report": page, **metrics.to_json(), **more})
+        print_json({"run": str(folder), "report": page, **_told(metrics), **more})
     else:
         _print(metrics)
         if under is not None:
@@ -110,14 +110,22 @@ def _file(
         raise UserError(f"{path}: --robustness is measured on the run folder, not on its export")
     metrics = evaluate_file(path, device=device, data_dir=data_dir)
     if json:
-        print_json({"file": str(path), **metrics.to_json()})
+        print_json({"file": str(path), **_told(metrics)})
     else:
         _print(metrics)
     return metrics
 
 
+def _told(metrics: "Metrics") -> dict[str, object]:
+    from firstlight.evaluate.learnt import nothing_learnt
+
+    return {**metrics.to_json(), "nothing_learnt": nothing_learnt(metrics) or None}
+
+
 def _print(metrics: "Metrics") -> None:
     from rich.table import Table
+
+    from firstlight.evaluate.learnt import nothing_learnt
 
     low, high = metrics.accuracy_interval
     typer.echo(
@@ -126,6 +134,11 @@ def _print(metrics: "Metrics") -> None:
         f"log loss {metrics.log_loss:.4f}, expected calibration error "
         f"{percent(metrics.expected_calibration_error)}\n"
     )
+    if why := nothing_learnt(metrics):
+        typer.echo(
+            f"The network has learnt nothing: {why}. Train it again with a smaller learning rate "
+            "or more epochs, or look whether the labels are right with: firstlight data check\n"
+        )
     if metrics.answered is not None and metrics.answered.accuracy is not None:
         typer.echo(
             f"answers {percent(metrics.answered.coverage)} of them, of which "

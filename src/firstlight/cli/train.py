@@ -4,7 +4,7 @@ import os
 import shlex
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ from firstlight.cli.options import (
     percent,
     print_json,
 )
-from firstlight.errors import UserError
+from firstlight.errors import ThresholdError, UserError
 
 # What Python takes to start and to end, on two cores that do nothing else.
 PROCESS_SECONDS = 0.3
@@ -154,6 +154,7 @@ def train(
     summary = folder.read_json("summary.json")
     if json:
         print_json({"run": str(folder), **summary})
+        _require_learnt(summary)
         return
     kept = summary["kept_epoch"]
     typer.echo(f"{summary['parameters']:,} parameters, {summary['train_seconds']:.1f} s training")
@@ -162,3 +163,10 @@ def train(
         which = f" after epoch {kept['epoch']}, whose weights are kept" if early else ""
         typer.echo(f"validation accuracy {percent(kept['validation_accuracy'])}{which}")
     typer.echo(f"run {folder}\nnext: firstlight evaluate {shlex.quote(str(folder))}")
+    _require_learnt(summary)
+
+
+def _require_learnt(summary: dict[str, Any]) -> None:
+    """Raise ``ThresholdError`` where the network answers no better than a guess; it is kept."""
+    if summary["nothing_learnt"]:
+        raise ThresholdError(summary["nothing_learnt"])

@@ -145,6 +145,7 @@ def measure(request: DataRequest, recipe: Recipe, device: str, called: float) ->
         "start_seconds": start_seconds,
         "fit_seconds": fit_seconds,
         "train_seconds": summary["train_seconds"],
+        "nothing_learnt": summary["nothing_learnt"],
         "training_gflops": work / summary["train_seconds"],
         "peak_memory_mb": memory,
         "load_before": load,

@@ -3,10 +3,9 @@
 import math
 import shlex
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +16,8 @@ from firstlight.data.dataset import Dataset, Int64Array, TrainTest
 from firstlight.data.split import hold_out
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError, RunInterruptedError, UserError
-from firstlight.evaluate.calibrate import calibrate
 from firstlight.interrupt import StopRequest
-from firstlight.models.catalog import Architecture, parameter_count
+from firstlight.models.catalog import Architecture
 from firstlight.progress import Display
 from firstlight.recipe import LEAST_MICRO_BATCH, Recipe
 from firstlight.runs import checkpoint, record
@@ -33,6 +31,7 @@ from firstlight.training.pace import Deadline, measure_pace, rest_of
 from firstlight.training.portion import Portion
 from firstlight.training.position import EpochRecord, Place
 from firstlight.training.randomness import reseed
+from firstlight.verbs.finish import finish
 from firstlight.verbs.run_data import DataRequest, check_same_data, describe, preprocess_for
 from firstlight.verbs.start import check_shape, open_start, request_like, take_over
 
@@ -271,24 +270,14 @@ def _train(
                 _run(folder, trainer, display, deadline)
         except torch.OutOfMemoryError as error:
             raise UserError(_too_little_memory(recipe, trainer.images, device)) from error
-    record.write_epochs(folder, trainer.records)
-    model = trainer.answering
-    if not all(bool(weight.isfinite().all()) for weight in model.state_dict().values()):
-        raise UserError(
-            "the last step left weights that are not finite. Try a smaller learning rate, such as "
-            f"--set optimizer.learning_rate={recipe.optimizer.learning_rate / 10:g}"
-        )
-    architecture = _architecture(recipe, data.train)
-    calibration = None
-    if recipe.train.validation == "held-out":
-        with repeatable(threads, device):
-            answers = trainer.answers()
-        if answers is not None:
-            calibration = calibrate(*(part.cpu().numpy() for part in answers))
-    names = data.train.class_names
-    checkpoint.save_model(folder, model, architecture, trainer.preprocess, names, calibration)
-    folder.write_json("summary.json", _summary(trainer, parameter_count(trainer.model)))
-    checkpoint.drop_state(folder)
+    finish(
+        folder,
+        trainer,
+        _architecture(recipe, data.train),
+        data.train.class_names,
+        device,
+        threads,
+    )
 
 
 def _too_little_memory(recipe: Recipe, images: int, device: str) -> str:
@@ -371,17 +360,3 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, deadline: Deadli
                     f"stopped in epoch {event.epoch}, the state is saved. "
                     f"Go on with: firstlight train --resume {shlex.quote(str(folder))}"
                 )
-
-
-def _summary(trainer: Trainer, parameters: int) -> dict[str, Any]:
-    last = trainer.records[-1]
-    return {
-        "recipe": trainer.recipe.name,
-        "seed": trainer.recipe.train.seed,
-        "parameters": parameters,
-        "epochs": last.epoch,
-        "passes": last.steps / trainer.steps_per_epoch * trainer.images / len(trainer.train),
-        "steps": last.steps,
-        "train_seconds": sum(r.train_seconds for r in trainer.records),
-        "kept_epoch": asdict(trainer.kept),
-    }

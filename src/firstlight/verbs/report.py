@@ -9,6 +9,8 @@ from typing import Any
 
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import DataError
+from firstlight.evaluate.learnt import nothing_learnt
+from firstlight.evaluate.metrics import Metrics
 from firstlight.evaluate.mistakes import worst_mistakes
 from firstlight.evaluate.prediction import Prediction
 from firstlight.evaluate.robustness import corrupt
@@ -72,7 +74,7 @@ def report(
             f"{'trained' if summary['steps'] else 'made'} {environment['started'][:10]} "
             f"on {where(environment)}",
             figures=headline(summary, metrics),
-            sections=[*_notes(folder, metrics, missing), *drawing.sections],
+            sections=[*_notes(folder, metrics, missing, summary), *drawing.sections],
             foot=f"Made by firstlight {environment['firstlight']}. "
             "This page is one file and loads nothing from elsewhere.",
         )
@@ -108,8 +110,13 @@ def _metrics(folder: RunFolder) -> dict[str, Any] | None:
     return metrics
 
 
-def _notes(folder: RunFolder, metrics: dict[str, Any] | None, missing: str) -> list[Section]:
+def _notes(
+    folder: RunFolder, metrics: dict[str, Any] | None, missing: str, summary: dict[str, Any]
+) -> list[Section]:
     notes = []
+    why = "" if metrics is None else nothing_learnt(Metrics.from_json(metrics))
+    if text := f"The network has learnt nothing: {why}." if why else summary.get("nothing_learnt"):
+        notes.append(Section(title="No better than a guess", text=text[0].upper() + text[1:]))
     if metrics is None:
         text = "This run was not measured on its test set yet. Do that with:"
         notes.append(

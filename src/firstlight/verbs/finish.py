@@ -1,0 +1,145 @@
+"""How a training ends: weights and summary are kept, and what was not learnt is said.
+
+Axes: N images, K classes.
+"""
+
+import math
+import shlex
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firstlight.errors import UserError
+from firstlight.evaluate.calibrate import calibrate
+from firstlight.evaluate.learnt import ENOUGH, above_guessing, nothing_learnt
+from firstlight.evaluate.metrics import Metrics, measure
+from firstlight.models.catalog import Architecture, parameter_count
+from firstlight.recipe import Recipe
+from firstlight.runs import checkpoint, record
+from firstlight.runs.folder import RunFolder
+from firstlight.training.devices import repeatable
+from firstlight.training.loop import Trainer
+from firstlight.training.portion import Portion
+
+LOOKED_AT = 1000
+"""Training images answered to see what was learnt."""
+DIVERGED = 2.0
+"""A training whose loss rose to so many times that of equal probabilities had too large a rate."""
+
+
+def finish(
+    folder: RunFolder,
+    trainer: Trainer,
+    architecture: Architecture,
+    class_names: tuple[str, ...],
+    device: str,
+    threads: int,
+) -> None:
+    """Write the weights and, last, the summary of a run that was trained to its end.
+
+    Raises ``UserError`` where weights or answers are not finite; nothing is then kept.
+    """
+    record.write_epochs(folder, trainer.records)
+    model, recipe = trainer.answering, trainer.recipe
+    calibration = None
+    with repeatable(threads, device):
+        nothing = what_was_not_learnt(trainer, class_names)
+        answers = trainer.answers() if recipe.train.validation == "held-out" else None
+    if answers is not None:
+        calibration = calibrate(*(part.cpu().numpy() for part in answers))
+    checkpoint.save_model(folder, model, architecture, trainer.preprocess, class_names, calibration)
+    folder.write_json("summary.json", _summary(trainer, nothing))
+    checkpoint.drop_state(folder)
+
+
+def what_was_not_learnt(trainer: Trainer, class_names: tuple[str, ...]) -> str:
+    """A sentence where a trained network answers no better than a guess, with what to try.
+
+    Empty where it answers better. Images are answered only where the last epoch's figures give
+    reason to look. Raises ``UserError`` for weights or answers that are not finite.
+    """
+    weights = trainer.answering.state_dict().values()
+    if not all(bool(weight.isfinite().all()) for weight in weights):
+        raise UserError(
+            f"the last step left weights that are not finite. {_smaller_rate(trainer.recipe)}"
+        )
+    if not _suspicious(trainer, len(class_names)):
+        return ""
+    watched = trainer.validation
+    if watched is not None and len(watched) >= ENOUGH:
+        answers = trainer.answers()
+        assert answers is not None, "there are images to watch"
+        metrics = _measured(*answers, class_names, trainer.recipe)
+        if why := nothing_learnt(metrics):
+            return _told(trainer, metrics, f"it was not trained on {why}")
+    some = Portion(
+        images_NHWC=trainer.train.images_NHWC,
+        labels_N=trainer.train.labels_N,
+        rows_M=trainer.train.rows_M[:: math.ceil(len(trainer.train) / LOOKED_AT)],
+    )
+    metrics = _measured(*trainer.watch(some), class_names, trainer.recipe)
+    if why := nothing_learnt(metrics) or above_guessing(metrics):
+        return _told(trainer, metrics, f"it was trained on {why}")
+    return ""
+
+
+def _suspicious(trainer: Trainer, classes: int) -> bool:
+    kept, guessing = trainer.kept, math.log(classes)
+    seen = [(trainer.train, kept.train_loss, kept.train_accuracy)]
+    if trainer.validation is not None:
+        assert kept.validation_loss is not None and kept.validation_accuracy is not None
+        seen.append((trainer.validation, kept.validation_loss, kept.validation_accuracy))
+    return any(
+        # Also where a loss is no number.
+        not loss <= guessing or accuracy <= _largest_share(portion)
+        for portion, loss, accuracy in seen
+    )
+
+
+def _largest_share(portion: Portion) -> float:
+    counts_K = torch.bincount(portion.labels_N[portion.rows_M])
+    return float(counts_K.max()) / len(portion)
+
+
+def _measured(
+    logits_NK: Tensor, labels_N: Tensor, class_names: tuple[str, ...], recipe: Recipe
+) -> Metrics:
+    if not bool(logits_NK.isfinite().all()):
+        raise UserError(f"the last step left answers that are not finite. {_smaller_rate(recipe)}")
+    probabilities_NK: np.ndarray = logits_NK.softmax(dim=1).cpu().numpy()
+    return measure(labels_N.cpu().numpy(), probabilities_NK, class_names)
+
+
+def _told(trainer: Trainer, metrics: Metrics, why: str) -> str:
+    highest = max(epoch.train_loss for epoch in trainer.records)
+    if highest > DIVERGED * math.log(len(metrics.per_class)):
+        advice = f"The training diverged. {_smaller_rate(trainer.recipe)}"
+    else:
+        advice = (
+            "Try more epochs, or another learning rate, which firstlight lr-find suggests; or "
+            "look whether the labels are right with: firstlight data check"
+        )
+    return f"the network has learnt nothing: on {metrics.count:,} images {why}. {advice}"
+
+
+def _smaller_rate(recipe: Recipe) -> str:
+    smaller = f"optimizer.learning_rate={recipe.optimizer.learning_rate / 10:g}"
+    return f"Try a smaller learning rate, such as --set {shlex.quote(smaller)}"
+
+
+def _summary(trainer: Trainer, nothing: str) -> dict[str, Any]:
+    last = trainer.records[-1]
+    return {
+        "recipe": trainer.recipe.name,
+        "seed": trainer.recipe.train.seed,
+        "parameters": parameter_count(trainer.model),
+        "epochs": last.epoch,
+        "passes": last.steps / trainer.steps_per_epoch * trainer.images / len(trainer.train),
+        "steps": last.steps,
+        "train_seconds": sum(r.train_seconds for r in trainer.records),
+        "kept_epoch": asdict(trainer.kept),
+        "nothing_learnt": nothing or None,
+    }

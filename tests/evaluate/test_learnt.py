@@ -1,0 +1,69 @@
+"""What is called no better than a guess, by hand-made answers whose worth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from firstlight.evaluate.learnt import above_guessing, nothing_learnt
+from firstlight.evaluate.metrics import Metrics, measure
+
+
+def answers(labels: list[int], said: list[int], classes: int, sure: float = 0.9) -> Metrics:
+    rows_NK = np.full((len(said), classes), (1 - sure) / (classes - 1), np.float32)
+    rows_NK[np.arange(len(said)), said] = sure
+    names = tuple("abcdefghijkl"[:classes])
+    return measure(np.array(labels, dtype=np.int64), rows_NK, names)
+
+
+EVEN = [i % 4 for i in range(200)]
+UNEVEN = [0] * 180 + [1] * 20
+
+
+@pytest.mark.parametrize("sure", [0.3, 0.9, 0.999])
+def test_always_the_largest_class_is_nothing(sure: float) -> None:
+    told = nothing_learnt(answers(UNEVEN, [0] * 200, 2, max(sure, 0.6)))
+    assert "it is right for 90.0 %, and to answer 'a', the largest class, every time" in told
+    assert "would be right for 90.0 %" in told
+    assert nothing_learnt(answers(EVEN, [2] * 200, 4, sure))
+
+
+def test_answers_at_random_are_nothing() -> None:
+    rng = np.random.default_rng(0)
+    said = rng.permutation(EVEN).tolist()
+    assert nothing_learnt(answers(EVEN, said, 4))
+
+
+def test_right_answers_are_something() -> None:
+    assert not nothing_learnt(answers(EVEN, EVEN, 4))
+    assert not nothing_learnt(answers(UNEVEN, UNEVEN, 2))
+
+
+def test_small_classes_found_at_the_cost_of_the_large_one_are_something() -> None:
+    """85 % right, less than the largest class's 90 %, but both classes are found."""
+    said = [0] * 152 + [1] * 28 + [1] * 18 + [0] * 2
+    metrics = answers(UNEVEN, said, 2)
+    assert metrics.accuracy == 0.85
+    assert not nothing_learnt(metrics)
+
+
+def test_a_network_that_is_too_sure_but_mostly_right_is_something() -> None:
+    """An overfitted one: its loss is above ln 2, and 80 % of its answers are right."""
+    labels = [i % 2 for i in range(200)]
+    said = [(1 - x) if i % 5 == 0 else x for i, x in enumerate(labels)]
+    metrics = answers(labels, said, 2, sure=0.9999999)
+    assert metrics.log_loss > math.log(2) and metrics.accuracy == 0.8
+    assert not nothing_learnt(metrics)
+    assert above_guessing(metrics) == f"its loss is {metrics.log_loss:.4g}, and that of equal " + (
+        "probabilities 0.6931"
+    )
+
+
+def test_of_few_images_only_the_loss_tells() -> None:
+    labels, said = [0, 0, 0, 1], [0, 0, 0, 0]
+    assert not nothing_learnt(answers(labels, said, 2, sure=0.7))
+    assert "its loss is" in nothing_learnt(answers(labels, said, 2, sure=0.9999))
+
+
+def test_images_of_one_class_tell_nothing() -> None:
+    assert not nothing_learnt(answers([0] * 60, [0] * 60, 2))
