@@ -151,7 +151,7 @@ def test_many_names_are_folded_and_each_unreadable_picture_has_its_reason(
         (clean / f"train/dog/猫-{i}.png").write_bytes(b"" if i else b"<html>")
     done = command("data", "check", clean, "--page", "page.html")
     assert "! unreadable: 20 pictures that cannot be read, left out of training" in done.out
-    assert "    train/dog/猫-0.png: not a picture; PNG, JPEG, WebP, BMP" in done.out
+    assert "    train/dog/猫-0.png: this is a web page; PNG, JPEG, WebP, BMP" in done.out
     assert "… and 10 more" in done.out
     page = Path("page.html").read_text()
     folded = page.partition("Unreadable: all 20")[2]

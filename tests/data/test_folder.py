@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from firstlight.data.folder import list_csv, list_folder
+import firstlight.data.formats as formats
+from firstlight.data.folder import list_folder
+from firstlight.data.table import list_csv
 from firstlight.errors import DataError
 
 
@@ -70,7 +72,7 @@ def test_everything_else_that_is_left_out_is_said(tmp_path: Path) -> None:
     (tmp_path / "a" / "notes.txt").write_text("x")
     assert list_folder(tmp_path).notes == (
         f"1 picture directly in {tmp_path}: of no class, left out",
-        "a/: 1 file left out, no picture by name: notes.txt",
+        "a/: 1 file left out, no picture: notes.txt",
         "a/: 1 of its pictures lie in folders below it",
         "empty/: no picture in it, so no class",
     )
@@ -98,12 +100,15 @@ def test_a_link_up_to_all_classes_does_not_put_them_into_one(tmp_path: Path) -> 
 
 
 def test_pictures_of_a_telephone_that_cannot_be_read_are_told_with_what_to_do(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(formats, "_reads_heic", lambda: False)
     for name in ("a/1.HEIC", "b/2.heic"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
-    message = r"(?s)got no picture in any class folder\n.*1\.HEIC .*save HEIC and AVIF as JPEG"
+    message = (
+        r"(?s)got no picture in any class folder\n.*1\.HEIC .*for HEIC install firstl.*\[heic\]"
+    )
     with pytest.raises(DataError, match=message):
         list_folder(tmp_path)
 
@@ -187,3 +192,117 @@ def test_pictures_are_left_out_by_name(tmp_path: Path) -> None:
         listing.without(["a/9.png"])
     with pytest.raises(DataError, match="every picture of 'b' would be left out"):
         listing.without(["b/3.png"])
+
+
+def test_the_content_decides_and_not_the_name(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "b/3.png", "b/4.png"):
+        picture(tmp_path / name)
+    (tmp_path / "a" / "2.png").rename(tmp_path / "a" / "00000038.png:large")
+    (tmp_path / "b" / "4.png").rename(tmp_path / "b" / "4.jpg?v=2")
+    (tmp_path / "b" / "BMW.txt").write_text("BMW is no bitmap, and P5 no picture")
+    listing = list_folder(tmp_path)
+    assert [p.name for p in listing.pictures] == [
+        *("a/00000038.png:large", "a/1.png", "b/3.png", "b/4.jpg?v=2"),
+    ]
+    assert listing.notes == ("b/: 1 file left out, no picture: BMW.txt",)
+
+
+# Split folders
+
+
+def pictures(root: Path, *names: str) -> None:
+    for level, name in enumerate(names):
+        picture(root / name, level)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        *(("train", "test1"), ("training", "testing"), ("Training_Set", "test-set")),
+        *(("trainImages", "testImages"), ("train2017", "val2017"), ("01_train", "02_test")),
+        *(("seg_train/seg_train", "seg_test/seg_test"), ("letters_train", "letters_test")),
+        ("training_set/training_set", "test_set/test_set"),
+    ],
+)
+def test_split_folders_under_other_names_are_parts_and_no_classes(
+    tmp_path: Path, train: str, test: str
+) -> None:
+    pictures(tmp_path, *(f"{part}/{name}/1.png" for part in (train, test) for name in "ab"))
+    part = "validation" if "val" in test else "test"
+    assert labelled(tmp_path) == {
+        f"{train}/a/1.png": ("a", "train"),
+        f"{train}/b/1.png": ("b", "train"),
+        f"{test}/a/1.png": ("a", part),
+        f"{test}/b/1.png": ("b", part),
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("learn/a", "learn/b", "exam/a", "exam/b"), r"exam, learn hold no pictures .*\(a, b\)"),
+        (("train/a", "train/b", "exam/a", "exam/b"), "beside it there is exam, which is neither"),
+        (("train/a", "train/b", "test/a", "more/a"), "more has classes like train, but is neither"),
+        (("train/a", "train/b", "unlabelled"), "beside it there is unlabelled, which is neither"),
+        (("train/a", "train/b", "Training/a", "test/a"), "Training/ and train/ are both train"),
+        (("val/a", "val/b", "cars"), "val/ holds the classes a, b, but no folder beside it is the"),
+        (("cat/train", "cat/test", "dog/train", "dog/test"), "cat, dog hold no pictures themselv"),
+        (("train/x/a", "train/x/b", "train/y/a", "test/x/a"), "train/x, train/y hold no pictures"),
+        (("a", "b", "more/a", "more/b"), "more/ holds folders that are called like those beside"),
+    ],
+)
+def test_folders_that_may_be_parts_or_classes_are_an_error_that_names_them(
+    tmp_path: Path, names: tuple[str, ...], message: str
+) -> None:
+    pictures(tmp_path, *(f"{name}/{at}.png" for at, name in enumerate(names)))
+    with pytest.raises(DataError, match=message):
+        list_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("cat/siamese/1.png", "cat/persian/2.png", "dog/pug/3.png"),
+        ("cat/images/1.png", "dog/images/2.png"),
+        ("cat/cat/1.png", "dog/dog/2.png"),
+        ("train/1.png", "cat/2.png", "test_tube/3.png"),
+        ("training_shoes/red/1.png", "training_shoes/blue/2.png", "sandals/3.png"),
+    ],
+)
+def test_folders_within_classes_stay_within_them(tmp_path: Path, names: tuple[str, ...]) -> None:
+    pictures(tmp_path, *names)
+    assert labelled(tmp_path) == {name: (name.partition("/")[0], "") for name in names}
+
+
+@pytest.mark.parametrize("around", ["set", "set/set", "archive/set/data"])
+def test_doubled_inner_folders_are_seen_through(tmp_path: Path, around: str) -> None:
+    names = [f"{around}/{name}" for name in ("a/1.png", "b/2.png")]
+    pictures(tmp_path, *names)
+    (tmp_path / "__MACOSX" / "set").mkdir(parents=True)
+    assert labelled(tmp_path) == {names[0]: ("a", ""), names[1]: ("b", "")}
+    assert f"{around}/ is the only folder with pictures" in " ".join(list_folder(tmp_path).notes)
+
+
+@pytest.mark.parametrize("parts", [(), ("train/", "test/")])
+def test_a_second_copy_inside_is_left_out(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    names = [f"{part}{name}/1.png" for part in parts or ("",) for name in "ab"]
+    pictures(tmp_path, *names)
+    pictures(tmp_path / "set", *names)
+    listing = list_folder(tmp_path)
+    assert [p.name for p in listing.pictures] == sorted(names)
+    assert listing.notes == ("set/: the same pictures as beside it once more, left out",)
+
+
+def test_other_pictures_of_the_same_names_are_no_copy(tmp_path: Path) -> None:
+    for name, content in (("a/1.png", b"1"), ("b/1.png", b"2"), ("s/a/1.png", b"3")):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="s/ holds folders that are called like those beside it"):
+        list_folder(tmp_path)
+
+
+def test_a_test_part_without_classes_is_left_out_and_said(tmp_path: Path) -> None:
+    pictures(tmp_path, "train/a/1.png", "train/b/2.png", "test1/3.png", "test1/4.png")
+    listing = list_folder(tmp_path)
+    assert [p.name for p in listing.pictures] == ["train/a/1.png", "train/b/2.png"]
+    assert listing.notes == ("2 pictures directly in test1/: of no class, left out",)

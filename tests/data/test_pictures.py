@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
+import firstlight.data.formats as formats
 from firstlight.data.pictures import Picture, PictureSource, expand, prepare
 from firstlight.errors import DataError
 from firstlight.pixels import Preprocess
@@ -499,7 +500,8 @@ def test_text_is_no_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("start", "what"),
     [
-        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"<!DOCTYPE html><html>", "a web page"),
         (b"%PDF-1.7", "PDF"),
         (b"<svg xmlns=''></svg>", "SVG"),
         (b"\x89PNG\r\n\x1a\n\0\0", "begins like a PNG picture but is damaged"),
@@ -512,7 +514,55 @@ def test_a_file_of_another_kind_is_told_by_name(start: bytes, what: str) -> None
 
 def test_formats_beyond_the_named_ones_are_refused() -> None:
     with pytest.raises(DataError, match="not a picture; PNG, JPEG"):
-        prepared(encoded(Image.fromarray(GREY_HW), "PPM"), MNIST)
+        prepared(encoded(Image.fromarray(GREY_HW), "TGA"), MNIST)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"P5 # a comment\n7 5\n255\n" + GREY_HW.tobytes(),
+        b"P2\n7 5\n255\n" + " ".join(map(str, GREY_HW.ravel())).encode(),
+        b"P5 7 5 65535\n" + (GREY_HW.astype(">u2") * 257).tobytes(),
+    ],
+)
+def test_pgm_of_each_kind_is_read_level_by_level(text: bytes) -> None:
+    assert np.array_equal(prepared(text, model(5, 7, 1)).image_HWC[..., 0], GREY_HW)
+
+
+def test_a_dark_pgm_of_16_bits_stays_dark() -> None:
+    dark = b"P5 7 5 65535\n" + np.full((5, 7), 250, ">u2").tobytes()
+    assert (prepared(dark, model(5, 7, 1)).image_HWC == 1).all()  # 250 of 65535 is 0.97 of 255
+
+
+def test_ppm_is_read_in_colour() -> None:
+    pixels = np.arange(105, dtype=np.uint8).reshape(5, 7, 3)
+    ppm = b"P6 7 5 255\n" + pixels.tobytes()
+    assert np.array_equal(prepared(ppm, model(5, 7, 3)).image_HWC, pixels)
+
+
+def test_heic_is_read_with_its_extra_and_told_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    out = io.BytesIO()
+    flat = Image.new("RGB", (64, 48), (200, 40, 40))
+    pillow_heif.from_pillow(flat).save(out, quality=90)
+    seen = prepared(out.getvalue(), model(48, 64, 3)).image_HWC.astype(int)
+    assert abs(seen - (200, 40, 40)).max() < 12
+
+    monkeypatch.setattr(formats, "_reads_heic", lambda: False)
+    with pytest.raises(DataError, match=r"HEIC picture: install firstlight\[heic\]"):
+        prepared(out.getvalue(), model(48, 64, 3))
+
+
+def test_a_damaged_heic_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="HEIC"):
+        prepared(b"\0\0\0\x18ftypheic" + bytes(20), MNIST)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_avif_is_read() -> None:
+    flat = Image.new("RGB", (32, 32), (20, 200, 40))
+    seen = prepared(encoded(flat, "AVIF"), model(32, 32, 3)).image_HWC.astype(int)
+    assert abs(seen - (20, 200, 40)).max() < 12
 
 
 def test_an_empty_file_is_told_from_a_damaged_one(tmp_path: Path) -> None:
@@ -653,11 +703,13 @@ def test_damaged_pictures_raise_nothing_but_data_errors(
 def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with pictures and other files in it."""
     names = ["b.png", "a.JPG", "über uns/ein Bild.png", "deep/er/c.tiff", "x[1].png"]
-    others = ["notes.txt", ".hidden.png", ".cache/d.png", "deep/.e.png", "empty/readme.md"]
+    others = ["n.png:large", ".hidden.png", ".cache/d.png", "deep/.e.png", "empty/readme.md"]
     for name in [*names, *others]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded(Image.fromarray(GREY_HW)))
+    (tmp_path / "empty" / "readme.md").write_text("P2 is not enough")
+    (tmp_path / "BMW.txt").write_text("BM" * 20)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -668,7 +720,8 @@ def found(*words: str) -> list[str]:
 
 @pytest.mark.usefixtures("album")
 def test_a_folder_stands_for_the_pictures_below_it_in_order() -> None:
-    assert found(".") == ["a.JPG", "b.png", "deep/er/c.tiff", "x[1].png", "über uns/ein Bild.png"]
+    names = ["a.JPG", "b.png", "deep/er/c.tiff", "n.png:large", "x[1].png", "über uns/ein Bild.png"]
+    assert found(".") == names
     assert found("deep", "über uns/") == ["deep/er/c.tiff", "über uns/ein Bild.png"]
 
 
@@ -681,7 +734,7 @@ def test_a_folder_named_by_its_whole_path_gives_whole_paths(album: Path) -> None
     ("pattern", "names"),
     [
         ("*.png", ["b.png", "x[1].png"]),
-        ("*", ["a.JPG", "b.png", "x[1].png"]),
+        ("*", ["a.JPG", "b.png", "n.png:large", "x[1].png"]),
         ("*/*.png", ["über uns/ein Bild.png"]),
         ("**/*.png", ["b.png", "x[1].png", "über uns/ein Bild.png"]),
         ("deep/**", ["deep/er/c.tiff"]),
@@ -700,7 +753,7 @@ def test_a_pattern_may_begin_at_the_root(album: Path) -> None:
 
 @pytest.mark.usefixtures("album")
 def test_a_file_is_taken_by_its_name_whatever_it_looks_like() -> None:
-    names = ["./x[1].png", ".hidden.png", "notes.txt", "über uns/ein Bild.png"]
+    names = ["./x[1].png", ".hidden.png", "n.png:large", "über uns/ein Bild.png"]
 
     sources = expand(names)
 

@@ -87,7 +87,7 @@ def train(
     """Train a network on DATA and keep it in a run folder."""
     # A budget counts the imports below, and what is before this line and after the last.
     started = time.perf_counter() - PROCESS_SECONDS
-    from firstlight.data.folder import read_names
+    from firstlight.data.table import read_names
     from firstlight.progress import choose_display
     from firstlight.recipe import load_recipe
     from firstlight.verbs import fit

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from firstlight.data.decode import FORMATS, open_picture
+from firstlight.data.decode import open_picture
 from firstlight.data.decoded import Progress, choose_shape, decode_into
 from firstlight.data.duplicates import near_copies
-from firstlight.data.folder import Listing, counted
+from firstlight.data.formats import START, formats_for
+from firstlight.data.listing import Listing, counted
 from firstlight.data.split import TRAIN
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError
@@ -39,6 +40,12 @@ _SUFFIXES = {
     ".gif": "GIF",
     ".tif": "TIFF",
     ".tiff": "TIFF",
+    ".pgm": "PPM",
+    ".ppm": "PPM",
+    ".pbm": "PPM",
+    ".pnm": "PPM",
+    ".heic": "HEIF",
+    ".avif": "AVIF",
 }
 
 
@@ -163,7 +170,7 @@ def _heads(root: Path, names: Sequence[str]) -> list[_Head]:
             return _Head(digest=b"")
         digest = hashlib.blake2b(content, digest_size=16).digest()
         try:
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=formats_for(content[:START])) as image:
                 return _Head(
                     digest=digest, form=image.format or "", mode=image.mode, size=image.size
                 )

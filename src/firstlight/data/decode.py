@@ -16,32 +16,17 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from firstlight.data.formats import START, formats_for, what_else
 from firstlight.errors import DataError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+"""Pillow's names of those whose frames are counted; in HEIC one picture is the main one."""
 MAX_PIXELS = 64 * 1024**2
 """Width × height of the largest picture that is read, unless a caller allows less."""
 MOST_FRAMES = 1000
 """As many pictures of one file are counted; only the first is used."""
 
-WANTED = "PNG, JPEG, WebP, BMP, GIF and TIFF pictures are read"
 _ADVICE = "save it as PNG or JPEG first"
-_SIGNATURES = (
-    (0, b"\x89PNG", "PNG"),
-    (0, b"\xff\xd8\xff", "JPEG"),
-    (0, b"GIF8", "GIF"),
-    (0, b"BM", "BMP"),
-    (0, b"II*\0", "TIFF"),
-    (0, b"MM\0*", "TIFF"),
-    (8, b"WEBP", "WebP"),
-)
-_FOREIGN = (
-    (4, b"ftyphei", "an HEIC picture"),
-    (4, b"ftypmif1", "an HEIC picture"),
-    (4, b"ftypavif", "an AVIF picture"),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"<svg", "an SVG drawing"),
-)
 
 
 def decode(
@@ -62,7 +47,7 @@ def decode(
             return _finished(name, content, b"", notes, most_pixels)
     with open_picture(name, content) as stream, _pillow_silenced:
         try:
-            start = stream.read(16)
+            start = stream.read(START)
             stream.seek(0)
         except OSError as error:
             raise DataError(f"{name}: cannot be read ({error.strerror})") from error
@@ -83,16 +68,19 @@ def _finished(
         with (
             nullcontext(content)
             if isinstance(content, Image.Image)
-            else Image.open(content, formats=FORMATS)
+            else Image.open(content, formats=formats_for(start))
         ) as image:
             _check_size(name, image.size, most_pixels)
             image.load()
+            _check_size(name, image.size, most_pixels)  # of HEIC the header may say another
             _count_frames(image, notes)
-            return _opaque(_eight_bits(name, _upright(image), notes), notes)
+            # Pillow has brought a PGM's own greatest level to 65535.
+            deep = image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM")
+            return _opaque(_eight_bits(name, _upright(image), notes, deep=deep), notes)
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"{name}: {_what_else(start)}") from error
+        raise DataError(f"{name}: {what_else(start)}") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{name}: {_too_large(most_pixels)}") from error
     # Pillow's decoders raise two dozen kinds of exception on damaged bytes.
@@ -154,17 +142,6 @@ def open_picture(name: str, content: Path | bytes) -> AbstractContextManager[Bin
         raise DataError(f"{name}: cannot be opened ({error})") from error
 
 
-def _what_else(start: bytes) -> str:
-    """What a file is that Pillow does not know, by its first bytes."""
-    for offset, sign, what in _SIGNATURES:
-        if start[offset:].startswith(sign):
-            return f"begins like a {what} picture but is damaged or cut short; get it anew"
-    for offset, sign, what in _FOREIGN:
-        if start[offset:].startswith(sign):
-            return f"this is {what}; {WANTED}: {_ADVICE}"
-    return f"not a picture; {WANTED}"
-
-
 def _too_large(most_pixels: int) -> str:
     return f"more than {most_pixels / 1e6:.0f} megapixels; make the picture smaller first"
 
@@ -207,11 +184,12 @@ def _frames(image: Image.Image) -> int:
     return min(frames, MOST_FRAMES)
 
 
-def _eight_bits(name: str, image: Image.Image, notes: list[str]) -> Image.Image:
+def _eight_bits(name: str, image: Image.Image, notes: list[str], *, deep: bool) -> Image.Image:
     """Modes of more than 8 bits a pixel brought to 0..255 in mode L; the others as they are.
 
-    16 bits: value / 257. 32-bit integers: as they are up to 255, / 257 up to 65535. Floats: × 255
-    up to 1, as they are up to 255. Beyond that, and below 0, stretched from least to greatest.
+    16 bits (``deep``): value / 257. 32-bit integers: as they are up to 255, / 257 up
+    to 65535. Floats: × 255 up to 1, as they are up to 255. Beyond that, and below 0, stretched
+    from least to greatest.
     """
     if not (image.mode.startswith("I") or image.mode == "F"):
         return image
@@ -219,7 +197,7 @@ def _eight_bits(name: str, image: Image.Image, notes: list[str]) -> Image.Image:
     if not np.isfinite(values_HW).all():
         raise DataError(f"{name}: some pixels are infinite or not a number; {_ADVICE}")
     least, greatest = values_HW.min(), values_HW.max()
-    if image.mode.startswith("I;16"):
+    if deep:
         scale = 1 / 257
     elif least < 0 or greatest > (255 if image.mode == "F" else 65535):
         values_HW -= least

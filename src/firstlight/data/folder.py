@@ -1,274 +1,233 @@
-"""Pictures of one's own: which files belong to which class and to which part.
+"""Folders of pictures: which file belongs to which class and to which part.
 
-``PATH/CLASS/*``, or ``PATH/{train,validation,test}/CLASS/*``, or a CSV of path and label. Nothing
-is decoded here; what is left out is told in notes.
+``PATH/CLASS/*``, or ``PATH/{train,validation,test}/CLASS/*``. Nothing is decoded here; what is
+left out is told in notes.
 """
 
-import csv
-import os
-import unicodedata
+import filecmp
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-from firstlight.data.decode import WANTED
-from firstlight.data.pictures import SUFFIXES, PictureSource
-from firstlight.data.split import PART_NAMES, TRAIN
+from firstlight.data.formats import HEIC_ADVICE, WANTED, is_heic_name
+from firstlight.data.listing import (
+    LAYOUT,
+    Found,
+    Listing,
+    class_name,
+    counted,
+    listing_of,
+)
+from firstlight.data.split import TRAIN, part_in_name
+from firstlight.data.tree import Node, read_tree
 from firstlight.errors import DataError
 
-# What systems leave in folders; not worth a word.
-_LITTER = {"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir"}
-_PHOTOS = (".heic", ".heif", ".avif")
-_Found = tuple[str, str, str]
-"""Part, class, name."""
-_LAYOUT = "wanted a folder for each class with its pictures inside, as in PATH/cat/1.jpg"
-
-
-class Listed(NamedTuple):
-    """One picture file that counts."""
-
-    name: str
-    """Its path from the root on, with slashes; tells it apart from every other."""
-    label: int
-    """Index into the class names."""
-    part: str = ""
-    """``train``, ``validation``, ``test``, or empty where that is still to be decided."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """All pictures of a folder or a CSV."""
-
-    root: Path
-    class_names: tuple[str, ...]
-    """Sorted."""
-    pictures: tuple[Listed, ...]
-    """Sorted by name."""
-    notes: tuple[str, ...]
-    """What was left out or put together, for people."""
-
-    def sources(self) -> list[PictureSource]:
-        """Where each picture lies."""
-        return [PictureSource(name=p.name, content=self.root / p.name) for p in self.pictures]
-
-    def without(self, names: Sequence[str]) -> "Listing":
-        """The listing less these names. Raises ``DataError`` for one that is not there, and where
-        a class loses its last picture."""
-        if not names:
-            return self
-        gone, have = set(names), {p.name for p in self.pictures}
-        strange = sorted(gone - have)
-        if strange:
-            raise DataError(
-                f"{self.root} has no picture {strange[0]!r}, which is to be left out; names are "
-                f"from the folder on, such as {self.pictures[0].name}"
-            )
-        left = tuple(p for p in self.pictures if p.name not in gone)
-        for label, name in enumerate(self.class_names):
-            if all(p.label != label for p in left):
-                raise DataError(f"{self.root}: every picture of {name!r} would be left out")
-        note = f"{len(gone)} of the pictures left out, as asked for"
-        return replace(self, pictures=left, notes=(*self.notes, note))
-
-
-def list_pictures(path: Path) -> Listing:
-    """``list_csv`` of a file, ``list_folder`` of a folder."""
-    return list_csv(path) if path.is_file() else list_folder(path)
+_RENAME = "call the parts train, validation and test"
 
 
 def list_folder(root: Path) -> Listing:
     """The pictures below ``root`` by class, and by part where its folders are parts.
 
-    Folders below a class folder belong to the class; links are followed, loops are not. Raises
-    ``DataError`` where there are not two classes with a picture each, or a part has a class that
-    ``train`` lacks.
+    Folders below a class folder belong to the class. A folder that holds nothing but one other
+    folder is seen through, and a second copy of the classes inside a folder beside them is left
+    out. Raises ``DataError`` where there are not two classes with a picture each, a part has a
+    class that ``train`` lacks, or the folders can be read as classes or as parts.
     """
-    folders, loose = _folders_and_pictures(root)
-    parts = {f.name: PART_NAMES[f.name.lower()] for f in folders if f.name.lower() in PART_NAMES}
-    split = TRAIN in parts.values() and (len(parts) > 1 or len(parts) == len(folders))
     notes: list[str] = []
-    if loose:
-        notes.append(f"{counted(len(loose), 'picture')} directly in {root}: of no class, left out")
-    found: list[_Found] = []
-    if not split:
-        found = [("", *one) for one in _classes(root, folders, notes, root)]
+    tree = read_tree(root, notes)
+    if not tree.folders:
+        there = f"{counted(len(tree.pictures), 'picture')} directly in it"
+        raise DataError(f"{root}: {LAYOUT}; got {there if tree.pictures else 'nothing'}")
+    top = _seen_through(tree, notes)
+    _tell_loose(top, root, notes)
+    folders = _without_copies(root, top, notes)
+    parts = _parts(root, folders)
+    if parts:
+        found = list(_by_part(root, folders, parts, notes))
     else:
-        for folder in folders:
-            if folder.name not in parts:
-                notes.append(f"{folder.name}/: neither train, validation nor test, left out")
-                continue
-            inner, loose = _folders_and_pictures(folder)
-            if loose:
-                where = f"directly in {folder.name}/"
-                notes.append(f"{counted(len(loose), 'picture')} {where}: of no class, left out")
-            part = parts[folder.name]
-            found += [(part, *one) for one in _classes(folder, inner, notes, root)]
-    return _listing(root, found, notes)
+        _refuse_ambiguous(root, folders)
+        found = list(_by_class(folders, "", notes))
+    return listing_of(root, found, notes)
 
 
-def list_csv(file: Path) -> Listing:
-    """The pictures of a CSV with the columns ``path`` and ``label``, and perhaps ``part``.
-
-    Paths are from the CSV's folder on. Raises ``DataError``, which names the line.
-    """
-    found: list[_Found] = []
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream)
-            names = rows.fieldnames or []
-            if not {"path", "label"} <= set(names):
-                raise DataError(
-                    f"{file}: wanted the columns path,label in the first line, "
-                    f"got {','.join(names) or 'nothing'}"
-                )
-            for row in rows:
-                at = f"{file}, line {rows.line_num}"
-                path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
-                word = (row.get("part") or row.get("split") or "").strip().lower()
-                if not path or not label:
-                    raise DataError(f"{at}: wanted a path and a label")
-                if word and word not in PART_NAMES:
-                    raise DataError(f"{at}: part {word!r}; there are train, validation, test")
-                if not (file.parent / path).is_file():
-                    raise DataError(f"{at}: there is no file {file.parent / path}")
-                found.append((PART_NAMES.get(word, ""), _text(label), path))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: cannot be read as a CSV: {_why(error)}") from error
-    if len({bool(part) for part, _, _ in found}) > 1:
-        raise DataError(f"{file}: some pictures have a part and others none; give all one, or none")
-    twice = [name for name, n in Counter(name for _, _, name in found).items() if n > 1]
-    if twice:
-        raise DataError(f"{file}: {twice[0]} stands there more than once")
-    return _listing(file.parent, found, [])
-
-
-def read_names(file: Path) -> tuple[str, ...]:
-    """The column ``path`` of a CSV: pictures to leave out. Raises ``DataError``."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream)
-            if "path" not in (rows.fieldnames or []):
-                raise DataError(f"{file}: wanted a column path in the first line")
-            return tuple(row["path"] for row in rows if row["path"])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: cannot be read as a CSV: {_why(error)}") from error
-
-
-def _why(error: Exception) -> str:
-    return str(error.strerror) if isinstance(error, OSError) else str(error)
-
-
-def _listing(root: Path, found: list[_Found], notes: list[str]) -> Listing:
-    by_part: dict[str, Counter[str]] = {}
-    for part, label, _ in found:
-        by_part.setdefault(part, Counter())[label] += 1
-    trained = by_part.get(TRAIN, by_part.get("", Counter()))
-    if len(trained) < 2:
-        got = f"one class, {next(iter(trained))!r}" if trained else "no picture in any class folder"
-        said = "".join(f"\n  {note}" for note in notes)
-        raise DataError(f"{root}: {_LAYOUT}, of at least two classes; got {got}{said}")
-    for part, counts in by_part.items():
-        strange = sorted(set(counts) - set(trained))
-        if strange:
-            raise DataError(
-                f"{root}: {part} has the class {strange[0]!r}, which train has not; there are "
-                f"{', '.join(sorted(trained)[:10])}. Rename or remove it"
-            )
-        absent = sorted(set(trained) - set(counts))
-        if absent:
-            notes.append(f"{part} has no picture of {', '.join(absent[:10])}")
-    names = tuple(sorted(trained))
-    index = {name: label for label, name in enumerate(names)}
-    pictures = [
-        Listed(name, index[label], part)
-        for part, label, name in sorted(found, key=lambda one: one[2])
-    ]
-    return Listing(
-        root=root, class_names=names, pictures=tuple(pictures), notes=tuple(sorted(notes))
-    )
-
-
-def _classes(
-    parent: Path, folders: list[Path], notes: list[str], root: Path
-) -> Iterator[tuple[str, str]]:
-    """(class, name) of every picture; two spellings of one name are one class."""
-    spellings: dict[str, str] = {}
+def _by_part(
+    root: Path, folders: list[Node], parts: dict[str, str], notes: list[str]
+) -> Iterator[Found]:
     for folder in folders:
-        label = _text(folder.name)
+        part = parts.get(folder.name)
+        if part is None:
+            if folder.count:
+                notes.append(f"{folder.path}/: neither train, validation nor test, left out")
+            continue
+        inner = _seen_through(folder, notes)
+        _tell_loose(inner, root, notes)
+        classes = _without_copies(root, inner, notes)
+        if part == TRAIN and not classes:
+            there = f"{counted(len(inner.pictures), 'picture')} directly in it"
+            raise DataError(
+                f"{root / folder.path}: {LAYOUT}; got {there if inner.pictures else 'nothing'}"
+            )
+        _refuse_ambiguous(root, classes)
+        yield from _by_class(classes, part, notes)
+
+
+def _by_class(folders: list[Node], part: str, notes: list[str]) -> Iterator[Found]:
+    """Every picture; two spellings of one name are one class."""
+    spellings: set[str] = set()
+    for folder in folders:
+        label = class_name(folder.name)
         if label in spellings:
             notes.append(f"two folders are called {label}, spelt differently in Unicode: one class")
-        spellings[label] = folder.name
-        count, deeper, others = 0, 0, Counter[str]()
-        below = folder.relative_to(root).as_posix()
-        for inner, file in _walk(str(folder), notes):
-            if os.path.splitext(file)[1].lower() not in SUFFIXES:  # noqa: PTH122 (60,000 of them)
-                others[file] += 1
-                continue
-            count += 1
-            deeper += inner != ""
-            yield label, f"{below}/{inner}{file}"
-        if not count:
-            notes.append(f"{below}/: no picture in it, so no class")
-        if deeper:
-            notes.append(f"{below}/: {deeper} of its pictures lie in folders below it")
-        if others:
-            first = ", ".join(list(others)[:3]) + (", …" if len(others) > 3 else "")
-            photos = any(name.lower().endswith(_PHOTOS) for name in others)
-            advice = f" ({WANTED}; save HEIC and AVIF as JPEG)" if photos else ""
-            notes.append(
-                f"{below}/: {counted(others.total(), 'file')} left out, no picture by name: "
-                f"{first}{advice}"
+        spellings.add(label)
+        if not folder.count:
+            notes.append(f"{folder.path}/: no picture in it, so no class")
+        elif len(folder.pictures) < folder.count:
+            deeper = folder.count - len(folder.pictures)
+            notes.append(f"{folder.path}/: {deeper} of its pictures lie in folders below it")
+        if others := folder.others_below():
+            notes.append(_left_out(folder.path, others))
+        for inner, name in folder.below():
+            yield Found(part, label, f"{folder.path}/{inner}{name}")
+
+
+def _left_out(path: str, names: list[str]) -> str:
+    several = Counter(names)
+    first = ", ".join(list(several)[:3]) + (", …" if len(several) > 3 else "")
+    photos = any(is_heic_name(name) for name in names)
+    advice = f" ({WANTED}; {HEIC_ADVICE})" if photos else ""
+    return f"{path}/: {counted(len(names), 'file')} left out, no picture: {first}{advice}"
+
+
+def _tell_loose(folder: Node, root: Path, notes: list[str]) -> None:
+    if folder.pictures:
+        where = f"directly in {f'{folder.path}/' if folder.path else root}"
+        notes.append(f"{counted(len(folder.pictures), 'picture')} {where}: of no class, left out")
+
+
+# What the folders are
+
+
+def _seen_through(folder: Node, notes: list[str]) -> Node:
+    """The folder itself, or the one below it that alone holds the folders with the pictures, as
+    archives leave it."""
+    while len(folder.filled) == 1 and not folder.pictures:
+        (only,) = folder.filled
+        if only.pictures or (not folder.path and part_in_name(only.name).is_exact):
+            break
+        others = [other for other in folder.folders if other is not only]
+        notes += [f"{other.path}/: no picture in it, so no class" for other in others]
+        notes.append(f"{only.path}/ is the only folder with pictures: those inside it are taken")
+        folder = only
+    return folder
+
+
+def _classes_in(folder: Node) -> set[str]:
+    """Names of the folders with pictures in a folder that has none itself."""
+    return set() if folder.pictures else {one.name for one in _seen_through(folder, []).filled}
+
+
+def _without_copies(root: Path, parent: Node, notes: list[str]) -> list[Node]:
+    """The folders of ``parent`` less one that holds the others once more.
+
+    Raises ``DataError`` where it holds folders of the same names with other pictures.
+    """
+    kept = []
+    for folder in parent.folders:
+        beside = {one.name: one for one in parent.filled if one is not folder}
+        inside = _classes_in(folder)
+        shared = inside & set(beside)
+        if not shared or (shared != inside and len(shared) < 2):
+            kept.append(folder)
+            continue
+        through = _seen_through(folder, [])
+        if not all(_is_copy(root, one, beside.get(one.name)) for one in through.filled):
+            raise DataError(
+                f"{root}: {folder.path}/ holds folders that are called like those beside it "
+                f"({_some(shared)}), with other pictures; move these pictures into the "
+                "folders beside it, or remove it"
+            )
+        notes.append(f"{folder.path}/: the same pictures as beside it once more, left out")
+    return kept
+
+
+def _is_copy(root: Path, folder: Node, first: Node | None) -> bool:
+    """Whether every picture of ``folder`` lies at the same place in ``first``, byte for byte."""
+    if first is None:
+        return False
+    there = set(first.below())
+    paths = ((f"{folder.path}/{i}{n}", f"{first.path}/{i}{n}") for i, n in folder.below())
+    try:
+        return set(folder.below()) <= there and all(
+            filecmp.cmp(root / one, root / other, shallow=False) for one, other in paths
+        )
+    except OSError:  # a link to nothing
+        return False
+
+
+def _parts(root: Path, folders: list[Node]) -> dict[str, str]:
+    """The part of each folder that is one, by its name; empty where the folders are classes."""
+    named = {folder.name: part_in_name(folder.name) for folder in folders}
+    inside = {folder.name: _classes_in(folder) for folder in folders}
+    leads = sorted(
+        (name for name, word in named.items() if word.part == TRAIN),
+        key=lambda name: (not named[name].is_exact, len(inside[name]) < 2),
+    )
+    if not leads:
+        return {}
+    lead = leads[0]
+    parts = {
+        name: word.part
+        for name, word in named.items()
+        if word.part and (word.rest == named[lead].rest or inside[name] & inside[lead])
+    }
+    filled = [folder for folder in folders if folder.count]
+    others = [f for f in filled if f.name not in parts]
+    holds_classes = len(inside[lead]) > 1
+    if not holds_classes and not named[lead].is_exact:
+        return {}
+    if len(parts) == 1 and others:
+        if holds_classes and named[lead].is_exact:
+            raise DataError(
+                f"{root}: {lead}/ holds the classes {_some(inside[lead])}, but beside it there is "
+                f"{_some({f.name for f in others})}, which is neither validation nor test; "
+                f"{_RENAME}, or name the folder {lead} itself"
+            )
+        return {}
+    twice = [part for part, count in Counter(parts.values()).items() if count > 1]
+    if twice:
+        both = " and ".join(f"{name}/" for name, part in parts.items() if part == twice[0])
+        raise DataError(f"{root}: {both} are both {twice[0]}; put them together, or remove one")
+    strange = [f.name for f in others if inside[f.name] & inside[lead]]
+    if strange:
+        raise DataError(
+            f"{root}: {_some(set(strange))} has classes like {lead}, but is neither train, "
+            f"validation nor test by name; {_RENAME}, or remove it"
+        )
+    return parts
+
+
+def _refuse_ambiguous(root: Path, folders: list[Node]) -> None:
+    """Raise ``DataError`` where folders are more likely parts than classes: they hold no pictures
+    themselves, but folders of the same names."""
+    inside = {folder.path: names for folder in folders if (names := _classes_in(folder))}
+    times = Counter(name for names in inside.values() for name in names)
+    shared = {name for name, count in times.items() if count > 1}
+    if shared and len(times) > 1:
+        outer = {path for path, names in inside.items() if names & shared}
+        raise DataError(
+            f"{root}: {_some(outer)} hold no pictures themselves, but folders of the same names "
+            f"({_some(shared)}). If they are parts, {_RENAME}; if they are classes, put "
+            "their pictures directly into them, or write a CSV of path,label"
+        )
+    for folder in folders:
+        word = part_in_name(folder.name)
+        if word.is_exact and len(_classes_in(folder)) > 1:
+            raise DataError(
+                f"{root}: {folder.path}/ holds the classes {_some(inside[folder.path])}, but no "
+                f"folder beside it is the training part; {_RENAME}"
             )
 
 
-def _walk(folder: str, notes: list[str]) -> Iterator[tuple[str, str]]:
-    """(folders below with a last slash, name) of every file, links followed; a folder that was met
-    before is not entered, nor one that this one lies in."""
-    above = [parent.stat() for parent in Path(folder).absolute().parents]
-    seen = {(status.st_dev, status.st_ino) for status in above}
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename}: this folder cannot be opened: {error.strerror}")
-
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        status = Path(parent).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            notes.append(f"{parent}: a link back to a folder that is met already, not followed")
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not _is_litter(name))
-        inner = parent[len(folder) + 1 :].replace(os.sep, "/")
-        inner += "/" if inner else ""
-        yield from ((inner, name) for name in files if not _is_litter(name))
-
-
-def _folders_and_pictures(root: Path) -> tuple[list[Path], list[Path]]:
-    try:
-        entries = sorted(p for p in root.iterdir() if not _is_litter(p.name))
-    except OSError as error:
-        raise DataError(f"{root}: this folder cannot be opened: {error.strerror}") from error
-    folders = [p for p in entries if p.is_dir()]
-    pictures = [p for p in entries if p.suffix.lower() in SUFFIXES and p not in folders]
-    if not folders:
-        there = f"{counted(len(pictures), 'picture')} directly in it" if pictures else "nothing"
-        raise DataError(f"{root}: {_LAYOUT}; got {there}")
-    return folders, pictures
-
-
-def _is_litter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _LITTER
-
-
-def _text(name: str) -> str:
-    """A class name as people read it: composed Unicode, bytes that are no text shown as �."""
-    return unicodedata.normalize(
-        "NFC", name.encode(errors="surrogateescape").decode(errors="replace")
-    )
-
-
-def counted(count: int, word: str) -> str:
-    """``1 picture``, ``2,000 pictures``."""
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+def _some(names: set[str]) -> str:
+    first = sorted(names)[:5]
+    return ", ".join(first) + (", …" if len(names) > 5 else "")

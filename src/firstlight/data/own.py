@@ -17,9 +17,10 @@ import numpy as np
 from firstlight.data.arrays import read_npz
 from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
-from firstlight.data.folder import Listing, list_pictures
 from firstlight.data.kept import kept
+from firstlight.data.listing import Listing
 from firstlight.data.stored import StoredImages
+from firstlight.data.table import list_pictures
 from firstlight.errors import DataError, UserError
 from firstlight.files import cache_folder, make_folder
 

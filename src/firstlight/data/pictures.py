@@ -15,15 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from firstlight.data.decode import MAX_PIXELS, WANTED, decode
+from firstlight.data.decode import MAX_PIXELS, decode
+from firstlight.data.formats import WANTED, is_heic_name, is_picture_file
 from firstlight.data.strokes import Fitted, fit_stroke, ground_level, is_dark_on_light
 from firstlight.errors import DataError
 from firstlight.pixels import Preprocess
 
 UInt8Array = npt.NDArray[np.uint8]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-"""What counts as a picture in a folder. A file named outright may have any suffix."""
 MAX_BYTES = 256 * 1024**2
 """Of one picture on standard input."""
 
@@ -54,8 +53,9 @@ class Picture:
 def expand(sources: Sequence[str], stdin: BinaryIO | None = None) -> list[PictureSource]:
     """Every picture that the words stand for, in their order.
 
-    A word is a file, a folder (with all below it, sorted; only known suffixes, nothing hidden), a
-    pattern (``**`` is any depth) or ``-``, one picture on ``stdin``. A word that stands for nothing
+    A word is a file, a folder (with all pictures below it, sorted, nothing hidden; a name that says
+    nothing is told by its content), a pattern (``**`` is any depth) or ``-``, one picture on
+    ``stdin``. A word that stands for nothing
     gives one entry with a ``problem``. Nothing is decoded here.
     """
     found: list[PictureSource] = []
@@ -142,7 +142,7 @@ def _below(folder: Path) -> list[Path]:
     found = []
     for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if _is_picture_name(name)]
+        found += [Path(parent, name) for name in files if _counts(Path(parent, name))]
     return sorted(found)
 
 
@@ -154,19 +154,20 @@ def _matching(pattern: Path) -> list[Path]:
     if rest[-1] == "**":
         rest = (*rest, "*")
     if any(part.startswith(".") for part in rest):
-        matches = [p for p in base.glob(str(Path(*rest))) if p.suffix.lower() in SUFFIXES]
+        matches = [p for p in base.glob(str(Path(*rest))) if is_picture_file(str(p))]
     else:
         matches = [
             p
             for p in base.glob(str(Path(*rest)))
-            if not any(part.startswith(".") for part in p.relative_to(base).parts)
-            and _is_picture_name(p.name)
+            if not any(part.startswith(".") for part in p.relative_to(base).parts) and _counts(p)
         ]
     return sorted({p for p in matches if not p.is_dir()})
 
 
-def _is_picture_name(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+def _counts(path: Path) -> bool:
+    if path.name.startswith("."):
+        return False
+    return is_picture_file(str(path)) or is_heic_name(path.name)  # reading it says what is needed
 
 
 def _printable(name: str) -> str:

@@ -1,5 +1,6 @@
 """Parts of a data set, chosen by what the images show and not by their order."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,8 +15,57 @@ from firstlight.errors import DataError
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
 PART_NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION}
 PART_NAMES |= {"test": TEST}
+# Words for the parts in the names of folders, and what stands beside them without a meaning.
+_PART_WORDS = PART_NAMES | {"training": TRAIN, "trn": TRAIN, "dev": VALIDATION}
+_PART_WORDS |= {"validate": VALIDATION, "testing": TEST, "tests": TEST, "tst": TEST}
+_FILLERS: tuple[str, ...] = (
+    "dataset",
+    "set",
+    "data",
+    "images",
+    "image",
+    "imgs",
+    "img",
+    "pictures",
+    "pics",
+)
+_FILLERS += ("photos", "samples", "split", "part", "folder", "dir", "files")
 TEST_SHARE = 0.15
 """Of each class's pictures, where their maker set no test part aside."""
+
+
+class PartName(NamedTuple):
+    """What the name of a folder says of a part."""
+
+    part: str
+    """``train``, ``validation``, ``test``, or empty where it says nothing."""
+    rest: frozenset[str]
+    """The other words of the name."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the name says nothing else."""
+        return bool(self.part) and not self.rest
+
+
+def part_in_name(name: str) -> PartName:
+    """The part that a folder's name means: ``test1``, ``training_set``, ``ValImages``,
+    ``letters-train``."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    words = [_bare(word) for word in re.findall(r"[^\W\d_]+", spaced)]
+    parts = {_PART_WORDS[word] for word in words if word in _PART_WORDS}
+    if len(parts) != 1:
+        return PartName("", frozenset(words))
+    rest = {word for word in words if word not in _PART_WORDS and word not in _FILLERS}
+    return PartName(parts.pop(), frozenset(rest))
+
+
+def _bare(word: str) -> str:
+    """``trainset`` as ``train``; other words as they are."""
+    for filler in _FILLERS:
+        if word.endswith(filler) and word.removesuffix(filler) in _PART_WORDS:
+            return word.removesuffix(filler)
+    return word
 
 
 class Divided(NamedTuple):

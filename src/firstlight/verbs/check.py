@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from firstlight.data.check import Checked, Finding, check
-from firstlight.data.folder import list_pictures
+from firstlight.data.table import list_pictures
 from firstlight.errors import UserError
 from firstlight.files import write_asked
 from firstlight.progress import CountingBar, DecodingBar

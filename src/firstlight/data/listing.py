@@ -1,0 +1,120 @@
+"""A list of labelled picture files: what a folder, a CSV or an archive comes to."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from firstlight.data.pictures import PictureSource
+from firstlight.data.split import TRAIN
+from firstlight.errors import DataError
+
+LAYOUT = "wanted a folder for each class with its pictures inside, as in PATH/cat/1.jpg"
+
+
+class Found(NamedTuple):
+    """One picture file and its class."""
+
+    part: str
+    """``train``, ``validation``, ``test``, or empty where that is still to be decided."""
+    label: str
+    """The class's name."""
+    name: str
+    """Its path from the root on, with slashes."""
+    group: str = ""
+    """Pictures of one group stay on one side of a split; empty where it has none."""
+
+
+class Listed(NamedTuple):
+    """One picture file that counts."""
+
+    name: str
+    """Its path from the root on, with slashes; tells it apart from every other."""
+    label: int
+    """Index into the class names."""
+    part: str = ""
+    """As in ``Found``."""
+    group: str = ""
+    """As in ``Found``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """All pictures of a folder or a CSV."""
+
+    root: Path
+    class_names: tuple[str, ...]
+    """Sorted."""
+    pictures: tuple[Listed, ...]
+    """Sorted by name."""
+    notes: tuple[str, ...]
+    """What was left out or put together, for people."""
+
+    def sources(self) -> list[PictureSource]:
+        """Where each picture lies."""
+        return [PictureSource(name=p.name, content=self.root / p.name) for p in self.pictures]
+
+    def without(self, names: Sequence[str]) -> "Listing":
+        """The listing less these names. Raises ``DataError`` for one that is not there, and where
+        a class loses its last picture."""
+        if not names:
+            return self
+        gone, have = set(names), {p.name for p in self.pictures}
+        strange = sorted(gone - have)
+        if strange:
+            raise DataError(
+                f"{self.root} has no picture {strange[0]!r}, which is to be left out; names are "
+                f"from the folder on, such as {self.pictures[0].name}"
+            )
+        left = tuple(p for p in self.pictures if p.name not in gone)
+        for label, name in enumerate(self.class_names):
+            if all(p.label != label for p in left):
+                raise DataError(f"{self.root}: every picture of {name!r} would be left out")
+        note = f"{len(gone)} of the pictures left out, as asked for"
+        return replace(self, pictures=left, notes=(*self.notes, note))
+
+
+def listing_of(root: Path, found: list[Found], notes: list[str]) -> Listing:
+    """The listing of these pictures; raises ``DataError`` where there are not two classes to train
+    on, or a part has a class that ``train`` lacks."""
+    by_part: dict[str, Counter[str]] = {}
+    for one in found:
+        by_part.setdefault(one.part, Counter())[one.label] += 1
+    trained = by_part.get(TRAIN, by_part.get("", Counter()))
+    if len(trained) < 2:
+        got = f"one class, {next(iter(trained))!r}" if trained else "no picture in any class folder"
+        said = "".join(f"\n  {note}" for note in notes)
+        raise DataError(f"{root}: {LAYOUT}, of at least two classes; got {got}{said}")
+    for part, counts in by_part.items():
+        strange = sorted(set(counts) - set(trained))
+        if strange:
+            raise DataError(
+                f"{root}: {part} has the class {strange[0]!r}, which train has not; there are "
+                f"{', '.join(sorted(trained)[:10])}. Rename or remove it"
+            )
+        absent = sorted(set(trained) - set(counts))
+        if absent:
+            notes.append(f"{part} has no picture of {', '.join(absent[:10])}")
+    names = tuple(sorted(trained))
+    index = {name: label for label, name in enumerate(names)}
+    pictures = [
+        Listed(one.name, index[one.label], one.part, one.group)
+        for one in sorted(found, key=lambda one: one.name)
+    ]
+    return Listing(
+        root=root, class_names=names, pictures=tuple(pictures), notes=tuple(sorted(notes))
+    )
+
+
+def class_name(name: str) -> str:
+    """A class name as people read it: composed Unicode, bytes that are no text shown as �."""
+    return unicodedata.normalize(
+        "NFC", name.encode(errors="surrogateescape").decode(errors="replace")
+    )
+
+
+def counted(count: int, word: str) -> str:
+    """``1 picture``, ``2,000 pictures``."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
