@@ -38,20 +38,55 @@ def test_the_threshold_lets_the_stated_share_through() -> None:
     assert found.coverage == pytest.approx(COVERAGE, abs=0.002)
 
 
-def test_images_that_are_all_right_sharpen_nothing() -> None:
-    """Their loss falls with the temperature for ever; at its end every answer would be certain."""
-    labels = np.arange(200) % 5
-    logits = RNG.normal(size=(200, 5)).astype(np.float32)
-    logits[range(200), labels] = logits.max(axis=1) + 0.5
-    found = calibrate(logits, labels)
-    assert found is not None and found.temperature == 1.0
-    logits[0, 1] = logits[0, 0] + 3  # with one mistake it ends somewhere
-    found = calibrate(logits, labels)
-    assert found is not None and 0.02 < found.temperature != 1.0
+def all_right(count: int, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """As label smoothing leaves them: every answer right, none of them very sure."""
+    labels = np.arange(count) % 5
+    logits = RNG.normal(size=(count, 5)).astype(np.float32) * 0.1
+    logits[range(count), labels] = logits.max(axis=1) + margin
+    return logits, labels.astype(np.int64)
 
 
-def test_few_images_calibrate_nothing() -> None:
+def doubting_loss(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    """The loss of all images, and of half an image more that is of any class."""
+    scores = log_softmax(logits / temperature, axis=1)
+    return float(-scores[range(len(labels)), labels].sum() - 0.5 * scores.mean())
+
+
+@pytest.mark.parametrize("count", [10, 49, 200])
+def test_images_that_are_all_right_are_believed_as_far_as_their_number_goes(count: int) -> None:
+    """Without doubt their loss falls with the temperature for ever, and ends where every answer is
+    certain; at a temperature of 1, answers that are always right are given with 77 %."""
+    logits, labels = all_right(count, 2.6)
+    found = calibrate(logits, labels)
+    assert found is not None
+    grid = np.exp(np.linspace(-4, 1, 2001))
+    losses = [doubting_loss(logits, labels, t) for t in grid]
+    assert found.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=0.005)
+    sure = softmax(logits / found.temperature, axis=1).max(axis=1).mean()
+    assert 1 - 1 / count < sure < 1 - 0.1 / count
+
+
+def test_one_mistake_among_many_decides_as_it_is() -> None:
+    logits, labels = all_right(200, 0.5)
+    logits[0, 1] = logits[0, 0] + 3
+    found = calibrate(logits, labels)
+    assert found is not None
+    grid = np.exp(np.linspace(-4, 2, 2001))
+    losses = [-log_softmax(logits / t, axis=1)[range(200), labels].mean() for t in grid]
+    assert found.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=0.005)
+
+
+def test_of_few_images_the_least_sure_is_the_threshold() -> None:
     logits, labels = drawn(49, 1.0)
+    found = calibrate(logits, labels)
+    assert found is not None
+    confidence = softmax(logits.astype(float) / found.temperature, axis=1).max(axis=1)
+    assert found.threshold == pytest.approx(confidence.min())
+    assert (found.coverage, found.images) == (1.0, 49)
+
+
+def test_fewer_calibrate_nothing() -> None:
+    logits, labels = drawn(9, 1.0)
     assert calibrate(logits, labels) is None
 
 

@@ -119,13 +119,18 @@ def _file(
 def _told(metrics: "Metrics") -> dict[str, object]:
     from firstlight.evaluate.learnt import nothing_learnt
 
-    return {**metrics.to_json(), "nothing_learnt": nothing_learnt(metrics) or None}
+    return {
+        **metrics.to_json(),
+        "calibrated": metrics.answered is not None,
+        "nothing_learnt": nothing_learnt(metrics) or None,
+    }
 
 
 def _print(metrics: "Metrics") -> None:
     from rich.table import Table
 
     from firstlight.evaluate.learnt import nothing_learnt
+    from firstlight.evaluate.prediction import UNCALIBRATED
 
     low, high = metrics.accuracy_interval
     typer.echo(
@@ -139,7 +144,9 @@ def _print(metrics: "Metrics") -> None:
             f"The network has learnt nothing: {why}. Train it again with a smaller learning rate "
             "or more epochs, or look whether the labels are right with: firstlight data check\n"
         )
-    if metrics.answered is not None and metrics.answered.accuracy is not None:
+    if metrics.answered is None:
+        typer.echo(f"Its probabilities are {UNCALIBRATED}.\n")
+    elif metrics.answered.accuracy is not None:
         typer.echo(
             f"answers {percent(metrics.answered.coverage)} of them, of which "
             f"{percent(metrics.answered.accuracy)} right; the others are unknown to it, below a "

@@ -35,6 +35,7 @@ def predict(
     json: Json = False,
 ) -> None:
     """Say what is in each IMAGE. Pictures of any size and kind are fitted to the model."""
+    from firstlight.evaluate.prediction import UNCALIBRATED
     from firstlight.verbs.model import open_model
     from firstlight.verbs.predict import predict_files
 
@@ -52,6 +53,8 @@ def predict(
     else:
         _print_table(answers)
     read = [answer for answer in answers if answer.error is None]
+    if any(not answer.calibrated for answer in read):
+        typer.echo(f"These probabilities are {UNCALIBRATED}.", err=json or as_csv)
     if save is not None and read:
         _draw(read, save)
     failed = [answer for answer in answers if answer.error is not None]

@@ -10,8 +10,12 @@ Float64Array = npt.NDArray[np.float64]
 
 COVERAGE = 0.95
 """Share of ordinary images that get an answer; of the others ``predict`` says "unknown"."""
-LEAST_IMAGES = 50
+LEAST_IMAGES = 10
 """Of fewer, neither a temperature nor a threshold means anything."""
+MANY_IMAGES = 50
+"""Fewer have no twentieth of their own: the least sure of them is the threshold."""
+DOUBT = 0.5
+"""Where all images are right, or there are few, so many more are added that may be of any class."""
 _LARGEST = 100.0
 _HALVINGS = 40
 
@@ -42,10 +46,12 @@ def calibrate(
     if len(labels_N) < LEAST_IMAGES:
         return None
     exact_NK = logits_NK.astype(np.float64)
+    few = len(labels_N) < MANY_IMAGES
 
-    temperature = _temperature(exact_NK, labels_N)
+    temperature = _temperature(exact_NK, labels_N, few)
     confidence_N = np.exp(_log_softmax(exact_NK / temperature).max(axis=1))
-    threshold = float(np.quantile(confidence_N, 1 - COVERAGE, method="lower"))
+    share = 0.0 if few else 1 - COVERAGE
+    threshold = float(np.quantile(confidence_N, share, method="lower"))
     return Calibration(
         temperature=temperature,
         threshold=threshold,
@@ -54,22 +60,27 @@ def calibrate(
     )
 
 
-def _temperature(logits_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> float:
+def _temperature(logits_NK: Float64Array, labels_N: npt.NDArray[np.int64], few: bool) -> float:
     """The T from 1 / ``_LARGEST`` to ``_LARGEST`` with the smallest mean of -log softmax(z / T).
 
     That loss is convex in 1 / T, and its slope there is the mean of Σ p·z less z of the true class:
     the interval in which the slope changes its sign is halved, here to 1e-11 of T. Where all images
-    are right it falls without end as T does, and says nothing of how sure to be: T is then 1.
+    are right it falls without end as T does, and of few images one mistake more or less decides:
+    then ``DOUBT`` images are added to the loss that are like the others and of any class.
     """
     logits_NK = logits_NK - logits_NK.max(axis=1, keepdims=True)
     true_N = logits_NK[np.arange(len(labels_N)), labels_N]
-    if (true_N == 0).all():
-        return 1.0
+    doubt = DOUBT if few or (true_N == 0).all() else 0.0
+    doubtful = doubt * logits_NK.mean()
 
     def falls(log_temperature: float) -> bool:
         """Whether the loss is smaller at a larger temperature."""
         p_NK = np.exp(_log_softmax(logits_NK / math.exp(log_temperature)))
-        return bool(((p_NK * logits_NK).sum(axis=1) - true_N).mean() > 0)
+        expected_N = (p_NK * logits_NK).sum(axis=1)
+        if not doubt:
+            return bool((expected_N - true_N).mean() > 0)
+        slope = (expected_N - true_N).sum() + doubt * expected_N.mean() - doubtful
+        return bool(slope > 0)
 
     low, high = -math.log(_LARGEST), math.log(_LARGEST)
     for _ in range(_HALVINGS):

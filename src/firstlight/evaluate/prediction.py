@@ -7,6 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.evaluate.calibrate import LEAST_IMAGES, Calibration
+
+UNCALIBRATED = (
+    "not calibrated, and never unknown: training held out no images, or fewer than "
+    f"{LEAST_IMAGES}, to learn from how sure to be"
+)
+"""Of probabilities, where a run has no calibration."""
 UNKNOWN = "unknown"
 """The answer where the best class is too improbable."""
 
@@ -27,6 +34,9 @@ class Prediction:
     """What the network was shown."""
     unknown: bool = False
     """Whether the most probable class is less probable than for ordinary images."""
+    calibrated: bool = True
+    """Whether the run held out images enough to learn how sure to be; without, the probabilities
+    are those of the network as it is, and no answer is unknown."""
 
     @property
     def answer(self) -> str | None:
@@ -51,6 +61,7 @@ class Prediction:
             "notes": self.notes,
             "error": self.error,
             "unknown": self.unknown,
+            "calibrated": self.calibrated,
             "answer": self.answer,
             "best": self.best,
             "confidence": self.confidence,
@@ -62,16 +73,17 @@ def prediction(
     probabilities_K: npt.NDArray[np.float32],
     class_names: Sequence[str],
     *,
-    threshold: float = 0.0,
+    calibration: Calibration | None,
     notes: tuple[str, ...] = (),
     image_HWC: npt.NDArray[np.uint8] | None = None,
 ) -> Prediction:
-    """The answer that the probabilities give: unknown where none reaches ``threshold``."""
+    """The answer that the probabilities give: unknown where none reaches the threshold."""
     order_K = np.argsort(-probabilities_K, kind="stable")
     return Prediction(
         name=name,
         probabilities={class_names[k]: float(probabilities_K[k]) for k in order_K},
         notes=notes,
         image_HWC=image_HWC,
-        unknown=bool(probabilities_K.max() < threshold),
+        unknown=calibration is not None and bool(probabilities_K.max() < calibration.threshold),
+        calibrated=calibration is not None,
     )

@@ -104,5 +104,5 @@ class Predictor:
             self.class_names,
             notes=picture.notes,
             image_HWC=picture.image_HWC,
-            threshold=self.saved.threshold,
+            calibration=self.saved.calibration,
         )

@@ -230,7 +230,7 @@ def _outputs(values: dict[str, Any]) -> dict[str, bool]:
 
 def _response(predictor: Predictor, asked: _Asked, rows_NK: npt.NDArray[np.float32]) -> Response:
     names = predictor.class_names
-    labels = [prediction("", row, names).best or "" for row in rows_NK]
+    labels = [prediction("", row, names, calibration=None).best or "" for row in rows_NK]
     tensors: dict[str, tuple[str, list[int], Callable[[], Any], Callable[[], bytes]]] = {
         PROBABILITIES: (
             "FP32",

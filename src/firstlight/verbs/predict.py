@@ -75,7 +75,7 @@ def _answers(
     probabilities_NK = model.probabilities(images_NHWC)
     return [
         prediction(
-            name, row, model.class_names, notes=note, image_HWC=image, threshold=model.threshold
+            name, row, model.class_names, notes=note, image_HWC=image, calibration=model.calibration
         )
         for name, image, note, row in zip(names, images_NHWC, notes, probabilities_NK, strict=True)
     ]

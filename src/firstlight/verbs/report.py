@@ -12,7 +12,7 @@ from firstlight.errors import DataError
 from firstlight.evaluate.learnt import nothing_learnt
 from firstlight.evaluate.metrics import Metrics
 from firstlight.evaluate.mistakes import worst_mistakes
-from firstlight.evaluate.prediction import Prediction
+from firstlight.evaluate.prediction import UNCALIBRATED, Prediction
 from firstlight.evaluate.robustness import corrupt
 from firstlight.report import charts, images
 from firstlight.report.page import Page, Section, Table, render
@@ -161,7 +161,8 @@ def _draw_answers(
         "How far to believe it",
         "Left: of the answers given with about so much probability, the share that is right; the "
         "orange lines are what was promised, so bars that end at them are honest; the numbers "
-        "count the images. Right: the accuracy if only the surest answers are taken.",
+        "count the images. Right: the accuracy if only the surest answers are taken."
+        + ("" if threshold is not None else f" The probabilities are {UNCALIBRATED}."),
         (
             "trust",
             charts.trust(

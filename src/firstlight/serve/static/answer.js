@@ -19,7 +19,7 @@ function howSure(prediction, run, truth) {
   const sentences = [
     prediction.unknown
       ? `Too unsure to say. Its best guess is ${prediction.best} with ${share}; ordinary pictures get more.`
-      : `${share} sure${run.calibration ? ", calibrated on held-out images" : ""}.`,
+      : `${share} sure${run.calibration ? ", calibrated on held-out images" : " by its own account: it is not calibrated, and never says “unknown”"}.`,
   ];
   sentences[0] = sentences[0][0].toUpperCase() + sentences[0].slice(1);
   if (truth != null) {
