@@ -76,7 +76,7 @@ def test_predictions_of_an_array_are_those_of_evaluate(digits_run: fl.Run) -> No
 
 
 @pytest.mark.parametrize(
-    "images", [np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 9, 8), np.uint8), np.zeros((2, 8, 8))]
+    "images", [np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 9, 8), np.uint8), np.zeros((8, 8))]
 )
 def test_arrays_of_another_kind_are_refused(digits_run: fl.Run, images: np.ndarray) -> None:
     with pytest.raises(ValueError, match="wanted uint8 images N×8×8×1, got"):

@@ -67,38 +67,29 @@ class Run:
 
     def predict(
         self,
-        images: "npt.NDArray[np.uint8] | str | Path | Image | Sequence[str | Path | Image]",
+        images: "npt.NDArray[Any] | str | Path | Image | Sequence[str | Path | Image | npt.NDArray[Any]]",  # noqa: E501
+        *,
+        range: tuple[float, float] | None = None,  # noqa: A002
     ) -> list["Prediction"]:
         """One prediction for each image.
 
-        ``images`` is a uint8 array N×H×W×C (or N×H×W for grey) of the model's size, or picture
-        files, folders and patterns, or pictures that Pillow has opened, of any size. A picture
-        that cannot be read has its ``error`` set. Raises ``ValueError`` for an array of another
-        shape or dtype.
+        ``images`` is an array N×H×W×C (or N×H×W for grey) of the model's size, or picture files,
+        folders and patterns, or pictures that Pillow has opened or arrays H×W×C (or H×W), of any
+        size. Arrays hold 0 to 255, floats of 0 to 1, or booleans; ``range`` says what is black
+        and what is white in others. A picture that cannot be read has its ``error`` set. Raises
+        ``ValueError`` for an array of another shape, and ``DataError`` where its range is not
+        plain.
         """
-        from PIL.Image import Image
-
-        from firstlight.data.pictures import PictureSource, expand
         from firstlight.verbs.model import run_model
-        from firstlight.verbs.predict import predict_array, predict_pictures
+        from firstlight.verbs.predict import predict_array, predict_given
 
         model = run_model(self._folder)
-        if isinstance(images, np.ndarray):
-            return predict_array(model, images)
-        sources: list[PictureSource] = []
+        if hasattr(images, "__array__"):
+            return predict_array(model, np.asarray(images), range)
         # A path as text is a sequence too, of letters.
-        several = [images] if isinstance(images, str) else images
-        for at, one in enumerate(several if isinstance(several, Sequence) else [several]):
-            if isinstance(one, str | Path):
-                sources += expand([str(one)])
-            elif not isinstance(one, Image):
-                raise ValueError(
-                    "wanted a uint8 array, paths, or pictures that Pillow has opened, got "
-                    f"{type(one).__name__}"
-                )
-            else:
-                sources.append(PictureSource(name=str(at), content=one))
-        return predict_pictures(model, sources)
+        if isinstance(images, Sequence) and not isinstance(images, str):
+            return predict_given(model, images, range)
+        return predict_given(model, [images], range)
 
     def explain(
         self, image: npt.NDArray[np.uint8] | str | Path, class_name: str | None = None
@@ -183,17 +174,7 @@ def load(
     from firstlight.verbs.run_data import DataRequest
 
     where = Path(data_dir) if data_dir else None
-    request = DataRequest(name=str(name), data_dir=where, size=size)
-    data = request.load()
-    if request.own is not None:
-        _warn_of(data)
-    return data
-
-
-def _warn_of(data: TrainTest) -> None:
-    """A Python warning for all that was left out or is wrong, to the caller of the caller."""
-    if data.train.warnings:
-        warnings.warn("\n".join((data.train.name, *data.train.warnings)), stacklevel=3)
+    return DataRequest(name=str(name), data_dir=where, size=size).load()
 
 
 def train(
@@ -220,8 +201,6 @@ def train(
     the last layer's; the lower a layer, the smaller its learning rate.
     ``budget`` (seconds) takes as many epochs as fit on this machine, in place of ``epochs``;
     ``patience`` stops after so many epochs without a better held-out loss, and keeps the best.
-    What was left out of a folder or a file, or is wrong with it, is a ``UserWarning``; ``quiet``
-    hides progress alone.
     Raises ``UserError`` or ``DataError``, each saying what to do next, and warns with
     ``NothingLearntWarning`` where the network answers no better than a guess.
     """
@@ -238,10 +217,8 @@ def train(
 
     given = data if isinstance(data, TrainTest) else None
     name = str(data) if given is None else given.train.name.partition("/")[0]
-    request = DataRequest(name=name, data=given, limit=limit, quiet=quiet)
+    request = DataRequest(name=name, data=given, limit=limit)
     request.check_name()
-    if request.own is not None:
-        _warn_of(request.load())
     more = [settings] if isinstance(settings, str) else list(settings)
     if budget is not None:
         given_too = [*([] if epochs is None else ["epochs"]), *settings_of_length(more)]

@@ -10,8 +10,9 @@ from PIL import Image
 
 import firstlight as fl
 import firstlight.data.own as own
-from firstlight.data.arrays import from_images, read_npz
+from firstlight.data.arrays import from_images
 from firstlight.data.own import load_own
+from firstlight.data.packed import read_packed
 from firstlight.errors import DataError, UserError
 
 
@@ -87,9 +88,9 @@ def test_a_second_start_reads_no_array_and_changed_contents_do(
 
     def counted(*given: Any) -> Any:
         reads.append(given)
-        return read_npz(*given)
+        return read_packed(*given)
 
-    monkeypatch.setattr(own, "read_npz", counted)
+    monkeypatch.setattr(own, "read_packed", counted)
     assert load_own(file).train == first.train
     assert not reads
     saved(file, images=noise(20, 28, 28, seed=5), labels=np.arange(20) % 2)
@@ -161,8 +162,8 @@ LABELS = np.arange(20) % 2
         (noise(20, 28, 28), LABELS * 0, "two classes"),
         (noise(20, 28, 28, 2), LABELS, "channels as the last axis"),
         (noise(20, 28), LABELS, "wanted images N×H×W"),
-        (noise(20, 28, 28) * 2.0, LABELS, "0 to 255, or floats of 0 to 1"),
-        (np.full((20, 28, 28), np.nan), LABELS, "0 to 255, or floats of 0 to 1"),
+        (noise(20, 28, 28) * 2.0, LABELS, "0 to 255, floats of 0 to 1"),
+        (np.full((20, 28, 28), np.nan), LABELS, "15,680 pixels are infinite or not a number"),
         (["cat.png"] * 20, LABELS, "got str"),
         ([], [], "got none"),
         ([noise(1, 28, 28)[0], noise(1, 0, 3)[0]] * 10, LABELS, "images"),

@@ -1,101 +1,122 @@
-"""Images that are in memory or in one ``.npz``: arrays, or pictures that Pillow has opened.
+"""Images that are in memory: arrays, or pictures that Pillow has opened, as a data set.
 
 Axes: N images, H height, W width, C channels.
 """
 
+import math
 import tempfile
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest, UInt8Array
 from firstlight.data.decoded import Shape, choose_shape, decode_into
+from firstlight.data.levels import Piece, Range, dark_note, levels_of_set, stated
+from firstlight.data.missing import refuse_missing
 from firstlight.data.pictures import PictureSource
-from firstlight.data.split import PART_NAMES, TEST, TRAIN, divide
+from firstlight.data.split import TEST, TRAIN, divide
 from firstlight.errors import DataError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_IMAGES = {"images", "image", "x", "data"}
-_LABELS = {"labels", "label", "y", "targets"}
-_NAMES = {"class_names", "classes", "label_names"}
-_WANTED = (
-    "wanted arrays images and labels, or for each part train_images, train_labels, test_images, "
-    "test_labels (x_train and the like do as well)"
-)
+    Images = npt.NDArray[Any] | Sequence[Image.Image | npt.NDArray[Any]]
+Labels = Sequence[Any] | npt.NDArray[Any]
+CHANNELS = ((), (1,), (3,), (4,))
+"""The last axis of one image, where it has one: grey, colour, colour and alpha."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArrayPart:
+    """Images and labels of one part, as they came."""
+
+    part: str
+    """``train``, ``validation``, ``test``, or empty where there are no parts."""
+    images: Any
+    labels: Any
+    images_name: str
+    labels_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayForm:
+    """What is asked for of the images and labels, as far as it is."""
+
+    class_names: Sequence[str] | None = None
+    range: Range | None = None
+    size: int | None = None
+    shape: Shape | None = None
 
 
 def from_images(
-    images: "npt.NDArray[Any] | Sequence[Image.Image | npt.NDArray[Any]]",
-    labels: Sequence[Any] | npt.NDArray[Any],
+    images: "Images",
+    labels: Labels,
     *,
+    test: "tuple[Images, Labels] | None" = None,
     class_names: Sequence[str] | None = None,
+    range: tuple[float, float] | None = None,  # noqa: A002
     size: int | None = None,
     name: str = "images",
 ) -> TrainTest:
-    """Labelled images in memory as a data set, a test part taken from them: 15 % of each class,
-    decided by content, near copies on one side.
+    """Labelled images in memory as a data set.
+
+    ``test`` are the test images and their labels. Without them a test part is taken from the
+    images: 15 % of each class, decided by content, near copies on one side.
 
     ``images``: an array N×H×W or N×H×W×C, or N pictures (Pillow's, or arrays) of any size and
-    mode, brought to one shape as picture files are. Arrays hold 0 to 255, or floats 0 to 1.
+    mode, brought to one shape as picture files are. Arrays hold 0 to 255, floats of 0 to 1, or
+    booleans; ``range`` says what is black and what is white in others, such as ``(0, 16)``.
     ``labels``: N numbers or names; with ``class_names`` numbers count from 0. ``size``: side in
     pixels; without it the images decide. Raises ``DataError`` for what does not fit.
     """
-    pixels_NHWC, notes = _pixels(images, size, None, name)
-    labels_N, names = _numbered(np.asarray(labels), class_names, len(pixels_NHWC), name)
-    whole = Dataset(
-        name=name, images_NHWC=pixels_NHWC, labels_N=labels_N, class_names=names, notes=notes
-    )
-    divided, sizes = divide(whole, [""] * len(whole))
+    if size is not None and not 8 <= size <= 512:
+        raise DataError(f"{name}: size must be 8 to 512 pixels, not {size}")
+    form = ArrayForm(class_names=class_names, range=stated(range, name), size=size)
+    parts = [_named_part("" if test is None else TRAIN, images, labels, name)]
+    if test is not None:
+        if not isinstance(test, tuple | list) or len(test) != 2:
+            raise DataError(f"{name}: wanted test=(images, labels), got {_kind(test)}")
+        parts.append(_named_part(TEST, *test, f"{name} for the test"))
+    whole, part_of = dataset_of(parts, form, name)
+    dark = dark_note(int(whole.images_NHWC.max()))
+    if dark:
+        whole = replace(whole, notes=(*whole.notes, dark))
+    divided, sizes = divide(whole, part_of)
     numbers_N = np.arange(len(whole))
-    test = divided.take(numbers_N[sizes[TRAIN] :], f"{name}/{TEST}")
-    return TrainTest(divided.take(numbers_N[: sizes[TRAIN]], f"{name}/{TRAIN}"), test)
+    last = divided.take(numbers_N[sizes[TRAIN] :], f"{name}/{TEST}")
+    return TrainTest(divided.take(numbers_N[: sizes[TRAIN]], f"{name}/{TRAIN}"), last)
 
 
-def read_npz(
-    file: Path, size: int | None = None, shape: Shape | None = None
-) -> tuple[Dataset, list[str]]:
-    """The images of an ``.npz``, and the part of each, empty where there are no parts.
+def _named_part(part: str, images: Any, labels: Any, name: str) -> ArrayPart:
+    return ArrayPart(
+        part=part, images=images, labels=labels, images_name=name, labels_name=f"{name}: labels"
+    )
 
-    Takes ``images`` and ``labels``, with ``train``, ``validation`` or ``test`` before or after
-    where there are parts, and perhaps ``class_names``. No pickle is read. Raises ``DataError``.
-    """
-    found, names, other = _sorted_arrays(file)
-    images, labels, part_of = [], [], list[str]()
-    for part, pair in found.items():
-        if len(pair) < 2:
-            there = ", ".join(key for key, _ in pair.values())
-            raise DataError(f"{file}: {_WANTED}; got {there} without its counterpart")
-        (pixels_name, pixels), (labels_name, lines) = pair["images"], pair["labels"]
-        if pixels.ndim < 3 or lines.ndim < 1 or len(pixels) != len(lines) or not len(pixels):
-            raise DataError(
-                f"{file}: wanted images N×H×W or N×H×W×C and a label for each, got {pixels_name} "
-                f"of shape {pixels.shape} and {labels_name} of shape {lines.shape}"
-            )
-        images.append(pixels)
-        labels.append(lines.reshape(len(lines), -1))
-        part_of += [part] * len(pixels)
-    if not found or (TRAIN not in found and "" not in found) or ("" in found and len(found) > 1):
-        raise DataError(f"{file}: {_WANTED}; got {', '.join(other) or 'nothing of the kind'}")
-    try:
-        whole, lined = np.concatenate(images), np.concatenate(labels)
-    except ValueError as error:
-        shapes = " and ".join(str(array.shape) for array in (*images, *labels))
-        raise DataError(
-            f"{file}: the parts do not fit together: wanted images of one size, and labels of one "
-            f"kind, got {shapes}"
-        ) from error
-    pixels_NHWC, notes = _pixels(whole, size, shape, str(file))
-    labels_N, class_names = _numbered(lined, names, len(pixels_NHWC), str(file))
-    if other:
-        notes = (*notes, f"left out: {', '.join(other)}")
+
+def dataset_of(parts: Sequence[ArrayPart], form: ArrayForm, name: str) -> tuple[Dataset, list[str]]:
+    """The images of all parts, one after the other, and the part of each. Raises ``DataError``."""
+    stacks, labels, part_of = [], [], list[str]()
+    for one in parts:
+        stack = _as_stack(one)
+        lines = labels_as_array(one.labels, one.labels_name)
+        if lines.ndim == 2 and 1 in lines.shape and lines.size == len(stack):
+            lines = lines.reshape(-1)
+        _check_labels(lines, stack, one)
+        stacks.append(stack)
+        labels.append(lines)
+        part_of += [one.part] * len(stack)
+    if len({lines.dtype.kind in "biuf" for lines in labels}) > 1:
+        kinds = " and ".join(str(lines.dtype) for lines in labels)
+        raise DataError(f"{name}: wanted labels of one kind, all numbers or all names, got {kinds}")
+    pixels_NHWC, notes = _pixels(stacks, parts, form, name)
+    labels_N, class_names = _numbered(np.concatenate(labels), form.class_names, name)
+    _check_parts(labels_N, part_of, class_names, name)
     data = Dataset(
-        name=str(file),
+        name=name,
         images_NHWC=pixels_NHWC,
         labels_N=labels_N,
         class_names=class_names,
@@ -104,109 +125,109 @@ def read_npz(
     return data, part_of
 
 
-_Found = dict[str, dict[str, tuple[str, npt.NDArray[Any]]]]
-"""Part, ``images`` or ``labels``, to the array's own name and the array."""
+def _check_parts(
+    labels_N: Int64Array, part_of: Sequence[str], class_names: Sequence[str], name: str
+) -> None:
+    """Raise ``DataError`` where a part has a class that training has not."""
+    placed = list(zip(labels_N.tolist(), part_of, strict=True))
+    learnt = {at for at, part in placed if part in (TRAIN, "")}
+    for at, part in placed:
+        if at not in learnt:
+            raise DataError(
+                f"{name}: {part} has the class {class_names[at][:60]!r}, which train has not; "
+                "rename or remove it"
+            )
 
 
-def _sorted_arrays(file: Path) -> tuple[_Found, Sequence[str] | None, list[str]]:
-    """What the arrays of a file are by their names; class names; and the names of the others."""
-    found: _Found = {}
-    names, other = None, []
-    if not zipfile.is_zipfile(file):
+# Images
+
+
+def _as_stack(part: ArrayPart) -> "npt.NDArray[Any] | list[Any]":
+    """An array N×H×W or N×H×W×C, or a list of pictures; not empty. Raises ``DataError``."""
+    images, name = part.images, part.images_name
+    if isinstance(images, str | bytes | Path) or not (
+        hasattr(images, "__array__") or isinstance(images, Iterable)
+    ):
         raise DataError(
-            f"{file}: cannot be read as .npz: no ZIP archive, or cut short. Write it with "
-            "numpy.savez"
+            f"{name}: wanted an array of images N×H×W or N×H×W×C, or a list of pictures, got "
+            f"{_kind(images)}; files are read with firstlight.load(PATH)"
         )
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            for key in arrays.files:
-                words = key.lower().split("_")
-                part = next((PART_NAMES[w] for w in words if w in PART_NAMES), "")
-                rest = "_".join(w for w in words if w not in PART_NAMES)
-                kind = "images" if rest in _IMAGES else "labels" if rest in _LABELS else ""
-                if key.lower() in _NAMES:
-                    names = [str(name) for name in np.atleast_1d(arrays[key])]
-                elif kind and kind not in found.get(part, {}):
-                    found.setdefault(part, {})[kind] = (key, arrays[key])
-                else:
-                    other.append(key)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as e:
-        raise DataError(
-            f"{file}: cannot be read as .npz: {e}. Write it with numpy.savez, from arrays of "
-            "numbers or text"
-        ) from e
-    return found, names, other
+    if not hasattr(images, "__array__"):
+        images = list(images)
+    elif np.asarray(images).dtype == object:
+        images = list(np.asarray(images))
+    if isinstance(images, list):
+        if not images:
+            raise DataError(f"{name}: wanted images, got none")
+        return images
+    stack = np.asarray(images)
+    if stack.ndim in (3, 4) and stack.size:
+        return stack
+    hint = ""
+    side = math.isqrt(stack.shape[1]) if stack.ndim == 2 else 0
+    if side > 1 and side * side == stack.shape[1]:
+        hint = f"; of rows of {stack.shape[1]} pixels take images.reshape(-1, {side}, {side})"
+    raise DataError(
+        f"{name}: wanted images N×H×W or N×H×W×C, got an array of shape {stack.shape}{hint}"
+    )
 
 
 def _pixels(
-    images: Any, size: int | None, shape: Shape | None, name: str
+    stacks: "Sequence[npt.NDArray[Any] | list[Any]]",
+    parts: Sequence[ArrayPart],
+    form: ArrayForm,
+    name: str,
 ) -> tuple[UInt8Array, tuple[str, ...]]:
     """uint8 N×H×W×C, and what was done, for people."""
-    if not isinstance(images, np.ndarray) or images.dtype == object:
-        return _pictures(list(images), size, shape, name)
-    if images.ndim not in (3, 4) or len(images) == 0 or 0 in images.shape:
+    if not all(isinstance(stack, np.ndarray) for stack in stacks):
+        named = [
+            (f"{part.images_name}[{at}]", image)
+            for part, stack in zip(parts, stacks, strict=True)
+            for at, image in enumerate(stack)
+        ]
+        return _pictures(named, form, name)
+    pieces = []
+    arrays = cast("Sequence[npt.NDArray[Any]]", stacks)
+    for part, stack in zip(parts, arrays, strict=True):
+        whole = stack[..., None] if stack.ndim == 3 else stack
+        if whole.shape[3] not in (1, 3, 4):
+            raise DataError(
+                f"{part.images_name}: wanted 1 (grey), 3 (colour) or 4 (and alpha) channels as the "
+                f"last axis, got an array of shape {stack.shape}; transpose it first"
+                f"{_axes_hint(stack)}"
+            )
+        pieces.append(Piece(values=whole, name=part.images_name))
+    levels, notes = levels_of_set(pieces, form.range)
+    if len({one.shape[1:] for one in levels}) > 1:
+        shapes = " and ".join(str(stack.shape) for stack in arrays)
         raise DataError(
-            f"{name}: wanted images N×H×W or N×H×W×C, got an array of shape {images.shape}"
+            f"{name}: the parts do not fit together: wanted images of one size, got {shapes}"
         )
-    levels, note = _levels(images, name)
-    if levels.ndim == 3:
-        levels = levels[..., None]
-    if levels.shape[3] not in (1, 3, 4):
-        raise DataError(
-            f"{name}: wanted 1 (grey), 3 (colour) or 4 (and alpha) channels as the last axis, got "
-            f"an array of shape {images.shape}; transpose it first"
-        )
-    height, width, channels = levels.shape[1:]
-    wanted = shape or ((size, size, channels) if size is not None else levels.shape[1:])
-    if channels == 4 or levels.shape[1:] != wanted:
-        opened, notes = _pictures(list(levels), size, shape, name)
-        return opened, (*note, *notes)
+    together = levels[0] if len(levels) == 1 else np.concatenate(levels)
+    height, width, channels = together.shape[1:]
+    wanted = form.shape or ((form.size,) * 2 + (channels,) if form.size else together.shape[1:])
+    if channels == 4 or together.shape[1:] != wanted:
+        named = [(f"{name}[{at}]", image) for at, image in enumerate(together)]
+        opened, more = _pictures(named, form, name)
+        return opened, (*notes, *more)
     kind = "grey" if channels == 1 else "colour"
-    return np.ascontiguousarray(levels), (f"{width} × {height} {kind}, as they are", *note)
+    return np.ascontiguousarray(together), (f"{width} × {height} {kind}, as they are", *notes)
 
 
-def _levels(values: npt.NDArray[Any], name: str) -> tuple[UInt8Array, tuple[str, ...]]:
-    """0 to 255 as uint8, from whole numbers of that range or floats from 0 to 1."""
-    if values.dtype == np.uint8:
-        return values, ()
-    if values.dtype.kind not in "biuf":
-        raise DataError(f"{name}: wanted images of numbers, got {values.dtype}")
-    low, high = float(values.min()), float(values.max())
-    if values.dtype.kind == "f" and low >= 0 and 0 < high <= 1:
-        return np.rint(values * 255).astype(np.uint8), ("0 to 1 taken for 0 to 255",)
-    if not (low >= 0 and high <= 255) or not bool((values == np.rint(values)).all()):
-        raise DataError(
-            f"{name}: wanted pixels of 0 to 255, or floats of 0 to 1; got {values.dtype} from "
-            f"{low:g} to {high:g}. Bring them to uint8 first"
-        )
-    return values.astype(np.uint8), ()
+def _axes_hint(stack: npt.NDArray[Any]) -> str:
+    """How to, where another axis may be that of the channels."""
+    if stack.ndim == 4 and stack.shape[1] in (1, 3, 4):
+        return ": images.transpose(0, 2, 3, 1)"
+    return ""
 
 
 def _pictures(
-    images: list[Any], size: int | None, shape: Shape | None, name: str
+    images: Sequence[tuple[str, Any]], form: ArrayForm, name: str
 ) -> tuple[UInt8Array, tuple[str, ...]]:
-    """Pictures of any size and mode, brought to one shape as picture files are."""
-    from PIL import Image
-
-    if not images:
-        raise DataError(f"{name}: wanted images, got none")
-    sources = []
-    for at, image in enumerate(images):
-        where = f"{name}[{at}]"
-        if isinstance(image, np.ndarray):
-            levels, _ = _levels(image, where)
-            try:
-                image = Image.fromarray(levels[..., 0] if levels.shape[2:] == (1,) else levels)
-            except (TypeError, ValueError) as error:
-                got = image.shape
-                raise DataError(f"{where}: wanted H×W or H×W×C, got {got}") from error
-        if not isinstance(image, Image.Image):
-            raise DataError(
-                f"{where}: wanted a picture (Pillow's, or an array), got {type(image).__name__}; "
-                "picture files are read with firstlight.load(FOLDER)"
-            )
-        sources.append(PictureSource(name=where, content=image))
-    shape, reason = choose_shape(sources, size, shape)
+    """Pictures of any size and mode, by their names, brought to one shape as picture files are."""
+    opened, notes = open_arrays(images, form.range)
+    sources = [PictureSource(name=where, content=image) for where, image in opened]
+    shape, reason = choose_shape(sources, form.size, form.shape)
     with tempfile.TemporaryDirectory(prefix="firstlight-") as folder:
         try:
             decoded = decode_into(Path(folder) / "decoded", sources, shape)
@@ -216,35 +237,132 @@ def _pictures(
             flat = np.fromfile(Path(folder) / "decoded", np.uint8)
         except OSError as error:
             raise DataError(f"{folder}: cannot be written: {error.strerror}") from error
-    return flat.reshape(len(sources), *shape), (reason, *decoded.notes)
+    return flat.reshape(len(sources), *shape), (reason, *notes, *decoded.notes)
 
 
-def _numbered(
-    labels: npt.NDArray[Any], class_names: Sequence[str] | None, count: int, name: str
-) -> tuple[Int64Array, tuple[str, ...]]:
-    """Labels from 0 on, and the name of each class."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.shape != (count,) or labels.dtype.kind not in "biufUO":
-        hint = "; of one-hot rows take labels.argmax(axis=1)" if labels.ndim == 2 else ""
+def open_arrays(
+    images: Sequence[tuple[str, Any]], given: Range | None
+) -> "tuple[list[tuple[str, Image.Image]], tuple[str, ...]]":
+    """Arrays H×W or H×W×C among pictures as Pillow's pictures; one range for all of a dtype."""
+    from PIL import Image
+
+    pieces, at_piece = [], []
+    for at, (where, image) in enumerate(images):
+        if isinstance(image, Image.Image):
+            continue
+        if not hasattr(image, "__array__"):
+            raise DataError(
+                f"{where}: wanted a picture (Pillow's, or an array), got {_kind(image)}; "
+                + (
+                    "make the lists an array first: numpy.array(images)"
+                    if isinstance(image, list | tuple)
+                    else "picture files are read with firstlight.load(FOLDER)"
+                )
+            )
+        values = np.asarray(image)
+        if (
+            values.ndim not in (2, 3)
+            or not values.size
+            or values.shape[2:] not in ((), (1,), (3,), (4,))
+        ):
+            raise DataError(f"{where}: wanted H×W or H×W×C, got {values.shape}")
+        pieces.append(Piece(values=values, name=where))
+        at_piece.append(at)
+    levels, notes = levels_of_set(pieces, given, single=True)
+    opened = list(images)
+    for at, piece, one in zip(at_piece, pieces, levels, strict=True):
+        try:
+            picture = Image.fromarray(one[..., 0] if one.shape[2:] == (1,) else one)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{piece.name}: wanted H×W or H×W×C, got {one.shape}") from error
+        opened[at] = (piece.name, picture)
+    return opened, notes
+
+
+# Labels
+
+
+def labels_as_array(labels: Any, name: str) -> npt.NDArray[Any]:
+    """Labels as numbers or text. Raises ``DataError`` with the rows where one is missing."""
+    if isinstance(labels, str | bytes) or not (
+        hasattr(labels, "__array__") or isinstance(labels, Iterable)
+    ):
+        raise DataError(f"{name}: wanted one for each image, numbers or names, got {_kind(labels)}")
+    if not hasattr(labels, "__array__"):
+        labels = list(labels)
+    if isinstance(labels, np.ma.MaskedArray):
+        hidden = np.ma.getmaskarray(labels).reshape(-1).tolist()
+        pairs = zip(labels.data.reshape(-1).tolist(), hidden, strict=True)
+        labels = [None if masked else one for one, masked in pairs]
+    refuse_missing(name, np.asarray(labels) if hasattr(labels, "__array__") else labels)
+    try:
+        lines = np.asarray(labels)
+    except ValueError as error:  # lists of several lengths
+        raise DataError(
+            f"{name}: wanted one for each image, got lists of several lengths"
+        ) from error
+    if lines.dtype.kind == "S":
+        return np.char.decode(lines, "utf-8", "replace")
+    if lines.dtype == object and lines.ndim == 1:
+        whole = all(isinstance(one, int | np.integer) for one in lines.tolist())
+        return np.array(lines.tolist()) if whole else lines.astype(str)
+    return lines
+
+
+def _check_labels(
+    labels: npt.NDArray[Any], stack: "npt.NDArray[Any] | list[Any]", part: ArrayPart
+) -> None:
+    """Raise ``DataError`` unless there is one number or name for each image."""
+    name, count = part.labels_name, len(stack)
+    if labels.shape != (count,) or labels.dtype.kind not in "biufU":
+        hint = ""
+        if labels.ndim == 2 and labels.dtype.kind in "biuf":
+            hint = "; of one-hot rows take labels.argmax(axis=1)"
+        elif isinstance(stack, np.ndarray) and labels.shape == stack.shape[-1:]:
+            hint = "; images numbered by the last axis are numpy.moveaxis(images, -1, 0)"
         raise DataError(
             f"{name}: wanted {count} labels, one for each image, got {labels.dtype} of shape "
             f"{labels.shape}{hint}"
         )
-    if labels.dtype.kind == "f" and not bool((labels == np.rint(labels)).all()):
+    if labels.dtype.kind == "f" and not bool(
+        np.isfinite(labels).all() and (labels == np.rint(labels)).all()
+    ):
         raise DataError(f"{name}: wanted labels that are names or whole numbers, got fractions")
-    if class_names is not None and labels.dtype.kind in "biuf":
-        numbers_N = labels.astype(np.int64)
-        if numbers_N.min() < 0 or numbers_N.max() >= len(class_names):
-            raise DataError(
-                f"{name}: labels run from {numbers_N.min()} to {numbers_N.max()}, but there are "
-                f"{len(class_names)} class names, of 0 to {len(class_names) - 1}"
-            )
-        names = tuple(map(str, class_names))
+
+
+def _numbered(
+    labels: npt.NDArray[Any], class_names: Sequence[str] | None, name: str
+) -> tuple[Int64Array, tuple[str, ...]]:
+    """Labels from 0 on, and the name of each class."""
+    numbers = labels.dtype.kind in "biuf"
+    if labels.dtype.kind in "bf":
+        labels = labels.astype(np.int64)
+    if class_names is None:
+        found, at_N = np.unique(labels, return_inverse=True)
+        names = tuple(str(one) for one in found)
     else:
-        as_number = labels.astype(np.int64) if labels.dtype.kind in "biuf" else labels.astype(str)
-        found, numbers = np.unique(as_number, return_inverse=True)
-        numbers_N, names = numbers.reshape(-1).astype(np.int64), tuple(str(one) for one in found)
+        names = tuple(map(str, class_names))
+        if numbers:
+            at_N = labels
+            if labels.min() < 0 or labels.max() >= len(names):
+                raise DataError(
+                    f"{name}: labels run from {labels.min()} to {labels.max()}, but there are "
+                    f"{len(names)} class names, of 0 to {len(names) - 1}"
+                )
+        else:
+            place = {one: at for at, one in enumerate(names)}
+            strange = next((one for one in labels.tolist() if one not in place), None)
+            if strange is not None:
+                raise DataError(f"{name}: the label {strange[:60]!r} is none of the class names")
+            at_N = np.array([place[one] for one in labels.tolist()])
     if len(names) < 2:
-        raise DataError(f"{name}: wanted at least two classes, got {names[0]!r} alone")
-    return numbers_N, names
+        got = f"{names[0][:60]!r} alone" if names else "none"
+        raise DataError(f"{name}: wanted at least two classes, got {got}")
+    return at_N.reshape(-1).astype(np.int64), names
+
+
+def _kind(value: Any) -> str:
+    """What came, in a word or two."""
+    shape = getattr(value, "shape", None)
+    kind = type(value).__name__
+    return f"{kind} of shape {tuple(shape)}" if isinstance(shape, tuple) else kind

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from firstlight.data.decode import open_picture
+from firstlight.data.decode import FEW_LEVELS, open_picture
 from firstlight.data.decoded import Progress, choose_shape, decode_into
 from firstlight.data.duplicates import near_copies
 from firstlight.data.formats import START, formats_for
+from firstlight.data.levels import dark_note
 from firstlight.data.listing import Listing, counted
 from firstlight.data.split import TRAIN
 from firstlight.data.stored import StoredImages
@@ -142,6 +143,7 @@ def check(
             *_copies(listing, heads, pairs),
             *_unreadable(decoded.problems),
             *_flat(names, flat),
+            *_dark(names, images_NHWC, readable, decoded.notes),
             *_disguised(names, heads, readable),
             *_uneven(listing, readable),
             *_mixed(heads, readable),
@@ -286,6 +288,37 @@ def _flat(names: Sequence[str], flat: list[int]) -> list[Finding]:
             exclude=tuple(names[at] for at in flat),
         )
     ]
+
+
+def _dark(
+    names: Sequence[str], images_NHWC: StoredImages, readable: np.ndarray, notes: Sequence[str]
+) -> list[Finding]:
+    """Pictures that are all nearly black, and those of 16 bits that use few of them."""
+    found = []
+    good = np.flatnonzero(readable)
+    blocks = (images_NHWC[good[start : start + 256]] for start in range(0, len(good), 256))
+    text = dark_note(max((int(block.max()) for block in blocks), default=255))
+    if text:
+        found.append(
+            Finding(
+                kind="levels",
+                severe=True,
+                text=text,
+                groups=tuple((names[at],) for at in good[:12].tolist()),
+            )
+        )
+    deep = [note for note in notes if note.startswith(FEW_LEVELS)]
+    if deep:
+        found.append(
+            Finding(
+                kind="levels of 16 bits",
+                severe=True,
+                text="pictures of 16 bits that leave the upper levels unused: they are dark, here "
+                "and in other programs. Save them with their full range",
+                details=tuple(deep),
+            )
+        )
+    return found
 
 
 def _disguised(names: Sequence[str], heads: list[_Head], readable: np.ndarray) -> list[Finding]:

@@ -26,6 +26,10 @@ MAX_PIXELS = 64 * 1024**2
 MOST_FRAMES = 1000
 """As many pictures of one file are counted; only the first is used."""
 
+FEW_LEVELS = "16 bits of which few are used"
+"""A note on a picture begins so."""
+_FEW_BITS = 14  # at most a quarter of the levels
+
 _ADVICE = "save it as PNG or JPEG first"
 
 
@@ -207,6 +211,14 @@ def _eight_bits(name: str, image: Image.Image, notes: list[str], *, deep: bool) 
         scale = 255.0 if greatest <= 1 else 1.0
     else:
         scale = 1 / 257 if greatest > 255 else 1.0
+    bits = int(greatest).bit_length() if least >= 0 and scale == 1 / 257 else 16
+    if 0 < bits <= _FEW_BITS:
+        notes.append(
+            f"{FEW_LEVELS} (up to {2**bits - 1} of 65535), so that it is dark: save it with "
+            "its full range"
+        )
+    elif image.mode == "I" and greatest <= 65535 and least >= 0:
+        notes.append(f"32-bit levels taken for 0 to {255 if scale == 1.0 else 65535}")
     eight_HW = np.rint(values_HW * scale).astype(np.uint8)
     clear = image.info.get("transparency")
     if isinstance(clear, int) and image.mode.startswith("I;16"):

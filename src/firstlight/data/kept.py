@@ -19,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 
 from firstlight.data.dataset import Dataset, Known, TrainTest, UInt8Array
+from firstlight.data.levels import dark_note
 from firstlight.data.split import TEST, TRAIN, VALIDATION, divide
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError
@@ -63,8 +64,7 @@ def kept(shelf: Path, seen: str, name_of: Callable[[], str], make: Make, name: s
             f"{shelf / key}: was written a moment ago, and reads back damaged: {damage}. The "
             "storage fails, or another program changes it; point XDG_CACHE_HOME to other storage"
         ) from damage
-    told = replace(train, notes=(*train.notes, note), warnings=(*train.warnings, note))
-    return TrainTest(told, test)
+    return TrainTest(replace(train, notes=(*train.notes, note)), test)
 
 
 def _read_key(known: Path) -> str:
@@ -82,7 +82,8 @@ def _keep(shelf: Path, key: str, make: Make, *, again: bool = False) -> None:
     What is there already is replaced with ``again``; otherwise another process was faster.
     """
     with _workplace(shelf, key) as work:
-        images, sizes = divide(*make(work))
+        made, part_of = make(work)
+        images, sizes = divide(_told_of_levels(made), part_of)
         with (work / _PIXELS).open("wb") as out:
             for start in range(0, len(images), 256):
                 out.write(images.images_NHWC[start : start + 256].tobytes())
@@ -96,7 +97,6 @@ def _keep(shelf: Path, key: str, make: Make, *, again: bool = False) -> None:
             "labels": images.labels_N.tolist(),
             "groups": images.groups_N.tolist(),
             "notes": images.notes,
-            "warnings": images.warnings,
         }
         stored = StoredImages(work / _PIXELS, (len(images), *images.image_shape))
         about["known"] = [_worked_out(part) for part in _data(stored, about, "")]
@@ -150,6 +150,12 @@ def _sum_of(file: Path) -> str:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _told_of_levels(images: Dataset) -> Dataset:
+    """With a note where all of them are nearly black."""
+    note = dark_note(int(np.flatnonzero(images.level_counts.any(axis=0)).max()))
+    return replace(images, notes=(*images.notes, note)) if note else images
 
 
 @contextmanager
@@ -218,7 +224,6 @@ def _data(images_NHWC: UInt8Array | StoredImages, about: dict[str, Any], name: s
             groups_N=np.array(about["groups"][rows], dtype=np.int64),
             held_out_N=numbers_N >= train if which == TRAIN and validation else None,
             notes=tuple(about["notes"]) if which == TRAIN else (),
-            warnings=tuple(about["warnings"]) if which == TRAIN else (),
             known=Known(**known[(TRAIN, TEST).index(which)]) if known else None,
         )
 

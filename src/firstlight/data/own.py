@@ -14,19 +14,18 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from firstlight.data.arrays import read_npz
 from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
 from firstlight.data.kept import kept
 from firstlight.data.listing import Listing
-from firstlight.data.split import together
+from firstlight.data.packed import PACKED, files_of, packed_in, read_packed
 from firstlight.data.stored import StoredImages
 from firstlight.data.table import list_pictures
 from firstlight.errors import DataError, UserError
 from firstlight.files import cache_folder, make_folder
 
 # Raised with every change of what is kept or how it is made.
-_EDITION = 5
+_EDITION = 4
 
 
 class Form(NamedTuple):
@@ -44,8 +43,8 @@ def load_own(
     excluded: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> TrainTest:
-    """The pictures of a folder, a CSV or an ``.npz`` as uint8 images of one shape; ``train.notes``
-    says what was decided and left out.
+    """The pictures of a folder or a CSV, or the arrays of an ``.npz``, ``.npy`` or ``.mat``, as
+    uint8 images of one shape; ``train.notes`` says what was decided and left out.
 
     ``size`` is the images' side in pixels; without it the pictures decide. ``shape`` (height,
     width, channels) takes its place. ``excluded`` are names to leave out. Where there is no test
@@ -59,8 +58,8 @@ def load_own(
     shelf = cache_folder() / "pictures"
     try:
         make_folder(shelf)
-        if path.suffix.lower() == ".npz" and path.is_file():
-            return _arrays(shelf, path, form, excluded)
+        if (arrays := _as_packed(path)) is not None:
+            return _arrays(shelf, arrays, form, excluded)
         return _pictures(shelf, list_pictures(path).without(excluded), form, progress)
     except OSError as error:
         raise DataError(
@@ -77,21 +76,29 @@ def _pictures(shelf: Path, listing: Listing, form: Form, progress: Progress | No
         return _decoded(work, listing, form, progress)
 
     train, test = kept(shelf, _outside(listing, form), inside, make, listing.root.name)
-    notes, warnings = (*listing.notes, *train.notes), (*listing.notes, *train.warnings)
-    return TrainTest(replace(train, notes=notes, warnings=warnings), test)
+    return TrainTest(replace(train, notes=(*listing.notes, *train.notes)), test)
 
 
 def _arrays(shelf: Path, file: Path, form: Form, excluded: Sequence[str]) -> TrainTest:
     if excluded:
         raise UserError(f"--exclude leaves out picture files by name; {file.name} holds arrays")
-    status = file.stat()
-    seen = f"{_EDITION} {file.resolve()} {form} {_seen(status)}"
+    files = files_of(file)
+    statuses = [f"{path.resolve()} {_seen(path.stat())}" for path in files]
+    seen = f"{_EDITION} {file.resolve()} {form} {' '.join(statuses)}"
 
     def inside() -> str:
-        (content,) = file_digests(file.parent, [file.name])
-        return _short(f"{_EDITION} {form} {content.hex()}")
+        names = [path.name for path in files]
+        contents = " ".join(content.hex() for content in file_digests(file.parent, names))
+        return _short(f"{_EDITION} {form} {' '.join(names[1:])} {contents}")
 
-    return kept(shelf, _short(seen), inside, lambda _: read_npz(file, *form), file.stem)
+    return kept(shelf, _short(seen), inside, lambda _: read_packed(file, *form), file.stem)
+
+
+def _as_packed(path: Path) -> Path | None:
+    """The file of arrays that a path stands for, where it stands for one."""
+    if path.suffix.lower() in PACKED and path.is_file():
+        return path
+    return packed_in(path) if path.is_dir() else None
 
 
 def _outside(listing: Listing, form: Form) -> str:
@@ -104,7 +111,7 @@ def _outside(listing: Listing, form: Form) -> str:
             seen = _seen(os.stat(f"{root}/{one.name}"))  # noqa: PTH116 (60,000 of them)
         except OSError as error:  # a link to nothing, which decoding will say
             seen = str(error.errno)
-        line = f"\0{one.name}\0{one.label}\0{one.part}\0{one.group}\0{seen}"
+        line = f"\0{one.name}\0{one.label}\0{one.part}\0{seen}"
         digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
@@ -122,8 +129,7 @@ def _inside(listing: Listing, form: Form) -> str:
         json.dumps([_EDITION, form, listing.class_names]).encode(), digest_size=20
     )
     for one, content in zip(listing.pictures, digests, strict=True):
-        line = f"\0{one.name}\0{one.label}\0{one.part}\0{one.group}\0"
-        digest.update(line.encode(errors="surrogateescape"))
+        digest.update(f"\0{one.name}\0{one.label}\0{one.part}\0".encode(errors="surrogateescape"))
         digest.update(content)
     return digest.hexdigest()
 
@@ -149,8 +155,6 @@ def _decoded(
         labels_N=np.array([p.label for p in listing.pictures], dtype=np.int64),
         class_names=listing.class_names,
         names=tuple(p.name for p in listing.pictures),
-        groups_N=together([p.group for p in listing.pictures]),
         notes=(reason, *decoded.notes, *decoded.unread),
-        warnings=tuple(decoded.unread),
     )
     return every.take(readable), [listing.pictures[at].part for at in readable]

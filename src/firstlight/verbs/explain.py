@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.dataset import TrainTest
+from firstlight.data.levels import BYTES, levels_to_ask
 from firstlight.data.pictures import expand, prepare
 from firstlight.errors import DataError, UserError
 from firstlight.explain.attribution import grad_cam, integrated_gradients, occlusion
@@ -73,7 +74,7 @@ def explain(
         _check_class(class_name, saved.class_names)
     found, missing = data_or_reason(folder, data_dir, data)
     subject = _subject(image, saved.preprocess, found, missing)
-    (answer,) = predict_array(run_model(folder), subject.image_HWC[None])
+    (answer,) = predict_array(run_model(folder), subject.image_HWC[None], BYTES)
     answer = replace(answer, name=subject.name, notes=subject.notes)
     assert answer.best is not None
     explained = class_name or answer.best
@@ -119,7 +120,14 @@ def _subject(
     image: UInt8Array | str | Path, preprocess: Preprocess, found: TrainTest | None, missing: str
 ) -> _Subject:
     if isinstance(image, np.ndarray):
-        return _Subject(name="array", image_HWC=image[..., None] if image.ndim == 2 else image)
+        pixels_HWC = image[..., None] if image.ndim == 2 else image
+        if pixels_HWC.shape != preprocess.image_shape:
+            wanted = "×".join(map(str, preprocess.image_shape))
+            raise ValueError(f"wanted uint8 images {wanted}, got shape {image.shape}")
+        (image_HWC,), notes = levels_to_ask([pixels_HWC], 1)
+        return _Subject(name="array", image_HWC=image_HWC, notes=notes)
+    if not isinstance(image, str | Path):
+        raise ValueError(f"wanted a picture's path or an array, got {type(image).__name__}")
     word = str(image)
     if word.startswith("test:"):
         if found is None:

@@ -2,38 +2,94 @@
 
 import sys
 from collections.abc import Sequence
-from typing import BinaryIO
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.data.arrays import CHANNELS
+from firstlight.data.levels import Range, levels_to_ask, stated
 from firstlight.data.pictures import PictureSource, expand, prepare
 from firstlight.errors import DataError
 from firstlight.evaluate.prediction import Prediction, prediction
 from firstlight.verbs.model import Model
 
+if TYPE_CHECKING:
+    from PIL import Image
 
-def predict_array(model: Model, images: npt.NDArray[np.uint8]) -> list[Prediction]:
-    """One prediction for each uint8 image, N×H×W×C, or N×H×W where the model is grey.
 
-    Raises ``ValueError`` for another dtype or shape.
+def predict_array(model: Model, images: npt.NDArray[Any], given: Any = None) -> list[Prediction]:
+    """One prediction for each image, N×H×W×C, or N×H×W where the model is grey.
+
+    Pixels are 0 to 255, floats of 0 to 1, or booleans; ``given`` says what is black and what is
+    white in others. Raises ``ValueError`` for another shape, and ``DataError`` for pixels of which
+    that is not plain.
     """
     came = images.shape
     if images.ndim == 3 and model.preprocess.channels == 1:
         images = images[..., None]
     height, width, channels = model.preprocess.image_shape
-    if (
-        images.dtype != np.uint8
-        or images.ndim != 4
-        or images.shape[1:] != (height, width, channels)
-    ):
+    if images.ndim != 4 or images.shape[1:] != (height, width, channels):
         raise ValueError(
             f"wanted uint8 images N×{height}×{width}×{channels}, got {images.dtype} of shape "
             f"{came}; one image is images[None], and picture files of any size are taken by path"
         )
     if len(images) == 0:
         return []
-    return _answers(model, [str(i) for i in range(len(images))], images, [()] * len(images))
+    (levels,), notes = levels_to_ask([images], len(images), stated(given, "images"))
+    return _answers(model, [str(i) for i in range(len(levels))], levels, [notes] * len(levels))
+
+
+def predict_given(model: Model, images: Sequence[Any], given: Any = None) -> list[Prediction]:
+    """One prediction for each picture: paths, Pillow's pictures, or arrays H×W×C or H×W.
+
+    ``given`` is the range of the arrays, which is one for all of a dtype. Raises ``ValueError`` for
+    anything else, and ``DataError`` where the range is not plain.
+    """
+    from PIL import Image
+
+    opened, notes = _opened(images, stated(given, "images"))
+    sources, told = list[PictureSource](), dict[int, tuple[str, ...]]()
+    for at, one in enumerate(images):
+        if isinstance(one, str | Path):
+            sources += expand([str(one)])
+        elif at in opened or isinstance(one, Image.Image):
+            told[len(sources)] = notes.get(at, ())
+            sources.append(PictureSource(name=str(at), content=opened.get(at, one)))
+        else:
+            raise ValueError(
+                "wanted a uint8 array, paths, or pictures that Pillow has opened, got "
+                f"{type(one).__name__}"
+            )
+    answers = predict_pictures(model, sources)
+    return [
+        replace(answer, notes=(*told.get(at, ()), *answer.notes))
+        for at, answer in enumerate(answers)
+    ]
+
+
+def _opened(
+    images: Sequence[Any], given: Range | None
+) -> "tuple[dict[int, Image.Image], dict[int, tuple[str, ...]]]":
+    """The arrays among them, by their places, as Pillow's pictures; and what was done to each."""
+    from PIL import Image
+
+    by_dtype: dict[str, dict[int, npt.NDArray[Any]]] = {}
+    for at, one in enumerate(images):
+        if hasattr(one, "__array__") and not isinstance(one, Image.Image):
+            array = np.asarray(one)
+            if array.ndim not in (2, 3) or not array.size or array.shape[2:] not in CHANNELS:
+                raise ValueError(f"wanted images H×W or H×W×C, got [{at}] of shape {array.shape}")
+            by_dtype.setdefault(str(array.dtype), {})[at] = array
+    opened, notes = dict[int, Image.Image](), dict[int, tuple[str, ...]]()
+    for arrays in by_dtype.values():
+        levels, told = levels_to_ask(list(arrays.values()), len(arrays), given)
+        for at, one in zip(arrays, levels, strict=True):
+            opened[at] = Image.fromarray(one[..., 0] if one.shape[2:] == (1,) else one)
+            notes[at] = told
+    return opened, notes
 
 
 def predict_files(

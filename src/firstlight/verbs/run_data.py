@@ -41,8 +41,6 @@ class DataRequest:
     """Names of pictures of one's own that are left out."""
     download: bool = True
     """Whether a set found nowhere may be fetched."""
-    quiet: bool = False
-    """Whether progress in fetching and decoding is hidden."""
 
     @property
     def own(self) -> Path | None:
@@ -86,11 +84,11 @@ class DataRequest:
     @cached_property
     def _loaded(self) -> TrainTest:
         self._check()
-        with DownloadBar(quiet=self.quiet) as bar:
+        with DownloadBar() as bar:
             if self.data is not None:
                 whole = self.data
             elif self.own is not None:
-                with DecodingBar(quiet=self.quiet) as decoding:
+                with DecodingBar() as decoding:
                     whole = load_own(
                         self.own,
                         size=self.size,

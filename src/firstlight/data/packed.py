@@ -1,0 +1,344 @@
+"""Arrays of images and labels in files: ``.npz``, ``.npy`` files side by side, MATLAB's ``.mat``.
+
+No pickle is read. What a file says of its arrays is compared with what it holds, and with the
+bounds, before anything is unpacked.
+"""
+
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.data.arrays import ArrayForm, ArrayPart, dataset_of
+from firstlight.data.dataset import Dataset
+from firstlight.data.decoded import Shape
+from firstlight.data.levels import stated
+from firstlight.data.split import PART_NAMES, TRAIN
+from firstlight.errors import DataError
+
+PACKED = (".npz", ".npy", ".mat")
+UNPACKED = 1 << 30
+"""Bytes that a file may unpack to, however small it is; a larger one to as many times its size:"""
+TIMES = 20
+
+_IMAGES = {"images", "image", "x", "data"}
+_LABELS = {"labels", "label", "y", "targets"}
+_NAMES = {"class_names", "classes", "label_names"}
+_WANTED = (
+    "wanted arrays images and labels, or for each part train_images, train_labels, test_images, "
+    "test_labels (x_train and the like do as well)"
+)
+_MATLAB_BYTES = {"double": 8, "single": 4, "logical": 1}
+_MATLAB_BYTES |= {f"{u}int{bits}": bits // 8 for u in ("", "u") for bits in (8, 16, 32, 64)}
+_MATLAB_COMPRESSED = 15
+
+
+class _Stored(NamedTuple):
+    """An array that has not been read yet."""
+
+    size: int
+    """Bytes in memory."""
+    read: Callable[[], npt.NDArray[Any]]
+
+
+@dataclass
+class _Found:
+    """What the arrays of a file are by their names."""
+
+    parts: dict[str, dict[str, tuple[str, npt.NDArray[Any]]]] = field(default_factory=dict)
+    """Part, ``images`` or ``labels``, to the array's own name and the array."""
+    class_names: list[str] | None = None
+    range: npt.NDArray[Any] | None = None
+    other: list[str] = field(default_factory=list)
+    """Names of the others."""
+
+
+def read_packed(
+    file: Path, size: int | None = None, shape: Shape | None = None
+) -> tuple[Dataset, list[str]]:
+    """The images of a file, and the part of each, empty where there are no parts.
+
+    Takes ``images`` and ``labels``, with ``train``, ``validation`` or ``test`` before or after
+    where there are parts, and perhaps ``class_names``, and ``range``: what is black and what is
+    white. Images of a ``.mat`` may be numbered by their last axis. Raises ``DataError``.
+    """
+    found = _sorted(file)
+    parts = []
+    for part, pair in found.parts.items():
+        if len(pair) < 2:
+            there = ", ".join(key for key, _ in pair.values())
+            raise DataError(
+                f"{file}: {_WANTED}; got {there} without its counterpart{_beside(file)}"
+            )
+        (pixels_name, pixels), (labels_name, labels) = pair["images"], pair["labels"]
+        if file.suffix.lower() == ".mat":
+            pixels = _images_first(pixels, labels, f"{file}: {pixels_name}")
+        if (
+            pixels.ndim < 3
+            or labels.ndim < 1
+            or not len(pixels)
+            or len(pixels) not in (len(labels), labels.size)
+        ):
+            raise DataError(
+                f"{file}: wanted images N×H×W or N×H×W×C and a label for each, got {pixels_name} "
+                f"of shape {pixels.shape} and {labels_name} of shape {labels.shape}{_rows(pixels)}"
+            )
+        parts.append(
+            ArrayPart(
+                part=part,
+                images=pixels,
+                labels=labels,
+                images_name=f"{file}: {pixels_name}",
+                labels_name=f"{file}: {labels_name}",
+            )
+        )
+    names = set(found.parts)
+    if not names & {TRAIN, ""} or ("" in names and len(names) > 1):
+        keys = [key for pair in found.parts.values() for key, _ in pair.values()]
+        got = _listed(keys + found.other)
+        raise DataError(f"{file}: {_WANTED}; got {got or 'nothing of the kind'}{_beside(file)}")
+    form = ArrayForm(
+        class_names=found.class_names,
+        range=stated(found.range, str(file)),
+        size=size,
+        shape=shape,
+    )
+    data, part_of = dataset_of(parts, form, str(file))
+    if found.other:
+        data = Dataset(
+            name=data.name,
+            images_NHWC=data.images_NHWC,
+            labels_N=data.labels_N,
+            class_names=data.class_names,
+            notes=(*data.notes, f"left out: {_listed(found.other)}"),
+        )
+    return data, part_of
+
+
+def files_of(file: Path) -> list[Path]:
+    """All the files that ``read_packed`` reads for this one."""
+    if file.suffix.lower() != ".npy":
+        return [file]
+    beside = [p for p in sorted(file.parent.glob("*.npy")) if p.is_file() and _sort(p.stem)[1]]
+    return beside if file in beside else [file, *beside]
+
+
+def packed_in(folder: Path) -> Path | None:
+    """The first ``.npy`` of images in a folder that holds nothing but files, if there is one."""
+    try:
+        if any(p.is_dir() and not p.name.startswith(".") for p in folder.iterdir()):
+            return None
+        return next((p for p in sorted(folder.glob("*.npy")) if _sort(p.stem)[1] == "images"), None)
+    except OSError:
+        return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name[:40] for name in names[:10]) + (", …" if len(names) > 10 else "")
+
+
+def _beside(file: Path) -> str:
+    if file.suffix.lower() != ".npy":
+        return ""
+    return f". Each is a file of its own beside {file.name}, such as images.npy and labels.npy"
+
+
+def _rows(pixels: npt.NDArray[Any]) -> str:
+    side = math.isqrt(pixels.shape[1]) if pixels.ndim == 2 else 0
+    if side < 2 or side * side != pixels.shape[1]:
+        return ""
+    return f"; of rows of {pixels.shape[1]} pixels save images.reshape(-1, {side}, {side})"
+
+
+def _images_first(
+    pixels: npt.NDArray[Any], labels: npt.NDArray[Any], name: str
+) -> npt.NDArray[Any]:
+    """MATLAB's images are often numbered by the last axis, as in H×W×C×N."""
+    count = labels.size
+    if pixels.ndim < 3 or pixels.shape[-1] != count:
+        return pixels
+    if pixels.shape[0] == count and not (pixels.ndim == 4 and pixels.shape[2] in (1, 3, 4)):
+        raise DataError(
+            f"{name}: wanted images N×H×W or H×W×N, got shape {pixels.shape}, which may be either; "
+            "save it with another number of images"
+        )
+    return np.moveaxis(pixels, -1, 0)
+
+
+def _sort(key: str) -> tuple[str, str]:
+    """Part, and what the array is: images, labels, names, range, or nothing known."""
+    word = key.lower()
+    words = word.split("_")
+    part = next((PART_NAMES[w] for w in words if w in PART_NAMES), "")
+    rest = "_".join(w for w in words if w not in PART_NAMES)
+    if word in _NAMES:
+        return "", "names"
+    if word == "range":
+        return "", "range"
+    return part, "images" if rest in _IMAGES else "labels" if rest in _LABELS else ""
+
+
+def _sorted(file: Path) -> _Found:
+    """The arrays of a file by what they are; only those that are known are read."""
+    readers = {".npz": _npz, ".npy": _npy, ".mat": _mat}
+    try:
+        arrays = readers[file.suffix.lower()](file)
+        return _read(file, arrays)
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{file}: its arrays do not fit in memory; take fewer images") from error
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
+    # Damaged files make NumPy and SciPy raise two dozen kinds, tokenizer's and struct's among them.
+    except Exception as error:
+        reason = str(error)[:200] or type(error).__name__
+        raise DataError(f"{file}: damaged, or no arrays of numbers or text: {reason}") from error
+
+
+def _read(file: Path, arrays: dict[str, _Stored | None]) -> _Found:
+    found, chosen = _Found(), dict[str, tuple[str, str]]()
+    for key, stored in arrays.items():
+        part, kind = _sort(key)
+        if not kind or stored is None or (part, kind) in chosen.values():
+            found.other.append(key)
+        else:
+            chosen[key] = part, kind
+    total = sum(stored.size for key in chosen if (stored := arrays[key]) is not None)
+    packed = sum(path.stat().st_size for path in files_of(file))
+    if total > max(UNPACKED, TIMES * packed):
+        raise DataError(
+            f"{file}: {packed / 1e6:,.0f} MB that unpack to {total / 1e9:,.1f} GB are not read; at "
+            f"most {UNPACKED >> 30} GiB, or {TIMES} times the file. Save it uncompressed "
+            "(numpy.savez), or fewer images"
+        )
+    for key, (part, kind) in chosen.items():
+        stored = arrays[key]
+        assert stored is not None, "chosen"
+        array = stored.read()
+        if kind == "names":
+            found.class_names = [str(name) for name in array.reshape(-1).tolist()]
+        elif kind == "range":
+            found.range = array.reshape(-1)
+        else:
+            found.parts.setdefault(part, {})[kind] = (key, array)
+    return found
+
+
+def _npz(file: Path) -> dict[str, _Stored | None]:
+    if not zipfile.is_zipfile(file):
+        raise DataError(
+            f"{file}: cannot be read as .npz: no ZIP archive, or cut short. Write it with "
+            "numpy.savez"
+        )
+    arrays: dict[str, _Stored | None] = {}
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            key = member.filename.removesuffix(".npy")
+            if key == member.filename or not _sort(key)[1]:
+                arrays[key] = None
+                continue
+            with archive.open(member) as stream:
+                size = _promised(stream, member.file_size, f"{file}: {key}")
+
+            def read(name: str = member.filename) -> npt.NDArray[Any]:
+                with zipfile.ZipFile(file) as again, again.open(name) as stream:
+                    return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+
+            arrays[key] = _Stored(size, read)
+    return arrays
+
+
+def _npy(file: Path) -> dict[str, _Stored | None]:
+    arrays: dict[str, _Stored | None] = {}
+    for path in files_of(file):
+        with path.open("rb") as stream:
+            size = _promised(stream, path.stat().st_size, str(path))
+
+        def read(path: Path = path) -> npt.NDArray[Any]:
+            with path.open("rb") as stream:
+                return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+
+        arrays[path.stem] = _Stored(size, read)
+    return arrays
+
+
+def _promised(stream: IO[bytes], length: int, name: str) -> int:
+    """Bytes of the array that a header promises. Raises ``DataError`` unless they are there."""
+    major, minor = np.lib.format.read_magic(stream)
+    readers = {
+        1: np.lib.format.read_array_header_1_0,
+        2: np.lib.format.read_array_header_2_0,
+    }
+    if major not in readers:
+        raise DataError(f"{name}: wanted NumPy's format 1 or 2, got {major}.{minor}")
+    shape, _, dtype = readers[major](stream)
+    if dtype.hasobject:
+        raise DataError(
+            f"{name}: wanted numbers or text, got objects, which are a pickle (allow_pickle is off)"
+        )
+    size = math.prod(shape) * int(dtype.itemsize)
+    if any(side < 0 for side in shape) or size != length - stream.tell():
+        raise DataError(
+            f"{name}: damaged: an array of shape {shape} and {dtype} is promised, of {size:,} "
+            f"bytes, and {length - stream.tell():,} are there"
+        )
+    return size
+
+
+def _mat(file: Path) -> dict[str, _Stored | None]:
+    from scipy import io
+
+    _check_unpacked(file)
+    try:
+        inside = io.whosmat(file)
+    except NotImplementedError as error:
+        raise DataError(
+            f"{file}: MATLAB's version 7.3 (HDF5) is not read; save it with '-v7', or as .npz"
+        ) from error
+    arrays: dict[str, _Stored | None] = {}
+    for key, shape, kind in inside:
+        if kind not in _MATLAB_BYTES:
+            arrays[key] = None
+            continue
+
+        def read(key: str = key, flags: bool = kind == "logical") -> npt.NDArray[Any]:
+            array = np.asarray(io.loadmat(file, variable_names=[key])[key])
+            return array.astype(bool) if flags else array
+
+        arrays[key] = _Stored(math.prod(shape) * _MATLAB_BYTES[kind], read)
+    return arrays
+
+
+def _check_unpacked(file: Path) -> None:
+    """Raise ``DataError`` where the compressed parts of a ``.mat`` hold more than they may."""
+    most = max(UNPACKED, TIMES * file.stat().st_size)
+    with file.open("rb") as stream:
+        head = stream.read(128)
+        if len(head) < 128 or head[126:128] not in (b"IM", b"MI"):
+            return  # of version 4, which is not compressed
+        order = "<" if head[126:128] == b"IM" else ">"
+        total = 0
+        while len(tag := stream.read(8)) == 8:
+            kind, length = struct.unpack(f"{order}II", tag)
+            if kind != _MATLAB_COMPRESSED:
+                stream.seek(length, 1)
+                continue
+            unpacker, left = zlib.decompressobj(), length
+            while left and (block := stream.read(min(left, 1 << 16))):
+                left -= len(block)
+                while block:
+                    total += len(unpacker.decompress(block, 1 << 22))
+                    block = unpacker.unconsumed_tail
+                    if total > most:
+                        raise DataError(
+                            f"{file}: unpacks to more than {most / 1e9:,.1f} GB, which is not "
+                            "read; save it uncompressed ('-v6'), or fewer images"
+                        )
