@@ -174,7 +174,17 @@ def load(
     from firstlight.verbs.run_data import DataRequest
 
     where = Path(data_dir) if data_dir else None
-    return DataRequest(name=str(name), data_dir=where, size=size).load()
+    request = DataRequest(name=str(name), data_dir=where, size=size)
+    data = request.load()
+    if request.own is not None:
+        _warn_of(data)
+    return data
+
+
+def _warn_of(data: TrainTest) -> None:
+    """A Python warning for all that was left out or is wrong, to the caller of the caller."""
+    if data.train.warnings:
+        warnings.warn("\n".join((data.train.name, *data.train.warnings)), stacklevel=3)
 
 
 def train(
@@ -201,6 +211,8 @@ def train(
     the last layer's; the lower a layer, the smaller its learning rate.
     ``budget`` (seconds) takes as many epochs as fit on this machine, in place of ``epochs``;
     ``patience`` stops after so many epochs without a better held-out loss, and keeps the best.
+    What was left out of a folder or a file, or is wrong with it, is a ``UserWarning``; ``quiet``
+    hides progress alone.
     Raises ``UserError`` or ``DataError``, each saying what to do next, and warns with
     ``NothingLearntWarning`` where the network answers no better than a guess.
     """
@@ -217,8 +229,10 @@ def train(
 
     given = data if isinstance(data, TrainTest) else None
     name = str(data) if given is None else given.train.name.partition("/")[0]
-    request = DataRequest(name=name, data=given, limit=limit)
+    request = DataRequest(name=name, data=given, limit=limit, quiet=quiet)
     request.check_name()
+    if request.own is not None:
+        _warn_of(request.load())
     more = [settings] if isinstance(settings, str) else list(settings)
     if budget is not None:
         given_too = [*([] if epochs is None else ["epochs"]), *settings_of_length(more)]

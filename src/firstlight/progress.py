@@ -255,12 +255,15 @@ class DownloadBar(_Bar):
     the block that holds it ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         super().__init__()
+        self._quiet = quiet
         self._tasks: dict[str, Any] = {}
 
     def __call__(self, name: str, done: int, total: int | None) -> None:
         """Told as a file grows: its name, the bytes so far, the bytes in all."""
+        if self._quiet:
+            return
         if not sys.stderr.isatty():
             if name not in self._tasks:
                 self._tasks[name] = None

@@ -150,3 +150,29 @@ def test_what_resembles_nothing_it_has_learnt_is_unknown(stripes: Path, command:
     assert (answer["answer"], answer["unknown"]) == ("unknown", True)
     assert answer["best"] in ("row", "column")
     assert "unknown (" in command("predict", "run", "nothing.png").out
+
+
+def test_quiet_hides_progress_and_never_what_was_left_out(stripes: Path, command: Command) -> None:
+    short = ("--recipe", "cifar10-quick", "--set", "train.batch_size=16", "--epochs", 2, "--quiet")
+    done = command("train", stripes, "--out", "plain", *short)
+    assert done.err == "", "nothing was left out, and progress is hidden"
+    (stripes / "train" / "row" / "notes.txt").write_text("x")
+    (stripes / "train" / "row" / "0.png").write_text("broken")
+    copied = (stripes / "train" / "row" / "1.png").read_bytes()
+    (stripes / "test" / "row" / "again.png").write_bytes(copied)
+    done = command("train", stripes, "--out", "run", *short, "--json")
+    assert json.loads(done.out)["run"] == "run"
+    lines = done.err.splitlines()
+    assert lines[0] == "train/row/: 1 file left out, no picture: notes.txt"
+    assert lines[1].startswith("train/row/0.png: not a picture; ")
+    assert lines[2].startswith("1 pair of copies lies in two parts")
+    assert len(lines) == 3
+
+
+def test_the_library_warns_of_what_was_left_out(stripes: Path) -> None:
+    (stripes / "train" / "row" / "notes.txt").write_text("x")
+    with pytest.warns(UserWarning, match=r"train/row/: 1 file left out, no picture: notes\.txt"):
+        data = fl.load(stripes)
+    assert data.train.warnings == ("train/row/: 1 file left out, no picture: notes.txt",)
+    with pytest.warns(UserWarning, match="1 file left out"):
+        fl.train(stripes, epochs=2, out=stripes.parent / "run", quiet=True)

@@ -54,8 +54,16 @@ def asked_for(
 
     request = DataRequest(name=data, data_dir=data_dir)
     request.check_name()
+    if request.own is not None:
+        tell_warnings(request)
     chosen = load_recipe(recipe) if recipe else default_recipe(request, device)
     return request, chosen.with_settings(settings or [])
+
+
+def tell_warnings(request: "DataRequest") -> None:
+    """What of the data was left out or is wrong, on standard error."""
+    for warning in request.load().train.warnings:
+        typer.echo(warning, err=True)
 
 
 def print_json(values: Any) -> None:

@@ -17,6 +17,7 @@ from firstlight.cli.options import (
     duration,
     percent,
     print_json,
+    tell_warnings,
 )
 from firstlight.errors import ThresholdError, UserError
 
@@ -81,7 +82,7 @@ def train(
         typer.Option("--exclude", metavar="FILE.csv", help="Own pictures to leave out, by path."),
     ] = None,
     data_dir: DataDir = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress, but warnings.")] = False,
     json: Json = False,
 ) -> None:
     """Train a network on DATA and keep it in a run folder."""
@@ -126,6 +127,7 @@ def train(
             limit=limit,
             size=size,
             excluded=() if exclude is None else read_names(exclude),
+            quiet=quiet,
         )
         request.check_name()
         named = load_recipe(recipe) if recipe else None
@@ -133,7 +135,9 @@ def train(
             request, chosen = starting_from(start, request, named, device)
         else:
             chosen = named or default_recipe(request, device)
-        if request.own is not None and not quiet:
+        if request.own is not None and quiet:
+            tell_warnings(request)
+        elif request.own is not None:
             told = [*request.load().train.notes, *([] if recipe else [chosen.description])]
             typer.echo("\n".join(told), err=json)
         for name in ("epochs", "seed"):

@@ -84,7 +84,7 @@ def from_images(
     whole, part_of = dataset_of(parts, form, name)
     dark = dark_note(int(whole.images_NHWC.max()))
     if dark:
-        whole = replace(whole, notes=(*whole.notes, dark))
+        whole = replace(whole, notes=(*whole.notes, dark), warnings=(*whole.warnings, dark))
     divided, sizes = divide(whole, part_of)
     numbers_N = np.arange(len(whole))
     last = divided.take(numbers_N[sizes[TRAIN] :], f"{name}/{TEST}")

@@ -51,6 +51,8 @@ class Dataset:
     """Of a training part: the images that its maker set aside for validation."""
     notes: tuple[str, ...] = ()
     """What was left out or decided when it was made, for people."""
+    warnings: tuple[str, ...] = ()
+    """Those of the notes that tell of something left out or wrong."""
     known: Known | None = field(default=None, repr=False)
     """Of these very images in this order."""
 
@@ -147,6 +149,7 @@ class Dataset:
             groups_N=None if self.groups_N is None else self.groups_N[indices],
             held_out_N=None if self.held_out_N is None else self.held_out_N[indices],
             notes=self.notes,
+            warnings=self.warnings,
         )
 
 

@@ -64,7 +64,8 @@ def kept(shelf: Path, seen: str, name_of: Callable[[], str], make: Make, name: s
             f"{shelf / key}: was written a moment ago, and reads back damaged: {damage}. The "
             "storage fails, or another program changes it; point XDG_CACHE_HOME to other storage"
         ) from damage
-    return TrainTest(replace(train, notes=(*train.notes, note)), test)
+    told = replace(train, notes=(*train.notes, note), warnings=(*train.warnings, note))
+    return TrainTest(told, test)
 
 
 def _read_key(known: Path) -> str:
@@ -97,6 +98,7 @@ def _keep(shelf: Path, key: str, make: Make, *, again: bool = False) -> None:
             "labels": images.labels_N.tolist(),
             "groups": images.groups_N.tolist(),
             "notes": images.notes,
+            "warnings": images.warnings,
         }
         stored = StoredImages(work / _PIXELS, (len(images), *images.image_shape))
         about["known"] = [_worked_out(part) for part in _data(stored, about, "")]
@@ -155,7 +157,9 @@ def _sum_of(file: Path) -> str:
 def _told_of_levels(images: Dataset) -> Dataset:
     """With a note where all of them are nearly black."""
     note = dark_note(int(np.flatnonzero(images.level_counts.any(axis=0)).max()))
-    return replace(images, notes=(*images.notes, note)) if note else images
+    if not note:
+        return images
+    return replace(images, notes=(*images.notes, note), warnings=(*images.warnings, note))
 
 
 @contextmanager
@@ -224,6 +228,7 @@ def _data(images_NHWC: UInt8Array | StoredImages, about: dict[str, Any], name: s
             groups_N=np.array(about["groups"][rows], dtype=np.int64),
             held_out_N=numbers_N >= train if which == TRAIN and validation else None,
             notes=tuple(about["notes"]) if which == TRAIN else (),
+            warnings=tuple(about["warnings"]) if which == TRAIN else (),
             known=Known(**known[(TRAIN, TEST).index(which)]) if known else None,
         )
 

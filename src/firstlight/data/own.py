@@ -19,13 +19,14 @@ from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, 
 from firstlight.data.kept import kept
 from firstlight.data.listing import Listing
 from firstlight.data.packed import PACKED, files_of, packed_in, read_packed
+from firstlight.data.split import together
 from firstlight.data.stored import StoredImages
 from firstlight.data.table import list_pictures
 from firstlight.errors import DataError, UserError
 from firstlight.files import cache_folder, make_folder
 
 # Raised with every change of what is kept or how it is made.
-_EDITION = 4
+_EDITION = 6
 
 
 class Form(NamedTuple):
@@ -76,7 +77,8 @@ def _pictures(shelf: Path, listing: Listing, form: Form, progress: Progress | No
         return _decoded(work, listing, form, progress)
 
     train, test = kept(shelf, _outside(listing, form), inside, make, listing.root.name)
-    return TrainTest(replace(train, notes=(*listing.notes, *train.notes)), test)
+    notes, warnings = (*listing.notes, *train.notes), (*listing.notes, *train.warnings)
+    return TrainTest(replace(train, notes=notes, warnings=warnings), test)
 
 
 def _arrays(shelf: Path, file: Path, form: Form, excluded: Sequence[str]) -> TrainTest:
@@ -111,7 +113,7 @@ def _outside(listing: Listing, form: Form) -> str:
             seen = _seen(os.stat(f"{root}/{one.name}"))  # noqa: PTH116 (60,000 of them)
         except OSError as error:  # a link to nothing, which decoding will say
             seen = str(error.errno)
-        line = f"\0{one.name}\0{one.label}\0{one.part}\0{seen}"
+        line = f"\0{one.name}\0{one.label}\0{one.part}\0{one.group}\0{seen}"
         digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
@@ -129,7 +131,8 @@ def _inside(listing: Listing, form: Form) -> str:
         json.dumps([_EDITION, form, listing.class_names]).encode(), digest_size=20
     )
     for one, content in zip(listing.pictures, digests, strict=True):
-        digest.update(f"\0{one.name}\0{one.label}\0{one.part}\0".encode(errors="surrogateescape"))
+        line = f"\0{one.name}\0{one.label}\0{one.part}\0{one.group}\0"
+        digest.update(line.encode(errors="surrogateescape"))
         digest.update(content)
     return digest.hexdigest()
 
@@ -155,6 +158,8 @@ def _decoded(
         labels_N=np.array([p.label for p in listing.pictures], dtype=np.int64),
         class_names=listing.class_names,
         names=tuple(p.name for p in listing.pictures),
+        groups_N=together([p.group for p in listing.pictures]),
         notes=(reason, *decoded.notes, *decoded.unread),
+        warnings=tuple(decoded.unread),
     )
     return every.take(readable), [listing.pictures[at].part for at in readable]

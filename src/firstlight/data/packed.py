@@ -9,7 +9,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -112,13 +112,8 @@ def read_packed(
     )
     data, part_of = dataset_of(parts, form, str(file))
     if found.other:
-        data = Dataset(
-            name=data.name,
-            images_NHWC=data.images_NHWC,
-            labels_N=data.labels_N,
-            class_names=data.class_names,
-            notes=(*data.notes, f"left out: {_listed(found.other)}"),
-        )
+        left_out = f"left out: {_listed(found.other)}"
+        data = replace(data, notes=(*data.notes, left_out), warnings=(*data.warnings, left_out))
     return data, part_of
 
 

@@ -81,14 +81,16 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
     """The images by part, near copies found, and what was decided added to the notes.
 
     ``part_of`` names the part of each image, or is empty for training; where no image is for the
-    test, some are taken by ``hold_out``. Raises ``DataError`` where a class has nothing left to
+    test, some are taken by ``hold_out``. Images of one of ``data.groups_N`` stay together, as near
+    copies do. Raises ``DataError`` where a class has nothing left to
     train on.
     """
     pairs = near_copies(data.images_NHWC)
-    data = replace(data, groups_N=groups(len(data), pairs))
+    given = [] if data.groups_N is None else _chains(data.groups_N)
+    data = replace(data, groups_N=groups(len(data), [*pairs, *given]))
     numbers = np.arange(len(data))
     parts = {p: numbers[[(one or TRAIN) == p for one in part_of]] for p in PARTS}
-    notes = [*data.notes]
+    notes, warnings = [*data.notes], [*data.warnings]
     if not len(parts[TEST]) and len(parts[TRAIN]):
         rest = data.take(parts[TRAIN])
         try:
@@ -97,13 +99,21 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
             raise DataError(
                 f"{data.name}: wanted pictures that can be held out for a test, two of a class at "
                 f"least that show different things; got {len(rest)} pictures"
-                f"{', copies of one another' if pairs else ''}. Add pictures"
+                f"{', copies of one another' if pairs else ''}"
+                f"{', in groups that stay together' if given else ''}. Add pictures"
             ) from error
         parts[TEST], parts[TRAIN] = parts[TRAIN][np.sort(taken)], parts[TRAIN][np.sort(kept)]
         notes.append(
             f"test: {len(taken):,} of the {len(rest):,} pictures, {100 * TEST_SHARE:.0f} % of each "
-            "class, chosen by content, near copies kept together"
+            f"class, chosen by content, {'groups and ' if given else ''}near copies kept together"
         )
+        labels = data.labels_N[parts[TEST]]
+        absent = [name for k, name in enumerate(data.class_names) if not (labels == k).any()]
+        if absent:
+            warnings.append(
+                f"the test part has no picture of {', '.join(absent[:10])}: too few that show "
+                "different things"
+            )
     counts = np.bincount(data.labels_N[parts[TRAIN]], minlength=len(data.class_names))
     if (counts == 0).any():
         name = data.class_names[int(np.argmin(counts))]
@@ -116,10 +126,33 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
     if leaks:
         see = "" if data.names is None else " (firstlight data check shows them)"
         lie = "1 pair of copies lies" if leaks == 1 else f"{leaks:,} pairs of copies lie"
-        notes.append(f"{lie} in two parts, so a test will look too good{see}")
+        warnings.append(f"{lie} in two parts, so a test will look too good{see}")
+    notes += warnings[len(data.warnings) :]
     ordered = data.take(np.concatenate([parts[part] for part in PARTS]))
     sizes = {part: len(parts[part]) for part in PARTS}
-    return Divided(replace(ordered, notes=tuple(notes)), sizes)
+    return Divided(replace(ordered, notes=tuple(notes), warnings=tuple(warnings)), sizes)
+
+
+def together(names: Sequence[str]) -> Int64Array | None:
+    """Numbers of the groups that are named, an image without a name in one of its own; None where
+    there is no name."""
+    if not any(names):
+        return None
+    first: dict[str, int] = {}
+    return np.array(
+        [first.setdefault(name, at) if name else at for at, name in enumerate(names)], np.int64
+    )
+
+
+def _chains(groups_N: Int64Array) -> list[tuple[int, int]]:
+    """Pairs that join the images of each group."""
+    last: dict[int, int] = {}
+    pairs = []
+    for at, group in enumerate(groups_N.tolist()):
+        if group in last:
+            pairs.append((last[group], at))
+        last[group] = at
+    return pairs
 
 
 def hold_out(data: Dataset, share: float) -> tuple[Int64Array, Int64Array]:

@@ -41,6 +41,8 @@ class DataRequest:
     """Names of pictures of one's own that are left out."""
     download: bool = True
     """Whether a set found nowhere may be fetched."""
+    quiet: bool = False
+    """Whether progress in fetching and decoding is hidden."""
 
     @property
     def own(self) -> Path | None:
@@ -84,11 +86,11 @@ class DataRequest:
     @cached_property
     def _loaded(self) -> TrainTest:
         self._check()
-        with DownloadBar() as bar:
+        with DownloadBar(quiet=self.quiet) as bar:
             if self.data is not None:
                 whole = self.data
             elif self.own is not None:
-                with DecodingBar() as decoding:
+                with DecodingBar(quiet=self.quiet) as decoding:
                     whole = load_own(
                         self.own,
                         size=self.size,
