@@ -95,6 +95,23 @@ def test_nobody_is_refused_because_somebody_asked(tmp_path: Path) -> None:
     assert refused == 0
 
 
+def test_asking_takes_no_lock_not_even_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="this system asks in another way")
+
+    def taken(*_: object) -> None:
+        raise AssertionError("a lock was taken")
+
+    lock = tmp_path / ".lock"
+    lock.touch()
+    with other(HOLDER, lock) as (free, _):
+        monkeypatch.setattr(fcntl, "flock", taken)
+        monkeypatch.setattr(fcntl, "lockf", taken)
+        assert (free, is_held(lock)) == ("True", True)
+    assert not is_held(lock)
+
+
 def test_threads_of_one_process_keep_each_other_out(tmp_path: Path) -> None:
     lock, counted = tmp_path / ".lock", [0, 0]
 
