@@ -10,7 +10,7 @@ import pytest
 import firstlight
 
 ROOT = Path(firstlight.__file__).parent
-ALWAYS = {"errors", "recipe", "checked", "files", "locks", "threads"}
+ALWAYS = {"errors", "recipe", "checked", "files", "locks", "threads", "untrusted"}
 MAY = {
     "pixels": set(),
     "augment": set(),

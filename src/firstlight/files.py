@@ -34,7 +34,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it is there, and is no regular file")
     clear_parts(path.parent, path.name)
-    blob = content.encode() if isinstance(content, str) else content
+    # Bytes of a file's name that are no text come back as they were.
+    blob = content.encode(errors="surrogateescape") if isinstance(content, str) else content
     part, descriptor = _new_part(path)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from firstlight.terminal import console
+
 if TYPE_CHECKING:
     from firstlight.training.position import EpochRecord, StepRecord
 
@@ -131,14 +133,13 @@ class Live(Silent):
     """A bar on a terminal, with one line above it for each finished epoch."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
         self._progress = Progress(
             TextColumn("epoch {task.fields[place]}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[numbers]}"),
-            console=Console(stderr=True),
+            console=console(stderr=True),
             expand=True,
             transient=True,
         )
@@ -280,11 +281,10 @@ class DownloadBar(_Bar):
 
 
 def _download_progress() -> Any:
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    return Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True))
+    return Progress(*columns, TransferSpeedColumn(), console=console(stderr=True))
 
 
 class CountingBar(_Bar):
@@ -306,11 +306,10 @@ class CountingBar(_Bar):
             self._told = True
             return
         if self._bar is None:
-            from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
             columns = (TextColumn(f"{self._what} pictures"), BarColumn(), MofNCompleteColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar = Progress(*columns, console=console(stderr=True), transient=True)
             self._bar.add_task("", total=total)
             self._bar.start()
         self._bar.update(0, completed=done)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from firstlight.cli.options import DataDir, Json, print_json, print_table
+from firstlight.cli.options import Column, DataDir, Json, print_json, print_table
+from firstlight.untrusted import one_line
 
 if TYPE_CHECKING:
     from firstlight.data.catalog import Entry
@@ -31,20 +32,15 @@ def list_sets(data_dir: DataDir = None, json: Json = False) -> None:
     if json:
         print_json(rows)
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("name", no_wrap=True)
-    table.add_column("what")
-    table.add_column("train", justify="right")
-    table.add_column("test", justify="right")
-    table.add_column("here", no_wrap=True)
+    columns = [Column("name", whole=True), Column("what"), Column("train", right=True)]
+    columns += [Column("test", right=True), Column("here", whole=True)]
+    lines = []
     for row in rows:
         here = "yes" if row["found"] else "no"
         if row["name"] == "digits":
             here = "embedded"
-        table.add_row(row["name"], row["title"], f"{row['train']:,}", f"{row['test']:,}", here)
-    print_table(table)
+        lines.append([row["name"], row["title"], f"{row['train']:,}", f"{row['test']:,}", here])
+    print_table(columns, lines)
 
 
 @app.command()
@@ -130,13 +126,13 @@ def check(
         f"them as {checked.shape_reason}"
     )
     for note in checked.notes:
-        typer.echo(f"  {note}")
+        typer.echo(f"  {one_line(note)}")
     for finding in checked.findings:
         typer.echo(f"{'!' if finding.severe else '-'} {finding.kind}: {finding.text}")
         lines = _lines(finding)
         shown = 10 if finding.suspects or finding.details else 3
         for line in lines[:shown]:
-            typer.echo(f"    {line}")
+            typer.echo(f"    {one_line(line)}")
         if len(lines) > shown:
             typer.echo(f"    … and {len(lines) - shown:,} more")
     if not checked.findings:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from firstlight.cli.options import (
+    Column,
     DataDir,
     Device,
     Json,
@@ -14,6 +15,7 @@ from firstlight.cli.options import (
     print_json,
     print_table,
 )
+from firstlight.untrusted import one_line
 
 if TYPE_CHECKING:
     from firstlight.errors import DataError
@@ -127,8 +129,6 @@ def _told(metrics: "Metrics") -> dict[str, object]:
 
 
 def _print(metrics: "Metrics") -> None:
-    from rich.table import Table
-
     from firstlight.evaluate.learnt import nothing_learnt
     from firstlight.evaluate.prediction import UNCALIBRATED
 
@@ -152,31 +152,29 @@ def _print(metrics: "Metrics") -> None:
             f"{percent(metrics.answered.accuracy)} right; the others are unknown to it, below a "
             f"probability of {percent(metrics.answered.threshold)}\n"
         )
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class")
-    for heading in ("precision", "recall", "F1", "images"):
-        table.add_column(heading, justify="right")
+    rows = []
     for row in metrics.per_class:
         shares = (f"{100 * x:.1f} %" for x in (row.precision, row.recall, row.f1))
-        table.add_row(row.name, *shares, f"{row.support:,}")
-    print_table(table)
+        rows.append([row.name, *shares, f"{row.support:,}"])
+    headings = ("precision", "recall", "F1", "images")
+    print_table([Column("class"), *(Column(heading, right=True) for heading in headings)], rows)
     if metrics.most_confused:
         typer.echo("\nmost confused")
     for pair in metrics.most_confused[:5]:
+        true, predicted = one_line(pair.true), one_line(pair.predicted)
         typer.echo(
-            f"  {pair.true} taken for {pair.predicted}: {pair.count} times, "
-            f"{percent(pair.share)} of all {pair.true}"
+            f"  {true} taken for {predicted}: {pair.count} times, "
+            f"{percent(pair.share)} of all {true}"
         )
 
 
 def _print_robustness(under: "Robustness") -> None:
-    from rich.table import Table
-
     typer.echo(f"\naccuracy of {under.images:,} test images, changed with growing strength")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("change")
-    for strength in ("none", "1", "2", "3", "4", "5"):
-        table.add_column(strength, justify="right")
-    for kind, points in under.curves.items():
-        table.add_row(kind, *(f"{100 * point.accuracy:.1f} %" for point in points))
-    print_table(table)
+    strengths = ("none", "1", "2", "3", "4", "5")
+    print_table(
+        [Column("change"), *(Column(strength, right=True) for strength in strengths)],
+        [
+            [kind, *(f"{100 * point.accuracy:.1f} %" for point in points)]
+            for kind, points in under.curves.items()
+        ],
+    )

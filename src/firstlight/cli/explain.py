@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from firstlight.cli.options import DataDir, Device, Json, RunPath, percent, print_json
+from firstlight.untrusted import one_line
 
 
 def explain(
@@ -43,12 +44,12 @@ def explain(
         return
     answer = result.prediction
     assert answer.confidence is not None
-    said = f"{answer.best} {percent(answer.confidence)}"
+    said = f"{one_line(answer.best or '')} {percent(answer.confidence)}"
     if answer.unknown:
         said = f"unknown ({said})"
     if result.truth is not None:
-        said += f", is {result.truth}"
-    typer.echo(f"{answer.name}: {said}")
+        said += f", is {one_line(result.truth)}"
+    typer.echo(f"{one_line(answer.name)}: {said}")
     if answer.notes:
         typer.echo(f"  {'; '.join(answer.notes)}")
     typer.echo(f"sheet {result.sheet}\npage {result.page}")

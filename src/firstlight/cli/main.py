@@ -23,6 +23,7 @@ from firstlight.cli import (
     train,
 )
 from firstlight.errors import RunInterruptedError, UserError
+from firstlight.terminal import screened
 
 # So many new objects before Python looks for unused cycles among them: those of PyTorch are 170,000
 # and stay, and to walk over them took a tenth of a second each time.
@@ -68,6 +69,11 @@ def main() -> None:
     request, 3 missing or bad data, 4 a threshold not met, 130 interrupted."""
     gc.set_threshold(NEW_OBJECTS)
     atexit.register(gc.freeze)  # nor at the end, a quarter of a second; memory goes back anyway
+    with screened():
+        _run()
+
+
+def _run() -> None:
     try:
         app(prog_name="firstlight")
     except UserError as error:

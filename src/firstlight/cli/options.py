@@ -2,16 +2,18 @@
 
 import json
 import re
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from firstlight.errors import UserError
+from firstlight.terminal import console, plain
+from firstlight.untrusted import json_safe, one_line
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from firstlight.recipe import Recipe
     from firstlight.verbs.run_data import DataRequest
 
@@ -68,17 +70,53 @@ def tell_warnings(request: "DataRequest") -> None:
 
 def print_json(values: Any) -> None:
     """One JSON document on standard output."""
-    typer.echo(json.dumps(values, indent=2, ensure_ascii=False, default=str))
+    ascii_only = "utf" not in (sys.stdout.encoding or "utf-8").lower()
+    typer.echo(json_safe(json.dumps(values, indent=2, ensure_ascii=ascii_only, default=str)))
 
 
-def print_table(table: "Table") -> None:
-    """As wide as the terminal; into a file or a pipe as wide as it needs, one line a row."""
-    from rich.console import Console
+def print_exact(text: str) -> None:
+    """Data for programs: exact, unless a person reads it on a terminal."""
+    out = plain(sys.stdout)
+    if out.isatty() or not hasattr(out, "buffer"):
+        typer.echo(text, nl=False)
+        return
+    out.flush()
+    out.buffer.write(text.encode("utf-8", "surrogateescape"))
+    out.buffer.flush()
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = 10_000
-    console.print(table)
+
+class Column(NamedTuple):
+    """A column of a printed table."""
+
+    heading: str
+    right: bool = False
+    """Numbers stand so; they are never broken into lines."""
+    whole: bool = False
+    """Never broken into lines, though it stands left."""
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """As wide as the terminal; into a file or a pipe as wide as it needs, one line a row.
+
+    A cell is shown as it is, escapes and square brackets included.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(
+            column.heading,
+            justify="right" if column.right else "left",
+            no_wrap=column.right or column.whole,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(one_line(text)) for text in row))
+    screen = console()
+    if not screen.is_terminal:
+        screen.width = 10_000
+    screen.print(table)
 
 
 def percent(share: float) -> str:

@@ -1,15 +1,23 @@
 """``firstlight predict``"""
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from firstlight.cli.options import Device, Json, ModelPath, percent, print_json, print_table
+from firstlight.cli.options import (
+    Column,
+    Device,
+    Json,
+    ModelPath,
+    percent,
+    print_exact,
+    print_json,
+    print_table,
+)
 from firstlight.errors import DataError, UserError
 from firstlight.files import write_asked
+from firstlight.untrusted import cell, csv_text, one_line
 
 if TYPE_CHECKING:
     from firstlight.evaluate.prediction import Prediction
@@ -49,7 +57,7 @@ def predict(
     if json:
         print_json([answer.to_json() for answer in answers])
     elif as_csv:
-        typer.echo(_as_csv(answers), nl=False)
+        print_exact(_as_csv(answers))
     else:
         _print_table(answers)
     read = [answer for answer in answers if answer.error is None]
@@ -72,38 +80,32 @@ def _same_file(one: Path, other: str) -> bool:
 
 def _as_csv(answers: list["Prediction"]) -> str:
     classes = next((sorted(a.probabilities) for a in answers if a.error is None), [])
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "predicted", "confidence", *(f"p_{c}" for c in classes), "error"])
+    rows = [["image", "predicted", "confidence", *(f"p_{c}" for c in classes), "error"]]
     for a in answers:
         if a.confidence is None:
-            writer.writerow([a.name, "", "", *("" for _ in classes), a.error])
+            rows.append([cell(a.name), "", "", *("" for _ in classes), cell(a.error or "")])
         else:
             shares = [f"{a.probabilities[c]:.6f}" for c in classes]
-            writer.writerow([a.name, a.answer, f"{a.confidence:.6f}", *shares, ""])
-    return text.getvalue()
+            answer = cell(a.answer or "")
+            rows.append([cell(a.name), answer, f"{a.confidence:.6f}", *shares, ""])
+    return csv_text(rows)
 
 
 def _print_table(answers: list["Prediction"]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("image", overflow="fold")
-    for heading in ("answer", "then", "then"):
-        table.add_column(heading, no_wrap=True)
+    rows = []
     for answer in answers:
         if answer.error is None:
             best = list(answer.probabilities.items())[:3]
             cells = [f"{name} {percent(share)}" for name, share in best]
             if answer.unknown:
                 cells[0] = f"unknown ({cells[0]})"
-            table.add_row(Text(answer.name), *(Text(cell) for cell in cells))
-    if table.row_count:
-        print_table(table)
+            rows.append([answer.name, *cells])
+    if rows:
+        headings = ("answer", "then", "then")
+        print_table([Column("image"), *(Column(heading, whole=True) for heading in headings)], rows)
     for answer in answers:
         if answer.notes:
-            typer.echo(f"{answer.name}: {'; '.join(answer.notes)}")
+            typer.echo(f"{one_line(answer.name)}: {'; '.join(answer.notes)}")
 
 
 def _draw(answers: list["Prediction"], path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from firstlight.cli.options import Json, percent, print_json, print_table
+from firstlight.cli.options import Column, Json, percent, print_json, print_table
 from firstlight.errors import DataError, UserError
 from firstlight.runs.box import boxed_names
 from firstlight.runs.folder import RunFolder, open_run_folder
@@ -72,24 +72,19 @@ def _compare(paths: list[Path], json: bool) -> None:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("run", overflow="fold")
-    for heading in ("data", "state"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("test accuracy", "training"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        accuracy, seconds = row["accuracy"], row["train_seconds"]
-        table.add_row(
+    columns = [Column("run"), Column("data"), Column("state")]
+    columns += [Column("test accuracy", right=True), Column("training", right=True)]
+    lines = [
+        [
             row["run"],
             row["data"],
             row["state"],
-            "-" if accuracy is None else percent(accuracy),
-            "-" if seconds is None else f"{seconds:.1f} s",
-        )
-    print_table(table)
+            "-" if row["accuracy"] is None else percent(row["accuracy"]),
+            "-" if row["train_seconds"] is None else f"{row['train_seconds']:.1f} s",
+        ]
+        for row in rows
+    ]
+    print_table(columns, lines)
 
 
 def _in_order(recipe: Path) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from firstlight.data.folder import list_folder
 from firstlight.data.listing import Found, Listing, class_name, listing_of
 from firstlight.data.split import PART_NAMES
 from firstlight.errors import DataError
+from firstlight.untrusted import from_cell
 
 
 def list_pictures(path: Path) -> Listing:
@@ -54,11 +55,11 @@ def list_csv(file: Path) -> Listing:
 def read_names(file: Path) -> tuple[str, ...]:
     """The column ``path`` of a CSV: pictures to leave out. Raises ``DataError``."""
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
+        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
             rows = csv.DictReader(stream)
             if "path" not in (rows.fieldnames or []):
                 raise DataError(f"{file}: wanted a column path in the first line")
-            return tuple(row["path"] for row in rows if row["path"])
+            return tuple(from_cell(row["path"]) for row in rows if row["path"])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as a CSV: {_why(error)}") from error
 

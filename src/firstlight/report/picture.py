@@ -9,6 +9,9 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from firstlight.untrusted import printable
 
 INK, FAINT, PAPER = "#1f2933", "#7b8794", "#ffffff"
 # Okabe and Ito's colours, told apart by people with any colour vision.
@@ -42,6 +45,9 @@ class Picture(Figure):
     def png(self) -> bytes:
         """The picture as a PNG file."""
         out = io.BytesIO()
+        for text in self.findobj(Text):
+            assert isinstance(text, Text)
+            text.set_text(printable(text.get_text()))  # a file's name may be no text at all
         with rc_context(_STYLE), warnings.catch_warnings():
             # Where the font lacks a sign of a name, it draws a box; the page has the name as text.
             warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")

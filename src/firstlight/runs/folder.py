@@ -15,6 +15,7 @@ from firstlight.files import PART, STORAGE, clear_parts, make_folder, sync_folde
 from firstlight.locks import held, is_held
 from firstlight.recipe import Recipe, parse_recipe
 from firstlight.runs.box import boxed_folder, boxed_names
+from firstlight.untrusted import json_safe
 
 
 class RunFolder:
@@ -56,13 +57,16 @@ class RunFolder:
 
     def write_json(self, name: str, values: Any) -> Path:
         """``write`` for plain values."""
-        return self.write(name, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        return self.write(name, json_safe(json.dumps(values, indent=2, ensure_ascii=False)) + "\n")
 
-    def read(self, name: str) -> str:
-        """The text of a file. Raises ``DataError`` when it is missing or unreadable."""
+    def read(self, name: str, errors: str = "strict") -> str:
+        """The text of a file, to the letter. Raises ``DataError`` when it is missing or unreadable.
+
+        ``errors`` is ``bytes.decode``'s: ``surrogateescape`` where file names stand inside.
+        """
         path = self.path / name
         try:
-            return path.read_text(encoding="utf-8")
+            return path.read_bytes().decode(errors=errors)
         except FileNotFoundError as error:
             raise DataError(f"{self.path} has no {name}; the run is damaged") from error
         except (OSError, UnicodeDecodeError) as error:

@@ -18,6 +18,7 @@ from firstlight import __version__
 from firstlight.errors import DataError
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import waiting
+from firstlight.untrusted import cell, csv_text, from_cell
 
 if TYPE_CHECKING:
     from firstlight.training.position import EpochRecord
@@ -92,18 +93,19 @@ def predictions_csv(
 ) -> str:
     """``predictions.csv``: index or path, truth, answer, confidence, every probability.
 
-    Nine significant digits give the same float32 back.
+    Nine significant digits give the same float32 back. No name is a formula to a spreadsheet.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "true", "predicted", "confidence", *(f"p_{c}" for c in class_names)])
+    head = ["image", "true", "predicted", "confidence", *(f"p_{c}" for c in class_names)]
+    classes = [cell(name) for name in class_names]
     answers_N = probabilities_NK.argmax(axis=1)
-    for name, label, answer, row in zip(names, labels_N, answers_N, probabilities_NK, strict=True):
-        writer.writerow(
-            [name, class_names[label], class_names[answer], f"{row[answer]:.9g}"]
-            + [f"{p:.9g}" for p in row]
+    rows = (
+        [cell(name), classes[label], classes[answer], f"{row[answer]:.9g}"]
+        + [f"{p:.9g}" for p in row]
+        for name, label, answer, row in zip(
+            names, labels_N, answers_N, probabilities_NK, strict=True
         )
-    return text.getvalue()
+    )
+    return csv_text([head, *rows])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,15 +122,17 @@ class Answers:
 def read_answers(folder: RunFolder) -> Answers:
     """The lines of ``predictions.csv``. Raises ``DataError`` when it is missing or damaged."""
     try:
-        head, *rows = list(csv.reader(io.StringIO(folder.read("predictions.csv"))))
+        head, *rows = list(
+            csv.reader(io.StringIO(folder.read("predictions.csv", "surrogateescape"), newline=""))
+        )
         index = {name.removeprefix("p_"): k for k, name in enumerate(head[4:])}
         wanted = folder.read_json("metrics.json")["count"]
         if len(rows) != wanted:
             raise ValueError(f"{len(rows)} of {wanted} lines")
         return Answers(
-            names=[row[0] for row in rows],
-            true_N=np.array([index[row[1]] for row in rows], dtype=np.int64),
-            predicted_N=np.array([index[row[2]] for row in rows], dtype=np.int64),
+            names=[from_cell(row[0]) for row in rows],
+            true_N=np.array([index[from_cell(row[1])] for row in rows], dtype=np.int64),
+            predicted_N=np.array([index[from_cell(row[2])] for row in rows], dtype=np.int64),
             probabilities_NK=np.array([row[4:] for row in rows], dtype=np.float32),
         )
     except (ValueError, TypeError, LookupError, csv.Error) as error:

@@ -1,7 +1,5 @@
 """Check a folder of pictures, and show what was found."""
 
-import csv
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from firstlight.files import write_asked
 from firstlight.progress import CountingBar, DecodingBar
 from firstlight.report.images import Tile, contact_sheet
 from firstlight.report.page import Page, Section, Shown, Table, render
+from firstlight.untrusted import cell, csv_text
 from firstlight.verbs.labels import check_labels, need_cleanlab
 
 # Groups of pictures that the page shows of each finding.
@@ -79,11 +78,8 @@ def write_page(checked: Checked, path: Path, out: Path) -> None:
 
 def write_fix_list(checked: Checked, out: Path) -> None:
     """A CSV of path and reason for ``train --exclude``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "reason"])
-    writer.writerows(sorted(checked.exclude.items()))
-    write_asked(out, text.getvalue())
+    rows = [[cell(name), cell(why)] for name, why in sorted(checked.exclude.items())]
+    write_asked(out, csv_text([["path", "reason"], *rows]))
 
 
 def _sections(finding: Finding, checked: Checked) -> list[Section]:

@@ -1,0 +1,77 @@
+"""Text that others chose, such as names of classes and files, made safe for where it goes.
+
+A terminal obeys control characters, a spreadsheet runs cells that begin like a formula, and text
+written from right to left turns around what stands beside it.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+
+# Control characters but tab and newline, line and paragraph separators, what turns the direction
+# of writing, and the halves that stand for bytes of a file name that are no text.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+# What a spreadsheet takes for the start of a formula, also in full width; any number of
+# apostrophes before it, so that a name which has one already comes back as it was.
+_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+# Hebrew, Arabic and their neighbours, with marks and the digits between them.
+_LETTER = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
+_RIGHT_TO_LEFT = re.compile(f"([{_LETTER}][{_LETTER}\u200e\u200f0-9]*(?:[ _'-]+[{_LETTER}]+)*)")
+
+
+def printable(text: str) -> str:
+    """Text that a terminal only shows: each character it would obey stands as its escape, such as
+    ``\\x1b``. Tabs and newlines stay."""
+    return _CONTROL.sub(_escape, text)
+
+
+def one_line(text: str) -> str:
+    """``printable``, with tabs and newlines as escapes too: a name that cannot feign a line."""
+    return printable(text.replace("\t", "\\t").replace("\n", "\\n"))
+
+
+def json_safe(document: str) -> str:
+    """The same JSON with each character that a terminal would obey as JSON's own escape."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
+def csv_text(rows: Iterable[Iterable[str]]) -> str:
+    """Rows as CSV, a newline after each. Names are to be passed through ``cell`` first."""
+    text = io.StringIO()
+    # Only characters of the line's end are quoted, so a carriage return must be one of them.
+    writer = csv.writer(text, lineterminator="\r\n")
+    lines = []
+    for row in rows:
+        writer.writerow(row)
+        lines.append(text.getvalue()[:-2] + "\n")
+        text.seek(0)
+        text.truncate()
+    return "".join(lines)
+
+
+def cell(text: str) -> str:
+    """A CSV cell that no spreadsheet runs: an apostrophe before what begins like a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def from_cell(text: str) -> str:
+    """What ``cell`` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def right_to_left(text: str) -> list[tuple[bool, str]]:
+    """The text in pieces, each with whether it is written from right to left.
+
+    Such a piece is one or several words; what stands between two names belongs to neither.
+    """
+    pieces = _RIGHT_TO_LEFT.split(text)
+    return [(at % 2 == 1, piece) for at, piece in enumerate(pieces) if piece]
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
