@@ -141,7 +141,8 @@ def test_the_page_shows_the_pictures_and_loads_nothing(command: Command, clean: 
     page = Path("page.html").read_text()
     assert "data:image/png;base64," in page
     assert "train/cat/again.jpg" in page
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page
 
 
 def test_many_names_are_folded_and_each_unreadable_picture_has_its_reason(

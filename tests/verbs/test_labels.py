@@ -149,7 +149,7 @@ def test_the_command_says_and_shows_the_suspects_and_leaves_none_out(
     assert "nothing is wrong" not in done.out
     assert "looked for with --labels" not in done.out
     page = Path("check.html").read_text()
-    assert all(f"<td>{word}</td>" in page for word in (name, given, true))
+    assert all(f">{word}</td>" in page for word in (name, given, true))
     with Path("out.csv").open(newline="") as file:
         assert name not in {row["path"] for row in csv.DictReader(file)}
     found = json.loads(command("data", "check", root, "--labels", "--json").out)
