@@ -10,7 +10,7 @@ import pytest
 import firstlight
 
 ROOT = Path(firstlight.__file__).parent
-ALWAYS = {"errors", "recipe", "checked", "files", "locks", "threads", "untrusted"}
+ALWAYS = {"errors", "recipe", "checked", "files", "locks", "plain", "threads", "untrusted"}
 MAY = {
     "pixels": set(),
     "augment": set(),
@@ -20,7 +20,8 @@ MAY = {
     "explain": {"pixels", "evaluate"},
     "training": {"augment", "models", "pixels", "evaluate"},
     "export": {"runs", "models", "pixels", "evaluate"},
-    "runtime": {"pixels", "evaluate"},
+    "onnx_file": set(),
+    "runtime": {"onnx_file", "pixels", "evaluate"},
     "runs": {"models", "pixels", "training", "evaluate"},
     "report": {"evaluate", "explain"},
     "verbs": {

@@ -3,12 +3,14 @@ impossible."""
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from firstlight.errors import UserError
+from firstlight.errors import DataError, UserError
+from firstlight.plain import shown
 
 
 def number(
@@ -30,13 +32,15 @@ def typed(value: Any, hint: Any, *, label: str) -> Any:
         wanted = len(items) if items[-1] is not Ellipsis else None
         if get_origin(items[0]) is tuple:
             if not isinstance(value, list | tuple):
-                raise UserError(f"{label} must be a list of lists, such as [[1, 2]], not {value!r}")
+                raise UserError(
+                    f"{label} must be a list of lists, such as [[1, 2]], not {shown(value)}"
+                )
             return tuple(typed(v, items[0], label=label) for v in value)
         if not isinstance(value, list | tuple) or not value or wanted not in (None, len(value)):
             count = "" if wanted is None else f"{wanted} "
             raise UserError(
                 f"{label} must be a list of {count}numbers, "
-                f"such as [{', '.join(['1'] * (wanted or 2))}], not {value!r}"
+                f"such as [{', '.join(['1'] * (wanted or 2))}], not {shown(value)}"
             )
         return tuple(typed(v, items[0], label=label) for v in value)
     assert not isinstance(hint, UnionType), "recipe fields are plain types"
@@ -45,29 +49,46 @@ def typed(value: Any, hint: Any, *, label: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value) if abs(value) < 1 << 53 else math.inf
     if not fits or (hint is float and not math.isfinite(value)):
-        raise UserError(f"{label} must be {plain[hint]}, not {value!r}")
+        raise UserError(f"{label} must be {plain[hint]}, not {shown(value)}")
     return value
 
 
 def _check(value: Any, rule: Mapping[str, Any], *, label: str) -> None:
     if "names" in rule and value not in rule["names"]:
-        raise UserError(f"{label} cannot be {value!r}; {nearest(str(value), rule['names'])}")
+        raise UserError(f"{label} cannot be {shown(value)}; {nearest(str(value), rule['names'])}")
     if "least" not in rule:
         return
     for one in value if isinstance(value, tuple) else (value,):
         low, high, above = rule["least"], rule["most"], rule["above"]
         if low is not None and (one < low or (above and one == low)):
             word = "above" if above else "at least"
-            raise UserError(f"{label} must be {word} {low:g}, not {one!r}")
+            raise UserError(f"{label} must be {word} {low:g}, not {shown(one)}")
         if high is not None and one > high:
-            raise UserError(f"{label} must be at most {high:g}, not {one!r}")
+            raise UserError(f"{label} must be at most {high:g}, not {shown(one)}")
 
 
 def nearest(word: str, names: Sequence[str], *, what: str = "there are", prefix: str = "") -> str:
     """The names in full, each behind ``prefix``, led by the one most like ``word``."""
-    close = difflib.get_close_matches(word, names, n=1)
+    close = difflib.get_close_matches(word[:100], names, n=1)
     hint = f"did you mean {prefix}{close[0]}? " if close else ""
     return f"{hint}{what} {', '.join(f'{prefix}{name}' for name in names)}"
+
+
+def class_names(names: Any, label: str) -> tuple[str, ...]:
+    """The names as a tuple: texts, each once.
+
+    ``label`` says whose they are. Raises ``DataError``: a name twice would join two classes
+    wherever answers go by name.
+    """
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{label}: class names must be a list of texts, not {shown(names)}")
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise DataError(
+            f"{label}: the class name {shown(twice)} stands for more than one class; give each "
+            "class a name of its own"
+        )
+    return tuple(names)
 
 
 class Checked:

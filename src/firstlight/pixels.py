@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+MOST_SIDE = 4096
+"""Pixels in height or width: no model sees larger images."""
+# What float32 divides by, and subtracts, without leaving its range.
+_LEAST_STD, _MOST = 1e-30, 1e30
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
     """uint8 images to the numbers a network was trained on: ``(pixel / 255 - mean) / std``."""
@@ -34,14 +40,23 @@ class Preprocess:
     """Whether the training images are single strokes fitted and centred the way MNIST's were."""
 
     def __post_init__(self) -> None:
+        if not all(isinstance(n, int) and not isinstance(n, bool) for n in self.image_shape):
+            raise ValueError(f"an image's sides must be whole numbers, not {self.image_shape}")
         if self.height < 1 or self.width < 1 or self.channels not in (1, 3):
             raise ValueError(f"no image is {self.height}×{self.width}×{self.channels}")
+        if max(self.height, self.width) > MOST_SIDE:
+            raise ValueError(
+                f"images of {self.height}×{self.width} pixels; the most is {MOST_SIDE} a side"
+            )
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise ValueError(f"mean and std need {self.channels} numbers each")
-        if not all(isinstance(v, int | float) for v in (*self.mean, *self.std)):
-            raise ValueError(f"mean and std must be numbers, not {self.mean} and {self.std}")
-        if any(s <= 0 for s in self.std):
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if not all(isinstance(v, int | float) and abs(v) < _MOST for v in values):
+                raise ValueError(f"{name} must be finite numbers, not {values}")
+        if any(s < _LEAST_STD for s in self.std):
             raise ValueError(f"std must be positive, not {self.std}")
+        if not all(isinstance(v, bool) for v in (self.light_on_dark, self.centred_strokes)):
+            raise ValueError("light_on_dark and centred_strokes must be true or false")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -5,7 +5,6 @@ values are refused by name, with the nearest valid ones.
 """
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from importlib import resources
@@ -14,9 +13,12 @@ from typing import Any, TypeVar, get_type_hints
 
 from firstlight.checked import Checked, choice, nearest, number, typed
 from firstlight.errors import UserError
+from firstlight.plain import read_toml, shown
 
 _Table = TypeVar("_Table")
 MOST_EPOCHS = 100_000.0
+MOST_WIDTHS = 16
+"""Convolutions or groups in a row: images of 4,096 pixels can be halved twelve times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,11 @@ class ModelChoice(Checked):
     views: str = choice("one", "one", "shift", "mirror", "mirror-and-shift")
     """What an answer is averaged over: the image; with it, itself shifted by one pixel to each
     side; its mirror image; or that and both shifted by one pixel to either corner (whitened)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.widths) > MOST_WIDTHS:
+            raise UserError(f"widths must be at most {MOST_WIDTHS}, not {len(self.widths)}")
 
     @property
     def any_size(self) -> bool:
@@ -228,7 +235,7 @@ class Recipe:
         if not re.fullmatch(r"\w[\w.-]{0,99}", self.name):
             raise UserError(
                 "name must be letters, digits, dots, dashes and underscores, as it names the run "
-                f"folder, not {self.name!r}"
+                f"folder, not {shown(self.name)}"
             )
         if self.train.small_share > 0 and not self.model.any_size:
             raise UserError(
@@ -302,8 +309,8 @@ def _is_file(path: Path) -> bool:
 def parse_recipe(text: str, *, source: str) -> Recipe:
     """A recipe from TOML text; ``source`` opens every error message."""
     try:
-        values = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
+        values = read_toml(text)
+    except ValueError as error:  # also numbers of thousands of digits
         raise UserError(f"{source}: not valid TOML: {error}") from error
     if "name" not in values:
         raise UserError(f'{source}: a recipe needs a name, such as name = "my-recipe"')
@@ -323,8 +330,8 @@ def _parse_setting(setting: str, source: str) -> tuple[str, str, Any]:
     if section not in sections:
         raise UserError(f"{source} {setting}: no section {section!r}; {nearest(section, sections)}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
+        value = read_toml(f"value = {text}")["value"]
+    except ValueError:
         value = text.strip()  # a bare word is a string, so that no shell quoting is needed
     return section, name, value
 
@@ -349,7 +356,7 @@ def _from_table(
     for key in values:
         if key not in hints:
             hint = _meant(key) or nearest(key, tuple(hints), what="the keys are", prefix=prefix)
-            raise UserError(f"{source}: unknown key {prefix}{key}; {hint}")
+            raise UserError(f"{source}: unknown key {prefix}{key[:100]}; {hint}")
     built: dict[str, Any] = {}
     for spec in fields(kind):  # type: ignore[arg-type]
         if spec.name not in values:
@@ -357,7 +364,7 @@ def _from_table(
         label, value, hint = f"{prefix}{spec.name}", values[spec.name], hints[spec.name]
         if is_dataclass(hint):
             if not isinstance(value, Mapping):
-                raise UserError(f"{source}: {label} must be a table, [{label}], not {value!r}")
+                raise UserError(f"{source}: {label} must be a table, [{label}], not {shown(value)}")
             built[spec.name] = _from_table(
                 hint,  # type: ignore[arg-type]
                 value,

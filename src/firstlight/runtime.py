@@ -3,21 +3,26 @@
 Axes: N images, H height, W width, C channels, K classes.
 """
 
-import json
+import threading
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.checked import class_names
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.calibrate import Calibration
+from firstlight.evaluate.prediction import check_probabilities
+from firstlight.onnx_file import check_graph, read_file
 from firstlight.pixels import Preprocess
+from firstlight.plain import read_json
 from firstlight.threads import usable_threads
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, RunOptions
 
     from firstlight.evaluate.predict import Images
 
@@ -25,8 +30,13 @@ FORMAT = 1
 SUFFIX = ".onnx"
 MOST_BYTES = 2 * 1024**3
 """What one ONNX file can hold."""
-# As in ``evaluate.predict``: activations stay in the processor's caches.
-_BATCH = 125
+MOST_MEMORY = 2 * 1024**3
+"""Bytes that graphs may hold at a time, all opened files of a process together."""
+MOST_SECONDS = 30
+"""That a graph may take for one image when it is opened."""
+# As in ``evaluate.predict``: activations stay in the processor's caches. Of large images fewer are
+# taken at a time, for memory.
+_BATCH, _BATCH_PIXELS = 125, 125 * 64 * 64
 _MAKE_ONE = "make one with: firstlight export RUN"
 
 
@@ -54,12 +64,52 @@ class OnnxModel:
         return 0.0 if self.calibration is None else self.calibration.threshold
 
     def probabilities(self, images_NHWC: "Images") -> npt.NDArray[np.float32]:
-        """Calibrated probabilities N×K of N ≥ 1 uint8 images of any one size."""
+        """Calibrated probabilities N×K of N ≥ 1 uint8 images of any one size.
+
+        Raises ``DataError`` where the graph fails, or gives what are no probabilities.
+        """
         parts = []
-        for start in range(0, len(images_NHWC), _BATCH):
-            images = np.ascontiguousarray(images_NHWC[start : start + _BATCH])
-            parts.append(self.session.run(["probabilities"], {"images": images})[0])
+        height, width, _ = self.preprocess.image_shape
+        size = max(1, min(_BATCH, _BATCH_PIXELS // (height * width)))
+        for start in range(0, len(images_NHWC), size):
+            images = np.ascontiguousarray(images_NHWC[start : start + size])
+            parts.append(self._answer(images))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _answer(
+        self, images_NHWC: npt.NDArray[np.uint8], options: "RunOptions | None" = None
+    ) -> npt.NDArray[np.float32]:
+        try:
+            (found,) = self.session.run(["probabilities"], {"images": images_NHWC}, options)
+        except Exception as error:  # onnxruntime's own have no common class but this
+            raise DataError(
+                f"{self.path}: its graph fails; {_MAKE_ONE} (onnxruntime says: {_reason(error)})"
+            ) from error
+        if found.shape != (len(images_NHWC), len(self.class_names)):
+            raise DataError(
+                f"{self.path}: {found.shape} probabilities for {len(images_NHWC)} images"
+            )
+        return check_probabilities(found, str(self.path))
+
+    def try_out(self) -> None:
+        """Answer a black image. Raises ``DataError`` where that fails or takes too long."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        late = threading.Timer(MOST_SECONDS, lambda: setattr(options, "terminate", True))
+        late.daemon = True
+        late.start()
+        try:
+            self._answer(np.zeros((1, *self.preprocess.image_shape), dtype=np.uint8), options)
+        except DataError as error:
+            if options.terminate:
+                raise DataError(
+                    f"{self.path}: its graph takes more than {MOST_SECONDS} s for one image; "
+                    f"{_MAKE_ONE}"
+                ) from error
+            raise
+        finally:
+            late.cancel()
 
 
 def is_onnx(path: Path) -> bool:
@@ -85,29 +135,32 @@ def from_bytes(content: bytes, path: Path, threads: int | None = None) -> OnnxMo
     """The model of a file's bytes; ``path`` names it in messages."""
     if not content:
         raise DataError(f"{path}: the file is empty (0 bytes); {_MAKE_ONE}")
-    session = _session(content, path, threads or usable_threads())
-    texts = session.get_modelmeta().custom_metadata_map
+    try:
+        file = read_file(content)
+    except ValueError as error:
+        raise DataError(f"{path}: no ONNX file, or damaged: {error}; {_MAKE_ONE}") from error
+    texts = file.metadata
     if not {"format", "class_names", "preprocess"} <= texts.keys():
         raise DataError(
             f"{path}: an ONNX file of another maker, which does not say what its classes are "
             f"called nor how pictures are prepared; {_MAKE_ONE}"
         )
     try:
-        card = {key: json.loads(text) for key, text in texts.items()}
+        check_graph(file)
+        card = {key: read_json(text) for key, text in texts.items()}
         found = card.pop("format")
         if found != FORMAT:
             raise ValueError(f"of format {found!r}, and this firstlight reads {FORMAT!r}")
         calibration = card.pop("calibration")
-        names = tuple(card.pop("class_names"))
-        if not names or not all(isinstance(name, str) for name in names):
-            raise ValueError("class names that are no text")
+        names = class_names(card.pop("class_names"), f"{path}: its metadata")
         preprocess = Preprocess.from_json(card.pop("preprocess"))
+        session = _session(content, path, threads or usable_threads())
         result = session.get_outputs()[0]
         if [i.name for i in session.get_inputs()] != ["images"] or result.name != "probabilities":
             raise ValueError("other inputs or outputs")
         if result.shape[1:] != [len(names)]:
             raise ValueError(f"{len(names)} class names for {result.shape[1:]} probabilities")
-        return OnnxModel(
+        model = OnnxModel(
             path=path,
             session=session,
             preprocess=preprocess,
@@ -119,6 +172,8 @@ def from_bytes(content: bytes, path: Path, threads: int | None = None) -> OnnxMo
         raise DataError(
             f"{path}: not as this firstlight writes it: {error}; {_MAKE_ONE}"
         ) from error
+    model.try_out()
+    return model
 
 
 def _session(content: bytes, path: Path, threads: int) -> "InferenceSession":
@@ -128,13 +183,40 @@ def _session(content: bytes, path: Path, threads: int) -> "InferenceSession":
         raise UserError(
             f"{path}: needs onnxruntime; install it with: pip install onnxruntime"
         ) from error
+    _bound_memory()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # its warnings are about the graph, not for who asks it
+    options.log_severity_level = 4  # what fails is raised, and told as one message
+    options.add_session_config_entry("session.use_env_allocators", "1")
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            content,
+            options,
+            providers=["CPUExecutionProvider"],
+            # It would compute outside the bounded memory; exports have nothing left to fold.
+            disabled_optimizers=["ConstantFolding"],
+        )
     except Exception as error:  # onnxruntime's own have no common class but this
-        reason = str(error).splitlines()[0][:200]
         raise DataError(
-            f"{path}: no ONNX file, or damaged; {_MAKE_ONE} (onnxruntime says: {reason})"
+            f"{path}: no ONNX file, or damaged; {_MAKE_ONE} (onnxruntime says: {_reason(error)})"
         ) from error
+
+
+@cache
+def _bound_memory() -> None:
+    """Once a process: what sessions with ``session.use_env_allocators`` take their memory from."""
+    import onnxruntime
+
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu",
+        onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+        0,
+        onnxruntime.OrtMemType.DEFAULT,
+    )
+    # Else as onnxruntime has it: it grows in powers of two.
+    bounds = onnxruntime.OrtArenaCfg(MOST_MEMORY, 0, -1, -1)
+    onnxruntime.create_and_register_allocator(place, bounds)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

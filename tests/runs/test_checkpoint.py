@@ -1,20 +1,26 @@
 """Weights and state on disk: safetensors, whole or refused, never a pickle."""
 
 import io
+import json
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from torch import Generator
+from safetensors.torch import save
+from torch import Generator, nn
 
 import firstlight
 from firstlight.errors import DataError
+from firstlight.evaluate.predict import probabilities
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
-from firstlight.recipe import ModelChoice
+from firstlight.recipe import ModelChoice, load_recipe, recipe_names
 from firstlight.runs.checkpoint import (
     MODEL_FILE,
     STATE_FILE,
@@ -114,3 +120,133 @@ def test_state_comes_back_and_is_gone_when_dropped(tmp_path: Path) -> None:
     assert loaded[1] == {"epoch": 3, "loss_sum": 0.1 + 0.2}
     drop_state(folder)
     assert not (tmp_path / STATE_FILE).parent.exists()
+
+
+Values = dict[str, Any]
+
+
+def rewritten(
+    folder: RunFolder,
+    change: Callable[[Values], object] = lambda _: None,
+    tensors: dict[str, torch.Tensor] | None = None,
+) -> Path:
+    """The file with other metadata, and other tensors under the names that are given."""
+    path = folder.path / MODEL_FILE
+    with safe_open(path, framework="pt") as file:
+        values = json.loads(file.metadata()["firstlight"])
+        kept = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    change(values)
+    path.write_bytes(save({**kept, **(tensors or {})}, {"firstlight": json.dumps(values)}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda v: v["architecture"]["choice"].update(widths=[4096] * 4),
+            "too small for 4",
+        ),
+        (lambda v: v["architecture"]["choice"].update(name="whitened"), "convolutions.0.bias' is"),
+        (lambda v: v["architecture"]["choice"].update(widths=[4096, 4096]), r"wanted \(4096, 3"),
+        (lambda v: v["architecture"]["choice"].update(dense=65536), r"hidden\.\w+ is .* wanted"),
+        (lambda v: v["architecture"]["choice"].update(widths=[1] * 10**5), "at most 16"),
+        (lambda v: v["architecture"].update(classes=10**9), "4 class names for 1000000000"),
+        (lambda v: v["architecture"].update(classes="4"), "'4' classes"),
+        (lambda v: v["architecture"].update(image_shape=[10**5, 10**5, 3]), r"images \(12, 15, 3"),
+        (lambda v: v["preprocess"].update(height=10**5), "the most is 4096 a side"),
+        (lambda v: v["preprocess"].update(height=12.0), "whole numbers"),
+        (lambda v: v["preprocess"].update(mean=[0.5, float("nan"), 0.5]), "NaN is no number"),
+        (lambda v: v["preprocess"].update(std=[0.25, 1e-39, 0.25]), "std must be positive"),
+        (lambda v: v["preprocess"].update(mean=[1e300, 0, 0]), "mean must be finite"),
+        (lambda v: v.update(calibration=calibration(temperature=float("inf"))), "Infinity"),
+        (lambda v: v.update(calibration=calibration(temperature=1e300)), "no temperature"),
+        (lambda v: v.update(calibration=calibration(threshold=None)), "threshold must be"),
+        (lambda v: v.update(class_names=["a", "b", "a", "d"]), "the class name 'a' stands for"),
+        (lambda v: v.update(class_names=["a", "b", 1, "d"]), "must be a list of texts"),
+        (lambda v: v.update(card=nested()), "nested more than 64 deep"),
+        (lambda v: v.update(card=10**400), "a whole number of 401 digits"),
+    ],
+)
+def test_metadata_that_do_not_fit_the_file_are_refused_before_anything_is_built(
+    saved: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Values], object],
+    says: str,
+) -> None:
+    rewritten(saved, change)
+    monkeypatch.setattr(Architecture, "build", only_shapes(Architecture.build))
+    with pytest.raises(DataError, match=says):
+        load_model(saved)
+
+
+def only_shapes(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def checked(*given: object) -> nn.Module:
+        model = build(*given)
+        large = [p for p in model.parameters() if p.ndim > 1]
+        assert all(p.is_meta for p in large), "a network was built"
+        return model
+
+    return checked
+
+
+def calibration(**changes: Any) -> Values:
+    return {"temperature": 1.0, "threshold": 0.5, "coverage": 0.9, "images": 60, **changes}
+
+
+def nested() -> list[Any]:
+    values: list[Any] = []
+    for _ in range(100):
+        values = [values]
+    return values
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_numbers_are_refused_by_the_tensors_name(
+    saved: RunFolder, wrong: float
+) -> None:
+    bias = torch.zeros(7)
+    bias[3] = wrong
+    rewritten(saved, tensors={"hidden.bias": bias})
+    with pytest.raises(DataError, match=r"hidden\.bias holds numbers that are not finite"):
+        load_model(saved)
+
+
+def test_other_tensors_than_the_networks_are_refused_by_name(saved: RunFolder) -> None:
+    rewritten(saved, tensors={"hidden.bias": torch.zeros(8)})
+    with pytest.raises(DataError, match=r"hidden\.bias is F32 of shape \(8,\), wanted \(7,\)"):
+        load_model(saved)
+    rewritten(saved, tensors={"hidden.bias": torch.zeros(7, dtype=torch.complex64)})
+    with pytest.raises(DataError, match=r"hidden\.bias is C64"):
+        load_model(saved)
+    rewritten(saved, tensors={"hidden.bias": torch.zeros(7), "mine": torch.zeros(1)})
+    with pytest.raises(DataError, match="'mine' is none of the network's"):
+        load_model(saved)
+
+
+def test_a_variance_below_nought_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    choice = ModelChoice(name="whitened", widths=(4,), first_filters=4)
+    architecture = Architecture(choice=choice, image_shape=(12, 15, 3), classes=4)
+    model = architecture.build(Generator())
+    save_model(folder, model, architecture, PREPROCESS, NAMES)
+    load_model(folder)
+    rewritten(folder, tensors={"groups.0.norm1.running_var": torch.tensor([1.0, -1e-9, 1, 1])})
+    with pytest.raises(DataError, match=r"norm1\.running_var holds negative variances"):
+        load_model(folder)
+
+
+def test_weights_whose_answers_are_no_numbers_are_told_and_not_answered(saved: RunFolder) -> None:
+    rewritten(saved, tensors={"hidden.weight": torch.full((7, 5 * 2), 3e38)})
+    loaded = load_model(saved)
+    images = np.full((2, 12, 15, 3), 255, np.uint8)
+    with pytest.raises(DataError, match="no probabilities"):
+        probabilities(loaded.model, loaded.preprocess, images)
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_the_shapes_are_known_without_building_the_network(recipe: str) -> None:
+    shape = (28, 28, 1) if "mnist" in recipe else (32, 32, 3)
+    architecture = Architecture(choice=load_recipe(recipe).model, image_shape=shape, classes=10)
+    built = architecture.build(Generator()).state_dict()
+    assert architecture.shapes() == {name: tuple(t.shape) for name, t in built.items()}

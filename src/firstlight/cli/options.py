@@ -1,6 +1,5 @@
 """Options that several verbs share, and the ways to print."""
 
-import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from firstlight.errors import UserError
+from firstlight.plain import write_json
 from firstlight.terminal import console, plain
 from firstlight.untrusted import json_safe, one_line
 
@@ -71,7 +71,7 @@ def tell_warnings(request: "DataRequest") -> None:
 def print_json(values: Any) -> None:
     """One JSON document on standard output."""
     ascii_only = "utf" not in (sys.stdout.encoding or "utf-8").lower()
-    typer.echo(json_safe(json.dumps(values, indent=2, ensure_ascii=ascii_only, default=str)))
+    typer.echo(json_safe(write_json(values, indent=2, ascii_only=ascii_only)))
 
 
 def print_exact(text: str) -> None:

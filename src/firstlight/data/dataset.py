@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.checked import class_names
 from firstlight.data.stored import StoredImages
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -31,7 +32,8 @@ class Known(NamedTuple):
 class Dataset:
     """Labelled images in memory. Two data sets are equal when their fingerprints are.
 
-    Raises ``ValueError`` when shapes, dtypes or labels do not fit together.
+    Raises ``ValueError`` when shapes, dtypes or labels do not fit together, and ``DataError`` for
+    a class name that stands twice.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Dataset:
     """Of these very images in this order."""
 
     def __post_init__(self) -> None:
+        class_names(self.class_names, self.name)
         images, labels = self.images_NHWC, self.labels_N
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
             raise ValueError(

@@ -1,7 +1,7 @@
 """How far probabilities can be believed, and when to say nothing. Axes: N images, K classes."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ MANY_IMAGES = 50
 DOUBT = 0.5
 """Where all images are right, or there are few, so many more are added that may be of any class."""
 _LARGEST = 100.0
+_LEAST_TEMPERATURE = 1e-6
 _HALVINGS = 40
 
 
@@ -34,8 +35,14 @@ class Calibration:
     """How many there were."""
 
     def __post_init__(self) -> None:
-        if not (self.temperature > 0 and 0 <= self.threshold <= 1):
-            raise ValueError(f"no calibration: {self}")
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"calibration: {spec.name} must be a number, not {value!r:.60}")
+        if not (_LEAST_TEMPERATURE <= self.temperature <= 1 / _LEAST_TEMPERATURE):
+            raise ValueError(f"calibration: no temperature is {self.temperature}")
+        if not (0 <= self.threshold <= 1 and 0 <= self.coverage <= 1):
+            raise ValueError("calibration: threshold and coverage must be from 0 to 1")
 
 
 def calibrate(

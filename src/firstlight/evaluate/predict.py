@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from firstlight.evaluate.prediction import check_probabilities
 from firstlight.pixels import Preprocess
 
 # Large enough to fill two cores, small enough that activations stay in the processor's caches.
@@ -46,7 +47,10 @@ def probabilities(
     device: str = "cpu",
     temperature: float = 1.0,
 ) -> npt.NDArray[np.float32]:
-    """Softmax probabilities N×K, float32, of N ≥ 1 uint8 images, at a temperature."""
+    """Softmax probabilities N×K, float32, of N ≥ 1 uint8 images, at a temperature.
+
+    Raises ``DataError`` where weights are so large that an answer is no number.
+    """
     size = batch_size(torch.device(device))
     batches = (
         torch.from_numpy(np.ascontiguousarray(images_NHWC[start : start + size])).to(device)
@@ -54,4 +58,4 @@ def probabilities(
     )
     scores_NK = logits(model, preprocess, batches)
     result: npt.NDArray[np.float32] = (scores_NK / temperature).softmax(dim=1).cpu().numpy()
-    return result
+    return check_probabilities(result, "the network")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.errors import DataError
 from firstlight.evaluate.calibrate import LEAST_IMAGES, Calibration
 
 UNCALIBRATED = (
@@ -16,6 +17,31 @@ UNCALIBRATED = (
 """Of probabilities, where a run has no calibration."""
 UNKNOWN = "unknown"
 """The answer where the best class is too improbable."""
+# Of a sum of float32 probabilities; a file's rounding may also lead a hair outside 0 to 1.
+_TOLERANCE = 1e-3
+
+
+def check_probabilities(
+    probabilities_NK: npt.NDArray[np.float32], source: str
+) -> npt.NDArray[np.float32]:
+    """The same, once each is from 0 to 1 and each row sums to 1.
+
+    Raises ``DataError``, which opens with ``source``: what answered.
+    """
+    lowest, highest = probabilities_NK.min(initial=0), probabilities_NK.max(initial=1)
+    if not (lowest >= -_TOLERANCE and highest <= 1 + _TOLERANCE):  # also for what is no number
+        raise DataError(
+            f"{source} answers with numbers that are no probabilities: they run from "
+            f"{lowest:.3g} to {highest:.3g}; use another model"
+        )
+    sums_N = probabilities_NK.sum(axis=1)
+    if not bool((np.abs(sums_N - 1) <= _TOLERANCE).all()):
+        worst = sums_N[int(np.abs(sums_N - 1).argmax())]
+        raise DataError(
+            f"{source} answers with probabilities that sum to {worst:.3g} and not to 1; use "
+            "another model"
+        )
+    return probabilities_NK
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

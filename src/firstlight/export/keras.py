@@ -5,7 +5,6 @@ flattens maps as height × width × channels, as ``TutorialCNN`` does.
 """
 
 import io
-import json
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from torch import nn
 
 from firstlight.errors import UserError
 from firstlight.models.tutorial import TutorialCNN
+from firstlight.plain import write_json
 from firstlight.runs.checkpoint import SavedModel
 
 Float32Array = npt.NDArray[np.float32]
@@ -55,8 +55,8 @@ def keras_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
         "build_config": {"input_shape": [None, *preprocess.image_shape]},
     }
     members = {
-        METADATA: json.dumps({"keras_version": KERAS_VERSION, "firstlight": card}).encode(),
-        CONFIG: json.dumps(config).encode(),
+        METADATA: write_json({"keras_version": KERAS_VERSION, "firstlight": card}).encode(),
+        CONFIG: write_json(config).encode(),
         WEIGHTS: _hdf5(layers),
     }
     stream = io.BytesIO()

@@ -5,7 +5,6 @@ checked against bounds before it is read, or the file is refused.
 """
 
 import io
-import json
 import math
 import zipfile
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from firstlight.errors import DataError, UserError
 from firstlight.export.keras import CONFIG, METADATA, WEIGHTS, GroupNames
+from firstlight.plain import read_json
 from firstlight.recipe import ModelChoice
 
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ def _members(path: Path, source: Path | IO[bytes]) -> dict[str, bytes]:
 
 def _json(path: Path, name: str, content: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        values = read_json(content)
+    except ValueError as error:
         raise DataError(f"{path}: {name} is no JSON: {error}") from error
     if not isinstance(values, dict):
         raise DataError(f"{path}: {name} holds no object")

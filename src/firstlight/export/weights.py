@@ -1,7 +1,6 @@
 """The weights alone, and PyTorch's own export."""
 
 import io
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from safetensors.torch import load, save
 
 from firstlight.evaluate.predict import BATCH, Images, probabilities
 from firstlight.export.graph import program, quiet
+from firstlight.plain import write_json
 from firstlight.runs.checkpoint import SavedModel
 
 
@@ -19,14 +19,14 @@ def safetensors_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
     """Every tensor of the network by its name, float32, and the card as JSON in the metadata under
     ``firstlight``."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in saved.model.state_dict().items()}
-    return save(tensors, {"firstlight": json.dumps(card, ensure_ascii=False)})
+    return save(tensors, {"firstlight": write_json(card)})
 
 
 def torch_export_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
     """What ``torch.export.load`` reads (``.pt2``): uint8 images of any size to probabilities and
     class numbers; the card as JSON under ``firstlight.json``."""
     stream = io.BytesIO()
-    text = json.dumps(card, ensure_ascii=False)
+    text = write_json(card)
     with quiet():
         torch.export.save(program(saved), stream, extra_files={"firstlight.json": text})
     return stream.getvalue()

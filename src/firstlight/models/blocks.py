@@ -1,5 +1,7 @@
 """Parts that networks share. Axes: N images, C channels, H height, W width, F features."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -9,6 +11,7 @@ from torch.nn.functional import max_pool2d, max_pool2d_with_indices
 
 KEEPS_INPUT = "mps"
 """The device whose gradient of max-pooling finds the places anew from the input."""
+_with_memory = True
 _Layer = TypeVar("_Layer", bound=nn.Conv2d | nn.Linear)
 
 
@@ -22,9 +25,22 @@ def dense(inputs: int, outputs: int, rng: Generator) -> nn.Linear:
     return _glorot(nn.Linear(inputs, outputs, device="meta"), rng)
 
 
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Networks that are built within have shapes and no numbers, and take no memory for them."""
+    global _with_memory
+    before, _with_memory = _with_memory, False
+    try:
+        yield
+    finally:
+        _with_memory = before
+
+
 def unfilled(layer: _Layer) -> _Layer:
     """A layer of the meta device, now with memory; made there, it has taken nothing from torch's
-    global generator."""
+    global generator. Within ``shapes_only`` it stays there."""
+    if not _with_memory:
+        return layer
     for name, weight in list(layer.named_parameters(recurse=False)):
         # As layer.to_empty does, which loads SymPy for it and takes half a second.
         setattr(layer, name, nn.Parameter(torch.empty(weight.shape, device="cpu")))

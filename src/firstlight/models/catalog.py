@@ -7,6 +7,7 @@ import torch
 from torch import Generator, nn
 
 from firstlight.errors import UserError
+from firstlight.models.blocks import shapes_only
 from firstlight.models.tutorial import TutorialCNN
 from firstlight.models.whitened import WhitenedCNN
 from firstlight.recipe import ModelChoice
@@ -37,6 +38,15 @@ class Architecture:
         except ValueError as error:
             raise UserError(f"model {self.choice.name}: {error}") from error
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each of the network's tensors by its name, without building it in memory.
+
+        Raises ``UserError`` as ``build`` does.
+        """
+        with shapes_only():
+            tensors = self.build(Generator()).state_dict()
+        return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
     def to_json(self) -> dict[str, object]:
         """Plain values, for the metadata of a weights file."""

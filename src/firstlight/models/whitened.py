@@ -62,7 +62,8 @@ class WhitenedCNN(nn.Module):
         features = choice.widths[-1] * (1 if choice.pool_last else shrunk[0] * shrunk[1])
         self.dropout = Dropout(choice.dropout)
         self.logits = unfilled(nn.Linear(features, classes, bias=False, device="meta"))
-        nn.init.normal_(self.logits.weight, std=features**-0.5, generator=rng)
+        if not self.logits.weight.is_meta:  # there, PyTorch would load its compiler for it
+            nn.init.normal_(self.logits.weight, std=features**-0.5, generator=rng)
 
     def see(self, pixels_NCHW: Tensor) -> None:
         """Set the stem's filters from training images: what they give then has unit covariance.

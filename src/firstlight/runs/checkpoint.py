@@ -1,7 +1,7 @@
 """Weights and training state as safetensors files. No pickle is written or read."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Generator, Tensor, nn
 
+from firstlight.checked import class_names
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.calibrate import Calibration
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
+from firstlight.plain import read_json, shown, write_json
 from firstlight.recipe import ModelChoice
 from firstlight.runs.folder import RunFolder
 
@@ -23,6 +25,8 @@ STATE_FILE = "checkpoint/state.safetensors"
 START_FILE = "checkpoint/start.safetensors"
 """The weights that a run started from, until it is finished."""
 _FORMAT = 1
+_DTYPES = ("F16", "BF16", "F32", "F64", "I64")
+"""Of tensors; whole numbers count the batches that a batch norm has seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,44 +84,74 @@ def save_model(
 
 def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -> SavedModel:
     """Read ``model.safetensors``. Raises ``DataError`` when it is missing or damaged."""
-    tensors, values = _read(folder, file)
     path = folder.path / file
-    try:
-        saved = values["architecture"]
-        choice: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in saved.pop("choice").items()
-        }
-        architecture = Architecture(
-            choice=ModelChoice(**choice),
-            image_shape=tuple(saved["image_shape"]),
-            classes=saved["classes"],
-        )
-        model = architecture.build(Generator())
-        model.load_state_dict(tensors)
-        preprocess = Preprocess.from_json(values["preprocess"])
-        class_names = tuple(values["class_names"])
-        if preprocess.image_shape != architecture.image_shape:
-            raise ValueError(f"images {preprocess.image_shape} for {architecture.image_shape}")
-        if not all(isinstance(n, str) for n in class_names):
-            raise ValueError("class names that are no text")
-        if len(class_names) != architecture.classes:
-            raise ValueError(f"{len(class_names)} class names for {architecture.classes} classes")
-        return SavedModel(
-            model=model.to(device).eval(),
-            architecture=architecture,
-            preprocess=preprocess,
-            class_names=class_names,
-            calibration=_calibration(values.get("calibration")),
-        )
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, UserError) as error:
-        raise DataError(
-            f"{path}: not the weights of a firstlight model, or of another version; train it "
-            f"again: {error}"
-        ) from error
+    with _opened(folder, file) as (stored, values):
+        try:
+            architecture, preprocess = _architecture(values)
+            names = class_names(values["class_names"], "its metadata")
+            if len(names) != architecture.classes:
+                raise ValueError(f"{len(names)} class names for {architecture.classes} classes")
+            calibration = _calibration(values.get("calibration"))
+            # Its shapes say what a network takes; only one that the file fills is built.
+            _check_shapes(stored, architecture.shapes())
+            model = architecture.build(Generator())
+            model.load_state_dict(_tensors(stored))
+            _check_numbers(model)
+            return SavedModel(
+                model=model.to(device).eval(),
+                architecture=architecture,
+                preprocess=preprocess,
+                class_names=names,
+                calibration=calibration,
+            )
+        except (LookupError, TypeError, ValueError, AttributeError, UserError) as error:
+            raise DataError(
+                f"{path}: not the weights of a firstlight model, or of another version; train it "
+                f"again: {error}"
+            ) from error
 
 
 def _calibration(values: dict[str, Any] | None) -> Calibration | None:
     return None if values is None else Calibration(**values)
+
+
+def _architecture(values: Mapping[str, Any]) -> tuple[Architecture, Preprocess]:
+    """What the metadata say of the network and of what it is shown. Raises ``ValueError``."""
+    saved, preprocess = values["architecture"], Preprocess.from_json(values["preprocess"])
+    choice: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in saved["choice"].items()
+    }
+    shape, classes = tuple(saved["image_shape"]), saved["classes"]
+    if preprocess.image_shape != shape:
+        raise ValueError(f"images {preprocess.image_shape} for {shape}")
+    if not isinstance(classes, int) or isinstance(classes, bool):
+        raise ValueError(f"{shown(classes)} classes")
+    network = ModelChoice(**choice)
+    return Architecture(choice=network, image_shape=shape, classes=classes), preprocess
+
+
+def _check_shapes(stored: Any, wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ``ValueError`` unless an opened file's header has tensors of these names and shapes."""
+    found = set(stored.keys())
+    for name in sorted(found ^ wanted.keys()):
+        what = "is missing" if name in wanted else "is none of the network's"
+        raise ValueError(f"the tensor {shown(name)} {what}")
+    for name, shape in wanted.items():
+        tensor = stored.get_slice(name)
+        came = tuple(tensor.get_shape())
+        if came != shape or tensor.get_dtype() not in _DTYPES:
+            raise ValueError(
+                f"the tensor {name} is {tensor.get_dtype()} of shape {came}, wanted {shape}"
+            )
+
+
+def _check_numbers(model: nn.Module) -> None:
+    """Raise ``ValueError`` for a tensor with which no answer would be a number."""
+    for name, tensor in model.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"the tensor {name} holds numbers that are not finite")
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise ValueError(f"the tensor {name} holds negative variances")
 
 
 def keep_start(folder: RunFolder, start: SavedModel) -> None:
@@ -146,7 +180,8 @@ def load_state(folder: RunFolder) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     """The last saved state on the CPU, or None where the run was stopped before the first."""
     if not (folder.path / STATE_FILE).exists():
         return None
-    return _read(folder, STATE_FILE)
+    with _opened(folder, STATE_FILE) as (stored, values):
+        return _tensors(stored), values
 
 
 def drop_state(folder: RunFolder) -> None:
@@ -163,23 +198,31 @@ def _write(
 ) -> None:
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     # One key: safetensors writes several in no fixed order, and the same run gives the same file.
-    metadata = {"firstlight": json.dumps({"format": _FORMAT, **values}, ensure_ascii=False)}
+    metadata = {"firstlight": write_json({"format": _FORMAT, **values})}
     folder.write(name, save(plain, metadata))
 
 
-def _read(folder: RunFolder, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+@contextmanager
+def _opened(folder: RunFolder, name: str) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """An opened file, of which only the header was read, and the values in its metadata.
+
+    Raises ``DataError`` where it is missing or damaged, also while tensors are read from it.
+    """
     path = folder.path / name
     if not path.is_file():
         raise DataError(f"{folder.path} has no {name}; the run is damaged")
     try:
         with safe_open(path, framework="pt") as file:
-            values = json.loads((file.metadata() or {})["firstlight"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if not isinstance(values, dict):
-            raise TypeError(f"metadata is {type(values).__name__}, not a table")
-        found = values.pop("format", None)
-    except (SafetensorError, OSError, LookupError, TypeError, AttributeError, ValueError) as error:
+            values = read_json((file.metadata() or {})["firstlight"])
+            if not isinstance(values, dict):
+                raise TypeError(f"metadata is {type(values).__name__}, not a table")
+            found = values.pop("format", None)
+            if found != _FORMAT:
+                raise DataError(f"{path}: format {shown(found)}; this firstlight reads {_FORMAT!r}")
+            yield file, values
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: damaged or cut short: {error}") from error
-    if found != _FORMAT:
-        raise DataError(f"{path}: format {found!r}; this firstlight reads {_FORMAT!r}")
-    return tensors, values
+
+
+def _tensors(stored: Any) -> dict[str, Tensor]:
+    return {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118

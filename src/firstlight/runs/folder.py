@@ -1,7 +1,6 @@
 """Make, open and write run folders. Each file appears whole: a temporary name, then a rename."""
 
 import errno
-import json
 import os
 import re
 import shlex
@@ -13,6 +12,7 @@ from typing import Any
 from firstlight.errors import DataError, UserError
 from firstlight.files import PART, STORAGE, clear_parts, make_folder, sync_folder, write_whole
 from firstlight.locks import held, is_held
+from firstlight.plain import read_json, write_json
 from firstlight.recipe import Recipe, parse_recipe
 from firstlight.runs.box import boxed_folder, boxed_names
 from firstlight.untrusted import json_safe
@@ -57,7 +57,7 @@ class RunFolder:
 
     def write_json(self, name: str, values: Any) -> Path:
         """``write`` for plain values."""
-        return self.write(name, json_safe(json.dumps(values, indent=2, ensure_ascii=False)) + "\n")
+        return self.write(name, json_safe(write_json(values, indent=2)) + "\n")
 
     def read(self, name: str, errors: str = "strict") -> str:
         """The text of a file, to the letter. Raises ``DataError`` when it is missing or unreadable.
@@ -75,8 +75,8 @@ class RunFolder:
     def read_json(self, name: str) -> Any:
         """The values of a JSON file. Raises ``DataError`` when it is missing or damaged."""
         try:
-            return json.loads(self.read(name))
-        except json.JSONDecodeError as error:
+            return read_json(self.read(name))
+        except ValueError as error:
             raise DataError(f"{self.path / name}: damaged, not JSON: {error}") from error
 
     def recipe(self) -> Recipe:

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight import __version__
+from firstlight.checked import class_names
 from firstlight.errors import DataError
+from firstlight.evaluate.prediction import check_probabilities
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import waiting
 from firstlight.untrusted import cell, csv_text, from_cell
@@ -121,22 +123,25 @@ class Answers:
 
 def read_answers(folder: RunFolder) -> Answers:
     """The lines of ``predictions.csv``. Raises ``DataError`` when it is missing or damaged."""
+    path = folder.path / "predictions.csv"
     try:
         head, *rows = list(
             csv.reader(io.StringIO(folder.read("predictions.csv", "surrogateescape"), newline=""))
         )
-        index = {name.removeprefix("p_"): k for k, name in enumerate(head[4:])}
+        first = [name.removeprefix("p_") for name in head[4:]]
+        index = {name: k for k, name in enumerate(class_names(first, f"{path}: its first line"))}
         wanted = folder.read_json("metrics.json")["count"]
         if len(rows) != wanted:
             raise ValueError(f"{len(rows)} of {wanted} lines")
+        probabilities_NK = np.array([row[4:] for row in rows], dtype=np.float32)
         return Answers(
             names=[from_cell(row[0]) for row in rows],
             true_N=np.array([index[from_cell(row[1])] for row in rows], dtype=np.int64),
             predicted_N=np.array([index[from_cell(row[2])] for row in rows], dtype=np.int64),
-            probabilities_NK=np.array([row[4:] for row in rows], dtype=np.float32),
+            probabilities_NK=check_probabilities(probabilities_NK, f"{path}: the model"),
         )
     except (ValueError, TypeError, LookupError, csv.Error) as error:
         raise DataError(
-            f"{folder.path / 'predictions.csv'}: damaged: {error!r}; "
+            f"{path}: damaged: {error!r}; "
             f"write it anew with: firstlight evaluate {shlex.quote(str(folder))}"
         ) from error

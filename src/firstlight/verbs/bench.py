@@ -21,6 +21,7 @@ from firstlight.data.dataset import TrainTest
 from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.files import unwritable, write_asked
 from firstlight.models.convolution import direct
+from firstlight.plain import read_json, write_json
 from firstlight.progress import Silent
 from firstlight.recipe import Recipe
 from firstlight.runs import record
@@ -59,7 +60,7 @@ def bench(
     where, threads = choose_device(device), usable_threads()
     whole = _begun(out, request.name, recipe, record.environment(where, threads))
     request.load()  # what is missing or damaged is found out, and fetched, before the first run
-    write_asked(out, json.dumps(whole, indent=2) + "\n")
+    write_asked(out, write_json(whole, indent=2) + "\n")
     for seed in range(seeds):
         if seed in [run["seed"] for run in whole["runs"]]:
             continue
@@ -67,7 +68,7 @@ def bench(
         figures = _apart(request, seeded, where)
         whole["runs"].append(figures)
         whole["parameters"], whole["summary"] = figures.pop("parameters"), summarise(whole["runs"])
-        write_asked(out, json.dumps(whole, indent=2) + "\n")
+        write_asked(out, write_json(whole, indent=2) + "\n")
         if told is not None:
             told(figures)
     return whole
@@ -202,7 +203,7 @@ def _begun(out: Path, data: str, recipe: Recipe, environment: dict[str, Any]) ->
     if not _is_there(out):
         return {"data": data, "recipe": choices, "environment": environment, "runs": []}
     try:
-        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(out.read_text(encoding="utf-8"))
         # A choice that a recipe did not have yet when it was measured has its default.
         plain = asdict(Recipe(name="plain"))
         theirs_in_full = {

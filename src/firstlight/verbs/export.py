@@ -4,7 +4,6 @@ Axes: N images, K classes.
 """
 
 import io
-import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from firstlight.evaluate.paired import accuracy_difference, paired
 from firstlight.evaluate.predict import probabilities
 from firstlight.export.parity import Parity, compare, require_equal
 from firstlight.files import write_asked
+from firstlight.plain import write_json
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder
 from firstlight.runtime import FORMAT, from_bytes
@@ -228,7 +228,7 @@ def _onnx(
     whole = graph.with_any_size(network, saved, version)
     for key, value in facts.items():
         entry = whole.metadata_props.add()
-        entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
+        entry.key, entry.value = key, write_json(value)
     return bytes(whole.SerializeToString())
 
 

@@ -1,0 +1,103 @@
+"""Plain values as text: JSON and TOML, read within bounds, and JSON written without NaN.
+
+What is read may come from anywhere. A short text can ask for much work: lists nested a hundred
+thousand deep, numbers of ten thousand digits, keys of twenty thousand parts.
+"""
+
+import json
+import math
+import re
+import tomllib
+from typing import Any
+
+MOST_DEPTH = 64
+"""Lists and tables within one another."""
+MOST_DIGITS = 20
+"""Of a whole number: more than 64 bits hold."""
+MOST_TOML = 1 << 20
+"""Characters of a TOML text."""
+MOST_PARTS = 8
+"""Of a dotted key: TOML's reader takes the square of their number in time and memory."""
+# Nothing is tried twice, so that the search takes time in proportion to the text.
+_PART = r"""(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_LONG_KEY = re.compile(rf"{_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{MOST_PARTS}}}")
+
+
+def read_json(text: str | bytes) -> Any:
+    """The values of a JSON text. Raises ``ValueError`` where it is none, or goes beyond bounds."""
+    try:
+        values = json.loads(
+            text, parse_int=_whole, parse_float=_decimal, parse_constant=_no_constant
+        )
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    _check_depth(values)
+    return values
+
+
+def write_json(values: Any, *, indent: int | None = None) -> str:
+    """JSON text. A number that is not finite becomes null, as JSON has no name for it."""
+    try:
+        return json.dumps(values, indent=indent, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(_finite(values), indent=indent, ensure_ascii=False, default=str)
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """The values of a TOML text. Raises ``ValueError`` where it is none, or goes beyond bounds."""
+    if len(text) > MOST_TOML:
+        raise ValueError(f"longer than {MOST_TOML:,} characters")
+    if _LONG_KEY.search(text):
+        raise ValueError(f"a key of more than {MOST_PARTS} parts")
+    try:
+        values = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    _check_depth(values)
+    return values
+
+
+def shown(value: Any) -> str:
+    """A value in an error message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:120]}…"
+
+
+_TOO_DEEP = f"nested more than {MOST_DEPTH} deep"
+
+
+def _check_depth(values: Any) -> None:
+    level = [values] if isinstance(values, dict | list) else []
+    for _ in range(MOST_DEPTH):
+        inside = (v.values() if isinstance(v, dict) else v for v in level)
+        level = [one for v in inside for one in v if isinstance(one, dict | list)]
+        if not level:
+            return
+    raise ValueError(_TOO_DEEP)
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a whole number of {len(digits):,} digits")
+    return int(digits)
+
+
+def _decimal(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:20]} is too large for a number")
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    if isinstance(values, float) and not math.isfinite(values):
+        return None
+    return values
