@@ -35,12 +35,13 @@ def read_json(text: str | bytes) -> Any:
     return values
 
 
-def write_json(values: Any, *, indent: int | None = None) -> str:
+def write_json(values: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
     """JSON text. A number that is not finite becomes null, as JSON has no name for it."""
+    given: dict[str, Any] = {"indent": indent, "ensure_ascii": ascii_only, "default": str}
     try:
-        return json.dumps(values, indent=indent, ensure_ascii=False, allow_nan=False, default=str)
+        return json.dumps(values, allow_nan=False, **given)
     except ValueError:
-        return json.dumps(_finite(values), indent=indent, ensure_ascii=False, default=str)
+        return json.dumps(_finite(values), **given)
 
 
 def read_toml(text: str) -> dict[str, Any]:
