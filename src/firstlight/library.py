@@ -161,12 +161,17 @@ class Run:
 
 
 def load(
-    name: str | Path, data_dir: str | Path | None = None, *, size: int | None = None
+    name: str | Path,
+    data_dir: str | Path | None = None,
+    *,
+    size: int | None = None,
+    allow_outside: bool = False,
 ) -> TrainTest:
     """A named data set, checked against its published checksums, fetched where it is nowhere; or
     the pictures of a folder, a CSV or an ``.npz``, decoded once, ``size`` pixels wide and
     high where that is set.
 
+    ``allow_outside`` takes the files of a CSV that lie outside its folder.
     A named set is looked for in ``data_dir``, ``$FIRSTLIGHT_DATA``, the cache, and what Keras and
     torchvision leave. Raises ``UserError`` for what is neither, ``DataError`` for damaged files,
     and ``UnreachableError`` when the set is nowhere to be had.
@@ -174,7 +179,7 @@ def load(
     from firstlight.verbs.run_data import DataRequest
 
     where = Path(data_dir) if data_dir else None
-    request = DataRequest(name=str(name), data_dir=where, size=size)
+    request = DataRequest(name=str(name), data_dir=where, size=size, allow_outside=allow_outside)
     data = request.load()
     if request.own is not None:
         _warn_of(data)

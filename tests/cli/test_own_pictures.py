@@ -123,6 +123,8 @@ def test_a_changed_folder_is_not_taken_for_the_one_trained_on(
         (("{set}", "--size", "4"), 2, "--size must be 8 to 512 pixels, not 4"),
         (("{set}/train/row",), 3, "wanted a folder for each class with its pictures inside"),
         (("{set}/train/row/0.png",), 3, "0.png: cannot be read as a CSV"),
+        (("{set}", "--allow-outside"), 2, "--allow-outside is for a CSV of paths"),
+        (("digits", "--allow-outside"), 2, "--allow-outside is for a CSV of paths"),
         (("{set}", "--exclude", "no.csv"), 3, "no.csv: cannot be read as a CSV"),
     ],
 )
@@ -176,3 +178,21 @@ def test_the_library_warns_of_what_was_left_out(stripes: Path) -> None:
     assert data.train.warnings == ("train/row/: 1 file left out, no picture: notes.txt",)
     with pytest.warns(UserWarning, match="1 file left out"):
         fl.train(stripes, epochs=2, out=stripes.parent / "run", quiet=True)
+
+
+def test_a_csv_of_files_elsewhere_is_trained_on_and_evaluated_when_allowed(
+    stripes: Path, command: Command
+) -> None:
+    Path("lists").mkdir()
+    lines = [
+        f"../{path.relative_to(stripes.parent)},{path.parent.name},{path.parent.parent.name}"
+        for path in sorted(stripes.glob("*/*/*.png"))
+    ]
+    Path("lists/all.csv").write_text("\n".join(["path,label,part", *lines]))
+    refused = command("train", "lists/all.csv", "--out", "run", *SHORT)
+    assert refused.code == 3 and "--allow-outside" in refused.err
+    assert command("data", "check", "lists/all.csv").code == 3
+    assert command("data", "check", "lists/all.csv", "--allow-outside").code == 0
+    command("train", "lists/all.csv", "--allow-outside", "--out", "run", "--epochs", 6, "--quiet")
+    assert json.loads(Path("run/data.json").read_text())["train"]["images"] == 80
+    assert command("evaluate", "run").code == 0, "the run remembers that it was allowed"

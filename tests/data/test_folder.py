@@ -7,7 +7,6 @@ from PIL import Image
 
 import firstlight.data.formats as formats
 from firstlight.data.folder import list_folder
-from firstlight.data.table import list_csv
 from firstlight.errors import DataError
 
 
@@ -145,42 +144,6 @@ def test_a_folder_without_classes_is_refused_with_what_was_wanted(
         picture(tmp_path / name)
     with pytest.raises(DataError, match=message):
         list_folder(tmp_path)
-
-
-def test_a_csv_names_paths_labels_and_parts(tmp_path: Path) -> None:
-    for name in ("x/1.png", "x/2.png", "y.png"):
-        picture(tmp_path / name)
-    file = tmp_path / "all.csv"
-    file.write_text("path,label,part\nx/1.png,dog,train\nx/2.png,cat,train\ny.png,cat,test\n")
-    listing = list_csv(file)
-    assert listing.class_names == ("cat", "dog")
-    assert [(p.name, p.label, p.part) for p in listing.pictures] == [
-        ("x/1.png", 1, "train"),
-        ("x/2.png", 0, "train"),
-        ("y.png", 0, "test"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "wanted the columns path,label in the first line, got nothing"),
-        ("file,class\n", "got file,class"),
-        ("path,label\n1.png,\n", "line 2: wanted a path and a label"),
-        ("path,label\nno.png,a\n", "line 2: there is no file .*no.png"),
-        ("path,label,part\n1.png,a,holdout\n", "line 2: part 'holdout'; there are train"),
-        ("path,label,part\n1.png,a,train\n2.png,b,\n", "some pictures have a part and others none"),
-        ("path,label\n1.png,a\n1.png,b\n", "1.png stands there more than once"),
-        ("path,label\n1.png,a\n2.png,a\n", "got one class, 'a'"),
-    ],
-)
-def test_a_wrong_csv_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
-    picture(tmp_path / "1.png")
-    picture(tmp_path / "2.png")
-    file = tmp_path / "all.csv"
-    file.write_text(text)
-    with pytest.raises(DataError, match=message):
-        list_csv(file)
 
 
 def test_pictures_are_left_out_by_name(tmp_path: Path) -> None:

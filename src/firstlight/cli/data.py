@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from firstlight.cli.options import Column, DataDir, Json, print_json, print_table
+from firstlight.cli.options import AllowOutside, Column, DataDir, Json, print_json, print_table
 from firstlight.untrusted import one_line
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def check(
             "--labels", help="Also find likely wrong labels; trains networks, takes minutes."
         ),
     ] = False,
+    allow_outside: AllowOutside = False,
     json: Json = False,
 ) -> None:
     """Look for what is wrong with pictures of one's own: leaks, copies, damage, imbalance."""
@@ -103,7 +104,9 @@ def check(
             raise UserError(f"{option} writes a file whose name ends in {ending}, unlike {out}")
     if not path.exists():
         raise UserError(f"{path}: there is no such folder or CSV")
-    checked = check_pictures(path, size=size, labels=labels, quiet=json)
+    checked = check_pictures(
+        path, size=size, labels=labels, quiet=json, allow_outside=allow_outside
+    )
     if page is not None:
         write_page(checked, path, page)
     if fix_list is not None:

@@ -27,6 +27,10 @@ Device = Annotated[
         "--device", metavar="NAME", envvar="FIRSTLIGHT_DEVICE", help="auto, cpu, cuda or mps."
     ),
 ]
+AllowOutside = Annotated[
+    bool,
+    typer.Option("--allow-outside", help="Take a CSV's files that lie outside its folder."),
+]
 DataName = Annotated[str, typer.Argument(metavar="DATA", help="A data set.", show_default=False)]
 RecipeName = Annotated[
     str | None,

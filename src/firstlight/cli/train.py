@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from firstlight.cli.options import (
+    AllowOutside,
     DataDir,
     Device,
     Json,
@@ -81,6 +82,7 @@ def train(
         Path | None,
         typer.Option("--exclude", metavar="FILE.csv", help="Own pictures to leave out, by path."),
     ] = None,
+    allow_outside: AllowOutside = False,
     data_dir: DataDir = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress, but warnings.")] = False,
     json: Json = False,
@@ -111,6 +113,7 @@ def train(
         }
         given |= {"--epochs": epochs, "--budget": budget, "--patience": patience}
         given |= {"--seed": seed, "--limit": limit, "--size": size, "--exclude": exclude}
+        given["--allow-outside"] = allow_outside or None
         extra = [name for name, value in given.items() if value is not None and value != []]
         if extra:
             raise UserError(
@@ -127,6 +130,7 @@ def train(
             limit=limit,
             size=size,
             excluded=() if exclude is None else read_names(exclude),
+            allow_outside=allow_outside,
             quiet=quiet,
         )
         request.check_name()

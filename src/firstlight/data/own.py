@@ -42,13 +42,15 @@ def load_own(
     size: int | None = None,
     shape: Shape | None = None,
     excluded: Sequence[str] = (),
+    allow_outside: bool = False,
     progress: Progress | None = None,
 ) -> TrainTest:
     """The pictures of a folder or a CSV, or the arrays of an ``.npz``, ``.npy`` or ``.mat``, as
     uint8 images of one shape; ``train.notes`` says what was decided and left out.
 
     ``size`` is the images' side in pixels; without it the pictures decide. ``shape`` (height,
-    width, channels) takes its place. ``excluded`` are names to leave out. Where there is no test
+    width, channels) takes its place. ``excluded`` are names to leave out.
+    ``allow_outside`` takes the files of a CSV that lie outside its folder. Where there is no test
     part, one is taken from the training pictures: stratified, decided by their contents alone,
     near copies on one side. Raises ``DataError`` where there is nothing to train on, and
     ``UserError`` for an impossible size.
@@ -61,7 +63,8 @@ def load_own(
         make_folder(shelf)
         if (arrays := _as_packed(path)) is not None:
             return _arrays(shelf, arrays, form, excluded)
-        return _pictures(shelf, list_pictures(path).without(excluded), form, progress)
+        listing = list_pictures(path, allow_outside=allow_outside).without(excluded)
+        return _pictures(shelf, listing, form, progress)
     except OSError as error:
         raise DataError(
             f"{shelf}: decoded pictures cannot be kept there: {error.strerror}. Make room, or "

@@ -19,10 +19,16 @@ LISTED = 200
 
 
 def check_pictures(
-    path: Path, *, size: int | None = None, labels: bool = False, quiet: bool = False
+    path: Path,
+    *,
+    size: int | None = None,
+    labels: bool = False,
+    quiet: bool = False,
+    allow_outside: bool = False,
 ) -> Checked:
     """Every fault of a folder's or CSV's pictures, most harmful first; with ``labels`` also the
-    pictures that may be in the wrong class, for which networks are trained.
+    pictures that may be in the wrong class, for which networks are trained. ``allow_outside`` takes
+    the files of a CSV that lie outside its folder.
 
     Raises ``DataError`` where there are no pictures in classes, and ``UserError`` where ``labels``
     need what is not installed.
@@ -31,12 +37,13 @@ def check_pictures(
         raise UserError(f"{path}: wanted a folder or a CSV of picture files, not arrays")
     if labels:
         need_cleanlab()
+    listing = list_pictures(path, allow_outside=allow_outside)
     with DecodingBar(quiet=quiet) as bar:
-        checked = check(list_pictures(path), size=size, progress=bar)
+        checked = check(listing, size=size, progress=bar)
     if not labels:
         return checked
     with CountingBar("judging the labels of", quiet=quiet) as bar:
-        found = check_labels(path, size=size, told=bar)
+        found = check_labels(path, size=size, told=bar, allow_outside=allow_outside)
     return replace(
         checked,
         findings=(*checked.findings, *([found.finding] if found.finding else [])),

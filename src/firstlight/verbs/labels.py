@@ -56,7 +56,12 @@ def need_cleanlab() -> None:
 
 
 def check_labels(
-    path: Path, *, size: int | None = None, recipe: Recipe | None = None, told: Told | None = None
+    path: Path,
+    *,
+    size: int | None = None,
+    recipe: Recipe | None = None,
+    told: Told | None = None,
+    allow_outside: bool = False,
 ) -> LabelCheck:
     """Pictures of one's own that may be in the wrong class.
 
@@ -67,7 +72,7 @@ def check_labels(
     ``UserError`` without cleanlab, and ``DataError`` as ``load_own`` does.
     """
     need_cleanlab()
-    data, notes = _judged(joined(load_own(path, size=size)))
+    data, notes = _judged(joined(load_own(path, size=size, allow_outside=allow_outside)))
     if len(data.class_names) < 2:
         return LabelCheck(finding=None, notes=notes)
     found_NK = _sharpened(out_of_fold(data, recipe or recipe_for(data), told), data.labels_N)

@@ -39,6 +39,8 @@ class DataRequest:
     """Height, width and channels to bring pictures of one's own to, in place of ``size``."""
     excluded: tuple[str, ...] = ()
     """Names of pictures of one's own that are left out."""
+    allow_outside: bool = False
+    """Whether a CSV may name files outside its folder."""
     download: bool = True
     """Whether a set found nowhere may be fetched."""
     quiet: bool = False
@@ -52,13 +54,15 @@ class DataRequest:
     def check_name(self) -> None:
         """Raise ``UserError`` when this is neither data, nor a known set, nor a path that is there,
         or when it has settings that mean nothing for it."""
-        if self.own is None:
-            if self.data is None and (self.size is not None or self.excluded):
-                raise UserError(
-                    "--size and --exclude are for pictures of one's own; "
-                    f"{self.name} comes with its images"
-                )
-        elif not os.path.lexists(self.own):
+        named = self.own is None and self.data is None
+        if named and (self.size is not None or self.excluded):
+            raise UserError(
+                "--size and --exclude are for pictures of one's own; "
+                f"{self.name} comes with its images"
+            )
+        if self.allow_outside and self.data is None and (named or Path(self.name).is_dir()):
+            raise UserError(f"--allow-outside is for a CSV of paths, which {self.name} is not")
+        if self.own is not None and not os.path.lexists(self.own):
             close = difflib.get_close_matches(self.name, CATALOG, n=1)
             raise UserError(
                 f"{self.name!r} is no data set of the catalogue, and there is no such folder "
@@ -96,6 +100,7 @@ class DataRequest:
                         size=self.size,
                         shape=self.shape,
                         excluded=self.excluded,
+                        allow_outside=self.allow_outside,
                         progress=decoding,
                     )
             else:
@@ -126,6 +131,7 @@ class DataRequest:
                 size=size,
                 shape=shape,
                 excluded=tuple(excluded),
+                allow_outside=values.get("allow_outside") is True,
                 data_dir=data_dir,
                 data=data,
             )
@@ -162,6 +168,7 @@ def describe(
         "size": request.size,
         "shape": request.shape,
         "excluded": request.excluded,
+        "allow_outside": request.allow_outside,
         "notes": data.train.notes,
         "class_names": data.train.class_names,
         "image_shape": data.train.image_shape,
