@@ -25,6 +25,8 @@ PLAIN = fl.Recipe(name="plain").with_settings(TINY)
 
 
 EXPECTED_TO_FAIL = {
+    "check_sample_weight_equivalence_on_dense_data": "a row given twice is met twice, in other "
+    "batches and normalised with others; only where a batch is the whole set are the two the same",
     "check_methods_subset_invariance": "float32 convolutions of batches of another size add up in "
     "another order; probabilities then differ in the seventh digit, and 1e-7 is asked for",
 }
@@ -140,3 +142,177 @@ def test_another_size_is_refused_later_and_a_wrong_recipe_at_once(
         model.predict(np.zeros((2, 9, 9)))
     with pytest.raises(UserError, match="no recipe is called"):
         FirstlightClassifier("nothing").fit(images, labels)
+
+
+def whole_batches() -> FirstlightClassifier:
+    """Plain descent on all rows at once, without anything that rows share or that is drawn."""
+    settings = ("train.epochs=12", "train.batch_size=65536", "augment.enabled=false")
+    return FirstlightClassifier("digits-tutorial", settings=settings)
+
+
+@pytest.fixture(scope="module")
+def few(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = digits
+    return np.rint(images[:60] * (255 / 16)).astype(np.uint8), labels[:60] % 3
+
+
+def test_a_row_of_weight_two_counts_as_two_rows(few: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = few
+    times = np.random.default_rng(0).integers(1, 5, len(labels))
+    weighed = whole_batches().fit(images, labels, sample_weight=times)
+    repeated = whole_batches().fit(images.repeat(times, axis=0), labels.repeat(times))
+    plain = whole_batches().fit(images, labels)
+    answers = [model.predict_proba(images) for model in (weighed, repeated, plain)]
+    assert np.abs(answers[0] - answers[1]).max() < 2e-3
+    assert np.abs(answers[0] - answers[2]).max() > 2e-2
+
+
+def test_rows_of_weight_zero_are_as_if_they_were_not_there(
+    few: tuple[np.ndarray, np.ndarray],
+) -> None:
+    images, labels = few
+    weights = np.ones(len(labels))
+    weights[::4] = 0
+    spoiled = images.copy()
+    spoiled[::4] = 255 - spoiled[::4]
+    given = FirstlightClassifier(settings=SHORT).fit(spoiled, labels, sample_weight=weights)
+    without = FirstlightClassifier(settings=SHORT).fit(images[weights > 0], labels[weights > 0])
+    assert np.array_equal(given.predict_proba(images), without.predict_proba(images))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("train.micro_batch_size=16",),
+        ("augment.enabled=true", "augment.mix=mixup"),
+        ("train.class_weights=balanced",),
+    ],
+)
+def test_only_the_ratio_of_weights_counts(
+    few: tuple[np.ndarray, np.ndarray], settings: tuple[str, ...]
+) -> None:
+    images, labels = few
+    weights = np.random.default_rng(1).uniform(0.5, 2, len(labels))
+    found = [
+        FirstlightClassifier(settings=(*SHORT, *settings))
+        .fit(images, labels, sample_weight=w)
+        .predict_proba(images)
+        for w in (weights, 4 * weights, np.full(len(labels), 7.0), None)
+    ]
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[2], found[3])
+    assert not np.array_equal(found[0], found[2])
+
+
+def test_class_weights_are_sample_weights(few: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = few
+    labels = np.where(np.arange(60) < 50, 0, labels)
+    weights = {0: 1.0, 1: 6.0, 2: 2.0}
+    one = FirstlightClassifier(settings=SHORT, class_weight=weights).fit(images, labels)
+    rows = np.array([weights[label] for label in labels])
+    off = (*SHORT, "train.class_weights=none")
+    other = FirstlightClassifier(settings=off).fit(images, labels, sample_weight=rows)
+    assert np.array_equal(one.predict_proba(images), other.predict_proba(images))
+    counts = np.bincount(labels)
+    balanced = FirstlightClassifier(settings=SHORT, class_weight="balanced").fit(images, labels)
+    rows = 60 / (3 * counts[labels])
+    other = FirstlightClassifier(settings=off).fit(images, labels, sample_weight=rows)
+    assert np.array_equal(balanced.predict_proba(images), other.predict_proba(images))
+
+
+def test_a_saved_estimator_keeps_its_class_weights(
+    few: tuple[np.ndarray, np.ndarray], tmp_path: Any
+) -> None:
+    for weights in ({np.int64(0): 2, 1: 1.5, 2: 1}, "balanced", None):
+        model = FirstlightClassifier(settings=SHORT, class_weight=weights).fit(*few)
+        model.save(tmp_path / "model")
+        assert FirstlightClassifier.load(tmp_path / "model").class_weight == weights
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(59), "sample_weight"),
+        (-np.ones(60), "0 or more"),
+        (np.zeros(60), "some above 0|non-zero"),
+        (np.full(60, np.nan), "NaN"),
+    ],
+)
+def test_what_are_no_weights_is_refused(
+    few: tuple[np.ndarray, np.ndarray], weights: np.ndarray, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        FirstlightClassifier().fit(*few, sample_weight=weights)
+
+
+def test_classes_are_weighed_once(few: tuple[np.ndarray, np.ndarray]) -> None:
+    twice = FirstlightClassifier(
+        settings=("train.class_weights=balanced",), class_weight="balanced"
+    )
+    with pytest.raises(ValueError, match=r"class_weight and the recipe's train\.class_weights"):
+        twice.fit(*few)
+
+
+def test_what_it_does_not_take_says_what_to_do_instead(few: tuple[np.ndarray, np.ndarray]) -> None:
+    with pytest.raises(ValueError, match=r"each fit trains anew.*firstlight\.train\(data, start="):
+        FirstlightClassifier(warm_start=True).fit(*few)
+    assert not hasattr(FirstlightClassifier(), "partial_fit")
+    with pytest.raises(AttributeError, match=r"no partial_fit.*firstlight\.train\(data, start="):
+        FirstlightClassifier().partial_fit(*few)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([None, 1] * 30, r"y: 30 of 60 labels are missing .*: rows 0, 2, 4, 6, 8"),
+        ([float("nan"), *[0, 1] * 29, 1], r"1 of 60 labels is missing \(written 'nan'\): row 0\."),
+        (np.array(["a", "nan"] * 30), "30 of 60 labels are missing"),
+        (np.array([None, "b"] * 30, dtype=object), "30 of 60 labels are missing"),
+    ],
+)
+def test_missing_labels_are_told_with_their_rows(
+    few: tuple[np.ndarray, np.ndarray], labels: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        FirstlightClassifier().fit(few[0], labels)
+
+
+def test_images_of_another_range_than_in_training_are_told(
+    few: tuple[np.ndarray, np.ndarray],
+) -> None:
+    images, labels = few
+    bytes_, floats, small = (
+        FirstlightClassifier(settings=SHORT).fit(x, labels)
+        for x in (images, images / 255, images // 16)
+    )
+    for model, strange in (
+        (bytes_, images / 255),
+        (bytes_, images // 16),
+        (bytes_, (images[:1] > 99).astype(np.uint8)),
+        (floats, images),
+        (floats, images[:1].astype(np.float64)),
+        (small, images),
+        (small, images / 255),
+    ):
+        with pytest.raises(ValueError, match=r"fitted on pixels of 0 to .*, got .*; bring them to"):
+            model.predict(strange)
+    wanted = bytes_.predict_proba(images)
+    assert np.array_equal(bytes_.predict_proba(images.astype(np.float32)), wanted)
+    assert np.array_equal(floats.predict_proba(images / 255), wanted)
+    assert bytes_.predict_proba(images[:1] // 4).shape == (1, 3)  # a dark picture
+    assert bytes_.predict_proba(np.zeros((1, 8, 8))).shape == (1, 3)
+
+
+def test_no_message_holds_an_array(few: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = few
+    for words, x, y in (
+        ({}, ["a" * 6000] * 60, labels),
+        ({}, images, ["c" * 6000] * 60),
+        ({"image_shape": tuple(range(5000))}, images.reshape(60, -1), labels),
+        ({"recipe": "r" * 6000}, images, labels),
+        ({"settings": ("s" * 6000,)}, images, labels),
+    ):
+        with pytest.raises((ValueError, UserError)) as caught:
+            FirstlightClassifier(**words).fit(x, y)
+        assert len(str(caught.value)) < 1100

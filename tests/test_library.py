@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests.kit import striped
 import firstlight as fl
 from firstlight.data.catalog import CATALOG
 from firstlight.data.load import where_found
+from firstlight.errors import DataError, UserError
 
 
 def test_the_tutorial_in_ten_lines_on_own_data(tmp_path: Path) -> None:
@@ -134,3 +136,62 @@ def test_a_limited_run_on_own_data_is_evaluated_on_the_same_images(tmp_path: Pat
     run = fl.train(data, "mnist-tutorial", epochs=1, limit=20, out=tmp_path / "run", quiet=True)
 
     assert run.evaluate().count == 20
+
+
+def bright(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Grey images 8×8 in two classes: light above, or light below."""
+    rng = np.random.default_rng(seed)
+    images, labels = rng.integers(0, 60, (count, 8, 8), dtype=np.uint8), np.arange(count) % 2
+    for image, label in zip(images, labels, strict=True):
+        image[4 * label : 4 * label + 4] += 190
+    return images, labels
+
+
+def test_arrays_are_trained_on_as_they_come(tmp_path: Path) -> None:
+    (x, y), (x2, y2) = bright(60), bright(20, 1)
+    words: dict[str, Any] = {"recipe": "digits-tutorial", "epochs": 2, "quiet": True}
+    run = fl.train(((x, y), (x2, y2)), out=tmp_path / "a", **words)
+    named = fl.train(fl.from_images(x, y, test=(x2, y2)), out=tmp_path / "b", **words)
+    weights = [(r.path / "model.safetensors").read_bytes() for r in (run, named)]
+    assert weights[0] == weights[1]
+    assert run.evaluate().accuracy == named.evaluate().accuracy
+    alone = fl.train((x, y), out=tmp_path / "c", **words)
+    assert alone.path.is_dir()
+
+
+def test_a_trained_network_takes_floats_and_lists_of_arrays(tmp_path: Path) -> None:
+    x, y = bright(60)
+    run = fl.train(
+        ((x, y), bright(20, 1)), "digits-tutorial", epochs=2, quiet=True, out=tmp_path / "run"
+    )
+
+    def shares(*given: Any, **words: Any) -> list[dict[str, float]]:
+        return [answer.probabilities for answer in run.predict(*given, **words)]
+
+    wanted = shares(x)
+    assert shares(x / 255) == shares(x.astype(np.float32) / 255) == wanted
+    assert shares(x.astype(np.int64)) == shares(x.astype(np.uint16) * 257) == wanted
+    assert shares(x / 255 * 16, range=(0, 16)) == wanted
+    assert shares(list(x)) == shares(list(x / 255)) == wanted
+    assert shares([Image.fromarray(x[0]), x[1]]) == wanted[:2]
+    for strange in (x // 16, x / 16, x / 255 / 255, x / 255 * 2 - 1):
+        with pytest.raises(DataError, match="range="):
+            run.predict(strange)
+    assert "0 to 1 taken for 0 to 255" in run.predict(x / 255)[0].notes[0]
+    explained = run.explain(x[0] / 255)
+    assert explained.prediction.probabilities == wanted[0]
+
+
+@pytest.mark.parametrize("data", [np.zeros((9, 8, 8)), [1] * 5000, None, {"x": "y" * 9000}, (1,)])
+def test_what_is_no_data_is_told_in_a_line(data: Any) -> None:
+    for call in (fl.train, fl.load):
+        with pytest.raises(UserError, match="wanted the name of a data set") as caught:
+            call(data)
+        assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
+def test_a_message_that_holds_what_came_is_cut() -> None:
+    for call in (fl.load, fl.open_run, lambda name: fl.train("digits", name)):
+        with pytest.raises(UserError) as caught:
+            call("n" * 6000)
+        assert len(str(caught.value)) < 800 and "characters) …" in str(caught.value)

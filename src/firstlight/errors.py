@@ -4,11 +4,26 @@ Each message says what was wanted, what came, and what to do next. A misused fun
 ``ValueError`` instead, and an ``assert`` guards our own invariants.
 """
 
+_LINE = 1000
+
+
+def shortened(message: str) -> str:
+    """A message whose lines are cut in their middle: what came may be an array, written out."""
+    return "\n".join(
+        line
+        if len(line) <= _LINE
+        else f"{line[: _LINE // 5]} … ({len(line):,} characters) … {line[-_LINE // 2 :]}"
+        for line in message.split("\n")
+    )
+
 
 class UserError(Exception):
     """Something the person at the keyboard can mend: a wrong request (exit code 2)."""
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message))
 
 
 class DataError(UserError):

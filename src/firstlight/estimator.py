@@ -5,18 +5,22 @@ Axes: N images, H height, W width, C channels, F features, K classes.
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from firstlight.data.dataset import Dataset, TrainTest
-from firstlight.errors import DataError, NothingLearntWarning
+from firstlight.data.levels import BRIGHT
+from firstlight.data.missing import refuse_missing
+from firstlight.errors import DataError, NothingLearntWarning, shortened
 from firstlight.evaluate.predict import probabilities
 from firstlight.files import make_folder
 from firstlight.models.catalog import Architecture
@@ -30,6 +34,10 @@ from firstlight.verbs.choose import recipe_for
 from firstlight.verbs.finish import what_was_not_learnt
 from firstlight.verbs.fit import prepare
 
+_GO_ON = "Fit on all rows, or go on from a trained network with firstlight.train(data, start=RUN)"
+_LONG = 800
+# So many images together are as bright as those of training.
+_MANY = 20
 # Rows of plain features are laid out as a picture at least so wide and high.
 _LEAST_SIDE = 6
 
@@ -51,33 +59,62 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         settings: Sequence[str] = (),
         seed: int = 0,
         device: str = "auto",
+        class_weight: dict[Any, float] | str | None = None,
+        warm_start: bool = False,
     ) -> None:
         """``recipe``: a name, a TOML file or a value; None for one made for the images.
         ``image_shape``: (h, w) or (h, w, c) of flat rows. ``settings``: ``"section.key=value"``
         changes of the recipe. ``seed`` decides all that is random. ``device``: auto, cpu, cuda or
-        mps."""
+        mps. ``class_weight``: class to weight, or ``"balanced"``, as in scikit-learn, in place of
+        the recipe's ``train.class_weights``. ``warm_start`` is refused, as each ``fit`` trains
+        from fresh weights."""
         self.recipe = recipe
         self.image_shape = image_shape
         self.settings = settings
         self.seed = seed
         self.device = device
+        self.class_weight = class_weight
+        self.warm_start = warm_start
 
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> "FirstlightClassifier":
+    def __getattr__(self, name: str) -> Any:
+        if name == "partial_fit":
+            raise AttributeError(
+                "FirstlightClassifier has no partial_fit: a training has a plan from its first "
+                f"step to its last. {_GO_ON}"
+            )
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def fit(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> "FirstlightClassifier":
         """Train from fresh weights; ``y`` holds n labels of any kind.
+
+        ``sample_weight``: n numbers, 0 or more. The loss of a row counts so many times, on average
+        once; one of weight 0 is left out altogether.
 
         Raises ``ValueError`` for arrays that do not fit, and ``UserError`` for a recipe that does
         not fit them. Warns with ``NothingLearntWarning`` where the network answers no better than a
         guess.
         """
-        values, targets = validate_data(
-            self, X, y, allow_nd=True, dtype="numeric", ensure_2d=_is_flat(X)
-        )
-        check_classification_targets(targets)
+        if self.warm_start:
+            raise ValueError(f"warm_start is not taken: each fit trains anew. {_GO_ON}")
+        _refuse_missing(y)
+        with _messages_cut():
+            values, targets = validate_data(
+                self, X, y, allow_nd=True, dtype="numeric", ensure_2d=_is_flat(X)
+            )
+            check_classification_targets(targets)
+            weights_N = self._weights(values, targets, sample_weight)
+        if weights_N is not None:
+            counted_N = weights_N > 0
+            values, targets, weights_N = values[counted_N], targets[counted_N], weights_N[counted_N]
         self.classes_, labels_N = np.unique(targets, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"a classifier needs samples of at least two classes, got one class: "
-                f"{self.classes_[0]!r}"
+                shortened(
+                    "a classifier needs samples of at least two classes, got one class: "
+                    f"{self.classes_[0]!r}"
+                )
             )
         images_NHWC = self._images(values, fitting=True)
         train = Dataset(
@@ -85,6 +122,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             images_NHWC=images_NHWC,
             labels_N=labels_N.astype(np.int64),
             class_names=tuple(str(name) for name in self.classes_),
+            weights_N=None if weights_N is None else weights_N.astype(np.float32),
         )
         self.recipe_ = self._resolved(train)
         device = choose_device(self.device)
@@ -103,9 +141,10 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """N×K probabilities, in the order of ``classes_``."""
         check_is_fitted(self)
-        values = validate_data(
-            self, X, allow_nd=True, dtype="numeric", ensure_2d=_is_flat(X), reset=False
-        )
+        with _messages_cut():
+            values = validate_data(
+                self, X, allow_nd=True, dtype="numeric", ensure_2d=_is_flat(X), reset=False
+            )
         device = next(self.model_.parameters()).device.type
         with repeatable(usable_threads(), device):
             found_NK = probabilities(
@@ -150,6 +189,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 "dtype": str(self.classes_.dtype),
                 "image_shape": self.image_shape,
                 "seed": self.seed,
+                "class_weight": _listed(self.class_weight),
                 "n_features_in": getattr(self, "n_features_in_", None),
                 "input_shape": self.input_shape_,
                 "low": self.low_.tolist(),
@@ -171,6 +211,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 image_shape=None if shape is None else tuple(shape),
                 seed=values["seed"],
                 device=device,
+                class_weight=_unlisted(values.get("class_weight")),
             )
             loaded.recipe_, loaded.model_ = recipe, saved.model
             loaded.preprocess_ = saved.preprocess
@@ -189,10 +230,38 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         else:
             chosen = self.recipe if isinstance(self.recipe, Recipe) else load_recipe(self.recipe)
         chosen = chosen.with_settings([*self.settings, f"train.seed={int(self.seed)}"])
+        if self.class_weight is not None:
+            said = any(one.strip().startswith("train.class_weights") for one in self.settings)
+            if (self.recipe is not None or said) and chosen.train.class_weights != "none":
+                raise ValueError(
+                    "class_weight and the recipe's train.class_weights both weigh the classes; "
+                    'leave one out, or add settings=["train.class_weights=none"]'
+                )
+            chosen = chosen.with_settings(["train.class_weights=none"])
         if chosen.train.patience == 0:
             chosen = chosen.with_settings(["train.validation=none"])
         most = min(chosen.train.batch_size, len(train))
         return chosen.with_settings([f"train.batch_size={max(1, most)}"])
+
+    def _weights(
+        self, values: npt.NDArray[Any], targets: npt.NDArray[Any], given: npt.ArrayLike | None
+    ) -> npt.NDArray[np.float64] | None:
+        """Of each row, from ``sample_weight`` and ``class_weight``; None where all are the same.
+
+        Raises ``ValueError`` for what are no weights.
+        """
+        if given is None and self.class_weight is None:
+            return None
+        weights_N = _check_sample_weight(given, values, dtype=np.float64)
+        if (weights_N < 0).any() or not (weights_N > 0).any():
+            raise ValueError(
+                "sample_weight: wanted numbers of 0 or more, and some above 0, got "
+                f"{weights_N.min():g} to {weights_N.max():g}"
+            )
+        if self.class_weight is not None:
+            weights_N = weights_N * compute_sample_weight(self.class_weight, targets)
+        result: npt.NDArray[np.float64] = weights_N
+        return None if (result == result[0]).all() else result
 
     def _images(self, X: npt.NDArray[Any], *, fitting: bool) -> npt.NDArray[np.uint8]:
         """uint8 N×H×W×C. Fitting sets the input's shape and range, which later inputs keep to."""
@@ -204,10 +273,12 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             )
         plain = X.ndim == 2 and self.image_shape is None
         if fitting:
-            exact = X.dtype == np.uint8 and not plain
+            exact = X.dtype == np.uint8 and not plain and X.max() >= BRIGHT
             axis = 0 if plain else None
             self.low_ = np.asarray(0.0 if exact else X.min(axis=axis), dtype=np.float64)
             self.high_ = np.asarray(255.0 if exact else X.max(axis=axis), dtype=np.float64)
+        elif not plain:
+            self._check_range(X)
         width = np.where(self.high_ > self.low_, self.high_ - self.low_, 1.0)
         levels = np.clip((X.astype(np.float64) - self.low_) / width, 0, 1) * 255
         pixels = np.rint(levels).astype(np.uint8)
@@ -217,7 +288,8 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             shape = tuple(self.image_shape or ())
             if len(shape) not in (2, 3) or math.prod(shape) != X.shape[1]:
                 raise ValueError(
-                    f"image_shape {self.image_shape} does not fit rows of {X.shape[1]} features"
+                    f"image_shape {str(self.image_shape)[:60]} does not fit rows of {X.shape[1]} "
+                    "features"
                 )
             pixels = pixels.reshape(len(X), *shape)
         if pixels.ndim == 3:
@@ -229,11 +301,59 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             )
         return pixels
 
+    def _check_range(self, X: npt.NDArray[Any]) -> None:
+        """Raise ``ValueError`` for images of another range than those of training."""
+        if X.dtype.kind == "b":
+            return
+        low, high = float(self.low_), float(self.high_)
+        least, most, width = float(X.min()), float(X.max()), high - low
+        # A picture may be dark; many, or one without any light, are of another range.
+        share = 1 / 8 if len(X) >= _MANY else 1 / 64
+        if least < low - width or most > high + width or low < most < low + share * width:
+            raise ValueError(
+                f"fitted on pixels of {low:g} to {high:g}, got {X.dtype} from {least:g} to "
+                f"{most:g}; bring them to the range of the training images first"
+            )
+
+
+def _refuse_missing(y: Any) -> None:
+    """Raise ``ValueError`` with the first rows that have no label."""
+    if y is None:
+        return  # scikit-learn says it
+    labels = y if isinstance(y, list) else np.asarray(y).reshape(-1)
+    try:
+        refuse_missing("y", labels, "row")
+    except DataError as error:
+        raise ValueError(str(error)) from error
+
+
+@contextmanager
+def _messages_cut() -> Iterator[None]:
+    """scikit-learn's messages may hold the array that they are about."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        if len(text) <= _LONG:
+            raise
+        raise ValueError(f"{text[: _LONG // 2]} … {text[-_LONG // 2 :]}") from error
+
 
 def _is_flat(X: npt.ArrayLike) -> bool:
     """Whether this is rows of features, or not even that."""
     ndim = getattr(X, "ndim", None)
     return (np.asarray(X).ndim if ndim is None else int(ndim)) < 3
+
+
+def _listed(class_weight: dict[Any, float] | str | None) -> Any:
+    """For JSON, whose objects have names of text alone."""
+    if not isinstance(class_weight, dict):
+        return class_weight
+    return [[np.asarray(key).item(), float(weight)] for key, weight in class_weight.items()]
+
+
+def _unlisted(values: Any) -> dict[Any, float] | str | None:
+    return dict(values) if isinstance(values, list) else values
 
 
 def _as_picture(features_NF: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from firstlight.data.dataset import TrainTest
-from firstlight.errors import NothingLearntWarning
+from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.errors import NothingLearntWarning, UserError
 from firstlight.recipe import Recipe, load_recipe
 from firstlight.runs.folder import RunFolder, open_run_folder
 
@@ -168,8 +168,8 @@ def load(
     allow_outside: bool = False,
 ) -> TrainTest:
     """A named data set, checked against its published checksums, fetched where it is nowhere; or
-    the pictures of a folder, a CSV or an ``.npz``, decoded once, ``size`` pixels wide and
-    high where that is set.
+    the pictures of a folder or CSV, or an ``.npz``, ``.npy`` or ``.mat``, decoded once, ``size``
+    pixels wide and high where that is set.
 
     ``allow_outside`` takes the files of a CSV that lie outside its folder.
     A named set is looked for in ``data_dir``, ``$FIRSTLIGHT_DATA``, the cache, and what Keras and
@@ -178,6 +178,11 @@ def load(
     """
     from firstlight.verbs.run_data import DataRequest
 
+    if not isinstance(name, str | Path):
+        raise UserError(
+            f"wanted the name of a data set, or a path, got {_kind(name)}; arrays are taken by "
+            "fl.from_images(images, labels)"
+        )
     where = Path(data_dir) if data_dir else None
     request = DataRequest(name=str(name), data_dir=where, size=size, allow_outside=allow_outside)
     data = request.load()
@@ -193,7 +198,7 @@ def _warn_of(data: TrainTest) -> None:
 
 
 def train(
-    data: str | Path | TrainTest,
+    data: "str | Path | TrainTest | tuple[Any, Any]",
     recipe: str | Path | Recipe | None = None,
     *,
     start: str | Path | None = None,
@@ -209,8 +214,9 @@ def train(
 ) -> Run:
     """Train a network and return its run.
 
-    ``data`` is a name of the catalogue, a folder, CSV or ``.npz`` of pictures, or a ``TrainTest``,
-    such as ``from_images`` makes;
+    ``data`` is a name of the catalogue, a folder, CSV or file of arrays, a ``TrainTest``, such as
+    ``from_images`` makes, or arrays as it takes them: ``(images, labels)``, or
+    ``((images, labels), (test images, test labels))``;
     ``recipe`` a name, a TOML file or a value, by default the data's own. ``settings`` are
     ``"section.key=value"`` changes. ``start`` is a run folder whose weights are taken over, all but
     the last layer's; the lower a layer, the smaller its learning rate.
@@ -232,7 +238,7 @@ def train(
     from firstlight.verbs.fit import fit
     from firstlight.verbs.run_data import DataRequest
 
-    given = data if isinstance(data, TrainTest) else None
+    given = _given(data)
     name = str(data) if given is None else given.train.name.partition("/")[0]
     request = DataRequest(name=name, data=given, limit=limit, quiet=quiet)
     request.check_name()
@@ -278,6 +284,34 @@ def resume(path: str | Path, data: TrainTest | None = None, *, quiet: bool = Fal
 def open_run(path: str | Path, data: TrainTest | None = None) -> Run:
     """A run that exists. ``data`` is needed only where the run's data is not of the catalogue."""
     return Run(open_run_folder(Path(path)), data)
+
+
+def _given(data: Any) -> TrainTest | None:
+    """The data itself, where that is given; None for a name or a path."""
+    from firstlight.data.arrays import from_images
+
+    if isinstance(data, TrainTest):
+        return data
+    if isinstance(data, str | Path):
+        return None
+    if isinstance(data, tuple) and len(data) == 2:
+        one, other = data
+        if isinstance(one, Dataset) and isinstance(other, Dataset):
+            return TrainTest(one, other)
+        if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other) == 2:
+            return from_images(*one, test=other)
+        if not isinstance(one, Dataset | str | Path):
+            return from_images(one, other)
+    raise UserError(
+        "wanted the name of a data set, a path, a TrainTest, (images, labels), or "
+        f"((images, labels), (test images, test labels)), got {_kind(data)}; "
+        "labels belong to images: fl.train((images, labels))"
+    )
+
+
+def _kind(data: Any) -> str:
+    shape = getattr(data, "shape", None)
+    return type(data).__name__ + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) else "")
 
 
 def _warn(nothing_learnt: str | None) -> None:

@@ -49,6 +49,9 @@ class Dataset:
     """Of each image, such as its file's; without them images go by number."""
     groups_N: Int64Array | None = None
     """Images of one number show the same thing and stay on one side of any split."""
+    weights_N: npt.NDArray[np.float32] | None = None
+    """How much the loss of each image counts in training; None where all count the same. They are
+    no part of the fingerprint."""
     held_out_N: npt.NDArray[np.bool_] | None = None
     """Of a training part: the images that its maker set aside for validation."""
     notes: tuple[str, ...] = ()
@@ -71,7 +74,7 @@ class Dataset:
                 f"{self.name}: labels must be int64 of shape ({len(images)},), "
                 f"not {labels.dtype} of shape {labels.shape}"
             )
-        for beside in (self.names, self.groups_N, self.held_out_N):
+        for beside in (self.names, self.groups_N, self.weights_N, self.held_out_N):
             if beside is not None and len(beside) != len(images):
                 raise ValueError(f"{self.name}: {len(beside)} entries for {len(images)} images")
         if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.class_names)):
@@ -150,6 +153,7 @@ class Dataset:
             class_names=self.class_names,
             names=None if self.names is None else tuple(self.names[i] for i in indices.tolist()),
             groups_N=None if self.groups_N is None else self.groups_N[indices],
+            weights_N=None if self.weights_N is None else self.weights_N[indices],
             held_out_N=None if self.held_out_N is None else self.held_out_N[indices],
             notes=self.notes,
             warnings=self.warnings,

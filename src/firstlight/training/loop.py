@@ -204,7 +204,8 @@ class Trainer:
     def _new_pass(self) -> Pass:
         """For batches of one shape: recorded where that can be."""
         record = recorder(self.train.labels_N.device.type)
-        if record is None or self.recipe.model.dropout > 0:
+        weighed = self.train.weights_N is not None
+        if record is None or weighed or self.recipe.model.dropout > 0:
             return self._learn
         whole = min(self.recipe.train.batch_size, self.images)
         return ReplayedPass(self._learn, self.model, whole, record)
@@ -227,8 +228,12 @@ class Trainer:
         if small:
             pixels_BCHW = shrunk(pixels_BCHW)
         pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.augment, self._noise)
+        weights_B = self.train.weights(chosen_B)
         if share < 1:
-            loss, logits_BK = self._learn(pixels_BCHW, labels_B, labels_B[other_B], share)
+            mixed = (labels_B[other_B], None if weights_B is None else weights_B[other_B])
+            loss, logits_BK = self._learn(pixels_BCHW, labels_B, weights_B, mixed, share)
+        elif weights_B is not None:
+            loss, logits_BK = self._learn(pixels_BCHW, labels_B, weights_B)
         else:
             loss, logits_BK = self._pass(pixels_BCHW, labels_B)
         self.optimizers.step(self.factor(at.step))
@@ -245,24 +250,28 @@ class Trainer:
         self,
         pixels_BCHW: Tensor,
         labels_B: Tensor,
-        other_B: Tensor | None = None,
+        weights_B: Tensor | None = None,
+        mixed: tuple[Tensor, Tensor | None] | None = None,
         share: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Loss and logits of one batch; its gradients are left in the weights.
 
-        A batch is passed in parts where the recipe says so; their gradients add up.
+        ``mixed`` are the labels and weights of the images that each is mixed with, of which it has
+        the rest of ``share``. A batch is passed in parts where the recipe says so; their gradients
+        add up.
         """
         size = len(labels_B)
         count = math.ceil(size / (self.recipe.train.micro_batch_size or size))
-        batch = (pixels_BCHW, labels_B, labels_B if other_B is None else other_B)
-        loss, parts_PK = torch.zeros((), device=labels_B.device), []
+        loss, parts_PK, end = torch.zeros((), device=labels_B.device), list[Tensor](), 0
         self.optimizers.zero_grad()
-        for pixels_PCHW, *labels in zip(*(t.tensor_split(count) for t in batch), strict=True):
+        for pixels_PCHW in pixels_BCHW.tensor_split(count):
+            part = slice(end, end := end + len(pixels_PCHW))
             with torch.autocast(labels_B.device.type, torch.bfloat16, enabled=self.mixed):
                 logits_PK = self.model(pixels_PCHW).float()
-            mean = self._loss.mean(logits_PK, labels[0])
-            if other_B is not None:
-                mean = share * mean + (1 - share) * self._loss.mean(logits_PK, labels[1])
+            mean = self._loss.mean(logits_PK, labels_B[part], _of(weights_B, part))
+            if mixed is not None:
+                other = self._loss.mean(logits_PK, mixed[0][part], _of(mixed[1], part))
+                mean = share * mean + (1 - share) * other
             of_batch = mean * (len(logits_PK) / size)
             of_batch.backward()
             loss += of_batch.detach()
@@ -379,6 +388,10 @@ def _measured(logits_NK: Tensor, labels_N: Tensor) -> tuple[float, float]:
     """Mean loss and accuracy."""
     loss = cross_entropy(logits_NK, labels_N).item()
     return loss, (logits_NK.argmax(dim=1) == labels_N).float().mean().item()
+
+
+def _of(weights_B: Tensor | None, part: slice) -> Tensor | None:
+    return None if weights_B is None else weights_B[part]
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,11 +15,14 @@ class Loss:
     weights_K: Tensor | None
     """float32; None where all classes weigh the same."""
 
-    def mean(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
-        """float32 scalar, over the images."""
-        if self.weights_K is None:
+    def mean(self, logits_BK: Tensor, labels_B: Tensor, weights_B: Tensor | None = None) -> Tensor:
+        """float32 scalar, over the images; each one's loss times its own weight too."""
+        if self.weights_K is None and weights_B is None:
             return cross_entropy(logits_BK, labels_B, label_smoothing=self.smoothing)
-        return (self.each(logits_BK, labels_B) * self.weights_K[labels_B]).mean()
+        each_B = self.each(logits_BK, labels_B)
+        if self.weights_K is not None:
+            each_B = each_B * self.weights_K[labels_B]
+        return (each_B if weights_B is None else each_B * weights_B).mean()
 
     def each(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
         """float32 B, not weighed."""

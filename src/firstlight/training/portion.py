@@ -26,6 +26,9 @@ class Portion:
     """int64, of the whole set, on the training device."""
     rows_M: Tensor
     """int64: which of them, on the training device."""
+    weights_N: Tensor | None = None
+    """float32, of the whole set, on the training device: how much each image's loss counts, 1 on
+    average over those used; None where all count the same."""
 
     def __len__(self) -> int:
         return len(self.rows_M)
@@ -40,6 +43,12 @@ class Portion:
     def labels(self, numbers_B: Tensor) -> Tensor:
         """int64 B on the training device."""
         return self.labels_N.index_select(0, self.rows_M[numbers_B])
+
+    def weights(self, numbers_B: Tensor) -> Tensor | None:
+        """float32 B on the training device; None where all count the same."""
+        if self.weights_N is None:
+            return None
+        return self.weights_N.index_select(0, self.rows_M[numbers_B])
 
     def class_weights(self) -> Tensor:
         """float32 K: inversely as the images of each class; over the images 1 on average."""

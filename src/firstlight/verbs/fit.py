@@ -1,6 +1,7 @@
 """Train a network and keep everything about it in a run folder."""
 
 import math
+import reprlib
 import shlex
 import time
 from dataclasses import dataclass, replace
@@ -76,7 +77,9 @@ def fit(
     """
     started = time.perf_counter() if started is None else started
     if budget is not None and not (_is_number(budget) and 0 < budget < math.inf):
-        raise UserError(f"a budget must be a time above zero, in seconds, not {budget!r}")
+        raise UserError(
+            f"a budget must be a time above zero, in seconds, not {reprlib.repr(budget)}"
+        )
     device, threads = choose_device(device), usable_threads()
     start = _start(recipe)
     if start is not None:
@@ -328,11 +331,14 @@ def _portion(part: Dataset, rows_M: Int64Array, device: str) -> Portion:
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
 
-    images = part.images_NHWC
+    images, weights_N = part.images_NHWC, part.weights_N
+    if weights_N is not None:
+        weights_N = weights_N / weights_N[rows_M].mean()
     return Portion(
         images_NHWC=images if isinstance(images, StoredImages) else tensor(images),
         labels_N=tensor(part.labels_N),
         rows_M=tensor(rows_M),
+        weights_N=None if weights_N is None else tensor(weights_N.astype(np.float32)),
     )
 
 
