@@ -10,7 +10,17 @@ import pytest
 import firstlight
 
 ROOT = Path(firstlight.__file__).parent
-ALWAYS = {"errors", "recipe", "checked", "files", "locks", "plain", "threads", "untrusted"}
+ALWAYS = {
+    "errors",
+    "recipe",
+    "checked",
+    "files",
+    "locks",
+    "memory",
+    "plain",
+    "threads",
+    "untrusted",
+}
 MAY = {
     "pixels": set(),
     "augment": set(),

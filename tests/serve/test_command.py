@@ -1,6 +1,8 @@
 """``firstlight serve`` as a process: what it prints, when it stops, and what it refuses."""
 
+import io
 import json
+import math
 import re
 import shutil
 import signal
@@ -9,15 +11,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.kit import Command
 from tests.serve.raw import post, raw
 
 import firstlight as fl
+from firstlight.serve.limits import Limits
 
 
 @contextmanager
@@ -88,6 +92,40 @@ def test_a_signal_stops_it_once_what_was_taken_is_answered_and_is_a_good_end(
         assert started.stderr.read() == "stopped\n"
     assert bad == []
     assert min(good) >= 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
+def test_large_pictures_at_once_keep_to_the_memory_for_them_and_it_goes_back(
+    digits_run: fl.Run,
+) -> None:
+    mib, limits = 1024**2, Limits()
+    side = math.isqrt(limits.pixels)
+    stream = io.BytesIO()
+    Image.new("RGBA", (side, side), (0, 0, 0, 100)).save(stream, "PNG", compress_level=1)
+    whole = post("/api/predict", stream.getvalue())
+
+    with process(digits_run) as (started, port):
+
+        def memory(name: str) -> int:
+            lines = Path(f"/proc/{started.pid}/status").read_text().splitlines()
+            return int(next(x for x in lines if x.startswith(name)).split()[1]) * 1024
+
+        def ask(clients: int) -> list[int | None]:
+            with ExitStack() as open_ones:
+                asking = [open_ones.enter_context(raw(port)) for _ in range(clients)]
+                for client in asking:
+                    client.send(whole)
+                return [client.status() for client in asking]
+
+        ask(1)
+        before = memory("VmRSS")
+        Path(f"/proc/{started.pid}/clear_refs").write_text("5")
+        statuses = ask(5)
+        peak, after = memory("VmHWM"), memory("VmRSS")
+    assert 200 in statuses
+    assert set(statuses) <= {200, 504}
+    assert peak - before < limits.decoding_bytes + 32 * mib
+    assert after - before < 200 * mib
 
 
 def test_other_machines_are_let_in_only_with_a_token_or_where_it_is_said(

@@ -12,7 +12,8 @@ COUNTS = """
 import json, resource
 from pathlib import Path
 import torch
-from firstlight.training.memory import give_back, kept_memory
+from firstlight.memory import give_back
+from firstlight.training.memory import kept_memory
 
 def page_faults(megabytes):
     "While three tensors are made and freed in turn, after many that leave places of their size."

@@ -7,7 +7,7 @@ done on the way is told in notes. Axes: H height, W width, C channels.
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from firstlight.data.decode import MAX_PIXELS, decode
+from firstlight.data.decode import ANY, Bounds, decode
 from firstlight.data.formats import WANTED, is_heic_name, is_picture_file
 from firstlight.data.strokes import Fitted, fit_stroke, ground_level, is_dark_on_light
 from firstlight.errors import DataError
@@ -25,6 +25,8 @@ UInt8Array = npt.NDArray[np.uint8]
 
 MAX_BYTES = 256 * 1024**2
 """Of one picture on standard input."""
+ENOUGH_SIDE = 1024
+"""Pixels a side; of a picture of four times as many and more, this much detail is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +71,7 @@ def expand(sources: Sequence[str], stdin: BinaryIO | None = None) -> list[Pictur
     return found
 
 
-def prepare(
-    source: PictureSource, preprocess: Preprocess, most_pixels: int = MAX_PIXELS
-) -> Picture:
+def prepare(source: PictureSource, preprocess: Preprocess, bounds: Bounds = ANY) -> Picture:
     """The picture as uint8 of ``preprocess.image_shape``.
 
     One of the model's size, channels and polarity comes back bit for bit. Otherwise a model of
@@ -82,7 +82,8 @@ def prepare(
     if source.problem:
         raise DataError(f"{source.name}: {source.problem}")
     notes: list[str] = []
-    image = decode(source.name, source.content, notes, most_pixels)
+    bounds = replace(bounds, enough=max(ENOUGH_SIDE, 3 * max(preprocess.image_shape)) ** 2)
+    image = decode(source.name, source.content, notes, bounds)
     if preprocess.channels == 1 and image.mode == "RGB":
         if _has_colour(image):
             notes.append("colour turned to grey")

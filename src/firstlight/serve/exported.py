@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.data.decode import Bounds
 from firstlight.errors import DataError
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
@@ -91,7 +92,7 @@ def open_served(path: Path) -> RunFolder:
     return ExportedFile(path) if is_onnx(path) else open_run_folder(path)
 
 
-def predictor_of(name: str, folder: RunFolder, most_pixels: int) -> Predictor:
-    """What answers for it; ``most_pixels``: larger pictures are refused by their header."""
+def predictor_of(name: str, folder: RunFolder, bounds: Bounds) -> Predictor:
+    """What answers for it; ``bounds``: of each picture."""
     kind = OnnxPredictor if isinstance(folder, ExportedFile) else Predictor
-    return kind(name, folder, most_pixels)
+    return kind(name, folder, bounds)

@@ -14,11 +14,14 @@ import re
 import socket
 import time
 from collections.abc import MutableMapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from firstlight.memory import give_back
+from firstlight.serve.aside import BEGUN, told
 from firstlight.serve.counters import Counters
 from firstlight.serve.encoding import unpacker
 from firstlight.serve.limits import Limits, RefusedError, busy, too_large
@@ -46,6 +49,8 @@ SINGLE = (
 """Fields of which two would leave it open which one counts."""
 TARGET = "firstlight.target"
 """Where the connection leaves the request's target as it came, in the scope."""
+LARGE, CALM_SECONDS = 1024**2, 1.0
+"""A body of so many bytes; so long after it, freed memory goes back to the system."""
 ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
 """A target that names a host, as a proxy is asked."""
 LINE_BYTES = len(b"  HTTP/1.1\r\n")
@@ -120,7 +125,7 @@ class Guard:
 
     def __init__(self, app: Any, *, access: Access, limits: Limits, counters: Counters) -> None:
         self._app, self._access, self._limits, self._counters = app, access, limits, counters
-        self._held = 0
+        self._held, self._will_give_back = 0, False
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Check, count, and pass on."""
@@ -129,6 +134,8 @@ class Guard:
             return
         started = time.perf_counter()
         request = _Request(scope, receive, send, self)
+        begun: list[Future[Any]] = []
+        BEGUN.set(begun)
         try:
             async with asyncio.timeout(None) as request.clock:
                 await request.answered_by(self._app, self._access)
@@ -145,7 +152,7 @@ class Guard:
                 )
             )
         finally:
-            self._held -= request.taken
+            self._let_go(request.taken, begun)
             route = getattr(request.scope.get("route"), "path", "other")
             self._counters.request(route, request.status, time.perf_counter() - started)
 
@@ -154,6 +161,25 @@ class Guard:
         self._held += count
         if self._held > self._limits.all_bodies_bytes:
             raise busy()
+
+    def _let_go(self, count: int, begun: list[Future[Any]]) -> None:
+        """A request has ended, and holds nothing once the last work that it began has, too."""
+
+        def free() -> None:
+            self._held -= count
+            if count >= LARGE and not self._will_give_back:
+                self._will_give_back = True
+                asyncio.get_running_loop().call_later(CALM_SECONDS, self._give_back)
+
+        if begun and not begun[-1].done():
+            loop = asyncio.get_running_loop()
+            begun[-1].add_done_callback(lambda _: told(loop, free))
+        else:
+            free()
+
+    def _give_back(self) -> None:
+        self._will_give_back = False
+        give_back()
 
     @property
     def limits(self) -> Limits:

@@ -11,6 +11,8 @@ class Limits:
     """Of one request, as it comes and as it is unpacked."""
     all_bodies_bytes: int = 256 * 1024**2
     """Of all requests in hand; beyond, requests are answered 503."""
+    decoding_bytes: int = 512 * 1024**2
+    """Memory for pictures while they are decoded; beyond, they wait."""
     pixels: int = 24 * 1024**2
     """Width × height of one picture."""
     images: int = 64

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.data.decode import Bounds
 from firstlight.data.pictures import Picture, PictureSource, prepare
 from firstlight.errors import DataError
 from firstlight.evaluate.prediction import Prediction, prediction
@@ -24,9 +25,9 @@ class Predictor:
     platform = "firstlight_torch"
     """What computes, in the protocol's words."""
 
-    def __init__(self, name: str, folder: RunFolder, most_pixels: int) -> None:
-        """``most_pixels``: larger pictures are refused by their header."""
-        self.name, self.folder, self.most_pixels = name, folder, most_pixels
+    def __init__(self, name: str, folder: RunFolder, bounds: Bounds) -> None:
+        """``bounds``: of each picture."""
+        self.name, self.folder, self.bounds = name, folder, bounds
         self._answers: tuple[int, Answers] | None = None
         self._loaded = False
 
@@ -87,7 +88,7 @@ class Predictor:
         source = PictureSource(name=name, content=content)
         if not content:
             raise DataError(f"{name}: no bytes came; send a PNG, JPEG, WebP, BMP, GIF or TIFF file")
-        return prepare(source, self.saved.preprocess, self.most_pixels)
+        return prepare(source, self.saved.preprocess, self.bounds)
 
     def probabilities(self, images_NHWC: UInt8Array) -> npt.NDArray[np.float32]:
         """Calibrated probabilities N×K."""

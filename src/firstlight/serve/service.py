@@ -3,26 +3,25 @@
 Axes: N images, H height, W width, C channels, K classes.
 """
 
-import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.dataset import TrainTest
+from firstlight.data.decode import Bounds
 from firstlight.data.pictures import Picture
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.prediction import Prediction
 from firstlight.runs.folder import RunFolder
+from firstlight.serve.aside import Aside, Memory
 from firstlight.serve.batching import Batcher
 from firstlight.serve.counters import Counters
 from firstlight.serve.exported import predictor_of
 from firstlight.serve.limits import Limits, RefusedError, busy
 from firstlight.serve.predictor import Predictor
-from firstlight.threads import compute_with
 
 UInt8Array = npt.NDArray[np.uint8]
 _Result = TypeVar("_Result")
@@ -49,12 +48,7 @@ class Service:
         self._finding = threading.Lock()
         self.batcher = Batcher(threads=threads, room=limits.waiting)
         self.counters = Counters(lambda: self.batcher.waiting)
-        self._pool = ThreadPoolExecutor(
-            max_workers=max(2, threads),
-            thread_name_prefix="aside",
-            initializer=lambda: compute_with(threads),
-        )
-        self._in_pool = 0
+        self._threads = Aside(threads=threads, waiting=limits.waiting)
 
     def start(self) -> None:
         """Begin to compute."""
@@ -63,7 +57,7 @@ class Service:
     def close(self) -> None:
         """Answer what was taken, then stop."""
         self.batcher.close()
-        self._pool.shutdown(cancel_futures=True)
+        self._threads.close()
 
     def predictor(self, name: str | None) -> Predictor:
         """The run of this name, or the first. Raises ``RefusedError`` where it cannot answer."""
@@ -112,13 +106,7 @@ class Service:
 
         Raises ``RefusedError`` 503 where too much is waiting.
         """
-        if self._in_pool >= self.limits.waiting:
-            raise busy()
-        self._in_pool += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        finally:
-            self._in_pool -= 1
+        return await self._threads.do(work)
 
     async def probabilities(
         self, predictor: Predictor, images_NHWC: UInt8Array
@@ -155,11 +143,12 @@ def predictors(folders: Sequence[RunFolder], limits: Limits) -> dict[str, Predic
     finished run cannot be read.
     """
     found: dict[str, Predictor] = {}
+    bounds = Bounds(pixels=limits.pixels, memory=Memory(limits.decoding_bytes).take)
     for folder in {folder.path.resolve(): folder for folder in folders}.values():
         stem, number = folder.name, 1
         while (name := stem if number == 1 else f"{stem}-({number})") in found:
             number += 1
-        found[name] = predictor_of(name, folder, limits.pixels)
+        found[name] = predictor_of(name, folder, bounds)
         if found[name].ready:
             found[name].load()
     return found

@@ -1,9 +1,9 @@
 """Memory that a training step frees and the next one takes again."""
 
-import ctypes
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from firstlight.memory import c_library
 
 # Numbers of mallopt's settings (malloc.h of the GNU C library).
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
@@ -19,7 +19,7 @@ def kept_memory() -> Iterator[None]:
     costs a page fault for each 4 KB: 6 to 19 % of a training, as measured. Elsewhere nothing is
     changed. It is a setting of the process: of two at a time, the first to end ends both.
     """
-    library = _c_library()
+    library = c_library()
     if library is None:
         yield
         return
@@ -33,16 +33,3 @@ def kept_memory() -> Iterator[None]:
         library.mallopt(MMAP_THRESHOLD, MMAP_THRESHOLD_AFTER)
         library.mallopt(TRIM_THRESHOLD, TRIM_THRESHOLD_AFTER)
         library.malloc_trim(0)
-
-
-def give_back() -> None:
-    """Give the system what is free just now: over thousands of steps the gaps would add up."""
-    library = _c_library()
-    if library is not None:
-        library.malloc_trim(0)
-
-
-def _c_library() -> ctypes.CDLL | None:
-    """The GNU C library, where it is the one in use."""
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    return library if library is not None and hasattr(library, "malloc_trim") else None

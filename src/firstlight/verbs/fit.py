@@ -18,6 +18,7 @@ from firstlight.data.split import hold_out
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.interrupt import StopRequest
+from firstlight.memory import give_back
 from firstlight.models.catalog import Architecture
 from firstlight.progress import Display
 from firstlight.recipe import LEAST_MICRO_BATCH, Recipe
@@ -27,7 +28,7 @@ from firstlight.runs.folder import RunFolder, create_run, open_run_folder
 from firstlight.threads import MOST_THREADS, usable_threads
 from firstlight.training.devices import choose_device, repeatable
 from firstlight.training.loop import Trainer
-from firstlight.training.memory import give_back, kept_memory
+from firstlight.training.memory import kept_memory
 from firstlight.training.pace import Deadline, measure_pace, rest_of
 from firstlight.training.portion import Portion
 from firstlight.training.position import EpochRecord, Place
