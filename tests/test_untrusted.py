@@ -72,4 +72,5 @@ def test_text_from_right_to_left_is_found_without_what_stands_beside_it() -> Non
     turned = [piece for is_turned, piece in right_to_left(text) if is_turned]
     assert turned == ["שלום עולם", "כלב", "חתול", "قطة"]
     assert "".join(piece for _, piece in right_to_left(text)) == text
+    assert right_to_left("חתול 3") == [(True, "חתול 3")]
     assert right_to_left("naïve, 猫") == [(False, "naïve, 猫")]

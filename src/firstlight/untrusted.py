@@ -22,6 +22,8 @@ _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _LETTER = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
 _RIGHT_TO_LEFT = re.compile(f"([{_LETTER}][{_LETTER}\u200e\u200f0-9]*(?:[ _'-]+[{_LETTER}]+)*)")
 
+_NAME = re.compile(f"[{_LETTER}][{_LETTER}\u200e\u200f0-9 _'().-]*")
+
 
 def printable(text: str) -> str:
     """Text that a terminal only shows: each character it would obey stands as its escape, such as
@@ -66,8 +68,11 @@ def from_cell(text: str) -> str:
 def right_to_left(text: str) -> list[tuple[bool, str]]:
     """The text in pieces, each with whether it is written from right to left.
 
-    Such a piece is one or several words; what stands between two names belongs to neither.
+    Such a piece is one or several words; what stands between two names belongs to neither. A text
+    that is one name as a whole, numbers included, is one piece.
     """
+    if _NAME.fullmatch(text):
+        return [(True, text)]
     pieces = _RIGHT_TO_LEFT.split(text)
     return [(at % 2 == 1, piece) for at, piece in enumerate(pieces) if piece]
 
