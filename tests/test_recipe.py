@@ -148,6 +148,7 @@ def test_settings_that_would_be_ignored_are_refused() -> None:
 
 def test_settings_that_need_one_another_may_come_in_any_order() -> None:
     settings = ["augment.shift_pixels=2", "augment.rotation_degrees=0", "augment.shift_fraction=0"]
+    settings.append("augment.enabled=true")
     for order in (settings, settings[::-1]):
         assert Recipe(name="any").with_settings(order).augment.shift_pixels == 2
 

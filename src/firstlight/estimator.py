@@ -24,7 +24,7 @@ from firstlight.errors import DataError, NothingLearntWarning, shortened
 from firstlight.evaluate.predict import probabilities
 from firstlight.files import make_folder
 from firstlight.models.catalog import Architecture
-from firstlight.recipe import Recipe, load_recipe
+from firstlight.recipe import Recipe, load_recipe, refuse_settings
 from firstlight.runs.checkpoint import load_model, save_model
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import usable_threads
@@ -229,7 +229,16 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             chosen = recipe_for(train)
         else:
             chosen = self.recipe if isinstance(self.recipe, Recipe) else load_recipe(self.recipe)
-        chosen = chosen.with_settings([*self.settings, f"train.seed={int(self.seed)}"])
+        refuse_settings(self.settings, ["train.seed"], "the estimator's seed decides it")
+        chosen = chosen.with_settings(
+            [*self.settings, f"train.seed={int(self.seed)}"], source="settings"
+        )
+        if chosen.train.patience == 0 and chosen.train.validation != "none":
+            refuse_settings(
+                self.settings,
+                ["train.validation", "train.held_out_fraction"],
+                "the estimator holds images out with train.patience alone",
+            )
         if self.class_weight is not None:
             said = any(one.strip().startswith("train.class_weights") for one in self.settings)
             if (self.recipe is not None or said) and chosen.train.class_weights != "none":

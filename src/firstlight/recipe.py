@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_type_hints
 from firstlight.checked import Checked, choice, nearest, number, typed
 from firstlight.errors import UserError
 from firstlight.plain import read_toml, shown
+from firstlight.reads import why_unread
 
 _Table = TypeVar("_Table")
 MOST_EPOCHS = 100_000.0
@@ -257,12 +258,13 @@ class Recipe:
     def with_settings(self, settings: Sequence[str], *, source: str = "--set") -> "Recipe":
         """A new recipe with each ``section.key=value`` changed; the value is written as in TOML.
 
-        ``source`` opens every error message.
+        ``source`` opens every error message. A key that the new recipe does not read is refused.
         """
         changes: dict[str, dict[str, Any]] = {}
         for setting in settings:
             section, name, value = _parse_setting(setting, source)
             changes.setdefault(section, {})[name] = value
+        asked = {section: tuple(values) for section, values in changes.items()}
         built = {}
         for section, values in changes.items():  # at once: some settings need one another
             if section == "train" and "epochs" in values:
@@ -270,7 +272,18 @@ class Recipe:
             table = getattr(self, section)
             merged = {**asdict(table), **values}
             built[section] = _from_table(type(table), merged, source=source, prefix=f"{section}.")
-        return replace(self, **built)
+        changed = replace(self, **built)
+        keys = (f"{section}.{name}" for section, values in asked.items() for name in values)
+        if why := why_unread(changed, keys):
+            raise UserError(f"{source}: {why}")
+        return changed
+
+
+def refuse_settings(settings: Sequence[str], keys: Sequence[str], why: str) -> None:
+    """Raise ``UserError`` where one of the settings is of a key that something else decides."""
+    for setting in settings:
+        if (key := setting.partition("=")[0].strip()) in keys:
+            raise UserError(f"{setting}: {why}; leave {key} out")
 
 
 def recipe_names() -> list[str]:

@@ -81,7 +81,8 @@ def test_its_recipe_repeats_the_run_and_a_killed_one_is_taken_up(
 
 
 def test_other_epochs_leave_the_turns_out_and_impossible_ones_are_refused() -> None:
-    recipe = Recipe(name="test").with_settings(["train.epochs=4", "train.replanned=[[1.5, 6]]"])
+    cycle = Recipe(name="test").with_settings(["schedule.name=one-cycle"])
+    recipe = cycle.with_settings(["train.epochs=4", "train.replanned=[[1.5, 6]]"])
     assert recipe.train.replanned == ((1.5, 6.0),)
     assert recipe.with_settings(["train.epochs=9"]).train.replanned == ()
     for turns in ("[[1.5, 1.2]]", "[[4, 6]]", "[[2, 6], [1, 5]]", "[[0, 6]]", "[[1, 1e308]]"):

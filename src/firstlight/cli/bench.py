@@ -33,10 +33,12 @@ def bench(
     json: Json = False,
 ) -> None:
     """Train a recipe with several seeds: accuracy with its spread, seconds, memory."""
+    from firstlight.recipe import refuse_settings
     from firstlight.verbs.bench import bench as run_bench
 
     if seeds < 1:
         raise UserError(f"--seeds must be at least 1, not {seeds}")
+    refuse_settings(settings or [], ["train.seed"], "bench takes the seeds from 0 on")
     request, chosen = asked_for(data, recipe, settings, device, data_dir)
 
     def told(run: dict[str, Any]) -> None:

@@ -54,7 +54,6 @@ def asked_for(
     data: str, recipe: str | None, settings: list[str] | None, device: str, data_dir: Path | None
 ) -> "tuple[DataRequest, Recipe]":
     """The data and the recipe that a command line names. Raises ``UserError`` for unknown ones."""
-    from firstlight.recipe import load_recipe
     from firstlight.verbs.choose import default_recipe
     from firstlight.verbs.run_data import DataRequest
 
@@ -62,7 +61,7 @@ def asked_for(
     request.check_name()
     if request.own is not None:
         tell_warnings(request)
-    chosen = load_recipe(recipe) if recipe else default_recipe(request, device)
+    chosen = named_recipe(recipe) if recipe else default_recipe(request, device)
     return request, chosen.with_settings(settings or [])
 
 
@@ -70,6 +69,18 @@ def tell_warnings(request: "DataRequest") -> None:
     """What of the data was left out or is wrong, on standard error."""
     for warning in request.load().train.warnings:
         typer.echo(warning, err=True)
+
+
+def named_recipe(name_or_file: str) -> "Recipe":
+    """The recipe; of a file it is told which keys it changes without effect."""
+    from firstlight.reads import unread_changes, why_unread
+    from firstlight.recipe import load_recipe, recipe_names
+
+    recipe = load_recipe(name_or_file)
+    if name_or_file not in recipe_names():
+        for key in unread_changes(recipe):
+            typer.echo(f"{name_or_file}: without effect: {why_unread(recipe, [key])}", err=True)
+    return recipe
 
 
 def print_json(values: Any) -> None:

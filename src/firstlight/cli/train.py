@@ -16,6 +16,7 @@ from firstlight.cli.options import (
     RecipeName,
     Settings,
     duration,
+    named_recipe,
     percent,
     print_json,
     tell_warnings,
@@ -92,7 +93,6 @@ def train(
     started = time.perf_counter() - PROCESS_SECONDS
     from firstlight.data.table import read_names
     from firstlight.progress import choose_display
-    from firstlight.recipe import load_recipe
     from firstlight.verbs import fit
     from firstlight.verbs.choose import (
         default_recipe,
@@ -134,7 +134,7 @@ def train(
             quiet=quiet,
         )
         request.check_name()
-        named = load_recipe(recipe) if recipe else None
+        named = named_recipe(recipe) if recipe else None
         if start is not None:
             request, chosen = starting_from(start, request, named, device)
         else:
