@@ -17,7 +17,7 @@ LARGER = 4
 def redrawn(image_HW: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
     """The digit as thick strokes, 90 to 250 pixels high or wide, anywhere on the canvas."""
     large = Image.fromarray(image_HW).resize((28 * LARGER,) * 2, Image.Resampling.BICUBIC)
-    lines = _segments(_middle_lines(np.asarray(large) > 110))
+    lines = _segments(middle_lines(np.asarray(large) > 110))
     points = np.array(lines, float).reshape(-1, 2)
     low, high = points.min(axis=0), points.max(axis=0)
     side = rng.uniform(90, 250)
@@ -48,7 +48,7 @@ def _segments(on_HW: npt.NDArray[np.bool_]) -> list[tuple[tuple[int, int], tuple
     return found
 
 
-def _middle_lines(on_HW: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def middle_lines(on_HW: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Strokes thinned to one pixel (Zhang and Suen 1984)."""
     on = np.pad(on_HW, 1)
     while True:

@@ -198,6 +198,10 @@ def _fit_light_on_dark(
         notes.append("dark on light, inverted to match the training images")
         image = ImageOps.invert(image)
     if fitted:
+        if fitted.framed:
+            notes.append("cropped to the paper within its frame")
+        if fitted.rules:
+            notes.append(f"{fitted.rules} rule line{'s' * (fitted.rules > 1)} removed")
         notes.append("fitted and centred like MNIST")
         if fitted.thickened:
             notes.append("thin stroke thickened")

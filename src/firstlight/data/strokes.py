@@ -13,6 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from firstlight.data.frame import PAPER, SMALLEST, find_sheet
+from firstlight.data.lines import AT_BORDER, Rule, Stroke, find_rules, without_rules
+
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 
@@ -29,6 +32,8 @@ EDGE_SHARE = 0.2
 """A pixel next to ink belongs to the stroke from this share of the ink's level on."""
 DUST_SHARE = 0.03
 """A separate part with less than this share of the largest part's ink is dust."""
+FRAMES = 2
+"""One within the other, as a sheet on a table with a box printed on it."""
 FINE = 4
 """Strokes are measured and thickened at this many times the final resolution."""
 THINNEST = 1.0
@@ -46,6 +51,10 @@ class Fitted(NamedTuple):
     """Whether the picture was dark on light."""
     thickened: bool
     """Whether the pen was so thin that the stroke would have faded away."""
+    rules: int = 0
+    """Rule lines that were taken off the paper."""
+    framed: bool = False
+    """Whether a frame, a table or a box around the paper was cut off."""
 
 
 class Ink(NamedTuple):
@@ -54,6 +63,25 @@ class Ink(NamedTuple):
     level_HW: Float32Array
     """0 (paper) to 1 (ink)."""
     inverted: bool
+    rules: int
+    """Rule lines that were taken off."""
+    marked_HW: npt.NDArray[np.bool_] | None
+    """What differs from the ground, whatever it is; None where it cannot be a frame or a sheet."""
+
+
+class _Written(NamedTuple):
+    """What a pen left on the paper."""
+
+    ink_HW: Float32Array
+    """Grey levels between paper and ink."""
+    full: float
+    """Of the stroke's middle."""
+    edge: float
+    """What is less is paper."""
+    kept_HW: npt.NDArray[np.bool_]
+    """Which pixels are the stroke's."""
+    parts: int
+    """Into how many it falls."""
 
 
 def ground_level(grey_HW: UInt8Array) -> float:
@@ -88,8 +116,14 @@ def fit_stroke(grey_HW: UInt8Array, height: int, width: int) -> Fitted | None:
 
     None when the picture is blank: nothing on it differs enough from its ground.
     """
-    looks = (find_ink(_reduced(grey_HW, side)) for side in WORKING_SIDES)
-    ink = next((found for found in looks if found is not None), None)
+    ink = _look(grey_HW)
+    framed = False
+    for _ in range(FRAMES):
+        sheet_HW = _sheet(grey_HW, ink)
+        on_sheet = _look(sheet_HW) if sheet_HW is not None else None
+        if sheet_HW is None or on_sheet is None:
+            break
+        grey_HW, ink, framed = sheet_HW, on_sheet, True
     if ink is None:
         return None
     rows, columns = (np.flatnonzero(ink.level_HW.any(axis=axis)) for axis in (1, 0))
@@ -97,17 +131,52 @@ def fit_stroke(grey_HW: UInt8Array, height: int, width: int) -> Fitted | None:
     box = (max(1, round(height * BOX_SHARE)), max(1, round(width * BOX_SHARE)))
     stroke, thickened = _thick_enough(_contained(cut_HW, (box[0] * FINE, box[1] * FINE)))
     small_HW = np.asarray(_contained(np.asarray(stroke), box))
-    return Fitted(_mass_in_the_middle(small_HW, height, width), ink.inverted, thickened)
+    return Fitted(
+        _mass_in_the_middle(small_HW, height, width), ink.inverted, thickened, ink.rules, framed
+    )
+
+
+def _look(grey_HW: UInt8Array) -> Ink | None:
+    """The ink, looked for finely and then coarsely."""
+    looks = (find_ink(_reduced(grey_HW, side)) for side in WORKING_SIDES)
+    return next((found for found in looks if found is not None), None)
+
+
+def _sheet(grey_HW: UInt8Array, ink: Ink | None) -> UInt8Array | None:
+    """The paper within a frame, if the picture shows one."""
+    if ink is not None:
+        if ink.marked_HW is None:
+            return None
+        small_HW = _reduced(grey_HW, max(ink.marked_HW.shape))
+        return find_sheet(small_HW, ink.marked_HW)
+    # A frame that is ground to a paper of more than half of the picture hides all ink.
+    grey_HW = _reduced(grey_HW, WORKING_SIDES[0])
+    off_HW = np.abs(_without_ground(grey_HW))
+    least = otsu(off_HW) / 2
+    return find_sheet(grey_HW, off_HW > least) if least > FAINTEST_INK else None
 
 
 def find_ink(grey_HW: UInt8Array) -> Ink | None:
-    """The ink of a picture, free of shading, noise and dust; None for a blank page."""
+    """The ink of a picture, free of shading, noise, rule lines and dust; None for a blank page."""
     relief_HW = _without_ground(grey_HW)
     noise = 1.4826 * float(np.median(np.abs(relief_HW)))
     # Once the shading is gone the noise is symmetric, and the third moment is all the ink's.
     inverted = float(np.vdot(relief_HW * relief_HW, relief_HW)) < 0
     ink_HW = -relief_HW if inverted else relief_HW
     floor = NOISE_SIGMAS * noise
+    written = _written(ink_HW, floor)
+    if written is None:
+        return None
+    marked_HW = ink_HW > written.edge
+    at_border = _at_border(marked_HW)
+    framed = at_border or written.parts > 1 or marked_HW.mean() > SMALLEST * PAPER
+    written, rules = _without_rules(ink_HW, floor, written) if at_border else (written, 0)
+    level_HW = np.clip((written.ink_HW - floor) / (written.full - floor), 0, 1) * written.kept_HW
+    return Ink(level_HW.astype(np.float32), inverted, rules, marked_HW if framed else None)
+
+
+def _written(ink_HW: Float32Array, floor: float) -> _Written | None:
+    """What a pen left, above the noise; None where there is nothing."""
     marked = ink_HW[ink_HW > max(floor, 1)]
     if marked.size == 0:
         return None
@@ -115,9 +184,52 @@ def find_ink(grey_HW: UInt8Array) -> Ink | None:
     full = float(np.median(marked[marked > threshold]))
     if full < max(FAINTEST_INK, 1.5 * floor):
         return None
-    kept_HW = _without_dust(ink_HW, threshold, max(floor, EDGE_SHARE * full))
-    level_HW = np.clip((ink_HW - floor) / (full - floor), 0, 1) * kept_HW
-    return Ink(level_HW.astype(np.float32), inverted)
+    edge = max(floor, EDGE_SHARE * full)
+    return _Written(ink_HW, full, edge, *_without_dust(ink_HW, threshold, edge))
+
+
+def _without_rules(ink_HW: Float32Array, floor: float, written: _Written) -> tuple[_Written, int]:
+    """What is left without rule lines, and how many they were."""
+    turns = (ink_HW, ink_HW.T)
+    found = [find_rules(turned_HW, written.edge) for turned_HW in turns]
+    if not any(found):
+        return written, 0
+    rest = _written(_taken_off(ink_HW, found), floor)
+    if rest is None:
+        return written, 0
+    found = [
+        [rule for rule in rules if rule.is_one(len(rules), stroke)]
+        for rules, stroke in zip(found, _strokes_of(rest), strict=True)
+    ]
+    count = sum(len(rules) for rules in found)
+    rest = _written(_taken_off(ink_HW, found), floor) if count else None
+    return (rest, count) if rest else (written, 0)
+
+
+def _at_border(marked_HW: npt.NDArray[np.bool_]) -> bool:
+    """Whether anything lies where a rule line would end."""
+    for turned_HW in (marked_HW, marked_HW.T):
+        rim = round(AT_BORDER * len(turned_HW)) + 1
+        if turned_HW[:rim].any() or turned_HW[-rim:].any():
+            return True
+    return False
+
+
+def _taken_off(ink_HW: Float32Array, found: list[list[Rule]]) -> Float32Array:
+    """The ink without the rules that run across and those that run down."""
+    across, down = found
+    return without_rules(without_rules(ink_HW, across).T, down).T
+
+
+def _strokes_of(written: _Written) -> tuple[Stroke, Stroke]:
+    """What is written as rules across and as rules down see it."""
+    kept_HW = written.kept_HW
+    thick = stroke_width(kept_HW.astype(np.uint8) * 255)
+    height, width = (int(np.ptp(np.flatnonzero(kept_HW.any(axis=axis)))) + 1 for axis in (1, 0))
+    return (
+        Stroke(thick, written.full, height, width),
+        Stroke(thick, written.full, width, height),
+    )
 
 
 def otsu(values: Float32Array) -> float:
@@ -181,8 +293,10 @@ def _without_ground(grey_HW: UInt8Array) -> Float32Array:
     return relief_HW
 
 
-def _without_dust(ink_HW: Float32Array, seed: float, edge: float) -> npt.NDArray[np.bool_]:
-    """Which pixels are the stroke's: above ``edge`` and joined to one above ``seed``.
+def _without_dust(
+    ink_HW: Float32Array, seed: float, edge: float
+) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which pixels are the stroke's: above ``edge`` and joined to one above ``seed``; its parts.
 
     Left out: specks, and what comes in over the border (the table, a ruled line, a frame) when
     there is a stroke that does not.
@@ -200,7 +314,7 @@ def _without_dust(ink_HW: Float32Array, seed: float, edge: float) -> npt.NDArray
         mass = inside
     stroke = (mass > 0) & (mass >= DUST_SHARE * mass.max())
     kept_HW: npt.NDArray[np.bool_] = stroke[parts_HW]
-    return kept_HW
+    return kept_HW, int(stroke.sum())
 
 
 def _contained(level_HW: npt.NDArray[np.float32], box: tuple[int, int]) -> Image.Image:

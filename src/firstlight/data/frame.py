@@ -1,0 +1,131 @@
+"""A sheet of paper found within a dark frame, a drawn box or on a table, and laid straight.
+
+A sheet has four corners and straight edges, and its light ends sharply there; a written zero has
+none of these. Axes: H height, W width.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+UInt8Array = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+Corners = npt.NDArray[np.float64]
+"""4×2: x and y of the top left, bottom left, bottom right and top right corner, in pixels."""
+
+SMALLEST = 0.15
+"""Of the picture's area."""
+SMALLEST_SIDE = 40
+"""Pixels of a picture that can show a digit on a sheet."""
+STRAIGHT = 0.94
+"""Of the area of sheet and quadrilateral together that both of them share."""
+PAPER = 0.7
+"""Of a sheet, that is not written on."""
+OPEN = 0.8
+"""Of the picture's border, that may lie on the sheet."""
+IN_BOX = 0.4
+"""Of the upright rectangle around a sheet, that is paper."""
+AROUND = 0.6
+"""Of what lies outside a sheet that goes out of the picture, that is no paper."""
+SHORTEST = 0.2
+"""A sheet's shortest side as a share of its longest."""
+SLANT = 0.6
+"""The cosine of the angle between two sides."""
+INSET = 0.015
+"""Of the shorter side, cut off at each edge, and at least two pixels: there paper and frame mix."""
+
+
+def find_sheet(grey_HW: UInt8Array, marked_HW: BoolArray) -> UInt8Array | None:
+    """The paper with its edges cut off, seen from straight above; None where there is no sheet.
+
+    ``marked_HW`` is what differs from the picture's ground: the sheet, or what is around it.
+    """
+    if min(marked_HW.shape) < SMALLEST_SIDE:
+        return None
+    sheets = [*_sheets(marked_HW), *_sheets(~marked_HW)]
+    if not sheets:
+        return None
+    return _laid_straight(grey_HW, max(sheets, key=lambda sheet: sheet[0])[1])
+
+
+def _sheets(mask_HW: BoolArray) -> Iterator[tuple[float, Corners]]:
+    """The area, as a share of the picture, and the corners of each part that is a sheet."""
+    from scipy import ndimage
+
+    parts_HW, count = ndimage.label(mask_HW)
+    areas = np.bincount(parts_HW.ravel(), minlength=count + 1)
+    areas[0] = 0
+    large = np.flatnonzero(areas >= SMALLEST * PAPER * mask_HW.size)
+    boxes = ndimage.find_objects(parts_HW) if len(large) else []
+    for part in large:
+        box = parts_HW[boxes[part - 1]]
+        if areas[part] < IN_BOX * box.size or _rim(parts_HW == part).mean() > OPEN:
+            continue  # a stroke; or the picture itself, but for a stroke that touches its border
+        sheet_HW = _filled(parts_HW == part)
+        area = int(sheet_HW.sum())
+        if area < SMALLEST * sheet_HW.size or areas[part] < PAPER * area:
+            continue
+        rim = _rim(sheet_HW)
+        if rim.mean() > OPEN or (rim.any() and mask_HW[~sheet_HW].mean() > 1 - AROUND):
+            continue  # the picture itself, or a strip between two lines
+        corners = _corners(sheet_HW)
+        if _square(corners) and _shared(sheet_HW, corners) >= STRAIGHT:
+            yield area / sheet_HW.size, corners
+
+
+def _rim(mask_HW: BoolArray) -> BoolArray:
+    """The pixels along the picture's border."""
+    return np.concatenate([*mask_HW[[0, -1]], *mask_HW.T[[0, -1]]])
+
+
+def _filled(part_HW: BoolArray) -> BoolArray:
+    """The part and its holes: all but what is joined to the picture's border."""
+    from scipy import ndimage
+
+    others_HW, count = ndimage.label(~part_HW)
+    outside = np.zeros(count + 1, dtype=bool)
+    outside[_rim(others_HW)] = True
+    outside[0] = False
+    filled_HW: BoolArray = ~outside[others_HW]
+    return filled_HW
+
+
+def _corners(sheet_HW: BoolArray) -> Corners:
+    y_P, x_P = np.nonzero(sheet_HW)
+    sums, differences = x_P + y_P, x_P - y_P
+    ends = (sums.argmin(), differences.argmin(), sums.argmax(), differences.argmax())
+    return np.array([(x_P[end], y_P[end]) for end in ends], dtype=float)
+
+
+def _square(corners: Corners) -> bool:
+    """Whether the sides meet at about right angles, as a camera held at a slant sees them."""
+    sides = np.roll(corners, -1, axis=0) - corners
+    lengths = np.linalg.norm(sides, axis=1)
+    if lengths.min() < SHORTEST * lengths.max():
+        return False
+    cosines = (sides * np.roll(sides, 1, axis=0)).sum(axis=1) / (lengths * np.roll(lengths, 1))
+    return bool(np.abs(cosines).max() <= SLANT)
+
+
+def _shared(sheet_HW: BoolArray, corners: Corners) -> float:
+    """The area in both the sheet and the quadrilateral, as a share of that in either."""
+    height, width = sheet_HW.shape
+    drawn = Image.new("1", (width, height))
+    ImageDraw.Draw(drawn).polygon([(x, y) for x, y in corners], fill=1)
+    quad_HW = np.asarray(drawn)
+    return float((sheet_HW & quad_HW).sum() / (sheet_HW | quad_HW).sum())
+
+
+def _laid_straight(grey_HW: UInt8Array, corners: Corners) -> UInt8Array:
+    """What lies between the corners, as a rectangle with sides of the mean length."""
+    top_left, bottom_left, bottom_right, top_right = corners
+    tall = (np.linalg.norm(bottom_left - top_left) + np.linalg.norm(bottom_right - top_right)) / 2
+    wide = (np.linalg.norm(top_right - top_left) + np.linalg.norm(bottom_right - bottom_left)) / 2
+    size = (max(1, round(wide)), max(1, round(tall)))
+    straight = Image.fromarray(grey_HW).transform(
+        size, Image.Transform.QUAD, tuple(corners.ravel()), Image.Resampling.BILINEAR
+    )
+    inset = max(2, round(INSET * min(size)))
+    return np.asarray(straight)[inset:-inset, inset:-inset]

@@ -1,0 +1,226 @@
+"""Rule lines found on a page and taken off it: ruled, squared or with a margin.
+
+A rule is thin, nearly straight, and runs to the picture's border. It is found by votes (Hough 1962)
+of the short runs of ink that each column holds, followed along its gentle bend, and taken away
+where the ink is no thicker than the rule itself and no darker: a pen stroke that crosses it stays.
+Axes: H height, W width, P short runs of ink.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+THICKEST = 0.02
+"""Of the picture's longer side; what is thicker is a stroke."""
+STEEPEST = 0.75
+"""Pixels down for each pixel across; steeper rules are found in the turned picture."""
+SHORTEST = 0.4
+"""Of the picture's width or height that a rule covers at least."""
+LEAST_COVERED = 0.5
+"""Of a rule's columns that hold a short run of ink on it."""
+LARGEST_GAP = 0.3
+"""Of the width, where a stroke hides a rule."""
+AT_BORDER = 0.04
+"""Of the width; a rule that ends so near to the border reaches it."""
+PAGE = 3
+"""Rules side by side that are no digit's."""
+LONGER = 1.6
+"""A single rule is so many times as long as all else that is written, or"""
+LEFT = 0.6
+"""What is left without a single line, if that was a part of the stroke, is so much thinner."""
+BEYOND, THINNER, FAINTER = 1.1, 0.6, 0.7
+"""goes beyond that, and its width or its level is so small a share of the stroke's."""
+MOST = 100
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """What else is written on the page."""
+
+    thick: float
+    """Pixels."""
+    level: float
+    """Ink in its middle."""
+    height: int
+    width: int
+    """Pixels from end to end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """One line across a picture, or down a picture that lies on its side."""
+
+    y_W: FloatArray
+    """The row of its middle in each column."""
+    first: int
+    last: int
+    """Columns of its ends."""
+    thick: float
+    """Pixels."""
+    level: float
+    """Ink in its middle."""
+    reaches: int
+    """How many of its ends lie at the picture's border."""
+
+    def is_one(self, beside: int, stroke: Stroke) -> bool:
+        """Whether it is a rule, of ``beside`` such lines, and no part of the stroke."""
+        length = self.last - self.first + 1
+        if not self.reaches:
+            return False
+        if beside >= PAGE:
+            return True
+        if stroke.thick < LEFT * self.thick:
+            return False
+        if length >= LONGER * max(stroke.height, stroke.width):
+            return True
+        other = self.thick <= THINNER * stroke.thick or self.level <= FAINTER * stroke.level
+        return other and length >= BEYOND * stroke.width
+
+
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """Short vertical runs of ink."""
+
+    x_P: npt.NDArray[np.intp]
+    y_P: FloatArray
+    """The middle."""
+    thick_P: npt.NDArray[np.intp]
+
+    def chosen(self, chosen_P: BoolArray) -> "_Runs":
+        return _Runs(self.x_P[chosen_P], self.y_P[chosen_P], self.thick_P[chosen_P])
+
+
+def find_rules(ink_HW: Float32Array, edge: float) -> list[Rule]:
+    """Lines across the picture that may be rules; ink is what is above ``edge``."""
+    height, width = ink_HW.shape
+    runs = _short_runs(ink_HW > edge, max(3, round(THICKEST * max(height, width))))
+    found: list[Rule] = []
+    tried = 0
+    while len(runs.x_P) >= SHORTEST * width and tried < MOST:
+        tried += 1
+        line = _most_voted(runs, height, width)
+        if line is None:
+            break
+        y_W, on_P = _followed(runs, line, width)
+        rule = _rule(ink_HW, runs.chosen(on_P), y_W)
+        if rule is not None:
+            found.append(rule)
+        near_P = np.abs(runs.y_P - np.polyval(line, runs.x_P)) <= 2
+        runs = runs.chosen(~(on_P | near_P))
+    return found
+
+
+def without_rules(ink_HW: Float32Array, rules: list[Rule]) -> Float32Array:
+    """The ink without the rules; strokes that cross them stay whole."""
+    from scipy import ndimage
+
+    height = len(ink_HW)
+    clean_HW = ink_HW.copy()
+    for rule in rules:
+        half = int(np.ceil(rule.thick / 2)) + 1
+        tall = 2 * half + 1
+        x_W = np.arange(rule.first, rule.last + 1)
+        offsets_R = np.arange(-half - tall, half + tall + 1)
+        rows_RW = np.rint(rule.y_W[x_W]).astype(int) + offsets_R[:, None]
+        band_RW = clean_HW[rows_RW.clip(0, height - 1), x_W]
+        # What is longer across the rule than the rule is thick belongs to a stroke.
+        opened_RW = ndimage.grey_opening(band_RW, (tall + 1, 1))
+        usual_R1 = np.median(band_RW, axis=1, keepdims=True)
+        darker_RW = band_RW > np.maximum(1.5 * usual_R1, 0.75 * rule.level + 0.5 * usual_R1)
+        kept_RW = np.where(darker_RW, band_RW, opened_RW)
+        on_R = np.abs(offsets_R) <= half
+        inside_RW = on_R[:, None] & (rows_RW >= 0) & (rows_RW < height)
+        columns_RW = np.broadcast_to(x_W, rows_RW.shape)
+        clean_HW[rows_RW[inside_RW], columns_RW[inside_RW]] = kept_RW[inside_RW]
+    return clean_HW
+
+
+def _short_runs(on_HW: BoolArray, longest: int) -> _Runs:
+    height, width = on_HW.shape
+    padded_WH = np.zeros((width, height + 2), dtype=bool)
+    padded_WH[:, 1:-1] = on_HW.T
+    steps_WH = padded_WH[:, 1:] != padded_WH[:, :-1]
+    x_P, steps_P = np.nonzero(steps_WH)
+    x_P, starts_P, ends_P = x_P[::2], steps_P[::2], steps_P[1::2]
+    thick_P = ends_P - starts_P
+    runs = _Runs(x_P, (starts_P + ends_P - 1) / 2, thick_P)
+    return runs.chosen(thick_P <= longest)
+
+
+def _most_voted(runs: _Runs, height: int, width: int) -> tuple[float, float] | None:
+    """Slope, and row at the left, of the straight line on which most columns hold a run."""
+    step = max(1, width // 200)
+    sampled_P = runs.x_P % step == 0
+    x_P, y_P = runs.x_P[sampled_P] - width / 2, runs.y_P[sampled_P]
+    count = 2 * int(np.ceil(STEEPEST * width / 4)) + 1
+    slopes_S = np.linspace(-STEEPEST, STEEPEST, count)
+    bin_size = 2.0
+    reach = height + STEEPEST * width
+    bins = int(reach / bin_size) + 3
+    at_SP = ((y_P - slopes_S[:, None] * x_P + STEEPEST * width / 2) / bin_size).astype(int)
+    at_SP += np.arange(count)[:, None] * bins
+    votes_SB = np.bincount(at_SP.ravel(), minlength=count * bins).reshape(count, bins)
+    # A line on the edge of two bins is not split in two.
+    votes_SB[:, :-1] += votes_SB[:, 1:]
+    best = int(votes_SB.argmax())
+    if votes_SB.flat[best] * step < LEAST_COVERED * SHORTEST * width:
+        return None
+    slope = float(slopes_S[best // bins])
+    middle = (best % bins + 1) * bin_size - STEEPEST * width / 2
+    return slope, middle - slope * width / 2
+
+
+def _followed(runs: _Runs, line: tuple[float, float], width: int) -> tuple[FloatArray, BoolArray]:
+    """The row in each column of a line with a gentle bend, and which runs lie on it."""
+    curve = np.array(line)
+    for degree, near in ((1, 3.0), (2, 4.0), (2, 3.0)):
+        away_P = np.abs(runs.y_P - np.polyval(curve, runs.x_P))
+        on_P = away_P <= near
+        if len(np.unique(runs.x_P[on_P])) < 4:
+            break
+        curve = _fitted(runs.x_P[on_P], runs.y_P[on_P], degree, width)
+    on_P = np.abs(runs.y_P - np.polyval(curve, runs.x_P)) <= 2.5
+    return np.polyval(curve, np.arange(width)), on_P
+
+
+def _fitted(x_P: npt.NDArray[np.intp], y_P: FloatArray, degree: int, width: int) -> FloatArray:
+    """Coefficients of the polynomial, by least squares on a well-conditioned scale."""
+    fitted = np.polynomial.Polynomial.fit(x_P, y_P, degree, domain=[0, width])
+    coefficients: FloatArray = fitted.convert().coef[::-1].astype(np.float64)
+    return coefficients
+
+
+def _rule(ink_HW: Float32Array, on: _Runs, y_W: FloatArray) -> Rule | None:
+    """The longest stretch with no large gap, if it is long and dense enough."""
+    height, width = ink_HW.shape
+    x_Q = np.unique(on.x_P)
+    if len(x_Q) == 0:
+        return None
+    breaks = np.flatnonzero(np.diff(x_Q) > LARGEST_GAP * width)
+    stretch = max(np.split(x_Q, breaks + 1), key=len)
+    first, last = int(stretch[0]), int(stretch[-1])
+    length = last - first + 1
+    if length < SHORTEST * width or len(stretch) < LEAST_COVERED * length:
+        return None
+    margin = AT_BORDER * width
+    ends = [(first, first <= margin), (last, last >= width - 1 - margin)]
+    near_edge = AT_BORDER * height
+    reaches = [side or not near_edge <= y_W[end] <= height - 1 - near_edge for end, side in ends]
+    if reaches[0]:
+        first = max(0, first - round(margin))
+    if reaches[1]:
+        last = min(width - 1, last + round(margin))
+    rows_Q = np.rint(y_W[stretch]).astype(int).clip(0, height - 1)
+    return Rule(
+        y_W=y_W,
+        first=first,
+        last=last,
+        thick=float(np.median(on.thick_P)),
+        level=float(np.median(ink_HW[rows_Q, stretch])),
+        reaches=sum(reaches),
+    )
