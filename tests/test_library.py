@@ -1,6 +1,7 @@
 """The library as a user meets it."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,24 @@ def test_a_trained_network_takes_floats_and_lists_of_arrays(tmp_path: Path) -> N
     assert "0 to 1 taken for 0 to 255" in run.predict(x / 255)[0].notes[0]
     explained = run.explain(x[0] / 255)
     assert explained.prediction.probabilities == pytest.approx(wanted[0], rel=1e-4)
+
+
+def test_a_dark_set_is_told_whoever_made_it(tmp_path: Path) -> None:
+    light = striped(40)
+    dark = fl.TrainTest(
+        *(replace(part, images_NHWC=part.images_NHWC // 16, name="dark/x") for part in light)
+    )
+    words: dict[str, Any] = {"epochs": 1, "quiet": True}
+    with pytest.warns(UserWarning, match="nearly black: no pixel is above level 15 of 255"):
+        fl.train(dark, "digits-tutorial", out=tmp_path / "a", **words)
+    x, y = bright(60)
+    with pytest.warns(UserWarning, match="nearly black"):
+        fl.train(
+            fl.from_images(x // 8, y, range=(0, 255)),
+            "digits-tutorial",
+            out=tmp_path / "b",
+            **words,
+        )
 
 
 @pytest.mark.parametrize("data", [np.zeros((9, 8, 8)), [1] * 5000, None, {"x": "y" * 9000}, (1,)])

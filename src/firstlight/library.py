@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -242,8 +243,8 @@ def train(
     name = str(data) if given is None else given.train.name.partition("/")[0]
     request = DataRequest(name=name, data=given, limit=limit, quiet=quiet)
     request.check_name()
-    if request.own is not None:
-        _warn_of(request.load())
+    if given is not None or request.own is not None:
+        _warn_of(given or request.load())
     more = [settings] if isinstance(settings, str) else list(settings)
     if budget is not None:
         given_too = [*([] if epochs is None else ["epochs"]), *settings_of_length(more)]
@@ -291,13 +292,13 @@ def _given(data: Any) -> TrainTest | None:
     from firstlight.data.arrays import from_images
 
     if isinstance(data, TrainTest):
-        return data
+        return _told_of_levels(data)
     if isinstance(data, str | Path):
         return None
     if isinstance(data, tuple) and len(data) == 2:
         one, other = data
         if isinstance(one, Dataset) and isinstance(other, Dataset):
-            return TrainTest(one, other)
+            return _told_of_levels(TrainTest(one, other))
         if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other) == 2:
             return from_images(*one, test=other)
         if not isinstance(one, Dataset | str | Path):
@@ -307,6 +308,20 @@ def _given(data: Any) -> TrainTest | None:
         f"((images, labels), (test images, test labels)), got {_kind(data)}; "
         "labels belong to images: fl.train((images, labels))"
     )
+
+
+def _told_of_levels(data: TrainTest) -> TrainTest:
+    """With a warning where the training images are nearly black."""
+    from firstlight.data.levels import dark_note
+
+    train, test = data
+    if not isinstance(train.images_NHWC, np.ndarray) or not len(train):
+        return data  # larger than memory, and so read from files, which has been told then
+    note = dark_note(int(train.images_NHWC.max()))
+    if not note or note in train.warnings:
+        return data
+    told = replace(train, notes=(*train.notes, note), warnings=(*train.warnings, note))
+    return TrainTest(told, test)
 
 
 def _kind(data: Any) -> str:

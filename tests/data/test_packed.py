@@ -202,6 +202,15 @@ def test_a_hostile_header_is_an_error_and_takes_no_memory(
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("member", HOSTILE)
+def test_a_hostile_copy_of_a_named_set_is_an_error(tmp_path: Path, member: str) -> None:
+    with zipfile.ZipFile(tmp_path / "mnist.npz", "w") as archive:
+        for name in ("x_train", "y_train", "x_test", "y_test"):
+            archive.writestr(f"{name}.npy", HOSTILE[member])
+    with pytest.raises(DataError, match=r"not Keras's mnist\.npz; remove it"):
+        fl.load("mnist", tmp_path)
+
+
 def test_the_command_tells_of_a_hostile_file_in_a_line(tmp_path: Path, command: Command) -> None:
     with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
         archive.writestr("images.npy", HOSTILE["parentheses"])

@@ -217,6 +217,10 @@ def _span(piece: Piece) -> Range:
 
 def _ask(name: str, dtype: str, span: Range) -> Any:
     """Raise ``DataError``: what is black, and what is white?"""
+    if span.low == span.high:
+        raise DataError(
+            f"{name}: wanted images that show something, got {dtype}, every pixel {span.low:g}"
+        )
     if span.low < 0:
         low, high = Range(-1, 1) if Range(-1, 1).holds(span) else span
     else:

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -38,8 +36,6 @@ _PICKLED = (
     "cifar10/cifar-10-batches-py",
     "",
 )
-# What NumPy raises for files that are no arrays, lie about their size, or are encrypted.
-_UNREADABLE = (ValueError, KeyError, OSError, EOFError, MemoryError, RuntimeError)
 PUBLISHED = {"mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000}
 """Training images of the sets whose near copies are known."""
 _NPZ_BYTES = 70_000 * (28 * 28 + 1) + 4096
@@ -274,16 +270,14 @@ def _read_idx(entry: Entry, folder: Path, wanted: Sequence[str]) -> dict[str, Pa
 
 def _read_npz(path: Path, wanted: Sequence[str]) -> dict[str, Part]:
     """Keras's ``mnist.npz``; no pickle inside it is accepted."""
+    from firstlight.data.packed import arrays_of_npz
+
     try:
-        with zipfile.ZipFile(path) as members:
-            size = sum(member.file_size for member in members.infolist())
-        if size > _NPZ_BYTES:
-            raise ValueError(f"holds {size:,} bytes, more than MNIST")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for part in wanted for key in (f"x_{part}", f"y_{part}")}
-    except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
+        keys = [key for part in wanted for key in (f"x_{part}", f"y_{part}")]
+        arrays = arrays_of_npz(path, keys, _NPZ_BYTES)
+    except DataError as error:
         raise DataError(
-            f"{path}: not Keras's mnist.npz: {error}; remove it, or fetch the set beside it with: "
+            f"{error}. It is not Keras's mnist.npz; remove it, or fetch the set beside it with: "
             "firstlight data fetch mnist"
         ) from error
     for key, array in arrays.items():

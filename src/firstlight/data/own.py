@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
+from firstlight.data.decode import FEW_LEVELS
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
 from firstlight.data.kept import kept
 from firstlight.data.listing import Listing
@@ -163,6 +164,6 @@ def _decoded(
         names=tuple(p.name for p in listing.pictures),
         groups_N=together([p.group for p in listing.pictures]),
         notes=(reason, *decoded.notes, *decoded.unread),
-        warnings=tuple(decoded.unread),
+        warnings=(*decoded.unread, *(n for n in decoded.notes if n.startswith(FEW_LEVELS))),
     )
     return every.take(readable), [listing.pictures[at].part for at in readable]

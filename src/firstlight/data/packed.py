@@ -8,7 +8,8 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -117,6 +118,20 @@ def read_packed(
     return data, part_of
 
 
+def arrays_of_npz(file: Path, names: Sequence[str], most: int) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of these names, of at most so many bytes together. Raises ``DataError``."""
+    with _as_data_error(file):
+        stored = _npz(file)
+        wanted = {name: stored[name] for name in names if stored.get(name) is not None}
+        if len(wanted) < len(names):
+            raise DataError(f"{file}: wanted {', '.join(names)}, got {_listed(list(stored))}")
+        chosen = {name: one for name, one in wanted.items() if one is not None}
+        size = sum(one.size for one in chosen.values())
+        if size > most:
+            raise DataError(f"{file}: holds {size:,} bytes, more than {most:,}")
+        return {name: one.read() for name, one in chosen.items()}
+
+
 def files_of(file: Path) -> list[Path]:
     """All the files that ``read_packed`` reads for this one."""
     if file.suffix.lower() != ".npy":
@@ -183,9 +198,15 @@ def _sort(key: str) -> tuple[str, str]:
 def _sorted(file: Path) -> _Found:
     """The arrays of a file by what they are; only those that are known are read."""
     readers = {".npz": _npz, ".npy": _npy, ".mat": _mat}
+    with _as_data_error(file):
+        return _read(file, readers[file.suffix.lower()](file))
+
+
+@contextmanager
+def _as_data_error(file: Path) -> Iterator[None]:
+    """Whatever goes wrong with a file's arrays."""
     try:
-        arrays = readers[file.suffix.lower()](file)
-        return _read(file, arrays)
+        yield
     except DataError:
         raise
     except MemoryError as error:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from firstlight.data.check import Checked, Finding, check
+from firstlight.data.packed import PACKED
 from firstlight.data.table import list_pictures
 from firstlight.errors import UserError
 from firstlight.files import write_asked
@@ -33,7 +34,7 @@ def check_pictures(
     Raises ``DataError`` where there are no pictures in classes, and ``UserError`` where ``labels``
     need what is not installed.
     """
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() in PACKED:
         raise UserError(f"{path}: wanted a folder or a CSV of picture files, not arrays")
     if labels:
         need_cleanlab()
