@@ -12,7 +12,7 @@ from firstlight.untrusted import one_line
 
 if TYPE_CHECKING:
     from firstlight.data.catalog import Entry
-    from firstlight.data.check import Finding
+    from firstlight.data.findings import Finding
 
 app = typer.Typer(
     help="The named data sets: list, fetch, show. Pictures of one's own: check.",

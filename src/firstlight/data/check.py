@@ -6,19 +6,19 @@ Axes: N images, H height, W width, C channels.
 import hashlib
 import io
 import tempfile
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from firstlight.data.check_copies import copies_found
 from firstlight.data.decode import FEW_LEVELS, open_picture
 from firstlight.data.decoded import Progress, choose_shape, decode_into
-from firstlight.data.duplicates import near_copies
+from firstlight.data.findings import Finding
 from firstlight.data.formats import START, formats_for
 from firstlight.data.levels import dark_note
 from firstlight.data.listing import Listing, counted
@@ -31,7 +31,6 @@ FEW = 20
 """A class of fewer training pictures is hard to learn and harder to measure."""
 UNEVEN = 10.0
 """Pictures of the largest class for one of the smallest."""
-_PART_ORDER = ("test", "validation", "train", "")
 _SUFFIXES = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -48,39 +47,6 @@ _SUFFIXES = {
     ".heic": "HEIF",
     ".avif": "AVIF",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Suspect:
-    """A picture that may be in the wrong class."""
-
-    name: str
-    given: str
-    """Its class."""
-    suggested: str
-    """The class it looks like."""
-    probability: float
-    """Of the given class, 0 to 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One kind of fault."""
-
-    kind: str
-    """A short name, such as ``leak``."""
-    severe: bool
-    """Whether it makes what a model is said to be worth untrue, or stops its training."""
-    text: str
-    """What it is, how much of it, and what to do."""
-    groups: tuple[tuple[str, ...], ...] = ()
-    """The pictures concerned, those together that belong together."""
-    details: tuple[str, ...] = ()
-    """A line for each group, where its names do not say it all."""
-    exclude: tuple[str, ...] = ()
-    """Those of them to leave out."""
-    suspects: tuple[Suspect, ...] = ()
-    """More of each picture where its class is in doubt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +102,9 @@ def check(
         images_NHWC = StoredImages(file, (len(names), *shape))
         readable = np.array([bool(d) for d in decoded.digests])
         good = np.flatnonzero(readable)
-        near = near_copies(images_NHWC.take(good)) if len(good) else []
-        pairs = [(int(good[i]), int(good[j])) for i, j in near]
         flat = [int(at) for at in good if _is_flat(images_NHWC[at])]
         findings = [
-            *_copies(listing, heads, pairs),
+            *copies_found(listing, [head.digest for head in heads], images_NHWC, good),
             *_unreadable(decoded.problems),
             *_flat(names, flat),
             *_dark(names, images_NHWC, readable, decoded.notes),
@@ -181,80 +145,6 @@ def _heads(root: Path, names: Sequence[str]) -> list[_Head]:
 
     with ThreadPoolExecutor(usable_threads()) as pool:
         return list(pool.map(one, names, chunksize=64))
-
-
-def _copies(listing: Listing, heads: list[_Head], pairs: list[tuple[int, int]]) -> list[Finding]:
-    """Leaks across parts, copies across classes, and copies within a class."""
-    pictures = listing.pictures
-    by_digest: dict[bytes, list[int]] = defaultdict(list)
-    for at, head in enumerate(heads):
-        if head.digest:
-            by_digest[head.digest].append(at)
-    exact = {pair for group in by_digest.values() for pair in pairwise(group)}
-    leaks, across, within = [], [], []
-    for i, j in sorted(exact | set(pairs)):
-        one, other = pictures[i], pictures[j]
-        if one.label != other.label:
-            across.append((i, j))
-        elif one.part != other.part:
-            leaks.append((i, j))
-        else:
-            within.append((i, j))
-    crossing = [(i, j) for i, j in across if pictures[i].part != pictures[j].part]
-    found = []
-    if leaks or crossing:
-        both = sorted({*leaks, *crossing})
-        learnt = _picks(both, listing, lambda i, j: _later_part(listing, i, j))
-        found.append(
-            Finding(
-                kind="leak",
-                severe=True,
-                text=f"copies in two parts, such as train and test ({counted(len(both), 'pair')}): "
-                "a model is asked what it has learnt by heart, and looks better than it is. Leave "
-                "out the copy that is not in the test part",
-                groups=_named(both, listing),
-                exclude=learnt,
-            )
-        )
-    if across:
-        found.append(
-            Finding(
-                kind="two classes",
-                severe=True,
-                text=f"copies in two classes ({counted(len(across), 'pair')}): at least one of "
-                "each pair is in the wrong folder. Look at them, and leave out or move",
-                groups=_named(across, listing),
-                exclude=tuple(sorted({pictures[k].name for pair in across for k in pair})),
-            )
-        )
-    if within:
-        found.append(
-            Finding(
-                kind="copies",
-                severe=False,
-                text=f"copies in one class and part ({counted(len(within), 'pair')}): they count "
-                "double. firstlight keeps them on one side of a split",
-                groups=_named(within, listing),
-                exclude=_picks(within, listing, lambda i, j: j),
-            )
-        )
-    return found
-
-
-def _later_part(listing: Listing, i: int, j: int) -> int:
-    """Of two the one that is not to be measured by."""
-    rank = _PART_ORDER.index
-    return i if rank(listing.pictures[i].part) > rank(listing.pictures[j].part) else j
-
-
-def _picks(
-    pairs: list[tuple[int, int]], listing: Listing, choose: Callable[[int, int], int]
-) -> tuple[str, ...]:
-    return tuple(sorted({listing.pictures[choose(i, j)].name for i, j in pairs}))
-
-
-def _named(pairs: list[tuple[int, int]], listing: Listing) -> tuple[tuple[str, ...], ...]:
-    return tuple((listing.pictures[i].name, listing.pictures[j].name) for i, j in pairs)
 
 
 def _unreadable(problems: Sequence[tuple[str, str]]) -> list[Finding]:

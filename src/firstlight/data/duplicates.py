@@ -43,7 +43,7 @@ def near_copies(images_NHWC: UInt8Array | StoredImages) -> Pairs:
         i, j = candidates[start : start + _ROWS].T
         # One picture stands in many pairs, where there are many copies.
         which, places = np.unique(candidates[start : start + _ROWS].T, return_inverse=True)
-        pixels_NT, _ = _normalised(_grey(images_NHWC[which]).reshape(len(which), -1))
+        pixels_NT, _ = _normalised(grey(images_NHWC[which]).reshape(len(which), -1))
         near = _products(pixels_NT, pixels_NT, *places.reshape(2, -1)) >= PICTURES_ALIKE
         found += zip(i[near].tolist(), j[near].tolist(), strict=True)
     return sorted(found)
@@ -113,24 +113,25 @@ def _thumbnails(images_NHWC: UInt8Array | StoredImages) -> FloatArray:
     """Grey means over a grid, N×16×16."""
     count, height, width, _ = images_NHWC.shape
     found = np.empty((count, GRID, GRID), np.float32)
-    rows, columns = _cells(height), _cells(width)
+    rows, columns = cells(height, GRID), cells(width, GRID)
     for start in range(0, count, 1000):
-        grey_NHW = _grey(images_NHWC[start : start + 1000])
+        grey_NHW = grey(images_NHWC[start : start + 1000])
         found[start : start + 1000] = rows @ grey_NHW @ columns.T
     return found
 
 
-def _cells(side: int) -> FloatArray:
-    """GRID×side: each row averages its share of the pixels; also for fewer pixels than cells."""
-    edges, pixels = np.linspace(0, side, GRID + 1), np.arange(side)
+def cells(side: int, grid: int) -> FloatArray:
+    """grid×side: each row averages its share of the pixels; also for fewer pixels than cells."""
+    edges, pixels = np.linspace(0, side, grid + 1), np.arange(side)
     covered = np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None])
     shares = np.maximum(covered, 0)
-    cells: FloatArray = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
-    return cells
+    averages: FloatArray = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+    return averages
 
 
-def _grey(images_NHWC: UInt8Array) -> FloatArray:
-    # The mean over the last axis, to the bit, several times as fast.
+def grey(images_NHWC: UInt8Array) -> FloatArray:
+    """N×H×W: the mean of the channels."""
+    # As NumPy's mean to the bit, several times as fast.
     channels = images_NHWC.shape[3]
     grey_NHW: FloatArray = images_NHWC[..., 0].astype(np.float32)
     for channel in range(1, channels):

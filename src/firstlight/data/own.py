@@ -27,7 +27,7 @@ from firstlight.errors import DataError, UserError
 from firstlight.files import cache_folder, make_folder
 
 # Raised with every change of what is kept or how it is made.
-_EDITION = 6
+_EDITION = 7
 
 
 class Form(NamedTuple):

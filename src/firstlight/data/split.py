@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from firstlight.data.altered import altered_copies
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest
 from firstlight.data.duplicates import groups, near_copies
 from firstlight.data.stored import StoredImages
@@ -78,16 +79,15 @@ class Divided(NamedTuple):
 
 
 def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
-    """The images by part, near copies found, and what was decided added to the notes.
+    """The images by part, copies found, and what was decided added to the notes.
 
     ``part_of`` names the part of each image, or is empty for training; where no image is for the
     test, some are taken by ``hold_out``. Images of one of ``data.groups_N`` stay together, as near
-    copies do. Raises ``DataError`` where a class has nothing left to
-    train on.
+    and altered copies do. Raises ``DataError`` where a class has nothing left to train on.
     """
-    pairs = near_copies(data.images_NHWC)
+    pairs, altered = near_copies(data.images_NHWC), altered_copies(data.images_NHWC)
     given = [] if data.groups_N is None else _chains(data.groups_N)
-    data = replace(data, groups_N=groups(len(data), [*pairs, *given]))
+    data = replace(data, groups_N=groups(len(data), [*pairs, *altered, *given]))
     numbers = np.arange(len(data))
     parts = {p: numbers[[(one or TRAIN) == p for one in part_of]] for p in PARTS}
     notes, warnings = [*data.notes], [*data.warnings]
@@ -99,7 +99,7 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
             raise DataError(
                 f"{data.name}: wanted pictures that can be held out for a test, two of a class at "
                 f"least that show different things; got {len(rest)} pictures"
-                f"{', copies of one another' if pairs else ''}"
+                f"{', copies of one another' if pairs or altered else ''}"
                 f"{', in groups that stay together' if given else ''}. Add pictures"
             ) from error
         parts[TEST], parts[TRAIN] = parts[TRAIN][np.sort(taken)], parts[TRAIN][np.sort(kept)]
@@ -122,7 +122,9 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
             "the class"
         )
     part_at = {int(at): part for part in PARTS for at in parts[part]}
-    leaks = sum(part_at[i] != part_at[j] for i, j in pairs)
+    # Turned copies may well be of two classes, such as 6 and 9; a test is not spoiled by them.
+    alike = {(i, j) for i, j in altered if data.labels_N[i] == data.labels_N[j]}
+    leaks = sum(part_at[i] != part_at[j] for i, j in {*pairs, *alike})
     if leaks:
         see = "" if data.names is None else " (firstlight data check shows them)"
         lie = "1 pair of copies lies" if leaks == 1 else f"{leaks:,} pairs of copies lie"

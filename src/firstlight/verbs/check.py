@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from firstlight.data.check import Checked, Finding, check
+from firstlight.data.check import Checked, check
+from firstlight.data.findings import Finding
 from firstlight.data.packed import PACKED
 from firstlight.data.table import list_pictures
 from firstlight.errors import UserError

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from firstlight.data.check import Finding, Suspect
 from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.findings import Finding, Suspect
 from firstlight.data.own import load_own
 from firstlight.data.split import folds, joined
 from firstlight.errors import UserError

@@ -1,0 +1,156 @@
+"""Copies in a folder of pictures: across its parts, across its classes, and within a class."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.data.altered import altered_copies
+from firstlight.data.duplicates import Pairs, near_copies
+from firstlight.data.findings import Finding
+from firstlight.data.listing import Listing, counted
+from firstlight.data.stored import StoredImages
+
+_PART_ORDER = ("test", "validation", "train", "")
+
+
+def copies_found(
+    listing: Listing,
+    digests: Sequence[bytes],
+    images_NHWC: StoredImages,
+    readable: npt.NDArray[np.int64],
+) -> list[Finding]:
+    """``digests`` are of the files, empty where one cannot be read; ``readable`` the numbers of
+    the images that could be decoded."""
+    images = images_NHWC.take(readable)
+    near = _numbered(near_copies(images), readable)
+    by_digest: dict[bytes, list[int]] = defaultdict(list)
+    for at, digest in enumerate(digests):
+        if digest:
+            by_digest[digest].append(at)
+    exact = {pair for group in by_digest.values() for pair in pairwise(group)}
+    same = sorted(exact | set(near))
+    altered = sorted(set(_numbered(altered_copies(images), readable)) - set(same))
+    return [*_same(listing, same), *_altered(listing, altered)]
+
+
+def _numbered(pairs: Pairs, readable: npt.NDArray[np.int64]) -> Pairs:
+    return [(int(readable[i]), int(readable[j])) for i, j in pairs]
+
+
+def _sorted_out(listing: Listing, pairs: Pairs) -> tuple[Pairs, Pairs, Pairs]:
+    """Of one class in two parts, of two classes, and of one class and part."""
+    pictures = listing.pictures
+    leaks, across, within = Pairs(), Pairs(), Pairs()
+    for i, j in pairs:
+        one, other = pictures[i], pictures[j]
+        if one.label != other.label:
+            across.append((i, j))
+        elif one.part != other.part:
+            leaks.append((i, j))
+        else:
+            within.append((i, j))
+    return leaks, across, within
+
+
+def _same(listing: Listing, pairs: Pairs) -> list[Finding]:
+    """Exact copies, and those saved anew."""
+    pictures = listing.pictures
+    leaks, across, within = _sorted_out(listing, pairs)
+    crossing = [(i, j) for i, j in across if pictures[i].part != pictures[j].part]
+    found = []
+    if leaks or crossing:
+        both = sorted({*leaks, *crossing})
+        found.append(
+            Finding(
+                kind="leak",
+                severe=True,
+                text=f"copies in two parts, such as train and test ({counted(len(both), 'pair')}): "
+                "a model is asked what it has learnt by heart, and looks better than it is. Leave "
+                "out the copy that is not in the test part",
+                groups=_named(both, listing),
+                exclude=_learnt(both, listing),
+            )
+        )
+    if across:
+        found.append(
+            Finding(
+                kind="two classes",
+                severe=True,
+                text=f"copies in two classes ({counted(len(across), 'pair')}): at least one of "
+                "each pair is in the wrong folder. Look at them, and leave out or move",
+                groups=_named(across, listing),
+                exclude=tuple(sorted({pictures[k].name for pair in across for k in pair})),
+            )
+        )
+    if within:
+        found.append(
+            Finding(
+                kind="copies",
+                severe=False,
+                text=f"copies in one class and part ({counted(len(within), 'pair')}): they count "
+                "double. firstlight keeps them on one side of a split",
+                groups=_named(within, listing),
+                exclude=_picks(within, listing, lambda i, j: j),
+            )
+        )
+    return found
+
+
+def _altered(listing: Listing, pairs: Pairs) -> list[Finding]:
+    """Copies that were turned, mirrored, shifted, cropped, blurred: left out only where they
+    leak."""
+    leaks, across, within = _sorted_out(listing, pairs)
+    found = []
+    if leaks:
+        found.append(
+            Finding(
+                kind="altered leak",
+                severe=True,
+                text=f"turned, mirrored, cropped or otherwise altered copies in two parts "
+                f"({counted(len(leaks), 'pair')}): a test looks better than it is. Leave out the "
+                "copy that is not in the test part",
+                groups=_named(leaks, listing),
+                exclude=_learnt(leaks, listing),
+            )
+        )
+    if across:
+        found.append(
+            Finding(
+                kind="altered, two classes",
+                severe=False,
+                text="turned, mirrored, cropped or otherwise altered copies in two classes "
+                f"({counted(len(across), 'pair')}): right where that is the difference between the "
+                "classes, as with 6 and 9. Otherwise one of each pair is in the wrong folder",
+                groups=_named(across, listing),
+            )
+        )
+    if within:
+        found.append(
+            Finding(
+                kind="altered copies",
+                severe=False,
+                text="turned, mirrored, cropped or otherwise altered copies in one class and part "
+                f"({counted(len(within), 'pair')}): firstlight keeps them on one side of a split; "
+                "another program may not",
+                groups=_named(within, listing),
+            )
+        )
+    return found
+
+
+def _learnt(pairs: Pairs, listing: Listing) -> tuple[str, ...]:
+    """Of each pair the one that is not to be measured by."""
+    rank = _PART_ORDER.index
+    parts = [picture.part for picture in listing.pictures]
+    return _picks(pairs, listing, lambda i, j: i if rank(parts[i]) > rank(parts[j]) else j)
+
+
+def _picks(pairs: Pairs, listing: Listing, choose: Callable[[int, int], int]) -> tuple[str, ...]:
+    return tuple(sorted({listing.pictures[choose(i, j)].name for i, j in pairs}))
+
+
+def _named(pairs: Pairs, listing: Listing) -> tuple[tuple[str, ...], ...]:
+    return tuple((listing.pictures[i].name, listing.pictures[j].name) for i, j in pairs)

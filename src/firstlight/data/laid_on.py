@@ -1,0 +1,165 @@
+"""Two pictures laid on each other, and how well their detail agrees.
+
+Axes: M pairs of pictures, G side of a grid, P points of it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from firstlight.data.duplicates import FloatArray
+
+FINE = 32
+"""Side of the grid on which pictures are compared."""
+_GRID = FINE // 2
+"""Side of the grid on which one is laid on the other."""
+_FARTHEST = 0.2
+"""Part of the side by which one picture is moved, turned (in radians) or enlarged at most."""
+
+
+class Agreement(NamedTuple):
+    """How well two pictures agree."""
+
+    in_place_M: FloatArray
+    """Correlation of coarse detail where they are."""
+    laid_on_M: FloatArray
+    """Correlation of fine detail when one is laid on the other; 0 where that was not worth it."""
+    sharper_M: FloatArray
+    """How many times as sharp one is as the other, at least 1."""
+    spread_M: FloatArray
+    """Part of the picture that has detail, of the one that has less."""
+
+
+def agreement(one_MGG: FloatArray, other_MGG: FloatArray) -> Agreement:
+    """Of grey pictures as means over a grid of ``FINE`` cells to a side."""
+    fine = one_MGG, other_MGG
+    coarse = tuple(x.reshape(-1, _GRID, 2, _GRID, 2).mean(axis=(2, 4)) for x in fine)
+    one_MGG, other_MGG = (_detail(x, 0.7, 3) for x in coarse)
+    fine_one, fine_other = (_detail(x, 1, 3) for x in fine)
+    sharpness = [
+        (x - _blurred(x, 1)).std(axis=(1, 2)) / np.maximum(detail.std(axis=(1, 2)), 1e-3)
+        for x, detail in zip(fine, (fine_one, fine_other), strict=True)
+    ]
+    sharper_M = np.maximum(*sharpness) / np.maximum(np.minimum(*sharpness), 1e-3)
+    spread_M = np.minimum(_spread(fine_one), _spread(fine_other))
+    in_place_M = correlation(one_MGG, other_MGG)
+    laid_on_M = np.zeros(len(in_place_M), np.float32)
+    worth = np.flatnonzero(in_place_M >= 0.6)
+    if len(worth):
+        moves_M4, reached_M = _moves(one_MGG[worth], other_MGG[worth])
+        close_M = reached_M >= 0.9
+        worth, moves_M4 = worth[close_M], moves_M4[close_M]
+    if len(worth):
+        moves_M4 = moves_M4 * np.array([1, 1, 2.0, 2.0], np.float32)
+        laid_on_M[worth] = _laid_on(fine_one[worth], fine_other[worth], moves_M4, border=2)[1]
+    return Agreement(in_place_M, laid_on_M, sharper_M, spread_M)
+
+
+def _detail(grey_MGG: FloatArray, finest: float, coarsest: float) -> FloatArray:
+    """What a blur by ``finest`` leaves and one by ``coarsest`` takes, in cells of the grid."""
+    return _blurred(grey_MGG, finest) - _blurred(grey_MGG, coarsest)
+
+
+def _blurred(grey_MGG: FloatArray, sigma: float) -> FloatArray:
+    """By a Gaussian that is cut off at the edges."""
+    points = np.arange(grey_MGG.shape[1])
+    shares_GG = np.exp(-((points[:, None] - points) ** 2) / (2 * sigma**2))
+    shares_GG = (shares_GG / shares_GG.sum(axis=1, keepdims=True)).astype(np.float32)
+    blurred_MGG: FloatArray = shares_GG @ grey_MGG @ shares_GG.T
+    return blurred_MGG
+
+
+def _spread(detail_MGG: FloatArray) -> FloatArray:
+    """The part of the points that would hold all energy, were it the same in each of them."""
+    energy_MP = (detail_MGG**2).reshape(len(detail_MGG), -1)
+    parts_M: FloatArray = energy_MP.mean(axis=1) ** 2 / np.maximum(
+        (energy_MP**2).mean(axis=1), 1e-6
+    )
+    return parts_M
+
+
+def correlation(
+    one_MGG: FloatArray, other_MGG: FloatArray, inside_MGG: FloatArray | None = None
+) -> FloatArray:
+    """M: over all points, or those that are inside."""
+    axes = tuple(range(1, one_MGG.ndim))
+    if inside_MGG is None:
+        inside_MGG = np.ones_like(one_MGG)
+    points_M = np.maximum(inside_MGG.sum(axis=axes, keepdims=True), 1)
+    one, other = (
+        (x - (x * inside_MGG).sum(axis=axes, keepdims=True) / points_M) * inside_MGG
+        for x in (one_MGG, other_MGG)
+    )
+    lengths_M = np.sqrt((one**2).sum(axis=axes) * (other**2).sum(axis=axes))
+    found_M: FloatArray = (one * other).sum(axis=axes) / np.maximum(lengths_M, 1e-3)
+    return found_M
+
+
+def _moves(one_MGG: FloatArray, other_MGG: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """M×4, how to lay the second on the first (growth, turn, shift right and down in cells), and
+    the correlation that it reaches.
+
+    Steps of Gauss and Newton with the gradients of the first, which stay (Baker and Matthews 2004,
+    the inverse compositional way).
+    """
+    side = one_MGG.shape[1]
+    y, x = _inner(side, 1)
+    down_MP, right_MP = (g[:, 1:-1, 1:-1].reshape(len(g), -1) for g in _gradients(one_MGG))
+    slopes_MP4 = np.stack(
+        [right_MP * x + down_MP * y, down_MP * x - right_MP * y, right_MP, down_MP], axis=2
+    )
+    normal_M44 = slopes_MP4.swapaxes(1, 2) @ slopes_MP4
+    size_M = np.trace(normal_M44, axis1=1, axis2=2)
+    normal_M44 += np.eye(4) * (1e-4 * size_M[:, None, None] + 1e-3)
+    steps_M4P = np.linalg.solve(normal_M44, slopes_MP4.swapaxes(1, 2)).astype(np.float32)
+    limits = np.float32(_FARTHEST) * np.array([1, 1, side / 2, side / 2], np.float32)
+    strength = [np.sqrt((g**2).mean(axis=(1, 2), keepdims=True)) for g in (one_MGG, other_MGG)]
+    other_MGG = other_MGG * (strength[0] / np.maximum(strength[1], 1e-3))
+    now_M4 = np.zeros((len(one_MGG), 4), np.float32)
+    best_M4, reached_M = now_M4.copy(), np.full(len(one_MGG), -1, np.float32)
+    for _ in range(7):
+        error_MP, alike_M = _laid_on(one_MGG, other_MGG, now_M4, border=1)
+        better_M = alike_M > reached_M
+        best_M4[better_M], reached_M[better_M] = now_M4[better_M], alike_M[better_M]
+        now_M4 = now_M4 - (steps_M4P @ error_MP[..., None])[..., 0]
+        now_M4 = np.clip(now_M4, -limits, limits)
+    return best_M4, reached_M
+
+
+def _gradients(values_MGG: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Downwards and to the right."""
+    found: list[FloatArray] = list(np.gradient(values_MGG, axis=(1, 2)))
+    return found[0], found[1]
+
+
+def _inner(side: int, border: int) -> tuple[FloatArray, FloatArray]:
+    """Rows and columns of the points within the border, from the middle on, P each."""
+    y, x = np.mgrid[border : side - border, border : side - border].reshape(2, -1)
+    middle = np.float32((side - 1) / 2)
+    return y.astype(np.float32) - middle, x.astype(np.float32) - middle
+
+
+def _laid_on(
+    one_MGG: FloatArray, other_MGG: FloatArray, moves_M4: FloatArray, border: int
+) -> tuple[FloatArray, FloatArray]:
+    """The difference at each inner point (0 where the moved picture has none), and the
+    correlation over the others."""
+    side = one_MGG.shape[1]
+    y, x = _inner(side, border)
+    grow, turn, right, down = (moves_M4[:, k, None] for k in range(4))
+    middle = np.float32((side - 1) / 2)
+    column_MP = (1 + grow) * x - turn * y + right + middle
+    row_MP = turn * x + (1 + grow) * y + down + middle
+    inside_MP = (np.minimum(column_MP, row_MP) >= 0) & (np.maximum(column_MP, row_MP) <= side - 1)
+    column_MP, row_MP = (np.clip(v, 0, side - 1.001) for v in (column_MP, row_MP))
+    left_MP, top_MP = column_MP.astype(np.int64), row_MP.astype(np.int64)
+    column_MP, row_MP = column_MP - left_MP, row_MP - top_MP
+    at_MP = top_MP * side + left_MP + np.arange(len(one_MGG))[:, None] * side**2
+    values = other_MGG.ravel()
+    upper_MP = values[at_MP] * (1 - column_MP) + values[at_MP + 1] * column_MP
+    lower_MP = values[at_MP + side] * (1 - column_MP) + values[at_MP + side + 1] * column_MP
+    moved_MP = (upper_MP * (1 - row_MP) + lower_MP * row_MP).astype(np.float32)
+    inner = slice(border, side - border)
+    one_MP = one_MGG[:, inner, inner].reshape(len(one_MGG), -1)
+    weights_MP = inside_MP.astype(np.float32)
+    return (moved_MP - one_MP) * weights_MP, correlation(one_MP, moved_MP, weights_MP)
