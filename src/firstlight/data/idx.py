@@ -25,7 +25,7 @@ def read_images(path: Path, shape: tuple[int, int], count: int | None = None) ->
     header is known to be right.
     """
     lengths = (count, *shape)
-    return _read(path, lengths, "images").reshape(-1, *shape, 1)
+    return _read(path, lengths, "images")[..., None]
 
 
 def read_labels(path: Path, classes: int, count: int | None = None) -> Int64Array:
@@ -40,22 +40,32 @@ def read_labels(path: Path, classes: int, count: int | None = None) -> Int64Arra
     return labels_N
 
 
-def _read(path: Path, wanted: tuple[int | None, ...], what: str) -> UInt8Array:
+def read_any(path: Path, axes: int, what: str, most: int) -> UInt8Array:
+    """uint8 of so many axes, whatever their lengths. Raises ``DataError`` as ``read_images`` does,
+    and where the header promises more than ``most`` bytes."""
+    return _read(path, (None,) * axes, what, most)
+
+
+def _read(
+    path: Path, wanted: tuple[int | None, ...], what: str, most: int | None = None
+) -> UInt8Array:
     try:
         with path.open("rb") as plain:
             packed = plain.read(2) == b"\x1f\x8b"
             plain.seek(0)
             if not packed:
-                return _parse(plain, path, wanted, what)
+                return _parse(plain, path, wanted, what, most)
             with gzip.GzipFile(fileobj=plain) as unpacked:
-                return _parse(unpacked, path, wanted, what)  # type: ignore[arg-type]
+                return _parse(unpacked, path, wanted, what, most)  # type: ignore[arg-type]
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DataError(f"{path}: damaged gzip data: {error}; fetch the file again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _parse(stream: BinaryIO, path: Path, wanted: tuple[int | None, ...], what: str) -> UInt8Array:
+def _parse(
+    stream: BinaryIO, path: Path, wanted: tuple[int | None, ...], what: str, most: int | None
+) -> UInt8Array:
     axes = len(wanted)
     header = stream.read(4 + 4 * axes)
     magic = bytes([0, 0, _UNSIGNED_BYTE, axes])
@@ -74,6 +84,10 @@ def _parse(stream: BinaryIO, path: Path, wanted: tuple[int | None, ...], what: s
                 f"{path}: the header says {'×'.join(map(str, lengths))} {what}, wanted {text}"
             )
     size = math.prod(lengths)
+    if most is not None and size > most:
+        raise DataError(
+            f"{path}: the header promises {size:,} bytes of {what}; at most {most:,} are unpacked"
+        )
     # A header without a wanted count may claim anything: bytes are taken as they come, one more
     # than due at the most, so that a lie costs no memory.
     chunks, have = [], 0
@@ -84,4 +98,4 @@ def _parse(stream: BinaryIO, path: Path, wanted: tuple[int | None, ...], what: s
         how = "cut short" if have < size else "longer than its header says"
         came = f"{have:,}" if have < size else "more"
         raise DataError(f"{path}: {how}: wanted {size:,} bytes of {what}, got {came}")
-    return np.frombuffer(bytearray().join(chunks), dtype=np.uint8)
+    return np.frombuffer(bytearray().join(chunks), dtype=np.uint8).reshape(lengths)

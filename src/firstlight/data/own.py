@@ -7,7 +7,7 @@ files' contents, classes and parts, so that moving or touching files costs no se
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -17,9 +17,12 @@ import numpy as np
 from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
 from firstlight.data.decode import FEW_LEVELS
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
+from firstlight.data.idx_folder import idx_files, read_idx_folder
 from firstlight.data.kept import kept
 from firstlight.data.listing import Listing
 from firstlight.data.packed import PACKED, files_of, packed_in, read_packed
+from firstlight.data.pixel_table import is_pixel_table, read_pixel_table
+from firstlight.data.sheet import read_sheet
 from firstlight.data.split import together
 from firstlight.data.stored import StoredImages
 from firstlight.data.table import list_pictures
@@ -62,7 +65,7 @@ def load_own(
     shelf = cache_folder() / "pictures"
     try:
         make_folder(shelf)
-        if (arrays := _as_packed(path)) is not None:
+        if (arrays := _as_arrays(path)) is not None:
             return _arrays(shelf, arrays, form, excluded)
         listing = list_pictures(path, allow_outside=allow_outside).without(excluded)
         return _pictures(shelf, listing, form, progress)
@@ -85,26 +88,47 @@ def _pictures(shelf: Path, listing: Listing, form: Form, progress: Progress | No
     return TrainTest(replace(train, notes=notes, warnings=warnings), test)
 
 
-def _arrays(shelf: Path, file: Path, form: Form, excluded: Sequence[str]) -> TrainTest:
+class _Arrays(NamedTuple):
+    """A file or folder of arrays, and what reads it."""
+
+    path: Path
+    files: list[Path]
+    read: Callable[[Path, int | None, Shape | None], tuple[Dataset, list[str]]]
+
+
+def is_arrays(path: Path) -> bool:
+    """Whether a path holds images as arrays and not as picture files. Raises ``DataError``."""
+    return _as_arrays(path) is not None
+
+
+def _as_arrays(path: Path) -> _Arrays | None:
+    if path.is_dir():
+        packed = packed_in(path)
+        if packed is not None:
+            return _Arrays(packed, files_of(packed), read_packed)
+        files = idx_files(path)
+        return _Arrays(path, files, read_idx_folder) if files else None
+    if path.suffix.lower() in PACKED and path.is_file():
+        return _Arrays(path, files_of(path), read_packed)
+    if path.is_file() and is_pixel_table(read_sheet(path)):
+        return _Arrays(path, [path], read_pixel_table)
+    return None
+
+
+def _arrays(shelf: Path, arrays: _Arrays, form: Form, excluded: Sequence[str]) -> TrainTest:
+    path, files = arrays.path, arrays.files
     if excluded:
-        raise UserError(f"--exclude leaves out picture files by name; {file.name} holds arrays")
-    files = files_of(file)
-    statuses = [f"{path.resolve()} {_seen(path.stat())}" for path in files]
-    seen = f"{_EDITION} {file.resolve()} {form} {' '.join(statuses)}"
+        raise UserError(f"--exclude leaves out picture files by name; {path.name} holds arrays")
+    statuses = [f"{file.resolve()} {_seen(file.stat())}" for file in files]
+    seen = f"{_EDITION} {path.resolve()} {form} {' '.join(statuses)}"
 
     def inside() -> str:
-        names = [path.name for path in files]
-        contents = " ".join(content.hex() for content in file_digests(file.parent, names))
+        names = [file.name for file in files]
+        contents = " ".join(content.hex() for content in file_digests(files[0].parent, names))
         return _short(f"{_EDITION} {form} {' '.join(names[1:])} {contents}")
 
-    return kept(shelf, _short(seen), inside, lambda _: read_packed(file, *form), file.stem)
-
-
-def _as_packed(path: Path) -> Path | None:
-    """The file of arrays that a path stands for, where it stands for one."""
-    if path.suffix.lower() in PACKED and path.is_file():
-        return path
-    return packed_in(path) if path.is_dir() else None
+    name = path.name if path.is_dir() else path.stem
+    return kept(shelf, _short(seen), inside, lambda _: arrays.read(path, *form), name)
 
 
 def _outside(listing: Listing, form: Form) -> str:

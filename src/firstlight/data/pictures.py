@@ -39,6 +39,8 @@ class PictureSource:
     """Where the picture lies, or the picture itself, as a file's bytes or opened by Pillow."""
     problem: str = ""
     """Why there is no picture, when there is none."""
+    notes: tuple[str, ...] = ()
+    """What was done to it already, for people."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,7 +83,7 @@ def prepare(source: PictureSource, preprocess: Preprocess, bounds: Bounds = ANY)
     """
     if source.problem:
         raise DataError(f"{source.name}: {source.problem}")
-    notes: list[str] = []
+    notes = list(source.notes)
     bounds = replace(bounds, enough=max(ENOUGH_SIDE, 3 * max(preprocess.image_shape)) ** 2)
     image = decode(source.name, source.content, notes, bounds)
     if preprocess.channels == 1 and image.mode == "RGB":

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -41,7 +40,7 @@ class Sheet:
     def rows(self, *, strip: bool = True) -> Iterator[tuple[int, list[str]]]:
         """(number of the line, cells) of each row that is not empty, with ``strip`` without space
         around cells. Raises ``DataError`` for a row with more cells than there are headings."""
-        reader = csv.reader(io.StringIO(self.text, newline=""), delimiter=self.separator)
+        reader = csv.reader(lines_of(self.text), delimiter=self.separator)
         try:
             for cells in reader:
                 cells = [cell.strip() for cell in cells] if strip else cells
@@ -101,8 +100,8 @@ def read_sheet(file: Path, *, guess: bool = True) -> Sheet:
         separator = _separator(text)
     while found := re.match(r"[ \t]*\r?\n", text):
         text, line = text[found.end() :], line + 1
-    stream = io.StringIO(text, newline="")
-    reader = csv.reader(stream, delimiter=separator)
+    taken = list[str]()
+    reader = csv.reader(lines_of(text, taken), delimiter=separator)
     try:
         headings = tuple(cell.strip() for cell in next(reader, []))
     except csv.Error as error:
@@ -113,11 +112,24 @@ def read_sheet(file: Path, *, guess: bool = True) -> Sheet:
     return Sheet(
         file=file,
         headings=headings,
-        text=stream.read(),
+        text=text[sum(map(len, taken)) :],
         separator=separator,
         first_line=line + reader.line_num,
         notes=notes,
     )
+
+
+def lines_of(text: str, taken: list[str] | None = None) -> Iterator[str]:
+    """The lines one by one, with their ends, also kept in ``taken``; a copy of all of them would
+    take several times the memory."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        line = text[start:end]
+        if taken is not None:
+            taken.append(line)
+        yield line
+        start = end
 
 
 def _are_numbers(cells: Sequence[str]) -> bool:
@@ -168,5 +180,5 @@ def _decoded(file: Path, blob: bytes, encoding: str) -> str:
 
 def _separator(text: str) -> str:
     """The sign that stands most often in the first line, outside quotes."""
-    first = re.sub(r'"[^"]*"', "", text.lstrip("\r\n").split("\n", 1)[0])
+    first = re.sub(r'"[^"]*"', "", next(lines_of(text), ""))
     return max(_SEPARATORS, key=lambda sign: (first.count(sign), sign == ","))

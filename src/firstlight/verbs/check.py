@@ -5,7 +5,7 @@ from pathlib import Path
 
 from firstlight.data.check import Checked, check
 from firstlight.data.findings import Finding
-from firstlight.data.packed import PACKED
+from firstlight.data.own import is_arrays
 from firstlight.data.table import list_pictures
 from firstlight.errors import UserError
 from firstlight.files import write_asked
@@ -35,7 +35,7 @@ def check_pictures(
     Raises ``DataError`` where there are no pictures in classes, and ``UserError`` where ``labels``
     need what is not installed.
     """
-    if path.suffix.lower() in PACKED:
+    if is_arrays(path):
         raise UserError(f"{path}: wanted a folder or a CSV of picture files, not arrays")
     if labels:
         need_cleanlab()

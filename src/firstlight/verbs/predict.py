@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.arrays import CHANNELS
+from firstlight.data.asked import pictures_asked
 from firstlight.data.levels import Range, levels_to_ask, stated
-from firstlight.data.pictures import PictureSource, expand, prepare
+from firstlight.data.pictures import PictureSource, prepare
 from firstlight.errors import DataError
 from firstlight.evaluate.prediction import Prediction, prediction
 from firstlight.verbs.model import Model
@@ -54,7 +55,7 @@ def predict_given(model: Model, images: Sequence[Any], given: Any = None) -> lis
     sources, told = list[PictureSource](), dict[int, tuple[str, ...]]()
     for at, one in enumerate(images):
         if isinstance(one, str | Path):
-            sources += expand([str(one)])
+            sources += pictures_asked([str(one)])
         elif at in opened or isinstance(one, Image.Image):
             told[len(sources)] = notes.get(at, ())
             sources.append(PictureSource(name=str(at), content=opened.get(at, one)))
@@ -99,7 +100,7 @@ def predict_files(
 
     A picture that cannot be read becomes a prediction with its ``error`` set, in its place.
     """
-    everything = expand(sources, stdin or getattr(sys.stdin, "buffer", None))
+    everything = pictures_asked(sources, stdin or getattr(sys.stdin, "buffer", None))
     return predict_pictures(model, everything)
 
 

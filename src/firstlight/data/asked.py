@@ -1,0 +1,48 @@
+"""What ``predict`` is asked about: pictures, and tables of pixels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from firstlight.data.levels import levels_to_ask
+from firstlight.data.pictures import PictureSource, expand
+from firstlight.data.pixel_table import open_pixel_table
+from firstlight.data.sheet import read_sheet
+from firstlight.data.table import PATHS
+from firstlight.errors import DataError
+
+_TABLES = (".csv", ".tsv")
+
+
+def pictures_asked(words: Sequence[str], stdin: BinaryIO | None = None) -> list[PictureSource]:
+    """``expand``, and of a CSV of pixels one picture for each row, numbered from 1."""
+    found: list[PictureSource] = []
+    for word in words:
+        if Path(word).suffix.lower() in _TABLES and Path(word).is_file():
+            found += _rows(word)
+        else:
+            found += expand([word], stdin)
+            # A stream ends once: a second "-" has nothing left to read.
+            stdin = None if word == "-" else stdin
+    return found
+
+
+def _rows(word: str) -> list[PictureSource]:
+    try:
+        sheet = read_sheet(Path(word))
+        table = open_pixel_table(sheet)
+        if table is None:
+            what = "names pictures" if sheet.column(PATHS) is not None else "holds no pixels"
+            raise DataError(
+                f"{word}: this CSV {what}; wanted picture files, or a CSV with a column for each "
+                "pixel"
+            )
+        (levels_NHW,), notes = levels_to_ask([table.images_NHW], len(table.images_NHW))
+    except DataError as error:
+        return [PictureSource(name=word, problem=str(error).removeprefix(f"{word}: "))]
+    return [
+        PictureSource(name=f"{word}:{row}", content=Image.fromarray(image_HW), notes=notes)
+        for row, image_HW in enumerate(levels_NHW, start=1)
+    ]

@@ -1,0 +1,244 @@
+"""CSVs whose rows are images: scikit-learn's digits and noise, written as people bring them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.datasets import load_digits
+from tests.kit import Command
+
+import firstlight as fl
+import firstlight.data.own as own
+from firstlight.data.asked import pictures_asked
+from firstlight.data.own import load_own
+from firstlight.data.pictures import prepare
+from firstlight.errors import DataError
+from firstlight.pixels import Preprocess
+
+UInt8Array = npt.NDArray[np.uint8]
+RNG = np.random.default_rng(3)
+IMAGES_NHW = RNG.integers(0, 256, (40, 9, 9), dtype=np.uint8)
+LABELS = [("cat", "dog")[i % 2] for i in range(40)]
+PIXELS = [f"pixel{i}" for i in range(81)]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "cache_folder", lambda: tmp_path / "cache")
+
+
+def written(
+    file: Path,
+    headings: Sequence[str] | None,
+    row: Callable[[int], Sequence[object]],
+    separator: str = ",",
+    end: str = "\n",
+) -> Path:
+    lines = [] if headings is None else [separator.join(headings)]
+    lines += [separator.join(map(str, row(i))) for i in range(40)]
+    file.write_bytes((end.join(lines) + end).encode())
+    return file
+
+
+def contents(data: fl.TrainTest) -> dict[bytes, str]:
+    """Pixels to class, of both parts."""
+    return {
+        image.tobytes(): part.class_names[label]
+        for part in data
+        for image, label in zip(part.images_NHWC, part.labels_N, strict=True)
+    }
+
+
+WANTED = {image.tobytes(): label for image, label in zip(IMAGES_NHW, LABELS, strict=True)}
+
+
+@pytest.mark.parametrize(("separator", "end"), [(",", "\n"), (";", "\r\n"), ("\t", "\n")])
+def test_kaggles_layout_gives_the_pixels_and_labels_of_each_row(
+    tmp_path: Path, separator: str, end: str
+) -> None:
+    file = written(
+        tmp_path / "train.csv",
+        ["label", *PIXELS],
+        lambda i: [LABELS[i], *IMAGES_NHW[i].ravel()],
+        separator,
+        end,
+    )
+    data = load_own(file)
+    assert contents(data) == WANTED
+    assert data.train.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("headings", "row"),
+    [
+        (["id", "label", *PIXELS], lambda i: [i, LABELS[i], *IMAGES_NHW[i].ravel()]),
+        ([*PIXELS, "Class Name"], lambda i: [*IMAGES_NHW[i].ravel(), f'"{LABELS[i]}"']),
+        (None, lambda i: [*IMAGES_NHW[i].ravel(), LABELS[i]]),
+        (None, lambda i: [LABELS[i], *IMAGES_NHW[i].ravel()]),
+        (
+            ["label", *(f"{r}x{c}" for r in range(1, 10) for c in range(1, 10))],
+            lambda i: [LABELS[i], *IMAGES_NHW[i].ravel()],
+        ),
+    ],
+)
+def test_other_layouts_give_the_same(
+    tmp_path: Path,
+    headings: Sequence[str] | None,
+    row: Callable[[int], Sequence[object]],
+) -> None:
+    file = written(tmp_path / "a.csv", headings, row)
+    assert contents(load_own(file)) == WANTED
+
+
+def test_columns_sorted_as_words_are_put_into_the_order_of_the_pixels(tmp_path: Path) -> None:
+    names = sorted(PIXELS)  # pixel0, pixel1, pixel10, pixel11, ...
+    places = [int(name.removeprefix("pixel")) for name in names]
+    file = written(
+        tmp_path / "a.csv", ["label", *names], lambda i: [LABELS[i], *IMAGES_NHW[i].ravel()[places]]
+    )
+    assert contents(load_own(file)) == WANTED
+
+
+def test_numbers_without_headings_begin_with_the_label(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.csv", None, lambda i: [i % 3, *IMAGES_NHW[i].ravel()])
+    data = load_own(file)
+    assert data.train.class_names == ("0", "1", "2")
+    assert "a.csv: no headings: the first column is taken for the class" in data.train.notes
+
+
+def test_the_label_is_last_where_the_first_column_has_one_value_alone(tmp_path: Path) -> None:
+    corner = IMAGES_NHW.copy()
+    corner[:, 0, 0] = 0  # as in the UCI repository's digits
+    file = written(tmp_path / "a.csv", None, lambda i: [*corner[i].ravel(), i % 2])
+    data = load_own(file)
+    assert contents(data) == {image.tobytes(): str(i % 2) for i, image in enumerate(corner)}
+    assert "a.csv: no headings: the last column is taken for the class" in data.train.notes
+
+
+def test_parts_groups_and_floats_are_as_in_other_tables(tmp_path: Path) -> None:
+    file = written(
+        tmp_path / "a.csv",
+        ["label", "split", "patient", "angle", *PIXELS],
+        lambda i: [
+            LABELS[i],
+            "test" if i < 10 else "train",
+            f"p{i // 4}",
+            i,
+            *(IMAGES_NHW[i].ravel() / 255).round(6),
+        ],
+    )
+    with pytest.raises(DataError, match="got 82 columns of numbers: name the others label, part"):
+        load_own(file)
+    text = file.read_text().replace("angle", "id")
+    file.write_text(text)
+    data = load_own(file)
+    assert contents(data) == WANTED
+    assert len(data.test) == 10
+    assert data.train.groups_N is not None
+    assert len(np.unique(np.r_[data.train.groups_N, data.test.groups_N])) == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda rows: rows[4].__setitem__(7, "x"),
+            r"line 6: wanted a number .* got 'x' in c",
+        ),
+        (lambda rows: rows[4].__setitem__(7, ""), r"line 6: wanted a number .* got '' in column 8"),
+        (
+            lambda rows: rows[4].__setitem__(7, "nan"),
+            r"line 6: wanted a number .* got 'nan'",
+        ),
+        (lambda rows: rows[4].append("9"), "line 6: has 83 cells under 82 headings"),
+        (lambda rows: rows[4].__setitem__(0, "nan"), "1 of 40 labels is missing .*: line 6"),
+        (lambda rows: rows.clear(), "wanted the columns path,label in the first line"),
+    ],
+)
+def test_damaged_rows_are_told_by_their_line(
+    tmp_path: Path, change: Callable[[list[list[str]]], None], message: str
+) -> None:
+    rows = [[LABELS[i], *map(str, IMAGES_NHW[i].ravel())] for i in range(40)]
+    change(rows)
+    lines = [",".join(["label", *PIXELS]), *(",".join(row) for row in rows)]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=message):
+        load_own(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (80, "got 80 columns of numbers: name the others label"),
+        (243, "243 are a colour picture of 9 × 9, the order of whose channels"),
+    ],
+)
+def test_pixels_that_make_no_square_are_refused(tmp_path: Path, pixels: int, message: str) -> None:
+    headings = ["label", *(f"p{i}" for i in range(pixels))]
+    file = written(tmp_path / "a.csv", headings, lambda i: [LABELS[i], *[i] * pixels])
+    with pytest.raises(DataError, match=message):
+        load_own(file)
+
+
+def test_a_table_of_few_columns_is_no_table_of_images(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.csv", ["a", "b", "c", "label"], lambda i: [i, i, i, LABELS[i]])
+    with pytest.raises(DataError, match=r"wanted the columns path,label .* got a,b,c,label"):
+        load_own(file)
+
+
+def test_levels_that_may_mean_anything_are_asked_for_and_not_guessed(tmp_path: Path) -> None:
+    digits = load_digits()
+    file = written(
+        tmp_path / "a.csv",
+        ["label", *(f"pixel{i}" for i in range(64))],
+        lambda i: [digits.target[i], *digits.data[i].astype(int)],
+    )
+    with pytest.raises(DataError, match="range"):
+        load_own(file)
+
+
+def test_emnists_images_are_set_upright(tmp_path: Path) -> None:
+    file = written(
+        tmp_path / "emnist-letters-train.csv",
+        None,
+        lambda i: [LABELS[i], *IMAGES_NHW[i].T.ravel()],
+    )
+    assert contents(load_own(file)) == WANTED
+
+
+def test_rows_are_asked_about_one_by_one(tmp_path: Path) -> None:
+    test = written(tmp_path / "test.csv", PIXELS, lambda i: IMAGES_NHW[i].ravel())
+    sources = pictures_asked([str(test)])
+    grey = Preprocess(height=9, width=9, channels=1, mean=(0.0,), std=(1.0,))
+    assert [source.name for source in sources[:2]] == [f"{test}:1", f"{test}:2"]
+    assert all(
+        np.array_equal(prepare(source, grey).image_HWC[..., 0], image)
+        for source, image in zip(sources, IMAGES_NHW, strict=True)
+    )
+
+
+def test_the_command_trains_on_a_table_and_answers_one(tmp_path: Path, command: Command) -> None:
+    digits = load_digits()
+    images, headings = (digits.data * 255 / 16).round().astype(int), [f"p{i}" for i in range(64)]
+
+    def table(name: str, rows: slice, *, labels: bool) -> None:
+        lines = [",".join([*(["label"] if labels else []), *headings])]
+        for label, row in zip(digits.target[rows], images[rows], strict=True):
+            lines.append(",".join(map(str, [*([label] if labels else []), *row])))
+        Path(name).write_text("\n".join(lines))
+
+    table("train.csv", slice(0, 1400), labels=True)
+    table("test.csv", slice(1400, 1500), labels=False)
+    recipe = ("--recipe", "digits-tutorial", "--epochs", 8)
+    assert command("train", "train.csv", *recipe, "--out", "run", "--quiet").code == 0
+    lines = command("predict", "run", "test.csv", "--csv").out.splitlines()[1:]
+    assert lines[0].startswith("test.csv:1,")
+    found = [max(range(10), key=lambda k: float(line.split(",")[3 + k])) for line in lines]
+    assert (np.array(found) == digits.target[1400:1500]).mean() > 0.85
+    told = command("data", "check", "train.csv")
+    assert told.code == 2 and "not arrays" in told.err
+    Path("list.csv").write_text("path,label\nx.png,1\n")
+    told = command("predict", "run", "list.csv")
+    assert (told.code, "this CSV names pictures" in told.err) == (3, True)
