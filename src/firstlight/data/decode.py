@@ -238,7 +238,9 @@ def open_picture(name: str, content: Path | bytes) -> AbstractContextManager[Bin
     except PermissionError as error:
         raise DataError(f"{name}: no permission to read this file") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"{name}: cannot be opened ({error})") from error
+        raise DataError(
+            f"{name}: cannot be opened ({getattr(error, 'strerror', '') or error})"
+        ) from error
 
 
 def _too_large(most_pixels: int) -> str:
