@@ -9,8 +9,8 @@ import httpx
 
 import firstlight as fl
 from firstlight.runs.folder import RunFolder, open_run_folder
+from firstlight.serve.access import Access
 from firstlight.serve.app import create_app
-from firstlight.serve.guard import Access
 from firstlight.serve.limits import Limits
 from firstlight.serve.server import Server
 from firstlight.serve.service import Service, predictors
@@ -38,6 +38,7 @@ def running(
     *,
     limits: Limits | None = None,
     token: str | None = None,
+    origins: Sequence[str] = (),
     port: int = 0,
 ) -> Iterator[Running]:
     """The runs, served in a thread until the block ends."""
@@ -56,7 +57,7 @@ def running(
         listens.set()
 
     server = Server(
-        create_app(service, Access(token=token)),
+        create_app(service, Access(token=token, origins=frozenset(origins))),
         host="127.0.0.1",
         port=port,
         limits=bounds,

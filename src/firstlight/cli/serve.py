@@ -34,6 +34,14 @@ def serve(
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="Listen on other addresses without a token.")
     ] = False,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cors",
+            metavar="ORIGIN",
+            help="Another site whose pages may ask, such as https://a.example; may be repeated.",
+        ),
+    ] = None,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -51,15 +59,16 @@ def serve(
         raise UserError("--token wants at least 8 plain signs, better 20; --token new makes one")
 
     from firstlight.runs.box import boxed_names
+    from firstlight.serve.access import Access
     from firstlight.serve.app import create_app
     from firstlight.serve.exported import open_served
-    from firstlight.serve.guard import Access
     from firstlight.serve.limits import Limits
     from firstlight.serve.server import serve as run_server
     from firstlight.serve.service import Service, predictors
     from firstlight.threads import usable_threads
     from firstlight.verbs.run_data import data_or_reason
 
+    access = Access(token=token, origins=frozenset(map(_origin, cors or ())))
     limits = Limits()
     folders = [open_served(path) for path in runs or map(Path, boxed_names())]
     service = Service(
@@ -81,13 +90,27 @@ def serve(
             webbrowser.open(address + secret)
 
     run_server(
-        create_app(service, Access(token=token)),
+        create_app(service, access),
         host=host,
         port=port,
         limits=limits,
         listening=listening,
     )
     typer.echo("stopped", err=True)
+
+
+def _origin(text: str) -> str:
+    """A site of ``--cors``. Raises ``UserError`` for what is none."""
+    from firstlight.serve.access import origin_of
+
+    try:
+        return origin_of(text)
+    except ValueError as error:
+        raise UserError(
+            f"--cors {text}: wanted an origin, which is http:// or https://, a name and perhaps a "
+            "port, such as https://a.example or http://localhost:3000; give each site a --cors of "
+            "its own"
+        ) from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -14,6 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.routing import Route
 
 from firstlight.data.pictures import Picture
+from firstlight.serve.instances import SCHEMA, hint, pictures_in
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.predictor import Predictor
 from firstlight.serve.service import Service
@@ -24,12 +25,13 @@ RunName = Annotated[str | None, Query(description=RUN)]
 PICTURES: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "One picture as it is, or one or more files of any field name.",
+        "description": "One picture as it is, files of a form under any name, or base64 in JSON.",
         "content": {
             **{
                 f"image/{kind}": {"schema": {"type": "string", "format": "binary"}}
                 for kind in ("png", "jpeg", "webp", "bmp", "gif", "tiff")
             },
+            "application/json": {"schema": SCHEMA},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -52,7 +54,7 @@ OPERATION: dict[str, Any] = {
     "operationId": "predict",
     "tags": ["answers"],
     "summary": "Classify pictures",
-    "description": """Answers for one picture (the body itself) or several (multipart).
+    "description": """Answers for one picture (the body itself) or several (multipart, JSON).
 
 They stand in the order of the pictures. Each has the most probable class (`best`), the `answer`
 (the same, or `unknown` where the model is less sure than for ordinary pictures), its `confidence`,
@@ -81,17 +83,8 @@ def route(service: Service) -> Route:
         run, seen = _asked(request)
         predictor = service.predictor(run)
         contents = await pictures_of(request, service.limits.images)
-        places: list[Picture | RefusedError] = []
-        for name, content in contents:
-            try:
-                places.append(await service.prepare(predictor, name, content))
-            except RefusedError as refused:
-                if refused.status != 422 or len(contents) == 1:
-                    raise
-                places.append(refused)
-        return json_response(
-            {"run": predictor.name, "predictions": await _answers(service, predictor, places, seen)}
-        )
+        predictions = await classified(service, predictor, contents, seen)
+        return json_response({"run": predictor.name, "predictions": predictions})
 
     found = Route(PATH, predict, methods=["POST"])
     return found
@@ -104,6 +97,24 @@ def _asked(request: Request) -> tuple[str | None, bool]:
     if seen not in ("true", "1", "false", "0"):
         raise RefusedError(status=422, message="query.seen: true or false is wanted")
     return query.get("run"), seen in ("true", "1")
+
+
+async def classified(
+    service: Service, predictor: Predictor, contents: list[tuple[str, bytes]], seen: bool = False
+) -> list[dict[str, Any]]:
+    """An answer for each picture, as values for JSON; ``seen``: with what the network was shown.
+
+    Raises ``RefusedError`` where none can be read.
+    """
+    places: list[Picture | RefusedError] = []
+    for name, content in contents:
+        try:
+            places.append(await service.prepare(predictor, name, content))
+        except RefusedError as refused:
+            if refused.status != 422 or len(contents) == 1:
+                raise
+            places.append(refused)
+    return await _answers(service, predictor, places, seen)
 
 
 async def _answers(
@@ -131,7 +142,13 @@ async def pictures_of(request: Request, most: int) -> list[tuple[str, bytes]]:
     """Name and bytes of each picture in a request's body. Raises ``RefusedError``."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        return [("the picture", await request.body())]
+        body = await whole_body(request)
+        # No picture begins with a brace. curl calls JSON a form, unless it is told.
+        if kind == "application/json" or body[:1] == b"{":
+            return pictures_in(body, most)
+        if text := hint(body):
+            raise RefusedError(status=422, message=text)
+        return [("the picture", body)]
     found: list[tuple[str, bytes]] = []
     parser = _InMemory(request.headers, request.stream(), max_files=most, max_fields=most)
     try:
@@ -148,6 +165,11 @@ async def pictures_of(request: Request, most: int) -> list[tuple[str, bytes]]:
     if not found:
         raise RefusedError(status=422, message="multipart: it holds no file; send a picture")
     return found
+
+
+async def whole_body(request: Request) -> bytes:
+    """A request's body, which the request itself does not keep."""
+    return b"".join([piece async for piece in request.stream()])
 
 
 class _InMemory(MultiPartParser):

@@ -14,8 +14,9 @@ from starlette.responses import PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
 from firstlight import __version__
-from firstlight.serve import answers, protocol, results
-from firstlight.serve.guard import Access, Guard, error_body, is_route
+from firstlight.serve import answers, protocol, results, version1
+from firstlight.serve.access import Access, is_route
+from firstlight.serve.guard import Guard, error_body
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.service import Service
 
@@ -72,7 +73,7 @@ def create_app(service: Service, access: Access) -> Any:
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _fault)
     app.router.routes.append(answers.route(service))
-    for part in (results, protocol):
+    for part in (results, protocol, version1):
         app.include_router(part.routes(service))
     if find_spec("torch") is not None:  # exported files are also served without it
         from firstlight.serve import inside

@@ -11,7 +11,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from firstlight.serve.guard import ABSOLUTE, TARGET, error_body
+from firstlight.serve.access import ABSOLUTE, TARGET
+from firstlight.serve.guard import error_body
 from firstlight.serve.limits import Limits, RefusedError, busy
 
 READ_BYTES = 256 * 1024

@@ -1,32 +1,17 @@
-"""Who may ask, how much may come, and what every answer carries: around all routes.
-
-The service listens on this machine alone unless it is told otherwise. Two ways remain in which
-a page of another site could reach it through the user's own browser, and both are closed here:
-a name of that site made to point at this machine (DNS rebinding; the Host header tells), and
-a form or script that posts across sites (the Origin header tells).
-"""
+"""How much may come, and what every answer carries: around all routes."""
 
 import asyncio
-import hmac
-import ipaddress
 import json
-import re
-import socket
 import time
-from collections.abc import MutableMapping
 from concurrent.futures import Future
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 
 from firstlight.memory import give_back
+from firstlight.serve.access import ABSOLUTE, PERMITTED, TARGET, Access, Scope
 from firstlight.serve.aside import BEGUN, told
 from firstlight.serve.counters import Counters
 from firstlight.serve.encoding import unpacker
 from firstlight.serve.limits import Limits, RefusedError, busy, too_large
-
-Scope = MutableMapping[str, Any]
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -40,84 +25,15 @@ CARRIED = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
-GUARDED = ("/api", "/v2", "/metrics", "/openapi.json")
-OPEN = ("/v2/health/live", "/v2/health/ready")
 SINGLE = (
     *(b"host", b"content-length", b"transfer-encoding", b"content-encoding"),
     *(b"authorization", b"origin"),
 )
 """Fields of which two would leave it open which one counts."""
-TARGET = "firstlight.target"
-"""Where the connection leaves the request's target as it came, in the scope."""
 LARGE, CALM_SECONDS = 1024**2, 1.0
 """A body of so many bytes; so long after it, freed memory goes back to the system."""
-ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
-"""A target that names a host, as a proxy is asked."""
 LINE_BYTES = len(b"  HTTP/1.1\r\n")
 FIELD_BYTES = len(b": \r\n")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Access:
-    """Who may ask."""
-
-    token: str | None = None
-    """Wanted from everyone, as ``Authorization: Bearer TOKEN``."""
-
-    def check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        """Raise ``RefusedError`` for who may not."""
-        method, path = scope["method"], scope["path"]
-        if self.token is not None:
-            # A token is sent by no browser on its own, so neither name nor origin matters.
-            if (
-                is_route(path)
-                and path not in OPEN
-                and not self._authorised(headers.get(b"authorization", b""))
-            ):
-                raise RefusedError(
-                    status=401,
-                    message="a token is wanted, as Authorization: Bearer TOKEN",
-                    headers={"WWW-Authenticate": "Bearer"},
-                )
-            return
-        host = headers.get(b"host", b"").decode("latin-1")
-        named = ABSOLUTE.match(scope.get(TARGET, b""))
-        if not is_own(host) or (named is not None and not is_own(named[2].decode("latin-1"))):
-            raise RefusedError(
-                status=421, message="this service answers only under its own address or localhost"
-            )
-        origin = headers.get(b"origin")
-        foreign = origin is not None and origin.decode("latin-1").partition("://")[2] != host
-        if foreign and method not in ("GET", "HEAD"):
-            raise RefusedError(status=403, message="requests from other sites are refused")
-
-    def _authorised(self, header: bytes) -> bool:
-        scheme, _, given = header.partition(b" ")
-        assert self.token is not None
-        right = hmac.compare_digest(given.strip(), self.token.encode())
-        return right and scheme.lower() == b"bearer"
-
-
-def is_route(path: str) -> bool:
-    """Whether an address is one of the service's routes, or of its files otherwise."""
-    return any(path == part or path.startswith(f"{part}/") for part in GUARDED)
-
-
-@lru_cache(maxsize=64)
-def is_own(host: str) -> bool:
-    """Whether a Host field names this machine: by its name or any address, with or without port."""
-    own = socket.gethostname().lower()
-    if any(sign in host for sign in "@/?#\\"):
-        return False
-    try:
-        parts = urlsplit(f"//{host}")
-        name = (parts.hostname or "").rstrip(".") if parts.port != 0 else ""
-        if name in ("localhost", own, own.partition(".")[0]) or name.endswith(".localhost"):
-            return True
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 class Guard:
@@ -133,12 +49,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request = _Request(scope, receive, send, self)
+        request = _Request(scope, receive, send, self, self._access)
         begun: list[Future[Any]] = []
         BEGUN.set(begun)
         try:
             async with asyncio.timeout(None) as request.clock:
-                await request.answered_by(self._app, self._access)
+                await request.answered_by(self._app)
         except RefusedError as refused:
             await request.refuse(refused)
         except TimeoutError:
@@ -192,7 +108,7 @@ class _Request:
 
     clock: asyncio.Timeout
 
-    def __init__(self, scope: Scope, receive: Any, send: Any, guard: Guard) -> None:
+    def __init__(self, scope: Scope, receive: Any, send: Any, guard: Guard, access: Access) -> None:
         # What HEAD asks for is made as for GET; the connection sends it without its body.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         self.scope: Scope = {**scope, "method": method}
@@ -200,15 +116,19 @@ class _Request:
         self.taken, self.status = 0, 499
         headers = dict(scope["headers"])
         self._headers, self._came = headers, 0
+        self._access, self._carried = access, [*CARRIED, *access.shared(headers)]
         declared = headers.get(b"content-length", b"0")
         self._whole = declared == b"0" and b"transfer-encoding" not in headers
 
-    async def answered_by(self, app: Any, access: Access) -> None:
+    async def answered_by(self, app: Any) -> None:
         """Check the head, then let the application answer."""
         limits = self._guard.limits
         self._allow(limits.answer_seconds if self._whole else limits.body_seconds)
         check_head(self.scope, self._headers, limits)
-        access.check(self.scope, self._headers)
+        self._access.check(self.scope, self._headers)
+        if self._access.asks_first(self.scope, self._headers):
+            await self._permit()
+            return
         self._unpacker = unpacker(self._headers.get(b"content-encoding", b"").decode("latin-1"))
         await app(self.scope, self._bounded, self._sending)
 
@@ -230,10 +150,19 @@ class _Request:
             {
                 "type": "http.response.start",
                 "status": refused.status,
-                "headers": [*own, *CARRIED],
+                "headers": [*own, *self._carried],
             }
         )
         await self._send({"type": "http.response.body", "body": body})
+
+    async def _permit(self) -> None:
+        """Tell a browser what a page may send. Some ask once more for an address of this machine
+        or its network."""
+        private = [(b"access-control-allow-private-network", b"true")]
+        asked = b"access-control-request-private-network" in self._headers
+        headers = [*PERMITTED, *(private if asked else [])]
+        await self._sending({"type": "http.response.start", "status": 204, "headers": headers})
+        await self._send({"type": "http.response.body", "body": b""})
 
     def late(self) -> RefusedError:
         """The answer where time is up."""
@@ -266,13 +195,13 @@ class _Request:
             self._allow(limits.answer_seconds)
         return message
 
-    async def _sending(self, message: MutableMapping[str, Any]) -> None:
+    async def _sending(self, message: Scope) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = dict(message.get("headers", []))
             if not self._whole:  # the connection ends with the answer, which a client must be told
                 headers[b"connection"] = b"close"
-            message["headers"] = [*headers.items(), *CARRIED]
+            message["headers"] = [*headers.items(), *self._carried]
             self.clock.reschedule(None)  # from here the connection sees that it is taken
         await self._send(message)
 

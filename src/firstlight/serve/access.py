@@ -1,0 +1,135 @@
+"""Who may ask.
+
+The service listens on this machine alone unless it is told otherwise. Two ways remain in which
+a page of another site could reach it through the user's own browser, and both are closed here:
+a name of that site made to point at this machine (DNS rebinding; the Host header tells), and
+a form or script that posts across sites (the Origin header tells). Sites that are listed may ask.
+"""
+
+import hmac
+import ipaddress
+import re
+import socket
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from firstlight.serve.limits import RefusedError
+
+Scope = MutableMapping[str, Any]
+
+GUARDED = ("/api", "/v1", "/v2", "/metrics", "/openapi.json")
+OPEN = ("/v2/health/live", "/v2/health/ready")
+TARGET = "firstlight.target"
+"""Where the connection leaves the request's target as it came, in the scope."""
+EXPOSED = b"Retry-After, Inference-Header-Content-Length"
+PERMITTED = [
+    (b"access-control-allow-methods", b"GET, HEAD, POST"),
+    (
+        b"access-control-allow-headers",
+        b"Authorization, Content-Type, Content-Encoding, Inference-Header-Content-Length",
+    ),
+    (b"access-control-max-age", b"600"),
+]
+"""What a page of a listed site may send."""
+ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
+"""A target that names a host, as a proxy is asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Who may ask."""
+
+    token: str | None = None
+    """Wanted from everyone, as ``Authorization: Bearer TOKEN``."""
+    origins: frozenset[str] = frozenset()
+    """Other sites whose pages may ask and read the answers, such as ``https://a.example``."""
+
+    def shared(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        """What tells a browser whether the page that asked may read the answer."""
+        if not self.origins:
+            return []
+        vary = [(b"vary", b"Origin")]
+        if not self._is_listed(headers):
+            return vary
+        origin = (b"access-control-allow-origin", headers[b"origin"])
+        return [*vary, origin, (b"access-control-expose-headers", EXPOSED)]
+
+    def asks_first(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
+        """Whether a browser asks if a page of a listed site may send what it wants to."""
+        asks = scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
+        return asks and self._is_listed(headers)
+
+    def _is_listed(self, headers: dict[bytes, bytes]) -> bool:
+        return headers.get(b"origin", b"").decode("latin-1") in self.origins
+
+    def check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        """Raise ``RefusedError`` for who may not."""
+        method, path = scope["method"], scope["path"]
+        if self.token is not None:
+            # A token is sent by no browser on its own, so neither name nor origin matters.
+            # A browser asks first without the token.
+            free = path in OPEN or self.asks_first(scope, headers) or not is_route(path)
+            if not free and not self._authorised(headers.get(b"authorization", b"")):
+                raise RefusedError(
+                    status=401,
+                    message="a token is wanted, as Authorization: Bearer TOKEN",
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+            return
+        host = headers.get(b"host", b"").decode("latin-1")
+        named = ABSOLUTE.match(scope.get(TARGET, b""))
+        if not is_own(host) or (named is not None and not is_own(named[2].decode("latin-1"))):
+            raise RefusedError(
+                status=421, message="this service answers only under its own address or localhost"
+            )
+        origin = headers.get(b"origin")
+        foreign = origin is not None and origin.decode("latin-1").partition("://")[2] != host
+        if foreign and method not in ("GET", "HEAD") and not self._is_listed(headers):
+            raise RefusedError(status=403, message="requests from other sites are refused")
+
+    def _authorised(self, header: bytes) -> bool:
+        scheme, _, given = header.partition(b" ")
+        assert self.token is not None
+        right = hmac.compare_digest(given.strip(), self.token.encode())
+        return right and scheme.lower() == b"bearer"
+
+
+def is_route(path: str) -> bool:
+    """Whether an address is one of the service's routes, or of its files otherwise."""
+    return any(path == part or path.startswith(f"{part}/") for part in GUARDED)
+
+
+def origin_of(text: str) -> str:
+    """An origin as browsers send it. Raises ``ValueError`` for what is none, such as an address
+    with a path, or a pattern."""
+    parts = urlsplit(text)
+    scheme, host, usual = parts.scheme, parts.hostname or "", {"http": 80, "https": 443}
+    if not re.fullmatch(r"[a-z0-9.-]*[a-z0-9]|[0-9a-f:.]+", host) or scheme not in usual:
+        raise ValueError(text)
+    named = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in (None, usual[scheme]) else f":{parts.port}"
+    if parts.netloc.lower() not in (f"{named}{port}", f"{named}:{parts.port}") or parts.port == 0:
+        raise ValueError(text)
+    if text[len(scheme) :].lower() != f"://{parts.netloc}".lower():
+        raise ValueError(text)
+    return f"{scheme}://{named}{port}"
+
+
+@lru_cache(maxsize=64)
+def is_own(host: str) -> bool:
+    """Whether a Host field names this machine: by its name or any address, with or without port."""
+    own = socket.gethostname().lower()
+    if any(sign in host for sign in "@/?#\\"):
+        return False
+    try:
+        parts = urlsplit(f"//{host}")
+        name = (parts.hostname or "").rstrip(".") if parts.port != 0 else ""
+        if name in ("localhost", own, own.partition(".")[0]) or name.endswith(".localhost"):
+            return True
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,88 @@
+"""Pictures as base64 in JSON, and the routes that TensorFlow Serving and KServe's version 1 have.
+
+``{"instances": [{"b64": "iVBORw0..."}]}``, where an instance may also hold this object under the
+name of its input, as in ``{"image": {"b64": "..."}}``.
+"""
+
+import base64
+import binascii
+import json
+import re
+from typing import Any
+
+from firstlight.serve.limits import RefusedError
+
+WANTED = (
+    '{"instances": [{"b64": "..."}]} is wanted, each picture\'s file as base64; or send one file '
+    "as the body, or several as a form"
+)
+MOST_VALUES = 4096
+"""Objects, lists and entries of a text; a right one has few besides its pictures. Each costs
+memory, so they are counted before the text is parsed."""
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["instances"],
+    "properties": {
+        "instances": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["b64"],
+                "properties": {"b64": {"type": "string", "contentEncoding": "base64"}},
+            },
+        }
+    },
+}
+"""For the OpenAPI document."""
+BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": SCHEMA}}}
+}
+_ALLOWED = {"instances", "signature_name"}
+_DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
+_STANDARD = str.maketrans("-_", "+/", " \t\r\n")
+
+
+def pictures_in(body: bytes, most: int) -> list[tuple[str, bytes]]:
+    """Name and bytes of each picture in a JSON text. Raises ``RefusedError`` 400, which says what
+    is wanted."""
+    if sum(body.count(sign) for sign in (b"[", b"{", b",")) > MOST_VALUES:
+        raise _wrong(f"the JSON holds too many values: {WANTED}")
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise _wrong(f"the body is no JSON: {WANTED}") from error
+    instances = values.get("instances") if isinstance(values, dict) else None
+    if not isinstance(instances, list) or not instances or not values.keys() <= _ALLOWED:
+        raise _wrong(f"the JSON holds no instances, or others besides: {WANTED}")
+    if len(instances) > most:
+        raise _wrong(f"at most {most} instances in one request")
+    return [(f"instances[{i}]", _picture(f"instances[{i}]", v)) for i, v in enumerate(instances)]
+
+
+def _picture(name: str, instance: Any) -> bytes:
+    if isinstance(instance, dict) and len(instance) == 1 and "b64" not in instance:
+        (instance,) = instance.values()  # under the name of its input
+    text = instance.get("b64") if isinstance(instance, dict) and len(instance) == 1 else None
+    if not isinstance(text, str):
+        raise _wrong(f"{name} holds no picture: {WANTED}")
+    if (start := _DATA_URL.match(text)) is not None:
+        text = text[start.end() :]
+    try:
+        return base64.b64decode(text.translate(_STANDARD), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _wrong(f"{name}: b64 is no base64, or is cut short") from error
+
+
+def hint(content: bytes) -> str:
+    """What to send instead of a body that is a picture's text and not the picture; empty else."""
+    start = content[:64].lstrip()
+    if re.match(rb"data:[^,]*;base64|iVBORw0|/9j/|R0lGOD|UklGR|Qk[0-9A-Za-z+/]|SUkq|TU0A", start):
+        return f"this is base64 text and not a picture: {WANTED}"
+    if re.match(rb"[\w%.\[\]-]{1,60}=", start):
+        return f"this is a form of texts and not a picture: {WANTED}"
+    return ""
+
+
+def _wrong(message: str) -> RefusedError:
+    return RefusedError(status=400, message=message)
