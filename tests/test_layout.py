@@ -13,6 +13,7 @@ ROOT = Path(firstlight.__file__).parent
 ALWAYS = {
     "errors",
     "recipe",
+    "reads",
     "checked",
     "files",
     "locks",

@@ -32,6 +32,10 @@ class DataError(UserError):
     exit_code = 3
 
 
+class OtherDataError(DataError):
+    """Data that is whole, and not what a run was trained with (exit code 3)."""
+
+
 class UnreachableError(DataError):
     """Data that is not on this machine and that no address gave (exit code 3)."""
 

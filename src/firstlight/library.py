@@ -30,7 +30,7 @@ __all__ = ["Run", "load", "open_run", "resume", "train"]
 class Run:
     """A trained model and everything about it, in one folder."""
 
-    def __init__(self, folder: RunFolder, data: TrainTest | None = None) -> None:
+    def __init__(self, folder: RunFolder, data: TrainTest | Path | None = None) -> None:
         self._folder, self._data = folder, data
 
     def __repr__(self) -> str:
@@ -269,22 +269,28 @@ def train(
     return Run(folder, given)
 
 
-def resume(path: str | Path, data: TrainTest | None = None, *, quiet: bool = False) -> Run:
+def resume(
+    path: str | Path, data: TrainTest | str | Path | None = None, *, quiet: bool = False
+) -> Run:
     """Take up a stopped run; it ends with the same bits as one never stopped.
 
-    ``data`` is needed only where the run's data is not of the catalogue.
+    ``data``, itself or where it lies now, is needed only where the run's data is not of the
+    catalogue and is no longer where it was.
     """
     from firstlight.progress import choose_display
     from firstlight.verbs import fit
 
-    folder = fit.resume(Path(path), choose_display(quiet=quiet), data=data)
+    given = Path(data) if isinstance(data, str) else data
+    folder = fit.resume(Path(path), choose_display(quiet=quiet), data=given)
     _warn(folder.read_json("summary.json")["nothing_learnt"])
-    return Run(folder, data)
+    return Run(folder, given)
 
 
-def open_run(path: str | Path, data: TrainTest | None = None) -> Run:
-    """A run that exists. ``data`` is needed only where the run's data is not of the catalogue."""
-    return Run(open_run_folder(Path(path)), data)
+def open_run(path: str | Path, data: TrainTest | str | Path | None = None) -> Run:
+    """A run that exists. ``data``, itself or where it lies now, is needed only where the run's data
+    is not of the catalogue and is no longer where it was."""
+    given = Path(data) if isinstance(data, str) else data
+    return Run(open_run_folder(Path(path)), given)
 
 
 def _given(data: Any) -> TrainTest | None:

@@ -66,7 +66,7 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
         (["train", "digits", "--recipe", "cifar10-tutorial"], 2, "too small"),
         (["train", "digits", "--device", "tpu"], 2, "there are auto, cpu, cuda, mps"),
         (["train", "--resume", "nowhere"], 2, "nowhere: no such run folder"),
-        (["train", "digits", "--resume", "x"], 2, "leave out DATA"),
+        (["train", "--seed", "1", "--resume", "x"], 2, "leave out --seed"),
         (["train", "--resume", "x", "--seed", "0"], 2, "leave out --seed"),
         (["train", "mnist", "--data-dir", "gone"], 3, "gone: no such folder"),
         (["evaluate", "nowhere"], 2, "nowhere: no such run folder"),

@@ -1,5 +1,6 @@
 """``firstlight evaluate``"""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from firstlight.cli.options import (
     Device,
     Json,
     ModelPath,
+    OtherData,
     percent,
     print_json,
     print_table,
@@ -21,10 +23,13 @@ if TYPE_CHECKING:
     from firstlight.errors import DataError
     from firstlight.evaluate.metrics import Metrics
     from firstlight.evaluate.robustness import Robustness
+    from firstlight.runs.folder import RunFolder
+    from firstlight.verbs.model import Model
 
 
 def evaluate(
     run: ModelPath,
+    data: OtherData = None,
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,16 +48,20 @@ def evaluate(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Measure RUN on its test set: accuracy with its interval, per class, mistakes, report."""
+    """Measure RUN on its test set: accuracy with its interval, per class, mistakes, report.
+
+    DATA is where the run's data lies now, or other labelled data with classes of the same names;
+    figures of that are kept apart.
+    """
     from firstlight.errors import ThresholdError
     from firstlight.evaluate.require import requirement
     from firstlight.runtime import is_onnx
 
     requirements = [requirement(text) for text in require or []]
     if is_onnx(run):
-        metrics, unwritten = _file(run, robustness, device, data_dir, json), None
+        metrics, unwritten = _file(run, data, robustness, device, data_dir, json), None
     else:
-        metrics, unwritten = _run(run, robustness, device, data_dir, json)
+        metrics, unwritten = _run(run, data, robustness, device, data_dir, json)
     if unwritten is not None:
         raise unwritten
     for one in requirements:
@@ -61,13 +70,20 @@ def evaluate(
 
 
 def _run(
-    path: Path, robustness: bool, device: str, data_dir: Path | None, json: bool
+    path: Path,
+    given: str | None,
+    robustness: bool,
+    device: str,
+    data_dir: Path | None,
+    json: bool,
 ) -> "tuple[Metrics, DataError | None]":
     """Measure a run, write its report and print; also why there is no report."""
-    from firstlight.errors import DataError, UnreachableError
+    from firstlight.errors import DataError, UnreachableError, UserError
     from firstlight.runs.folder import open_run_folder
     from firstlight.verbs.evaluate import evaluate as evaluate_run
     from firstlight.verbs.evaluate import shipped_metrics
+    from firstlight.verbs.model import run_model
+    from firstlight.verbs.other_data import is_other
     from firstlight.verbs.report import report
     from firstlight.verbs.robustness import robustness as measure
     from firstlight.verbs.run_data import data_of_run
@@ -75,8 +91,12 @@ def _run(
     folder = open_run_folder(path)
     folder.require_finished()
     under = page = unwritten = None
+    if given is not None and is_other(folder, given, data_dir):
+        if robustness:
+            raise UserError(f"--robustness is measured on {folder}'s own test images; leave it out")
+        return _other(run_model(folder, device), given, data_dir, folder, json), None
     try:
-        data = data_of_run(folder, data_dir)
+        data = data_of_run(folder, data_dir, None if given is None else Path(given))
     except UnreachableError as error:
         shipped = shipped_metrics(folder)
         if shipped is None or robustness:
@@ -101,16 +121,45 @@ def _run(
     return metrics, unwritten
 
 
+def _other(
+    model: "Model", name: str, data_dir: Path | None, folder: "RunFolder | None", json: bool
+) -> "Metrics":
+    """Measure on other data and print; with a run's folder, keep the figures apart."""
+    from firstlight.verbs.other_data import evaluate_other
+
+    metrics, matched, place = evaluate_other(model, name, data_dir=data_dir, folder=folder)
+    kept = None if place is None else str(place)
+    if json:
+        print_json({"data": asdict(matched), "kept": kept, **_told(metrics)})
+        return metrics
+    typer.echo("\n".join(one_line(line) for line in matched.told) + "\n")
+    _print(metrics, "images")
+    typer.echo(f"\nkept {kept}" if kept else "")
+    return metrics
+
+
 def _file(
-    path: Path, robustness: bool, device: str, data_dir: Path | None, json: bool
+    path: Path,
+    given: str | None,
+    robustness: bool,
+    device: str,
+    data_dir: Path | None,
+    json: bool,
 ) -> "Metrics":
     """Measure an exported file and print; nothing is written."""
-    from firstlight.errors import UserError
+    from firstlight.errors import DataError, UserError
     from firstlight.verbs.evaluate import evaluate_file
+    from firstlight.verbs.model import open_model
 
     if robustness:
         raise UserError(f"{path}: --robustness is measured on the run folder, not on its export")
-    metrics = evaluate_file(path, device=device, data_dir=data_dir)
+    try:
+        place = None if given is None else Path(given)
+        metrics = evaluate_file(path, device=device, data_dir=data_dir, data=place)
+    except DataError:
+        if given is None:
+            raise
+        return _other(open_model(path, device), given, data_dir, None, json)
     if json:
         print_json({"file": str(path), **_told(metrics)})
     else:
@@ -128,13 +177,13 @@ def _told(metrics: "Metrics") -> dict[str, object]:
     }
 
 
-def _print(metrics: "Metrics") -> None:
+def _print(metrics: "Metrics", images: str = "test images") -> None:
     from firstlight.evaluate.learnt import nothing_learnt
     from firstlight.evaluate.prediction import UNCALIBRATED
 
     low, high = metrics.accuracy_interval
     typer.echo(
-        f"accuracy {percent(metrics.accuracy)} of {metrics.count:,} test images "
+        f"accuracy {percent(metrics.accuracy)} of {metrics.count:,} {images} "
         f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %)\n"
         f"log loss {metrics.log_loss:.4f}, expected calibration error "
         f"{percent(metrics.expected_calibration_error)}\n"
@@ -154,6 +203,8 @@ def _print(metrics: "Metrics") -> None:
         )
     rows = []
     for row in metrics.per_class:
+        if images == "images" and not row.support:
+            continue  # said before
         shares = (f"{100 * x:.1f} %" for x in (row.precision, row.recall, row.f1))
         rows.append([row.name, *shares, f"{row.support:,}"])
     headings = ("precision", "recall", "F1", "images")

@@ -1,10 +1,11 @@
 """``firstlight explain``"""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from firstlight.cli.options import DataDir, Device, Json, RunPath, percent, print_json
+from firstlight.cli.options import DataDir, Device, Json, OtherData, RunPath, percent, print_json
 from firstlight.untrusted import one_line
 
 
@@ -16,6 +17,7 @@ def explain(
             metavar="IMAGE", help="A picture, - for standard input, or test:N for a test image."
         ),
     ],
+    data: OtherData = None,
     class_name: Annotated[
         str | None,
         typer.Option("--class", metavar="NAME", help="Explain this class instead of the answer."),
@@ -36,6 +38,7 @@ def explain(
             class_name=class_name,
             device=device,
             data_dir=data_dir,
+            data=None if data is None else Path(data),
             warn=_warn,
             progress=bar,
         )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from firstlight.cli.options import DataDir, Json, RunPath, percent, print_json
+from firstlight.cli.options import DataDir, Json, OtherData, RunPath, percent, print_json
 
 if TYPE_CHECKING:
     from firstlight.verbs.export import Exported
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def export(
     run: RunPath,
+    data: OtherData = None,
     format: Annotated[  # noqa: A002
         str, typer.Option("--format", help="onnx, safetensors, torch-export or keras.")
     ] = "onnx",
@@ -49,6 +50,7 @@ def export(
         int8=int8,
         accept_loss=accept_loss,
         data_dir=data_dir,
+        data=None if data is None else Path(data),
     )
     if json:
         print_json(done.to_json())

@@ -47,6 +47,10 @@ ModelPath = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="A run folder or an exported .onnx.", show_default=False),
 ]
+OtherData = Annotated[
+    str | None,
+    typer.Argument(metavar="[DATA]", help="Where the data lies now.", show_default=False),
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 
 

@@ -11,7 +11,10 @@ from firstlight.errors import UserError
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="One run, or several to compare.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="One run, and where its data lies now; or several to compare."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -25,17 +28,30 @@ def report(
     from firstlight.verbs.compare import compare
     from firstlight.verbs.report import report as report_run
 
+    data = None
+    if len(runs) == 2 and _is_data(runs[1]):
+        data = runs.pop()
     folders = [open_run_folder(run) for run in runs]
     if len(folders) == 1:
         if out is not None:
             raise UserError("--out goes with several runs; the report of one lies in its folder")
-        page = report_run(folders[0], data_dir=data_dir, warn=_warn)
+        page = report_run(folders[0], data_dir=data_dir, data=data, warn=_warn)
     else:
         page = compare(folders, out or Path("comparison.html"))
     if json:
         print_json({"report": str(page)})
     else:
         typer.echo(f"report {page}")
+
+
+def _is_data(path: Path) -> bool:
+    """Whether a path beside a run is data, and no second run."""
+    from firstlight.data.catalog import CATALOG
+    from firstlight.runs.box import boxed_names
+
+    if not path.exists():
+        return str(path) in CATALOG and str(path) not in boxed_names()
+    return not (path / "recipe.toml").is_file()
 
 
 def _warn(missing: str) -> None:

@@ -105,7 +105,6 @@ def train(
     display = choose_display(quiet=quiet, json=json)
     if resume is not None:
         given: dict[str, object] = {
-            "DATA": data,
             "--recipe": recipe,
             "--set": settings,
             "--out": out,
@@ -120,7 +119,13 @@ def train(
                 f"--resume goes on with what the run was started with; leave out {', '.join(extra)}"
             )
         where = None if device == "auto" else device
-        folder = fit.resume(resume, display, device=where, data_dir=data_dir)
+        folder = fit.resume(
+            resume,
+            display,
+            device=where,
+            data_dir=data_dir,
+            data=None if data is None else Path(data),
+        )
     else:
         if data is None:
             raise UserError("train what? Give a data set, such as: firstlight train mnist")

@@ -25,13 +25,13 @@ from firstlight.errors import DataError
 _RENAME = "call the parts train, validation and test"
 
 
-def list_folder(root: Path) -> Listing:
+def list_folder(root: Path, *, least: int = 2) -> Listing:
     """The pictures below ``root`` by class, and by part where its folders are parts.
 
     Folders below a class folder belong to the class. A folder that holds nothing but one other
     folder is seen through, and a second copy of the classes inside a folder beside them is left
-    out. Raises ``DataError`` where there are not two classes with a picture each, a part has a
-    class that ``train`` lacks, or the folders can be read as classes or as parts.
+    out. Raises ``DataError`` where there are not ``least`` classes with a picture each, a part has
+    a class that ``train`` lacks, or the folders can be read as classes or as parts.
     """
     notes: list[str] = []
     tree = read_tree(root, notes)
@@ -47,7 +47,7 @@ def list_folder(root: Path) -> Listing:
     else:
         _refuse_ambiguous(root, folders)
         found = list(_by_class(folders, "", notes))
-    return listing_of(root, found, notes)
+    return listing_of(root, found, notes, least)
 
 
 def _by_part(

@@ -76,17 +76,18 @@ class Listing:
         return replace(self, pictures=left, notes=(*self.notes, note))
 
 
-def listing_of(root: Path, found: list[Found], notes: list[str]) -> Listing:
-    """The listing of these pictures; raises ``DataError`` where there are not two classes to train
-    on, or a part has a class that ``train`` lacks."""
+def listing_of(root: Path, found: list[Found], notes: list[str], least: int = 2) -> Listing:
+    """The listing of these pictures; raises ``DataError`` where there are not ``least`` classes,
+    such as two to train on, or a part has a class that ``train`` lacks."""
     by_part: dict[str, Counter[str]] = {}
     for one in found:
         by_part.setdefault(one.part, Counter())[one.label] += 1
     trained = by_part.get(TRAIN, by_part.get("", Counter()))
-    if len(trained) < 2:
+    if len(trained) < least:
         got = f"one class, {next(iter(trained))!r}" if trained else "no picture in any class folder"
         said = "".join(f"\n  {note}" for note in notes)
-        raise DataError(f"{root}: {LAYOUT}, of at least two classes; got {got}{said}")
+        wanted = "two classes" if least > 1 else "one class"
+        raise DataError(f"{root}: {LAYOUT}, of at least {wanted}; got {got}{said}")
     for part, counts in by_part.items():
         strange = sorted(set(counts) - set(trained))
         if strange:

@@ -101,6 +101,15 @@ def is_arrays(path: Path) -> bool:
     return _as_arrays(path) is not None
 
 
+def read_arrays(path: Path) -> tuple[Dataset, list[str]] | None:
+    """The images of a path that ``is_arrays``, in their own size, and the part of each; else None.
+
+    Nothing is kept. Raises ``DataError``.
+    """
+    arrays = _as_arrays(path)
+    return None if arrays is None else arrays.read(arrays.path, None, None)
+
+
 def _as_arrays(path: Path) -> _Arrays | None:
     if path.is_dir():
         packed = packed_in(path)

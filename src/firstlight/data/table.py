@@ -43,12 +43,14 @@ class Columns(NamedTuple):
         return {*self.flags, *(number for number in single if number is not None)}
 
 
-def list_pictures(path: Path, *, allow_outside: bool = False) -> Listing:
+def list_pictures(path: Path, *, allow_outside: bool = False, least: int = 2) -> Listing:
     """``list_csv`` of a file, ``list_folder`` of a folder."""
-    return list_csv(path, allow_outside=allow_outside) if path.is_file() else list_folder(path)
+    if path.is_file():
+        return list_csv(path, allow_outside=allow_outside, least=least)
+    return list_folder(path, least=least)
 
 
-def list_csv(file: Path, *, allow_outside: bool = False) -> Listing:
+def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> Listing:
     """The pictures of a CSV with a column for the path, from the CSV's folder on, and one for the
     class; perhaps for the part (``part``, ``is_valid``) and for the group that stays together.
 
@@ -77,7 +79,7 @@ def list_csv(file: Path, *, allow_outside: bool = False) -> Listing:
     ]
     notes = [f"{file.name}: {note}" for note in sheet.notes]
     notes += [*unused(sheet, {at, *columns.used}), *_split_groups(found)]
-    return listing_of(file.parent, found, notes)
+    return listing_of(file.parent, found, notes, least)
 
 
 def read_names(file: Path) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.dataset import Dataset
 from firstlight.errors import DataError
 from firstlight.evaluate.metrics import Metrics, measure
 from firstlight.runs.box import MEASURED
@@ -13,14 +13,14 @@ from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import predictions_csv
 from firstlight.runtime import open_onnx
 from firstlight.verbs.model import Model, check_device, run_model
-from firstlight.verbs.run_data import described_test_data, run_test_data
+from firstlight.verbs.run_data import Given, described_test_data, run_test_data
 
 
 def evaluate(
     folder: RunFolder,
     *,
     device: str = "auto",
-    data: TrainTest | None = None,
+    data: Given = None,
 ) -> Metrics:
     """Test-set metrics; writes ``predictions.csv`` and ``metrics.json``.
 
@@ -47,7 +47,9 @@ def shipped_metrics(folder: RunFolder) -> Metrics | None:
         return Metrics.from_json(folder.read_json(MEASURED))
 
 
-def evaluate_file(path: Path, *, device: str = "auto", data_dir: Path | None = None) -> Metrics:
+def evaluate_file(
+    path: Path, *, device: str = "auto", data_dir: Path | None = None, data: Given = None
+) -> Metrics:
     """Test-set metrics of an exported ``.onnx``; nothing is written.
 
     Raises ``DataError`` for a damaged file, and when the data is not that of its run.
@@ -57,7 +59,7 @@ def evaluate_file(path: Path, *, device: str = "auto", data_dir: Path | None = N
     described = model.card.get("data")
     if not isinstance(described, dict):
         raise DataError(f"{path}: does not say what it was trained on; export it again")
-    return measured(model, described_test_data(described, str(path), data_dir))[0]
+    return measured(model, described_test_data(described, str(path), data_dir, data))[0]
 
 
 def measured(model: Model, test: Dataset) -> tuple[Metrics, npt.NDArray[np.float32]]:

@@ -30,7 +30,7 @@ from firstlight.training.devices import choose_device, repeatable
 from firstlight.verbs.explanation import Explanation, page, panels
 from firstlight.verbs.model import run_model
 from firstlight.verbs.predict import predict_array
-from firstlight.verbs.run_data import data_or_reason
+from firstlight.verbs.run_data import Given, data_or_reason
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -52,7 +52,7 @@ def explain(
     class_name: str | None = None,
     device: str = "auto",
     data_dir: Path | None = None,
-    data: TrainTest | None = None,
+    data: Given = None,
     warn: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Explanation:

@@ -17,7 +17,7 @@ import torch
 
 from firstlight import __version__
 from firstlight.data.catalog import CATALOG
-from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.dataset import Dataset
 from firstlight.errors import ThresholdError, UserError
 from firstlight.evaluate.metrics import Metrics
 from firstlight.evaluate.paired import accuracy_difference, paired
@@ -30,7 +30,7 @@ from firstlight.runs.folder import RunFolder
 from firstlight.runtime import FORMAT, from_bytes
 from firstlight.verbs.evaluate import measured
 from firstlight.verbs.model import run_model
-from firstlight.verbs.run_data import data_of_run
+from firstlight.verbs.run_data import Given, data_of_run
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -81,7 +81,7 @@ def export(
     opset: int | None = None,
     int8: bool = False,
     accept_loss: bool = False,
-    data: TrainTest | None = None,
+    data: Given = None,
     data_dir: Path | None = None,
 ) -> Exported:
     """Write the run's network to ``out``, by default ``NAME`` and the format's ending, in the

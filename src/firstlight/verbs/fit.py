@@ -34,7 +34,13 @@ from firstlight.training.portion import Portion
 from firstlight.training.position import EpochRecord, Place
 from firstlight.training.randomness import reseed
 from firstlight.verbs.finish import finish
-from firstlight.verbs.run_data import DataRequest, check_same_data, describe, preprocess_for
+from firstlight.verbs.run_data import (
+    DataRequest,
+    Given,
+    data_to_resume,
+    describe,
+    preprocess_for,
+)
 from firstlight.verbs.start import check_shape, open_start, request_like, take_over
 
 # A killed run loses at most this many seconds of work, where an epoch takes longer; and short
@@ -109,8 +115,9 @@ def fit(
     with folder.locked():
         try:
             folder.write_json("environment.json", record.environment(device, threads))
+            trained_on, validation = len(parts.rows_M), parts.validation
             folder.write_json(
-                "data.json", describe(request, data, len(parts.rows_M), parts.validation)
+                "data.json", describe(request, data, trained_on, validation, folder.path)
             )
             folder.write("recipe.toml", recipe.to_toml())
             if start is not None:
@@ -153,11 +160,12 @@ def resume(
     *,
     device: str | None = None,
     data_dir: Path | None = None,
-    data: TrainTest | None = None,
+    data: Given = None,
 ) -> RunFolder:
     """Take up a stopped run where it was last saved; it ends with the bits of one never stopped.
 
     That holds on the machine and the device of the first start; another ``device`` is allowed.
+    ``data`` is the data itself, or where it lies now.
     """
     folder = open_run_folder(path)
     with folder.locked():
@@ -169,9 +177,7 @@ def resume(
             )
         recipe = folder.recipe()
         before = folder.read_json("environment.json")
-        request = DataRequest.from_json(folder.read_json("data.json"), data_dir, data)
-        loaded = request.load()
-        check_same_data(folder, loaded)
+        loaded = data_to_resume(folder, data_dir, data)
         try:
             where, threads = device or str(before["device"]), int(before["threads"])
             if not 0 < threads <= MOST_THREADS:

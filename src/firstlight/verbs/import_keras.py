@@ -60,7 +60,7 @@ def import_keras(
     folder = create_run(recipe.name, root=root, out=out)
     with folder.locked():
         folder.write_json("environment.json", record.environment("cpu", usable_threads()))
-        folder.write_json("data.json", describe(request, loaded, len(train), None))
+        folder.write_json("data.json", describe(request, loaded, len(train), None, folder.path))
         folder.write("recipe.toml", recipe.to_toml())
         preprocess = preprocess_for(train, standardise=False)
         checkpoint.save_model(folder, model, architecture, preprocess, train.class_names)

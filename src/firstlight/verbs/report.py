@@ -23,7 +23,7 @@ from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import Answers, read_answers
 from firstlight.verbs.draw import Drawing, draw_data, draw_filters, draw_training
 from firstlight.verbs.facts import facts, headline, where
-from firstlight.verbs.run_data import data_or_reason, run_test_data
+from firstlight.verbs.run_data import Given, data_or_reason, run_test_data
 
 STRIP = 10
 
@@ -32,7 +32,7 @@ def report(
     folder: RunFolder,
     *,
     data_dir: Path | None = None,
-    data: TrainTest | None = None,
+    data: Given = None,
     warn: Callable[[str], None] | None = None,
 ) -> Path:
     """Write ``figures/*.png`` and ``report.html``; returns the page's path.
@@ -83,7 +83,7 @@ def report(
     return folder.write("report.html", render(page))
 
 
-def prediction_strip_figure(folder: RunFolder, *, data: TrainTest | None = None) -> Picture:
+def prediction_strip_figure(folder: RunFolder, *, data: Given = None) -> Picture:
     """The first ten test images with the run's answers; the run has been evaluated."""
     test = run_test_data(folder, data=data)
     return images.prediction_strip(

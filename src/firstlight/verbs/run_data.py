@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import shlex
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.load import load, load_test
 from firstlight.data.own import load_own
 from firstlight.data.split import limit
-from firstlight.errors import DataError, UserError
+from firstlight.errors import DataError, OtherDataError, UserError
 from firstlight.pixels import Preprocess
 from firstlight.progress import DecodingBar, DownloadBar
 from firstlight.runs.folder import RunFolder
@@ -158,12 +159,17 @@ def _check_halves(data: TrainTest) -> None:
 
 
 def describe(
-    request: DataRequest, data: TrainTest, trained_on: int, validation: Dataset | None
+    request: DataRequest,
+    data: TrainTest,
+    trained_on: int,
+    validation: Dataset | None,
+    folder: Path,
 ) -> dict[str, Any]:
-    """What ``data.json`` holds."""
+    """What ``data.json`` in a run's folder holds."""
     return {
         "name": request.name,
         "path": None if request.own is None else str(request.own.resolve()),
+        "relative": None if request.own is None else _relative(request.own, folder),
         "limit": request.limit,
         "size": request.size,
         "shape": request.shape,
@@ -181,77 +187,119 @@ def describe(
     }
 
 
-def data_of_run(
-    folder: RunFolder, data_dir: Path | None = None, data: TrainTest | None = None
-) -> TrainTest:
+Given = TrainTest | Path | None
+"""The data itself, or where it lies now (a name of the catalogue too), in place of where it was."""
+
+
+def data_of_run(folder: RunFolder, data_dir: Path | None = None, data: Given = None) -> TrainTest:
     """The same images the run was trained with; raises ``DataError`` when they are others.
 
     Opens no connection: a set that is nowhere on this machine is an error.
     """
-    return data_described(folder.read_json("data.json"), str(folder), data_dir, data)
+    values = folder.read_json("data.json")
+    return _whole(_described(values, folder.path, data_dir, data), values, str(folder))
 
 
-def data_described(
-    values: dict[str, Any],
-    owner: str,
-    data_dir: Path | None = None,
-    data: TrainTest | None = None,
+def data_to_resume(
+    folder: RunFolder, data_dir: Path | None = None, data: Given = None
 ) -> TrainTest:
-    """The same for what a ``data.json`` holds; ``owner`` names the model in messages."""
-    loaded = _described(values, owner, data_dir, data).load()
+    """As ``data_of_run``; a set of the catalogue that is nowhere is fetched, as for a new run."""
+    values = folder.read_json("data.json")
+    requests = _described(values, folder.path, data_dir, data)
+    return _whole([replace(one, download=True) for one in requests], values, str(folder))
+
+
+def run_test_data(folder: RunFolder, data_dir: Path | None = None, data: Given = None) -> Dataset:
+    """As ``data_of_run``, the test images alone; of a set of the catalogue no others are read,
+    where they are in files of their own."""
+    values = folder.read_json("data.json")
+    return _test(_described(values, folder.path, data_dir, data), values, str(folder))
+
+
+def described_test_data(
+    values: dict[str, Any], owner: str, data_dir: Path | None = None, data: Given = None
+) -> Dataset:
+    """The same for what an exported file's card says; ``owner`` names the file in messages."""
+    return _test(_described(values, Path(owner), data_dir, data), values, owner)
+
+
+def _whole(requests: list[DataRequest], values: dict[str, Any], owner: str) -> TrainTest:
+    """The first of the requests that gives the images of the run."""
+    *others, last = requests
+    for request in others:
+        try:
+            loaded = request.load()
+            _check_same(values, owner, loaded._asdict())
+        except DataError:
+            continue
+        return loaded
+    loaded = last.load()
     _check_same(values, owner, loaded._asdict())
     return loaded
 
 
-def run_test_data(
-    folder: RunFolder, data_dir: Path | None = None, data: TrainTest | None = None
-) -> Dataset:
-    """As ``data_of_run``, the test images alone; of a set of the catalogue no others are read,
-    where they are in files of their own."""
-    return described_test_data(folder.read_json("data.json"), str(folder), data_dir, data)
-
-
-def described_test_data(
-    values: dict[str, Any],
-    owner: str,
-    data_dir: Path | None = None,
-    data: TrainTest | None = None,
-) -> Dataset:
-    """The same for what a ``data.json`` holds; ``owner`` names the model in messages."""
-    request = _described(values, owner, data_dir, data)
+def _test(requests: list[DataRequest], values: dict[str, Any], owner: str) -> Dataset:
+    request = requests[0]
     if request.data is None and request.own is None:
-        parts = {"test": request.load_test()}
-    else:
-        parts = request.load()._asdict()
-    _check_same(values, owner, parts)
-    return parts["test"]
+        test = request.load_test()
+        _check_same(values, owner, {"test": test})
+        return test
+    return _whole(requests, values, owner).test
 
 
 def _described(
-    values: dict[str, Any], owner: str, data_dir: Path | None, data: TrainTest | None
-) -> DataRequest:
-    request = DataRequest.from_json(values, data_dir, data)
-    if data is None and request.own is not None and not os.path.lexists(request.own):
+    values: dict[str, Any], folder: Path, data_dir: Path | None, data: Given
+) -> list[DataRequest]:
+    """What to load, one request for each place where the data may lie; there is one at least."""
+    request = DataRequest.from_json(values, data_dir, data if isinstance(data, TrainTest) else None)
+    request = replace(request, download=False)
+    if isinstance(data, Path):
+        request = replace(request, name=str(data))
+        request.check_name()
+        return [request]
+    if request.own is None:
+        return [request]
+    there = [place for place in _places(values, folder) if os.path.lexists(place)]
+    if not there:
         raise UserError(
-            f"{owner} was trained on {request.name!r}, which is neither of the catalogue nor a "
-            "path that is there; from Python, give its data: fl.open_run(path, data=...)"
+            f"{folder} was trained on {request.name!r}, which is not there, nor where it lay "
+            "beside the run. If it was moved, name it as DATA beside the run, as in: firstlight "
+            f"evaluate {shlex.quote(str(folder))} DATA, or firstlight train DATA --resume "
+            f"{shlex.quote(str(folder))}; from Python, give its data: fl.open_run(path, data=...)"
         )
-    return replace(request, download=False)
+    return [replace(request, name=place) for place in there]
+
+
+def _places(values: dict[str, Any], folder: Path) -> list[str]:
+    """Where pictures of one's own may lie: where they were, in the same place as seen from the run,
+    and where a relative name leads from a folder above the run."""
+    here, name = folder.resolve(), values["name"]
+    places = [values.get("path") or name]
+    if isinstance(values.get("relative"), str):
+        places.append(os.path.normpath(here / values["relative"]))
+    if not Path(name).is_absolute():
+        places += [os.path.normpath(above / name) for above in here.parents]
+    return list(dict.fromkeys(places))
+
+
+def _relative(own: Path, folder: Path) -> str | None:
+    try:
+        return os.path.relpath(own.resolve(), folder.resolve())
+    except ValueError:  # on another drive of Windows
+        return None
 
 
 def data_or_reason(
-    folder: RunFolder, data_dir: Path | None = None, data: TrainTest | None = None
+    folder: RunFolder, data_dir: Path | None = None, data: Given = None
 ) -> tuple[TrainTest | None, str]:
-    """``data_of_run``, or why there is none, for what can do without."""
+    """``data_of_run``, or why there is none, for what can do without; a path that is given is not
+    done without."""
     try:
         return data_of_run(folder, data_dir, data), ""
     except UserError as error:
+        if isinstance(data, Path):
+            raise
         return None, str(error)
-
-
-def check_same_data(folder: RunFolder, data: TrainTest) -> None:
-    """Raise ``DataError`` unless these are the images and labels of the run."""
-    _check_same(folder.read_json("data.json"), str(folder), data._asdict())
 
 
 def _check_same(values: dict[str, Any], owner: str, parts: dict[str, Dataset]) -> None:
@@ -261,7 +309,7 @@ def _check_same(values: dict[str, Any], owner: str, parts: dict[str, Dataset]) -
         except (KeyError, TypeError) as error:
             raise DataError(f"{owner}/data.json: damaged: {error!r}") from error
         if wanted != have.fingerprint:
-            raise DataError(
+            raise OtherDataError(
                 f"{owner}: the {part} images are not those of this run: wanted sha256 "
                 f"{wanted[:12]}…, got {have.fingerprint[:12]}… ({len(have)} "
                 f"images). {_remedy(values)}"
@@ -270,7 +318,10 @@ def _check_same(values: dict[str, Any], owner: str, parts: dict[str, Dataset]) -
 
 def _remedy(values: dict[str, Any]) -> str:
     if values.get("path"):
-        return f"Put the pictures of {values['path']} back as they were, or train again"
+        return (
+            f"Put the pictures of {values['path']} back as they were, name where they lie now as "
+            "DATA beside the run, or train again"
+        )
     if values["name"] in CATALOG:
         return "Point --data-dir (in Python data=) to the data that the run was trained with"
     return "Give the data that the run was trained with: fl.open_run(path, data=...)"

@@ -1,0 +1,216 @@
+"""A trained run on other labelled data than its own: matched by the classes' names.
+
+Axes: N images, H height, W width, C channels.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from firstlight.data.catalog import CATALOG
+from firstlight.data.dataset import Dataset
+from firstlight.data.load import load_test
+from firstlight.data.own import read_arrays
+from firstlight.data.pictures import PictureSource, prepare
+from firstlight.data.split import TEST
+from firstlight.data.table import list_pictures
+from firstlight.errors import DataError, UserError
+from firstlight.evaluate.metrics import Metrics
+from firstlight.pixels import Preprocess
+from firstlight.runs.folder import RunFolder
+from firstlight.runs.record import predictions_csv
+from firstlight.threads import usable_threads
+from firstlight.verbs.evaluate import measured
+from firstlight.verbs.model import Model
+from firstlight.verbs.run_data import data_of_run
+
+FEW = 10
+"""Names that a message lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matched:
+    """What of the other data was measured, and what was not."""
+
+    name: str
+    """As it was given."""
+    path: str | None
+    """None for a set of the catalogue."""
+    part: str
+    """``test`` where the data has such a part, which alone is measured; else ``all``."""
+    images: int
+    """How many were measured."""
+    sha256: str
+    """Of these images, as the network was shown them, and their labels."""
+    missing: tuple[str, ...]
+    """Classes of the run that the data has no picture of."""
+    surplus: dict[str, int]
+    """Classes that the run has not, and their pictures, which are left out."""
+    unread: tuple[str, ...]
+    """Pictures that could not be read, with the reason."""
+
+    @property
+    def told(self) -> list[str]:
+        """The same in lines, for people."""
+        lines = [f"{self.images:,} images of {self.name}"]
+        if self.part == TEST:
+            lines[0] += ", its test part"
+        if self.missing:
+            lines.append(f"no picture there of {_some(self.missing)}: not measured")
+        if self.surplus:
+            count = sum(self.surplus.values())
+            lines.append(
+                f"left out, as the run has no such class: {_some(tuple(self.surplus))} "
+                f"({count:,} picture{'' if count == 1 else 's'})"
+            )
+        return lines + [f"left out, as it cannot be read: {line}" for line in self.unread]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Labelled:
+    """Pictures with the names of their classes."""
+
+    sources: Sequence[PictureSource]
+    labels: Sequence[str]
+    part: str
+
+
+def is_other(folder: RunFolder, name: str, data_dir: Path | None) -> bool:
+    """Whether what ``name`` names is not the run's own data, wherever that lies now.
+
+    Raises ``DataError`` where it is at the run's own place and was changed: most of it was trained
+    on.
+    """
+    try:
+        data_of_run(folder, data_dir, Path(name))
+    except DataError:
+        own = folder.read_json("data.json").get("path")
+        if own is not None and Path(name).resolve() == Path(own).resolve():
+            raise
+        return True
+    return False
+
+
+def evaluate_other(
+    model: Model, name: str, *, data_dir: Path | None = None, folder: RunFolder | None = None
+) -> tuple[Metrics, Matched, Path | None]:
+    """Metrics of a model's answers to other data; each picture is taken as ``predict`` takes it.
+
+    ``name`` is a name of the catalogue, whose test images are taken, or a folder, a CSV or a file
+    of arrays: its test part where it has one, else all of it. With ``folder`` the figures and
+    answers are written into a folder of their own inside the run's, whose path is returned; the
+    run's own are left alone. Raises ``DataError`` where no class has a name of the run's.
+    """
+    labelled = _labelled(name, data_dir)
+    data, matched = _match(labelled, name, model.class_names, model.preprocess)
+    metrics, probabilities_NK = measured(model, data)
+    if folder is None:
+        return metrics, matched, None
+    stem = re.sub(r"[^\w.-]+", "-", Path(name).resolve().stem if matched.path else name)[:60]
+    place = f"evaluated-{stem}-{data.fingerprint[:8]}"
+    names = data.names or ()
+    text = predictions_csv(names, data.labels_N, probabilities_NK, model.class_names)
+    folder.write(f"{place}/predictions.csv", text)
+    folder.write_json(f"{place}/metrics.json", {"data": asdict(matched), **metrics.to_json()})
+    return metrics, matched, folder.path / place
+
+
+def _labelled(name: str, data_dir: Path | None) -> _Labelled:
+    if name in CATALOG:
+        return _of_images(load_test(name, data_dir), TEST)
+    path = Path(name)
+    if not os.path.lexists(path):
+        raise UserError(
+            f"{name!r} is no data set of the catalogue, and there is no such folder or file; "
+            f"there are {', '.join(CATALOG)}"
+        )
+    if (arrays := read_arrays(path)) is not None:
+        data, part_of = arrays
+        chosen_N = np.flatnonzero(np.array([part == TEST for part in part_of], dtype=bool))
+        return _of_images(data.take(chosen_N), TEST) if len(chosen_N) else _of_images(data, "all")
+    listing = list_pictures(path, least=1)
+    has_test = any(picture.part == TEST for picture in listing.pictures)
+    pairs = [
+        (source, listing.class_names[picture.label])
+        for source, picture in zip(listing.sources(), listing.pictures, strict=True)
+        if not has_test or picture.part == TEST
+    ]
+    return _Labelled(
+        sources=[source for source, _ in pairs],
+        labels=[label for _, label in pairs],
+        part=TEST if has_test else "all",
+    )
+
+
+def _of_images(data: Dataset, part: str) -> _Labelled:
+    names = data.names or [str(at) for at in range(len(data))]
+    pictures = [
+        Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+        for image in data.images_NHWC
+    ]
+    return _Labelled(
+        sources=[
+            PictureSource(name=name, content=picture)
+            for name, picture in zip(names, pictures, strict=True)
+        ],
+        labels=[data.class_names[label] for label in data.labels_N],
+        part=part,
+    )
+
+
+def _match(
+    labelled: _Labelled, name: str, class_names: Sequence[str], preprocess: Preprocess
+) -> tuple[Dataset, Matched]:
+    """The pictures whose class the run has, as its network takes them."""
+    index = {one: at for at, one in enumerate(class_names)}
+    surplus: dict[str, int] = {}
+    for label in sorted(labelled.labels):
+        if label not in index:
+            surplus[label] = surplus.get(label, 0) + 1
+    known = [at for at, label in enumerate(labelled.labels) if label in index]
+    if not known:
+        raise DataError(
+            f"{name}: none of its classes has a name of the run's: it has {_some(tuple(surplus))}, "
+            f"the run {_some(tuple(class_names))}. Give the folders or labels the run's names"
+        )
+
+    def one(at: int) -> np.ndarray | str:
+        try:
+            return prepare(labelled.sources[at], preprocess).image_HWC
+        except DataError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(usable_threads()) as pool:
+        prepared = list(pool.map(one, known))
+    read = [(at, got) for at, got in zip(known, prepared, strict=True) if not isinstance(got, str)]
+    unread = tuple(got for got in prepared if isinstance(got, str))
+    if not read:
+        raise DataError(f"{name}: none of its pictures can be read, such as {unread[0]}")
+    data = Dataset(
+        name=name,
+        images_NHWC=np.stack([image for _, image in read]),
+        labels_N=np.array([index[labelled.labels[at]] for at, _ in read], dtype=np.int64),
+        class_names=tuple(class_names),
+        names=tuple(labelled.sources[at].name for at, _ in read),
+    )
+    there = {labelled.labels[at] for at, _ in read}
+    return data, Matched(
+        name=name,
+        path=None if name in CATALOG else str(Path(name).resolve()),
+        part=labelled.part,
+        images=len(data),
+        sha256=data.fingerprint,
+        missing=tuple(one for one in class_names if one not in there),
+        surplus=surplus,
+        unread=unread,
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:FEW])) + (" …" if len(names) > FEW else "")

@@ -1,0 +1,212 @@
+"""A run whose data has moved is taken up again; other labelled data is measured by name."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.kit import Command, striped
+
+import firstlight as fl
+from firstlight.runs.folder import RunFolder
+
+SMALL = [
+    word
+    for setting in ("model.widths=[8, 12]", "model.first_filters=8", "train.batch_size=20")
+    for word in ("--set", setting)
+]
+
+
+def pictures(root: Path, count: int = 80, names: tuple[str, str] = ("row", "column")) -> Path:
+    """A folder of stripes by class."""
+    train, _ = striped(count, 30)
+    for at, (image, label) in enumerate(zip(train.images_NHWC, train.labels_N, strict=True)):
+        place = root / names[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(place / f"{at}.png")
+    return root
+
+
+@pytest.fixture
+def project(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """``project/pics`` and ``project/run``, the training called from inside with a relative name;
+    the test then stands in the folder above, from which ``project`` has moved to ``moved``."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    home = tmp_path / "project"
+    pictures(home / "pics")
+    monkeypatch.chdir(home)
+    done = command_in(command, home, "train", "pics", *SMALL, "--epochs", "4", "--out", "run")
+    assert done == 0
+    monkeypatch.chdir(tmp_path)
+    return home.rename(tmp_path / "moved")
+
+
+def command_in(command: Command, home: Path, *words: str) -> int:
+    import os
+
+    os.chdir(home)
+    return command(*words, "--quiet").code
+
+
+def without_relative(run: Path) -> None:
+    """As a run of before was written."""
+    values = json.loads((run / "data.json").read_text())
+    del values["relative"]
+    (run / "data.json").write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_project_that_was_moved_whole_is_found(
+    command: Command, project: Path, older: bool
+) -> None:
+    if older:
+        without_relative(project / "run")
+    assert command("evaluate", project / "run").code == 0
+    done = command("report", project / "run")
+    assert (done.code, done.err) == (0, "")
+    done = command("explain", project / "run", "test:0")
+    assert (done.code, "left out" in done.err) == (0, False)
+
+
+def test_data_that_lies_elsewhere_is_named_beside_the_run(command: Command, project: Path) -> None:
+    shutil.move(project / "pics", "elsewhere")
+    run = str(project / "run")
+    for words in (("evaluate", run), ("explain", run, "test:0"), ("export", run)):
+        done = command(*words)
+        assert done.code in (2, 3)
+        assert "name it as DATA beside the run" in done.err
+    left_out = command("report", run)
+    assert left_out.code == 0 and "name it as DATA beside the run" in left_out.err
+
+    assert command("evaluate", run, "elsewhere").code == 0
+    assert (project / "run" / "metrics.json").is_file()
+    assert not list((project / "run").glob("evaluated-*"))
+    assert command("explain", run, "test:0", "elsewhere").code == 0
+    assert command("export", run, "elsewhere", "--format", "safetensors").code == 0
+    told = command("report", run, "elsewhere")
+    assert (told.code, told.err) == (0, "")
+    assert fl.open_run(run, "elsewhere").evaluate().count > 0
+
+
+def test_a_stopped_run_is_resumed_with_its_data_elsewhere(
+    command: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = RunFolder.write
+
+    def stop(self: RunFolder, name: str, content: str | bytes) -> Path:
+        if name == "epochs.csv":
+            raise KeyboardInterrupt
+        return plain(self, name, content)
+
+    words = (*SMALL, "--epochs", "4", "--quiet")
+    monkeypatch.setattr(RunFolder, "write", stop)
+    assert command("train", project / "pics", *words, "--out", "stopped").code != 0
+    monkeypatch.setattr(RunFolder, "write", plain)
+    shutil.move(project / "pics", "elsewhere")
+    assert "name it as DATA beside the run" in command("train", "--resume", "stopped").err
+
+    pictures(Path("others"), 60)
+    wrong = command("train", "others", "--resume", "stopped")
+    assert wrong.code == 3
+    assert "are not those of this run" in wrong.err
+    done = command("train", "elsewhere", "--resume", "stopped", "--quiet")
+    assert done.code == 0, done.err
+    one, other = (Path(p, "model.safetensors").read_bytes() for p in ("stopped", project / "run"))
+    assert one == other
+
+
+def test_other_data_is_matched_by_name_and_kept_apart(command: Command, project: Path) -> None:
+    """The classes stand in another order, one is missing, one the run has not."""
+    run = project / "run"
+    assert command("evaluate", run).code == 0
+    before = {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
+    other = pictures(Path("other"), 40, names=("row", "zigzag"))
+    (other / "row" / "broken.png").write_bytes(b"no picture")
+
+    done = command("evaluate", run, other)
+
+    assert done.code == 0, done.err
+    assert "20 images of other" in done.out
+    assert "no picture there of 'column': not measured" in done.out
+    assert "no such class: 'zigzag' (20 pictures)" in done.out
+    assert "broken.png" in done.out
+    assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
+    (kept,) = run.glob("evaluated-other-*")
+    metrics = json.loads((kept / "metrics.json").read_text())
+    assert metrics["count"] == metrics["data"]["images"] == 20
+    with (kept / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["true"] for row in rows} == {"row"}
+    right = sum(row["predicted"] == "row" for row in rows)
+    assert metrics["correct"] == right
+    # ``predict`` says the same of each.
+    answers = fl.open_run(run).predict([other / row["image"] for row in rows])
+    assert [a.best for a in answers] == [row["predicted"] for row in rows]
+
+    as_json = json.loads(command("evaluate", run, other, "--json").out)
+    assert as_json["data"]["missing"] == ["column"]
+    assert as_json["data"]["surplus"] == {"zigzag": 20}
+    assert as_json["kept"] == str(kept)
+    assert command("evaluate", run, other, "--require", "accuracy>=1.0").code in (0, 4)
+
+
+def test_only_the_test_part_of_other_data_is_measured_where_it_has_one(
+    command: Command, project: Path
+) -> None:
+    for part, count in (("train", 60), ("test", 20)):
+        pictures(Path("parts") / part, count)
+    assert "20 images of parts, its test part" in command("evaluate", project / "run", "parts").out
+
+
+def test_arrays_and_named_sets_are_other_data_too(
+    command: Command, project: Path, digits_run: fl.Run
+) -> None:
+    test = fl.load("digits").test
+    few = np.flatnonzero(test.labels_N < 3)
+    np.savez("few.npz", images=test.images_NHWC[few], labels=test.labels_N[few], range=[0, 255])
+    copy = shutil.copytree(digits_run.path, "digits")
+    done = command("evaluate", copy, "few.npz", "--json")
+    told = json.loads(done.out)
+    assert (told["count"], told["data"]["surplus"]) == (len(few), {})
+    answers = digits_run.predict(test.images_NHWC[few])
+    right = sum(
+        a.best == test.class_names[label]
+        for a, label in zip(answers, test.labels_N[few], strict=True)
+    )
+    assert told["correct"] == right
+
+    wrong = command("evaluate", project / "run", "digits")
+    assert wrong.code == 3
+    assert "none of its classes has a name of the run's: it has '0', '1'" in wrong.err
+
+
+def test_the_run_s_own_pictures_that_were_changed_are_no_other_data(
+    command: Command, project: Path
+) -> None:
+    """Most of them were trained on."""
+    values = json.loads((project / "run" / "data.json").read_text())
+    (project / "run" / "data.json").write_text(
+        json.dumps({**values, "path": str(project / "pics")})
+    )
+    next((project / "pics" / "row").iterdir()).unlink()
+    done = command("evaluate", project / "run", project / "pics")
+    assert done.code == 3
+    assert "are not those of this run" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("nowhere",), "there is no such folder or file"),
+        (("other", "--robustness"), "own test images; leave it out"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(
+    command: Command, project: Path, words: tuple[str, ...], why: str
+) -> None:
+    pictures(Path("other"), 20)
+    done = command("evaluate", project / "run", *words)
+    assert (done.code, why in done.err) == (2, True), done.err
