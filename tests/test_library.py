@@ -214,4 +214,4 @@ def test_a_message_that_holds_what_came_is_cut() -> None:
     for call in (fl.load, fl.open_run, lambda name: fl.train("digits", name)):
         with pytest.raises(UserError) as caught:
             call("n" * 6000)
-        assert len(str(caught.value)) < 800 and "characters) …" in str(caught.value)
+        assert len(str(caught.value)) < 800 and "characters)…" in str(caught.value)

@@ -4,11 +4,19 @@ Each message says what was wanted, what came, and what to do next. A misused fun
 ``ValueError`` instead, and an ``assert`` guards our own invariants.
 """
 
-_LINE = 1000
+import re
+
+_WORD, _LINE = 500, 1000
 
 
 def shortened(message: str) -> str:
-    """A message whose lines are cut in their middle: what came may be an array, written out."""
+    """A message whose long words and lines are cut in their middle: what came may be an array,
+    written out, or any text."""
+    message = re.sub(
+        rf"\S{{{_WORD},}}",
+        lambda word: f"{word[0][:80]}…({len(word[0]):,} characters)…{word[0][-40:]}",
+        message,
+    )
     return "\n".join(
         line
         if len(line) <= _LINE

@@ -46,9 +46,10 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     """A small network that learns images from arrays, as scikit-learn's estimators do.
 
     ``X`` is (n, h, w), (n, h, w, c) with 1 or 3 channels, or flat (n, features) with
-    ``image_shape``. Pixels are uint8, or numbers of another range, whose least and greatest in
-    training become 0 and 255. Flat rows without ``image_shape`` are taken as plain features, each
-    with a range of its own: it works, and other estimators do it better.
+    ``image_shape``. Pixels are uint8 of 0 to 255, or numbers of another range, whose least and
+    greatest in training become 0 and 255; later images must be of that range. Flat rows without
+    ``image_shape`` are taken as plain features, each with a range of its own: it works, and other
+    estimators do it better.
     """
 
     def __init__(

@@ -181,6 +181,17 @@ def test_pictures_of_16_bits_that_use_few_are_told(
     assert ("levels" in kinds(check(list_folder(root)))) == (bits < 14)
 
 
+def test_what_each_picture_of_floats_was_taken_for_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own, "cache_folder", lambda: tmp_path / "cache")
+    images = LEVELS.astype(np.float32)
+    images[:10] /= 255
+    notes = load_own(folder(tmp_path / "set", images, ".tif")).train.notes
+    assert "float levels taken for 0 to 1: 10 pictures" in notes
+    assert "float levels taken for 0 to 255: 20 pictures" in notes
+
+
 def test_pictures_of_all_their_levels_are_not_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,9 @@ HOSTILE = {
     "a billion images": header(
         f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({10**12}, 28, 28)}}"
     ),
+    "a gigabyte that is not there": header(
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (1000000, 28, 28)}"
+    ),
     "fewer than none": header("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 28, 28)}"),
     "parentheses": header("(" * 9000),
     "brackets": header("[" * 9000 + "]" * 9000),

@@ -312,7 +312,9 @@ def _scale(name: str, image: Image.Image, notes: list[str]) -> _Scale | None:
         notes.append(f"levels {least:g} to {greatest:g} stretched to 0 to 255")
         return _Scale(least, 255 / (greatest - least) if greatest > least else 0.0)
     if image.mode == "F":
-        return _Scale(0.0, 255.0 if greatest <= 1 else 1.0)
+        white = 1 if greatest <= 1 else 255
+        notes.append(f"float levels taken for 0 to {white}")
+        return _Scale(0.0, 255 / white)
     sixteen = deep or greatest > 255
     bits = int(greatest).bit_length()
     if sixteen and 0 < bits <= _FEW_BITS:
@@ -320,7 +322,7 @@ def _scale(name: str, image: Image.Image, notes: list[str]) -> _Scale | None:
             f"{FEW_LEVELS} (up to {2**bits - 1} of 65535), so that it is dark: save it with "
             "its full range"
         )
-    elif image.mode == "I":
+    elif image.mode == "I" and not deep:
         notes.append(f"32-bit levels taken for 0 to {65535 if sixteen else 255}")
     return _Scale(0.0, 1 / 257 if sixteen else 1.0)
 
