@@ -1,5 +1,5 @@
 # demo: train on MNIST, evaluate, and leave a report.   test: lint, types, all tests.
-# docs: the documentation site.   dist: wheel and sdist.   pythons: before a release.
+# docs: the documentation site.   dist: wheel and sdist.   pythons, bounds: before a release.
 # Each makes its own virtual environment, .venv, with the first of these that is 3.11 to 3.13.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs dist pythons tables models clean
+.PHONY: demo test docs dist pythons bounds tables models clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
@@ -34,6 +34,10 @@ pythons: dist
 	@for p in $(PYTHONS); do \
 	$(MAKE) test PYTHON=$$p VENV=.venv-$$p && \
 	$(BIN)/python tools/try_wheel.py dist/*.whl --python $$p || exit 1; done
+
+# The oldest version of every dependency; FIRST=torch==2.13.0 takes another in place of the oldest.
+bounds: | $(BIN)/python
+	$(BIN)/python tools/try_lower_bounds.py $(if $(FIRST),--first $(FIRST))
 
 tables: $(VENV)/.dev
 	$(BIN)/python benchmarks/tables.py

@@ -18,6 +18,7 @@ ALWAYS = {
     "files",
     "locks",
     "memory",
+    "packages",
     "plain",
     "threads",
     "untrusted",

@@ -10,6 +10,7 @@ Importing this package imports neither torch nor NumPy; the first use of a name 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from firstlight.packages import report_nothing
 from firstlight.threads import wait_briefly
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 wait_briefly()
+report_nothing()
 
 _HOMES = {
     "DataError": "errors",

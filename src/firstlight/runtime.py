@@ -17,6 +17,7 @@ from firstlight.errors import DataError, UserError
 from firstlight.evaluate.calibrate import Calibration
 from firstlight.evaluate.prediction import check_probabilities
 from firstlight.onnx_file import check_graph, read_file
+from firstlight.packages import imported
 from firstlight.pixels import Preprocess
 from firstlight.plain import read_json
 from firstlight.threads import usable_threads
@@ -177,12 +178,7 @@ def from_bytes(content: bytes, path: Path, threads: int | None = None) -> OnnxMo
 
 
 def _session(content: bytes, path: Path, threads: int) -> "InferenceSession":
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(
-            f"{path}: needs onnxruntime; install it with: pip install onnxruntime"
-        ) from error
+    onnxruntime = imported("onnxruntime", str(path))
     _bound_memory()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

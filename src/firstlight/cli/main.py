@@ -23,14 +23,12 @@ from firstlight.cli import (
     train,
 )
 from firstlight.errors import RunInterruptedError, UserError
+from firstlight.packages import package_of, trouble
 from firstlight.terminal import screened
 
 # So many new objects before Python looks for unused cycles among them: those of PyTorch are 170,000
 # and stay, and to walk over them took a tenth of a second each time.
 NEW_OBJECTS = 100_000
-
-# Where a module's package has another name.
-PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow", "multipart": "python-multipart"}
 
 app = typer.Typer(
     name="firstlight",
@@ -79,13 +77,13 @@ def _run() -> None:
     except UserError as error:
         typer.echo(f"firstlight: {error}", err=True)
         sys.exit(error.exit_code)
-    except ModuleNotFoundError as error:  # where only what answers was installed
+    except ImportError as error:  # where only what answers was installed, or a part is broken
         name = (error.name or "firstlight").partition(".")[0]
         if name == "firstlight":
             raise
         typer.echo(
-            f"firstlight: this needs {name}, which is not installed here: pip install "
-            f"{PACKAGES.get(name, name)}, or firstlight with all that it depends on",
+            f"firstlight: this needs {name}{trouble(name, error)} {package_of(name)}, or "
+            "firstlight with all that it depends on",
             err=True,
         )
         sys.exit(UserError.exit_code)

@@ -7,7 +7,6 @@ import io
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from firstlight.evaluate.paired import accuracy_difference, paired
 from firstlight.evaluate.predict import probabilities
 from firstlight.export.parity import Parity, compare, require_equal
 from firstlight.files import write_asked
+from firstlight.packages import imported
 from firstlight.plain import write_json
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder
@@ -163,12 +163,7 @@ def _check(format: str, opset: int | None, int8: bool) -> None:  # noqa: A002
         raise UserError("--int8 and --opset are for --format onnx")
     needed = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "keras": ("h5py",)}.get(format, ())
     for name in needed:
-        try:
-            import_module(name)
-        except ImportError as error:
-            raise UserError(
-                f"--format {format} needs {name}; install it with: pip install {' '.join(needed)}"
-            ) from error
+        imported(name, f"--format {format}", " ".join(needed))
     if opset is not None:
         from firstlight.export.graph import OPSETS
 

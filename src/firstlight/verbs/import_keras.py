@@ -1,7 +1,6 @@
 """Make a run of a tutorial network that Keras has trained."""
 
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from firstlight.data.dataset import TrainTest
 from firstlight.errors import DataError, UserError
 from firstlight.export.keras_import import KerasNetwork, read_keras
 from firstlight.models.catalog import Architecture, parameter_count
+from firstlight.packages import imported
 from firstlight.recipe import Recipe, TrainChoice
 from firstlight.runs import checkpoint, record
 from firstlight.runs.folder import RunFolder, create_run
@@ -69,11 +69,8 @@ def import_keras(
 
 
 def need_h5py() -> None:
-    """Raise ``UserError`` where h5py is not installed."""
-    try:
-        import_module("h5py")
-    except ImportError as error:
-        raise UserError("Keras's weights need h5py; install it with: pip install h5py") from error
+    """Raise ``UserError`` where h5py cannot be imported."""
+    imported("h5py", "a .keras file")
 
 
 def _request(

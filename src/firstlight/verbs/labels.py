@@ -5,7 +5,6 @@ Axes: N images, K classes.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,9 @@ from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.findings import Finding, Suspect
 from firstlight.data.own import load_own
 from firstlight.data.split import folds, joined
-from firstlight.errors import UserError
 from firstlight.evaluate.calibrate import calibrate
 from firstlight.evaluate.predict import probabilities
+from firstlight.packages import imported
 from firstlight.recipe import Recipe
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
@@ -48,11 +47,8 @@ class LabelCheck:
 
 
 def need_cleanlab() -> None:
-    """Raise ``UserError`` where cleanlab is not installed."""
-    try:
-        import_module("cleanlab.filter")
-    except ImportError as error:
-        raise UserError("--labels needs cleanlab; install it with: pip install cleanlab") from error
+    """Raise ``UserError`` where cleanlab cannot be imported."""
+    imported("cleanlab.filter", "--labels")
 
 
 def check_labels(

@@ -1,0 +1,57 @@
+"""Packages that only some commands need: what to tell where one cannot be imported."""
+
+import os
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from firstlight.errors import UserError
+
+# Where a module's package has another name.
+NAMES = {"sklearn": "scikit-learn", "PIL": "pillow", "multipart": "python-multipart"}
+
+
+def report_nothing() -> None:
+    """Keep onnxruntime from reporting its use to its maker, unless the environment says otherwise.
+
+    It reads this as it is imported.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+def imported(module: str, purpose: str, install: str = "") -> Any:
+    """The module. Raises ``UserError`` with what to do where it is not there, or does not work.
+
+    ``purpose`` opens the message; ``install`` is what pip is to be given, by default the module's
+    package.
+    """
+    try:
+        return import_module(module)
+    except Exception as error:  # a broken package may raise anything
+        package = package_of(module)
+        raise UserError(
+            f"{purpose} needs {package}{trouble(module, error)} {install or package}"
+        ) from error
+
+
+def trouble(module: str, error: Exception) -> str:
+    """What is wrong with a module that could not be imported: what stands in a message between its
+    name and what pip is to be given."""
+    # Where a part of it is missing, it is of another version than is wanted.
+    if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+        return ", which is not installed here: pip install"
+    try:
+        found = f" {version(package_of(module))}"
+    except PackageNotFoundError:
+        found = ""
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
+    return (
+        f", which is installed{found} and cannot be imported ({type(error).__name__}: {reason}); "
+        "take a version that goes with the others: pip install --upgrade"
+    )
+
+
+def package_of(module: str) -> str:
+    """The name that pip knows."""
+    root = module.partition(".")[0]
+    return NAMES.get(root, root)
