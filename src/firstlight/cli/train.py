@@ -32,8 +32,8 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="mnist, fashion_mnist, cifar10, digits; or a folder with a folder of pictures "
-            "for each class, a CSV of path,label, or an .npz of images and labels.",
+            help="mnist, fashion_mnist, cifar10, digits; or a folder or a .zip with a folder of "
+            "pictures for each class, a CSV of path,label, or an .npz of images and labels.",
             show_default=False,
         ),
     ] = None,

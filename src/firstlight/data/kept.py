@@ -82,7 +82,7 @@ def _keep(shelf: Path, key: str, make: Make, *, again: bool = False) -> None:
 
     What is there already is replaced with ``again``; otherwise another process was faster.
     """
-    with _workplace(shelf, key) as work:
+    with workplace(shelf, key) as work:
         made, part_of = make(work)
         images, sizes = divide(_told_of_levels(made), part_of)
         with (work / _PIXELS).open("wb") as out:
@@ -163,7 +163,7 @@ def _told_of_levels(images: Dataset) -> Dataset:
 
 
 @contextmanager
-def _workplace(shelf: Path, key: str) -> Iterator[Path]:
+def workplace(shelf: Path, key: str) -> Iterator[Path]:
     """A new folder, removed afterwards; those of processes that were killed are removed before.
 
     A process holds a lock on its folder, which the system lets go when the process ends, however

@@ -14,6 +14,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from firstlight.data.archive import is_archive
 from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
 from firstlight.data.decode import FEW_LEVELS
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
@@ -68,7 +69,8 @@ def load_own(
         if (arrays := _as_arrays(path)) is not None:
             return _arrays(shelf, arrays, form, excluded)
         listing = list_pictures(path, allow_outside=allow_outside).without(excluded)
-        return _pictures(shelf, listing, form, progress)
+        name = listing.root.name if path.is_dir() or not is_archive(path) else path.stem
+        return _pictures(shelf, listing, form, progress, name)
     except OSError as error:
         raise DataError(
             f"{shelf}: decoded pictures cannot be kept there: {error.strerror}. Make room, or "
@@ -76,14 +78,16 @@ def load_own(
         ) from error
 
 
-def _pictures(shelf: Path, listing: Listing, form: Form, progress: Progress | None) -> TrainTest:
+def _pictures(
+    shelf: Path, listing: Listing, form: Form, progress: Progress | None, name: str
+) -> TrainTest:
     def inside() -> str:
         return _inside(listing, form)
 
     def make(work: Path) -> tuple[Dataset, list[str]]:
         return _decoded(work, listing, form, progress)
 
-    train, test = kept(shelf, _outside(listing, form), inside, make, listing.root.name)
+    train, test = kept(shelf, _outside(listing, form), inside, make, name)
     notes, warnings = (*listing.notes, *train.notes), (*listing.notes, *train.warnings)
     return TrainTest(replace(train, notes=notes, warnings=warnings), test)
 
@@ -119,7 +123,7 @@ def _as_arrays(path: Path) -> _Arrays | None:
         return _Arrays(path, files, read_idx_folder) if files else None
     if path.suffix.lower() in PACKED and path.is_file():
         return _Arrays(path, files_of(path), read_packed)
-    if path.is_file() and is_pixel_table(read_sheet(path)):
+    if path.is_file() and not is_archive(path) and is_pixel_table(read_sheet(path)):
         return _Arrays(path, [path], read_pixel_table)
     return None
 

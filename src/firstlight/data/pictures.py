@@ -129,7 +129,8 @@ def _expand_word(word: str) -> Iterator[PictureSource]:
         else:
             paths, nothing = _matching(path), f"no picture matches this pattern; {WANTED}"
     except (OSError, ValueError, NotImplementedError) as error:
-        paths, nothing = [], f"cannot be looked up: {error}"
+        reason = getattr(error, "strerror", "") or error  # not the word once more
+        paths, nothing = [], f"cannot be looked up: {reason}"
     if not paths:
         yield PictureSource(name=_printable(word), problem=nothing)
     for each in paths:

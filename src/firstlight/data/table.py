@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from firstlight.data.archive import is_archive, list_archive
 from firstlight.data.folder import list_folder
 from firstlight.data.listing import Found, Listing, class_name, counted, listing_of
 from firstlight.data.missing import refuse_missing
@@ -44,10 +45,13 @@ class Columns(NamedTuple):
 
 
 def list_pictures(path: Path, *, allow_outside: bool = False, least: int = 2) -> Listing:
-    """``list_csv`` of a file, ``list_folder`` of a folder."""
-    if path.is_file():
-        return list_csv(path, allow_outside=allow_outside, least=least)
-    return list_folder(path, least=least)
+    """``list_folder`` of a folder, ``list_archive`` of a ZIP archive, ``list_csv`` of another
+    file."""
+    if not path.is_file():
+        return list_folder(path, least=least)
+    if is_archive(path):
+        return list_archive(path, least=least)
+    return list_csv(path, allow_outside=allow_outside, least=least)
 
 
 def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> Listing:

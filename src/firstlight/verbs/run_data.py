@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from firstlight.data.archive import is_archive
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.load import load, load_test
@@ -61,7 +62,7 @@ class DataRequest:
                 "--size and --exclude are for pictures of one's own; "
                 f"{self.name} comes with its images"
             )
-        if self.allow_outside and self.data is None and (named or Path(self.name).is_dir()):
+        if self.allow_outside and self.data is None and (named or _holds_files(Path(self.name))):
             raise UserError(f"--allow-outside is for a CSV of paths, which {self.name} is not")
         if self.own is not None and not os.path.lexists(self.own):
             close = difflib.get_close_matches(self.name, CATALOG, n=1)
@@ -138,6 +139,11 @@ class DataRequest:
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"data.json: damaged: {error!r}") from error
+
+
+def _holds_files(path: Path) -> bool:
+    """Whether a path is a folder or an archive, and no list of files elsewhere."""
+    return path.is_dir() or (path.is_file() and is_archive(path))
 
 
 def _check_halves(data: TrainTest) -> None:
