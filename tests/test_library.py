@@ -156,6 +156,12 @@ def test_arrays_are_trained_on_as_they_come(tmp_path: Path) -> None:
     weights = [(r.path / "model.safetensors").read_bytes() for r in (run, named)]
     assert weights[0] == weights[1]
     assert run.evaluate().accuracy == named.evaluate().accuracy
+    again = fl.open_run(run.path, ((x, y), (x2, y2)))
+    assert again.evaluate().accuracy == run.evaluate().accuracy
+    images_alone: Any = x
+    for call in (fl.open_run, fl.resume):
+        with pytest.raises(UserError, match="got ndarray of shape"):
+            call(run.path, images_alone)
     alone = fl.train((x, y), out=tmp_path / "c", **words)
     assert alone.path.is_dir()
 

@@ -270,26 +270,31 @@ def train(
 
 
 def resume(
-    path: str | Path, data: TrainTest | str | Path | None = None, *, quiet: bool = False
+    path: str | Path,
+    data: "TrainTest | str | Path | tuple[Any, Any] | None" = None,
+    *,
+    quiet: bool = False,
 ) -> Run:
     """Take up a stopped run; it ends with the same bits as one never stopped.
 
-    ``data``, itself or where it lies now, is needed only where the run's data is not of the
-    catalogue and is no longer where it was.
+    ``data``, itself (as ``train`` takes it) or where it lies now, is needed only where the run's
+    data is not of the catalogue and is no longer where it was.
     """
     from firstlight.progress import choose_display
     from firstlight.verbs import fit
 
-    given = Path(data) if isinstance(data, str) else data
+    given = _given_again(data)
     folder = fit.resume(Path(path), choose_display(quiet=quiet), data=given)
     _warn(folder.read_json("summary.json")["nothing_learnt"])
     return Run(folder, given)
 
 
-def open_run(path: str | Path, data: TrainTest | str | Path | None = None) -> Run:
+def open_run(
+    path: str | Path, data: "TrainTest | str | Path | tuple[Any, Any] | None" = None
+) -> Run:
     """A run that exists. ``data``, itself or where it lies now, is needed only where the run's data
     is not of the catalogue and is no longer where it was."""
-    given = Path(data) if isinstance(data, str) else data
+    given = _given_again(data)
     return Run(open_run_folder(Path(path)), given)
 
 
@@ -314,6 +319,13 @@ def _given(data: Any) -> TrainTest | None:
         f"((images, labels), (test images, test labels)), got {_kind(data)}; "
         "labels belong to images: fl.train((images, labels))"
     )
+
+
+def _given_again(data: Any) -> TrainTest | Path | None:
+    """The data of a run that exists: itself, or where it lies now."""
+    if data is None:
+        return None
+    return Path(data) if isinstance(data, str | Path) else _given(data)
 
 
 def _told_of_levels(data: TrainTest) -> TrainTest:
