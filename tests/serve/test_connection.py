@@ -232,6 +232,21 @@ def test_a_client_that_takes_no_answer_is_dropped(digits_run: fl.Run) -> None:
             assert other.status() == 200
 
 
+def test_of_answers_that_nobody_takes_no_more_is_kept_than_the_limit(digits_run: fl.Run) -> None:
+    limits = Limits(unsent_bytes=1000, stall_seconds=1000)
+    with running([digits_run], limits=limits) as served:
+        with raw(served.port) as client:
+            client.socket.settimeout(60)
+            try:
+                while True:  # until the service lets go of it
+                    client.send(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 60)
+            except OSError:
+                pass
+        with raw(served.port) as other:
+            other.send(GET)
+            assert other.status() == 200
+
+
 def test_idle_connections_make_room_for_who_asks(digits_run: fl.Run) -> None:
     with running([digits_run], limits=Limits(connections=8, idle_seconds=0)) as served:
         idle = [socket.create_connection(("127.0.0.1", served.port), 30) for _ in range(30)]

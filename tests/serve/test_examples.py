@@ -75,6 +75,7 @@ def test_the_limits_it_names_are_those_in_force() -> None:
         "a request's body, as it comes and unpacked": f"{limits.body_bytes // mib} MiB",
         "all bodies in hand, unpacked": f"{limits.all_bodies_bytes // mib} MiB",
         "memory for pictures while they are decoded": f"{limits.decoding_bytes // mib} MiB",
+        "answers that clients have not taken": f"{limits.unsent_bytes // mib} MiB",
         "a picture": f"{limits.pixels / 1e6:.0f} megapixels",
         "images in a request": f"{limits.images}",
         "a request's head: its first line and its fields": f"{limits.header_bytes // 1024} KiB",

@@ -102,6 +102,55 @@ def test_a_wrong_shape_and_an_unknown_model_are_told(client: InferenceServerClie
     assert not client.is_model_ready("other")
 
 
+GREY = [[[[number % 256] for number in range(row, row + 8)] for row in range(8)]]
+FLAT = [number for row in GREY[0] for (number,) in row]
+
+
+@pytest.mark.parametrize("data", [FLAT, GREY])
+def test_numbers_are_taken_in_one_list_or_nested_as_the_shape(
+    served: Running, digits_run: fl.Run, data: list[object]
+) -> None:
+    tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": data}
+    with served.client() as plain:
+        answer = plain.post("/v2/models/digits-1/infer", json={"inputs": [tensor]}).json()
+    (expected,) = digits_run.predict(np.array(GREY, dtype=np.uint8))
+    assert answer["outputs"][1]["data"] == [expected.best]
+
+
+@pytest.mark.parametrize(
+    ("data", "parameters", "says"),
+    [
+        ([True] * 64, {}, "64 whole numbers"),
+        ([1.0] * 64, {}, "64 whole numbers"),
+        (["1"] * 64, {}, "64 whole numbers"),
+        ([None] * 64, {}, "64 whole numbers"),
+        ([[0] * 63, [0]], {}, "nested as the shape"),
+        ([[[[0]] * 4] * 16], {}, "nested as the shape"),
+        ([[0] * 64], {}, "nested as the shape"),
+        ([0, [0] * 63], {}, "nested as the shape"),
+        ({"0": 0}, {}, "64 whole numbers"),
+        ([0] * 64, {"shared_memory_region": "a"}, "not shared_memory_region"),
+    ],
+)
+def test_other_data_is_refused(
+    served: Running, data: object, parameters: dict[str, object], says: str
+) -> None:
+    tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": data}
+    with served.client() as plain:
+        body = {"inputs": [{**tensor, "parameters": parameters}]}
+        answer = plain.post("/v2/models/digits-1/infer", json=body)
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]
+
+
+def test_an_output_in_a_way_that_is_not_done_is_refused(client: InferenceServerClient) -> None:
+    given = InferInput("image", [1, 8, 8, 1], "UINT8")
+    given.set_data_from_numpy(np.zeros((1, 8, 8, 1), dtype=np.uint8))
+    wanted = InferRequestedOutput("probabilities", class_count=3)
+    with pytest.raises(InferenceServerException, match="not classification"):
+        client.infer("digits-1", [given], outputs=[wanted])
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [

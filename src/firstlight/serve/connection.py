@@ -132,21 +132,26 @@ class Connection(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Answer what was taken, then close."""
         if self._ended is not None:
-            self._drop()
+            self.drop()
         else:
             super().shutdown()
 
+    @property
+    def unsent(self) -> int:
+        """Bytes of answers that the client has not taken."""
+        return self._real.get_write_buffer_size()
+
     def sweep(self, now: float) -> None:
         """Close or drop what has taken too long; called about twice a second."""
-        unsent, patience = self._real.get_write_buffer_size(), self.limits.stall_seconds
+        unsent, patience = self.unsent, self.limits.stall_seconds
         if unsent == 0 or unsent != self._unsent:
             self._unsent, self._moved = unsent, now
         elif now - self._moved > patience:
-            self._drop()
+            self.drop()
             return
         if self._ended is not None:
             if unsent == 0 and now - self._ended > patience:
-                self._drop()
+                self.drop()
         elif not self._running and now - (self._head_since or now) > self.limits.header_seconds:
             self.transport.close()
 
@@ -174,10 +179,11 @@ class Connection(HttpToolsProtocol):
                 least, longest = other._idle_since, other
         if longest is self:
             return False
-        longest._drop()
+        longest.drop()
         return True
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Break the connection off, whatever is under way."""
         self._ended = self.loop.time()
         self.connections.discard(self)
         self._real.abort()

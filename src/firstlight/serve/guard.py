@@ -6,7 +6,6 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
-from firstlight.memory import give_back
 from firstlight.serve.access import ABSOLUTE, PERMITTED, TARGET, Access, Scope
 from firstlight.serve.aside import BEGUN, told
 from firstlight.serve.counters import Counters
@@ -30,8 +29,6 @@ SINGLE = (
     *(b"authorization", b"origin"),
 )
 """Fields of which two would leave it open which one counts."""
-LARGE, CALM_SECONDS = 1024**2, 1.0
-"""A body of so many bytes; so long after it, freed memory goes back to the system."""
 LINE_BYTES = len(b"  HTTP/1.1\r\n")
 FIELD_BYTES = len(b": \r\n")
 
@@ -41,7 +38,7 @@ class Guard:
 
     def __init__(self, app: Any, *, access: Access, limits: Limits, counters: Counters) -> None:
         self._app, self._access, self._limits, self._counters = app, access, limits, counters
-        self._held, self._will_give_back = 0, False
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Check, count, and pass on."""
@@ -83,19 +80,12 @@ class Guard:
 
         def free() -> None:
             self._held -= count
-            if count >= LARGE and not self._will_give_back:
-                self._will_give_back = True
-                asyncio.get_running_loop().call_later(CALM_SECONDS, self._give_back)
 
         if begun and not begun[-1].done():
             loop = asyncio.get_running_loop()
             begun[-1].add_done_callback(lambda _: told(loop, free))
         else:
             free()
-
-    def _give_back(self) -> None:
-        self._will_give_back = False
-        give_back()
 
     @property
     def limits(self) -> Limits:

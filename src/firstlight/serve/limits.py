@@ -13,6 +13,8 @@ class Limits:
     """Of all requests in hand; beyond, requests are answered 503."""
     decoding_bytes: int = 512 * 1024**2
     """Memory for pictures while they are decoded; beyond, they wait."""
+    unsent_bytes: int = 128 * 1024**2
+    """Of answers that clients have not taken; beyond, those with most of it are dropped."""
     pixels: int = 24 * 1024**2
     """Width × height of one picture."""
     images: int = 64

@@ -29,6 +29,7 @@ LENGTH = "inference-header-content-length"
 NUMBER_BYTES, HEAD_BYTES = 6, 64 * 1024
 """Of one number as JSON, such as ``255, ``, and of what stands around the numbers."""
 INPUT, PROBABILITIES, LABEL = "image", "probabilities", "label"
+READ = {"binary_data", "binary_data_size"}
 VERSION = "1"
 """Of every model: a run is never trained again under its name."""
 BODY: dict[str, Any] = {
@@ -185,29 +186,48 @@ def _images(given: dict[str, Any], raw: bytes, predictor: Predictor, most: int) 
         raise _wrong(f"at most {most} images in one request")
     count = math.prod(shape)
     parameters = given.get("parameters")
+    _refuse_unread(parameters)
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if size is not None:
         if size != count or len(raw) != count:
             raise _wrong(f"wanted {count} bytes of data behind the JSON, one for each number")
         return np.frombuffer(raw, dtype=np.uint8).reshape(shape)
-    data = _flat(given.get("data"), depth=len(shape))
-    if data is None or len(data) != count:
-        raise _wrong(f"wanted {count} whole numbers from 0 to 255 in data")
+    data = _flat(given.get("data"), shape)
+    if data is None:
+        raise _wrong(
+            f"wanted {count} whole numbers from 0 to 255 in data, in one list or nested as the "
+            "shape"
+        )
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
-def _flat(data: Any, depth: int) -> bytes | None:
-    """Numbers in one list, or in lists of lists as deep as the shape; None where others are in it.
+def _flat(data: Any, shape: Sequence[int]) -> bytes | None:
+    """Numbers in one list, or in lists of lists as the shape has them; None for anything else.
 
     Not by NumPy: an array of texts takes as much memory for each as for the longest.
     """
-    for _ in range(depth):
-        if isinstance(data, list) and data and all(isinstance(row, list) for row in data):
-            data = list(itertools.chain.from_iterable(data))
-    try:
-        return bytes(data) if isinstance(data, list) else None
-    except (TypeError, ValueError):
+    if not isinstance(data, list):
         return None
+    if data and isinstance(data[0], list):
+        for length in shape[1:]:
+            if not all(isinstance(row, list) and len(row) == length for row in data):
+                return None
+            data = list(itertools.chain.from_iterable(data))
+    if len(data) != math.prod(shape) or not set(map(type, data)) <= {int}:  # bool is another
+        return None
+    try:
+        return bytes(data)
+    except ValueError:
+        return None
+
+
+def _refuse_unread(parameters: Any) -> None:
+    """Raise ``RefusedError`` for a parameter of a tensor that would change what its bytes are."""
+    if isinstance(parameters, dict) and not parameters.keys() <= READ:
+        unread = ", ".join(sorted(parameters.keys() - READ))[:200]
+        raise _wrong(
+            f"of a tensor's parameters {' and '.join(sorted(READ))} are read, not {unread}"
+        )
 
 
 def _outputs(values: dict[str, Any]) -> dict[str, bool]:
@@ -222,6 +242,7 @@ def _outputs(values: dict[str, Any]) -> dict[str, bool]:
     found: dict[str, bool] = {}
     for output in wanted:
         name, own = output.get("name"), output.get("parameters")
+        _refuse_unread(own)
         if name not in (PROBABILITIES, LABEL):
             raise _wrong(f"there are the outputs {PROBABILITIES} and {LABEL}")
         found[name] = own.get("binary_data", every) is True if isinstance(own, dict) else every

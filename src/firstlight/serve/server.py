@@ -9,10 +9,15 @@ from typing import Any
 import uvicorn
 
 from firstlight.errors import UserError
+from firstlight.memory import give_back, resident
 from firstlight.serve.connection import Connection, with_limits
 from firstlight.serve.limits import Limits
 
 SHUTDOWN_SECONDS = 15
+SPARE_BYTES = 64 * 1024**2
+"""More memory than at the start, from which on some is sought to give back."""
+MOST_WAIT = 31
+"""Looks that are left out where nothing was gained; one is every other second."""
 COLLECT_AFTER = (700, 10, 10)
 """How often Python looks for unused cycles by itself."""
 
@@ -42,7 +47,8 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             )
         )
-        self._listening = listening
+        self._listening, self._limits = listening, limits
+        self._settled, self._wait, self._spare_ticks = resident(), 0, 0
 
     def _log_started_message(self, listeners: Any) -> None:
         self._listening(int(listeners[0].getsockname()[1]))
@@ -50,11 +56,35 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second; every fifth time connections are looked over."""
         if counter % 5 == 0:
-            now = asyncio.get_running_loop().time()
-            for connection in list(self.server_state.connections):
-                assert isinstance(connection, Connection)
-                connection.sweep(now)
+            self._look_over()
+        if counter % 20 == 0:
+            self._give_back()
         return await super().on_tick(counter)
+
+    def _look_over(self) -> None:
+        now = asyncio.get_running_loop().time()
+        connections = [c for c in self.server_state.connections if isinstance(c, Connection)]
+        for connection in connections:
+            connection.sweep(now)
+        unsent = sum(connection.unsent for connection in connections)
+        for connection in sorted(connections, key=lambda c: -c.unsent):
+            if unsent <= self._limits.unsent_bytes:
+                break
+            unsent -= connection.unsent
+            connection.drop()
+
+    def _give_back(self) -> None:
+        """Give freed memory back to the system, less often where there is nothing to gain."""
+        if self._spare_ticks > 0:
+            self._spare_ticks -= 1
+            return
+        before = resident()
+        if before <= self._settled + SPARE_BYTES:
+            return
+        give_back()
+        gained = before - resident() > SPARE_BYTES // 4
+        self._wait = 0 if gained else min(2 * self._wait + 1, MOST_WAIT)
+        self._spare_ticks = self._wait
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Finish what was taken. A signal that was obeyed is not raised once more."""
