@@ -109,5 +109,7 @@ def test_probabilities_that_are_no_numbers_are_refused() -> None:
 
 
 def test_worst_mistakes_come_least_probable_truth_first_and_hold_only_mistakes() -> None:
-    assert worst_mistakes(LABELS, PROBABILITIES).tolist() == [1, 2, 4]
-    assert worst_mistakes(LABELS, PROBABILITIES, count=1).tolist() == [1]
+    wrong = PROBABILITIES.argmax(axis=1) != LABELS
+    truth = PROBABILITIES[range(len(LABELS)), LABELS]
+    assert worst_mistakes(wrong, truth).tolist() == [1, 2, 4]
+    assert worst_mistakes(wrong, truth, count=1).tolist() == [1]

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from firstlight.runs.folder import RunFolder
     from firstlight.verbs.model import Model
 
+LISTED = 20
+"""Classes on the screen, where there are too many for all."""
+
 
 def evaluate(
     run: ModelPath,
@@ -179,6 +182,7 @@ def _told(metrics: "Metrics") -> dict[str, object]:
 
 def _print(metrics: "Metrics", images: str = "test images") -> None:
     from firstlight.evaluate.learnt import nothing_learnt
+    from firstlight.evaluate.metrics import MANY_CLASSES
     from firstlight.evaluate.prediction import UNCALIBRATED
 
     low, high = metrics.accuracy_interval
@@ -201,8 +205,11 @@ def _print(metrics: "Metrics", images: str = "test images") -> None:
             f"{percent(metrics.answered.accuracy)} right; the others are unknown to it, below a "
             f"probability of {percent(metrics.answered.threshold)}\n"
         )
-    rows = []
-    for row in metrics.per_class:
+    rows, listed = [], metrics.per_class
+    if len(listed) > MANY_CLASSES:
+        listed = tuple(sorted(listed, key=lambda row: row.recall)[:LISTED])
+        typer.echo(f"the {LISTED} of {len(metrics.per_class):,} classes that are found least")
+    for row in listed:
         if images == "images" and not row.support:
             continue  # said before
         shares = (f"{100 * x:.1f} %" for x in (row.precision, row.recall, row.f1))

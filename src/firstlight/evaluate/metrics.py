@@ -5,7 +5,7 @@ answers. The tests compare with scikit-learn and SciPy.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -16,6 +16,10 @@ Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
 
 CALIBRATION_BINS = 15
+MANY_CLASSES = 100
+"""Of more, a confusion matrix is nearly empty: its cells that hold images are written alone."""
+MOST_CELLS = 100_000
+"""Of these, the most frequent first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +79,15 @@ class Metrics:
     """What is left where the run has a threshold below which it says "unknown"."""
 
     def to_json(self) -> dict[str, object]:
-        """Plain values, as written to ``metrics.json``."""
-        return asdict(self)
+        """Plain values, as written to ``metrics.json``.
+
+        The confusion matrix of more than ``MANY_CLASSES`` is a table of its cells that hold images:
+        lists ``true``, ``predicted`` and ``count``, as long as one another.
+        """
+        values = asdict(replace(self, confusion=()))
+        many = len(self.per_class) > MANY_CLASSES
+        values["confusion"] = _sparse(np.array(self.confusion)) if many else self.confusion
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Metrics":
@@ -86,11 +97,40 @@ class Metrics:
         changed = {
             "accuracy_interval": (low, high),
             "per_class": tuple(ClassMetrics(**row) for row in values["per_class"]),
-            "confusion": tuple(tuple(row) for row in values["confusion"]),
+            "confusion": tuple(
+                tuple(row)
+                for row in confusion_counts(values["confusion"], len(values["per_class"])).tolist()
+            ),
             "most_confused": tuple(ConfusedPair(**pair) for pair in values["most_confused"]),
             "answered": None if answered is None else Coverage(**answered),
         }
         return cls(**{**values, **changed})
+
+
+def confusion_counts(written: Any, classes: int) -> Int64Array:
+    """K×K counts from what ``to_json`` wrote. Raises ``ValueError`` or ``LookupError`` for others.
+
+    Of a sparse one that was cut, the rarest cells are 0.
+    """
+    if not isinstance(written, dict):
+        counts_KK = np.array(written, dtype=np.int64)
+        if counts_KK.shape != (classes, classes):
+            raise ValueError(f"a confusion matrix of {counts_KK.shape} for {classes} classes")
+        return counts_KK
+    counts_KK = np.zeros((classes, classes), np.int64)
+    counts_KK[written["true"], written["predicted"]] = written["count"]
+    return counts_KK
+
+
+def _sparse(counts_KK: Int64Array) -> dict[str, list[int]]:
+    true_C, predicted_C = np.nonzero(counts_KK)
+    count_C = counts_KK[true_C, predicted_C]
+    chosen = np.sort(np.argsort(-count_C, kind="stable")[:MOST_CELLS])
+    return {
+        "true": true_C[chosen].tolist(),
+        "predicted": predicted_C[chosen].tolist(),
+        "count": count_C[chosen].tolist(),
+    }
 
 
 def measure(
@@ -138,7 +178,7 @@ def measure(
             )
             for k, name in enumerate(class_names)
         ),
-        confusion=tuple(tuple(int(n) for n in row) for row in confusion_KK),
+        confusion=tuple(tuple(row) for row in confusion_KK.tolist()),
         most_confused=_most_confused(confusion_KK, class_names),
         answered=None
         if threshold is None

@@ -53,11 +53,20 @@ def training_curves(epochs: Epochs, validated_on: str | None) -> Picture:
 
 
 def confusion(
-    counts_KK: Sequence[Sequence[int]], class_names: Sequence[str], *, normalised: bool
+    counts_KK: npt.ArrayLike,
+    class_names: Sequence[str],
+    *,
+    normalised: bool,
+    shown: Sequence[int] | None = None,
 ) -> Picture:
-    """Rows are true classes, columns answers; normalised by row, a row sums to 100 %."""
+    """Rows are true classes, columns answers; normalised by row, a row sums to 100 %.
+
+    ``shown`` are the numbers of those classes, of more, that are drawn and have the names.
+    """
     counts = np.asarray(counts_KK, dtype=np.int64)
     per_row = counts.sum(axis=1, keepdims=True)
+    if shown is not None:
+        counts, per_row = counts[np.ix_(shown, shown)], per_row[shown]
     shares = counts / np.maximum(per_row, 1)
     k = len(class_names)
     side = max(4.0, min(11.0, 1.2 + 0.41 * k))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from firstlight import __version__
 from firstlight.checked import class_names
 from firstlight.errors import DataError
+from firstlight.evaluate.metrics import MANY_CLASSES
 from firstlight.evaluate.prediction import check_probabilities
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import waiting
@@ -25,6 +26,8 @@ from firstlight.untrusted import cell, csv_text, from_cell
 if TYPE_CHECKING:
     from firstlight.training.position import EpochRecord
 
+P_TRUE = "p of the true class"
+"""The one probability of each line, where there are many classes."""
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -93,18 +96,25 @@ def predictions_csv(
     probabilities_NK: npt.NDArray[np.float32],
     class_names: Sequence[str],
 ) -> str:
-    """``predictions.csv``: index or path, truth, answer, confidence, every probability.
+    """``predictions.csv``: index or path, truth, answer, confidence, every probability; of more
+    than ``MANY_CLASSES`` the true class's alone.
 
     Nine significant digits give the same float32 back. No name is a formula to a spreadsheet.
     """
-    head = ["image", "true", "predicted", "confidence", *(f"p_{c}" for c in class_names)]
+    head = ["image", "true", "predicted", "confidence"]
+    if len(class_names) > MANY_CLASSES:
+        head.append(P_TRUE)
+        rest_NP = probabilities_NK[np.arange(len(labels_N)), labels_N][:, None]
+    else:
+        head += [f"p_{name}" for name in class_names]
+        rest_NP = probabilities_NK
     classes = [cell(name) for name in class_names]
     answers_N = probabilities_NK.argmax(axis=1)
     rows = (
         [cell(name), classes[label], classes[answer], f"{row[answer]:.9g}"]
-        + [f"{p:.9g}" for p in row]
-        for name, label, answer, row in zip(
-            names, labels_N, answers_N, probabilities_NK, strict=True
+        + [f"{p:.9g}" for p in rest]
+        for name, label, answer, row, rest in zip(
+            names, labels_N, answers_N, probabilities_NK, rest_NP, strict=True
         )
     )
     return csv_text([head, *rows])
@@ -112,13 +122,16 @@ def predictions_csv(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
-    """What ``predictions.csv`` holds. Axes: N images, K classes."""
+    """What ``predictions.csv`` holds of each of N images."""
 
     names: list[str]
     """Index or path of each image."""
     true_N: npt.NDArray[np.int64]
     predicted_N: npt.NDArray[np.int64]
-    probabilities_NK: npt.NDArray[np.float32]
+    confidence_N: npt.NDArray[np.float32]
+    """The probability of the answer."""
+    truth_N: npt.NDArray[np.float32]
+    """The probability that was given to the true class."""
 
 
 def read_answers(folder: RunFolder) -> Answers:
@@ -128,17 +141,29 @@ def read_answers(folder: RunFolder) -> Answers:
         head, *rows = list(
             csv.reader(io.StringIO(folder.read("predictions.csv", "surrogateescape"), newline=""))
         )
+        metrics = folder.read_json("metrics.json")
+        every = head[4:] != [P_TRUE]
         first = [name.removeprefix("p_") for name in head[4:]]
+        if not every:
+            first = [str(row["name"]) for row in metrics["per_class"]]
         index = {name: k for k, name in enumerate(class_names(first, f"{path}: its first line"))}
-        wanted = folder.read_json("metrics.json")["count"]
+        wanted = metrics["count"]
         if len(rows) != wanted:
             raise ValueError(f"{len(rows)} of {wanted} lines")
-        probabilities_NK = np.array([row[4:] for row in rows], dtype=np.float32)
+        true_N = np.array([index[from_cell(row[1])] for row in rows], dtype=np.int64)
+        probabilities = np.array([row[3:] for row in rows], dtype=np.float32)
+        told = probabilities[:, 1:]
+        # Of many classes one probability is there; the others make up the rest.
+        rows_NK = told if every else np.concatenate([told, 1 - told], axis=1)
+        check_probabilities(rows_NK, f"{path}: the model")
+        confidence_N = probabilities[:, 1:].max(axis=1) if every else probabilities[:, 0]
+        at_N = true_N if every else np.zeros_like(true_N)
         return Answers(
             names=[from_cell(row[0]) for row in rows],
-            true_N=np.array([index[from_cell(row[1])] for row in rows], dtype=np.int64),
+            true_N=true_N,
             predicted_N=np.array([index[from_cell(row[2])] for row in rows], dtype=np.int64),
-            probabilities_NK=check_probabilities(probabilities_NK, f"{path}: the model"),
+            confidence_N=confidence_N,
+            truth_N=probabilities[np.arange(len(rows)), 1 + at_N],
         )
     except (ValueError, TypeError, LookupError, csv.Error) as error:
         raise DataError(

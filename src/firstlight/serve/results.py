@@ -75,7 +75,7 @@ def routes(service: Service) -> APIRouter:
     async def mistakes(run: Name) -> Response:
         """Wrong answers, the least probable truth first."""
         answers = await _evaluated(service, service.run(run))
-        worst = worst_mistakes(answers.true_N, answers.probabilities_NK, MOST)
+        worst = worst_mistakes(answers.true_N != answers.predicted_N, answers.truth_N, MOST)
         wrong = int((answers.true_N != answers.predicted_N).sum())
         return json_response({"count": wrong, "pictures": [_row(answers, i) for i in worst]})
 
@@ -190,7 +190,7 @@ async def _evaluated(service: Service, predictor: Predictor) -> Answers:
 def _surest(answers: Answers, chosen_N: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
     """At most ``MOST`` of the chosen images, those with the most probable answers first."""
     chosen = np.flatnonzero(chosen_N)
-    sure_N = answers.probabilities_NK[chosen].max(axis=1, initial=0)
+    sure_N = answers.confidence_N[chosen]
     return [_row(answers, i) for i in chosen[np.argsort(-sure_N, kind="stable")][:MOST]]
 
 
@@ -199,13 +199,13 @@ def _row(answers: Answers, i: int) -> dict[str, Any]:
         "index": int(i),
         "truth": int(answers.true_N[i]),
         "said": int(answers.predicted_N[i]),
-        "confidence": float(answers.probabilities_NK[i].max()),
+        "confidence": float(answers.confidence_N[i]),
     }
 
 
 def _coverage(answers: Answers) -> list[dict[str, float]]:
     """Threshold, share answered and accuracy of the answered, from all answers to the surest."""
-    confidence_N = answers.probabilities_NK.max(axis=1)
+    confidence_N = answers.confidence_N
     coverage_N, accuracy_N = accuracy_at_coverage(
         answers.predicted_N == answers.true_N, confidence_N
     )

@@ -12,6 +12,7 @@ from torch import Generator, nn
 
 from firstlight.augment.batch import augment
 from firstlight.data.dataset import Dataset
+from firstlight.evaluate.metrics import MANY_CLASSES
 from firstlight.recipe import AugmentChoice, Recipe
 from firstlight.report import charts, images
 from firstlight.report.page import Section, Shown
@@ -22,6 +23,8 @@ from firstlight.runs.record import read_epochs
 from firstlight.training.randomness import reseed
 
 VIEWS = 11
+SAMPLED = 40
+"""Classes of which images are shown, where there are too many for all."""
 
 
 class Drawing:
@@ -78,17 +81,19 @@ def draw_training(drawing: Drawing, folder: RunFolder, described: dict[str, Any]
 
 
 def draw_data(drawing: Drawing, train: Dataset, recipe: Recipe, saved: SavedModel) -> None:
+    many = len(train.class_names) > MANY_CLASSES
+    names = train.class_names[:SAMPLED] if many else train.class_names
     by_class = [
-        train.images_NHWC[np.flatnonzero(train.labels_N == k)[:10]]
-        for k in range(len(train.class_names))
+        train.images_NHWC[np.flatnonzero(train.labels_N == k)[:10]] for k in range(len(names))
     ]
     drawing.add(
         "What it learnt from",
-        "The first training images of each class.",
+        "The first training images of each class"
+        + (f", for the first {len(names)} of {len(train.class_names):,} classes." if many else "."),
         (
             "class_samples",
-            images.class_samples(by_class, train.class_names),
-            f"Training images of the classes {', '.join(train.class_names)}",
+            images.class_samples(by_class, names),
+            f"Training images of the classes {', '.join(names)}",
         ),
     )
     choice = recipe.augment

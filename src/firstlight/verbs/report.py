@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import DataError
 from firstlight.evaluate.learnt import nothing_learnt
-from firstlight.evaluate.metrics import Metrics
+from firstlight.evaluate.metrics import MANY_CLASSES, Metrics, confusion_counts
 from firstlight.evaluate.mistakes import worst_mistakes
 from firstlight.evaluate.prediction import UNCALIBRATED, Prediction
 from firstlight.evaluate.robustness import corrupt
@@ -26,6 +29,8 @@ from firstlight.verbs.facts import facts, headline, where
 from firstlight.verbs.run_data import Given, data_or_reason, run_test_data
 
 STRIP = 10
+DRAWN = 40
+"""Classes in a picture, where there are too many for all."""
 
 
 def report(
@@ -134,7 +139,7 @@ def _answered(test: Dataset, answers: Answers, indices: Iterable[int]) -> list[i
         images.Answered(
             image_HWC=test.images_NHWC[i],
             answer=names[answers.predicted_N[i]],
-            confidence=float(answers.probabilities_NK[i].max()),
+            confidence=float(answers.confidence_N[i]),
             truth=names[answers.true_N[i]],
             name=f"number {i}" if test.names is None else test.names[i],
         )
@@ -166,14 +171,14 @@ def _draw_answers(
         (
             "trust",
             charts.trust(
-                answers.probabilities_NK.max(axis=1),
+                answers.confidence_N,
                 answers.predicted_N == answers.true_N,
                 threshold,
             ),
             "Share of right answers by stated probability, and accuracy by share answered",
         ),
     )
-    worst = worst_mistakes(answers.true_N, answers.probabilities_NK)
+    worst = worst_mistakes(answers.true_N != answers.predicted_N, answers.truth_N)
     if len(worst):
         drawing.add(
             "Worst mistakes",
@@ -190,7 +195,9 @@ def _draw_answers(
 
 def _draw_metrics(drawing: Drawing, metrics: dict[str, Any]) -> None:
     per_class = metrics["per_class"]
-    names = [row["name"] for row in per_class]
+    counts_KK = confusion_counts(metrics["confusion"], len(per_class))
+    shown = _most_mistaken(counts_KK)
+    names = [per_class[k]["name"] for k in shown]
     confused = metrics["most_confused"]
     worst = confused[0] if confused else None
     text = "Each row is a true class, each column an answer; right answers lie on the diagonal."
@@ -199,6 +206,8 @@ def _draw_metrics(drawing: Drawing, metrics: dict[str, Any]) -> None:
             f" The most frequent mistake: {worst['true']} taken for {worst['predicted']}, "
             f"{worst['count']} times, {100 * worst['share']:.1f} % of all {worst['true']}."
         )
+    if len(shown) < len(per_class):
+        text += f" Shown are the {len(shown)} of {len(per_class):,} classes with most mistakes."
     alt = "Confusion matrix, {}; the diagonal holds {} of {} images"
     right = metrics["correct"]
     drawing.add(
@@ -207,7 +216,7 @@ def _draw_metrics(drawing: Drawing, metrics: dict[str, Any]) -> None:
         *(
             (
                 stem,
-                charts.confusion(metrics["confusion"], names, normalised=normalised),
+                charts.confusion(counts_KK, names, normalised=normalised, shown=shown),
                 alt.format(what, right, metrics["count"]),
             )
             for stem, normalised, what in (
@@ -216,14 +225,19 @@ def _draw_metrics(drawing: Drawing, metrics: dict[str, Any]) -> None:
             )
         ),
     )
-    recalls = [row["recall"] for row in per_class]
-    least = min(per_class, key=lambda row: row["recall"])
+    lowest = sorted(per_class, key=lambda row: row["recall"])[: len(shown)]
+    least = lowest[0]
+    bars = per_class if len(shown) == len(per_class) else lowest
     drawing.add(
         "Class by class",
-        "",
+        "" if bars is per_class else f"The {len(bars)} classes that are found least.",
         (
             "class_accuracy",
-            charts.class_accuracy(names, recalls, metrics["accuracy"]),
+            charts.class_accuracy(
+                [row["name"] for row in bars],
+                [row["recall"] for row in bars],
+                metrics["accuracy"],
+            ),
             f"Accuracy of each class; lowest {least['name']} with {100 * least['recall']:.1f} %",
         ),
     )
@@ -240,7 +254,19 @@ def _draw_metrics(drawing: Drawing, metrics: dict[str, Any]) -> None:
         "of this class, the share found. F1: their harmonic mean."
     )
     table = Table(head=["class", "precision", "recall", "F1", "images"], rows=rows)
-    drawing.sections.append(Section(title="The same in numbers", text=text, table=table))
+    many = len(per_class) > MANY_CLASSES
+    drawing.sections.append(
+        Section(title="The same in numbers", text=text, table=table, folded=many)
+    )
+
+
+def _most_mistaken(counts_KK: npt.NDArray[np.int64]) -> list[int]:
+    """The classes to draw, in their order: all, or of many those with most mistakes."""
+    classes = len(counts_KK)
+    if classes <= MANY_CLASSES:
+        return list(range(classes))
+    mistakes_K = counts_KK.sum(axis=0) + counts_KK.sum(axis=1) - 2 * counts_KK.diagonal()
+    return sorted(np.argsort(-mistakes_K, kind="stable")[:DRAWN].tolist())
 
 
 def _draw_robustness(drawing: Drawing, measured: dict[str, Any], found: TrainTest | None) -> None:

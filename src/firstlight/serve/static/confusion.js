@@ -56,7 +56,10 @@ function walk(from, [down, right]) {
 }
 
 function list(run, matrix, opened) {
-  const pairs = matrix.flatMap((row, truth) => row.map((number, said) => ({ number, truth, said })));
+  // Of many classes the cells that hold images are told alone.
+  const pairs = Array.isArray(matrix)
+    ? matrix.flatMap((row, truth) => row.map((number, said) => ({ number, truth, said })))
+    : matrix.count.map((number, at) => ({ number, truth: matrix.true[at], said: matrix.predicted[at] }));
   const most = pairs.filter((p) => p.number && p.truth !== p.said).sort((a, b) => b.number - a.number).slice(0, LISTED);
   const items = most.map(({ number, truth, said }) => {
     const button = make("button", { type: "button" }, `${run.classes[truth]} taken for ${run.classes[said]}: ${count(number)}`);
