@@ -57,6 +57,8 @@ def test_who_wants_more_than_there_is_has_it_alone() -> None:
     assert inside.wait(60)
     second = threading.Thread(target=small)
     second.start()
+    while second.is_alive() and not memory._next.locked():  # until it waits, or did not
+        pass
     release.set()
     first.join(60)
     second.join(60)
