@@ -53,6 +53,7 @@ def test_a_csv_names_paths_labels_and_parts(tmp_path: Path) -> None:
         ("", "wanted the columns path,label in the first line, got nothing"),
         ("a,b,c\n", "got a,b,c"),
         (",".join(f"pixel{i}" for i in range(50)), r"got pixel0,.*,pixel7,… \(50 columns\)$"),
+        ("path,label\n", "has headings but no row below them"),
         ("path,label\n,a\n", "line 2: wanted a path and a label"),
         ("1.png,a\n2.png,b\n", "the first line names a picture; put a line with the headings"),
         (
@@ -93,7 +94,7 @@ def test_other_headings_mean_the_same(two: Path, headings: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1"])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_separators_and_encodings_are_told_by_the_text(
     two: Path, encoding: str, separator: str, end: str
 ) -> None:

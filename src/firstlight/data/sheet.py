@@ -93,6 +93,8 @@ def read_sheet(file: Path, *, guess: bool = True) -> Sheet:
     except OSError as error:
         raise DataError(f"{file}: cannot be read as a CSV: {error.strerror}") from error
     text, notes = _as_text(file, blob, guess)
+    if "\n" not in text:
+        text = text.replace("\r", "\n")  # as old Macs end lines
     line = 1
     if found := re.match(r"sep=(.)\r?\n", text):  # as Excel writes it
         separator, text, line = found[1], text[found.end() :], 2

@@ -64,6 +64,8 @@ def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> List
     sheet = read_sheet(file)
     at, columns = _columns(sheet)
     rows = list(sheet.rows())
+    if not rows:
+        raise DataError(f"{file}: has headings but no row below them")
     lines = [line for line, _ in rows]
     assert columns.label is not None, "_columns sees to it"
     labels = [cells[columns.label] for _, cells in rows]
