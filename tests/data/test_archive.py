@@ -138,3 +138,12 @@ def test_a_workbook_is_no_archive_of_pictures(tmp_path: Path) -> None:
         out.writestr("[Content_Types].xml", "x")
     with pytest.raises(DataError, match="an archive or a workbook"):
         load_own(tmp_path / "table.xlsx")
+
+
+def test_one_huge_file_is_refused_as_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "MOST_OF_ONE", 50_000)
+    file = packed(tmp_path / "set.zip", **{"set/cat/huge.png": bytes(60_000)})
+    with pytest.raises(DataError, match=r"unpacks to more than 50,000 bytes \(60,000\)"):
+        load_own(file)
