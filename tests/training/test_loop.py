@@ -34,7 +34,7 @@ def portion(n: int, seed: int = 0, device: str = "cpu") -> Portion:
 
 def recipe(*settings: str) -> Recipe:
     base = ["model.widths=[6, 8]", "model.pool_last=false", "model.dense=16", "train.batch_size=8"]
-    return Recipe(name="test").with_settings([*base, *settings])
+    return Recipe(name="test").with_settings(base).with_settings(settings)
 
 
 def trainer(
