@@ -24,7 +24,9 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             (tmp_path / "set" / part / name).mkdir(parents=True)
             for i in range(count):
                 coarse = Image.fromarray(rng.integers(0, 256, (7, 7, 3), dtype=np.uint8))
-                picture = coarse.resize((40, 40), Image.Resampling.BICUBIC)
+                smooth = np.asarray(coarse.resize((40, 40), Image.Resampling.BICUBIC))
+                grain = rng.integers(-20, 21, (40, 40, 1))
+                picture = Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8))
                 picture.save(tmp_path / "set" / part / name / f"{i}.png")
     return tmp_path / "set"
 
@@ -54,6 +56,55 @@ def cut(root: Path) -> list[str]:
 def black(root: Path) -> list[str]:
     Image.new("RGB", (40, 40)).save(root / "train/dog/night.png")
     return ["train/dog/night.png"]
+
+
+def faint(root: Path) -> list[str]:
+    levels = np.random.default_rng(2).integers(0, 3, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(levels).save(root / "train/dog/faint.png")
+    return ["train/dog/faint.png"]
+
+
+def dark(root: Path) -> list[str]:
+    Image.open(root / "train/dog/4.png").point(lambda v: v // 9).save(root / "train/dog/dark.png")
+    return ["train/dog/dark.png"]
+
+
+def bright(root: Path) -> list[str]:
+    picture = Image.open(root / "train/dog/4.png").point(lambda v: 226 + v // 9)
+    picture.save(root / "train/dog/bright.png")
+    return ["train/dog/bright.png"]
+
+
+def strange(root: Path) -> list[str]:
+    page = np.full((40, 40, 3), 255, np.uint8)
+    page[::4] = 0
+    Image.fromarray(page).save(root / "train/dog/page.png")
+    return []
+
+
+def enlarged(root: Path) -> list[str]:
+    small = Image.open(root / "train/dog/4.png").resize((20, 20), Image.Resampling.BOX)
+    small.resize((40, 40), Image.Resampling.NEAREST).save(root / "train/dog/large.png")
+    (root / "train/dog/4.png").unlink()
+    return []
+
+
+def mirrored(root: Path) -> list[str]:
+    picture = Image.open(root / "test/cat/3.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    picture.save(root / "train/cat/mirrored.png")
+    return ["train/cat/mirrored.png"]
+
+
+def turned_within(root: Path) -> list[str]:
+    picture = Image.open(root / "train/cat/3.png").rotate(90)
+    picture.save(root / "train/cat/turned.png")
+    return []
+
+
+def turned_across(root: Path) -> list[str]:
+    picture = Image.open(root / "train/cat/3.png").rotate(90)
+    picture.save(root / "train/dog/turned.png")
+    return []
 
 
 def disguised(root: Path) -> list[str]:
@@ -91,7 +142,9 @@ def test_a_clean_folder_has_no_finding(command: Command, clean: Path) -> None:
     [
         *((leak, "leak"), (other_class, "two classes"), (twice, "copies"), (cut, "unreadable")),
         *((black, "one colour"), (disguised, "wrong ending"), (few, "few"), (sizes, "sizes")),
-        (modes, "modes"),
+        *((modes, "modes"), (mirrored, "altered leak"), (turned_within, "altered copies")),
+        *((turned_across, "altered, two classes"), (faint, "nearly one colour")),
+        *((strange, "unlike the others"), (enlarged, "enlarged")),
     ],
 )
 def test_each_fault_is_found_and_what_to_leave_out_is_listed(
@@ -101,12 +154,59 @@ def test_each_fault_is_found_and_what_to_leave_out_is_listed(
     done = command("data", "check", clean, "--json", "--fix-list", "fix.csv")
     assert done.code == 0, done.err
     found = json.loads(done.out)
-    expected = {kind, "sizes"} if spoil is leak else {kind}  # the copy is larger, too
+    also: dict[Callable[[Path], list[str]], str] = {
+        leak: "sizes",
+        sizes: "unlike the others",
+        modes: "unlike the others",
+    }
+    expected = {kind, also.get(spoil, kind)}  # a larger copy; plain noise; grey among colours
     assert {finding["kind"] for finding in found["findings"]} == expected
     with Path("fix.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == excluded
     assert all(row["reason"] == kind for row in rows)
+
+
+@pytest.mark.parametrize(("spoil", "kind"), [(dark, "nearly black"), (bright, "nearly white")])
+def test_a_picture_without_light_or_shade_is_found_and_is_a_copy_all_the_same(
+    command: Command, clean: Path, spoil: Callable[[Path], list[str]], kind: str
+) -> None:
+    (clean / "train/dog/5.png").unlink()
+    excluded = spoil(clean)
+    (clean / "train/dog/4.png").unlink()
+    found = json.loads(command("data", "check", clean, "--json").out)
+    assert [f["kind"] for f in found["findings"] if f["exclude"]] == [kind]
+    assert found["exclude"] == {excluded[0]: kind}
+    assert found["mend_first"] == []
+
+
+def every(root: Path, change: Callable[[Image.Image], Image.Image]) -> None:
+    for path in root.glob("*/*/*.png"):
+        change(Image.open(path)).save(path)
+
+
+def test_a_set_that_was_spoiled_as_a_whole_is_not_sent_to_training(
+    command: Command, clean: Path
+) -> None:
+    every(clean, lambda image: image.point(lambda v: v // 100))
+    done = command("data", "check", clean, "--fix-list", "fix.csv", "--page", "page.html")
+    assert "! nearly one colour: next to nothing to see in them (62 pictures of 62)" in done.out
+    assert "next: mend these first, then firstlight data check" in done.out
+    assert "firstlight train" not in done.out
+    assert Path("fix.csv").read_text().splitlines() == ["path,reason"]
+    assert "Nearly one colour" in Path("page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("how", "enough"), [(Image.Resampling.NEAREST, 40), (Image.Resampling.BICUBIC, 60)]
+)
+def test_of_a_set_enlarged_from_fewer_pixels_the_size_that_serves_is_told(
+    command: Command, clean: Path, how: Image.Resampling, enough: int
+) -> None:
+    every(clean, lambda image: image.resize((80, 80), how))
+    done = command("data", "check", clean)
+    assert f"(62 of 62 pictures): {enough} × {enough} hold what 80 × 80 show" in done.out
+    assert f"--size {enough} serves as well" in done.out
 
 
 def test_what_is_severe_comes_first_and_the_list_makes_it_clean(

@@ -121,6 +121,7 @@ def check(
                 "findings": [asdict(finding) for finding in checked.findings],
                 "notes": checked.notes,
                 "exclude": checked.exclude,
+                "mend_first": checked.mend_first,
             }
         )
         return
@@ -143,11 +144,14 @@ def check(
     if page is not None:
         typer.echo(f"page {page}")
     if fix_list is not None:
-        typer.echo(
-            f"{len(checked.exclude):,} pictures to leave out in {fix_list}\n"
-            f"next: {shlex.join(['firstlight', 'train', str(path), '--exclude', str(fix_list)])}"
-        )
-    elif checked.exclude:
+        typer.echo(f"{len(checked.exclude):,} pictures to leave out in {fix_list}")
+    if checked.mend_first:
+        again = shlex.join(["firstlight", "data", "check", str(path)])
+        typer.echo(f"next: mend these first, then {again}: {', '.join(checked.mend_first)}")
+    elif fix_list is not None:
+        train = shlex.join(["firstlight", "train", str(path), "--exclude", str(fix_list)])
+        typer.echo(f"next: {train}")
+    if fix_list is None and checked.exclude:
         typer.echo("list what to leave out with --fix-list FILE.csv, see it with --page FILE.html")
     elif page is None and any(finding.suspects for finding in checked.findings):
         typer.echo("see them with --page FILE.html")

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from firstlight.data.check_copies import copies_found
+from firstlight.data.check_looks import looks_found
 from firstlight.data.decode import FEW_LEVELS, open_picture
 from firstlight.data.decoded import Progress, choose_shape, decode_into
 from firstlight.data.findings import Finding
@@ -31,6 +33,8 @@ FEW = 20
 """A class of fewer training pictures is hard to learn and harder to measure."""
 UNEVEN = 10.0
 """Pictures of the largest class for one of the smallest."""
+MOST_LEFT_OUT = 1 / 3
+"""Of the pictures: where more are to be left out, the set is to be mended first."""
 _SUFFIXES = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -75,6 +79,14 @@ class Checked:
                 found.setdefault(name, finding.kind)
         return found
 
+    @property
+    def mend_first(self) -> tuple[str, ...]:
+        """Kinds of findings that leaving out does not mend, or that would take too many."""
+        kinds = [f.kind for f in self.findings if f.severe and not f.exclude]
+        if len(self.exclude) > MOST_LEFT_OUT * self.pictures:
+            kinds += [f.kind for f in self.findings if f.exclude]
+        return tuple(dict.fromkeys(kinds))
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Head:
@@ -108,6 +120,7 @@ def check(
             *_unreadable(decoded.problems),
             *_flat(names, flat),
             *_dark(names, images_NHWC, readable, decoded.notes),
+            *looks_found(names, images_NHWC, good, _has_pixels(heads, good, shape)),
             *_disguised(names, heads, readable),
             *_uneven(listing, readable),
             *_mixed(heads, readable),
@@ -160,6 +173,14 @@ def _unreadable(problems: Sequence[tuple[str, str]]) -> list[Finding]:
             exclude=tuple(name for name, _ in problems),
         )
     ]
+
+
+def _has_pixels(
+    heads: list[_Head], good: np.ndarray, shape: tuple[int, int, int]
+) -> npt.NDArray[np.bool_]:
+    """Whether each file has as many pixels as its image: otherwise training itself enlarges it."""
+    least = min(shape[:2])
+    return np.array([min(heads[at].size) >= least for at in good.tolist()], dtype=bool)
 
 
 def _is_flat(image_HWC: np.ndarray) -> bool:
