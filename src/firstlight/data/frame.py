@@ -50,6 +50,16 @@ def find_sheet(grey_HW: UInt8Array, marked_HW: BoolArray) -> UInt8Array | None:
     return _laid_straight(grey_HW, max(sheets, key=lambda sheet: sheet[0])[1])
 
 
+def may_be_sheet(marked_HW: BoolArray) -> bool:
+    """Whether there is enough for a sheet in what is marked; quickly told."""
+    area = int(marked_HW.sum())
+    if area < SMALLEST * PAPER * marked_HW.size:
+        return False
+    rows, columns = (np.flatnonzero(marked_HW.any(axis=axis)) for axis in (1, 0))
+    box = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
+    return bool(area >= IN_BOX * box)
+
+
 def _sheets(mask_HW: BoolArray) -> Iterator[tuple[float, Corners]]:
     """The area, as a share of the picture, and the corners of each part that is a sheet."""
     from scipy import ndimage

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from firstlight.data.frame import PAPER, SMALLEST, find_sheet
-from firstlight.data.lines import AT_BORDER, Rule, Stroke, find_rules, without_rules
+from firstlight.data.frame import find_sheet, may_be_sheet
+from firstlight.data.lines import Rule, Stroke, find_rules, without_rules
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -169,7 +169,7 @@ def find_ink(grey_HW: UInt8Array) -> Ink | None:
         return None
     marked_HW = ink_HW > written.edge
     at_border = _at_border(marked_HW)
-    framed = at_border or written.parts > 1 or marked_HW.mean() > SMALLEST * PAPER
+    framed = at_border or written.parts > 1 or may_be_sheet(marked_HW)
     written, rules = _without_rules(ink_HW, floor, written) if at_border else (written, 0)
     level_HW = np.clip((written.ink_HW - floor) / (written.full - floor), 0, 1) * written.kept_HW
     return Ink(level_HW.astype(np.float32), inverted, rules, marked_HW if framed else None)
@@ -207,9 +207,9 @@ def _without_rules(ink_HW: Float32Array, floor: float, written: _Written) -> tup
 
 
 def _at_border(marked_HW: npt.NDArray[np.bool_]) -> bool:
-    """Whether anything lies where a rule line would end."""
+    """Whether anything comes in over the picture's border."""
     for turned_HW in (marked_HW, marked_HW.T):
-        rim = round(AT_BORDER * len(turned_HW)) + 1
+        rim = len(turned_HW) // 100 + 1
         if turned_HW[:rim].any() or turned_HW[-rim:].any():
             return True
     return False
