@@ -125,3 +125,24 @@ def unknown_tables() -> str:
         f"Repeat with `{whole['command']}`."
     )
     return "\n".join(lines)
+
+
+def photographs_table() -> str:
+    """Photographs of a digit by what lies on and around the paper."""
+    whole: dict[str, Any] = json.loads((RESULTS / "photographs.json").read_text())
+    lines = [
+        "| paper | photographs | right | unknown | wrong | best class right |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in whole["kinds"]:
+        wrong = row["photographs"] - row["right"] - row["unknown"]
+        cells = [row["photographs"], row["right"], row["unknown"], wrong, row["best_right"]]
+        lines.append(row_of(row["kind"], [str(cell) for cell in cells]))
+    where = whole["environment"]
+    lines += [
+        "",
+        f"The model `{whole['model']}` in the box; {where['processor']}, torch {where['torch']}. "
+        "Every figure: [result file](../benchmarks/results/photographs.json). "
+        f"Repeat with `{whole['command']}`.",
+    ]
+    return "\n".join(lines)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from table_answers import answers_table
 from table_models import models_table
-from table_pictures import decoding_table, small_sets_table, unknown_tables
+from table_pictures import decoding_table, photographs_table, small_sets_table, unknown_tables
 from table_serving import serve_tables
 from table_training import (
     ablations_table,
@@ -42,6 +42,7 @@ TABLES = {
     "small_sets": small_sets_table,
     "decoding": decoding_table,
     "unknown": unknown_tables,
+    "photographs": photographs_table,
     "ablations": ablations_table,
     "serve": serve_tables,
     "answers": answers_table,

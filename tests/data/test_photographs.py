@@ -16,9 +16,10 @@ from tests.data.photographs import CHECK, photographs
 from tests.data.test_strokes import distance
 from tests.serve.redrawn import redrawn
 
-from firstlight.data.pictures import PictureSource
+from firstlight.data.pictures import PictureSource, prepare
 from firstlight.data.strokes import Fitted, fit_stroke
 from firstlight.evaluate.prediction import Prediction
+from firstlight.pixels import Preprocess
 from firstlight.runs.box import boxed_folder
 from firstlight.verbs.model import Model, open_model
 from firstlight.verbs.predict import predict_pictures
@@ -33,6 +34,7 @@ LEAST_RIGHT = {
     "thin pen": 0.8,
     "ruled, dark frame": 0.6,
     "table edge": 0.8,
+    "box": 0.8,
     "chalk, ruled": 0.8,
     "blank": 0.85,
 }
@@ -216,3 +218,25 @@ def test_drawings_on_the_page_and_several_digits_are_as_they_were(
         for grey_HW in (drawing, 255 - drawing, pair, 255 - pair):
             found = fitted(grey_HW)
             assert not found.rules and not found.framed
+
+
+def test_a_picture_without_a_sheet_or_a_stroke_is_not_called_blank() -> None:
+    preprocess = Preprocess(
+        height=28,
+        width=28,
+        channels=1,
+        mean=(0.0,),
+        std=(1.0,),
+        light_on_dark=True,
+        centred_strokes=True,
+    )
+    oval = Image.new("L", (300, 300), 20)
+    ImageDraw.Draw(oval).ellipse((5, 5, 295, 295), fill=230)
+
+    told, blank = (
+        prepare(PictureSource(name="it", content=image), preprocess).notes
+        for image in (oval, Image.new("L", (300, 300), 230))
+    )
+
+    assert "no stroke found: crop the picture to the digit with some paper around it" in told
+    assert "no stroke found: the picture is blank" in blank

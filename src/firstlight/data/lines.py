@@ -67,11 +67,15 @@ class Rule:
     reaches: int
     """How many of its ends lie at the picture's border."""
 
-    def is_one(self, beside: int, stroke: Stroke) -> bool:
-        """Whether it is a rule, of ``beside`` such lines, and no part of the stroke."""
+    def is_one(self, beside: int, lines: int, stroke: Stroke) -> bool:
+        """Whether it is a rule and no part of the stroke.
+
+        ``beside`` lines run its way, of ``lines`` in all.
+        """
         length = self.last - self.first + 1
         if not self.reaches:
-            return False
+            # A side of a box that the picture cuts.
+            return lines >= PAGE and length >= LONGER * max(stroke.height, stroke.width)
         if beside >= PAGE:
             return True
         if stroke.thick < LEFT * self.thick:

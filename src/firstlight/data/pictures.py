@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from firstlight.data.decode import ANY, Bounds, decode
 from firstlight.data.formats import WANTED, is_heic_name, is_picture_file
-from firstlight.data.strokes import Fitted, fit_stroke, ground_level, is_dark_on_light
+from firstlight.data.strokes import Fitted, fit_stroke, ground_level, is_blank, is_dark_on_light
 from firstlight.errors import DataError
 from firstlight.pixels import Preprocess
 
@@ -196,7 +196,12 @@ def _fit_light_on_dark(
     if centred_strokes and image.size != size:
         fitted = fit_stroke(grey_HW, size[1], size[0])
         if fitted is None:
-            notes.append("no stroke found: the picture is blank")
+            reason = (
+                "the picture is blank"
+                if is_blank(grey_HW)
+                else "crop the picture to the digit with some paper around it"
+            )
+            notes.append(f"no stroke found: {reason}")
     if fitted.inverted if fitted else is_dark_on_light(grey_HW):
         notes.append("dark on light, inverted to match the training images")
         image = ImageOps.invert(image)

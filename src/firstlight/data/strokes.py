@@ -149,11 +149,17 @@ def _sheet(grey_HW: UInt8Array, ink: Ink | None) -> UInt8Array | None:
             return None
         small_HW = _reduced(grey_HW, max(ink.marked_HW.shape))
         return find_sheet(small_HW, ink.marked_HW)
-    # A frame that is ground to a paper of more than half of the picture hides all ink.
+    # A paper of more than half of the picture passes for noise on a ground of table.
     grey_HW = _reduced(grey_HW, WORKING_SIDES[0])
     off_HW = np.abs(_without_ground(grey_HW))
     least = otsu(off_HW) / 2
     return find_sheet(grey_HW, off_HW > least) if least > FAINTEST_INK else None
+
+
+def is_blank(grey_HW: UInt8Array) -> bool:
+    """Whether nothing but shading is seen, neither a stroke nor anything else."""
+    off_HW = np.abs(_without_ground(_reduced(grey_HW, WORKING_SIDES[0])))
+    return otsu(off_HW) / 2 <= FAINTEST_INK
 
 
 def find_ink(grey_HW: UInt8Array) -> Ink | None:
@@ -197,8 +203,9 @@ def _without_rules(ink_HW: Float32Array, floor: float, written: _Written) -> tup
     rest = _written(_taken_off(ink_HW, found), floor)
     if rest is None:
         return written, 0
+    lines = sum(len(rules) for rules in found)
     found = [
-        [rule for rule in rules if rule.is_one(len(rules), stroke)]
+        [rule for rule in rules if rule.is_one(len(rules), lines, stroke)]
         for rules, stroke in zip(found, _strokes_of(rest), strict=True)
     ]
     count = sum(len(rules) for rules in found)
