@@ -136,7 +136,7 @@ def _opened(folder: Path, name: str) -> TrainTest:
         return _data(stored, about, name)
     except OSError as error:
         raise _DamagedError(f"{Path(error.filename or folder).name}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _DamagedError(str(error)) from error
 
 
