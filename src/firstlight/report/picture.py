@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from firstlight.untrusted import printable
+from firstlight.untrusted import printable, right_to_left
 
 INK, FAINT, PAPER = "#1f2933", "#7b8794", "#ffffff"
 # Okabe and Ito's colours, told apart by people with any colour vision.
@@ -47,7 +47,7 @@ class Picture(Figure):
         out = io.BytesIO()
         for text in self.findobj(Text):
             assert isinstance(text, Text)
-            text.set_text(printable(text.get_text()))  # a file's name may be no text at all
+            text.set_text(_drawable(text.get_text()))
         with rc_context(_STYLE), warnings.catch_warnings():
             # Where the font lacks a sign of a name, it draws a box; the page has the name as text.
             warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
@@ -56,6 +56,13 @@ class Picture(Figure):
 
     def _repr_png_(self) -> bytes:
         return self.png()
+
+
+def _drawable(text: str) -> str:
+    """Text without what cannot be drawn: a file's name may be no text at all. Marks on both sides
+    of words from right to left keep them from turning around what stands beside them."""
+    pieces = right_to_left(printable(text))
+    return "".join(f"\u200e{piece}\u200e" if turned else piece for turned, piece in pieces)
 
 
 def style() -> AbstractContextManager[None]:
