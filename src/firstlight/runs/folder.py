@@ -44,6 +44,8 @@ class RunFolder:
         """Replace one file as a whole. Raises ``DataError`` when the disk does not take it."""
         path = self.path / name
         try:
+            if path.parent != self.path and path.parent.is_symlink():
+                raise OSError(errno.EINVAL, f"{path.parent.name} is a link to another place")
             make_folder(path.parent)
             for place in {self.path, path.parent}:
                 clear_parts(place)
@@ -66,6 +68,8 @@ class RunFolder:
         """
         path = self.path / name
         try:
+            if path.exists() and not path.is_file():  # a pipe would hold the process up
+                raise OSError(errno.EINVAL, "it is no regular file")
             return path.read_bytes().decode(errors=errors)
         except FileNotFoundError as error:
             raise DataError(f"{self.path} has no {name}; the run is damaged") from error
@@ -140,7 +144,10 @@ class RunFolder:
         with lock:
             if not free:
                 raise UserError(f"{self.path}: another process is training this run now")
-            for place in (self.path, *(at for at in self.path.iterdir() if at.is_dir())):
+            for place in (
+                self.path,
+                *(at for at in self.path.iterdir() if at.is_dir() and not at.is_symlink()),
+            ):
                 clear_parts(place)
             yield
 

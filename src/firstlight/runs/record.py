@@ -150,6 +150,9 @@ def read_answers(folder: RunFolder) -> Answers:
         wanted = metrics["count"]
         if len(rows) != wanted:
             raise ValueError(f"{len(rows)} of {wanted} lines")
+        right = sum(row[1] == row[2] for row in rows)
+        if right != metrics["correct"]:
+            raise ValueError(f"{right} are right, where metrics.json has {metrics['correct']}")
         true_N = np.array([index[from_cell(row[1])] for row in rows], dtype=np.int64)
         probabilities = np.array([row[3:] for row in rows], dtype=np.float32)
         told = probabilities[:, 1:]

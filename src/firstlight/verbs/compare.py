@@ -61,10 +61,15 @@ def _page(runs: dict[str, RunFolder]) -> Page:
     if len(metrics) > 1:
         sections.append(_paired(runs))
     curves = {
-        name: read_epochs(folder)
+        name: epochs
         for name, folder in runs.items()
-        if (folder.path / "epochs.csv").is_file()  # not of an imported run
+        if (folder.path / "epochs.csv").is_file() and (epochs := read_epochs(folder))
     }
+    lost = [
+        name
+        for name, folder in runs.items()
+        if name not in curves and folder.read_json("summary.json")["steps"] > 0  # not imported
+    ]
     if any(e["validation_accuracy"] is not None for epochs in curves.values() for e in epochs):
         sections.append(
             Section(
@@ -78,6 +83,9 @@ def _page(runs: dict[str, RunFolder]) -> Page:
                 ],
             )
         )
+    if lost:
+        text = f"Not shown, as epochs.csv is missing or empty: {', '.join(lost)}."
+        sections.append(Section(title="The course of training", text=text))
     sections.append(_differences(runs))
     return Page(
         title=f"{len(runs)} runs compared",

@@ -44,13 +44,16 @@ class Drawing:
         self.sections.append(Section(title=title, text=text, pictures=shown))
 
 
-def draw_training(drawing: Drawing, folder: RunFolder, described: dict[str, Any]) -> None:
-    if not (folder.path / "epochs.csv").is_file():
-        text = "The network was imported with its weights; how it was trained is not known."
-        drawing.sections.append(Section(title="Training", text=text))
-        return
-    epochs = read_epochs(folder)
+def draw_training(
+    drawing: Drawing, folder: RunFolder, described: dict[str, Any], *, trained: bool
+) -> None:
+    """``trained``: here, and not taken over from elsewhere."""
+    epochs = read_epochs(folder) if (folder.path / "epochs.csv").is_file() else []
     if not epochs:
+        text = "The network was imported with its weights; how it was trained is not known."
+        if trained:
+            text = "The run's epochs.csv is missing or empty, so its course cannot be shown."
+        drawing.sections.append(Section(title="Training", text=text))
         return
     watched = described["validated_on"]
     validated = None

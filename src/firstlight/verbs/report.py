@@ -62,7 +62,7 @@ def report(
             if found is not None:
                 threshold = None if saved.calibration is None else saved.calibration.threshold
                 _draw_answers(drawing, found.test, answers, threshold)
-        draw_training(drawing, folder, described)
+        draw_training(drawing, folder, described, trained=summary["steps"] > 0)
         if metrics is not None:
             _draw_metrics(drawing, metrics)
         if (folder.path / "robustness.json").is_file():
