@@ -17,7 +17,7 @@ from tests.data.test_strokes import distance
 from tests.serve.redrawn import redrawn
 
 from firstlight.data.pictures import PictureSource, prepare
-from firstlight.data.strokes import Fitted, fit_stroke
+from firstlight.data.strokes import Fitted, find_ink, fit_stroke
 from firstlight.evaluate.prediction import Prediction
 from firstlight.pixels import Preprocess
 from firstlight.runs.box import boxed_folder
@@ -137,11 +137,11 @@ def test_straight_strokes_are_no_rules(name: str, pen: int, cropped: bool) -> No
     if cropped:
         rows, columns = (np.flatnonzero((grey_HW < 128).any(axis=axis)) for axis in (1, 0))
         grey_HW = grey_HW[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        grey_HW = np.pad(grey_HW, 4, constant_values=255)
+        grey_HW = np.pad(grey_HW, 1, constant_values=255)
 
     found = fit_stroke(grey_HW, 28, 28)
 
-    if cropped and name in ("1", "minus"):
+    if cropped and name in ("1", "minus"):  # nearly all of the picture
         # A bar that fills its picture is ink or ground: what comes of it is not said here.
         assert found is None or not (found.rules or found.framed)
         return
@@ -159,17 +159,21 @@ def test_a_stroke_that_leaves_the_picture_is_no_rule() -> None:
     assert found.image_HW.any()
 
 
-def test_a_stroke_that_crosses_rules_of_its_own_colour_stays_whole() -> None:
-    plain_HW = page(STRAIGHT["7"])
+@pytest.mark.parametrize(("pen", "thick"), [(20, 5), (20, 3), (5, 5)])
+def test_a_stroke_that_crosses_rules_of_its_own_colour_stays_whole(pen: int, thick: int) -> None:
+    plain_HW = page(STRAIGHT["7"], pen)
     ruled_HW = plain_HW.copy()
     for row in range(15, 400, 47):
-        ruled_HW[row : row + 3] = 20
+        ruled_HW[row : row + thick] = 20
 
-    plain, ruled = fitted(plain_HW), fitted(ruled_HW)
+    ruled, ink = fitted(ruled_HW), find_ink(ruled_HW)
 
     assert ruled.rules == 9
-    # Where a rule runs along an edge of the bar, the bar is three of its pixels thicker.
-    assert distance(plain.image_HW, ruled.image_HW) < 3
+    assert distance(fitted(plain_HW).image_HW, ruled.image_HW) < 6
+    assert ink is not None
+    # Nothing of the stem is lost, but for what an edge of a rule takes from a pen as thin as it.
+    kept = (ink.level_HW > 0.5)[plain_HW < 100].mean()
+    assert kept > (0.97 if pen > thick else 0.8)
 
 
 def test_rules_in_both_directions_and_a_margin_are_counted() -> None:
