@@ -13,7 +13,6 @@ import os
 import platform
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,12 +21,37 @@ import torch
 from torch import Generator, Tensor, nn
 
 import firstlight as fl
-from firstlight.models.whitened import WhitenedCNN
+from firstlight.layers import Whiten
+from firstlight.layers.networks import whitened
+from firstlight.models.whitening import Whitening
+from firstlight.parts import plain_value
+from firstlight.recipe import recipe_of
 from firstlight.runs.record import processor_name
+from firstlight.toml_text import toml_value
 
 RESULT = Path(__file__).resolve().parent / "results" / "ablations.json"
 HELD_OUT = "train.held_out_fraction=0.1"
-AFFINE = ("augment.enabled=true", "augment.rotation_degrees=10", "augment.shift_fraction=0.05")
+AFFINE = ("augment=[{ rotate = 10 }, { shift = 0.05 }]",)
+MOVED = "{ crop = 2 }, { flip = 'alternate' }"
+
+
+def network(widths: tuple[int, ...], stem: Whiten, **choices: Any) -> tuple[str]:
+    """The setting of a whitened network."""
+    return (f"network.layers={toml_value(plain_value(whitened(widths, stem=stem, **choices)))}",)
+
+
+def cifar10_quick(kernel: int = 2, stride: int = 1, activation: str = "gelu") -> tuple[str]:
+    """The network of ``cifar10-quick``, with another stem or activation."""
+    stem = Whiten(24, kernel=kernel, stride=stride, bias=True)
+    return network((32, 64, 128), stem, activation=activation, scale=0.008)
+
+
+def mnist(activation: str = "relu", pool_last: bool = False, **choices: Any) -> tuple[str]:
+    """The network of ``mnist-quick`` or ``mnist-standard`` with another end or activation."""
+    widths, filters = choices.pop("widths", (32, 64)), choices.pop("filters", 16)
+    stem = Whiten(filters, kernel=4, stride=2)
+    return network(widths, stem, activation=activation, pool_last=pool_last, **choices)
+
 
 # Not a setting, as nobody should choose it: see ``random_stem``.
 RANDOM_STEM = "random filters in the stem, trained"
@@ -43,52 +67,46 @@ ADAM = {
 CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
     "cifar10-quick": {
         "as it is": (),
-        "answers from the image alone": ("model.views=one",),
-        "and its mirror image": ("model.views=mirror",),
-        "never mirrored": ("augment.flip=false", "augment.alternate_flips=false"),
-        "mirrored by chance": ("augment.alternate_flips=false",),
-        "not shifted": ("augment.shift_pixels=0",),
-        "cutout of 8 pixels": ("augment.cutout_pixels=8",),
-        "MixUp": ("augment.mix=mixup", "augment.mix_alpha=0.2"),
-        "CutMix": ("augment.mix=cutmix",),
+        "answers from the image alone": ("network.views=one",),
+        "and its mirror image": ("network.views=mirror",),
+        "never mirrored": ("augment=[{ crop = 2 }]",),
+        "mirrored by chance": ("augment=[{ crop = 2 }, { flip = 'random' }]",),
+        "not shifted": ("augment=[{ flip = 'alternate' }]",),
+        "cutout of 8 pixels": (f"augment=[{MOVED}, {{ cutout = 8 }}]",),
+        "MixUp": (f"augment=[{MOVED}, {{ mixup = 0.2 }}]",),
+        "CutMix": (f"augment=[{MOVED}, {{ cutmix = 1 }}]",),
         "no label smoothing": ("train.label_smoothing=0.0",),
         "mean of the weights": ("train.average_decay=0.95",),
-        "ReLU in place of GELU": ("model.activation=relu",),
+        "ReLU in place of GELU": cifar10_quick(activation="relu"),
         **ADAM,
-        "stem of 4×4 with stride 2": ("model.first_kernel=4", "model.first_stride=2"),
-        "the stem's bias at zero": ("model.first_bias=false",),
+        "stem of 4×4 with stride 2": cifar10_quick(kernel=4, stride=2),
+        "the stem's bias at zero": ("network.1.bias=false",),
         RANDOM_STEM: (),
         "whole images, two passes": ("train.small_share=0", "train.epochs=2"),
     },
     "mnist-quick": {
         "as it is": (),
         "turned and shifted": AFFINE,
-        "answers over shifted views": ("model.views=shift",),
-        "cutout of 8 pixels": (
-            *("augment.enabled=true", "augment.rotation_degrees=0", "augment.shift_fraction=0"),
-            "augment.cutout_pixels=8",
-        ),
+        "answers over shifted views": ("network.views=shift",),
+        "cutout of 8 pixels": ("augment=[{ cutout = 8 }]",),
         "no label smoothing": ("train.label_smoothing=0.0",),
         "mean of the weights": ("train.average_decay=0.95",),
-        "GELU in place of ReLU": ("model.activation=gelu",),
+        "GELU in place of ReLU": mnist("gelu", scale=0.03),
         **ADAM,
         RANDOM_STEM: (),
-        "the largest of the last maps alone": ("model.pool_last=true",),
+        "the largest of the last maps alone": mnist(pool_last=True, scale=0.03),
         "in float32": ("train.precision=float32",),
     },
     "mnist-standard": {
         "as it is": (),
-        "neither turned nor shifted": ("augment.enabled=false",),
-        "turned and shifted twice as far": (
-            "augment.rotation_degrees=20",
-            "augment.shift_fraction=0.1",
-        ),
+        "neither turned nor shifted": ("augment=[]",),
+        "turned and shifted twice as far": ("augment=[{ rotate = 20 }, { shift = 0.1 }]",),
         "three whole passes": ("train.epoch_share=1", "train.epochs=3"),
-        "answers over shifted views": ("model.views=shift",),
+        "answers over shifted views": ("network.views=shift",),
         "no label smoothing": ("train.label_smoothing=0.0",),
         "mean of the weights": ("train.average_decay=0.99",),
         RANDOM_STEM: (),
-        "every place in the last layer": ("model.pool_last=false",),
+        "every place in the last layer": mnist(widths=(64, 128), scale=0.02),
         **ADAM,
     },
 }
@@ -97,12 +115,12 @@ CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
 def random_stem(seed: int) -> AbstractContextManager[object]:
     """In place of whitening: the stem starts as PyTorch's convolutions do, and is trained."""
 
-    def see(model: WhitenedCNN, pixels_NCHW: Tensor) -> None:
+    def see(stem: Whitening, pixels_NCHW: Tensor) -> None:
         rng = Generator().manual_seed(seed)
-        nn.init.kaiming_uniform_(model.stem.weight, a=5**0.5, generator=rng)
-        model.stem.weight.requires_grad = True
+        nn.init.kaiming_uniform_(stem.weight, a=5**0.5, generator=rng)
+        stem.weight.requires_grad = True
 
-    return patch.object(WhitenedCNN, "see", see)
+    return patch.object(Whitening, "see", see)
 
 
 def measured(recipe: str, name: str, seed: int) -> dict[str, Any]:
@@ -134,9 +152,10 @@ def main() -> None:
     whole: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"runs": []}
     if whole.get("processor", processor_name()) != processor_name():
         raise SystemExit(f"{RESULT} is of another processor; move it away first")
-    forms = {name: json.loads(json.dumps(asdict(fl.load_recipe(name)))) for name in CHANGES}
+    forms = {name: fl.load_recipe(name).to_table() for name in CHANGES}
     for recipe in {run["recipe"] for run in whole["runs"]} & set(options.recipes):
-        if whole.get("recipes", {}).get(recipe) != forms[recipe]:
+        measured_form = whole.get("recipes", {}).get(recipe, {"name": "none"})
+        if recipe_of(measured_form, source=recipe).to_table() != forms[recipe]:
             raise SystemExit(f"{RESULT} is of another form of {recipe}; move it away first")
     seeds = whole.get("seeds", {}) | dict.fromkeys(options.recipes, options.seeds)
     whole |= {

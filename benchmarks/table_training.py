@@ -2,11 +2,10 @@
 
 import json
 import statistics
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from firstlight.recipe import Recipe, load_recipe, recipe_names
+from firstlight.recipe import load_recipe, recipe_names, recipe_of
 from table_cells import RESULTS, accuracy, span
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -117,13 +116,10 @@ def _as_it_is(measured: dict[str, Any]) -> bool:
     """Whether a recipe is still what it was when it was measured."""
     name = measured["name"]
     now = load_recipe(name if name in recipe_names() else str(RECIPES / f"{name}.toml"))
-    choices = json.loads(json.dumps(asdict(now.with_settings(["train.seed=0"]))))
-    # Of a choice that a recipe did not have yet.
-    plain = json.loads(json.dumps(asdict(Recipe(name="plain"))))
-    return all(
-        {**plain[key], **measured[key]} == choices[key]
-        for key in ("model", "augment", "optimizer", "schedule", "train")
-    )
+    was = recipe_of(measured, source=name)
+    parts = ("network", "augment", "optimizer", "schedule", "train")
+    now = now.with_settings(["train.seed=0"])
+    return all(getattr(was, part) == getattr(now, part) for part in parts)
 
 
 def peers_table() -> str:

@@ -20,21 +20,22 @@ with safe_open(sys.argv[1], framework="pt") as file:
     weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 images = torch.from_numpy(np.load(sys.argv[2]))
-choice, preprocess = card["architecture"]["choice"], card["preprocess"]
-assert choice["name"] == "tutorial", choice["name"]
+layers, preprocess = card["architecture"]["network"]["layers"], card["preprocess"]
 pixels = (images / 255 - torch.tensor(preprocess["mean"])) / torch.tensor(preprocess["std"])
 
-maps = pixels.permute(0, 3, 1, 2)
-layers = len(choice["widths"])
-for i in range(layers):
-    kernel, bias = weights[f"convolutions.{i}.weight"], weights[f"convolutions.{i}.bias"]
-    maps = conv2d(maps, kernel, bias).relu()
-    if i < layers - 1 or choice["pool_last"]:
-        maps = max_pool2d(maps, 2)
-features = maps.permute(0, 2, 3, 1).flatten(1)
-hidden = linear(features, weights["hidden.weight"], weights["hidden.bias"]).relu()
-logits = linear(hidden, weights["logits.weight"], weights["logits.bias"])
+values, counts = pixels.permute(0, 3, 1, 2), {"conv": 0, "dense": 0}
+for layer in layers:
+    kind = next(iter(layer))  # conv, max-pool, flatten, dense; dropout does nothing here
+    if kind in counts:
+        counts[kind] += 1
+        name, compute = f"{kind}{counts[kind]}", conv2d if kind == "conv" else linear
+        values = compute(values, weights[f"{name}.weight"], weights[f"{name}.bias"])
+        values = values.relu() if "activation" in layer else values
+    elif kind == "max-pool":
+        values = max_pool2d(values, layer[kind])
+    elif kind == "flatten":
+        values = values.permute(0, 2, 3, 1).flatten(1)
 temperature = (card["calibration"] or {"temperature": 1})["temperature"]
-confidences, classes = (logits / temperature).softmax(1).max(1)
+confidences, classes = (values / temperature).softmax(1).max(1)
 for confidence, number in zip(confidences.tolist(), classes.tolist(), strict=True):
     print(card["class_names"][number], f"{confidence:.6f}")

@@ -4,11 +4,16 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.layers import Layer, Whiten
+from firstlight.layers.networks import tutorial, whitened
+from firstlight.parts import plain_value
+from firstlight.toml_text import toml_value
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,23 @@ def striped(count: int = 60, size: int = 8) -> TrainTest:
             )
         )
     return TrainTest(*parts)
+
+
+def tutorial_net(*widths: int, **choices: Any) -> str:
+    """The setting that makes a recipe's network the tutorial's, this wide."""
+    return _layers(tutorial(widths, **choices))
+
+
+def whitened_net(*widths: int, filters: int = 8, kernel: int = 2, **choices: Any) -> list[str]:
+    """The settings that make a recipe's network a whitened one, this wide."""
+    stem = Whiten(
+        filters, kernel=kernel, stride=choices.pop("stride", 1), bias=choices.pop("bias", False)
+    )
+    return [_layers(whitened(widths, stem=stem, **choices)), "network.pixels=standardize"]
+
+
+def _layers(layers: tuple[Layer, ...]) -> str:
+    return f"network.layers={toml_value(plain_value(layers))}"
 
 
 @dataclass

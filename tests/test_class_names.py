@@ -61,7 +61,7 @@ def test_a_keras_model_is_not_imported_with_a_name_twice(tmp_path: Path) -> None
 
 
 def test_answers_on_disk_with_a_name_twice_or_no_numbers_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "metrics.json").write_text('{"count": 1}')
+    (tmp_path / "metrics.json").write_text('{"count": 1, "correct": 1}')
     answers = "image,true,predicted,confidence,p_row,{}\n0,row,row,0.5,{},0.5\n"
     for second, first_probability, says in (
         ("column", "0.5", None),

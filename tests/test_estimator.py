@@ -10,14 +10,15 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from tests.kit import whitened_net
 
 import firstlight as fl
 from firstlight.errors import DataError, UserError
 from firstlight.estimator import FirstlightClassifier
 
 TINY = (
-    *("model.name=whitened", "model.widths=[16]", "model.first_kernel=2", "model.first_filters=8"),
-    *("model.logit_scale=0.05", "optimizer.name=muon", "optimizer.learning_rate=0.1"),
+    *whitened_net(16, scale=0.05),
+    *("optimizer.name=muon", "optimizer.learning_rate=0.1"),
     *("schedule.name=one-cycle", "schedule.warmup_fraction=0.0"),
     *("train.epochs=30", "train.batch_size=16"),
 )
@@ -146,7 +147,7 @@ def test_another_size_is_refused_later_and_a_wrong_recipe_at_once(
 
 def whole_batches() -> FirstlightClassifier:
     """Plain descent on all rows at once, without anything that rows share or that is drawn."""
-    settings = ("train.epochs=12", "train.batch_size=65536", "augment.enabled=false")
+    settings = ("train.epochs=12", "train.batch_size=65536")
     return FirstlightClassifier("digits-tutorial", settings=settings)
 
 
@@ -185,7 +186,7 @@ def test_rows_of_weight_zero_are_as_if_they_were_not_there(
     [
         (),
         ("train.micro_batch_size=16",),
-        ("augment.enabled=true", "augment.mix=mixup"),
+        ("augment=[{ mixup = 1 }]",),
         ("train.class_weights=balanced",),
     ],
 )

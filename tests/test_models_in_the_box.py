@@ -37,7 +37,7 @@ def test_a_card_says_what_its_files_say_and_travels_with_the_weights(name: str) 
 def test_the_recipe_in_the_box_trains_as_many_numbers_as_its_card_tells(name: str) -> None:
     box = RunFolder(BOX / name)
     shape = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}[name]
-    architecture = Architecture(choice=box.recipe().model, image_shape=shape, classes=10)
+    architecture = Architecture(network=box.recipe().network, image_shape=shape, classes=10)
     model = architecture.build(torch.Generator())
     assert parameter_count(model) == box.read_json("summary.json")["parameters"]
 

@@ -1,11 +1,12 @@
-"""Every key of every named recipe does something, or is refused when it is set.
+"""Every choice of every part does something, or is refused when it is set.
 
 The oracle is training itself: a few steps on tiny images, whose records, weights and answers must
-differ where a key is taken.
+differ where a choice is taken.
 """
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,67 +14,129 @@ import torch
 from tests.kit import Command, striped
 
 import firstlight as fl
+from firstlight import augment, layers
+from firstlight.augment import AUGMENTATIONS, Augmentation
+from firstlight.layers import LAYERS, Layer
+from firstlight.layers.network import Network
+from firstlight.optimizers import OPTIMIZERS
+from firstlight.parts import Part
 from firstlight.reads import NEEDS, unread_changes
-from firstlight.recipe import Recipe, load_recipe, parse_recipe, recipe_names
+from firstlight.recipe import Recipe, TrainChoice, load_recipe, parse_recipe, recipe_names
+from firstlight.schedules import SCHEDULES, OneCycle, Schedule
 from firstlight.verbs.fit import prepare
 
-KEYS = [
-    f"{section.name}.{spec.name}"
-    for section in fields(Recipe)
-    if is_dataclass(section.default)
-    for spec in fields(section.default)
-]
-OTHER = {
-    "model.name": ("tutorial", "whitened"),
-    "model.widths": ("[5, 4]", "[4, 5]"),
-    "model.first_kernel": ("2", "3"),
-    "model.first_stride": ("1", "2"),
-    "model.first_filters": ("6", "8"),
-    "model.first_bias": ("true", "false"),
-    "model.activation": ("relu", "gelu"),
-    "model.pool_last": ("true", "false"),
-    "model.dense": ("9", "8"),
-    "model.dropout": ("0.5", "0.1"),
-    "model.logit_scale": ("0.5", "0.4"),
-    "model.views": ("shift", "mirror"),
-    "augment.enabled": ("true", "false"),
-    "augment.rotation_degrees": ("20.0", "30.0"),
-    "augment.shift_fraction": ("0.2", "0.3"),
-    "augment.flip": ("true", "false"),
-    "augment.alternate_flips": ("true", "false"),
-    "augment.cutout_pixels": ("3", "4"),
-    "augment.mix": ("mixup", "cutmix"),
-    "augment.mix_alpha": ("0.5", "0.4"),
-    "augment.shift_pixels": ("3", "1"),
-    "optimizer.name": ("adam", "muon"),
-    "optimizer.learning_rate": ("0.02", "0.01"),
-    "optimizer.betas": ("[0.5, 0.9]", "[0.4, 0.9]"),
-    "optimizer.epsilon": ("0.01", "0.02"),
-    "optimizer.momentum": ("0.3", "0.2"),
-    "optimizer.head_learning_rate": ("0.2", "0.3"),
-    "optimizer.bias_learning_rate": ("0.02", "0.03"),
-    "optimizer.weight_decay": ("0.01", "0.02"),
-    "schedule.name": ("constant", "one-cycle"),
-    "schedule.warmup_fraction": ("0.5", "0.6"),
-    "schedule.start_fraction": ("0.3", "0.4"),
-    "schedule.final_fraction": ("0.3", "0.4"),
-    "train.epochs": ("1.5", "1.6"),
-    "train.replanned": ("[[0.5, 3.0]]", "[[0.6, 3.0]]"),
-    "train.epoch_share": ("0.6", "0.7"),
-    "train.small_share": ("0.3", "0.6"),
-    "train.batch_size": ("7", "8"),
-    "train.micro_batch_size": ("4", "5"),
-    "train.validation": ("none", "held-out"),
-    "train.held_out_fraction": ("0.3", "0.4"),
-    "train.patience": ("1", "2"),
-    "train.average_decay": ("0.5", "0.4"),
-    "train.precision": ("mixed", "float32"),
-    "train.label_smoothing": ("0.3", "0.4"),
-    "train.class_weights": ("balanced", "none"),
-    "train.seed": ("1", "2"),
+END: tuple[Layer, ...] = (layers.Flatten(), layers.Dense("classes"))
+CONV = layers.Conv(4, padding="same", activation="relu")
+LAYER_CHOICES: dict[type[Layer], tuple[Layer, dict[str, Any]]] = {
+    layers.Conv: (
+        layers.Conv(4, kernel=3),
+        {
+            "filters": 6,
+            "kernel": 2,
+            "stride": 2,
+            "padding": "same",
+            "dilation": 2,
+            "groups": 2,
+            "depthwise": True,
+            "bias": False,
+            "activation": "relu",
+            "init": "he",
+        },
+    ),
+    layers.Dense: (
+        layers.Dense(6),
+        {"units": 7, "bias": False, "activation": "tanh", "init": "orthogonal"},
+    ),
+    layers.Flatten: (layers.Flatten(), {}),
+    layers.MaxPool: (layers.MaxPool(5), {"size": 3, "stride": 1, "padding": "same"}),
+    layers.AveragePool: (layers.AveragePool(5), {"size": 3, "stride": 1, "padding": "same"}),
+    layers.GlobalMaxPool: (layers.GlobalMaxPool(), {}),
+    layers.GlobalAveragePool: (layers.GlobalAveragePool(), {}),
+    layers.BatchNorm: (
+        layers.BatchNorm(),
+        {"momentum": 0.3, "epsilon": 0.1, "scale": False},
+    ),
+    layers.GroupNorm: (layers.GroupNorm(2), {"groups": 1, "epsilon": 0.1}),
+    layers.LayerNorm: (layers.LayerNorm(), {"epsilon": 0.1}),
+    layers.Dropout: (layers.Dropout(0.5), {"share": 0.2}),
+    layers.SpatialDropout: (layers.SpatialDropout(0.5), {"share": 0.2}),
+    layers.Activation: (layers.Activation("relu"), {"name": "tanh"}),
+    layers.Rescale: (layers.Rescale(0.5), {"factor": 2.0, "offset": 1.0}),
+    layers.Whiten: (
+        layers.Whiten(8, kernel=2),
+        {"filters": 6, "kernel": 3, "stride": 2, "bias": True},
+    ),
+    layers.Residual: (
+        layers.Residual([layers.BatchNorm()]),  # type: ignore[arg-type]
+        {"layers": (layers.Conv(4, padding="same"),), "activation": "none"},
+    ),
+    layers.Branches: (
+        layers.Branches([[layers.BatchNorm()], []]),  # type: ignore[arg-type]
+        {"branches": ((), (CONV,)), "join": "add"},
+    ),
+    layers.Repeat: (
+        layers.Repeat(2, layers=(CONV,)),
+        {"times": 3, "layers": (layers.BatchNorm(),)},
+    ),
 }
-"""Two values of each key, of which a recipe has one at most."""
-ELSEWHERE = {"train.start_from", "train.start_rate"}
+AUGMENT_CHOICES: dict[type[Augmentation], dict[str, Any]] = {
+    augment.Rotate: {"degrees": 20.0},
+    augment.Shift: {"fraction": 0.3},
+    augment.Scale: {"fraction": 0.3},
+    augment.Shear: {"degrees": 20.0},
+    augment.Flip: {"how": "alternate"},
+    augment.Crop: {"pixels": 1},
+    augment.Cutout: {"pixels": 3},
+    augment.Erase: {"share": 0.9, "least": 0.2, "most": 0.6},
+    augment.Brightness: {"fraction": 0.5},
+    augment.Contrast: {"fraction": 0.5},
+    augment.Noise: {"deviation": 0.2},
+    augment.Blur: {"sigma": 2.0},
+    augment.MixUp: {"alpha": 0.4},
+    augment.CutMix: {"alpha": 0.4},
+}
+OPTIMIZER_CHOICES: dict[str, dict[str, Any]] = {
+    "adam": {"learning_rate": 0.01, "betas": (0.5, 0.9), "epsilon": 0.01, "weight_decay": 0.1},
+    "adamw": {"learning_rate": 0.01, "betas": (0.5, 0.9), "epsilon": 0.01, "weight_decay": 0.1},
+    "sgd": {"learning_rate": 0.02, "momentum": 0.5, "nesterov": True, "weight_decay": 0.1},
+    "rmsprop": {
+        "learning_rate": 0.01,
+        "decay": 0.5,
+        "momentum": 0.5,
+        "epsilon": 0.01,
+        "weight_decay": 0.1,
+    },
+    "muon": {
+        "learning_rate": 0.1,
+        "momentum": 0.3,
+        "head_learning_rate": 0.2,
+        "bias_learning_rate": 0.02,
+        "weight_decay": 0.01,
+    },
+}
+SCHEDULE_CHOICES: dict[str, dict[str, Any]] = {
+    "constant": {},
+    "one-cycle": {"warmup_fraction": 0.5, "start_fraction": 0.3, "final_fraction": 0.3},
+    "cosine": {"warmup_fraction": 0.5, "start_fraction": 0.3, "final_fraction": 0.3},
+    "steps": {"at": (0.2, 0.4), "factor_each": 0.5},
+}
+TRAIN_CHOICES: dict[str, Any] = {
+    "epochs": 1.5,
+    "replanned": ((0.5, 3.0),),
+    "epoch_share": 0.6,
+    "small_share": 0.3,
+    "batch_size": 7,
+    "micro_batch_size": 4,
+    "validation": "none",
+    "held_out_fraction": 0.3,
+    "patience": 1,
+    "average_decay": 0.5,
+    "precision": "mixed",
+    "label_smoothing": 0.3,
+    "class_weights": "balanced",
+    "seed": 1,
+}
+ELSEWHERE = {"start_from", "start_rate"}
 """Need a trained run; ``tests/verbs/test_start.py`` has them."""
 
 
@@ -89,12 +152,15 @@ def tiny() -> fl.TrainTest:
 DATA = tiny()
 
 
-def small(recipe: Recipe) -> Recipe:
-    """The same choices, of a network that trains in milliseconds."""
-    model = replace(recipe.model, widths=(4, 4), dense=8, first_filters=8, first_stride=1)
-    kernel = min(recipe.model.first_kernel, 3)
-    train = replace(recipe.train, epochs=2.0, batch_size=10, patience=0)
-    return replace(recipe, model=replace(model, first_kernel=kernel), train=train)
+def of(*some: Layer, **choices: Any) -> Recipe:
+    """A recipe that trains in milliseconds."""
+    network = Network(layers=some, pixels="standardize")
+    train = TrainChoice(epochs=2.0, batch_size=10)
+    schedule = choices.pop("schedule", OneCycle())
+    return Recipe(name="tiny", network=network, train=train, schedule=schedule, **choices)
+
+
+PLAIN = of(CONV, layers.MaxPool(2), layers.GlobalMaxPool(), layers.Dense("classes"))
 
 
 def bits(recipe: Recipe) -> bytes:
@@ -112,65 +178,105 @@ def bits(recipe: Recipe) -> bytes:
     return left
 
 
-def changed(recipe: Recipe, key: str) -> tuple[Recipe, Recipe] | str:
-    """The recipe that a training of the key is compared with, and the one with the key set to
-    another value; or why that is refused."""
-    section, name = key.split(".")
-    now = getattr(getattr(recipe, section), name)
-    for text in OTHER[key]:
-        try:
-            then = recipe.with_settings([f"{key}={text}"])
-        except fl.UserError as error:
-            return str(error)
-        if getattr(getattr(then, section), name) == now:
-            continue
-        if key == "train.patience":  # it ends a training whose loss gets no better
-            high = ["train.epochs=12", "optimizer.learning_rate=1.0"]
-            return recipe.with_settings(high), then.with_settings(high)
-        return recipe, then
-    raise AssertionError(f"{key}: no other value")
+def names(kind: type[Any]) -> set[str]:
+    return {spec.name for spec in fields(kind)}
+
+
+@pytest.mark.parametrize("kind", LAYERS.values(), ids=LAYERS)
+def test_every_choice_of_every_layer_changes_the_bits(kind: type[Layer]) -> None:
+    layer, others = LAYER_CHOICES[kind]
+    assert set(others) == names(kind)
+
+    def around(one: Layer) -> Recipe:
+        if isinstance(one, layers.Whiten):
+            return of(one, *END)
+        if isinstance(one, layers.Dense):
+            return of(CONV, layers.Flatten(), one, layers.Dense("classes"))
+        if len(one.output((12, 12, 4))) == 1:
+            return of(CONV, one, layers.Dense("classes"))
+        return of(CONV, one, *END)
+
+    before = bits(around(layer))
+    for name, value in others.items():
+        assert bits(around(replace(layer, **{name: value}))) != before, name
+
+
+@pytest.mark.parametrize("kind", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
+def test_every_choice_of_every_augmentation_changes_the_bits(kind: type[Augmentation]) -> None:
+    others = AUGMENT_CHOICES[kind]
+    assert set(others) == names(kind)
+    before = bits(replace(PLAIN, augment=(kind(),)))
+    assert before != bits(PLAIN)
+    for name, value in others.items():
+        assert bits(replace(PLAIN, augment=(replace(kind(), **{name: value}),))) != before, name
+
+
+def test_the_order_of_augmentations_counts() -> None:
+    steps = (augment.Cutout(4), augment.Rotate(40.0))
+    assert bits(replace(PLAIN, augment=steps)) != bits(replace(PLAIN, augment=steps[::-1]))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_choice_of_every_optimizer_changes_the_bits(name: str) -> None:
+    kind, others = OPTIMIZERS[name], OPTIMIZER_CHOICES[name]
+    assert set(others) == names(kind)
+    before = bits(replace(PLAIN, optimizer=kind()))
+    for key, value in others.items():
+        changed = replace(PLAIN, optimizer=replace(kind(), **{key: value}))
+        assert bits(changed) != before, key
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_choice_of_every_schedule_changes_the_bits(name: str) -> None:
+    kind: type[Schedule] = SCHEDULES[name]
+    assert set(SCHEDULE_CHOICES[name]) == names(kind)
+    before = bits(replace(PLAIN, schedule=kind()))
+    for key, value in SCHEDULE_CHOICES[name].items():
+        changed = replace(PLAIN, schedule=replace(kind(), **{key: value}))
+        assert bits(changed) != before, key
+
+
+def test_every_choice_of_the_training_changes_the_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("firstlight.training.loop.computes_in_bfloat16", lambda _: True)
+    assert set(TRAIN_CHOICES) | ELSEWHERE == names(TrainChoice)
+    for key, value in TRAIN_CHOICES.items():
+        base = PLAIN
+        if key == "patience":  # it ends a training whose loss gets no better
+            base = PLAIN.with_settings(["train.epochs=12", "optimizer.learning_rate=1.0"])
+        changed = replace(base, train=replace(base.train, **{key: value}))
+        assert bits(changed) != bits(base), key
+
+
+def test_every_choice_of_the_network_changes_the_bits() -> None:
+    for setting in ("network.pixels=scale", "network.views=mirror", "network.views=shift"):
+        assert bits(PLAIN.with_settings([setting])) != bits(PLAIN), setting
+    assert names(Network) == {"layers", "pixels", "views"}
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_key_changes_the_bits_or_is_refused(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("firstlight.training.loop.computes_in_bfloat16", lambda _: True)
-    recipe = small(load_recipe(name))
-    plain = bits(recipe)
-    silent, refused = [], []
-    for key in KEYS:
-        if key in ELSEWHERE:
+def test_the_keys_of_named_recipes_are_read_or_refused(name: str) -> None:
+    """Those that a part has, and that another choice of the recipe makes useless."""
+    recipe = load_recipe(name)
+    for key, need in NEEDS.items():
+        section, _, choice = key.partition(".")
+        if choice not in names(type(getattr(recipe, section))) or need.holds(recipe):
             continue
-        found = changed(recipe, key)
-        if isinstance(found, str):
-            assert key in found or key.split(".")[1] in found, found
-            refused.append(key)
-            continue
-        before = plain if found[0] == recipe else bits(found[0])
-        if bits(found[1]) == before:
-            silent.append(key)
-    assert silent == []
-    assert len(refused) < 30  # the others were trained
-
-
-def test_the_table_names_keys_that_there_are() -> None:
-    named = {*NEEDS, *(need.key for needs in NEEDS.values() for need in needs)}
-    assert named <= set(KEYS)
-    assert set(OTHER) | ELSEWHERE == set(KEYS)
+        value = {"replanned": "[[0.01, 99.0]]", "start_rate": "0.5"}.get(choice, "0.3")
+        with pytest.raises(fl.UserError, match=f"{key} is read with|cannot say that after"):
+            recipe.with_settings([f"{key}={value}"])
 
 
 @pytest.mark.parametrize(
     ("recipe", "setting", "wanted"),
     [
-        ("cifar10-quick", "optimizer.betas=[0.5, 0.9]", 'optimizer.name="adam" alone'),
-        ("cifar10-quick", "optimizer.epsilon=1e-7", "optimizer.name is 'muon' here"),
-        ("mnist-tutorial", "optimizer.momentum=0.6", 'optimizer.name="muon" alone'),
-        ("mnist-tutorial", "augment.rotation_degrees=20", "augment.enabled is false here"),
-        ("cifar10-quick", "augment.mix_alpha=0.3", 'augment.mix="mixup" or "cutmix"'),
+        ("cifar10-quick", "optimizer.betas=[0.5, 0.9]", "muon has no choice 'betas'"),
+        ("cifar10-quick", "optimizer.epsilon=1e-7", "muon has no choice 'epsilon'"),
+        ("mnist-tutorial", "optimizer.momentum=0.6", "adam has no choice 'momentum'"),
+        ("mnist-tutorial", "augment.1.degrees=20", "there is no number 1, but none"),
+        ("cifar10-quick", "augment.1.alpha=0.3", "crop has no choice 'alpha'"),
         ("cifar10-quick", "schedule.start_fraction=0.3", "schedule.warmup_fraction>0 alone"),
-        ("mnist-tutorial", "model.views=mirror", 'model.name="whitened" alone'),
-        ("mnist-quick", "model.dense=10", 'model.name="tutorial" alone'),
+        ("mnist-tutorial", "schedule.warmup_fraction=0.3", "constant has no choice 'warmup_fr"),
+        ("mnist-quick", "network.1.init=he", "whiten has no choice 'init'"),
         ("mnist-tutorial", "train.held_out_fraction=0.3", 'train.validation="held-out" alone'),
         ("mnist-tutorial", "train.start_rate=0.5", "train.start_from=RUN alone"),
     ],
@@ -178,24 +284,21 @@ def test_the_table_names_keys_that_there_are() -> None:
 def test_a_key_that_is_not_read_is_refused_at_once(
     command: Command, recipe: str, setting: str, wanted: str
 ) -> None:
-    key = setting.split("=", 1)[0]
     done = command("train", "digits", "--recipe", recipe, "--set", setting)
-    assert done.code == 2
-    assert f"--set: {key} is read with " in done.err and wanted in done.err
-    assert f"or leave {key} out" in done.err
+    assert (done.code, wanted in done.err) == (2, True), done.err
     assert not Path("runs").exists()
-    with pytest.raises(fl.UserError, match=f"fl.train: {key} is read with"):
+    with pytest.raises(fl.UserError, match=r"fl[.]train"):
         fl.train(DATA, recipe, settings=[setting], quiet=True)
-    with pytest.raises(fl.UserError, match=f"{key} is read with"):
+    with pytest.raises(fl.UserError):
         fl.FirstlightClassifier(recipe, settings=[setting]).fit(
             DATA.train.images_NHWC, DATA.train.labels_N
         )
 
 
 def test_what_is_needed_may_be_set_beside_it_in_any_order() -> None:
-    settings = ["model.views=mirror", "model.name=whitened", "model.widths=[4, 4]"]
+    settings = ["train.held_out_fraction=0.3", "train.validation=held-out"]
     for order in (settings, settings[::-1]):
-        assert load_recipe("mnist-tutorial").with_settings(order).model.views == "mirror"
+        assert load_recipe("mnist-tutorial").with_settings(order).train.held_out_fraction == 0.3
 
 
 def test_files_that_carry_keys_which_are_not_read_still_open() -> None:
@@ -203,17 +306,16 @@ def test_files_that_carry_keys_which_are_not_read_still_open() -> None:
     for name in recipe_names():
         recipe = load_recipe(name)
         assert parse_recipe(recipe.to_toml(), source="recipe.toml") == recipe
-    assert unread_changes(load_recipe("cifar10-tutorial")) == ["augment.flip"]
-    assert unread_changes(load_recipe("cifar10-tutorial-augmented")) == []
+        assert unread_changes(recipe) == []
 
 
 def test_a_recipe_file_is_told_what_has_no_effect(command: Command) -> None:
     text = load_recipe("digits-tutorial").with_settings(["train.epochs=1"]).to_toml()
-    Path("mine.toml").write_text(text.replace("momentum = 0.6", "momentum = 0.9"))
+    Path("mine.toml").write_text(text.replace("start_rate = 0.1", "start_rate = 0.5"))
     Path("plain.toml").write_text(text)
     told = command("train", "digits", "--recipe", "mine.toml", "--quiet")
     assert told.code == 0
-    assert "mine.toml: without effect: optimizer.momentum is read with" in told.err
+    assert "mine.toml: without effect: train.start_rate is read with" in told.err
     assert command("train", "digits", "--recipe", "plain.toml", "--quiet").err == ""
 
 
@@ -227,3 +329,15 @@ def test_what_something_else_decides_is_refused(command: Command) -> None:
     ):
         with pytest.raises(fl.UserError, match=why):
             fl.FirstlightClassifier(settings=[setting]).fit(pixels, labels)
+
+
+def test_defaults_and_choices_of_a_part_are_all_told_of() -> None:
+    """Each choice has a rule or a check, and a default, but for what a part is of."""
+    kinds: list[type[Part]] = [*LAYERS.values(), *AUGMENTATIONS.values(), *OPTIMIZERS.values()]
+    needed = {
+        (kind.__name__, spec.name)
+        for kind in kinds
+        for spec in fields(kind)
+        if spec.default is MISSING
+    }
+    assert needed == {("Dense", "units"), ("Residual", "layers"), ("Branches", "branches")}

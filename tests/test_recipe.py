@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from firstlight.augment import Flip, Rotate, Shift
 from firstlight.errors import UserError
+from firstlight.layers import Conv, Dense, Dropout, Flatten, MaxPool
+from firstlight.optimizers import SGD, Adam
 from firstlight.recipe import Recipe, TrainChoice, load_recipe, parse_recipe, recipe_names
+from firstlight.schedules import Constant
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -20,32 +24,39 @@ def test_every_named_recipe_is_named_like_its_file_and_survives_toml(name: str) 
 def test_the_tutorial_recipes_hold_the_tutorials_numbers() -> None:
     mnist, cifar = load_recipe("mnist-tutorial"), load_recipe("cifar10-tutorial")
     assert (mnist.train.epochs, cifar.train.epochs) == (5, 10)
-    assert (mnist.model.widths, mnist.model.dense) == ((32, 64), 64)
-    assert (cifar.model.widths, cifar.model.dense) == ((32, 64, 128), 128)
+    assert mnist.network.layers == (
+        *(Conv(32, activation="relu"), MaxPool(2), Conv(64, activation="relu"), MaxPool(2)),
+        *(Flatten(), Dense(64, activation="relu"), Dense("classes")),
+    )
+    assert cifar.network.layers == (
+        *(Conv(32, activation="relu"), MaxPool(2), Conv(64, activation="relu"), MaxPool(2)),
+        *(Conv(128, activation="relu"), Flatten(), Dense(128, activation="relu")),
+        Dense("classes"),
+    )
     for recipe in (mnist, cifar):
-        assert recipe.optimizer.learning_rate == 1e-3
-        assert recipe.optimizer.betas == (0.9, 0.999)
-        assert recipe.optimizer.epsilon == 1e-7
+        assert recipe.optimizer == Adam(1e-3, betas=(0.9, 0.999), epsilon=1e-7)
         assert recipe.train.batch_size == 32
         assert recipe.train.validation == "test"
-        assert recipe.schedule.name == "constant"
-        assert not recipe.augment.enabled
-        assert recipe.model.dropout == 0.0
+        assert recipe.schedule == Constant()
+        assert recipe.augment == ()
 
 
-def test_each_tip_is_one_setting_away_from_the_tutorial() -> None:
-    plain = load_recipe("cifar10-tutorial")
-    augmented = plain.with_settings(["augment.enabled=true"])
-    dropout = plain.with_settings(["model.dropout=0.5"])
-    assert augmented.augment == load_recipe("cifar10-tutorial-augmented").augment
-    assert dropout.model == load_recipe("cifar10-tutorial-dropout").model
-    assert augmented.augment.flip
-    assert (augmented.augment.rotation_degrees, augmented.augment.shift_fraction) == (10.0, 0.1)
+def test_each_tip_of_the_tutorial_changes_one_thing() -> None:
+    plain, augmented, dropout = (
+        load_recipe(f"cifar10-tutorial{tip}") for tip in ("", "-augmented", "-dropout")
+    )
+    assert augmented.augment == (Rotate(10.0), Shift(0.1), Flip())
+    assert replace(augmented, augment=(), name="x", description="") == replace(
+        plain, name="x", description=""
+    )
+    *first, last = plain.network.layers
+    assert dropout.network.layers == (*first, Dropout(0.5), last)
 
 
 def test_digit_recipes_never_mirror() -> None:
-    for name in ("mnist-tutorial", "mnist-quick", "digits-tutorial"):
-        assert not load_recipe(name).augment.flip
+    for name in recipe_names():
+        if "mnist-" in name.replace("fashion_mnist", "") or name.startswith("digits"):
+            assert not any(isinstance(step, Flip) for step in load_recipe(name).augment)
 
 
 @pytest.mark.parametrize(
@@ -54,10 +65,12 @@ def test_digit_recipes_never_mirror() -> None:
         ("train.epoch=3", "unknown key train.epoch; did you mean train.epochs?"),
         ("train.xyz=3", "unknown key train.xyz; the keys are train.epochs, "),
         ("train.lr=3", "unknown key train.lr; did you mean optimizer.learning_rate?"),
-        ("optimizer.batch=3", "unknown key optimizer.batch; did you mean train.batch_size?"),
-        ("train.dropout=0.5", "unknown key train.dropout; did you mean model.dropout?"),
+        (
+            "optimizer.batch=3",
+            "optimizer: adam has no choice 'batch'; did you mean train.batch_size?",
+        ),
         ("train.Weight-Decay=0", "did you mean optimizer.weight_decay?"),
-        ("train.name=x", "did you mean model.name or optimizer.name or schedule.name?"),
+        ("train.name=x", "unknown key train.name; the keys are train.epochs, "),
         (
             "lr=3",
             "wants section.key=value, such as train.epochs=3, and got 'lr=3'; did you mean op",
@@ -70,13 +83,28 @@ def test_digit_recipes_never_mirror() -> None:
         ("train.batch_size=1.5", "train.batch_size must be a whole number, not 1.5"),
         ("train.epochs=many", "train.epochs must be a number, not 'many'"),
         ("train.validation=tets", "did you mean test?"),
-        ("model.dropout=1", "model.dropout must be at most 0.95, not 1.0"),
-        ("model.widths=[]", "model.widths must be a list"),
-        ("model.widths=[0]", "model.widths must be at least 1, not 0"),
+        ("model.dropout=1", "no section 'model'; the network is a list of layers now"),
+        ("network.1.filters=0", "layer 1 (conv): filters must be at least 1, not 0"),
+        ("network.1.kernal=5", "layer 1 (conv): conv has no choice 'kernal'; did you mean kernel?"),
+        ("network.99.filters=8", "there is no number 99, but 7"),
+        ("network.layers=[]", "network.layers must be a list of layers"),
+        ("network.layers=[{ convolution = 3 }]", "layer 1 must have one of the words"),
+        ("network.layers=[{ conv = 8, dense = 3 }]", "has both conv and dense"),
+        ("network.layers=[{ flatten = 3 }]", "flatten takes no value of its own"),
+        (
+            "network.layers=[{ flatten = true }]",
+            'network.layers must have one dense = "classes" at the end',
+        ),
+        ("network.views=both", "network.views cannot be 'both'"),
         ("optimizer.betas=[0.9]", "optimizer.betas must be a list of 2 numbers"),
         ("optimizer.learning_rate=nan", "optimizer.learning_rate must be a number"),
         ("optimizer.learning_rate=0", "optimizer.learning_rate must be above 0"),
-        ("augment.enabled=1", "augment.enabled must be true or false, not 1"),
+        ("optimizer.momentum=0.9", "optimizer: adam has no choice 'momentum'; it knows learning"),
+        ("optimizer.name=lion", "optimizer must have the name of one, and has name = 'lion'"),
+        ("schedule.warmup_fraction=0.1", "schedule: constant has no choice 'warmup_fraction'"),
+        ("augment=[{ rotat = 1 }]", "augment 1 must have one of the words"),
+        ("augment=[{ mixup = 1 }, { rotate = 5 }]", "must be the last augmentation"),
+        ("augment.1.degrees=5", "there is no number 1, but none"),
         ("trian.epochs=1", "no section 'trian'; did you mean train?"),
         ("epochs", "wants section.key=value"),
     ],
@@ -101,7 +129,10 @@ def test_a_recipe_file_is_read_and_its_mistakes_name_the_file(tmp_path: Path) ->
         ("name = ", "not valid TOML"),
         ("[train]\nepochs = 2\n", "a recipe needs a name"),
         ('name = "x"\ntrain = 3\n', "train must be a table"),
-        ('name = "x"\n[schedule]\npeek = 1\n', "unknown key schedule.peek"),
+        (
+            'name = "x"\n[schedule]\npeek = 1\n',
+            "schedule must have the name of one, and has no",
+        ),
     ]:
         bad.write_text(text)
         with pytest.raises(UserError) as caught:
@@ -120,8 +151,8 @@ def test_a_name_that_is_no_recipe_offers_the_nearest() -> None:
 def test_impossible_values_are_refused_also_from_python() -> None:
     with pytest.raises(UserError, match="epochs must be above 0, not 0"):
         TrainChoice(epochs=0)
-    with pytest.raises(UserError, match="dropout must be at most"):
-        replace(Recipe(name="x").model, dropout=1)
+    with pytest.raises(UserError, match="share must be at most"):
+        Dropout(1)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "/tmp/x", "a/b", ".hidden", "x" * 200])
@@ -131,26 +162,30 @@ def test_a_name_that_is_no_folder_name_is_refused(name: str) -> None:
 
 
 def test_settings_that_would_be_ignored_are_refused() -> None:
-    quick = load_recipe("cifar10-quick")
-    with pytest.raises(UserError, match=r"--set: augment\.shift_pixels needs rotation_degrees=0"):
-        quick.with_settings(["augment.rotation_degrees=5"])
-    with pytest.raises(UserError, match=r"augment\.alternate_flips needs flip=true"):
-        quick.with_settings(["augment.flip=false"])
     with pytest.raises(UserError, match=r"train\.patience needs validation=\"held-out\""):
         load_recipe("mnist-tutorial").with_settings(["train.patience=2"])
-    with pytest.raises(UserError, match=r"train\.epoch_share below 1 needs augment\.mix=\"none\""):
-        load_recipe("cifar10-standard").with_settings(["augment.mix=mixup"])
-    with pytest.raises(UserError, match=r"train\.small_share needs model\.name=\"whitened\""):
-        load_recipe("mnist-best").with_settings(["train.small_share=0.5"])  # pool_last is false
-    with pytest.raises(UserError, match=r"train\.small_share needs model\.name=\"whitened\""):
-        load_recipe("mnist-tutorial").with_settings(["train.small_share=0.5"])
+    with pytest.raises(UserError, match=r"train\.epoch_share below 1 needs augmentations without"):
+        load_recipe("cifar10-quick").with_settings(
+            ["augment=[{ mixup = 1 }]", "train.epoch_share=0.5"]
+        )
+    for name in ("mnist-best", "mnist-tutorial"):  # both flatten
+        with pytest.raises(UserError, match=r"train\.small_share needs a network that takes"):
+            load_recipe(name).with_settings(["train.small_share=0.5"])
+    with pytest.raises(UserError, match=r"schedule\.start_fraction is read with schedule\.warmup_"):
+        load_recipe("mnist-quick").with_settings(["schedule.start_fraction=0.5"])
 
 
-def test_settings_that_need_one_another_may_come_in_any_order() -> None:
-    settings = ["augment.shift_pixels=2", "augment.rotation_degrees=0", "augment.shift_fraction=0"]
-    settings.append("augment.enabled=true")
-    for order in (settings, settings[::-1]):
-        assert Recipe(name="any").with_settings(order).augment.shift_pixels == 2
+def test_a_setting_changes_a_layer_or_an_augmentation_by_its_number() -> None:
+    recipe = load_recipe("cifar10-tutorial-augmented")
+    changed = recipe.with_settings(["network.3.filters=8", "augment.1.degrees=5"])
+    assert changed.network.layers[2] == Conv(8, activation="relu")
+    assert changed.augment == (Rotate(5.0), Shift(0.1), Flip())
+    assert replace(changed, network=recipe.network, augment=recipe.augment) == recipe
+
+
+def test_another_optimizer_begins_with_its_own_defaults() -> None:
+    recipe = Recipe(name="x").with_settings(["optimizer.name=sgd", "optimizer.momentum=0.5"])
+    assert recipe.optimizer == SGD(0.01, momentum=0.5)
 
 
 def test_a_file_from_windows_notepad_is_read(tmp_path: Path) -> None:

@@ -21,9 +21,13 @@ from try_wheel import DRAWING, done
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = ("export", "runtime", "heic")
+NARROW = (
+    '[{whiten=16,kernel=4,stride=2},{activation="relu"},{conv=16,padding="same",bias=false},'
+    '{max-pool=2},{batch-norm=true},{activation="relu"},{flatten=true},{dense="classes"}]'
+)
 COMMANDS = (
     "train digits --epochs 1 --out run",
-    "train digits --recipe mnist-quick --set model.widths=[16] --epochs 1 --out quick",
+    f"train digits --recipe mnist-quick --set network.layers={NARROW} --epochs 1 --out quick",
     "evaluate run",
     "report run",
     "predict run my-digit.png",

@@ -14,6 +14,8 @@ from firstlight.packages import report_nothing
 from firstlight.threads import wait_briefly
 
 if TYPE_CHECKING:
+    from firstlight import augment as augment
+    from firstlight import layers as layers
     from firstlight.data.arrays import from_images as from_images
     from firstlight.data.dataset import Dataset as Dataset
     from firstlight.data.dataset import TrainTest as TrainTest
@@ -21,13 +23,23 @@ if TYPE_CHECKING:
     from firstlight.errors import NothingLearntWarning as NothingLearntWarning
     from firstlight.errors import UserError as UserError
     from firstlight.estimator import FirstlightClassifier as FirstlightClassifier
+    from firstlight.layers.network import Network as Network
     from firstlight.library import Run as Run
     from firstlight.library import load as load
     from firstlight.library import open_run as open_run
     from firstlight.library import resume as resume
     from firstlight.library import train as train
+    from firstlight.optimizers import SGD as SGD
+    from firstlight.optimizers import Adam as Adam
+    from firstlight.optimizers import AdamW as AdamW
+    from firstlight.optimizers import Muon as Muon
+    from firstlight.optimizers import RMSprop as RMSprop
     from firstlight.recipe import Recipe as Recipe
     from firstlight.recipe import load_recipe as load_recipe
+    from firstlight.schedules import Constant as Constant
+    from firstlight.schedules import Cosine as Cosine
+    from firstlight.schedules import OneCycle as OneCycle
+    from firstlight.schedules import Steps as Steps
 
 __version__ = "0.1.0"
 
@@ -35,12 +47,22 @@ wait_briefly()
 report_nothing()
 
 _HOMES = {
+    "Adam": "optimizers",
+    "AdamW": "optimizers",
+    "Constant": "schedules",
+    "Cosine": "schedules",
     "DataError": "errors",
     "Dataset": "data.dataset",
     "FirstlightClassifier": "estimator",
+    "Muon": "optimizers",
+    "Network": "layers.network",
     "NothingLearntWarning": "errors",
+    "OneCycle": "schedules",
+    "RMSprop": "optimizers",
     "Recipe": "recipe",
     "Run": "library",
+    "SGD": "optimizers",
+    "Steps": "schedules",
     "TrainTest": "data.dataset",
     "UserError": "errors",
     "from_images": "data.arrays",
@@ -55,6 +77,8 @@ __all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> object:
+    if name in ("augment", "layers"):
+        return import_module(f"firstlight.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'firstlight' has no attribute {name!r}")
     value = getattr(import_module(f"firstlight.{_HOMES[name]}"), name)

@@ -4,7 +4,7 @@ impossible."""
 import difflib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import field, fields
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -95,8 +95,14 @@ class Checked:
     """Refuses impossible values at birth."""
 
     def __post_init__(self) -> None:
+        self._check(set())
+
+    def _check(self, apart: Set[str]) -> None:
+        """Every field by its type and rule, apart from those that a class checks itself."""
         hints = get_type_hints(type(self))
         for spec in fields(self):  # type: ignore[arg-type]
+            if spec.name in apart:
+                continue
             value = typed(getattr(self, spec.name), hints[spec.name], label=spec.name)
             _check(value, spec.metadata, label=spec.name)
             object.__setattr__(self, spec.name, value)

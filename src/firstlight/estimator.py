@@ -178,7 +178,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             raise DataError(f"{path}: no folder can be made there: {error.strerror}") from error
         shape = self.preprocess_.image_shape
         architecture = Architecture(
-            choice=self.recipe_.model, image_shape=shape, classes=len(self.classes_)
+            network=self.recipe_.network, image_shape=shape, classes=len(self.classes_)
         )
         names = tuple(str(name) for name in self.classes_)
         save_model(folder, self.model_, architecture, self.preprocess_, names)

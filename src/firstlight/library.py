@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+    from firstlight.augment import Augmentation
     from firstlight.evaluate.metrics import Metrics
     from firstlight.evaluate.prediction import Prediction
+    from firstlight.layers import Layer
+    from firstlight.layers.network import Network
+    from firstlight.optimizers import Optimizer
+    from firstlight.schedules import Schedule
     from firstlight.verbs.explanation import Explanation
     from firstlight.verbs.export import Exported
 
@@ -202,6 +207,12 @@ def train(
     data: "str | Path | TrainTest | tuple[Any, Any]",
     recipe: str | Path | Recipe | None = None,
     *,
+    network: "Network | Sequence[Layer] | None" = None,
+    augment: "Sequence[Augmentation] | None" = None,
+    optimizer: "Optimizer | None" = None,
+    schedule: "Schedule | None" = None,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
     start: str | Path | None = None,
     settings: str | Sequence[str] = (),
     epochs: float | None = None,
@@ -218,9 +229,13 @@ def train(
     ``data`` is a name of the catalogue, a folder, CSV or file of arrays, a ``TrainTest``, such as
     ``from_images`` makes, or arrays as it takes them: ``(images, labels)``, or
     ``((images, labels), (test images, test labels))``;
-    ``recipe`` a name, a TOML file or a value, by default the data's own. ``settings`` are
-    ``"section.key=value"`` changes. ``start`` is a run folder whose weights are taken over, all but
-    the last layer's; the lower a layer, the smaller its learning rate.
+    ``recipe`` a name, a TOML file or a value, by default the data's own. ``network`` is a list of
+    ``fl.layers``; without a recipe it is trained as the tutorial trains its own: Adam, batches of
+    32, 5 epochs. ``augment`` is a list of ``fl.augment``; ``optimizer`` one of ``fl.SGD``,
+    ``fl.Adam``, ``fl.AdamW``, ``fl.RMSprop``, ``fl.Muon``; ``schedule`` one of ``fl.Constant``,
+    ``fl.OneCycle``, ``fl.Cosine``, ``fl.Steps``. Each takes the place of the recipe's.
+    ``settings`` are ``"section.key=value"`` changes. ``start`` is a run folder whose weights are
+    taken over, all but the last layer's; the lower a layer, the smaller its learning rate.
     ``budget`` (seconds) takes as many epochs as fit on this machine, in place of ``epochs``;
     ``patience`` stops after so many epochs without a better held-out loss, and keeps the best.
     What was left out of a folder or a file, or is wrong with it, is a ``UserWarning``; ``quiet``
@@ -253,9 +268,18 @@ def train(
     if start is not None:
         request, chosen = starting_from(Path(start), request, named, device)
     else:
-        chosen = named or default_recipe(request, device)
-    numbers = {"epochs": epochs, "patience": patience, "seed": seed}
-    more += [f"train.{name}={number}" for name, number in numbers.items() if number is not None]
+        fresh = None if network is None else Recipe(name="own-network")
+        chosen = named or fresh or default_recipe(request, device)
+    parts = {"network": network, "augment": augment, "optimizer": optimizer, "schedule": schedule}
+    chosen = chosen.with_parts(**{name: part for name, part in parts.items() if part is not None})
+    numbers = {
+        "optimizer.learning_rate": learning_rate,
+        "train.batch_size": batch_size,
+        "train.epochs": epochs,
+        "train.patience": patience,
+        "train.seed": seed,
+    }
+    more += [f"{name}={number}" for name, number in numbers.items() if number is not None]
     folder = fit(
         request,
         chosen.with_settings(more, source="fl.train"),

@@ -1,10 +1,12 @@
 """Which keys of a recipe are read, given its other choices.
 
+A part of a recipe has its own keys alone; a key that belongs to another optimizer or layer is
+refused as unknown. Here are the keys that a part has, and that do nothing beside some other choice.
 A key is ``section.name``. One that is not in the table is always read.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,61 +23,27 @@ class Need:
     """The same in words, as the value would be written."""
 
 
-def _is(key: str, value: str) -> Need:
-    return Need(key, lambda recipe: bool(_value(recipe, key) == value), f'{key}="{value}"')
+def _warmup(recipe: "Recipe") -> float:
+    return float(getattr(recipe.schedule, "warmup_fraction", 0.5))
 
-
-_WHITENED = _is("model.name", "whitened")
-_ADAM, _MUON = _is("optimizer.name", "adam"), _is("optimizer.name", "muon")
-_CYCLE = _is("schedule.name", "one-cycle")
-_AUGMENTED = Need("augment.enabled", lambda r: r.augment.enabled, "augment.enabled=true")
 
 _WARM = "schedule.warmup_fraction"
 
-NEEDS: dict[str, tuple[Need, ...]] = {
-    "model.first_stride": (_WHITENED,),
-    "model.first_filters": (_WHITENED,),
-    "model.first_bias": (_WHITENED,),
-    "model.activation": (_WHITENED,),
-    "model.logit_scale": (_WHITENED,),
-    "model.views": (_WHITENED,),
-    "model.dense": (_is("model.name", "tutorial"),),
-    "augment.rotation_degrees": (_AUGMENTED,),
-    "augment.shift_fraction": (_AUGMENTED,),
-    "augment.flip": (_AUGMENTED,),
-    "augment.alternate_flips": (_AUGMENTED,),
-    "augment.cutout_pixels": (_AUGMENTED,),
-    "augment.mix": (_AUGMENTED,),
-    "augment.mix_alpha": (
-        _AUGMENTED,
-        Need("augment.mix", lambda r: r.augment.mix != "none", 'augment.mix="mixup" or "cutmix"'),
+NEEDS: dict[str, Need] = {
+    "schedule.start_fraction": Need(_WARM, lambda r: _warmup(r) > 0, f"{_WARM}>0"),
+    "schedule.final_fraction": Need(_WARM, lambda r: _warmup(r) < 1, f"{_WARM}<1"),
+    "train.replanned": Need(  # a constant rate is the same wherever the end is
+        "schedule.name",
+        lambda r: r.schedule.kind != "constant" or r.train.small_share > 0,
+        'schedule.name="one-cycle"',
     ),
-    "augment.shift_pixels": (_AUGMENTED,),
-    "optimizer.betas": (_ADAM,),
-    "optimizer.epsilon": (_ADAM,),
-    "optimizer.momentum": (_MUON,),
-    "optimizer.head_learning_rate": (_MUON,),
-    "optimizer.bias_learning_rate": (_MUON,),
-    "optimizer.weight_decay": (_MUON,),
-    "schedule.warmup_fraction": (_CYCLE,),
-    "schedule.start_fraction": (
-        _CYCLE,
-        Need(_WARM, lambda r: r.schedule.warmup_fraction > 0, f"{_WARM}>0"),
+    "train.held_out_fraction": Need(
+        "train.validation",
+        lambda r: r.train.validation == "held-out",
+        'train.validation="held-out"',
     ),
-    "schedule.final_fraction": (
-        _CYCLE,
-        Need(_WARM, lambda r: r.schedule.warmup_fraction < 1, f"{_WARM}<1"),
-    ),
-    "train.replanned": (  # a constant rate is the same wherever the end is
-        Need(
-            "schedule.name",
-            lambda r: r.schedule.name != "constant" or r.train.small_share > 0,
-            'schedule.name="one-cycle"',
-        ),
-    ),
-    "train.held_out_fraction": (_is("train.validation", "held-out"),),
-    "train.start_rate": (
-        Need("train.start_from", lambda r: bool(r.train.start_from), "train.start_from=RUN"),
+    "train.start_rate": Need(
+        "train.start_from", lambda r: bool(r.train.start_from), "train.start_from=RUN"
     ),
 }
 
@@ -83,29 +51,27 @@ NEEDS: dict[str, tuple[Need, ...]] = {
 def why_unread(recipe: "Recipe", keys: Iterable[str]) -> str:
     """Why the first of the keys that the recipe does not read is not read; empty where all are."""
     for key in keys:
-        for need in NEEDS.get(key, ()):
-            if not need.holds(recipe):
-                found = _value(recipe, need.key)
-                shown = str(found).lower() if isinstance(found, bool) else repr(found)
-                return (
-                    f"{key} is read with {need.wanted} alone, and {need.key} is {shown} here; "
-                    f"set that too, or leave {key} out"
-                )
+        need = NEEDS.get(key)
+        if need is not None and not need.holds(recipe):
+            return (
+                f"{key} is read with {need.wanted} alone, and {need.key} is "
+                f"{_value(recipe, need.key)!r} here; set that too, or leave {key} out"
+            )
     return ""
 
 
 def unread_changes(recipe: "Recipe") -> list[str]:
     """Keys that a recipe does not read and that are not as they are by default."""
     changed = [
-        f"{section.name}.{spec.name}"
-        for section in fields(recipe)
-        if is_dataclass(section.default)
-        for spec in fields(section.default)
-        if _value(recipe, f"{section.name}.{spec.name}") != spec.default
+        f"{section}.{spec.name}"
+        for section in ("schedule", "train")
+        for spec in fields(getattr(recipe, section))
+        if spec.default is MISSING or getattr(getattr(recipe, section), spec.name) != spec.default
     ]
     return [key for key in changed if why_unread(recipe, [key])]
 
 
 def _value(recipe: "Recipe", key: str) -> Any:
     section, _, name = key.partition(".")
-    return getattr(getattr(recipe, section), name)
+    part = getattr(recipe, section)
+    return part.kind if name == "name" else getattr(part, name)

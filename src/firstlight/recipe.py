@@ -1,141 +1,36 @@
 """A recipe: one frozen value that holds every choice of a training run.
 
+It is composed of parts: a network, augmentations, an optimizer, a schedule, and how long to train.
 It is read from TOML and written back into the run folder. Unknown keys, wrong types and impossible
 values are refused by name, with the nearest valid ones.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
+from firstlight import legacy
+from firstlight.augment import AUGMENTATIONS, Augmentation
+from firstlight.augment.mixing import Mix
 from firstlight.checked import Checked, choice, nearest, number, typed
 from firstlight.errors import UserError
+from firstlight.layers import LAYERS
+from firstlight.layers.network import Network, as_network
+from firstlight.optimizers import OPTIMIZERS, Adam, Optimizer
+from firstlight.parts import Part, part_named, part_of, parts_of, plain_value
 from firstlight.plain import read_toml, shown
 from firstlight.reads import why_unread
+from firstlight.schedules import SCHEDULES, Constant, Schedule
+from firstlight.toml_text import toml_text, toml_value
 
-_Table = TypeVar("_Table")
+_Choice = TypeVar("_Choice", bound=Checked)
+_Kind = TypeVar("_Kind", bound=Part)
+FORMAT = 2
 MOST_EPOCHS = 100_000.0
-MOST_WIDTHS = 16
-"""Convolutions or groups in a row: images of 4,096 pixels can be halved twelve times."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelChoice(Checked):
-    """Which network, and how wide."""
-
-    name: str = choice("tutorial", "tutorial", "whitened")
-    """A network of the catalogue."""
-    widths: tuple[int, ...] = number((32, 64), least=1, most=4096)
-    """Output channels of each convolution (tutorial) or group (whitened)."""
-    first_kernel: int = number(3, least=1, most=11)
-    """Side of the first convolution's filters; the others are 3×3."""
-    first_stride: int = number(1, least=1, most=4)
-    """Step of the first convolution (whitened)."""
-    first_filters: int = number(24, least=2, most=1024)
-    """Filters of the first convolution, half of them the others with the other sign (whitened)."""
-    first_bias: bool = False
-    """Whether the first convolution's bias is trained; its filters are not (whitened)."""
-    activation: str = choice("gelu", "gelu", "relu")
-    """What follows each batch norm (whitened)."""
-    pool_last: bool = True
-    """Whether the last convolution is followed by a max-pool, 2×2 as the earlier ones are
-    (tutorial), or the last layer sees the largest value of each map (whitened). With false, a
-    whitened network's last layer sees every place of the last maps."""
-    dense: int = number(64, least=1, most=65536)
-    """Units of the dense layer before the last (tutorial)."""
-    dropout: float = number(0.0, least=0.0, most=0.95)
-    """Share of the last layer's inputs set to zero in training."""
-    logit_scale: float = number(0.01, least=0.0, most=100.0, above=True)
-    """The logits are multiplied by this (whitened)."""
-    views: str = choice("one", "one", "shift", "mirror", "mirror-and-shift")
-    """What an answer is averaged over: the image; with it, itself shifted by one pixel to each
-    side; its mirror image; or that and both shifted by one pixel to either corner (whitened)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.widths) > MOST_WIDTHS:
-            raise UserError(f"widths must be at most {MOST_WIDTHS}, not {len(self.widths)}")
-
-    @property
-    def any_size(self) -> bool:
-        """Whether the network takes images of any size, and not of one alone."""
-        return self.name == "whitened" and self.pool_last
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentChoice(Checked):
-    """What happens to each training image, anew each time it is seen."""
-
-    enabled: bool = False
-    """The one switch."""
-    rotation_degrees: float = number(10.0, least=0.0, most=180.0)
-    """Largest turn to either side."""
-    shift_fraction: float = number(0.1, least=0.0, most=1.0)
-    """Largest shift up, down, left and right, as a share of the image's side."""
-    flip: bool = False
-    """Mirror left to right with probability one half. Not for digits and letters."""
-    alternate_flips: bool = False
-    """With flip: each image is mirrored in every other epoch instead (Jordan 2024, section 3.6)."""
-    cutout_pixels: int = number(0, least=0, most=512)
-    """Side of a square set to zero in each image; 0 for none."""
-    mix: str = choice("none", "none", "mixup", "cutmix")
-    """How images are mixed in pairs."""
-    mix_alpha: float = number(1.0, least=0.01, most=1.0)
-    """α of the Beta(α, α) that the shares of a pair are drawn from."""
-    shift_pixels: int = number(0, least=0, most=64)
-    """Largest shift by whole pixels, reflected at the edge. Cheaper than shift_fraction, which
-    with rotation_degrees must then be 0."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        turned = self.rotation_degrees > 0 or self.shift_fraction > 0
-        if turned and (self.shift_pixels > 0 or self.alternate_flips):
-            what = "shift_pixels" if self.shift_pixels > 0 else "alternate_flips"
-            raise UserError(f"{what} needs rotation_degrees=0 and shift_fraction=0 beside it")
-        if self.alternate_flips and not self.flip:
-            raise UserError("alternate_flips needs flip=true beside it")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerChoice(Checked):
-    """How the weights follow the gradient."""
-
-    name: str = choice("adam", "adam", "muon")
-    """``adam``: Kingma and Ba 2015, algorithm 1. ``muon``: Jordan 2024 for convolutions, and SGD
-    with Nesterov momentum for the rest."""
-    learning_rate: float = number(1e-3, least=0.0, most=100.0, above=True)
-    """The largest of the run."""
-    betas: tuple[float, float] = number((0.9, 0.999), least=0.0, most=0.999999)
-    """Decay of the running mean of the gradient and of its square, per step."""
-    epsilon: float = number(1e-7, least=0.0, most=1.0, above=True)
-    """Added to the root of the second moment (adam)."""
-    momentum: float = number(0.6, least=0.0, most=0.999)
-    """Of the convolutions' filters (muon)."""
-    head_learning_rate: float = number(0.67, least=0.0, most=1e4, above=True)
-    """Of the last layer, for the loss summed over a batch (muon)."""
-    bias_learning_rate: float = number(0.053, least=0.0, most=1e4, above=True)
-    """Of biases, for the loss summed over a batch (muon)."""
-    weight_decay: float = number(2e-6, least=0.0, most=1.0)
-    """Share of the last layer and the biases taken away for each image seen (muon)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleChoice(Checked):
-    """How the learning rate moves over the run."""
-
-    name: str = choice("constant", "constant", "one-cycle")
-    """``constant``, or ``one-cycle``: linear up to the peak, then linear down."""
-    warmup_fraction: float = number(0.25, least=0.0, most=1.0)
-    """Share of all steps until the peak (one-cycle)."""
-    start_fraction: float = number(0.1, least=0.0, most=1.0)
-    """First learning rate, as a share of the peak (one-cycle)."""
-    final_fraction: float = number(0.0, least=0.0, most=1.0)
-    """Last learning rate, as a share of the peak (one-cycle)."""
-
-
+_EXAMPLES = {"optimizer": "Adam(1e-3)", "schedule": "OneCycle()"}
 LEAST_MICRO_BATCH = 3
 """Batch norm needs two images; in parts of two, a batch of three would leave one alone."""
 
@@ -218,16 +113,17 @@ class TrainChoice(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Every choice of a run. ``replace``-like changes go through ``with_settings``."""
+    """Every choice of a run. Changes by name go through ``with_settings``."""
 
     name: str
     """Names the run folder."""
     description: str = ""
     """One line for people."""
-    model: ModelChoice = ModelChoice()
-    augment: AugmentChoice = AugmentChoice()
-    optimizer: OptimizerChoice = OptimizerChoice()
-    schedule: ScheduleChoice = ScheduleChoice()
+    network: Network = field(default_factory=Network)
+    augment: tuple[Augmentation, ...] = ()
+    """What happens to each training image, in order, anew each time it is seen."""
+    optimizer: Optimizer = field(default_factory=Adam)
+    schedule: Schedule = field(default_factory=Constant)
     train: TrainChoice = TrainChoice()
 
     def __post_init__(self) -> None:
@@ -238,43 +134,98 @@ class Recipe:
                 "name must be letters, digits, dots, dashes and underscores, as it names the run "
                 f"folder, not {shown(self.name)}"
             )
-        if self.train.small_share > 0 and not self.model.any_size:
+        mixes = [i for i, one in enumerate(self.augment) if isinstance(one, Mix)]
+        if mixes and mixes != [len(self.augment) - 1]:
             raise UserError(
-                'train.small_share needs model.name="whitened" and model.pool_last=true beside it: '
-                "other networks take images of one size alone; set it to 0"
+                "mixup or cutmix, one of them alone, must be the last augmentation: it also "
+                "mixes the labels"
             )
-        if self.train.epoch_share < 1 and self.augment.mix != "none":
+        if self.train.small_share > 0 and not self.network.any_size:
             raise UserError(
-                'train.epoch_share below 1 needs augment.mix="none" beside it: the loss of a mixed '
-                "image does not tell which is hard"
+                "train.small_share needs a network that takes images of any size, without flatten "
+                "(global-max-pool or global-average-pool in its place); set it to 0"
             )
+        if self.train.epoch_share < 1 and mixes:
+            raise UserError(
+                "train.epoch_share below 1 needs augmentations without mixup and cutmix: the loss "
+                "of a mixed image does not tell which is hard"
+            )
+
+    @property
+    def mix(self) -> Mix | None:
+        """How images are mixed in pairs, if they are."""
+        last = self.augment[-1] if self.augment else None
+        return last if isinstance(last, Mix) else None
+
+    def with_parts(self, **parts: Any) -> "Recipe":
+        """A new recipe with these parts in place of its own: values, or for ``network`` a list of
+        layers, for ``augment`` a list. Raises ``UserError`` for what is none."""
+        wanted = {"optimizer": Optimizer, "schedule": Schedule}
+        if "network" in parts:
+            parts["network"] = as_network(parts["network"])
+        if "augment" in parts:
+            steps = parts["augment"]
+            if not isinstance(steps, list | tuple) or not all(
+                isinstance(step, Augmentation) for step in steps
+            ):
+                raise UserError(f"augment must be a list of fl.augment's, not {shown(steps)}")
+            parts["augment"] = tuple(steps)
+        for name, kind in wanted.items():
+            if name in parts and not isinstance(parts[name], kind):
+                raise UserError(
+                    f"{name} must be one of firstlight's, such as fl.{_EXAMPLES[name]}, not "
+                    f"{shown(parts[name])}"
+                )
+        return replace(self, **parts)
+
+    def to_table(self) -> dict[str, Any]:
+        """The recipe as plain values, as TOML has them."""
+        return {
+            "name": self.name,
+            "format": FORMAT,
+            "description": self.description,
+            "network": self.network.to_table(),
+            "augment": plain_value(self.augment),
+            "optimizer": self.optimizer.to_named_table(),
+            "schedule": self.schedule.to_named_table(),
+            "train": {name: plain_value(value) for name, value in asdict(self.train).items()},
+        }
 
     def to_toml(self) -> str:
         """TOML text that ``parse_recipe`` reads back to an equal recipe."""
-        import tomli_w
+        return toml_text(self.to_table())
 
-        return tomli_w.dumps(asdict(self))
+    def settings(self) -> dict[str, str]:
+        """Every choice by its key, as TOML text; layers and augmentations by their number."""
+        found: dict[str, str] = {}
+        for section, values in self.to_table().items():
+            if section == "augment":
+                found |= {f"augment.{i}": toml_value(v) for i, v in enumerate(values, start=1)}
+            elif isinstance(values, dict):
+                layers = values.pop("layers", [])
+                found |= {f"{section}.{key}": toml_value(v) for key, v in values.items()}
+                found |= {f"{section}.{i}": toml_value(v) for i, v in enumerate(layers, start=1)}
+            else:
+                found[section] = toml_value(values)
+        return found
 
     def with_settings(self, settings: Sequence[str], *, source: str = "--set") -> "Recipe":
         """A new recipe with each ``section.key=value`` changed; the value is written as in TOML.
 
-        ``source`` opens every error message. A key that the new recipe does not read is refused.
+        ``network.3.filters=64`` changes a choice of the third layer, ``augment.1.degrees=5`` one of
+        the first augmentation, ``augment=[{ rotate = 10 }]`` the whole list. A new
+        ``optimizer.name`` or ``schedule.name`` begins with its own defaults. ``source`` opens every
+        error message. A key that the new recipe does not read is refused.
         """
-        changes: dict[str, dict[str, Any]] = {}
+        table = self.to_table()
         for setting in settings:
-            section, name, value = _parse_setting(setting, source)
-            changes.setdefault(section, {})[name] = value
-        asked = {section: tuple(values) for section, values in changes.items()}
-        built = {}
-        for section, values in changes.items():  # at once: some settings need one another
-            if section == "train" and "epochs" in values:
-                values.setdefault("replanned", ())  # is of other epochs
-            table = getattr(self, section)
-            merged = {**asdict(table), **values}
-            built[section] = _from_table(type(table), merged, source=source, prefix=f"{section}.")
-        changed = replace(self, **built)
-        keys = (f"{section}.{name}" for section, values in asked.items() for name in values)
-        if why := why_unread(changed, keys):
+            keys, value = _parse_setting(setting, source)
+            _put(table, keys, value, f"{source} {setting}")
+        asked = [".".join(_parse_setting(setting, source)[0]) for setting in settings]
+        if "train.epochs" in asked and "train.replanned" not in asked:
+            table["train"]["replanned"] = []  # is of other epochs
+        changed = recipe_of(table, source=source)
+        if why := why_unread(changed, asked):
             raise UserError(f"{source}: {why}")
         return changed
 
@@ -327,66 +278,139 @@ def parse_recipe(text: str, *, source: str) -> Recipe:
         raise UserError(f"{source}: not valid TOML: {error}") from error
     if "name" not in values:
         raise UserError(f'{source}: a recipe needs a name, such as name = "my-recipe"')
-    return _from_table(Recipe, values, source=source, prefix="")
+    return recipe_of(values, source=source)
 
 
-def _parse_setting(setting: str, source: str) -> tuple[str, str, Any]:
-    """Section, key and value of ``section.key=value``."""
+def recipe_of(table: Mapping[str, Any], *, source: str) -> Recipe:
+    """A recipe from its table, of this format or an older one."""
+    written = table.get("format", 1 if "model" in table else FORMAT)
+    if written not in (1, FORMAT) or isinstance(written, bool):
+        raise UserError(
+            f"{source}: a recipe of format {written!r}; this firstlight reads 1 to {FORMAT}. "
+            "A newer one reads it"
+        )
+    try:
+        return _recipe(legacy.recipe_table(table) if written == 1 else table)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def _recipe(table: Mapping[str, Any]) -> Recipe:
+    known = ("format", *(spec.name for spec in fields(Recipe)))
+    for key in table:
+        if key not in known:
+            hint = _meant(key) or nearest(key, known, what="the keys are")
+            raise UserError(f"unknown key {key}; {hint}")
+    built: dict[str, Any] = {k: table[k] for k in ("name", "description") if k in table}
+    if "network" in table:
+        built["network"] = network_of(table["network"])
+    if "augment" in table:
+        built["augment"] = parts_of(table["augment"], AUGMENTATIONS, label="augment")
+    if "optimizer" in table:
+        built["optimizer"] = _named(table, "optimizer", OPTIMIZERS)
+    if "schedule" in table:
+        built["schedule"] = _named(table, "schedule", SCHEDULES)
+    if "train" in table:
+        built["train"] = _checked(TrainChoice, table["train"], "train")
+    return Recipe(**built)
+
+
+def _named(table: Mapping[str, Any], section: str, kinds: Mapping[str, type[_Kind]]) -> _Kind:
+    return part_named(table[section], kinds, label=section, meant=lambda key: _meant(key, section))
+
+
+def network_of(table: Any) -> Network:
+    """A network from its table. Raises ``UserError`` for what is none."""
+    if isinstance(table, Mapping) and "layers" in table:
+        table = {**table, "layers": parts_of(table["layers"], LAYERS, label="layer")}
+    return _checked(Network, table, "network")
+
+
+def _checked(kind: type[_Choice], table: Any, label: str) -> _Choice:
+    """The choice of a table, every key a field of ``kind``."""
+    if not isinstance(table, Mapping):
+        raise UserError(f"{label} must be a table, [{label}], not {table!r}")
+    names = [spec.name for spec in fields(kind)]  # type: ignore[arg-type]
+    for key in table:
+        if key not in names:
+            hint = _meant(key) or nearest(key, names, what="the keys are", prefix=f"{label}.")
+            raise UserError(f"unknown key {label}.{key}; {hint}")
+    try:
+        return kind(**table)
+    except UserError as error:
+        raise UserError(f"{label}.{error}") from None
+
+
+def _parse_setting(setting: str, source: str) -> tuple[list[str], Any]:
+    """Keys and value of ``section.key=value``."""
     key, equals, text = setting.partition("=")
-    section, dot, name = key.strip().partition(".")
-    if not equals or not dot:
+    keys = [word.strip() for word in key.split(".")]
+    sections = [spec.name for spec in fields(Recipe)][2:]
+    if not equals or not all(keys) or (len(keys) < 2 and keys != ["augment"]):
         raise UserError(
             f"{source} wants section.key=value, such as train.epochs=3, and got {setting!r}"
             f"{f'; {meant}' if (meant := _meant(key.strip())) else ''}"
         )
-    sections = [f.name for f in fields(Recipe) if is_dataclass(f.default)]
-    if section not in sections:
-        raise UserError(f"{source} {setting}: no section {section!r}; {nearest(section, sections)}")
+    if keys[0] not in sections:
+        hint = _RENAMED.get(keys[0]) or nearest(keys[0], sections)
+        raise UserError(f"{source} {setting}: no section {keys[0]!r}; {hint}")
     try:
         value = read_toml(f"value = {text}")["value"]
     except ValueError:
         value = text.strip()  # a bare word is a string, so that no shell quoting is needed
-    return section, name, value
+    return keys, value
 
 
-def _meant(key: str) -> str:
+_RENAMED = {
+    "model": "the network is a list of layers now: network.3.filters=64 changes the third, and "
+    "firstlight recipe show NAME shows them"
+}
+
+
+def _put(table: dict[str, Any], keys: Sequence[str], value: Any, label: str) -> None:
+    """Set the value at a place of a recipe's table. Raises ``UserError`` where there is none."""
+    section, *rest = keys
+    if not rest:
+        table[section] = value
+        return
+    if section in ("optimizer", "schedule") and rest == ["name"]:
+        if table[section]["name"] != value:
+            table[section] = {"name": value}
+        return
+    if section in ("network", "augment") and (rest[0].isdecimal() or section == "augment"):
+        parts = table["network"]["layers"] if section == "network" else table["augment"]
+        _put_in_list(parts, rest, value, label, f"a number, such as {section}.1.…")
+        return
+    if len(rest) > 1:
+        raise UserError(f"{label}: wants {section}.key=value, one key behind the section")
+    table[section][rest[0]] = value
+
+
+def _put_in_list(parts: Any, rest: Sequence[str], value: Any, label: str, wanted: str) -> None:
+    number, *choice_name = rest
+    if not number.isdecimal() or len(choice_name) != 1:
+        raise UserError(f"{label}: wants {wanted}, and one choice behind it, or the whole list")
+    if not isinstance(parts, list) or not 1 <= int(number) <= len(parts):
+        raise UserError(f"{label}: there is no number {number}, but {len(parts) or 'none'}")
+    part, (name,) = parts[int(number) - 1], choice_name
+    kinds: dict[str, Any] = {**LAYERS, **AUGMENTATIONS}
+    kind = type(part_of(part, kinds, label=label))
+    part[kind.kind if name == kind.main else name] = value
+
+
+def _meant(key: str, here: str = "") -> str:
     """The question whether another section's key is meant, where there is one of this name."""
     name = key.lower().replace("-", "_")
     name = {"lr": "learning_rate", "batch": "batch_size"}.get(name, name)
+    kinds: dict[str, Sequence[Any]] = {
+        "network": (Network,),
+        "optimizer": tuple(OPTIMIZERS.values()),
+        "schedule": tuple(SCHEDULES.values()),
+        "train": (TrainChoice,),
+    }
     homes = [
-        f"{section.name}.{name}"
-        for section in fields(Recipe)
-        if is_dataclass(section.default) and name in {f.name for f in fields(section.default)}
+        f"{section}.{name}"
+        for section, some in kinds.items()
+        if section != here and any(name == spec.name for kind in some for spec in fields(kind))
     ]
     return f"did you mean {' or '.join(homes)}?" if homes else ""
-
-
-def _from_table(
-    kind: type[_Table], values: Mapping[str, Any], *, source: str, prefix: str
-) -> _Table:
-    """Build the dataclass ``kind`` from a TOML table, refusing by name whatever does not fit."""
-    hints = get_type_hints(kind)
-    for key in values:
-        if key not in hints:
-            hint = _meant(key) or nearest(key, tuple(hints), what="the keys are", prefix=prefix)
-            raise UserError(f"{source}: unknown key {prefix}{key[:100]}; {hint}")
-    built: dict[str, Any] = {}
-    for spec in fields(kind):  # type: ignore[arg-type]
-        if spec.name not in values:
-            continue
-        label, value, hint = f"{prefix}{spec.name}", values[spec.name], hints[spec.name]
-        if is_dataclass(hint):
-            if not isinstance(value, Mapping):
-                raise UserError(f"{source}: {label} must be a table, [{label}], not {shown(value)}")
-            built[spec.name] = _from_table(
-                hint,  # type: ignore[arg-type]
-                value,
-                source=source,
-                prefix=f"{label}.",
-            )
-        else:
-            built[spec.name] = value
-    try:
-        return kind(**built)
-    except UserError as error:
-        raise UserError(f"{source}: {prefix}{error}") from None

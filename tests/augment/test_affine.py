@@ -6,16 +6,16 @@ import torch
 from scipy import ndimage
 from torch import Generator, Tensor
 
+from firstlight.augment import Augmentation, Flip, Rotate, Shift
 from firstlight.augment.affine import random_affine
-from firstlight.recipe import AugmentChoice
 
 
 def pictures(n: int = 5, c: int = 3, h: int = 12, w: int = 16) -> Tensor:
     return torch.rand(n, c, h, w, generator=Generator().manual_seed(2))
 
 
-def choice(rotation: float = 0.0, shift: float = 0.0, flip: bool = False) -> AugmentChoice:
-    return AugmentChoice(enabled=True, rotation_degrees=rotation, shift_fraction=shift, flip=flip)
+def choice(rotation: float = 0.0, shift: float = 0.0, flip: bool = False) -> list[Augmentation]:
+    return [Rotate(rotation), Shift(shift), *([Flip()] if flip else [])]
 
 
 def test_nothing_asked_for_changes_nothing() -> None:

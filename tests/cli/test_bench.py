@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.kit import Command, striped
+from tests.kit import Command, striped, tutorial_net, whitened_net
 
 from firstlight.recipe import Recipe
 from firstlight.verbs.bench import step_gflop
@@ -40,7 +40,7 @@ def test_the_work_of_a_step_is_that_counted_by_hand() -> None:
     data = striped(count=60, size=8)
     chosen = Recipe(name="by-hand").with_settings(
         [
-            *("model.widths=[4, 6]", "model.pool_last=false", "model.dense=5"),
+            tutorial_net(4, 6, pool_last=False, dense=5),
             *("train.batch_size=10", "train.validation=none"),
         ]
     )
@@ -60,8 +60,8 @@ def test_the_work_does_not_depend_on_how_a_processor_does_it(
     data = striped(count=200, size=12)
     chosen = Recipe(name="wide").with_settings(
         [
-            *("model.name=whitened", "model.widths=[96, 96]", "model.first_kernel=2"),
-            *("model.first_filters=4", "train.batch_size=100", "train.validation=none"),
+            *whitened_net(96, 96, filters=4),
+            *("train.batch_size=100", "train.validation=none"),
         ]
     )
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
@@ -76,8 +76,8 @@ def test_steps_with_smaller_images_are_less_work() -> None:
     data = striped(count=60, size=16)
     chosen = Recipe(name="small").with_settings(
         [
-            *("model.name=whitened", "model.widths=[8]", "model.first_kernel=2"),
-            *("model.first_filters=4", "train.batch_size=10", "train.validation=none"),
+            *whitened_net(8, filters=4),
+            *("train.batch_size=10", "train.validation=none"),
         ]
     )
     whole, part, cut = (

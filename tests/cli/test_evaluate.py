@@ -15,7 +15,7 @@ import firstlight as fl
 
 FIGURES = {
     *("predictions", "worst_mistakes", "training_curves", "confusion_counts"),
-    *("confusion_normalised", "class_accuracy", "class_samples", "augmentation", "filters"),
+    *("confusion_normalised", "class_accuracy", "class_samples", "filters"),
     "trust",
 }
 

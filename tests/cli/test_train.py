@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.kit import Command
+from tests.kit import Command, whitened_net
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -43,15 +43,15 @@ def test_quiet_shows_no_progress_and_json_is_one_object(command: Command) -> Non
 
 
 def test_the_resolved_recipe_is_kept(command: Command) -> None:
-    words = ["--seed", "7", "--set", "model.dropout=0.25", "--set", "augment.enabled=true"]
+    words = ["--seed", "7", "--set", "network.1.filters=8", "--set", "augment=[{ rotate = 5 }]"]
     command("train", "digits", "--epochs", "1", *words, "--out", "here")
 
     recipe = tomllib.loads(Path("here/recipe.toml").read_text())
 
     assert recipe["train"]["seed"] == 7
     assert recipe["train"]["epochs"] == 1
-    assert recipe["model"]["dropout"] == 0.25
-    assert recipe["augment"]["enabled"] is True
+    assert recipe["network"]["layers"][0] == {"conv": 8, "activation": "relu"}
+    assert recipe["augment"] == [{"rotate": 5}]
 
 
 def test_the_command_line_comes_before_the_environment_and_that_before_the_recipe(
@@ -233,7 +233,7 @@ def test_a_gpu_out_of_memory_is_told_what_to_try(
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("firstlight.models.tutorial.TutorialCNN.forward", full)
+    monkeypatch.setattr("firstlight.models.network.NetworkModule.forward", full)
     done = command("train", "digits", "--quiet", *(w for s in settings for w in ("--set", s)))
 
     assert done.code == 2
@@ -247,7 +247,7 @@ def test_a_processor_out_of_memory_is_told_what_to_try(
     def too_much(*_: object, **__: object) -> torch.Tensor:
         return torch.empty(2**50)
 
-    monkeypatch.setattr("firstlight.models.tutorial.TutorialCNN.forward", too_much)
+    monkeypatch.setattr("firstlight.models.network.NetworkModule.forward", too_much)
     done = command("train", "digits", "--quiet")
     assert done.code == 2
     assert "too little memory for this; try --set train.micro_batch_size=N" in done.err
@@ -260,7 +260,7 @@ def test_another_fault_of_pytorch_is_not_called_want_of_memory(
     def broken(*_: object, **__: object) -> torch.Tensor:
         return torch.zeros(2, 3) @ torch.zeros(2, 3)
 
-    monkeypatch.setattr("firstlight.models.tutorial.TutorialCNN.forward", broken)
+    monkeypatch.setattr("firstlight.models.network.NetworkModule.forward", broken)
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         command("train", "digits", "--quiet")
 
@@ -268,21 +268,14 @@ def test_another_fault_of_pytorch_is_not_called_want_of_memory(
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        (("model.name=whitened", "train.batch_size=1"), "two images at a time or more"),
+        ((*whitened_net(8), "train.batch_size=1"), "two images at a time or more"),
+        (("augment=[{ crop = 8 }]",), "crop = 8 is too much for images of 8×8 pixels"),
         (
-            (
-                *("augment.enabled=true", "augment.rotation_degrees=0"),
-                *("augment.shift_fraction=0", "augment.shift_pixels=8"),
-            ),
-            "shift_pixels=8 is too much for images of 8 pixels",
-        ),
-        (
-            (
-                *("model.name=whitened", "model.first_kernel=4", "model.pool_last=true"),
-                "train.small_share=0.5",
-            ),
-            "small_share makes images of 8×8 smaller, but model whitened: images of 6×6 pixels are "
-            "too small for 2 groups; use --set train.small_share=0",
+            (*whitened_net(8, 8, kernel=4), "train.small_share=0.5"),
+            "small_share makes images of 8×8 smaller, but the network does not fit images of "
+            "6×6×1: layer 11 (max-pooling, maps of 1×1×8 in: a window of 2×2 pixels is larger than "
+            "its input of 1×1; use fewer or smaller pools, or larger images); use --set "
+            "train.small_share=0",
         ),
     ],
 )
@@ -290,8 +283,6 @@ def test_a_recipe_that_does_not_fit_the_images_is_refused_before_there_is_a_run(
     command: Command, settings: tuple[str, ...], reason: str
 ) -> None:
     words = [word for setting in settings for word in ("--set", setting)]
-    small = ["--set", "model.widths=[8,8]"]
-    small += ["--set", "model.first_filters=8"] if "model.name=whitened" in settings else []
-    done = command("train", "digits", *words, *small)
+    done = command("train", "digits", *words)
     assert (done.code, reason in done.err) == (2, True), done.err
     assert not Path("runs").exists()

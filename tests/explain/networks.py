@@ -5,30 +5,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, nn
 
+from firstlight.layers import Whiten
+from firstlight.layers.network import Network
+from firstlight.layers.networks import tutorial, whitened
 from firstlight.models.catalog import Architecture
-from firstlight.models.whitened import WhitenedCNN
 from firstlight.pixels import Preprocess
-from firstlight.recipe import ModelChoice
 
 SHAPE = (20, 26, 3)
+NETWORKS = ("tutorial", "whitened")
 PREPROCESS = Preprocess(height=20, width=26, channels=3, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 
 def build(name: str, views: str = "one", seed: int = 1, pool_last: bool = True) -> nn.Module:
-    """A network of the catalogue with random weights, in evaluation mode."""
-    choice = ModelChoice(
-        name=name,
-        widths=(6, 8),
-        dense=7,
-        first_filters=10,
-        views=views,
-        logit_scale=0.5,
-        pool_last=pool_last,
+    """One of ``NETWORKS`` with random weights, in evaluation mode."""
+    layers = (
+        tutorial((6, 8), dense=7, pool_last=pool_last)
+        if name == "tutorial"
+        else whitened((6, 8), stem=Whiten(10, kernel=3), scale=0.5, pool_last=pool_last)
     )
-    model = Architecture(choice=choice, image_shape=SHAPE, classes=5).build(
+    choice = Network(layers=layers, views=views)
+    model = Architecture(network=choice, image_shape=SHAPE, classes=5).build(
         Generator().manual_seed(seed)
     )
-    if isinstance(model, WhitenedCNN):
+    if name == "whitened":
         model.see(PREPROCESS(torch.from_numpy(images(30))))
         with torch.no_grad():  # statistics that are not those of a new batch norm
             model.train()(PREPROCESS(torch.from_numpy(images(30))))

@@ -10,13 +10,12 @@ import torch
 from captum.attr import LayerGradCam
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from tests.explain.networks import PREPROCESS, build, images
-from tests.kit import striped
+from tests.explain.networks import NETWORKS, PREPROCESS, build, images
+from tests.kit import striped, whitened_net
 from torch import Generator, nn
 
 import firstlight as fl
 from firstlight.explain.attribution import grad_cam, ground, integrated_gradients, occlusion
-from firstlight.models.catalog import BUILDERS
 from firstlight.pixels import Preprocess
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import open_run_folder
@@ -196,7 +195,7 @@ def test_grad_cam_of_an_answer_averaged_over_views_is_that_of_the_plain_view() -
     np.testing.assert_allclose(averaged, plain / 4, rtol=1e-3, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", sorted(BUILDERS))
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_kind_of_network_is_explained_as_it_answers(name: str) -> None:
     model, image_HWC = build(name, "mirror-and-shift"), images(1)[0]
     with torch.no_grad():
@@ -226,7 +225,7 @@ def views_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
     return fl.train(
         striped(400, size=16),
         "cifar10-quick",
-        settings=["model.widths=[8, 16]", "train.batch_size=50", "model.first_filters=8"],
+        settings=[*whitened_net(8, 16), "train.batch_size=50"],
         epochs=3,
         out=tmp_path_factory.mktemp("runs") / "views",
         quiet=True,

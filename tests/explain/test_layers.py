@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tests.explain.networks import PREPROCESS, build, images
+from tests.explain.networks import NETWORKS, PREPROCESS, build, images
 from torch.nn.functional import conv2d, gelu, max_pool2d, relu
 
 from firstlight.evaluate.predict import BATCH
 from firstlight.explain.layers import WHAT_IT_DOES, layer_maps
 from firstlight.explain.neighbours import nearest
-from firstlight.models.catalog import BUILDERS
 
 
 def test_the_tutorial_s_layers_are_its_forward_pass_step_by_step() -> None:
@@ -19,15 +18,15 @@ def test_the_tutorial_s_layers_are_its_forward_pass_step_by_step() -> None:
     x = PREPROCESS(torch.from_numpy(image_HWC[None]))[:, :, : model.rows, : model.columns]
     steps = []
     for i in (0, 1):
-        x = conv2d(x, weights[f"convolutions.{i}.weight"], weights[f"convolutions.{i}.bias"])
+        x = conv2d(x, weights[f"conv{i + 1}.weight"], weights[f"conv{i + 1}.bias"])
         steps.append(("convolution", x))
         x = max_pool2d(x, 2)
         steps.append(("max-pool", x))
         x = relu(x)
         steps.append(("ReLU", x))
-    x = x.permute(0, 2, 3, 1).flatten(1) @ weights["hidden.weight"].T + weights["hidden.bias"]
+    x = x.permute(0, 2, 3, 1).flatten(1) @ weights["dense1.weight"].T + weights["dense1.bias"]
     steps += [("dense", x), ("ReLU", relu(x))]
-    steps.append(("dense", relu(x) @ weights["logits.weight"].T + weights["logits.bias"]))
+    steps.append(("dense", relu(x) @ weights["dense2.weight"].T + weights["dense2.bias"]))
 
     found = layer_maps(model, PREPROCESS, image_HWC)
 
@@ -47,7 +46,9 @@ def test_of_a_network_with_views_the_plain_one_is_shown() -> None:
         np.testing.assert_allclose(a.maps_Chw, b.maps_Chw, atol=1e-6)
     weights = one.state_dict()
     first = conv2d(
-        PREPROCESS(torch.from_numpy(image_HWC[None])), weights["stem.weight"], weights["stem.bias"]
+        PREPROCESS(torch.from_numpy(image_HWC[None])),
+        weights["whiten1.weight"],
+        weights["whiten1.bias"],
     )
     np.testing.assert_allclose(plain[0].maps_Chw, first[0].numpy(), atol=1e-5)
     np.testing.assert_allclose(plain[1].maps_Chw, gelu(first)[0].numpy(), atol=1e-5)
@@ -58,25 +59,26 @@ def test_the_whitened_networks_layers_are_its_forward_pass_step_by_step(pool_las
     model, image_HWC = build("whitened", pool_last=pool_last), images(1)[0]
     weights = model.state_dict()
     pixels = PREPROCESS(torch.from_numpy(image_HWC[None]))
-    x = conv2d(pixels, weights["stem.weight"], weights["stem.bias"])
-    steps = [("stem", x), ("GELU 1", gelu(x))]
+    x = conv2d(pixels, weights["whiten1.weight"], weights["whiten1.bias"])
+    steps = [("whiten1", x), ("GELU 1", gelu(x))]
     for i in (0, 1):
-        for half, convolution in ((1, "widen"), (2, "deepen")):
-            x = conv2d(steps[-1][1], weights[f"groups.{i}.{convolution}.weight"], padding=1)
-            steps.append((f"groups.{i}.{convolution}", x))
+        for half in (1, 2):
+            number = 2 * i + half
+            x = conv2d(steps[-1][1], weights[f"conv{number}.weight"], padding=1)
+            steps.append((f"conv{number}", x))
             if half == 1:
                 x = max_pool2d(x, 2)
                 steps.append((f"max-pool {i + 1}", x))
             mean, variance, scale, shift = (
-                weights[f"groups.{i}.norm{half}.{what}"][:, None, None]
+                weights[f"batch_norm{number}.{what}"][:, None, None]
                 for what in ("running_mean", "running_var", "weight", "bias")
             )
             x = (x - mean) / (variance + 1e-5).sqrt() * scale + shift
-            steps += [(f"groups.{i}.norm{half}", x), (f"GELU {2 * i + half + 1}", gelu(x))]
+            steps += [(f"batch_norm{number}", x), (f"GELU {number + 1}", gelu(x))]
     if pool_last:
         steps.append(("global max-pool 1", steps[-1][1].amax((2, 3))))
     seen = steps[-1][1] if pool_last else steps[-1][1].permute(0, 2, 3, 1).flatten(1)
-    steps.append(("logits", seen @ weights["logits.weight"].T))
+    steps.append(("dense1", seen @ weights["dense1.weight"].T))
 
     found = layer_maps(model, PREPROCESS, image_HWC)
 
@@ -86,7 +88,7 @@ def test_the_whitened_networks_layers_are_its_forward_pass_step_by_step(pool_las
         np.testing.assert_allclose(layer.maps_Chw, plain, atol=1e-5, rtol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("name", sorted(BUILDERS))
+@pytest.mark.parametrize("name", NETWORKS)
 def test_no_layer_with_weights_is_left_out(name: str) -> None:
     model = build(name, "mirror-and-shift")
     weighted = [
@@ -100,7 +102,7 @@ def test_no_layer_with_weights_is_left_out(name: str) -> None:
     assert [n for n in names if n in weighted] == weighted
 
 
-@pytest.mark.parametrize("name", sorted(BUILDERS))
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_has_a_name_of_its_own_and_a_sentence(name: str) -> None:
     model = build(name).train()
     layers = layer_maps(model, PREPROCESS, images(1)[0])
@@ -111,7 +113,7 @@ def test_every_layer_has_a_name_of_its_own_and_a_sentence(name: str) -> None:
     assert layers[-1].maps_Chw.shape == (5, 1, 1) and layers[-1].is_single_numbers
 
 
-@pytest.mark.parametrize("name", sorted(BUILDERS))
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_nearest_image_of_a_training_image_is_itself(name: str) -> None:
     """And the others follow by the cosine of what enters the last layer."""
     model, train_NHWC = build(name), images(300)

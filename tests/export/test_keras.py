@@ -12,9 +12,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from tests.kit import Command, striped
+from tests.kit import Command, striped, whitened_net
 
 import firstlight as fl
+from firstlight import layers
 from firstlight.data.dataset import Dataset
 from firstlight.errors import DataError, UserError
 from firstlight.export import keras_import
@@ -63,7 +64,7 @@ def test_a_tutorial_model_trained_in_keras_answers_as_it_does_there(
         names = tuple(str(digit) for digit in range(10))
         got = probabilities(run, file["images"], names)
         np.testing.assert_allclose(got, file["probabilities"], atol=1e-5)
-    assert run.recipe.model.dropout == 0.25
+    assert layers.Dropout(0.25) in run.recipe.network.layers
     assert run.evaluate().accuracy > 0.5
     assert "imported" in run.report().read_text()
     assert command("runs", tmp_path).code == 0
@@ -95,7 +96,7 @@ def test_what_is_written_for_keras_is_read_back_the_same(
     assert done.parity.largest_difference <= 1e-5
     read = read_keras(done.path)
     assert read.scales
-    assert read.choice == digits_run.recipe.model
+    assert read.network == digits_run.recipe.network
 
 
 def test_real_keras_opens_the_file_with_the_same_answers(
@@ -123,8 +124,7 @@ def test_real_keras_opens_the_file_with_the_same_answers(
 
 
 def test_a_network_that_is_not_the_tutorials_is_not_written_for_keras(tmp_path: Path) -> None:
-    settings = ["train.epochs=1", "train.validation=none", "model.widths=[8]"]
-    settings += ["model.first_filters=8", "augment.enabled=false"]
+    settings = ["train.epochs=1", "train.validation=none", *whitened_net(8)]
     run = fl.train(striped(), "mnist-quick", settings=settings, out=tmp_path / "run", quiet=True)
 
     with pytest.raises(UserError, match="--format onnx takes any"):

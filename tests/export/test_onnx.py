@@ -15,15 +15,16 @@ import openvino
 import pytest
 import torch
 from PIL import Image
-from tests.kit import Command, Outcome
+from tests.kit import Command, Outcome, whitened_net
 
 import firstlight as fl
 from firstlight.errors import DataError, ThresholdError
 from firstlight.export import graph
 from firstlight.export.parity import compare, require_equal
+from firstlight.layers.network import Network
+from firstlight.layers.networks import tutorial
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
-from firstlight.recipe import ModelChoice
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.runtime import open_onnx
@@ -154,7 +155,8 @@ def test_a_browsers_onnxruntime_refuses_channels_first(digits_onnx: Path, tmp_pa
 
 def test_a_colour_models_graph_refuses_the_same(tmp_path: Path) -> None:
     preprocess = Preprocess(height=8, width=9, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
-    architecture = Architecture(choice=ModelChoice(widths=(4,)), image_shape=(8, 9, 3), classes=2)
+    network = Network(layers=tutorial((4,)))
+    architecture = Architecture(network=network, image_shape=(8, 9, 3), classes=2)
     saved = SavedModel(
         model=architecture.build(torch.Generator()),
         architecture=architecture,
@@ -189,9 +191,9 @@ def test_what_a_run_of_photographs_with_views_answers_is_in_the_graph(
     data = fl.TrainTest(part, replace(part, name="halves/test"))
     settings = [
         *("train.epochs=2", "train.batch_size=20", "train.validation=none"),
-        *("model.views=mirror-and-shift", "model.widths=[8]", "model.first_kernel=2"),
-        *("model.first_filters=24", "augment.shift_pixels=0", "augment.cutout_pixels=0"),
-        *(f"model.pool_last={pool_last}", "train.small_share=0"),
+        *whitened_net(8, filters=24, pool_last=pool_last),
+        *("network.views=mirror-and-shift", "augment=[{ flip = 'alternate' }]"),
+        "train.small_share=0",
     ]
     run = fl.train(data, "cifar10-quick", settings=settings, out=tmp_path / "run", quiet=True)
 

@@ -94,7 +94,7 @@ def vast_sum(side: int) -> list[Any]:
 
 def weights_are(value: float) -> Change:
     def apply(model: Any) -> None:
-        (tensor,) = [t for t in model.graph.initializer if t.name.endswith("hidden.weight")]
+        (tensor,) = [t for t in model.graph.initializer if t.name.endswith("dense1.weight")]
         array = numpy_helper.to_array(tensor).copy()
         array.flat[7] = value
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
@@ -103,7 +103,7 @@ def weights_are(value: float) -> Change:
 
 
 def elsewhere(model: Any) -> None:
-    tensor = next(t for t in model.graph.initializer if t.name.endswith("hidden.weight"))
+    tensor = next(t for t in model.graph.initializer if t.name.endswith("dense1.weight"))
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
     entry = tensor.external_data.add()
@@ -172,9 +172,9 @@ REFUSED: dict[str, tuple[Change, str]] = {
         ),
         "the operator 'Loop'",
     ),
-    "weights in another file": (elsewhere, "hidden.weight' lies in another file"),
-    "a weight that is no number": (weights_are(float("nan")), "hidden.weight' holds numbers"),
-    "an infinite weight": (weights_are(float("inf")), "hidden.weight' holds numbers"),
+    "weights in another file": (elsewhere, "dense1.weight' lies in another file"),
+    "a weight that is no number": (weights_are(float("nan")), "dense1.weight' holds numbers"),
+    "an infinite weight": (weights_are(float("inf")), "dense1.weight' holds numbers"),
     "probabilities that sum to 2": (softmax_gives("Mul", "two"), "no probabilities|sum to 2"),
     "probabilities below 0": (softmax_gives("Sub", "two"), "no probabilities"),
     "probabilities that sum to 0": (softmax_gives("Floor"), "sum to 0 and not to 1"),
@@ -225,7 +225,7 @@ def test_answers_that_are_no_numbers_never_reach_json(
 ) -> None:
     def apply(model: Any) -> None:
         for tensor in model.graph.initializer:
-            if tensor.name.endswith(("hidden.weight", "logits.weight")):
+            if tensor.name.endswith(("dense1.weight", "dense2.weight")):
                 array = np.full_like(numpy_helper.to_array(tensor), 3e38)
                 tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 

@@ -18,9 +18,12 @@ from torch import Generator, nn
 import firstlight
 from firstlight.errors import DataError
 from firstlight.evaluate.predict import probabilities
+from firstlight.layers import Whiten
+from firstlight.layers.network import Network
+from firstlight.layers.networks import tutorial, whitened
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
-from firstlight.recipe import ModelChoice, load_recipe, recipe_names
+from firstlight.recipe import load_recipe, recipe_names
 from firstlight.runs.checkpoint import (
     MODEL_FILE,
     STATE_FILE,
@@ -33,7 +36,9 @@ from firstlight.runs.checkpoint import (
 from firstlight.runs.folder import RunFolder
 
 ARCHITECTURE = Architecture(
-    choice=ModelChoice(widths=(3, 5), dense=7, dropout=0.25), image_shape=(12, 15, 3), classes=4
+    network=Network(layers=tutorial((3, 5), dense=7, dropout=0.25)),
+    image_shape=(12, 15, 3),
+    classes=4,
 )
 PREPROCESS = Preprocess(height=12, width=15, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
 NAMES = ("cat", "ä<b>", "owl", "fish")
@@ -62,7 +67,7 @@ def test_a_model_comes_back_with_its_weights_pixel_path_and_class_names(saved: R
 
 def test_the_weights_file_is_read_by_the_safetensors_library_alone(saved: RunFolder) -> None:
     with safe_open(saved.path / MODEL_FILE, framework="np") as file:
-        assert file.get_tensor("logits.weight").shape == (4, 7)
+        assert file.get_tensor("dense2.weight").shape == (4, 7)
         assert "firstlight" in file.metadata()
 
 
@@ -99,7 +104,9 @@ def test_no_module_of_the_package_reads_pickles() -> None:
 
 def test_weights_of_another_network_or_a_foreign_file_are_refused(saved: RunFolder) -> None:
     other = Architecture(
-        choice=ModelChoice(widths=(3,), dense=7), image_shape=(12, 15, 3), classes=4
+        network=Network(layers=tutorial((3,), dense=7)),
+        image_shape=(12, 15, 3),
+        classes=4,
     )
     save_model(saved, other.build(Generator()), ARCHITECTURE, PREPROCESS, NAMES)
     with pytest.raises(DataError, match="not the weights of a firstlight model"):
@@ -143,14 +150,17 @@ def rewritten(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        (lambda v: layers(v).insert(0, {"max-pool": 64}), "a window of 64×64 pixels is larger"),
+        (lambda v: layers(v).insert(2, {"batch-norm": True}), "batch_norm1.bias' is missing"),
+        (lambda v: layers(v)[0].update({"conv": 16384}), r"wanted \(16384, 3"),
+        (lambda v: layers(v)[5].update({"dense": 65536}), r"dense1\.\w+ is .* wanted"),
+        (lambda v: layers(v).extend([{"dropout": 0.1}] * 10**4), "at most 1,000 written out"),
         (
-            lambda v: v["architecture"]["choice"].update(widths=[4096] * 4),
-            "too small for 4",
+            lambda v: layers(v).append({"repeat": 1000, "layers": [{"repeat": 1000, **FLATTENED}]}),
+            "at most 1,000 written out, not 1,000,008",
         ),
-        (lambda v: v["architecture"]["choice"].update(name="whitened"), "convolutions.0.bias' is"),
-        (lambda v: v["architecture"]["choice"].update(widths=[4096, 4096]), r"wanted \(4096, 3"),
-        (lambda v: v["architecture"]["choice"].update(dense=65536), r"hidden\.\w+ is .* wanted"),
-        (lambda v: v["architecture"]["choice"].update(widths=[1] * 10**5), "at most 16"),
+        (lambda v: v["architecture"].update(network=3), "network must be a table"),
+        (lambda v: layers(v)[0].update(code="import os"), "conv has no choice 'code'"),
         (lambda v: v["architecture"].update(classes=10**9), "4 class names for 1000000000"),
         (lambda v: v["architecture"].update(classes="4"), "'4' classes"),
         (lambda v: v["architecture"].update(image_shape=[10**5, 10**5, 3]), r"images \(12, 15, 3"),
@@ -180,6 +190,14 @@ def test_metadata_that_do_not_fit_the_file_are_refused_before_anything_is_built(
         load_model(saved)
 
 
+FLATTENED: Values = {"layers": [{"flatten": True}]}
+
+
+def layers(values: Values) -> list[Values]:
+    found: list[Values] = values["architecture"]["network"]["layers"]
+    return found
+
+
 def only_shapes(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     def checked(*given: object) -> nn.Module:
         model = build(*given)
@@ -207,37 +225,37 @@ def test_weights_that_are_no_numbers_are_refused_by_the_tensors_name(
 ) -> None:
     bias = torch.zeros(7)
     bias[3] = wrong
-    rewritten(saved, tensors={"hidden.bias": bias})
-    with pytest.raises(DataError, match=r"hidden\.bias holds numbers that are not finite"):
+    rewritten(saved, tensors={"dense1.bias": bias})
+    with pytest.raises(DataError, match=r"dense1\.bias holds numbers that are not finite"):
         load_model(saved)
 
 
 def test_other_tensors_than_the_networks_are_refused_by_name(saved: RunFolder) -> None:
-    rewritten(saved, tensors={"hidden.bias": torch.zeros(8)})
-    with pytest.raises(DataError, match=r"hidden\.bias is F32 of shape \(8,\), wanted \(7,\)"):
+    rewritten(saved, tensors={"dense1.bias": torch.zeros(8)})
+    with pytest.raises(DataError, match=r"dense1\.bias is F32 of shape \(8,\), wanted \(7,\)"):
         load_model(saved)
-    rewritten(saved, tensors={"hidden.bias": torch.zeros(7, dtype=torch.complex64)})
-    with pytest.raises(DataError, match=r"hidden\.bias is C64"):
+    rewritten(saved, tensors={"dense1.bias": torch.zeros(7, dtype=torch.complex64)})
+    with pytest.raises(DataError, match=r"dense1\.bias is C64"):
         load_model(saved)
-    rewritten(saved, tensors={"hidden.bias": torch.zeros(7), "mine": torch.zeros(1)})
+    rewritten(saved, tensors={"dense1.bias": torch.zeros(7), "mine": torch.zeros(1)})
     with pytest.raises(DataError, match="'mine' is none of the network's"):
         load_model(saved)
 
 
 def test_a_variance_below_nought_is_refused(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    choice = ModelChoice(name="whitened", widths=(4,), first_filters=4)
-    architecture = Architecture(choice=choice, image_shape=(12, 15, 3), classes=4)
+    choice = Network(layers=whitened((4,), stem=Whiten(4)))
+    architecture = Architecture(network=choice, image_shape=(12, 15, 3), classes=4)
     model = architecture.build(Generator())
     save_model(folder, model, architecture, PREPROCESS, NAMES)
     load_model(folder)
-    rewritten(folder, tensors={"groups.0.norm1.running_var": torch.tensor([1.0, -1e-9, 1, 1])})
-    with pytest.raises(DataError, match=r"norm1\.running_var holds negative variances"):
+    rewritten(folder, tensors={"batch_norm1.running_var": torch.tensor([1.0, -1e-9, 1, 1])})
+    with pytest.raises(DataError, match=r"batch_norm1\.running_var holds negative variances"):
         load_model(folder)
 
 
 def test_weights_whose_answers_are_no_numbers_are_told_and_not_answered(saved: RunFolder) -> None:
-    rewritten(saved, tensors={"hidden.weight": torch.full((7, 5 * 2), 3e38)})
+    rewritten(saved, tensors={"dense1.weight": torch.full((7, 5 * 2), 3e38)})
     loaded = load_model(saved)
     images = np.full((2, 12, 15, 3), 255, np.uint8)
     with pytest.raises(DataError, match="no probabilities"):
@@ -247,6 +265,6 @@ def test_weights_whose_answers_are_no_numbers_are_told_and_not_answered(saved: R
 @pytest.mark.parametrize("recipe", recipe_names())
 def test_the_shapes_are_known_without_building_the_network(recipe: str) -> None:
     shape = (28, 28, 1) if "mnist" in recipe else (32, 32, 3)
-    architecture = Architecture(choice=load_recipe(recipe).model, image_shape=shape, classes=10)
+    architecture = Architecture(network=load_recipe(recipe).network, image_shape=shape, classes=10)
     built = architecture.build(Generator()).state_dict()
     assert architecture.shapes() == {name: tuple(t.shape) for name, t in built.items()}

@@ -263,16 +263,16 @@ def plain_scores(run: fl.Run, image_HWC: npt.NDArray[np.uint8]) -> npt.NDArray[n
     preprocess = next(v["preprocess"] for v in [metadata, *metadata.values()] if "preprocess" in v)
     pixels = torch.from_numpy(image_HWC).permute(2, 0, 1)[None] / 255
     pixels = (pixels - preprocess["mean"][0]) / preprocess["std"][0]
-    convolutions = [n for n in weights if n.startswith("convolutions") and n.endswith("weight")]
+    convolutions = [n for n in weights if n.startswith("conv") and n.endswith("weight")]
     maps = pixels
     for at, name in enumerate(sorted(convolutions)):
         maps = functional.relu(functional.conv2d(maps, weights[name], weights[name[:-6] + "bias"]))
         if at == 0 or len(convolutions) == 1:
             maps = functional.max_pool2d(maps, 2)
-    hidden = maps.permute(0, 2, 3, 1).flatten(1) @ weights["hidden.weight"].T
-    hidden = functional.relu(hidden + weights["hidden.bias"])
+    hidden = maps.permute(0, 2, 3, 1).flatten(1) @ weights["dense1.weight"].T
+    hidden = functional.relu(hidden + weights["dense1.bias"])
     scores: npt.NDArray[np.float32] = (
-        hidden @ weights["logits.weight"].T + weights["logits.bias"]
+        hidden @ weights["dense2.weight"].T + weights["dense2.bias"]
     )[0].numpy()
     return scores
 

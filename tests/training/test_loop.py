@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from tests.kit import tutorial_net, whitened_net
 from torch import Generator, Tensor, nn
 
 from firstlight.errors import UserError
 from firstlight.models.catalog import Architecture
+from firstlight.optimizers import rules
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
-from firstlight.training import optimizers
 from firstlight.training.loop import Trainer
 from firstlight.training.portion import Portion
 from firstlight.training.position import EpochRecord, StepRecord
@@ -33,14 +34,14 @@ def portion(n: int, seed: int = 0, device: str = "cpu") -> Portion:
 
 
 def recipe(*settings: str) -> Recipe:
-    base = ["model.widths=[6, 8]", "model.pool_last=false", "model.dense=16", "train.batch_size=8"]
-    return Recipe(name="test").with_settings(base).with_settings(settings)
+    base = [tutorial_net(6, 8, pool_last=False, dense=16), "train.batch_size=8"]
+    return Recipe(name="test").with_settings([*base, *settings])
 
 
 def trainer(
     chosen: Recipe, n: int = 43, validation: Portion | None = None, device: str = "cpu"
 ) -> Trainer:
-    architecture = Architecture(choice=chosen.model, image_shape=SHAPE, classes=CLASSES)
+    architecture = Architecture(network=chosen.network, image_shape=SHAPE, classes=CLASSES)
     model = architecture.build(Generator().manual_seed(chosen.train.seed))
     data = portion(n, device=device)
     return Trainer(chosen, model.to(device), PREPROCESS, data, validation)
@@ -58,30 +59,23 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 RICH = (
-    "augment.enabled=true",
-    "augment.flip=true",
-    "model.dropout=0.4",
+    "augment=[{ rotate = 10 }, { shift = 0.1 }, { flip = 'random' }]",
+    tutorial_net(6, 8, pool_last=False, dense=16, dropout=0.4),
     "schedule.name=one-cycle",
     "train.epochs=3",
 )
 
 FAST = (
-    *(
-        "model.name=whitened",
-        "model.first_kernel=2",
-        "model.first_filters=8",
-        "model.widths=[8, 8]",
-    ),
-    *("augment.enabled=true", "augment.rotation_degrees=0", "augment.shift_fraction=0"),
-    *("augment.shift_pixels=1", "augment.flip=true", "augment.alternate_flips=true"),
-    *("augment.cutout_pixels=3", "augment.mix=cutmix"),
+    *whitened_net(8, 8, pool_last=False),
+    "augment=[{ crop = 1 }, { flip = 'alternate' }, { cutout = 3 }, { cutmix = 1 }]",
     *("optimizer.name=muon", "optimizer.learning_rate=0.1", "schedule.name=one-cycle"),
     *("train.epochs=2.5", "train.label_smoothing=0.1", "train.average_decay=0.9"),
     "train.precision=mixed",
 )
 
 
-GROWING = (*FAST, "model.pool_last=true", "train.small_share=0.4")
+ANY_SIZE = whitened_net(8, 8)
+GROWING = (*FAST, *ANY_SIZE, "train.small_share=0.4")
 """Six of fifteen steps see smaller images."""
 
 
@@ -89,7 +83,7 @@ def test_parts_of_a_batch_have_the_loss_of_the_whole_with_weights_and_mixed_imag
     """Class weights, and images of which each is two; without batch norm nothing else differs."""
     settings = (
         *("train.class_weights=balanced", "train.batch_size=20", "train.epochs=1"),
-        *("augment.enabled=true", "augment.mix=cutmix", "augment.mix_alpha=1.0"),
+        "augment=[{ rotate = 10 }, { shift = 0.1 }, { cutmix = 1 }]",
     )
     losses = [
         [
@@ -239,7 +233,7 @@ def test_patience_begins_when_the_images_are_whole(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Trainer, "watch", ever_worse)
     for share, epochs in ((0.0, 1 + 2), (0.5, 6 + 2), (0.45, 6 + 2)):
-        settings = ("model.pool_last=true", f"train.small_share={share}", "train.patience=2")
+        settings = (*ANY_SIZE, f"train.small_share={share}", "train.patience=2")
         run = trainer(recipe(*FAST, *settings, "train.epochs=12"), validation=portion(9, seed=1))
         for _ in run.run():
             pass
@@ -328,13 +322,13 @@ def test_where_training_is_mixed_muon_multiplies_in_bfloat16(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kinds: set[torch.dtype] = set()
-    plain = optimizers.orthogonalised
+    plain = rules.orthogonalised
 
     def noting(matrices_BRC: Tensor) -> Tensor:
         kinds.add(matrices_BRC.dtype)
         return plain(matrices_BRC)
 
-    monkeypatch.setattr(optimizers, "orthogonalised", noting)
+    monkeypatch.setattr(rules, "orthogonalised", noting)
     for able, kind in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(
             "firstlight.training.loop.computes_in_bfloat16", lambda _, able=able: able
@@ -346,9 +340,9 @@ def test_where_training_is_mixed_muon_multiplies_in_bfloat16(
 
 @pytest.mark.parametrize("trained", [False, True])
 def test_a_stems_bias_moves_where_the_recipe_says_so(trained: bool) -> None:
-    run = trainer(recipe(*FAST, f"model.first_bias={str(trained).lower()}"))
+    run = trainer(recipe(*FAST, *whitened_net(8, 8, bias=trained)))
     next(run.run())
-    assert bool(run.model.get_parameter("stem.bias").abs().sum() > 0) == trained
+    assert bool(run.model.get_parameter("whiten1.bias").abs().sum() > 0) == trained
 
 
 def test_work_counts_an_image_of_three_quarters_of_the_sides_as_nine_sixteenths() -> None:

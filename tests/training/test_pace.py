@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+from tests.kit import whitened_net
 
 from firstlight.recipe import Recipe
 from firstlight.training.pace import Deadline, Pace, Rest, measure_pace
@@ -89,7 +90,7 @@ def test_where_the_first_steps_see_smaller_images_both_kinds_are_timed(
             yield StepRecord(epoch=1, step=number + 1, seen=1, loss=1.0, accuracy=0.5)
 
     monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: now)
-    recipe = Recipe(name="test").with_settings(["model.name=whitened", "train.small_share=0.75"])
+    recipe = Recipe(name="test").with_settings([*whitened_net(8), "train.small_share=0.75"])
     trainer = SimpleNamespace(
         run=run, recipe=recipe, validation=None, rough=False, steps=steps, small_steps=0
     )
@@ -106,9 +107,7 @@ class Run:
     def __init__(self, steps: int, slower: dict[float, float]) -> None:
         self.course, self.slower, self.now = Course(((0, steps),)), slower, 0.0
         self.steps_per_epoch, self.place = 4, Place(step=0, epoch=0)
-        self.recipe = Recipe(name="test").with_settings(
-            ["model.name=whitened", "train.small_share=0.5"]
-        )
+        self.recipe = Recipe(name="test").with_settings([*whitened_net(8), "train.small_share=0.5"])
 
     @property
     def steps(self) -> int:

@@ -25,7 +25,7 @@ def _trainer(name: str) -> Trainer:
         labels_N=torch.randint(0, 10, (IMAGES,), generator=rng),
         rows_M=torch.arange(IMAGES),
     )
-    architecture = Architecture(choice=recipe.model, image_shape=shape, classes=10)
+    architecture = Architecture(network=recipe.network, image_shape=shape, classes=10)
     preprocess = Preprocess(
         height=height, width=width, channels=channels, mean=(0.5,) * channels, std=(0.2,) * channels
     )

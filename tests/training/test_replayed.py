@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.training.test_loop import FAST, equal, recipe, trainer, weights
+from tests.kit import whitened_net
+from tests.training.test_loop import ANY_SIZE, FAST, equal, recipe, trainer, weights
 from torch import Tensor, nn
 
 from firstlight.recipe import Recipe
@@ -21,14 +22,15 @@ def _bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("firstlight.training.loop.computes_in_bfloat16", lambda _: True)
 
 
-WHITENED = tuple(setting for setting in FAST if not setting.startswith("augment.mix"))
+MOVED = "{ crop = 1 }, { flip = 'alternate' }, { cutout = 3 }"
+WHITENED = (*FAST, f"augment=[{MOVED}]")
 CHOICES = (
     (recipe(*WHITENED), 13 - 3),
     (recipe(*WHITENED, "train.epoch_share=0.5", "train.class_weights=balanced"), 6 - 3),
-    (recipe("train.epochs=3", "augment.enabled=true", "augment.flip=true"), 15 - 3),
+    (recipe("train.epochs=3", "augment=[{ rotate = 10 }, { flip = 'random' }]"), 15 - 3),
     (recipe(*WHITENED, "train.micro_batch_size=4"), 13 - 3),
     (
-        recipe(*WHITENED, "model.pool_last=true", "train.small_share=0.4"),
+        recipe(*WHITENED, *ANY_SIZE, "train.small_share=0.4"),
         5 - 3 + 8 - 3,  # images of each size have a recording of their own
     ),
 )
@@ -130,7 +132,11 @@ def test_where_recording_fails_training_goes_on_without(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    "setting", ["model.dropout=0.4", "augment.mix=mixup", "augment.mix=cutmix"]
+    "setting",
+    [
+        whitened_net(8, 8, pool_last=False, dropout=0.4)[0],
+        *(f"augment=[{MOVED}, {{ {mix} = 1 }}]" for mix in ("mixup", "cutmix")),
+    ],
 )
 def test_what_differs_from_step_to_step_is_not_recorded(
     setting: str, monkeypatch: pytest.MonkeyPatch

@@ -2,8 +2,9 @@
 
 import pytest
 
-from firstlight.recipe import ScheduleChoice, TrainChoice
-from firstlight.training.schedule import Course, course, learning_rate_factor
+from firstlight.recipe import TrainChoice
+from firstlight.schedules import Constant, OneCycle
+from firstlight.training.schedule import Course, course
 
 
 def even(steps: int) -> Course:
@@ -11,10 +12,8 @@ def even(steps: int) -> Course:
 
 
 def test_one_cycle_starts_peaks_and_ends_where_it_should() -> None:
-    choice = ScheduleChoice(
-        name="one-cycle", warmup_fraction=0.25, start_fraction=0.2, final_fraction=0.1
-    )
-    factors = [learning_rate_factor(choice, even(101).done(s)) for s in range(101)]
+    choice = OneCycle(warmup_fraction=0.25, start_fraction=0.2, final_fraction=0.1)
+    factors = [choice.factor(even(101).done(s)) for s in range(101)]
     assert factors[0] == pytest.approx(0.2)
     assert factors[25] == pytest.approx(1.0)
     assert factors[100] == pytest.approx(0.1)
@@ -24,12 +23,12 @@ def test_one_cycle_starts_peaks_and_ends_where_it_should() -> None:
 
 def test_a_run_of_one_step_has_a_learning_rate() -> None:
     for warmup in (0.0, 0.3, 1.0):
-        choice = ScheduleChoice(name="one-cycle", warmup_fraction=warmup, start_fraction=0.5)
-        assert 0 < learning_rate_factor(choice, even(1).done(0)) <= 1
+        choice = OneCycle(warmup_fraction=warmup)
+        assert 0 < choice.factor(even(1).done(0)) <= 1
 
 
 def test_constant_is_constant_and_a_step_outside_is_refused() -> None:
-    assert {learning_rate_factor(ScheduleChoice(), even(7).done(s)) for s in range(7)} == {1.0}
+    assert {Constant().factor(even(7).done(s)) for s in range(7)} == {1.0}
     with pytest.raises(ValueError, match="outside"):
         even(7).done(7)
 

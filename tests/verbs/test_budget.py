@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.kit import whitened_net
 
 import firstlight as fl
 from firstlight.recipe import Recipe
@@ -13,10 +14,7 @@ from firstlight.training.pace import Pace
 from firstlight.verbs import fit
 
 SETTINGS = [
-    "model.name=whitened",
-    "model.widths=[8]",
-    "model.pool_last=true",
-    "model.first_filters=8",
+    *whitened_net(8, kernel=3),
     "train.small_share=0.8",
     "train.batch_size=100",
     "optimizer.name=muon",

@@ -66,7 +66,7 @@ def test_no_network_has_seen_the_pictures_it_judges() -> None:
         labels_N=np.arange(96) % 2,
         class_names=("heads", "tails"),
     )
-    recipe = recipe_for(noise).with_settings(["train.epochs=15", "augment.enabled=false"])
+    recipe = recipe_for(noise).with_settings(["train.epochs=15", "augment=[]"])
     found_NK = out_of_fold(noise, recipe)
     assert np.allclose(found_NK.sum(axis=1), 1)
     right = (found_NK.argmax(axis=1) == noise.labels_N).mean()
@@ -200,6 +200,7 @@ def test_without_cleanlab_it_is_said_before_anything_is_read(
     monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
     done = command("data", "check", digits[0], "--labels")
     assert (done.code, done.out) == (2, "")
-    assert "pip install cleanlab" in done.err
+    assert "--labels needs cleanlab, which is installed" in done.err
+    assert "pip install --upgrade cleanlab" in done.err
     assert "decoding" not in done.err
     assert command("data", "check", digits[0]).code == 0

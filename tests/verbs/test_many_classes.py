@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.kit import Command
+from tests.kit import Command, whitened_net
 
 import firstlight as fl
 from firstlight.evaluate.metrics import Metrics, confusion_counts, measure
@@ -38,7 +38,11 @@ def many(classes: int = CLASSES) -> fl.TrainTest:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
-    settings = ["model.widths=[16, 16]", "train.epochs=8", "train.validation=none"]
+    settings = [
+        *whitened_net(16, 16, kernel=4, stride=2, pool_last=False, activation="relu"),
+        "train.epochs=8",
+        "train.validation=none",
+    ]
     out = tmp_path_factory.mktemp("runs") / "many"
     trained = fl.train(many(), "mnist-quick", settings=settings, out=out, quiet=True)
     trained.evaluate()
@@ -104,7 +108,8 @@ def test_the_screen_lists_the_least_found(command: Command, tmp_path: Path) -> N
         test_labels=data.test.labels_N,
         range=np.array([0, 255]),
     )
-    words = ("--set", "model.widths=[8]", "--epochs", "1", "--quiet", "--out", "run")
+    net = (word for setting in whitened_net(8) for word in ("--set", setting))
+    words = (*net, "--epochs", "1", "--quiet", "--out", "run")
     assert command("train", "many.npz", *words).code in (0, 4)
     done = command("evaluate", "run")
     assert done.code == 0, done.err

@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.kit import Command, striped
+from tests.kit import Command, striped, whitened_net
 
 import firstlight as fl
 from firstlight.runs.folder import RunFolder
 
 SMALL = [
-    word
-    for setting in ("model.widths=[8, 12]", "model.first_filters=8", "train.batch_size=20")
-    for word in ("--set", setting)
+    word for setting in (*whitened_net(8, 12), "train.batch_size=20") for word in ("--set", setting)
 ]
 
 

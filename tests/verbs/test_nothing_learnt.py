@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.kit import Command, striped
+from tests.kit import Command, striped, tutorial_net
 
 import firstlight as fl
 from firstlight.recipe import load_recipe
 
 HOT = ("--set", "optimizer.learning_rate=100")
-SMALL = ["model.widths=[4, 6]", "train.epochs=2"]
+SMALL = [tutorial_net(4, 6), "train.epochs=2"]
 
 
 def test_a_diverged_training_says_so_and_keeps_the_run(command: Command) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.kit import Command, striped
+from tests.kit import Command, striped, tutorial_net, whitened_net
 
 import firstlight as fl
 from firstlight.recipe import Recipe, load_recipe
@@ -18,11 +18,12 @@ from firstlight.training.position import StepRecord
 from firstlight.verbs.fit import prepare
 from firstlight.verbs.start import open_start, recipe_like
 
-SMALL = ("model.widths=[8, 12]", "train.epochs=1", "train.batch_size=20", "train.validation=none")
+LENGTH = ("train.epochs=1", "train.batch_size=20", "train.validation=none")
 
 
 def trained(out: Path, recipe: str = "cifar10-quick", size: int = 16) -> Path:
-    settings = [*SMALL, *(["model.first_filters=8"] if recipe == "cifar10-quick" else [])]
+    whitened = recipe == "cifar10-quick"
+    settings = [*(whitened_net(8, 12) if whitened else [tutorial_net(8, 12)]), *LENGTH]
     return fl.train(striped(60, size), recipe, settings=settings, out=out, quiet=True).path
 
 
@@ -45,7 +46,7 @@ def other(count: int = 40, size: int = 16) -> fl.TrainTest:
 
 def from_run(path: Path, *settings: str) -> Recipe:
     recipe = recipe_like(load_recipe("mnist-quick"), path, open_start(path))
-    return recipe.with_settings([*SMALL[1:], *settings])
+    return recipe.with_settings([*LENGTH, *settings])
 
 
 def test_a_model_of_the_box_is_started_from_by_its_name(command: Command) -> None:
@@ -65,8 +66,10 @@ def test_a_model_of_the_box_is_started_from_by_its_name(command: Command) -> Non
 def test_smaller_images_only_where_the_run_s_network_takes_them(
     tmp_path: Path, first: str, share: float
 ) -> None:
-    settings = [*SMALL, "augment.enabled=false"]
-    settings += [] if first == "mnist-tutorial" else ["model.first_filters=8"]
+    net = [tutorial_net(8, 12)] if first == "mnist-tutorial" else whitened_net(8, 12)
+    if first == "mnist-best":  # the dense layer sees every place
+        net = whitened_net(8, 12, pool_last=False)
+    settings = [*net, *LENGTH, "augment=[]"]
     path = fl.train(striped(60, 16), first, settings=settings, out=tmp_path / "run", quiet=True)
     recipe = load_recipe("cifar10-quick")
     assert recipe.train.small_share == 0.5
@@ -84,7 +87,7 @@ def test_all_but_the_last_layer_and_the_pixel_path_are_the_run_s(
     theirs, ours = saved.model.state_dict(), trainer.model.state_dict()
     assert theirs.keys() == ours.keys()
     for name, weight in theirs.items():
-        if name.startswith("logits."):
+        if name.startswith(f"{trainer.model.head}."):
             assert ours[name].shape[0] == 3
         else:
             assert torch.equal(ours[name], weight), name
@@ -98,7 +101,7 @@ def test_the_lower_a_layer_the_smaller_its_step(tmp_path: Path) -> None:
     recipe = from_run(
         path,
         *("optimizer.name=adam", "optimizer.learning_rate=0.001", "train.start_rate=0.01"),
-        *("schedule.name=constant", "optimizer.epsilon=1e-12", "augment.enabled=false"),
+        *("schedule.name=constant", "optimizer.epsilon=1e-12", "augment=[]"),
     )
     trainer = prepare(recipe, other(size=20), "cpu")
     before = {name: weight.clone() for name, weight in trainer.model.named_parameters()}
@@ -109,10 +112,10 @@ def test_the_lower_a_layer_the_smaller_its_step(tmp_path: Path) -> None:
         for name, weight in trainer.model.named_parameters()
         if name.endswith("weight")
     }
-    shares = [moved[layer] / 1e-3 for layer in ("convolutions.0", "hidden", "logits")]
+    shares = [moved[layer] / 1e-3 for layer in ("conv1", "dense1", "dense2")]
     # Four layers: the shares lie evenly on a log scale.
     assert shares == pytest.approx([0.01, 0.01 ** (1 / 3), 1.0], rel=1e-2)
-    assert moved["convolutions.1"] / 1e-3 == pytest.approx(0.01 ** (2 / 3), rel=1e-2)
+    assert moved["conv2"] / 1e-3 == pytest.approx(0.01 ** (2 / 3), rel=1e-2)
 
 
 def test_a_stopped_run_goes_on_without_the_run_it_started_from(
@@ -170,7 +173,7 @@ def test_own_pictures_come_in_the_shape_of_the_run(
         (("own.npz", "--from", "gone"), 2, "no such run folder"),
         (("digits", "--from", "first"), 2, "has images of 16×16×1, these are 8×8×1"),
         (("digits", "--from", "mnist"), 2, "has images of 28×28×1, these are 8×8×1"),
-        (("own.npz", "--from", "first", "--set", "model.widths=[4, 4]"), 2, "leave its [model]"),
+        (("own.npz", "--from", "first", "--set", tutorial_net(4, 4)), 2, "leave its [network]"),
         (("--resume", "first", "--from", "first"), 2, "leave out --from"),
     ],
 )

@@ -27,7 +27,12 @@ def main(run: Path) -> None:
     fit.CHECKPOINT_SECONDS = 0.0
     data = fl.TrainTest(bars(600, 1), bars(100, 2))
     if not (run / "recipe.toml").exists():
-        settings = ["augment.enabled=true", "model.dropout=0.3", "train.validation=held-out"]
+        settings = [
+            "augment=[{ rotate = 10 }, { shift = 0.1 }]",
+            "network.layers=[{ conv = 8, activation = 'relu' }, { max-pool = 2 },"
+            " { flatten = true }, { dropout = 0.3 }, { dense = 'classes' }]",
+            "train.validation=held-out",
+        ]
         fl.train(data, "mnist-tutorial", settings=settings, epochs=6, seed=3, out=run, quiet=True)
     elif not (run / "summary.json").exists():
         fl.resume(run, data, quiet=True)

@@ -1,1 +1,50 @@
-"""Batched, seeded changes of training images: (images, generator) -> images."""
+"""How training images are changed, each time anew; every change is a value without PyTorch.
+
+``AUGMENTATIONS`` is the one table of them: a recipe's word to its class. To add one, write its
+class and add its line.
+"""
+
+from firstlight.augment.augmentation import Augmentation
+from firstlight.augment.colour import Blur, Brightness, Contrast, Noise
+from firstlight.augment.erase import Cutout, Erase
+from firstlight.augment.geometry import Crop, Flip, Rotate, Scale, Shear, Shift
+from firstlight.augment.mixing import CutMix, MixUp
+
+__all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
+    "Blur",
+    "Brightness",
+    "Contrast",
+    "Crop",
+    "CutMix",
+    "Cutout",
+    "Erase",
+    "Flip",
+    "MixUp",
+    "Noise",
+    "Rotate",
+    "Scale",
+    "Shear",
+    "Shift",
+]
+
+AUGMENTATIONS: dict[str, type[Augmentation]] = {
+    one.kind: one
+    for one in (
+        Rotate,
+        Shift,
+        Scale,
+        Shear,
+        Flip,
+        Crop,
+        Cutout,
+        Erase,
+        Brightness,
+        Contrast,
+        Noise,
+        Blur,
+        MixUp,
+        CutMix,
+    )
+}

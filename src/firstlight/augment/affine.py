@@ -1,20 +1,25 @@
-"""Random turns, shifts and mirror images. Axes: N images, C channels, H height, W width."""
+"""Random turns, shifts, scales, shears and mirror images in one resampling.
+
+Axes: N images, C channels, H height, W width.
+"""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from firstlight.recipe import AugmentChoice
+from firstlight.augment.augmentation import Augmentation
+from firstlight.augment.geometry import Flip, Rotate, Scale, Shear, Shift
 
 
-def random_affine(images_NCHW: Tensor, choice: AugmentChoice, rng: Generator) -> Tensor:
-    """Turn, shift and mirror each image on its own; the input is left as it was.
+def random_affine(images_NCHW: Tensor, moves: Sequence[Augmentation], rng: Generator) -> Tensor:
+    """Turn, shift, scale, shear and mirror each image on its own; the input is left as it was.
 
-    Angles are uniform within ±``rotation_degrees``, shifts uniform within ±``shift_fraction`` of
-    height and width, and mirroring has probability one half where ``flip`` is on. Pixels between
-    the grid are bilinear; what comes in from outside repeats the edge.
+    Random numbers are drawn in the order of ``moves``. An output pixel at (x, y) shows the input at
+    M·S·R·(x, y) + t: turned by R, then sheared and scaled by S, then mirrored by M, then shifted by
+    t. Pixels between the grid are bilinear; what comes in from outside repeats the edge.
     """
     n, _, height, width = images_NCHW.shape
     device = images_NCHW.device
@@ -22,20 +27,33 @@ def random_affine(images_NCHW: Tensor, choice: AugmentChoice, rng: Generator) ->
     def uniform(largest: float) -> Tensor:
         return (torch.rand(n, generator=rng, device=device) * 2 - 1) * largest
 
-    angle_N = uniform(math.radians(choice.rotation_degrees))
-    # grid_sample's coordinates run from -1 to 1 over each side, so a whole side is 2.
-    down_N, right_N = uniform(2 * choice.shift_fraction), uniform(2 * choice.shift_fraction)
-    mirror_N = torch.ones(n, device=device)
-    if choice.flip:
-        mirror_N -= 2 * (torch.rand(n, generator=rng, device=device) < 0.5)
+    angle_N, slant_N = torch.zeros(n, device=device), None
+    mirror_N, size_N = torch.ones(n, device=device), None
+    down_N, right_N = torch.zeros(n, device=device), torch.zeros(n, device=device)
+    for move in moves:
+        if isinstance(move, Rotate):
+            angle_N = uniform(math.radians(move.degrees))
+        elif isinstance(move, Shift):
+            # grid_sample's coordinates run from -1 to 1 over each side, so a whole side is 2.
+            down_N, right_N = uniform(2 * move.fraction), uniform(2 * move.fraction)
+        elif isinstance(move, Scale):
+            size_N = 1 + uniform(move.fraction)
+        elif isinstance(move, Shear):
+            slant_N = uniform(math.radians(move.degrees)).tan()
+        elif isinstance(move, Flip):
+            mirror_N = mirror_N - 2 * (torch.rand(n, generator=rng, device=device) < 0.5)
     cos_N, sin_N = angle_N.cos(), angle_N.sin()
     # Rows map an output place to the input place it shows; the ratios keep a turn a turn where
     # height and width differ.
+    across_N2 = [mirror_N * cos_N, -mirror_N * sin_N * height / width]
+    along_N2 = [sin_N * width / height, cos_N]
+    if slant_N is not None:
+        lean_N = mirror_N * slant_N * height / width
+        across_N2 = [a + lean_N * b for a, b in zip(across_N2, along_N2, strict=True)]
+    if size_N is not None:
+        across_N2, along_N2 = ([one / size_N for one in row] for row in (across_N2, along_N2))
     theta_N23 = torch.stack(
-        [
-            torch.stack([mirror_N * cos_N, -mirror_N * sin_N * height / width, right_N], dim=1),
-            torch.stack([sin_N * width / height, cos_N, down_N], dim=1),
-        ],
+        [torch.stack([*across_N2, right_N], dim=1), torch.stack([*along_N2, down_N], dim=1)],
         dim=1,
     )
     grid_NHW2 = affine_grid(theta_N23, list(images_NCHW.shape), align_corners=False)

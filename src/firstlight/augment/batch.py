@@ -1,33 +1,71 @@
 """What a recipe does to a batch. Axes: B images, C channels, H height, W width."""
 
+from collections.abc import Sequence
+from itertools import groupby
+
 import torch
 from torch import Generator, Tensor
 
 from firstlight.augment.affine import random_affine
-from firstlight.augment.cutout import cutout
+from firstlight.augment.augmentation import Augmentation, Seen
+from firstlight.augment.geometry import Crop, Flip, Geometric
+from firstlight.augment.mixing import Mix
 from firstlight.augment.shift import shift_and_mirror
-from firstlight.recipe import AugmentChoice
 
 
 def augment(
-    pixels_BCHW: Tensor, choice: AugmentChoice, first_flip_B: Tensor, epoch: int, rng: Generator
+    pixels_BCHW: Tensor, steps: Sequence[Augmentation], seen: Seen, rng: Generator
 ) -> Tensor:
-    """The images of a batch, each changed at random as the choice says; ``epoch`` is from 0.
+    """The images of a batch, each changed at random, in the order of the list; without mixes.
 
-    ``first_flip_B`` (bool) tells which images ``alternate_flips`` mirrors in even epochs.
+    Neighbouring moves of the whole image are done at once: in one resampling where one of them
+    turns, shifts, scales or shears, else in one look-up of whole pixels.
     """
-    if not choice.enabled:
-        return pixels_BCHW
-    if choice.rotation_degrees > 0 or choice.shift_fraction > 0:
-        pixels_BCHW = random_affine(pixels_BCHW, choice, rng)
-    elif choice.shift_pixels > 0 or choice.flip:
-        mirrored_B = torch.zeros_like(first_flip_B)
-        if choice.flip and choice.alternate_flips:
-            mirrored_B = first_flip_B ^ bool(epoch % 2)
-        elif choice.flip:
+    for moves, group in groupby(steps, key=lambda one: isinstance(one, Geometric | Flip | Crop)):
+        chosen = [one for one in group if not isinstance(one, Mix)]
+        if not moves:
+            for one in chosen:
+                pixels_BCHW = one.apply(pixels_BCHW, seen, rng)
+        else:
+            for together in _runs(chosen):
+                pixels_BCHW = _moved(pixels_BCHW, together, seen, rng)
+    return pixels_BCHW
+
+
+def _runs(moves: Sequence[Augmentation]) -> list[list[Augmentation]]:
+    """Moves that can be done at once: resampled ones with random flips; a crop with one flip."""
+    runs: list[list[Augmentation]] = []
+    for one in moves:
+        last = runs[-1] if runs else []
+        if not last or not _together([*last, one]):
+            runs.append([one])
+        else:
+            last.append(one)
+    return runs
+
+
+def _together(moves: Sequence[Augmentation]) -> bool:
+    kinds = [type(one) for one in moves]
+    if len(set(kinds)) < len(kinds):
+        return False
+    if any(isinstance(one, Geometric) for one in moves):
+        alternate = any(isinstance(one, Flip) and one.how == "alternate" for one in moves)
+        return Crop not in kinds and not alternate
+    return kinds == [Crop, Flip]
+
+
+def _moved(
+    pixels_BCHW: Tensor, moves: Sequence[Augmentation], seen: Seen, rng: Generator
+) -> Tensor:
+    if any(isinstance(one, Geometric) for one in moves):
+        return random_affine(pixels_BCHW, moves, rng)
+    mirrored_B, pixels = torch.zeros_like(seen.first_flip_B), 0
+    for one in moves:
+        if isinstance(one, Crop):
+            pixels = one.pixels
+        elif isinstance(one, Flip) and one.how == "alternate":
+            mirrored_B = seen.first_flip_B ^ bool(seen.epoch % 2)
+        else:
             coins_B = torch.rand(len(pixels_BCHW), generator=rng, device=pixels_BCHW.device)
             mirrored_B = coins_B < 0.5
-        pixels_BCHW = shift_and_mirror(pixels_BCHW, choice.shift_pixels, mirrored_B, rng)
-    if choice.cutout_pixels > 0:
-        pixels_BCHW = cutout(pixels_BCHW, choice.cutout_pixels, rng)
-    return pixels_BCHW
+    return shift_and_mirror(pixels_BCHW, pixels, mirrored_B, rng)

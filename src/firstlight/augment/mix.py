@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from firstlight.recipe import AugmentChoice
+from firstlight.augment.mixing import Mix, MixUp
 
 
-def mix(images_NCHW: Tensor, choice: AugmentChoice, rng: Generator) -> tuple[Tensor, Tensor, float]:
+def mix(images_NCHW: Tensor, choice: Mix | None, rng: Generator) -> tuple[Tensor, Tensor, float]:
     """The mixed images, for each the index of the other image in it, and the own image's share.
 
     ``mixup``: λ of each image plus 1 - λ of another of the batch (Zhang et al. 2018, eq. 1).
@@ -17,11 +17,11 @@ def mix(images_NCHW: Tensor, choice: AugmentChoice, rng: Generator) -> tuple[Ten
     loss is to be mixed by the same share; where nothing is mixed it is 1.
     """
     n, _, height, width = images_NCHW.shape
-    if not choice.enabled or choice.mix == "none":
+    if choice is None:
         return images_NCHW, torch.arange(n, device=images_NCHW.device), 1.0
-    share = symmetric_beta(choice.mix_alpha, rng)
+    share = symmetric_beta(choice.alpha, rng)
     other_N = torch.randperm(n, generator=rng, device=images_NCHW.device)
-    if choice.mix == "mixup":
+    if isinstance(choice, MixUp):
         return images_NCHW.lerp(images_NCHW[other_N], 1 - share), other_N, share
     half, (y, x) = (1 - share) ** 0.5 / 2, _uniform(2, rng)
     top, bottom = (round(height * min(1, max(0, y + side * half))) for side in (-1, 1))

@@ -1,11 +1,12 @@
 """The tutorial's networks as Keras 3 files (``.keras``): a zip of JSON and of weights in HDF5.
 
 Keras keeps a filter as height × width × inputs × outputs and a dense layer as inputs × outputs; it
-flattens maps as height × width × channels, as ``TutorialCNN`` does.
+flattens maps as height × width × channels, as the networks here do.
 """
 
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from firstlight import layers as choice
 from firstlight.errors import UserError
-from firstlight.models.tutorial import TutorialCNN
 from firstlight.plain import write_json
 from firstlight.runs.checkpoint import SavedModel
 
@@ -38,9 +39,7 @@ def keras_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
     as the tutorial does it.
     """
     check_tutorial(saved)
-    network, preprocess = saved.model, saved.preprocess
-    assert isinstance(network, TutorialCNN)
-    layers = _layers(saved, network)
+    preprocess, layers = saved.preprocess, _layers(saved)
     config = {
         "module": "keras",
         "class_name": "Sequential",
@@ -66,27 +65,35 @@ def keras_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
     return stream.getvalue()
 
 
-def _layers(saved: SavedModel, network: TutorialCNN) -> list[Layer]:
-    choice = saved.architecture.choice
+def _layers(saved: SavedModel) -> list[Layer]:
+    """Keras's layers, one for each of ours but the activations, which theirs have inside."""
+    modules = dict(saved.model.named_children())
     layers: list[Layer] = [
         ("InputLayer", {"batch_shape": [None, *saved.preprocess.image_shape]}, []),
         ("Rescaling", {"scale": 1 / 255, "offset": 0.0}, []),
     ]
-    for i, layer in enumerate(network.convolutions):
-        assert isinstance(layer, nn.Conv2d)
-        filters, _, *kernel = layer.weight.shape
-        values = {"filters": filters, "kernel_size": kernel, "activation": "relu"}
-        layers.append(("Conv2D", values, _arrays(layer.weight.permute(2, 3, 1, 0), layer.bias)))
-        if i < network.pools:
-            layers.append(("MaxPooling2D", {"pool_size": [2, 2]}, []))
-    layers.append(("Flatten", {}, []))
-    hidden, last = network.hidden, network.logits
-    dense = {"units": hidden.out_features, "activation": "relu"}
-    layers.append(("Dense", dense, _arrays(hidden.weight.T, hidden.bias)))
-    if choice.dropout > 0:
-        layers.append(("Dropout", {"rate": choice.dropout}, []))
-    weights = _arrays(last.weight.T / saved.temperature, last.bias / saved.temperature)
-    layers.append(("Dense", {"units": last.out_features, "activation": "softmax"}, weights))
+    counts = Counter[type[choice.Layer]]()
+    for layer in saved.architecture.network.layers:
+        counts[type(layer)] += 1
+        module = modules.get(f"{layer.kind}{counts[type(layer)]}")
+        if isinstance(layer, choice.Conv) and isinstance(module, nn.Conv2d):
+            kernel = module.weight.permute(2, 3, 1, 0)
+            values = {"filters": layer.filters, "kernel_size": [layer.kernel] * 2}
+            weights = _arrays(kernel, module.bias)
+            layers.append(("Conv2D", {**values, "activation": layer.activation}, weights))
+        elif isinstance(layer, choice.Dense) and isinstance(module, nn.Linear):
+            last = layer.units == choice.CLASSES
+            sharper = saved.temperature if last else 1.0
+            weights = _arrays(module.weight.T / sharper, module.bias / sharper)
+            values = {"units": module.out_features}
+            activation = "softmax" if last else layer.activation
+            layers.append(("Dense", {**values, "activation": activation}, weights))
+        elif isinstance(layer, choice.MaxPool):
+            layers.append(("MaxPooling2D", {"pool_size": [layer.size] * 2}, []))
+        elif isinstance(layer, choice.Dropout):
+            layers.append(("Dropout", {"rate": layer.share}, []))
+        else:
+            layers.append(("Flatten", {}, []))
     return layers
 
 
@@ -138,13 +145,24 @@ _SNAKE = {"MaxPooling2D": "max_pooling2d"}
 def check_tutorial(saved: SavedModel) -> None:
     """Raise ``UserError`` where a network, or how its pixels are scaled, is not a tutorial's."""
     preprocess = saved.preprocess
-    if not isinstance(saved.model, TutorialCNN):
+    layers = saved.architecture.network.layers
+    strange = next((layer for layer in layers if not _is_known(layer)), None)
+    if strange is not None:
         raise UserError(
-            f"--format keras is for the tutorial's networks, and this is a "
-            f"{saved.architecture.choice.name} one; --format onnx takes any"
+            f"--format keras is for networks like the tutorial's, and this one has {strange!r}; "
+            "--format onnx takes any"
         )
     if set(preprocess.mean) != {0.0} or set(preprocess.std) != {1.0}:
         raise UserError(
             "--format keras is for pixels / 255 without more; this run standardises them. "
             "--format onnx takes any"
         )
+
+
+def _is_known(layer: choice.Layer) -> bool:
+    if isinstance(layer, choice.Conv):
+        plain = choice.Conv(layer.filters, kernel=layer.kernel, activation="relu", init=layer.init)
+        return layer == plain
+    if isinstance(layer, choice.Dense):
+        return layer.bias and layer.activation in ("relu", "none")
+    return isinstance(layer, choice.Flatten | choice.Dropout) or layer == choice.MaxPool(2)

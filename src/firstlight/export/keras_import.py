@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from firstlight.errors import DataError, UserError
 from firstlight.export.keras import CONFIG, METADATA, WEIGHTS, GroupNames
+from firstlight.layers.network import Network
+from firstlight.layers.networks import tutorial
 from firstlight.plain import read_json
-from firstlight.recipe import ModelChoice
 
 if TYPE_CHECKING:
     import h5py
@@ -62,12 +63,12 @@ _TRAINING = ("name", "trainable", "_initializer", "_regularizer", "_constraint")
 class KerasNetwork:
     """What a ``.keras`` file holds."""
 
-    choice: ModelChoice
+    network: Network
     image_shape: tuple[int, int, int]
     """Height, width, channels."""
     classes: int
     weights: dict[str, Float32Array]
-    """By the names and in the axes of ``TutorialCNN``."""
+    """By the names and in the axes of the network built from the layers."""
     scales: bool
     """Whether the model divides pixels by 255 itself."""
     keras_version: str
@@ -84,12 +85,12 @@ def read_keras(path: Path | IO[bytes]) -> KerasNetwork:
     config, metadata = (_json(path, name, members[name]) for name in (CONFIG, METADATA))
     try:
         layers = [_layer(path, layer) for layer in _sequential(path, config)]
-        shape, scales, choice, classes = _network(path, layers)
+        shape, scales, network, classes = _network(path, layers)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise DataError(f"{path}: {CONFIG} is damaged: {error!r}") from error
     weights = _weights(path, members[WEIGHTS], layers, shape[2])
     return KerasNetwork(
-        choice=choice,
+        network=network,
         image_shape=shape,
         classes=classes,
         weights=weights,
@@ -179,10 +180,8 @@ def _policy(dtype: Any) -> Any:
     return dtype["config"]["name"] if isinstance(dtype, dict) else dtype
 
 
-def _network(
-    path: Path, layers: list[_Layer]
-) -> tuple[tuple[int, int, int], bool, ModelChoice, int]:
-    """Image shape, whether pixels are scaled inside, the choices, the number of classes."""
+def _network(path: Path, layers: list[_Layer]) -> tuple[tuple[int, int, int], bool, Network, int]:
+    """Image shape, whether pixels are scaled inside, the network, the number of classes."""
     rest = [layer for layer in layers if layer.kind != "Dropout"]
     first = rest.pop(0)
     if first.kind != "InputLayer":
@@ -221,15 +220,16 @@ def _network(
         raise UserError(f"{path}: layer {hidden.name!r}: wanted activation=relu")
     if last.values["activation"] not in (("linear",) if len(rest) == 4 else ("softmax", "linear")):
         raise UserError(f"{path}: layer {last.name!r}: wanted activation=softmax or linear")
-    choice = ModelChoice(
-        name="tutorial",
-        widths=tuple(widths),
-        first_kernel=kernels[0],
-        pool_last=pools == len(widths),
-        dense=_size(hidden.values["units"]),
-        dropout=_rate_before(last, layers),
+    network = Network(
+        layers=tutorial(
+            tuple(widths),
+            kernel=kernels[0],
+            pool_last=pools == len(widths),
+            dense=_size(hidden.values["units"]),
+            dropout=_rate_before(last, layers),
+        )
     )
-    return (height, width, channels), scales, choice, _size(last.values["units"])
+    return (height, width, channels), scales, network, _size(last.values["units"])
 
 
 def _rate_before(last: _Layer, layers: list[_Layer]) -> float:
@@ -249,8 +249,7 @@ def _weights(
 ) -> dict[str, Float32Array]:
     import h5py
 
-    groups, found, convolutions, inputs = GroupNames(), {}, 0, channels
-    dense = iter(("hidden", "logits"))
+    groups, found, convolutions, inputs, dense = GroupNames(), {}, 0, channels, 0
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
             for layer in layers:
@@ -261,12 +260,13 @@ def _weights(
                     outputs = layer.values["filters"]
                     shape = (*layer.values["kernel_size"], inputs, outputs)
                     kernel = _array(file, f"{group}/0", shape).transpose(3, 2, 0, 1)
-                    name, inputs = f"convolutions.{convolutions}", outputs
                     convolutions += 1
+                    name, inputs = f"conv{convolutions}", outputs
                 elif layer.kind == "Dense":
                     outputs = layer.values["units"]
                     kernel = _array(file, f"{group}/0", (None, outputs)).T
-                    name = next(dense)
+                    dense += 1
+                    name = f"dense{dense}"
                 else:
                     continue
                 found[f"{name}.weight"] = np.ascontiguousarray(kernel)

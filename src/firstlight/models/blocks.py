@@ -15,16 +15,6 @@ _with_memory = True
 _Layer = TypeVar("_Layer", bound=nn.Conv2d | nn.Linear)
 
 
-def convolution(inputs: int, outputs: int, kernel: int, rng: Generator) -> nn.Conv2d:
-    """An unpadded convolution with Glorot-uniform weights (Glorot and Bengio 2010, eq. 16)."""
-    return _glorot(nn.Conv2d(inputs, outputs, kernel, device="meta"), rng)
-
-
-def dense(inputs: int, outputs: int, rng: Generator) -> nn.Linear:
-    """A dense layer with Glorot-uniform weights and zero biases."""
-    return _glorot(nn.Linear(inputs, outputs, device="meta"), rng)
-
-
 @contextmanager
 def shapes_only() -> Iterator[None]:
     """Networks that are built within have shapes and no numbers, and take no memory for them."""
@@ -47,24 +37,16 @@ def unfilled(layer: _Layer) -> _Layer:
     return layer
 
 
-def _glorot(layer: _Layer, rng: Generator) -> _Layer:
-    layer = unfilled(layer)
-    assert layer.bias is not None
-    nn.init.xavier_uniform_(layer.weight, generator=rng)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
 class Dropout(nn.Module):
     """Zero a share of the inputs in training and scale up the rest (Srivastava et al. 2014).
 
-    The coins come from ``rng``, which the training loop provides; evaluation leaves the input as
-    it is.
+    With ``whole_maps`` a map is kept or zeroed as one. The coins come from ``rng``, which the
+    training loop provides; evaluation leaves the input as it is.
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, whole_maps: bool = False) -> None:
         super().__init__()
-        self.share = share
+        self.share, self.whole_maps = share, whole_maps
         self.rng: Generator | None = None
 
     def forward(self, inputs_NF: Tensor) -> Tensor:
@@ -72,7 +54,8 @@ class Dropout(nn.Module):
             return inputs_NF
         if self.rng is None:
             raise ValueError("dropout needs a generator in training: set its rng")
-        kept_NF = torch.empty_like(inputs_NF).bernoulli_(1 - self.share, generator=self.rng)
+        coins_NF = inputs_NF[:, :, :1, :1] if self.whole_maps else inputs_NF
+        kept_NF = torch.empty_like(coins_NF).bernoulli_(1 - self.share, generator=self.rng)
         return inputs_NF * kept_NF / (1 - self.share)
 
 

@@ -1,43 +1,39 @@
-"""The networks by name."""
+"""A network of a recipe for images of one shape: all that is needed to build it again."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, nn
 
 from firstlight.errors import UserError
+from firstlight.layers.network import Network
 from firstlight.models.blocks import shapes_only
-from firstlight.models.tutorial import TutorialCNN
-from firstlight.models.whitened import WhitenedCNN
-from firstlight.recipe import ModelChoice
-
-Builder = Callable[[ModelChoice, tuple[int, int, int], int, Generator], nn.Module]
-
-HEAD = "logits."
-"""What the names of every network's last layer begin with."""
-BUILDERS: dict[str, Builder] = {"tutorial": TutorialCNN, "whitened": WhitenedCNN}
+from firstlight.models.network import NetworkModule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """All that is needed to build a network again; saved beside its weights."""
 
-    choice: ModelChoice
+    network: Network
     image_shape: tuple[int, int, int]
     """Height, width and channels."""
     classes: int
 
-    def build(self, rng: Generator) -> nn.Module:
+    def build(self, rng: Generator) -> NetworkModule:
         """The network with fresh weights from ``rng``, in channels-last memory.
 
         Raises ``UserError`` when the images do not fit the network.
         """
+        height, width, channels = self.image_shape
         try:
-            model = BUILDERS[self.choice.name](self.choice, self.image_shape, self.classes, rng)
-        except ValueError as error:
-            raise UserError(f"model {self.choice.name}: {error}") from error
-        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+            model = NetworkModule(self.network, self.image_shape, self.classes, rng)
+        except UserError as error:
+            raise UserError(
+                f"the network does not fit images of {height}×{width}×{channels}: {error}"
+            ) from error
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each of the network's tensors by its name, without building it in memory.
@@ -50,7 +46,11 @@ class Architecture:
 
     def to_json(self) -> dict[str, object]:
         """Plain values, for the metadata of a weights file."""
-        return asdict(self)
+        return {
+            "network": self.network.to_table(),
+            "image_shape": self.image_shape,
+            "classes": self.classes,
+        }
 
 
 def parameter_count(model: nn.Module) -> int:

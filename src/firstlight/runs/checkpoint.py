@@ -11,20 +11,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Generator, Tensor, nn
 
+from firstlight import legacy
 from firstlight.checked import class_names
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.calibrate import Calibration
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
-from firstlight.plain import read_json, shown, write_json
-from firstlight.recipe import ModelChoice
+from firstlight.plain import read_json, read_toml, shown, write_json
+from firstlight.recipe import network_of
 from firstlight.runs.folder import RunFolder
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "checkpoint/state.safetensors"
 START_FILE = "checkpoint/start.safetensors"
 """The weights that a run started from, until it is finished."""
-_FORMAT = 1
+_FORMAT = 2
+_READ = (1, 2)
 _DTYPES = ("F16", "BF16", "F32", "F64", "I64")
 """Of tensors; whole numbers count the batches that a batch norm has seen."""
 
@@ -85,7 +87,7 @@ def save_model(
 def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -> SavedModel:
     """Read ``model.safetensors``. Raises ``DataError`` when it is missing or damaged."""
     path = folder.path / file
-    with _opened(folder, file) as (stored, values):
+    with _opened(folder, file) as (stored, values, _):
         try:
             architecture, preprocess = _architecture(values)
             names = class_names(values["class_names"], "its metadata")
@@ -93,9 +95,11 @@ def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -
                 raise ValueError(f"{len(names)} class names for {architecture.classes} classes")
             calibration = _calibration(values.get("calibration"))
             # Its shapes say what a network takes; only one that the file fills is built.
-            _check_shapes(stored, architecture.shapes())
+            was = _former_names(values["architecture"].get("choice"))
+            names_of = {_named_now(key, was): key for key in stored.keys()}  # noqa: SIM118
+            _check_shapes(stored, names_of, architecture.shapes())
             model = architecture.build(Generator())
-            model.load_state_dict(_tensors(stored))
+            model.load_state_dict({now: stored.get_tensor(key) for now, key in names_of.items()})
             _check_numbers(model)
             return SavedModel(
                 model=model.to(device).eval(),
@@ -111,6 +115,17 @@ def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -
             ) from error
 
 
+def _former_names(choice: Mapping[str, Any] | None) -> dict[str, str]:
+    """What layers of format 1 are called now, by what they were called; empty for format 2."""
+    return {} if choice is None else legacy.layer_names(choice)
+
+
+def _named_now(key: str, former: Mapping[str, str]) -> str:
+    """A tensor's name, its layer by what it is called now."""
+    layer, dot, name = key.rpartition(".")
+    return f"{former.get(layer, layer)}{dot}{name}"
+
+
 def _calibration(values: dict[str, Any] | None) -> Calibration | None:
     return None if values is None else Calibration(**values)
 
@@ -118,26 +133,28 @@ def _calibration(values: dict[str, Any] | None) -> Calibration | None:
 def _architecture(values: Mapping[str, Any]) -> tuple[Architecture, Preprocess]:
     """What the metadata say of the network and of what it is shown. Raises ``ValueError``."""
     saved, preprocess = values["architecture"], Preprocess.from_json(values["preprocess"])
-    choice: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in saved["choice"].items()
-    }
+    former = saved.get("choice")
+    network = network_of(saved["network"]) if former is None else legacy.network_of(former)
     shape, classes = tuple(saved["image_shape"]), saved["classes"]
     if preprocess.image_shape != shape:
         raise ValueError(f"images {preprocess.image_shape} for {shape}")
     if not isinstance(classes, int) or isinstance(classes, bool):
         raise ValueError(f"{shown(classes)} classes")
-    network = ModelChoice(**choice)
-    return Architecture(choice=network, image_shape=shape, classes=classes), preprocess
+    return Architecture(network=network, image_shape=shape, classes=classes), preprocess
 
 
-def _check_shapes(stored: Any, wanted: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise ``ValueError`` unless an opened file's header has tensors of these names and shapes."""
-    found = set(stored.keys())
-    for name in sorted(found ^ wanted.keys()):
+def _check_shapes(
+    stored: Any, names_of: Mapping[str, str], wanted: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raise ``ValueError`` unless an opened file's header has tensors of these names and shapes.
+
+    ``names_of``: what each tensor is called in the file, by what it is called now.
+    """
+    for name in sorted(names_of.keys() ^ wanted.keys()):
         what = "is missing" if name in wanted else "is none of the network's"
         raise ValueError(f"the tensor {shown(name)} {what}")
     for name, shape in wanted.items():
-        tensor = stored.get_slice(name)
+        tensor = stored.get_slice(names_of[name])
         came = tuple(tensor.get_shape())
         if came != shape or tensor.get_dtype() not in _DTYPES:
             raise ValueError(
@@ -180,8 +197,19 @@ def load_state(folder: RunFolder) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     """The last saved state on the CPU, or None where the run was stopped before the first."""
     if not (folder.path / STATE_FILE).exists():
         return None
-    with _opened(folder, STATE_FILE) as (stored, values):
-        return _tensors(stored), values
+    with _opened(folder, STATE_FILE) as (stored, values, written):
+        former: dict[str, str] = {}
+        if written == 1 and isinstance(recipe := _recipe_table(folder), Mapping):
+            former = _former_names(recipe.get("model", {}))
+        tensors = {}
+        for key in stored.keys():  # noqa: SIM118
+            part, dot, name = key.partition(".")
+            tensors[f"{part}{dot}{_named_now(name, former)}"] = stored.get_tensor(key)
+        return tensors, values
+
+
+def _recipe_table(folder: RunFolder) -> Any:
+    return read_toml((folder.path / "recipe.toml").read_text(encoding="utf-8"))
 
 
 def drop_state(folder: RunFolder) -> None:
@@ -203,8 +231,8 @@ def _write(
 
 
 @contextmanager
-def _opened(folder: RunFolder, name: str) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """An opened file, of which only the header was read, and the values in its metadata.
+def _opened(folder: RunFolder, name: str) -> Iterator[tuple[Any, dict[str, Any], Any]]:
+    """An opened file, of which only the header was read, its values and its format.
 
     Raises ``DataError`` where it is missing or damaged, also while tensors are read from it.
     """
@@ -217,12 +245,11 @@ def _opened(folder: RunFolder, name: str) -> Iterator[tuple[Any, dict[str, Any]]
             if not isinstance(values, dict):
                 raise TypeError(f"metadata is {type(values).__name__}, not a table")
             found = values.pop("format", None)
-            if found != _FORMAT:
-                raise DataError(f"{path}: format {shown(found)}; this firstlight reads {_FORMAT!r}")
-            yield file, values
+            if found not in _READ:
+                raise DataError(
+                    f"{path}: format {shown(found)}; this firstlight reads "
+                    f"{' and '.join(map(str, _READ))}, a newer one may read it"
+                )
+            yield file, values, found
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: damaged or cut short: {error}") from error
-
-
-def _tensors(stored: Any) -> dict[str, Tensor]:
-    return {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118

@@ -13,13 +13,14 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from firstlight.augment.augmentation import Seen
 from firstlight.augment.batch import augment
 from firstlight.augment.mix import mix
 from firstlight.augment.shrink import SHARE_OF_WORK, shrunk
 from firstlight.errors import UserError
 from firstlight.evaluate.predict import batch_size, logits
 from firstlight.models.blocks import Dropout
-from firstlight.models.whitened import WhitenedCNN
+from firstlight.models.network import NetworkModule
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.training.averaging import WeightAverage
@@ -30,7 +31,7 @@ from firstlight.training.portion import Portion
 from firstlight.training.position import EpochRecord, Place, Position, StepRecord
 from firstlight.training.randomness import reseed
 from firstlight.training.replayed import Pass, ReplayedPass, recorder
-from firstlight.training.schedule import course, learning_rate_factor
+from firstlight.training.schedule import course
 from firstlight.training.selection import Selection
 
 # On an accelerator, steps between two looks at the loss.
@@ -53,7 +54,7 @@ class Trainer:
         self.recipe, self.model, self.preprocess = recipe, model, preprocess
         self.train, self.validation = train, validation
         started = recipe.train.start_from != ""
-        if isinstance(model, WhitenedCNN) and not started:
+        if isinstance(model, NetworkModule) and not started:
             first_B = torch.arange(min(len(train), SEEN_BY_THE_STEM), device=train.rows_M.device)
             model.see(preprocess(train.images(first_B)))
         self.mixed = recipe.train.precision == "mixed" and computes_in_bfloat16(
@@ -77,14 +78,14 @@ class Trainer:
         """Images of an epoch."""
         self.steps_per_epoch = math.ceil(self.images / recipe.train.batch_size)
         # Batch norm needs two images: a last one alone joins the batch before it.
-        self._lone = isinstance(model, WhitenedCNN) and self.images % recipe.train.batch_size == 1
+        self._lone = recipe.network.needs_two and self.images % recipe.train.batch_size == 1
         self.steps_per_epoch -= self._lone and self.steps_per_epoch > 1
         self.course = course(recipe.train, self.steps_per_epoch)
         self.small_steps = self.course.first(recipe.train.small_share)
         """How many steps, the first, see smaller images. Pace and learning-rate sweep set it."""
         self._small = False
-        self.factor: Callable[[int], float] = lambda step: learning_rate_factor(
-            recipe.schedule, self.course.done(step)
+        self.factor: Callable[[int], float] = lambda step: recipe.schedule.factor(
+            self.course.done(step)
         )
         """Share of the peak learning rate at each step; a sweep puts its own in place."""
         self.read_every = 1 if train.labels_N.device.type == "cpu" else STEPS_BETWEEN_READS
@@ -205,7 +206,7 @@ class Trainer:
         """For batches of one shape: recorded where that can be."""
         record = recorder(self.train.labels_N.device.type)
         weighed = self.train.weights_N is not None
-        if record is None or weighed or self.recipe.model.dropout > 0:
+        if record is None or weighed or self.recipe.network.drops:
             return self._learn
         whole = min(self.recipe.train.batch_size, self.images)
         return ReplayedPass(self._learn, self.model, whole, record)
@@ -218,8 +219,7 @@ class Trainer:
         pixels_BCHW = augment(
             self.preprocess(self.train.images(chosen_B)),
             recipe.augment,
-            self._first_flip_N[chosen_B],
-            at.epoch,
+            Seen(at.epoch, self._first_flip_N[chosen_B], self.preprocess.mean, self.preprocess.std),
             self._noise,
         )
         small = at.step < self.small_steps
@@ -227,7 +227,7 @@ class Trainer:
             self._small, self._pass = small, self._new_pass()
         if small:
             pixels_BCHW = shrunk(pixels_BCHW)
-        pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.augment, self._noise)
+        pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.mix, self._noise)
         weights_B = self.train.weights(chosen_B)
         if share < 1:
             mixed = (labels_B[other_B], None if weights_B is None else weights_B[other_B])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from firstlight.recipe import ScheduleChoice, TrainChoice
+from firstlight.recipe import TrainChoice
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,3 @@ def course(choice: TrainChoice, steps_per_epoch: int) -> Course:
             for start, whole in zip(starts, epochs, strict=True)
         )
     )
-
-
-def learning_rate_factor(choice: ScheduleChoice, done: float) -> float:
-    """The share of the peak learning rate where ``done`` of the schedule, 0 to 1, is behind.
-
-    ``one-cycle`` rises linearly to the peak and falls linearly to the end (Smith and Topin 2018,
-    without the momentum cycle).
-    """
-    if choice.name == "constant":
-        return 1.0
-    if done < choice.warmup_fraction:
-        rise = done / choice.warmup_fraction
-        return choice.start_fraction + (1 - choice.start_fraction) * rise
-    fall = (done - choice.warmup_fraction) / max(1e-12, 1 - choice.warmup_fraction)
-    return 1 + (choice.final_fraction - 1) * fall

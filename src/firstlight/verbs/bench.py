@@ -1,6 +1,5 @@
 """Train one recipe with several seeds and write down every run's figures."""
 
-import json
 import os
 import resource
 import statistics
@@ -9,7 +8,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -23,7 +21,7 @@ from firstlight.files import unwritable, write_asked
 from firstlight.models.convolution import direct
 from firstlight.plain import read_json, write_json
 from firstlight.progress import Silent
-from firstlight.recipe import Recipe
+from firstlight.recipe import Recipe, recipe_of
 from firstlight.runs import record
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, computes_in_bfloat16, repeatable
@@ -199,25 +197,20 @@ def step_gflop(recipe: Recipe, data: TrainTest, device: str) -> float:
 
 def _begun(out: Path, data: str, recipe: Recipe, environment: dict[str, Any]) -> dict[str, Any]:
     """What ``out`` holds already of the same recipe on the same machine, or a new beginning."""
-    choices = json.loads(json.dumps(asdict(recipe.with_settings(["train.seed=0"]))))
+    choices = recipe.with_settings(["train.seed=0"]).to_table()
     if not _is_there(out):
         return {"data": data, "recipe": choices, "environment": environment, "runs": []}
     try:
         found: dict[str, Any] = read_json(out.read_text(encoding="utf-8"))
-        # A choice that a recipe did not have yet when it was measured has its default.
-        plain = asdict(Recipe(name="plain"))
-        theirs_in_full = {
-            key: {**plain[key], **value} if isinstance(value, dict) else value
-            for key, value in found["recipe"].items()
-        }
-        same = found["data"] == data and json.loads(json.dumps(theirs_in_full)) == choices
+        measured = recipe_of(found["recipe"], source="recipe")
+        same = found["data"] == data and measured.to_table() == choices
         theirs = {key: found["environment"].get(key) for key in SAME_MACHINE}
         for run in found["runs"]:
             if not set(run) >= FIGURES:
                 raise ValueError(f"a run lacks {', '.join(sorted(FIGURES - set(run)))}")
     except OSError as error:
         raise DataError(f"{out}: cannot be read: {error.strerror}; choose another --out") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, UserError) as error:
         why = f"it lacks {error}" if isinstance(error, LookupError) else str(error)
         raise DataError(f"{out}: not the result of a bench: {why}; choose another --out") from error
     if not same:

@@ -8,10 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from firstlight.augment import Augmentation, Crop, Flip, Rotate, Shift
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
 from firstlight.errors import UserError
-from firstlight.recipe import Recipe, load_recipe, recipe_names
+from firstlight.layers import Whiten
+from firstlight.layers.network import Network
+from firstlight.layers.networks import whitened
+from firstlight.optimizers import Muon
+from firstlight.recipe import Recipe, TrainChoice, load_recipe, recipe_names
+from firstlight.schedules import OneCycle
 from firstlight.training.devices import choose_device
 from firstlight.verbs.run_data import DataRequest
 from firstlight.verbs.start import open_start, recipe_like, request_like
@@ -70,49 +76,31 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
     per_class = np.bincount(train.labels_N, minlength=classes)
     uneven = per_class.max() / max(1, per_class.min())
     if side > 40 or (drawn and side >= 20):
-        stem = "a stem of 4×4 filters with stride 2"
+        first = "a stem of 4×4 filters with stride 2"
         kernel, stride = 4, 2
     else:
-        stem, kernel, stride = "a stem of 2×2 filters", 2, 1
+        first, kernel, stride = "a stem of 2×2 filters", 2, 1
     if side > 80:
-        stride, stem = 4, "a stem of 4×4 filters with stride 4"
+        stride, first = 4, "a stem of 4×4 filters with stride 4"
     maps = (side - kernel) // stride + 1
     widths = [32, 64, 128] if maps >= 15 else [64, 128] if maps >= 4 else [64]
     epochs = min(MOST_EPOCHS, max(LEAST_EPOCHS, round(SEEN / count)))
     batch = min(400, max(32, 32 * round(count / 1600)))
-    settings = [
-        "model.name=whitened",
-        f"model.widths={widths}",
-        f"model.first_kernel={kernel}",
-        f"model.first_stride={stride}",
-        f"model.first_filters={min(24, 2 * channels * kernel**2)}",
-        f"model.logit_scale={0.02 if drawn else 0.008}",
-        "augment.enabled=true",
-        "optimizer.name=muon",
-        f"optimizer.learning_rate={0.12 if drawn else 0.24}",
-        "schedule.name=one-cycle",
-        "schedule.warmup_fraction=0.0",
-        f"train.epochs={epochs}",
-        f"train.batch_size={batch}",
-        "train.label_smoothing=0.2",
-        "train.precision=mixed",
-        f"train.class_weights={'balanced' if uneven > UNEVEN else 'none'}",
-        "train.held_out_fraction=0.1",
-    ]
+    stem = Whiten(min(24, 2 * channels * kernel**2), kernel=kernel, stride=stride)
+    layers = whitened(tuple(widths), stem=stem, scale=0.02 if drawn else 0.008)
+    steps: tuple[Augmentation, ...]
     if drawn:
-        settings += ["augment.rotation_degrees=15.0", "augment.shift_fraction=0.1"]
+        steps, views = (Rotate(15.0), Shift(0.1)), "one"
         changed = "turned by up to 15° and shifted by up to a tenth, not mirrored"
         what = "drawings or writing on a plain ground"
     else:
         shift = max(1, side // 16)
-        settings += [
-            *("augment.rotation_degrees=0.0", "augment.shift_fraction=0.0"),
-            *(f"augment.shift_pixels={shift}", "augment.flip=true"),
-            *("augment.alternate_flips=true", "model.views=mirror"),
-        ]
+        steps, views = (Crop(shift), Flip("alternate")), "mirror"
         changed = f"mirrored, and shifted by up to {shift} pixel{'' if shift == 1 else 's'}"
         what = "photographs"
-    network = network or (f"a whitened network of widths {', '.join(map(str, widths))} with {stem}")
+    network = network or (
+        f"a whitened network of widths {', '.join(map(str, widths))} with {first}"
+    )
     kind = "grey" if channels == 1 else "colour"
     weights = (
         f", and a loss that weighs the classes, of which the largest has {uneven:.0f} times the "
@@ -125,7 +113,21 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
         f"look like {what}: {network}; images {changed}; {epochs} passes in batches of "
         f"{batch}, where nothing else is asked for{weights}."
     )
-    return Recipe(name="own", description=description).with_settings(settings)
+    return Recipe(
+        name="own",
+        description=description,
+        network=Network(layers=layers, pixels="standardize", views=views),
+        augment=steps,
+        optimizer=Muon(0.12 if drawn else 0.24),
+        schedule=OneCycle(warmup_fraction=0.0),
+        train=TrainChoice(
+            epochs=epochs,
+            batch_size=batch,
+            label_smoothing=0.2,
+            precision="mixed",
+            class_weights="balanced" if uneven > UNEVEN else "none",
+        ),
+    )
 
 
 def _drawn_on_plain_ground(train: Dataset) -> bool:

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -186,25 +185,16 @@ def _paired(runs: dict[str, RunFolder]) -> Section:
 
 
 def _differences(runs: dict[str, RunFolder]) -> Section:
-    recipes = {name: _flat(asdict(folder.recipe())) for name, folder in runs.items()}
-    keys = next(iter(recipes.values()))
+    recipes = {name: folder.recipe().settings() for name, folder in runs.items()}
+    keys = dict.fromkeys(key for recipe in recipes.values() for key in recipe)
     rows = [
-        [key, *(str(recipe[key]) for recipe in recipes.values())]
+        [key, *found]
         for key in keys
-        if key != "description" and len({str(recipe[key]) for recipe in recipes.values()}) > 1
+        if key != "description"
+        and len(set(found := [recipe.get(key, "–") for recipe in recipes.values()])) > 1
     ]
     if not rows:
         return Section(title="Recipes", text="All runs have the same recipe.")
     return Section(
         title="What the recipes differ in", table=Table(head=["choice", *recipes], rows=rows)
     )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Generator, nn
 
+from firstlight.augment.augmentation import Seen
 from firstlight.augment.batch import augment
 from firstlight.data.dataset import Dataset
 from firstlight.evaluate.metrics import MANY_CLASSES
-from firstlight.recipe import AugmentChoice, Recipe
+from firstlight.recipe import Recipe
 from firstlight.report import charts, images
 from firstlight.report.page import Section, Shown
 from firstlight.report.picture import Picture
@@ -99,51 +100,29 @@ def draw_data(drawing: Drawing, train: Dataset, recipe: Recipe, saved: SavedMode
             f"Training images of the classes {', '.join(names)}",
         ),
     )
-    choice = recipe.augment
+    if not recipe.augment:
+        text = "Not used in this run: each image is seen as it is."
+        drawing.sections.append(Section(title="Augmentation", text=text))
+        return
     original_1HWC = train.images_NHWC[:1]
-    plain = replace(
-        saved.preprocess, mean=(0.0,) * original_1HWC.shape[3], std=(1.0,) * original_1HWC.shape[3]
-    )
+    channels = original_1HWC.shape[3]
+    plain = replace(saved.preprocess, mean=(0.0,) * channels, std=(1.0,) * channels)
     views_NCHW = augment(
         plain(torch.from_numpy(original_1HWC).expand(VIEWS, -1, -1, -1)),
-        replace(choice, enabled=True),
-        torch.arange(VIEWS) % 2 == 1,
-        0,
+        recipe.augment,
+        Seen(0, torch.arange(VIEWS) % 2 == 1, plain.mean, plain.std),
         reseed(Generator(), recipe.train.seed, "augment", 0),
     )
-    what = _in_words(choice)
-    if choice.enabled:
-        text = f"In training each image is, anew each time it is seen, {what}."
-    else:
-        text = f"Not used in this run. With augment.enabled=true each image would be {what}."
+    what = ", ".join(step.words() for step in recipe.augment)
     drawing.add(
         "Augmentation",
-        text,
+        f"In training each image is, anew each time it is seen, {what}.",
         (
             "augmentation",
             images.augmentation_views(original_1HWC[0], views_NCHW.permute(0, 2, 3, 1).numpy()),
             f"One training image and {VIEWS} views of it, {what}",
         ),
     )
-
-
-def _in_words(choice: AugmentChoice) -> str:
-    """What the augmentation does to an image, to be read after "is" or "would be"."""
-    words = []
-    if choice.rotation_degrees > 0 or choice.shift_fraction > 0:
-        words.append(
-            f"turned by up to {choice.rotation_degrees:g}° and shifted by up to "
-            f"{100 * choice.shift_fraction:g} % of its side"
-        )
-    elif choice.shift_pixels > 0:
-        words.append(f"shifted by up to {choice.shift_pixels} pixels")
-    if choice.flip:
-        words.append("mirrored every other time" if choice.alternate_flips else "mirrored or not")
-    if choice.cutout_pixels > 0:
-        words.append(f"robbed of a square of {choice.cutout_pixels} pixels")
-    if choice.mix != "none":
-        words.append(f"mixed with another ({choice.mix}, not drawn here)")
-    return ", ".join(words) or "left as it is"
 
 
 def draw_filters(drawing: Drawing, model: nn.Module) -> None:

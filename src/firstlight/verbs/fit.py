@@ -99,14 +99,13 @@ def fit(
     if start is not None:
         take_over(trial, start, data.train.image_shape)
     most = min(recipe.train.batch_size, len(parts.rows_M))
-    if recipe.model.name == "whitened" and most < 2:
+    if recipe.network.needs_two and most < 2:
         raise UserError(
-            "a whitened network learns from two images at a time or more; "
+            "a network with batch norm learns from two images at a time or more; "
             f"there are {len(parts.rows_M)}, in batches of {recipe.train.batch_size}"
         )
-    shift, side = recipe.augment.shift_pixels, min(data.train.image_shape[:2])
-    if shift >= side:
-        raise UserError(f"shift_pixels={shift} is too much for images of {side} pixels")
+    for step in recipe.augment:
+        step.check(*data.train.image_shape[:2])
     _check_small(recipe, data.train)
     deadline = None
     if budget is not None:
@@ -252,7 +251,7 @@ def _split(data: TrainTest, recipe: Recipe) -> _Parts:
 
 def _architecture(recipe: Recipe, train: Dataset) -> Architecture:
     return Architecture(
-        choice=recipe.model, image_shape=train.image_shape, classes=len(train.class_names)
+        network=recipe.network, image_shape=train.image_shape, classes=len(train.class_names)
     )
 
 
@@ -316,7 +315,7 @@ def _trainer(
     """The run before its first step."""
     rng = reseed(Generator(), recipe.train.seed, "weights", 0)
     model = _architecture(recipe, data.train).build(rng)
-    preprocess = preprocess_for(data.train, standardise=recipe.model.name == "whitened")
+    preprocess = preprocess_for(data.train, standardize=recipe.network.pixels == "standardize")
     if start is not None:
         take_over(model, start, data.train.image_shape)
         preprocess = replace(preprocess, mean=start.preprocess.mean, std=start.preprocess.std)

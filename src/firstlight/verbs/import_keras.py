@@ -48,13 +48,13 @@ def import_keras(
             "Name what it was trained on with --data"
         )
     architecture = Architecture(
-        choice=read.choice, image_shape=read.image_shape, classes=read.classes
+        network=read.network, image_shape=read.image_shape, classes=read.classes
     )
     model = _model(path, read, architecture)
     recipe = Recipe(
         name=f"{Path(request.name).stem}-keras",
-        description=f"Imported from {path.name}: only [model] is known, the training is not",
-        model=read.choice,
+        description=f"Imported from {path.name}: only [network] is known, the training is not",
+        network=read.network,
         train=replace(TrainChoice(), validation="none"),
     )
     folder = create_run(recipe.name, root=root, out=out)
@@ -62,7 +62,7 @@ def import_keras(
         folder.write_json("environment.json", record.environment("cpu", usable_threads()))
         folder.write_json("data.json", describe(request, loaded, len(train), None, folder.path))
         folder.write("recipe.toml", recipe.to_toml())
-        preprocess = preprocess_for(train, standardise=False)
+        preprocess = preprocess_for(train, standardize=False)
         checkpoint.save_model(folder, model, architecture, preprocess, train.class_names)
         folder.write_json("summary.json", _summary(path, read, recipe, model))
     return folder

@@ -333,10 +333,10 @@ def _remedy(values: dict[str, Any]) -> str:
     return "Give the data that the run was trained with: fl.open_run(path, data=...)"
 
 
-def preprocess_for(train: Dataset, *, standardise: bool) -> Preprocess:
+def preprocess_for(train: Dataset, *, standardize: bool) -> Preprocess:
     """Pixels / 255, and what is known of the images' ground and placing.
 
-    With ``standardise`` each channel is shifted and scaled to mean 0 and deviation 1 over
+    With ``standardize`` each channel is shifted and scaled to mean 0 and deviation 1 over
     ``train``.
     """
     height, width, channels = train.image_shape
@@ -347,7 +347,7 @@ def preprocess_for(train: Dataset, *, standardise: bool) -> Preprocess:
         images_NHWC = train.images_NHWC[:: max(1, len(train) // 1000)]
         edge = np.concatenate([images_NHWC[:, 0].ravel(), images_NHWC[:, -1].ravel()])
         light_on_dark, centred = channels == 1 and float(np.median(edge)) < 64, False
-    mean, std = _moments(train) if standardise else ((0.0,) * channels, (1.0,) * channels)
+    mean, std = _moments(train) if standardize else ((0.0,) * channels, (1.0,) * channels)
     return Preprocess(
         height=height,
         width=width,

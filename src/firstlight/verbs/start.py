@@ -3,10 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
-
 from firstlight.errors import UserError
-from firstlight.models.catalog import HEAD
+from firstlight.models.network import NetworkModule
 from firstlight.recipe import Recipe
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import open_run_folder
@@ -32,25 +30,25 @@ def request_like(request: DataRequest, start: SavedModel) -> DataRequest:
 def recipe_like(recipe: Recipe, path: Path, start: SavedModel) -> Recipe:
     """The recipe with the run's network, starting from its weights; with whole images throughout
     where the network takes one size alone."""
-    model, folder = start.architecture.choice, open_run_folder(path).path
-    share = recipe.train.small_share if model.any_size else 0.0
+    network, folder = start.architecture.network, open_run_folder(path).path
+    share = recipe.train.small_share if network.any_size else 0.0
     train = replace(recipe.train, start_from=str(folder.resolve()), small_share=share)
-    return replace(recipe, model=model, train=train)
+    return replace(recipe, network=network, train=train)
 
 
-def take_over(model: nn.Module, start: SavedModel, shape: tuple[int, int, int]) -> None:
+def take_over(model: NetworkModule, start: SavedModel, shape: tuple[int, int, int]) -> None:
     """Copy all weights but the last layer's into a network for images of ``shape``.
 
     Raises ``UserError`` where the two do not fit.
     """
     check_shape(start, shape)
-    own = model.state_dict()
-    weights = {k: v for k, v in start.model.state_dict().items() if not k.startswith(HEAD)}
+    own, head = model.state_dict(), f"{model.head}."
+    weights = {k: v for k, v in start.model.state_dict().items() if not k.startswith(head)}
     if {k: v.shape for k, v in weights.items()} != {
-        k: v.shape for k, v in own.items() if not k.startswith(HEAD)
+        k: v.shape for k, v in own.items() if not k.startswith(head)
     }:
         raise UserError(
-            "the recipe's network is not that of the run to start from; leave its [model] alone"
+            "the recipe's network is not that of the run to start from; leave its [network] alone"
         )
     model.load_state_dict({**own, **weights})
 

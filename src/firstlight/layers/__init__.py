@@ -1,0 +1,65 @@
+"""The layers that a network can be written with, each a value without PyTorch.
+
+``LAYERS`` is the one table of them: a recipe's word to its class. To add a layer, write its
+class and add its line.
+"""
+
+from firstlight.layers.activation import Activation
+from firstlight.layers.blocks import Branches, Repeat, Residual
+from firstlight.layers.conv import Conv
+from firstlight.layers.dense import Dense, Flatten
+from firstlight.layers.dropout import Dropout, SpatialDropout
+from firstlight.layers.layer import CLASSES, Layer, Shape
+from firstlight.layers.norm import BatchNorm, GroupNorm, LayerNorm
+from firstlight.layers.pool import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from firstlight.layers.rescale import Rescale
+from firstlight.layers.whiten import Whiten
+
+__all__ = [
+    "CLASSES",
+    "LAYERS",
+    "Activation",
+    "AveragePool",
+    "BatchNorm",
+    "Branches",
+    "Conv",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "GroupNorm",
+    "Layer",
+    "LayerNorm",
+    "MaxPool",
+    "Repeat",
+    "Rescale",
+    "Residual",
+    "Shape",
+    "SpatialDropout",
+    "Whiten",
+]
+
+LAYERS: dict[str, type[Layer]] = {
+    layer.kind: layer
+    for layer in (
+        Conv,
+        Dense,
+        Flatten,
+        MaxPool,
+        AveragePool,
+        GlobalMaxPool,
+        GlobalAveragePool,
+        BatchNorm,
+        GroupNorm,
+        LayerNorm,
+        Dropout,
+        SpatialDropout,
+        Activation,
+        Rescale,
+        Whiten,
+        Residual,
+        Branches,
+        Repeat,
+    )
+}

@@ -1,0 +1,217 @@
+"""Layers that hold layers: a residual block, branches, a repeat."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from firstlight.checked import choice, number
+from firstlight.errors import UserError
+from firstlight.layers.activation import ACTIVATIONS, Activation
+from firstlight.layers.conv import Conv
+from firstlight.layers.layer import Layer, Shape, maps, shown
+from firstlight.layers.norm import BatchNorm
+from firstlight.layers.sequence import check_list, shapes
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+@dataclass(frozen=True, repr=False)
+class Residual(Layer):
+    """A list of layers whose result is added to what came in (He et al. 2016, section 3).
+
+    Where the shapes differ, what came in passes a 1×1 convolution first (option B there), with
+    batch norm where the list has one.
+    """
+
+    kind: ClassVar[str] = "residual"
+    title: ClassVar[str] = "residual block"
+    main: ClassVar[str] = "layers"
+
+    layers: tuple[Layer, ...]
+    """The layers of the longer way."""
+    _: KW_ONLY
+    activation: str = choice("relu", "none", *ACTIVATIONS)
+    """What follows the addition."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", check_list(self.layers, "residual"))
+        self._check({"layers"})
+
+    def shortcut(self, shape: Shape) -> tuple[Layer, ...]:
+        """The layers of the short way: none where the shapes agree."""
+        behind = shapes(self.layers, shape)[-1]
+        if behind == shape:
+            return ()
+        if len(behind) != 3:
+            raise UserError(
+                f"the layers give {shown(behind)}, which cannot be added to {shown(shape)}"
+            )
+        stride = -(-maps(self, shape)[0] // behind[0])
+        projection = Conv(behind[2], kernel=1, stride=stride, padding="same", bias=False)
+        if projection.output(shape) != behind:
+            raise UserError(
+                f"the layers give {shown(behind)}, which no 1×1 convolution makes of "
+                f'{shown(shape)}; use padding = "same" inside'
+            )
+        normed = any(isinstance(layer, BatchNorm) for layer in self.layers)
+        return (projection, BatchNorm()) if normed else (projection,)
+
+    def length(self) -> int:
+        return sum(layer.length() for layer in self.layers)
+
+    def output(self, shape: Shape) -> Shape:
+        behind = shapes(self.layers, shape)[-1]
+        self.shortcut(shape)
+        return behind
+
+    def multiply_adds(self, shape: Shape) -> int:
+        return _work(self.layers, shape) + _work(self.shortcut(shape), shape)
+
+    def parts(self) -> tuple[Layer, ...]:
+        if self.activation == "none":
+            return (self,)
+        return replace(self, activation="none"), Activation(self.activation)
+
+    def inner(self) -> tuple[Layer, ...]:
+        return self.layers
+
+    def with_classes(self, classes: int) -> Layer:
+        return replace(self, layers=tuple(one.with_classes(classes) for one in self.layers))
+
+    @property
+    def window(self) -> tuple[int, int]:
+        return window(self.layers)
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.network import Residual as Module
+
+        return Module(self, shape, rng)
+
+
+@dataclass(frozen=True, repr=False)
+class Branches(Layer):
+    """Several lists of layers that all see what came in; their results are joined (Szegedy et al.
+    2015, section 4). An empty list passes on what came in."""
+
+    kind: ClassVar[str] = "branches"
+    title: ClassVar[str] = "branches"
+    main: ClassVar[str] = "branches"
+
+    branches: tuple[tuple[Layer, ...], ...]
+    """The lists, two or more."""
+    _: KW_ONLY
+    join: str = choice("concatenate", "concatenate", "add")
+    """``concatenate``: channels, or features, side by side. ``add``: number by number."""
+
+    def __post_init__(self) -> None:
+        lists = self.branches if isinstance(self.branches, list | tuple) else ()
+        if len(lists) < 2:
+            raise UserError(f"branches must be two lists of layers or more, not {self.branches!r}")
+        checked = tuple(check_list(one, "a branch") if one else () for one in lists)
+        object.__setattr__(self, "branches", checked)
+        self._check({"branches"})
+
+    def length(self) -> int:
+        return sum(layer.length() for one in self.branches for layer in one)
+
+    def output(self, shape: Shape) -> Shape:
+        behind = [
+            shapes(one, shape, within=f"{at}.")[-1] for at, one in enumerate(self.branches, start=1)
+        ]
+        first = behind[0]
+        for at, other in enumerate(behind[1:], start=2):
+            fits = other == first if self.join == "add" else other[:-1] == first[:-1]
+            if not fits or len(other) != len(first):
+                wanted = "the same shape" if self.join == "add" else "the same height and width"
+                raise UserError(
+                    f"to {self.join} its branches wants {wanted} from each; branch 1 gives "
+                    f"{shown(first)}, branch {at} gives {shown(other)}"
+                )
+        if self.join == "add":
+            return first
+        return (*first[:-1], sum(one[-1] for one in behind))
+
+    def multiply_adds(self, shape: Shape) -> int:
+        return sum(_work(one, shape) for one in self.branches)
+
+    def inner(self) -> tuple[Layer, ...]:
+        return tuple(layer for one in self.branches for layer in one)
+
+    def with_classes(self, classes: int) -> Layer:
+        lists = tuple(tuple(one.with_classes(classes) for one in b) for b in self.branches)
+        return replace(self, branches=lists)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        sides, steps = zip(*(window(one) for one in self.branches), strict=True)
+        return 0 if 0 in sides else max(sides), max(steps)
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.network import Branches as Module
+
+        return Module(self, shape, rng)
+
+
+@dataclass(frozen=True, repr=False)
+class Repeat(Layer):
+    """A list of layers, several times one after another, each time with weights of its own."""
+
+    kind: ClassVar[str] = "repeat"
+    title: ClassVar[str] = "repeat"
+    main: ClassVar[str] = "times"
+
+    times: int = number(2, least=1, most=1000)
+    """How often."""
+    layers: tuple[Layer, ...] = ()
+    """What is repeated."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", check_list(self.layers, "layers"))
+        self._check({"layers"})
+
+    def length(self) -> int:
+        return self.times * sum(layer.length() for layer in self.layers)
+
+    def parts(self) -> tuple[Layer, ...]:
+        return self.layers * self.times
+
+    def output(self, shape: Shape) -> Shape:
+        return shapes(self.parts(), shape)[-1]
+
+    def multiply_adds(self, shape: Shape) -> int:
+        return _work(self.parts(), shape)
+
+    def inner(self) -> tuple[Layer, ...]:
+        return self.layers
+
+    def with_classes(self, classes: int) -> Layer:
+        return replace(self, layers=tuple(one.with_classes(classes) for one in self.layers))
+
+    @property
+    def window(self) -> tuple[int, int]:
+        return window(self.parts())
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.network import Chain
+
+        return Chain(self.parts(), shape, rng)
+
+
+def window(layers: tuple[Layer, ...]) -> tuple[int, int]:
+    """Side of the window of input pixels that one output pixel sees, and the step between two.
+
+    The receptive field (Araujo et al. 2019, equation 2); a side of 0 is all of the input.
+    """
+    side, step = 1, 1
+    for layer in layers:
+        wide, far = layer.window
+        side = 0 if side == 0 or wide == 0 else side + (wide - 1) * step
+        step *= far
+    return side, step
+
+
+def _work(layers: tuple[Layer, ...], shape: Shape) -> int:
+    before = shapes(layers, shape)
+    return sum(layer.multiply_adds(one) for layer, one in zip(layers, before, strict=False))

@@ -1,0 +1,105 @@
+"""Convolution layers."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from firstlight.checked import choice, number
+from firstlight.errors import UserError
+from firstlight.layers.activation import ACTIVATIONS, Activation
+from firstlight.layers.initial import INITIAL
+from firstlight.layers.layer import Layer, Shape, maps
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+@dataclass(frozen=True, repr=False)
+class Conv(Layer):
+    """A convolution: each filter's weighted sum of the pixels below it, at every place.
+
+    LeCun et al. 1989.
+    """
+
+    kind: ClassVar[str] = "conv"
+    title: ClassVar[str] = "convolution"
+    main: ClassVar[str] = "filters"
+
+    filters: int = number(32, least=1, most=16384)
+    """Output channels."""
+    _: KW_ONLY
+    kernel: int = number(3, least=1, most=64)
+    """Side of a filter, in pixels."""
+    stride: int = number(1, least=1, most=64)
+    """Step between two places, in pixels."""
+    padding: str = choice("valid", "valid", "same")
+    """``valid``: filters stay inside the maps. ``same``: zeros around them, so that a stride of 1
+    keeps the size."""
+    dilation: int = number(1, least=1, most=64)
+    """Distance between the pixels below a filter."""
+    groups: int = number(1, least=1, most=16384)
+    """Channels and filters are split into so many groups; a filter sees its own group alone."""
+    depthwise: bool = False
+    """Each channel by itself (Howard et al. 2017, section 3.1): as many groups as channels come in,
+    and ``filters`` a multiple of them."""
+    bias: bool = True
+    """Whether a trained number is added to each output channel."""
+    activation: str = choice("none", "none", *ACTIVATIONS)
+    """What follows."""
+    init: str = choice("glorot", *INITIAL)
+    """How the weights begin."""
+
+    @property
+    def reach(self) -> int:
+        """Side of the window that one output pixel sees."""
+        return self.dilation * (self.kernel - 1) + 1
+
+    @property
+    def window(self) -> tuple[int, int]:
+        return self.reach, self.stride
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.depthwise and self.groups != 1:
+            raise UserError(
+                "depthwise = true needs groups = 1 beside it: it sets the groups itself"
+            )
+
+    def grouped(self, channels: int) -> int:
+        """The number of groups for so many channels. Raises ``UserError`` where they do not fit."""
+        groups = channels if self.depthwise else self.groups
+        for what, count in (("channels", channels), ("filters", self.filters)):
+            if count % groups:
+                why = "depthwise = true makes" if self.depthwise else "wanted"
+                raise UserError(
+                    f"{why} {groups} groups, and {count} {what} cannot be split into so many"
+                )
+        return groups
+
+    def output(self, shape: Shape) -> Shape:
+        height, width, channels = maps(self, shape)
+        self.grouped(channels)
+        if self.padding == "same":
+            return -(-height // self.stride), -(-width // self.stride), self.filters
+        if min(height, width) < self.reach:
+            raise UserError(
+                f"a window of {self.reach}×{self.reach} pixels is larger than its input of "
+                f'{height}×{width}; use a smaller kernel, padding = "same", or fewer pools'
+            )
+        down, right = ((side - self.reach) // self.stride + 1 for side in (height, width))
+        return down, right, self.filters
+
+    def multiply_adds(self, shape: Shape) -> int:
+        height, width, filters = self.output(shape)
+        return height * width * filters * self.kernel**2 * (shape[2] // self.grouped(shape[2]))
+
+    def parts(self) -> tuple[Layer, ...]:
+        if self.activation == "none":
+            return (self,)
+        return replace(self, activation="none"), Activation(self.activation)
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.modules import convolution
+
+        return convolution(self, shape, rng)

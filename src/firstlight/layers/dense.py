@@ -1,0 +1,88 @@
+"""Dense layers, and what makes features of maps."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING, ClassVar
+
+from firstlight.checked import choice, typed
+from firstlight.errors import UserError
+from firstlight.layers.activation import ACTIVATIONS, Activation
+from firstlight.layers.initial import INITIAL
+from firstlight.layers.layer import CLASSES, Layer, Shape, features
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+_MOST = 65536
+
+
+@dataclass(frozen=True, repr=False)
+class Flatten(Layer):
+    """All numbers of the maps in a row, in the order height, width, channels."""
+
+    kind: ClassVar[str] = "flatten"
+    title: ClassVar[str] = "flatten"
+
+    def output(self, shape: Shape) -> Shape:
+        return (prod(shape),)
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.modules import Flatten as Module
+
+        return Module()
+
+
+@dataclass(frozen=True, repr=False)
+class Dense(Layer):
+    """A weighted sum of all features for each unit."""
+
+    kind: ClassVar[str] = "dense"
+    title: ClassVar[str] = "dense"
+    main: ClassVar[str] = "units"
+
+    units: int | str
+    """Features that it gives, 1 to 65,536; ``"classes"`` for one of each class, as a classifier's
+    last layer has."""
+    _: KW_ONLY
+    bias: bool = True
+    """Whether a trained number is added to each unit."""
+    activation: str = choice("none", "none", *ACTIVATIONS)
+    """What follows."""
+    init: str = choice("glorot", *(name for name in INITIAL if name != "dirac"))
+    """How the weights begin."""
+
+    def __post_init__(self) -> None:
+        if self.units != CLASSES:
+            units = typed(self.units, int, label=f'units (without "{CLASSES}")')
+            if not 1 <= units <= _MOST:
+                raise UserError(f'units must be 1 to {_MOST:,} or "{CLASSES}", not {units}')
+        self._check({"units"})
+        if self.units == CLASSES and self.activation != "none":
+            raise UserError(
+                f'the last layer, dense = "{CLASSES}", gives scores, which softmax makes '
+                f'probabilities of; leave out its activation = "{self.activation}"'
+            )
+
+    def output(self, shape: Shape) -> Shape:
+        features(self, shape)
+        if isinstance(self.units, str):
+            raise ValueError("the number of classes is not known yet: with_classes")
+        return (self.units,)
+
+    def multiply_adds(self, shape: Shape) -> int:
+        return features(self, shape) * self.output(shape)[0]
+
+    def parts(self) -> tuple[Layer, ...]:
+        if self.activation == "none":
+            return (self,)
+        return replace(self, activation="none"), Activation(self.activation)
+
+    def with_classes(self, classes: int) -> Layer:
+        return replace(self, units=classes) if self.units == CLASSES else self
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.modules import dense
+
+        return dense(self, shape, rng)

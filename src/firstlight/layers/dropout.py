@@ -1,0 +1,52 @@
+"""Dropout: part of what comes in is set to zero in training, at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from firstlight.checked import number
+from firstlight.layers.layer import Layer, Shape, maps
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+@dataclass(frozen=True, repr=False)
+class Dropout(Layer):
+    """Each number with this probability; the others are scaled up (Srivastava et al. 2014)."""
+
+    kind: ClassVar[str] = "dropout"
+    title: ClassVar[str] = "dropout"
+    main: ClassVar[str] = "share"
+
+    share: float = number(0.5, least=0.0, most=0.95)
+    """Probability."""
+
+    def output(self, shape: Shape) -> Shape:
+        return shape
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.blocks import Dropout as Module
+
+        return Module(self.share)
+
+
+@dataclass(frozen=True, repr=False)
+class SpatialDropout(Layer):
+    """Each whole map with this probability (Tompson et al. 2015, section 3.2)."""
+
+    kind: ClassVar[str] = "spatial-dropout"
+    title: ClassVar[str] = "spatial dropout"
+    main: ClassVar[str] = "share"
+
+    share: float = number(0.2, least=0.0, most=0.95)
+    """Probability."""
+
+    def output(self, shape: Shape) -> Shape:
+        return maps(self, shape)
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.blocks import Dropout as Module
+
+        return Module(self.share, whole_maps=True)

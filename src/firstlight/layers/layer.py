@@ -1,0 +1,91 @@
+"""What all layers have in common: a value that says what a layer takes, gives and costs.
+
+A layer is a frozen dataclass of choices and needs no PyTorch; ``build`` alone imports it.
+Shapes leave out the images' axis: ``(H, W, C)`` for maps of height H, width W and C channels,
+``(F,)`` for F features.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from firstlight.errors import UserError
+from firstlight.parts import Part
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+Shape = tuple[int, ...]
+CLASSES = "classes"
+"""Stands for the number of classes, which the data decides."""
+
+
+@dataclass(frozen=True, repr=False)
+class Layer(Part, ABC):
+    """One layer of a network."""
+
+    title: ClassVar[str]
+    """Its name in a table, such as ``max-pooling``."""
+
+    @abstractmethod
+    def output(self, shape: Shape) -> Shape:
+        """The shape that it gives for ``shape``. Raises ``UserError`` where it cannot take it."""
+
+    @abstractmethod
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        """The module for inputs of ``shape``, with initial weights from ``rng``."""
+
+    def multiply_adds(self, shape: Shape) -> int:
+        """Multiply-adds for one image whose ``shape`` comes in; what has no weights counts 0."""
+        return 0
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Side of the window that one output pixel sees, and the step between windows, in input
+        pixels; a side of 0 is all of the input."""
+        return 1, 1
+
+    def parts(self) -> tuple[Layer, ...]:
+        """The layers that this one is short for; itself where it is short for none."""
+        return (self,)
+
+    def length(self) -> int:
+        """How many layers it comes to, written out."""
+        return 1
+
+    def inner(self) -> tuple[Layer, ...]:
+        """The layers that it holds."""
+        return ()
+
+    def with_classes(self, classes: int) -> Layer:
+        """The layer with ``"classes"`` replaced by their number."""
+        return self
+
+
+def maps(layer: Layer, shape: Shape) -> tuple[int, int, int]:
+    """The shape as maps. Raises ``UserError`` for features."""
+    if len(shape) != 3:
+        raise UserError(
+            f"{layer.title} wants maps (height × width × channels), and gets {shown(shape)}; "
+            "put it before flatten and dense layers"
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def features(layer: Layer, shape: Shape) -> int:
+    """The shape as a number of features. Raises ``UserError`` for maps."""
+    if len(shape) != 1:
+        raise UserError(
+            f"{layer.title} wants features, and gets {shown(shape)}; put flatten = true, "
+            "global-average-pool = true or global-max-pool = true before it"
+        )
+    return shape[0]
+
+
+def shown(shape: Shape) -> str:
+    """``26×26×32 maps`` or ``64 features``."""
+    if len(shape) == 3:
+        return f"maps of {'×'.join(map(str, shape))}"
+    return f"{shape[0]} features"

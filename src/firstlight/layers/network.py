@@ -1,0 +1,73 @@
+"""Which network: its layers, what it takes, and what an answer is averaged over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from firstlight.checked import Checked, choice
+from firstlight.errors import UserError
+from firstlight.layers.dense import Dense, Flatten
+from firstlight.layers.dropout import Dropout, SpatialDropout
+from firstlight.layers.layer import CLASSES, Layer
+from firstlight.layers.networks import tutorial
+from firstlight.layers.norm import BatchNorm
+from firstlight.layers.sequence import check_list, written_out
+from firstlight.parts import plain_value
+
+MOST_LAYERS = 1000
+"""In a network, with every repeat written out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Checked):
+    """A network of known layers, as a value."""
+
+    layers: tuple[Layer, ...] = tutorial()
+    """One after another; ``dense = "classes"`` gives the scores."""
+    pixels: str = choice("scale", "scale", "standardize")
+    """What goes in: pixels from 0 to 1, or those minus the training images' mean of each channel,
+    over its standard deviation."""
+    views: str = choice("one", "one", "shift", "mirror", "mirror-and-shift")
+    """Test-time augmentation: what an answer is averaged over. The image; with it, itself shifted
+    by one pixel to each side; its mirror image; or that and both shifted by one pixel to either
+    corner."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", check_list(self.layers, "layers"))
+        self._check({"layers"})
+        if (length := sum(layer.length() for layer in self.layers)) > MOST_LAYERS:
+            raise UserError(f"layers must be at most {MOST_LAYERS:,} written out, not {length:,}")
+        last = [one for one in self.layers if isinstance(one, Dense) and one.units == CLASSES]
+        if len(last) != 1:
+            raise UserError(
+                f'layers must have one dense = "{CLASSES}" at the end, which gives a score for '
+                f"each class, and have {len(last) or 'none'}"
+            )
+
+    @property
+    def any_size(self) -> bool:
+        """Whether the network takes images of any size, and not of one alone."""
+        return not self.has(Flatten)
+
+    @property
+    def needs_two(self) -> bool:
+        """Whether it learns from two images at a time or more, as batch norm does."""
+        return self.has(BatchNorm)
+
+    @property
+    def drops(self) -> bool:
+        """Whether training draws random numbers inside the network."""
+        return self.has(Dropout) or self.has(SpatialDropout)
+
+    def has(self, kind: type[Layer]) -> bool:
+        """Whether a layer of this kind is in it, at any depth."""
+        return any(isinstance(layer, kind) for layer in written_out(self.layers))
+
+    def to_table(self) -> dict[str, Any]:
+        """The network as a recipe's table."""
+        return {"pixels": self.pixels, "views": self.views, "layers": plain_value(self.layers)}
+
+
+def as_network(value: "Network | Sequence[Layer]") -> Network:
+    """A list of layers as a network. Raises ``UserError`` for what is neither."""
+    return value if isinstance(value, Network) else Network(layers=check_list(value, "network"))

@@ -1,0 +1,86 @@
+"""Normalisation: numbers shifted and scaled to what is usual for them."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from firstlight.checked import number
+from firstlight.errors import UserError
+from firstlight.layers.layer import Layer, Shape, maps
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+@dataclass(frozen=True, repr=False)
+class BatchNorm(Layer):
+    """Each channel minus its mean, over its standard deviation, of the batch in training and of a
+    running mean in answers (Ioffe and Szegedy 2015, algorithms 1 and 2)."""
+
+    kind: ClassVar[str] = "batch-norm"
+    title: ClassVar[str] = "batch norm"
+
+    _: KW_ONLY
+    momentum: float = number(0.1, least=0.0, most=1.0, above=True)
+    """Share of a new batch in the running statistics. Keras writes 1 minus this."""
+    epsilon: float = number(1e-5, least=0.0, most=1.0, above=True)
+    """Added to the variance."""
+    scale: bool = True
+    """Whether each channel is then multiplied by a trained number."""
+
+    def output(self, shape: Shape) -> Shape:
+        return shape
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.modules import batch_norm
+
+        return batch_norm(self, shape)
+
+
+@dataclass(frozen=True, repr=False)
+class GroupNorm(Layer):
+    """As batch norm, over the channels of a group and all places of one image (Wu and He 2018,
+    section 3). It does not depend on the batch."""
+
+    kind: ClassVar[str] = "group-norm"
+    title: ClassVar[str] = "group norm"
+    main: ClassVar[str] = "groups"
+
+    groups: int = number(8, least=1, most=4096)
+    """Groups of channels."""
+    _: KW_ONLY
+    epsilon: float = number(1e-5, least=0.0, most=1.0, above=True)
+    """Added to the variance."""
+
+    def output(self, shape: Shape) -> Shape:
+        channels = maps(self, shape)[2]
+        if channels % self.groups:
+            raise UserError(f"{channels} channels cannot be split into {self.groups} groups")
+        return shape
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.modules import group_norm
+
+        return group_norm(self, shape)
+
+
+@dataclass(frozen=True, repr=False)
+class LayerNorm(Layer):
+    """As batch norm, over the channels of one place of one image, or over all features (Ba et al.
+    2016, equation 4; the channels of a place as in Liu et al. 2022, section 2.6)."""
+
+    kind: ClassVar[str] = "layer-norm"
+    title: ClassVar[str] = "layer norm"
+
+    _: KW_ONLY
+    epsilon: float = number(1e-5, least=0.0, most=1.0, above=True)
+    """Added to the variance."""
+
+    def output(self, shape: Shape) -> Shape:
+        return shape
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.modules import LayerNorm as Module
+
+        return Module(self, shape)

@@ -1,0 +1,107 @@
+"""Pooling: one number for each window, or for each whole map."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from firstlight.checked import choice, number
+from firstlight.errors import UserError
+from firstlight.layers.layer import Layer, Shape, maps
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+@dataclass(frozen=True, repr=False)
+class _Pool(Layer):
+    main: ClassVar[str] = "size"
+
+    size: int = number(2, least=1, most=64)
+    """Side of a window, in pixels."""
+    _: KW_ONLY
+    stride: int = number(0, least=0, most=64)
+    """Step between two windows, in pixels; 0 for the window's side."""
+    padding: str = choice("valid", "valid", "same")
+    """``valid``: windows stay inside the maps, and a rest at the edge is left out. ``same``: a rest
+    counts too, without the pixels that are not there."""
+
+    @property
+    def window(self) -> tuple[int, int]:
+        return self.size, self.stride or self.size
+
+    def output(self, shape: Shape) -> Shape:
+        height, width, channels = maps(self, shape)
+        side, step = self.window
+        if self.padding == "same":
+            return -(-height // step), -(-width // step), channels
+        if min(height, width) < side:
+            raise UserError(
+                f"a window of {side}×{side} pixels is larger than its input of {height}×{width}; "
+                "use fewer or smaller pools, or larger images"
+            )
+        return (height - side) // step + 1, (width - side) // step + 1, channels
+
+
+class MaxPool(_Pool):
+    """The largest number of each window."""
+
+    kind: ClassVar[str] = "max-pool"
+    title: ClassVar[str] = "max-pooling"
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.modules import MaxPool as Module
+
+        return Module(self, shape)
+
+
+class AveragePool(_Pool):
+    """The mean of each window."""
+
+    kind: ClassVar[str] = "average-pool"
+    title: ClassVar[str] = "average pooling"
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.modules import AveragePool as Module
+
+        return Module(self, shape)
+
+
+@dataclass(frozen=True, repr=False)
+class GlobalMaxPool(Layer):
+    """The largest number of each map: whether something was found, and no longer where."""
+
+    kind: ClassVar[str] = "global-max-pool"
+    title: ClassVar[str] = "global max-pooling"
+
+    @property
+    def window(self) -> tuple[int, int]:
+        return 0, 1
+
+    def output(self, shape: Shape) -> Shape:
+        return (maps(self, shape)[2],)
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.modules import GlobalMaxPool as Module
+
+        return Module()
+
+
+@dataclass(frozen=True, repr=False)
+class GlobalAveragePool(Layer):
+    """The mean of each map (Lin et al. 2014, section 3.2)."""
+
+    kind: ClassVar[str] = "global-average-pool"
+    title: ClassVar[str] = "global average pooling"
+
+    @property
+    def window(self) -> tuple[int, int]:
+        return 0, 1
+
+    def output(self, shape: Shape) -> Shape:
+        return (maps(self, shape)[2],)
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.modules import GlobalAveragePool as Module
+
+        return Module()

@@ -1,0 +1,50 @@
+"""Layers one after another: the shape behind each, and who is told when one does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from firstlight.errors import UserError
+from firstlight.layers.layer import Layer, Shape, shown
+
+
+def shapes(layers: Sequence[Layer], shape: Shape, within: str = "") -> list[Shape]:
+    """The shape before the first layer and behind each.
+
+    Raises ``UserError``, which numbers the layer from 1 on, within another as ``3.1``.
+    """
+    found = [shape]
+    for number, layer in enumerate(layers, start=1):
+        try:
+            behind = layer.output(found[-1])
+        except UserError as error:
+            inner = getattr(error, "layer", "")
+            raise _NumberedError(f"{within}{number}", inner, layer, found[-1], error) from None
+        found.append(behind)
+    return found
+
+
+def written_out(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """Every layer at every depth, in the order of computing; those that hold others come first."""
+    for layer in layers:
+        yield layer
+        yield from written_out(layer.inner())
+
+
+class _NumberedError(UserError):
+    """What is wrong with a layer, and where it stands."""
+
+    def __init__(
+        self, number: str, inner: str, layer: Layer, shape: Shape, error: UserError
+    ) -> None:
+        self.layer = f"{number}.{inner}" if inner else number
+        self.what = getattr(error, "what", f"{layer.title}, {shown(shape)} in: {error}")
+        super().__init__(f"layer {self.layer} ({self.what})")
+
+
+def check_list(value: object, label: str) -> tuple[Layer, ...]:
+    """The value as layers. Raises ``UserError`` where it is none, or empty."""
+    layers = tuple(value) if isinstance(value, list | tuple) else ()
+    if not layers or not all(isinstance(layer, Layer) for layer in layers):
+        raise UserError(f"{label} must be a list of layers, not {value!r}")
+    return layers

@@ -1,0 +1,30 @@
+"""How weights begin. Axes: O outputs, I inputs, h and w the sides of a filter."""
+
+from torch import Generator, Tensor, nn, no_grad
+from torch.nn.init import calculate_gain
+
+
+@no_grad()
+def fill(weight: Tensor, way: str, rng: Generator) -> None:
+    """Fill a dense layer's weights O×I, or filters O×I×h×w, in one of the ``INITIAL`` ways.
+
+    Raises ``ValueError`` for another.
+    """
+    if weight.is_meta:  # it has no numbers, and PyTorch would load its compiler for it
+        return
+    inputs = weight[0].numel()
+    if way == "glorot":
+        nn.init.xavier_uniform_(weight, generator=rng)
+    elif way == "he":
+        nn.init.normal_(weight, std=calculate_gain("relu") * inputs**-0.5, generator=rng)
+    elif way == "lecun":
+        nn.init.normal_(weight, std=inputs**-0.5, generator=rng)
+    elif way == "orthogonal":
+        nn.init.orthogonal_(weight, generator=rng)
+    elif way == "dirac":
+        nn.init.kaiming_uniform_(weight, a=5**0.5, generator=rng)
+        nn.init.dirac_(weight[: min(weight.shape[:2])])
+    elif way == "zeros":
+        nn.init.zeros_(weight)
+    else:
+        raise ValueError(f"no way to begin is called {way!r}")

@@ -1,0 +1,211 @@
+"""A network: the modules of a list of layers, one after another.
+
+What makes it fast is done to the list here, and leaves every result as it is.
+Axes: N images, C channels, H height, W width, K classes.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from torch import Generator, Tensor, cat, nn
+from torch.nn.functional import pad
+
+from firstlight.errors import UserError
+from firstlight.layers import blocks
+from firstlight.layers.activation import COMMUTES_WITH_MAX
+from firstlight.layers.activation import Activation as ActivationChoice
+from firstlight.layers.conv import Conv
+from firstlight.layers.layer import CLASSES, Layer, Shape, shown
+from firstlight.layers.network import Network
+from firstlight.layers.pool import AveragePool, MaxPool
+from firstlight.layers.sequence import shapes, written_out
+from firstlight.layers.whiten import Whiten
+from firstlight.models.convolution import Convolution3x3
+from firstlight.models.modules import Activation
+from firstlight.models.modules import MaxPool as MaxPooling
+from firstlight.models.whitening import Whitening
+
+
+class Chain(nn.Sequential):
+    """The modules of layers, by their kinds and numbers: ``conv1``, ``conv2``, ``dense1``."""
+
+    def __init__(self, layers: Sequence[Layer], shape: Shape, rng: Generator) -> None:
+        super().__init__()
+        named = _named(_flat(layers))
+        before = shapes([part for _, part in named], shape)
+        last: nn.Module | None = None
+        for (name, part), inner in zip(named, before, strict=False):
+            module = part.build(inner, rng)
+            if isinstance(module, Activation):
+                # The output of such a layer is not needed for its gradient.
+                plain = isinstance(last, nn.Conv2d) and not isinstance(last, Convolution3x3)
+                module.in_place = plain or isinstance(last, MaxPooling)
+            self.add_module(name, module)
+            last = module
+
+
+def _flat(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers with all that are short for others written out."""
+    flat: list[Layer] = []
+    for layer in layers:
+        parts = layer.parts()
+        flat += parts if parts == (layer,) else _flat(parts)
+    return flat
+
+
+def _named(parts: list[Layer]) -> list[tuple[str, Layer]]:
+    """Each part with its name, in the order of computing.
+
+    An activation that commutes with a max-pool comes after it: the result is the same to the bit,
+    and the activation sees fewer numbers.
+    """
+    counts, named = Counter[str](), list[tuple[str, Layer]]()
+    for part in parts:
+        counts[part.kind] += 1
+        one = (f"{part.kind.replace('-', '_')}{counts[part.kind]}", part)
+        before = named[-1][1] if named else None
+        if (
+            isinstance(part, MaxPool)
+            and isinstance(before, ActivationChoice)
+            and before.name in COMMUTES_WITH_MAX
+        ):
+            named.insert(-1, one)
+        else:
+            named.append(one)
+    return named
+
+
+class Residual(nn.Module):
+    """The layers' result plus what came in, or its projection."""
+
+    def __init__(self, choice: blocks.Residual, shape: Shape, rng: Generator) -> None:
+        super().__init__()
+        self.layers = Chain(choice.layers, shape, rng)
+        self.shortcut = Chain(choice.shortcut(shape), shape, rng)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        result: Tensor = self.layers(inputs) + self.shortcut(inputs)
+        return result
+
+
+class Branches(nn.Module):
+    """Several chains over the same input, joined."""
+
+    def __init__(self, choice: blocks.Branches, shape: Shape, rng: Generator) -> None:
+        super().__init__()
+        self.adds = choice.join == "add"
+        for number, layers in enumerate(choice.branches, start=1):
+            self.add_module(f"branch{number}", Chain(layers, shape, rng))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        results = [branch(inputs) for branch in self.children()]
+        return sum(results[1:], results[0]) if self.adds else cat(results, dim=1)
+
+
+class NetworkModule(Chain):
+    """A classifier of images: scores (logits) of K classes.
+
+    In evaluation mode the logits are averaged over the ``views`` of each image.
+    """
+
+    def __init__(
+        self,
+        choice: Network,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        rng: Generator,
+    ) -> None:
+        """``image_shape``: height, width and channels. Raises ``UserError`` where a layer does not
+        fit the shape that comes to it, or the last gives no score for each class."""
+        layers = [layer.with_classes(classes) for layer in choice.layers]
+        _check(layers, image_shape, classes)
+        super().__init__(layers, image_shape, rng)
+        self.views = choice.views
+        self.rows, self.columns = (_used(_flat(layers), side) for side in image_shape[:2])
+
+    @property
+    def head(self) -> str:
+        """The name of the last dense layer, which gives the classes' scores."""
+        names = [name for name, one in self.named_modules() if isinstance(one, nn.Linear)]
+        last: str = names[-1]
+        return last
+
+    def see(self, pixels_NCHW: Tensor) -> None:
+        """Set what is worked out from training images: a whitening stem's filters."""
+        first = next(self.children())
+        if isinstance(first, Whitening):
+            first.see(pixels_NCHW)
+
+    def forward(self, pixels_NCHW: Tensor) -> Tensor:
+        """Logits N×K of images float32 N×C×H×W."""
+        if self.training:
+            return self._logits(pixels_NCHW)
+        share, first_NCHW = next(parts := _views(pixels_NCHW, self.views))
+        total_NK = self._logits(first_NCHW) * share
+        for share, view_NCHW in parts:
+            total_NK += self._logits(view_NCHW) * share
+        return total_NK
+
+    def _logits(self, pixels_NCHW: Tensor) -> Tensor:
+        maps_NCHW = pixels_NCHW[:, :, : self.rows, : self.columns]
+        for module in self:
+            maps_NCHW = module(maps_NCHW)
+        return maps_NCHW
+
+
+def _check(layers: Sequence[Layer], image_shape: Shape, classes: int) -> None:
+    given = shapes(layers, image_shape)[-1]
+    if given != (classes,):
+        raise UserError(
+            f"the network gives {shown(given)}, and not one score for each of {classes} classes: "
+            f'leave out what stands behind dense = "{CLASSES}"'
+        )
+    if any(isinstance(layer, Whiten) for layer in written_out(layers[1:])):
+        raise UserError("a whitening layer sees the images: it can only be the first layer")
+
+
+def _used(parts: Sequence[Layer], side: int) -> int:
+    """How many rows (or columns) of an image the result depends on.
+
+    A pool drops an odd last row, so the last rows of the image may reach nothing: 30 of CIFAR-10's
+    32 and 26 of MNIST's 28 count in the tutorial's networks. Leaving out the others changes no
+    result and saves a seventh of the work.
+    """
+    windows = []
+    for part in parts:
+        if isinstance(part, Conv | MaxPool | AveragePool) and part.padding == "valid":
+            windows.append(part.window)
+        elif not isinstance(part, ActivationChoice):
+            break
+    used = side
+    for wide, step in windows:
+        used = (used - wide) // step + 1
+    for wide, step in reversed(windows):
+        used = (used - 1) * step + wide
+    return used
+
+
+def _views(pixels_NCHW: Tensor, name: str) -> Iterator[tuple[float, Tensor]]:
+    """What an answer is averaged over, the image itself first; each with its share of it."""
+
+    def moved(view_NCHW: Tensor, down: int, right: int) -> Tensor:
+        height, width = view_NCHW.shape[2:]
+        padded_NCHW = pad(view_NCHW, (1, 1, 1, 1), mode="reflect")
+        return padded_NCHW[:, :, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
+
+    if name == "one":
+        yield 1.0, pixels_NCHW
+    elif name == "shift":
+        yield 0.2, pixels_NCHW
+        for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            yield 0.2, moved(pixels_NCHW, down, right)
+    elif name == "mirror":
+        yield 0.5, pixels_NCHW
+        yield 0.5, pixels_NCHW.flip(3)
+    else:
+        both = (pixels_NCHW, pixels_NCHW.flip(3))
+        for view_NCHW in both:
+            yield 0.25, view_NCHW
+        for view_NCHW in both:  # shifted views count half, as in the source
+            yield 0.125, moved(view_NCHW, -1, -1)
+            yield 0.125, moved(view_NCHW, 1, 1)

@@ -1,0 +1,59 @@
+"""Adam and its relatives: steps of a size of their own for each weight."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from firstlight.checked import number
+from firstlight.optimizers.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from torch import dtype
+
+    from firstlight.optimizers.optimizer import Shares
+    from firstlight.optimizers.rules import Rule
+
+
+@dataclass(frozen=True, repr=False)
+class Adam(Optimizer):
+    """The gradient's running mean over the root of that of its square (Kingma and Ba 2015,
+    algorithm 1, with ε added to the root)."""
+
+    kind: ClassVar[str] = "adam"
+
+    _: KW_ONLY
+    betas: tuple[float, float] = number((0.9, 0.999), least=0.0, most=0.999999)
+    """Decay of the running mean of the gradient and of its square, per step."""
+    epsilon: float = number(1e-7, least=0.0, most=1.0, above=True)
+    """Added to the root of the second moment."""
+    weight_decay: float = number(0.0, least=0.0, most=1.0)
+    """Times the weights, added to the gradient."""
+
+    def rules(self, shares: Shares, batch_size: int, precision: dtype | None) -> list[Rule]:
+        from firstlight.optimizers.rules import AdamRule, groups
+
+        moving = groups(shares, self.learning_rate, self.weight_decay)
+        return [AdamRule(moving, self.betas, self.epsilon)]
+
+
+@dataclass(frozen=True, repr=False)
+class AdamW(Optimizer):
+    """Adam whose weight decay shrinks the weights themselves (Loshchilov and Hutter 2019,
+    algorithm 2)."""
+
+    kind: ClassVar[str] = "adamw"
+
+    _: KW_ONLY
+    betas: tuple[float, float] = number((0.9, 0.999), least=0.0, most=0.999999)
+    """Decay of the running mean of the gradient and of its square, per step."""
+    epsilon: float = number(1e-8, least=0.0, most=1.0, above=True)
+    """Added to the root of the second moment."""
+    weight_decay: float = number(0.01, least=0.0, most=1.0)
+    """Times the learning rate: the share of each weight that is taken away in a step."""
+
+    def rules(self, shares: Shares, batch_size: int, precision: dtype | None) -> list[Rule]:
+        from firstlight.optimizers.rules import AdamWRule, groups
+
+        moving = groups(shares, self.learning_rate, self.weight_decay)
+        return [AdamWRule(moving, self.betas, self.epsilon)]

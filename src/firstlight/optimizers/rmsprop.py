@@ -1,0 +1,39 @@
+"""RMSprop."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from firstlight.checked import number
+from firstlight.optimizers.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from torch import dtype
+
+    from firstlight.optimizers.optimizer import Shares
+    from firstlight.optimizers.rules import Rule
+
+
+@dataclass(frozen=True, repr=False)
+class RMSprop(Optimizer):
+    """The gradient over the root of its square's running mean (Tieleman and Hinton 2012), as
+    ``torch.optim.RMSprop`` computes it."""
+
+    kind: ClassVar[str] = "rmsprop"
+
+    _: KW_ONLY
+    decay: float = number(0.9, least=0.0, most=0.999999)
+    """Of the running mean of the squared gradient, per step."""
+    momentum: float = number(0.0, least=0.0, most=0.9999)
+    """Share of the last step that is kept."""
+    epsilon: float = number(1e-7, least=0.0, most=1.0, above=True)
+    """Added to the root."""
+    weight_decay: float = number(0.0, least=0.0, most=1.0)
+    """Times the weights, added to the gradient."""
+
+    def rules(self, shares: Shares, batch_size: int, precision: dtype | None) -> list[Rule]:
+        from firstlight.optimizers.rules import RMSpropRule, groups
+
+        moving = groups(shares, self.learning_rate, self.weight_decay)
+        return [RMSpropRule(moving, self.decay, self.momentum, self.epsilon)]

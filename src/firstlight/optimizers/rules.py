@@ -1,0 +1,236 @@
+"""The rules by which weights follow their gradients, and what they keep of each between steps.
+
+The arithmetic of all but Muon is PyTorch's, through its functions and not its ``Optimizer``
+classes, which load PyTorch's compiler when the first of them is made: a second of a training of
+four.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adam import adam
+from torch.optim.adamw import adamw
+from torch.optim.rmsprop import rmsprop
+from torch.optim.sgd import sgd
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """Weights that move at one rate."""
+
+    weights: list[nn.Parameter]
+    rate: float
+    """The peak learning rate."""
+    decay: float = 0.0
+    """Weight decay."""
+
+
+def groups(shares: Mapping[float, list[nn.Parameter]], rate: float, decay: float) -> list[Group]:
+    """A group for each share of the learning rate."""
+    return [Group(weights=ws, rate=rate * share, decay=decay) for share, ws in shares.items()]
+
+
+class Rule(ABC):
+    """A rule by which weights follow their gradients, and what it keeps of each between steps."""
+
+    kinds: tuple[str, ...]
+    """Names of the running means that are kept of a weight, each of the weight's shape."""
+
+    def __init__(self, groups: list[Group]) -> None:
+        self._groups = groups
+        self.weights = [weight for group in groups for weight in group.weights]
+        self.kept: dict[Tensor, dict[str, Tensor]] = {}
+
+    @torch.no_grad()
+    def step(self, factor: float) -> None:
+        """One update of every weight that has a gradient, at ``factor`` of the peak rate."""
+        for group in self._groups:
+            weights: list[Tensor] = [w for w in group.weights if w.grad is not None]
+            self.begin([weight for weight in weights if weight not in self.kept])
+            if weights:
+                gradients = [w.grad for w in weights if w.grad is not None]
+                self._move(weights, gradients, group.rate * factor, group.decay)
+
+    def begin(self, weights: Iterable[Tensor]) -> None:
+        """What is kept of weights before their first step."""
+        self.kept |= {weight: self._begun(weight) for weight in weights}
+
+    def _begun(self, weight: Tensor) -> dict[str, Tensor]:
+        return {kind: torch.zeros_like(weight) for kind in self.kinds}
+
+    def _means(self, weights: list[Tensor], kind: str) -> list[Tensor]:
+        return [self.kept[weight][kind] for weight in weights]
+
+    @abstractmethod
+    def _move(
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+    ) -> None: ...
+
+
+class AdamRule(Rule):
+    """D. P. Kingma and J. Ba: Adam: A method for stochastic optimization. ICLR 2015, algorithm 1,
+    with ε added to the root of the corrected second moment."""
+
+    kinds = ("exp_avg", "exp_avg_sq")
+    function: Callable[..., None] = staticmethod(adam)
+
+    def __init__(self, groups: list[Group], betas: tuple[float, float], epsilon: float) -> None:
+        super().__init__(groups)
+        self._betas, self._epsilon = betas, epsilon
+
+    def _begun(self, weight: Tensor) -> dict[str, Tensor]:
+        step = torch.zeros((), dtype=torch.float32, device=weight.device)
+        return {"step": step, **super()._begun(weight)}
+
+    def _move(
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+    ) -> None:
+        self.function(
+            weights,
+            gradients,
+            self._means(weights, "exp_avg"),
+            self._means(weights, "exp_avg_sq"),
+            [],
+            self._means(weights, "step"),
+            fused=True,
+            amsgrad=False,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            lr=rate,
+            weight_decay=decay,
+            eps=self._epsilon,
+            maximize=False,
+        )
+
+
+class AdamWRule(AdamRule):
+    """Adam whose weight decay is taken from the weights, as PyTorch defines it."""
+
+    function: Callable[..., None] = staticmethod(adamw)
+
+
+class RMSpropRule(Rule):
+    """The gradient over the root of its square's running mean, as PyTorch defines it."""
+
+    kinds = ("square_avg", "momentum_buffer")
+
+    def __init__(self, groups: list[Group], decay: float, momentum: float, epsilon: float) -> None:
+        super().__init__(groups)
+        self._decay, self._momentum, self._epsilon = decay, momentum, epsilon
+
+    def _begun(self, weight: Tensor) -> dict[str, Tensor]:
+        step = torch.zeros((), dtype=torch.float32, device=weight.device)
+        return {"step": step, **super()._begun(weight)}
+
+    def _move(
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+    ) -> None:
+        rmsprop(
+            weights,
+            gradients,
+            self._means(weights, "square_avg"),
+            [],
+            self._means(weights, "momentum_buffer") if self._momentum > 0 else [],
+            self._means(weights, "step"),
+            lr=rate,
+            alpha=self._decay,
+            eps=self._epsilon,
+            weight_decay=decay,
+            momentum=self._momentum,
+            centered=False,
+        )
+
+
+class SGDRule(Rule):
+    """Stochastic gradient descent, as PyTorch defines it."""
+
+    kinds = ("momentum_buffer",)
+
+    def __init__(self, groups: list[Group], momentum: float, nesterov: bool) -> None:
+        super().__init__(groups)
+        self._momentum, self._nesterov = momentum, nesterov
+
+    def _move(
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+    ) -> None:
+        sgd(
+            weights,
+            gradients,
+            list(self._means(weights, "momentum_buffer")),  # zeros are as good as none
+            fused=True,
+            weight_decay=decay,
+            momentum=self._momentum,
+            lr=rate,
+            dampening=0.0,
+            nesterov=self._nesterov,
+            maximize=False,
+        )
+
+
+class MuonRule(Rule):
+    """Momentum whose update is brought near the closest orthogonal matrix.
+
+    K. Jordan: Muon: An optimizer for hidden layers in neural networks, 2024. Filters O×I×h×w are
+    seen as matrices O×(I·h·w); each is first rescaled to the norm √O. As in the source, the matrix
+    products may be of a lower ``precision`` than the weights, which keep theirs.
+    """
+
+    kinds = ("momentum",)
+
+    def __init__(
+        self, groups: list[Group], momentum: float, precision: torch.dtype | None = None
+    ) -> None:
+        super().__init__(groups)
+        self._momentum, self._precision = momentum, precision
+
+    def _move(
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+    ) -> None:
+        gradient_of = dict(zip(weights, gradients, strict=True))
+        for alike in _alike(weights):
+            self._orthogonal(alike, [gradient_of[weight] for weight in alike], rate)
+
+    def _orthogonal(self, weights: list[Tensor], gradients: list[Tensor], rate: float) -> None:
+        """The update of filters of one shape, all at once."""
+        running = self._means(weights, "momentum")
+        torch._foreach_mul_(running, self._momentum)
+        torch._foreach_add_(running, gradients)
+        ahead = torch._foreach_add(gradients, running, alpha=self._momentum)  # Nesterov
+        rows = len(weights[0])
+        scales = [rows**0.5 / norm for norm in torch._foreach_norm(weights)]
+        torch._foreach_mul_(weights, scales)
+        ahead_BRC = torch.stack([a.reshape(rows, -1) for a in ahead])
+        updates_BRC = orthogonalised(ahead_BRC.to(dtype=self._precision)).to(ahead_BRC.dtype)
+        moves = [u.view_as(w) for u, w in zip(updates_BRC.unbind(), weights, strict=True)]
+        torch._foreach_add_(weights, moves, alpha=-rate)
+
+
+def _alike(weights: list[Tensor]) -> list[list[Tensor]]:
+    """Filters of one shape together on an accelerator, where each small step costs a launch; one by
+    one on a CPU, where that was no faster."""
+    if not weights or weights[0].device.type == "cpu":
+        return [[weight] for weight in weights]
+    shapes: dict[torch.Size, list[Tensor]] = {}
+    for weight in weights:
+        shapes.setdefault(weight.shape, []).append(weight)
+    return list(shapes.values())
+
+
+def orthogonalised(matrices_BRC: Tensor, steps: int = 3) -> Tensor:
+    """B matrices with the singular vectors of the inputs and singular values near one.
+
+    The quintic Newton–Schulz iteration X ← aX + (bA + cA²)X with A = XXᵀ, whose coefficients make
+    small singular values grow fast and leave them between about 0.7 and 1.2.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrices_BRC.shape[1] > matrices_BRC.shape[2]
+    x: Tensor = matrices_BRC.mT if tall else matrices_BRC
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    result: Tensor = x.mT if tall else x
+    return result
