@@ -22,7 +22,6 @@ with safe_open(sys.argv[1], framework="pt") as file:
 images = torch.from_numpy(np.load(sys.argv[2]))
 layers, preprocess = card["architecture"]["network"]["layers"], card["preprocess"]
 pixels = (images / 255 - torch.tensor(preprocess["mean"])) / torch.tensor(preprocess["std"])
-
 values, counts = pixels.permute(0, 3, 1, 2), {"conv": 0, "dense": 0}
 for layer in layers:
     kind = next(iter(layer))  # conv, max-pool, flatten, dense; dropout does nothing here
