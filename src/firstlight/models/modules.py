@@ -1,5 +1,7 @@
 """The layers at work. Axes: N images, C channels, H height, W width, F features."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
@@ -17,28 +19,31 @@ from firstlight.models.blocks import halved, unfilled
 from firstlight.models.convolution import Convolution3x3
 from firstlight.models.initial import fill
 
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "leaky-relu": functional.leaky_relu,
+    "elu": functional.elu,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+
 
 class Activation(nn.Module):
     """One of the activations, number by number."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.name = name
-        self.in_place = False
-        """Whether the result may take the place of what came in, which nothing else then needs."""
+        self.name, self.function = name, FUNCTIONS[name]
+
+    def in_place(self) -> None:
+        """Let the result take the place of what comes in, which nothing else then needs."""
+        if self.name == "relu":
+            self.function = Tensor.relu_
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if self.name == "relu":
-            return inputs.relu_() if self.in_place else functional.relu(inputs)
-        if self.name == "gelu":
-            return functional.gelu(inputs)
-        if self.name == "leaky-relu":
-            return functional.leaky_relu(inputs)
-        if self.name == "elu":
-            return functional.elu(inputs)
-        if self.name == "silu":
-            return functional.silu(inputs)
-        return torch.sigmoid(inputs) if self.name == "sigmoid" else torch.tanh(inputs)
+        return self.function(inputs)
 
 
 def convolution(choice: Conv, shape: Shape, rng: Generator) -> nn.Module:
@@ -110,6 +115,11 @@ class Flatten(nn.Module):
         return maps.permute(0, 2, 3, 1).flatten(1) if maps.dim() == 4 else maps
 
 
+LARGE = 2**20
+"""Numbers in a batch's maps from which a pool lets them go in training: below, the memory is little
+and PyTorch's own pool is quicker to call."""
+
+
 class MaxPool(nn.Module):
     """The largest number of each window."""
 
@@ -118,11 +128,12 @@ class MaxPool(nn.Module):
         self.size, self.stride = choice.window
         inner, sides = _padding(self.size, self.stride, choice.padding, shape)
         self.padding, self.sides = inner, sides
+        self.halves = self.size == self.stride == 2 and inner == (0, 0) and sides is None
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
         if self.sides is not None:
             maps_NCHW = functional.pad(maps_NCHW, self.sides, value=float("-inf"))
-        if self.training and self.size == self.stride == 2 and self.padding == (0, 0):
+        if self.halves and self.training and maps_NCHW.numel() >= LARGE:
             return halved(maps_NCHW)
         return max_pool2d(maps_NCHW, self.size, self.stride, self.padding)
 

@@ -39,7 +39,8 @@ class Chain(nn.Sequential):
             if isinstance(module, Activation):
                 # The output of such a layer is not needed for its gradient.
                 plain = isinstance(last, nn.Conv2d) and not isinstance(last, Convolution3x3)
-                module.in_place = plain or isinstance(last, MaxPooling)
+                if plain or isinstance(last, MaxPooling):
+                    module.in_place()
             self.add_module(name, module)
             last = module
 
@@ -147,7 +148,9 @@ class NetworkModule(Chain):
         return total_NK
 
     def _logits(self, pixels_NCHW: Tensor) -> Tensor:
-        maps_NCHW = pixels_NCHW[:, :, : self.rows, : self.columns]
+        maps_NCHW = pixels_NCHW
+        if self.rows < pixels_NCHW.shape[2] or self.columns < pixels_NCHW.shape[3]:
+            maps_NCHW = pixels_NCHW[:, :, : self.rows, : self.columns]
         for module in self:
             maps_NCHW = module(maps_NCHW)
         return maps_NCHW
