@@ -226,7 +226,9 @@ def test_runs_compares_in_pairs(command: Command, run: Path) -> None:
         None,
         {"only_first": 3, "only_second": 0, "p": pytest.approx(0.25)},
     ]
+    assert [row["differences"] for row in rows] == [{}, {}]
     told = command("runs", other, run)
+    assert "all have the same recipe" in told.out
     assert f"{run.name} alone has 3 right, other alone 0" in told.out
     assert "probability 0.25" in told.out
     assert command("runs", run, run).code == 2

@@ -17,10 +17,13 @@ VERBS = [
     "data list",
     "data fetch",
     "data show",
+    "recipe list",
+    "recipe show",
+    "recipe compare",
 ]
 
 
-@pytest.mark.parametrize("verb", ["", *VERBS, "data"])
+@pytest.mark.parametrize("verb", ["", *VERBS, "data", "recipe"])
 def test_every_verb_explains_itself(command: Command, verb: str) -> None:
     shown = command(*verb.split(), "--help")
 

@@ -17,6 +17,7 @@ from firstlight.cli import (
     import_,
     lr_find,
     predict,
+    recipe,
     report,
     runs,
     serve,
@@ -51,6 +52,7 @@ app.command("serve")(serve.serve)
 app.command("lr-find")(lr_find.lr_find)
 app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
+app.add_typer(recipe.app, name="recipe")
 
 
 @app.callback(invoke_without_command=True)

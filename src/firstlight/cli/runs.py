@@ -50,12 +50,18 @@ def runs(
 def _compare(paths: list[Path], json: bool) -> None:
     """The runs, and each beside the best on the same test images."""
     from firstlight.verbs.compare import against_best, named
+    from firstlight.verbs.differences import differences
 
     folders = named([open_run_folder(path) for path in paths])
     best, others = against_best(folders)
+    found = differences([folder.recipe() for folder in folders.values()])
     rows = [
-        {**_row(folder), "against_best": asdict(others[name]) if name in others else None}
-        for name, folder in folders.items()
+        {
+            **_row(folder),
+            "against_best": asdict(others[name]) if name in others else None,
+            "differences": {one.choice: one.values[at] for one in found},
+        }
+        for at, (name, folder) in enumerate(folders.items())
     ]
     if json:
         print_json(rows)
@@ -69,6 +75,10 @@ def _compare(paths: list[Path], json: bool) -> None:
         )
     if not others:
         typer.echo(f"no other run was measured on the test images of {best}")
+    typer.echo("\nall have the same recipe" if not found else "\nwhat the recipes differ in:")
+    if found:
+        headings = [Column("choice", whole=True), *(Column(name) for name in folders)]
+        print_table(headings, [[one.choice, *one.values] for one in found])
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from firstlight.report import charts
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import read_answers, read_epochs
+from firstlight.verbs.differences import differences
 
 
 def compare(folders: Sequence[RunFolder], out: Path) -> Path:
@@ -185,16 +186,10 @@ def _paired(runs: dict[str, RunFolder]) -> Section:
 
 
 def _differences(runs: dict[str, RunFolder]) -> Section:
-    recipes = {name: folder.recipe().settings() for name, folder in runs.items()}
-    keys = dict.fromkeys(key for recipe in recipes.values() for key in recipe)
-    rows = [
-        [key, *found]
-        for key in keys
-        if key != "description"
-        and len(set(found := [recipe.get(key, "–") for recipe in recipes.values()])) > 1
-    ]
-    if not rows:
+    found = differences([folder.recipe() for folder in runs.values()])
+    if not found:
         return Section(title="Recipes", text="All runs have the same recipe.")
+    rows = [[one.choice, *one.values] for one in found]
     return Section(
-        title="What the recipes differ in", table=Table(head=["choice", *recipes], rows=rows)
+        title="What the recipes differ in", table=Table(head=["choice", *runs], rows=rows)
     )

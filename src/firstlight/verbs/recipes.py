@@ -1,0 +1,41 @@
+"""Recipes by name, from a file, or of a run."""
+
+from importlib import resources
+from pathlib import Path
+
+from firstlight.checked import nearest
+from firstlight.errors import UserError
+from firstlight.recipe import Recipe, load_recipe, recipe_names
+from firstlight.runs.box import boxed_names
+from firstlight.runs.folder import open_run_folder
+
+
+def find_recipe(where: str) -> Recipe:
+    """A named recipe, that of a TOML file, or that of a run folder or of a model in the box.
+
+    Raises ``UserError`` where there is none, and ``DataError`` for a damaged run.
+    """
+    if where in recipe_names():
+        return load_recipe(where)
+    path = Path(where)
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except (OSError, ValueError):  # a folder on the way that may not be searched, a name too long
+        is_folder = is_there = False
+    if is_folder or (not is_there and where in boxed_names()):
+        return open_run_folder(path).recipe()
+    if is_there:
+        return load_recipe(path)
+    raise UserError(
+        f"no recipe is called {where!r}, and there is no such file or run folder; "
+        f"{nearest(where, recipe_names())}"
+    )
+
+
+def recipe_text(where: str) -> str:
+    """TOML that ``train DATA --recipe FILE`` takes: of a named recipe its file with its comments,
+    of a file or a run every choice."""
+    recipe = find_recipe(where)
+    if where in recipe_names():
+        return (resources.files("firstlight.recipes") / f"{where}.toml").read_text(encoding="utf-8")
+    return recipe.to_toml()
