@@ -41,7 +41,7 @@ MAY = {
     "verbs": {
         *("pixels", "augment", "models", "data", "evaluate", "training", "runs", "report"),
         *("explain", "export", "runtime", "progress", "interrupt"),
-        *("layers", "optimizers", "schedules"),
+        *("layers", "optimizers", "schedules", "parts", "toml_text"),
     },
     "serve": {"pixels", "data", "evaluate", "explain", "runs", "runtime"},
 }
