@@ -23,7 +23,7 @@ from firstlight.runs.record import read_epochs
 
 def main(name: str, seed: int, recipe: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
+        started, before = time.perf_counter(), time.process_time()
         run = fl.train(name, recipe, seed=seed, out=Path(folder) / "run", quiet=True)
         rows = read_epochs(RunFolder(run.path))
         if run.recipe.train.validation == "test":
@@ -31,10 +31,12 @@ def main(name: str, seed: int, recipe: str) -> None:
         else:
             accuracies = [None] * (len(rows) - 1) + [run.evaluate().accuracy]
         seconds = time.perf_counter() - started
+        processor_seconds = time.process_time() - before
         print(
             json.dumps(
                 {
                     "fit_seconds": seconds,
+                    "processor_seconds": processor_seconds,
                     "parameters": run.summary["parameters"],
                     "test_accuracy_by_epoch": accuracies,
                     "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
