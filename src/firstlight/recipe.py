@@ -61,6 +61,9 @@ class TrainChoice(Checked):
     """Images that pass through the network at once, at most; 0 for the whole batch. The gradients
     of a batch's parts are added up: the memory of the network's maps goes with the parts, the step
     with the batch. Batch norm sees one part at a time (Hoffer et al. 2017, algorithm 1)."""
+    clip_norm: float = number(0.0, least=0.0, most=1e6)
+    """Gradient clipping: a batch's gradients whose norm, over all weights together, is larger are
+    scaled down to it (Pascanu et al. 2013, algorithm 1). 0 for none."""
     validation: str = choice("held-out", "held-out", "test", "none")
     """What is measured after each epoch. ``test`` is what the tutorial does; nothing is chosen
     by it."""

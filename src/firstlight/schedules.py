@@ -65,7 +65,7 @@ class Cosine(Schedule):
     _: KW_ONLY
     warmup_fraction: float = number(0.05, least=0.0, most=1.0)
     """Share of all steps until the peak."""
-    start_fraction: float = number(0.0, least=0.0, most=1.0)
+    start_fraction: float = number(0.1, least=0.0, most=1.0)
     """First learning rate, as a share of the peak; with a warm-up alone."""
     final_fraction: float = number(0.0, least=0.0, most=1.0)
     """Last learning rate, as a share of the peak."""

@@ -10,6 +10,7 @@ import torch
 from tests.kit import tutorial_net, whitened_net
 from torch import Generator, Tensor, nn
 
+from firstlight.augment import AUGMENTATIONS, Augmentation, Crop, Cutout
 from firstlight.errors import UserError
 from firstlight.models.catalog import Architecture
 from firstlight.optimizers import rules
@@ -104,6 +105,43 @@ def test_no_part_of_a_batch_is_too_small_for_batch_norm() -> None:
     for _ in run.run():
         pass
     assert set(sizes) == {3, 4}
+
+
+@pytest.mark.parametrize("at_once", [0, 10])
+def test_a_clipped_run_is_pytorchs_own_loop(at_once: int) -> None:
+    """With batches passed whole or in parts: it is the batch's gradient that is clipped."""
+    chosen = recipe(
+        *("optimizer.name=sgd", "optimizer.learning_rate=1.0", "train.batch_size=43"),
+        *("train.epochs=4", "train.clip_norm=0.05", f"train.micro_batch_size={at_once}"),
+    )
+    run, plain = trainer(chosen), trainer(chosen)
+    for _ in run.run():
+        pass
+    model, every = plain.model.train(), torch.arange(43)
+    sgd = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9)
+    norms = []
+    for _ in range(4):
+        sgd.zero_grad()
+        scores = model(PREPROCESS(plain.train.images(every)))
+        nn.functional.cross_entropy(scores, plain.train.labels(every)).backward()
+        norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), 0.05)))
+        sgd.step()
+    assert min(norms) > 0.05, "every step is clipped"
+    for one, other in zip(run.model.parameters(), model.parameters(), strict=True):
+        # 1e-6: sums over the images in another order.
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
+def test_every_augmentation_is_trained_with_in_bfloat16(
+    kind: type[Augmentation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firstlight.training.loop.computes_in_bfloat16", lambda _: True)
+    step: Augmentation = kind(3) if kind in (Crop, Cutout) else kind()
+    chosen = recipe("train.precision=mixed", "train.epochs=1", "network.pixels=standardize")
+    run = trainer(replace(chosen, augment=(step,)))
+    records = [r for r in run.run() if isinstance(r, EpochRecord)]
+    assert run.mixed and math.isfinite(records[-1].train_loss)
 
 
 def test_a_batch_is_learnt_by_heart_and_the_loss_starts_near_log_k() -> None:

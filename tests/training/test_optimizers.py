@@ -1,4 +1,6 @@
-"""Muon against its definition in float64, and the share of weights each optimizer takes."""
+"""Optimizers against PyTorch's, Muon against its definition, and the weights that each takes."""
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 from torch import Generator, nn
 from torch.nn.functional import linear
 
-from firstlight.optimizers import OPTIMIZERS, Adam, Muon, rules
+from firstlight.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Muon, Optimizer, RMSprop, rules
 from firstlight.optimizers.rules import Group, MuonRule, orthogonalised
 from firstlight.training import optimizers
 from firstlight.training.optimizers import Optimizers
@@ -155,24 +157,79 @@ def test_the_last_layer_follows_sgd_for_the_summed_loss() -> None:
     torch.testing.assert_close(ours.weight, theirs.weight)
 
 
-def test_adam_is_pytorchs_bit_for_bit() -> None:
+THEIRS = [
+    (Adam(0.02), torch.optim.Adam, {"eps": 1e-7, "fused": True}),
+    (
+        Adam(0.02, betas=(0.8, 0.95), epsilon=1e-3, weight_decay=0.1),
+        torch.optim.Adam,
+        {"betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "fused": True},
+    ),
+    (AdamW(0.02), torch.optim.AdamW, {"fused": True}),  # all defaults are PyTorch's
+    (
+        AdamW(0.02, betas=(0.8, 0.95), epsilon=1e-3, weight_decay=0.3),
+        torch.optim.AdamW,
+        {"betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.3, "fused": True},
+    ),
+    (SGD(0.02, momentum=0.0), torch.optim.SGD, {"fused": True}),
+    (SGD(0.02, momentum=0.7), torch.optim.SGD, {"momentum": 0.7, "fused": True}),
+    (
+        SGD(0.02, momentum=0.7, nesterov=True, weight_decay=0.1),
+        torch.optim.SGD,
+        {"momentum": 0.7, "nesterov": True, "weight_decay": 0.1, "fused": True},
+    ),
+    (
+        SGD(0.02, momentum=0.0, weight_decay=0.1),
+        torch.optim.SGD,
+        {"weight_decay": 0.1, "fused": True},
+    ),
+    (RMSprop(0.02), torch.optim.RMSprop, {"alpha": 0.9, "eps": 1e-7}),
+    (
+        RMSprop(0.02, decay=0.7, momentum=0.6, epsilon=1e-3, weight_decay=0.1),
+        torch.optim.RMSprop,
+        {"alpha": 0.7, "momentum": 0.6, "eps": 1e-3, "weight_decay": 0.1},
+    ),
+]
+
+
+@pytest.mark.parametrize(("choice", "kind", "choices"), THEIRS, ids=[repr(t[0]) for t in THEIRS])
+def test_optimizers_are_pytorchs_bit_for_bit(
+    choice: Optimizer, kind: Any, choices: dict[str, Any]
+) -> None:
     ours, theirs = network(), network()
-    moving = Optimizers(Adam(learning_rate=0.02), ours, batch_size=8)
-    reference = torch.optim.Adam(
-        [p for p in theirs.parameters() if p.requires_grad], lr=0.01, eps=1e-7, fused=True
-    )
+    moving = Optimizers(choice, ours, batch_size=8)
+    reference = kind([p for p in theirs.parameters() if p.requires_grad], lr=0.0, **choices)
     images = torch.randn(8, 3, 4, 4, generator=Generator().manual_seed(1))
 
-    for _ in range(3):
+    for factor in (0.5, 1.0, 0.0, 0.25):
         moving.zero_grad()
         reference.zero_grad()
         for model in (ours, theirs):
             (model(images)[:, 0] ** 3).mean().backward()
-        moving.step(0.5)
+        moving.step(factor)
+        for group in reference.param_groups:
+            group["lr"] = choice.learning_rate * factor
         reference.step()
 
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_gradients_are_clipped_by_their_norm_as_one_vector() -> None:
+    for most, clipped in ((1e3, False), (0.01, True)):
+        ours, theirs = network(), network()
+        moving = Optimizers(SGD(0.1, momentum=0.0), ours, batch_size=8)
+        images = torch.randn(8, 3, 4, 4, generator=Generator().manual_seed(1))
+        for model in (ours, theirs):
+            model(images).pow(2).mean().backward()
+        moving.clip(most)
+        trained = [p for p in ours.parameters() if p.grad is not None]
+        norm = torch.cat([p.grad.flatten() for p in trained if p.grad is not None]).norm()
+        assert (float(norm) == pytest.approx(most, rel=1e-3)) == clipped
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), most)
+        for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            assert (one.grad is None) == (other.grad is None)
+            if one.grad is not None and other.grad is not None:
+                assert torch.equal(one.grad, other.grad)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

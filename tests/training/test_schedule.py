@@ -1,9 +1,13 @@
 """The learning rate's path, point by point."""
 
+from typing import Any
+
 import pytest
+import torch
+from torch.optim import lr_scheduler
 
 from firstlight.recipe import TrainChoice
-from firstlight.schedules import Constant, OneCycle
+from firstlight.schedules import SCHEDULES, Constant, Cosine, OneCycle, Schedule, Steps
 from firstlight.training.schedule import Course, course
 
 
@@ -19,6 +23,70 @@ def test_one_cycle_starts_peaks_and_ends_where_it_should() -> None:
     assert factors[100] == pytest.approx(0.1)
     assert factors[12] - factors[11] == pytest.approx(0.8 / 25)
     assert factors[60] - factors[61] == pytest.approx(0.9 / 75)
+
+
+def rates(scheduler: Any, steps: int) -> list[float]:
+    """The learning rates of a PyTorch scheduler of a peak of 1, step by step."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
+    moved, found = scheduler(optimizer), []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        moved.step()
+    return found
+
+
+def ours(choice: Schedule, steps: int) -> list[float]:
+    return [choice.factor(even(steps).done(step)) for step in range(steps)]
+
+
+@pytest.mark.parametrize("steps", [2, 7, 101])
+@pytest.mark.parametrize("last", [0.0, 0.3])
+def test_cosine_is_pytorchs(steps: int, last: float) -> None:
+    expected = rates(lambda o: lr_scheduler.CosineAnnealingLR(o, steps - 1, last), steps)
+    choice = Cosine(warmup_fraction=0.0, final_fraction=last)
+    assert ours(choice, steps) == pytest.approx(expected, abs=1e-12)
+
+
+def test_cosine_after_a_linear_warm_up_is_pytorchs() -> None:
+    def both(optimizer: torch.optim.Optimizer) -> Any:
+        first = lr_scheduler.LinearLR(optimizer, start_factor=0.2, total_iters=20)
+        then = lr_scheduler.CosineAnnealingLR(optimizer, 80, 0.1)
+        return lr_scheduler.SequentialLR(optimizer, [first, then], milestones=[20])
+
+    choice = Cosine(warmup_fraction=0.2, start_fraction=0.2, final_fraction=0.1)
+    assert ours(choice, 101) == pytest.approx(rates(both, 101), abs=1e-12)
+
+
+@pytest.mark.parametrize(("at", "each"), [((0.5, 0.75), 0.1), ((0.07, 0.3, 0.9), 0.2), ((1.0,), 1)])
+def test_steps_are_pytorchs(at: tuple[float, ...], each: float) -> None:
+    milestones = [round(100 * share) for share in at]
+    expected = rates(lambda o: lr_scheduler.MultiStepLR(o, milestones, each), 101)
+    assert ours(Steps(at=at, factor_each=each), 101) == pytest.approx(expected, rel=1e-12)
+
+
+def test_one_cycle_is_pytorchs_with_linear_sides() -> None:
+    def both(optimizer: torch.optim.Optimizer) -> Any:
+        return lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=1.0,
+            total_steps=101,
+            pct_start=26 / 101,  # PyTorch's peak is at step pct_start · total - 1
+            anneal_strategy="linear",
+            cycle_momentum=False,
+            div_factor=10,
+            final_div_factor=10,
+        )
+
+    choice = OneCycle(warmup_fraction=0.25, start_fraction=0.1, final_fraction=0.01)
+    assert ours(choice, 101) == pytest.approx(rates(both, 101), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", SCHEDULES.values(), ids=SCHEDULES)
+def test_a_run_of_any_length_learns_with_the_defaults(kind: type[Schedule]) -> None:
+    for steps in (1, 2, 3, 40):
+        assert max(ours(kind(), steps)) > 0
+        assert ours(kind(), steps)[0] > 0
 
 
 def test_a_run_of_one_step_has_a_learning_rate() -> None:

@@ -12,6 +12,8 @@ from firstlight.checked import number
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+_REACH = 4
+"""Standard deviations to either side that a blur takes in; SciPy's default."""
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601)."""
 
@@ -74,7 +76,11 @@ class Noise(Augmentation):
     def apply(self, pixels_BCHW: Tensor, seen: Seen, rng: Generator) -> Tensor:
         import torch
 
-        noise_BCHW = torch.empty_like(pixels_BCHW).normal_(generator=rng)
+        count, channels, height, width = pixels_BCHW.shape
+        noise_BHWC = torch.randn(
+            count, height, width, channels, generator=rng, device=pixels_BCHW.device
+        )
+        noise_BCHW = noise_BHWC.permute(0, 3, 1, 2)
         return seen.on_pixels(lambda plain: plain + self.deviation * noise_BCHW, pixels_BCHW)
 
     def words(self) -> str:
@@ -83,7 +89,7 @@ class Noise(Augmentation):
 
 @dataclass(frozen=True, repr=False)
 class Blur(Augmentation):
-    """Blur each image with a Gaussian of its own width."""
+    """Blur each image with a Gaussian of its own width; the image is reflected at its edge."""
 
     kind: ClassVar[str] = "blur"
     main: ClassVar[str] = "sigma"
@@ -93,22 +99,35 @@ class Blur(Augmentation):
 
     def apply(self, pixels_BCHW: Tensor, seen: Seen, rng: Generator) -> Tensor:
         import torch
-        from torch.nn.functional import conv2d, pad
+        from torch.nn.functional import conv2d
 
         count, channels, height, width = pixels_BCHW.shape
-        reach = min(math.ceil(3 * self.sigma), height - 1, width - 1)
+        reach = math.ceil(_REACH * self.sigma)
         sigma_B1 = _uniform(pixels_BCHW, 0.0, self.sigma, rng).reshape(-1, 1).clamp(min=1e-3)
         along = torch.arange(-reach, reach + 1, device=pixels_BCHW.device)
         weight_BR = (-(along**2) / (2 * sigma_B1**2)).exp()
         weight_BR = (weight_BR / weight_BR.sum(1, keepdim=True)).repeat_interleave(channels, 0)
-        flat_1MHW = pixels_BCHW.reshape(1, count * channels, height, width)
-        padded_1MHW = pad(flat_1MHW, (reach,) * 4, mode="reflect")
-        for weight_M1hw in (weight_BR[:, None, :, None], weight_BR[:, None, None, :]):
-            padded_1MHW = conv2d(padded_1MHW, weight_M1hw, groups=count * channels)
-        return padded_1MHW.reshape(pixels_BCHW.shape)
+        blurred_1MHW = pixels_BCHW.reshape(1, count * channels, height, width)
+        for axis, weight_M1hw in (
+            (2, weight_BR[:, None, :, None]),
+            (3, weight_BR[:, None, None, :]),
+        ):
+            side = blurred_1MHW.shape[axis]
+            places = _reflected(torch.arange(-reach, side + reach, device=along.device), side)
+            padded_1MHW = blurred_1MHW.index_select(axis, places)
+            blurred_1MHW = conv2d(padded_1MHW, weight_M1hw, groups=count * channels)
+        blurred_BCHW = blurred_1MHW.reshape(pixels_BCHW.shape)
+        return blurred_BCHW.contiguous(memory_format=torch.channels_last)
 
     def words(self) -> str:
         return f"blurred by up to {self.sigma:g} pixels"
+
+
+def _reflected(places: Tensor, side: int) -> Tensor:
+    """Places in an endless row of pixels, reflected back into its first ``side`` ones: the edge
+    itself stands once, ``2 1 0 1 2``."""
+    period = max(1, 2 * (side - 1))
+    return (side - 1) - (places % period - (side - 1)).abs()
 
 
 def _uniform(pixels_BCHW: Tensor, low: float, high: float, rng: Generator) -> Tensor:

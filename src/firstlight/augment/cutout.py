@@ -24,4 +24,6 @@ def cutout(images_NCHW: Tensor, side: int, rng: Generator) -> Tensor:
         return (along >= 0) & (along < side)
 
     rows_NH, columns_NW = inside(height), inside(width)
-    return images_NCHW.masked_fill((rows_NH[:, :, None] & columns_NW[:, None, :])[:, None], 0.0)
+    cut_N1HW = (rows_NH[:, :, None] & columns_NW[:, None, :])[:, None]
+    cut_NCHW = images_NCHW.masked_fill(cut_N1HW, 0.0)  # which may lie in memory in another order
+    return cut_NCHW.contiguous(memory_format=torch.channels_last)

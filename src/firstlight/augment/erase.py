@@ -13,6 +13,10 @@ from firstlight.errors import UserError
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+LEAST_RATIO = 0.3
+"""Height over width of an erased rectangle, at least; at most one over it."""
+_DRAWS = 10
+
 
 @dataclass(frozen=True, repr=False)
 class Cutout(Augmentation):
@@ -41,8 +45,10 @@ class Cutout(Augmentation):
 
 @dataclass(frozen=True, repr=False)
 class Erase(Augmentation):
-    """Fill a random rectangle of some images with noise (random erasing, Zhong et al. 2020,
-    algorithm 1). Sides are drawn as PyTorch's torchvision draws them."""
+    """Fill a random rectangle of some images with random colours (random erasing, Zhong et al.
+    2020, algorithm 1). The rectangle lies inside the image, and is 0.3 to 1 / 0.3 times as high as
+    wide. The logarithm of that ratio is uniform, as in torchvision, so that upright and lying
+    rectangles are equally frequent."""
 
     kind: ClassVar[str] = "erase"
     main: ClassVar[str] = "share"
@@ -51,7 +57,7 @@ class Erase(Augmentation):
     """Probability that an image loses a rectangle."""
     _: KW_ONLY
     least: float = number(0.02, least=0.0, most=1.0, above=True)
-    """Least area of a rectangle, as a share of the image's."""
+    """Least area of a rectangle, as a share of the image's; areas are uniform."""
     most: float = number(0.33, least=0.0, most=1.0, above=True)
     """Largest area."""
 
@@ -63,25 +69,41 @@ class Erase(Augmentation):
     def apply(self, pixels_BCHW: Tensor, seen: Seen, rng: Generator) -> Tensor:
         import torch
 
-        count, _, height, width = pixels_BCHW.shape
+        count, channels, height, width = pixels_BCHW.shape
         device = pixels_BCHW.device
-        draws_5B = torch.rand(5, count, generator=rng, device=device)
-        area_B = (self.least + (self.most - self.least) * draws_5B[1]) * height * width
-        ratio_B = ((draws_5B[2] * 2 - 1) * math.log(1 / 0.3)).exp()
-        inside_B1 = []
-        for side, length_B, place_B in (
-            (height, (area_B * ratio_B).sqrt(), draws_5B[3]),
-            (width, (area_B / ratio_B).sqrt(), draws_5B[4]),
+        coin_B, *place_2B = torch.rand(3, count, generator=rng, device=device)
+        inside = []
+        for side, length_B, place_B in zip(
+            (height, width), self._sides(count, height, width, rng), place_2B, strict=True
         ):
-            length_B = length_B.round().clamp(1, side)
             start_B = (place_B * (side - length_B + 1)).floor()
             along = torch.arange(side, device=device)
-            inside_B1.append((along >= start_B[:, None]) & (along < (start_B + length_B)[:, None]))
-        rows_BH, columns_BW = inside_B1
-        erased_BHW = rows_BH[:, :, None] & columns_BW[:, None, :]
-        erased_BHW &= (draws_5B[0] < self.share)[:, None, None]
-        noise_BCHW = torch.empty_like(pixels_BCHW).normal_(generator=rng)
-        return torch.where(erased_BHW[:, None], noise_BCHW, pixels_BCHW)
+            inside.append((along >= start_B[:, None]) & (along < (start_B + length_B)[:, None]))
+        erased_BHW = inside[0][:, :, None] & inside[1][:, None, :]
+        erased_BHW &= (coin_B < self.share)[:, None, None]
+        colours_BHWC = torch.rand(count, height, width, channels, generator=rng, device=device)
+        filled_BCHW = seen.on_pixels(lambda _: colours_BHWC.permute(0, 3, 1, 2), pixels_BCHW)
+        return torch.where(erased_BHW[:, None], filled_BCHW, pixels_BCHW)
+
+    def _sides(self, count: int, height: int, width: int, rng: Generator) -> tuple[Tensor, Tensor]:
+        """Height and width of each image's rectangle, in whole pixels, as floats.
+
+        Area and ratio are drawn until both sides fit; where none of ``_DRAWS`` does, the last
+        ratio is brought to the nearest that does.
+        """
+        import torch
+
+        area_TB, ratio_TB = torch.rand(2, _DRAWS, count, generator=rng, device=rng.device)
+        area_TB = (self.least + (self.most - self.least) * area_TB) * (height * width)
+        ratio_TB = ((ratio_TB * 2 - 1) * math.log(1 / LEAST_RATIO)).exp()
+        fits_TB = (area_TB * ratio_TB <= height**2) & (area_TB / ratio_TB <= width**2)
+        fits_TB[-1] = True
+        first_B = fits_TB.int().argmax(0)
+        area_B, ratio_B = (one.gather(0, first_B[None])[0] for one in (area_TB, ratio_TB))
+        ratio_B = ratio_B.clamp(area_B / width**2, height**2 / area_B)
+        down_B = (area_B * ratio_B).sqrt().round().clamp(1, height)
+        right_B = (area_B / ratio_B).sqrt().round().clamp(1, width)
+        return down_B, right_B
 
     def words(self) -> str:
-        return f"in {100 * self.share:g} % of cases filled with noise in a rectangle"
+        return f"in {100 * self.share:g} % of cases filled with random colours in a rectangle"

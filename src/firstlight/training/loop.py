@@ -236,6 +236,8 @@ class Trainer:
             loss, logits_BK = self._learn(pixels_BCHW, labels_B, weights_B)
         else:
             loss, logits_BK = self._pass(pixels_BCHW, labels_B)
+        if recipe.train.clip_norm > 0:
+            self.optimizers.clip(recipe.train.clip_norm)
         self.optimizers.step(self.factor(at.step))
         if self._average is not None:
             self._average.update(at.step + 1)

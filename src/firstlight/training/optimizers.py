@@ -32,6 +32,10 @@ class Optimizers:
         for weight in self._trained:
             weight.grad = None
 
+    def clip(self, most: float) -> None:
+        """Scale all gradients by one number where their norm, as one vector, is above ``most``."""
+        nn.utils.clip_grad_norm_(self._trained, most)
+
     def step(self, factor: float) -> None:
         """Move every weight, at ``factor`` of each one's peak learning rate."""
         for part in self._parts:
