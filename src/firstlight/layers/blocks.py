@@ -41,7 +41,9 @@ class Residual(Layer):
 
     def shortcut(self, shape: Shape) -> tuple[Layer, ...]:
         """The layers of the short way: none where the shapes agree."""
-        behind = shapes(self.layers, shape)[-1]
+        return self._shortcut(shape, shapes(self.layers, shape)[-1])
+
+    def _shortcut(self, shape: Shape, behind: Shape) -> tuple[Layer, ...]:
         if behind == shape:
             return ()
         if len(behind) != 3:
@@ -59,11 +61,11 @@ class Residual(Layer):
         return (projection, BatchNorm()) if normed else (projection,)
 
     def length(self) -> int:
-        return sum(layer.length() for layer in self.layers)
+        return 1 + sum(layer.length() for layer in self.layers)
 
     def output(self, shape: Shape) -> Shape:
-        behind = shapes(self.layers, shape)[-1]
-        self.shortcut(shape)
+        behind = shapes(self.layers, shape)[-1]  # once: twice would double with each nested block
+        self._shortcut(shape, behind)
         return behind
 
     def multiply_adds(self, shape: Shape) -> int:
@@ -114,7 +116,7 @@ class Branches(Layer):
         self._check({"branches"})
 
     def length(self) -> int:
-        return sum(layer.length() for one in self.branches for layer in one)
+        return len(self.branches) + sum(layer.length() for one in self.branches for layer in one)
 
     def output(self, shape: Shape) -> Shape:
         behind = [

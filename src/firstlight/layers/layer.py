@@ -52,7 +52,7 @@ class Layer(Part, ABC):
         return (self,)
 
     def length(self) -> int:
-        """How many layers it comes to, written out."""
+        """How many layers it comes to, written out; a block and a branch count as one more."""
         return 1
 
     def inner(self) -> tuple[Layer, ...]:

@@ -16,6 +16,8 @@ from firstlight.parts import plain_value
 
 MOST_LAYERS = 1000
 """In a network, with every repeat written out."""
+MOST_NESTED = 12
+"""Layers within one another; files of a network can then be read back within their bounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class Network(Checked):
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", check_list(self.layers, "layers"))
         self._check({"layers"})
+        _check_nesting(self.layers)
         if (length := sum(layer.length() for layer in self.layers)) > MOST_LAYERS:
             raise UserError(f"layers must be at most {MOST_LAYERS:,} written out, not {length:,}")
         last = [one for one in self.layers if isinstance(one, Dense) and one.units == CLASSES]
@@ -66,6 +69,16 @@ class Network(Checked):
     def to_table(self) -> dict[str, Any]:
         """The network as a recipe's table."""
         return {"pixels": self.pixels, "views": self.views, "layers": plain_value(self.layers)}
+
+
+def _check_nesting(layers: Sequence[Layer]) -> None:
+    """Raise ``UserError`` where they are nested too deep; without calling itself as deep."""
+    level = tuple(layers)
+    for _ in range(MOST_NESTED):
+        level = tuple(one for layer in level for one in layer.inner())
+        if not level:
+            return
+    raise UserError(f"layers must be nested at most {MOST_NESTED} deep")
 
 
 def as_network(value: "Network | Sequence[Layer]") -> Network:

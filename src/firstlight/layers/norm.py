@@ -54,9 +54,10 @@ class GroupNorm(Layer):
     """Added to the variance."""
 
     def output(self, shape: Shape) -> Shape:
-        channels = maps(self, shape)[2]
+        height, width, channels = maps(self, shape)
         if channels % self.groups:
             raise UserError(f"{channels} channels cannot be split into {self.groups} groups")
+        _check_several(height * width * channels // self.groups, "group")
         return shape
 
     def build(self, shape: Shape, rng: Generator) -> nn.Module:
@@ -78,9 +79,19 @@ class LayerNorm(Layer):
     """Added to the variance."""
 
     def output(self, shape: Shape) -> Shape:
+        _check_several(shape[-1], "place")
         return shape
 
     def build(self, shape: Shape, rng: Generator) -> nn.Module:
         from firstlight.models.modules import LayerNorm as Module
 
         return Module(self, shape)
+
+
+def _check_several(numbers: int, where: str) -> None:
+    """Raise ``UserError`` for one number alone: less its own mean, it is always 0."""
+    if numbers == 1:
+        raise UserError(
+            f"each {where} has one number alone, of which 0 would be left; leave this layer out, "
+            "or give it more channels"
+        )

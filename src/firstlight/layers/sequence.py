@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 from firstlight.errors import UserError
 from firstlight.layers.layer import Layer, Shape, shown
+
+MOST_NUMBERS = 2**31
+"""That a layer may give for one image."""
 
 
 def shapes(layers: Sequence[Layer], shape: Shape, within: str = "") -> list[Shape]:
@@ -17,6 +21,8 @@ def shapes(layers: Sequence[Layer], shape: Shape, within: str = "") -> list[Shap
     for number, layer in enumerate(layers, start=1):
         try:
             behind = layer.output(found[-1])
+            if prod(behind) > MOST_NUMBERS:
+                raise UserError(f"it would give more than {MOST_NUMBERS:,} numbers for one image")
         except UserError as error:
             inner = getattr(error, "layer", "")
             raise _NumberedError(f"{within}{number}", inner, layer, found[-1], error) from None

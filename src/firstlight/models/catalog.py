@@ -44,6 +44,19 @@ class Architecture:
             tensors = self.build(Generator()).state_dict()
         return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
+    def check_takes(self, height: int, width: int) -> None:
+        """Raise ``UserError`` where the network, built for its own images, cannot take smaller
+        ones: ways that meet again may round their sizes differently."""
+        model = self.build(Generator()).eval()
+        try:
+            with torch.no_grad():
+                model(torch.zeros(1, self.image_shape[2], height, width))
+        except RuntimeError as error:
+            raise UserError(
+                f"of {height}×{width} pixels, the results of a residual block or of branches do "
+                f"not fit one another ({error})"
+            ) from error
+
     def to_json(self) -> dict[str, object]:
         """Plain values, for the metadata of a weights file."""
         return {

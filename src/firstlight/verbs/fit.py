@@ -133,13 +133,15 @@ def _is_number(value: object) -> bool:
 
 
 def _check_small(recipe: Recipe, data: Dataset) -> None:
-    """Raise ``UserError`` where the smaller images of ``small_share`` are too small."""
+    """Raise ``UserError`` where the network cannot take the smaller images of ``small_share``."""
     if recipe.train.small_share == 0:
         return
     height, width, channels = data.image_shape
-    shape = (*shrunk_shape(height, width), channels)
+    small = shrunk_shape(height, width)
+    architecture = _architecture(recipe, data)
     try:
-        replace(_architecture(recipe, data), image_shape=shape).build(Generator())
+        replace(architecture, image_shape=(*small, channels)).shapes()
+        architecture.check_takes(*small)
     except UserError as error:
         raise UserError(
             f"train.small_share makes images of {height}×{width} smaller, but {error}; "
