@@ -167,6 +167,20 @@ def test_each_fault_is_found_and_what_to_leave_out_is_listed(
     assert all(row["reason"] == kind for row in rows)
 
 
+def test_a_class_that_looks_alike_is_named_and_its_pictures_are_no_copies(
+    command: Command, clean: Path
+) -> None:
+    """Pictures of a fixed camera: only the noise differs."""
+    rng = np.random.default_rng(0)
+    scene = np.asarray(Image.open(clean / "train/dog/1.png").convert("RGB")).astype(float)
+    for path in (clean / "train/dog").iterdir():
+        noisy = scene + rng.normal(0, 2, scene.shape)
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
+    found = json.loads(command("data", "check", clean, "--json").out)
+    assert [finding["kind"] for finding in found["findings"]] == ["alike"]
+    assert found["exclude"] == {}
+
+
 @pytest.mark.parametrize(("spoil", "kind"), [(dark, "nearly black"), (bright, "nearly white")])
 def test_a_picture_without_light_or_shade_is_found_and_is_a_copy_all_the_same(
     command: Command, clean: Path, spoil: Callable[[Path], list[str]], kind: str

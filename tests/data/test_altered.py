@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
+from tests.data.drawings import DRAWN, NOISY
 
 from firstlight.data.altered import altered_copies
 from firstlight.data.duplicates import groups
@@ -146,3 +147,26 @@ def test_copies_of_photographs_are_found_and_of_ten_thousand_few_are_taken_for_c
     pairs = altered_copies(train.images_NHWC[:10_000])
     assert np.bincount(groups(10_000, pairs)).max() <= 10
     assert len(pairs) <= 70  # looked at: pictures of one photograph, two or three pairs apart
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_the_same_mark_on_other_noise_is_no_copy(name: str) -> None:
+    assert altered_copies(NOISY[name]()) == []
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_of_drawings_only_those_are_copies_that_are_the_same_when_turned(name: str) -> None:
+    images = DRAWN[name]()[..., 0].astype(float)
+    pairs = altered_copies(DRAWN[name]())
+    for i, j in pairs:
+        turns = [np.rot90(way, k) for way in (images[i], images[i].T) for k in range(4)]
+        assert max(np.corrcoef(turn.ravel(), images[j].ravel())[0, 1] for turn in turns) > 0.97
+    assert np.bincount(groups(len(images), pairs)).max() <= 8
+
+
+@pytest.mark.parametrize("name", [*NOISY, *DRAWN])
+def test_turned_and_mirrored_drawings_are_found(name: str) -> None:
+    images = (NOISY | DRAWN)[name]()[:10]
+    made = [images, images[:, ::-1], images[:, :, ::-1], images[:, ::-1, ::-1]]
+    group_N = groups(40, altered_copies(np.concatenate(made)))
+    assert (group_N.reshape(4, 10) == group_N[:10]).all()

@@ -38,6 +38,16 @@ MOST_LOOKALIKES = 0.1
 """Pairs for each picture that are nearly alike, in a set that tells copies from look-alikes."""
 TURNED_ALIKE = 0.99
 """Least correlation of all pixels in a set that does not, such as handwritten digits."""
+EVERYWHERE_ALIKE, FINEST_ALIKE = 0.85, 0.4
+"""Least correlation of the detail of two pictures where each place counts the same, and of the
+finest detail. Of noise with a bright bar the bar alone agrees: noise is another in each picture."""
+SMOOTHER, SMOOTHER_ALIKE = 1.5, 0.75
+"""How many times as sharp a picture is as one that has lost its finest detail; then the least
+correlation where each place counts the same."""
+FILLED, BETTER_MOVED = 0.93, 0.04
+"""Where less of a picture has detail, as in a drawing, the detail must not correlate so much better
+when it is moved: the same thing at another place of a flat ground is no sign of a copy. 9 of 10
+photographs of CIFAR-10 are fuller."""
 _ROWS, _COLUMNS, _PAIRS = 500, 4096, 512
 _SAMPLE, _SAMPLE_PAIRS = 250, 4000
 _MOST_THREADS = 8  # for memory: each needs some 50 MB
@@ -65,9 +75,10 @@ def altered_copies(images_NHWC: UInt8Array | StoredImages) -> Pairs:
 
     Found are quarter turns and mirror images, and of ordinary photographs nearly all that were
     recompressed, resized or blurred, and most that were shifted by a pixel, turned by 5° or cropped
-    to 90 %. In a set whose pictures look alike by nature only quarter turns and mirror images count
-    that are the same nearly to the pixel. The work grows with N²: about 20 seconds of one processor
-    for 50,000 pictures.
+    to 90 %. Where a picture is mostly flat ground, only copies in place count, quarter turns and
+    mirror images among them. In a set whose pictures look alike by nature only quarter turns and
+    mirror images count that are the same nearly to the pixel. The work grows with N²: about 20
+    seconds of one processor for 50,000 pictures.
     """
     waves_NCFF, faint_N = waves_of(images_NHWC)
     numbers_N = np.flatnonzero(~faint_N)
@@ -81,6 +92,7 @@ def altered_copies(images_NHWC: UInt8Array | StoredImages) -> Pairs:
         if lookalikes:
             some = some.take(some.turn_M > 0)
             some = some.take(_same_pixels(images_NHWC, some))
+            some = some.take(_same_everywhere(_compared(images_NHWC, some)))
         else:
             some = some.take(_is_copy(some, _compared(images_NHWC, some)))
         return list(zip(some.i_M.tolist(), some.j_M.tolist(), strict=True))
@@ -169,7 +181,18 @@ def _is_copy(some: _Candidates, compared: Agreement) -> npt.NDArray[np.bool_]:
     sparse_M = compared.spread_M < SPARSE
     least_M = np.where(sparse_M, SPARSE_ALIKE, DETAIL_ALIKE)
     copy_M: npt.NDArray[np.bool_] = blurred_M | (compared.laid_on_M >= least_M)
+    copy_M &= _same_everywhere(compared)
+    in_place_M = compared.unmoved_M >= compared.laid_on_M - BETTER_MOVED
+    copy_M &= (compared.filled_M >= FILLED) | in_place_M
     return copy_M
+
+
+def _same_everywhere(compared: Agreement) -> npt.NDArray[np.bool_]:
+    """Whether the detail agrees not only where it is strong."""
+    smoother_M = compared.sharper_M >= SMOOTHER
+    least_M = np.where(smoother_M, SMOOTHER_ALIKE, EVERYWHERE_ALIKE)
+    same_M: npt.NDArray[np.bool_] = compared.everywhere_M >= least_M
+    return same_M & (smoother_M | (compared.finest_M >= FINEST_ALIKE))
 
 
 def _compared(images_NHWC: UInt8Array | StoredImages, some: _Candidates) -> Agreement:

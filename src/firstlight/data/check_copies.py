@@ -10,6 +10,7 @@ import numpy.typing as npt
 from firstlight.data.altered import altered_copies
 from firstlight.data.duplicates import Pairs, near_copies
 from firstlight.data.findings import Finding
+from firstlight.data.grouping import grouped
 from firstlight.data.listing import Listing, counted
 from firstlight.data.stored import StoredImages
 
@@ -25,15 +26,18 @@ def copies_found(
     """``digests`` are of the files, empty where one cannot be read; ``readable`` the numbers of
     the images that could be decoded."""
     images = images_NHWC.take(readable)
-    near = _numbered(near_copies(images), readable)
+    _, labels_N = np.unique([listing.pictures[k].label for k in readable], return_inverse=True)
+    near, altered, alike_N = grouped(images, labels_N, near_copies(images), altered_copies(images))
+    near = _numbered(near, readable)
     by_digest: dict[bytes, list[int]] = defaultdict(list)
     for at, digest in enumerate(digests):
         if digest:
             by_digest[digest].append(at)
     exact = {pair for group in by_digest.values() for pair in pairwise(group)}
     same = sorted(exact | set(near))
-    altered = sorted(set(_numbered(altered_copies(images), readable)) - set(same))
-    return [*_same(listing, same), *_altered(listing, altered)]
+    altered = sorted(set(_numbered(altered, readable)) - set(same))
+    alike = [listing.pictures[readable[k]].name for k in alike_N]
+    return [*_same(listing, same), *_altered(listing, altered), *_alike(alike)]
 
 
 def _numbered(pairs: Pairs, readable: npt.NDArray[np.int64]) -> Pairs:
@@ -139,6 +143,23 @@ def _altered(listing: Listing, pairs: Pairs) -> list[Finding]:
             )
         )
     return found
+
+
+def _alike(names: list[str]) -> list[Finding]:
+    """Pictures that are most of a class and so much alike that they are not told from copies."""
+    if not names:
+        return []
+    return [
+        Finding(
+            kind="alike",
+            severe=False,
+            text=f"most pictures of a class look much alike ({counted(len(names), 'picture')}), as "
+            "views of one thing or simple drawings do: only the closest copies are told, and kept "
+            "on one side of a split. Where they are views of one thing, name such groups in a "
+            "column group of a CSV",
+            groups=(tuple(names),),
+        )
+    ]
 
 
 def _learnt(pairs: Pairs, listing: Listing) -> tuple[str, ...]:

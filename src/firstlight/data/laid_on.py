@@ -28,6 +28,15 @@ class Agreement(NamedTuple):
     """How many times as sharp one is as the other, at least 1."""
     spread_M: FloatArray
     """Part of the picture that has detail, of the one that has less."""
+    unmoved_M: FloatArray
+    """Correlation of fine detail where they are."""
+    everywhere_M: FloatArray
+    """Correlation of the detail laid on each other, each place made about as strong as the others,
+    so that a bright bar on noise counts no more than the noise."""
+    finest_M: FloatArray
+    """The same of the finest detail."""
+    filled_M: FloatArray
+    """Part of the picture that is no flat ground, of the one that has more of it."""
 
 
 def agreement(one_MGG: FloatArray, other_MGG: FloatArray) -> Agreement:
@@ -42,8 +51,9 @@ def agreement(one_MGG: FloatArray, other_MGG: FloatArray) -> Agreement:
     ]
     sharper_M = np.maximum(*sharpness) / np.maximum(np.minimum(*sharpness), 1e-3)
     spread_M = np.minimum(_spread(fine_one), _spread(fine_other))
-    in_place_M = correlation(one_MGG, other_MGG)
-    laid_on_M = np.zeros(len(in_place_M), np.float32)
+    in_place_M, unmoved_M = correlation(one_MGG, other_MGG), correlation(fine_one, fine_other)
+    laid_on_M, everywhere_M, finest_M = np.zeros((3, len(in_place_M)), np.float32)
+    filled_M = np.minimum(*(_filled(x) for x in (fine_one, fine_other)))
     worth = np.flatnonzero(in_place_M >= 0.6)
     if len(worth):
         moves_M4, reached_M = _moves(one_MGG[worth], other_MGG[worth])
@@ -52,7 +62,14 @@ def agreement(one_MGG: FloatArray, other_MGG: FloatArray) -> Agreement:
     if len(worth):
         moves_M4 = moves_M4 * np.array([1, 1, 2.0, 2.0], np.float32)
         laid_on_M[worth] = _laid_on(fine_one[worth], fine_other[worth], moves_M4, border=2)[1]
-    return Agreement(in_place_M, laid_on_M, sharper_M, spread_M)
+        one, other = (_evened(x[worth], 1, 1.5) for x in (fine_one, fine_other))
+        everywhere_M[worth] = _laid_on(one, other, moves_M4, border=2)[1]
+        one, other = (_evened(x[worth] - _blurred(x[worth], 1), 2, 2) for x in fine)
+        finest_M[worth] = _laid_on(one, other, moves_M4, border=2)[1]
+    return Agreement(
+        *(in_place_M, laid_on_M, sharper_M, spread_M),
+        *(unmoved_M, everywhere_M, finest_M, filled_M),
+    )
 
 
 def _detail(grey_MGG: FloatArray, finest: float, coarsest: float) -> FloatArray:
@@ -67,6 +84,19 @@ def _blurred(grey_MGG: FloatArray, sigma: float) -> FloatArray:
     shares_GG = (shares_GG / shares_GG.sum(axis=1, keepdims=True)).astype(np.float32)
     blurred_MGG: FloatArray = shares_GG @ grey_MGG @ shares_GG.T
     return blurred_MGG
+
+
+def _evened(detail_MGG: FloatArray, floor: float, sigma: float) -> FloatArray:
+    """Divided by its strength nearby; what is fainter than ``floor`` levels of grey stays small."""
+    strength_MGG = np.sqrt(_blurred(detail_MGG**2, sigma) + floor**2)
+    evened_MGG: FloatArray = detail_MGG / strength_MGG
+    return evened_MGG
+
+
+def _filled(detail_MGG: FloatArray) -> FloatArray:
+    """The part of the points that have a level of detail nearby."""
+    filled_M: FloatArray = (_blurred(detail_MGG**2, 1) > 1).mean(axis=(1, 2)).astype(np.float32)
+    return filled_M
 
 
 def _spread(detail_MGG: FloatArray) -> FloatArray:

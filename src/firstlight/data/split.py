@@ -10,6 +10,7 @@ import numpy as np
 from firstlight.data.altered import altered_copies
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest
 from firstlight.data.duplicates import groups, near_copies
+from firstlight.data.grouping import grouped
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError
 
@@ -85,12 +86,19 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
     test, some are taken by ``hold_out``. Images of one of ``data.groups_N`` stay together, as near
     and altered copies do. Raises ``DataError`` where a class has nothing left to train on.
     """
-    pairs, altered = near_copies(data.images_NHWC), altered_copies(data.images_NHWC)
+    pairs, altered, alike_N = grouped(
+        data.images_NHWC,
+        data.labels_N,
+        near_copies(data.images_NHWC),
+        altered_copies(data.images_NHWC),
+    )
     given = [] if data.groups_N is None else _chains(data.groups_N)
     data = replace(data, groups_N=groups(len(data), [*pairs, *altered, *given]))
     numbers = np.arange(len(data))
     parts = {p: numbers[[(one or TRAIN) == p for one in part_of]] for p in PARTS}
     notes, warnings = [*data.notes], [*data.warnings]
+    if len(alike_N):
+        warnings.append(_looks_alike(data, alike_N))
     if not len(parts[TEST]) and len(parts[TRAIN]):
         rest = data.take(parts[TRAIN])
         try:
@@ -133,6 +141,15 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
     ordered = data.take(np.concatenate([parts[part] for part in PARTS]))
     sizes = {part: len(parts[part]) for part in PARTS}
     return Divided(replace(ordered, notes=tuple(notes), warnings=tuple(warnings)), sizes)
+
+
+def _looks_alike(data: Dataset, alike_N: Int64Array) -> str:
+    classes = [data.class_names[k] for k in np.unique(data.labels_N[alike_N])]
+    return (
+        f"{len(alike_N):,} pictures of {', '.join(classes[:10])} look much alike, so only the "
+        "closest copies among them are kept together. Where they are views of one thing, a test "
+        "will look too good: name such groups in a column group of a CSV"
+    )
 
 
 def together(names: Sequence[str]) -> Int64Array | None:
@@ -236,7 +253,18 @@ def _chosen(data: Dataset, order_N: Int64Array, share: float) -> Int64Array:
         if room[touched].all():
             chosen.append(group)
             have = after
+    for label in np.flatnonzero((have == 0) & (full > 0)):
+        group = _smallest(data, groups, int(label))
+        counts = np.bincount(data.labels_N[group], minlength=len(sizes))
+        if (2 * (have + counts) <= sizes)[counts > 0].all():  # it leaves at least half
+            chosen.append(group)
+            have = have + counts
     return np.concatenate(chosen) if chosen else np.empty(0, np.int64)
+
+
+def _smallest(data: Dataset, groups: "_Groups", label: int) -> Int64Array:
+    """Numbers of the smallest group with images of this class."""
+    return next(g for g in groups.in_turn(groups.sizes_G) if (data.labels_N[g] == label).any())
 
 
 class _Groups(NamedTuple):
