@@ -13,6 +13,7 @@ VERBS = [
     "predict",
     "explain",
     "report",
+    "network",
     "runs",
     "data list",
     "data fetch",

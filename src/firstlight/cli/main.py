@@ -16,6 +16,7 @@ from firstlight.cli import (
     export,
     import_,
     lr_find,
+    network,
     predict,
     recipe,
     report,
@@ -47,6 +48,7 @@ app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("import")(import_.import_)
+app.command("network")(network.network)
 app.command("runs")(runs.runs)
 app.command("serve")(serve.serve)
 app.command("lr-find")(lr_find.lr_find)

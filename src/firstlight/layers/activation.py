@@ -16,6 +16,24 @@ if TYPE_CHECKING:
     from torch import Generator, nn
 
 ACTIVATIONS = ("relu", "leaky-relu", "elu", "gelu", "silu", "sigmoid", "tanh")
+LABELS = {
+    "relu": "ReLU",
+    "leaky-relu": "leaky ReLU",
+    "elu": "ELU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
+}
+DOES = {
+    "relu": "What is below zero becomes zero: only what a filter found goes on.",
+    "leaky-relu": "What is below zero is divided by a hundred. What is above stays as it is.",
+    "elu": "What is above zero stays as it is. What is below is bent towards -1.",
+    "gelu": "What lies well below zero becomes nearly zero, what lies above stays nearly as it is.",
+    "silu": "What lies well below zero becomes nearly zero, what lies above stays nearly as it is.",
+    "sigmoid": "Each number is squeezed into the range from 0 to 1.",
+    "tanh": "Each number is squeezed into the range from -1 to 1.",
+}
 COMMUTES_WITH_MAX = {"relu", "leaky-relu"}
 """They never fall: the largest value of a window, then one of these, is the same to the bit as the
 other way round, and a quarter of the work."""
@@ -32,6 +50,15 @@ class Activation(Layer):
     name: str = choice("relu", *ACTIVATIONS)
     """``leaky-relu`` has the slope 0.01 below zero (PyTorch's default)."""
 
+    def label(self) -> str:
+        return LABELS[self.name]
+
+    def says(self) -> str:
+        return DOES[self.name]
+
+    def words(self) -> str:
+        return self.label()
+
     def output(self, shape: Shape) -> Shape:
         return shape
 
@@ -39,3 +66,8 @@ class Activation(Layer):
         from firstlight.models.modules import Activation as Module
 
         return Module(self.name)
+
+
+def followed_by(activation: str) -> str:
+    """What a layer's words end with where an activation follows."""
+    return "" if activation == "none" else f", then {LABELS[activation]}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from firstlight.checked import choice, number
 from firstlight.errors import UserError
-from firstlight.layers.activation import ACTIVATIONS, Activation
+from firstlight.layers.activation import ACTIVATIONS, Activation, followed_by
 from firstlight.layers.conv import Conv
-from firstlight.layers.layer import Layer, Shape, maps, shown
+from firstlight.layers.layer import Layer, Shape, Way, maps, shown
 from firstlight.layers.norm import BatchNorm
 from firstlight.layers.sequence import check_list, shapes
 
@@ -27,6 +28,10 @@ class Residual(Layer):
 
     kind: ClassVar[str] = "residual"
     title: ClassVar[str] = "residual block"
+    does: ClassVar[str] = (
+        "What the block's layers give is added to what came into the block: they only have to "
+        "find what is still missing."
+    )
     main: ClassVar[str] = "layers"
 
     layers: tuple[Layer, ...]
@@ -82,9 +87,15 @@ class Residual(Layer):
     def with_classes(self, classes: int) -> Layer:
         return replace(self, layers=tuple(one.with_classes(classes) for one in self.layers))
 
-    @property
-    def window(self) -> tuple[int, int]:
-        return window(self.layers)
+    def ways(self, shape: Shape) -> tuple[Way, ...]:
+        short = Way("shortcut", None, "shortcut", self.shortcut(shape))
+        return Way("layers", "", "", self.layers), short
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        return _widest(self.ways(shape), shape)
+
+    def words(self) -> str:
+        return f"{self.title}{followed_by(self.activation)}"
 
     def build(self, shape: Shape, rng: Generator) -> nn.Module:
         from firstlight.models.network import Residual as Module
@@ -99,6 +110,7 @@ class Branches(Layer):
 
     kind: ClassVar[str] = "branches"
     title: ClassVar[str] = "branches"
+    does: ClassVar[str] = "All branches see the same input. What they give is joined."
     main: ClassVar[str] = "branches"
 
     branches: tuple[tuple[Layer, ...], ...]
@@ -145,10 +157,18 @@ class Branches(Layer):
         lists = tuple(tuple(one.with_classes(classes) for one in b) for b in self.branches)
         return replace(self, branches=lists)
 
-    @property
-    def window(self) -> tuple[int, int]:
-        sides, steps = zip(*(window(one) for one in self.branches), strict=True)
-        return 0 if 0 in sides else max(sides), max(steps)
+    def ways(self, shape: Shape) -> tuple[Way, ...]:
+        return tuple(
+            Way(f"branch{at}", f"{at}.", f"branch {at}", layers)
+            for at, layers in enumerate(self.branches, start=1)
+        )
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        return _widest(self.ways(shape), shape)
+
+    def words(self) -> str:
+        joined = "added" if self.join == "add" else "concatenated"
+        return f"{len(self.branches)} {self.title}, {joined}"
 
     def build(self, shape: Shape, rng: Generator) -> nn.Module:
         from firstlight.models.network import Branches as Module
@@ -191,9 +211,11 @@ class Repeat(Layer):
     def with_classes(self, classes: int) -> Layer:
         return replace(self, layers=tuple(one.with_classes(classes) for one in self.layers))
 
-    @property
-    def window(self) -> tuple[int, int]:
-        return window(self.parts())
+    def window(self, shape: Shape) -> tuple[int, int]:
+        return window(self.parts(), shape)
+
+    def words(self) -> str:
+        return f"{self.title}, {self.times} times"
 
     def build(self, shape: Shape, rng: Generator) -> nn.Module:
         from firstlight.models.network import Chain
@@ -201,17 +223,25 @@ class Repeat(Layer):
         return Chain(self.parts(), shape, rng)
 
 
-def window(layers: tuple[Layer, ...]) -> tuple[int, int]:
+def window(
+    layers: Sequence[Layer], shape: Shape, before: tuple[int, int] = (1, 1)
+) -> tuple[int, int]:
     """Side of the window of input pixels that one output pixel sees, and the step between two.
 
     The receptive field (Araujo et al. 2019, equation 2); a side of 0 is all of the input.
+    ``before`` is what one pixel of ``shape`` sees.
     """
-    side, step = 1, 1
-    for layer in layers:
-        wide, far = layer.window
+    side, step = before
+    for layer, inner in zip(layers, shapes(layers, shape), strict=False):
+        wide, far = layer.window(inner)
         side = 0 if side == 0 or wide == 0 else side + (wide - 1) * step
         step *= far
     return side, step
+
+
+def _widest(ways: Sequence[Way], shape: Shape) -> tuple[int, int]:
+    sides, steps = zip(*(window(way.layers, shape) for way in ways), strict=True)
+    return 0 if 0 in sides else max(sides), max(steps)
 
 
 def _work(layers: tuple[Layer, ...], shape: Shape) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from firstlight.checked import choice, number
 from firstlight.errors import UserError
-from firstlight.layers.activation import ACTIVATIONS, Activation
+from firstlight.layers.activation import ACTIVATIONS, Activation, followed_by
 from firstlight.layers.initial import INITIAL
 from firstlight.layers.layer import Layer, Shape, maps
 
@@ -25,6 +25,10 @@ class Conv(Layer):
     kind: ClassVar[str] = "conv"
     title: ClassVar[str] = "convolution"
     main: ClassVar[str] = "filters"
+    does: ClassVar[str] = (
+        "Each map is one filter's answer at every place: above zero where the picture fits the "
+        "filter, below zero where it fits the opposite."
+    )
 
     filters: int = number(32, least=1, most=16384)
     """Output channels."""
@@ -55,9 +59,19 @@ class Conv(Layer):
         """Side of the window that one output pixel sees."""
         return self.dilation * (self.kernel - 1) + 1
 
-    @property
-    def window(self) -> tuple[int, int]:
+    def window(self, shape: Shape) -> tuple[int, int]:
         return self.reach, self.stride
+
+    def label(self) -> str:
+        return "depthwise convolution" if self.depthwise else self.title
+
+    def words(self) -> str:
+        parts = [f"{self.label()}, {self.filters} filters of {self.kernel}×{self.kernel}"]
+        parts += [f"stride {self.stride}"] if self.stride > 1 else []
+        parts += [f"dilation {self.dilation}"] if self.dilation > 1 else []
+        parts += [f"{self.groups} groups"] if self.groups > 1 else []
+        parts += ["same padding"] if self.padding == "same" else []
+        return ", ".join(parts) + followed_by(self.activation)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from firstlight.checked import choice, typed
 from firstlight.errors import UserError
-from firstlight.layers.activation import ACTIVATIONS, Activation
+from firstlight.layers.activation import ACTIVATIONS, Activation, followed_by
 from firstlight.layers.initial import INITIAL
 from firstlight.layers.layer import CLASSES, Layer, Shape, features
 
@@ -24,6 +24,7 @@ class Flatten(Layer):
 
     kind: ClassVar[str] = "flatten"
     title: ClassVar[str] = "flatten"
+    does: ClassVar[str] = "The numbers of all maps are put in one row. None of them changes."
 
     def output(self, shape: Shape) -> Shape:
         return (prod(shape),)
@@ -41,6 +42,7 @@ class Dense(Layer):
     kind: ClassVar[str] = "dense"
     title: ClassVar[str] = "dense"
     main: ClassVar[str] = "units"
+    does: ClassVar[str] = "Each value is a weighted sum of all values before it."
 
     units: int | str
     """Features that it gives, 1 to 65,536; ``"classes"`` for one of each class, as a classifier's
@@ -70,6 +72,13 @@ class Dense(Layer):
         if isinstance(self.units, str):
             raise ValueError("the number of classes is not known yet: with_classes")
         return (self.units,)
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        return 0, 1
+
+    def words(self) -> str:
+        what = "one unit for each class" if self.units == CLASSES else f"{self.units:,} units"
+        return f"{self.title}, {what}{followed_by(self.activation)}"
 
     def multiply_adds(self, shape: Shape) -> int:
         return features(self, shape) * self.output(shape)[0]

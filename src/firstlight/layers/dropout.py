@@ -19,9 +19,15 @@ class Dropout(Layer):
     kind: ClassVar[str] = "dropout"
     title: ClassVar[str] = "dropout"
     main: ClassVar[str] = "share"
+    does: ClassVar[str] = (
+        "In training a share of the numbers is set to zero, at random. In an answer none is."
+    )
 
     share: float = number(0.5, least=0.0, most=0.95)
     """Probability."""
+
+    def words(self) -> str:
+        return f"{self.title}, {100 * self.share:g} %"
 
     def output(self, shape: Shape) -> Shape:
         return shape
@@ -39,9 +45,15 @@ class SpatialDropout(Layer):
     kind: ClassVar[str] = "spatial-dropout"
     title: ClassVar[str] = "spatial dropout"
     main: ClassVar[str] = "share"
+    does: ClassVar[str] = (
+        "In training a share of the maps is set to zero, at random. In an answer none is."
+    )
 
     share: float = number(0.2, least=0.0, most=0.95)
     """Probability."""
+
+    def words(self) -> str:
+        return f"{self.title}, {100 * self.share:g} %"
 
     def output(self, shape: Shape) -> Shape:
         return maps(self, shape)

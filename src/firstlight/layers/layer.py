@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from firstlight.errors import UserError
 from firstlight.parts import Part
@@ -22,12 +22,27 @@ CLASSES = "classes"
 """Stands for the number of classes, which the data decides."""
 
 
+class Way(NamedTuple):
+    """One of the lists of layers that a block sends its input through."""
+
+    name: str
+    """Of the list's module in the block's module."""
+    number: str | None
+    """What stands before the numbers of its layers, such as ``2.``; None where the recipe does not
+    list them."""
+    title: str
+    """For people, such as ``branch 2``; empty for a block's own layers."""
+    layers: tuple[Layer, ...]
+
+
 @dataclass(frozen=True, repr=False)
 class Layer(Part, ABC):
     """One layer of a network."""
 
     title: ClassVar[str]
     """Its name in a table, such as ``max-pooling``."""
+    does: ClassVar[str] = ""
+    """What it does to one picture's numbers, as a sentence for a beginner."""
 
     @abstractmethod
     def output(self, shape: Shape) -> Shape:
@@ -41,11 +56,28 @@ class Layer(Part, ABC):
         """Multiply-adds for one image whose ``shape`` comes in; what has no weights counts 0."""
         return 0
 
-    @property
-    def window(self) -> tuple[int, int]:
-        """Side of the window that one output pixel sees, and the step between windows, in input
-        pixels; a side of 0 is all of the input."""
+    def window(self, shape: Shape) -> tuple[int, int]:
+        """Side of the window of an input of ``shape`` that one output pixel sees, and the step
+        between windows, in input pixels; a side of 0 is all of the input."""
         return 1, 1
+
+    def label(self) -> str:
+        """What it is called, such as ``convolution`` or ``ReLU``."""
+        return self.title
+
+    def says(self) -> str:
+        """``does``, of a layer with these choices."""
+        return self.does
+
+    def words(self) -> str:
+        """What it is, with its choices, such as ``convolution, 32 filters of 3×3``."""
+        changed = (f"{name.replace('_', ' ')} {value}" for name, value in self._changed())
+        main = [f"{self.main} {getattr(self, self.main)}"] if self.main else []
+        return ", ".join((self.label(), *main, *changed))
+
+    def ways(self, shape: Shape) -> tuple[Way, ...]:
+        """The lists that its input passes through side by side; none for a plain layer."""
+        return ()
 
     def parts(self) -> tuple[Layer, ...]:
         """The layers that this one is short for; itself where it is short for none."""

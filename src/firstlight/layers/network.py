@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firstlight.checked import Checked, choice
 from firstlight.errors import UserError
@@ -13,6 +13,9 @@ from firstlight.layers.networks import tutorial
 from firstlight.layers.norm import BatchNorm
 from firstlight.layers.sequence import check_list, written_out
 from firstlight.parts import plain_value
+
+if TYPE_CHECKING:
+    from firstlight.layers.summary import Summary
 
 MOST_LAYERS = 1000
 """In a network, with every repeat written out."""
@@ -65,6 +68,19 @@ class Network(Checked):
     def has(self, kind: type[Layer]) -> bool:
         """Whether a layer of this kind is in it, at any depth."""
         return any(isinstance(layer, kind) for layer in written_out(self.layers))
+
+    def summary(
+        self, image_shape: Sequence[int], classes: int, *, batch_size: int = 32
+    ) -> "Summary":
+        """What the network comes to for images of height, width and channels: of each layer its
+        name, output shape, parameters, multiply-adds and receptive field; totals; and the memory
+        that one batch takes in training with Adam.
+
+        ``print`` shows a table. Raises ``UserError`` where the network does not fit the images.
+        """
+        from firstlight.layers.summary import summarize
+
+        return summarize(self, image_shape, classes, batch_size=batch_size)
 
     def to_table(self) -> dict[str, Any]:
         """The network as a recipe's table."""

@@ -20,6 +20,10 @@ class BatchNorm(Layer):
 
     kind: ClassVar[str] = "batch-norm"
     title: ClassVar[str] = "batch norm"
+    does: ClassVar[str] = (
+        "Each map is shifted and scaled by what is usual for it in training, so that no map drowns "
+        "the others."
+    )
 
     _: KW_ONLY
     momentum: float = number(0.1, least=0.0, most=1.0, above=True)
@@ -28,6 +32,9 @@ class BatchNorm(Layer):
     """Added to the variance."""
     scale: bool = True
     """Whether each channel is then multiplied by a trained number."""
+
+    def words(self) -> str:
+        return self.title
 
     def output(self, shape: Shape) -> Shape:
         return shape
@@ -46,12 +53,22 @@ class GroupNorm(Layer):
     kind: ClassVar[str] = "group-norm"
     title: ClassVar[str] = "group norm"
     main: ClassVar[str] = "groups"
+    does: ClassVar[str] = (
+        "The maps of each group are shifted and scaled together, to a mean of 0 and a spread of 1 "
+        "in this picture. Each map is then scaled and shifted by trained numbers."
+    )
 
     groups: int = number(8, least=1, most=4096)
     """Groups of channels."""
     _: KW_ONLY
     epsilon: float = number(1e-5, least=0.0, most=1.0, above=True)
     """Added to the variance."""
+
+    def words(self) -> str:
+        return f"{self.title}, {self.groups} groups"
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        return 0, 1
 
     def output(self, shape: Shape) -> Shape:
         height, width, channels = maps(self, shape)
@@ -73,10 +90,20 @@ class LayerNorm(Layer):
 
     kind: ClassVar[str] = "layer-norm"
     title: ClassVar[str] = "layer norm"
+    does: ClassVar[str] = (
+        "The numbers of all maps at one place are shifted and scaled together, to a mean of 0 and "
+        "a spread of 1, and then scaled and shifted by trained numbers."
+    )
 
     _: KW_ONLY
     epsilon: float = number(1e-5, least=0.0, most=1.0, above=True)
     """Added to the variance."""
+
+    def words(self) -> str:
+        return self.title
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        return (1, 1) if len(shape) == 3 else (0, 1)
 
     def output(self, shape: Shape) -> Shape:
         _check_several(shape[-1], "place")

@@ -27,12 +27,21 @@ class _Pool(Layer):
     counts too, without the pixels that are not there."""
 
     @property
-    def window(self) -> tuple[int, int]:
+    def steps(self) -> tuple[int, int]:
+        """Side of a window, and the step between two, in pixels."""
         return self.size, self.stride or self.size
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        return self.steps
+
+    def words(self) -> str:
+        stride = f", stride {self.stride}" if self.stride not in (0, self.size) else ""
+        same = ", same padding" if self.padding == "same" else ""
+        return f"{self.title}, {self.size}×{self.size}{stride}{same}"
 
     def output(self, shape: Shape) -> Shape:
         height, width, channels = maps(self, shape)
-        side, step = self.window
+        side, step = self.steps
         if self.padding == "same":
             return -(-height // step), -(-width // step), channels
         if min(height, width) < side:
@@ -48,6 +57,10 @@ class MaxPool(_Pool):
 
     kind: ClassVar[str] = "max-pool"
     title: ClassVar[str] = "max-pooling"
+    does: ClassVar[str] = (
+        "Of each small window only the largest value goes on: the maps get smaller, and it matters "
+        "less where exactly something was."
+    )
 
     def build(self, shape: Shape, rng: Generator) -> nn.Module:
         from firstlight.models.modules import MaxPool as Module
@@ -60,6 +73,9 @@ class AveragePool(_Pool):
 
     kind: ClassVar[str] = "average-pool"
     title: ClassVar[str] = "average pooling"
+    does: ClassVar[str] = (
+        "Of each small window the mean goes on: the maps get smaller and smoother."
+    )
 
     def build(self, shape: Shape, rng: Generator) -> nn.Module:
         from firstlight.models.modules import AveragePool as Module
@@ -73,9 +89,12 @@ class GlobalMaxPool(Layer):
 
     kind: ClassVar[str] = "global-max-pool"
     title: ClassVar[str] = "global max-pooling"
+    does: ClassVar[str] = (
+        "Of each whole map only the largest value goes on: whether something was found, no longer "
+        "where."
+    )
 
-    @property
-    def window(self) -> tuple[int, int]:
+    def window(self, shape: Shape) -> tuple[int, int]:
         return 0, 1
 
     def output(self, shape: Shape) -> Shape:
@@ -93,9 +112,11 @@ class GlobalAveragePool(Layer):
 
     kind: ClassVar[str] = "global-average-pool"
     title: ClassVar[str] = "global average pooling"
+    does: ClassVar[str] = (
+        "Of each whole map the mean goes on: how much of something was found, no longer where."
+    )
 
-    @property
-    def window(self) -> tuple[int, int]:
+    def window(self, shape: Shape) -> tuple[int, int]:
         return 0, 1
 
     def output(self, shape: Shape) -> Shape:

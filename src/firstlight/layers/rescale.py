@@ -19,12 +19,17 @@ class Rescale(Layer):
     kind: ClassVar[str] = "rescale"
     title: ClassVar[str] = "rescale"
     main: ClassVar[str] = "factor"
+    does: ClassVar[str] = "Every number is multiplied by the same fixed one."
 
     factor: float = number(1.0, least=-1e6, most=1e6)
     """What each number is multiplied by."""
     _: KW_ONLY
     offset: float = number(0.0, least=-1e6, most=1e6)
     """What is then added."""
+
+    def words(self) -> str:
+        more = f" {'-' if self.offset < 0 else '+'} {abs(self.offset):g}" if self.offset else ""
+        return f"{self.title}, × {self.factor:g}{more}"
 
     def output(self, shape: Shape) -> Shape:
         return shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import prod
 
@@ -27,6 +28,25 @@ def shapes(layers: Sequence[Layer], shape: Shape, within: str = "") -> list[Shap
             inner = getattr(error, "layer", "")
             raise _NumberedError(f"{within}{number}", inner, layer, found[-1], error) from None
         found.append(behind)
+    return found
+
+
+def flat(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers with all that are short for others written out."""
+    found: list[Layer] = []
+    for layer in layers:
+        parts = layer.parts()
+        found += parts if parts == (layer,) else flat(parts)
+    return found
+
+
+def names(parts: Sequence[Layer]) -> list[str]:
+    """What the modules of a flat list are called, by kind and number: ``conv1``, ``conv2``,
+    ``dense1``."""
+    counts, found = Counter[str](), list[str]()
+    for part in parts:
+        counts[part.kind] += 1
+        found.append(f"{part.kind.replace('-', '_')}{counts[part.kind]}")
     return found
 
 

@@ -24,6 +24,10 @@ class Whiten(Layer):
     kind: ClassVar[str] = "whiten"
     title: ClassVar[str] = "whitening convolution"
     main: ClassVar[str] = "filters"
+    does: ClassVar[str] = (
+        "Each map is one filter's answer at every place. These filters are worked out from the "
+        "training images so that no two maps say the same; they are not trained."
+    )
 
     filters: int = number(24, least=2, most=1024)
     """Output channels, half of them the others with the other sign."""
@@ -35,9 +39,12 @@ class Whiten(Layer):
     bias: bool = False
     """Whether a trained number is added to each channel."""
 
-    @property
-    def window(self) -> tuple[int, int]:
+    def window(self, shape: Shape) -> tuple[int, int]:
         return self.kernel, self.stride
+
+    def words(self) -> str:
+        stride = f", stride {self.stride}" if self.stride > 1 else ""
+        return f"{self.title}, {self.filters} filters of {self.kernel}×{self.kernel}{stride}"
 
     def output(self, shape: Shape) -> Shape:
         height, width, channels = maps(self, shape)

@@ -125,7 +125,7 @@ class MaxPool(nn.Module):
 
     def __init__(self, choice: MaxPoolChoice, shape: Shape) -> None:
         super().__init__()
-        self.size, self.stride = choice.window
+        self.size, self.stride = choice.steps
         inner, sides = _padding(self.size, self.stride, choice.padding, shape)
         self.padding, self.sides = inner, sides
         self.halves = self.size == self.stride == 2 and inner == (0, 0) and sides is None
@@ -143,7 +143,7 @@ class AveragePool(nn.Module):
 
     def __init__(self, choice: AveragePoolChoice, shape: Shape) -> None:
         super().__init__()
-        self.size, self.stride = choice.window
+        self.size, self.stride = choice.steps
         self.padding, self.sides = _padding(self.size, self.stride, choice.padding, shape)
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ What makes it fast is done to the list here, and leaves every result as it is.
 Axes: N images, C channels, H height, W width, K classes.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from torch import Generator, Tensor, cat, nn
@@ -18,7 +17,7 @@ from firstlight.layers.conv import Conv
 from firstlight.layers.layer import CLASSES, Layer, Shape, shown
 from firstlight.layers.network import Network
 from firstlight.layers.pool import AveragePool, MaxPool
-from firstlight.layers.sequence import shapes, written_out
+from firstlight.layers.sequence import flat, names, shapes, written_out
 from firstlight.layers.whiten import Whiten
 from firstlight.models.convolution import Convolution3x3
 from firstlight.models.modules import Activation
@@ -31,11 +30,13 @@ class Chain(nn.Sequential):
 
     def __init__(self, layers: Sequence[Layer], shape: Shape, rng: Generator) -> None:
         super().__init__()
-        named = _named(_flat(layers))
+        named = _named(flat(layers))
         before = shapes([part for _, part in named], shape)
         last: nn.Module | None = None
         for (name, part), inner in zip(named, before, strict=False):
             module = part.build(inner, rng)
+            # What it is, for those who look inside.
+            module.layer = part  # type: ignore[assignment]
             if isinstance(module, Activation):
                 # The output of such a layer is not needed for its gradient.
                 plain = isinstance(last, nn.Conv2d) and not isinstance(last, Convolution3x3)
@@ -45,25 +46,15 @@ class Chain(nn.Sequential):
             last = module
 
 
-def _flat(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers with all that are short for others written out."""
-    flat: list[Layer] = []
-    for layer in layers:
-        parts = layer.parts()
-        flat += parts if parts == (layer,) else _flat(parts)
-    return flat
-
-
 def _named(parts: list[Layer]) -> list[tuple[str, Layer]]:
     """Each part with its name, in the order of computing.
 
     An activation that commutes with a max-pool comes after it: the result is the same to the bit,
     and the activation sees fewer numbers.
     """
-    counts, named = Counter[str](), list[tuple[str, Layer]]()
-    for part in parts:
-        counts[part.kind] += 1
-        one = (f"{part.kind.replace('-', '_')}{counts[part.kind]}", part)
+    named: list[tuple[str, Layer]] = []
+    for one in zip(names(parts), parts, strict=True):
+        part = one[1]
         before = named[-1][1] if named else None
         if (
             isinstance(part, MaxPool)
@@ -122,7 +113,7 @@ class NetworkModule(Chain):
         _check(layers, image_shape, classes)
         super().__init__(layers, image_shape, rng)
         self.views = choice.views
-        self.rows, self.columns = (_used(_flat(layers), side) for side in image_shape[:2])
+        self.rows, self.columns = (_used(flat(layers), side) for side in image_shape[:2])
 
     @property
     def head(self) -> str:
@@ -180,7 +171,7 @@ def _used(parts: Sequence[Layer], side: int) -> int:
     windows = []
     for part in parts:
         if isinstance(part, Conv | MaxPool | AveragePool) and part.padding == "valid":
-            windows.append(part.window)
+            windows.append(part.window((side, side, 1)))
         elif not isinstance(part, ActivationChoice):
             break
     used = side

@@ -21,6 +21,7 @@ class Muon(Optimizer):
     SGD with Nesterov momentum 0.85 moves dense layers and biases."""
 
     kind: ClassVar[str] = "muon"
+    moments: ClassVar[int] = 1
 
     learning_rate: float = number(0.24, least=0.0, most=100.0, above=True)
     """Of filters; the largest of the run."""

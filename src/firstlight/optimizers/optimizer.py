@@ -27,6 +27,8 @@ class Optimizer(Part, ABC):
     """One optimizer with its choices; the first is the largest learning rate of the run."""
 
     main: ClassVar[str] = "learning_rate"
+    moments: ClassVar[int] = 2
+    """Numbers that it keeps for each weight, at most."""
 
     learning_rate: float = number(1e-3, least=0.0, most=100.0, above=True)
     """The largest of the run."""

@@ -22,6 +22,7 @@ class SGD(Optimizer):
     Nesterov's form as Sutskever et al. 2013, section 2), as ``torch.optim.SGD`` computes it."""
 
     kind: ClassVar[str] = "sgd"
+    moments: ClassVar[int] = 1
 
     learning_rate: float = number(0.01, least=0.0, most=100.0, above=True)
     """The largest of the run."""

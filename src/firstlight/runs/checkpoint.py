@@ -115,6 +115,23 @@ def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -
             ) from error
 
 
+def load_architecture(path: Path) -> Architecture:
+    """The network that a weights file is of. Raises ``UserError`` where there is no such file, and
+    ``DataError`` where it is damaged or does not say."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    with _opened(RunFolder(path.parent), path.name) as (_, values, _):
+        if "architecture" not in values:
+            raise DataError(
+                f"{path}: weights alone, which do not say what the network is; give the run that "
+                "they were exported from, or its model.safetensors"
+            )
+        try:
+            return _architecture(values)[0]
+        except (LookupError, TypeError, ValueError, AttributeError, UserError) as error:
+            raise DataError(f"{path}: does not say what the network is: {error}") from error
+
+
 def _former_names(choice: Mapping[str, Any] | None) -> dict[str, str]:
     """What layers of format 1 are called now, by what they were called; empty for format 2."""
     return {} if choice is None else legacy.layer_names(choice)

@@ -15,21 +15,30 @@ def find_recipe(where: str) -> Recipe:
 
     Raises ``UserError`` where there is none, and ``DataError`` for a damaged run.
     """
-    if where in recipe_names():
-        return load_recipe(where)
     path = Path(where)
-    try:
-        is_folder, is_there = path.is_dir(), path.exists()
-    except (OSError, ValueError):  # a folder on the way that may not be searched, a name too long
-        is_folder = is_there = False
-    if is_folder or (not is_there and where in boxed_names()):
+    if names_run(where):
         return open_run_folder(path).recipe()
-    if is_there:
-        return load_recipe(path)
+    if where in recipe_names() or _is_there(path):
+        return load_recipe(where)
     raise UserError(
         f"no recipe is called {where!r}, and there is no such file or run folder; "
         f"{nearest(where, recipe_names())}"
     )
+
+
+def names_run(where: str) -> bool:
+    """Whether it is a folder, or names a model in the box, and no recipe."""
+    path = Path(where)
+    if where in recipe_names():
+        return False
+    return where in boxed_names() if not _is_there(path) else path.is_dir()
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a folder on the way that may not be searched, a name too long
+        return False
 
 
 def recipe_text(where: str) -> str:

@@ -1,0 +1,297 @@
+"""A network layer by layer: shapes, parameters, work, and how far each layer sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from firstlight.errors import UserError
+from firstlight.layers.blocks import window
+from firstlight.layers.layer import Layer, Shape, Way
+from firstlight.layers.sequence import flat, names, shapes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from firstlight.layers.network import Network
+
+Seen = tuple[int, int]
+HEADINGS = (
+    "layer",
+    "name",
+    "what it is",
+    "output",
+    "parameters",
+    "not trained",
+    "multiply-adds",
+    "receptive field",
+)
+RIGHT = frozenset(HEADINGS[3:])
+"""Columns of numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One layer."""
+
+    number: str
+    """As ``network.N`` and error messages count; empty for what the recipe does not list."""
+    name: str
+    """Of its module, such as ``conv1`` or ``residual1.layers.conv2``; empty for a heading."""
+    depth: int
+    """0, or how many blocks it lies in."""
+    what: str
+    """What it is, in words."""
+    output: Shape
+    """Height, width and channels, or features."""
+    trained: int = 0
+    """Parameters that training changes. A block's are those of its layers, and it counts 0."""
+    fixed: int = 0
+    """Numbers that are kept beside them, such as running statistics and filters that are set."""
+    multiply_adds: int = 0
+    """For one image."""
+    sees: int
+    """Side of its receptive field: the square of the image's pixels that one output depends on; 0
+    for the whole image."""
+
+    def cells(self) -> tuple[str, ...]:
+        """The row as text, under ``HEADINGS``."""
+        return (
+            self.number,
+            self.name.rpartition(".")[2],
+            "  " * self.depth + self.what,
+            "×".join(map(str, self.output)),
+            *(f"{count:,}" if count else "" for count in (self.trained, self.fixed)),
+            f"{self.multiply_adds:,}" if self.multiply_adds else "",
+            f"{self.sees}×{self.sees}" if self.sees else "whole image",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A network for images of one shape and so many classes, layer by layer.
+
+    ``str`` is a table for a terminal; a notebook shows a table of its own.
+    """
+
+    image_shape: tuple[int, int, int]
+    """Height, width and channels."""
+    classes: int
+    rows: tuple[Row, ...]
+    batch_size: int
+    """Images in the batch that ``training_bytes`` is of."""
+    training_bytes: int
+    """The memory that a step of training takes, an estimate."""
+
+    @property
+    def trained(self) -> int:
+        """Parameters that training changes."""
+        return sum(row.trained for row in self.rows)
+
+    @property
+    def fixed(self) -> int:
+        """Numbers that are kept and not trained."""
+        return sum(row.fixed for row in self.rows)
+
+    @property
+    def multiply_adds(self) -> int:
+        """For one image."""
+        return sum(row.multiply_adds for row in self.rows)
+
+    def totals(self) -> tuple[str, ...]:
+        """What stands below the table, a sentence each."""
+        height, width, channels = self.image_shape
+        fixed = f", {self.fixed:,} numbers that are not trained" if self.fixed else ""
+        return (
+            f"Images of {height}×{width}×{channels}, {self.classes} classes.",
+            f"{self.trained:,} parameters{fixed}, {_bytes(4 * (self.trained + self.fixed))}.",
+            f"{self.multiply_adds:,} multiply-adds for one image.",
+            f"Training with batches of {self.batch_size} takes about "
+            f"{_bytes(self.training_bytes)} of memory.",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "image_shape": self.image_shape,
+            "classes": self.classes,
+            "layers": [asdict(row) for row in self.rows],
+            "trained": self.trained,
+            "not_trained": self.fixed,
+            "multiply_adds": self.multiply_adds,
+            "batch_size": self.batch_size,
+            "training_bytes": self.training_bytes,
+        }
+
+    def __str__(self) -> str:
+        table = [HEADINGS, *(row.cells() for row in self.rows)]
+        wide = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = [
+            "  ".join(
+                cell.rjust(w) if heading in RIGHT else cell.ljust(w)
+                for cell, w, heading in zip(cells, wide, HEADINGS, strict=True)
+            ).rstrip()
+            for cells in table
+        ]
+        return "\n".join((lines[0], "─" * max(map(len, lines)), *lines[1:], "", *self.totals()))
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th style="{_side(name)}">{name}</th>' for name in HEADINGS)
+        body = "".join(
+            f"<tr>{''.join(_cell(n, c) for n, c in zip(HEADINGS, row.cells(), strict=True))}</tr>"
+            for row in self.rows
+        )
+        foot = "<br>".join(map(escape, self.totals()))
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{foot}</p>"
+
+
+def _side(heading: str) -> str:
+    return f"text-align: {'right' if heading in RIGHT else 'left'}"
+
+
+def _cell(heading: str, text: str) -> str:
+    return f'<td style="{_side(heading)}; white-space: pre">{escape(text)}</td>'
+
+
+def _bytes(count: int) -> str:
+    """1,234,567 as ``1.2 MB``."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a list of layers stands."""
+
+    number: str | None = ""
+    """What stands before its layers' numbers; None where the recipe does not list them."""
+    path: str = ""
+    """What stands before its modules' names."""
+    depth: int = 0
+
+
+def summarize(
+    network: Network,
+    image_shape: Sequence[int],
+    classes: int,
+    *,
+    batch_size: int = 32,
+    moments: int = 2,
+) -> Summary:
+    """The summary of a network for images of height, width and channels.
+
+    ``moments`` counts the numbers that the optimizer keeps for each parameter: 2 for Adam. Raises
+    ``UserError`` where the network does not fit the images.
+    """
+    import torch
+    from torch import Generator
+
+    from firstlight.models.blocks import shapes_only
+    from firstlight.models.catalog import Architecture
+    from firstlight.models.cost import training_bytes
+
+    height, width, channels = shape = _shape(image_shape)
+    for name, count in (("classes", classes), ("batch_size", batch_size)):
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise UserError(f"{name} must be a whole number of 1 or more, not {count!r}")
+    with shapes_only():
+        architecture = Architecture(network=network, image_shape=shape, classes=classes)
+        model = architecture.build(Generator()).to("meta")
+    layers = [layer.with_classes(classes) for layer in network.layers]
+    called = iter(names(flat(layers)))
+    modules = dict(model.named_modules())
+    pixels_NCHW = torch.empty(batch_size, channels, height, width, device="meta").contiguous(
+        memory_format=torch.channels_last
+    )
+    return Summary(
+        image_shape=shape,
+        classes=classes,
+        rows=tuple(_rows(layers, shape, (1, 1), _Place(), called, modules)),
+        batch_size=batch_size,
+        training_bytes=training_bytes(model, pixels_NCHW, moments),
+    )
+
+
+def _shape(given: Sequence[int]) -> tuple[int, int, int]:
+    whole = [one for one in given if isinstance(one, int) and not isinstance(one, bool) and one > 0]
+    if len(given) != 3 or len(whole) != 3:
+        raise UserError(
+            "image_shape must be height, width and channels, such as (28, 28, 1), not "
+            f"{tuple(given)!r}"
+        )
+    return whole[0], whole[1], whole[2]
+
+
+def _rows(
+    layers: Sequence[Layer],
+    shape: Shape,
+    seen: Seen,
+    place: _Place,
+    called: Iterator[str],
+    modules: dict[str, nn.Module],
+) -> Iterator[Row]:
+    """The rows of layers that get maps of ``shape``, of which one pixel sees ``seen``; ``called``
+    gives their modules' names in order."""
+    before = shapes(layers, shape)
+    for at, layer in enumerate(layers, start=1):
+        inner = before[at - 1]
+        behind = window([layer], inner, seen)
+        mine = [next(called) for _ in flat([layer])]
+        row = Row(
+            number="" if place.number is None else f"{place.number}{at}",
+            name=f"{place.path}{mine[0]}",
+            depth=place.depth,
+            what=layer.words(),
+            output=before[at],
+            sees=behind[0],
+        )
+        within = None if place.number is None else f"{row.number}."
+        inside = replace(place, number=within, depth=place.depth + 1)
+        if ways := layer.ways(inner):
+            yield row
+            for way in ways:
+                number = None if way.number is None or within is None else f"{within}{way.number}"
+                yield from _way(
+                    way, inner, seen, replace(inside, number=number, path=f"{row.name}."), modules
+                )
+        elif _repeats(layer):
+            yield replace(row, name="")
+            yield from _rows(layer.parts(), inner, seen, inside, iter(mine), modules)
+        else:
+            yield _counted(row, layer, inner, [modules[f"{place.path}{name}"] for name in mine])
+        seen = behind
+
+
+def _way(
+    way: Way, shape: Shape, seen: Seen, place: _Place, modules: dict[str, nn.Module]
+) -> Iterator[Row]:
+    inside = replace(place, path=f"{place.path}{way.name}.")
+    if way.title:
+        what = way.title if way.layers else f"{way.title}: what came in, as it is"
+        behind = shapes(way.layers, shape)[-1]
+        sees = window(way.layers, shape, seen)[0]
+        yield Row(number="", name="", depth=place.depth, what=what, output=behind, sees=sees)
+        inside = replace(inside, depth=place.depth + 1)
+    called = iter(names(flat(way.layers)))
+    yield from _rows(way.layers, shape, seen, inside, called, modules)
+
+
+def _repeats(layer: Layer) -> bool:
+    """Whether it stands for a list, and not for itself and an activation."""
+    return not isinstance(layer.parts()[0], type(layer))
+
+
+def _counted(row: Row, layer: Layer, shape: Shape, modules: Sequence[nn.Module]) -> Row:
+    from firstlight.models.cost import held
+
+    counts = [held(module) for module in modules]
+    return replace(
+        row,
+        trained=sum(trained for trained, _ in counts),
+        fixed=sum(fixed for _, fixed in counts),
+        multiply_adds=layer.multiply_adds(shape),
+    )
