@@ -154,7 +154,7 @@ def _check(layers: Sequence[Layer], image_shape: Shape, classes: int) -> None:
             f"the network gives {shown(given)}, and not one score for each of {classes} classes: "
             f'leave out what stands behind dense = "{CLASSES}"'
         )
-    first, *others = _flat(layers)
+    first, *others = flat(layers)
     if any(isinstance(one, Whiten) for one in written_out((*first.inner(), *others))):
         raise UserError(
             "a whitening layer sees the images: it can only be the first layer, and in no block"
