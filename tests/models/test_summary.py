@@ -162,11 +162,12 @@ def test_every_recipe_has_a_summary_and_its_numbers_are_those_of_settings(name: 
     recipe = load_recipe(name)
     shape = (32, 32, 3) if name.startswith("cifar") else (28, 28, 1)
     found = recipe.network.summary(shape, 10)
-
-    convolutions = [row for row in found.rows if row.name.startswith("conv")]
-    number = convolutions[-1].number
-    changed = recipe.with_settings([f"network.{number}.filters=40"])
-    assert [one.filters for one in changed.network.layers if isinstance(one, la.Conv)][-1] == 40
+    top = [row for row in found.rows if row.depth == 0]
+    assert [row.number for row in top] == [str(at + 1) for at in range(len(recipe.network.layers))]
+    at, dense = next((row.number, row) for row in top if row.name == "dense1")
+    units = recipe.with_settings([f'network.{at}.init="he"']).network.layers[int(at) - 1]
+    assert isinstance(units, la.Dense) and units.init == "he"
+    assert dense.output == ((10,) if units.units == "classes" else (units.units,))
     assert all(row.output[-1] for row in found.rows)
 
 
