@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.recipe import load_recipe, recipe_names, recipe_of
-from table_cells import RESULTS, accuracy, span
+from networks import SEEDS
+from table_cells import RESULTS, accuracy, row_of, span
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
@@ -120,6 +121,38 @@ def _as_it_is(measured: dict[str, Any]) -> bool:
     parts = ("network", "augment", "optimizer", "schedule", "train")
     now = now.with_settings(["train.seed=0"])
     return all(getattr(was, part) == getattr(now, part) for part in parts)
+
+
+def networks_table() -> str:
+    """The ready networks: what each has, computes and reaches."""
+    whole: dict[str, Any] = json.loads((RESULTS / "networks.json").read_text())
+    by_recipe: dict[str, list[dict[str, Any]]] = {}
+    for run in whole["runs"]:
+        by_recipe.setdefault(run["recipe"], []).append(run)
+    lines = [
+        "| recipe | parameters | multiply-adds | epochs | test accuracy, mean ± sd | n "
+        "| processor seconds, median |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, runs in by_recipe.items():
+        network = whole["networks"][name]
+        form = "" if _as_it_is(network["recipe"]) else ", an earlier form"
+        cells = [
+            f"{runs[0]['parameters']:,}",
+            f"{network['multiply_adds']:,}",
+            f"{network['recipe']['train']['epochs']:g}",
+            accuracy(run["test_accuracy_by_epoch"][-1] for run in runs),
+            f"{len(runs)}",
+            f"{statistics.median(run['processor_seconds'] for run in runs):.0f} s",
+        ]
+        lines.append(row_of(f"`{name}`{form}", cells))
+    lines += [
+        "",
+        f"One thread of {whole['processor']}. Repeat with `{whole['command']}`.",
+    ]
+    if waiting := [f"`{name}`" for name in SEEDS if name not in by_recipe]:
+        lines += ["", f"Not measured yet: {', '.join(waiting)}."]
+    return "\n".join(lines)
 
 
 def peers_table() -> str:

@@ -18,6 +18,7 @@ from table_serving import serve_tables
 from table_training import (
     ablations_table,
     keras_table,
+    networks_table,
     peers_table,
     quick_table,
     recipes_table,
@@ -28,6 +29,7 @@ DOCUMENTS = (
     "README.md",
     "docs/tutorial.md",
     "docs/performance.md",
+    "docs/networks.md",
     "docs/own-pictures.md",
     "docs/trust.md",
     "docs/serve.md",
@@ -38,6 +40,7 @@ TABLES = {
     "tutorial_vs_keras": keras_table,
     "quick_vs_keras": quick_table,
     "recipes": recipes_table,
+    "networks": networks_table,
     "peers": peers_table,
     "small_sets": small_sets_table,
     "decoding": decoding_table,

@@ -73,7 +73,7 @@ html_show_sourcelink = False
 
 NAVIGATION = {
     "Begin": ("docs/tutorial", "docs/own-pictures"),
-    "Understand": ("docs/performance", "docs/trust", "docs/explain"),
+    "Understand": ("docs/networks", "docs/performance", "docs/trust", "docs/explain"),
     "Use": (
         *("docs/serve", "docs/export"),
         *("src/firstlight/box/mnist/README", "src/firstlight/box/cifar10/README"),

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
 from firstlight.data.load import load, where_found
 from firstlight.data.split import limit
-from firstlight.recipe import load_recipe, recipe_of
+from firstlight.recipe import load_recipe, network_of, recipe_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -106,6 +107,14 @@ def test_what_was_measured_is_the_recipe_as_it_is_now_or_is_called_an_earlier_fo
         same = replace(was, name=now.name, description=now.description) == now
         (row,) = (row for row in rows if path.name in row)
         assert same == ("an earlier form" not in row), path.name
+
+
+def test_the_networks_page_shows_the_layers_of_the_recipes() -> None:
+    shown = blocks("docs/networks.md", "toml")
+    names = [block.splitlines()[0].removeprefix("# ") for block in shown]
+    assert len(names) == 8
+    for name, block in zip(names, shown, strict=True):
+        assert network_of(tomllib.loads(block)).layers == load_recipe(name).network.layers, name
 
 
 def anchors(text: str) -> set[str]:
