@@ -1,5 +1,6 @@
 """Recipes from strangers: what a short text may ask for is bounded, and refused in words."""
 
+import resource
 from typing import Any
 
 import pytest
@@ -122,3 +123,15 @@ def test_smaller_images_that_two_ways_round_differently_are_told_before_training
     odd.check_takes(20, 20)
     with pytest.raises(UserError, match=r"of 21×21 pixels, .* do not fit one another"):
         odd.check_takes(21, 21)
+
+
+@pytest.mark.parametrize("norm", ["batch-norm = true", "layer-norm = true"])
+def test_shapes_of_a_vast_norm_take_no_memory(norm: str) -> None:
+    vast = architecture(
+        f"{{ conv = 16384, kernel = 1 }}, {{ flatten = true }}, {{ {norm} }}, "
+        '{ dense = 16 }, { dense = "classes" }',
+        side=256,
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert 2**30 in {size for shape in vast.shapes().values() for size in shape}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19, "in KiB"

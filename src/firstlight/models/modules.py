@@ -132,7 +132,9 @@ class MaxPool(nn.Module):
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
         if self.sides is not None:
-            maps_NCHW = functional.pad(maps_NCHW, self.sides, value=float("-inf"))
+            # Not -inf: an exported file's numbers are finite.
+            lowest = torch.finfo(maps_NCHW.dtype).min
+            maps_NCHW = functional.pad(maps_NCHW, self.sides, value=lowest)
         if self.halves and self.training and maps_NCHW.numel() >= LARGE:
             return halved(maps_NCHW)
         return max_pool2d(maps_NCHW, self.size, self.stride, self.padding)

@@ -1,0 +1,86 @@
+"""Every layer that a network can have goes into each kind of file, and comes back from it."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+import firstlight as fl
+from firstlight.layers import (
+    LAYERS,
+    AveragePool,
+    BatchNorm,
+    Branches,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    GroupNorm,
+    Layer,
+    LayerNorm,
+    MaxPool,
+    Repeat,
+    Rescale,
+    Residual,
+    SpatialDropout,
+    Whiten,
+)
+from firstlight.layers.activation import ACTIVATIONS, Activation
+from firstlight.layers.sequence import written_out
+from firstlight.onnx_file import OPERATORS
+
+LAYERS_OF_ALL_KINDS: tuple[Layer, ...] = (
+    Whiten(8),
+    *(Conv(8, padding="same", activation=name) for name in ACTIVATIONS),
+    MaxPool(3, padding="same", stride=2),
+    MaxPool(2, padding="same", stride=1),
+    AveragePool(2, stride=1),
+    AveragePool(2, padding="same", stride=1),
+    Activation("elu"),
+    BatchNorm(),
+    GroupNorm(2),
+    LayerNorm(),
+    SpatialDropout(0.1),
+    Conv(16, depthwise=True, kernel=2, padding="same", dilation=2),
+    Residual([Conv(8, padding="same", bias=False), BatchNorm()]),  # type: ignore[arg-type]
+    Branches([[GlobalMaxPool()], [GlobalAveragePool()], [Flatten()]]),  # type: ignore[arg-type]
+    Branches([[Dense(8)], [Dense(8)]], join="add"),  # type: ignore[arg-type]
+    Repeat(2, [Dense(8, activation="tanh")]),  # type: ignore[arg-type]
+    LayerNorm(),
+    Dropout(0.1),
+    Dense("classes"),
+    Rescale(0.5, offset=0.1),
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
+    out = tmp_path_factory.mktemp("every-layer") / "run"
+    layers = list(LAYERS_OF_ALL_KINDS)
+    return fl.train("digits", network=layers, batch_size=256, epochs=1, out=out, quiet=True)
+
+
+def test_no_layer_and_no_activation_is_forgotten_here() -> None:
+    layers = list(written_out(LAYERS_OF_ALL_KINDS))
+    assert {layer.kind for layer in layers} == set(LAYERS)
+    used = {getattr(layer, "activation", "") for layer in layers}
+    assert used >= set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("choices", [{"opset": 23}, {"int8": True}], ids=str)
+def test_onnx_takes_every_layer(run: fl.Run, tmp_path: Path, choices: dict[str, int]) -> None:
+    out = tmp_path / "all.onnx"
+    run.export(out=out, accept_loss=True, **choices)  # type: ignore[arg-type]
+    kinds = {node.op_type for node in onnx.load(out).graph.node}
+    assert {"AveragePool", "LayerNormalization", "Tanh"} <= kinds <= OPERATORS
+
+
+@pytest.mark.parametrize(
+    ("format_", "suffix"), [("safetensors", ".safetensors"), ("torch-export", ".pt2")]
+)
+def test_other_formats_take_every_layer(
+    run: fl.Run, tmp_path: Path, format_: str, suffix: str
+) -> None:
+    run.export(format_, tmp_path / f"all{suffix}")
