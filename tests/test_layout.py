@@ -31,7 +31,7 @@ MAY = {
     "models": {"layers"},
     "data": {"pixels"},
     "evaluate": {"pixels"},
-    "explain": {"pixels", "evaluate"},
+    "explain": {"pixels", "evaluate", "layers"},
     "training": {"augment", "optimizers", "models", "pixels", "evaluate"},
     "export": {"runs", "layers", "models", "pixels", "evaluate"},
     "onnx_file": set(),

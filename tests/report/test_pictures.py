@@ -45,7 +45,7 @@ def noise(*shape: int) -> NDArray[np.float32]:
 
 
 def maps(*shape: int) -> LayerMaps:
-    return LayerMaps(name="x", kind="convolution", maps_Chw=noise(*shape))
+    return LayerMaps(name="x", kind="convolution", says="", maps_Chw=noise(*shape))
 
 
 def drawings(channels: int, classes: int) -> list[explanation.Drawing]:
@@ -72,7 +72,7 @@ PICTURES = {
     "layer of few maps": lambda: explanation.layer(maps(3, 7, 4)),
     "layer of many maps": lambda: explanation.layer(maps(100, 4, 7)),
     "layer of nothing": lambda: explanation.layer(
-        LayerMaps(name="x", kind="ReLU", maps_Chw=np.zeros((1, 2, 2), np.float32))
+        LayerMaps(name="x", kind="ReLU", says="", maps_Chw=np.zeros((1, 2, 2), np.float32))
     ),
     "layer of numbers": lambda: explanation.layer(maps(300, 1, 1)),
     "layer of scores": lambda: explanation.layer(maps(3, 1, 1), NAMES),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.evaluate.predict import batch_size
-from firstlight.explain.network import GELU, RELU, answering, model_input, watched
+from firstlight.explain.network import answering, is_activation, model_input, watched
 from firstlight.pixels import Preprocess
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -34,7 +34,8 @@ class GradCam:
     values_HW: Float32Array
     """float32, 0 and above, smoothly enlarged to the image."""
     cells: tuple[int, int]
-    """Height and width of the maps they were computed from."""
+    """Height and width of the maps they were computed from; 0 and 0 where the network has no maps,
+    and all values are zero."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,24 +77,27 @@ def grad_cam(
     """Grad-CAM: maps weighed by the mean of the score's gradient over each, then ReLU (Selvaraju et
     al. 2017, eq. 1 and 2).
 
-    The maps are the last ones behind a ReLU or GELU with at least 3 cells a side, or the first
-    where none has so many; of the plain view of the image where the answer averages over views.
-    Raises ``ValueError`` for a network without such maps.
+    The maps are the last ones behind an activation with at least 3 cells a side, or the first where
+    none has so many; those of any layer where no activation gives maps; of the plain view of the
+    image where the answer averages over views.
     """
     # Captum's own would take the maps of the last view of a network that averages.
-    maps: list[Tensor] = []
+    bent: list[Tensor] = []
+    others: list[Tensor] = []
 
-    def note(kind: str, module: str, result: Tensor) -> None:
-        if kind in (RELU, GELU) and result.dim() == 4:
-            maps.append(result)
+    def note(name: str, module: nn.Module, result: Tensor) -> None:
+        if result.dim() == 4:
+            (bent if is_activation(module) else others).append(result)
 
     with torch.enable_grad():
         pixels_1CHW = model_input(model, preprocess, image_HWC[None]).requires_grad_()
         score = watched(model, pixels_1CHW, note)[0, class_index]
-        if not maps:
-            raise ValueError("the network has no maps behind a ReLU or GELU")
+        if not (maps := bent or others):
+            return GradCam(values_HW=np.zeros(image_HWC.shape[:2], np.float32), cells=(0, 0))
         chosen_1Chw = _last_fine_enough(maps)
-        (gradient_1Chw,) = torch.autograd.grad(score, chosen_1Chw)
+        (gradient_1Chw,) = torch.autograd.grad(
+            score, chosen_1Chw, allow_unused=True, materialize_grads=True
+        )
     weights_1C11 = gradient_1Chw.mean(dim=(2, 3), keepdim=True)
     cam_11hw = (weights_1C11 * chosen_1Chw.detach()).sum(dim=1, keepdim=True).relu()
     whole_11HW = nn.functional.interpolate(cam_11hw, image_HWC.shape[:2], mode="bilinear")

@@ -1,6 +1,5 @@
 """What every layer of a network makes of one image. Axes: C channels, h height, w width of maps."""
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,33 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from firstlight.explain.network import (
-    BATCH_NORM,
-    CONVOLUTION,
-    DENSE,
-    GELU,
-    GLOBAL_MAX,
-    MAX_POOL,
-    RELU,
-    model_input,
-    watched,
-)
+from firstlight.explain.network import layer_of, model_input, watched
 from firstlight.pixels import Preprocess
-
-WHAT_IT_DOES = {
-    CONVOLUTION: "Each map is one filter's answer at every place: above zero where the picture "
-    "fits the filter, below zero where it fits the opposite.",
-    MAX_POOL: "Of each small window only the largest value goes on: the maps get smaller, and it "
-    "matters less where exactly something was.",
-    RELU: "What is below zero becomes zero: only what a filter found goes on.",
-    GELU: "What lies well below zero becomes nearly zero, what lies above stays nearly as it is.",
-    BATCH_NORM: "Each map is shifted and scaled by what is usual for it in training, so that no "
-    "map drowns the others.",
-    GLOBAL_MAX: "Of each whole map only the largest value goes on: whether something was found, no "
-    "longer where.",
-    DENSE: "Each value is a weighted sum of all values before it.",
-}
-"""Kind of layer to a sentence about it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,9 +16,11 @@ class LayerMaps:
     """One layer's results for one image."""
 
     name: str
-    """The module's name, or the kind and a number for a layer without weights; each once."""
+    """The module's name, such as ``conv1``; each once."""
     kind: str
-    """A key of ``WHAT_IT_DOES``."""
+    """What it is called, such as ``convolution``; the class of a module of one's own."""
+    says: str
+    """What it does, as a sentence; empty for a module of one's own."""
     maps_Chw: npt.NDArray[np.float32]
     """float32 C×h×w; h = w = 1 where the layer gives single numbers."""
 
@@ -62,20 +38,26 @@ def layer_maps(
     Of a model that averages over views, those of the image itself.
     """
     layers: list[LayerMaps] = []
-    count: Counter[str] = Counter()
 
-    def note(kind: str, module: str, result_1Chw: Tensor) -> None:
-        count[kind] += 1
-        # A copy: the next layer may write its own result into the same memory.
-        maps = np.array(result_1Chw[0].float().cpu().numpy(), order="C")
+    def note(name: str, module: nn.Module, result_1: Tensor) -> None:
+        layer = layer_of(module)
         layers.append(
             LayerMaps(
-                name=module or f"{kind} {count[kind]}",
-                kind=kind,
-                maps_Chw=maps.reshape(*maps.shape, *(1,) * (3 - maps.ndim)),
+                name=name,
+                kind=type(module).__name__ if layer is None else layer.label(),
+                says="" if layer is None else layer.says(),
+                maps_Chw=as_maps(result_1[0].float()).cpu().contiguous().numpy(),
             )
         )
 
     with torch.no_grad():
         watched(model, model_input(model, preprocess, image_HWC[None]), note)
     return layers
+
+
+def as_maps(result: Tensor) -> Tensor:
+    """One image's result as maps C×h×w: F numbers as F maps of one place, T×F numbers, such as a
+    transformer's, as one map, and what has more axes as maps of its last two."""
+    if result.dim() < 2:
+        return result.reshape(-1, 1, 1)
+    return result.reshape(-1, *result.shape[-2:])

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from firstlight.explain.network import CONVOLUTION, model_input, watched
+from firstlight.explain.layers import as_maps
+from firstlight.explain.network import model_input, watched
 from firstlight.pixels import Preprocess
 
 Float32Array = npt.NDArray[np.float32]
@@ -41,34 +42,33 @@ def map_source(
 
     Raises ``ValueError`` where there is no such layer or map.
     """
-    seen: list[tuple[str, str, Tensor]] = []
+    seen: list[tuple[nn.Module, Tensor]] = []
 
-    def note(kind: str, module: str, result: Tensor) -> None:
+    def note(name: str, module: nn.Module, result: Tensor) -> None:
         if len(seen) <= layer:
-            # A later layer may write into the same memory; the value itself is what counts here.
-            seen.append((kind, module, result * 1.0))
+            seen.append((module, result))
 
     with torch.enable_grad():
         pixels_1CHW = model_input(model, preprocess, image_HWC[None]).requires_grad_()
         watched(model, pixels_1CHW, note)
         if not 0 <= layer < len(seen):
             raise ValueError(f"there are the layers 0 to {len(seen) - 1}, not {layer}")
-        kind, module, result = seen[layer]
-        maps_Chw = result[0].reshape(result.shape[1], *(result.shape[2:] or (1, 1)))
+        module, result = seen[layer]
+        maps_Chw = as_maps(result[0])
         if not 0 <= channel < len(maps_Chw):
             raise ValueError(f"the layer has the maps 0 to {len(maps_Chw) - 1}, not {channel}")
         map_hw = maps_Chw[channel]
         row, column = divmod(int(map_hw.argmax()), map_hw.shape[1])
         strongest = map_hw[row, column]
         (gradient_1CHW,) = torch.autograd.grad(strongest, pixels_1CHW)
-    weights = dict(model.named_parameters()).get(f"{module}.weight")
-    is_filter = kind == CONVOLUTION and weights is not None
+    filters = [one.weight for one in module.modules() if isinstance(one, nn.Conv2d)]
     return MapSource(
         value=float(strongest.detach()),
         row=row,
         column=column,
         pixels_HW=gradient_1CHW[0].abs().sum(dim=0).float().cpu().numpy(),
-        filter_Ikk=weights[channel].detach().float().cpu().numpy()
-        if is_filter and weights is not None
+        # Of a convolution alone, and not of a block that holds several.
+        filter_Ikk=filters[0][channel].detach().float().cpu().numpy()
+        if len(filters) == 1 and len(filters[0]) == len(maps_Chw)
         else None,
     )

@@ -3,41 +3,25 @@
 Axes: N images, H height, W width, C channels, K classes.
 """
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
+from firstlight.layers import Layer
 from firstlight.pixels import Preprocess
 
 UInt8Array = npt.NDArray[np.uint8]
 
-Note = Callable[[str, str, Tensor], None]
-"""Called with the kind of a layer, the name of its module ("" where it has no weights), and what it
-gave."""
-
-CONVOLUTION, MAX_POOL, RELU, GELU = "convolution", "max-pool", "ReLU", "GELU"
-BATCH_NORM, GLOBAL_MAX, DENSE = "batch norm", "global max-pool", "dense"
-
-# Networks here call functions as well as modules, so functions are what is watched.
-_KINDS: dict[Any, str] = {
-    functional.conv2d: CONVOLUTION,
-    functional.max_pool2d: MAX_POOL,
-    functional.relu: RELU,
-    torch.relu: RELU,
-    Tensor.relu_: RELU,
-    functional.gelu: GELU,
-    functional.batch_norm: BATCH_NORM,
-    Tensor.amax: GLOBAL_MAX,
-    functional.linear: DENSE,
-}
+Note = Callable[[str, nn.Module, Tensor], None]
+"""Called with a layer's name, its module, and what it gave."""
+TORCH_ACTIVATIONS = nn.ReLU.__module__
 
 
 def model_input(model: nn.Module, preprocess: Preprocess, images_NHWC: UInt8Array) -> Tensor:
@@ -65,33 +49,64 @@ def answering(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def watched(model: nn.Module, pixels_NCHW: Tensor, note: Note) -> Tensor:
-    """The model's logits N×K; ``note`` hears of each layer as it is computed.
+def layer_of(module: nn.Module) -> Layer | None:
+    """The layer that a module was built from; None for a module of one's own."""
+    layer = module.__dict__.get("layer")
+    return layer if isinstance(layer, Layer) else None
 
-    Of a model that averages over views of an image, only the plain view is noted: it is the first,
-    and ends with the first use of the last layer. A result may be overwritten after ``note``
-    returns.
+
+def is_activation(module: nn.Module) -> bool:
+    """Whether it is one of the activations, firstlight's or PyTorch's."""
+    layer = layer_of(module)
+    return type(module).__module__ == TORCH_ACTIVATIONS if layer is None else layer.bends
+
+
+def watched(model: nn.Module, pixels_NCHW: Tensor, note: Note) -> Tensor:
+    """The model's logits N×K; ``note`` hears of each layer as it is computed, the scores last.
+
+    A layer is a module that was built from one, or of other modules each that holds no others or
+    has weights of its own. Of a model that averages over views of an image, only the plain view is
+    noted, which is the first. What was noted stays as it is, whatever later layers do in place.
     """
-    with answering(model), _Watch(model, note):
-        logits_NK: Tensor = model(pixels_NCHW)
+    mine = threading.get_ident()  # a service answers others with the same modules meanwhile
+    counts: Counter[str] = Counter()
+    last: list[tuple[int, ...]] = []
+    ended = False
+
+    def listen(name: str) -> Callable[..., Tensor | None]:
+        def heard(module: nn.Module, given: Any, result: Any) -> Tensor | None:
+            nonlocal ended
+            if threading.get_ident() != mine:
+                return None
+            counts[name] += 1
+            ended = ended or (counts[name] > 1 and layer_of(module) is not None)
+            if ended or not isinstance(result, Tensor) or len(result) != len(pixels_NCHW):
+                return None
+            last[:] = [tuple(result.shape)]
+            note(name if counts[name] == 1 else f"{name} ({counts[name]})", module, result)
+            return result.clone()
+
+        return heard
+
+    hooks = [module.register_forward_hook(listen(name)) for name, module in _layers(model)]
+    try:
+        with answering(model):
+            logits_NK: Tensor = model(pixels_NCHW)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if last != [tuple(logits_NK.shape)]:  # a module of one's own computes more than its parts
+        note("scores", model, logits_NK)
     return logits_NK
 
 
-class _Watch(TorchFunctionMode):
-    """Sees every function that PyTorch is asked to compute."""
-
-    def __init__(self, model: nn.Module, note: Note) -> None:
-        super().__init__()
-        self._note, self._last, self._ended = note, last_dense(model).weight, False
-        tensors = chain(model.named_parameters(), model.named_buffers())
-        self._modules = {id(tensor): name.rpartition(".")[0] for name, tensor in tensors}
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        result = function(*args, **(kwargs or {}))
-        if not self._ended and function in _KINDS:
-            names = [self._modules[id(a)] for a in args if id(a) in self._modules]
-            self._note(_KINDS[function], names[0] if names else "", result)
-            self._ended = any(a is self._last for a in args)
-        return result
+def _layers(module: nn.Module, before: str = "") -> Iterator[tuple[str, nn.Module]]:
+    for name, child in module.named_children():
+        path, layer = f"{before}{name}", layer_of(child)
+        holds = any(True for _ in child.children()) if layer is None else bool(layer.inner())
+        if holds:
+            yield from _layers(child, f"{path}.")
+        has_weights = any(True for _ in child.parameters(recurse=False))
+        shown = not isinstance(child, nn.Sequential | nn.Identity) and (not holds or has_weights)
+        if layer is not None or shown:
+            yield path, child

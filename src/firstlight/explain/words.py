@@ -42,6 +42,12 @@ def of_answer() -> Words:
 def of_grad_cam(cam: GradCam, name: str) -> Words:
     """Grad-CAM for the class ``name``."""
     height, width = cam.cells
+    if not height:
+        return Words(
+            title="Grad-CAM",
+            shows="Left out: this network has no maps, so it has no regions either.",
+            cannot="Integrated gradients and occlusion need none.",
+        )
     if not cam.values_HW.any():
         return Words(
             title="Grad-CAM",

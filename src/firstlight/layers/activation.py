@@ -46,6 +46,7 @@ class Activation(Layer):
     kind: ClassVar[str] = "activation"
     title: ClassVar[str] = "activation"
     main: ClassVar[str] = "name"
+    bends: ClassVar[bool] = True
 
     name: str = choice("relu", *ACTIVATIONS)
     """``leaky-relu`` has the slope 0.01 below zero (PyTorch's default)."""

@@ -43,6 +43,8 @@ class Layer(Part, ABC):
     """Its name in a table, such as ``max-pooling``."""
     does: ClassVar[str] = ""
     """What it does to one picture's numbers, as a sentence for a beginner."""
+    bends: ClassVar[bool] = False
+    """Whether it is an activation, behind which a map says whether something was found."""
 
     @abstractmethod
     def output(self, shape: Shape) -> Shape:

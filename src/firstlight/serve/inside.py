@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from firstlight.explain import words
 from firstlight.explain.attribution import GradCam, grad_cam
-from firstlight.explain.layers import WHAT_IT_DOES, LayerMaps, layer_maps
+from firstlight.explain.layers import LayerMaps, layer_maps
 from firstlight.explain.maps import map_source
 from firstlight.serve.answers import PICTURES, RunName, data_url, json_response, only_picture
 from firstlight.serve.limits import RefusedError
@@ -59,7 +59,7 @@ def routes(service: Service) -> APIRouter:
                 {
                     "name": layer.name,
                     "kind": layer.kind,
-                    "says": WHAT_IT_DOES[layer.kind],
+                    "says": layer.says,
                     "shape": layer.maps_Chw.shape,
                 }
                 for layer in layers

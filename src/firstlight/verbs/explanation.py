@@ -15,7 +15,7 @@ from firstlight.data.dataset import TrainTest
 from firstlight.evaluate.prediction import Prediction
 from firstlight.explain import words
 from firstlight.explain.attribution import GradCam, Integrated, Occluded
-from firstlight.explain.layers import WHAT_IT_DOES, LayerMaps
+from firstlight.explain.layers import LayerMaps
 from firstlight.explain.neighbours import Neighbour
 from firstlight.pixels import Preprocess
 from firstlight.report import explanation as draw
@@ -60,7 +60,12 @@ class Explanation:
             },
             "occlusion": {"patch": self.occlusion.patch},
             "layers": [
-                {"name": layer.name, "kind": layer.kind, "shape": layer.maps_Chw.shape}
+                {
+                    "name": layer.name,
+                    "kind": layer.kind,
+                    "says": layer.says,
+                    "shape": layer.maps_Chw.shape,
+                }
                 for layer in self.layers
             ],
             "nearest": [{"index": n.index, "similarity": n.similarity} for n in self.nearest],
@@ -191,7 +196,7 @@ def _layer_sections(layers: Sequence[LayerMaps], class_names: Sequence[str]) -> 
         count, height, width = layer.maps_Chw.shape
         is_last = number == len(layers)
         what = f"{count} numbers" if layer.is_single_numbers else f"{count} maps, {width}×{height}"
-        text = WHAT_IT_DOES[layer.kind]
+        text = layer.says
         if is_last:
             text += " The last of these layers gives each class its score; the highest wins."
         if count > draw.MOST_MAPS and not layer.is_single_numbers:
@@ -199,7 +204,7 @@ def _layer_sections(layers: Sequence[LayerMaps], class_names: Sequence[str]) -> 
         png = draw.layer(layer, class_names if is_last else ()).png()
         title = f"{number}. {layer.kind[0].upper()}{layer.kind[1:]}: {what}"
         alt = f"Layer {layer.name}: {what}"
-        sections.append(Section(title=title, text=text, pictures=[Shown(png=png, alt=alt)]))
+        sections.append(Section(title=title, text=text.strip(), pictures=[Shown(png=png, alt=alt)]))
     return sections
 
 
@@ -207,7 +212,7 @@ def _numbers(result: Explanation) -> Section:
     integrated = result.integrated_gradients
     height, width = result.grad_cam.cells
     rows = [
-        ["Grad-CAM (Selvaraju et al. 2017)", "maps", f"{width}×{height}"],
+        ["Grad-CAM (Selvaraju et al. 2017)", "maps", f"{width}×{height}" if height else "none"],
         [
             "Integrated gradients (Sundararajan et al. 2017)",
             "score above that of the empty image",
