@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from firstlight.schedules import Schedule
     from firstlight.verbs.explanation import Explanation
     from firstlight.verbs.export import Exported
+    from firstlight.verbs.other_data import Other
 
 __all__ = ["Run", "load", "open_run", "resume", "train"]
 
@@ -58,17 +59,45 @@ class Run:
         summary: dict[str, Any] = self._folder.read_json("summary.json")
         return summary
 
-    def evaluate(self) -> "Metrics":
+    def evaluate(
+        self,
+        data: "str | Path | TrainTest | Dataset | tuple[Any, Any] | None" = None,
+        *,
+        range: tuple[float, float] | None = None,  # noqa: A002
+        allow_outside: bool = False,
+    ) -> "Metrics":
         """Test-set metrics, also written to ``metrics.json`` and ``predictions.csv``.
 
+        ``data`` is other labelled data, whose classes are matched by name; its figures are kept
+        apart, in the run folder's ``evaluated-…``. Of a set of the catalogue, a ``TrainTest`` or a
+        path with a test part that part is measured, else all; a ``Dataset`` or
+        ``(images, labels)`` is measured whole. What was left out is a ``UserWarning``. ``range``
+        and ``allow_outside`` are as for ``from_images`` and ``load``.
         Warns with ``NothingLearntWarning`` where they are no better than a guess.
         """
         from firstlight.evaluate.learnt import nothing_learnt
         from firstlight.verbs.evaluate import evaluate
 
+        if data is not None:
+            return self._evaluate_other(_other(data, range, allow_outside))
+        if range is not None or allow_outside:
+            raise UserError("range and allow_outside say how to read data=; give that too")
         metrics = evaluate(self._folder, data=self._data)
         if why := nothing_learnt(metrics):
             _warn(f"the network has learnt nothing: {why}")
+        return metrics
+
+    def _evaluate_other(self, other: "Other") -> "Metrics":
+        from firstlight.verbs.evaluate import evaluate
+        from firstlight.verbs.model import run_model
+        from firstlight.verbs.other_data import evaluate_other, is_other
+
+        self._folder.require_finished()
+        if isinstance(other.data, str) and not is_other(self._folder, other):
+            return evaluate(self._folder, data=Path(other.data))
+        metrics, matched, _ = evaluate_other(run_model(self._folder), other, self._folder)
+        if matched.missing or matched.surplus or matched.unread:
+            warnings.warn("\n".join(matched.told), stacklevel=3)
         return metrics
 
     def predict(
@@ -248,6 +277,7 @@ def train(
     from firstlight.verbs.choose import (
         default_recipe,
         refuse_beside_a_budget,
+        refuse_held_out_share,
         settings_of_length,
         starting_from,
     )
@@ -264,6 +294,8 @@ def train(
     if budget is not None:
         given_too = [*([] if epochs is None else ["epochs"]), *settings_of_length(more)]
         refuse_beside_a_budget("budget", given_too)
+    if given is not None or request.own is not None:
+        refuse_held_out_share(request.load(), more)
     named = recipe if recipe is None or isinstance(recipe, Recipe) else load_recipe(recipe)
     if start is not None:
         request, chosen = starting_from(Path(start), request, named, device)
@@ -343,6 +375,30 @@ def _given(data: Any) -> TrainTest | None:
         f"((images, labels), (test images, test labels)), got {_kind(data)}; "
         "labels belong to images: fl.train((images, labels))"
     )
+
+
+def _other(data: Any, pixel_range: Any, allow_outside: bool) -> "Other":
+    """Other labelled data as the verb takes it."""
+    from firstlight.data.arrays import whole_of
+    from firstlight.data.levels import stated
+    from firstlight.verbs.other_data import Other
+
+    limits = stated(pixel_range, "range")
+    if isinstance(data, str | Path):
+        return Other(data=str(data), allow_outside=allow_outside, range=limits)
+    if allow_outside:
+        raise UserError("allow_outside is for a CSV of paths")
+    pair = isinstance(data, tuple) and len(data) == 2
+    if pair and not any(isinstance(one, tuple | Dataset | str | Path) for one in data):
+        images, labels = data
+        return Other(data=whole_of(images, labels, limits))
+    if limits is not None:
+        raise UserError("range is for arrays; a data set has its levels already")
+    if isinstance(data, Dataset):
+        return Other(data=data)
+    given = _given(data)
+    assert given is not None, "no name and no path"
+    return Other(data=given.test)
 
 
 def _given_again(data: Any) -> TrainTest | Path | None:

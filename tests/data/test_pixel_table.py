@@ -1,5 +1,6 @@
 """CSVs whose rows are images: scikit-learn's digits and noise, written as people bring them."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -237,8 +238,78 @@ def test_the_command_trains_on_a_table_and_answers_one(tmp_path: Path, command: 
     assert lines[0].startswith("test.csv:1,")
     found = [max(range(10), key=lambda k: float(line.split(",")[3 + k])) for line in lines]
     assert (np.array(found) == digits.target[1400:1500]).mean() > 0.85
-    told = command("data", "check", "train.csv")
-    assert told.code == 2 and "not arrays" in told.err
     Path("list.csv").write_text("path,label\nx.png,1\n")
     told = command("predict", "run", "list.csv")
     assert (told.code, "this CSV names pictures" in told.err) == (3, True)
+
+
+def test_the_range_of_pixels_is_stated_beside_the_file(tmp_path: Path, command: Command) -> None:
+    """scikit-learn's digits have 0 to 16, which the file cannot say itself."""
+    images_NHW, labels = load_digits(return_X_y=True)[0].reshape(-1, 8, 8), load_digits().target
+    lines = ["label," + ",".join(f"p{i}" for i in range(64))]
+    lines += [
+        ",".join(map(str, [label, *image.astype(int).ravel()]))
+        for image, label in zip(images_NHW[:300], labels[:300], strict=True)
+    ]
+    file, run = tmp_path / "digits.csv", tmp_path / "run"
+    file.write_text("\n".join(lines))
+    told = command("data", "check", file)
+    assert (told.code, "--range 0 16" in told.err) == (3, True)
+
+    checked = command("data", "check", file, "--range", "0", "16")
+    assert checked.code == 0
+    assert "300 pictures in 10 classes; training would take them as 8 × 8 grey" in checked.out
+
+    words = ("train", file, "--range", "0", "16", "--epochs", "3", "--quiet", "--out", run)
+    done = command(*words)
+    assert done.code == 0, done.err
+    levels = fl.from_images(images_NHW[:300], labels[:300], range=(0, 16))
+    whole = fl.open_run(run).evaluate()
+    assert whole.count == len(levels.test)
+
+    # Other numbers of the same kind are answered as the same pictures in 0 to 255 are.
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join([lines[0], *lines[1:41]]))
+    stated = command("evaluate", run, other, "--range", "0", "16", "--json")
+    plain = np.rint(images_NHW[:40] * 255 / 16).astype(np.uint8)
+    wanted = fl.open_run(run).evaluate((plain, labels[:40]))
+    assert f'"accuracy": {wanted.accuracy!r}' in stated.out
+    asked = command("predict", run, other, "--range", "0", "16", "--csv")
+    answers = [line.split(",")[1] for line in asked.out.splitlines()[1:]]
+    assert answers == [one.answer or "" for one in fl.open_run(run).predict(plain)]
+
+
+def test_a_range_that_means_nothing_is_refused(tmp_path: Path, command: Command) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for words in (
+        ("train", "mnist"),
+        ("train", folder),
+        ("data", "check", folder),
+        ("train", "--resume", folder),
+        ("evaluate", folder),
+    ):
+        told = command(*words, "--range", "0", "16")
+        assert (told.code, "--range" in told.err) == (2, True), (words, told.err)
+
+
+def test_arrays_are_checked_as_files_are(tmp_path: Path, command: Command) -> None:
+    """One image is in both parts; the numbers count from 0 in each."""
+    images = np.concatenate([IMAGES_NHW, IMAGES_NHW[7:8]])
+    labels = np.array([*LABELS, LABELS[7]])
+    np.savez(
+        tmp_path / "a.npz",
+        train_images=images[:35],
+        train_labels=labels[:35],
+        test_images=images[35:],
+        test_labels=labels[35:],
+    )
+    told = command("data", "check", tmp_path / "a.npz", "--json")
+    found = json.loads(told.out)
+    assert [f["groups"] for f in found["findings"] if f["kind"] == "leak"] == [
+        [["train[7]", "test[5]"]]
+    ]
+    assert found["exclude"] == {}
+    for option in ("--labels", "--allow-outside"):
+        assert command("data", "check", tmp_path / "a.npz", option).code == 2
+    assert command("data", "check", tmp_path / "a.npz", "--fix-list", tmp_path / "x.csv").code == 2

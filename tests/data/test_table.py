@@ -158,7 +158,7 @@ def test_is_valid_decides_what_is_held_out(tmp_path: Path, monkeypatch: pytest.M
     assert held == {f"{i}.png" for i in range(0, 40, 4)}
 
 
-@pytest.mark.parametrize("heading", ["group", "patient", "Patient_ID"])
+@pytest.mark.parametrize("heading", ["group", "patient", "Patient_ID", "source", "Writer ID"])
 def test_a_group_is_kept_on_one_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heading: str
 ) -> None:
@@ -169,6 +169,26 @@ def test_a_group_is_kept_on_one_side(
     assert sides[0] & sides[1] == set()
     numbers = data.train.groups_N
     assert numbers is not None and len(set(numbers.tolist())) == len(sides[0])
+
+
+@pytest.mark.parametrize(
+    ("cell", "used"),
+    [
+        (lambda i: "web", False),
+        (lambda i: f"camera {i % 2}", False),  # each class has one origin
+        (lambda i: f"page {i // 10}", False),
+        (lambda i: f"page {i // 8}", True),
+    ],
+)
+def test_an_origin_groups_only_where_each_class_has_enough_of_them(
+    tmp_path: Path, cell: Callable[[int], str], used: bool
+) -> None:
+    listing = list_csv(noise(tmp_path, cell, "source"))
+    (note,) = listing.notes
+    assert ("1 column not used: source" in note) == (not used)
+    assert ("pictures of one source stay on one side" in note) == used
+    groups = {p.name: p.group for p in listing.pictures}
+    assert groups == {f"{i}.png": cell(i) if used else "" for i in range(40)}
 
 
 def noise(root: Path, cell: Callable[[int], str], heading: str) -> Path:

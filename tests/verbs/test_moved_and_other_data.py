@@ -208,3 +208,78 @@ def test_what_cannot_be_measured_is_said(
     pictures(Path("other"), 20)
     done = command("evaluate", project / "run", *words)
     assert (done.code, why in done.err) == (2, True), done.err
+
+
+def test_a_resumed_run_keeps_where_its_data_lies_now(
+    command: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = RunFolder.write
+
+    def stop(self: RunFolder, name: str, content: str | bytes) -> Path:
+        if name == "epochs.csv":
+            raise KeyboardInterrupt
+        return plain(self, name, content)
+
+    monkeypatch.setattr(RunFolder, "write", stop)
+    words = (*SMALL, "--epochs", "4", "--quiet", "--out", "stopped")
+    assert command("train", project / "pics", *words).code != 0
+    monkeypatch.setattr(RunFolder, "write", plain)
+    shutil.move(project / "pics", "elsewhere")
+    assert command("train", "elsewhere", "--resume", "stopped", "--quiet").code == 0
+    assert command("evaluate", "stopped").code == 0
+
+
+def test_other_data_in_memory_is_measured_by_name(command: Command, project: Path) -> None:
+    run = fl.open_run(project / "run")
+    train, _ = striped(40, 30)
+    labels = [("row", "zigzag")[label] for label in train.labels_N]
+    with pytest.warns(UserWarning, match="no such class: 'zigzag' \\(20 pictures\\)"):
+        metrics = run.evaluate((train.images_NHWC, labels))
+    assert metrics.count == 20
+    answers = run.predict(train.images_NHWC[train.labels_N == 0])
+    assert metrics.correct == sum(answer.best == "row" for answer in answers)
+    assert run.evaluate(fl.TrainTest(train, train)).count == len(train)
+    assert run.evaluate(train).count == len(train)
+    assert run.evaluate(pictures(Path("other"), 20)).count == 20
+    assert not (project / "run" / "metrics.json").exists()
+    for wrong in (7, ("a", "b", "c"), "nowhere"):
+        with pytest.raises(fl.errors.UserError):
+            run.evaluate(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key", ["size", "range", "excluded", "allow_outside"])
+def test_other_data_need_not_take_what_the_runs_own_took(
+    command: Command, project: Path, key: str
+) -> None:
+    """A choice of how to read the run's data would be refused for a set of the catalogue."""
+    file = project / "run" / "data.json"
+    values = json.loads(file.read_text())
+    given = {"size": 30, "range": [0, 16], "excluded": ["row/0.png"], "allow_outside": True}
+    file.write_text(json.dumps({**values, key: given[key]}))
+    told = command("evaluate", project / "run", "digits")
+    assert (told.code, "none of its classes has a name" in told.err) == (3, True)
+
+
+def test_other_data_may_lie_outside_its_csv(command: Command, project: Path) -> None:
+    pictures(Path("far"), 8)
+    Path("near").mkdir()
+    lines = [f"../{p},{p.parent.name}" for p in sorted(Path("far").rglob("*.png"))]
+    Path("near/all.csv").write_text("path,label\n" + "\n".join(lines))
+    told = command("evaluate", project / "run", "near/all.csv")
+    assert (told.code, "--allow-outside" in told.err) == (3, True)
+    done = command("evaluate", project / "run", "near/all.csv", "--allow-outside")
+    assert (done.code, "8 images of" in done.out) == (0, True)
+    assert command("evaluate", project / "run", "far", "--allow-outside").code == 2
+
+
+def test_a_share_to_hold_out_beside_a_validation_part_is_refused(
+    command: Command, project: Path
+) -> None:
+    for part in ("train", "validation"):
+        pictures(Path("parted") / part, 40 if part == "train" else 12)
+    words = ("parted", *SMALL, "--epochs", "1", "--quiet", "--out", "never")
+    told = command("train", *words, "--set", "train.held_out_fraction=0.3")
+    assert (told.code, "has a validation part, whose 12 images" in told.err) == (2, True)
+    assert not Path("never").exists()
+    with pytest.raises(fl.errors.UserError, match="validation part"):
+        fl.train("parted", settings="train.held_out_fraction=0.3", quiet=True)

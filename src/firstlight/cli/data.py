@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from firstlight.cli.options import AllowOutside, Column, DataDir, Json, print_json, print_table
+from firstlight.cli.options import (
+    AllowOutside,
+    Column,
+    DataDir,
+    Json,
+    PixelRange,
+    print_json,
+    print_table,
+)
 from firstlight.untrusted import one_line
 
 if TYPE_CHECKING:
@@ -73,7 +81,7 @@ def fetch(
 def check(
     path: Annotated[
         Path,
-        typer.Argument(metavar="PATH", show_default=False, help="A folder or CSV of pictures."),
+        typer.Argument(metavar="PATH", show_default=False, help="Pictures of one's own."),
     ],
     size: Annotated[
         int | None, typer.Option("--size", metavar="PIXELS", help="As for train.")
@@ -92,10 +100,13 @@ def check(
             "--labels", help="Also find likely wrong labels; trains networks, takes minutes."
         ),
     ] = False,
+    pixel_range: PixelRange = None,
     allow_outside: AllowOutside = False,
     json: Json = False,
 ) -> None:
     """Look for what is wrong with pictures of one's own: leaks, copies, damage, imbalance."""
+    from firstlight.data.levels import stated
+    from firstlight.data.own import is_arrays
     from firstlight.errors import UserError
     from firstlight.verbs.check import check_pictures, write_fix_list, write_page
 
@@ -104,8 +115,16 @@ def check(
             raise UserError(f"{option} writes a file whose name ends in {ending}, unlike {out}")
     if not path.exists():
         raise UserError(f"{path}: there is no such folder or CSV")
+    arrays = is_arrays(path)
+    if arrays and fix_list is not None:
+        raise UserError(f"--fix-list lists picture files, and {path} holds arrays; leave it out")
     checked = check_pictures(
-        path, size=size, labels=labels, quiet=json, allow_outside=allow_outside
+        path,
+        size=size,
+        labels=labels,
+        quiet=json,
+        allow_outside=allow_outside,
+        given=stated(pixel_range, "--range"),
     )
     if page is not None:
         write_page(checked, path, page)
@@ -146,7 +165,7 @@ def check(
     if fix_list is not None:
         typer.echo(f"{len(checked.exclude):,} pictures to leave out in {fix_list}")
     if checked.mend_first:
-        again = shlex.join(["firstlight", "data", "check", str(path)])
+        again = shlex.join(["firstlight", "data", "check", str(path), *_range(pixel_range)])
         typer.echo(f"next: mend these first, then {again}: {', '.join(checked.mend_first)}")
     elif fix_list is not None:
         train = shlex.join(["firstlight", "train", str(path), "--exclude", str(fix_list)])
@@ -155,8 +174,12 @@ def check(
         typer.echo("list what to leave out with --fix-list FILE.csv, see it with --page FILE.html")
     elif page is None and any(finding.suspects for finding in checked.findings):
         typer.echo("see them with --page FILE.html")
-    if not labels:
+    if not labels and not arrays:
         typer.echo("likely wrong labels are looked for with --labels, which takes minutes")
+
+
+def _range(given: tuple[float, float] | None) -> list[str]:
+    return [] if given is None else ["--range", *(f"{one:g}" for one in given)]
 
 
 def _lines(finding: "Finding") -> list[str]:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from firstlight.cli.options import (
+    AllowOutside,
     Column,
     DataDir,
     Device,
     Json,
     ModelPath,
     OtherData,
+    PixelRange,
     percent,
     print_json,
     print_table,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from firstlight.evaluate.robustness import Robustness
     from firstlight.runs.folder import RunFolder
     from firstlight.verbs.model import Model
+    from firstlight.verbs.other_data import Other
 
 LISTED = 20
 """Classes on the screen, where there are too many for all."""
@@ -47,6 +50,8 @@ def evaluate(
             "--robustness", help="Also under shift, rotation, blur, noise, contrast, JPEG."
         ),
     ] = False,
+    allow_outside: AllowOutside = False,
+    pixel_range: PixelRange = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     json: Json = False,
@@ -56,15 +61,23 @@ def evaluate(
     DATA is where the run's data lies now, or other labelled data with classes of the same names;
     figures of that are kept apart.
     """
-    from firstlight.errors import ThresholdError
+    from firstlight.data.levels import stated
+    from firstlight.errors import ThresholdError, UserError
     from firstlight.evaluate.require import requirement
     from firstlight.runtime import is_onnx
+    from firstlight.verbs.other_data import Other
 
+    other = None
+    if data is not None:
+        limits = stated(pixel_range, "--range")
+        other = Other(data=data, data_dir=data_dir, allow_outside=allow_outside, range=limits)
+    elif allow_outside or pixel_range is not None:
+        raise UserError("--allow-outside and --range say how to read DATA; name it behind RUN")
     requirements = [requirement(text) for text in require or []]
     if is_onnx(run):
-        metrics, unwritten = _file(run, data, robustness, device, data_dir, json), None
+        metrics, unwritten = _file(run, other, robustness, device, data_dir, json), None
     else:
-        metrics, unwritten = _run(run, data, robustness, device, data_dir, json)
+        metrics, unwritten = _run(run, other, robustness, device, data_dir, json)
     if unwritten is not None:
         raise unwritten
     for one in requirements:
@@ -74,7 +87,7 @@ def evaluate(
 
 def _run(
     path: Path,
-    given: str | None,
+    given: "Other | None",
     robustness: bool,
     device: str,
     data_dir: Path | None,
@@ -94,12 +107,12 @@ def _run(
     folder = open_run_folder(path)
     folder.require_finished()
     under = page = unwritten = None
-    if given is not None and is_other(folder, given, data_dir):
+    if given is not None and is_other(folder, given):
         if robustness:
             raise UserError(f"--robustness is measured on {folder}'s own test images; leave it out")
-        return _other(run_model(folder, device), given, data_dir, folder, json), None
+        return _other(run_model(folder, device), given, folder, json), None
     try:
-        data = data_of_run(folder, data_dir, None if given is None else Path(given))
+        data = data_of_run(folder, data_dir, None if given is None else Path(given.name))
     except UnreachableError as error:
         shipped = shipped_metrics(folder)
         if shipped is None or robustness:
@@ -124,13 +137,11 @@ def _run(
     return metrics, unwritten
 
 
-def _other(
-    model: "Model", name: str, data_dir: Path | None, folder: "RunFolder | None", json: bool
-) -> "Metrics":
+def _other(model: "Model", other: "Other", folder: "RunFolder | None", json: bool) -> "Metrics":
     """Measure on other data and print; with a run's folder, keep the figures apart."""
     from firstlight.verbs.other_data import evaluate_other
 
-    metrics, matched, place = evaluate_other(model, name, data_dir=data_dir, folder=folder)
+    metrics, matched, place = evaluate_other(model, other, folder)
     kept = None if place is None else str(place)
     if json:
         print_json({"data": asdict(matched), "kept": kept, **_told(metrics)})
@@ -143,7 +154,7 @@ def _other(
 
 def _file(
     path: Path,
-    given: str | None,
+    given: "Other | None",
     robustness: bool,
     device: str,
     data_dir: Path | None,
@@ -157,12 +168,12 @@ def _file(
     if robustness:
         raise UserError(f"{path}: --robustness is measured on the run folder, not on its export")
     try:
-        place = None if given is None else Path(given)
+        place = None if given is None else Path(given.name)
         metrics = evaluate_file(path, device=device, data_dir=data_dir, data=place)
     except DataError:
         if given is None:
             raise
-        return _other(open_model(path, device), given, data_dir, None, json)
+        return _other(open_model(path, device), given, None, json)
     if json:
         print_json({"file": str(path), **_told(metrics)})
     else:

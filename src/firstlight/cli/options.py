@@ -31,6 +31,15 @@ AllowOutside = Annotated[
     bool,
     typer.Option("--allow-outside", help="Take a CSV's files that lie outside its folder."),
 ]
+PixelRange = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        "--range",
+        metavar="LOW HIGH",
+        help="What is black and what is white in arrays: 0 16.",
+        show_default=False,
+    ),
+]
 DataName = Annotated[str, typer.Argument(metavar="DATA", help="A data set.", show_default=False)]
 RecipeName = Annotated[
     str | None,

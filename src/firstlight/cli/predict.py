@@ -10,6 +10,7 @@ from firstlight.cli.options import (
     Device,
     Json,
     ModelPath,
+    PixelRange,
     percent,
     print_exact,
     print_json,
@@ -34,6 +35,7 @@ def predict(
             metavar="IMAGE...", help="Files, folders, patterns, or - for standard input."
         ),
     ],
+    pixel_range: PixelRange = None,
     device: Device = "auto",
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
     save: Annotated[
@@ -43,17 +45,19 @@ def predict(
     json: Json = False,
 ) -> None:
     """Say what is in each IMAGE. Pictures of any size and kind are fitted to the model."""
+    from firstlight.data.levels import stated
     from firstlight.evaluate.prediction import UNCALIBRATED
     from firstlight.verbs.model import open_model
     from firstlight.verbs.predict import predict_files
 
+    limits = stated(pixel_range, "--range")
     if json and as_csv:
         raise UserError("--json and --csv are two ways to print the same; choose one")
     if save is not None and save.suffix.lower() != ".png":
         raise UserError(f"--save draws a PNG; its name must end in .png, unlike {save}")
     if save is not None and any(_same_file(save, image) for image in images):
         raise UserError(f"--save {save} would replace a picture that is asked about")
-    answers = predict_files(open_model(run, device), images)
+    answers = predict_files(open_model(run, device), images, given=limits)
     if json:
         print_json([answer.to_json() for answer in answers])
     elif as_csv:

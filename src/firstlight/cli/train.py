@@ -13,6 +13,7 @@ from firstlight.cli.options import (
     DataDir,
     Device,
     Json,
+    PixelRange,
     RecipeName,
     Settings,
     duration,
@@ -79,6 +80,7 @@ def train(
         int | None,
         typer.Option("--size", metavar="PIXELS", help="Side of the images, for own pictures."),
     ] = None,
+    pixel_range: PixelRange = None,
     exclude: Annotated[
         Path | None,
         typer.Option("--exclude", metavar="FILE.csv", help="Own pictures to leave out, by path."),
@@ -91,12 +93,14 @@ def train(
     """Train a network on DATA and keep it in a run folder."""
     # A budget counts the imports below, and what is before this line and after the last.
     started = time.perf_counter() - PROCESS_SECONDS
+    from firstlight.data.levels import stated
     from firstlight.data.table import read_names
     from firstlight.progress import choose_display
     from firstlight.verbs import fit
     from firstlight.verbs.choose import (
         default_recipe,
         refuse_beside_a_budget,
+        refuse_held_out_share,
         settings_of_length,
         starting_from,
     )
@@ -112,6 +116,7 @@ def train(
         }
         given |= {"--epochs": epochs, "--budget": budget, "--patience": patience}
         given |= {"--seed": seed, "--limit": limit, "--size": size, "--exclude": exclude}
+        given["--range"] = pixel_range
         given["--allow-outside"] = allow_outside or None
         extra = [name for name, value in given.items() if value is not None and value != []]
         if extra:
@@ -134,6 +139,7 @@ def train(
             data_dir=data_dir,
             limit=limit,
             size=size,
+            range=stated(pixel_range, "--range"),
             excluded=() if exclude is None else read_names(exclude),
             allow_outside=allow_outside,
             quiet=quiet,
@@ -157,6 +163,8 @@ def train(
         for name, number in (("epochs", epochs), ("seed", seed), ("patience", patience)):
             if number is not None:
                 chosen = chosen.with_settings([f"train.{name}={number}"], source=f"--{name}")
+        if request.own is not None:
+            refuse_held_out_share(request.load(), settings or [])
         seconds = None if budget is None else duration(budget)
         if seconds is not None:
             given_too = [] if epochs is None else ["--epochs"]

@@ -91,6 +91,13 @@ def from_images(
     return TrainTest(divided.take(numbers_N[: sizes[TRAIN]], f"{name}/{TRAIN}"), last)
 
 
+def whole_of(images: "Images", labels: Labels, given: Range | None) -> Dataset:
+    """Labelled images in memory as one data set, nothing of it held out. Raises ``DataError``."""
+    return dataset_of(
+        [_named_part("", images, labels, "images")], ArrayForm(range=given), "images"
+    )[0]
+
+
 def _named_part(part: str, images: Any, labels: Any, name: str) -> ArrayPart:
     return ArrayPart(
         part=part, images=images, labels=labels, images_name=name, labels_name=f"{name}: labels"
@@ -355,9 +362,6 @@ def _numbered(
             if strange is not None:
                 raise DataError(f"{name}: the label {strange[:60]!r} is none of the class names")
             at_N = np.array([place[one] for one in labels.tolist()])
-    if len(names) < 2:
-        got = f"{names[0][:60]!r} alone" if names else "none"
-        raise DataError(f"{name}: wanted at least two classes, got {got}")
     return at_N.reshape(-1).astype(np.int64), names
 
 

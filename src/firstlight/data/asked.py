@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from firstlight.data.levels import levels_to_ask
+from firstlight.data.levels import Range, levels_to_ask
 from firstlight.data.pictures import PictureSource, expand
 from firstlight.data.pixel_table import open_pixel_table
 from firstlight.data.sheet import read_sheet
@@ -16,12 +16,15 @@ from firstlight.errors import DataError
 _TABLES = (".csv", ".tsv")
 
 
-def pictures_asked(words: Sequence[str], stdin: BinaryIO | None = None) -> list[PictureSource]:
-    """``expand``, and of a CSV of pixels one picture for each row, numbered from 1."""
+def pictures_asked(
+    words: Sequence[str], stdin: BinaryIO | None = None, given: Range | None = None
+) -> list[PictureSource]:
+    """``expand``, and of a CSV of pixels one picture for each row, numbered from 1. ``given`` is
+    the range of those pixels, where it is not plain."""
     found: list[PictureSource] = []
     for word in words:
         if Path(word).suffix.lower() in _TABLES and Path(word).is_file():
-            found += _rows(word)
+            found += _rows(word, given)
         else:
             found += expand([word], stdin)
             # A stream ends once: a second "-" has nothing left to read.
@@ -29,7 +32,7 @@ def pictures_asked(words: Sequence[str], stdin: BinaryIO | None = None) -> list[
     return found
 
 
-def _rows(word: str) -> list[PictureSource]:
+def _rows(word: str, given: Range | None) -> list[PictureSource]:
     try:
         sheet = read_sheet(Path(word))
         table = open_pixel_table(sheet)
@@ -39,7 +42,7 @@ def _rows(word: str) -> list[PictureSource]:
                 f"{word}: this CSV {what}; wanted picture files, or a CSV with a column for each "
                 "pixel"
             )
-        (levels_NHW,), notes = levels_to_ask([table.images_NHW], len(table.images_NHW))
+        (levels_NHW,), notes = levels_to_ask([table.images_NHW], len(table.images_NHW), given)
     except DataError as error:
         return [PictureSource(name=word, problem=str(error).removeprefix(f"{word}: "))]
     return [

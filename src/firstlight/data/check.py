@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,14 @@ from PIL import Image
 
 from firstlight.data.check_copies import copies_found
 from firstlight.data.check_looks import looks_found
+from firstlight.data.dataset import Dataset
 from firstlight.data.decode import FEW_LEVELS, open_picture
-from firstlight.data.decoded import Progress, choose_shape, decode_into
+from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into
 from firstlight.data.findings import Finding
 from firstlight.data.formats import START, formats_for
 from firstlight.data.levels import dark_note
-from firstlight.data.listing import Listing, counted
+from firstlight.data.listing import Listed, Listing, counted
+from firstlight.data.pictures import PictureSource
 from firstlight.data.split import TRAIN
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError
@@ -102,13 +104,60 @@ def check(
     listing: Listing, *, size: int | None = None, progress: Progress | None = None
 ) -> Checked:
     """Look at every picture once. Raises ``DataError`` where none can be read."""
-    names = [p.name for p in listing.pictures]
-    heads = _heads(listing.root, names)
-    shape, reason = choose_shape(listing.sources(), size)
+    heads = _heads(listing.root, [p.name for p in listing.pictures])
+    sources = listing.sources()
+    return _check(listing, sources, heads, choose_shape(sources, size), progress)
+
+
+def check_arrays(
+    data: Dataset,
+    part_of: Sequence[str],
+    *,
+    size: int | None = None,
+    progress: Progress | None = None,
+) -> Checked:
+    """The same for images in arrays, which are numbered from 0 in each part. Nothing is listed to
+    be left out, since they have no names that ``train --exclude`` would take."""
+    seen, pictures, sources, heads = Counter[str](), list[Listed](), list[PictureSource](), []
+    groups = [""] * len(data) if data.groups_N is None else [f"{g}" for g in data.groups_N]
+    for image_HWC, label, part, group in zip(
+        data.images_NHWC, data.labels_N.tolist(), part_of, groups, strict=True
+    ):
+        name = f"{part or 'images'}[{seen[part]}]"
+        seen[part] += 1
+        pictures.append(Listed(name, label, part, group))
+        image = Image.fromarray(image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC)
+        sources.append(PictureSource(name=name, content=image))
+        digest = hashlib.blake2b(image_HWC.tobytes(), digest_size=16).digest()
+        heads.append(_Head(digest=digest, mode=image.mode, size=image.size))
+    listing = Listing(
+        root=Path(data.name),
+        class_names=data.class_names,
+        pictures=tuple(pictures),
+        notes=data.notes,
+    )
+    height, width, channels = data.image_shape
+    kind = "grey" if channels == 1 else "colour"
+    wanted = data.image_shape, f"{width} × {height} {kind}, as they are"
+    if size is not None:
+        wanted = choose_shape(sources, size)
+    checked = _check(listing, sources, heads, wanted, progress)
+    found = tuple(replace(finding, exclude=()) for finding in checked.findings)
+    return replace(checked, findings=found)
+
+
+def _check(
+    listing: Listing,
+    sources: Sequence[PictureSource],
+    heads: list[_Head],
+    wanted: tuple[Shape, str],
+    progress: Progress | None,
+) -> Checked:
+    names, (shape, reason) = [p.name for p in listing.pictures], wanted
     with tempfile.TemporaryDirectory(prefix="firstlight-") as folder:
         file = Path(folder) / "decoded"
         try:
-            decoded = decode_into(file, listing.sources(), shape, progress)
+            decoded = decode_into(file, sources, shape, progress)
         except OSError as error:
             raise DataError(f"{folder}: cannot be written: {error.strerror}") from error
         images_NHWC = StoredImages(file, (len(names), *shape))

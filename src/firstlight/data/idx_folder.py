@@ -14,6 +14,7 @@ from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, UInt8Array
 from firstlight.data.decoded import Shape
 from firstlight.data.idx import read_any
+from firstlight.data.levels import Range
 from firstlight.data.packed import TIMES, UNPACKED
 from firstlight.data.split import TEST, TRAIN, VALIDATION, part_in_name
 from firstlight.errors import DataError
@@ -43,12 +44,16 @@ def idx_files(folder: Path) -> list[Path]:
 
 
 def read_idx_folder(
-    folder: Path, size: int | None = None, shape: Shape | None = None
+    folder: Path,
+    size: int | None = None,
+    shape: Shape | None = None,
+    given: Range | None = None,
 ) -> tuple[Dataset, list[str]]:
     """The images of IDX files, and the part of each, empty where there are no parts.
 
     Files are ``NAME-images-idx3-ubyte`` and ``NAME-labels-idx1-ubyte``, plain or gzip, where
-    ``NAME`` says the part (``train``, ``t10k``). Raises ``DataError``.
+    ``NAME`` says the part (``train``, ``t10k``). ``given`` is their range, where it is not plain.
+    Raises ``DataError``.
     """
     pairs = _pairs(folder)
     order = ("", TRAIN, VALIDATION, TEST)
@@ -74,7 +79,8 @@ def read_idx_folder(
         for name, entry in CATALOG.items()
         if sums.get(TRAIN) == entry.content.train_images
     ]
-    data, part_of = dataset_of(parts, ArrayForm(size=size, shape=shape), str(folder))
+    form = ArrayForm(size=size, shape=shape, range=given)
+    data, part_of = dataset_of(parts, form, str(folder))
     notes = (*data.notes, *warnings, *known)
     return replace(data, notes=notes, warnings=(*data.warnings, *warnings)), part_of
 

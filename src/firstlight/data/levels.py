@@ -225,6 +225,8 @@ def _ask(name: str, dtype: str, span: Range) -> Any:
         low, high = Range(-1, 1) if Range(-1, 1).holds(span) else span
     else:
         low, high = 0.0, next((w for w in _WHITES if 1 <= span.high <= w), span.high)
+    if dtype.startswith("float") and 1 < span.high < min(2, _WHITES[1]) and span.low >= 0:
+        high = span.high
     meant = f"range=({low:g}, {high:g})"
     if span.low >= 0 and 1 < span.high < BRIGHT:
         meant += ", or range=(0, 255) if they are as dark as that"
@@ -232,6 +234,6 @@ def _ask(name: str, dtype: str, span: Range) -> Any:
         meant += ", or range=(0, 1) if they are as dark as that"
     raise DataError(
         f"{name}: wanted pixels of 0 to 255, floats of 0 to 1, or booleans; got {dtype} from "
-        f"{span}. Say what is black and what is white, such as {meant}; in a file, an array "
-        "called range says it"
+        f"{span}. Say what is black and what is white, such as {meant}. A command "
+        f"takes --range {low:g} {high:g}; in an .npz or a .mat an array called range says it"
     )

@@ -20,6 +20,7 @@ from firstlight.data.decode import FEW_LEVELS
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
 from firstlight.data.idx_folder import idx_files, read_idx_folder
 from firstlight.data.kept import kept
+from firstlight.data.levels import Range
 from firstlight.data.listing import Listing
 from firstlight.data.packed import PACKED, files_of, packed_in, read_packed
 from firstlight.data.pixel_table import is_pixel_table, read_pixel_table
@@ -39,6 +40,8 @@ class Form(NamedTuple):
 
     size: int | None
     shape: Shape | None
+    range: Range | None
+    """What is black and what is white in arrays."""
 
 
 def load_own(
@@ -46,6 +49,7 @@ def load_own(
     *,
     size: int | None = None,
     shape: Shape | None = None,
+    range: Range | None = None,  # noqa: A002
     excluded: Sequence[str] = (),
     allow_outside: bool = False,
     progress: Progress | None = None,
@@ -54,7 +58,8 @@ def load_own(
     uint8 images of one shape; ``train.notes`` says what was decided and left out.
 
     ``size`` is the images' side in pixels; without it the pictures decide. ``shape`` (height,
-    width, channels) takes its place. ``excluded`` are names to leave out.
+    width, channels) takes its place. ``range`` is what is black and what is white in arrays.
+    ``excluded`` are names to leave out.
     ``allow_outside`` takes the files of a CSV that lie outside its folder. Where there is no test
     part, one is taken from the training pictures: stratified, decided by their contents alone,
     near copies on one side. Raises ``DataError`` where there is nothing to train on, and
@@ -62,12 +67,17 @@ def load_own(
     """
     if size is not None and not 8 <= size <= 512:
         raise UserError(f"--size must be 8 to 512 pixels, not {size}")
-    form = Form(size, shape)
+    form = Form(size, shape, range)
     shelf = cache_folder() / "pictures"
     try:
         make_folder(shelf)
         if (arrays := _as_arrays(path)) is not None:
             return _arrays(shelf, arrays, form, excluded)
+        if range is not None:
+            raise UserError(
+                f"--range is for images in arrays, such as a CSV of pixels; {path} holds picture "
+                "files, which say it themselves"
+            )
         listing = list_pictures(path, allow_outside=allow_outside).without(excluded)
         name = listing.root.name if path.is_dir() or not is_archive(path) else path.stem
         return _pictures(shelf, listing, form, progress, name)
@@ -97,7 +107,7 @@ class _Arrays(NamedTuple):
 
     path: Path
     files: list[Path]
-    read: Callable[[Path, int | None, Shape | None], tuple[Dataset, list[str]]]
+    read: Callable[[Path, int | None, Shape | None, Range | None], tuple[Dataset, list[str]]]
 
 
 def is_arrays(path: Path) -> bool:
@@ -105,13 +115,13 @@ def is_arrays(path: Path) -> bool:
     return _as_arrays(path) is not None
 
 
-def read_arrays(path: Path) -> tuple[Dataset, list[str]] | None:
+def read_arrays(path: Path, given: Range | None = None) -> tuple[Dataset, list[str]] | None:
     """The images of a path that ``is_arrays``, in their own size, and the part of each; else None.
 
-    Nothing is kept. Raises ``DataError``.
+    ``given`` is their range, where it is not plain. Nothing is kept. Raises ``DataError``.
     """
     arrays = _as_arrays(path)
-    return None if arrays is None else arrays.read(arrays.path, None, None)
+    return None if arrays is None else arrays.read(arrays.path, None, None, given)
 
 
 def _as_arrays(path: Path) -> _Arrays | None:
@@ -188,7 +198,7 @@ def _decoded(
     """Every picture that can be read, its pixels in a file in ``work``; and the part of each."""
     sources = listing.sources()
     try:
-        shape, reason = choose_shape(sources, *form)
+        shape, reason = choose_shape(sources, form.size, form.shape)
     except DataError as error:
         raise DataError(f"{listing.root}: {error}") from error
     decoded = decode_into(work / "decoded", sources, shape, progress)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from firstlight.data.arrays import ArrayForm, ArrayPart, dataset_of
 from firstlight.data.dataset import Dataset
 from firstlight.data.decoded import Shape
-from firstlight.data.levels import stated
+from firstlight.data.levels import Range, stated
 from firstlight.data.split import PART_NAMES, TRAIN
 from firstlight.errors import DataError
 
@@ -62,13 +62,17 @@ class _Found:
 
 
 def read_packed(
-    file: Path, size: int | None = None, shape: Shape | None = None
+    file: Path,
+    size: int | None = None,
+    shape: Shape | None = None,
+    given: Range | None = None,
 ) -> tuple[Dataset, list[str]]:
     """The images of a file, and the part of each, empty where there are no parts.
 
     Takes ``images`` and ``labels``, with ``train``, ``validation`` or ``test`` before or after
     where there are parts, and perhaps ``class_names``, and ``range``: what is black and what is
-    white. Images of a ``.mat`` may be numbered by their last axis. Raises ``DataError``.
+    white, unless that is ``given``. Images of a ``.mat`` may be numbered by their last axis.
+    Raises ``DataError``.
     """
     found = _sorted(file)
     parts = []
@@ -107,7 +111,7 @@ def read_packed(
         raise DataError(f"{file}: {_WANTED}; got {got or 'nothing of the kind'}{_beside(file)}")
     form = ArrayForm(
         class_names=found.class_names,
-        range=stated(found.range, str(file)),
+        range=given or stated(found.range, str(file)),
         size=size,
         shape=shape,
     )

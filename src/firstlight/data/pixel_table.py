@@ -17,15 +17,17 @@ import numpy.typing as npt
 from firstlight.data.arrays import ArrayForm, ArrayPart, dataset_of
 from firstlight.data.dataset import Dataset
 from firstlight.data.decoded import Shape
+from firstlight.data.levels import Range
 from firstlight.data.missing import refuse_missing
 from firstlight.data.sheet import Sheet, heading_key, lines_of, read_sheet
 from firstlight.data.split import TEST, TRAIN, VALIDATION, together
-from firstlight.data.table import Columns, columns_of, groups_of, parts_of, unused
+from firstlight.data.table import ORIGINS, Columns, columns_of, grouped, groups_of, parts_of, unused
 from firstlight.errors import DataError
 
 LEAST_SIDE = 8
 """A table of fewer columns than such images have pixels is no table of images."""
 _COUNTERS = ("", "id", "index", "imageid", "rowid", "unnamed0")
+_NO_PIXELS = {*_COUNTERS, *ORIGINS}
 _AT_ONCE = 4096
 
 
@@ -43,13 +45,16 @@ class PixelTable:
 
 
 def read_pixel_table(
-    file: Path, size: int | None = None, shape: Shape | None = None
+    file: Path,
+    size: int | None = None,
+    shape: Shape | None = None,
+    given: Range | None = None,
 ) -> tuple[Dataset, list[str]]:
     """The images of a CSV, and the part of each, empty where there are no parts.
 
     Takes one column for the class and as many others as a square grey picture has pixels, with or
-    without headings; perhaps columns for part and group, as in a CSV of paths. Raises
-    ``DataError``.
+    without headings; perhaps columns for part and group, as in a CSV of paths. ``given`` is the
+    range of the pixels, where it is not plain. Raises ``DataError``.
     """
     table = open_pixel_table(read_sheet(file))
     assert table is not None, "looked at before"
@@ -78,7 +83,8 @@ def read_pixel_table(
                 labels_name=f"{file}: labels",
             )
         )
-    data, part_of = dataset_of(parts, ArrayForm(size=size, shape=shape), str(file))
+    form = ArrayForm(size=size, shape=shape, range=given)
+    data, part_of = dataset_of(parts, form, str(file))
     groups = groups_of(table.columns, table.lines)
     notes = (*data.notes, *table.notes)
     data = replace(data, notes=notes, warnings=(*data.warnings, *table.notes))
@@ -105,7 +111,7 @@ def open_pixel_table(sheet: Sheet) -> PixelTable | None:
     if "emnist" in sheet.file.name.lower():
         images_NHW = images_NHW.transpose(0, 2, 1)
         notes.append(f"{sheet.file.name}: EMNIST's images lie on their side there, set upright")
-    notes += unused(sheet, used | counters)
+    notes += [*grouped(sheet, columns), *unused(sheet, used | counters)]
     return PixelTable(
         sheet=sheet,
         lines=tuple(lines),
@@ -139,7 +145,7 @@ def _find_columns(sheet: Sheet) -> tuple[Sheet, Columns, list[int]]:
         )
         return bare, Columns(None, None, {}, None), _bare_pixels(sheet, numeric)
     columns = columns_of(sheet)
-    others = {*columns.used, *(at for at, h in enumerate(headings) if heading_key(h) in _COUNTERS)}
+    others = {*columns.used, *(at for at, h in enumerate(headings) if heading_key(h) in _NO_PIXELS)}
     pixels = [at for at in range(len(headings)) if at not in others]
     first = next(sheet.rows(), None)
     if first is None or len(pixels) < LEAST_SIDE**2:

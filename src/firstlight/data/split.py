@@ -86,6 +86,10 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
     test, some are taken by ``hold_out``. Images of one of ``data.groups_N`` stay together, as near
     and altered copies do. Raises ``DataError`` where a class has nothing left to train on.
     """
+    names = data.class_names
+    if len(names) < 2:
+        got = f"{names[0][:60]!r} alone" if names else "none"
+        raise DataError(f"{data.name}: wanted at least two classes, got {got}")
     pairs, altered, alike_N = grouped(
         data.images_NHWC,
         data.labels_N,

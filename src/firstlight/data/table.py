@@ -25,7 +25,13 @@ _PARTS = ("part", "split", "set", "subset", "dataset", "partition")
 _SURE_PARTS = ("part", "split")
 _FLAGS = {"isvalid": VALIDATION, "isvalidation": VALIDATION, "isval": VALIDATION, "istest": TEST}
 _YES, _NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0", "0.0"}
-_GROUPS = ("group", "groupid", "patient", "patientid", "subject", "subjectid")
+_GROUPS = (
+    *("group", "groupid", "patient", "patientid", "subject", "subjectid"),
+    *("participant", "participantid"),
+)
+ORIGINS = ("source", "sourceid", "slide", "slideid", "writer", "writerid", "site", "siteid")
+"""Columns that group pictures too, where each class has enough of them to split by."""
+_LEAST_ORIGINS = 5
 
 
 class Columns(NamedTuple):
@@ -84,7 +90,8 @@ def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> List
         for part, label, name, group in zip(parts, labels, names, groups, strict=True)
     ]
     notes = [f"{file.name}: {note}" for note in sheet.notes]
-    notes += [*unused(sheet, {at, *columns.used}), *_split_groups(found)]
+    notes += [*grouped(sheet, columns), *unused(sheet, {at, *columns.used})]
+    notes += _split_groups(found)
     return listing_of(file.parent, found, notes, least)
 
 
@@ -109,7 +116,20 @@ def columns_of(sheet: Sheet) -> Columns:
         for at, heading in enumerate(sheet.headings)
         if part is None and (key := heading_key(heading)) in _FLAGS
     }
-    return Columns(sheet.column(LABELS), part, flags, sheet.column(_GROUPS))
+    label, group = sheet.column(LABELS), sheet.column(_GROUPS)
+    return Columns(label, part, flags, _origin(sheet, label) if group is None else group)
+
+
+def _origin(sheet: Sheet, label: int | None) -> int | None:
+    """The column that says where a picture is from, unless a class has too few origins: a split
+    that keeps them together would leave that class out of the test."""
+    at = sheet.column(ORIGINS)
+    if at is None or label is None:
+        return None
+    origins = defaultdict[str, set[str]](set)
+    for line, cells in sheet.rows():
+        origins[cells[label]].add(cells[at] or f"line {line}")
+    return at if min(map(len, origins.values()), default=0) >= _LEAST_ORIGINS else None
 
 
 def _columns(sheet: Sheet) -> tuple[int, Columns]:
@@ -167,6 +187,14 @@ def parts_of(sheet: Sheet, columns: Columns, rows: Sequence[tuple[int, list[str]
 def groups_of(columns: Columns, rows: Sequence[tuple[int, list[str]]]) -> list[str]:
     """The group of each row, empty where it has none."""
     return ["" if columns.group is None else cells[columns.group] for _, cells in rows]
+
+
+def grouped(sheet: Sheet, columns: Columns) -> list[str]:
+    """A note of the column that groups pictures, where its heading leaves room for doubt."""
+    if columns.group is None or heading_key(sheet.headings[columns.group]) not in ORIGINS:
+        return []
+    name = sheet.headings[columns.group]
+    return [f"{sheet.file.name}: pictures of one {name} stay on one side of the split"]
 
 
 def unused(sheet: Sheet, used: set[int]) -> list[str]:

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from firstlight.data.check import Checked, check
+from firstlight.data.check import Checked, check, check_arrays
 from firstlight.data.findings import Finding
-from firstlight.data.own import is_arrays
+from firstlight.data.levels import Range
+from firstlight.data.own import read_arrays
 from firstlight.data.table import list_pictures
 from firstlight.errors import UserError
 from firstlight.files import write_asked
@@ -27,16 +28,22 @@ def check_pictures(
     labels: bool = False,
     quiet: bool = False,
     allow_outside: bool = False,
+    given: Range | None = None,
 ) -> Checked:
-    """Every fault of a folder's or CSV's pictures, most harmful first; with ``labels`` also the
-    pictures that may be in the wrong class, for which networks are trained. ``allow_outside`` takes
-    the files of a CSV that lie outside its folder.
+    """Every fault of pictures of one's own, most harmful first; with ``labels`` also the pictures
+    that may be in the wrong class, for which networks are trained. ``allow_outside`` takes the
+    files of a CSV that lie outside its folder; ``given`` is the range of arrays.
 
     Raises ``DataError`` where there are no pictures in classes, and ``UserError`` where ``labels``
     need what is not installed.
     """
-    if is_arrays(path):
-        raise UserError(f"{path}: wanted a folder or a CSV of picture files, not arrays")
+    if (arrays := read_arrays(path, given)) is not None:
+        if labels or allow_outside:
+            raise UserError(f"{path} holds arrays; --labels and --allow-outside are for files")
+        with DecodingBar(quiet=quiet) as bar:
+            return check_arrays(*arrays, size=size, progress=bar)
+    if given is not None:
+        raise UserError(f"--range is for images in arrays, which {path} is not")
     if labels:
         need_cleanlab()
     listing = list_pictures(path, allow_outside=allow_outside)

@@ -10,13 +10,13 @@ import numpy as np
 
 from firstlight.augment import Augmentation, Crop, Flip, Rotate, Shift
 from firstlight.data.catalog import CATALOG
-from firstlight.data.dataset import Dataset
+from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import UserError
 from firstlight.layers import Whiten
 from firstlight.layers.network import Network
 from firstlight.layers.networks import whitened
 from firstlight.optimizers import Muon
-from firstlight.recipe import Recipe, TrainChoice, load_recipe, recipe_names
+from firstlight.recipe import Recipe, TrainChoice, load_recipe, recipe_names, refuse_settings
 from firstlight.schedules import OneCycle
 from firstlight.training.devices import choose_device
 from firstlight.verbs.run_data import DataRequest
@@ -50,6 +50,14 @@ def settings_of_length(settings: Sequence[str]) -> list[str]:
     """Those that say how long to train."""
     names = ("train.epochs", "train.replanned")
     return [s for s in settings if s.partition("=")[0].strip() in names]
+
+
+def refuse_held_out_share(data: TrainTest, settings: Sequence[str]) -> None:
+    """Raise ``UserError`` where a share to hold out is set and the data's maker held out a part."""
+    held_N = data.train.held_out_N
+    if held_N is not None:
+        why = f"the data has a validation part, whose {held_N.sum():,} images are held out"
+        refuse_settings(settings, ["train.held_out_fraction"], why)
 
 
 def starting_from(

@@ -39,6 +39,7 @@ from firstlight.verbs.run_data import (
     Given,
     data_to_resume,
     describe,
+    keep_new_place,
     preprocess_for,
 )
 from firstlight.verbs.start import check_shape, open_start, request_like, take_over
@@ -197,6 +198,8 @@ def resume(
         parts, start = _split(loaded, recipe), checkpoint.load_start(folder)
         if start is None and recipe.train.start_from:
             raise DataError(f"{folder} has no {checkpoint.START_FILE}; the run is damaged")
+        if isinstance(data, Path):
+            keep_new_place(folder, data)
         _train(folder, recipe, loaded, parts, display, where, threads, start)
     return folder
 

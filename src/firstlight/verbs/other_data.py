@@ -15,8 +15,9 @@ from PIL import Image
 
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
+from firstlight.data.levels import Range
 from firstlight.data.load import load_test
-from firstlight.data.own import read_arrays
+from firstlight.data.own import is_arrays, read_arrays
 from firstlight.data.pictures import PictureSource, prepare
 from firstlight.data.split import TEST
 from firstlight.data.table import list_pictures
@@ -28,7 +29,7 @@ from firstlight.runs.record import predictions_csv
 from firstlight.threads import usable_threads
 from firstlight.verbs.evaluate import measured
 from firstlight.verbs.model import Model
-from firstlight.verbs.run_data import data_of_run
+from firstlight.verbs.run_data import data_of_run, holds_files
 
 FEW = 10
 """Names that a message lists."""
@@ -81,38 +82,67 @@ class _Labelled:
     part: str
 
 
-def is_other(folder: RunFolder, name: str, data_dir: Path | None) -> bool:
-    """Whether what ``name`` names is not the run's own data, wherever that lies now.
+def is_other(folder: RunFolder, other: "Other") -> bool:
+    """Whether this is not the run's own data, wherever that lies now.
 
     Raises ``DataError`` where it is at the run's own place and was changed: most of it was trained
-    on.
+    on; and ``UserError`` where it is the run's own, with choices of how to read it.
     """
+    name = other.name
     try:
-        data_of_run(folder, data_dir, Path(name))
-    except DataError:
+        data_of_run(folder, other.data_dir, Path(name))
+    except UserError:  # also where it cannot be read with the run's size or range
         own = folder.read_json("data.json").get("path")
         if own is not None and Path(name).resolve() == Path(own).resolve():
             raise
         return True
+    if other.allow_outside or other.range is not None:
+        raise UserError(
+            f"{name} is {folder}'s own data, which is read as for training; leave out "
+            "--allow-outside and --range"
+        )
     return False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Other:
+    """Other labelled data, and how to read it."""
+
+    data: str | Dataset
+    """A name of the catalogue, a path, or the images themselves."""
+    data_dir: Path | None = None
+    allow_outside: bool = False
+    """Whether a CSV may name files outside its folder."""
+    range: Range | None = None
+    """What is black and what is white in arrays."""
+
+    @property
+    def name(self) -> str:
+        """As it was given."""
+        return self.data.name if isinstance(self.data, Dataset) else self.data
+
+    @property
+    def path(self) -> Path | None:
+        """None for a set of the catalogue and for images in memory."""
+        given = isinstance(self.data, str) and self.data not in CATALOG
+        return Path(self.name) if given else None
+
+
 def evaluate_other(
-    model: Model, name: str, *, data_dir: Path | None = None, folder: RunFolder | None = None
+    model: Model, other: Other, folder: RunFolder | None = None
 ) -> tuple[Metrics, Matched, Path | None]:
     """Metrics of a model's answers to other data; each picture is taken as ``predict`` takes it.
 
-    ``name`` is a name of the catalogue, whose test images are taken, or a folder, a CSV or a file
-    of arrays: its test part where it has one, else all of it. With ``folder`` the figures and
+    Of a set of the catalogue the test images are taken, of a folder, a CSV or a file of arrays the
+    test part where it has one, else all of it. With ``folder`` the figures and
     answers are written into a folder of their own inside the run's, whose path is returned; the
     run's own are left alone. Raises ``DataError`` where no class has a name of the run's.
     """
-    labelled = _labelled(name, data_dir)
-    data, matched = _match(labelled, name, model.class_names, model.preprocess)
+    data, matched = _match(_labelled(other), other, model.class_names, model.preprocess)
     metrics, probabilities_NK = measured(model, data)
     if folder is None:
         return metrics, matched, None
-    stem = re.sub(r"[^\w.-]+", "-", Path(name).resolve().stem if matched.path else name)[:60]
+    stem = re.sub(r"[^\w.-]+", "-", Path(matched.path).stem if matched.path else other.name)[:60]
     place = f"evaluated-{stem}-{data.fingerprint[:8]}"
     names = data.names or ()
     text = predictions_csv(names, data.labels_N, probabilities_NK, model.class_names)
@@ -121,20 +151,24 @@ def evaluate_other(
     return metrics, matched, folder.path / place
 
 
-def _labelled(name: str, data_dir: Path | None) -> _Labelled:
-    if name in CATALOG:
-        return _of_images(load_test(name, data_dir), TEST)
-    path = Path(name)
+def _labelled(other: Other) -> _Labelled:
+    name, path = other.name, other.path
+    if isinstance(other.data, Dataset):
+        return _of_images(other.data, "all")
+    if path is None:
+        _refuse_unread(other)
+        return _of_images(load_test(name, other.data_dir), TEST)
     if not os.path.lexists(path):
         raise UserError(
             f"{name!r} is no data set of the catalogue, and there is no such folder or file; "
             f"there are {', '.join(CATALOG)}"
         )
-    if (arrays := read_arrays(path)) is not None:
+    _refuse_unread(other)
+    if (arrays := read_arrays(path, other.range)) is not None:
         data, part_of = arrays
         chosen_N = np.flatnonzero(np.array([part == TEST for part in part_of], dtype=bool))
         return _of_images(data.take(chosen_N), TEST) if len(chosen_N) else _of_images(data, "all")
-    listing = list_pictures(path, least=1)
+    listing = list_pictures(path, allow_outside=other.allow_outside, least=1)
     has_test = any(picture.part == TEST for picture in listing.pictures)
     pairs = [
         (source, listing.class_names[picture.label])
@@ -146,6 +180,15 @@ def _labelled(name: str, data_dir: Path | None) -> _Labelled:
         labels=[label for _, label in pairs],
         part=TEST if has_test else "all",
     )
+
+
+def _refuse_unread(other: Other) -> None:
+    """Raise ``UserError`` for options that mean nothing for this data."""
+    path = other.path
+    if other.allow_outside and (path is None or holds_files(path) or is_arrays(path)):
+        raise UserError(f"--allow-outside is for a CSV of paths, which {other.name} is not")
+    if other.range is not None and (path is None or not is_arrays(path)):
+        raise UserError(f"--range is for images in arrays, which {other.name} is not")
 
 
 def _of_images(data: Dataset, part: str) -> _Labelled:
@@ -165,9 +208,10 @@ def _of_images(data: Dataset, part: str) -> _Labelled:
 
 
 def _match(
-    labelled: _Labelled, name: str, class_names: Sequence[str], preprocess: Preprocess
+    labelled: _Labelled, other: Other, class_names: Sequence[str], preprocess: Preprocess
 ) -> tuple[Dataset, Matched]:
     """The pictures whose class the run has, as its network takes them."""
+    name = other.name
     index = {one: at for at, one in enumerate(class_names)}
     surplus: dict[str, int] = {}
     for label in sorted(labelled.labels):
@@ -202,7 +246,7 @@ def _match(
     there = {labelled.labels[at] for at, _ in read}
     return data, Matched(
         name=name,
-        path=None if name in CATALOG else str(Path(name).resolve()),
+        path=None if other.path is None else str(other.path.resolve()),
         part=labelled.part,
         images=len(data),
         sha256=data.fingerprint,

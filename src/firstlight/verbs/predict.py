@@ -51,11 +51,12 @@ def predict_given(model: Model, images: Sequence[Any], given: Any = None) -> lis
     """
     from PIL import Image
 
-    opened, notes = _opened(images, stated(given, "images"))
+    limits = stated(given, "images")
+    opened, notes = _opened(images, limits)
     sources, told = list[PictureSource](), dict[int, tuple[str, ...]]()
     for at, one in enumerate(images):
         if isinstance(one, str | Path):
-            sources += pictures_asked([str(one)])
+            sources += pictures_asked([str(one)], given=limits)
         elif at in opened or isinstance(one, Image.Image):
             told[len(sources)] = notes.get(at, ())
             sources.append(PictureSource(name=str(at), content=opened.get(at, one)))
@@ -94,13 +95,17 @@ def _opened(
 
 
 def predict_files(
-    model: Model, sources: Sequence[str], stdin: BinaryIO | None = None
+    model: Model,
+    sources: Sequence[str],
+    stdin: BinaryIO | None = None,
+    given: Range | None = None,
 ) -> list[Prediction]:
     """One prediction for each picture that the sources (files, folders, patterns, ``-``) name.
 
     A picture that cannot be read becomes a prediction with its ``error`` set, in its place.
+    ``given`` is the range of the pixels of a CSV.
     """
-    everything = pictures_asked(sources, stdin or getattr(sys.stdin, "buffer", None))
+    everything = pictures_asked(sources, stdin or getattr(sys.stdin, "buffer", None), given)
     return predict_pictures(model, everything)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from firstlight.data.archive import is_archive
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.levels import Range, stated
 from firstlight.data.load import load, load_test
 from firstlight.data.own import load_own
 from firstlight.data.split import limit
@@ -39,6 +40,8 @@ class DataRequest:
     """Side of the images in pixels, for pictures of one's own."""
     shape: tuple[int, int, int] | None = None
     """Height, width and channels to bring pictures of one's own to, in place of ``size``."""
+    range: Range | None = None
+    """What is black and what is white, for arrays of one's own."""
     excluded: tuple[str, ...] = ()
     """Names of pictures of one's own that are left out."""
     allow_outside: bool = False
@@ -62,7 +65,11 @@ class DataRequest:
                 "--size and --exclude are for pictures of one's own; "
                 f"{self.name} comes with its images"
             )
-        if self.allow_outside and self.data is None and (named or _holds_files(Path(self.name))):
+        if named and self.range is not None:
+            raise UserError(
+                f"--range is for images in arrays of one's own; leave it out for {self.name}"
+            )
+        if self.allow_outside and self.data is None and (named or holds_files(Path(self.name))):
             raise UserError(f"--allow-outside is for a CSV of paths, which {self.name} is not")
         if self.own is not None and not os.path.lexists(self.own):
             close = difflib.get_close_matches(self.name, CATALOG, n=1)
@@ -101,6 +108,7 @@ class DataRequest:
                         self.own,
                         size=self.size,
                         shape=self.shape,
+                        range=self.range,
                         excluded=self.excluded,
                         allow_outside=self.allow_outside,
                         progress=decoding,
@@ -132,6 +140,7 @@ class DataRequest:
                 limit=values["limit"],
                 size=size,
                 shape=shape,
+                range=None if values.get("range") is None else stated(values["range"], "data.json"),
                 excluded=tuple(excluded),
                 allow_outside=values.get("allow_outside") is True,
                 data_dir=data_dir,
@@ -141,7 +150,7 @@ class DataRequest:
             raise DataError(f"data.json: damaged: {error!r}") from error
 
 
-def _holds_files(path: Path) -> bool:
+def holds_files(path: Path) -> bool:
     """Whether a path is a folder or an archive, and no list of files elsewhere."""
     return path.is_dir() or (path.is_file() and is_archive(path))
 
@@ -179,6 +188,7 @@ def describe(
         "limit": request.limit,
         "size": request.size,
         "shape": request.shape,
+        "range": request.range,
         "excluded": request.excluded,
         "allow_outside": request.allow_outside,
         "notes": data.train.notes,
@@ -213,6 +223,16 @@ def data_to_resume(
     values = folder.read_json("data.json")
     requests = _described(values, folder.path, data_dir, data)
     return _whole([replace(one, download=True) for one in requests], values, str(folder))
+
+
+def keep_new_place(folder: RunFolder, data: Path) -> None:
+    """Write into ``data.json`` where the run's data lies now: it need not be named again."""
+    values = folder.read_json("data.json")
+    own = None if str(data) in CATALOG else data
+    values["name"] = str(data)
+    values["path"] = None if own is None else str(own.resolve())
+    values["relative"] = None if own is None else _relative(own, folder.path)
+    folder.write_json("data.json", values)
 
 
 def run_test_data(folder: RunFolder, data_dir: Path | None = None, data: Given = None) -> Dataset:
