@@ -60,7 +60,7 @@ LAYER_CHOICES: dict[type[Layer], tuple[Layer, dict[str, Any]]] = {
     layers.LayerNorm: (layers.LayerNorm(), {"epsilon": 0.1}),
     layers.Dropout: (layers.Dropout(0.5), {"share": 0.2}),
     layers.SpatialDropout: (layers.SpatialDropout(0.5), {"share": 0.2}),
-    layers.Activation: (layers.Activation("relu"), {"name": "tanh"}),
+    layers.Activation: (layers.Activation("leaky-relu"), {"name": "tanh", "slope": 0.3}),
     layers.Rescale: (layers.Rescale(0.5), {"factor": 2.0, "offset": 1.0}),
     layers.Whiten: (
         layers.Whiten(8, kernel=2),

@@ -6,10 +6,11 @@ and Gimpel 2016, ``silu`` after Elfwing et al. 2018.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from firstlight.checked import choice
+from firstlight.checked import choice, number
+from firstlight.errors import UserError
 from firstlight.layers.layer import Layer, Shape
 
 if TYPE_CHECKING:
@@ -27,13 +28,14 @@ LABELS = {
 }
 DOES = {
     "relu": "What is below zero becomes zero: only what a filter found goes on.",
-    "leaky-relu": "What is below zero is divided by a hundred. What is above stays as it is.",
     "elu": "What is above zero stays as it is. What is below is bent towards -1.",
     "gelu": "What lies well below zero becomes nearly zero, what lies above stays nearly as it is.",
     "silu": "What lies well below zero becomes nearly zero, what lies above stays nearly as it is.",
     "sigmoid": "Each number is squeezed into the range from 0 to 1.",
     "tanh": "Each number is squeezed into the range from -1 to 1.",
 }
+SLOPE = 0.01
+"""Of ``leaky-relu`` below zero, unless another is chosen."""
 COMMUTES_WITH_MAX = {"relu", "leaky-relu"}
 """They never fall: the largest value of a window, then one of these, is the same to the bit as the
 other way round, and a quarter of the work."""
@@ -49,16 +51,26 @@ class Activation(Layer):
     bends: ClassVar[bool] = True
 
     name: str = choice("relu", *ACTIVATIONS)
-    """``leaky-relu`` has the slope 0.01 below zero (PyTorch's default)."""
+    """Which."""
+    _: KW_ONLY
+    slope: float = number(SLOPE, least=0.0, most=1.0)
+    """Of ``leaky-relu`` below zero; the default is PyTorch's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.slope != SLOPE and self.name != "leaky-relu":
+            raise UserError(f"slope is for leaky-relu alone; leave it out beside {self.name}")
 
     def label(self) -> str:
         return LABELS[self.name]
 
     def says(self) -> str:
+        if self.name == "leaky-relu":
+            return f"What is below zero is multiplied by {self.slope:g}. The rest stays as it is."
         return DOES[self.name]
 
     def words(self) -> str:
-        return self.label()
+        return self.label() + (f", slope {self.slope:g}" if self.slope != SLOPE else "")
 
     def output(self, shape: Shape) -> Shape:
         return shape
@@ -66,7 +78,7 @@ class Activation(Layer):
     def build(self, shape: Shape, rng: Generator) -> nn.Module:
         from firstlight.models.modules import Activation as Module
 
-        return Module(self.name)
+        return Module(self.name, self.slope)
 
 
 def followed_by(activation: str) -> str:

@@ -117,3 +117,12 @@ class Conv(Layer):
         from firstlight.models.modules import convolution
 
         return convolution(self, shape, rng)
+
+
+def zeros_around(size: int, side: int, stride: int) -> tuple[int, int]:
+    """How many zeros ``same`` puts before and behind ``size`` pixels for a window of ``side``.
+
+    TensorFlow's rule: the odd one behind.
+    """
+    total = max(0, (-(-size // stride) - 1) * stride + side - size)
+    return total // 2, total - total // 2

@@ -1,13 +1,15 @@
 """The layers at work. Axes: N images, C channels, H height, W width, F features."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from firstlight.layers.conv import Conv
+from firstlight.layers.activation import SLOPE
+from firstlight.layers.conv import Conv, zeros_around
 from firstlight.layers.dense import Dense
 from firstlight.layers.layer import Shape
 from firstlight.layers.norm import BatchNorm, GroupNorm
@@ -33,9 +35,11 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Activation(nn.Module):
     """One of the activations, number by number."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, slope: float = SLOPE) -> None:
         super().__init__()
         self.name, self.function = name, FUNCTIONS[name]
+        if slope != SLOPE:
+            self.function = partial(functional.leaky_relu, negative_slope=slope)
 
     def in_place(self) -> None:
         """Let the result take the place of what comes in, which nothing else then needs."""
@@ -79,11 +83,10 @@ def _padding(
     sides, where the two differ: TensorFlow's ``same`` puts the odd one behind."""
     if padding == "valid":
         return (0, 0), None
-    total = [max(0, (-(-size // stride) - 1) * stride + side - size) for size in shape[:2]]
-    if all(one % 2 == 0 for one in total):
-        return (total[0] // 2, total[1] // 2), None
-    down, right = total
-    return (0, 0), (right // 2, right - right // 2, down // 2, down - down // 2)
+    (top, bottom), (left, right) = (zeros_around(size, side, stride) for size in shape[:2])
+    if top == bottom and left == right:
+        return (top, left), None
+    return (0, 0), (left, right, top, bottom)
 
 
 class _Padded(nn.Module):

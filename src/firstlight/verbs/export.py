@@ -6,7 +6,7 @@ Axes: N images, K classes.
 import io
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from firstlight.evaluate.paired import accuracy_difference, paired
 from firstlight.evaluate.predict import probabilities
 from firstlight.export.parity import Parity, compare, require_equal
 from firstlight.files import write_asked
+from firstlight.models.catalog import Architecture
 from firstlight.packages import imported
 from firstlight.plain import write_json
 from firstlight.runs.checkpoint import SavedModel
@@ -101,9 +102,9 @@ def export(
         raise UserError(f"{path} cannot be written; choose another file with --out")
     model = run_model(folder)
     if format == "keras":  # this too
-        from firstlight.export.keras import check_tutorial
+        from firstlight.export.keras import check_writable
 
-        check_tutorial(model.saved)
+        check_writable(model.saved)
     parts = data_of_run(folder, data_dir, data)
     metrics, run_NK = measured(model, parts.test)
     facts = card(folder, model.saved, metrics)
@@ -203,9 +204,13 @@ def _keras_answers(content: bytes, saved: SavedModel, test: Dataset) -> Float32A
     from firstlight.export.keras_import import read_keras
 
     read = read_keras(io.BytesIO(content))
-    model = saved.architecture.build(torch.Generator())
+    architecture = Architecture(
+        network=read.network, image_shape=read.image_shape, classes=read.classes
+    )
+    model = architecture.build(torch.Generator())
     model.load_state_dict({k: torch.from_numpy(v) for k, v in read.weights.items()})
-    return probabilities(model, saved.preprocess, test.images_NHWC)
+    preprocess = replace(saved.preprocess, mean=read.mean, std=read.std)
+    return probabilities(model.eval(), preprocess, test.images_NHWC)
 
 
 def _onnx(

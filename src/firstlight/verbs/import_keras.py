@@ -1,4 +1,4 @@
-"""Make a run of a tutorial network that Keras has trained."""
+"""Make a run of a network that Keras has trained."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +33,8 @@ def import_keras(
     """A finished run with the weights of a ``.keras`` file, as if it had been trained here.
 
     ``data`` is what it was trained on, by default the set whose images have its shape; that set's
-    class names are taken, and it must be on this machine. Raises ``UserError`` for what is no
-    tutorial network, naming what is not, and ``DataError`` for a damaged file.
+    class names are taken, and it must be on this machine. Raises ``UserError`` where the network
+    has what no list of layers has, naming it, and ``DataError`` for a damaged file.
     """
     need_h5py()
     read = read_keras(path)
@@ -62,7 +62,8 @@ def import_keras(
         folder.write_json("environment.json", record.environment("cpu", usable_threads()))
         folder.write_json("data.json", describe(request, loaded, len(train), None, folder.path))
         folder.write("recipe.toml", recipe.to_toml())
-        preprocess = preprocess_for(train, standardize=False)
+        plain = preprocess_for(train, standardize=False)
+        preprocess = replace(plain, mean=read.mean, std=read.std)
         checkpoint.save_model(folder, model, architecture, preprocess, train.class_names)
         folder.write_json("summary.json", _summary(path, read, recipe, model))
     return folder
