@@ -162,7 +162,7 @@ def _scaling(
             factors, offsets, rest = factors * factor, offsets * factor + offset, rest[1:]
             if not ((factors > 1e-20) & (factors < 1e20) & (abs(offsets) < 1e20)).all():
                 raise UserError("wanted pixels times a number above 0, of an ordinary size")
-    stds, means = 1 / (255 * factors), -offsets / (255 * factors)
+    stds, means = 1 / (255 * factors), 0.0 - offsets / (255 * factors)
     if np.allclose(stds, 1, rtol=1e-6) and not means.any():
         return (0.0,) * channels, (1.0,) * channels, rest
     return tuple(map(float, means)), tuple(map(float, stds)), rest
@@ -205,18 +205,17 @@ def _two_classes(path: Path, chain: Chain) -> None:
     """One unit with a sigmoid as two with a softmax: the first class's score is 0."""
     if _last_part(chain) != choice.Activation("sigmoid"):
         raise UserError(f"{path}: wanted one score for each class at the end, found one number")
-    if isinstance(chain.layers[-1], choice.Activation):
+    inside = not isinstance(chain.layers[-1], choice.Activation)
+    if not inside:
         chain.layers.pop()
     last = chain.layers[-1] if chain.layers else None
-    if isinstance(last, choice.Dense) and last.activation == "sigmoid":
-        last = replace(last, activation="none")
-    if not isinstance(last, choice.Dense) or last.activation != "none":
+    if not isinstance(last, choice.Dense) or last.activation != ("sigmoid" if inside else "none"):
         raise UserError(f"{path}: wanted a Dense layer in front of the sigmoid at the end")
     dense = sum(isinstance(one, choice.Dense) for one in chain.layers)
     for name in [name for name in chain.weights if name.startswith(f"dense{dense}.")]:
         one: Float32Array = chain.weights[name]
         chain.weights[name] = np.concatenate([np.zeros_like(one), one])
-    chain.layers[-1], chain.shape = replace(last, units=2), (2,)
+    chain.layers[-1], chain.shape = replace(last, units=2, activation="none"), (2,)
 
 
 def _named(

@@ -16,7 +16,7 @@ import numpy as np
 from firstlight import layers as choice
 from firstlight.errors import DataError, UserError
 from firstlight.export.keras_file import WEIGHTS, Arrays, Float32Array
-from firstlight.export.keras_nodes import Node
+from firstlight.export.keras_nodes import Node, settings
 from firstlight.export.keras_steps import Join, Step
 from firstlight.layers.activation import SLOPE
 from firstlight.layers.conv import zeros_around
@@ -61,6 +61,8 @@ class Chain:
         """Errors within say which layer of the file they are of."""
         try:
             yield
+        except DataError:
+            raise
         except UserError as error:
             before = f"{self.path}: layer "
             if str(error).startswith(before):
@@ -179,6 +181,10 @@ def activation(value: Any) -> choice.Activation | None:
         return choice.Activation("leaky-relu", slope=_KERAS_SLOPE)
     if isinstance(value, str) and value in ACTIVATIONS:
         return choice.Activation(ACTIVATIONS[value])
+    if isinstance(value, dict) and value.get("module") == "keras.layers":
+        kind, values = value["class_name"], value["config"]
+        if kind in ("ReLU", "LeakyReLU", "ELU") and not value.get("registered_name"):
+            return _own_activation(kind, settings(f"activation {kind}", kind, values))
     words = value.get("class_name") if isinstance(value, dict) else value
     raise UserError(
         f"activation={str(words)[:60]} is not read: only {', '.join(ACTIVATIONS)} and "
@@ -221,7 +227,8 @@ def _biased(
 def _conv(chain: Chain, node: Node) -> None:
     filters, groups = (whole(node.values.get(key, 1), key) for key in ("filters", "groups"))
     layer = choice.Conv(filters, **_geometry(node), groups=groups, bias=node.values["use_bias"])
-    inputs = chain.maps()[2] // layer.grouped(chain.maps()[2])
+    layer.output(chain.shape)
+    inputs = chain.shape[2] // layer.grouped(chain.shape[2])
     kernel = chain.read(node, 0, (layer.kernel, layer.kernel, inputs, filters))
     weights = _biased(chain, node, kernel.transpose(3, 2, 0, 1), filters)
     chain.with_activation(layer, node, weights)
@@ -243,6 +250,7 @@ def _by_channel(
     channels = chain.maps()[2]
     times = whole(node.values.get("depth_multiplier", 1), "depth_multiplier")
     layer = choice.Conv(channels * times, **_geometry(node), depthwise=True, bias=bias)
+    layer.output(chain.shape)
     side = layer.kernel
     kernel = chain.read(node, 0, (side, side, channels, times))
     filters = kernel.transpose(2, 3, 0, 1).reshape(channels * times, 1, side, side)
@@ -342,12 +350,16 @@ def _activation(chain: Chain, node: Node) -> None:
         chain.add(layer)
 
 
-def _relu(chain: Chain, node: Node) -> None:
-    slope = node.values.get("negative_slope", 0.0 if node.kind == "ReLU" else 0.3)
-    if node.kind == "ReLU" and not slope:
-        chain.add(choice.Activation("relu"))
-    else:
-        chain.add(choice.Activation("leaky-relu", slope=slope))
+def _own_activation(kind: str, values: dict[str, Any]) -> choice.Activation:
+    """An activation that is a layer of Keras's."""
+    slope = values.get("negative_slope", 0.0 if kind == "ReLU" else 0.3)
+    if kind == "ELU" or (kind == "ReLU" and not slope):
+        return choice.Activation(kind.lower())
+    return choice.Activation("leaky-relu", slope=slope)
+
+
+def _activation_layer(chain: Chain, node: Node) -> None:
+    chain.add(_own_activation(node.kind, node.values))
 
 
 def _softmax(chain: Chain, node: Node) -> None:
@@ -411,9 +423,9 @@ _READERS: dict[str, Callable[[Chain, Node], None]] = {
     "Dropout": lambda chain, node: chain.add(choice.Dropout(node.values["rate"])),
     "SpatialDropout2D": lambda chain, node: chain.add(choice.SpatialDropout(node.values["rate"])),
     "Activation": _activation,
-    "ReLU": _relu,
-    "LeakyReLU": _relu,
-    "ELU": _plain(choice.Activation("elu")),
+    "ReLU": _activation_layer,
+    "LeakyReLU": _activation_layer,
+    "ELU": _activation_layer,
     "Softmax": _softmax,
     "Rescaling": _rescaling,
     "Normalization": _rescaling,

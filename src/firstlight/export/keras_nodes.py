@@ -185,14 +185,15 @@ def _node(
     return Node(
         kind=kind,
         name=name,
-        values=_settings(here, kind, saved["config"]),
+        values=settings(here, kind, saved["config"]),
         inputs=inputs,
         group=groups.next(kind),
     )
 
 
-def _settings(here: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
-    """The settings that are read below. Raises ``UserError`` with the name of what is unknown."""
+def settings(here: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a layer of this class, those that have one as Keras's defaults where they are
+    left out. Raises ``UserError`` with the name of what is unknown."""
     values, wanted = dict(config), WANTED[kind]
     policy = values.pop("dtype", "float32")
     policy = policy["config"]["name"] if isinstance(policy, dict) else policy

@@ -1,4 +1,4 @@
-"""Make five networks that are not the tutorial's with real Keras, in an environment of its own.
+"""Make networks that are not the tutorial's with real Keras, in an environment of its own.
 
     .venv-keras/bin/python tests/export/keras/make_networks.py
 
@@ -137,12 +137,44 @@ def dense_blocks() -> keras.Model:
     return keras.Model(pixels, layers.Dense(10, activation="softmax")(x))
 
 
+def two_classes() -> keras.Model:
+    """One unit with a sigmoid, and pixels scaled behind a pool."""
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1), dtype="uint8"),
+            layers.MaxPooling2D(2),
+            layers.Rescaling(1 / 255),
+            layers.Flatten(),
+            layers.Dense(1),
+            layers.Activation("sigmoid"),
+        ]
+    )
+
+
+def without_dense() -> keras.Model:
+    """Scores that no dense layer gives, as in "Network in network"; channels standardised inside;
+    an activation that is a layer."""
+    return keras.Sequential(
+        [
+            keras.Input((9, 9, 3)),
+            layers.Rescaling([1 / 255, 1 / 200, 1 / 100]),
+            layers.Conv2D(4, 3, activation=layers.LeakyReLU(negative_slope=0.4)),
+            layers.Normalization(mean=[0.1, 0.2, 0.3, 0.4], variance=[1.0, 2.0, 3.0, 4.0]),
+            layers.Conv2D(3, 1, activation=layers.ReLU()),
+            layers.GlobalAveragePooling2D(),
+            layers.Activation("softmax"),
+        ]
+    )
+
+
 NETWORKS: tuple[tuple[Callable[[], keras.Model], float], ...] = (
     (residual, 1.0),
     (separable, 1.0),
     (branches, 1.0),
     (plain, 1 / 255),
     (dense_blocks, 1 / 255),
+    (two_classes, 1.0),
+    (without_dense, 1.0),
 )
 """Each with what the pixels are multiplied by before they go in."""
 
@@ -164,6 +196,8 @@ def main() -> None:
         shape = (IMAGES, *model.input_shape[1:])
         images = rng.integers(0, 256, shape, dtype=np.uint8)
         given = model.predict(images.astype("float32") * factor, verbose=0)
+        if given.shape[1] == 1:
+            given = np.concatenate([1 - given, given], axis=1)
         if make is separable:
             given = np.asarray(keras.ops.softmax(given))
         save(make.__name__.replace("_", "-"), model, images, given)
