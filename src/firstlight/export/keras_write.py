@@ -1,6 +1,6 @@
 """A network's layers as Keras's, each with its settings, its weights and its inputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from firstlight.export.keras_file import Float32Array
 from firstlight.export.keras_import import bare_name
 from firstlight.layers.activation import SLOPE
 from firstlight.layers.layer import Layer, Shape
-from firstlight.models.network import named_layers
+from firstlight.layers.sequence import names
 from firstlight.runs.checkpoint import SavedModel
 
 
@@ -49,7 +49,7 @@ def written(saved: SavedModel) -> list[Written]:
         values = {"axis": [-1], "invert": False, "mean": list(preprocess.mean)}
         writer.add("Normalization", "standardize", {**values, "variance": variance})
     layers = [layer.with_classes(saved.architecture.classes) for layer in network.layers]
-    last, head = list(named_layers(layers))[-1]
+    last, head = _named(layers)[-1]
     if isinstance(head, choice.Dense):  # scores over the temperature, without a layer for it
         for name in [name for name in arrays if name.startswith(f"{last}.")]:
             arrays[name] = arrays[name] / np.float32(saved.temperature)
@@ -58,6 +58,20 @@ def written(saved: SavedModel) -> list[Written]:
         writer.add("Rescaling", "temperature", {"scale": 1 / saved.temperature, "offset": 0.0})
     writer.add("Softmax", "probabilities", {"axis": -1})
     return _in_order(writer.layers)
+
+
+def _named(layers: Sequence[Layer]) -> list[tuple[str, Layer]]:
+    """The layers, repeats written out, each with the name of its module."""
+    found = _without_repeats(layers)
+    return list(zip(names(found), found, strict=True))
+
+
+def _without_repeats(layers: Sequence[Layer]) -> list[Layer]:
+    found: list[Layer] = []
+    for layer in layers:
+        is_repeat = isinstance(layer, choice.Repeat)
+        found += _without_repeats(layer.parts()) if is_repeat else (layer,)
+    return found
 
 
 class _Writer:
@@ -96,9 +110,9 @@ class _Writer:
         )
         self.end = name
 
-    def chain(self, layers: list[Layer] | tuple[Layer, ...], prefix: str) -> None:
+    def chain(self, layers: Sequence[Layer], prefix: str) -> None:
         """Add layers one after another; ``prefix`` leads the names of their tensors."""
-        for name, layer in named_layers(layers):
+        for name, layer in _named(layers):
             whole = f"{prefix}{name}"
             before, self.shape = self.shape, layer.output(self.shape)
             if isinstance(layer, choice.Residual | choice.Branches):
