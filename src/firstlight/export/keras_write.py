@@ -205,7 +205,7 @@ def _with_activation(
 
 
 def _pool(writer: _Writer, layer: Any, at: str, before: Shape) -> None:
-    side, step = layer.size, layer.stride or layer.size
+    side, step = layer.steps
     kind = "MaxPooling2D" if isinstance(layer, choice.MaxPool) else "AveragePooling2D"
     values = {"pool_size": [side] * 2, "strides": [step] * 2, "padding": layer.padding}
     writer.add(kind, _flat(at), values)
