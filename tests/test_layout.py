@@ -36,14 +36,14 @@ MAY = {
     "export": {"runs", "layers", "models", "pixels", "evaluate"},
     "onnx_file": set(),
     "runtime": {"onnx_file", "pixels", "evaluate"},
-    "runs": {"models", "pixels", "training", "evaluate", "legacy"},
+    "runs": {"layers", "models", "pixels", "training", "evaluate", "legacy"},
     "report": {"evaluate", "explain"},
     "verbs": {
         *("pixels", "augment", "models", "data", "evaluate", "training", "runs", "report"),
         *("explain", "export", "runtime", "progress", "interrupt"),
         *("layers", "optimizers", "schedules", "parts", "toml_text"),
     },
-    "serve": {"pixels", "data", "evaluate", "explain", "runs", "runtime"},
+    "serve": {"layers", "pixels", "data", "evaluate", "explain", "runs", "runtime"},
 }
 
 

@@ -252,7 +252,8 @@ def test_every_choice_of_the_training_changes_the_bits(monkeypatch: pytest.Monke
 def test_every_choice_of_the_network_changes_the_bits() -> None:
     for setting in ("network.pixels=scale", "network.views=mirror", "network.views=shift"):
         assert bits(PLAIN.with_settings([setting])) != bits(PLAIN), setting
-    assert names(Network) == {"layers", "pixels", "views"}
+    # Code is another network: tests/verbs/test_own_code.py.
+    assert names(Network) == {"layers", "pixels", "views", "code"}
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,20 @@ import numpy.typing as npt
 
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import NothingLearntWarning, UserError
-from firstlight.recipe import Recipe, load_recipe
+from firstlight.layers.network import Network
+from firstlight.recipe import OWN_NETWORK, Recipe, load_recipe
 from firstlight.runs.folder import RunFolder, open_run_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
+    from torch.nn import Module
 
     from firstlight.augment import Augmentation
     from firstlight.evaluate.metrics import Metrics
     from firstlight.evaluate.prediction import Prediction
     from firstlight.layers import Layer
-    from firstlight.layers.network import Network
+    from firstlight.layers.own_code import OwnCode
     from firstlight.optimizers import Optimizer
     from firstlight.schedules import Schedule
     from firstlight.verbs.explanation import Explanation
@@ -236,7 +238,7 @@ def train(
     data: "str | Path | TrainTest | tuple[Any, Any]",
     recipe: str | Path | Recipe | None = None,
     *,
-    network: "Network | Sequence[Layer] | None" = None,
+    network: "Network | Sequence[Layer] | OwnCode | Callable[..., Module] | str | None" = None,
     augment: "Sequence[Augmentation] | None" = None,
     optimizer: "Optimizer | None" = None,
     schedule: "Schedule | None" = None,
@@ -259,9 +261,11 @@ def train(
     ``from_images`` makes, or arrays as it takes them: ``(images, labels)``, or
     ``((images, labels), (test images, test labels))``;
     ``recipe`` a name, a TOML file or a value, by default the data's own. ``network`` is a list of
-    ``fl.layers``; without a recipe it is trained as the tutorial trains its own: Adam, batches of
-    32, 5 epochs. ``augment`` is a list of ``fl.augment``; ``optimizer`` one of ``fl.SGD``,
-    ``fl.Adam``, ``fl.AdamW``, ``fl.RMSprop``, ``fl.Muon``; ``schedule`` one of ``fl.Constant``,
+    ``fl.layers``, or code of one's own: a function that takes image shape (height, width,
+    channels) and number of classes and returns a ``torch.nn.Module``, or ``"FILE.py:FUNCTION"``.
+    Without a recipe it is trained as the tutorial trains its own: Adam, batches of 32, 5 epochs.
+    ``augment`` is a list of ``fl.augment``; ``optimizer`` one of ``fl.SGD``, ``fl.Adam``,
+    ``fl.AdamW``, ``fl.RMSprop``, ``fl.Muon``; ``schedule`` one of ``fl.Constant``,
     ``fl.OneCycle``, ``fl.Cosine``, ``fl.Steps``. Each takes the place of the recipe's.
     ``settings`` are ``"section.key=value"`` changes. ``start`` is a run folder whose weights are
     taken over, all but the last layer's; the lower a layer, the smaller its learning rate.
@@ -296,12 +300,15 @@ def train(
         refuse_beside_a_budget("budget", given_too)
     if given is not None or request.own is not None:
         refuse_held_out_share(request.load(), more)
+    code = _code(network)
     named = recipe if recipe is None or isinstance(recipe, Recipe) else load_recipe(recipe)
     if start is not None:
-        request, chosen = starting_from(Path(start), request, named, device)
+        request, chosen = starting_from(Path(start), request, named, device, code)
     else:
-        fresh = None if network is None else Recipe(name="own-network")
+        fresh = None if network is None else Recipe(name=OWN_NETWORK)
         chosen = named or fresh or default_recipe(request, device)
+    if code is not None and not isinstance(network, Network):
+        network = code
     parts = {"network": network, "augment": augment, "optimizer": optimizer, "schedule": schedule}
     chosen = chosen.with_parts(**{name: part for name, part in parts.items() if part is not None})
     numbers = {
@@ -329,29 +336,44 @@ def resume(
     path: str | Path,
     data: "TrainTest | str | Path | tuple[Any, Any] | None" = None,
     *,
+    network: "Callable[..., Module] | str | None" = None,
     quiet: bool = False,
 ) -> Run:
     """Take up a stopped run; it ends with the same bits as one never stopped.
 
     ``data``, itself (as ``train`` takes it) or where it lies now, is needed only where the run's
-    data is not of the catalogue and is no longer where it was.
+    data is not of the catalogue and is no longer where it was; ``network``, the function that the
+    run was started with, only where its network is code.
     """
     from firstlight.progress import choose_display
     from firstlight.verbs import fit
 
-    given = _given_again(data)
-    folder = fit.resume(Path(path), choose_display(quiet=quiet), data=given)
+    given, code = _given_again(data), _code(network)
+    folder = fit.resume(Path(path), choose_display(quiet=quiet), data=given, code=code)
     _warn(folder.read_json("summary.json")["nothing_learnt"])
     return Run(folder, given)
 
 
 def open_run(
-    path: str | Path, data: "TrainTest | str | Path | tuple[Any, Any] | None" = None
+    path: str | Path,
+    data: "TrainTest | str | Path | tuple[Any, Any] | None" = None,
+    *,
+    network: "Callable[..., Module] | str | None" = None,
 ) -> Run:
     """A run that exists. ``data``, itself or where it lies now, is needed only where the run's data
-    is not of the catalogue and is no longer where it was."""
+    is not of the catalogue and is no longer where it was; ``network``, the function that it was
+    trained with, only where its network is code, which never runs unless it is named here."""
     given = _given_again(data)
-    return Run(open_run_folder(Path(path)), given)
+    return Run(open_run_folder(Path(path), _code(network)), given)
+
+
+def _code(network: Any) -> "OwnCode | None":
+    """What ``network=`` names, where that is code."""
+    from firstlight.layers.own_code import own_code
+
+    if network is None or isinstance(network, Network):
+        return None if network is None else network.code
+    return None if isinstance(network, list | tuple) else own_code(network)
 
 
 def _given(data: Any) -> TrainTest | None:

@@ -19,6 +19,7 @@ from firstlight.checked import Checked, choice, nearest, number, typed
 from firstlight.errors import UserError
 from firstlight.layers import LAYERS
 from firstlight.layers.network import Network, as_network
+from firstlight.layers.own_code import OwnCode, code_of_table
 from firstlight.optimizers import OPTIMIZERS, Adam, Optimizer
 from firstlight.parts import Part, part_named, part_of, parts_of, plain_value
 from firstlight.plain import read_toml, shown
@@ -30,6 +31,8 @@ _Choice = TypeVar("_Choice", bound=Checked)
 _Kind = TypeVar("_Kind", bound=Part)
 FORMAT = 2
 MOST_EPOCHS = 100_000.0
+OWN_NETWORK = "own-network"
+"""The name of the recipe for a network that comes without one."""
 _EXAMPLES = {"optimizer": "Adam(1e-3)", "schedule": "OneCycle()"}
 LEAST_MICRO_BATCH = 3
 """Batch norm needs two images; in parts of two, a batch of three would leave one alone."""
@@ -145,8 +148,8 @@ class Recipe:
             )
         if self.train.small_share > 0 and not self.network.any_size:
             raise UserError(
-                "train.small_share needs a network that takes images of any size, without flatten "
-                "(global-max-pool or global-average-pool in its place); set it to 0"
+                "train.small_share needs a network of layers that takes images of any size, "
+                "without flatten (global-max-pool or global-average-pool in its place); set it to 0"
             )
         if self.train.epoch_share < 1 and mixes:
             raise UserError(
@@ -162,10 +165,10 @@ class Recipe:
 
     def with_parts(self, **parts: Any) -> "Recipe":
         """A new recipe with these parts in place of its own: values, or for ``network`` a list of
-        layers, for ``augment`` a list. Raises ``UserError`` for what is none."""
+        layers or code, for ``augment`` a list. Raises ``UserError`` for what is none."""
         wanted = {"optimizer": Optimizer, "schedule": Schedule}
         if "network" in parts:
-            parts["network"] = as_network(parts["network"])
+            parts["network"] = as_network(parts["network"], self.network)
         if "augment" in parts:
             steps = parts["augment"]
             if not isinstance(steps, list | tuple) or not all(
@@ -230,7 +233,13 @@ class Recipe:
         changed = recipe_of(table, source=source)
         if why := why_unread(changed, asked):
             raise UserError(f"{source}: {why}")
-        return changed
+        return changed.with_code(self.network.code)
+
+    def with_code(self, code: OwnCode | None) -> "Recipe":
+        """The recipe with its code named, where ``code`` is the code that it records."""
+        if code is None or code != self.network.code:
+            return self
+        return replace(self, network=replace(self.network, code=code))
 
 
 def refuse_settings(settings: Sequence[str], keys: Sequence[str], why: str) -> None:
@@ -326,6 +335,8 @@ def network_of(table: Any) -> Network:
     """A network from its table. Raises ``UserError`` for what is none."""
     if isinstance(table, Mapping) and "layers" in table:
         table = {**table, "layers": parts_of(table["layers"], LAYERS, label="layer")}
+    if isinstance(table, Mapping) and "code" in table:
+        table = {**table, "code": code_of_table(table["code"])}
     return _checked(Network, table, "network")
 
 

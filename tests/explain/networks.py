@@ -9,6 +9,7 @@ from firstlight.layers import Whiten
 from firstlight.layers.network import Network
 from firstlight.layers.networks import tutorial, whitened
 from firstlight.models.catalog import Architecture
+from firstlight.models.network import NetworkModule
 from firstlight.pixels import Preprocess
 
 SHAPE = (20, 26, 3)
@@ -27,7 +28,7 @@ def build(name: str, views: str = "one", seed: int = 1, pool_last: bool = True) 
     model = Architecture(network=choice, image_shape=SHAPE, classes=5).build(
         Generator().manual_seed(seed)
     )
-    if name == "whitened":
+    if isinstance(model, NetworkModule) and name == "whitened":
         model.see(PREPROCESS(torch.from_numpy(images(30))))
         with torch.no_grad():  # statistics that are not those of a new batch norm
             model.train()(PREPROCESS(torch.from_numpy(images(30))))

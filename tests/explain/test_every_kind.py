@@ -16,6 +16,7 @@ from firstlight.explain.maps import map_source
 from firstlight.layers.activation import ACTIVATIONS
 from firstlight.layers.network import Network
 from firstlight.models.catalog import Architecture
+from firstlight.models.network import NetworkModule
 
 IMAGE = images(1)[0]
 BLOCK = la.Residual((la.Conv(8, stride=2, padding="same", bias=False), la.BatchNorm()))
@@ -33,6 +34,7 @@ def build(*layers: la.Layer, views: str = "one") -> nn.Module:
     model = Architecture(network=network, image_shape=SHAPE, classes=5).build(
         Generator().manual_seed(1)
     )
+    assert isinstance(model, NetworkModule)
     model.see(PREPROCESS(torch.from_numpy(images(30))))
     return model.eval()
 

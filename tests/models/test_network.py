@@ -19,9 +19,10 @@ SHAPE = (20, 26, 3)
 
 
 def build(choice: Network, shape: tuple[int, int, int], classes: int = 10) -> NetworkModule:
-    return Architecture(network=choice, image_shape=shape, classes=classes).build(
-        Generator().manual_seed(3)
-    )
+    architecture = Architecture(network=choice, image_shape=shape, classes=classes)
+    model = architecture.build(Generator().manual_seed(3))
+    assert isinstance(model, NetworkModule)
+    return model
 
 
 def small(**choices: object) -> NetworkModule:

@@ -52,5 +52,5 @@ def expected_threshold(run: fl.Run) -> float:
 
 
 def test_a_run_folder_is_still_a_run(digits_run: fl.Run) -> None:
-    served = open_served(digits_run.path)
+    served = open_served([digits_run.path])[0]
     assert type(served) is folders.RunFolder

@@ -11,6 +11,7 @@ import torch
 from tests.kit import Command, striped, tutorial_net, whitened_net
 
 import firstlight as fl
+from firstlight.models.network import head
 from firstlight.recipe import Recipe, load_recipe
 from firstlight.runs.checkpoint import load_model
 from firstlight.runs.folder import RunFolder, open_run_folder
@@ -87,7 +88,7 @@ def test_all_but_the_last_layer_and_the_pixel_path_are_the_run_s(
     theirs, ours = saved.model.state_dict(), trainer.model.state_dict()
     assert theirs.keys() == ours.keys()
     for name, weight in theirs.items():
-        if name.startswith(f"{trainer.model.head}."):
+        if name.startswith(f"{head(trainer.model)}."):
             assert ours[name].shape[0] == 3
         else:
             assert torch.equal(ours[name], weight), name

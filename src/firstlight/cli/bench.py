@@ -10,6 +10,7 @@ from firstlight.cli.options import (
     DataName,
     Device,
     Json,
+    NetworkCode,
     RecipeName,
     Settings,
     asked_for,
@@ -23,6 +24,7 @@ def bench(
     data: DataName,
     recipe: RecipeName = None,
     settings: Settings = None,
+    network: NetworkCode = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Runs, from seed 0 on.")] = 5,
     device: Device = "auto",
     out: Annotated[
@@ -39,7 +41,7 @@ def bench(
     if seeds < 1:
         raise UserError(f"--seeds must be at least 1, not {seeds}")
     refuse_settings(settings or [], ["train.seed"], "bench takes the seeds from 0 on")
-    request, chosen = asked_for(data, recipe, settings, device, data_dir)
+    request, chosen = asked_for(data, recipe, settings, device, data_dir, network)
 
     def told(run: dict[str, Any]) -> None:
         typer.echo(

@@ -13,8 +13,10 @@ from firstlight.cli.options import (
     Device,
     Json,
     ModelPath,
+    NetworkCode,
     OtherData,
     PixelRange,
+    code_named,
     percent,
     print_json,
     print_table,
@@ -50,6 +52,7 @@ def evaluate(
             "--robustness", help="Also under shift, rotation, blur, noise, contrast, JPEG."
         ),
     ] = False,
+    network: NetworkCode = None,
     allow_outside: AllowOutside = False,
     pixel_range: PixelRange = None,
     device: Device = "auto",
@@ -64,7 +67,9 @@ def evaluate(
     from firstlight.data.levels import stated
     from firstlight.errors import ThresholdError, UserError
     from firstlight.evaluate.require import requirement
+    from firstlight.runs.folder import open_run_folder
     from firstlight.runtime import is_onnx
+    from firstlight.verbs.model import refuse_code
     from firstlight.verbs.other_data import Other
 
     other = None
@@ -74,10 +79,13 @@ def evaluate(
     elif allow_outside or pixel_range is not None:
         raise UserError("--allow-outside and --range say how to read DATA; name it behind RUN")
     requirements = [requirement(text) for text in require or []]
+    code = code_named(network)
     if is_onnx(run):
+        refuse_code(run, code)
         metrics, unwritten = _file(run, other, robustness, device, data_dir, json), None
     else:
-        metrics, unwritten = _run(run, other, robustness, device, data_dir, json)
+        folder = open_run_folder(run, code)
+        metrics, unwritten = _run(folder, other, robustness, device, data_dir, json)
     if unwritten is not None:
         raise unwritten
     for one in requirements:
@@ -86,7 +94,7 @@ def evaluate(
 
 
 def _run(
-    path: Path,
+    folder: "RunFolder",
     given: "Other | None",
     robustness: bool,
     device: str,
@@ -95,7 +103,6 @@ def _run(
 ) -> "tuple[Metrics, DataError | None]":
     """Measure a run, write its report and print; also why there is no report."""
     from firstlight.errors import DataError, UnreachableError, UserError
-    from firstlight.runs.folder import open_run_folder
     from firstlight.verbs.evaluate import evaluate as evaluate_run
     from firstlight.verbs.evaluate import shipped_metrics
     from firstlight.verbs.model import run_model
@@ -104,7 +111,6 @@ def _run(
     from firstlight.verbs.robustness import robustness as measure
     from firstlight.verbs.run_data import data_of_run
 
-    folder = open_run_folder(path)
     folder.require_finished()
     under = page = unwritten = None
     if given is not None and is_other(folder, given):

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from firstlight.cli.options import DataDir, Device, Json, OtherData, RunPath, percent, print_json
+from firstlight.cli.options import (
+    DataDir,
+    Device,
+    Json,
+    NetworkCode,
+    OtherData,
+    RunPath,
+    code_named,
+    percent,
+    print_json,
+)
 from firstlight.untrusted import one_line
 
 
@@ -22,6 +32,7 @@ def explain(
         str | None,
         typer.Option("--class", metavar="NAME", help="Explain this class instead of the answer."),
     ] = None,
+    network: NetworkCode = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     json: Json = False,
@@ -33,7 +44,7 @@ def explain(
 
     with CountingBar("comparing it with", quiet=json) as bar:
         result = explain_image(
-            open_run_folder(run),
+            open_run_folder(run, code_named(network)),
             image,
             class_name=class_name,
             device=device,

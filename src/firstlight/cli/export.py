@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from firstlight.cli.options import DataDir, Json, OtherData, RunPath, percent, print_json
+from firstlight.cli.options import (
+    DataDir,
+    Json,
+    NetworkCode,
+    OtherData,
+    RunPath,
+    code_named,
+    percent,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from firstlight.verbs.export import Exported
@@ -35,6 +44,7 @@ def export(
         bool,
         typer.Option("--accept-loss", help="Also where int8 costs more than 0.3 points."),
     ] = False,
+    network: NetworkCode = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
@@ -43,7 +53,7 @@ def export(
     from firstlight.verbs.export import export as export_run
 
     done = export_run(
-        open_run_folder(run),
+        open_run_folder(run, code_named(network)),
         format=format,
         out=out,
         opset=opset,

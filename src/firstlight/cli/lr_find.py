@@ -11,6 +11,7 @@ from firstlight.cli.options import (
     DataName,
     Device,
     Json,
+    NetworkCode,
     RecipeName,
     Settings,
     asked_for,
@@ -23,6 +24,7 @@ def lr_find(
     data: DataName,
     recipe: RecipeName = None,
     settings: Settings = None,
+    network: NetworkCode = None,
     steps: Annotated[int, typer.Option("--steps", metavar="N", help="Steps of the sweep.")] = 200,
     save: Annotated[
         Path | None,
@@ -38,7 +40,7 @@ def lr_find(
 
     if steps < 20:
         raise UserError(f"--steps must be at least 20, not {steps}")
-    request, chosen = asked_for(data, recipe, settings, device, data_dir)
+    request, chosen = asked_for(data, recipe, settings, device, data_dir, network)
     out = save or Path(f"lr-find-{chosen.name}.png")
     found = find_learning_rate(request, chosen, out, device=device, steps=steps)
     suggestion = float(f"{found.suggestion:.1e}")
@@ -55,6 +57,8 @@ def lr_find(
     words = ["firstlight", "train", data]
     if recipe or chosen.name in recipe_names():
         words += ["--recipe", recipe or chosen.name]
+    if network is not None:
+        words += ["--network", network]
     for setting in (*(settings or []), f"optimizer.learning_rate={suggestion:g}"):
         words += ["--set", setting]
     typer.echo(

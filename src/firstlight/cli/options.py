@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -14,6 +14,7 @@ from firstlight.terminal import console, plain
 from firstlight.untrusted import json_safe, one_line
 
 if TYPE_CHECKING:
+    from firstlight.layers.own_code import OwnCode
     from firstlight.recipe import Recipe
     from firstlight.verbs.run_data import DataRequest
 
@@ -47,6 +48,22 @@ RecipeName = Annotated[
         "--recipe", metavar="NAME|FILE", help="A named recipe or a TOML file; DATA has its own."
     ),
 ]
+NetworkCode = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="FILE.py:FUNCTION",
+        help="Run this file: its function makes the network.",
+    ),
+]
+NetworkCodes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--network",
+        metavar="FILE.py:FUNCTION",
+        help="Run this file: its function makes the network of a run; may be repeated.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe."),
@@ -63,8 +80,31 @@ OtherData = Annotated[
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 
 
+def code_named(network: str | None) -> "OwnCode | None":
+    """What ``--network`` names; its file is run. Raises ``UserError`` for what is none."""
+    from firstlight.layers.own_code import own_code
+
+    return None if network is None else own_code(network)
+
+
+def with_network(
+    named: "Recipe | None", code: "OwnCode | None", default: "Callable[[], Recipe]"
+) -> "Recipe":
+    """The recipe that was named, else the default, with the network that was named."""
+    from firstlight.recipe import OWN_NETWORK, Recipe
+
+    if code is None:
+        return named or default()
+    return (named or Recipe(name=OWN_NETWORK)).with_parts(network=code)
+
+
 def asked_for(
-    data: str, recipe: str | None, settings: list[str] | None, device: str, data_dir: Path | None
+    data: str,
+    recipe: str | None,
+    settings: list[str] | None,
+    device: str,
+    data_dir: Path | None,
+    network: str | None = None,
 ) -> "tuple[DataRequest, Recipe]":
     """The data and the recipe that a command line names. Raises ``UserError`` for unknown ones."""
     from firstlight.verbs.choose import default_recipe
@@ -74,7 +114,8 @@ def asked_for(
     request.check_name()
     if request.own is not None:
         tell_warnings(request)
-    chosen = named_recipe(recipe) if recipe else default_recipe(request, device)
+    named = named_recipe(recipe) if recipe else None
+    chosen = with_network(named, code_named(network), lambda: default_recipe(request, device))
     return request, chosen.with_settings(settings or [])
 
 

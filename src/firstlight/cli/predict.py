@@ -10,7 +10,9 @@ from firstlight.cli.options import (
     Device,
     Json,
     ModelPath,
+    NetworkCode,
     PixelRange,
+    code_named,
     percent,
     print_exact,
     print_json,
@@ -35,6 +37,7 @@ def predict(
             metavar="IMAGE...", help="Files, folders, patterns, or - for standard input."
         ),
     ],
+    network: NetworkCode = None,
     pixel_range: PixelRange = None,
     device: Device = "auto",
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
@@ -57,7 +60,7 @@ def predict(
         raise UserError(f"--save draws a PNG; its name must end in .png, unlike {save}")
     if save is not None and any(_same_file(save, image) for image in images):
         raise UserError(f"--save {save} would replace a picture that is asked about")
-    answers = predict_files(open_model(run, device), images, given=limits)
+    answers = predict_files(open_model(run, device, code_named(network)), images, given=limits)
     if json:
         print_json([answer.to_json() for answer in answers])
     elif as_csv:

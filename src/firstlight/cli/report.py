@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from firstlight.cli.options import DataDir, Json, print_json
+from firstlight.cli.options import DataDir, Json, NetworkCodes, print_json
 from firstlight.errors import UserError
 
 
@@ -20,18 +20,20 @@ def report(
         Path | None,
         typer.Option("--out", metavar="FILE", help="The comparison page; else comparison.html."),
     ] = None,
+    networks: NetworkCodes = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
     """Rebuild the pictures and report.html of RUN, or compare several runs on one page."""
-    from firstlight.runs.folder import open_run_folder
+    from firstlight.layers.own_code import own_code
+    from firstlight.runs.folder import open_run_folders
     from firstlight.verbs.compare import compare
     from firstlight.verbs.report import report as report_run
 
     data = None
     if len(runs) == 2 and _is_data(runs[1]):
         data = runs.pop()
-    folders = [open_run_folder(run) for run in runs]
+    folders = open_run_folders(runs, list(map(own_code, networks or [])))
     if len(folders) == 1:
         if out is not None:
             raise UserError("--out goes with several runs; the report of one lies in its folder")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from firstlight.cli.options import DataDir
+from firstlight.cli.options import DataDir, NetworkCodes
 from firstlight.errors import UserError
 
 
@@ -43,6 +43,7 @@ def serve(
         ),
     ] = None,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    networks: NetworkCodes = None,
     data_dir: DataDir = None,
 ) -> None:
     """Open a local page on RUN, and answer requests over HTTP."""
@@ -58,6 +59,7 @@ def serve(
     if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable()):
         raise UserError("--token wants at least 8 plain signs, better 20; --token new makes one")
 
+    from firstlight.layers.own_code import own_code
     from firstlight.runs.box import boxed_names
     from firstlight.serve.access import Access
     from firstlight.serve.app import create_app
@@ -70,7 +72,8 @@ def serve(
 
     access = Access(token=token, origins=frozenset(map(_origin, cors or ())))
     limits = Limits()
-    folders = [open_served(path) for path in runs or map(Path, boxed_names())]
+    paths = runs or list(map(Path, boxed_names()))
+    folders = open_served(paths, list(map(own_code, networks or [])))
     service = Service(
         predictors(folders, limits),
         limits=limits,

@@ -13,14 +13,17 @@ from firstlight.cli.options import (
     DataDir,
     Device,
     Json,
+    NetworkCode,
     PixelRange,
     RecipeName,
     Settings,
+    code_named,
     duration,
     named_recipe,
     percent,
     print_json,
     tell_warnings,
+    with_network,
 )
 from firstlight.errors import ThresholdError, UserError
 
@@ -40,6 +43,7 @@ def train(
     ] = None,
     recipe: RecipeName = None,
     settings: Settings = None,
+    network: NetworkCode = None,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -130,6 +134,7 @@ def train(
             device=where,
             data_dir=data_dir,
             data=None if data is None else Path(data),
+            code=code_named(network),
         )
     else:
         if data is None:
@@ -145,11 +150,11 @@ def train(
             quiet=quiet,
         )
         request.check_name()
-        named = named_recipe(recipe) if recipe else None
+        named, code = named_recipe(recipe) if recipe else None, code_named(network)
         if start is not None:
-            request, chosen = starting_from(start, request, named, device)
+            request, chosen = starting_from(start, request, named, device, code)
         else:
-            chosen = named or default_recipe(request, device)
+            chosen = with_network(named, code, lambda: default_recipe(request, device))
         if request.own is not None and quiet:
             tell_warnings(request)
         elif request.own is not None:
@@ -183,7 +188,9 @@ def train(
         early = kept["epoch"] < summary["epochs"]
         which = f" after epoch {kept['epoch']}, whose weights are kept" if early else ""
         typer.echo(f"validation accuracy {percent(kept['validation_accuracy'])}{which}")
-    typer.echo(f"run {folder}\nnext: firstlight evaluate {shlex.quote(str(folder))}")
+    code = folder.code
+    more = "" if code is None else f" --network {code.word}"
+    typer.echo(f"run {folder}\nnext: firstlight evaluate {shlex.quote(str(folder))}{more}")
     _require_learnt(summary)
 
 

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any
 
+from firstlight.errors import UserError
 from firstlight.export.keras_file import CONFIG, METADATA, WEIGHTS, GroupNames
 from firstlight.export.keras_write import Written, written
 from firstlight.plain import write_json
@@ -37,7 +38,12 @@ def keras_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
 
 
 def check_writable(saved: SavedModel) -> None:
-    """Raise ``UserError`` where a network has what Keras has no layer for."""
+    """Raise ``UserError`` where a network has what Keras has no layer for, or is code."""
+    if saved.architecture.network.code is not None:
+        raise UserError(
+            "--format keras is for networks of known layers, and this one is code; Keras has no "
+            "way to hold it. --format onnx takes it"
+        )
     written(saved)
 
 

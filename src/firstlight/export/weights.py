@@ -12,14 +12,13 @@ from safetensors.torch import load, save
 from firstlight.evaluate.predict import BATCH, Images, probabilities
 from firstlight.export.graph import program, quiet
 from firstlight.plain import write_json
-from firstlight.runs.checkpoint import SavedModel
+from firstlight.runs.checkpoint import SavedModel, apart
 
 
 def safetensors_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
     """Every tensor of the network by its name, float32, and the card as JSON in the metadata under
     ``firstlight``."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in saved.model.state_dict().items()}
-    return save(tensors, {"firstlight": write_json(card)})
+    return save(apart(saved.model.state_dict()), {"firstlight": write_json(card)})
 
 
 def torch_export_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ from firstlight.layers.dropout import Dropout, SpatialDropout
 from firstlight.layers.layer import CLASSES, Layer
 from firstlight.layers.networks import tutorial
 from firstlight.layers.norm import BatchNorm
+from firstlight.layers.own_code import OwnCode, own_code
 from firstlight.layers.sequence import check_list, written_out
 from firstlight.parts import plain_value
 
@@ -25,7 +26,7 @@ MOST_NESTED = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Network(Checked):
-    """A network of known layers, as a value."""
+    """A network of known layers, as a value; or code of one's own, as its record."""
 
     layers: tuple[Layer, ...] = tutorial()
     """One after another; ``dense = "classes"`` gives the scores."""
@@ -36,10 +37,15 @@ class Network(Checked):
     """Test-time augmentation: what an answer is averaged over. The image; with it, itself shifted
     by one pixel to each side; its mirror image; or that and both shifted by one pixel to either
     corner."""
+    code: OwnCode | None = None
+    """In place of layers: the function that makes the network. It is run only where it is named."""
 
     def __post_init__(self) -> None:
+        if self.code is not None:
+            self._check_code()
+            return
         object.__setattr__(self, "layers", check_list(self.layers, "layers"))
-        self._check({"layers"})
+        self._check({"layers", "code"})
         _check_nesting(self.layers)
         if (length := sum(layer.length() for layer in self.layers)) > MOST_LAYERS:
             raise UserError(f"layers must be at most {MOST_LAYERS:,} written out, not {length:,}")
@@ -50,20 +56,32 @@ class Network(Checked):
                 f"each class, and have {len(last) or 'none'}"
             )
 
+    def _check_code(self) -> None:
+        if self.layers not in ((), tutorial()):
+            raise UserError("layers and code both say what the network is; leave one out")
+        object.__setattr__(self, "layers", ())
+        self._check({"layers", "code"})
+        if self.views != "one":
+            raise UserError(
+                f'views = "{self.views}" is for networks of known layers; a network that is code '
+                "can average over views in its own forward"
+            )
+
     @property
     def any_size(self) -> bool:
-        """Whether the network takes images of any size, and not of one alone."""
-        return not self.has(Flatten)
+        """Whether the network takes images of any size, and not of one alone. Of code nobody
+        knows."""
+        return self.code is None and not self.has(Flatten)
 
     @property
     def needs_two(self) -> bool:
-        """Whether it learns from two images at a time or more, as batch norm does."""
-        return self.has(BatchNorm)
+        """Whether it learns from two images at a time or more, as batch norm does; code may."""
+        return self.code is not None or self.has(BatchNorm)
 
     @property
     def drops(self) -> bool:
-        """Whether training draws random numbers inside the network."""
-        return self.has(Dropout) or self.has(SpatialDropout)
+        """Whether training draws random numbers inside the network; code may."""
+        return self.code is not None or self.has(Dropout) or self.has(SpatialDropout)
 
     def has(self, kind: type[Layer]) -> bool:
         """Whether a layer of this kind is in it, at any depth."""
@@ -84,7 +102,10 @@ class Network(Checked):
 
     def to_table(self) -> dict[str, Any]:
         """The network as a recipe's table."""
-        return {"pixels": self.pixels, "views": self.views, "layers": plain_value(self.layers)}
+        table: dict[str, Any] = {"pixels": self.pixels, "views": self.views}
+        if self.code is not None:
+            return {**table, "code": self.code.to_table()}
+        return {**table, "layers": plain_value(self.layers)}
 
 
 def _check_nesting(layers: Sequence[Layer]) -> None:
@@ -97,6 +118,11 @@ def _check_nesting(layers: Sequence[Layer]) -> None:
     raise UserError(f"layers must be nested at most {MOST_NESTED} deep")
 
 
-def as_network(value: "Network | Sequence[Layer]") -> Network:
-    """A list of layers as a network. Raises ``UserError`` for what is neither."""
-    return value if isinstance(value, Network) else Network(layers=check_list(value, "network"))
+def as_network(value: Any, like: Network) -> Network:
+    """What ``network=`` takes as a network: one, a list of layers, or code, whose pixels are those
+    of ``like``. Raises ``UserError`` for what is none. ``FILE.py:FUNCTION`` runs the file."""
+    if isinstance(value, Network):
+        return value
+    if isinstance(value, list | tuple):
+        return Network(layers=check_list(value, "network"))
+    return Network(code=own_code(value), pixels=like.pixels)

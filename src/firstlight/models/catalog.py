@@ -9,6 +9,7 @@ from firstlight.errors import UserError
 from firstlight.layers.network import Network
 from firstlight.models.blocks import shapes_only
 from firstlight.models.network import NetworkModule
+from firstlight.models.own_code import built
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +21,14 @@ class Architecture:
     """Height, width and channels."""
     classes: int
 
-    def build(self, rng: Generator) -> NetworkModule:
-        """The network with fresh weights from ``rng``, in channels-last memory.
+    def build(self, rng: Generator) -> nn.Module:
+        """The network with fresh weights from ``rng``; one of layers is in channels-last memory.
 
-        Raises ``UserError`` when the images do not fit the network.
+        Raises ``UserError`` when the images do not fit the network, and where its code is not
+        named or fails.
         """
+        if self.network.code is not None:
+            return built(self.network.code, self.image_shape, self.classes, rng)
         height, width, channels = self.image_shape
         try:
             model = NetworkModule(self.network, self.image_shape, self.classes, rng)

@@ -115,13 +115,6 @@ class NetworkModule(Chain):
         self.views = choice.views
         self.rows, self.columns = (_used(flat(layers), side) for side in image_shape[:2])
 
-    @property
-    def head(self) -> str:
-        """The name of the last dense layer, which gives the classes' scores."""
-        names = [name for name, one in self.named_modules() if isinstance(one, nn.Linear)]
-        last: str = names[-1]
-        return last
-
     def see(self, pixels_NCHW: Tensor) -> None:
         """Set what is worked out from training images: a whitening stem's filters."""
         first = next(self.children())
@@ -145,6 +138,20 @@ class NetworkModule(Chain):
         for module in self:
             maps_NCHW = module(maps_NCHW)
         return maps_NCHW
+
+
+def head(model: nn.Module) -> str:
+    """The name of the last dense layer, which gives the classes' scores.
+
+    Raises ``UserError`` where there is none.
+    """
+    names = [name for name, one in model.named_modules() if isinstance(one, nn.Linear)]
+    if not names:
+        raise UserError(
+            "the network has no dense layer (nn.Linear), so none can be made new for other classes"
+        )
+    last: str = names[-1]
+    return last
 
 
 def _check(layers: Sequence[Layer], image_shape: Shape, classes: int) -> None:

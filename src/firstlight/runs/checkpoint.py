@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from firstlight import legacy
 from firstlight.checked import class_names
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.calibrate import Calibration
+from firstlight.layers.own_code import OwnCodeError, matched
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
 from firstlight.plain import read_json, read_toml, shown, write_json
@@ -27,8 +28,8 @@ START_FILE = "checkpoint/start.safetensors"
 """The weights that a run started from, until it is finished."""
 _FORMAT = 2
 _READ = (1, 2)
-_DTYPES = ("F16", "BF16", "F32", "F64", "I64")
-"""Of tensors; whole numbers count the batches that a batch norm has seen."""
+_DTYPES = ("F16", "BF16", "F32", "F64", "I64", "I32", "I16", "I8", "U8", "BOOL")
+"""Of tensors; whole numbers count the batches that a batch norm has seen, or are code's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,7 @@ def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -
     with _opened(folder, file) as (stored, values, _):
         try:
             architecture, preprocess = _architecture(values)
+            architecture = _with_code(architecture, folder)
             names = class_names(values["class_names"], "its metadata")
             if len(names) != architecture.classes:
                 raise ValueError(f"{len(names)} class names for {architecture.classes} classes")
@@ -108,6 +110,8 @@ def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -
                 class_names=names,
                 calibration=calibration,
             )
+        except OwnCodeError:
+            raise
         except (LookupError, TypeError, ValueError, AttributeError, UserError) as error:
             raise DataError(
                 f"{path}: not the weights of a firstlight model, or of another version; train it "
@@ -158,6 +162,18 @@ def _architecture(values: Mapping[str, Any]) -> tuple[Architecture, Preprocess]:
     if not isinstance(classes, int) or isinstance(classes, bool):
         raise ValueError(f"{shown(classes)} classes")
     return Architecture(network=network, image_shape=shape, classes=classes), preprocess
+
+
+def _with_code(architecture: Architecture, folder: RunFolder) -> Architecture:
+    """With the function that was named for the run, where its network is code.
+
+    Raises ``OwnCodeError`` where none was named, or another.
+    """
+    record = architecture.network.code
+    if record is None:
+        return architecture
+    code = matched(record, folder.code, folder.path)
+    return replace(architecture, network=replace(architecture.network, code=code))
 
 
 def _check_shapes(
@@ -241,10 +257,24 @@ def drop_state(folder: RunFolder) -> None:
 def _write(
     folder: RunFolder, name: str, tensors: dict[str, Tensor], values: Mapping[str, Any]
 ) -> None:
-    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    plain = apart(tensors)
     # One key: safetensors writes several in no fixed order, and the same run gives the same file.
     metadata = {"firstlight": write_json({"format": _FORMAT, **values})}
     folder.write(name, save(plain, metadata))
+
+
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, each with memory of its own: safetensors takes no shared memory, and
+    a layer may use another's weights."""
+    plain, seen = dict[str, Tensor](), set[int]()
+    for key, tensor in tensors.items():
+        one = tensor.detach().cpu().contiguous()
+        if one.numel() and (start := one.untyped_storage().data_ptr()) in seen:
+            one = one.clone()
+        else:
+            seen |= {start} if one.numel() else set()
+        plain[key] = one
+    return plain
 
 
 @contextmanager

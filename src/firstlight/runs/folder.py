@@ -4,13 +4,14 @@ import errno
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from firstlight.errors import DataError, UserError
 from firstlight.files import PART, STORAGE, clear_parts, make_folder, sync_folder, write_whole
+from firstlight.layers.own_code import COPY, OwnCode, pick
 from firstlight.locks import held, is_held
 from firstlight.plain import read_json, write_json
 from firstlight.recipe import Recipe, parse_recipe
@@ -21,8 +22,9 @@ from firstlight.untrusted import json_safe
 class RunFolder:
     """One run's folder. ``path`` exists and belongs to a run, finished or not."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, code: OwnCode | None = None) -> None:
+        """``code``: what was named as the code of the run's network, if anything was."""
+        self.path, self.code = path, code
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -86,7 +88,8 @@ class RunFolder:
     def recipe(self) -> Recipe:
         """Every choice of the run. Raises ``DataError`` where the file is damaged."""
         try:
-            return parse_recipe(self.read("recipe.toml"), source=str(self.path / "recipe.toml"))
+            text, source = self.read("recipe.toml"), str(self.path / "recipe.toml")
+            return parse_recipe(text, source=source).with_code(self.code)
         except DataError:
             raise
         except UserError as error:
@@ -106,7 +109,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove a folder whose run never began: nothing in it but its own first files."""
-        for name in ("environment.json", "data.json", ".lock"):
+        for name in ("environment.json", "data.json", COPY, ".lock"):
             with suppress(PermissionError):  # Windows keeps the lock file while it is open
                 (self.path / name).unlink(missing_ok=True)
         if not any(self.path.iterdir()):
@@ -187,9 +190,9 @@ def _empty_or_a_dead_start(folder: Path) -> bool:
     """Whether a folder holds nothing, or only what a run left that was killed before it had a
     recipe: its lock, and some of its first files."""
     names = {path.name for path in folder.iterdir()}
-    first = {"environment.json", "data.json", "recipe.toml"}
+    first = {"environment.json", "data.json", COPY, "recipe.toml"}
     left = {n for n in names if not ((part := PART.fullmatch(n)) and part["name"] in first)}
-    return not names or (".lock" in names and left <= {".lock", "environment.json", "data.json"})
+    return not names or (".lock" in names and left <= (first | {".lock"}) - {"recipe.toml"})
 
 
 def _occupied(out: Path) -> str:
@@ -201,11 +204,42 @@ def _occupied(out: Path) -> str:
     return f"{out} holds a run that did not finish. Resume it with: {resume}"
 
 
-def open_run_folder(path: Path) -> RunFolder:
-    """An existing run folder, or the model in the box of that name.
+def open_run_folder(path: Path, network: OwnCode | None = None) -> RunFolder:
+    """An existing run folder, or the model in the box of that name; ``network`` is the code of its
+    network, where that is code.
 
-    Raises ``UserError`` when ``path`` is neither.
+    Raises ``UserError`` when ``path`` is neither, or needs no code.
     """
+    folder = _opened(path)
+    if network is None:
+        return folder
+    folder.code = network
+    if folder.recipe().network.code is None:
+        raise UserError(
+            f"{path}: its network is a list of layers, which needs no code to be opened; leave out "
+            f"--network {network.word} (network= in Python)"
+        )
+    return folder
+
+
+def open_run_folders(paths: Sequence[Path], networks: Sequence[OwnCode]) -> list[RunFolder]:
+    """Several runs, each with the code that is its network's, where that is code.
+
+    Raises ``UserError`` as ``open_run_folder`` does, and for code that is no run's.
+    """
+    folders, used = [_opened(path) for path in paths], list[OwnCode]()
+    for folder in folders:
+        record = folder.recipe().network.code if networks else None
+        if record is not None and (found := pick(record, networks)) is not None:
+            folder.code = found
+            used.append(found)
+    for one in networks:
+        if not any(one is other for other in used):
+            raise UserError(f"--network {one.word} is the code of none of these runs; leave it out")
+    return folders
+
+
+def _opened(path: Path) -> RunFolder:
     if not os.path.lexists(path) and str(path) in boxed_names():
         return RunFolder(boxed_folder(str(path)))
     try:

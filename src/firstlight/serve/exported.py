@@ -2,6 +2,7 @@
 show. Axes: N images, K classes.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -11,9 +12,10 @@ import numpy.typing as npt
 
 from firstlight.data.decode import Bounds
 from firstlight.errors import DataError
+from firstlight.layers.own_code import OwnCode
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
-from firstlight.runs.folder import RunFolder, open_run_folder
+from firstlight.runs.folder import RunFolder, open_run_folders
 from firstlight.runtime import OnnxModel, is_onnx, open_onnx
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.predictor import Predictor
@@ -87,9 +89,13 @@ class _Values:
         )
 
 
-def open_served(path: Path) -> RunFolder:
-    """A run folder or an exported file. Raises ``UserError`` or ``DataError``."""
-    return ExportedFile(path) if is_onnx(path) else open_run_folder(path)
+def open_served(paths: Sequence[Path], networks: Sequence[OwnCode] = ()) -> list[RunFolder]:
+    """Run folders and exported files; ``networks`` is the code of the runs whose network is code.
+
+    Raises ``UserError`` or ``DataError``.
+    """
+    runs = iter(open_run_folders([path for path in paths if not is_onnx(path)], networks))
+    return [ExportedFile(path) if is_onnx(path) else next(runs) for path in paths]
 
 
 def predictor_of(name: str, folder: RunFolder, bounds: Bounds) -> Predictor:

@@ -28,5 +28,7 @@ class WeightAverage:
 
 
 def _numbers(model: nn.Module) -> list[torch.Tensor]:
-    """Weights and statistics; counters are left out, nothing reads them."""
-    return [t.detach() for t in model.state_dict(keep_vars=False).values() if t.is_floating_point()]
+    """Weights and statistics; counters are left out, nothing reads them. What two layers share
+    stands once."""
+    tensors = [t.detach() for t in model.state_dict().values() if t.is_floating_point()]
+    return list({(t.data_ptr(), t.shape) if t.numel() else id(t): t for t in tensors}.values())

@@ -6,6 +6,7 @@ Axes: N images, H height, W width, C channels, B images of one batch, P of a par
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from firstlight.errors import UserError
 from firstlight.evaluate.predict import batch_size, logits
 from firstlight.models.blocks import Dropout
 from firstlight.models.network import NetworkModule
+from firstlight.models.own_code import seeded
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.training.averaging import WeightAverage
@@ -229,13 +231,14 @@ class Trainer:
             pixels_BCHW = shrunk(pixels_BCHW)
         pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.mix, self._noise)
         weights_B = self.train.weights(chosen_B)
-        if share < 1:
-            mixed = (labels_B[other_B], None if weights_B is None else weights_B[other_B])
-            loss, logits_BK = self._learn(pixels_BCHW, labels_B, weights_B, mixed, share)
-        elif weights_B is not None:
-            loss, logits_BK = self._learn(pixels_BCHW, labels_B, weights_B)
-        else:
-            loss, logits_BK = self._pass(pixels_BCHW, labels_B)
+        with self._global_draws():
+            if share < 1:
+                mixed = (labels_B[other_B], None if weights_B is None else weights_B[other_B])
+                loss, logits_BK = self._learn(pixels_BCHW, labels_B, weights_B, mixed, share)
+            elif weights_B is not None:
+                loss, logits_BK = self._learn(pixels_BCHW, labels_B, weights_B)
+            else:
+                loss, logits_BK = self._pass(pixels_BCHW, labels_B)
         if recipe.train.clip_norm > 0:
             self.optimizers.clip(recipe.train.clip_norm)
         self.optimizers.step(self.factor(at.step))
@@ -247,6 +250,14 @@ class Trainer:
         self._unread.append((loss, correct, len(labels_B)))
         at.batch += 1
         at.step += 1
+
+    def _global_draws(self) -> AbstractContextManager[None]:
+        """Code of one's own may draw from the global generators: from a seed for each step."""
+        if self.recipe.network.code is None:
+            return nullcontext()
+        seed = self.recipe.train.seed
+        rng = reseed(Generator(), seed, "global", self._at.step)
+        return seeded(rng, self.train.labels_N.device.type)
 
     def _learn(
         self,

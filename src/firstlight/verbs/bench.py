@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from firstlight.data.dataset import TrainTest
 from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.files import unwritable, write_asked
+from firstlight.layers.own_code import matched, own_code
 from firstlight.models.convolution import direct
 from firstlight.plain import read_json, write_json
 from firstlight.progress import Silent
@@ -77,7 +79,9 @@ def _apart(request: DataRequest, recipe: Recipe, device: str) -> Figures:
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(
-        target=_child, args=(sender, request, recipe, device, time.time()), daemon=True
+        target=_child,
+        args=(sender, request, _sendable(recipe), device, time.time()),
+        daemon=True,
     )
     kept = "the seeds before it are kept, and the same command goes on from there"
     process.start()
@@ -100,6 +104,14 @@ def _apart(request: DataRequest, recipe: Recipe, device: str) -> Figures:
     return figures
 
 
+def _sendable(recipe: Recipe) -> Recipe:
+    """Without the function of code of one's own, which the other process makes anew of its file."""
+    code = recipe.network.code
+    if code is None:
+        return recipe
+    return replace(recipe, network=replace(recipe.network, code=replace(code, make=None)))
+
+
 def _child(
     sender: Connection, request: DataRequest, recipe: Recipe, device: str, called: float
 ) -> None:
@@ -108,6 +120,8 @@ def _child(
     assert parent is not None, "started by _apart"
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     try:
+        if (code := recipe.network.code) is not None:
+            recipe = recipe.with_code(matched(code, own_code(code.again), Path("bench")))
         sender.send(measure(request, recipe, device, called))
     except RunInterruptedError:
         pass  # Ctrl-C went to both processes, and the parent answers it

@@ -15,6 +15,7 @@ from firstlight.errors import UserError
 from firstlight.layers import Whiten
 from firstlight.layers.network import Network
 from firstlight.layers.networks import whitened
+from firstlight.layers.own_code import OwnCode
 from firstlight.optimizers import Muon
 from firstlight.recipe import Recipe, TrainChoice, load_recipe, recipe_names, refuse_settings
 from firstlight.schedules import OneCycle
@@ -61,10 +62,15 @@ def refuse_held_out_share(data: TrainTest, settings: Sequence[str]) -> None:
 
 
 def starting_from(
-    path: Path, request: DataRequest, recipe: Recipe | None, device: str
+    path: Path,
+    request: DataRequest,
+    recipe: Recipe | None,
+    device: str,
+    code: OwnCode | None = None,
 ) -> tuple[DataRequest, Recipe]:
-    """The data as a trained run takes it, and the recipe (else the default) with its network."""
-    start = open_start(path)
+    """The data as a trained run takes it, and the recipe (else the default) with its network;
+    ``code`` is that network's, where it is code."""
+    start = open_start(path, code)
     request = request_like(request, start)
     chosen = recipe or default_recipe(request, device)
     if recipe is None and request.own is not None:

@@ -5,7 +5,8 @@ Axes: N images, K classes.
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from firstlight.evaluate.paired import accuracy_difference, paired
 from firstlight.evaluate.predict import probabilities
 from firstlight.export.parity import Parity, compare, require_equal
 from firstlight.files import write_asked
+from firstlight.layers.own_code import OwnCode
 from firstlight.models.catalog import Architecture
 from firstlight.packages import imported
 from firstlight.plain import write_json
@@ -108,7 +110,8 @@ def export(
     parts = data_of_run(folder, data_dir, data)
     metrics, run_NK = measured(model, parts.test)
     facts = card(folder, model.saved, metrics)
-    content, answers = _written(model.saved, facts, parts.train, format, opset, int8, path)
+    with _traced(model.saved.architecture.network.code, format):
+        content, answers = _written(model.saved, facts, parts.train, format, opset, int8, path)
     file_NK = answers(parts.test)
     parity, loss = compare(run_NK, file_NK), None
     if int8:
@@ -127,6 +130,22 @@ def export(
     return Exported(
         path=path, size=len(content), accuracy=float(right_N.mean()), parity=parity, loss=loss
     )
+
+
+@contextmanager
+def _traced(code: OwnCode | None, format: str) -> Iterator[None]:  # noqa: A002
+    """What PyTorch's exporter says of code of one's own, as ``UserError``."""
+    try:
+        yield
+    except Exception as error:
+        if code is None or isinstance(error, UserError | MemoryError):
+            raise
+        said = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"PyTorch cannot write the module of {code.function} as {format}; in its forward take "
+            "the number of images from x.shape[0], not from len(x), and make nothing depend on "
+            f"values of a tensor. It said: {type(error).__name__}: {said}"
+        ) from error
 
 
 def card(folder: RunFolder, saved: SavedModel, metrics: Metrics) -> dict[str, Any]:

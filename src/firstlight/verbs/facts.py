@@ -36,13 +36,19 @@ def where(environment: dict[str, Any]) -> str:
     return f"{environment['processor']}, {threads} thread{'' if threads == 1 else 's'}"
 
 
-def _repeat(folder: RunFolder, described: dict[str, Any], environment: dict[str, Any]) -> str:
+def _repeat(
+    folder: RunFolder, recipe_read: Recipe, described: dict[str, Any], environment: dict[str, Any]
+) -> str:
     """The command, or for a caller's own images the call, that trains this run again."""
+    code = recipe_read.network.code
     recipe, device = str(folder.path / "recipe.toml"), environment["device"]
     if described["name"] not in CATALOG and not described.get("path"):
-        return f"fl.train(the_same_data, recipe={recipe!r}, device={device!r})"
+        network = "" if code is None else f", network={code.function}"
+        return f"fl.train(the_same_data, recipe={recipe!r}{network}, device={device!r})"
     source = described.get("path") or described["name"]
     words = ["firstlight", "train", source, "--recipe", recipe, "--device", device]
+    if code is not None:
+        words += ["--network", code.again]
     if described.get("size") is not None:
         words += ["--size", str(described["size"])]
     if described["limit"] is not None:
@@ -76,7 +82,7 @@ def facts(
     repeat = Section(
         title="Repeat it",
         text="On the same machine this gives the same numbers to the bit.",
-        code=_repeat(folder, described, environment),
+        code=_repeat(folder, recipe, described, environment),
     )
     return [
         *(words if recipe.description else []),

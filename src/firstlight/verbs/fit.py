@@ -4,13 +4,15 @@ import math
 import reprlib
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from firstlight.augment.shrink import shrunk_shape
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest
@@ -18,8 +20,10 @@ from firstlight.data.split import hold_out
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.interrupt import StopRequest
+from firstlight.layers.own_code import COPY, OwnCode, code_errors, matched, raised_in
 from firstlight.memory import give_back
 from firstlight.models.catalog import Architecture
+from firstlight.models.own_code import check
 from firstlight.progress import Display
 from firstlight.recipe import LEAST_MICRO_BATCH, Recipe
 from firstlight.runs import checkpoint, record
@@ -96,13 +100,13 @@ def fit(
     parts = _split(data, recipe)
     if start is not None:
         check_shape(start, data.train.image_shape)
-    trial = _architecture(recipe, data.train).build(Generator())  # refuses what does not fit
+    trial = _tried(recipe, data.train)
     if start is not None:
         take_over(trial, start, data.train.image_shape)
     most = min(recipe.train.batch_size, len(parts.rows_M))
     if recipe.network.needs_two and most < 2:
         raise UserError(
-            "a network with batch norm learns from two images at a time or more; "
+            "a network with batch norm, or of code, learns from two images at a time or more; "
             f"there are {len(parts.rows_M)}, in batches of {recipe.train.batch_size}"
         )
     for step in recipe.augment:
@@ -112,6 +116,7 @@ def fit(
     if budget is not None:
         recipe, deadline = _within(budget, started, recipe, data, parts, device, threads, start)
     folder = create_run(recipe.name, root=root, out=out)
+    folder.code = recipe.network.code
     with folder.locked():
         try:
             folder.write_json("environment.json", record.environment(device, threads))
@@ -119,6 +124,8 @@ def fit(
             folder.write_json(
                 "data.json", describe(request, data, trained_on, validation, folder.path)
             )
+            if (code := recipe.network.code) is not None:
+                folder.write(COPY, code.source)
             folder.write("recipe.toml", recipe.to_toml())
             if start is not None:
                 checkpoint.keep_start(folder, start)
@@ -153,6 +160,7 @@ def _check_small(recipe: Recipe, data: Dataset) -> None:
 def prepare(recipe: Recipe, data: TrainTest, device: str) -> Trainer:
     """A run before its first step, without a folder: to try something out and throw it away."""
     _check_small(recipe, data.train)
+    _tried(recipe, data.train)
     return _trainer(recipe, data, _split(data, recipe), device, _start(recipe))
 
 
@@ -163,13 +171,15 @@ def resume(
     device: str | None = None,
     data_dir: Path | None = None,
     data: Given = None,
+    code: OwnCode | None = None,
 ) -> RunFolder:
     """Take up a stopped run where it was last saved; it ends with the bits of one never stopped.
 
     That holds on the machine and the device of the first start; another ``device`` is allowed.
-    ``data`` is the data itself, or where it lies now.
+    ``data`` is the data itself, or where it lies now; ``code`` that of the network, where it is
+    code.
     """
-    folder = open_run_folder(path)
+    folder = open_run_folder(path, code)
     with folder.locked():
         if folder.finished:
             checkpoint.drop_state(folder)  # where the process was killed just before that
@@ -178,6 +188,8 @@ def resume(
                 f"see: firstlight report {shlex.quote(str(path))}"
             )
         recipe = folder.recipe()
+        if (record_of := recipe.network.code) is not None:
+            matched(record_of, code, folder.path)
         before = folder.read_json("environment.json")
         loaded = data_to_resume(folder, data_dir, data)
         try:
@@ -260,6 +272,20 @@ def _architecture(recipe: Recipe, train: Dataset) -> Architecture:
     )
 
 
+def _tried(recipe: Recipe, train: Dataset) -> nn.Module:
+    """The network, to look at. Raises ``UserError`` where it does not fit the images, and where
+    code of one's own makes none that can be trained."""
+    architecture, code = _architecture(recipe, train), recipe.network.code
+    if code is not None:
+        check(
+            code,
+            architecture.image_shape,
+            architecture.classes,
+            lambda: reseed(Generator(), recipe.train.seed, "weights", 0),
+        )
+    return architecture.build(Generator())
+
+
 def _train(
     folder: RunFolder,
     recipe: Recipe,
@@ -271,7 +297,7 @@ def _train(
     start: SavedModel | None,
     deadline: Deadline | None = None,
 ) -> None:
-    with repeatable(threads, device):
+    with repeatable(threads, device), _told(recipe.network.code):
         trainer = _trainer(recipe, data, parts, device, start)
         saved = checkpoint.load_state(folder)
         if saved is not None:
@@ -284,14 +310,27 @@ def _train(
                 _run(folder, trainer, display, deadline)
         except torch.OutOfMemoryError as error:
             raise UserError(_too_little_memory(recipe, trainer.images, device)) from error
-    finish(
-        folder,
-        trainer,
-        _architecture(recipe, data.train),
-        data.train.class_names,
-        device,
-        threads,
-    )
+    with _told(recipe.network.code):
+        finish(
+            folder,
+            trainer,
+            _architecture(recipe, data.train),
+            data.train.class_names,
+            device,
+            threads,
+        )
+
+
+@contextmanager
+def _told(code: OwnCode | None) -> Iterator[None]:
+    """Errors that pass through code of one's own as ``UserError``, with its line."""
+    try:
+        yield
+    except Exception as error:
+        if code is None or isinstance(error, UserError) or not raised_in(code.path, error):
+            raise
+        with code_errors(code.path, "its module"):
+            raise
 
 
 def _too_little_memory(recipe: Recipe, images: int, device: str) -> str:
@@ -311,7 +350,9 @@ def _too_little_memory(recipe: Recipe, images: int, device: str) -> str:
 
 
 def _start(recipe: Recipe) -> SavedModel | None:
-    return open_start(recipe.train.start_from) if recipe.train.start_from else None
+    if not recipe.train.start_from:
+        return None
+    return open_start(recipe.train.start_from, recipe.network.code)
 
 
 def _trainer(
@@ -373,7 +414,9 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, deadline: Deadli
                     folder.write("recipe.toml", trainer.recipe.to_toml())
                 display.step(event)
             if stopping:
+                code = trainer.recipe.network.code
                 raise RunInterruptedError(
                     f"stopped in epoch {event.epoch}, the state is saved. "
                     f"Go on with: firstlight train --resume {shlex.quote(str(folder))}"
+                    f"{'' if code is None else f' --network {code.word}'}"
                 )

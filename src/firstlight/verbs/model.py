@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from firstlight.errors import UserError
 from firstlight.evaluate.calibrate import Calibration
+from firstlight.layers.own_code import OwnCode
 from firstlight.pixels import Preprocess
 from firstlight.runs.folder import RunFolder, open_run_folder
 from firstlight.runtime import is_onnx, open_onnx
@@ -87,15 +88,23 @@ def run_model(folder: RunFolder, device: str = "cpu") -> RunModel:
     return RunModel(saved=load_model(folder, where), device=where)
 
 
-def open_model(path: Path, device: str = "auto") -> Model:
-    """A run folder's network, or an exported ``.onnx``, which computes on the CPU.
+def open_model(path: Path, device: str = "auto", code: OwnCode | None = None) -> Model:
+    """A run folder's network, or an exported ``.onnx``, which computes on the CPU; ``code`` is that
+    of a run's network, where it is code.
 
     Raises ``UserError`` or ``DataError`` where there is neither.
     """
     if not is_onnx(path):
-        return run_model(open_run_folder(path), device)
+        return run_model(open_run_folder(path, code), device)
+    refuse_code(path, code)
     check_device(path, device)
     return open_onnx(path)
+
+
+def refuse_code(path: Path, code: OwnCode | None) -> None:
+    """Raise ``UserError`` where code is named for an exported file, which holds its network."""
+    if code is not None:
+        raise UserError(f"{path}: an exported file holds its network; leave out --network")
 
 
 def check_device(path: Path, device: str) -> None:

@@ -3,17 +3,22 @@
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from firstlight.errors import UserError
-from firstlight.models.network import NetworkModule
+from firstlight.layers.own_code import OwnCode
+from firstlight.models.network import head
 from firstlight.recipe import Recipe
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import open_run_folder
 from firstlight.verbs.run_data import DataRequest
 
 
-def open_start(path: str | Path) -> SavedModel:
-    """The trained network to start from. Raises ``UserError`` where that is no finished run."""
+def open_start(path: str | Path, code: OwnCode | None = None) -> SavedModel:
+    """The trained network to start from, with its code where it is code. Raises ``UserError`` where
+    that is no finished run."""
     folder = open_run_folder(Path(path))
+    folder.code = code
     folder.require_finished()
     return load_model(folder)
 
@@ -36,16 +41,16 @@ def recipe_like(recipe: Recipe, path: Path, start: SavedModel) -> Recipe:
     return replace(recipe, network=network, train=train)
 
 
-def take_over(model: NetworkModule, start: SavedModel, shape: tuple[int, int, int]) -> None:
+def take_over(model: nn.Module, start: SavedModel, shape: tuple[int, int, int]) -> None:
     """Copy all weights but the last layer's into a network for images of ``shape``.
 
     Raises ``UserError`` where the two do not fit.
     """
     check_shape(start, shape)
-    own, head = model.state_dict(), f"{model.head}."
-    weights = {k: v for k, v in start.model.state_dict().items() if not k.startswith(head)}
+    own, last = model.state_dict(), f"{head(model)}."
+    weights = {k: v for k, v in start.model.state_dict().items() if not k.startswith(last)}
     if {k: v.shape for k, v in weights.items()} != {
-        k: v.shape for k, v in own.items() if not k.startswith(head)
+        k: v.shape for k, v in own.items() if not k.startswith(last)
     }:
         raise UserError(
             "the recipe's network is not that of the run to start from; leave its [network] alone"

@@ -1,0 +1,288 @@
+"""A network that is code: which function of which file makes it.
+
+A recipe and a run folder hold the record alone: three texts. The function itself comes only from
+the call or the command that names it; nothing here looks for a file that a record speaks of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from firstlight.errors import UserError
+from firstlight.plain import shown
+from firstlight.untrusted import one_line
+
+COPY = "network.py"
+"""The file in a run folder that keeps the source. It is never run unless it is named."""
+MOST_BYTES = 1 << 20
+"""Of a source file."""
+WANTED = (
+    "a function of image shape (height, width, channels) and number of classes that returns a "
+    "torch.nn.Module"
+)
+
+
+class OwnCodeError(UserError):
+    """Code that is missing, or is not the code that a run was trained with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnCode:
+    """The record of a function that makes a network and, where a call named it, the function."""
+
+    file: str
+    """Name of its source file, without folders."""
+    function: str
+    """Name of the function or class."""
+    sha256: str
+    """Of the source file."""
+    make: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+    """The function; None where only the record is known."""
+    source: bytes = field(default=b"", compare=False, repr=False)
+    """The source file's content."""
+    path: str = field(default="", compare=False, repr=False)
+    """Where the source file lies; empty for a notebook."""
+    rebuilds: bool = field(default=True, compare=False, repr=False)
+    """False for a module that was passed itself: it can be used once, and not be built again."""
+
+    def __post_init__(self) -> None:
+        for label, value in (("file", self.file), ("function", self.function)):
+            if not isinstance(value, str) or not re.fullmatch(r"[^/\\]{1,300}", value):
+                raise UserError(f"code.{label} must be a name, not {shown(value)}")
+            if one_line(value) != value:
+                raise UserError(f"code.{label} must be printable, not {shown(value)}")
+        if not isinstance(self.sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise UserError(f"code.sha256 must be 64 hexadecimal digits, not {shown(self.sha256)}")
+
+    def to_table(self) -> dict[str, str]:
+        """The record."""
+        return {"file": self.file, "function": self.function, "sha256": self.sha256}
+
+    @property
+    def again(self) -> str:
+        """What ``--network`` takes."""
+        return f"{self.path or self.file}:{self.function}"
+
+    @property
+    def word(self) -> str:
+        """The same, quoted for a shell."""
+        return shlex.quote(self.again)
+
+
+def code_of_table(table: Any) -> OwnCode:
+    """The record of a recipe. Raises ``UserError`` for what is none."""
+    wanted = {"file", "function", "sha256"}
+    if not isinstance(table, Mapping) or set(table) != wanted:
+        raise UserError(
+            f"code must be a table of file, function and sha256, as a run writes it, not "
+            f"{shown(table)}; to train with code of your own, give --network FILE.py:FUNCTION"
+        )
+    return OwnCode(**table)
+
+
+def own_code(value: Any) -> OwnCode:
+    """What ``network=`` or ``--network`` names: a function, a class, or ``FILE.py:FUNCTION``.
+
+    A file is run. Raises ``UserError`` for what is none of these.
+    """
+    if isinstance(value, OwnCode):
+        return value
+    if isinstance(value, str):
+        return _from_file(value)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.nn.Module):
+        return _instance(value)
+    if isinstance(value, partial):
+        raise UserError(
+            "network is a partial function, whose arguments no run can record; write a function "
+            "that has them inside"
+        )
+    if not (inspect.isfunction(value) or inspect.isclass(value)):
+        raise UserError(
+            f"network must be a list of fl.layers, or {WANTED}, or FILE.py:FUNCTION, not "
+            f"{shown(value)}"
+        )
+    return _from_function(value)
+
+
+def _from_file(word: str) -> OwnCode:
+    path_text, colon, name = word.rpartition(":")
+    if not colon or not path_text or not name.isidentifier():
+        raise UserError(
+            f"network must be FILE.py:FUNCTION, such as my_nets.py:my_function, not {shown(word)}"
+        )
+    path = Path(path_text)
+    try:
+        if not path.is_file():
+            what = "there is no such file" if not path.exists() else "it is no regular file"
+            raise UserError(f"{path}: {what}; network takes FILE.py:FUNCTION")
+        with path.open("rb") as file:
+            source = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path}: cannot be read: {why}") from error
+    if len(source) > MOST_BYTES:
+        raise UserError(f"{path}: larger than {MOST_BYTES:,} bytes; is it Python?")
+    digest = hashlib.sha256(source).hexdigest()
+    module = ModuleType(f"firstlight_own_code_{digest}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look for the module of a class there
+    with code_errors(path_text, "the file"):
+        exec(compile(source, str(path), "exec"), vars(module))
+    make = getattr(module, name, None)
+    if not callable(make):
+        made = [n for n, v in vars(module).items() if inspect.isfunction(v) or inspect.isclass(v)]
+        here = [n for n in made if getattr(vars(module)[n], "__module__", "") == module.__name__]
+        raise UserError(
+            f"{path}: has no function {name}; it has {', '.join(here) or 'none'}. "
+            f"network takes {WANTED}"
+        )
+    return OwnCode(
+        file=_plain_name(path.name),
+        function=name,
+        sha256=digest,
+        make=make,
+        source=source,
+        path=path_text,
+    )
+
+
+def _from_function(make: Any) -> OwnCode:
+    module = sys.modules.get(getattr(make, "__module__", ""), None)
+    if module is not None and module.__name__.startswith("firstlight_own_code_"):
+        path = str(module.__file__)  # it came from a file that was named
+    else:
+        path = _source_file(make)
+    name = make.__name__
+    try:
+        if Path(path).is_file():
+            source = Path(path).read_bytes()
+        else:  # a cell of a notebook
+            source, path = "".join(inspect.findsource(make)[0]).encode(), ""
+    except (OSError, TypeError, ValueError) as error:
+        raise UserError(
+            f"network: the source of {name} is not to be found, so no run could say what it was "
+            "trained with; write the function into a file"
+        ) from error
+    return OwnCode(
+        file=_plain_name(Path(_source_file(make)).name) or "code",
+        function=one_line(name),
+        sha256=hashlib.sha256(source).hexdigest(),
+        make=make,
+        source=source,
+        path=path,
+    )
+
+
+def _source_file(make: Any) -> str:
+    """The file of a function, or of a class by one of its own functions; empty for none."""
+    for one in vars(make).values() if inspect.isclass(make) else (inspect.unwrap(make),):
+        code = getattr(one, "__code__", None)
+        if code is not None:
+            return str(code.co_filename)
+    try:
+        return inspect.getsourcefile(make) or ""
+    except TypeError:
+        return ""
+
+
+def _instance(module: Any) -> OwnCode:
+    """A module that was passed itself; training makes a list of layers of it, or refuses it."""
+    name = type(module).__name__
+    return OwnCode(
+        file="instance",
+        function=one_line(name),
+        sha256="0" * 64,
+        make=lambda image_shape, classes: deepcopy(module),
+        rebuilds=False,
+    )
+
+
+def _plain_name(name: str) -> str:
+    return one_line(name).replace("\\", "_")[:300]
+
+
+@contextmanager
+def code_errors(path: str, what: str) -> Iterator[None]:
+    """Errors of someone's code as ``UserError``, with the line of their file.
+
+    Memory that runs out is passed on.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if type(error).__name__ == "OutOfMemoryError":
+            raise
+        raise UserError(f"{path}{_line(path, error)}: {what} raised {_said(error)}") from error
+
+
+def raised_in(path: str, error: BaseException) -> bool:
+    """Whether an error passed through a file."""
+    return any(frame.filename == path for frame in traceback.extract_tb(error.__traceback__))
+
+
+def _line(path: str, error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return f", line {error.lineno}"
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def _said(error: BaseException) -> str:
+    said = str(error.msg if isinstance(error, SyntaxError) else error)
+    missing = isinstance(error, ModuleNotFoundError)
+    more = "; a file is run by itself: put what it needs into it, or on PYTHONPATH"
+    return f"{type(error).__name__}{f': {said}' if said else ''}{more if missing else ''}"
+
+
+def matched(record: OwnCode, given: OwnCode | None, folder: Path) -> OwnCode:
+    """What was given, as the code of a run in ``folder``.
+
+    Raises ``OwnCodeError`` where nothing was given, or something else than the run's code.
+    """
+    copy = shlex.quote(f"{folder / COPY}:{record.function}")
+    if not record.function.isidentifier():
+        copy = ""
+    kept = f" The run keeps a copy of the source; read it before you run it: --network {copy}"
+    if given is None:
+        raise OwnCodeError(
+            f"{folder}: its network is code, {record.function} of {record.file}, which is run only "
+            f"where it is named: give --network {record.word}, or network={record.function} in "
+            f"Python.{kept if copy else ''}"
+        )
+    if given.function != record.function:
+        raise OwnCodeError(
+            f"{folder}: its network is {record.function} of {record.file}, and {given.function} "
+            "was given; name that one"
+        )
+    if given.sha256 != record.sha256:
+        raise OwnCodeError(
+            f"{folder}: {given.path or given.file} is not the file that the run was trained with "
+            f"(SHA-256 {record.sha256[:12]}… then, {given.sha256[:12]}… now), so its answers could "
+            f"be others. Put the file back as it was.{kept if copy else ''}"
+        )
+    return given
+
+
+def pick(record: OwnCode, given: Sequence[OwnCode]) -> OwnCode | None:
+    """Of several, the one that a record is of; else the one that is most like it."""
+
+    def likeness(one: OwnCode) -> int:
+        return 2 * (one.function == record.function) + (one.sha256 == record.sha256)
+
+    return max(given, key=likeness, default=None)
