@@ -48,6 +48,7 @@ NETWORKS = {"residual": RESIDUAL, "mixed": MIXED}
 def build(layers: tuple[la.Layer, ...], shape: tuple[int, int, int] = SHAPE) -> NetworkModule:
     choice = Architecture(network=Network(layers=layers), image_shape=shape, classes=3)
     model = choice.build(Generator().manual_seed(0)).eval()
+    assert isinstance(model, NetworkModule)
     model.rows, model.columns = shape[:2]  # also what reaches nothing, as the list has it
     return model
 

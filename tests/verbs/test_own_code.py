@@ -227,6 +227,12 @@ def test_a_run_starts_from_one_whose_network_is_code(trained: fl.Run, tmp_path: 
     assert run.recipe.network.code == trained.recipe.network.code
 
 
+def test_a_summary_of_code_is_refused_in_words(command: Command, trained: fl.Run) -> None:
+    for where in (trained.path, trained.path / "model.safetensors"):
+        done = command("network", where)
+        assert (done.code, "is code, make of own_nets.py, and no list" in done.err) == (2, True)
+
+
 def test_bench_and_lr_find_take_code(command: Command) -> None:
     word = f"{SOURCE}:make"
     done = command("bench", "digits", "--network", word, "--seeds", "1", "--set", "train.epochs=1")

@@ -194,6 +194,11 @@ def summarize(
     from firstlight.models.catalog import Architecture
     from firstlight.models.cost import training_bytes
 
+    if network.code is not None:
+        raise UserError(
+            f"the network is code, {network.code.function} of {network.code.file}, and no list of "
+            "layers, so there is no summary of it; print(module) in Python shows its modules"
+        )
     height, width, channels = shape = _shape(image_shape)
     for name, count in (("classes", classes), ("batch_size", batch_size)):
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
