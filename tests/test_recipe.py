@@ -169,7 +169,7 @@ def test_settings_that_would_be_ignored_are_refused() -> None:
             ["augment=[{ mixup = 1 }]", "train.epoch_share=0.5"]
         )
     for name in ("mnist-best", "mnist-tutorial"):  # both flatten
-        with pytest.raises(UserError, match=r"train\.small_share needs a network that takes"):
+        with pytest.raises(UserError, match=r"train\.small_share needs a network of layers that"):
             load_recipe(name).with_settings(["train.small_share=0.5"])
     with pytest.raises(UserError, match=r"schedule\.start_fraction is read with schedule\.warmup_"):
         load_recipe("mnist-quick").with_settings(["schedule.start_fraction=0.5"])
