@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import field, fields
+from numbers import Integral, Real
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -45,6 +46,15 @@ def typed(value: Any, hint: Any, *, label: str) -> Any:
         return tuple(typed(v, items[0], label=label) for v in value)
     assert not isinstance(hint, UnionType), "recipe fields are plain types"
     plain = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    if isinstance(value, list | tuple) and hint is not str:
+        one = plain[hint].replace("a ", "one ", 1)
+        raise UserError(
+            f"{label} must be {one}, which counts in every direction, not {shown(value)}"
+        )
+    if hint is int and isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)  # also one of NumPy's
+    if hint is float and isinstance(value, Real) and not isinstance(value, int):
+        value = float(value)
     fits = isinstance(value, hint) and not (hint is not bool and isinstance(value, bool))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value) if abs(value) < 1 << 53 else math.inf

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from firstlight.checked import Checked, nearest
 from firstlight.errors import UserError
+from firstlight.plain import shown
 
 _Part = TypeVar("_Part", bound="Part")
 
@@ -24,6 +25,24 @@ class Part(Checked):
     """Its word in a recipe, such as ``max-pool``."""
     main: ClassVar[str] = ""
     """The field whose value stands behind the word; empty where ``true`` does."""
+
+    def __new__(cls, *values: Any, **choices: Any) -> Self:
+        """As dataclasses are made; choices that there are not are told by name."""
+        specs = fields(cls)  # none of a part is left out of the constructor
+        names = [spec.name for spec in specs]
+        if strange := [name for name in choices if name not in names]:
+            hint = nearest(strange[0], names, what="it has") if names else "it has no choices"
+            raise UserError(f"{cls.__name__} has no choice {strange[0]!r}; {hint}")
+        plain = [spec.name for spec in specs if not spec.kw_only]
+        if len(values) > len(plain):
+            raise UserError(
+                f"{cls.__name__} takes {' and '.join(plain) or 'nothing'} without a name, and got "
+                f"{len(values)}; write the names of the others, such as "
+                f"{next((n for n in names if n not in plain), 'name')}=..., or lists in [ ]"
+            )
+        if twice := [name for name in plain[: len(values)] if name in choices]:
+            raise UserError(f"{cls.__name__} got {twice[0]} twice; say it once")
+        return super().__new__(cls)
 
     def to_table(self) -> dict[str, Any]:
         """The part as ``{word = main choice}``, with the other choices that are not the default."""
@@ -69,19 +88,25 @@ def part_of(table: Any, kinds: Mapping[str, type[_Part]], *, label: str) -> _Par
     if not isinstance(table, Mapping):
         some = next(iter(kinds))
         raise UserError(f"{label} must be a table, such as {{ {some} = … }}, not {table!r}")
-    words = [key for key in table if key in kinds]
+    words = [key for key in table if isinstance(key, str) and key in kinds]
     if len(words) > 1 and "activation" in words:  # a layer, and what follows it
         words.remove("activation")
-    if len(words) != 1:
-        got = f"both {' and '.join(words)}" if words else ", ".join(map(str, table)) or "nothing"
-        hint = nearest(str(next(iter(table), "")), tuple(kinds), what="the words are")
-        raise UserError(f"{label} must have one of the words for what it is, and has {got}; {hint}")
+    if len(words) > 1:
+        raise UserError(f"{label} has both {' and '.join(words)}; make them two")
+    if not words:
+        raise UserError(f"{label} {_unknown(list(table), kinds)}")
     word = words[0]
     kind = kinds[word]
-    choices = {key: _decoded(value, kinds) for key, value in table.items() if key != word}
+    inner = f"{label}." if label[-1].isdigit() else f"{label} "
+    choices = {k: _decoded(value, kinds, inner) for k, value in table.items() if k != word}
     value = table[word]
+    if kind.main in choices:
+        raise UserError(
+            f"{label} ({word}): {kind.main} is what stands behind {word}, so it is said twice; "
+            f"leave {kind.main} out"
+        )
     if kind.main:
-        choices[kind.main] = _decoded(value, kinds)
+        choices[kind.main] = _decoded(value, kinds, inner)
     elif value is not True:
         raise UserError(f"{label}: {word} takes no value of its own; write {word} = true")
     return _made(kind, choices, label=f"{label} ({word})")
@@ -131,13 +156,30 @@ def _made(kind: type[_Part], choices: dict[str, Any], *, label: str, prefix: str
         raise UserError(f"{prefix or f'{label}: '}{error}") from None
 
 
-def _decoded(value: Any, kinds: Mapping[str, type[_Part]]) -> Any:
-    """Lists of tables as lists of parts."""
-    if not isinstance(value, list):
+def _unknown(words: list[Any], kinds: Mapping[str, type[Part]]) -> str:
+    """What is wrong with a table that has none of the kinds' words."""
+    if not words:
+        return f"is empty; the words are {', '.join(kinds)}"
+    word = str(words[0])
+    for kind in kinds.values():
+        named = next((spec for spec in fields(kind) if spec.name == kind.main), None)
+        if named is not None and word in named.metadata.get("names", ()):
+            return f'has {word}, which is not known; write {kind.kind} = "{word}"'
+    plain = word.lower().replace("_", "-").removesuffix("2d")
+    hint = nearest(plain, tuple(kinds), what="the words are")
+    return f"has {', '.join(map(str, words))}, and no word that says what it is; {hint}"
+
+
+def _decoded(value: Any, kinds: Mapping[str, type[_Part]], label: str) -> Any:
+    """Lists of tables, at any depth, as lists of parts; ``label`` comes before their number."""
+    if not isinstance(value, list) or not any(isinstance(v, Mapping | list) for v in value):
         return value
-    if value and all(isinstance(one, Mapping) for one in value):
-        return parts_of(value, kinds, label="layer")
-    return [_decoded(one, kinds) for one in value]
+    return [
+        _decoded(one, kinds, f"{label}{number}.")
+        if isinstance(one, list)
+        else part_of(one, kinds, label=f"{label}{number}")
+        for number, one in enumerate(value, start=1)
+    ]
 
 
 def parts_of(tables: Any, kinds: Mapping[str, type[_Part]], *, label: str) -> tuple[_Part, ...]:
@@ -148,3 +190,51 @@ def parts_of(tables: Any, kinds: Mapping[str, type[_Part]], *, label: str) -> tu
         one if isinstance(one, Part) else part_of(one, kinds, label=f"{label} {number}")  # type: ignore[misc]
         for number, one in enumerate(tables, start=1)
     )
+
+
+def values_of(
+    value: Any, kind: type[_Part], *, label: str, word: str, example: str
+) -> tuple[_Part, ...]:
+    """A list that Python gives, as parts of a kind. Raises ``UserError`` for what is none.
+
+    ``word`` is what one of them is called, ``example`` one as it is written.
+    """
+    if isinstance(value, kind):
+        raise UserError(f"{label} must be a list of {word}s; write [{shown(value)}]")
+    if not isinstance(value, list | tuple):
+        what = _kind_of(value, word)
+        raise UserError(f"{label} must be a list of {word}s, such as [{example}], not {what}")
+    for number, one in enumerate(value, start=1):
+        if not isinstance(one, kind):
+            raise UserError(
+                f"{label} must be a list of {word}s, such as [{example}]; number {number} is "
+                f"{_kind_of(one, word)}"
+            )
+    return tuple(value)
+
+
+def value_of(
+    value: Any, kinds: Mapping[str, type[_Part]], kind: type[_Part], *, label: str, example: str
+) -> _Part:
+    """A value that Python gives, as a part of a kind. Raises ``UserError`` for what is none."""
+    if isinstance(value, kind):
+        return value
+    what = _kind_of(value, label)
+    if isinstance(value, str) and (named := kinds.get(value.lower())) is not None:
+        what = f"{value!r}: write {label}=fl.{named.__name__}()"
+    raise UserError(f"{label} must be a value such as fl.{example}, not {what}")
+
+
+def _kind_of(value: Any, word: str) -> str:
+    """What came in place of a part, and what to do about it."""
+    if isinstance(value, type):
+        mine = issubclass(value, Part)
+        return f"the class {value.__name__}" + (f"; write {value.__name__}(...)" if mine else "")
+    if isinstance(value, Part):
+        return f"{shown(value)}, which is no {word}"
+    module = type(value).__module__.partition(".")[0]
+    if module not in ("builtins", "firstlight"):
+        return f"{type(value).__name__} of {module}, which is no {word} of firstlight's"
+    if isinstance(value, list | tuple):
+        return f"a list, {shown(value)}; write what is in it one after another"
+    return shown(value)

@@ -21,7 +21,15 @@ from firstlight.layers import LAYERS
 from firstlight.layers.network import Network, as_network
 from firstlight.layers.own_code import OwnCode, code_of_table
 from firstlight.optimizers import OPTIMIZERS, Adam, Optimizer
-from firstlight.parts import Part, part_named, part_of, parts_of, plain_value
+from firstlight.parts import (
+    Part,
+    part_named,
+    part_of,
+    parts_of,
+    plain_value,
+    value_of,
+    values_of,
+)
 from firstlight.plain import read_toml, shown
 from firstlight.reads import why_unread
 from firstlight.schedules import SCHEDULES, Constant, Schedule
@@ -33,7 +41,6 @@ FORMAT = 2
 MOST_EPOCHS = 100_000.0
 OWN_NETWORK = "own-network"
 """The name of the recipe for a network that comes without one."""
-_EXAMPLES = {"optimizer": "Adam(1e-3)", "schedule": "OneCycle()"}
 LEAST_MICRO_BATCH = 3
 """Batch norm needs two images; in parts of two, a batch of three would leave one alone."""
 
@@ -166,22 +173,32 @@ class Recipe:
     def with_parts(self, **parts: Any) -> "Recipe":
         """A new recipe with these parts in place of its own: values, or for ``network`` a list of
         layers or code, for ``augment`` a list. Raises ``UserError`` for what is none."""
-        wanted = {"optimizer": Optimizer, "schedule": Schedule}
         if "network" in parts:
             parts["network"] = as_network(parts["network"], self.network)
         if "augment" in parts:
-            steps = parts["augment"]
-            if not isinstance(steps, list | tuple) or not all(
-                isinstance(step, Augmentation) for step in steps
-            ):
-                raise UserError(f"augment must be a list of fl.augment's, not {shown(steps)}")
-            parts["augment"] = tuple(steps)
-        for name, kind in wanted.items():
-            if name in parts and not isinstance(parts[name], kind):
-                raise UserError(
-                    f"{name} must be one of firstlight's, such as fl.{_EXAMPLES[name]}, not "
-                    f"{shown(parts[name])}"
-                )
+            parts["augment"] = values_of(
+                parts["augment"],
+                Augmentation,
+                label="augment",
+                word="augmentation",
+                example="fl.augment.Rotate(10)",
+            )
+        if "optimizer" in parts:
+            parts["optimizer"] = value_of(
+                parts["optimizer"],
+                OPTIMIZERS,
+                Optimizer,  # type: ignore[type-abstract]
+                label="optimizer",
+                example="Adam(1e-3)",
+            )
+        if "schedule" in parts:
+            parts["schedule"] = value_of(
+                parts["schedule"],
+                SCHEDULES,
+                Schedule,  # type: ignore[type-abstract]
+                label="schedule",
+                example="OneCycle()",
+            )
         return replace(self, **parts)
 
     def to_table(self) -> dict[str, Any]:

@@ -273,8 +273,8 @@ def test_another_fault_of_pytorch_is_not_called_want_of_memory(
         (
             (*whitened_net(8, 8, kernel=4), "train.small_share=0.5"),
             "small_share makes images of 8×8 smaller, but the network does not fit images of "
-            "6×6×1: layer 11 (max-pooling, maps of 1×1×8 in: a window of 2×2 pixels is larger than "
-            "its input of 1×1; use fewer or smaller pools, or larger images); use --set "
+            "6×6×1: layer 11 (max-pooling) gets maps of 1×1×8: its window of 2×2 pixels is larger; "
+            'use fewer or smaller pools, padding = "same", or larger images; use --set '
             "train.small_share=0",
         ),
     ],

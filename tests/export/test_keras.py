@@ -159,7 +159,7 @@ def layer(config: dict[str, Any], number: int) -> dict[str, Any]:
         (lambda c: layer(c, 1)["config"].update(activation="mish"), "activation=mish is not read"),
         (lambda c: layer(c, 1)["config"].update(strides=[1, 2]), "the same strides for height and"),
         (lambda c: layer(c, 1)["config"].update(kernel_size=[3, 5]), "the same kernel_size for"),
-        (lambda c: layer(c, 1)["config"].update(kernel_size=[9, 9]), "'conv2d': a window of 9×9"),
+        (lambda c: layer(c, 1)["config"].update(kernel_size=[9, 9]), "'conv2d': its window of 9×9"),
         (lambda c: layer(c, 1)["config"].update(padding="causal"), "wanted padding=valid or same"),
         (lambda c: layer(c, 1)["config"].update(activation="softmax"), "softmax is read at the en"),
         (lambda c: layer(c, 1)["config"].update(data_format="channels_first"), "channels_last"),

@@ -150,7 +150,7 @@ def rewritten(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda v: layers(v).insert(0, {"max-pool": 64}), "a window of 64×64 pixels is larger"),
+        (lambda v: layers(v).insert(0, {"max-pool": 64}), "its window of 64×64 pixels is larger"),
         (lambda v: layers(v).insert(2, {"batch-norm": True}), "batch_norm1.bias' is missing"),
         (lambda v: layers(v)[0].update({"conv": 16384}), r"wanted \(16384, 3"),
         (lambda v: layers(v)[5].update({"dense": 65536}), r"dense1\.\w+ is .* wanted"),

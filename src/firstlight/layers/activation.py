@@ -39,6 +39,10 @@ SLOPE = 0.01
 COMMUTES_WITH_MAX = {"relu", "leaky-relu"}
 """They never fall: the largest value of a window, then one of these, is the same to the bit as the
 other way round, and a quarter of the work."""
+SOFTMAX = (
+    "softmax is no activation here: the last layer gives scores, and training and answers make "
+    "probabilities of them; leave it out"
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,6 +61,8 @@ class Activation(Layer):
     """Of ``leaky-relu`` below zero; the default is PyTorch's."""
 
     def __post_init__(self) -> None:
+        if self.name == "softmax":
+            raise UserError(SOFTMAX)
         super().__post_init__()
         if self.slope != SLOPE and self.name != "leaky-relu":
             raise UserError(f"slope is for leaky-relu alone; leave it out beside {self.name}")

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 from firstlight.checked import choice, number
 from firstlight.errors import UserError
 from firstlight.layers.activation import ACTIVATIONS, Activation, followed_by
-from firstlight.layers.conv import Conv
+from firstlight.layers.conv import MOST_STRIDE, Conv
 from firstlight.layers.layer import Layer, Shape, Way, maps, shown
 from firstlight.layers.norm import BatchNorm
+from firstlight.layers.pool import AveragePool, MaxPool
 from firstlight.layers.sequence import check_list, shapes
+from firstlight.layers.whiten import Whiten
+from firstlight.plain import shown as quoted
 
 if TYPE_CHECKING:
     from torch import Generator, nn
@@ -41,7 +44,7 @@ class Residual(Layer):
     """What follows the addition."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", check_list(self.layers, "residual"))
+        object.__setattr__(self, "layers", check_list(self.layers, "layers"))
         self._check({"layers"})
 
     def shortcut(self, shape: Shape) -> tuple[Layer, ...]:
@@ -53,17 +56,26 @@ class Residual(Layer):
             return ()
         if len(behind) != 3:
             raise UserError(
-                f"the layers give {shown(behind)}, which cannot be added to {shown(shape)}"
+                f"its layers give {shown(behind)}, which cannot be added to {shown(shape)}; let "
+                "them give as many as come in"
             )
-        stride = -(-maps(self, shape)[0] // behind[0])
-        projection = Conv(behind[2], kernel=1, stride=stride, padding="same", bias=False)
-        if projection.output(shape) != behind:
-            raise UserError(
-                f"the layers give {shown(behind)}, which no 1×1 convolution makes of "
-                f'{shown(shape)}; use padding = "same" inside'
-            )
+        projection = self._projection(maps(self, shape), behind)
         normed = any(isinstance(layer, BatchNorm) for layer in self.layers)
         return (projection, BatchNorm()) if normed else (projection,)
+
+    def _projection(self, shape: tuple[int, int, int], behind: Shape) -> Conv:
+        """The 1×1 convolution from one shape to the other, with the layers' own stride if it can
+        be."""
+        least = max(-(-shape[0] // behind[0]), -(-shape[1] // behind[1]))
+        for stride in (_stride(self.layers), least):
+            if 1 <= stride <= MOST_STRIDE:
+                conv = Conv(behind[2], kernel=1, stride=stride, padding="same", bias=False)
+                if conv.output(shape) == behind:
+                    return conv
+        raise UserError(
+            f"its layers give {shown(behind)}, and no 1×1 convolution brings {shown(shape)} to "
+            'that, so the two cannot be added; use padding = "same" inside'
+        )
 
     def length(self) -> int:
         return 1 + sum(layer.length() for layer in self.layers)
@@ -121,9 +133,15 @@ class Branches(Layer):
 
     def __post_init__(self) -> None:
         lists = self.branches if isinstance(self.branches, list | tuple) else ()
-        if len(lists) < 2:
-            raise UserError(f"branches must be two lists of layers or more, not {self.branches!r}")
-        checked = tuple(check_list(one, "a branch") if one else () for one in lists)
+        if len(lists) < 2 or any(isinstance(one, Layer) for one in lists):
+            raise UserError(
+                "branches must be a list of two lists of layers or more, such as "
+                f"[[Conv(8)], [MaxPool(3)]], not {quoted(self.branches)}"
+            )
+        checked = tuple(
+            () if one in ([], ()) else check_list(one, f"branch {number}")
+            for number, one in enumerate(lists, start=1)
+        )
         object.__setattr__(self, "branches", checked)
         self._check({"branches"})
 
@@ -138,10 +156,12 @@ class Branches(Layer):
         for at, other in enumerate(behind[1:], start=2):
             fits = other == first if self.join == "add" else other[:-1] == first[:-1]
             if not fits or len(other) != len(first):
-                wanted = "the same shape" if self.join == "add" else "the same height and width"
+                adds = self.join == "add"
+                alike = "of one shape" if adds else "of one height and width"
                 raise UserError(
-                    f"to {self.join} its branches wants {wanted} from each; branch 1 gives "
-                    f"{shown(first)}, branch {at} gives {shown(other)}"
+                    f"its branches must give maps, or features, {alike} to be "
+                    f"{'added' if adds else 'concatenated'}; branch 1 gives {shown(first)}, branch "
+                    f"{at} gives {shown(other)}"
                 )
         if self.join == "add":
             return first
@@ -190,6 +210,11 @@ class Repeat(Layer):
     """What is repeated."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.times, int) and isinstance(self.times, list | tuple):
+            raise UserError(
+                "repeat wants how often first, then the layers: Repeat(3, layers=[...]), or "
+                f"{{ repeat = 3, layers = [...] }}; it got {quoted(self.times)}"
+            )
         object.__setattr__(self, "layers", check_list(self.layers, "layers"))
         self._check({"layers"})
 
@@ -200,7 +225,10 @@ class Repeat(Layer):
         return self.layers * self.times
 
     def output(self, shape: Shape) -> Shape:
-        return shapes(self.parts(), shape)[-1]
+        for time in range(1, self.times + 1):
+            when = f" (time {time} of {self.times})" if time > 1 else ""
+            shape = shapes(self.layers, shape, when=when)[-1]
+        return shape
 
     def multiply_adds(self, shape: Shape) -> int:
         return _work(self.parts(), shape)
@@ -221,6 +249,20 @@ class Repeat(Layer):
         from firstlight.models.network import Chain
 
         return Chain(self.parts(), shape, rng)
+
+
+def _stride(layers: Sequence[Layer]) -> int:
+    """Step between two windows of them all, from their choices alone."""
+    stride = 1
+    for layer in layers:
+        if isinstance(layer, Branches):
+            stride *= max(map(_stride, layer.branches))
+        elif isinstance(layer, Residual | Repeat):
+            times = layer.times if isinstance(layer, Repeat) else 1
+            stride *= _stride(layer.layers) ** times
+        elif isinstance(layer, Conv | MaxPool | AveragePool | Whiten):
+            stride *= layer.stride or layer.window(())[1]
+    return stride
 
 
 def window(

@@ -14,6 +14,8 @@ from firstlight.layers.layer import Layer, Shape, maps
 if TYPE_CHECKING:
     from torch import Generator, nn
 
+MOST_STRIDE = 64
+
 
 @dataclass(frozen=True, repr=False)
 class Conv(Layer):
@@ -35,7 +37,7 @@ class Conv(Layer):
     _: KW_ONLY
     kernel: int = number(3, least=1, most=64)
     """Side of a filter, in pixels."""
-    stride: int = number(1, least=1, most=64)
+    stride: int = number(1, least=1, most=MOST_STRIDE)
     """Step between two places, in pixels."""
     padding: str = choice("valid", "valid", "same")
     """``valid``: filters stay inside the maps. ``same``: zeros around them, so that a stride of 1
@@ -85,9 +87,10 @@ class Conv(Layer):
         groups = channels if self.depthwise else self.groups
         for what, count in (("channels", channels), ("filters", self.filters)):
             if count % groups:
-                why = "depthwise = true makes" if self.depthwise else "wanted"
+                how = "depthwise = true makes" if self.depthwise else "it has"
                 raise UserError(
-                    f"{why} {groups} groups, and {count} {what} cannot be split into so many"
+                    f"{how} {groups} groups, and {count} {what[:-1] if count == 1 else what} "
+                    f"cannot be split into {groups} equal parts"
                 )
         return groups
 
@@ -98,8 +101,8 @@ class Conv(Layer):
             return -(-height // self.stride), -(-width // self.stride), self.filters
         if min(height, width) < self.reach:
             raise UserError(
-                f"a window of {self.reach}×{self.reach} pixels is larger than its input of "
-                f'{height}×{width}; use a smaller kernel, padding = "same", or fewer pools'
+                f"its window of {self.reach}×{self.reach} pixels is larger; use a smaller kernel, "
+                'padding = "same", or fewer pools and strides before it'
             )
         down, right = ((side - self.reach) // self.stride + 1 for side in (height, width))
         return down, right, self.filters

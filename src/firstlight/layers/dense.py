@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from firstlight.checked import choice, typed
 from firstlight.errors import UserError
-from firstlight.layers.activation import ACTIVATIONS, Activation, followed_by
+from firstlight.layers.activation import ACTIVATIONS, SOFTMAX, Activation, followed_by
 from firstlight.layers.initial import INITIAL
 from firstlight.layers.layer import CLASSES, Layer, Shape, features
 
@@ -57,9 +57,14 @@ class Dense(Layer):
 
     def __post_init__(self) -> None:
         if self.units != CLASSES:
-            units = typed(self.units, int, label=f'units (without "{CLASSES}")')
+            if isinstance(self.units, str):
+                raise UserError(f'units must be a whole number, or "{CLASSES}", not {self.units!r}')
+            units = typed(self.units, int, label="units")
+            object.__setattr__(self, "units", units)
             if not 1 <= units <= _MOST:
                 raise UserError(f'units must be 1 to {_MOST:,} or "{CLASSES}", not {units}')
+        if self.activation == "softmax":
+            raise UserError(SOFTMAX)
         self._check({"units"})
         if self.units == CLASSES and self.activation != "none":
             raise UserError(

@@ -102,8 +102,8 @@ def maps(layer: Layer, shape: Shape) -> tuple[int, int, int]:
     """The shape as maps. Raises ``UserError`` for features."""
     if len(shape) != 3:
         raise UserError(
-            f"{layer.title} wants maps (height × width × channels), and gets {shown(shape)}; "
-            "put it before flatten and dense layers"
+            "it wants maps (height × width × channels); put it before flatten, dense and global "
+            "pooling layers"
         )
     return shape[0], shape[1], shape[2]
 
@@ -112,14 +112,15 @@ def features(layer: Layer, shape: Shape) -> int:
     """The shape as a number of features. Raises ``UserError`` for maps."""
     if len(shape) != 1:
         raise UserError(
-            f"{layer.title} wants features, and gets {shown(shape)}; put flatten = true, "
-            "global-average-pool = true or global-max-pool = true before it"
+            "it wants features; put flatten, global-average-pool or global-max-pool before it, or, "
+            "where each pixel was to have a dense layer of its own, write a convolution with "
+            "kernel = 1 in its place"
         )
     return shape[0]
 
 
 def shown(shape: Shape) -> str:
-    """``26×26×32 maps`` or ``64 features``."""
+    """``maps of 26×26×32`` or ``64 features``."""
     if len(shape) == 3:
         return f"maps of {'×'.join(map(str, shape))}"
-    return f"{shape[0]} features"
+    return f"{shape[0]} feature{'' if shape[0] == 1 else 's'}"

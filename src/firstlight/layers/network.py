@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from firstlight.checked import Checked, choice
 from firstlight.errors import UserError
+from firstlight.layers.activation import Activation
 from firstlight.layers.dense import Dense, Flatten
 from firstlight.layers.dropout import Dropout, SpatialDropout
 from firstlight.layers.layer import CLASSES, Layer
@@ -49,12 +50,7 @@ class Network(Checked):
         _check_nesting(self.layers)
         if (length := sum(layer.length() for layer in self.layers)) > MOST_LAYERS:
             raise UserError(f"layers must be at most {MOST_LAYERS:,} written out, not {length:,}")
-        last = [one for one in self.layers if isinstance(one, Dense) and one.units == CLASSES]
-        if len(last) != 1:
-            raise UserError(
-                f'layers must have one dense = "{CLASSES}" at the end, which gives a score for '
-                f"each class, and have {len(last) or 'none'}"
-            )
+        _check_last(self.layers)
 
     def _check_code(self) -> None:
         if self.layers not in ((), tutorial()):
@@ -106,6 +102,27 @@ class Network(Checked):
         if self.code is not None:
             return {**table, "code": self.code.to_table()}
         return {**table, "layers": plain_value(self.layers)}
+
+
+def _check_last(layers: Sequence[Layer]) -> None:
+    """Raise ``UserError`` unless one layer, near the end, gives the score of each class."""
+    wanted = f'layers must end with dense = "{CLASSES}", which gives the score of each class'
+    at = [n for n, one in enumerate(layers) if isinstance(one, Dense) and one.units == CLASSES]
+    if len(at) > 1:
+        raise UserError(f"{wanted}, and have {len(at)} of it; keep the last")
+    if not at:
+        every = list(written_out(layers))
+        if any(isinstance(one, Dense) and one.units == CLASSES for one in every):
+            raise UserError(f"{wanted}; it stands inside another layer: put it behind that")
+        last = layers[-1]
+        instead = f", in place of dense = {last.units}" if isinstance(last, Dense) else ""
+        raise UserError(f"{wanted}, and have none; write it at the end{instead}")
+    for number, one in enumerate(layers[at[0] + 1 :], start=at[0] + 2):
+        if isinstance(one, Activation | Dropout | SpatialDropout):
+            raise UserError(
+                f'layer {number} ({one.title}) comes after dense = "{CLASSES}", whose scores '
+                "softmax makes probabilities of; leave it out"
+            )
 
 
 def _check_nesting(layers: Sequence[Layer]) -> None:

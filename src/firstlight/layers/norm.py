@@ -73,7 +73,10 @@ class GroupNorm(Layer):
     def output(self, shape: Shape) -> Shape:
         height, width, channels = maps(self, shape)
         if channels % self.groups:
-            raise UserError(f"{channels} channels cannot be split into {self.groups} groups")
+            raise UserError(
+                f"{channels} channels cannot be split into {self.groups} equal groups; choose "
+                "groups that divide them"
+            )
         _check_several(height * width * channels // self.groups, "group")
         return shape
 

@@ -46,8 +46,8 @@ class _Pool(Layer):
             return -(-height // step), -(-width // step), channels
         if min(height, width) < side:
             raise UserError(
-                f"a window of {side}×{side} pixels is larger than its input of {height}×{width}; "
-                "use fewer or smaller pools, or larger images"
+                f"its window of {side}×{side} pixels is larger; use fewer or smaller pools, "
+                'padding = "same", or larger images'
             )
         return (height - side) // step + 1, (width - side) // step + 1, channels
 

@@ -8,15 +8,17 @@ from math import prod
 
 from firstlight.errors import UserError
 from firstlight.layers.layer import Layer, Shape, shown
+from firstlight.parts import values_of
 
 MOST_NUMBERS = 2**31
 """That a layer may give for one image."""
 
 
-def shapes(layers: Sequence[Layer], shape: Shape, within: str = "") -> list[Shape]:
+def shapes(layers: Sequence[Layer], shape: Shape, within: str = "", when: str = "") -> list[Shape]:
     """The shape before the first layer and behind each.
 
-    Raises ``UserError``, which numbers the layer from 1 on, within another as ``3.1``.
+    Raises ``UserError``, which numbers the layer from 1 on, within another as ``3.1``; ``when``
+    says in words which time it is that the layers come.
     """
     found = [shape]
     for number, layer in enumerate(layers, start=1):
@@ -26,7 +28,8 @@ def shapes(layers: Sequence[Layer], shape: Shape, within: str = "") -> list[Shap
                 raise UserError(f"it would give more than {MOST_NUMBERS:,} numbers for one image")
         except UserError as error:
             inner = getattr(error, "layer", "")
-            raise _NumberedError(f"{within}{number}", inner, layer, found[-1], error) from None
+            place = f"{within}{number}{inner and '.'}{inner}"
+            raise _NumberedError(place, layer, found[-1], when, error) from None
         found.append(behind)
     return found
 
@@ -60,17 +63,24 @@ def written_out(layers: Sequence[Layer]) -> Iterator[Layer]:
 class _NumberedError(UserError):
     """What is wrong with a layer, and where it stands."""
 
-    def __init__(
-        self, number: str, inner: str, layer: Layer, shape: Shape, error: UserError
-    ) -> None:
-        self.layer = f"{number}.{inner}" if inner else number
-        self.what = getattr(error, "what", f"{layer.title}, {shown(shape)} in: {error}")
-        super().__init__(f"layer {self.layer} ({self.what})")
+    def __init__(self, place: str, layer: Layer, shape: Shape, when: str, error: UserError) -> None:
+        self.layer = place
+        self.what = getattr(error, "what", f"({layer.title}) gets {shown(shape)}{when}: {error}")
+        super().__init__(f"layer {place} {self.what}")
 
 
 def check_list(value: object, label: str) -> tuple[Layer, ...]:
-    """The value as layers. Raises ``UserError`` where it is none, or empty."""
-    layers = tuple(value) if isinstance(value, list | tuple) else ()
-    if not layers or not all(isinstance(layer, Layer) for layer in layers):
-        raise UserError(f"{label} must be a list of layers, not {value!r}")
+    """The value as layers. Raises ``UserError`` where it is none, or empty, or holds what is none.
+
+    Such an error of a part says which one, by its number.
+    """
+    layers = values_of(
+        value,
+        Layer,  # type: ignore[type-abstract]
+        label=label,
+        word="layer",
+        example="fl.layers.Conv(32)",
+    )
+    if not layers:
+        raise UserError(f"{label} must be a list of layers, and it is empty")
     return layers

@@ -56,8 +56,8 @@ class Whiten(Layer):
             )
         if min(height, width) < self.kernel:
             raise UserError(
-                f"a patch of {self.kernel}×{self.kernel} pixels is larger than its input of "
-                f"{height}×{width}; use a smaller kernel or larger images"
+                f"its patch of {self.kernel}×{self.kernel} pixels is larger; use a smaller kernel "
+                "or larger images"
             )
         down, right = ((side - self.kernel) // self.stride + 1 for side in (height, width))
         return down, right, self.filters

@@ -1,14 +1,15 @@
 """How weights begin. Axes: O outputs, I inputs, h and w the sides of a filter."""
 
-from torch import Generator, Tensor, nn, no_grad
+from torch import Generator, Tensor, arange, nn, no_grad
 from torch.nn.init import calculate_gain
 
 
 @no_grad()
-def fill(weight: Tensor, way: str, rng: Generator) -> None:
+def fill(weight: Tensor, way: str, rng: Generator, groups: int = 1) -> None:
     """Fill a dense layer's weights O×I, or filters O×I×h×w, in one of the ``INITIAL`` ways.
 
-    Raises ``ValueError`` for another.
+    ``groups`` are the convolution's, of O / groups filters each. Raises ``ValueError``
+    for another way.
     """
     if weight.is_meta:  # it has no numbers, and PyTorch would load its compiler for it
         return
@@ -23,8 +24,19 @@ def fill(weight: Tensor, way: str, rng: Generator) -> None:
         nn.init.orthogonal_(weight, generator=rng)
     elif way == "dirac":
         nn.init.kaiming_uniform_(weight, a=5**0.5, generator=rng)
-        nn.init.dirac_(weight[: min(weight.shape[:2])])
+        for filters in weight.split(len(weight) // groups):
+            _pass_through(filters)
     elif way == "zeros":
         nn.init.zeros_(weight)
     else:
         raise ValueError(f"no way to begin is called {way!r}")
+
+
+def _pass_through(filters: Tensor) -> None:
+    """The first filters pass one channel each, at the pixel in the middle; of a side that is even,
+    at the one before it, where ``same`` padding has the pixel itself."""
+    count = min(filters.shape[:2])
+    middle = (filters.shape[2] - 1) // 2
+    filters[:count] = 0
+    every = arange(count)
+    filters[every, every, middle, middle] = 1

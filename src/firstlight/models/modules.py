@@ -53,51 +53,60 @@ class Activation(nn.Module):
 def convolution(choice: Conv, shape: Shape, rng: Generator) -> nn.Module:
     """A convolution for maps of ``shape``, H×W×C."""
     groups = choice.grouped(shape[2])
-    inner, padding = _padding(choice.reach, choice.stride, choice.padding, shape)
-    same3x3 = choice.kernel == 3 and choice.stride == choice.dilation == groups == 1
-    if same3x3 and choice.padding == "same" and not choice.bias:
+    same = choice.padding == "same"
+    kind: type[nn.Conv2d] = nn.Conv2d
+    if same and (choice.stride > 1 or choice.reach % 2 == 0):
+        kind = SameConvolution
+    if choice.kernel == 3 and choice.stride == choice.dilation == groups == 1 and same:
+        kind = nn.Conv2d if choice.bias else Convolution3x3
+    if kind is Convolution3x3:
         layer: nn.Conv2d = Convolution3x3(shape[2], choice.filters, device="meta")
     else:
-        layer = nn.Conv2d(
+        layer = kind(
             shape[2],
             choice.filters,
             choice.kernel,
             stride=choice.stride,
-            padding=inner,
+            padding=choice.reach // 2 if same else 0,
             dilation=choice.dilation,
             groups=groups,
             bias=choice.bias,
             device="meta",
         )
     unfilled(layer)
-    fill(layer.weight, choice.init, rng)
+    fill(layer.weight, choice.init, rng, groups)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
-    return layer if padding is None else nn.Sequential(_Padded(padding), layer)
+    return layer
 
 
-def _padding(
-    side: int, stride: int, padding: str, shape: Shape
-) -> tuple[tuple[int, int], tuple[int, int, int, int] | None]:
-    """Zeros around the maps, the same before and after; or None and how many on each of the four
-    sides, where the two differ: TensorFlow's ``same`` puts the odd one behind."""
-    if padding == "valid":
-        return (0, 0), None
-    (top, bottom), (left, right) = (zeros_around(size, side, stride) for size in shape[:2])
-    if top == bottom and left == right:
-        return (top, left), None
-    return (0, 0), (left, right, top, bottom)
+Sides = tuple[int, int, int, int]
+"""Pixels at the left, the right, the top and the bottom."""
 
 
-class _Padded(nn.Module):
-    """Zeros at the left, the right, the top and the bottom."""
+def same_sides(maps_NCHW: Tensor, side: int, stride: int) -> Sides:
+    """What ``same`` puts around maps: enough for ⌈size / stride⌉ windows of ``side`` in height and
+    in width. Where the number is odd, the odd one is behind (TensorFlow's rule)."""
+    (top, bottom), (left, right) = (zeros_around(n, side, stride) for n in maps_NCHW.shape[2:])
+    return left, right, top, bottom
 
-    def __init__(self, sides: tuple[int, int, int, int], value: float = 0.0) -> None:
-        super().__init__()
-        self.sides, self.value = sides, value
+
+def _even(sides: Sides) -> bool:
+    return sides[0] == sides[1] and sides[2] == sides[3]
+
+
+class SameConvolution(nn.Conv2d):
+    """A convolution whose padding depends on the size of what comes in, and may be uneven."""
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
-        return functional.pad(maps_NCHW, self.sides, value=self.value)
+        reach, stride = self.dilation[0] * (self.kernel_size[0] - 1) + 1, self.stride[0]
+        sides = same_sides(maps_NCHW, reach, stride)
+        inner = (sides[2], sides[0]) if _even(sides) else (0, 0)
+        if not _even(sides):
+            maps_NCHW = functional.pad(maps_NCHW, sides)
+        return functional.conv2d(
+            maps_NCHW, self.weight, self.bias, self.stride, inner, self.dilation, self.groups
+        )
 
 
 def dense(choice: Dense, shape: Shape, rng: Generator) -> nn.Linear:
@@ -129,18 +138,20 @@ class MaxPool(nn.Module):
     def __init__(self, choice: MaxPoolChoice, shape: Shape) -> None:
         super().__init__()
         self.size, self.stride = choice.steps
-        inner, sides = _padding(self.size, self.stride, choice.padding, shape)
-        self.padding, self.sides = inner, sides
-        self.halves = self.size == self.stride == 2 and inner == (0, 0) and sides is None
+        self.same = choice.padding == "same"
+        self.halves = self.size == self.stride == 2 and not self.same
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
-        if self.sides is not None:
-            # Not -inf: an exported file's numbers are finite.
-            lowest = torch.finfo(maps_NCHW.dtype).min
-            maps_NCHW = functional.pad(maps_NCHW, self.sides, value=lowest)
         if self.halves and self.training and maps_NCHW.numel() >= LARGE:
             return halved(maps_NCHW)
-        return max_pool2d(maps_NCHW, self.size, self.stride, self.padding)
+        if not self.same:
+            return max_pool2d(maps_NCHW, self.size, self.stride)
+        sides = same_sides(maps_NCHW, self.size, self.stride)
+        if _even(sides):
+            return max_pool2d(maps_NCHW, self.size, self.stride, (sides[2], sides[0]))
+        lowest = torch.finfo(maps_NCHW.dtype).min  # not -inf: an exported file's are finite
+        maps_NCHW = functional.pad(maps_NCHW, sides, value=lowest)
+        return max_pool2d(maps_NCHW, self.size, self.stride)
 
 
 class AveragePool(nn.Module):
@@ -149,16 +160,16 @@ class AveragePool(nn.Module):
     def __init__(self, choice: AveragePoolChoice, shape: Shape) -> None:
         super().__init__()
         self.size, self.stride = choice.steps
-        self.padding, self.sides = _padding(self.size, self.stride, choice.padding, shape)
+        self.same = choice.padding == "same"
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
-        if self.sides is None:
-            return avg_pool2d(
-                maps_NCHW, self.size, self.stride, self.padding, count_include_pad=False
-            )
+        sides = same_sides(maps_NCHW, self.size, self.stride) if self.same else (0, 0, 0, 0)
+        if _even(sides):
+            inner = sides[2], sides[0]
+            return avg_pool2d(maps_NCHW, self.size, self.stride, inner, count_include_pad=False)
         there_1CHW = torch.ones_like(maps_NCHW[:1])
         sums, counts = (
-            avg_pool2d(functional.pad(maps, self.sides), self.size, self.stride)
+            avg_pool2d(functional.pad(maps, sides), self.size, self.stride)
             for maps in (maps_NCHW, there_1CHW)
         )
         return sums / counts

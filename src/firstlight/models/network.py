@@ -158,7 +158,7 @@ def _check(layers: Sequence[Layer], image_shape: Shape, classes: int) -> None:
     given = shapes(layers, image_shape)[-1]
     if given != (classes,):
         raise UserError(
-            f"the network gives {shown(given)}, and not one score for each of {classes} classes: "
+            f"the last layer gives {shown(given)}, and {classes} classes want {classes} scores: "
             f'leave out what stands behind dense = "{CLASSES}"'
         )
     first, *others = flat(layers)
