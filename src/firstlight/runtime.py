@@ -191,6 +191,7 @@ def _session(content: bytes, path: Path, threads: int) -> "InferenceSession":
             providers=["CPUExecutionProvider"],
             # It would compute outside the bounded memory; exports have nothing left to fold.
             disabled_optimizers=["ConstantFolding"],
+            enable_fallback=0,  # else it tries the same again, and prints so
         )
     except Exception as error:  # onnxruntime's own have no common class but this
         raise DataError(

@@ -279,3 +279,15 @@ def test_a_file_cut_short_anywhere_is_refused(digits_onnx: Path, tmp_path: Path)
 def test_every_operator_that_is_taken_is_one_of_onnx(digits_onnx: Path) -> None:
     assert {op for op in OPERATORS if not onnx.defs.has(op)} == set()
     assert {node.op_type for node in onnx.load(digits_onnx).graph.node} <= OPERATORS
+
+
+def test_names_that_are_no_text_are_refused_and_nothing_else_is_printed(
+    digits_onnx: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = digits_onnx.read_bytes()
+    place = content.rindex(b"probabilities")  # the name of the graph's output
+    path = tmp_path / "names.onnx"
+    path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+    with pytest.raises(DataError, match="no ONNX file, or damaged"):
+        open_onnx(path)
+    assert capfd.readouterr() == ("", "")
