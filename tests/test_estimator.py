@@ -138,7 +138,7 @@ def test_another_size_is_refused_later_and_a_wrong_recipe_at_once(
     digits: tuple[np.ndarray, np.ndarray],
 ) -> None:
     images, labels = digits
-    model = FirstlightClassifier(settings=("train.epochs=1",)).fit(images[:100], labels[:100])
+    model = FirstlightClassifier(settings="train.epochs=1").fit(images[:100], labels[:100])
     with pytest.raises(ValueError, match=r"fitted on arrays \(n, 8, 8\), got \(2, 9, 9\)"):
         model.predict(np.zeros((2, 9, 9)))
     with pytest.raises(UserError, match="no recipe is called"):

@@ -57,7 +57,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         recipe: str | Path | Recipe | None = None,
         *,
         image_shape: tuple[int, ...] | None = None,
-        settings: Sequence[str] = (),
+        settings: str | Sequence[str] = (),
         seed: int = 0,
         device: str = "auto",
         class_weight: dict[Any, float] | str | None = None,
@@ -230,18 +230,19 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             chosen = recipe_for(train)
         else:
             chosen = self.recipe if isinstance(self.recipe, Recipe) else load_recipe(self.recipe)
-        refuse_settings(self.settings, ["train.seed"], "the estimator's seed decides it")
+        settings = [self.settings] if isinstance(self.settings, str) else self.settings
+        refuse_settings(settings, ["train.seed"], "the estimator's seed decides it")
         chosen = chosen.with_settings(
-            [*self.settings, f"train.seed={int(self.seed)}"], source="settings"
+            [*settings, f"train.seed={int(self.seed)}"], source="settings"
         )
         if chosen.train.patience == 0 and chosen.train.validation != "none":
             refuse_settings(
-                self.settings,
+                settings,
                 ["train.validation", "train.held_out_fraction"],
                 "the estimator holds images out with train.patience alone",
             )
         if self.class_weight is not None:
-            said = any(one.strip().startswith("train.class_weights") for one in self.settings)
+            said = any(one.strip().startswith("train.class_weights") for one in settings)
             if (self.recipe is not None or said) and chosen.train.class_weights != "none":
                 raise ValueError(
                     "class_weight and the recipe's train.class_weights both weigh the classes; "

@@ -117,12 +117,13 @@ class Run:
         ``ValueError`` for an array of another shape, and ``DataError`` where its range is not
         plain.
         """
+        from firstlight.data.arrays import as_array
         from firstlight.verbs.model import run_model
         from firstlight.verbs.predict import predict_array, predict_given
 
         model = run_model(self._folder)
         if hasattr(images, "__array__"):
-            return predict_array(model, np.asarray(images), range)
+            return predict_array(model, as_array(images), range)
         # A path as text is a sequence too, of letters.
         if isinstance(images, Sequence) and not isinstance(images, str):
             return predict_given(model, images, range)

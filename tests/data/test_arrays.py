@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import firstlight as fl
@@ -210,3 +211,25 @@ def test_bad_npz_files_are_refused_with_the_reason(tmp_path: Path) -> None:
     np.savez(file, images=noise(20, 28, 28), labels=LABELS)
     with pytest.raises(UserError, match="--exclude"):
         load_own(file, excluded=["x"])
+
+
+def test_tensors_with_a_gradient_are_taken_as_the_numbers_they_hold() -> None:
+    images = np.random.default_rng(0).random((20, 8, 8))
+    tensor: Any = torch.tensor(images, requires_grad=True)
+    numbers: Any = torch.tensor(np.arange(20) % 2)
+    labels = np.arange(20) % 2
+    for given, same in ((images, tensor), (list(images), list(tensor))):
+        plain, other = from_images(given, labels), from_images(same, numbers)
+        assert [part.fingerprint for part in plain] == [part.fingerprint for part in other]
+
+
+def test_masked_pixels_are_refused() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
+    with pytest.raises(DataError, match="got masked ones"):
+        from_images(np.ma.masked_greater(images, 250), np.arange(20) % 2)
+
+
+def test_classes_that_are_alike_but_for_case_are_warned_of() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    data = from_images(images, ["Cat", "cat"] * 20)
+    assert any("'Cat' and 'cat' are taken for different" in one for one in data.train.warnings)

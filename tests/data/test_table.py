@@ -256,3 +256,12 @@ def test_names_to_leave_out_are_read_like_the_other_csvs(tmp_path: Path) -> None
     file.write_text("name,reason\n")
     with pytest.raises(DataError, match="wanted a column path in the first line, got name,reason"):
         read_names(file)
+
+
+def test_classes_whose_names_differ_in_case_alone_are_told(two: Path) -> None:
+    two.write_text("path,label\n1.png,Sea Cat\n2.png,sea_cat\n")
+    (note,) = list_csv(two).notes
+    assert note.startswith("'Sea Cat' and 'sea_cat' are taken for different classes")
+    for one, other in (("A", "a"), ("-1", "1"), ("C+", "C-"), ("1.0", "10")):
+        two.write_text(f"path,label\n1.png,{one}\n2.png,{other}\n")
+        assert list_csv(two).notes == ()

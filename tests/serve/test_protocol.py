@@ -183,3 +183,23 @@ def test_a_malformed_request_is_answered_400_with_the_reason(
         answer = plain.post("/v2/models/digits-1/infer", content=body)
     assert answer.status_code == 400
     assert says in answer.json()["error"]
+
+
+def test_floats_are_told_what_to_do_in_whatever_form_they_come(
+    client: InferenceServerClient,
+) -> None:
+    """Cut off, floats of 0 to 1 are levels of 0 and 1, to which every answer would be wrong."""
+    floats = np.random.default_rng(0).random((2, 8, 8, 1), dtype=np.float32)
+    as_floats = InferInput("image", floats.shape, "FP32")
+    as_floats.set_data_from_numpy(floats)
+    cut = np.rint(floats).astype(np.uint8)
+    as_levels = InferInput("image", cut.shape, "UINT8")
+    as_levels.set_data_from_numpy(cut)
+    as_json = InferInput("image", cut.shape, "UINT8")
+    as_json.set_data_from_numpy(cut, binary_data=False)
+    for given in (as_floats, as_levels, as_json):
+        with pytest.raises(InferenceServerException, match="multiplied by 255"):
+            client.infer("digits-1", [given])
+    black = InferInput("image", cut.shape, "UINT8")
+    black.set_data_from_numpy(np.zeros_like(cut))
+    assert client.infer("digits-1", [black]).as_numpy("label").shape == (2,)

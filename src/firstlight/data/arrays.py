@@ -16,6 +16,7 @@ import numpy.typing as npt
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest, UInt8Array
 from firstlight.data.decoded import Shape, choose_shape, decode_into
 from firstlight.data.levels import Piece, Range, dark_note, levels_of_set, stated
+from firstlight.data.listing import alike_names
 from firstlight.data.missing import refuse_missing
 from firstlight.data.pictures import PictureSource
 from firstlight.data.split import TEST, TRAIN, divide
@@ -98,6 +99,13 @@ def whole_of(images: "Images", labels: Labels, given: Range | None) -> Dataset:
     )[0]
 
 
+def as_array(values: Any) -> npt.NDArray[Any]:
+    """NumPy's array of what can be one, PyTorch's tensors with a gradient or on a GPU too."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    return np.asarray(values)
+
+
 def _named_part(part: str, images: Any, labels: Any, name: str) -> ArrayPart:
     return ArrayPart(
         part=part, images=images, labels=labels, images_name=name, labels_name=f"{name}: labels"
@@ -122,12 +130,14 @@ def dataset_of(parts: Sequence[ArrayPart], form: ArrayForm, name: str) -> tuple[
     pixels_NHWC, notes = _pixels(stacks, parts, form, name)
     labels_N, class_names = _numbered(np.concatenate(labels), form.class_names, name)
     _check_parts(labels_N, part_of, class_names, name)
+    alike = alike_names(class_names)
     data = Dataset(
         name=name,
         images_NHWC=pixels_NHWC,
         labels_N=labels_N,
         class_names=class_names,
-        notes=notes,
+        notes=(*notes, *alike),
+        warnings=tuple(alike),
     )
     return data, part_of
 
@@ -161,13 +171,15 @@ def _as_stack(part: ArrayPart) -> "npt.NDArray[Any] | list[Any]":
         )
     if not hasattr(images, "__array__"):
         images = list(images)
-    elif np.asarray(images).dtype == object:
-        images = list(np.asarray(images))
+    elif np.ma.is_masked(images):
+        raise DataError(f"{name}: wanted pixels everywhere, got masked ones; fill them first")
+    elif as_array(images).dtype == object:
+        images = list(as_array(images))
     if isinstance(images, list):
         if not images:
             raise DataError(f"{name}: wanted images, got none")
         return images
-    stack = np.asarray(images)
+    stack = as_array(images)
     if stack.ndim in (3, 4) and stack.size:
         return stack
     hint = ""
@@ -266,7 +278,7 @@ def open_arrays(
                     else "picture files are read with firstlight.load(FOLDER)"
                 )
             )
-        values = np.asarray(image)
+        values = as_array(image)
         if (
             values.ndim not in (2, 3)
             or not values.size
@@ -301,9 +313,9 @@ def labels_as_array(labels: Any, name: str) -> npt.NDArray[Any]:
         hidden = np.ma.getmaskarray(labels).reshape(-1).tolist()
         pairs = zip(labels.data.reshape(-1).tolist(), hidden, strict=True)
         labels = [None if masked else one for one, masked in pairs]
-    refuse_missing(name, np.asarray(labels) if hasattr(labels, "__array__") else labels)
+    refuse_missing(name, as_array(labels) if hasattr(labels, "__array__") else labels)
     try:
-        lines = np.asarray(labels)
+        lines = as_array(labels)
     except ValueError as error:  # lists of several lengths
         raise DataError(
             f"{name}: wanted one for each image, got lists of several lengths"

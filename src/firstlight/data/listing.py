@@ -99,6 +99,7 @@ def listing_of(root: Path, found: list[Found], notes: list[str], least: int = 2)
         if absent:
             notes.append(f"{part} has no picture of {', '.join(absent[:10])}")
     names = tuple(sorted(trained))
+    notes += alike_names(names)
     index = {name: label for label, name in enumerate(names)}
     pictures = [
         Listed(one.name, index[one.label], one.part, one.group)
@@ -107,6 +108,23 @@ def listing_of(root: Path, found: list[Found], notes: list[str], least: int = 2)
     return Listing(
         root=root, class_names=names, pictures=tuple(pictures), notes=tuple(sorted(notes))
     )
+
+
+def alike_names(names: Sequence[str]) -> list[str]:
+    """A note of classes whose names differ in case and spaces alone: often one class. Single
+    letters are not looked at, as sets of writing tell ``A`` from ``a``."""
+    by_key: dict[str, list[str]] = {}
+    for name in names:
+        key = "".join(name.casefold().replace("_", " ").split())
+        by_key.setdefault(key if len(key) > 1 else name, []).append(name)
+    alike = [" and ".join(map(repr, same)) for same in by_key.values() if len(same) > 1]
+    if not alike:
+        return []
+    more = f", and {len(alike) - 5:,} more" if len(alike) > 5 else ""
+    return [
+        f"{'; '.join(alike[:5])}{more} are taken for different classes; where they are one, give "
+        "them one name"
+    ]
 
 
 def class_name(name: str) -> str:

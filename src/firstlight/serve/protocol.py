@@ -30,6 +30,7 @@ NUMBER_BYTES, HEAD_BYTES = 6, 64 * 1024
 """Of one number as JSON, such as ``255, ``, and of what stands around the numbers."""
 INPUT, PROBABILITIES, LABEL = "image", "probabilities", "label"
 READ = {"binary_data", "binary_data_size"}
+_FLOATS = "floats of 0 to 1 are multiplied by 255 and rounded first"
 VERSION = "1"
 """Of every model: a run is never trained again under its name."""
 BODY: dict[str, Any] = {
@@ -174,7 +175,7 @@ def _images(given: dict[str, Any], raw: bytes, predictor: Predictor, most: int) 
     """The one input, checked."""
     shape, wanted = given.get("shape"), predictor.image_shape
     if given.get("name") != INPUT or given.get("datatype") != "UINT8":
-        raise _wrong(f"wanted the input {INPUT} of datatype UINT8")
+        raise _wrong(f"wanted the input {INPUT} of datatype UINT8; {_FLOATS}")
     if (
         not isinstance(shape, list)
         or not all(isinstance(n, int) and not isinstance(n, bool) for n in shape)
@@ -191,14 +192,23 @@ def _images(given: dict[str, Any], raw: bytes, predictor: Predictor, most: int) 
     if size is not None:
         if size != count or len(raw) != count:
             raise _wrong(f"wanted {count} bytes of data behind the JSON, one for each number")
-        return np.frombuffer(raw, dtype=np.uint8).reshape(shape)
+        return _levels(raw, shape)
     data = _flat(given.get("data"), shape)
     if data is None:
         raise _wrong(
             f"wanted {count} whole numbers from 0 to 255 in data, in one list or nested as the "
-            "shape"
+            f"shape; {_FLOATS}"
         )
-    return np.frombuffer(data, dtype=np.uint8).reshape(shape)
+    return _levels(data, shape)
+
+
+def _levels(data: bytes, shape: Sequence[int]) -> UInt8Array:
+    """The images. Raises ``RefusedError`` for levels of 0 and 1 alone, which are floats of 0 to 1
+    that were cut off, or flags: an answer to them would be wrong without a word."""
+    images_NHWC = np.frombuffer(data, dtype=np.uint8).reshape(shape)
+    if images_NHWC.max() == 1:
+        raise _wrong(f"wanted levels from 0 to 255, and got 0 and 1 alone; {_FLOATS}")
+    return images_NHWC
 
 
 def _flat(data: Any, shape: Sequence[int]) -> bytes | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from firstlight.data.arrays import CHANNELS
+from firstlight.data.arrays import CHANNELS, as_array
 from firstlight.data.asked import pictures_asked
 from firstlight.data.levels import Range, levels_to_ask, stated
 from firstlight.data.pictures import PictureSource, prepare
@@ -81,7 +81,7 @@ def _opened(
     by_dtype: dict[str, dict[int, npt.NDArray[Any]]] = {}
     for at, one in enumerate(images):
         if hasattr(one, "__array__") and not isinstance(one, Image.Image):
-            array = np.asarray(one)
+            array = as_array(one)
             if array.ndim not in (2, 3) or not array.size or array.shape[2:] not in CHANNELS:
                 raise ValueError(f"wanted images H×W or H×W×C, got [{at}] of shape {array.shape}")
             by_dtype.setdefault(str(array.dtype), {})[at] = array
