@@ -96,6 +96,15 @@ class Network(Checked):
 
         return summarize(self, image_shape, classes, batch_size=batch_size)
 
+    def diagram(self, image_shape: tuple[int, int, int], classes: int) -> str:
+        """The network drawn as SVG text: boxes to scale of their maps, residual paths, branches.
+
+        Raises ``UserError`` where the network does not fit images of height, width and channels.
+        """
+        from firstlight.layers.diagram import diagram
+
+        return diagram(self, image_shape, classes)
+
     def to_table(self) -> dict[str, Any]:
         """The network as a recipe's table."""
         table: dict[str, Any] = {"pixels": self.pixels, "views": self.views}

@@ -194,12 +194,8 @@ def summarize(
     from firstlight.models.catalog import Architecture
     from firstlight.models.cost import training_bytes
 
-    if network.code is not None:
-        raise UserError(
-            f"the network is code, {network.code.function} of {network.code.file}, and no list of "
-            "layers, so there is no summary of it; print(module) in Python shows its modules"
-        )
-    height, width, channels = shape = _shape(image_shape)
+    require_layers(network)
+    height, width, channels = shape = checked_shape(image_shape)
     for name, count in (("classes", classes), ("batch_size", batch_size)):
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise UserError(f"{name} must be a whole number of 1 or more, not {count!r}")
@@ -221,7 +217,17 @@ def summarize(
     )
 
 
-def _shape(given: Sequence[int]) -> tuple[int, int, int]:
+def require_layers(network: Network) -> None:
+    """Raise ``UserError`` for a network that is code of one's own."""
+    if network.code is not None:
+        raise UserError(
+            f"the network is code, {network.code.function} of {network.code.file}, and no list of "
+            "layers, so there is no summary of it; print(module) in Python shows its modules"
+        )
+
+
+def checked_shape(given: Sequence[int]) -> tuple[int, int, int]:
+    """Height, width and channels. Raises ``UserError`` for what is none."""
     whole = [one for one in given if isinstance(one, int) and not isinstance(one, bool) and one > 0]
     if len(given) != 3 or len(whole) != 3:
         raise UserError(

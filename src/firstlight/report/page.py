@@ -21,7 +21,9 @@ from firstlight.untrusted import printable, right_to_left
 class Shown:
     """A picture on the page."""
 
-    png: bytes
+    png: bytes = b""
+    svg: str = ""
+    """In place of the PNG: a drawing with the colours of a light or a dark page."""
     alt: str
     """What a person who cannot see it should be told."""
     caption: str = ""
@@ -70,9 +72,7 @@ def render(page: Page) -> str:
     environment.filters |= {"right_to_left": right_to_left, "printable": printable}
     template = resources.files("firstlight.report").joinpath("page.html.jinja")
     text = template.read_text(encoding="utf-8")
-    return environment.from_string(text).render(
-        page=page, data_address=_data_address, policy=_policy(text)
-    )
+    return environment.from_string(text).render(page=page, address=_address, policy=_policy(text))
 
 
 def _policy(template: str) -> str:
@@ -88,5 +88,6 @@ def _policy(template: str) -> str:
     )
 
 
-def _data_address(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _address(shown: Shown) -> str:
+    kind, content = ("svg+xml", shown.svg.encode()) if shown.svg else ("png", shown.png)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -10,6 +10,7 @@ from firstlight.errors import DataError
 from firstlight.evaluate.calibrate import accuracy_at_coverage
 from firstlight.evaluate.mistakes import worst_mistakes
 from firstlight.evaluate.paired import paired
+from firstlight.layers.diagram import diagram
 from firstlight.runs.record import Answers, read_epochs
 from firstlight.serve.answers import json_response, png
 from firstlight.serve.limits import RefusedError
@@ -78,6 +79,17 @@ def routes(service: Service) -> APIRouter:
         worst = worst_mistakes(answers.true_N != answers.predicted_N, answers.truth_N, MOST)
         wrong = int((answers.true_N != answers.predicted_N).sum())
         return json_response({"count": wrong, "pictures": [_row(answers, i) for i in worst]})
+
+    @router.get("/runs/{run}/network.svg", summary="The network, drawn")
+    async def network(run: Name) -> Response:
+        """What each layer gives, from top to bottom, with its words for screen readers."""
+        predictor = service.predictor(run)
+        saved = getattr(predictor, "saved", None)
+        built = getattr(saved, "architecture", None)
+        if built is None or built.network.code is not None:
+            raise RefusedError(status=404, message="this model does not list its layers")
+        drawn = diagram(built.network, built.image_shape, built.classes)
+        return Response(drawn, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 
     @router.get("/runs/{run}/test", summary="Some test images")
     async def some(

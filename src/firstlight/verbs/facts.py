@@ -4,8 +4,11 @@ import shlex
 from typing import Any
 
 from firstlight.data.catalog import CATALOG
+from firstlight.layers.diagram import described_in_words, diagram
+from firstlight.layers.summary import HEADINGS, Row, summarize
+from firstlight.models.catalog import Architecture
 from firstlight.recipe import Recipe
-from firstlight.report.page import Section, Table
+from firstlight.report.page import Section, Shown, Table
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder
 
@@ -85,6 +88,7 @@ def facts(
         code=_repeat(folder, recipe, described, environment),
     )
     return [
+        *_network(saved.architecture),
         *(words if recipe.description else []),
         *(taken if notes else []),
         *([repeat] if trained else []),
@@ -95,4 +99,27 @@ def facts(
             folded=True,
         ),
         Section(title="Machine", table=Table(head=["what", ""], rows=machine), folded=True),
+    ]
+
+
+def _network(built: Architecture) -> list[Section]:
+    """The network's drawing and its layers; nothing of one that is code."""
+    if built.network.code is not None:
+        return []
+    summary = summarize(built.network, built.image_shape, built.classes)
+    words = described_in_words(built.network, built.image_shape, built.classes)
+    drawing = Shown(svg=diagram(built.network, built.image_shape, built.classes), alt=words)
+    rows = [(cells[2], *cells[:2], *cells[3:]) for cells in map(Row.cells, summary.rows)]
+    return [
+        Section(
+            title="The network",
+            text="What each layer gives, from top to bottom. A box is as high and wide as the "
+            f"maps, to scale; more sheets are more maps. {' '.join(summary.totals()[1:3])}",
+            pictures=[drawing],
+        ),
+        Section(
+            title="Layer by layer",
+            table=Table(head=("what it is", *HEADINGS[:2], *HEADINGS[3:]), rows=rows),
+            folded=True,
+        ),
     ]

@@ -54,6 +54,8 @@ export const cell = (run, truth, said) => json(runPath(run, `cell?${query({ trut
 export const testImages = (run, page, count) => json(runPath(run, `test?${query({ page, count })}`));
 export const compare = (first, second) => json(`api/compare?${query({ first, second })}`);
 
+export const networkDrawn = async (run) => whole(await ask(runPath(run, "network.svg")), "blob");
+
 export const testImage = async (run, index) =>
   whole(await ask(runPath(run, `test/${index}.png`)), "blob");
 

@@ -1,6 +1,6 @@
 // The view "Try it": a picture comes in, and its answer, what was seen and every layer come out.
 
-import { inside, predict } from "./api.js";
+import { inside, networkDrawn, predict } from "./api.js";
 import { showAnswer } from "./answer.js";
 import { drawing } from "./drawing.js";
 import { byId, make, notice } from "./elements.js";
@@ -117,6 +117,17 @@ export function trying(failed) {
     });
   }
 
+  // An exported file does not list its layers, and has none.
+  async function drawNetwork() {
+    const of = run;
+    byId("network").hidden = true;
+    const drawn = await networkDrawn(of.name).catch(() => null);
+    if (!drawn || run !== of) return;
+    URL.revokeObjectURL(byId("network-drawn").src);
+    byId("network-drawn").src = URL.createObjectURL(drawn);
+    byId("network").hidden = false;
+  }
+
   async function open(opened) {
     byId("view-try").setAttribute("aria-busy", "true");
     await fill(opened);
@@ -135,7 +146,10 @@ export function trying(failed) {
     const names = run.classes.map((name) => make("option", { value: name }, name));
     byId("cam-class").replaceChildren(make("option", { value: "" }, "its answer"), ...names);
     const kept = now && (!changed || !now.name.startsWith("test image")) ? now : null;
-    if (changed) maps.forget();
+    if (changed) {
+      maps.forget();
+      drawNetwork();
+    }
     clear();
     if (kept) give(kept);
     const list = await tests.of(run.name).then(() => true, failed);
