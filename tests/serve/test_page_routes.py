@@ -23,6 +23,15 @@ def asked(digits_run: fl.Run, stripes_run: fl.Run) -> Iterator[Running]:
         yield service
 
 
+def test_the_network_is_drawn_as_the_run_s_own(asked: Running, digits_run: fl.Run) -> None:
+    with asked.client() as client:
+        got = client.get(f"/api/runs/{digits_run.path.name}/network.svg")
+        assert client.get("/api/runs/none/network.svg").status_code == 404
+
+    assert got.status_code == 200 and got.headers["content-type"].startswith("image/svg+xml")
+    assert got.text == digits_run.recipe.network.diagram((8, 8, 1), 10)
+
+
 def test_the_pages_of_test_images_hold_each_of_them_once(asked: Running) -> None:
     seen: list[int] = []
     with asked.client() as client:
