@@ -125,7 +125,7 @@ def anchors(text: str) -> set[str]:
 
 def test_every_link_inside_the_project_leads_somewhere() -> None:
     documents = sorted(p.name for p in (ROOT / "docs").glob("*.md"))
-    first = ("README.md", "CHANGELOG.md", "LOG.md", "SECURITY.md")
+    first = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LOG.md", "SECURITY.md")
     for document in (*first, *(f"docs/{n}" for n in documents)):
         path = ROOT / document
         for link in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):

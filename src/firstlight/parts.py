@@ -6,7 +6,7 @@ word. All parts of a kind are found through one table, from word to class.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -190,6 +190,17 @@ def parts_of(tables: Any, kinds: Mapping[str, type[_Part]], *, label: str) -> tu
         one if isinstance(one, Part) else part_of(one, kinds, label=f"{label} {number}")  # type: ignore[misc]
         for number, one in enumerate(tables, start=1)
     )
+
+
+def require_known(parts: Iterable[Part], table: Mapping[str, type[Part]], label: str) -> None:
+    """Raise ``UserError`` for a part that is not in its table: no recipe with it could be read."""
+    for part in parts:
+        if table.get(part.kind) is not type(part):
+            name = type(part).__name__
+            raise UserError(
+                f"{name} is in no table, so no run with it could be opened again; first write "
+                f'firstlight.{label}["{part.kind}"] = {name}'
+            )
 
 
 def values_of(

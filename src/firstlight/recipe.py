@@ -20,6 +20,7 @@ from firstlight.errors import UserError
 from firstlight.layers import LAYERS
 from firstlight.layers.network import Network, as_network
 from firstlight.layers.own_code import OwnCode, code_of_table
+from firstlight.layers.sequence import written_out
 from firstlight.optimizers import OPTIMIZERS, Adam, Optimizer
 from firstlight.parts import (
     Part,
@@ -27,6 +28,7 @@ from firstlight.parts import (
     part_of,
     parts_of,
     plain_value,
+    require_known,
     value_of,
     values_of,
 )
@@ -147,6 +149,13 @@ class Recipe:
                 "name must be letters, digits, dots, dashes and underscores, as it names the run "
                 f"folder, not {shown(self.name)}"
             )
+        for label, parts, table in (
+            ("layers.LAYERS", written_out(self.network.layers), LAYERS),
+            ("augment.AUGMENTATIONS", self.augment, AUGMENTATIONS),
+            ("optimizers.OPTIMIZERS", (self.optimizer,), OPTIMIZERS),
+            ("schedules.SCHEDULES", (self.schedule,), SCHEDULES),
+        ):
+            require_known(parts, table, label)
         mixes = [i for i, one in enumerate(self.augment) if isinstance(one, Mix)]
         if mixes and mixes != [len(self.augment) - 1]:
             raise UserError(

@@ -51,7 +51,6 @@ def small_mnist(monkeypatch: pytest.MonkeyPatch, nothing_cached: Path) -> Path:
     """MNIST of nine images in the catalogue, and nothing of it on this machine."""
     entry = replace(catalog.MNIST, content=CONTENT, train_count=6, test_count=3)
     monkeypatch.setitem(catalog.CATALOG, "mnist", entry)
-    monkeypatch.setattr(load, "MNIST", entry)
     return nothing_cached
 
 

@@ -45,7 +45,7 @@ def list_sets(data_dir: DataDir = None, json: Json = False) -> None:
     lines = []
     for row in rows:
         here = "yes" if row["found"] else "no"
-        if row["name"] == "digits":
+        if not CATALOG[row["name"]].files:
             here = "embedded"
         lines.append([row["name"], row["title"], f"{row['train']:,}", f"{row['test']:,}", here])
     print_table(columns, lines)

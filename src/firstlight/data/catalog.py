@@ -1,6 +1,18 @@
 """The named data sets: what they hold, where they come from, and how to know the real ones."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from firstlight.data.dataset import Int64Array, UInt8Array
+from firstlight.data.digits import read_digits
+
+IDX, CIFAR = "idx", "cifar"
+"""Readers of files: MNIST's format, images and labels of each part in a file of their own; and
+CIFAR-10's batches."""
+Arrays = tuple[UInt8Array, Int64Array]
+"""Images N×H×W×C and labels N."""
+Reader = str | Callable[[], Mapping[str, Arrays]]
+"""``IDX`` or ``CIFAR`` for a set that is files, or a function that gives ``train`` and ``test``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +52,17 @@ class Entry:
     """Height, width, channels."""
     train_count: int
     test_count: int
-    files: tuple[RemoteFile, ...]
-    """Empty where the set is embedded."""
+    reader: Reader
+    """What makes arrays of it."""
+    files: tuple[RemoteFile, ...] = ()
+    """For ``IDX`` images and labels of the training, then of the test part. None for a function."""
+    origin: str = "embedded"
+    """Where a function takes it from, in a word."""
+    subfolders: tuple[str, ...] = ()
+    """Where it may be below a folder that is looked into, in this order; by default under its own
+    name alone."""
+    keras: str = ""
+    """The name of Keras's file of all four arrays, where it leaves one."""
     content: Content
     licence: str
     citation: str
@@ -49,6 +70,14 @@ class Entry:
     """Light strokes or clothes on a black ground."""
     centred_strokes: bool
     """Each image is one stroke, fitted and centred by its mass."""
+
+    def __post_init__(self) -> None:
+        wanted = {IDX: 4, CIFAR: 1}.get(self.reader, -1) if isinstance(self.reader, str) else 0
+        if len(self.files) != wanted:
+            known = (
+                f'reader must be "{IDX}" with 4 files, "{CIFAR}" with 1, or a function with none'
+            )
+            raise ValueError(f"{self.name}: {known}, not {self.reader!r} with {len(self.files)}")
 
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
@@ -70,6 +99,9 @@ MNIST = Entry(
     image_shape=(28, 28, 1),
     train_count=60_000,
     test_count=10_000,
+    reader=IDX,
+    subfolders=("", "mnist", "MNIST/raw"),
+    keras="mnist.npz",
     files=_idx_files(
         (
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -113,6 +145,9 @@ FASHION_MNIST = Entry(
     image_shape=(28, 28, 1),
     train_count=60_000,
     test_count=10_000,
+    reader=IDX,
+    # Not the folder itself: MNIST's files have the same names.
+    subfolders=("fashion_mnist", "fashion-mnist", "FashionMNIST/raw"),
     files=_idx_files(
         (
             "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
@@ -156,6 +191,8 @@ CIFAR10 = Entry(
     image_shape=(32, 32, 3),
     train_count=50_000,
     test_count=10_000,
+    reader=CIFAR,
+    subfolders=("", "cifar10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"),
     files=(
         RemoteFile(
             name="cifar-10-binary.tar.gz",
@@ -188,7 +225,8 @@ EMBEDDED_DIGITS = Entry(
     image_shape=(8, 8, 1),
     train_count=1_437,
     test_count=360,
-    files=(),
+    reader=read_digits,
+    origin="scikit-learn",
     content=Content(
         train_images="1a5fd3b5c524e826767083c882fe4f8c91850d3568a78caadaa66eb3fe78f5b6",
         train_labels="00d355536cfe54c3c5aaa1bbc756008bcc5ba7030407f225954ebda1d1ca46c9",

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from firstlight.data import cifar, idx
-from firstlight.data.catalog import CATALOG, CIFAR10, EMBEDDED_DIGITS, MNIST, Entry
+from firstlight.data.catalog import CATALOG, CIFAR, Entry
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest, UInt8Array
-from firstlight.data.digits import load_digits
 from firstlight.data.download import Report, fetch, only_one
 from firstlight.data.duplicates import Pairs, groups
 from firstlight.errors import DataError, UnreachableError, UserError
@@ -21,13 +20,6 @@ from firstlight.files import cache_folder, make_folder, write_whole
 Part = tuple[UInt8Array, Int64Array]
 TRAIN, TEST = "train", "test"
 
-# Below a folder, where this project, the publishers and other tools put each set.
-_SUBFOLDERS = {
-    "mnist": ("", "mnist", "MNIST/raw"),
-    # Not the folder itself: MNIST's files have the same names.
-    "fashion_mnist": ("fashion_mnist", "fashion-mnist", "FashionMNIST/raw"),
-    "cifar10": ("", "cifar10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"),
-}
 DEBIAN = Path("/usr/share/datasets")
 """Where Debian's package ``dataset-fashion-mnist`` puts it."""
 _PICKLED = (
@@ -73,13 +65,11 @@ def _parts(
     report: Report | None = None,
 ) -> list[Dataset]:
     """Read, checked, and named."""
-    if entry is EMBEDDED_DIGITS:
-        whole = load_digits()._asdict()
+    if not isinstance(entry.reader, str):
+        whole = entry.reader()
         for part in wanted:
-            _verify(
-                entry, part, (whole[part].images_NHWC, whole[part].labels_N), Path("scikit-learn")
-            )
-        return [whole[part] for part in wanted]
+            _verify(entry, part, whole[part], None)
+        return [_dataset(entry, part, whole[part]) for part in wanted]
     data_dir = _expanded(data_dir)
     if data_dir is not None and not _is_folder(data_dir):
         raise DataError(
@@ -118,7 +108,7 @@ def fetch_files(entry: Entry, data_dir: Path | None = None, report: Report | Non
     Raises ``UnreachableError`` naming every address tried, the folder and the files to put there.
     """
     folder = (_expanded(data_dir) or cache_folder()) / entry.name
-    if entry is not CIFAR10:
+    if entry.reader != CIFAR:
         _fetch_all(entry, folder, report)
         return folder
     with only_one(folder, entry.name):
@@ -145,8 +135,8 @@ def _fetch_all(entry: Entry, folder: Path, report: Report | None) -> None:
 
 def where_found(entry: Entry, data_dir: Path | None = None) -> Path | None:
     """The folder or file that ``load`` would take the set from; nothing is checked."""
-    if entry is EMBEDDED_DIGITS:
-        return Path("scikit-learn")
+    if not isinstance(entry.reader, str):
+        return Path(entry.origin)
     return next((where for where, _ in _sources(entry, places(data_dir))), None)
 
 
@@ -194,17 +184,17 @@ def _sources(
     """(path, kind) of each copy with the wanted parts in these places, in the order of
     preference."""
     for place in where:
-        for folder in (place / sub for sub in _SUBFOLDERS[entry.name]):
-            if entry is CIFAR10:
+        for folder in (place / sub for sub in entry.subfolders or (entry.name,)):
+            if entry.reader == CIFAR:
                 if all(_is_file(folder / f"{b}.bin") for b in _batches(wanted)):
                     yield folder, "binary"
                 elif _is_file(folder / entry.files[0].name):
                     yield folder / entry.files[0].name, "archive"
             elif all(_idx_path(folder, name) for part in wanted for name in _idx(entry, part)):
                 yield folder, "idx"
-        if entry is MNIST and _is_file(place / "mnist.npz"):
-            yield place / "mnist.npz", "npz"
-        if entry is CIFAR10:
+        if entry.keras and _is_file(place / entry.keras):
+            yield place / entry.keras, "npz"
+        if entry.reader == CIFAR:
             for folder in (place / sub for sub in _PICKLED):
                 if all(_is_file(folder / b) for b in _batches(wanted)):
                     yield folder, "pickled"
@@ -310,16 +300,20 @@ def _unpack(archive: Path, folder: Path) -> None:
         raise DataError(f"{folder}: cannot be written: {error.strerror}; make room") from error
 
 
-def _verify(entry: Entry, part: str, read: Part, where: Path) -> None:
+def _verify(entry: Entry, part: str, read: Part, where: Path | None) -> None:
     """Raise ``DataError`` unless pixels and labels are the published ones."""
     images, labels = read
     for what, array in (("images", images), ("labels", labels.astype(np.uint8))):
         wanted = getattr(entry.content, f"{part}_{what}")
         have = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
         if have != wanted:
-            raise DataError(
-                _not_official(entry, where, f"sha256 of the {part} {what}", wanted, have)
-            )
+            what = f"sha256 of the {part} {what}"
+            if where is None:
+                raise DataError(
+                    f"{entry.name}: its reader gives other data than its entry in the catalogue "
+                    f"says: {what} should be {wanted}, is {have}; correct one of them"
+                )
+            raise DataError(_not_official(entry, where, what, wanted, have))
 
 
 def _not_official(entry: Entry, where: Path, what: str, wanted: str, have: str) -> str:
