@@ -283,3 +283,15 @@ def test_a_share_to_hold_out_beside_a_validation_part_is_refused(
     assert not Path("never").exists()
     with pytest.raises(fl.errors.UserError, match="validation part"):
         fl.train("parted", settings="train.held_out_fraction=0.3", quiet=True)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_other_data_may_be_a_test_part_alone(command: Command, project: Path, beside: bool) -> None:
+    """Also one with a class that the training part beside it has not."""
+    pictures(Path("other") / "Test", 40, names=("row", "zigzag"))
+    if beside:
+        pictures(Path("other") / "Train", 30, names=("row", "column"))
+    done = command("evaluate", project / "run", "other")
+    assert done.code == 0, done.err
+    assert "20 images of other" in done.out
+    assert "no such class: 'zigzag' (20 pictures)" in done.out

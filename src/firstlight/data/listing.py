@@ -83,6 +83,8 @@ def listing_of(root: Path, found: list[Found], notes: list[str], least: int = 2)
     for one in found:
         by_part.setdefault(one.part, Counter())[one.label] += 1
     trained = by_part.get(TRAIN, by_part.get("", Counter()))
+    if least == 1:  # nothing is trained on: any part may have classes of its own
+        trained = Counter(one.label for one in found)
     if len(trained) < least:
         got = f"one class, {next(iter(trained))!r}" if trained else "no picture in any class folder"
         said = "".join(f"\n  {note}" for note in notes)
