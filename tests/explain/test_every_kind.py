@@ -13,6 +13,7 @@ from firstlight import layers as la
 from firstlight.explain.attribution import grad_cam
 from firstlight.explain.layers import layer_maps
 from firstlight.explain.maps import map_source
+from firstlight.explain.neighbours import nearest
 from firstlight.layers.activation import ACTIVATIONS
 from firstlight.layers.network import Network
 from firstlight.models.catalog import Architecture
@@ -153,6 +154,27 @@ def test_modules_of_one_s_own_have_their_class_names_and_each_use_is_shown() -> 
     assert grad_cam(model, PREPROCESS, IMAGE, 1).cells == found[4].maps_Chw.shape[1:]
 
 
+class Places(nn.Module):
+    """Gives no numbers for each image: whole numbers, one number, several tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList([Gives(at) for at in range(3)])
+
+    def forward(self, pixels: Tensor) -> None:
+        for part in self.parts:
+            part(pixels)
+
+
+class Gives(nn.Module):
+    def __init__(self, what: int) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, pixels: Tensor) -> object:
+        return (pixels.argmax(1), pixels.mean(), (pixels, pixels))[self.what]
+
+
 class Functional(nn.Module):
     """All in functions, with one weight."""
 
@@ -160,7 +182,10 @@ class Functional(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(5, 3, generator=Generator().manual_seed(0)))
 
+        self.places = Places()
+
     def forward(self, pixels: Tensor) -> Tensor:
+        self.places(pixels)
         return pixels.mean((2, 3)) @ self.weight.T
 
 
@@ -168,6 +193,8 @@ def test_a_network_without_parts_shows_its_scores() -> None:
     model = Functional()
     (only,) = layer_maps(model, PREPROCESS, IMAGE)
     assert (only.name, only.kind, only.maps_Chw.shape) == ("scores", "Functional", (5, 1, 1))
+    found = nearest(model, PREPROCESS, images(8)[3], images(8), 2)
+    assert found[0].index == 3 and found[0].similarity == pytest.approx(1, abs=1e-5)
 
 
 def test_a_network_without_maps_is_explained_without_regions() -> None:

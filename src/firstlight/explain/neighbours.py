@@ -51,22 +51,25 @@ def nearest(
 
 
 def features(model: nn.Module, preprocess: Preprocess, images_NHWC: UInt8Array) -> Tensor:
-    """float32 N×F of length one, on the model's device."""
+    """float32 N×F of length one, on the model's device; of a network without a dense layer, its
+    scores."""
     found: list[Tensor] = []
 
     def stop(layer: nn.Module, inputs: Any) -> None:
         found.append(inputs[0])
         raise _EnoughError
 
-    hook = last_dense(model).register_forward_pre_hook(stop)
+    last = last_dense(model)
+    hook = None if last is None else last.register_forward_pre_hook(stop)
     try:
         with answering(model), torch.inference_mode():
-            model(model_input(model, preprocess, images_NHWC))
+            found.append(model(model_input(model, preprocess, images_NHWC)))
     except _EnoughError:
         pass
     finally:
-        hook.remove()
-    return nn.functional.normalize(found[0].float(), dim=1)
+        if hook is not None:
+            hook.remove()
+    return nn.functional.normalize(found[0].float().flatten(1), dim=1)
 
 
 class _EnoughError(Exception):

@@ -30,12 +30,10 @@ def model_input(model: nn.Module, preprocess: Preprocess, images_NHWC: UInt8Arra
     return preprocess(torch.from_numpy(np.ascontiguousarray(images_NHWC)).to(device))
 
 
-def last_dense(model: nn.Module) -> nn.Linear:
-    """The layer that gives the classes' scores. Raises ``ValueError`` where there is none."""
+def last_dense(model: nn.Module) -> nn.Linear | None:
+    """The layer that gives the classes' scores, where one does."""
     layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    if not layers:
-        raise ValueError("the network has no dense layer")
-    return layers[-1]
+    return layers[-1] if layers else None
 
 
 @contextmanager
@@ -80,11 +78,12 @@ def watched(model: nn.Module, pixels_NCHW: Tensor, note: Note) -> Tensor:
                 return None
             counts[name] += 1
             ended = ended or (counts[name] > 1 and layer_of(module) is not None)
-            if ended or not isinstance(result, Tensor) or len(result) != len(pixels_NCHW):
+            if ended or not _is_result(result, len(pixels_NCHW)):
                 return None
             last[:] = [tuple(result.shape)]
             note(name if counts[name] == 1 else f"{name} ({counts[name]})", module, result)
-            return result.clone()
+            copied: Tensor = result.clone()
+            return copied
 
         return heard
 
@@ -98,6 +97,12 @@ def watched(model: nn.Module, pixels_NCHW: Tensor, note: Note) -> Tensor:
     if last != [tuple(logits_NK.shape)]:  # a module of one's own computes more than its parts
         note("scores", model, logits_NK)
     return logits_NK
+
+
+def _is_result(result: Any, images: int) -> bool:
+    """Whether a module gave numbers for each image."""
+    shape = result.shape if isinstance(result, Tensor) and result.is_floating_point() else ()
+    return len(shape) > 1 and shape[0] == images
 
 
 def _layers(module: nn.Module, before: str = "") -> Iterator[tuple[str, nn.Module]]:
