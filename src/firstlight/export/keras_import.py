@@ -182,19 +182,33 @@ def _scored(path: Path, chain: Chain, softmax: bool) -> Chain:
             f"{path}: wanted softmax at the end, or scores (linear), found {after.name}, which "
             "gives no probabilities of classes"
         )
-    at = max((i for i, one in enumerate(chain.layers) if isinstance(one, choice.Dense)), default=-1)
-    last = chain.layers[at] if at >= 0 else None
-    if not isinstance(last, choice.Dense) or last.units != chain.shape[0]:
+    if not _ends_in_scores(chain):
         # Scores that no dense layer gives pass one that leaves them as they are.
-        chain.add(
-            choice.Dense(chain.shape[0], bias=False),
-            {"weight": np.eye(chain.shape[0], dtype=np.float32)},
-        )
-        at, last = len(chain.layers) - 1, chain.layers[-1]
-    assert isinstance(last, choice.Dense)
-    scores = replace(last, units=CLASSES, activation="none")
-    chain.layers[at : at + 1] = [scores, *last.parts()[1:]]
+        kept = {"weight": np.eye(chain.shape[0], dtype=np.float32)}
+        chain.add(choice.Dense(chain.shape[0], bias=False), kept)
+    at, last = _last_dense(chain)
+    chain.layers[at] = replace(last, units=CLASSES)
     return chain
+
+
+def _last_dense(chain: Chain) -> tuple[int, choice.Dense]:
+    """The last dense layer and where it stands. Raises ``ValueError`` where there is none."""
+    dense = [(i, one) for i, one in enumerate(chain.layers) if isinstance(one, choice.Dense)]
+    if not dense:
+        raise ValueError("no dense layer")
+    return dense[-1]
+
+
+def _ends_in_scores(chain: Chain) -> bool:
+    """Whether a dense layer gives the scores, and what stands behind it may stand there."""
+    if not any(isinstance(one, choice.Dense) for one in chain.layers):
+        return False
+    at, last = _last_dense(chain)
+    behind = chain.layers[at + 1 :]
+    return (last.units, last.activation) == (chain.shape[0], "none") and not any(
+        isinstance(one, choice.Activation | choice.Dropout | choice.SpatialDropout)
+        for one in behind
+    )
 
 
 def _last_part(chain: Chain) -> Layer | None:

@@ -133,7 +133,8 @@ def _single(path: Path, what: str, ends: Any) -> str:
     while isinstance(ends, list) and len(ends) == 1:
         ends = ends[0]
     if not isinstance(ends, list) or not isinstance(ends[0], str):
-        raise UserError(f"{path}: wanted a model with one {what}, and found {len(ends)}")
+        found = len(ends) if isinstance(ends, list) else f"a {type(ends).__name__}"
+        raise UserError(f"{path}: wanted a model with one {what}, and found {found}")
     return str(ends[0])
 
 

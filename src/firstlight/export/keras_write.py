@@ -35,6 +35,11 @@ def written(saved: SavedModel) -> list[Written]:
     """All layers, in the order in which Keras keeps them. Raises ``UserError`` for what Keras has
     no layer for."""
     network, preprocess = saved.architecture.network, saved.preprocess
+    if network.code is not None:
+        raise UserError(
+            "--format keras is for networks of known layers, and this one is a module of one's "
+            "own; --format onnx takes any"
+        )
     if network.views != "one":
         raise UserError(
             f'--format keras is for views = "one"; this run\'s answers are averaged over views '
