@@ -137,8 +137,9 @@ TRAIN_CHOICES: dict[str, Any] = {
     "class_weights": "balanced",
     "seed": 1,
 }
-ELSEWHERE = {"start_from", "start_rate"}
-"""Need a trained run; ``tests/verbs/test_start.py`` has them."""
+ELSEWHERE = {"start_from", "start_rate", "start_weights"}
+"""Need a trained run or a module: ``tests/verbs/test_start.py``, ``tests/models/test_as_layers.py``
+have them."""
 
 
 def tiny() -> fl.TrainTest:

@@ -20,7 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.levels import BRIGHT
 from firstlight.data.missing import refuse_missing
-from firstlight.errors import DataError, NothingLearntWarning, shortened
+from firstlight.errors import DataError, NothingLearntWarning, UserError, shortened
 from firstlight.evaluate.predict import probabilities
 from firstlight.files import make_folder
 from firstlight.models.catalog import Architecture
@@ -129,6 +129,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         device = choose_device(self.device)
         with repeatable(usable_threads(), device):
             trainer = prepare(self.recipe_, TrainTest(train, train), device)
+            self.recipe_ = trainer.recipe  # code of plain layers is a list of them now
             with kept_memory():
                 for _ in trainer.run():
                     pass
@@ -163,10 +164,15 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def save(self, path: str | Path) -> None:
         """Write the fitted estimator into a new folder: weights as safetensors, the rest as JSON.
 
-        Raises ``DataError`` where it cannot be written, and ``ValueError`` for classes that are
-        neither numbers, booleans nor text.
+        Raises ``DataError`` where it cannot be written, ``UserError`` where its network is code,
+        and ``ValueError`` for classes that are neither numbers, booleans nor text.
         """
         check_is_fitted(self)
+        if self.recipe_.network.code is not None:
+            raise UserError(
+                "an estimator whose network is code is not saved; train it with "
+                "fl.train(data, network=...), whose run records the code"
+            )
         if self.classes_.dtype.kind not in "biufUO" or not all(
             isinstance(name, bool | int | float | str) for name in self.classes_.tolist()
         ):

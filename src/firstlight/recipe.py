@@ -98,6 +98,9 @@ class TrainChoice(Checked):
     class, 1 on average."""
     start_from: str = ""
     """A run folder whose weights are taken over, all but the last layer's; empty for fresh ones."""
+    start_weights: str = ""
+    """SHA-256 of the weights that the training began with, where they came with a module that was
+    passed as ``network``; empty for weights from the seed."""
     start_rate: float = number(0.1, least=0.0, most=1.0, above=True)
     """With start_from: the first layer's learning rate as a share of the last one's; those between
     lie evenly on a log scale (discriminative rates, Howard & Ruder 2018, section 3.2)."""

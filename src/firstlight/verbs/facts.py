@@ -44,6 +44,11 @@ def _repeat(
 ) -> str:
     """The command, or for a caller's own images the call, that trains this run again."""
     code = recipe_read.network.code
+    if recipe_read.train.start_weights:
+        return (
+            f"fl.train(the_same_data, recipe={str(folder.path / 'recipe.toml')!r}, "
+            f"network=the_same_module, device={environment['device']!r})"
+        )
     recipe, device = str(folder.path / "recipe.toml"), environment["device"]
     if described["name"] not in CATALOG and not described.get("path"):
         network = "" if code is None else f", network={code.function}"

@@ -20,10 +20,12 @@ from firstlight.data.split import hold_out
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.interrupt import StopRequest
+from firstlight.layers.network import Network
 from firstlight.layers.own_code import COPY, OwnCode, code_errors, matched, raised_in
 from firstlight.memory import give_back
+from firstlight.models.as_layers import as_layers, digest
 from firstlight.models.catalog import Architecture
-from firstlight.models.own_code import check
+from firstlight.models.own_code import built, check
 from firstlight.progress import Display
 from firstlight.recipe import LEAST_MICRO_BATCH, Recipe
 from firstlight.runs import checkpoint, record
@@ -100,9 +102,10 @@ def fit(
     parts = _split(data, recipe)
     if start is not None:
         check_shape(start, data.train.image_shape)
-    trial = _tried(recipe, data.train)
-    if start is not None:
-        take_over(trial, start, data.train.image_shape)
+    recipe, given = _settled(recipe, data.train)
+    start = start or given
+    trial = _architecture(recipe, data.train).build(Generator())  # refuses what does not fit
+    _begin(trial, recipe, start, data.train)
     most = min(recipe.train.batch_size, len(parts.rows_M))
     if recipe.network.needs_two and most < 2:
         raise UserError(
@@ -160,8 +163,8 @@ def _check_small(recipe: Recipe, data: Dataset) -> None:
 def prepare(recipe: Recipe, data: TrainTest, device: str) -> Trainer:
     """A run before its first step, without a folder: to try something out and throw it away."""
     _check_small(recipe, data.train)
-    _tried(recipe, data.train)
-    return _trainer(recipe, data, _split(data, recipe), device, _start(recipe))
+    recipe, given = _settled(recipe, data.train)
+    return _trainer(recipe, data, _split(data, recipe), device, _start(recipe) or given)
 
 
 def resume(
@@ -208,7 +211,7 @@ def resume(
                 ) from error
             raise
         parts, start = _split(loaded, recipe), checkpoint.load_start(folder)
-        if start is None and recipe.train.start_from:
+        if start is None and (recipe.train.start_from or recipe.train.start_weights):
             raise DataError(f"{folder} has no {checkpoint.START_FILE}; the run is damaged")
         if isinstance(data, Path):
             keep_new_place(folder, data)
@@ -272,18 +275,57 @@ def _architecture(recipe: Recipe, train: Dataset) -> Architecture:
     )
 
 
-def _tried(recipe: Recipe, train: Dataset) -> nn.Module:
-    """The network, to look at. Raises ``UserError`` where it does not fit the images, and where
-    code of one's own makes none that can be trained."""
-    architecture, code = _architecture(recipe, train), recipe.network.code
-    if code is not None:
-        check(
-            code,
-            architecture.image_shape,
-            architecture.classes,
-            lambda: reseed(Generator(), recipe.train.seed, "weights", 0),
-        )
-    return architecture.build(Generator())
+def _settled(recipe: Recipe, train: Dataset) -> tuple[Recipe, SavedModel | None]:
+    """The recipe with code that makes plain known layers as their list; and then the network with
+    the weights that came with it.
+
+    Raises ``UserError`` where code of one's own makes no module that can be trained, or a recipe
+    needs weights that did not come.
+    """
+    code, seed = recipe.network.code, recipe.train.seed
+    if code is None:
+        if recipe.train.start_weights:
+            raise UserError(
+                "train.start_weights: this recipe began with the weights of a module that was "
+                'passed as network; pass it again, or set train.start_weights="" for weights '
+                "from the seed"
+            )
+        return recipe, None
+    shape, classes = train.image_shape, len(train.class_names)
+
+    def rng() -> Generator:
+        return reseed(Generator(), seed, "weights", 0)
+
+    check(code, shape, classes, rng)
+    found = as_layers(built(code, shape, classes, rng()), shape, classes)
+    if found.model is None or recipe.train.start_from:
+        if not code.rebuilds:
+            why = found.why or "it is to start from another run"
+            raise UserError(
+                f"network is a module ({code.function}) that nothing can build again later: "
+                f"{why}. Pass the function or the class that makes it"
+            )
+        return replace(recipe, train=replace(recipe.train, start_weights="")), None
+    began = replace(recipe.train, start_weights=digest(found.model))
+    network = Network(layers=found.layers, pixels=recipe.network.pixels)
+    recipe = replace(recipe, network=network, train=began)
+    return recipe, SavedModel(
+        model=found.model.eval(),
+        architecture=_architecture(recipe, train),
+        preprocess=preprocess_for(train, standardize=network.pixels == "standardize"),
+        class_names=train.class_names,
+        calibration=None,
+    )
+
+
+def _begin(model: nn.Module, recipe: Recipe, start: SavedModel | None, train: Dataset) -> None:
+    """Take over the weights that a run begins with, if any."""
+    if start is None:
+        return
+    if recipe.train.start_weights:
+        model.load_state_dict(start.model.state_dict())
+    else:
+        take_over(model, start, train.image_shape)
 
 
 def _train(
@@ -362,8 +404,8 @@ def _trainer(
     rng = reseed(Generator(), recipe.train.seed, "weights", 0)
     model = _architecture(recipe, data.train).build(rng)
     preprocess = preprocess_for(data.train, standardize=recipe.network.pixels == "standardize")
-    if start is not None:
-        take_over(model, start, data.train.image_shape)
+    _begin(model, recipe, start, data.train)
+    if start is not None and not recipe.train.start_weights:
         preprocess = replace(preprocess, mean=start.preprocess.mean, std=start.preprocess.std)
     model = model.to(device)
     if device == "cuda":  # tensor cores want it; on a CPU no difference was measured
