@@ -1,5 +1,6 @@
 """A network of a recipe for images of one shape: all that is needed to build it again."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -40,11 +41,12 @@ class Architecture:
         return model
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each of the network's tensors by its name, without building it in memory.
+        """The shape of each of the network's tensors by its name, without building it in memory;
+        code is built, as it may look at numbers.
 
         Raises ``UserError`` as ``build`` does.
         """
-        with shapes_only():
+        with nullcontext() if self.network.code is not None else shapes_only():
             tensors = self.build(Generator()).state_dict()
         return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
