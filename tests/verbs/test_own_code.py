@@ -22,7 +22,10 @@ from tests.verbs import own_nets
 from torch import Tensor, nn
 
 import firstlight as fl
+from firstlight.data.decode import Bounds
 from firstlight.errors import DataError
+from firstlight.layers.own_code import own_code
+from firstlight.serve.exported import open_served, predictor_of
 from firstlight.verbs import fit
 
 SOURCE = Path(own_nets.__file__)
@@ -231,6 +234,19 @@ def test_a_summary_of_code_is_refused_in_words(command: Command, trained: fl.Run
     for where in (trained.path, trained.path / "model.safetensors"):
         done = command("network", where)
         assert (done.code, "is code, make of own_nets.py, and no list" in done.err) == (2, True)
+
+
+def test_the_service_answers_with_code_that_was_named_for_it(trained: fl.Run) -> None:
+    images = fl.load("digits").test.images_NHWC[:5]
+    code = own_code(f"{SOURCE}:make")
+    folder, boxed = open_served([trained.path, Path("mnist")], [code])
+    assert boxed.code is None
+    answers = predictor_of("own", folder, Bounds()).probabilities(images)
+    opened = fl.open_run(trained.path, network=own_nets.make)
+    assert [p.confidence for p in opened.predict(images)] == pytest.approx(answers.max(axis=1))
+    unnamed = predictor_of("own", open_served([trained.path])[0], Bounds())
+    with pytest.raises(fl.UserError, match="only where it is named"):
+        unnamed.load()
 
 
 def test_bench_and_lr_find_take_code(command: Command) -> None:
