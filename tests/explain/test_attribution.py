@@ -225,7 +225,7 @@ def views_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
     return fl.train(
         striped(400, size=16),
         "cifar10-quick",
-        settings=[*whitened_net(8, 16), "train.batch_size=50"],
+        settings=[*whitened_net(8, 16, bias=True, scale=0.008), "train.batch_size=50"],
         epochs=3,
         out=tmp_path_factory.mktemp("runs") / "views",
         quiet=True,

@@ -25,7 +25,6 @@ def test_the_tutorial_s_layers_are_its_forward_pass_step_by_step() -> None:
         x = relu(x)
         steps.append(("ReLU", x))
     x = x.permute(0, 2, 3, 1).flatten(1)
-    steps.append(("flatten", x))
     x = x @ weights["dense1.weight"].T + weights["dense1.bias"]
     steps += [("dense", x), ("ReLU", relu(x))]
     steps.append(("dense", relu(x) @ weights["dense2.weight"].T + weights["dense2.bias"]))
@@ -79,9 +78,8 @@ def test_the_whitened_networks_layers_are_its_forward_pass_step_by_step(pool_las
             steps += [(f"batch_norm{number}", x), (f"activation{number + 1}", gelu(x))]
     if pool_last:
         steps.append(("global_max_pool1", steps[-1][1].amax((2, 3))))
-    else:
-        steps.append(("flatten1", steps[-1][1].permute(0, 2, 3, 1).flatten(1)))
-    steps.append(("dense1", steps[-1][1] @ weights["dense1.weight"].T))
+    seen = steps[-1][1] if pool_last else steps[-1][1].permute(0, 2, 3, 1).flatten(1)
+    steps.append(("dense1", seen @ weights["dense1.weight"].T))
     steps.append(("rescale1", steps[-1][1] * 0.5))
 
     found = layer_maps(model, PREPROCESS, image_HWC)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from firstlight.layers import Layer
+from firstlight.layers import Flatten, Layer
 from firstlight.pixels import Preprocess
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -63,8 +63,9 @@ def watched(model: nn.Module, pixels_NCHW: Tensor, note: Note) -> Tensor:
     """The model's logits N×K; ``note`` hears of each layer as it is computed, the scores last.
 
     A layer is a module that was built from one, or of other modules each that holds no others or
-    has weights of its own. Of a model that averages over views of an image, only the plain view is
-    noted, which is the first. What was noted stays as it is, whatever later layers do in place.
+    has weights of its own; flattening is left out. Of a model that averages over views of an image,
+    only the plain view is noted, which is the first. What was noted stays as it is, whatever later
+    layers do in place.
     """
     mine = threading.get_ident()  # a service answers others with the same modules meanwhile
     counts: Counter[str] = Counter()
@@ -113,5 +114,7 @@ def _layers(module: nn.Module, before: str = "") -> Iterator[tuple[str, nn.Modul
             yield from _layers(child, f"{path}.")
         has_weights = any(True for _ in child.parameters(recurse=False))
         shown = not isinstance(child, nn.Sequential | nn.Identity) and (not holds or has_weights)
-        if layer is not None or shown:
+        # Flattening gives the same numbers in a row.
+        moves = isinstance(child, nn.Flatten) or isinstance(layer, Flatten)
+        if (layer is not None or shown) and not moves:
             yield path, child
