@@ -67,7 +67,11 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
         (["train", "digits", "--set", "train.epochs=lots"], 2, "train.epochs"),
         (["train", "digits", "--recipe", "digits-tutorail"], 2, "digits-tutorial"),
         (["train", "digits", "--recipe", "gone.toml"], 2, "gone.toml"),
-        (["train", "digits", "--recipe", "cifar10-tutorial"], 2, "larger than its input"),
+        (
+            ["train", "digits", "--recipe", "cifar10-tutorial"],
+            2,
+            "its window of 2×2 pixels is larger",
+        ),
         (["train", "digits", "--device", "tpu"], 2, "there are auto, cpu, cuda, mps"),
         (["train", "--resume", "nowhere"], 2, "nowhere: no such run folder"),
         (["train", "--seed", "1", "--resume", "x"], 2, "leave out --seed"),

@@ -115,13 +115,13 @@ def test_a_client_that_sends_no_more_in_the_middle_of_a_request_is_let_go(
 def test_a_client_that_breaks_off_is_no_fault(
     served: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for part in (infer(1)[:-10], infer(1)):
+    for part in (infer(9)[:-10], infer(1)):
         with raw(served.port) as client:
             client.send(part)
             # Closing resets the connection instead of ending it.
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with raw(served.port) as client:
-        client.send(infer(1))
+        client.send(infer(9))
         assert client.status() == 200
     assert not caplog.records
 

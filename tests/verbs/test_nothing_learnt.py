@@ -84,7 +84,7 @@ def test_small_classes_that_are_weighed_are_learnt(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     labels_N = (np.arange(200) % 10 == 0).astype(np.int64)
     images_NHW = rng.integers(0, 60, (200, 14, 14), dtype=np.uint8)
-    images_NHW[labels_N == 1, 4:10] = 250
+    images_NHW[labels_N == 1] = rng.integers(120, 250, (20, 14, 14), dtype=np.uint8)
     data = fl.from_images(images_NHW, labels_N)
     run = fl.train(data, settings=["train.epochs=4"], out=tmp_path / "run", quiet=True)
     assert run.summary["nothing_learnt"] is None
