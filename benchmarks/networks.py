@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,25 +69,26 @@ def main() -> None:
         for seed in options.seeds or range(SEEDS[name]):
             command = [sys.executable, str(HERE / "firstlight_recipe.py")]
             run = timed([*command, set_of(name), str(seed), name])
-            keep(load_recipe(name), seed, run)
-            print(
-                f"{name} seed {seed}: {run['test_accuracy_by_epoch'][-1]:.4f}, "
-                f"{run['processor_seconds']:.0f} processor seconds, {run['fit_seconds']:.0f} s",
-                flush=True,
-            )
+            keep(load_recipe(name), seed, run, RESULT, list(SEEDS))
 
 
-def keep(recipe: Recipe, seed: int, run: dict[str, Any]) -> None:
-    """Put a run into the result file."""
-    kept = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+def keep(
+    recipe: Recipe, seed: int, run: dict[str, Any], result: Path, order: Sequence[str]
+) -> None:
+    """Put a run into the result file, whose recipes stand in this order, and print it."""
+    print(
+        f"{recipe.name} seed {seed}: {run['test_accuracy_by_epoch'][-1]:.4f}, "
+        f"{run['processor_seconds']:.0f} processor seconds, {run['fit_seconds']:.0f} s",
+        flush=True,
+    )
+    kept = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
     network = {"multiply_adds": multiply_adds(recipe), "recipe": recipe.to_table()}
     runs = [
         one for one in kept.get("runs", []) if (one["recipe"], one["seed"]) != (recipe.name, seed)
     ]
-    order = list(SEEDS)
     runs.append({"recipe": recipe.name, "seed": seed, **run})
     whole = {
-        "command": "python benchmarks/networks.py",
+        "command": f"python benchmarks/{result.stem}.py",
         "processor": processor_name(),
         "cores": os.cpu_count(),
         "threads": 1,
@@ -94,7 +96,7 @@ def keep(recipe: Recipe, seed: int, run: dict[str, Any]) -> None:
         "networks": {**kept.get("networks", {}), recipe.name: network},
         "runs": sorted(runs, key=lambda one: (order.index(one["recipe"]), one["seed"])),
     }
-    write_whole(RESULT, json.dumps(whole, indent=2) + "\n")
+    write_whole(result, json.dumps(whole, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@ impossible."""
 
 import difflib
 import math
+from abc import ABCMeta
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import field, fields
+from dataclasses import MISSING, field, fields
 from numbers import Integral, Real
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from firstlight.errors import DataError, UserError
 from firstlight.plain import shown
@@ -101,8 +102,46 @@ def class_names(names: Any, label: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-class Checked:
+class _Called(ABCMeta):
+    """What happens when a checked class is called, before Python's own ``TypeError`` would."""
+
+    def __call__(cls, *values: Any, **choices: Any) -> Any:
+        """The value. Raises ``UserError`` for arguments that are none of its fields, come twice,
+        are missing, or have no name where they want one."""
+        if not getattr(cls, "__abstractmethods__", None):
+            cls._check_call(values, list(choices))
+        return super().__call__(*values, **choices)
+
+    def _check_call(cls, values: Sequence[Any], named: Sequence[str]) -> None:
+        specs = [spec for spec in fields(cls) if spec.init]  # type: ignore[arg-type]
+        names = [spec.name for spec in specs]
+        example = getattr(cls, "example", "")
+        such_as = f", such as {example}" if example else ""
+        if strange := [name for name in named if name not in names]:
+            hint = nearest(strange[0], names, what="it has") if names else "it has no choices"
+            raise UserError(f"{cls.__name__} has no choice {strange[0]!r}; {hint}{such_as}")
+        plain = [spec.name for spec in specs if not spec.kw_only]
+        if len(values) > len(plain):
+            other = next((name for name in names if name not in plain), "name")
+            raise UserError(
+                f"{cls.__name__} takes {' and '.join(plain) or 'nothing'} without a name, and got "
+                f"{len(values)}; write the names of the others, such as "
+                f"{example or f'{other}=..., or lists in [ ]'}"
+            )
+        given = plain[: len(values)]
+        if twice := [name for name in given if name in named]:
+            raise UserError(f"{cls.__name__} got {twice[0]} twice; say it once")
+        needed = [s.name for s in specs if s.default is MISSING and s.default_factory is MISSING]
+        if missing := [name for name in needed if name not in (*given, *named)]:
+            such_as = such_as or f", such as {cls.__name__}({missing[0]}=...)"
+            raise UserError(f"{cls.__name__} needs {' and '.join(missing)}{such_as}")
+
+
+class Checked(metaclass=_Called):
     """Refuses impossible values at birth."""
+
+    example: ClassVar[str] = ""
+    """As it is written, where a call that lacks something is to be told so."""
 
     def __post_init__(self) -> None:
         self._check(set())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from firstlight.checked import Checked, nearest
 from firstlight.errors import UserError
@@ -25,24 +25,6 @@ class Part(Checked):
     """Its word in a recipe, such as ``max-pool``."""
     main: ClassVar[str] = ""
     """The field whose value stands behind the word; empty where ``true`` does."""
-
-    def __new__(cls, *values: Any, **choices: Any) -> Self:
-        """As dataclasses are made; choices that there are not are told by name."""
-        specs = fields(cls)  # none of a part is left out of the constructor
-        names = [spec.name for spec in specs]
-        if strange := [name for name in choices if name not in names]:
-            hint = nearest(strange[0], names, what="it has") if names else "it has no choices"
-            raise UserError(f"{cls.__name__} has no choice {strange[0]!r}; {hint}")
-        plain = [spec.name for spec in specs if not spec.kw_only]
-        if len(values) > len(plain):
-            raise UserError(
-                f"{cls.__name__} takes {' and '.join(plain) or 'nothing'} without a name, and got "
-                f"{len(values)}; write the names of the others, such as "
-                f"{next((n for n in names if n not in plain), 'name')}=..., or lists in [ ]"
-            )
-        if twice := [name for name in plain[: len(values)] if name in choices]:
-            raise UserError(f"{cls.__name__} got {twice[0]} twice; say it once")
-        return super().__new__(cls)
 
     def to_table(self) -> dict[str, Any]:
         """The part as ``{word = main choice}``, with the other choices that are not the default."""

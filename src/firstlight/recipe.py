@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from firstlight import legacy
 from firstlight.augment import AUGMENTATIONS, Augmentation
@@ -130,8 +130,10 @@ class TrainChoice(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Checked):
     """Every choice of a run. Changes by name go through ``with_settings``."""
+
+    example: ClassVar[str] = 'Recipe(name="mine")'
 
     name: str
     """Names the run folder."""

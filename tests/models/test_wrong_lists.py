@@ -1,5 +1,7 @@
 """Networks that cannot be: each is told by the layer's number, what came in, and what to do."""
 
+import copy
+import pickle
 import re
 from typing import Any
 
@@ -141,6 +143,13 @@ def test_a_wrong_word_in_a_file_is_told_by_the_layers_number(text: str, wanted: 
         (lambda: l.Conv(32, kernel=(3, 3)), "kernel must be one whole number, which counts in"),  # type: ignore[arg-type]
         (lambda: l.MaxPool((2, 2)), "size must be one whole number, which counts in every"),  # type: ignore[arg-type]
         (lambda: l.Conv(32, kernal=3), "Conv has no choice 'kernal'; did you mean kernel?"),  # type: ignore[call-arg]
+        (lambda: l.Dense(), "Dense needs units, such as Dense(64)"),  # type: ignore[call-arg]
+        (lambda: l.Residual(), "Residual needs layers, such as Residual([Conv(32"),  # type: ignore[call-arg]
+        (lambda: l.Branches(join="add"), "Branches needs branches, such as Branches([["),  # type: ignore[call-arg]
+        (lambda: fl.Network(END), "write the names of the others, such as Network(layers=[Flat"),  # type: ignore[call-arg]
+        (lambda: fl.Network(layer=END), "Network has no choice 'layer'; did you mean layers?"),  # type: ignore[call-arg]
+        (lambda: fl.Recipe(), 'Recipe needs name, such as Recipe(name="mine")'),  # type: ignore[call-arg]
+        (lambda: fl.Recipe("mine"), 'such as Recipe(name="mine")'),  # type: ignore[call-arg]
         (lambda: l.Conv(3, filters=3), "Conv got filters twice"),  # type: ignore[misc]
         (lambda: l.Residual(l.Conv(3)), "layers must be a list of layers; write [Conv(3)]"),  # type: ignore[arg-type]
         (lambda: l.Residual([l.Conv]), "number 1 is the class Conv; write Conv(...)"),  # type: ignore[arg-type]
@@ -193,3 +202,13 @@ def test_numpys_numbers_are_numbers_and_are_written_as_plain_ones() -> None:
     assert repr(l.Conv(np.int64(8), kernel=np.int8(5))) == "Conv(8, kernel=5)"  # type: ignore[arg-type]
     assert repr(fl.SGD(np.float64(0.5))) == repr(fl.SGD(np.float32(0.5))) == "SGD(0.5)"  # type: ignore[arg-type]
     assert repr(l.Dense(np.int32(7))) == "Dense(7)"  # type: ignore[arg-type]
+
+
+def test_what_an_error_gives_as_an_example_can_be_typed_in() -> None:
+    for kind in (l.Residual, l.Branches, Network, fl.Recipe):
+        value = eval(kind.example, {**vars(l), "Network": Network, "Recipe": fl.Recipe})
+        assert type(value) is kind
+        assert copy.deepcopy(value) == value
+        assert pickle.loads(pickle.dumps(value)) == value
+    for words in l.Dense.example.removesuffix(" for the last layer").split(", or "):
+        assert isinstance(eval(words, dict(vars(l))), l.Dense)

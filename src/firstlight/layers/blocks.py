@@ -36,6 +36,7 @@ class Residual(Layer):
         "find what is still missing."
     )
     main: ClassVar[str] = "layers"
+    example: ClassVar[str] = 'Residual([Conv(32, padding="same")])'
 
     layers: tuple[Layer, ...]
     """The layers of the longer way."""
@@ -124,6 +125,7 @@ class Branches(Layer):
     title: ClassVar[str] = "branches"
     does: ClassVar[str] = "All branches see the same input. What they give is joined."
     main: ClassVar[str] = "branches"
+    example: ClassVar[str] = "Branches([[Conv(8)], [Conv(16)]])"
 
     branches: tuple[tuple[Layer, ...], ...]
     """The lists, two or more."""

@@ -42,6 +42,7 @@ class Dense(Layer):
     kind: ClassVar[str] = "dense"
     title: ClassVar[str] = "dense"
     main: ClassVar[str] = "units"
+    example: ClassVar[str] = 'Dense(64), or Dense("classes") for the last layer'
     does: ClassVar[str] = "Each value is a weighted sum of all values before it."
 
     units: int | str

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from firstlight.checked import Checked, choice
 from firstlight.errors import UserError
@@ -28,6 +28,8 @@ MOST_NESTED = 12
 @dataclass(frozen=True, kw_only=True)
 class Network(Checked):
     """A network of known layers, as a value; or code of one's own, as its record."""
+
+    example: ClassVar[str] = 'Network(layers=[Flatten(), Dense("classes")])'
 
     layers: tuple[Layer, ...] = tutorial()
     """One after another; ``dense = "classes"`` gives the scores."""
