@@ -1,6 +1,11 @@
 """Summaries: counts by hand, PyTorch's own count of work, receptive fields by gradients."""
 
+import ctypes
+import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -198,6 +203,79 @@ def test_memory_grows_with_the_batch_and_with_what_the_optimizer_keeps() -> None
     assert memory(96) - memory(64) == memory(64) - memory(32) > 0
     # Nothing is computed, and nothing held: a batch of a million images costs as little.
     assert memory(1_000_000) > 10**10
+
+
+STEPS = """
+import ctypes, json, sys
+from pathlib import Path
+import torch
+from firstlight.models.catalog import Architecture
+from firstlight.recipe import load_recipe
+
+def bytes_of(word):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(word))
+
+def steps(model, batch, shape):
+    optimizer = torch.optim.Adam(model.parameters())
+    for _ in range(2):
+        pixels = torch.rand(batch, shape[2], *shape[:2])
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        optimizer.zero_grad()
+        scores = model(pixels)
+        torch.nn.functional.cross_entropy(scores, torch.zeros(batch, dtype=int)).backward()
+        del scores
+        optimizer.step()
+
+def build(name, shape):
+    network = load_recipe(name).network
+    choice = Architecture(network=network, image_shape=shape, classes=10)
+    return choice.build(torch.Generator().manual_seed(0))
+
+found = []
+for name, batch, *shape in json.loads(sys.argv[1]):
+    steps(build(name, shape), 2, shape)  # loads and compiles what is needed
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = bytes_of("VmRSS")
+    steps(build(name, shape), batch, shape)
+    found.append(bytes_of("VmHWM") - before)
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"),
+    reason="the GNU C library is told to give freed memory back at once",
+)
+def test_memory_is_what_a_process_takes_for_a_step() -> None:
+    cases: list[tuple[str, int, int, int, int]] = [
+        ("mnist-tutorial", 256, 28, 28, 1),
+        ("cifar10-resnet20", 64, 32, 32, 3),
+        ("cifar10-mobile", 32, 32, 32, 3),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS, json.dumps(cases)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+
+    for (name, batch, *sides), taken in zip(cases, json.loads(done.stdout), strict=True):
+        height, width, channels = sides
+        network = load_recipe(name).network
+        found = summarize(network, (height, width, channels), 10, batch_size=batch)
+        assert 0.9 < found.training_bytes / taken < 1.1, name
+
+
+def test_memory_in_bfloat16_is_little_more_than_half() -> None:
+    network = load_recipe("cifar10-resnet20").network
+    whole, half = (
+        summarize(network, (32, 32, 3), 10, batch_size=128, mixed=mixed) for mixed in (False, True)
+    )
+    assert 0.5 < half.training_bytes / whole.training_bytes < 0.55
+    assert "batches of 128 in bfloat16 holds about" in str(half) and "bfloat16" not in str(whole)
 
 
 def test_memory_of_dropout_counts_and_leaves_the_generator_alone() -> None:

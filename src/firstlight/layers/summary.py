@@ -82,8 +82,12 @@ class Summary:
     rows: tuple[Row, ...]
     batch_size: int
     """Images in the batch that ``training_bytes`` is of."""
+    mixed: bool
+    """Whether ``training_bytes`` is of maps in bfloat16."""
     training_bytes: int
-    """The memory that a step of training takes, an estimate."""
+    """An estimate of what a step of training holds at its peak: weights, gradients, the optimizer's
+    numbers and maps. The process takes more: PyTorch, the data, and freed memory that it keeps for
+    the next step."""
 
     @property
     def trained(self) -> int:
@@ -104,12 +108,14 @@ class Summary:
         """What stands below the table, a sentence each."""
         height, width, channels = self.image_shape
         fixed = f", {self.fixed:,} numbers that are not trained" if self.fixed else ""
+        how = " in bfloat16" if self.mixed else ""
         return (
             f"Images of {height}×{width}×{channels}, {self.classes} classes.",
             f"{self.trained:,} parameters{fixed}, {_bytes(4 * (self.trained + self.fixed))}.",
             f"{self.multiply_adds:,} multiply-adds for one image.",
-            f"Training with batches of {self.batch_size} takes about "
-            f"{_bytes(self.training_bytes)} of memory.",
+            f"Training with batches of {self.batch_size}{how} holds about "
+            f"{_bytes(self.training_bytes)} at a time. The process takes up to twice that, beside "
+            "PyTorch and the data.",
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -122,6 +128,7 @@ class Summary:
             "not_trained": self.fixed,
             "multiply_adds": self.multiply_adds,
             "batch_size": self.batch_size,
+            "mixed": self.mixed,
             "training_bytes": self.training_bytes,
         }
 
@@ -181,11 +188,13 @@ def summarize(
     *,
     batch_size: int = 32,
     moments: int = 2,
+    mixed: bool = False,
 ) -> Summary:
     """The summary of a network for images of height, width and channels.
 
-    ``moments`` counts the numbers that the optimizer keeps for each parameter: 2 for Adam. Raises
-    ``UserError`` where the network does not fit the images.
+    ``moments`` counts the numbers that the optimizer keeps for each parameter: 2 for Adam.
+    ``mixed`` is whether training computes in bfloat16. Raises ``UserError`` where the network does
+    not fit the images.
     """
     import torch
     from torch import Generator
@@ -213,7 +222,8 @@ def summarize(
         classes=classes,
         rows=tuple(_rows(layers, shape, (1, 1), _Place(), called, modules)),
         batch_size=batch_size,
-        training_bytes=training_bytes(model, pixels_NCHW, moments),
+        mixed=mixed,
+        training_bytes=training_bytes(model, pixels_NCHW, moments, mixed=mixed),
     )
 
 

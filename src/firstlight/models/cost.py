@@ -22,16 +22,24 @@ def held(module: nn.Module) -> tuple[int, int]:
     return trained, sum(t.numel() for t in tensors) - trained
 
 
-def training_bytes(model: nn.Module, pixels_NCHW: Tensor, moments: int) -> int:
-    """An estimate of the memory that a step of training needs at its peak, in bytes of float32.
+def training_bytes(
+    model: nn.Module, pixels_NCHW: Tensor, moments: int, *, mixed: bool = False
+) -> int:
+    """An estimate of the bytes of all tensors that a step of training holds where it is most.
 
     The weights, their gradients and ``moments`` numbers of the optimizer for each; the maps that
-    the gradient needs, as PyTorch keeps them; and, where it is most, twice the maps that one layer
-    takes and gives, for their gradients and for copies in the processor's own order. Measured on a
-    CPU beside four networks, it was between a quarter too little and a twentieth too much. Model
-    and pixels are on the ``meta`` device, so nothing is computed.
+    the gradient needs, as PyTorch keeps them; and what the layer at work takes and gives, for which
+    there are as large gradients on the way back. With ``mixed`` maps, and a copy of the weights,
+    are in bfloat16. On a CPU it was within a tenth of a step's resident memory
+    (``tests/models/test_summary.py``) where freed memory goes back to the system at once. Model
+    and pixels are on the ``meta`` device, so nothing is computed; ``mixed`` leaves the model in
+    bfloat16.
     """
     trained, fixed = held(model)
+    always = 4 * ((2 + moments) * trained + fixed) + _bytes(pixels_NCHW)
+    if mixed:
+        model, pixels_NCHW = model.to(torch.bfloat16), pixels_NCHW.to(torch.bfloat16)
+        always += 2 * trained + _bytes(pixels_NCHW)
     kept: dict[int, Tensor] = {}  # by storage: views and in-place results share one
     counted = {_storage(t) for t in (*model.parameters(), *model.buffers(), pixels_NCHW)}
     peak = 0
@@ -43,7 +51,7 @@ def training_bytes(model: nn.Module, pixels_NCHW: Tensor, moments: int) -> int:
 
     def measure(module: nn.Module, given: tuple[Any, ...], result: Any) -> None:
         nonlocal peak
-        working = 2 * (_bytes(result) + sum(map(_bytes, given)))
+        working = _bytes(result) + sum(map(_bytes, given))
         peak = max(peak, working + sum(t.untyped_storage().nbytes() for t in kept.values()))
 
     leaves = [module for module in model.modules() if not list(module.children())]
@@ -54,7 +62,7 @@ def training_bytes(model: nn.Module, pixels_NCHW: Tensor, moments: int) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    return 4 * ((2 + moments) * trained + fixed) + _bytes(pixels_NCHW) + peak
+    return always + peak
 
 
 def _storage(tensor: Tensor) -> int:

@@ -10,6 +10,7 @@ from firstlight.recipe import Recipe
 from firstlight.runs.checkpoint import load_architecture
 from firstlight.runs.folder import RunFolder, open_run_folder
 from firstlight.runtime import is_onnx
+from firstlight.training.devices import computes_in_bfloat16
 from firstlight.verbs.recipes import find_recipe, names_run
 from firstlight.verbs.run_data import DataRequest
 
@@ -49,6 +50,7 @@ def network_summary(
         classes,
         batch_size=train.micro_batch_size or train.batch_size,
         moments=copies + (train.average_decay > 0),
+        mixed=train.precision == "mixed" and computes_in_bfloat16("cpu"),
     )
 
 
