@@ -27,11 +27,11 @@ import openvino
 import firstlight as fl
 from firstlight.export.graph import network
 from firstlight.export.int8 import quantized
+from firstlight.model import run_model
 from firstlight.runs.folder import open_run_folder
 from firstlight.runs.record import processor_name
 from firstlight.runtime import open_onnx
 from firstlight.threads import usable_threads
-from firstlight.verbs.model import run_model
 
 RESULT = Path(__file__).resolve().parent / "results" / "answers-cpu.json"
 RECIPES = ("mnist-tutorial", "mnist-quick", "cifar10-tutorial", "cifar10-quick")

@@ -21,10 +21,10 @@ from tests.data.photographs import CHECK, KINDS, photographs  # noqa: E402
 import firstlight as fl  # noqa: E402
 from firstlight.data.pictures import PictureSource  # noqa: E402
 from firstlight.files import write_whole  # noqa: E402
+from firstlight.model import open_model  # noqa: E402
 from firstlight.runs.box import boxed_folder  # noqa: E402
 from firstlight.runs.record import environment  # noqa: E402
 from firstlight.threads import usable_threads  # noqa: E402
-from firstlight.verbs.model import open_model  # noqa: E402
 from firstlight.verbs.predict import predict_pictures  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "photographs.json"

@@ -14,7 +14,7 @@ from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
 from firstlight.plain import read_json, write_json
 from firstlight.recipe import Recipe, parse_recipe
-from firstlight.runs.checkpoint import load_model, save_model
+from firstlight.runs.checkpoint import SavedModel, load_model, save_model
 from firstlight.runs.folder import RunFolder
 
 CONV = '{ conv = 4, padding = "same" }'
@@ -86,7 +86,13 @@ def test_the_deepest_network_comes_back_from_its_own_files(block: str, tmp_path:
     assert read_json(write_json({"recipe": {"of": deep.to_table()}}))
     folder = RunFolder(tmp_path)
     pixels = Preprocess(height=8, width=8, channels=1, mean=(0.0,), std=(1.0,))
-    save_model(folder, one.build(Generator()), one, pixels, tuple("abcdefghij"))
+    saved = SavedModel(
+        model=one.build(Generator()),
+        architecture=one,
+        preprocess=pixels,
+        class_names=tuple("abcdefghij"),
+    )
+    save_model(folder, saved)
     assert load_model(folder).architecture == one
 
 

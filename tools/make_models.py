@@ -57,17 +57,7 @@ def put(name: str) -> None:
 
 def save(run: RunFolder, box: RunFolder, text: str) -> None:
     """The weights as float16, with the card beside them."""
-    saved = load_model(run)
-    save_model(
-        box,
-        saved.model,
-        saved.architecture,
-        saved.preprocess,
-        saved.class_names,
-        saved.calibration,
-        half=True,
-        card=text,
-    )
+    save_model(box, load_model(run), half=True, card=text)
 
 
 def results(name: str) -> str:

@@ -25,7 +25,7 @@ from firstlight.evaluate.predict import probabilities
 from firstlight.files import make_folder
 from firstlight.models.catalog import Architecture
 from firstlight.recipe import Recipe, load_recipe, refuse_settings
-from firstlight.runs.checkpoint import load_model, save_model
+from firstlight.runs.checkpoint import SavedModel, load_model, save_model
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import usable_threads
 from firstlight.training.devices import choose_device, repeatable
@@ -186,8 +186,13 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         architecture = Architecture(
             network=self.recipe_.network, image_shape=shape, classes=len(self.classes_)
         )
-        names = tuple(str(name) for name in self.classes_)
-        save_model(folder, self.model_, architecture, self.preprocess_, names)
+        saved = SavedModel(
+            model=self.model_,
+            architecture=architecture,
+            preprocess=self.preprocess_,
+            class_names=tuple(str(name) for name in self.classes_),
+        )
+        save_model(folder, saved)
         folder.write("recipe.toml", self.recipe_.to_toml())
         folder.write_json(
             "estimator.json",

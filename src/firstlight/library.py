@@ -90,8 +90,8 @@ class Run:
         return metrics
 
     def _evaluate_other(self, other: "Other") -> "Metrics":
+        from firstlight.model import run_model
         from firstlight.verbs.evaluate import evaluate
-        from firstlight.verbs.model import run_model
         from firstlight.verbs.other_data import evaluate_other, is_other
 
         self._folder.require_finished()
@@ -118,7 +118,7 @@ class Run:
         plain.
         """
         from firstlight.data.arrays import as_array
-        from firstlight.verbs.model import run_model
+        from firstlight.model import run_model
         from firstlight.verbs.predict import predict_array, predict_given
 
         model = run_model(self._folder)
@@ -140,9 +140,11 @@ class Run:
         Raises ``UserError`` or ``DataError``, each saying what to do next, and ``ValueError`` for
         an array of another shape or dtype.
         """
+        from firstlight.model import run_model
         from firstlight.verbs.explain import explain
 
-        return explain(self._folder, image, class_name=class_name, data=self._data)
+        model = run_model(self._folder, "auto")
+        return explain(model, image, class_name=class_name, data=self._data)
 
     def show_predictions(self) -> "Figure | None":
         """The strip of ten test images with the answers: shown in a notebook, returned elsewhere.
@@ -185,17 +187,10 @@ class Run:
         ``int8`` the accuracy lost is measured, and more than 0.3 points refused unless accepted.
         Raises ``UserError``, ``DataError`` or ``ThresholdError``, each saying what to do next.
         """
-        from firstlight.verbs.export import export
+        from firstlight.verbs.export import Form, export
 
-        return export(
-            self._folder,
-            format=format,
-            out=None if out is None else Path(out),
-            opset=opset,
-            int8=int8,
-            accept_loss=accept_loss,
-            data=self._data,
-        )
+        form = Form(format=format, opset=opset, int8=int8, accept_loss=accept_loss)
+        return export(self._folder, form, out=None if out is None else Path(out), data=self._data)
 
 
 def load(

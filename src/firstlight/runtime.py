@@ -64,6 +64,11 @@ class OnnxModel:
         """Below this probability of the best class, an answer is unknown."""
         return 0.0 if self.calibration is None else self.calibration.threshold
 
+    @property
+    def saved(self) -> None:
+        """Nothing: its graph cannot be looked into."""
+        return None
+
     def probabilities(self, images_NHWC: "Images") -> npt.NDArray[np.float32]:
         """Calibrated probabilities N×K of N ≥ 1 uint8 images of any one size.
 

@@ -22,7 +22,7 @@ from firstlight.data.check import check
 from firstlight.data.dataset import Dataset
 from firstlight.data.duplicates import groups, near_copies
 from firstlight.data.folder import list_folder
-from firstlight.data.own import load_own
+from firstlight.data.own import Form, load_own
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError, UserError
 
@@ -149,7 +149,7 @@ def test_pictures_of_many_kinds_become_one_shape(tmp_path: Path) -> None:
     Image.fromarray(np.full((70, 70), 40_000, np.uint16)).save(root / "dog" / "deep.png")
     data = load_own(root)
     assert data.train.image_shape == (64, 64, 3)
-    assert load_own(root, size=40).train.image_shape == (40, 40, 3)
+    assert load_own(root, Form(size=40)).train.image_shape == (40, 40, 3)
     assert "64 × 64 colour; the median of shorter sides of 64" in data.train.notes
 
 
@@ -217,7 +217,7 @@ def test_a_class_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize("size", [0, 7, 513])
 def test_an_impossible_size_is_refused(tmp_path: Path, size: int) -> None:
     with pytest.raises(UserError, match="--size must be 8 to 512 pixels"):
-        load_own(folder(tmp_path / "set"), size=size)
+        load_own(folder(tmp_path / "set"), Form(size=size))
 
 
 def test_what_was_worked_out_of_the_pixels_is_kept_and_right(

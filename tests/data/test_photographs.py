@@ -19,9 +19,9 @@ from tests.serve.redrawn import redrawn
 from firstlight.data.pictures import PictureSource, prepare
 from firstlight.data.strokes import Fitted, find_ink, fit_stroke
 from firstlight.evaluate.prediction import Prediction
+from firstlight.model import Model, open_model
 from firstlight.pixels import Preprocess
 from firstlight.runs.box import boxed_folder
-from firstlight.verbs.model import Model, open_model
 from firstlight.verbs.predict import predict_pictures
 
 UInt8Array = npt.NDArray[np.uint8]

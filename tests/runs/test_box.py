@@ -155,15 +155,7 @@ def test_half_precision_comes_back_as_the_nearest_numbers(
     from firstlight.runs.folder import RunFolder
 
     saved, folder = load_model(RunFolder(digits_run.path)), RunFolder(tmp_path)
-    save_model(
-        folder,
-        saved.model,
-        saved.architecture,
-        saved.preprocess,
-        saved.class_names,
-        half=True,
-        card="# A card",
-    )
+    save_model(folder, saved, half=True, card="# A card")
     whole = (digits_run.path / "model.safetensors").stat().st_size
     assert (tmp_path / "model.safetensors").stat().st_size < 0.6 * whole
     stored = load_model(folder).model.state_dict()

@@ -27,6 +27,7 @@ from firstlight.recipe import load_recipe, recipe_names
 from firstlight.runs.checkpoint import (
     MODEL_FILE,
     STATE_FILE,
+    SavedModel,
     drop_state,
     load_model,
     load_state,
@@ -44,11 +45,19 @@ PREPROCESS = Preprocess(height=12, width=15, channels=3, mean=(0.5,) * 3, std=(0
 NAMES = ("cat", "ä<b>", "owl", "fish")
 
 
+def kept(folder: RunFolder, model: torch.nn.Module, architecture: Architecture) -> None:
+    """Write the weights of a model, as those of this architecture."""
+    value = SavedModel(
+        model=model, architecture=architecture, preprocess=PREPROCESS, class_names=NAMES
+    )
+    save_model(folder, value)
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path)
     model = ARCHITECTURE.build(Generator().manual_seed(1))
-    save_model(folder, model, ARCHITECTURE, PREPROCESS, NAMES)
+    kept(folder, model, ARCHITECTURE)
     return folder
 
 
@@ -108,7 +117,7 @@ def test_weights_of_another_network_or_a_foreign_file_are_refused(saved: RunFold
         image_shape=(12, 15, 3),
         classes=4,
     )
-    save_model(saved, other.build(Generator()), ARCHITECTURE, PREPROCESS, NAMES)
+    kept(saved, other.build(Generator()), ARCHITECTURE)
     with pytest.raises(DataError, match="not the weights of a firstlight model"):
         load_model(saved)
     (saved.path / MODEL_FILE).unlink()
@@ -247,7 +256,7 @@ def test_a_variance_below_nought_is_refused(tmp_path: Path) -> None:
     choice = Network(layers=whitened((4,), stem=Whiten(4)))
     architecture = Architecture(network=choice, image_shape=(12, 15, 3), classes=4)
     model = architecture.build(Generator())
-    save_model(folder, model, architecture, PREPROCESS, NAMES)
+    kept(folder, model, architecture)
     load_model(folder)
     rewritten(folder, tensors={"batch_norm1.running_var": torch.tensor([1.0, -1e-9, 1, 1])})
     with pytest.raises(DataError, match=r"batch_norm1\.running_var holds negative variances"):

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import httpx
 
 import firstlight as fl
-from firstlight.runs.folder import RunFolder, open_run_folder
+from firstlight.cli.serve import test_images as images_of
+from firstlight.runs.folder import RunFolder
+from firstlight.runtime import OnnxModel
 from firstlight.serve.access import Access
 from firstlight.serve.app import create_app
+from firstlight.serve.exported import open_served
 from firstlight.serve.limits import Limits
 from firstlight.serve.server import Server
 from firstlight.serve.service import Service, predictors
-from firstlight.verbs.run_data import data_or_reason
 
 
 @dataclass
@@ -34,7 +36,7 @@ class Running:
 
 @contextmanager
 def running(
-    runs: Sequence[fl.Run | RunFolder],
+    runs: Sequence[fl.Run | RunFolder | OnnxModel],
     *,
     limits: Limits | None = None,
     token: str | None = None,
@@ -43,12 +45,12 @@ def running(
 ) -> Iterator[Running]:
     """The runs, served in a thread until the block ends."""
     bounds = limits or Limits()
-    folders = [open_run_folder(run.path) for run in runs]
+    served = open_served([run.path for run in runs])
     service = Service(
-        predictors(folders, bounds),
+        predictors(served, bounds),
         limits=bounds,
         threads=1,
-        find=lambda folder: data_or_reason(folder)[0],
+        find=images_of,
     )
     listens, ports = threading.Event(), list[int]()
 

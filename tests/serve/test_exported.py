@@ -8,21 +8,21 @@ from PIL import Image
 from tests.serve.running import running
 
 import firstlight as fl
-from firstlight.runs import folder as folders
-from firstlight.serve.exported import ExportedFile, open_served
+from firstlight.runs.folder import RunFolder
+from firstlight.runtime import open_onnx
+from firstlight.serve.exported import open_served
 
 
 def test_an_exported_file_is_served_with_the_runs_answers(
-    digits_run: fl.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits_run: fl.Run, tmp_path: Path
 ) -> None:
     path = digits_run.export(out=tmp_path / "digits.onnx").path
-    monkeypatch.setattr("tests.serve.running.open_run_folder", lambda _: ExportedFile(path))
     test = fl.load("digits").test
     image = test.images_NHWC[3]
     stream = io.BytesIO()
     Image.fromarray(image[..., 0]).save(stream, "PNG")
 
-    with running([digits_run]) as service, service.client() as client:
+    with running([open_onnx(path)]) as service, service.client() as client:
         (got,) = client.post("/api/predict", content=stream.getvalue()).json()["predictions"]
         (run,) = client.get("/api/runs").json()
         described = client.get("/v2/models/digits").json()
@@ -53,4 +53,4 @@ def expected_threshold(run: fl.Run) -> float:
 
 def test_a_run_folder_is_still_a_run(digits_run: fl.Run) -> None:
     served = open_served([digits_run.path])[0]
-    assert type(served) is folders.RunFolder
+    assert isinstance(served, RunFolder)

@@ -25,6 +25,7 @@ import firstlight as fl
 from firstlight.data.decode import Bounds
 from firstlight.errors import DataError
 from firstlight.layers.own_code import own_code
+from firstlight.runs.folder import RunFolder
 from firstlight.serve.exported import open_served, predictor_of
 from firstlight.verbs import fit
 
@@ -240,7 +241,7 @@ def test_the_service_answers_with_code_that_was_named_for_it(trained: fl.Run) ->
     images = fl.load("digits").test.images_NHWC[:5]
     code = own_code(f"{SOURCE}:make")
     folder, boxed = open_served([trained.path, Path("mnist")], [code])
-    assert boxed.code is None
+    assert isinstance(boxed, RunFolder) and boxed.code is None
     answers = predictor_of("own", folder, Bounds()).probabilities(images)
     opened = fl.open_run(trained.path, network=own_nets.make)
     assert [p.confidence for p in opened.predict(images)] == pytest.approx(answers.max(axis=1))

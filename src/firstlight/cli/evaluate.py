@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from firstlight.errors import DataError
     from firstlight.evaluate.metrics import Metrics
     from firstlight.evaluate.robustness import Robustness
+    from firstlight.model import Model
     from firstlight.runs.folder import RunFolder
-    from firstlight.verbs.model import Model
     from firstlight.verbs.other_data import Other
 
 LISTED = 20
@@ -67,9 +67,9 @@ def evaluate(
     from firstlight.data.levels import stated
     from firstlight.errors import ThresholdError, UserError
     from firstlight.evaluate.require import requirement
+    from firstlight.model import refuse_code
     from firstlight.runs.folder import open_run_folder
     from firstlight.runtime import is_onnx
-    from firstlight.verbs.model import refuse_code
     from firstlight.verbs.other_data import Other
 
     other = None
@@ -103,9 +103,9 @@ def _run(
 ) -> "tuple[Metrics, DataError | None]":
     """Measure a run, write its report and print; also why there is no report."""
     from firstlight.errors import DataError, UnreachableError, UserError
+    from firstlight.model import run_model
     from firstlight.verbs.evaluate import evaluate as evaluate_run
     from firstlight.verbs.evaluate import shipped_metrics
-    from firstlight.verbs.model import run_model
     from firstlight.verbs.other_data import is_other
     from firstlight.verbs.report import report
     from firstlight.verbs.robustness import robustness as measure
@@ -168,8 +168,8 @@ def _file(
 ) -> "Metrics":
     """Measure an exported file and print; nothing is written."""
     from firstlight.errors import DataError, UserError
+    from firstlight.model import open_model
     from firstlight.verbs.evaluate import evaluate_file
-    from firstlight.verbs.model import open_model
 
     if robustness:
         raise UserError(f"{path}: --robustness is measured on the run folder, not on its export")

@@ -38,21 +38,22 @@ def explain(
     json: Json = False,
 ) -> None:
     """Draw what RUN's answer for IMAGE rests on, as a sheet and as a page with every layer."""
+    from firstlight.model import run_model
     from firstlight.progress import CountingBar
     from firstlight.runs.folder import open_run_folder
     from firstlight.verbs.explain import explain as explain_image
 
     with CountingBar("comparing it with", quiet=json) as bar:
         result = explain_image(
-            open_run_folder(run, code_named(network)),
+            run_model(open_run_folder(run, code_named(network)), device),
             image,
             class_name=class_name,
-            device=device,
             data_dir=data_dir,
             data=None if data is None else Path(data),
-            warn=_warn,
             progress=bar,
         )
+    if result.missing:
+        typer.echo(f"the nearest training images are left out: {result.missing}", err=True)
     if json:
         print_json(result.to_json())
         return
@@ -67,7 +68,3 @@ def explain(
     if answer.notes:
         typer.echo(f"  {'; '.join(answer.notes)}")
     typer.echo(f"sheet {result.sheet}\npage {result.page}")
-
-
-def _warn(missing: str) -> None:
-    typer.echo(f"the nearest training images are left out: {missing}", err=True)

@@ -50,15 +50,13 @@ def export(
 ) -> None:
     """Write RUN as a file for other programs, once it has answered the test set as RUN does."""
     from firstlight.runs.folder import open_run_folder
+    from firstlight.verbs.export import Form
     from firstlight.verbs.export import export as export_run
 
     done = export_run(
         open_run_folder(run, code_named(network)),
-        format=format,
+        Form(format=format, opset=opset, int8=int8, accept_loss=accept_loss),
         out=out,
-        opset=opset,
-        int8=int8,
-        accept_loss=accept_loss,
         data_dir=data_dir,
         data=None if data is None else Path(data),
     )

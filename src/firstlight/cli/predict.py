@@ -50,7 +50,7 @@ def predict(
     """Say what is in each IMAGE. Pictures of any size and kind are fitted to the model."""
     from firstlight.data.levels import stated
     from firstlight.evaluate.prediction import UNCALIBRATED
-    from firstlight.verbs.model import open_model
+    from firstlight.model import open_model
     from firstlight.verbs.predict import predict_files
 
     limits = stated(pixel_range, "--range")

@@ -4,12 +4,16 @@ import ipaddress
 import secrets
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from firstlight.cli.options import DataDir, NetworkCodes
 from firstlight.errors import UserError
+
+if TYPE_CHECKING:
+    from firstlight.data.dataset import Dataset
+    from firstlight.serve.predictor import Predictor
 
 
 def serve(
@@ -68,17 +72,16 @@ def serve(
     from firstlight.serve.server import serve as run_server
     from firstlight.serve.service import Service, predictors
     from firstlight.threads import usable_threads
-    from firstlight.verbs.run_data import data_or_reason
 
     access = Access(token=token, origins=frozenset(map(_origin, cors or ())))
     limits = Limits()
     paths = runs or list(map(Path, boxed_names()))
-    folders = open_served(paths, list(map(own_code, networks or [])))
+    served = open_served(paths, list(map(own_code, networks or [])))
     service = Service(
-        predictors(folders, limits),
+        predictors(served, limits),
         limits=limits,
         threads=max(1, usable_threads() - 1),
-        find=lambda folder: data_or_reason(folder, data_dir)[0],
+        find=lambda predictor: test_images(predictor, data_dir),
     )
 
     def listening(at: int) -> None:
@@ -100,6 +103,16 @@ def serve(
         listening=listening,
     )
     typer.echo("stopped", err=True)
+
+
+def test_images(predictor: "Predictor", data_dir: Path | None = None) -> "Dataset | None":
+    """The test images of a served run's data; None where they are not on this machine."""
+    from firstlight.verbs.run_data import described_test_data
+
+    try:
+        return described_test_data(predictor.described, str(predictor.path), data_dir)
+    except UserError:
+        return None
 
 
 def _origin(text: str) -> str:

@@ -38,18 +38,21 @@ _EDITION = 7
 class Form(NamedTuple):
     """What the images are to be, as far as that is asked for."""
 
-    size: int | None
-    shape: Shape | None
-    range: Range | None
+    size: int | None = None
+    """Their side in pixels; without it the pictures decide."""
+    shape: Shape | None = None
+    """Height, width and channels, in place of ``size``."""
+    range: Range | None = None
     """What is black and what is white in arrays."""
+
+
+_UNASKED = Form()
 
 
 def load_own(
     path: Path,
+    form: Form = _UNASKED,
     *,
-    size: int | None = None,
-    shape: Shape | None = None,
-    range: Range | None = None,  # noqa: A002
     excluded: Sequence[str] = (),
     allow_outside: bool = False,
     progress: Progress | None = None,
@@ -57,23 +60,19 @@ def load_own(
     """The pictures of a folder or a CSV, or the arrays of an ``.npz``, ``.npy`` or ``.mat``, as
     uint8 images of one shape; ``train.notes`` says what was decided and left out.
 
-    ``size`` is the images' side in pixels; without it the pictures decide. ``shape`` (height,
-    width, channels) takes its place. ``range`` is what is black and what is white in arrays.
-    ``excluded`` are names to leave out.
-    ``allow_outside`` takes the files of a CSV that lie outside its folder. Where there is no test
-    part, one is taken from the training pictures: stratified, decided by their contents alone,
-    near copies on one side. Raises ``DataError`` where there is nothing to train on, and
-    ``UserError`` for an impossible size.
+    ``excluded`` are names to leave out. ``allow_outside`` takes the files of a CSV that lie outside
+    its folder. Where there is no test part, one is taken from the training pictures: stratified,
+    decided by their contents alone, near copies on one side. Raises ``DataError`` where there is
+    nothing to train on, and ``UserError`` for an impossible size.
     """
-    if size is not None and not 8 <= size <= 512:
-        raise UserError(f"--size must be 8 to 512 pixels, not {size}")
-    form = Form(size, shape, range)
+    if form.size is not None and not 8 <= form.size <= 512:
+        raise UserError(f"--size must be 8 to 512 pixels, not {form.size}")
     shelf = cache_folder() / "pictures"
     try:
         make_folder(shelf)
         if (arrays := _as_arrays(path)) is not None:
             return _arrays(shelf, arrays, form, excluded)
-        if range is not None:
+        if form.range is not None:
             raise UserError(
                 f"--range is for images in arrays, such as a CSV of pixels; {path} holds picture "
                 "files, which say it themselves"

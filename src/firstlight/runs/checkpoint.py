@@ -41,7 +41,7 @@ class SavedModel:
     architecture: Architecture
     preprocess: Preprocess
     class_names: tuple[str, ...]
-    calibration: Calibration | None
+    calibration: Calibration | None = None
     """From held-out images, where the run had any."""
 
     @property
@@ -57,11 +57,8 @@ class SavedModel:
 
 def save_model(
     folder: RunFolder,
-    model: nn.Module,
-    architecture: Architecture,
-    preprocess: Preprocess,
-    class_names: tuple[str, ...],
-    calibration: Calibration | None = None,
+    saved: SavedModel,
+    *,
     file: str = MODEL_FILE,
     half: bool = False,
     card: str = "",
@@ -72,15 +69,15 @@ def save_model(
     numbers nearest by; ``card`` is a text for people.
     """
     values: dict[str, Any] = {
-        "architecture": architecture.to_json(),
-        "preprocess": preprocess.to_json(),
-        "class_names": class_names,
-        "calibration": None if calibration is None else asdict(calibration),
+        "architecture": saved.architecture.to_json(),
+        "preprocess": saved.preprocess.to_json(),
+        "class_names": saved.class_names,
+        "calibration": None if saved.calibration is None else asdict(saved.calibration),
         **({"card": card} if card else {}),
     }
     tensors = {
         name: tensor.half() if half and tensor.ndim > 1 else tensor
-        for name, tensor in model.state_dict().items()
+        for name, tensor in saved.model.state_dict().items()
     }
     _write(folder, file, tensors, values)
 
@@ -206,14 +203,7 @@ def _check_numbers(model: nn.Module) -> None:
 
 def keep_start(folder: RunFolder, start: SavedModel) -> None:
     """Keep the network that a run starts from, so that resuming needs nothing else."""
-    save_model(
-        folder,
-        start.model,
-        start.architecture,
-        start.preprocess,
-        start.class_names,
-        file=START_FILE,
-    )
+    save_model(folder, start, file=START_FILE)
 
 
 def load_start(folder: RunFolder) -> SavedModel | None:

@@ -15,6 +15,7 @@ from firstlight.explain import words
 from firstlight.explain.attribution import GradCam, grad_cam
 from firstlight.explain.layers import LayerMaps, layer_maps
 from firstlight.explain.maps import map_source
+from firstlight.runs.checkpoint import SavedModel
 from firstlight.serve.answers import PICTURES, RunName, data_url, json_response, only_picture
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.predictor import Predictor
@@ -23,10 +24,25 @@ from firstlight.serve.service import Service
 
 def routes(service: Service) -> APIRouter:
     """The routes."""
-    router = APIRouter(prefix="/api", tags=["looking inside"])
+    router, page = APIRouter(prefix="/api", tags=["looking inside"]), _Inside(service)
+    for path, answer, summary in (
+        ("/inside", page.inside, "Every layer's maps for a picture"),
+        ("/map", page.one_map, "What one map looks at"),
+    ):
+        router.add_api_route(
+            path, answer, methods=["POST"], openapi_extra=PICTURES, summary=summary
+        )
+    return router
 
-    @router.post("/inside", openapi_extra=PICTURES, summary="Every layer's maps for a picture")
+
+class _Inside:
+    """What each route answers. The methods' docstrings stand in the OpenAPI document."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
     async def inside(
+        self,
         request: Request,
         run: RunName = None,
         of: Annotated[
@@ -39,19 +55,19 @@ def routes(service: Service) -> APIRouter:
         Each layer has the place of its first number (`offset`), and channels × height × width of
         them; `cam` has an offset too, and height × width of the picture.
         """
-        predictor = service.predictor(run)
-        picture = await only_picture(request, service, predictor)
-        (answer,) = await service.predictions(predictor, [picture])
+        predictor = self._service.predictor(run)
+        picture = await only_picture(request, self._service, predictor)
+        (answer,) = await self._service.predictions(predictor, [picture])
         name = of or answer.best
-        if name not in predictor.saved.class_names:
+        if name not in predictor.class_names:
             raise RefusedError(status=422, message="no such class")
+        saved = _network(predictor)
 
         def look() -> tuple[list[LayerMaps], GradCam]:
-            arguments = (predictor.saved.model, predictor.saved.preprocess, picture.image_HWC)
-            index = predictor.saved.class_names.index(name)
-            return layer_maps(*arguments), grad_cam(*arguments, index)
+            arguments = (saved.model, saved.preprocess, picture.image_HWC)
+            return layer_maps(*arguments), grad_cam(*arguments, saved.class_names.index(name))
 
-        layers, cam = await service.aside(look)
+        layers, cam = await self._service.aside(look)
         head: dict[str, Any] = {
             "prediction": answer.to_json(),
             "seen": data_url(picture.image_HWC),
@@ -73,8 +89,8 @@ def routes(service: Service) -> APIRouter:
         }
         return _with_numbers(head, [layer.maps_Chw for layer in layers], cam.values_HW)
 
-    @router.post("/map", openapi_extra=PICTURES, summary="What one map looks at")
     async def one_map(
+        self,
         request: Request,
         layer: Annotated[int, Query(ge=0, lt=10_000)],
         channel: Annotated[int, Query(ge=0, lt=100_000)],
@@ -82,11 +98,11 @@ def routes(service: Service) -> APIRouter:
     ) -> Response:
         """The strongest value of a map, where it is, how much each pixel moves it, and the filter
         behind it."""
-        predictor = service.predictor(run)
-        picture = await only_picture(request, service, predictor)
-        saved = predictor.saved
+        predictor = self._service.predictor(run)
+        picture = await only_picture(request, self._service, predictor)
+        saved = _network(predictor)
         try:
-            source = await service.aside(
+            source = await self._service.aside(
                 lambda: map_source(saved.model, saved.preprocess, picture.image_HWC, layer, channel)
             )
         except ValueError as error:
@@ -102,12 +118,20 @@ def routes(service: Service) -> APIRouter:
             }
         )
 
-    return router
+
+def _network(predictor: Predictor) -> SavedModel:
+    """The network to look into. Raises ``RefusedError`` for an exported file."""
+    saved = predictor.model.saved
+    if saved is None:
+        raise RefusedError(
+            status=409, message="an exported file cannot be looked into; serve its run for that"
+        )
+    return saved
 
 
 def _is_first(predictor: Predictor, filter_Ikk: npt.NDArray[np.float32] | None) -> bool:
     """Whether the filter looks at the picture itself, so that it can be shown in its colours."""
-    channels = predictor.saved.preprocess.channels
+    channels = predictor.model.preprocess.channels
     return filter_Ikk is not None and len(filter_Ikk) == channels
 
 

@@ -11,7 +11,7 @@ from firstlight.evaluate.calibrate import accuracy_at_coverage
 from firstlight.evaluate.mistakes import worst_mistakes
 from firstlight.evaluate.paired import paired
 from firstlight.layers.diagram import diagram
-from firstlight.runs.record import Answers, read_epochs
+from firstlight.runs.record import Answers
 from firstlight.serve.answers import json_response, png
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.predictor import Predictor
@@ -28,107 +28,119 @@ Name = Annotated[str, Path(description="A run.")]
 
 def routes(service: Service) -> APIRouter:
     """The routes."""
-    router = APIRouter(prefix="/api", tags=["results"])
+    router, page = APIRouter(prefix="/api", tags=["results"]), _Results(service)
+    cell = "The pictures behind a cell of the confusion matrix"
+    for path, answer, summary in (
+        ("/runs", page.runs, "The runs that are served"),
+        ("/runs/{run}/training", page.training, "Training, epoch by epoch"),
+        ("/runs/{run}/results", page.results, "The test set"),
+        ("/runs/{run}/cell", page.cell, cell),
+        ("/runs/{run}/mistakes", page.mistakes, "The worst mistakes"),
+        ("/runs/{run}/network.svg", page.network, "The network, drawn"),
+        ("/runs/{run}/test", page.some, "Some test images"),
+        ("/runs/{run}/test/{index}.png", page.image, "One test image"),
+        ("/compare", page.compare, "Two runs on one test set"),
+    ):
+        router.add_api_route(path, answer, summary=summary)
+    return router
 
-    @router.get("/runs", summary="The runs that are served")
-    async def runs() -> Response:
+
+class _Results:
+    """What each route answers. The methods' docstrings stand in the OpenAPI document."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def runs(self) -> Response:
         """What each was trained on, and whether it can answer."""
-        return json_response([_described(p) for p in service.predictors.values()])
+        return json_response([_described(p) for p in self._service.predictors.values()])
 
-    @router.get("/runs/{run}/training", summary="Training, epoch by epoch")
-    async def training(run: Name) -> Response:
+    async def training(self, run: Name) -> Response:
         """The lines of `epochs.csv` so far, and whether more will come; `summary` has the figures
         of the finished run."""
-        predictor = service.run(run)
+        predictor = self._service.run(run)
         # The state first: what is written after that is asked for again.
-        state, folder = _state(predictor), predictor.folder
+        state = _state(predictor)
         return json_response(
             {
                 "state": state,
-                "epochs": read_epochs(folder) if (folder.path / "epochs.csv").is_file() else [],
-                "total": folder.recipe().train.epochs,
-                "summary": folder.read_json("summary.json") if state == FINISHED else None,
+                "epochs": predictor.epochs,
+                "total": predictor.recipe.train.epochs,
+                "summary": predictor.summary if state == FINISHED else None,
             }
         )
 
-    @router.get("/runs/{run}/results", summary="The test set")
-    async def results(run: Name) -> Response:
+    async def results(self, run: Name) -> Response:
         """`metrics.json`, and accuracy against coverage by threshold; null before `evaluate`."""
-        predictor = service.run(run)
-        answers = await _answers(service, predictor)
+        predictor = self._service.run(run)
+        answers = await _answers(self._service, predictor)
         if answers is None:
             return json_response(None)
-        metrics = predictor.folder.read_json("metrics.json")
-        return json_response({"metrics": metrics, "coverage": _coverage(answers)})
+        return json_response({"metrics": predictor.metrics, "coverage": _coverage(answers)})
 
-    @router.get("/runs/{run}/cell", summary="The pictures behind a cell of the confusion matrix")
     async def cell(
-        run: Name, truth: Annotated[int, Query(ge=0)], said: Annotated[int, Query(ge=0)]
+        self, run: Name, truth: Annotated[int, Query(ge=0)], said: Annotated[int, Query(ge=0)]
     ) -> Response:
         """Test images of class number `truth` that were taken for class number `said`, the surest
         first."""
-        predictor = service.run(run)
-        answers = await _evaluated(service, predictor)
+        predictor = self._service.run(run)
+        answers = await _evaluated(self._service, predictor)
         chosen_N = (answers.true_N == truth) & (answers.predicted_N == said)
         return json_response({"count": int(chosen_N.sum()), "pictures": _surest(answers, chosen_N)})
 
-    @router.get("/runs/{run}/mistakes", summary="The worst mistakes")
-    async def mistakes(run: Name) -> Response:
+    async def mistakes(self, run: Name) -> Response:
         """Wrong answers, the least probable truth first."""
-        answers = await _evaluated(service, service.run(run))
+        answers = await _evaluated(self._service, self._service.run(run))
         worst = worst_mistakes(answers.true_N != answers.predicted_N, answers.truth_N, MOST)
         wrong = int((answers.true_N != answers.predicted_N).sum())
         return json_response({"count": wrong, "pictures": [_row(answers, i) for i in worst]})
 
-    @router.get("/runs/{run}/network.svg", summary="The network, drawn")
-    async def network(run: Name) -> Response:
+    async def network(self, run: Name) -> Response:
         """What each layer gives, from top to bottom, with its words for screen readers."""
-        predictor = service.predictor(run)
-        saved = getattr(predictor, "saved", None)
-        built = getattr(saved, "architecture", None)
-        if built is None or built.network.code is not None:
+        predictor = self._service.predictor(run)
+        saved = predictor.model.saved
+        if saved is None or saved.architecture.network.code is not None:
             raise RefusedError(status=404, message="this model does not list its layers")
+        built = saved.architecture
         drawn = diagram(built.network, built.image_shape, built.classes)
         return Response(drawn, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 
-    @router.get("/runs/{run}/test", summary="Some test images")
     async def some(
+        self,
         run: Name,
         page: Annotated[int, Query(ge=0)] = 0,
         count: Annotated[int, Query(ge=1, le=100)] = 12,
     ) -> Response:
         """Their numbers and true classes, `count` of them from all over the set, on every page
         others; `total` is 0 where the images are not to be found."""
-        predictor = service.run(run)
-        data = await service.aside(lambda: service.data(predictor))
-        total = 0 if data is None else len(data.test)
+        predictor = self._service.run(run)
+        test = await self._service.aside(lambda: self._service.test_images(predictor))
+        total = 0 if test is None else len(test)
         pages = max(1, -(-total // count))
         rows = [
-            {"index": i, "truth": data.test.class_names[data.test.labels_N[i]]}
+            {"index": i, "truth": test.class_names[test.labels_N[i]]}
             for i in range(page, total if page < pages else 0, pages)
-            if data is not None
+            if test is not None
         ]
         return json_response({"total": total, "pictures": rows})
 
-    @router.get("/runs/{run}/test/{index}.png", summary="One test image")
-    async def image(run: Name, index: Annotated[int, Path(ge=0)]) -> Response:
+    async def image(self, run: Name, index: Annotated[int, Path(ge=0)]) -> Response:
         """As the network is shown it."""
-        predictor = service.run(run)
-        data = await service.aside(lambda: service.data(predictor))
-        if data is None or index >= len(data.test):
+        predictor = self._service.run(run)
+        test = await self._service.aside(lambda: self._service.test_images(predictor))
+        if test is None or index >= len(test):
             raise RefusedError(status=404, message="no such test image, or not on this machine")
         return Response(
-            png(data.test.images_NHWC[index]),
+            png(test.images_NHWC[index]),
             media_type="image/png",
             headers={"Cache-Control": "no-store"},
         )
 
-    @router.get("/compare", summary="Two runs on one test set")
-    async def compare(first: str, second: str) -> Response:
+    async def compare(self, first: str, second: str) -> Response:
         """The images that only one of them has right, with what the other said, and the exact
         McNemar test."""
-        one, other = service.run(first), service.run(second)
-        a, b = await _evaluated(service, one), await _evaluated(service, other)
+        one, other = self._service.run(first), self._service.run(second)
+        a, b = await _evaluated(self._service, one), await _evaluated(self._service, other)
         same = one.described["test"] == other.described["test"]
         if not same or not np.array_equal(a.true_N, b.true_N):
             raise RefusedError(status=422, message="these runs were tested on different images")
@@ -143,11 +155,9 @@ def routes(service: Service) -> APIRouter:
             }
         )
 
-    return router
-
 
 def _described(predictor: Predictor) -> dict[str, Any]:
-    described, recipe = predictor.described, predictor.folder.recipe()
+    described, recipe = predictor.described, predictor.recipe
     height, width, channels = described["image_shape"]
     values: dict[str, Any] = {
         "name": predictor.name,
@@ -159,15 +169,15 @@ def _described(predictor: Predictor) -> dict[str, Any]:
         "image": {"height": height, "width": width, "channels": channels},
         "draws": False,
         "calibration": None,
-        "evaluated": (predictor.folder.path / "metrics.json").is_file(),
+        "evaluated": predictor.evaluated,
     }
     if values["state"] == FINISHED:
-        saved = predictor.saved
-        values["draws"] = saved.preprocess.light_on_dark
-        if saved.calibration is not None:
+        model = predictor.model
+        values["draws"] = model.preprocess.light_on_dark
+        if model.calibration is not None:
             values["calibration"] = {
-                "threshold": saved.calibration.threshold,
-                "coverage": saved.calibration.coverage,
+                "threshold": model.calibration.threshold,
+                "coverage": model.calibration.coverage,
             }
     return values
 
@@ -175,7 +185,7 @@ def _described(predictor: Predictor) -> dict[str, Any]:
 def _state(predictor: Predictor) -> str:
     if predictor.ready:
         return FINISHED
-    return TRAINING if predictor.folder.in_use() else STOPPED
+    return TRAINING if predictor.in_training else STOPPED
 
 
 async def _answers(service: Service, predictor: Predictor) -> Answers | None:

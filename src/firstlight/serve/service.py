@@ -10,16 +10,15 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from firstlight.data.dataset import TrainTest
+from firstlight.data.dataset import Dataset
 from firstlight.data.decode import Bounds
 from firstlight.data.pictures import Picture
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.prediction import Prediction
-from firstlight.runs.folder import RunFolder
 from firstlight.serve.aside import Aside, Memory
 from firstlight.serve.batching import Batcher
 from firstlight.serve.counters import Counters
-from firstlight.serve.exported import predictor_of
+from firstlight.serve.exported import Served, predictor_of
 from firstlight.serve.limits import Limits, RefusedError, busy
 from firstlight.serve.predictor import Predictor
 
@@ -40,11 +39,11 @@ class Service:
         *,
         limits: Limits,
         threads: int,
-        find: Callable[[RunFolder], TrainTest | None],
+        find: Callable[[Predictor], Dataset | None],
     ) -> None:
-        """``find``: a run's data, or None where it is not on this machine."""
+        """``find``: a run's test images, or None where they are not on this machine."""
         self.predictors, self.limits, self._find = dict(predictors), limits, find
-        self._data: dict[str, TrainTest | None] = {}
+        self._test: dict[str, Dataset | None] = {}
         self._finding = threading.Lock()
         self.batcher = Batcher(threads=threads, room=limits.waiting)
         self.counters = Counters(lambda: self.batcher.waiting)
@@ -83,12 +82,12 @@ class Service:
             )
         return found
 
-    def data(self, predictor: Predictor) -> TrainTest | None:
-        """A run's data, found once; None where it is not on this machine."""
+    def test_images(self, predictor: Predictor) -> Dataset | None:
+        """Those of a run's data, found once; None where they are not on this machine."""
         with self._finding:
-            if predictor.name not in self._data:
-                self._data[predictor.name] = self._find(predictor.folder)
-            return self._data[predictor.name]
+            if predictor.name not in self._test:
+                self._test[predictor.name] = self._find(predictor)
+            return self._test[predictor.name]
 
     async def prepare(self, predictor: Predictor, name: str, content: bytes) -> Picture:
         """A picture file's bytes as the network takes them. Raises ``RefusedError``."""
@@ -136,7 +135,7 @@ def _small_png(content: bytes) -> bool:
     return all(side <= SMALL for side in sides) and len(content) <= SMALL_BYTES
 
 
-def predictors(folders: Sequence[RunFolder], limits: Limits) -> dict[str, Predictor]:
+def predictors(models: Sequence[Served], limits: Limits) -> dict[str, Predictor]:
     """The runs by the names they are asked for: their folders' own, numbered where two are alike.
 
     One that is given twice is served once. Finished ones are loaded. Raises ``UserError`` where a
@@ -144,11 +143,11 @@ def predictors(folders: Sequence[RunFolder], limits: Limits) -> dict[str, Predic
     """
     found: dict[str, Predictor] = {}
     bounds = Bounds(pixels=limits.pixels, memory=Memory(limits.decoding_bytes).take)
-    for folder in {folder.path.resolve(): folder for folder in folders}.values():
-        stem, number = folder.name, 1
+    for served in {served.path.resolve(): served for served in models}.values():
+        stem, number = served.name, 1
         while (name := stem if number == 1 else f"{stem}-({number})") in found:
             number += 1
-        found[name] = predictor_of(name, folder, bounds)
+        found[name] = predictor_of(name, served, bounds)
         if found[name].ready:
             found[name].load()
     return found

@@ -14,11 +14,11 @@ from firstlight.augment.augmentation import Seen
 from firstlight.augment.batch import augment
 from firstlight.data.dataset import Dataset
 from firstlight.evaluate.metrics import MANY_CLASSES
+from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.report import charts, images
 from firstlight.report.page import Section, Shown
 from firstlight.report.picture import Picture
-from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import read_epochs
 from firstlight.training.randomness import reseed
@@ -84,7 +84,7 @@ def draw_training(
     )
 
 
-def draw_data(drawing: Drawing, train: Dataset, recipe: Recipe, saved: SavedModel) -> None:
+def draw_data(drawing: Drawing, train: Dataset, recipe: Recipe, preprocess: Preprocess) -> None:
     many = len(train.class_names) > MANY_CLASSES
     names = train.class_names[:SAMPLED] if many else train.class_names
     by_class = [
@@ -106,7 +106,7 @@ def draw_data(drawing: Drawing, train: Dataset, recipe: Recipe, saved: SavedMode
         return
     original_1HWC = train.images_NHWC[:1]
     channels = original_1HWC.shape[3]
-    plain = replace(saved.preprocess, mean=(0.0,) * channels, std=(1.0,) * channels)
+    plain = replace(preprocess, mean=(0.0,) * channels, std=(1.0,) * channels)
     views_NCHW = augment(
         plain(torch.from_numpy(original_1HWC).expand(VIEWS, -1, -1, -1)),
         recipe.augment,

@@ -8,11 +8,11 @@ import numpy.typing as npt
 from firstlight.data.dataset import Dataset
 from firstlight.errors import DataError
 from firstlight.evaluate.metrics import Metrics, measure
+from firstlight.model import Model, check_device, run_model
 from firstlight.runs.box import MEASURED
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import predictions_csv
 from firstlight.runtime import open_onnx
-from firstlight.verbs.model import Model, check_device, run_model
 from firstlight.verbs.run_data import Given, described_test_data, run_test_data
 
 
@@ -65,5 +65,5 @@ def evaluate_file(
 def measured(model: Model, test: Dataset) -> tuple[Metrics, npt.NDArray[np.float32]]:
     """The metrics of a model's answers, and the answers: probabilities N×K."""
     probabilities_NK = model.probabilities(test.images_NHWC)
-    threshold = None if model.calibration is None else model.calibration.threshold
+    threshold = None if model.calibration is None else model.threshold
     return measure(test.labels_N, probabilities_NK, model.class_names, threshold), probabilities_NK

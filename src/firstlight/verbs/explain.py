@@ -20,15 +20,13 @@ from firstlight.errors import DataError, UserError
 from firstlight.explain.attribution import grad_cam, integrated_gradients, occlusion
 from firstlight.explain.layers import layer_maps
 from firstlight.explain.neighbours import nearest
+from firstlight.model import RunModel
 from firstlight.pixels import Preprocess
 from firstlight.report.explanation import overview
 from firstlight.report.page import render
-from firstlight.runs.checkpoint import load_model
-from firstlight.runs.folder import RunFolder
 from firstlight.threads import usable_threads
-from firstlight.training.devices import choose_device, repeatable
+from firstlight.training.devices import repeatable
 from firstlight.verbs.explanation import Explanation, page, panels
-from firstlight.verbs.model import run_model
 from firstlight.verbs.predict import predict_array
 from firstlight.verbs.run_data import Given, data_or_reason
 
@@ -46,43 +44,36 @@ class _Subject:
 
 
 def explain(
-    folder: RunFolder,
+    model: RunModel,
     image: UInt8Array | str | Path,
     *,
     class_name: str | None = None,
-    device: str = "auto",
     data_dir: Path | None = None,
     data: Given = None,
-    warn: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Explanation:
-    """Explain the answer for one image, and write ``figures/explain-NAME.png`` and
-    ``explain-NAME.html``.
+    """Explain a run's answer for one image, and write ``figures/explain-NAME.png`` and
+    ``explain-NAME.html`` into its folder.
 
     ``image`` is a picture as ``predict`` takes it, ``test:N`` for a test image of the run, or a
     uint8 array H×W×C (H×W for grey) of the model's size. ``class_name`` is the class to explain
-    instead of the most probable one. Without the training data the nearest images are left out;
-    ``warn`` hears why. ``progress`` is told how many of the training images were compared.
-    Raises ``UserError`` for an unfinished run, an unknown class, or more than one picture,
-    ``DataError`` for a picture that cannot be read, ``ValueError`` for an array of another shape or
-    dtype.
+    instead of the most probable one. Without the training data the nearest images are left out,
+    and ``missing`` says why. ``progress`` is told how many of the training images were compared.
+    Raises ``UserError`` for an unknown class or more than one picture, ``DataError`` for a picture
+    that cannot be read, ``ValueError`` for an array of another shape or dtype.
     """
-    folder.require_finished()
-    where = choose_device(device)
-    saved = load_model(folder, where)
     if class_name is not None:
-        _check_class(class_name, saved.class_names)
+        _check_class(class_name, model.class_names)
+    folder = model.folder
     found, missing = data_or_reason(folder, data_dir, data)
-    subject = _subject(image, saved.preprocess, found, missing)
-    (answer,) = predict_array(run_model(folder), subject.image_HWC[None], BYTES)
+    subject = _subject(image, model.preprocess, found, missing)
+    (answer,) = predict_array(model, subject.image_HWC[None], BYTES)
     answer = replace(answer, name=subject.name, notes=subject.notes)
     assert answer.best is not None
     explained = class_name or answer.best
-    if missing and warn is not None:
-        warn(missing)
-    index = saved.class_names.index(explained)
-    arguments = (saved.model, saved.preprocess, subject.image_HWC)
-    with repeatable(usable_threads(), where):
+    index = model.class_names.index(explained)
+    arguments = (model.saved.model, model.preprocess, subject.image_HWC)
+    with repeatable(usable_threads(), model.device):
         result = Explanation(
             prediction=answer,
             class_name=explained,
@@ -94,15 +85,16 @@ def explain(
             nearest=()
             if found is None
             else tuple(nearest(*arguments, found.train.images_NHWC, progress=progress)),
+            missing=missing,
             sheet=folder.path / f"figures/explain-{_stem(subject.name, class_name)}.png",
             page=folder.path / f"explain-{_stem(subject.name, class_name)}.html",
         )
-    drawn = panels(result, saved.preprocess, found, missing)
+    drawn = panels(result, model.preprocess, found)
     folder.write(
         str(result.sheet.relative_to(folder.path)),
         overview([(panel.words, panel.drawing) for panel in drawn]).png(),
     )
-    folder.write(result.page.name, render(page(folder, result, saved, drawn, missing)))
+    folder.write(result.page.name, render(page(model, result, drawn)))
     return result
 
 

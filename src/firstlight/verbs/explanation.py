@@ -17,11 +17,10 @@ from firstlight.explain import words
 from firstlight.explain.attribution import GradCam, Integrated, Occluded
 from firstlight.explain.layers import LayerMaps
 from firstlight.explain.neighbours import Neighbour
+from firstlight.model import RunModel
 from firstlight.pixels import Preprocess
 from firstlight.report import explanation as draw
 from firstlight.report.page import Page, Section, Shown, Table
-from firstlight.runs.checkpoint import SavedModel
-from firstlight.runs.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,6 +39,8 @@ class Explanation:
     """Every layer's maps for the image, in the order they are computed."""
     nearest: tuple[Neighbour, ...]
     """Training images by number, the most alike first; none where they are not to be found."""
+    missing: str
+    """Why there are no training images to compare it with; empty where there are."""
     sheet: Path
     """The PNG."""
     page: Path
@@ -91,9 +92,7 @@ class Panel:
         return Shown(png=png, alt=self.alt, caption=self.words.text)
 
 
-def panels(
-    result: Explanation, preprocess: Preprocess, found: TrainTest | None, missing: str
-) -> list[Panel]:
+def panels(result: Explanation, preprocess: Preprocess, found: TrainTest | None) -> list[Panel]:
     """Picture, answer, three attributions, nearest images."""
     answer, name = result.prediction, result.class_name
     image_HWC = answer.image_HWC
@@ -126,16 +125,16 @@ def panels(
             drawing=draw.overlaid(image_HWC, covered.values_HW, dark=dark),
             alt=f"Occlusion for {name}, strongest {_place(covered.values_HW)}",
         ),
-        _nearest_panel(result, found, missing),
+        _nearest_panel(result, found),
     ]
 
 
-def _nearest_panel(result: Explanation, found: TrainTest | None, missing: str) -> Panel:
+def _nearest_panel(result: Explanation, found: TrainTest | None) -> Panel:
     if found is None:
         return Panel(
             words=words.of_missing_neighbours(),
             drawing=draw.note("left out: the training\nimages are not to be found"),
-            alt=f"No picture: {missing}",
+            alt=f"No picture: {result.missing}",
         )
     train = found.train
     indices = [neighbour.index for neighbour in result.nearest]
@@ -148,12 +147,10 @@ def _nearest_panel(result: Explanation, found: TrainTest | None, missing: str) -
     )
 
 
-def page(
-    folder: RunFolder, result: Explanation, saved: SavedModel, panels: list[Panel], missing: str
-) -> Page:
+def page(model: RunModel, result: Explanation, panels: list[Panel]) -> Page:
     answer = result.prediction
     picture, answered, *attributions, alike = (panel.shown() for panel in panels)
-    lead = f"the run {folder.name} answers {answer.answer}"
+    lead = f"the run {model.folder.name} answers {answer.answer}"
     if answer.notes:
         lead += f"; the picture was changed: {', '.join(answer.notes)}"
     layers = words.of_layers()
@@ -165,11 +162,11 @@ def page(
             Section(
                 title="The picture, the answer, and what is like it",
                 pictures=[picture, answered, alike],
-                code=missing,
+                code=result.missing,
             ),
             Section(title=f"What speaks for {result.class_name}", pictures=attributions),
             Section(title=layers.title, text=layers.text),
-            *_layer_sections(result.layers, saved.class_names),
+            *_layer_sections(result.layers, model.class_names),
             _numbers(result),
         ],
         foot="Made by firstlight explain. This page is one file and loads nothing from elsewhere.",

@@ -25,6 +25,7 @@ from firstlight.evaluate.predict import probabilities
 from firstlight.export.parity import Parity, compare, require_equal
 from firstlight.files import write_asked
 from firstlight.layers.own_code import OwnCode
+from firstlight.model import run_model
 from firstlight.models.catalog import Architecture
 from firstlight.packages import imported
 from firstlight.plain import write_json
@@ -32,7 +33,6 @@ from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder
 from firstlight.runtime import FORMAT, from_bytes
 from firstlight.verbs.evaluate import measured
-from firstlight.verbs.model import run_model
 from firstlight.verbs.run_data import Given, data_of_run
 
 Float32Array = npt.NDArray[np.float32]
@@ -46,6 +46,41 @@ SUFFIXES = {
 """The formats, and how their files end."""
 LARGEST_LOSS = 0.003
 """Of accuracy, 0 to 1, that int8 may cost unless it is accepted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What the file is to be."""
+
+    format: str = "onnx"
+    """One of ``SUFFIXES``."""
+    opset: int | None = None
+    """Of ONNX; None is the usual one."""
+    int8: bool = False
+    """Whether it computes in eight bits."""
+    accept_loss: bool = False
+    """Whether that may cost more than ``LARGEST_LOSS``."""
+
+    @property
+    def suffix(self) -> str:
+        """How the file ends."""
+        return SUFFIXES[self.format]
+
+    def check(self) -> None:
+        """Raise ``UserError`` for a format or a choice that is not to be had."""
+        if self.format not in SUFFIXES:
+            raise UserError(f"--format {self.format}: there are {', '.join(SUFFIXES)}")
+        if self.format != "onnx" and (self.int8 or self.opset is not None):
+            raise UserError("--int8 and --opset are for --format onnx")
+        packages = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "keras": ("h5py",)}
+        needed = packages.get(self.format, ())
+        for name in needed:
+            imported(name, f"--format {self.format}", " ".join(needed))
+        if self.opset is not None:
+            from firstlight.export.graph import OPSETS
+
+            if self.opset not in OPSETS:
+                raise UserError(f"--opset {self.opset}: there are {OPSETS[0]} to {OPSETS[-1]}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +113,9 @@ class Exported:
 
 def export(
     folder: RunFolder,
+    form: Form,
     *,
-    format: str = "onnx",  # noqa: A002
     out: Path | None = None,
-    opset: int | None = None,
-    int8: bool = False,
-    accept_loss: bool = False,
     data: Given = None,
     data_dir: Path | None = None,
 ) -> Exported:
@@ -94,29 +126,29 @@ def export(
     1e-5, nothing is written. With ``int8`` the accuracy lost is measured instead. Raises
     ``ThresholdError`` for either, ``UserError`` and ``DataError`` as ``evaluate`` does.
     """
-    _check(format, opset, int8)
-    path = out or Path(f"{folder.name}{'-int8' if int8 else ''}{SUFFIXES[format]}")
-    if out is not None and out.suffix != SUFFIXES[format]:
-        raise UserError(f"--format {format} ends in {SUFFIXES[format]}, unlike {out}")
+    form.check()
+    path = out or Path(f"{folder.name}{'-int8' if form.int8 else ''}{form.suffix}")
+    if out is not None and out.suffix != form.suffix:
+        raise UserError(f"--format {form.format} ends in {form.suffix}, unlike {out}")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder to write into; make it first")
     if path.is_dir() or not os.access(path.parent, os.W_OK):  # said before minutes of measuring
         raise UserError(f"{path} cannot be written; choose another file with --out")
     model = run_model(folder)
-    if format == "keras":  # this too
+    if form.format == "keras":  # this too
         from firstlight.export.keras import check_writable
 
         check_writable(model.saved)
     parts = data_of_run(folder, data_dir, data)
     metrics, run_NK = measured(model, parts.test)
     facts = card(folder, model.saved, metrics)
-    with _traced(model.saved.architecture.network.code, format):
-        content, answers = _written(model.saved, facts, parts.train, format, opset, int8, path)
+    with _traced(model.saved.architecture.network.code, form.format):
+        content, answers = _written(model.saved, facts, parts.train, form, path)
     file_NK = answers(parts.test)
     parity, loss = compare(run_NK, file_NK), None
-    if int8:
+    if form.int8:
         loss = _loss(run_NK, file_NK, parts.test)
-        if loss.accuracy > LARGEST_LOSS and not accept_loss:
+        if loss.accuracy > LARGEST_LOSS and not form.accept_loss:
             raise ThresholdError(
                 f"int8 loses {100 * loss.accuracy:.2f} points of accuracy (95 % interval "
                 f"{100 * loss.interval[0]:.2f} to {100 * loss.interval[1]:.2f}), more than "
@@ -124,7 +156,7 @@ def export(
                 "with --accept-loss"
             )
     else:
-        require_equal(parity, f"the {format} file")
+        require_equal(parity, f"the {form.format} file")
     write_asked(path, content)
     right_N = file_NK.argmax(axis=1) == parts.test.labels_N
     return Exported(
@@ -176,42 +208,21 @@ def card(folder: RunFolder, saved: SavedModel, metrics: Metrics) -> dict[str, An
     }
 
 
-def _check(format: str, opset: int | None, int8: bool) -> None:  # noqa: A002
-    if format not in SUFFIXES:
-        raise UserError(f"--format {format}: there are {', '.join(SUFFIXES)}")
-    if format != "onnx" and (int8 or opset is not None):
-        raise UserError("--int8 and --opset are for --format onnx")
-    needed = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "keras": ("h5py",)}.get(format, ())
-    for name in needed:
-        imported(name, f"--format {format}", " ".join(needed))
-    if opset is not None:
-        from firstlight.export.graph import OPSETS
-
-        if opset not in OPSETS:
-            raise UserError(f"--opset {opset}: there are {OPSETS[0]} to {OPSETS[-1]}")
-
-
 def _written(
-    saved: SavedModel,
-    facts: dict[str, Any],
-    train: Dataset,
-    format: str,  # noqa: A002
-    opset: int | None,
-    int8: bool,
-    path: Path,
+    saved: SavedModel, facts: dict[str, Any], train: Dataset, form: Form, path: Path
 ) -> tuple[bytes, Callable[[Dataset], Float32Array]]:
     """The file's bytes, and what reads them as another program would and answers."""
-    if format == "onnx":
-        content = _onnx(saved, facts, train, opset, int8)
+    if form.format == "onnx":
+        content = _onnx(saved, facts, train, form)
         return content, lambda test: from_bytes(content, path).probabilities(test.images_NHWC)
-    if format == "keras":
+    if form.format == "keras":
         from firstlight.export.keras import keras_bytes
 
         content = keras_bytes(saved, facts)
         return content, lambda test: _keras_answers(content, saved, test)
     from firstlight.export import weights
 
-    if format == "safetensors":
+    if form.format == "safetensors":
         content = weights.safetensors_bytes(saved, facts)
         return content, lambda test: weights.safetensors_answers(content, saved, test.images_NHWC)
     content = weights.torch_export_bytes(saved, facts)
@@ -232,15 +243,13 @@ def _keras_answers(content: bytes, saved: SavedModel, test: Dataset) -> Float32A
     return probabilities(model.eval(), preprocess, test.images_NHWC)
 
 
-def _onnx(
-    saved: SavedModel, facts: dict[str, Any], train: Dataset, opset: int | None, int8: bool
-) -> bytes:
+def _onnx(saved: SavedModel, facts: dict[str, Any], train: Dataset, form: Form) -> bytes:
     from firstlight.export import graph
     from firstlight.export import int8 as eight_bits
 
-    version = opset or graph.OPSET
+    version = form.opset or graph.OPSET
     network = graph.network(saved, version)
-    if int8:
+    if form.int8:
         some = train.content_order[:: max(1, len(train) // eight_bits.IMAGES)]
         images_NHWC = train.take(some[: eight_bits.IMAGES]).images_NHWC[:]
         network = eight_bits.quantized(network, images_NHWC)

@@ -50,7 +50,14 @@ def finish(
         answers = trainer.answers() if recipe.train.validation == "held-out" else None
     if answers is not None:
         calibration = calibrate(*(part.cpu().numpy() for part in answers))
-    checkpoint.save_model(folder, model, architecture, trainer.preprocess, class_names, calibration)
+    saved = checkpoint.SavedModel(
+        model=model,
+        architecture=architecture,
+        preprocess=trainer.preprocess,
+        class_names=class_names,
+        calibration=calibration,
+    )
+    checkpoint.save_model(folder, saved)
     folder.write_json("summary.json", _summary(trainer, nothing))
     checkpoint.drop_state(folder)
 

@@ -64,7 +64,13 @@ def import_keras(
         folder.write("recipe.toml", recipe.to_toml())
         plain = preprocess_for(train, standardize=False)
         preprocess = replace(plain, mean=read.mean, std=read.std)
-        checkpoint.save_model(folder, model, architecture, preprocess, train.class_names)
+        saved = checkpoint.SavedModel(
+            model=model,
+            architecture=architecture,
+            preprocess=preprocess,
+            class_names=train.class_names,
+        )
+        checkpoint.save_model(folder, saved)
         folder.write_json("summary.json", _summary(path, read, recipe, model))
     return folder
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.findings import Finding, Suspect
-from firstlight.data.own import load_own
+from firstlight.data.own import Form, load_own
 from firstlight.data.split import folds, joined
 from firstlight.evaluate.calibrate import calibrate
 from firstlight.evaluate.predict import probabilities
@@ -68,7 +68,7 @@ def check_labels(
     ``UserError`` without cleanlab, and ``DataError`` as ``load_own`` does.
     """
     need_cleanlab()
-    data, notes = _judged(joined(load_own(path, size=size, allow_outside=allow_outside)))
+    data, notes = _judged(joined(load_own(path, Form(size), allow_outside=allow_outside)))
     if len(data.class_names) < 2:
         return LabelCheck(finding=None, notes=notes)
     found_NK = _sharpened(out_of_fold(data, recipe or recipe_for(data), told), data.labels_N)

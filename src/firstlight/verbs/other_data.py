@@ -23,12 +23,12 @@ from firstlight.data.split import TEST
 from firstlight.data.table import list_pictures
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.metrics import Metrics
+from firstlight.model import Model
 from firstlight.pixels import Preprocess
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import predictions_csv
 from firstlight.threads import usable_threads
 from firstlight.verbs.evaluate import measured
-from firstlight.verbs.model import Model
 from firstlight.verbs.run_data import data_of_run, holds_files
 
 FEW = 10

@@ -15,7 +15,7 @@ from firstlight.data.levels import Range, levels_to_ask, stated
 from firstlight.data.pictures import PictureSource, prepare
 from firstlight.errors import DataError
 from firstlight.evaluate.prediction import Prediction, prediction
-from firstlight.verbs.model import Model
+from firstlight.model import Model
 
 if TYPE_CHECKING:
     from PIL import Image

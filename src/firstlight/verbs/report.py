@@ -17,11 +17,11 @@ from firstlight.evaluate.metrics import MANY_CLASSES, Metrics, confusion_counts
 from firstlight.evaluate.mistakes import worst_mistakes
 from firstlight.evaluate.prediction import UNCALIBRATED, Prediction
 from firstlight.evaluate.robustness import corrupt
+from firstlight.model import run_model
 from firstlight.report import charts, images
 from firstlight.report.page import Page, Section, Table, render
 from firstlight.report.picture import Picture
 from firstlight.report.robustness import corruption_samples, robustness_curves
-from firstlight.runs.checkpoint import load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import Answers, read_answers
 from firstlight.verbs.draw import Drawing, draw_data, draw_filters, draw_training
@@ -54,13 +54,13 @@ def report(
     found, missing = data_or_reason(folder, data_dir, data)
     if missing and warn is not None:
         warn(missing)
-    saved = load_model(folder)
+    model = run_model(folder)
     drawing = Drawing(folder)
     try:
         if metrics is not None:
             answers = read_answers(folder)
             if found is not None:
-                threshold = None if saved.calibration is None else saved.calibration.threshold
+                threshold = None if model.calibration is None else model.threshold
                 _draw_answers(drawing, found.test, answers, threshold)
         draw_training(drawing, folder, described, trained=summary["steps"] > 0)
         if metrics is not None:
@@ -68,10 +68,10 @@ def report(
         if (folder.path / "robustness.json").is_file():
             _draw_robustness(drawing, folder.read_json("robustness.json"), found)
         if found is not None:
-            draw_data(drawing, found.train, recipe, saved)
-        draw_filters(drawing, saved.model)
+            draw_data(drawing, found.train, recipe, model.preprocess)
+        draw_filters(drawing, model.saved.model)
         drawing.sections += facts(
-            folder, recipe, described, environment, saved, trained=summary["steps"] > 0
+            folder, recipe, described, environment, model.saved, trained=summary["steps"] > 0
         )
         page = Page(
             title=folder.name,

@@ -3,12 +3,9 @@
 import numpy as np
 
 from firstlight.data.dataset import TrainTest
-from firstlight.evaluate.predict import probabilities
 from firstlight.evaluate.robustness import MOST_IMAGES, Robustness, measure_robustness
-from firstlight.runs.checkpoint import load_model
+from firstlight.model import run_model
 from firstlight.runs.folder import RunFolder
-from firstlight.threads import usable_threads
-from firstlight.training.devices import choose_device, repeatable
 from firstlight.verbs.run_data import run_test_data
 
 
@@ -20,16 +17,10 @@ def robustness(
     Raises ``UserError`` for an unfinished run and ``DataError`` when the data is not the run's.
     """
     folder.require_finished()
-    where = choose_device(device)
     test = run_test_data(folder, data=data)
     count = min(len(test), MOST_IMAGES)
     some = test.take(np.arange(count) * len(test) // count)
-    saved = load_model(folder, where)
-    with repeatable(usable_threads(), where):
-        found = measure_robustness(
-            some.images_NHWC[:],
-            some.labels_N,
-            lambda images: probabilities(saved.model, saved.preprocess, images, where),
-        )
+    model = run_model(folder, device)
+    found = measure_robustness(some.images_NHWC[:], some.labels_N, model.probabilities)
     folder.write_json("robustness.json", found.to_json())
     return found

@@ -15,7 +15,7 @@ from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.levels import Range, stated
 from firstlight.data.load import load, load_test
-from firstlight.data.own import load_own
+from firstlight.data.own import Form, load_own
 from firstlight.data.split import limit
 from firstlight.errors import DataError, OtherDataError, UserError
 from firstlight.pixels import Preprocess
@@ -106,9 +106,7 @@ class DataRequest:
                 with DecodingBar(quiet=self.quiet) as decoding:
                     whole = load_own(
                         self.own,
-                        size=self.size,
-                        shape=self.shape,
-                        range=self.range,
+                        Form(size=self.size, shape=self.shape, range=self.range),
                         excluded=self.excluded,
                         allow_outside=self.allow_outside,
                         progress=decoding,

@@ -1,4 +1,7 @@
-"""What answers: the network of a run, or an exported file. Axes: N images, K classes."""
+"""The model that answers: a run's network, or an exported file. Axes: N images, K classes.
+
+Prediction, evaluation, the page, the service, explanation and export ask a ``Model``.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,7 @@ from firstlight.layers.own_code import OwnCode
 from firstlight.pixels import Preprocess
 from firstlight.runs.folder import RunFolder, open_run_folder
 from firstlight.runtime import is_onnx, open_onnx
+from firstlight.threads import usable_threads
 
 if TYPE_CHECKING:
     from firstlight.evaluate.predict import Images
@@ -20,16 +24,33 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """Images in, calibrated probabilities out."""
+    """Images in, calibrated probabilities out. ``RunModel`` and ``OnnxModel`` are its two kinds."""
 
     @property
-    def preprocess(self) -> Preprocess: ...
+    def preprocess(self) -> Preprocess:
+        """What turns images into the network's input."""
+        ...
+
     @property
-    def class_names(self) -> tuple[str, ...]: ...
+    def class_names(self) -> tuple[str, ...]:
+        """K names."""
+        ...
+
     @property
-    def calibration(self) -> Calibration | None: ...
+    def calibration(self) -> Calibration | None:
+        """From held-out images, where the run had any."""
+        ...
+
     @property
-    def threshold(self) -> float: ...
+    def threshold(self) -> float:
+        """Below this probability of the best class, an answer is unknown."""
+        ...
+
+    @property
+    def saved(self) -> "SavedModel | None":
+        """The network with its layers, to look inside; None of an exported file."""
+        ...
+
     def probabilities(self, images_NHWC: "Images") -> npt.NDArray[np.float32]:
         """Float32 N×K of N ≥ 1 uint8 images of the model's shape."""
         ...
@@ -39,17 +60,21 @@ class Model(Protocol):
 class RunModel:
     """A run's network on a device."""
 
+    folder: RunFolder
+    """The run."""
     saved: "SavedModel"
     device: str
+    threads: int | None
+    """How many compute; None leaves PyTorch's settings as they are."""
 
     @property
     def preprocess(self) -> Preprocess:
-        """What turns images into its input."""
+        """What turns images into the network's input."""
         return self.saved.preprocess
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """One for each probability."""
+        """K names."""
         return self.saved.class_names
 
     @property
@@ -63,19 +88,24 @@ class RunModel:
         return self.saved.threshold
 
     def probabilities(self, images_NHWC: "Images") -> npt.NDArray[np.float32]:
-        """Float32 N×K of N ≥ 1 uint8 images of the model's shape."""
-        from firstlight.evaluate.predict import probabilities
-        from firstlight.threads import usable_threads
+        """Float32 N×K of N ≥ 1 uint8 images of the model's shape.
+
+        Raises ``DataError`` where weights are so large that an answer is no number.
+        """
+        if self.threads is None:
+            return self._probabilities(images_NHWC)
         from firstlight.training.devices import repeatable
 
-        with repeatable(usable_threads(), self.device):
-            return probabilities(
-                self.saved.model,
-                self.preprocess,
-                images_NHWC,
-                self.device,
-                self.saved.temperature,
-            )
+        with repeatable(self.threads, self.device):
+            return self._probabilities(images_NHWC)
+
+    def _probabilities(self, images_NHWC: "Images") -> npt.NDArray[np.float32]:
+        from firstlight.evaluate.predict import probabilities
+
+        saved = self.saved
+        return probabilities(
+            saved.model, saved.preprocess, images_NHWC, self.device, saved.temperature
+        )
 
 
 def run_model(folder: RunFolder, device: str = "cpu") -> RunModel:
@@ -85,7 +115,8 @@ def run_model(folder: RunFolder, device: str = "cpu") -> RunModel:
 
     folder.require_finished()
     where = choose_device(device)
-    return RunModel(saved=load_model(folder, where), device=where)
+    saved = load_model(folder, where)
+    return RunModel(folder=folder, saved=saved, device=where, threads=usable_threads())
 
 
 def open_model(path: Path, device: str = "auto", code: OwnCode | None = None) -> Model:
