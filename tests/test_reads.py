@@ -62,6 +62,11 @@ LAYER_CHOICES: dict[type[Layer], tuple[Layer, dict[str, Any]]] = {
     layers.SpatialDropout: (layers.SpatialDropout(0.5), {"share": 0.2}),
     layers.Activation: (layers.Activation("leaky-relu"), {"name": "tanh", "slope": 0.3}),
     layers.Rescale: (layers.Rescale(0.5), {"factor": 2.0, "offset": 1.0}),
+    layers.LayerScale: (layers.LayerScale(0.1), {"start": 0.2}),
+    layers.SqueezeExcite: (layers.SqueezeExcite(2), {"reduction": 4, "activation": "tanh"}),
+    layers.Tokens: (layers.Tokens(), {}),
+    layers.Attention: (layers.Attention(2), {"heads": 4}),
+    layers.ClassToken: (layers.ClassToken(), {}),
     layers.Whiten: (
         layers.Whiten(8, kernel=2),
         {"filters": 6, "kernel": 3, "stride": 2, "bias": True},
@@ -192,6 +197,12 @@ def test_every_choice_of_every_layer_changes_the_bits(kind: type[Layer]) -> None
     def around(one: Layer) -> Recipe:
         if isinstance(one, layers.Whiten):
             return of(one, *END)
+        if isinstance(one, layers.Tokens):
+            return of(CONV, one, *END)
+        if isinstance(one, layers.Attention):
+            return of(CONV, layers.Tokens(), one, *END)
+        if isinstance(one, layers.ClassToken):
+            return of(CONV, layers.Tokens(), one, layers.Dense("classes"))
         if isinstance(one, layers.Dense):
             return of(CONV, layers.Flatten(), one, layers.Dense("classes"))
         if len(one.output((12, 12, 4))) == 1:

@@ -21,11 +21,13 @@ from firstlight.models.network import NetworkModule
 
 IMAGE = images(1)[0]
 BLOCK = la.Residual((la.Conv(8, stride=2, padding="same", bias=False), la.BatchNorm()))
+TOKENS = (la.Tokens(), la.Attention(2), la.ClassToken())
 EVERY = (
     *(la.Whiten(8), la.Conv(8, activation="leaky-relu"), la.GroupNorm(4), la.LayerNorm()),
     *(la.AveragePool(2), la.SpatialDropout(0.1), la.Branches(((la.Conv(4, kernel=1),), ()))),
-    *(la.Repeat(2, (la.Activation("silu"),)), BLOCK, la.MaxPool(2), la.Conv(6, kernel=1)),
-    *(la.Activation("gelu"), la.GlobalAveragePool(), la.Dropout(0.1), la.Rescale(2.0)),
+    *(la.Repeat(2, (la.Activation("silu"),)), BLOCK, la.SqueezeExcite(4), la.Conv(6, kernel=1)),
+    *(la.LayerScale(0.5), la.Branches(((la.MaxPool(2), la.GlobalAveragePool()), TOKENS))),
+    *(la.Activation("gelu"), la.Dropout(0.1), la.Rescale(2.0)),
     *(la.Dense(6, activation="tanh"), la.LayerNorm(), la.Dense("classes")),
 )
 
@@ -67,6 +69,7 @@ def test_every_layer_of_every_kind_is_shown_with_its_own_maps(views: str) -> Non
     for word in (
         *("whitening convolution", "leaky ReLU", "group norm", "layer norm", "average pooling"),
         *("spatial dropout", "branches", "SiLU", "residual block", "batch norm", "max-pooling"),
+        *("squeeze-and-excitation", "layer scale", "tokens", "self-attention", "class token"),
         *("GELU", "global average pooling", "dropout", "rescale", "tanh", "dense", "ReLU"),
     ):
         assert word in kinds, word

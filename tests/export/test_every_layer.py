@@ -8,9 +8,11 @@ import pytest
 import firstlight as fl
 from firstlight.layers import (
     LAYERS,
+    Attention,
     AveragePool,
     BatchNorm,
     Branches,
+    ClassToken,
     Conv,
     Dense,
     Dropout,
@@ -20,11 +22,14 @@ from firstlight.layers import (
     GroupNorm,
     Layer,
     LayerNorm,
+    LayerScale,
     MaxPool,
     Repeat,
     Rescale,
     Residual,
     SpatialDropout,
+    SqueezeExcite,
+    Tokens,
     Whiten,
 )
 from firstlight.layers.activation import ACTIVATIONS, Activation
@@ -45,7 +50,21 @@ LAYERS_OF_ALL_KINDS: tuple[Layer, ...] = (
     SpatialDropout(0.1),
     Conv(16, depthwise=True, kernel=2, padding="same", dilation=2),
     Residual([Conv(8, padding="same", bias=False), BatchNorm()]),  # type: ignore[arg-type]
-    Branches([[GlobalMaxPool()], [GlobalAveragePool()], [Flatten()]]),  # type: ignore[arg-type]
+    SqueezeExcite(4, activation="hard-swish"),
+    Conv(8, stride=2, padding="half"),
+    Branches(
+        [  # type: ignore[arg-type]
+            [GlobalMaxPool()],
+            [GlobalAveragePool()],
+            [Flatten()],
+            [
+                Tokens(),
+                Residual([LayerNorm(), Attention(2), LayerScale(0.5)], activation="none"),  # type: ignore[arg-type]
+                Residual([Dense(16, activation="gelu"), Dense(8)], activation="none"),  # type: ignore[arg-type]
+                ClassToken(),
+            ],
+        ]
+    ),
     Branches([[Dense(8)], [Dense(8)]], join="add"),  # type: ignore[arg-type]
     Repeat(2, [Dense(8, activation="tanh")]),  # type: ignore[arg-type]
     LayerNorm(),

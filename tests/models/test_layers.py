@@ -55,7 +55,7 @@ def windows(maps_NCHW: Tensor, side: int, stride: int) -> Tensor:
     dilation=st.integers(1, 3),
     grouped=st.sampled_from(["one", "two", "depthwise"]),
     bias=st.booleans(),
-    padding=st.sampled_from(["valid", "same"]),
+    padding=st.sampled_from(["valid", "same", "half"]),
 )
 def test_a_convolution_is_the_sum_over_its_windows(
     shape: tuple[int, int, int],
@@ -79,7 +79,7 @@ def test_a_convolution_is_the_sum_over_its_windows(
         padding=padding,
     )
     reach = dilation * (kernel - 1) + 1
-    if padding == "valid" and min(shape[:2]) < reach:
+    if padding != "same" and min(shape[:2]) + 2 * (reach // 2) * (padding == "half") < reach:
         return
     ours = module(choice, shape)
     weights = dict(ours.named_parameters())
@@ -88,6 +88,8 @@ def test_a_convolution_is_the_sum_over_its_windows(
     given_NCHW = maps(shape)
     if padding == "same":
         given_NCHW = padded(given_NCHW, reach, stride, 0.0)
+    if padding == "half":
+        given_NCHW = functional.pad(given_NCHW, [reach // 2] * 4)
     below = windows(given_NCHW, reach, stride)[..., ::dilation, ::dilation]
     below = below.reshape(3, groups, channels // groups, *below.shape[2:])
     expected = torch.einsum(
@@ -166,9 +168,11 @@ def test_same_layers_take_images_of_other_sizes_than_they_were_built_for(stride:
 PLAIN: list[tuple[Layer, Any]] = [
     (layers.Activation("relu"), nn.ReLU()),
     (layers.Activation("leaky-relu"), nn.LeakyReLU(0.01)),
+    (layers.Activation("relu6"), nn.ReLU6()),
     (layers.Activation("elu"), nn.ELU()),
     (layers.Activation("gelu"), nn.GELU()),
     (layers.Activation("silu"), nn.SiLU()),
+    (layers.Activation("hard-swish"), nn.Hardswish()),
     (layers.Activation("sigmoid"), nn.Sigmoid()),
     (layers.Activation("tanh"), nn.Tanh()),
     (layers.GlobalMaxPool(), nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())),
@@ -219,6 +223,89 @@ def test_norms_of_features_and_a_dense_layer_are_pytorchs() -> None:
     torch.testing.assert_close(dense(features_NF), features_NF @ weight.T + bias)
     with pytest.raises(AssertionError):  # what it would be without its weights
         torch.testing.assert_close(dense(features_NF), features_NF[:, :5])
+
+
+def test_squeeze_and_excitation_weighs_each_map_by_what_is_in_all() -> None:
+    """Hu et al. 2018, equations 2 to 4."""
+    shape, given_NCHW = (5, 7, 6), maps((5, 7, 6))
+    ours = module(layers.SqueezeExcite(3), shape)
+    first, begin, second, end = (values.detach() for values in ours.parameters())
+    assert first.shape == (2, 6) and second.shape == (6, 2)
+    units = (given_NCHW.mean((2, 3)) @ first.T + begin).clamp(min=0)
+    weights = 1 / (1 + (-(units @ second.T + end)).exp())
+    torch.testing.assert_close(ours(given_NCHW), given_NCHW * weights[..., None, None])
+    assert layers.SqueezeExcite(3).multiply_adds(shape) == 2 * 6 * 2
+
+
+def test_tokens_are_the_places_row_by_row_behind_the_class_token() -> None:
+    shape, given_NCHW = (2, 3, 4), maps((2, 3, 4))
+    chain = Chain((layers.Tokens(),), shape, Generator().manual_seed(0))
+    with torch.no_grad():
+        chain.get_parameter("tokens1.class_token").copy_(torch.tensor([1.0, 2, 3, 4]))
+    positions_TF = chain.get_parameter("tokens1.positions").detach()
+    assert positions_TF.shape == layers.Tokens().output(shape) == (7, 4)
+    assert 0.01 < positions_TF.std() < 0.03
+    tokens_NTF = chain(given_NCHW) - positions_TF
+    torch.testing.assert_close(tokens_NTF[:, 0], torch.tensor([[1.0, 2, 3, 4]] * 3))
+    for row in range(2):
+        for column in range(3):
+            place = tokens_NTF[:, 1 + 3 * row + column]
+            torch.testing.assert_close(place, given_NCHW[:, :, row, column])
+    first = Chain((layers.Tokens(), layers.ClassToken()), shape, Generator().manual_seed(0))
+    torch.testing.assert_close(first(given_NCHW), positions_TF[:1].expand(3, 4))
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_attention_is_pytorchs_of_the_same_weights(heads: int) -> None:
+    tokens_NTF = torch.randn(2, 5, 12, generator=Generator().manual_seed(3))
+    choice = layers.Attention(heads)
+    ours = module(choice, (5, 12))
+    weights = {name.removeprefix("attention1."): w for name, w in ours.named_parameters()}
+    with torch.no_grad():
+        for values in weights.values():
+            values.add_(0.1 * torch.randn(values.shape, generator=Generator().manual_seed(5)))
+    theirs = nn.MultiheadAttention(12, heads, batch_first=True)
+    joined = {
+        f"in_proj_{kind}": torch.cat(
+            [weights[f"{name}.{kind}"] for name in ("query", "key", "value")]
+        )
+        for kind in ("weight", "bias")
+    }
+    last = {f"out_proj.{kind}": weights[f"output.{kind}"] for kind in ("weight", "bias")}
+    theirs.load_state_dict({**joined, **last})
+    torch.testing.assert_close(ours(tokens_NTF), theirs(tokens_NTF, tokens_NTF, tokens_NTF)[0])
+    assert choice.multiply_adds((5, 12)) == 4 * 5 * 12 * 12 + 2 * 5 * 5 * 12
+
+
+def test_dense_and_norm_take_each_token_by_itself_and_flatten_puts_them_in_a_row() -> None:
+    tokens_NTF = torch.randn(2, 5, 12, generator=Generator().manual_seed(3))
+    dense = module(layers.Dense(7, activation="tanh"), (5, 12))
+    norm = module(layers.LayerNorm(), (5, 12))
+    for at in range(5):
+        torch.testing.assert_close(dense(tokens_NTF)[:, at], dense(tokens_NTF[:, at]))
+        torch.testing.assert_close(norm(tokens_NTF)[:, at], norm(tokens_NTF[:, at]))
+    assert layers.Dense(7).output((5, 12)) == (5, 7)
+    assert layers.Dense(7).multiply_adds((5, 12)) == 5 * 12 * 7
+    rows = module(layers.Flatten(), (5, 12))(tokens_NTF)
+    assert torch.equal(rows, tokens_NTF.reshape(2, 60)) and layers.Flatten().output((5, 12)) == (
+        60,
+    )
+    joined = layers.Branches([[layers.Dense(3)], []])  # type: ignore[arg-type]
+    assert module(joined, (5, 12))(tokens_NTF).shape == (2, *joined.output((5, 12))) == (2, 5, 15)
+
+
+def test_layer_scale_multiplies_each_channel_or_feature() -> None:
+    given_NCHW, tokens_NTF = maps((5, 7, 6)), torch.randn(2, 5, 6)
+    for shape, came in (((5, 7, 6), given_NCHW), ((5, 6), tokens_NTF), ((6,), tokens_NTF[:, 0])):
+        ours = module(layers.LayerScale(0.5), shape)
+        (scale,) = ours.parameters()
+        assert scale.shape == (6,)
+        torch.testing.assert_close(ours(came), 0.5 * came)
+        with torch.no_grad():
+            scale[2] = 3.0
+        channel = 1 if came.dim() == 4 else -1
+        got, third = (one.select(channel, 2) for one in (ours(came), came))
+        torch.testing.assert_close(got, 3 * third)
 
 
 @QUICK
@@ -277,7 +364,7 @@ def test_branches_stand_side_by_side_or_are_added_and_a_repeat_has_weights_of_it
 
 
 @pytest.mark.parametrize("after", [layers.MaxPool(2), layers.MaxPool(3, stride=1, padding="same")])
-@pytest.mark.parametrize("name", ["relu", "leaky-relu", "tanh", "gelu"])
+@pytest.mark.parametrize("name", ["relu", "leaky-relu", "relu6", "tanh", "gelu"])
 def test_a_pool_in_front_of_an_activation_changes_no_bit(name: str, after: Layer) -> None:
     shape, steps = (6, 9, 4), (layers.Conv(4), layers.Activation(name), after)
     chain = Chain(steps, shape, Generator().manual_seed(1))

@@ -52,6 +52,23 @@ def told(*some: Any) -> str:
             "layer 2 (group norm) gets maps of 26×18×9: 9 channels",
         ),
         (
+            (l.Conv(6), l.SqueezeExcite(8), *END),
+            "layer 2 (squeeze-and-excitation) gets maps of 26×18×6: 6 channels over a",
+        ),
+        (
+            (l.Conv(6), l.Attention(2), *END),
+            "layer 2 (self-attention) gets maps of 26×18×6: it wants tokens",
+        ),
+        (
+            (l.Conv(6), l.Tokens(), l.Attention(4), *END),
+            "layer 3 (self-attention) gets 469 tokens of 6 features: 6 features cannot be split",
+        ),
+        ((l.Flatten(), l.Tokens(), *END), "layer 2 (tokens) gets 560 features: it wants maps"),
+        ((l.Flatten(), l.ClassToken(), l.Dense("classes")), "it wants tokens; put it behind"),
+        ((l.Conv(6), l.Tokens(), l.BatchNorm(), *END), "for tokens write layer-norm"),
+        ((l.Conv(6), l.Tokens(), l.GlobalMaxPool(), *END), "gets 469 tokens of 6 features: it wan"),
+        ((l.Conv(6), l.Tokens(), l.Dense("classes")), "gives 469 tokens of 10 features"),
+        (
             (l.Residual([l.Conv(8)]), *END),  # type: ignore[arg-type]
             "layer 1 (residual block) gets maps of 28×20×1: its layers give maps of 26×18×8, and "
             "no 1×1 convolution brings maps of 28×20×1 to that",

@@ -23,6 +23,7 @@ from firstlight.layers.conv import zeros_around
 from firstlight.layers.layer import Layer, Shape
 
 ACTIVATIONS = {"relu": "relu", "elu": "elu", "gelu": "gelu", "silu": "silu", "swish": "silu"}
+ACTIVATIONS |= {"relu6": "relu6", "hard_silu": "hard-swish", "hard_swish": "hard-swish"}
 ACTIVATIONS |= {"sigmoid": "sigmoid", "tanh": "tanh"}
 """Keras's words for ours."""
 _KERAS_SLOPE = 0.2
@@ -128,7 +129,7 @@ class Chain:
         self.add(choice.Branches(tuple(tuple(way.layers) for way in ways), join=join), inner)
 
     def _padded(self, node: Node, after: Step | None) -> Node:
-        """The convolution behind a ZeroPadding2D as one with padding ``same``."""
+        """The convolution behind a ZeroPadding2D as one with padding ``same`` or ``half``."""
         height, width, _ = self.maps()
         padding = node.values["padding"]
         (top, bottom), (left, right) = (
@@ -147,15 +148,19 @@ class Chain:
         with self.naming(after):
             stride = square(after, "strides", 1)
             reach = square(after, "dilation_rate", 1) * (square(after, "kernel_size") - 1) + 1
-        for size, before, behind in ((height, top, bottom), (width, left, right)):
-            if before != zeros_around(size, reach, stride)[0] or (
-                (size + before + behind - reach) // stride + 1 != -(-size // stride)
-            ):
-                raise UserError(
-                    f"puts {padding} zeros around maps of {height}×{width}, and the layer behind "
-                    'it needs those of padding="same", or none'
-                )
-        return replace(after, values={**after.values, "padding": "same"})
+        sides = ((height, top, bottom), (width, left, right))
+        if all(
+            before == zeros_around(size, reach, stride)[0]
+            and (size + before + behind - reach) // stride + 1 == -(-size // stride)
+            for size, before, behind in sides
+        ):
+            return replace(after, values={**after.values, "padding": "same"})
+        if {top, bottom, left, right} == {reach // 2}:
+            return replace(after, values={**after.values, "padding": "half"})
+        raise UserError(
+            f"puts {padding} zeros around maps of {height}×{width}, and the layer behind it needs "
+            'those of padding="same", half a window on every side, or none'
+        )
 
 
 def _is_shortcut(short: list[Layer], way: Chain, shape: Shape) -> bool:
@@ -353,6 +358,10 @@ def _activation(chain: Chain, node: Node) -> None:
 def _own_activation(kind: str, values: dict[str, Any]) -> choice.Activation:
     """An activation that is a layer of Keras's."""
     slope = values.get("negative_slope", 0.0 if kind == "ReLU" else 0.3)
+    if values.get("max_value") is not None:
+        if slope:
+            raise UserError("a ReLU with both a max_value and a negative_slope is not read")
+        return choice.Activation("relu6")
     if kind == "ELU" or (kind == "ReLU" and not slope):
         return choice.Activation(kind.lower())
     return choice.Activation("leaky-relu", slope=slope)

@@ -60,7 +60,7 @@ WANTED: dict[str, dict[str, Any]] = {
     "Dropout": _DROPS,
     "SpatialDropout2D": _DROPS,
     "Activation": {"activation": _READ},
-    "ReLU": {"max_value": (None,), "negative_slope": _READ, "threshold": (0,)},
+    "ReLU": {"max_value": (None, 6), "negative_slope": _READ, "threshold": (0,)},
     "LeakyReLU": {"negative_slope": _READ},
     "ELU": {"alpha": (1,)},
     "Softmax": {"axis": _READ},

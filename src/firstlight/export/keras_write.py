@@ -65,6 +65,10 @@ def written(saved: SavedModel) -> list[Written]:
     return _in_order(writer.layers)
 
 
+_WORDS = {"hard-swish": "hard_silu"}
+"""Keras's for an activation, where it is another than ours."""
+
+
 def _named(layers: Sequence[Layer]) -> list[tuple[str, Layer]]:
     """The layers, repeats written out, each with the name of its module."""
     found = _without_repeats(layers)
@@ -135,7 +139,15 @@ class _Writer:
         if name == "leaky-relu":
             self.add("LeakyReLU", at, {"negative_slope": slope})
         elif name != "none":
-            self.add("Activation", at, {"activation": name})
+            self.add("Activation", at, {"activation": _WORDS.get(name, name)})
+
+    def zeros(self, side: int, at: str, before: Shape) -> None:
+        """Add so many zeros on every side of maps of the shape ``before``."""
+        behind, (height, width, channels) = self.shape, before
+        self.shape = height + 2 * side, width + 2 * side, channels
+        values = {"padding": [[side, side], [side, side]], "data_format": "channels_last"}
+        self.add("ZeroPadding2D", at, values)
+        self.shape = behind
 
     def _block(self, layer: choice.Residual | choice.Branches, at: str, before: Shape) -> None:
         if isinstance(layer, choice.Residual):
@@ -162,10 +174,12 @@ def _conv(writer: _Writer, layer: choice.Conv, at: str, before: Shape) -> None:
             "together; --format onnx takes any"
         )
     weight, bias = writer.arrays[f"{at}.weight"], writer.arrays.get(f"{at}.bias")
+    if layer.padding == "half" and (side := layer.reach // 2):
+        writer.zeros(side, f"{_flat(at)}_padding", before)
     values: dict[str, Any] = {
         "kernel_size": [layer.kernel] * 2,
         "strides": [layer.stride] * 2,
-        "padding": layer.padding,
+        "padding": "same" if layer.padding == "same" else "valid",
         "dilation_rate": [layer.dilation] * 2,
         "use_bias": layer.bias,
     }
@@ -203,7 +217,7 @@ def _with_activation(
 ) -> None:
     """A layer with its activation inside, where Keras has a word for it."""
     inside = activation not in ("none", "leaky-relu")
-    word = activation if inside else "linear"
+    word = _WORDS.get(activation, activation) if inside else "linear"
     writer.add(kind, _flat(at), {**values, "activation": word}, *weights)
     if not inside:
         writer.activation(activation, SLOPE, f"{_flat(at)}_activation")

@@ -5,6 +5,7 @@ class and add its line.
 """
 
 from firstlight.layers.activation import Activation
+from firstlight.layers.attention import Attention, ClassToken, Tokens
 from firstlight.layers.blocks import Branches, Repeat, Residual
 from firstlight.layers.conv import Conv
 from firstlight.layers.dense import Dense, Flatten
@@ -12,16 +13,19 @@ from firstlight.layers.dropout import Dropout, SpatialDropout
 from firstlight.layers.layer import CLASSES, Layer, Shape
 from firstlight.layers.norm import BatchNorm, GroupNorm, LayerNorm
 from firstlight.layers.pool import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
-from firstlight.layers.rescale import Rescale
+from firstlight.layers.rescale import LayerScale, Rescale
+from firstlight.layers.squeeze import SqueezeExcite
 from firstlight.layers.whiten import Whiten
 
 __all__ = [
     "CLASSES",
     "LAYERS",
     "Activation",
+    "Attention",
     "AveragePool",
     "BatchNorm",
     "Branches",
+    "ClassToken",
     "Conv",
     "Dense",
     "Dropout",
@@ -31,12 +35,15 @@ __all__ = [
     "GroupNorm",
     "Layer",
     "LayerNorm",
+    "LayerScale",
     "MaxPool",
     "Repeat",
     "Rescale",
     "Residual",
     "Shape",
     "SpatialDropout",
+    "SqueezeExcite",
+    "Tokens",
     "Whiten",
 ]
 
@@ -57,7 +64,12 @@ LAYERS: dict[str, type[Layer]] = {
         SpatialDropout,
         Activation,
         Rescale,
+        LayerScale,
         Whiten,
+        SqueezeExcite,
+        Tokens,
+        Attention,
+        ClassToken,
         Residual,
         Branches,
         Repeat,

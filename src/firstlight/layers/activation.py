@@ -1,7 +1,8 @@
 """Activations: one number in, one number out.
 
 ``leaky-relu`` after Maas et al. 2013, ``elu`` after Clevert et al. 2016, ``gelu`` after Hendrycks
-and Gimpel 2016, ``silu`` after Elfwing et al. 2018.
+and Gimpel 2016, ``silu`` after Elfwing et al. 2018, ``relu6`` after Krizhevsky 2010, ``hard-swish``
+after Howard et al. 2019, section 5.2.
 """
 
 from __future__ import annotations
@@ -16,27 +17,33 @@ from firstlight.layers.layer import Layer, Shape
 if TYPE_CHECKING:
     from torch import Generator, nn
 
-ACTIVATIONS = ("relu", "leaky-relu", "elu", "gelu", "silu", "sigmoid", "tanh")
+ACTIVATIONS = (
+    *("relu", "leaky-relu", "relu6", "elu", "gelu", "silu", "hard-swish", "sigmoid", "tanh"),
+)
 LABELS = {
     "relu": "ReLU",
     "leaky-relu": "leaky ReLU",
+    "relu6": "ReLU6",
     "elu": "ELU",
     "gelu": "GELU",
     "silu": "SiLU",
+    "hard-swish": "hard swish",
     "sigmoid": "sigmoid",
     "tanh": "tanh",
 }
 DOES = {
     "relu": "What is below zero becomes zero: only what a filter found goes on.",
+    "relu6": "What is below zero becomes zero, what is above 6 becomes 6. The rest stays.",
     "elu": "What is above zero stays as it is. What is below is bent towards -1.",
     "gelu": "What lies well below zero becomes nearly zero, what lies above stays nearly as it is.",
     "silu": "What lies well below zero becomes nearly zero, what lies above stays nearly as it is.",
+    "hard-swish": "What is below -3 becomes zero, what is above 3 stays, with a bend between.",
     "sigmoid": "Each number is squeezed into the range from 0 to 1.",
     "tanh": "Each number is squeezed into the range from -1 to 1.",
 }
 SLOPE = 0.01
 """Of ``leaky-relu`` below zero, unless another is chosen."""
-COMMUTES_WITH_MAX = {"relu", "leaky-relu"}
+COMMUTES_WITH_MAX = {"relu", "leaky-relu", "relu6"}
 """They never fall: the largest value of a window, then one of these, is the same to the bit as the
 other way round, and a quarter of the work."""
 SOFTMAX = (

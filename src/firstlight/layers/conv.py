@@ -39,9 +39,11 @@ class Conv(Layer):
     """Side of a filter, in pixels."""
     stride: int = number(1, least=1, most=MOST_STRIDE)
     """Step between two places, in pixels."""
-    padding: str = choice("valid", "valid", "same")
+    padding: str = choice("valid", "valid", "same", "half")
     """``valid``: filters stay inside the maps. ``same``: zeros around them, so that a stride of 1
-    keeps the size."""
+    keeps the size; of an odd number the odd one is behind, as in TensorFlow and Keras. ``half``:
+    half a window of zeros on every side (Dumoulin and Visin 2016, section 2.3), as PyTorch's
+    networks have it; it differs from ``same`` with a stride, or an even window."""
     dilation: int = number(1, least=1, most=64)
     """Distance between the pixels below a filter."""
     groups: int = number(1, least=1, most=16384)
@@ -72,7 +74,7 @@ class Conv(Layer):
         parts += [f"stride {self.stride}"] if self.stride > 1 else []
         parts += [f"dilation {self.dilation}"] if self.dilation > 1 else []
         parts += [f"{self.groups} groups"] if self.groups > 1 else []
-        parts += ["same padding"] if self.padding == "same" else []
+        parts += [f"{self.padding} padding"] if self.padding != "valid" else []
         return ", ".join(parts) + followed_by(self.activation)
 
     def __post_init__(self) -> None:
@@ -99,6 +101,8 @@ class Conv(Layer):
         self.grouped(channels)
         if self.padding == "same":
             return -(-height // self.stride), -(-width // self.stride), self.filters
+        if self.padding == "half":
+            height, width = (side + 2 * (self.reach // 2) for side in (height, width))
         if min(height, width) < self.reach:
             raise UserError(
                 f"its window of {self.reach}×{self.reach} pixels is larger; use a smaller kernel, "

@@ -20,10 +20,12 @@ _MOST = 65536
 
 @dataclass(frozen=True, repr=False)
 class Flatten(Layer):
-    """All numbers of the maps in a row, in the order height, width, channels."""
+    """All numbers of the maps in a row, in the order height, width, channels; of tokens, one token
+    after another."""
 
     kind: ClassVar[str] = "flatten"
     title: ClassVar[str] = "flatten"
+    one_size: ClassVar[bool] = True
     does: ClassVar[str] = "The numbers of all maps are put in one row. None of them changes."
 
     def output(self, shape: Shape) -> Shape:
@@ -37,7 +39,7 @@ class Flatten(Layer):
 
 @dataclass(frozen=True, repr=False)
 class Dense(Layer):
-    """A weighted sum of all features for each unit."""
+    """A weighted sum of all features for each unit; of tokens, of each token by itself."""
 
     kind: ClassVar[str] = "dense"
     title: ClassVar[str] = "dense"
@@ -74,20 +76,21 @@ class Dense(Layer):
             )
 
     def output(self, shape: Shape) -> Shape:
-        features(self, shape)
+        if len(shape) != 2:
+            features(self, shape)
         if isinstance(self.units, str):
             raise ValueError("the number of classes is not known yet: with_classes")
-        return (self.units,)
+        return (*shape[:-1], self.units)
 
     def window(self, shape: Shape) -> tuple[int, int]:
-        return 0, 1
+        return (1, 1) if len(shape) == 2 else (0, 1)
 
     def words(self) -> str:
         what = "one unit for each class" if self.units == CLASSES else f"{self.units:,} units"
         return f"{self.title}, {what}{followed_by(self.activation)}"
 
     def multiply_adds(self, shape: Shape) -> int:
-        return features(self, shape) * self.output(shape)[0]
+        return shape[-1] * prod(self.output(shape))
 
     def parts(self) -> tuple[Layer, ...]:
         if self.activation == "none":

@@ -151,14 +151,17 @@ def _box(box: _Box, scale: _Scale) -> _Drawn:
     first, *others = box.words
     lines = [*textwrap.wrap(first[0].upper() + first[1:], scale.letters)]
     more = textwrap.wrap("then " + ", ".join(others), scale.letters) if others else []
-    size = "×".join(map(str, box.shape)) if len(box.shape) == 3 else f"{box.shape[0]} numbers"
+    size = "×".join(map(str, box.shape)) if len(box.shape) == 3 else f"{box.shape[-1]} numbers"
+    if len(box.shape) == 2:
+        size = f"{box.shape[0]} tokens of {size}"
     small = [*more, f"{size}  {box.name}".strip()]
     sheets = 0
     if len(box.shape) == 3:
         high, wide = (max(LEAST, scale.pixel * side) for side in box.shape[:2])
         sheets = min(6, round(log2(box.shape[2])))
     else:
-        high, wide = 7.0, min(SIDE, 6 + 4.5 * log2(box.shape[0] + 1))
+        high, wide = 7.0, min(SIDE, 6 + 4.5 * log2(box.shape[-1] + 1))
+        sheets = min(6, round(log2(box.shape[0]))) if len(box.shape) == 2 else 0
     axis, text = SIDE / 2 + 12, SIDE + 36
     full = high + 2 * sheets
     height = max(full, LINE * (len(lines) + len(small)))

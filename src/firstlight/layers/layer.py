@@ -2,7 +2,7 @@
 
 A layer is a frozen dataclass of choices and needs no PyTorch; ``build`` alone imports it.
 Shapes leave out the images' axis: ``(H, W, C)`` for maps of height H, width W and C channels,
-``(F,)`` for F features.
+``(F,)`` for F features, ``(T, F)`` for T tokens of F features each.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Layer(Part, ABC):
     """What it does to one picture's numbers, as a sentence for a beginner."""
     bends: ClassVar[bool] = False
     """Whether it is an activation, behind which a map says whether something was found."""
+    one_size: ClassVar[bool] = False
+    """Whether it takes, once built, maps of one size alone."""
 
     @abstractmethod
     def output(self, shape: Shape) -> Shape:
@@ -123,4 +125,6 @@ def shown(shape: Shape) -> str:
     """``maps of 26×26×32`` or ``64 features``."""
     if len(shape) == 3:
         return f"maps of {'×'.join(map(str, shape))}"
+    if len(shape) == 2:
+        return f"{shape[0]} tokens of {shape[1]} features"
     return f"{shape[0]} feature{'' if shape[0] == 1 else 's'}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from firstlight.checked import Checked, choice
 from firstlight.errors import UserError
 from firstlight.layers.activation import Activation
-from firstlight.layers.dense import Dense, Flatten
+from firstlight.layers.dense import Dense
 from firstlight.layers.dropout import Dropout, SpatialDropout
 from firstlight.layers.layer import CLASSES, Layer
 from firstlight.layers.networks import tutorial
@@ -69,7 +69,7 @@ class Network(Checked):
     def any_size(self) -> bool:
         """Whether the network takes images of any size, and not of one alone. Of code nobody
         knows."""
-        return self.code is None and not self.has(Flatten)
+        return self.code is None and not any(one.one_size for one in written_out(self.layers))
 
     @property
     def needs_two(self) -> bool:

@@ -37,6 +37,8 @@ class BatchNorm(Layer):
         return self.title
 
     def output(self, shape: Shape) -> Shape:
+        if len(shape) == 2:
+            raise UserError("it wants maps or features; for tokens write layer-norm in its place")
         return shape
 
     def build(self, shape: Shape, rng: Generator) -> nn.Module:
@@ -88,8 +90,9 @@ class GroupNorm(Layer):
 
 @dataclass(frozen=True, repr=False)
 class LayerNorm(Layer):
-    """As batch norm, over the channels of one place of one image, or over all features (Ba et al.
-    2016, equation 4; the channels of a place as in Liu et al. 2022, section 2.6)."""
+    """As batch norm, over the channels of one place of one image, over one token, or over all
+    features (Ba et al. 2016, equation 4; the channels of a place as in Liu et al. 2022, section
+    2.6)."""
 
     kind: ClassVar[str] = "layer-norm"
     title: ClassVar[str] = "layer norm"
@@ -106,7 +109,7 @@ class LayerNorm(Layer):
         return self.title
 
     def window(self, shape: Shape) -> tuple[int, int]:
-        return (1, 1) if len(shape) == 3 else (0, 1)
+        return (0, 1) if len(shape) == 1 else (1, 1)
 
     def output(self, shape: Shape) -> Shape:
         _check_several(shape[-1], "place")

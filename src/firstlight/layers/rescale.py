@@ -1,4 +1,4 @@
-"""Every number times a fixed one."""
+"""Every number times a fixed one, or each channel times a trained one."""
 
 from __future__ import annotations
 
@@ -38,3 +38,28 @@ class Rescale(Layer):
         from firstlight.models.modules import Rescale as Module
 
         return Module(self)
+
+
+@dataclass(frozen=True, repr=False)
+class LayerScale(Layer):
+    """Each channel, or feature, times a trained number of its own, which begins small (Touvron et
+    al. 2021, section 2). At the end of a residual block, the block begins by changing little."""
+
+    kind: ClassVar[str] = "layer-scale"
+    title: ClassVar[str] = "layer scale"
+    main: ClassVar[str] = "start"
+    does: ClassVar[str] = "Each map, or feature, is multiplied by a trained number of its own."
+
+    start: float = number(1e-5, least=-1e6, most=1e6)
+    """What each number begins with."""
+
+    def words(self) -> str:
+        return self.title
+
+    def output(self, shape: Shape) -> Shape:
+        return shape
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.modules import LayerScale as Module
+
+        return Module(self, shape)

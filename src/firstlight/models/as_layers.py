@@ -122,8 +122,9 @@ def _side(value: object) -> int:
     return side
 
 
-def _padded(module: nn.Module, reach: int, stride: int, shape: Shape) -> str:
-    """The word for a module's padding. Raises ``_Unlike`` where there is none."""
+def _padded(module: nn.Module, reach: int, stride: int, shape: Shape, *, half: bool = False) -> str:
+    """The word for a module's padding, of which ``half`` may be one. Raises ``_Unlike`` where there
+    is none."""
     padding = module.padding
     if padding in ("valid", "same"):
         return str(padding)
@@ -133,7 +134,10 @@ def _padded(module: nn.Module, reach: int, stride: int, shape: Shape) -> str:
     around = [zeros_around(size, reach, stride) for size in shape[:2]]
     if len(shape) == 3 and around == [(side, side)] * 2:
         return "same"
-    raise _Unlike(f"{module} pads by {side}, neither valid nor same")
+    if half and side == reach // 2:
+        return "half"
+    words = "neither valid, same nor half" if half else "neither valid nor same"
+    raise _Unlike(f"{module} pads by {side}, {words}")
 
 
 def _conv(module: nn.Module, shape: Shape) -> Layer | None:
@@ -147,7 +151,7 @@ def _conv(module: nn.Module, shape: Shape) -> Layer | None:
         stride=stride,
         dilation=dilation,
         groups=module.groups,
-        padding=_padded(module, dilation * (kernel - 1) + 1, stride, shape),
+        padding=_padded(module, dilation * (kernel - 1) + 1, stride, shape, half=True),
         bias=module.bias is not None,
     )
 
@@ -198,6 +202,8 @@ _KINDS: dict[type[nn.Module], Callable[[Any, Shape], Layer | None]] = {
     nn.LeakyReLU: lambda m, _: la.Activation("leaky-relu", slope=m.negative_slope),
     nn.ELU: lambda m, _: la.Activation("elu") if m.alpha == 1.0 else None,
     nn.GELU: lambda m, _: la.Activation("gelu") if m.approximate == "none" else None,
+    nn.ReLU6: lambda m, _: la.Activation("relu6"),
+    nn.Hardswish: lambda m, _: la.Activation("hard-swish"),
     nn.SiLU: lambda m, _: la.Activation("silu"),
     nn.Sigmoid: lambda m, _: la.Activation("sigmoid"),
     nn.Tanh: lambda m, _: la.Activation("tanh"),

@@ -16,7 +16,9 @@ from firstlight.layers.norm import BatchNorm, GroupNorm
 from firstlight.layers.norm import LayerNorm as LayerNormChoice
 from firstlight.layers.pool import AveragePool as AveragePoolChoice
 from firstlight.layers.pool import MaxPool as MaxPoolChoice
+from firstlight.layers.rescale import LayerScale as LayerScaleChoice
 from firstlight.layers.rescale import Rescale as RescaleChoice
+from firstlight.layers.squeeze import SqueezeExcite as SqueezeChoice
 from firstlight.models.blocks import halved, unfilled
 from firstlight.models.convolution import Convolution3x3
 from firstlight.models.initial import fill
@@ -24,11 +26,18 @@ from firstlight.models.initial import fill
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "leaky-relu": functional.leaky_relu,
+    "relu6": functional.relu6,
     "elu": functional.elu,
     "gelu": functional.gelu,
     "silu": functional.silu,
+    "hard-swish": functional.hardswish,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
+}
+
+IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": Tensor.relu_,
+    "relu6": partial(functional.relu6, inplace=True),
 }
 
 
@@ -43,8 +52,7 @@ class Activation(nn.Module):
 
     def in_place(self) -> None:
         """Let the result take the place of what comes in, which nothing else then needs."""
-        if self.name == "relu":
-            self.function = Tensor.relu_
+        self.function = IN_PLACE.get(self.name, self.function)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.function(inputs)
@@ -53,11 +61,11 @@ class Activation(nn.Module):
 def convolution(choice: Conv, shape: Shape, rng: Generator) -> nn.Module:
     """A convolution for maps of ``shape``, H×W×C."""
     groups = choice.grouped(shape[2])
-    same = choice.padding == "same"
+    padded = choice.padding != "valid"
     kind: type[nn.Conv2d] = nn.Conv2d
-    if same and (choice.stride > 1 or choice.reach % 2 == 0):
+    if choice.padding == "same" and (choice.stride > 1 or choice.reach % 2 == 0):
         kind = SameConvolution
-    if choice.kernel == 3 and choice.stride == choice.dilation == groups == 1 and same:
+    if choice.kernel == 3 and choice.stride == choice.dilation == groups == 1 and padded:
         kind = nn.Conv2d if choice.bias else Convolution3x3
     if kind is Convolution3x3:
         layer: nn.Conv2d = Convolution3x3(shape[2], choice.filters, device="meta")
@@ -67,7 +75,7 @@ def convolution(choice: Conv, shape: Shape, rng: Generator) -> nn.Module:
             choice.filters,
             choice.kernel,
             stride=choice.stride,
-            padding=choice.reach // 2 if same else 0,
+            padding=choice.reach // 2 if padded else 0,
             dilation=choice.dilation,
             groups=groups,
             bias=choice.bias,
@@ -110,9 +118,9 @@ class SameConvolution(nn.Conv2d):
 
 
 def dense(choice: Dense, shape: Shape, rng: Generator) -> nn.Linear:
-    """A dense layer for ``shape``, F."""
-    units = choice.output(shape)[0]
-    layer = unfilled(nn.Linear(shape[0], units, bias=choice.bias, device="meta"))
+    """A dense layer for ``shape``, F, or T×F."""
+    units = choice.output(shape)[-1]
+    layer = unfilled(nn.Linear(shape[-1], units, bias=choice.bias, device="meta"))
     fill(layer.weight, choice.init, rng)
     if choice.bias:
         nn.init.zeros_(layer.bias)
@@ -121,10 +129,10 @@ def dense(choice: Dense, shape: Shape, rng: Generator) -> nn.Linear:
 
 class Flatten(nn.Module):
     """N×C×H×W to N×F in the order H, W, C: that is how channels-last memory lies, so nothing is
-    copied. Features stay as they are."""
+    copied. Features stay as they are, and tokens N×T×F become N×(T·F)."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        return maps.permute(0, 2, 3, 1).flatten(1) if maps.dim() == 4 else maps
+        return (maps.permute(0, 2, 3, 1) if maps.dim() == 4 else maps).flatten(1)
 
 
 LARGE = 2**20
@@ -203,13 +211,13 @@ def group_norm(choice: GroupNorm, shape: Shape) -> nn.Module:
 
 
 class LayerNorm(nn.LayerNorm):
-    """Over the channels of each place, or over all features."""
+    """Over the channels of each place, over the features of each token, or over all features."""
 
     def __init__(self, choice: LayerNormChoice, shape: Shape) -> None:
         super().__init__(shape[-1], eps=choice.epsilon)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if inputs.dim() == 2:
+        if inputs.dim() < 4:
             return super().forward(inputs)
         return super().forward(inputs.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
@@ -224,3 +232,30 @@ class Rescale(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         scaled = inputs * self.factor
         return scaled + self.offset if self.offset else scaled
+
+
+class LayerScale(nn.Module):
+    """Each channel, or feature, times a trained number of its own."""
+
+    def __init__(self, choice: LayerScaleChoice, shape: Shape) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((shape[-1],), choice.start))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * (self.weight.view(-1, 1, 1) if inputs.dim() == 4 else self.weight)
+
+
+class SqueezeExcite(nn.Module):
+    """Each map times what two dense layers find from the means of all."""
+
+    def __init__(self, choice: SqueezeChoice, shape: Shape, rng: Generator) -> None:
+        super().__init__()
+        self.function, channels = FUNCTIONS[choice.activation], shape[2]
+        units = choice.units(shape)
+        self.squeeze = dense(Dense(units), (channels,), rng)
+        self.excite = dense(Dense(channels), (units,), rng)
+
+    def forward(self, maps_NCHW: Tensor) -> Tensor:
+        means_NC = maps_NCHW.mean((2, 3))
+        weights_NC = torch.sigmoid(self.excite(self.function(self.squeeze(means_NC))))
+        return maps_NCHW * weights_NC[:, :, None, None]

@@ -91,7 +91,10 @@ class Branches(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         results = [branch(inputs) for branch in self.children()]
-        return sum(results[1:], results[0]) if self.adds else cat(results, dim=1)
+        if self.adds:
+            total: Tensor = sum(results[1:], results[0])
+            return total
+        return cat(results, dim=2 if results[0].dim() == 3 else 1)  # tokens end in their features
 
 
 class NetworkModule(Chain):
