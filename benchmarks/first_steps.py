@@ -21,13 +21,13 @@ import numpy as np
 import torch
 
 from firstlight.data.catalog import CATALOG
-from firstlight.data.load import load
-from firstlight.recipe import load_recipe, recipe_names
+from firstlight.devices import repeatable
+from firstlight.recipe import recipe_names
 from firstlight.runs.record import environment
 from firstlight.threads import usable_threads
-from firstlight.training.devices import repeatable
 from firstlight.training.position import StepRecord
-from firstlight.verbs.fit import prepare
+from firstlight.verbs.plan import Asked, plan
+from firstlight.verbs.run_data import DataRequest
 
 
 def main() -> int:
@@ -54,14 +54,15 @@ def main() -> int:
 
 def first_steps(name: str, steps: int) -> dict[str, Any]:
     """Hashes of a recipe after ``steps`` steps on the set in its name."""
-    data = load(next(set_name for set_name in CATALOG if name.startswith(f"{set_name}-")))
-    with repeatable(usable_threads(), "cpu"):
-        trainer = prepare(load_recipe(name), data, "cpu")
+    set_name = next(one for one in CATALOG if name.startswith(f"{one}-"))
+    job = plan(DataRequest(name=set_name), Asked(recipe=name, device="cpu"))
+    with repeatable(job.threads, "cpu"):
+        trainer = job.trainer()
         records = (event for event in trainer.run() if isinstance(event, StepRecord))
         losses = [record.loss for record in islice(records, steps)]
         model = trainer.answering.eval()
         with torch.no_grad():
-            images = torch.from_numpy(np.ascontiguousarray(data.test.images_NHWC[:50]))
+            images = torch.from_numpy(np.ascontiguousarray(job.data.test.images_NHWC[:50]))
             logits_NK = model(trainer.preprocess(images))
         numbers = [*trainer.model.parameters(), *trainer.model.buffers()]
     return {

@@ -30,6 +30,7 @@ from torch import Tensor
 import firstlight as fl
 from firstlight.data.dataset import TrainTest, UInt8Array
 from firstlight.data.split import hold_out
+from firstlight.devices import repeatable
 from firstlight.evaluate.calibrate import COVERAGE
 from firstlight.evaluate.predict import batch_size, logits
 from firstlight.explain.neighbours import features
@@ -38,7 +39,6 @@ from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import environment
 from firstlight.threads import usable_threads
-from firstlight.training.devices import repeatable
 from foreign_images import foreign
 
 RESULT = Path(__file__).resolve().parent / "results" / "unknown-cpu.json"

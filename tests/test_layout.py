@@ -15,6 +15,7 @@ ALWAYS = {
     "recipe",
     "reads",
     "checked",
+    "devices",
     "files",
     "locks",
     "memory",

@@ -23,7 +23,7 @@ from firstlight.parts import Part
 from firstlight.reads import NEEDS, unread_changes
 from firstlight.recipe import Recipe, TrainChoice, load_recipe, parse_recipe, recipe_names
 from firstlight.schedules import SCHEDULES, OneCycle, Schedule
-from firstlight.verbs.fit import prepare
+from firstlight.verbs.plan import plan_on
 
 END: tuple[Layer, ...] = (layers.Flatten(), layers.Dense("classes"))
 CONV = layers.Conv(4, padding="same", activation="relu")
@@ -67,6 +67,7 @@ LAYER_CHOICES: dict[type[Layer], tuple[Layer, dict[str, Any]]] = {
     layers.Tokens: (layers.Tokens(), {}),
     layers.Attention: (layers.Attention(2), {"heads": 4}),
     layers.ClassToken: (layers.ClassToken(), {}),
+    layers.Resize: (layers.Resize(12), {"side": 9, "channels": 3}),
     layers.Whiten: (
         layers.Whiten(8, kernel=2),
         {"filters": 6, "kernel": 3, "stride": 2, "bias": True},
@@ -173,7 +174,7 @@ PLAIN = of(CONV, layers.MaxPool(2), layers.GlobalMaxPool(), layers.Dense("classe
 def bits(recipe: Recipe) -> bytes:
     """What a training leaves: losses, weights, and the answers to the test images."""
     torch.set_num_threads(1)
-    trainer = prepare(recipe, DATA, "cpu")
+    trainer = plan_on(DATA, recipe, "cpu").trainer()
     for _ in trainer.run():
         pass
     told = [(r.train_loss, r.validation_loss, r.steps) for r in trainer.records]
@@ -195,7 +196,7 @@ def test_every_choice_of_every_layer_changes_the_bits(kind: type[Layer]) -> None
     assert set(others) == names(kind)
 
     def around(one: Layer) -> Recipe:
-        if isinstance(one, layers.Whiten):
+        if isinstance(one, layers.Whiten | layers.Resize):
             return of(one, *END)
         if isinstance(one, layers.Tokens):
             return of(CONV, one, *END)

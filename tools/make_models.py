@@ -18,6 +18,7 @@ from firstlight.runs.checkpoint import MODEL_FILE, load_model, save_model
 from firstlight.runs.folder import RunFolder
 from firstlight.verbs.evaluate import evaluate
 from firstlight.verbs.fit import fit, resume
+from firstlight.verbs.plan import Asked, plan
 from firstlight.verbs.robustness import robustness
 from firstlight.verbs.run_data import DataRequest
 from model_card import card
@@ -30,7 +31,8 @@ def trained(name: str) -> RunFolder:
     """The run, trained where that is not done yet."""
     path, recipe = ROOT / "runs" / f"box-{name}", load_recipe(BOX / name / "recipe.toml")
     if not (path / "recipe.toml").is_file():
-        return fit(DataRequest(name=name), recipe, choose_display(quiet=False), out=path)
+        job = plan(DataRequest(name=name), Asked(recipe=recipe))
+        return fit(job, choose_display(quiet=False), out=path)
     folder = RunFolder(path)
     if folder.recipe() != recipe:
         raise SystemExit(f"{path} is of another recipe; remove it")

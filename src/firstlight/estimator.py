@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.levels import BRIGHT
 from firstlight.data.missing import refuse_missing
+from firstlight.devices import choose_device, repeatable
 from firstlight.errors import DataError, NothingLearntWarning, UserError, shortened
 from firstlight.evaluate.predict import probabilities
 from firstlight.files import make_folder
@@ -28,11 +29,10 @@ from firstlight.recipe import Recipe, load_recipe, refuse_settings
 from firstlight.runs.checkpoint import SavedModel, load_model, save_model
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import usable_threads
-from firstlight.training.devices import choose_device, repeatable
 from firstlight.training.memory import kept_memory
 from firstlight.verbs.choose import recipe_for
 from firstlight.verbs.finish import what_was_not_learnt
-from firstlight.verbs.fit import prepare
+from firstlight.verbs.plan import plan_on
 
 _GO_ON = "Fit on all rows, or go on from a trained network with firstlight.train(data, start=RUN)"
 _LONG = 800
@@ -125,11 +125,10 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             class_names=tuple(str(name) for name in self.classes_),
             weights_N=None if weights_N is None else weights_N.astype(np.float32),
         )
-        self.recipe_ = self._resolved(train)
-        device = choose_device(self.device)
-        with repeatable(usable_threads(), device):
-            trainer = prepare(self.recipe_, TrainTest(train, train), device)
-            self.recipe_ = trainer.recipe  # code of plain layers is a list of them now
+        job = plan_on(TrainTest(train, train), self._resolved(train), self.device)
+        self.recipe_ = job.recipe
+        with repeatable(job.threads, job.device):
+            trainer = job.trainer()
             with kept_memory():
                 for _ in trainer.run():
                     pass

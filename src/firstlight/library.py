@@ -13,7 +13,7 @@ import numpy.typing as npt
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import NothingLearntWarning, UserError
 from firstlight.layers.network import Network
-from firstlight.recipe import OWN_NETWORK, Recipe, load_recipe
+from firstlight.recipe import Recipe
 from firstlight.runs.folder import RunFolder, open_run_folder
 
 if TYPE_CHECKING:
@@ -274,14 +274,9 @@ def train(
     """
     started = time.perf_counter()  # a budget counts the imports below
     from firstlight.progress import choose_display
-    from firstlight.verbs.choose import (
-        default_recipe,
-        refuse_beside_a_budget,
-        refuse_held_out_share,
-        settings_of_length,
-        starting_from,
-    )
+    from firstlight.recipe import Setting
     from firstlight.verbs.fit import fit
+    from firstlight.verbs.plan import Asked, Budget, plan
     from firstlight.verbs.run_data import DataRequest
 
     given = _given(data)
@@ -290,23 +285,13 @@ def train(
     request.check_name()
     if given is not None or request.own is not None:
         _warn_of(given or request.load())
-    more = [settings] if isinstance(settings, str) else list(settings)
-    if budget is not None:
-        given_too = [*([] if epochs is None else ["epochs"]), *settings_of_length(more)]
-        refuse_beside_a_budget("budget", given_too)
-    if given is not None or request.own is not None:
-        refuse_held_out_share(request.load(), more)
     code = _code(network)
-    named = recipe if recipe is None or isinstance(recipe, Recipe) else load_recipe(recipe)
-    if start is not None:
-        request, chosen = starting_from(Path(start), request, named, device, code)
-    else:
-        fresh = None if network is None else Recipe(name=OWN_NETWORK)
-        chosen = named or fresh or default_recipe(request, device)
-    if code is not None and not isinstance(network, Network):
-        network = code
-    parts = {"network": network, "augment": augment, "optimizer": optimizer, "schedule": schedule}
-    chosen = chosen.with_parts(**{name: part for name, part in parts.items() if part is not None})
+    parts = {
+        "network": network if code is None or isinstance(network, Network) else code,
+        "augment": augment,
+        "optimizer": optimizer,
+        "schedule": schedule,
+    }
     numbers = {
         "optimizer.learning_rate": learning_rate,
         "train.batch_size": batch_size,
@@ -314,16 +299,24 @@ def train(
         "train.patience": patience,
         "train.seed": seed,
     }
-    more += [f"{name}={number}" for name, number in numbers.items() if number is not None]
-    folder = fit(
-        request,
-        chosen.with_settings(more, source="fl.train"),
-        choose_display(quiet=quiet),
+    asked = Asked(
+        recipe=recipe,
+        parts={name: part for name, part in parts.items() if part is not None},
+        settings=[
+            *([settings] if isinstance(settings, str) else settings),
+            *(
+                Setting(f"{key}={number}", key.partition(".")[2])
+                for key, number in numbers.items()
+                if number is not None
+            ),
+        ],
+        source="fl.train",
+        start=None if start is None else Path(start),
+        budget=None if budget is None else Budget(seconds=budget, started=started, name="budget"),
         device=device,
-        out=Path(out) if out is not None else None,
-        budget=budget,
-        started=started,
     )
+    job = plan(request, asked)
+    folder = fit(job, choose_display(quiet=quiet), out=None if out is None else Path(out))
     _warn(folder.read_json("summary.json")["nothing_learnt"])
     return Run(folder, given)
 
@@ -342,10 +335,10 @@ def resume(
     run was started with, only where its network is code.
     """
     from firstlight.progress import choose_display
-    from firstlight.verbs import fit
+    from firstlight.verbs.fit import resume as take_up
 
     given, code = _given_again(data), _code(network)
-    folder = fit.resume(Path(path), choose_display(quiet=quiet), data=given, code=code)
+    folder = take_up(Path(path), choose_display(quiet=quiet), data=given, code=code)
     _warn(folder.read_json("summary.json")["nothing_learnt"])
     return Run(folder, given)
 

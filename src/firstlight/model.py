@@ -94,7 +94,7 @@ class RunModel:
         """
         if self.threads is None:
             return self._probabilities(images_NHWC)
-        from firstlight.training.devices import repeatable
+        from firstlight.devices import repeatable
 
         with repeatable(self.threads, self.device):
             return self._probabilities(images_NHWC)
@@ -110,8 +110,8 @@ class RunModel:
 
 def run_model(folder: RunFolder, device: str = "cpu") -> RunModel:
     """A finished run's network. Raises ``UserError`` for one that is not finished."""
+    from firstlight.devices import choose_device
     from firstlight.runs.checkpoint import load_model
-    from firstlight.training.devices import choose_device
 
     folder.require_finished()
     where = choose_device(device)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from firstlight import legacy
 from firstlight.augment import AUGMENTATIONS, Augmentation
@@ -246,24 +246,32 @@ class Recipe(Checked):
                 found[section] = toml_value(values)
         return found
 
-    def with_settings(self, settings: Sequence[str], *, source: str = "--set") -> "Recipe":
+    def with_settings(
+        self, settings: "Sequence[str | Setting]", *, source: str = "--set"
+    ) -> "Recipe":
         """A new recipe with each ``section.key=value`` changed; the value is written as in TOML.
 
         ``network.3.filters=64`` changes a choice of the third layer, ``augment.1.degrees=5`` one of
         the first augmentation, ``augment=[{ rotate = 10 }]`` the whole list. A new
-        ``optimizer.name`` or ``schedule.name`` begins with its own defaults. ``source`` opens every
-        error message. A key that the new recipe does not read is refused.
+        ``optimizer.name`` or ``schedule.name`` begins with its own defaults. ``source`` opens the
+        error messages of settings that have none of their own. The settings are taken together, so
+        that two may fit that do not fit alone. A key that the new recipe does not read is refused.
         """
-        table = self.to_table()
-        for setting in settings:
-            keys, value = _parse_setting(setting, source)
-            _put(table, keys, value, f"{source} {setting}")
-        asked = [".".join(_parse_setting(setting, source)[0]) for setting in settings]
+        given = [one if isinstance(one, Setting) else Setting(one, source) for one in settings]
+        table, asked = self.to_table(), list[str]()
+        for setting in given:
+            keys, value = _parse_setting(*setting)
+            _put(table, keys, value, f"{setting.source} {setting.text}")
+            asked.append(".".join(keys))
         if "train.epochs" in asked and "train.replanned" not in asked:
             table["train"]["replanned"] = []  # is of other epochs
-        changed = recipe_of(table, source=source)
-        if why := why_unread(changed, asked):
-            raise UserError(f"{source}: {why}")
+        try:
+            changed = recipe_of(table, source="")
+            why = why_unread(changed, asked)
+        except UserError as error:
+            changed, why = self, str(error).removeprefix(": ")
+        if why:
+            raise UserError(f"{_source_of(why, given) or source}: {why}")
         return changed.with_code(self.network.code)
 
     def with_code(self, code: OwnCode | None) -> "Recipe":
@@ -273,11 +281,33 @@ class Recipe(Checked):
         return replace(self, network=replace(self.network, code=code))
 
 
-def refuse_settings(settings: Sequence[str], keys: Sequence[str], why: str) -> None:
+class Setting(NamedTuple):
+    """A change of one choice of a recipe, from an option or an argument of its own."""
+
+    text: str
+    """``section.key=value``"""
+    source: str
+    """What a person called it: it opens every message about it."""
+
+
+def setting_key(setting: str | Setting) -> str:
+    """``section.key`` of a setting."""
+    text = setting.text if isinstance(setting, Setting) else setting
+    return text.partition("=")[0].strip()
+
+
+def _source_of(why: str, settings: Sequence[Setting]) -> str:
+    """The source of the setting that a message is about, else of all of them."""
+    about = [one.source for one in settings if why.startswith(setting_key(one))]
+    return about[-1] if about else ", ".join(dict.fromkeys(one.source for one in settings))
+
+
+def refuse_settings(settings: Sequence[str | Setting], keys: Sequence[str], why: str) -> None:
     """Raise ``UserError`` where one of the settings is of a key that something else decides."""
     for setting in settings:
-        if (key := setting.partition("=")[0].strip()) in keys:
-            raise UserError(f"{setting}: {why}; leave {key} out")
+        if (key := setting_key(setting)) in keys:
+            text = setting.text if isinstance(setting, Setting) else setting
+            raise UserError(f"{text}: {why}; leave {key} out")
 
 
 def recipe_names() -> list[str]:

@@ -12,6 +12,7 @@ from tests.kit import Command, striped, tutorial_net, whitened_net
 
 from firstlight.recipe import Recipe
 from firstlight.verbs.bench import step_gflop
+from firstlight.verbs.plan import plan_on
 
 WORDS = ("digits", "--set", "train.epochs=1")
 
@@ -49,7 +50,7 @@ def test_the_work_of_a_step_is_that_counted_by_hand() -> None:
     multiplications = 10 * (9 * 1 * 4 * 36 + 9 * 4 * 6 * 1 + 6 * 5 + 5 * 2)
     # Backward: as much for the weights and as much for the inputs, save those of the pixels.
     backward = 2 * multiplications - 10 * (9 * 1 * 4 * 36)
-    assert step_gflop(chosen, data, "cpu") == pytest.approx(
+    assert step_gflop(plan_on(data, chosen, "cpu")) == pytest.approx(
         2e-9 * (multiplications + backward), rel=1e-9
     )
 
@@ -65,9 +66,9 @@ def test_the_work_does_not_depend_on_how_a_processor_does_it(
         ]
     )
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    wanted = step_gflop(chosen, data, "cpu")
+    wanted = step_gflop(plan_on(data, chosen, "cpu"))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert step_gflop(chosen, data, "cpu") == wanted
+    assert step_gflop(plan_on(data, chosen, "cpu")) == wanted
 
 
 def test_steps_with_smaller_images_are_less_work() -> None:
@@ -81,7 +82,7 @@ def test_steps_with_smaller_images_are_less_work() -> None:
         ]
     )
     whole, part, cut = (
-        step_gflop(chosen.with_settings(settings), data, "cpu")
+        step_gflop(plan_on(data, chosen.with_settings(settings), "cpu"))
         for settings in (
             [],
             ["train.small_share=0.2"],

@@ -163,7 +163,7 @@ def test_a_budget_chooses_the_epochs_and_its_recipe_repeats_the_run(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pace = Pace(small=1.0, whole=1.0, validation=2.0, last=5.0)  # as on a machine that is very slow
-    monkeypatch.setattr("firstlight.verbs.fit.measure_pace", lambda *_: pace)
+    monkeypatch.setattr("firstlight.verbs.plan.measure_pace", lambda *_: pace)
     monkeypatch.setattr("firstlight.training.pace.Deadline.look", lambda *_: False)  # it is not
 
     done = command("train", "digits", "--budget", "3m", "--out", "run", "--quiet")
@@ -182,7 +182,7 @@ def test_a_budget_too_small_for_one_epoch_says_how_much_is_needed(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pace = Pace(small=1.0, whole=1.0, validation=2.0, last=5.0)
-    monkeypatch.setattr("firstlight.verbs.fit.measure_pace", lambda *_: pace)
+    monkeypatch.setattr("firstlight.verbs.plan.measure_pace", lambda *_: pace)
 
     done = command("train", "digits", "--budget", "40", "--out", "run")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from firstlight.training.devices import repeatable
+from firstlight.devices import repeatable
 
 MEMORY: Any = torch.utils.deterministic
 

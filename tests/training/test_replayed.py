@@ -9,8 +9,8 @@ from tests.kit import whitened_net
 from tests.training.test_loop import ANY_SIZE, FAST, equal, recipe, trainer, weights
 from torch import Tensor, nn
 
+from firstlight.devices import repeatable
 from firstlight.recipe import Recipe
-from firstlight.training.devices import repeatable
 from firstlight.training.loop import Trainer
 from firstlight.training.position import EpochRecord
 from firstlight.training.replayed import Recorder, Tensors, recorder

@@ -16,7 +16,7 @@ from firstlight.recipe import Recipe, load_recipe
 from firstlight.runs.checkpoint import load_model
 from firstlight.runs.folder import RunFolder, open_run_folder
 from firstlight.training.position import StepRecord
-from firstlight.verbs.fit import prepare
+from firstlight.verbs.plan import plan_on
 from firstlight.verbs.start import open_start, recipe_like
 
 LENGTH = ("train.epochs=1", "train.batch_size=20", "train.validation=none")
@@ -83,7 +83,7 @@ def test_all_but_the_last_layer_and_the_pixel_path_are_the_run_s(
 ) -> None:
     path = trained(tmp_path / "first", recipe, size=20)
     saved = load_model(open_run_folder(path))
-    trainer = prepare(from_run(path), other(size=20), "cpu")
+    trainer = plan_on(other(size=20), from_run(path), "cpu").trainer()
 
     theirs, ours = saved.model.state_dict(), trainer.model.state_dict()
     assert theirs.keys() == ours.keys()
@@ -104,7 +104,7 @@ def test_the_lower_a_layer_the_smaller_its_step(tmp_path: Path) -> None:
         *("optimizer.name=adam", "optimizer.learning_rate=0.001", "train.start_rate=0.01"),
         *("schedule.name=constant", "optimizer.epsilon=1e-12", "augment=[]"),
     )
-    trainer = prepare(recipe, other(size=20), "cpu")
+    trainer = plan_on(other(size=20), recipe, "cpu").trainer()
     before = {name: weight.clone() for name, weight in trainer.model.named_parameters()}
     assert isinstance(next(trainer.run()), StepRecord)
 

@@ -37,11 +37,13 @@ def bench(
     """Train a recipe with several seeds: accuracy with its spread, seconds, memory."""
     from firstlight.recipe import refuse_settings
     from firstlight.verbs.bench import bench as run_bench
+    from firstlight.verbs.run_data import DataRequest
 
     if seeds < 1:
         raise UserError(f"--seeds must be at least 1, not {seeds}")
     refuse_settings(settings or [], ["train.seed"], "bench takes the seeds from 0 on")
-    request, chosen = asked_for(data, recipe, settings, device, data_dir, network)
+    request = DataRequest(name=data, data_dir=data_dir)
+    asked = asked_for(request, recipe, settings, device, network)
 
     def told(run: dict[str, Any]) -> None:
         typer.echo(
@@ -51,15 +53,14 @@ def bench(
         if run["nothing_learnt"]:
             typer.echo(f"seed {run['seed']}: {run['nothing_learnt']}", err=True)
 
-    path = out or Path(f"bench-{chosen.name}.json")
-    whole = run_bench(request, chosen, seeds, path, device=device, told=told)
+    whole, path = run_bench(request, asked, seeds, out, told=told)
     if json:
         print_json(whole)
         return
     summary = whole["summary"]
     spread = summary["accuracy_sd"]
     typer.echo(
-        f"{chosen.name} on {data}: {percent(summary['accuracy_mean'])}"
+        f"{whole['recipe']['name']} on {data}: {percent(summary['accuracy_mean'])}"
         + (f" ± {100 * spread:.2f}" if spread is not None else "")
         + f" (n = {summary['n']}), {summary['fit_seconds_median']:.1f} s, "
         f"{summary['peak_memory_mb_max']:,.0f} MB\nfigures {path}"

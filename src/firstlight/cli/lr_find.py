@@ -37,12 +37,15 @@ def lr_find(
     """Find a learning rate: train briefly with a rising one, and draw the loss against it."""
     from firstlight.recipe import recipe_names
     from firstlight.verbs.lr_find import find_learning_rate
+    from firstlight.verbs.plan import plan
+    from firstlight.verbs.run_data import DataRequest
 
     if steps < 20:
         raise UserError(f"--steps must be at least 20, not {steps}")
-    request, chosen = asked_for(data, recipe, settings, device, data_dir, network)
-    out = save or Path(f"lr-find-{chosen.name}.png")
-    found = find_learning_rate(request, chosen, out, device=device, steps=steps)
+    request = DataRequest(name=data, data_dir=data_dir)
+    job = plan(request, asked_for(request, recipe, settings, device, network))
+    out = save or Path(f"lr-find-{job.recipe.name}.png")
+    found = find_learning_rate(job, out, steps=steps)
     suggestion = float(f"{found.suggestion:.1e}")
     if json:
         values = {
@@ -55,15 +58,15 @@ def lr_find(
         print_json(values | curves)
         return
     words = ["firstlight", "train", data]
-    if recipe or chosen.name in recipe_names():
-        words += ["--recipe", recipe or chosen.name]
+    if recipe or job.recipe.name in recipe_names():
+        words += ["--recipe", recipe or job.recipe.name]
     if network is not None:
         words += ["--network", network]
     for setting in (*(settings or []), f"optimizer.learning_rate={suggestion:g}"):
         words += ["--set", setting]
     typer.echo(
-        f"learning rate {suggestion:g} (the recipe has {chosen.optimizer.learning_rate:g}): the "
-        f"loss falls fastest at {found.steepest:.2g} and is smallest at {found.lowest:.2g}\n"
+        f"learning rate {suggestion:g} (the recipe has {job.recipe.optimizer.learning_rate:g}): "
+        f"the loss falls fastest at {found.steepest:.2g} and is smallest at {found.lowest:.2g}\n"
         f"plot {out}\n"
         f"next: {shlex.join(words)}"
     )

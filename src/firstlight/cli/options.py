@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -16,6 +16,7 @@ from firstlight.untrusted import json_safe, one_line
 if TYPE_CHECKING:
     from firstlight.layers.own_code import OwnCode
     from firstlight.recipe import Recipe
+    from firstlight.verbs.plan import Asked
     from firstlight.verbs.run_data import DataRequest
 
 DataDir = Annotated[
@@ -87,36 +88,32 @@ def code_named(network: str | None) -> "OwnCode | None":
     return None if network is None else own_code(network)
 
 
-def with_network(
-    named: "Recipe | None", code: "OwnCode | None", default: "Callable[[], Recipe]"
-) -> "Recipe":
-    """The recipe that was named, else the default, with the network that was named."""
-    from firstlight.recipe import OWN_NETWORK, Recipe
-
-    if code is None:
-        return named or default()
-    return (named or Recipe(name=OWN_NETWORK)).with_parts(network=code)
-
-
 def asked_for(
-    data: str,
+    request: "DataRequest",
     recipe: str | None,
     settings: list[str] | None,
     device: str,
-    data_dir: Path | None,
-    network: str | None = None,
-) -> "tuple[DataRequest, Recipe]":
-    """The data and the recipe that a command line names. Raises ``UserError`` for unknown ones."""
-    from firstlight.verbs.choose import default_recipe
-    from firstlight.verbs.run_data import DataRequest
+    network: str | None,
+) -> "Asked":
+    """What the options that ``bench`` and ``lr-find`` share ask of a training; what is wrong with
+    the data is told. Raises ``UserError`` for an unknown name."""
+    from firstlight.verbs.plan import Asked
 
-    request = DataRequest(name=data, data_dir=data_dir)
     request.check_name()
     if request.own is not None:
         tell_warnings(request)
-    named = named_recipe(recipe) if recipe else None
-    chosen = with_network(named, code_named(network), lambda: default_recipe(request, device))
-    return request, chosen.with_settings(settings or [])
+    return Asked(
+        recipe=named_recipe(recipe) if recipe else None,
+        parts=network_part(network),
+        settings=settings or [],
+        device=device,
+    )
+
+
+def network_part(network: str | None) -> "dict[str, OwnCode]":
+    """The part of a recipe that ``--network`` names; its file is run."""
+    code = code_named(network)
+    return {} if code is None else {"network": code}
 
 
 def tell_warnings(request: "DataRequest") -> None:

@@ -4,7 +4,7 @@ import os
 import shlex
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,12 +20,17 @@ from firstlight.cli.options import (
     code_named,
     duration,
     named_recipe,
+    network_part,
     percent,
     print_json,
     tell_warnings,
-    with_network,
 )
 from firstlight.errors import ThresholdError, UserError
+
+if TYPE_CHECKING:
+    from firstlight.recipe import Setting
+    from firstlight.runs.folder import RunFolder
+    from firstlight.verbs.run_data import DataRequest
 
 # What Python takes to start and to end, on two cores that do nothing else.
 PROCESS_SECONDS = 0.3
@@ -100,14 +105,9 @@ def train(
     from firstlight.data.levels import stated
     from firstlight.data.table import read_names
     from firstlight.progress import choose_display
-    from firstlight.verbs import fit
-    from firstlight.verbs.choose import (
-        default_recipe,
-        refuse_beside_a_budget,
-        refuse_held_out_share,
-        settings_of_length,
-        starting_from,
-    )
+    from firstlight.verbs.fit import fit
+    from firstlight.verbs.fit import resume as take_up
+    from firstlight.verbs.plan import Asked, Budget, plan
     from firstlight.verbs.run_data import DataRequest
 
     display = choose_display(quiet=quiet, json=json)
@@ -127,56 +127,76 @@ def train(
             raise UserError(
                 f"--resume goes on with what the run was started with; leave out {', '.join(extra)}"
             )
-        where = None if device == "auto" else device
-        folder = fit.resume(
+        folder = take_up(
             resume,
             display,
-            device=where,
+            device=None if device == "auto" else device,
             data_dir=data_dir,
             data=None if data is None else Path(data),
             code=code_named(network),
         )
+        _tell(folder, json=json)
+        return
+    if data is None:
+        raise UserError("train what? Give a data set, such as: firstlight train mnist")
+    request = DataRequest(
+        name=data,
+        data_dir=data_dir,
+        limit=limit,
+        size=size,
+        range=stated(pixel_range, "--range"),
+        excluded=() if exclude is None else read_names(exclude),
+        allow_outside=allow_outside,
+        quiet=quiet,
+    )
+    seconds = None if budget is None else duration(budget)
+    asked = Asked(
+        recipe=named_recipe(recipe) if recipe else None,
+        parts=network_part(network),
+        settings=_settings(settings or [], seconds, epochs=epochs, seed=seed, patience=patience),
+        start=start,
+        budget=None if seconds is None else Budget(seconds=seconds, started=started),
+        device=device,
+    )
+    request.check_name()
+    if request.own is not None and start is None:
+        _tell_of_data(request, quiet=quiet, json=json)
+    job = plan(request, asked)
+    if request.own is not None and start is not None:
+        _tell_of_data(job.request, quiet=quiet, json=json)
+    if request.own is not None and not quiet and not recipe:
+        typer.echo(job.recipe.description, err=json)
+    _tell(fit(job, display, out=out), json=json)
+
+
+def _settings(
+    settings: list[str], budget: float | None, **numbers: float | None
+) -> "list[str | Setting]":
+    """All changes of the recipe: the environment's first, then ``--set``, then the options."""
+    from firstlight.recipe import Setting
+
+    first, last = list[Setting](), list[Setting]()
+    for name, number in numbers.items():
+        variable = f"FIRSTLIGHT_{name.upper()}"
+        value = os.environ.get(variable) if name in ("epochs", "seed") else None
+        if value and not (name == "epochs" and budget is not None):
+            first.append(Setting(f"train.{name}={value}", variable))
+        if number is not None:
+            last.append(Setting(f"train.{name}={number}", f"--{name}"))
+    return [*first, *settings, *last]
+
+
+def _tell_of_data(request: "DataRequest", *, quiet: bool, json: bool) -> None:
+    """What is to be said of pictures of one's own: all of it, or the warnings alone."""
+    if quiet:
+        tell_warnings(request)
     else:
-        if data is None:
-            raise UserError("train what? Give a data set, such as: firstlight train mnist")
-        request = DataRequest(
-            name=data,
-            data_dir=data_dir,
-            limit=limit,
-            size=size,
-            range=stated(pixel_range, "--range"),
-            excluded=() if exclude is None else read_names(exclude),
-            allow_outside=allow_outside,
-            quiet=quiet,
-        )
-        request.check_name()
-        named, code = named_recipe(recipe) if recipe else None, code_named(network)
-        if start is not None:
-            request, chosen = starting_from(start, request, named, device, code)
-        else:
-            chosen = with_network(named, code, lambda: default_recipe(request, device))
-        if request.own is not None and quiet:
-            tell_warnings(request)
-        elif request.own is not None:
-            told = [*request.load().train.notes, *([] if recipe else [chosen.description])]
-            typer.echo("\n".join(told), err=json)
-        for name in ("epochs", "seed"):
-            variable = f"FIRSTLIGHT_{name.upper()}"
-            if value := os.environ.get(variable):
-                chosen = chosen.with_settings([f"train.{name}={value}"], source=variable)
-        chosen = chosen.with_settings(settings or [])
-        for name, number in (("epochs", epochs), ("seed", seed), ("patience", patience)):
-            if number is not None:
-                chosen = chosen.with_settings([f"train.{name}={number}"], source=f"--{name}")
-        if request.own is not None:
-            refuse_held_out_share(request.load(), settings or [])
-        seconds = None if budget is None else duration(budget)
-        if seconds is not None:
-            given_too = [] if epochs is None else ["--epochs"]
-            refuse_beside_a_budget("--budget", given_too + settings_of_length(settings or []))
-        folder = fit.fit(
-            request, chosen, display, device=device, out=out, budget=seconds, started=started
-        )
+        for note in request.load().train.notes:
+            typer.echo(note, err=json)
+
+
+def _tell(folder: "RunFolder", *, json: bool) -> None:
+    """How the run ended. Raises ``ThresholdError`` where it answers no better than a guess."""
     summary = folder.read_json("summary.json")
     if json:
         print_json({"run": str(folder), **summary})

@@ -18,6 +18,7 @@ from firstlight.augment.augmentation import Seen
 from firstlight.augment.batch import augment
 from firstlight.augment.mix import mix
 from firstlight.augment.shrink import SHARE_OF_WORK, shrunk
+from firstlight.devices import computes_in_bfloat16
 from firstlight.errors import UserError
 from firstlight.evaluate.predict import batch_size, logits
 from firstlight.models.blocks import Dropout
@@ -26,7 +27,6 @@ from firstlight.models.own_code import seeded
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.training.averaging import WeightAverage
-from firstlight.training.devices import computes_in_bfloat16
 from firstlight.training.loss import Loss
 from firstlight.training.optimizers import Optimizers
 from firstlight.training.portion import Portion

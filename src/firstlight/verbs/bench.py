@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from firstlight.data.dataset import TrainTest
+from firstlight.devices import choose_device, computes_in_bfloat16, repeatable
 from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.files import unwritable, write_asked
 from firstlight.layers.own_code import matched, own_code
@@ -26,9 +26,10 @@ from firstlight.progress import Silent
 from firstlight.recipe import Recipe, recipe_of
 from firstlight.runs import record
 from firstlight.threads import usable_threads
-from firstlight.training.devices import choose_device, computes_in_bfloat16, repeatable
 from firstlight.verbs.evaluate import evaluate
-from firstlight.verbs.fit import fit, prepare
+from firstlight.verbs.fit import fit
+from firstlight.verbs.job import Job
+from firstlight.verbs.plan import Asked, plan
 from firstlight.verbs.run_data import DataRequest
 
 Figures = dict[str, Any]
@@ -42,45 +43,46 @@ FIGURES = {"seed", "test_accuracy", "fit_seconds", "train_seconds", "peak_memory
 
 def bench(
     request: DataRequest,
-    recipe: Recipe,
+    asked: Asked,
     seeds: int,
-    out: Path,
+    out: Path | None = None,
     *,
-    device: str = "auto",
     told: Callable[[Figures], None] | None = None,
-) -> dict[str, Any]:
-    """Figures of seeds 0, 1, …, each run in a process of its own; the test set is read once a run,
-    after training.
+) -> tuple[dict[str, Any], Path]:
+    """Figures of seeds 0, 1, …, and the file that they are in.
 
-    ``out`` (JSON) is rewritten after each run, so that a bench can be stopped; the seeds that it
-    holds already, of the same recipe, are not run again. ``told`` hears of each run. Raises
-    ``UserError`` where ``out`` is of another recipe or cannot be written, and ``DataError`` where
-    the storage takes no more or ``out`` is something else.
+    Each run is a process of its own, and reads the test set once, after training.
+
+    ``out`` (JSON), by default ``bench-RECIPE.json``, is rewritten after each run, so that a bench
+    can be stopped; the seeds that it holds already, of the same recipe, are not run again. ``told``
+    hears of each run. Raises ``UserError`` where ``out`` is of another recipe or cannot be written,
+    and ``DataError`` where the storage takes no more or ``out`` is something else.
     """
-    where, threads = choose_device(device), usable_threads()
-    whole = _begun(out, request.name, recipe, record.environment(where, threads))
-    request.load()  # what is missing or damaged is found out, and fetched, before the first run
+    job = plan(request, asked)  # what is missing or wrong is found out before the first run
+    out = out or Path(f"bench-{job.recipe.name}.json")
+    whole = _begun(out, request.name, job.recipe, record.environment(job.device, job.threads))
     write_asked(out, write_json(whole, indent=2) + "\n")
     for seed in range(seeds):
         if seed in [run["seed"] for run in whole["runs"]]:
             continue
-        seeded = recipe.with_settings([f"train.seed={seed}"])
-        figures = _apart(request, seeded, where)
+        seeded = replace(asked, settings=[*asked.settings, f"train.seed={seed}"])
+        figures = _apart(seed, request, seeded)
         whole["runs"].append(figures)
         whole["parameters"], whole["summary"] = figures.pop("parameters"), summarise(whole["runs"])
         write_asked(out, write_json(whole, indent=2) + "\n")
         if told is not None:
             told(figures)
-    return whole
+    return whole, out
 
 
-def _apart(request: DataRequest, recipe: Recipe, device: str) -> Figures:
+def _apart(seed: int, request: DataRequest, asked: Asked) -> Figures:
     """``measure`` in a process of its own, which ends with this one however it ends."""
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(
         target=_child,
-        args=(sender, request, _sendable(recipe), device, time.time()),
+        # A copy of the request has not loaded its data, which the child does itself.
+        args=(sender, replace(request), _sendable(asked), time.time()),
         daemon=True,
     )
     kept = "the seeds before it are kept, and the same command goes on from there"
@@ -90,10 +92,10 @@ def _apart(request: DataRequest, recipe: Recipe, device: str) -> Figures:
         outcome = receiver.recv()
     except EOFError as error:
         raise UserError(
-            f"the run with seed {recipe.train.seed} died, perhaps for want of memory; {kept}"
+            f"the run with seed {seed} died, perhaps for want of memory; {kept}"
         ) from error
     except KeyboardInterrupt as error:
-        raise RunInterruptedError(f"stopped in seed {recipe.train.seed}; {kept}") from error
+        raise RunInterruptedError(f"stopped in seed {seed}; {kept}") from error
     finally:
         process.kill()
         process.join()
@@ -104,25 +106,24 @@ def _apart(request: DataRequest, recipe: Recipe, device: str) -> Figures:
     return figures
 
 
-def _sendable(recipe: Recipe) -> Recipe:
+def _sendable(asked: Asked) -> Asked:
     """Without the function of code of one's own, which the other process makes anew of its file."""
-    code = recipe.network.code
+    code = asked.code
     if code is None:
-        return recipe
-    return replace(recipe, network=replace(recipe.network, code=replace(code, make=None)))
+        return asked
+    return replace(asked, parts={**asked.parts, "network": replace(code, make=None)})
 
 
-def _child(
-    sender: Connection, request: DataRequest, recipe: Recipe, device: str, called: float
-) -> None:
+def _child(sender: Connection, request: DataRequest, asked: Asked, called: float) -> None:
     """What the process does: measure, and send the figures or the user's mistake."""
     parent = parent_process()
     assert parent is not None, "started by _apart"
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     try:
-        if (code := recipe.network.code) is not None:
-            recipe = recipe.with_code(matched(code, own_code(code.again), Path("bench")))
-        sender.send(measure(request, recipe, device, called))
+        if (code := asked.code) is not None:
+            again = matched(code, own_code(code.again), Path("bench"))
+            asked = replace(asked, parts={**asked.parts, "network": again})
+        sender.send(measure(request, asked, called))
     except RunInterruptedError:
         pass  # Ctrl-C went to both processes, and the parent answers it
     except UserError as error:
@@ -134,24 +135,25 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def measure(request: DataRequest, recipe: Recipe, device: str, called: float) -> Figures:
+def measure(request: DataRequest, asked: Asked, called: float) -> Figures:
     """One run's figures, in a process of its own that was asked for at ``called`` (Unix time)."""
     start_seconds, load = time.time() - called, os.getloadavg()[0]
+    device = choose_device(asked.device)
     with repeatable(usable_threads(), device):
         peaks = {"matmul_gflops_before": matmul_gflops(device, torch.float32)}
-        if recipe.train.precision == "mixed" and computes_in_bfloat16(device):
+        if computes_in_bfloat16(device):
             peaks["matmul_bf16_gflops_before"] = matmul_gflops(device, torch.bfloat16)
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        run = fit(request, recipe, Silent(), device=device, out=Path(folder) / "run")
+        job = plan(request, asked)
+        run = fit(job, Silent(), out=Path(folder) / "run")
         fit_seconds = time.perf_counter() - started
-        memory, summary, data = _peak_memory_mb(), run.read_json("summary.json"), request.load()
-        metrics = evaluate(run, device=device, data=data)
+        memory, summary = _peak_memory_mb(), run.read_json("summary.json")
+        metrics = evaluate(run, device=device, data=job.data)
         epochs = record.read_epochs(run)
-    with repeatable(usable_threads(), device):
-        work = step_gflop(recipe, data, device) * summary["steps"]
+    work = step_gflop(job) * summary["steps"]
     return {
-        "seed": recipe.train.seed,
+        "seed": job.recipe.train.seed,
         "parameters": summary["parameters"],
         "test_accuracy": metrics.accuracy,
         "log_loss": metrics.log_loss,
@@ -190,7 +192,7 @@ def matmul_gflops(device: str, dtype: torch.dtype, size: int = 1024, turns: int 
     return best
 
 
-def step_gflop(recipe: Recipe, data: TrainTest, device: str) -> float:
+def step_gflop(job: Job) -> float:
     """Work of one training step, in units of 10⁹ additions and multiplications: convolutions, as
     the direct way does them, and matrix products, forward, backward and in the optimizer. Where
     the first steps see smaller images, the mean over all."""
@@ -198,14 +200,15 @@ def step_gflop(recipe: Recipe, data: TrainTest, device: str) -> float:
 
     total = 0.0
     for small in (False, True):
-        trainer = prepare(recipe, data, device)
-        share = trainer.small_steps / trainer.steps
-        part = share if small else 1 - share
-        if part > 0:
-            trainer.small_steps = trainer.steps if small else 0
-            with direct(), FlopCounterMode(display=False) as counter:
-                next(trainer.run())
-            total += part * counter.get_total_flops()
+        with repeatable(job.threads, job.device):
+            trainer = job.trainer()
+            share = trainer.small_steps / trainer.steps
+            part = share if small else 1 - share
+            if part > 0:
+                trainer.small_steps = trainer.steps if small else 0
+                with direct(), FlopCounterMode(display=False) as counter:
+                    next(trainer.run())
+                total += part * counter.get_total_flops()
     return 1e-9 * total
 
 

@@ -3,25 +3,19 @@
 Axes: N images, H height, W width, C channels.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 
 from firstlight.augment import Augmentation, Crop, Flip, Rotate, Shift
 from firstlight.data.catalog import CATALOG
-from firstlight.data.dataset import Dataset, TrainTest
-from firstlight.errors import UserError
+from firstlight.data.dataset import Dataset
+from firstlight.devices import choose_device
 from firstlight.layers import Whiten
 from firstlight.layers.network import Network
 from firstlight.layers.networks import whitened
-from firstlight.layers.own_code import OwnCode
 from firstlight.optimizers import Muon
-from firstlight.recipe import Recipe, TrainChoice, load_recipe, recipe_names, refuse_settings
+from firstlight.recipe import Recipe, TrainChoice, load_recipe, recipe_names
 from firstlight.schedules import OneCycle
-from firstlight.training.devices import choose_device
 from firstlight.verbs.run_data import DataRequest
-from firstlight.verbs.start import open_start, recipe_like, request_like
 
 # Images a run sees in all, where the set has fewer: enough for a small network to come to rest.
 SEEN = 120_000
@@ -39,43 +33,6 @@ def default_recipe(request: DataRequest, device: str) -> Recipe:
             if name in recipe_names():
                 return load_recipe(name)
     return recipe_for(request.load().train)
-
-
-def refuse_beside_a_budget(budget: str, given: Sequence[str]) -> None:
-    """Raise ``UserError`` where what a budget, by its name, is to choose is given beside it."""
-    if given:
-        raise UserError(f"{budget} chooses the epochs; leave out {' and '.join(given)}")
-
-
-def settings_of_length(settings: Sequence[str]) -> list[str]:
-    """Those that say how long to train."""
-    names = ("train.epochs", "train.replanned")
-    return [s for s in settings if s.partition("=")[0].strip() in names]
-
-
-def refuse_held_out_share(data: TrainTest, settings: Sequence[str]) -> None:
-    """Raise ``UserError`` where a share to hold out is set and the data's maker held out a part."""
-    held_N = data.train.held_out_N
-    if held_N is not None:
-        why = f"the data has a validation part, whose {held_N.sum():,} images are held out"
-        refuse_settings(settings, ["train.held_out_fraction"], why)
-
-
-def starting_from(
-    path: Path,
-    request: DataRequest,
-    recipe: Recipe | None,
-    device: str,
-    code: OwnCode | None = None,
-) -> tuple[DataRequest, Recipe]:
-    """The data as a trained run takes it, and the recipe (else the default) with its network;
-    ``code`` is that network's, where it is code."""
-    start = open_start(path, code)
-    request = request_like(request, start)
-    chosen = recipe or default_recipe(request, device)
-    if recipe is None and request.own is not None:
-        chosen = recipe_for(request.load().train, f"the network of {path.name}, its last layer new")
-    return request, recipe_like(chosen, path, start)
 
 
 def recipe_for(train: Dataset, network: str = "") -> Recipe:

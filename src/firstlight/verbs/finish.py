@@ -12,17 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.devices import repeatable
 from firstlight.errors import UserError
 from firstlight.evaluate.calibrate import calibrate
 from firstlight.evaluate.learnt import ENOUGH, above_guessing, nothing_learnt
 from firstlight.evaluate.metrics import Metrics, measure
-from firstlight.models.catalog import Architecture, parameter_count
+from firstlight.models.catalog import parameter_count
 from firstlight.recipe import Recipe
 from firstlight.runs import checkpoint, record
 from firstlight.runs.folder import RunFolder
-from firstlight.training.devices import repeatable
 from firstlight.training.loop import Trainer
 from firstlight.training.portion import Portion
+from firstlight.verbs.job import Job
 
 LOOKED_AT = 1000
 """Training images answered to see what was learnt."""
@@ -30,29 +31,22 @@ DIVERGED = 2.0
 """A training whose loss rose to so many times that of equal probabilities had too large a rate."""
 
 
-def finish(
-    folder: RunFolder,
-    trainer: Trainer,
-    architecture: Architecture,
-    class_names: tuple[str, ...],
-    device: str,
-    threads: int,
-) -> None:
+def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
     """Write the weights and, last, the summary of a run that was trained to its end.
 
     Raises ``UserError`` where weights or answers are not finite; nothing is then kept.
     """
     record.write_epochs(folder, trainer.records)
     model, recipe = trainer.answering, trainer.recipe
-    calibration = None
-    with repeatable(threads, device):
+    calibration, class_names = None, job.data.train.class_names
+    with repeatable(job.threads, job.device):
         nothing = what_was_not_learnt(trainer, class_names)
         answers = trainer.answers() if recipe.train.validation == "held-out" else None
     if answers is not None:
         calibration = calibrate(*(part.cpu().numpy() for part in answers))
     saved = checkpoint.SavedModel(
         model=model,
-        architecture=architecture,
+        architecture=job.architecture,
         preprocess=trainer.preprocess,
         class_names=class_names,
         calibration=calibration,

@@ -14,15 +14,14 @@ from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.findings import Finding, Suspect
 from firstlight.data.own import Form, load_own
 from firstlight.data.split import folds, joined
+from firstlight.devices import repeatable
 from firstlight.evaluate.calibrate import calibrate
 from firstlight.evaluate.predict import probabilities
 from firstlight.packages import imported
 from firstlight.recipe import Recipe
-from firstlight.threads import usable_threads
-from firstlight.training.devices import choose_device, repeatable
 from firstlight.training.position import StepRecord
 from firstlight.verbs.choose import recipe_for
-from firstlight.verbs.fit import prepare
+from firstlight.verbs.plan import plan_on
 
 FOLDS = 4
 LEAST = 2 * FOLDS
@@ -96,7 +95,7 @@ def check_labels(
 
 def out_of_fold(data: Dataset, recipe: Recipe, told: Told | None = None) -> Float64Array:
     """Probabilities N×K, each image's by a network trained without it and without its group."""
-    device, fold_N = choose_device("auto"), folds(data, FOLDS)
+    fold_N = folds(data, FOLDS)
     recipe = recipe.with_settings(
         ["train.validation=none", "train.patience=0", "train.epoch_share=1.0"]
     )
@@ -104,15 +103,16 @@ def out_of_fold(data: Dataset, recipe: Recipe, told: Told | None = None) -> Floa
     for fold in range(FOLDS):
         held_N = fold_N == fold
         apart = replace(data, held_out_N=held_N)
-        with repeatable(usable_threads(), device):
-            trainer = prepare(recipe, TrainTest(apart, apart), device)
+        job = plan_on(TrainTest(apart, apart), recipe)
+        with repeatable(job.threads, job.device):
+            trainer = job.trainer()
             for event in trainer.run():
                 if told is not None and isinstance(event, StepRecord):
                     done = (fold + trainer.seen / trainer.total) / FOLDS
                     told(round(done * len(data)), len(data))
             images_NHWC = data.take(np.flatnonzero(held_N)).images_NHWC
             found_NK[held_N] = probabilities(
-                trainer.answering, trainer.preprocess, images_NHWC, device
+                trainer.answering, trainer.preprocess, images_NHWC, job.device
             )
     result: Float64Array = found_NK / found_NK.sum(axis=1, keepdims=True)
     return result

@@ -10,7 +10,7 @@ from firstlight.recipe import Recipe
 from firstlight.runs.checkpoint import load_architecture
 from firstlight.runs.folder import RunFolder, open_run_folder
 from firstlight.runtime import is_onnx
-from firstlight.training.devices import computes_in_bfloat16
+from firstlight.devices import computes_in_bfloat16
 from firstlight.verbs.recipes import find_recipe, names_run
 from firstlight.verbs.run_data import DataRequest
 

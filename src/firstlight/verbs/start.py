@@ -29,7 +29,8 @@ def request_like(request: DataRequest, start: SavedModel) -> DataRequest:
         return request
     if request.size is not None:
         raise UserError("--from takes the images in the size of its run; leave out --size")
-    return replace(request, shape=start.architecture.image_shape)
+    shape = start.architecture.image_shape
+    return request if request.shape == shape else replace(request, shape=shape)
 
 
 def recipe_like(recipe: Recipe, path: Path, start: SavedModel) -> Recipe:

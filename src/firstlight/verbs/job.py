@@ -1,0 +1,171 @@
+"""A training, decided: one value from what was asked for to the run's first step.
+
+Axes: N images, M images trained on.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from firstlight.augment.shrink import shrunk_shape
+from firstlight.data.dataset import Dataset, Int64Array, TrainTest
+from firstlight.data.split import hold_out
+from firstlight.data.stored import StoredImages
+from firstlight.errors import UserError
+from firstlight.models.catalog import Architecture
+from firstlight.recipe import Recipe
+from firstlight.runs.checkpoint import SavedModel
+from firstlight.training.loop import Trainer
+from firstlight.training.pace import Pace
+from firstlight.training.portion import Portion
+from firstlight.training.randomness import reseed
+from firstlight.verbs.run_data import DataRequest, preprocess_for
+from firstlight.verbs.start import check_shape, take_over
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parts:
+    """What is trained on and what is watched."""
+
+    train: Dataset
+    rows_M: Int64Array
+    """Numbers of the images in ``train`` that are trained on, in an order of content."""
+    validation: Dataset | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeLimit:
+    """When a training must be over, and how fast it goes here."""
+
+    end: float
+    """As ``time.perf_counter`` counts, in seconds."""
+    pace: Pace
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """What is trained, on what, where, and from which weights."""
+
+    request: DataRequest
+    recipe: Recipe
+    device: str
+    """``cpu``, ``cuda`` or ``mps``."""
+    threads: int
+    start: SavedModel | None = None
+    """The weights to begin with, where they are not drawn from the seed."""
+    limit: TimeLimit | None = None
+    """Where a budget decides the epochs."""
+
+    @property
+    def data(self) -> TrainTest:
+        """Training and test part; loaded once. Raises ``DataError`` where that fails."""
+        return self.request.load()
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Training and validation images, as the recipe has it."""
+        train, choice = self.data.train, self.recipe.train
+        if choice.validation == "held-out":
+            try:
+                kept_N, held_N = hold_out(train, choice.held_out_fraction)
+            except ValueError as error:
+                raise UserError(
+                    f"{error}; use more images or --set train.validation=none"
+                ) from error
+            held = train.take(held_N, name=f"{train.name}, held out")
+            return Parts(train=train, rows_M=kept_N, validation=held)
+        rows_N = train.content_order
+        if train.held_out_N is not None:  # its maker's validation part is never trained on
+            rows_N = rows_N[~train.held_out_N[rows_N]]
+        watched = self.data.test if choice.validation == "test" else None
+        return Parts(train=train, rows_M=rows_N, validation=watched)
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network for these images and classes."""
+        train = self.data.train
+        return Architecture(
+            network=self.recipe.network,
+            image_shape=train.image_shape,
+            classes=len(train.class_names),
+        )
+
+    def check(self) -> None:
+        """Raise ``UserError`` where network, augmentation, batches or start do not fit the data."""
+        train, recipe = self.data.train, self.recipe
+        if self.start is not None:
+            check_shape(self.start, train.image_shape)
+        self._begin(self.architecture.build(Generator()))  # refuses what does not fit
+        if recipe.network.needs_two and min(recipe.train.batch_size, len(self.parts.rows_M)) < 2:
+            raise UserError(
+                "a network with batch norm, or of code, learns from two images at a time or more; "
+                f"there are {len(self.parts.rows_M)}, in batches of {recipe.train.batch_size}"
+            )
+        for step in recipe.augment:
+            step.check(*train.image_shape[:2])
+        self._check_small()
+
+    def trainer(self) -> Trainer:
+        """The run before its first step, without a folder."""
+        train, parts = self.data.train, self.parts
+        model = self.architecture.build(reseed(Generator(), self.recipe.train.seed, "weights", 0))
+        standardize = self.recipe.network.pixels == "standardize"
+        preprocess = preprocess_for(train, standardize=standardize)
+        self._begin(model)
+        if self.start is not None and not self.recipe.train.start_weights:
+            theirs = self.start.preprocess
+            preprocess = replace(preprocess, mean=theirs.mean, std=theirs.std)
+        model = model.to(self.device)
+        if self.device == "cuda":  # tensor cores want it; on a CPU no difference was measured
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        watched = parts.validation
+        return Trainer(
+            self.recipe,
+            model,
+            preprocess,
+            _portion(parts.train, parts.rows_M, self.device),
+            None if watched is None else _portion(watched, np.arange(len(watched)), self.device),
+        )
+
+    def _begin(self, model: nn.Module) -> None:
+        """Take over the weights that the run begins with, if any."""
+        if self.start is None:
+            return
+        if self.recipe.train.start_weights:
+            model.load_state_dict(self.start.model.state_dict())
+        else:
+            take_over(model, self.start, self.data.train.image_shape)
+
+    def _check_small(self) -> None:
+        """Raise ``UserError`` where the network cannot take ``small_share``'s smaller images."""
+        if self.recipe.train.small_share == 0:
+            return
+        architecture = self.architecture
+        height, width, channels = architecture.image_shape
+        small = shrunk_shape(height, width)
+        try:
+            replace(architecture, image_shape=(*small, channels)).shapes()
+            architecture.check_takes(*small)
+        except UserError as error:
+            raise UserError(
+                f"train.small_share makes images of {height}×{width} smaller, but {error}; "
+                "use --set train.small_share=0"
+            ) from error
+
+
+def _portion(part: Dataset, rows_M: Int64Array, device: str) -> Portion:
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
+
+    images, weights_N = part.images_NHWC, part.weights_N
+    if weights_N is not None:
+        weights_N = weights_N / weights_N[rows_M].mean()
+    return Portion(
+        images_NHWC=images if isinstance(images, StoredImages) else tensor(images),
+        labels_N=tensor(part.labels_N),
+        rows_M=tensor(rows_M),
+        weights_N=None if weights_N is None else tensor(weights_N.astype(np.float32)),
+    )
