@@ -59,6 +59,7 @@ OPERATORS = {
     "ReduceSum",
     "Relu",
     "Reshape",
+    "Resize",
     "Round",
     "Shape",
     "Sigmoid",

@@ -27,6 +27,7 @@ from firstlight.layers import (
     Repeat,
     Rescale,
     Residual,
+    Resize,
     SpatialDropout,
     SqueezeExcite,
     Tokens,
@@ -39,6 +40,7 @@ from firstlight.onnx_file import OPERATORS
 LAYERS_OF_ALL_KINDS: tuple[Layer, ...] = (
     Whiten(8),
     *(Conv(8, padding="same", activation=name) for name in ACTIVATIONS),
+    Resize(9),
     MaxPool(3, padding="same", stride=2),
     MaxPool(2, padding="same", stride=1),
     AveragePool(2, stride=1),

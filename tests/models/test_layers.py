@@ -8,10 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from firstlight import layers
+from firstlight.errors import UserError
 from firstlight.layers import Layer
 from firstlight.layers.layer import Shape
 from firstlight.models.network import Chain
@@ -200,6 +202,29 @@ def test_layers_without_filters_are_pytorchs(layer: Layer, theirs: Any) -> None:
         height, width, channels = shape
         count = 1 if len(layer.output(shape)) == 1 else height * width
         assert np.prod(layer.output(shape)) == ours(given_NCHW)[0].numel(), (count, channels)
+
+
+@pytest.mark.parametrize(("shape", "side"), [((7, 9, 3), 16), ((20, 13, 1), 8), ((8, 8, 3), 8)])
+def test_resize_is_pillows_bicubic(shape: Shape, side: int) -> None:
+    given_NCHW = maps(shape)
+    ours = module(layers.Resize(side), shape)(given_NCHW)
+    pictures = [Image.fromarray(map_HW.numpy()) for map_HW in given_NCHW.flatten(0, 1)]
+    theirs = [np.asarray(one.resize((side, side), Image.Resampling.BICUBIC)) for one in pictures]
+    assert layers.Resize(side).output(shape) == (side, side, shape[2])
+    np.testing.assert_allclose(ours.flatten(0, 1), np.array(theirs), atol=1e-5)
+
+
+def test_resize_makes_three_channels_of_grey_and_refuses_others() -> None:
+    grey_NCHW = maps((5, 5, 1))
+    layer = layers.Resize(9, channels=3)
+    assert layer.output((5, 5, 1)) == (9, 9, 3)
+    colour = module(layer, (5, 5, 1))(grey_NCHW)
+    plain = module(layers.Resize(9), (5, 5, 1))(grey_NCHW)
+    torch.testing.assert_close(colour, plain.repeat(1, 3, 1, 1))
+    with pytest.raises(UserError, match="makes 3 channels of 1, and 2 come in"):
+        layer.output((5, 5, 2))
+    with pytest.raises(UserError, match="channels must be 0 or 3, not 2"):
+        layers.Resize(9, channels=2)
 
 
 def test_layer_norm_is_over_the_channels_of_a_place_or_over_all_features() -> None:

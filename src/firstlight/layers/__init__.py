@@ -15,6 +15,8 @@ from firstlight.layers.norm import BatchNorm, GroupNorm, LayerNorm
 from firstlight.layers.pool import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from firstlight.layers.rescale import LayerScale, Rescale
 from firstlight.layers.squeeze import SqueezeExcite
+from firstlight.layers.rescale import Rescale
+from firstlight.layers.resize import Resize
 from firstlight.layers.whiten import Whiten
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "Repeat",
     "Rescale",
     "Residual",
+    "Resize",
     "Shape",
     "SpatialDropout",
     "SqueezeExcite",
@@ -65,6 +68,7 @@ LAYERS: dict[str, type[Layer]] = {
         Activation,
         Rescale,
         LayerScale,
+        Resize,
         Whiten,
         SqueezeExcite,
         Tokens,

@@ -19,6 +19,7 @@ from firstlight.layers.pool import MaxPool as MaxPoolChoice
 from firstlight.layers.rescale import LayerScale as LayerScaleChoice
 from firstlight.layers.rescale import Rescale as RescaleChoice
 from firstlight.layers.squeeze import SqueezeExcite as SqueezeChoice
+from firstlight.layers.resize import Resize as ResizeChoice
 from firstlight.models.blocks import halved, unfilled
 from firstlight.models.convolution import Convolution3x3
 from firstlight.models.initial import fill
@@ -259,3 +260,18 @@ class SqueezeExcite(nn.Module):
         means_NC = maps_NCHW.mean((2, 3))
         weights_NC = torch.sigmoid(self.excite(self.function(self.squeeze(means_NC))))
         return maps_NCHW * weights_NC[:, :, None, None]
+class Resize(nn.Module):
+    """N×C×H×W to N×C×side×side, by cubic interpolation; a grey image as three channels."""
+
+    def __init__(self, choice: ResizeChoice) -> None:
+        super().__init__()
+        self.side, self.channels = choice.side, choice.channels
+
+    def forward(self, maps_NCHW: Tensor) -> Tensor:
+        if maps_NCHW.shape[2:] != (self.side, self.side):
+            maps_NCHW = functional.interpolate(
+                maps_NCHW, (self.side, self.side), mode="bicubic", antialias=True
+            )
+        if self.channels > maps_NCHW.shape[1]:
+            maps_NCHW = maps_NCHW.expand(-1, self.channels, -1, -1)
+        return maps_NCHW
