@@ -42,7 +42,8 @@ def killed_at(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     monkeypatch.setattr("firstlight.training.pace.time", clock)
     monkeypatch.setattr("firstlight.library.time", clock)
     pace = Pace(small=1.0, whole=1.0, validation=0.0, last=0.0)
-    monkeypatch.setattr(fit, "measure_pace", lambda *_: pace)
+    monkeypatch.setattr("firstlight.verbs.plan.time", clock)
+    monkeypatch.setattr("firstlight.verbs.plan.measure_pace", lambda *_: pace)
     return death
 
 
@@ -103,7 +104,7 @@ def test_what_a_call_gives_is_named_in_what_it_is_told() -> None:
         fl.train("digits", budget=60, epochs=2)
     with pytest.raises(fl.UserError, match=r"leave out train\.epochs=3"):
         fl.train("digits", budget=60, settings="train.epochs=3")
-    with pytest.raises(fl.UserError, match=r"leave out epochs and train\.replanned=\[\]"):
+    with pytest.raises(fl.UserError, match=r"leave out train\.replanned=\[\] and epochs"):
         fl.train("digits", budget=60, epochs=2, settings="train.replanned=[]")
     with pytest.raises(fl.UserError, match=r"^fl\.train: train\.epochs must be above 0"):
         fl.train("digits", epochs=0)
