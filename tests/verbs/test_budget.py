@@ -106,7 +106,7 @@ def test_what_a_call_gives_is_named_in_what_it_is_told() -> None:
         fl.train("digits", budget=60, settings="train.epochs=3")
     with pytest.raises(fl.UserError, match=r"leave out train\.replanned=\[\] and epochs"):
         fl.train("digits", budget=60, epochs=2, settings="train.replanned=[]")
-    with pytest.raises(fl.UserError, match=r"^fl\.train: train\.epochs must be above 0"):
+    with pytest.raises(fl.UserError, match=r"^epochs: train\.epochs must be above 0"):
         fl.train("digits", epochs=0)
     with pytest.raises(fl.UserError, match=r"^fl\.train: train\.epochs must be a number"):
         fl.train("digits", settings="train.epochs=many")

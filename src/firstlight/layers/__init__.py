@@ -14,9 +14,8 @@ from firstlight.layers.layer import CLASSES, Layer, Shape
 from firstlight.layers.norm import BatchNorm, GroupNorm, LayerNorm
 from firstlight.layers.pool import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from firstlight.layers.rescale import LayerScale, Rescale
-from firstlight.layers.squeeze import SqueezeExcite
-from firstlight.layers.rescale import Rescale
 from firstlight.layers.resize import Resize
+from firstlight.layers.squeeze import SqueezeExcite
 from firstlight.layers.whiten import Whiten
 
 __all__ = [

@@ -18,8 +18,8 @@ from firstlight.layers.pool import AveragePool as AveragePoolChoice
 from firstlight.layers.pool import MaxPool as MaxPoolChoice
 from firstlight.layers.rescale import LayerScale as LayerScaleChoice
 from firstlight.layers.rescale import Rescale as RescaleChoice
-from firstlight.layers.squeeze import SqueezeExcite as SqueezeChoice
 from firstlight.layers.resize import Resize as ResizeChoice
+from firstlight.layers.squeeze import SqueezeExcite as SqueezeChoice
 from firstlight.models.blocks import halved, unfilled
 from firstlight.models.convolution import Convolution3x3
 from firstlight.models.initial import fill
@@ -260,6 +260,8 @@ class SqueezeExcite(nn.Module):
         means_NC = maps_NCHW.mean((2, 3))
         weights_NC = torch.sigmoid(self.excite(self.function(self.squeeze(means_NC))))
         return maps_NCHW * weights_NC[:, :, None, None]
+
+
 class Resize(nn.Module):
     """N×C×H×W to N×C×side×side, by cubic interpolation; a grey image as three channels."""
 

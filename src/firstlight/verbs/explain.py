@@ -16,7 +16,7 @@ import numpy.typing as npt
 from firstlight.data.dataset import TrainTest
 from firstlight.data.levels import BYTES, levels_to_ask
 from firstlight.data.pictures import expand, prepare
-from firstlight.devices import choose_device, repeatable
+from firstlight.devices import repeatable
 from firstlight.errors import DataError, UserError
 from firstlight.explain.attribution import grad_cam, integrated_gradients, occlusion
 from firstlight.explain.layers import layer_maps
@@ -26,7 +26,6 @@ from firstlight.pixels import Preprocess
 from firstlight.report.explanation import overview
 from firstlight.report.page import render
 from firstlight.threads import usable_threads
-from firstlight.devices import repeatable
 from firstlight.verbs.explanation import Explanation, page, panels
 from firstlight.verbs.predict import predict_array
 from firstlight.verbs.run_data import Given, data_or_reason

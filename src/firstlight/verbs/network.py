@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from firstlight.data.catalog import CATALOG
+from firstlight.devices import computes_in_bfloat16
 from firstlight.errors import UserError
 from firstlight.layers.summary import Summary, summarize
 from firstlight.recipe import Recipe
 from firstlight.runs.checkpoint import load_architecture
 from firstlight.runs.folder import RunFolder, open_run_folder
 from firstlight.runtime import is_onnx
-from firstlight.devices import computes_in_bfloat16
 from firstlight.verbs.recipes import find_recipe, names_run
 from firstlight.verbs.run_data import DataRequest
 
