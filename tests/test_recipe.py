@@ -1,5 +1,6 @@
 """Recipes: read back as written, and refused by name when wrong."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,18 @@ import pytest
 
 from firstlight.augment import Flip, Rotate, Shift
 from firstlight.errors import UserError
-from firstlight.layers import Conv, Dense, Dropout, Flatten, MaxPool
+from firstlight.layers import (
+    BatchNorm,
+    Branches,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPool,
+    Repeat,
+    Residual,
+)
+from firstlight.layers.network import Network
 from firstlight.optimizers import SGD, Adam
 from firstlight.recipe import Recipe, TrainChoice, load_recipe, parse_recipe, recipe_names
 from firstlight.schedules import Constant
@@ -86,7 +98,10 @@ def test_digit_recipes_never_mirror() -> None:
         ("model.dropout=1", "no section 'model'; the network is a list of layers now"),
         ("network.1.filters=0", "layer 1 (conv): filters must be at least 1, not 0"),
         ("network.1.kernal=5", "layer 1 (conv): conv has no choice 'kernal'; did you mean kernel?"),
-        ("network.99.filters=8", "there is no number 99, but 7"),
+        ("network.99.filters=8", "there is no number 99, but 7: network.1 (conv), network.2 (max"),
+        (f"network.{'9' * 5000}.filters=8", "but 7: network.1 (conv)"),
+        ("network.1.2.filters=8", "network.1 is conv, which holds no others; write one choice"),
+        ("network.1=8", "wants a number and one choice behind it, such as network.1.…, or the wh"),
         ("network.layers=[]", "network.layers must be a list of layers"),
         (
             "network.layers=[{ convolution = 3 }]",
@@ -187,6 +202,43 @@ def test_a_setting_changes_a_layer_or_an_augmentation_by_its_number() -> None:
     assert changed.network.layers[2] == Conv(8, activation="relu")
     assert changed.augment == (Rotate(5.0), Shift(0.1), Flip())
     assert replace(changed, network=recipe.network, augment=recipe.augment) == recipe
+
+
+def test_a_setting_changes_a_layer_within_others() -> None:
+    block = Residual((Conv(8, padding="same", bias=False), BatchNorm()))
+    layers = (
+        Repeat(3, layers=(block,)),
+        Branches(((), (Conv(4), Conv(4)))),
+        Flatten(),
+        Dense("classes"),
+    )
+    recipe = Recipe(name="x", network=Network(layers=layers))
+
+    changed = recipe.with_settings(
+        [
+            *("network.1.times=2", "network.1.1.activation=gelu", "network.1.1.2.momentum=0.5"),
+            *("network.1.1.1.kernel=5", "network.2.2.1.filters=6", "network.2.join=add"),
+        ]
+    )
+
+    first, second, *_ = changed.network.layers
+    inner = (Conv(8, kernel=5, padding="same", bias=False), BatchNorm(momentum=0.5))
+    assert first == Repeat(2, layers=(Residual(inner, activation="gelu"),))
+    assert second == Branches(((), (Conv(6), Conv(4))), join="add")
+    assert recipe.network.layers == layers
+    for setting, wanted in (
+        ("network.1.2.filters=3", "no number 2, but 1: network.1.1 (residual); what is repeated"),
+        ("network.1.1.1.kernal=3", "layer 1.1.1 (conv): conv has no choice 'kernal'; did you mean"),
+        ("network.1.1.1.1.kernel=3", "network.1.1.1 is conv, which holds no others"),
+        ("network.2.1.1.filters=3", "there is no number 1, but none"),
+        (
+            "network.2.2.filters=3",
+            "wants a number and one choice behind it, such as network.2.2.1.",
+        ),
+        ("network.2.3.1.filters=3", "but 2: network.2.1 (a branch), network.2.2 (a branch)"),
+    ):
+        with pytest.raises(UserError, match=re.escape(wanted)):
+            recipe.with_settings([setting])
 
 
 def test_another_optimizer_begins_with_its_own_defaults() -> None:

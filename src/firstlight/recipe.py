@@ -41,6 +41,8 @@ _Choice = TypeVar("_Choice", bound=Checked)
 _Kind = TypeVar("_Kind", bound=Part)
 FORMAT = 2
 MOST_EPOCHS = 100_000.0
+MOST_LISTED = 12
+"""Parts of a list that an error names."""
 OWN_NETWORK = "own-network"
 """The name of the recipe for a network that comes without one."""
 LEAST_MICRO_BATCH = 3
@@ -251,11 +253,12 @@ class Recipe(Checked):
     ) -> "Recipe":
         """A new recipe with each ``section.key=value`` changed; the value is written as in TOML.
 
-        ``network.3.filters=64`` changes a choice of the third layer, ``augment.1.degrees=5`` one of
-        the first augmentation, ``augment=[{ rotate = 10 }]`` the whole list. A new
-        ``optimizer.name`` or ``schedule.name`` begins with its own defaults. ``source`` opens the
-        error messages of settings that have none of their own. The settings are taken together, so
-        that two may fit that do not fit alone. A key that the new recipe does not read is refused.
+        ``network.3.filters=64`` changes a choice of the third layer, ``network.4.2.filters=64`` one
+        of the second layer within the fourth, ``augment.1.degrees=5`` one of the first
+        augmentation, ``augment=[{ rotate = 10 }]`` the whole list. A new ``optimizer.name`` or
+        ``schedule.name`` begins with its own defaults. ``source`` opens the error messages of
+        settings that have none of their own. The settings are taken together, so that two may fit
+        that do not fit alone. A key that the new recipe does not read is refused.
         """
         given = [one if isinstance(one, Setting) else Setting(one, source) for one in settings]
         table, asked = self.to_table(), list[str]()
@@ -454,23 +457,66 @@ def _put(table: dict[str, Any], keys: Sequence[str], value: Any, label: str) -> 
         return
     if section in ("network", "augment") and (rest[0].isdecimal() or section == "augment"):
         parts = table["network"]["layers"] if section == "network" else table["augment"]
-        _put_in_list(parts, rest, value, label, f"a number, such as {section}.1.…")
+        _put_in_list(parts, rest, value, label, section)
         return
     if len(rest) > 1:
         raise UserError(f"{label}: wants {section}.key=value, one key behind the section")
     table[section][rest[0]] = value
 
 
-def _put_in_list(parts: Any, rest: Sequence[str], value: Any, label: str, wanted: str) -> None:
-    number, *choice_name = rest
-    if not number.isdecimal() or len(choice_name) != 1:
-        raise UserError(f"{label}: wants {wanted}, and one choice behind it, or the whole list")
-    if not isinstance(parts, list) or not 1 <= int(number) <= len(parts):
-        raise UserError(f"{label}: there is no number {number}, but {len(parts) or 'none'}")
-    part, (name,) = parts[int(number) - 1], choice_name
-    kinds: dict[str, Any] = {**LAYERS, **AUGMENTATIONS}
-    kind = type(part_of(part, kinds, label=label))
-    part[kind.kind if name == kind.main else name] = value
+def _put_in_list(parts: Any, rest: Sequence[str], value: Any, label: str, place: str) -> None:
+    """Set the choice of a part of a list, at any depth; ``place`` is the list's, such as
+    ``network.4``. Raises ``UserError`` where there is no such part."""
+    number, *further = rest
+    if not number.isdecimal() or not further:
+        whole = "augment" if place.startswith("augment") else "network.layers"
+        raise UserError(
+            f"{label}: wants a number and one choice behind it, such as {place}.1.…, or the whole "
+            f"list, {whole}=[…]"
+        )
+    if not isinstance(parts, list) or len(number) > 9 or not 1 <= int(number) <= len(parts):
+        raise UserError(f"{label}: there is no number {number}, but {_listed(parts, place)}")
+    part, here = parts[int(number) - 1], f"{place}.{number}"
+    inside = part if isinstance(part, list) else _inside(part)
+    if isinstance(part, list) or further[0].isdecimal() or len(further) > 1:
+        if inside is None:
+            raise UserError(
+                f"{label}: {here} is {_word(part)}, which holds no others; write one choice behind "
+                "its number"
+            )
+        _put_in_list(inside, further, value, label, here)
+        return
+    kind = type(part_of(part, _kinds(), label=label))
+    part[kind.kind if further[0] == kind.main else further[0]] = value
+
+
+def _inside(part: Any) -> list[Any] | None:
+    """The list of parts, or of lists of them, that a part's table holds; None where it has none."""
+    values = part.values() if isinstance(part, Mapping) else ()
+    lists = (one for one in values if isinstance(one, list))
+    return next((one for one in lists if any(isinstance(v, Mapping | list) for v in one)), None)
+
+
+def _listed(parts: Any, place: str) -> str:
+    """How many parts a list has and which, the first of them."""
+    if not isinstance(parts, list) or not parts:
+        return "none"
+    names = [f"{place}.{n} ({_word(one)})" for n, one in enumerate(parts[:MOST_LISTED], start=1)]
+    more = ", …" if len(parts) > MOST_LISTED else ""
+    once = "; what is repeated is counted once" if "." in place else ""
+    return f"{len(parts)}: {', '.join(names)}{more}{once}"
+
+
+def _word(part: Any) -> str:
+    """What a part of a list is, in the word of its table."""
+    if isinstance(part, list):
+        return "a branch"
+    return next((key for key in part if key in _kinds()), "unknown")
+
+
+def _kinds() -> dict[str, Any]:
+    """What may stand in a list, also parts that were added from outside."""
+    return {**LAYERS, **AUGMENTATIONS}
 
 
 def _meant(key: str, here: str = "") -> str:

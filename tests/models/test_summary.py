@@ -18,7 +18,7 @@ from firstlight.layers.network import Network
 from firstlight.layers.summary import Summary, summarize
 from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.models.network import NetworkModule
-from firstlight.recipe import load_recipe, recipe_names
+from firstlight.recipe import Recipe, load_recipe, recipe_names
 
 SHAPE = (64, 64, 2)
 
@@ -111,6 +111,18 @@ def test_a_residual_network_s_figures_by_hand() -> None:
     assert lines[-1] == ("5", 0, 27, 0, 24)
 
 
+def test_numbers_are_those_that_settings_take_also_within_a_repeat() -> None:
+    recipe = Recipe(name="x", network=Network(layers=RESIDUAL))
+    rows = summarize(recipe.network, (8, 8, 1), 3).rows
+    convs = [row.number for row in rows if row.what.startswith("convolution, 4")]
+    assert convs == ["1", "2.1.1", "2.1.4", "2.1.1", "2.1.4"]
+    changed = recipe.with_settings(["network.2.1.1.kernel=5"])
+    found = summarize(changed.network, (8, 8, 1), 3).rows
+    assert {row.number for old, row in zip(rows, found, strict=True) if old.what != row.what} == {
+        "2.1.1"
+    }
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_work_is_what_pytorch_counts_and_names_are_those_of_the_modules(name: str) -> None:
     model, found = build(NETWORKS[name]), summarize(Network(layers=NETWORKS[name]), SHAPE, 3)
@@ -186,7 +198,7 @@ def test_the_text_has_each_layer_once_and_the_sums() -> None:
     assert "2.1.1  conv1" in text and "    convolution, 4 filters of 3×3, same padding" in text
     html = found._repr_html_()
     assert html.count("<tr>") == 1 + len(found.rows)
-    assert re.findall(r"<t[dh][^>]*>(2\.1\.1)<", html) == ["2.1.1"]
+    assert re.findall(r"<t[dh][^>]*>(2\.1\.1)<", html) == ["2.1.1"] * 2  # at each time
 
 
 def memory(batch_size: int, moments: int = 2, layers: tuple[la.Layer, ...] = MIXED) -> int:

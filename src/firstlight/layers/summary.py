@@ -37,7 +37,8 @@ class Row:
     """One layer."""
 
     number: str
-    """As ``network.N`` and error messages count; empty for what the recipe does not list."""
+    """As ``network.N`` and error messages count: what is repeated has the same each time. Empty for
+    what the recipe does not list."""
     name: str
     """Of its module, such as ``conv1`` or ``residual1.layers.conv2``; empty for a heading."""
     depth: int
@@ -179,6 +180,12 @@ class _Place:
     path: str = ""
     """What stands before its modules' names."""
     depth: int = 0
+    listed: int = 0
+    """How many layers the recipe lists, where they come several times; 0 where they come once."""
+
+    def counted(self, at: int) -> int:
+        """The number in the recipe of the layer that comes as number ``at``, from 1 on."""
+        return (at - 1) % self.listed + 1 if self.listed else at
 
 
 def summarize(
@@ -263,7 +270,7 @@ def _rows(
         behind = window([layer], inner, seen)
         mine = [next(called) for _ in flat([layer])]
         row = Row(
-            number="" if place.number is None else f"{place.number}{at}",
+            number="" if place.number is None else f"{place.number}{place.counted(at)}",
             name=f"{place.path}{mine[0]}",
             depth=place.depth,
             what=layer.words(),
@@ -271,7 +278,7 @@ def _rows(
             sees=behind[0],
         )
         within = None if place.number is None else f"{row.number}."
-        inside = replace(place, number=within, depth=place.depth + 1)
+        inside = replace(place, number=within, depth=place.depth + 1, listed=0)
         if ways := layer.ways(inner):
             yield row
             for way in ways:
@@ -281,6 +288,7 @@ def _rows(
                 )
         elif _repeats(layer):
             yield replace(row, name="")
+            inside = replace(inside, listed=len(layer.inner()))
             yield from _rows(layer.parts(), inner, seen, inside, iter(mine), modules)
         else:
             yield _counted(row, layer, inner, [modules[f"{place.path}{name}"] for name in mine])
