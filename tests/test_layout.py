@@ -31,6 +31,7 @@ MAY = {
     "optimizers": {"parts"},
     "models": {"layers"},
     "data": {"pixels"},
+    "backbones": {"layers", "models", "pixels", "data", "runs"},
     "evaluate": {"pixels"},
     "explain": {"pixels", "evaluate", "layers"},
     "training": {"augment", "optimizers", "models", "pixels", "evaluate"},
@@ -43,7 +44,7 @@ MAY = {
     "verbs": {
         *("pixels", "augment", "models", "data", "evaluate", "training", "runs", "report"),
         *("explain", "export", "model", "runtime", "progress", "interrupt"),
-        *("layers", "optimizers", "schedules", "parts", "toml_text"),
+        *("layers", "optimizers", "schedules", "parts", "toml_text", "backbones"),
     },
     "serve": {"layers", "pixels", "data", "evaluate", "explain", "runs", "runtime", "model"},
 }

@@ -9,6 +9,7 @@ import typer
 
 from firstlight import __version__
 from firstlight.cli import (
+    backbones,
     bench,
     data,
     evaluate,
@@ -54,6 +55,7 @@ app.command("serve")(serve.serve)
 app.command("lr-find")(lr_find.lr_find)
 app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
+app.add_typer(backbones.app, name="backbones")
 app.add_typer(recipe.app, name="recipe")
 
 

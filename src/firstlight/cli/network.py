@@ -11,8 +11,8 @@ def network(
     where: Annotated[
         str,
         typer.Argument(
-            metavar="RECIPE|RUN|FILE",
-            help="A named recipe or a TOML file; a run folder; or a run's model.safetensors.",
+            metavar="RECIPE|RUN|FILE|BACKBONE",
+            help="A named recipe or a TOML file, a run, its model.safetensors, or a backbone.",
             show_default=False,
         ),
     ],

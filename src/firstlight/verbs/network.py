@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from firstlight.backbones import BACKBONES
 from firstlight.data.catalog import CATALOG
 from firstlight.devices import computes_in_bfloat16
 from firstlight.errors import UserError
@@ -21,8 +22,8 @@ Inputs = tuple[tuple[int, int, int], int]
 def network_summary(
     where: str, request: DataRequest | None = None, settings: Sequence[str] = ()
 ) -> Summary:
-    """The summary of a named recipe, a recipe file, a run or its ``model.safetensors``, with
-    ``settings`` changed, for the images of ``request``.
+    """The summary of a named recipe, a recipe file, a run, its ``model.safetensors`` or a backbone,
+    with ``settings`` changed, for the images of ``request``.
 
     Without a request a run takes its own images, and a recipe those of the data set that its name
     begins with. Raises ``UserError`` where it cannot tell, or the network does not fit.
@@ -40,6 +41,13 @@ def network_summary(
             )
         found = load_architecture(path)
         return summarize(found.network, found.image_shape, found.classes)
+    if where in BACKBONES and not path.exists():
+        if request is not None or settings:
+            raise UserError(
+                f"{where}: a backbone has its images and its layers; leave out --data and --set"
+            )
+        backbone = BACKBONES[where]
+        return summarize(backbone.network, backbone.image_shape, len(backbone.class_names))
     recipe = find_recipe(where).with_settings(settings)
     folder = open_run_folder(path) if names_run(where) else None
     shape, classes = _inputs(recipe, folder, request)

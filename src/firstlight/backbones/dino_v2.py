@@ -1,0 +1,77 @@
+"""DINOv2 of small size: a vision transformer that learned from 142 million pictures without labels
+(Oquab et al. 2023).
+
+Its position embedding was published for images of 518 pixels, and is brought to 224 once, as the
+weights are converted. It has no last layer; the one here begins at zero.
+"""
+
+from firstlight.backbones.backbone import Backbone, HubFile, Naming
+from firstlight.layers.attention import Attention, ClassToken, Tokens
+from firstlight.layers.blocks import Repeat, Residual
+from firstlight.layers.conv import Conv
+from firstlight.layers.dense import Dense
+from firstlight.layers.layer import Layer
+from firstlight.layers.norm import LayerNorm
+from firstlight.layers.rescale import LayerScale
+
+BLOCKS = 12
+FEATURES = 384
+PATCH = 14
+"""Side of a patch, in pixels."""
+
+
+def layers() -> tuple[Layer, ...]:
+    """The layers for images of 224×224×3: a patch embedding, 12 transformer blocks with the norm
+    in front and layer scale at the end, and the class token."""
+    norm = LayerNorm(epsilon=1e-6)
+    look = (norm, Attention(6), LayerScale())
+    think = (norm, Dense(4 * FEATURES, activation="gelu"), Dense(FEATURES), LayerScale())
+    block = (Residual(look, activation="none"), Residual(think, activation="none"))
+    patches = Conv(FEATURES, kernel=PATCH, stride=PATCH)
+    return (patches, Tokens(), Repeat(BLOCKS, block), norm, ClassToken(), Dense("classes"))
+
+
+def _transformers() -> tuple[str, ...]:
+    inner = ["norm1", *(f"attention.attention.{one}" for one in ("query", "key", "value"))]
+    inner += ["attention.output.dense", "layer_scale1", "norm2", "mlp.fc1", "mlp.fc2"]
+    inner += ["layer_scale2"]
+    blocks = [f"encoder.layer.{at}.{one}" for at in range(BLOCKS) for one in inner]
+    return ("embeddings.patch_embeddings.projection", "embeddings", *blocks, "layernorm")
+
+
+DINO_V2_SMALL = Backbone(
+    name="dinov2_small",
+    title="DINOv2-S/14, self-supervised, without registers",
+    paper="Oquab et al. 2023",
+    layers=layers,
+    side=224,
+    classes=0,
+    top1=81.1,
+    top1_source="DINOv2's README: a linear classifier on frozen features, ViT-S/14 distilled",
+    parameters=21_628_800,
+    multiply_adds=6_123_561_984,
+    note=(
+        "Trained without labels on pictures from the web, chosen by their likeness to ImageNet's "
+        "and others'. ImageNet itself is for research that is not commercial; whether that matters "
+        "to you is for you to judge."
+    ),
+    hub=HubFile(
+        repository="facebook/dinov2-small",
+        revision="ed25f3a31f01632728cabb09d1542f84ab7b0056",
+        file="model.safetensors",
+        sha256="ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1",
+        megabytes=88,
+    ),
+    namings=(
+        Naming(
+            publisher="Transformers",
+            layers=_transformers(),
+            renamed=(
+                ("tokens.class_token", "cls_token"),
+                ("tokens.positions", "position_embeddings"),
+                ("layer_scale.weight", "lambda1"),
+            ),
+            unused=("embeddings.mask_token",),
+        ),
+    ),
+)

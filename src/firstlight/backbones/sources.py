@@ -1,0 +1,166 @@
+"""Where published weights may lie on this machine, and how they are fetched from the hub.
+
+No pickle is executed: a package's is believed after its checksum matched, and then read by
+PyTorch's reader for weights alone.
+"""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from firstlight.backbones.backbone import Backbone
+from firstlight.errors import DataError, UnreachableError, UserError
+from firstlight.files import STORAGE
+from firstlight.packages import imported
+
+_PICKLES = {".pth", ".pt", ".bin", ".ckpt", ".pkl"}
+_READ = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A file of published weights on this machine."""
+
+    path: Path
+    origin: str
+    """Where it comes from, in words."""
+    sha256: str
+    """What its content has to be; empty where that is not known."""
+
+
+def on_this_machine(backbone: Backbone) -> Iterator[Published]:
+    """The files that there are: in the hub's cache, the pinned revision first, then in an installed
+    package. Nothing is imported or opened for it."""
+    hub = backbone.hub
+    folder = hub_cache() / f"models--{hub.repository.replace('/', '--')}" / "snapshots"
+    pinned = folder / hub.revision / hub.file
+    others = sorted(path for path in folder.glob(f"*/{hub.file}") if path != pinned)
+    for path in (pinned, *others):
+        if path.is_file():
+            origin = f"{hub.repository} on the Hugging Face hub, revision {path.parent.name}"
+            yield Published(path=path, origin=origin, sha256=hub.sha256)
+    package = backbone.package
+    if package is not None:
+        try:
+            found = metadata.distribution(package.package)
+        except metadata.PackageNotFoundError:
+            return
+        path = Path(str(found.locate_file(package.file)))
+        if path.is_file():
+            origin = f"the package {package.package} {found.version}"
+            yield Published(path=path, origin=origin, sha256=package.sha256)
+
+
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps what it fetched, by the same environment variables."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if given := os.environ.get(name):
+            return Path(given).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    return Path(home).expanduser() / "hub"
+
+
+def fetched(backbone: Backbone, quiet: bool = False) -> Published:
+    """The pinned file from the hub, resumed where a part of it is there.
+
+    Raises ``UserError`` where huggingface_hub is not installed, ``UnreachableError`` where the hub
+    does not give it, and ``DataError`` where the storage takes no more.
+    """
+    hub = backbone.hub
+    tool = imported("huggingface_hub", "fetching weights", "'firstlight[hub]'")
+    if quiet:
+        tool.utils.disable_progress_bars()
+    try:
+        path = tool.hf_hub_download(hub.repository, hub.file, revision=hub.revision)
+    except OSError as error:  # also the hub's own errors of connection
+        if error.errno in STORAGE or error.errno in (errno.EACCES, errno.EPERM):
+            raise DataError(
+                f"{hub_cache()}: cannot be written: {error.strerror}; make room, or point HF_HOME "
+                "to another place"
+            ) from error
+        raise _unreachable(backbone, error) from error
+    except Exception as error:  # what its HTTP library raises is its own affair
+        raise _unreachable(backbone, error) from error
+    return Published(
+        path=Path(path),
+        origin=f"{hub.repository} on the Hugging Face hub, revision {hub.revision}",
+        sha256=hub.sha256,
+    )
+
+
+def _unreachable(backbone: Backbone, error: Exception) -> UnreachableError:
+    reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    return UnreachableError(
+        f"the weights of {backbone.name} could not be fetched from {backbone.hub.repository}: "
+        f"{reason}\n{how_to_get(backbone)}"
+    )
+
+
+def how_to_get(backbone: Backbone) -> str:
+    """What to do where the weights are not on this machine."""
+    hub, name = backbone.hub, backbone.name
+    lines = [
+        f"to get them ({hub.megabytes} MB): pip install 'firstlight[hub]', then "
+        f"firstlight backbones fetch {name}",
+        f"without a network: bring {hub.file} of {hub.repository} (revision {hub.revision[:12]}) "
+        f"and run firstlight backbones fetch {name} --from FILE.safetensors",
+    ]
+    if backbone.package is not None:
+        lines.append(f"or: pip install {backbone.package.package}")
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def read(published: Published) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file, and its SHA-256. Raises ``DataError`` where the content is another
+    than is wanted, and where it is damaged."""
+    path = published.path
+    sha256 = checksum(path)
+    if published.sha256 and sha256 != published.sha256:
+        raise DataError(
+            f"{path}: not the published file: wanted SHA-256 {published.sha256}, got {sha256}; "
+            "remove it and fetch it again"
+        )
+    if path.suffix.lower() in _PICKLES:
+        if not published.sha256:
+            raise UserError(
+                f"{path}: a pickle, which is a program; only .safetensors is read. Convert it "
+                "where you trust it: safetensors.torch.save_file(torch.load(FILE, "
+                "weights_only=True), 'weights.safetensors')"
+            )
+        return dict(torch.load(path, map_location="cpu", weights_only=True)), sha256
+    return _safetensors(path), sha256
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file. Raises ``DataError`` where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{path}: no safetensors file, or damaged or cut short: {error}; fetch it again"
+        ) from error
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _READ:
+            raise DataError(f"{path}: the tensor {name[:60]!r} is {tensor.dtype}; wanted float32")
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }

@@ -1,0 +1,155 @@
+"""A backbone's weights, converted once and kept in the cache in the form of a run's.
+
+A folder holds ``model.safetensors`` and, written after it, ``source.json``: where the weights came
+from, the SHA-256 of that file, and that of the one that is kept.
+"""
+
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from firstlight.backbones import backbone_named
+from firstlight.backbones.backbone import Backbone
+from firstlight.backbones.convert import architecture, converted
+from firstlight.backbones.sources import (
+    Published,
+    checksum,
+    fetched,
+    how_to_get,
+    on_this_machine,
+    read,
+)
+from firstlight.data.download import only_one
+from firstlight.errors import DataError, UserError
+from firstlight.files import cache_folder
+from firstlight.runs.checkpoint import MODEL_FILE, SavedModel, load_model, save_model
+from firstlight.runs.folder import RunFolder
+
+SOURCE_FILE = "source.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Weights in the cache."""
+
+    folder: Path
+    origin: str
+    """Where they came from, in words."""
+    sha256: str
+    """Of the file that they came in."""
+    verified: bool
+    """Whether that is the published one's."""
+    model_sha256: str
+    """Of the file that is kept."""
+
+
+def open_backbone(name: str, *, device: str = "cpu") -> SavedModel:
+    """The pretrained network with its published last layer, as a trained run is opened.
+
+    Taken from firstlight's cache, else from the hub's cache or an installed package, and then kept
+    in firstlight's. No connection is made. Raises ``UserError`` for an unknown name, and
+    ``DataError`` where there are no weights on this machine, or they are damaged.
+    """
+    backbone = backbone_named(name)
+    if (saved := _kept_model(backbone, device)) is not None:
+        return saved
+    wrong: DataError | None = None
+    for published in on_this_machine(backbone):
+        try:
+            tensors, sha256 = read(published)
+            saved = converted(backbone, tensors, str(published.path))
+        except DataError as error:
+            wrong = wrong or error
+            continue
+        with suppress(DataError):  # where the cache takes none it answers all the same
+            _keep(backbone, saved, published, sha256)
+        saved.model.to(device)
+        return saved
+    if wrong is not None:
+        raise wrong
+    raise DataError(
+        f"the weights of {backbone.name} are not on this machine\n{how_to_get(backbone)}"
+    )
+
+
+def is_here(name: str) -> bool:
+    """Whether ``open_backbone`` would find weights, as far as names of files tell."""
+    backbone = backbone_named(name)
+    return kept(backbone) is not None or any(True for _ in on_this_machine(backbone))
+
+
+def fetch_backbone(name: str, file: Path | None = None, *, quiet: bool = False) -> Kept:
+    """Get the weights into the cache: from ``file``, a safetensors file; else from what is on this
+    machine; else from the hub.
+
+    Raises ``UserError`` for an unknown name or file, ``DataError`` for weights of another network,
+    a damaged or other file, and storage that takes no more, and ``UnreachableError`` where the hub
+    does not give them.
+    """
+    backbone = backbone_named(name)
+    if file is not None:
+        if not file.is_file():
+            raise UserError(f"{file}: there is no such file; name a .safetensors file")
+        published = Published(path=file, origin=f"the file {file.name}", sha256="")
+    else:
+        if (here := kept(backbone)) is not None and _is_whole(backbone, here):
+            return here
+        found = next(on_this_machine(backbone), None)
+        published = fetched(backbone, quiet) if found is None else found
+    tensors, sha256 = read(published)
+    return _keep(backbone, converted(backbone, tensors, str(published.path)), published, sha256)
+
+
+def kept(backbone: Backbone) -> Kept | None:
+    """What the cache says that it holds."""
+    folder = RunFolder(_folder(backbone))
+    if not (folder.path / MODEL_FILE).is_file():
+        return None
+    try:
+        values = folder.read_json(SOURCE_FILE)
+        return Kept(folder=folder.path, **values)
+    except (DataError, TypeError):
+        return None
+
+
+def _folder(backbone: Backbone) -> Path:
+    return cache_folder() / "backbones" / backbone.name
+
+
+def _is_whole(backbone: Backbone, here: Kept) -> bool:
+    """Whether the kept file is as it was written."""
+    path = here.folder / MODEL_FILE
+    return path.is_file() and checksum(path) == here.model_sha256
+
+
+def _kept_model(backbone: Backbone, device: str) -> SavedModel | None:
+    """The kept network; None where there is none, where it is no longer as it was written, and
+    where another firstlight made it of other layers."""
+    here = kept(backbone)
+    if here is None or not _is_whole(backbone, here):
+        return None
+    try:
+        saved = load_model(RunFolder(here.folder), device)
+    except DataError:
+        return None
+    same = saved.architecture == architecture(backbone) and saved.preprocess == backbone.preprocess
+    return saved if same else None
+
+
+def _keep(backbone: Backbone, saved: SavedModel, published: Published, sha256: str) -> Kept:
+    """Write the two files, the one that tells of the other last. Raises ``DataError``."""
+    folder = RunFolder(_folder(backbone))
+    with only_one(folder.path.parent, backbone.name):
+        save_model(folder, saved)
+        known = {backbone.hub.sha256, backbone.package.sha256 if backbone.package else ""} - {""}
+        here = Kept(
+            folder=folder.path,
+            origin=published.origin,
+            sha256=sha256,
+            verified=sha256 in known,
+            model_sha256=checksum(folder.path / MODEL_FILE),
+        )
+        values = asdict(here)
+        del values["folder"]
+        folder.write_json(SOURCE_FILE, values)
+    return here

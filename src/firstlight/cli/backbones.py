@@ -1,0 +1,120 @@
+"""``firstlight backbones list|fetch|show``"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from firstlight.cli.options import Column, Json, print_json, print_table
+
+app = typer.Typer(
+    help="Pretrained networks to start from: list, fetch, show.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="A backbone.")]
+
+
+@app.command("list")
+def list_backbones(json: Json = False) -> None:
+    """List the backbones and whether their weights are on this machine."""
+    from firstlight.verbs.backbones import listed
+
+    rows = listed()
+    if json:
+        print_json(rows)
+        return
+    columns = [Column("name", whole=True), Column("here"), Column("side", right=True)]
+    columns += [Column("ImageNet top-1", right=True), Column("parameters", right=True)]
+    columns += [Column("multiply-adds", right=True), Column("weights' licence", whole=True)]
+    lines = [
+        [
+            row["name"],
+            "yes" if row["here"] else "no",
+            f"{row['side']} px",
+            f"{row['top1']:.1f} %",
+            _millions(row["parameters"]),
+            _millions(row["multiply_adds"]),
+            row["weights_licence"],
+        ]
+        for row in rows
+    ]
+    print_table(columns, lines)
+    typer.echo("all that is known of one: firstlight backbones show NAME")
+
+
+@app.command()
+def fetch(
+    name: Name,
+    file: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE.safetensors", help="Take the weights from this file."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Get a backbone's weights into the cache: from a file, what is here, or the hub."""
+    from firstlight.backbones.weights import fetch_backbone
+    from firstlight.verbs.backbones import told
+
+    here = fetch_backbone(name, file, quiet=json)
+    if json:
+        print_json(told(here))
+        return
+    checked = "the published checksum" if here.verified else "names and shapes alone checked"
+    typer.echo(f"{name}: from {here.origin}")
+    typer.echo(f"  SHA-256 {here.sha256} ({checked})")
+    typer.echo(f"  kept in {here.folder}")
+
+
+@app.command()
+def show(name: Name, json: Json = False) -> None:
+    """Show all that is known of a backbone, and measure its images a second here."""
+    from firstlight.backbones import backbone_named
+    from firstlight.verbs.backbones import facts, images_a_second, kept_facts
+
+    backbone = backbone_named(name)
+    known = {
+        **facts(backbone),
+        "kept": kept_facts(backbone),
+        "images_a_second": images_a_second(backbone),
+    }
+    if json:
+        print_json(known)
+        return
+    typer.echo("\n".join(_lines(known)))
+
+
+def _lines(known: dict[str, Any]) -> list[str]:
+    hub, package, kept = known["hub"], known["package"], known["kept"]
+    mean, std = (", ".join(f"{one:.3f}" for one in known[key]) for key in ("mean", "std"))
+    lines = [
+        f"{known['name']}: {known['title']} ({known['paper']})",
+        f"  images         {known['side']}×{known['side']}, colour, {known['interpolation']}; "
+        f"less {mean}, over {std}",
+        f"  ImageNet       {known['top1']:.1f} % top-1 ({known['top1_source']})",
+        f"  parameters     {known['parameters']:,}",
+        f"  multiply-adds  {known['multiply_adds']:,} for one image",
+        f"  speed          {known['images_a_second']:.0f} images a second, measured here just now",
+        f"  licence        code {known['code_licence']}, weights {known['weights_licence']}",
+        f"  note           {known['note']}",
+        f"  weights        {hub['repository']} on the Hugging Face hub, {hub['file']}, "
+        f"{hub['megabytes']} MB",
+        f"    revision     {hub['revision']}",
+        f"    SHA-256      {hub['sha256'] or 'not known: names and shapes alone are checked'}",
+    ]
+    if package is not None:
+        lines.append(f"  or             the Python package {package['package']}, {package['file']}")
+        lines.append(f"    SHA-256      {package['sha256']}")
+    if kept is not None:
+        lines.append(f"  here           {kept['folder']}, from {kept['origin']}")
+        lines.append(f"    SHA-256      {kept['sha256']} of the file that came")
+    elif known["here"]:
+        lines.append("  here           yes; converted at the first use")
+    else:
+        lines.append(f"  here           no; firstlight backbones fetch {known['name']}")
+    lines.append(f"the layers: firstlight network {known['name']}")
+    return lines
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:,.1f} M"
