@@ -8,6 +8,7 @@ from typing import Any
 from firstlight.recipe import load_recipe, recipe_names, recipe_of
 from networks import SEEDS
 from table_cells import RESULTS, accuracy, row_of, span
+from tutorial_changes import EPOCHS
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
@@ -153,6 +154,58 @@ def networks_table() -> str:
     if waiting := [f"`{name}`" for name in SEEDS if name not in by_recipe]:
         lines += ["", f"Not measured yet: {', '.join(waiting)}."]
     return "\n".join(lines)
+
+
+CHANGED = {
+    "as-it-is": "as it is",
+    "convolution": "one more convolution",
+    "batch-norm": "batch norm",
+    "dropout": "dropout",
+    "all-three": "all three",
+}
+
+
+def changes_table() -> str:
+    """What each change to the tutorial's networks did."""
+    whole: dict[str, Any] = json.loads((RESULTS / "tutorial_changes.json").read_text())
+    lines = [
+        "| | | parameters | multiply-adds | test accuracy, mean ± sd | beside as it is | n "
+        "| processor seconds, median |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for data, title in (("mnist", "MNIST"), ("cifar10", "CIFAR-10")):
+        before: dict[int, float] = {}
+        for change, words in CHANGED.items():
+            name = f"{data}-tutorial-{change}"
+            runs = [run for run in whole["runs"] if run["recipe"] == name]
+            if not runs:
+                continue
+            found = {run["seed"]: run["test_accuracy_by_epoch"][-1] for run in runs}
+            before = before or found
+            cells = [
+                words,
+                f"{runs[0]['parameters']:,}",
+                f"{whole['networks'][name]['multiply_adds']:,}",
+                accuracy(found.values()),
+                _beside(found, before),
+                f"{len(runs)}",
+                f"{statistics.median(run['processor_seconds'] for run in runs):.0f} s",
+            ]
+            lines.append(row_of(f"{title}, {EPOCHS} epochs" if before is found else "", cells))
+    lines += [
+        "",
+        f"One thread of {whole['processor']}, which had other work too: seconds are of the "
+        f"processor. Repeat with `{whole['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
+def _beside(found: dict[int, float], before: dict[int, float]) -> str:
+    """Mean and standard deviation, over the seeds that both have, of how much more is right."""
+    more = [100 * (found[seed] - before[seed]) for seed in found if seed in before]
+    if found is before or len(more) < 2:
+        return ""
+    return f"{statistics.mean(more):+.2f} ± {statistics.stdev(more):.2f}"
 
 
 def peers_table() -> str:

@@ -17,6 +17,7 @@ from table_pictures import decoding_table, photographs_table, small_sets_table, 
 from table_serving import serve_tables
 from table_training import (
     ablations_table,
+    changes_table,
     keras_table,
     networks_table,
     peers_table,
@@ -38,6 +39,7 @@ DOCUMENTS = (
 TABLES = {
     "models": models_table,
     "tutorial_vs_keras": keras_table,
+    "tutorial_changes": changes_table,
     "quick_vs_keras": quick_table,
     "recipes": recipes_table,
     "networks": networks_table,

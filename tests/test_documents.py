@@ -9,6 +9,7 @@ import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +70,24 @@ def test_the_python_of_the_documents_runs_from_top_to_bottom(
     assert run.summary["parameters"] == 121_930
     assert run.summary["epochs"] == 5
     assert run.evaluate().accuracy > 0.5
+
+
+def test_the_tutorial_s_changes_are_the_same_in_python_in_toml_and_as_measured() -> None:
+    names: dict[str, Any] = {}
+    for block in blocks("docs/tutorial.md", "python"):
+        if block.startswith(("from firstlight import layers", "deeper", "normed", "dropped")):
+            exec(block, names | {"fl": fl}, names)
+    result = ROOT / "benchmarks" / "results" / "tutorial_changes.json"
+    measured = json.loads(result.read_text(encoding="utf-8"))["networks"]
+    shown = blocks("docs/tutorial.md", "toml")
+    changes = {"deeper": "convolution", "normed": "batch-norm", "dropped": "dropout"}
+    assert len(shown) == len(changes)
+    for (name, change), block in zip(changes.items(), shown, strict=True):
+        recipe = recipe_of(measured[f"mnist-tutorial-{change}"]["recipe"], source=change)
+        assert recipe.network.layers == tuple(names[name]), name
+        assert network_of(tomllib.loads(block)["network"]) == recipe.network, name
+        tutorial = load_recipe("mnist-tutorial")
+        assert recipe.train == tutorial.train and recipe.optimizer == tutorial.optimizer
 
 
 @pytest.mark.real_data
