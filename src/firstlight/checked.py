@@ -65,7 +65,7 @@ def typed(value: Any, hint: Any, *, label: str) -> Any:
 
 
 def _check(value: Any, rule: Mapping[str, Any], *, label: str) -> None:
-    if "names" in rule and value not in rule["names"]:
+    if "names" in rule and not (isinstance(value, str) and value in rule["names"]):
         raise UserError(f"{label} cannot be {shown(value)}; {nearest(str(value), rule['names'])}")
     if "least" not in rule:
         return
@@ -80,8 +80,9 @@ def _check(value: Any, rule: Mapping[str, Any], *, label: str) -> None:
 
 def nearest(word: str, names: Sequence[str], *, what: str = "there are", prefix: str = "") -> str:
     """The names in full, each behind ``prefix``, led by the one most like ``word``."""
-    close = difflib.get_close_matches(word[:100], names, n=1)
-    hint = f"did you mean {prefix}{close[0]}? " if close else ""
+    lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word[:100].lower(), lower, n=1)
+    hint = f"did you mean {prefix}{lower[close[0]]}? " if close else ""
     return f"{hint}{what} {', '.join(f'{prefix}{name}' for name in names)}"
 
 
@@ -152,6 +153,8 @@ class Checked(metaclass=_Called):
         for spec in fields(self):  # type: ignore[arg-type]
             if spec.name in apart:
                 continue
-            value = typed(getattr(self, spec.name), hints[spec.name], label=spec.name)
+            value = getattr(self, spec.name)
+            if "names" not in spec.metadata:
+                value = typed(value, hints[spec.name], label=spec.name)
             _check(value, spec.metadata, label=spec.name)
             object.__setattr__(self, spec.name, value)

@@ -186,21 +186,23 @@ def require_known(parts: Iterable[Part], table: Mapping[str, type[Part]], label:
 
 
 def values_of(
-    value: Any, kind: type[_Part], *, label: str, word: str, example: str
+    value: Any, kind: type[_Part], *, label: str, word: str, example: str, table: str = ""
 ) -> tuple[_Part, ...]:
     """A list that Python gives, as parts of a kind. Raises ``UserError`` for what is none.
 
-    ``word`` is what one of them is called, ``example`` one as it is written.
+    ``word`` is what one of them is called, ``example`` one as it is written, ``table`` one as a
+    recipe has it, where such lists come from recipes too.
     """
+    such_as = f"such as [{example}]" + (f", in a recipe [{table}]" if table else "")
     if isinstance(value, kind):
         raise UserError(f"{label} must be a list of {word}s; write [{shown(value)}]")
     if not isinstance(value, list | tuple):
         what = _kind_of(value, word)
-        raise UserError(f"{label} must be a list of {word}s, such as [{example}], not {what}")
+        raise UserError(f"{label} must be a list of {word}s, {such_as}, not {what}")
     for number, one in enumerate(value, start=1):
         if not isinstance(one, kind):
             raise UserError(
-                f"{label} must be a list of {word}s, such as [{example}]; number {number} is "
+                f"{label} must be a list of {word}s, {such_as}; number {number} is "
                 f"{_kind_of(one, word)}"
             )
     return tuple(value)

@@ -100,7 +100,7 @@ def told(*some: Any) -> str:
         ((l.Conv(8), l.Whiten(8), *END), "a whitening layer sees the images"),
         (
             (l.Flatten(), l.Dense("classes"), l.Dense(64)),
-            "the last layer gives 64 features, and 10",
+            'layer 3 (dense) comes after dense = "classes", and layers must end with',
         ),
         ((l.Conv(8), l.Flatten(), l.Dense(10)), 'dense = "classes", which gives the score of each'),
         ((l.Conv(8), l.Flatten(), l.Dense(10)), "write it at the end, in place of dense = 10"),
@@ -130,6 +130,16 @@ def test_a_list_that_does_not_fit_is_told_by_the_layers_number(some: Any, wanted
         (
             "{ residual = [] }",
             "layer 1 (residual): layers must be a list of layers, and it is empty",
+        ),
+        ("{ residual = 3 }", "such as [fl.layers.Conv(32)], in a recipe [{ conv = 32 }], not 3"),
+        ("{ branches = 2 }", "in a recipe [[{ conv = 8 }], [{ conv = 16 }]], not 2"),
+        ("{ conv = 3, padding = 1 }", "layer 1 (conv): padding cannot be 1; there are valid, same"),
+        ("{ conv = 3, padding = [1] }", "padding cannot be [1]; there are valid, same"),
+        ("{ conv = 3, activation = 'ReLU' }", "activation cannot be 'ReLU'; did you mean relu?"),
+        ("{ conv = 3, activation = true }", "activation cannot be True; there are none, relu"),
+        (
+            "{ flatten = true }, { dense = 'classes' }, { dense = 10 }",
+            'layer 3 (dense) comes after dense = "classes"',
         ),
         (
             "{ branches = [{ conv = 3 }] }",

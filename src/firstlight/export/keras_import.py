@@ -91,7 +91,7 @@ def _read(path: Path, config: dict[str, Any], arrays: Arrays) -> KerasNetwork:
         network=network,
         image_shape=shape,
         classes=chain.shape[0],
-        weights=_named(path, chain.weights, tensors),
+        weights=_fitting(path, chain.weights, tensors),
         scales=raw,
         mean=mean,
         std=std,
@@ -232,18 +232,10 @@ def _two_classes(path: Path, chain: Chain) -> None:
     chain.layers[-1], chain.shape = replace(last, units=2, activation="none"), (2,)
 
 
-def _named(
+def _fitting(
     path: Path, found: dict[str, Float32Array], tensors: dict[str, tuple[int, ...]]
 ) -> dict[str, npt.NDArray[Any]]:
-    """The arrays by the names of the network's tensors."""
-    names = {bare_name(name): name for name in tensors}
-    named = {names[name]: array for name, array in found.items()}
-    if {name: array.shape for name, array in named.items()} != tensors:
+    """The arrays, if they are the network's tensors. Raises ``DataError`` where they are not."""
+    if {name: array.shape for name, array in found.items()} != tensors:
         raise DataError(f"{path}: its weights do not fit its layers")
-    return named
-
-
-def bare_name(name: str) -> str:
-    """A tensor's name without what a convolution with uneven padding has in it: ``conv1.1.bias``
-    is of ``conv1``."""
-    return ".".join(part for part in name.split(".") if not part.isdigit())
+    return found

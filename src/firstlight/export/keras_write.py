@@ -9,7 +9,6 @@ import numpy as np
 from firstlight import layers as choice
 from firstlight.errors import UserError
 from firstlight.export.keras_file import Float32Array
-from firstlight.export.keras_import import bare_name
 from firstlight.layers.activation import SLOPE
 from firstlight.layers.layer import Layer, Shape
 from firstlight.layers.sequence import names
@@ -46,7 +45,7 @@ def written(saved: SavedModel) -> list[Written]:
             f"({network.views}), which no layer of Keras does. --format onnx takes any"
         )
     state = saved.model.state_dict()
-    arrays = {bare_name(name): tensor.detach().cpu().numpy() for name, tensor in state.items()}
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
     writer = _Writer(arrays, preprocess.image_shape)
     writer.add("Rescaling", "scale", {"scale": 1 / 255, "offset": 0.0})
     if set(preprocess.mean) != {0.0} or set(preprocess.std) != {1.0}:

@@ -138,7 +138,8 @@ class Branches(Layer):
         if len(lists) < 2 or any(isinstance(one, Layer) for one in lists):
             raise UserError(
                 "branches must be a list of two lists of layers or more, such as "
-                f"[[Conv(8)], [MaxPool(3)]], not {quoted(self.branches)}"
+                "[[Conv(8)], [Conv(16)]], in a recipe [[{ conv = 8 }], [{ conv = 16 }]], not "
+                f"{quoted(self.branches)}"
             )
         checked = tuple(
             () if one in ([], ()) else check_list(one, f"branch {number}")

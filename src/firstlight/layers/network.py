@@ -134,6 +134,11 @@ def _check_last(layers: Sequence[Layer]) -> None:
                 f'layer {number} ({one.title}) comes after dense = "{CLASSES}", whose scores '
                 "softmax makes probabilities of; leave it out"
             )
+        if isinstance(one, Dense):
+            raise UserError(
+                f'layer {number} ({one.title}) comes after dense = "{CLASSES}", and {wanted}; put '
+                "it before that, or leave it out"
+            )
 
 
 def _check_nesting(layers: Sequence[Layer]) -> None:

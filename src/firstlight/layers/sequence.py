@@ -80,6 +80,7 @@ def check_list(value: object, label: str) -> tuple[Layer, ...]:
         label=label,
         word="layer",
         example="fl.layers.Conv(32)",
+        table="{ conv = 32 }",
     )
     if not layers:
         raise UserError(f"{label} must be a list of layers, and it is empty")
