@@ -169,7 +169,7 @@ def changes_table() -> str:
     """What each change to the tutorial's networks did."""
     whole: dict[str, Any] = json.loads((RESULTS / "tutorial_changes.json").read_text())
     lines = [
-        "| | | parameters | multiply-adds | test accuracy, mean ± sd | beside as it is | n "
+        "| | | parameters | multiply-adds | test accuracy, mean ± sd | difference | n "
         "| processor seconds, median |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -205,7 +205,7 @@ def _beside(found: dict[int, float], before: dict[int, float]) -> str:
     more = [100 * (found[seed] - before[seed]) for seed in found if seed in before]
     if found is before or len(more) < 2:
         return ""
-    return f"{statistics.mean(more):+.2f} ± {statistics.stdev(more):.2f}"
+    return f"{statistics.mean(more):+.2f} ± {statistics.stdev(more):.2f}".replace("-", "−")
 
 
 def peers_table() -> str:
