@@ -22,6 +22,8 @@ from types import ModuleType
 from typing import Any
 
 from firstlight.errors import UserError
+from firstlight.layers.layer import Layer
+from firstlight.parts import Part
 from firstlight.plain import shown
 from firstlight.untrusted import one_line
 
@@ -110,7 +112,10 @@ def own_code(value: Any) -> OwnCode:
             "network is a partial function, whose arguments no run can record; write a function "
             "that has them inside"
         )
-    if not (inspect.isfunction(value) or inspect.isclass(value)):
+    if isinstance(value, Layer):
+        raise UserError(f"network must be a list of layers; write [{shown(value)}]")
+    part = inspect.isclass(value) and issubclass(value, Part)
+    if part or not (inspect.isfunction(value) or inspect.isclass(value)):
         raise UserError(
             f"network must be a list of fl.layers, or {WANTED}, or FILE.py:FUNCTION, not "
             f"{shown(value)}"
