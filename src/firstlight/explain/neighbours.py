@@ -3,14 +3,13 @@ features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
+from firstlight.evaluate.features import features as of_pixels
 from firstlight.evaluate.predict import Images, batch_size
-from firstlight.explain.network import UInt8Array, answering, last_dense, model_input
+from firstlight.explain.network import UInt8Array, answering, model_input
 from firstlight.pixels import Preprocess
 
 
@@ -53,25 +52,6 @@ def nearest(
 def features(model: nn.Module, preprocess: Preprocess, images_NHWC: UInt8Array) -> Tensor:
     """float32 N×F of length one, on the model's device; of a network without a dense layer, its
     scores."""
-    found: list[Tensor] = []
-
-    def stop(layer: nn.Module, inputs: Any) -> None:
-        found.append(inputs[0])
-        raise _EnoughError
-
-    last = last_dense(model)
-    hook = None if last is None else last.register_forward_pre_hook(stop)
-    try:
-        with answering(model), torch.inference_mode():
-            found.append(model(model_input(model, preprocess, images_NHWC)))
-    except _EnoughError:
-        pass
-    finally:
-        if hook is not None:
-            hook.remove()
-    return nn.functional.normalize(found[0].float().flatten(1), dim=1)
-
-
-class _EnoughError(Exception):
-    """The features are there; the rest of the forward pass, further views of the images, is not
-    needed."""
+    with answering(model):
+        found_NF = of_pixels(model, model_input(model, preprocess, images_NHWC))
+    return nn.functional.normalize(found_NF, dim=1)

@@ -30,12 +30,6 @@ def model_input(model: nn.Module, preprocess: Preprocess, images_NHWC: UInt8Arra
     return preprocess(torch.from_numpy(np.ascontiguousarray(images_NHWC)).to(device))
 
 
-def last_dense(model: nn.Module) -> nn.Linear | None:
-    """The layer that gives the classes' scores, where one does."""
-    layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    return layers[-1] if layers else None
-
-
 @contextmanager
 def answering(model: nn.Module) -> Iterator[None]:
     """The model as it answers, in evaluation mode; its own mode comes back at the end."""

@@ -93,8 +93,8 @@ def fit_head(
 
     A class is never held out as a whole: where all of its images are in one fold, they are trained
     on in every fold, and ``notes`` says so. Where nothing is left to hold out, the penalty is a
-    usual one. The same input gives the same bits with the same number of threads. Raises
-    ``ValueError`` for features that are not finite.
+    usual one. The same input gives the same bits, with any number of threads. Raises ``ValueError``
+    for features that are not finite.
     """
     if not len(labels_N) or not np.isfinite(features_NF).all():
         raise ValueError(f"features must be finite numbers of at least one image: {len(labels_N)}")
@@ -103,25 +103,21 @@ def fit_head(
     notes = _notes(whole, class_names, bool((fold_N != NEVER).any()))
     counts_N = np.ones(len(labels_N)) if weights_N is None else weights_N.astype(np.float64)
     numbers = np.unique(fold_N[fold_N != NEVER]).tolist()
-    threads = usable_threads()
-    with threadpool_limits(threads, "blas"):
+    # Folds share the processors; with one thread each, the bits depend on no number of threads.
+    with threadpool_limits(1, "blas"):
         axes = principal_axes(features_NF)
-    everything = _sample(axes, labels_N, counts_N, np.ones(len(labels_N), bool))
-    start = blank(everything, axes, classes)
-    losses, of_folds = list[tuple[float, float]](), list[Weights]()
-    penalty = _USUAL * _features(axes)
-    if numbers:
-        with (
-            ThreadPoolExecutor(min(threads, len(numbers))) as pool,
-            threadpool_limits(max(1, threads // len(numbers)), "blas"),
-        ):
+        everything = _sample(axes, labels_N, counts_N, np.ones(len(labels_N), bool))
+        start = blank(everything, axes, classes)
+        losses, of_folds = list[tuple[float, float]](), list[Weights]()
+        penalty = _USUAL * _features(axes)
+        if numbers:
             path = _Path(axes, labels_N, counts_N, [fold_N == number for number in numbers])
-            penalty, losses, of_folds = path.followed(start, pool)
-        start = Weights(
-            weights_AK=np.mean([one.weights_AK for one in of_folds], axis=0),
-            bias_K=np.mean([one.bias_K for one in of_folds], axis=0),
-        )
-    with threadpool_limits(threads, "blas"):
+            with ThreadPoolExecutor(min(usable_threads(), len(numbers))) as pool:
+                penalty, losses, of_folds = path.followed(start, pool)
+            start = Weights(
+                weights_AK=np.mean([one.weights_AK for one in of_folds], axis=0),
+                bias_K=np.mean([one.bias_K for one in of_folds], axis=0),
+            )
         final = fit(everything, axes, penalty, start, EXACT)
     held_out_NK = np.full((len(labels_N), classes), np.nan, np.float32)
     for number, weights in zip(numbers, of_folds, strict=True):

@@ -103,7 +103,7 @@ def fit(sample: Sample, axes: Axes, penalty: float, start: Weights, fall: float 
 
     The bias has no penalty, and a class without images keeps what it starts with. ``fall`` is
     ``ROUGH`` or ``EXACT``; the exact search computes in float64. The same input gives the same bits
-    with the same number of BLAS threads: nothing in it is random.
+    with the same number of threads of NumPy's: nothing in it is random.
     """
     from scipy.optimize import minimize
 

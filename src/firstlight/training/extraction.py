@@ -1,0 +1,168 @@
+"""The features of all images, computed once, by all processors and in bounded memory.
+
+Axes: V views, N images, H height, W width, C channels, F features.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
+
+from firstlight.devices import computes_in_bfloat16
+from firstlight.evaluate.features import features
+from firstlight.evaluate.predict import Images, batch_size
+from firstlight.models.folded import folded
+from firstlight.pixels import Preprocess
+from firstlight.threads import compute_with, usable_threads
+from firstlight.training.memory import kept_memory
+
+Float32Array = npt.NDArray[np.float32]
+Progress = Callable[[int, int], None]
+"""Told how many images of how many are done."""
+
+VIEWS = ("plain", "mirror")
+"""An image as it is, and its left and right exchanged."""
+ALIKE = 0.997
+"""The least cosine of features computed the quick way with those computed the plain way."""
+# So few that their maps stay near the processor that computes them.
+_BATCH = 8
+_TRIED = 4
+_AHEAD = 64
+# Raised when the same network may give other features.
+_EDITION = 1
+
+
+def engine(device: str) -> str:
+    """What computes features on this machine: where it is another, features may differ by
+    rounding."""
+    return f"{_EDITION} PyTorch {torch.__version__} {device} {_dtype(device)}"
+
+
+def extract(
+    model: nn.Module,
+    preprocess: Preprocess,
+    images_NHWC: Images,
+    *,
+    mirror: bool = False,
+    progress: Progress | None = None,
+) -> Float32Array:
+    """float32 V×N×F: what the model's last dense layer is given, of each of N ≥ 1 uint8 images,
+    plain and, with ``mirror``, mirrored. The images may be ``StoredImages``: a few are in memory at
+    a time.
+
+    On a CPU batch norms are folded into convolutions, and numbers are bfloat16 where the processor
+    computes in them: if a few images' features are then no longer those of the plain network, the
+    plain one is used. Each thread takes whole batches, so that the bits do not depend on how many
+    threads there are. On a GPU whose memory is too small, batches become smaller by half.
+    """
+    before = torch.get_num_threads()
+    compute_with(1)
+    try:
+        quick, views = _quick(model, preprocess, images_NHWC), VIEWS if mirror else VIEWS[:1]
+        work = _Work(quick, preprocess, images_NHWC, len(views))
+        on_cpu = next(model.parameters()).device.type == "cpu"
+        return (_on_processors if on_cpu else _on_accelerator)(work, progress)
+    finally:
+        compute_with(before)
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A network in evaluation mode, and the images it is to look at."""
+
+    model: nn.Module
+    preprocess: Preprocess
+    images_NHWC: Images
+    views: int
+
+    def batch(self, rows: slice) -> Tensor:
+        """float32 V×B×F of some of the images, on the model's device."""
+        first = next(self.model.parameters())
+        part_BHWC = torch.from_numpy(np.ascontiguousarray(self.images_NHWC[rows]))
+        pixels_BCHW = self.preprocess(part_BHWC.to(first.device)).to(first.dtype)
+        found = [features(self.model, pixels_BCHW)]
+        if self.views > 1:
+            found.append(features(self.model, pixels_BCHW.flip(3)))
+        return torch.stack(found)
+
+
+def _dtype(device: str) -> torch.dtype:
+    quick = device == "cpu" and computes_in_bfloat16("cpu")
+    return torch.bfloat16 if quick else torch.float32
+
+
+def _quick(model: nn.Module, preprocess: Preprocess, images_NHWC: Images) -> nn.Module:
+    """A copy of the model that answers faster and nearly the same, as far as there is one."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    try:
+        rows = slice(0, _TRIED)
+        wanted_BF = _Work(model, preprocess, images_NHWC, 1).batch(rows)[0]
+        for dtype in dict.fromkeys((_dtype(device.type), torch.float32)):
+            # What a network of one's own cannot do in another way, it does in the plain way.
+            with suppress(RuntimeError, ValueError, TypeError):
+                quick = folded(model, dtype)
+                found_BF = _Work(quick, preprocess, images_NHWC, 1).batch(rows)[0]
+                if bool((cosine_similarity(found_BF, wanted_BF) > ALIKE).all()):
+                    return quick
+    finally:
+        model.train(was_training)
+    return model
+
+
+def _room(work: _Work) -> Float32Array:
+    width = work.batch(slice(0, 1)).shape[2]
+    return np.empty((work.views, len(work.images_NHWC), width), np.float32)
+
+
+def _on_processors(work: _Work, progress: Progress | None) -> Float32Array:
+    found_VNF = _room(work)
+    count = len(work.images_NHWC)
+    starts = range(0, count, _BATCH)
+    pool = ThreadPoolExecutor(usable_threads(), initializer=compute_with, initargs=(1,))
+    with kept_memory(), pool, closing(_in_turn(pool, work, starts)) as batches:
+        for start, batch_VBF in zip(starts, batches, strict=True):
+            found_VNF[:, start : start + _BATCH] = batch_VBF.numpy()
+            if progress is not None:
+                progress(min(start + _BATCH, count), count)
+    return found_VNF
+
+
+def _in_turn(pool: ThreadPoolExecutor, work: _Work, starts: range) -> Generator[Tensor, None, None]:
+    """The batches in their order. A few wait to be taken; none is begun after an error."""
+    ahead = (pool.submit(work.batch, slice(start, start + _BATCH)) for start in starts)
+    waiting = deque(islice(ahead, _AHEAD))
+    try:
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(islice(ahead, 1))
+    finally:
+        for one in waiting:
+            one.cancel()
+
+
+def _on_accelerator(work: _Work, progress: Progress | None) -> Float32Array:
+    found_VNF, count, start = _room(work), len(work.images_NHWC), 0
+    size = batch_size(next(work.model.parameters()).device)
+    while start < count:
+        rows = slice(start, start + size)
+        try:
+            found_VNF[:, rows] = work.batch(rows).cpu().numpy()
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+            continue
+        start += size
+        if progress is not None:
+            progress(min(start, count), count)
+    return found_VNF
