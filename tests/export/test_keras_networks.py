@@ -476,7 +476,7 @@ def test_branches_without_end_are_refused_in_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("padding", "says"),
     [
-        ([[1, 1], [1, 1]], r"puts \[\[1, 1\], \[1, 1\]\] zeros around maps of 12×12"),
+        ([[2, 2], [2, 2]], r"puts \[\[2, 2\], \[2, 2\]\] zeros around maps of 12×12"),
         ([[0, 3], [0, 3]], "puts"),
     ],
 )
