@@ -72,7 +72,7 @@ html_copy_source = False
 html_show_sourcelink = False
 
 NAVIGATION = {
-    "Begin": ("docs/tutorial", "docs/own-networks", "docs/own-pictures"),
+    "Begin": ("docs/tutorial", "docs/own-networks", "docs/own-pictures", "docs/transfer"),
     "Understand": ("docs/networks", "docs/performance", "docs/trust", "docs/explain"),
     "Use": (
         *("docs/serve", "docs/export"),

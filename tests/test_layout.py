@@ -31,7 +31,7 @@ MAY = {
     "optimizers": {"parts"},
     "models": {"layers"},
     "data": {"pixels"},
-    "backbones": {"layers", "models", "pixels", "data", "runs"},
+    "backbones": {"layers", "models", "pixels", "runs"},
     "evaluate": {"pixels"},
     "explain": {"pixels", "evaluate", "layers"},
     "training": {"augment", "optimizers", "models", "pixels", "evaluate"},

@@ -56,8 +56,8 @@ def converted(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) ->
     wanted = {name: tuple(one.shape) for name, one in model.state_dict().items()}
     last = f"{head(model)}."
     given = [name for name in wanted if backbone.classes or not name.startswith(last)]
-    named = [dict(zip(given, given, strict=True))]
-    named += [published_names(one, given) for one in backbone.namings]
+    named = [published_names(one, given) for one in backbone.namings]
+    named.append({name: name for name in given})
     names = max(named, key=lambda one: len(set(one.values()) & set(tensors)))
     unused = {name for one in backbone.namings for name in one.unused}
     _check(backbone, names, wanted, {k: v for k, v in tensors.items() if k not in unused}, source)

@@ -77,6 +77,7 @@ def fetched(backbone: Backbone, quiet: bool = False) -> Published:
     """
     hub = backbone.hub
     tool = imported("huggingface_hub", "fetching weights", "'firstlight[hub]'")
+    tool.utils.logging.set_verbosity_error()  # it would tell of each attempt
     if quiet:
         tool.utils.disable_progress_bars()
     try:

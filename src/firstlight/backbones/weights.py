@@ -19,7 +19,6 @@ from firstlight.backbones.sources import (
     on_this_machine,
     read,
 )
-from firstlight.data.download import only_one
 from firstlight.errors import DataError, UserError
 from firstlight.files import cache_folder
 from firstlight.runs.checkpoint import MODEL_FILE, SavedModel, load_model, save_model
@@ -92,10 +91,16 @@ def fetch_backbone(name: str, file: Path | None = None, *, quiet: bool = False) 
             raise UserError(f"{file}: there is no such file; name a .safetensors file")
         published = Published(path=file, origin=f"the file {file.name}", sha256="")
     else:
-        if (here := kept(backbone)) is not None and _is_whole(backbone, here):
+        if (here := kept(backbone)) is not None and _kept_model(backbone, "cpu") is not None:
             return here
-        found = next(on_this_machine(backbone), None)
-        published = fetched(backbone, quiet) if found is None else found
+        for published in on_this_machine(backbone):
+            with suppress(DataError):  # the hub may have a whole one
+                return _convert(backbone, published)
+        published = fetched(backbone, quiet)
+    return _convert(backbone, published)
+
+
+def _convert(backbone: Backbone, published: Published) -> Kept:
     tensors, sha256 = read(published)
     return _keep(backbone, converted(backbone, tensors, str(published.path)), published, sha256)
 
@@ -137,11 +142,15 @@ def _kept_model(backbone: Backbone, device: str) -> SavedModel | None:
 
 
 def _keep(backbone: Backbone, saved: SavedModel, published: Published, sha256: str) -> Kept:
-    """Write the two files, the one that tells of the other last. Raises ``DataError``."""
+    """Write the two files, the one that tells of the other last. Raises ``DataError``.
+
+    Two processes at once each write whole files; where they mix, the next to open them sees that
+    the sums differ, and converts again.
+    """
     folder = RunFolder(_folder(backbone))
-    with only_one(folder.path.parent, backbone.name):
+    known = {backbone.hub.sha256, backbone.package.sha256 if backbone.package else ""} - {""}
+    try:
         save_model(folder, saved)
-        known = {backbone.hub.sha256, backbone.package.sha256 if backbone.package else ""} - {""}
         here = Kept(
             folder=folder.path,
             origin=published.origin,
@@ -152,4 +161,6 @@ def _keep(backbone: Backbone, saved: SavedModel, published: Published, sha256: s
         values = asdict(here)
         del values["folder"]
         folder.write_json(SOURCE_FILE, values)
+    except DataError as error:
+        raise DataError(f"{error}; make room, or point XDG_CACHE_HOME to another place") from error
     return here

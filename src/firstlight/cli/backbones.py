@@ -53,6 +53,7 @@ def fetch(
     json: Json = False,
 ) -> None:
     """Get a backbone's weights into the cache: from a file, what is here, or the hub."""
+    from firstlight.backbones import backbone_named
     from firstlight.backbones.weights import fetch_backbone
     from firstlight.verbs.backbones import told
 
@@ -60,9 +61,13 @@ def fetch(
     if json:
         print_json(told(here))
         return
-    checked = "the published checksum" if here.verified else "names and shapes alone checked"
+    checked = "that of the published file"
+    if not here.verified:
+        published = backbone_named(name).hub.sha256
+        why = "not that of the published file" if published else "the published one is not known"
+        checked = f"{why}; names and shapes of all tensors fit"
     typer.echo(f"{name}: from {here.origin}")
-    typer.echo(f"  SHA-256 {here.sha256} ({checked})")
+    typer.echo(f"  SHA-256 {here.sha256}, {checked}")
     typer.echo(f"  kept in {here.folder}")
 
 

@@ -27,6 +27,7 @@ def network(
     json: Json = False,
 ) -> None:
     """List a network's layers with their shapes, parameters, work and receptive fields."""
+    from firstlight.backbones import BACKBONES
     from firstlight.layers.summary import HEADINGS, RIGHT
     from firstlight.verbs.network import network_summary
     from firstlight.verbs.run_data import DataRequest
@@ -42,4 +43,5 @@ def network(
     columns = [Column(name, right=name in RIGHT, whole=name == "name") for name in HEADINGS]
     print_table(columns, [row.cells() for row in summary.rows])
     typer.echo("\n" + "\n".join(summary.totals()))
-    typer.echo("change a layer by its number: --set network.N.CHOICE=VALUE")
+    if where not in BACKBONES:
+        typer.echo("change a layer by its number: --set network.N.CHOICE=VALUE")
