@@ -1,0 +1,113 @@
+"""The cache of features: a file for each set of images that a network has looked at.
+
+A file begins with one line of JSON, the shape and the SHA-256 of what follows: float32 numbers,
+the lowest byte first. Every start compares the sum. Axes: V views, N images, F features.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.files import cache_folder, make_folder, write_whole
+from firstlight.pixels import Preprocess
+
+Float32Array = npt.NDArray[np.float32]
+
+_STORED = np.dtype("<f4")
+# Raised with every change of what is kept.
+_EDITION = 1
+_LONGEST_LINE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Everything that features depend on."""
+
+    pixels: str
+    """``Dataset.fingerprint`` of the images."""
+    network: str
+    """SHA-256 of the file with the network and its weights."""
+    preprocess: Preprocess
+    views: tuple[str, ...]
+    engine: str
+    """``extraction.engine``."""
+
+    @property
+    def name(self) -> str:
+        """40 hexadecimal digits, other ones for every other source."""
+        parts = [self.pixels, self.network, self.preprocess.to_json(), self.views, self.engine]
+        text = json.dumps([_EDITION, *parts], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KeptFeatures:
+    """Features, and what is to be said of them."""
+
+    features_VNF: Float32Array
+    found: bool
+    """Whether they were in the cache."""
+    warnings: tuple[str, ...] = ()
+    """That the cache was damaged, or cannot be written."""
+
+
+def kept_features(source: Source, images: int, make: Callable[[], Float32Array]) -> KeptFeatures:
+    """The features of so many images from the cache, or made and kept there.
+
+    What is damaged is made again. Where nothing can be kept, the work goes on without the cache.
+    Both are told in ``warnings``.
+    """
+    shelf = cache_folder() / "features"
+    file, warnings = shelf / source.name, list[str]()
+    if file.exists():
+        try:
+            found_VNF = _read(file, (len(source.views), images))
+            return KeptFeatures(features_VNF=found_VNF, found=True)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            damage = getattr(error, "strerror", None) or error
+            warnings.append(
+                f"the cache's features of these images are damaged ({damage}): made again"
+            )
+    made_VNF = make()
+    try:
+        make_folder(shelf)
+        write_whole(file, _written(made_VNF))
+    except OSError as error:
+        warnings.append(
+            f"{shelf}: features cannot be kept there ({error.strerror}), so the next training "
+            "computes them again. Make room, or point XDG_CACHE_HOME to a folder that can be "
+            "written"
+        )
+    return KeptFeatures(features_VNF=made_VNF, found=False, warnings=tuple(warnings))
+
+
+def _written(features_VNF: Float32Array) -> bytes:
+    numbers_VNF = np.ascontiguousarray(features_VNF, dtype=_STORED)
+    about = {"shape": numbers_VNF.shape, "sha256": _sum(numbers_VNF)}
+    return b"".join([json.dumps(about).encode(), b"\n", numbers_VNF.data.cast("B")])
+
+
+def _read(file: Path, wanted: tuple[int, int]) -> Float32Array:
+    """What is in a file. Raises ``ValueError`` or ``OSError`` where it is not what was written."""
+    with file.open("rb") as stream:
+        about = json.loads(stream.readline(_LONGEST_LINE))
+        views, images, width = (int(side) for side in about["shape"])
+        if (views, images) != wanted or width < 1:
+            raise ValueError(f"of the shape {about['shape']}")
+        size = views * images * width * _STORED.itemsize
+        if file.stat().st_size != stream.tell() + size:
+            raise ValueError("cut short")
+        numbers_VNF = np.empty((views, images, width), _STORED)
+        stream.readinto(numbers_VNF.data.cast("B"))
+    if about["sha256"] != _sum(numbers_VNF):
+        raise ValueError("not what was written")
+    return numbers_VNF.astype(np.float32, copy=False)
+
+
+def _sum(numbers_VNF: npt.NDArray[np.float32]) -> str:
+    return hashlib.sha256(numbers_VNF.data.cast("B")).hexdigest()
