@@ -205,7 +205,8 @@ def _beside(found: dict[int, float], before: dict[int, float]) -> str:
     more = [100 * (found[seed] - before[seed]) for seed in found if seed in before]
     if found is before or len(more) < 2:
         return ""
-    return f"{statistics.mean(more):+.2f} ± {statistics.stdev(more):.2f}".replace("-", "−")
+    mean = round(statistics.mean(more), 2) + 0.0  # no minus before a zero
+    return f"{mean:+.2f} ± {statistics.stdev(more):.2f}".replace("-", "−").replace("+0.00", "0.00")
 
 
 def peers_table() -> str:
