@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.checked import class_names
-from firstlight.data.stored import StoredImages
+from firstlight.data.stored import StoredImages, at_once
 
 UInt8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
@@ -109,8 +109,9 @@ class Dataset:
             return self.known.fingerprint
         head = json.dumps([self.images_NHWC.shape, self.class_names]).encode()
         digest = hashlib.sha256(head)
-        for start in range(0, len(self), 4096):
-            digest.update(np.ascontiguousarray(self.images_NHWC[start : start + 4096]).data)
+        step = at_once(self.image_shape)
+        for start in range(0, len(self), step):
+            digest.update(np.ascontiguousarray(self.images_NHWC[start : start + step]).data)
         digest.update(np.ascontiguousarray(self.labels_N).data)
         return digest.hexdigest()
 
@@ -120,8 +121,9 @@ class Dataset:
         if self.known is not None:
             return np.array(self.known.content_order, dtype=np.int64)
         digests = bytearray()
-        for start in range(0, len(self), 4096):
-            for image_HWC in np.ascontiguousarray(self.images_NHWC[start : start + 4096]):
+        step = at_once(self.image_shape)
+        for start in range(0, len(self), step):
+            for image_HWC in np.ascontiguousarray(self.images_NHWC[start : start + step]):
                 digests += hashlib.blake2b(image_HWC.data, digest_size=16).digest()
         high_N, low_N = np.frombuffer(digests, dtype=">u8").reshape(-1, 2).T  # as bytes compare
         return np.lexsort((self.labels_N, low_N, high_N))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.duplicates import FloatArray, UInt8Array, cells, grey
-from firstlight.data.stored import StoredImages
+from firstlight.data.stored import StoredImages, at_once
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -24,7 +24,6 @@ _FREQUENCIES, _HIGHEST, _HIGHEST_COLOUR = 8, 8, 2
 _COLOURS = np.array([[1 / 3, 1 / 3, 1 / 3], [1, -1, 0], [0.5, 0.5, -1]], np.float32)
 _PRIOR = 100
 """Pictures for which the usual spectrum counts, beside those of the set."""
-_AT_ONCE = 1000
 
 
 def waves_of(images_NHWC: UInt8Array | StoredImages) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
@@ -38,14 +37,15 @@ def waves_of(images_NHWC: UInt8Array | StoredImages) -> tuple[FloatArray, npt.ND
     columns_FW = (cosines_FG @ cells(width, _GRID)).astype(np.float32)
     found_NCFF = np.empty((count, channels, _FREQUENCIES, _FREQUENCIES), np.float32)
     faint_N = np.empty(count, bool)
-    for start in range(0, count, _AT_ONCE):
-        pixels_NHWC = images_NHWC[start : start + _AT_ONCE]
-        faint_N[start : start + _AT_ONCE] = grey(pixels_NHWC).std(axis=(1, 2)) < FAINT
+    step = at_once(images_NHWC.shape[1:])
+    for start in range(0, count, step):
+        pixels_NHWC = images_NHWC[start : start + step]
+        faint_N[start : start + step] = grey(pixels_NHWC).std(axis=(1, 2)) < FAINT
         pixels_NCHW = pixels_NHWC.transpose(0, 3, 1, 2).astype(np.float32)
         waves_NCFF = rows_FH @ pixels_NCHW @ columns_FW.T
         if channels == len(_COLOURS):
             waves_NCFF = np.einsum("kc,ncij->nkij", _COLOURS, waves_NCFF)
-        found_NCFF[start : start + _AT_ONCE] = waves_NCFF
+        found_NCFF[start : start + step] = waves_NCFF
     return found_NCFF, faint_N
 
 

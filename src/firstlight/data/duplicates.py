@@ -5,8 +5,9 @@ Axes: N images, H height, W width, C channels, T values of a thumbnail.
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
-from firstlight.data.stored import StoredImages
+from firstlight.data.stored import StoredImages, at_once
 
 UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
@@ -39,10 +40,11 @@ def near_copies(images_NHWC: UInt8Array | StoredImages) -> Pairs:
     thumbnails_NT, told_N = _normalised(_thumbnails(images_NHWC).reshape(len(images_NHWC), -1))
     candidates = _alike(thumbnails_NT, told_N)
     found: Pairs = []
-    for start in range(0, len(candidates), _ROWS):
-        i, j = candidates[start : start + _ROWS].T
+    step = min(_ROWS, 2 * at_once(images_NHWC.shape[1:]))
+    for start in range(0, len(candidates), step):
+        i, j = candidates[start : start + step].T
         # One picture stands in many pairs, where there are many copies.
-        which, places = np.unique(candidates[start : start + _ROWS].T, return_inverse=True)
+        which, places = np.unique(candidates[start : start + step].T, return_inverse=True)
         pixels_NT, _ = _normalised(grey(images_NHWC[which]).reshape(len(which), -1))
         near = _products(pixels_NT, pixels_NT, *places.reshape(2, -1)) >= PICTURES_ALIKE
         found += zip(i[near].tolist(), j[near].tolist(), strict=True)
@@ -114,9 +116,11 @@ def _thumbnails(images_NHWC: UInt8Array | StoredImages) -> FloatArray:
     count, height, width, _ = images_NHWC.shape
     found = np.empty((count, GRID, GRID), np.float32)
     rows, columns = cells(height, GRID), cells(width, GRID)
-    for start in range(0, count, 1000):
-        grey_NHW = grey(images_NHWC[start : start + 1000])
-        found[start : start + 1000] = rows @ grey_NHW @ columns.T
+    step = at_once(images_NHWC.shape[1:])
+    with threadpool_limits(1, "blas"):  # threads that share so small a product only wait
+        for start in range(0, count, step):
+            grey_NHW = grey(images_NHWC[start : start + step])
+            found[start : start + step] = rows @ grey_NHW @ columns.T
     return found
 
 

@@ -15,6 +15,15 @@ import numpy.typing as npt
 UInt8Array = npt.NDArray[np.uint8]
 
 
+_BYTES_AT_ONCE, _MOST_AT_ONCE = 2**23, 1000
+
+
+def at_once(image_shape: tuple[int, ...]) -> int:
+    """How many images of H×W×C to look at together: what is computed of them then takes some tens
+    of megabytes, of large images too."""
+    return min(_MOST_AT_ONCE, max(1, _BYTES_AT_ONCE // int(np.prod(image_shape))))
+
+
 class StoredImages:
     """uint8 images N×H×W×C in a file without header. An index gives an array in memory."""
 
