@@ -219,6 +219,20 @@ def test_what_was_kept_and_is_damaged_is_made_again(bare: Path, file: Write, nam
     assert kept(TINY) == here
 
 
+def test_one_changed_number_of_what_was_kept_is_seen(bare: Path, file: Write) -> None:
+    file(to=pinned(bare))
+    open_backbone("tiny")
+    here = kept(TINY)
+    assert here is not None
+    path = here.folder / "model.safetensors"
+    blob = bytearray(path.read_bytes())
+    blob[-2] ^= 1  # a number that is another, and as good as any
+    path.write_bytes(blob)
+    assert not torch.equal(load_file(path)["dense1.weight"], tensors()["fc.weight"])
+    saved = open_backbone("tiny")
+    assert torch.equal(saved.model.state_dict()["dense1.weight"], tensors()["fc.weight"])
+
+
 def test_what_was_kept_of_other_layers_is_made_again(
     bare: Path, file: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

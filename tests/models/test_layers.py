@@ -16,6 +16,7 @@ from firstlight import layers
 from firstlight.errors import UserError
 from firstlight.layers import Layer
 from firstlight.layers.layer import Shape
+from firstlight.layers.network import Network
 from firstlight.models.network import Chain
 from firstlight.recipe import load_recipe
 
@@ -317,6 +318,23 @@ def test_dense_and_norm_take_each_token_by_itself_and_flatten_puts_them_in_a_row
     )
     joined = layers.Branches([[layers.Dense(3)], []])  # type: ignore[arg-type]
     assert module(joined, (5, 12))(tokens_NTF).shape == (2, *joined.output((5, 12))) == (2, 5, 15)
+
+
+def test_a_network_of_tokens_takes_one_size_and_is_summed_up_and_drawn() -> None:
+    """The position embedding has a row for each place."""
+    block = layers.Residual((layers.LayerNorm(), layers.Attention(2)), activation="none")
+    stem = (layers.Conv(8, kernel=4, stride=4), layers.Tokens(), block, layers.ClassToken())
+    network = Network(layers=(*stem, layers.Dense("classes")))
+    assert not network.any_size
+    assert Network(layers=(stem[0], layers.GlobalMaxPool(), layers.Dense("classes"))).any_size
+    summary = network.summary((12, 8, 3), 5)
+    assert [row.output for row in summary.rows] == [
+        *((3, 2, 8), (7, 8), (7, 8), (7, 8), (7, 8), (7, 8), (8,), (5,)),
+    ]
+    attention = 4 * (8 * 8 + 8)
+    assert summary.trained == 4 * 4 * 3 * 8 + 8 + 7 * 8 + 8 + 16 + attention + 8 * 5 + 5
+    assert [row.sees for row in summary.rows[:2]] == [4, 4] and summary.rows[-1].sees == 0
+    assert "7 tokens of 8  attention1" in network.diagram((12, 8, 3), 5)
 
 
 def test_layer_scale_multiplies_each_channel_or_feature() -> None:

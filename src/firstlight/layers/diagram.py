@@ -151,9 +151,9 @@ def _box(box: _Box, scale: _Scale) -> _Drawn:
     first, *others = box.words
     lines = [*textwrap.wrap(first[0].upper() + first[1:], scale.letters)]
     more = textwrap.wrap("then " + ", ".join(others), scale.letters) if others else []
-    size = "×".join(map(str, box.shape)) if len(box.shape) == 3 else f"{box.shape[-1]} numbers"
+    size = "×".join(map(str, box.shape)) if len(box.shape) == 3 else f"{box.shape[0]} numbers"
     if len(box.shape) == 2:
-        size = f"{box.shape[0]} tokens of {size}"
+        size = f"{box.shape[0]} tokens of {box.shape[1]}"
     small = [*more, f"{size}  {box.name}".strip()]
     sheets = 0
     if len(box.shape) == 3:
