@@ -42,9 +42,12 @@ NEEDS: dict[str, Need] = {
         lambda r: r.train.validation == "held-out",
         'train.validation="held-out"',
     ),
-    "train.start_rate": Need(
-        "train.start_from", lambda r: bool(r.train.start_from), "train.start_from=RUN"
-    ),
+    **{
+        f"train.{key}": Need(
+            "train.start_from", lambda r: bool(r.train.start_from), "train.start_from=RUN"
+        )
+        for key in ("start_rate", "start_head", "start_norm")
+    },
 }
 
 

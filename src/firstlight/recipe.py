@@ -53,9 +53,9 @@ LEAST_MICRO_BATCH = 3
 class TrainChoice(Checked):
     """How long, in what portions, and watched by what."""
 
-    epochs: float = number(5.0, least=0.0, most=MOST_EPOCHS, above=True)
+    epochs: float = number(5.0, least=0.0, most=MOST_EPOCHS)
     """Passes over the training images, or over ``epoch_share`` of them; the last may be a part of
-    one."""
+    one. 0 leaves the network as it is with ``start_head``."""
     replanned: tuple[tuple[float, float], ...] = ()
     """Where a budget changed ``epochs`` on the way: pairs of the epoch at which and of what it was
     until then. The schedule's first part is that of a run of so many, the rest is spread evenly."""
@@ -100,6 +100,14 @@ class TrainChoice(Checked):
     class, 1 on average."""
     start_from: str = ""
     """A run folder whose weights are taken over, all but the last layer's; empty for fresh ones."""
+    start_head: str = choice("random", "random", "linear")
+    """With start_from: the last layer's first weights. ``linear`` fits them to the features that
+    the layers before it give: logistic regression, whose penalty is chosen on images left out
+    (linear probing, then fine-tuning; Kumar et al. 2022, section 4). With patience these weights
+    are kept unless an epoch is better."""
+    start_norm: str = choice("learned", "learned", "kept")
+    """With start_from: whether batch norm goes on with the means and deviations of batches, or
+    keeps those that it came with, as a few pictures say little of them."""
     start_weights: str = ""
     """SHA-256 of the weights that the training began with, where they came with a module that was
     passed as ``network``; empty for weights from the seed."""
@@ -111,6 +119,11 @@ class TrainChoice(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.epochs == 0 and self.start_head != "linear":
+            raise UserError(
+                "epochs must be above 0, not 0; 0 is for a run that only fits the last layer, "
+                'with start_from and start_head = "linear"'
+            )
         if self.patience > 0 and self.validation != "held-out":
             raise UserError(
                 'patience needs validation="held-out" beside it: the test set chooses nothing'

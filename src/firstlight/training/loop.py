@@ -30,7 +30,7 @@ from firstlight.training.averaging import WeightAverage
 from firstlight.training.loss import Loss
 from firstlight.training.optimizers import Optimizers
 from firstlight.training.portion import Portion
-from firstlight.training.position import EpochRecord, Place, Position, StepRecord
+from firstlight.training.position import EpochRecord, Fitted, Place, Position, StepRecord
 from firstlight.training.randomness import reseed
 from firstlight.training.replayed import Pass, ReplayedPass, recorder
 from firstlight.training.schedule import course
@@ -52,9 +52,11 @@ class Trainer:
         preprocess: Preprocess,
         train: Portion,
         validation: Portion | None,
+        fitted: Fitted | None = None,
     ) -> None:
+        """``fitted``: what the last layer reached, where it was fitted before."""
         self.recipe, self.model, self.preprocess = recipe, model, preprocess
-        self.train, self.validation = train, validation
+        self.train, self.validation, self._fitted = train, validation, fitted
         started = recipe.train.start_from != ""
         if isinstance(model, NetworkModule) and not started:
             first_B = torch.arange(min(len(train), SEEN_BY_THE_STEM), device=train.rows_M.device)
@@ -116,7 +118,9 @@ class Trainer:
     @property
     def kept(self) -> EpochRecord:
         """The epoch whose weights are kept: the last, or with patience the best."""
-        return self._at.records[(self._at.best_epoch or len(self._at.records)) - 1]
+        records = self._at.records
+        best = [one for one in records if one.epoch == self._at.best_epoch]
+        return best[0] if best and self.recipe.train.patience > 0 else records[-1]
 
     @property
     def place(self) -> Place:
@@ -177,9 +181,16 @@ class Trainer:
         the loss is no longer a finite number.
         """
         at, size = self._at, self.recipe.train.batch_size
+        if self._fitted is not None and not at.records:
+            yield self._record(
+                learning_rate=0.0,
+                train_loss=self._fitted.loss,
+                train_accuracy=self._fitted.accuracy,
+                train_seconds=self._fitted.seconds,
+            )
         while at.epoch < self.epochs and not self._stalled():
             order_M = self._selection.order(at.epoch, begun=at.batch > 0)
-            self.model.train()
+            self._to_training()
             while at.batch < self.steps_per_epoch and at.step < self.steps:
                 started = time.perf_counter()
                 end = (at.batch + 1) * size + (self._lone and at.batch + 1 == self.steps_per_epoch)
@@ -198,6 +209,13 @@ class Trainer:
             yield self._finish_epoch()
         if self._best is not None:
             self.answering.load_state_dict(self._best)
+
+    def _to_training(self) -> None:
+        self.model.train()
+        if self.recipe.train.start_norm == "kept":
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
 
     def _stalled(self) -> bool:
         patience = self.recipe.train.patience
@@ -312,29 +330,38 @@ class Trainer:
 
     def _finish_epoch(self) -> EpochRecord:
         at = self._at
+        at.epoch += 1
+        record = self._record(
+            learning_rate=self._learning_rate(at.step - 1),
+            train_loss=at.loss_sum / at.read,
+            train_accuracy=at.correct / at.read,
+            train_seconds=at.train_seconds,
+        )
+        at.batch, at.read, at.train_seconds = 0, 0, 0.0
+        at.loss_sum, at.correct = 0.0, 0
+        return record
+
+    def _record(self, **figures: float) -> EpochRecord:
+        """What there is after an epoch, or before the first: held-out images are answered, and
+        with patience the best weights set aside."""
+        at = self._at
         rough = self.rough and at.step < self.steps
         answers = None if self.validation is None else self.watch(self.validation, rough)
         loss, accuracy = (None, None) if answers is None else _measured(*answers)
         record = EpochRecord(
-            epoch=at.epoch + 1,
+            epoch=at.epoch,
             steps=at.step,
-            learning_rate=self._learning_rate(at.step - 1),
-            train_loss=at.loss_sum / at.read,
-            train_accuracy=at.correct / at.read,
             validation_loss=loss,
             validation_accuracy=accuracy,
-            train_seconds=at.train_seconds,
+            **figures,
         )
+        least = self.kept.validation_loss if at.records else None
         at.records.append(record)
-        if self.recipe.train.patience > 0 and loss is not None:
-            best = at.records[at.best_epoch - 1].validation_loss if at.best_epoch else None
-            if best is None or loss < best:
-                at.best_epoch = record.epoch
-                self._best = {k: v.clone() for k, v in self.answering.state_dict().items()}
-        if not rough and at.best_epoch in (0, record.epoch):
+        if self.recipe.train.patience > 0 and loss is not None and (least is None or loss < least):
+            at.best_epoch = record.epoch
+            self._best = {k: v.clone() for k, v in self.answering.state_dict().items()}
+        if not rough and self.kept is record:
             self._answers = answers
-        at.epoch, at.batch, at.read, at.train_seconds = at.epoch + 1, 0, 0, 0.0
-        at.loss_sum, at.correct = 0.0, 0
         return record
 
     def answers(self) -> tuple[Tensor, Tensor] | None:
@@ -393,7 +420,8 @@ class Trainer:
             or (at.step == self.steps and at.epoch == self.epochs and at.batch == 0)
         ):
             raise ValueError("the saved state is not of this run: its counts do not agree")
-        if at.step > self.steps or len(at.records) != at.epoch or at.best_epoch > at.epoch:
+        records = at.epoch + bool(at.records and at.records[0].epoch == 0)
+        if at.step > self.steps or len(at.records) != records or at.best_epoch > at.epoch:
             raise ValueError("the saved state is not of this run: it goes beyond the run's end")
 
 

@@ -18,7 +18,7 @@ class EpochRecord:
     """One line of ``epochs.csv``. Means are over the epoch's images; times are in seconds."""
 
     epoch: int
-    """From 1."""
+    """From 1; 0 for a run that begins with a fitted last layer, before its first step."""
     steps: int
     """Steps since the start of the run."""
     learning_rate: float
@@ -32,6 +32,15 @@ class EpochRecord:
     every one, in float32."""
     train_seconds: float
     """Training alone, without validation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What a last layer that was fitted before the first step reached on the training images."""
+
+    loss: float
+    accuracy: float
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,5 +74,5 @@ class Position:
     correct: int = 0
     train_seconds: float = 0.0
     best_epoch: int = 0
-    """The epoch with the smallest validation loss, from 1; kept where the recipe has patience."""
+    """The epoch with the smallest validation loss; kept where the recipe has patience."""
     records: list[EpochRecord] = field(default_factory=list)

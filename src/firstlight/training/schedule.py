@@ -49,12 +49,12 @@ class Course:
 
 
 def course(choice: TrainChoice, steps_per_epoch: int) -> Course:
-    """The course of a recipe's run, at least one step long."""
+    """The course of a recipe's run, at least one step long unless it has no epoch at all."""
     starts = (0.0, *(turn for turn, _ in choice.replanned))
     epochs = (*(planned for _, planned in choice.replanned), choice.epochs)
     return Course(
         tuple(
-            (round(start * steps_per_epoch), max(1, round(whole * steps_per_epoch)))
+            (round(start * steps_per_epoch), max(whole > 0, round(whole * steps_per_epoch)))
             for start, whole in zip(starts, epochs, strict=True)
         )
     )
