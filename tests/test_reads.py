@@ -143,7 +143,7 @@ TRAIN_CHOICES: dict[str, Any] = {
     "class_weights": "balanced",
     "seed": 1,
 }
-ELSEWHERE = {"start_from", "start_rate", "start_weights"}
+ELSEWHERE = {"start_from", "start_rate", "start_head", "start_norm", "start_weights"}
 """Need a trained run or a module: ``tests/verbs/test_start.py``, ``tests/models/test_as_layers.py``
 have them."""
 

@@ -263,8 +263,10 @@ def train(
     ``augment`` is a list of ``fl.augment``; ``optimizer`` one of ``fl.SGD``, ``fl.Adam``,
     ``fl.AdamW``, ``fl.RMSprop``, ``fl.Muon``; ``schedule`` one of ``fl.Constant``,
     ``fl.OneCycle``, ``fl.Cosine``, ``fl.Steps``. Each takes the place of the recipe's.
-    ``settings`` are ``"section.key=value"`` changes. ``start`` is a run folder whose weights are
-    taken over, all but the last layer's; the lower a layer, the smaller its learning rate.
+    ``settings`` are ``"section.key=value"`` changes. ``start`` is a run folder, or the
+    name of a pretrained backbone, whose weights are taken over, all but the last layer's; the lower
+    a layer, the smaller its learning rate. Without it, pictures of one's own are also tried with a
+    backbone that is on this machine, and the better network is returned; ``"none"`` refuses that.
     ``budget`` (seconds) takes as many epochs as fit on this machine, in place of ``epochs``;
     ``patience`` stops after so many epochs without a better held-out loss, and keeps the best.
     What was left out of a folder or a file, or is wrong with it, is a ``UserWarning``; ``quiet``
@@ -275,8 +277,8 @@ def train(
     started = time.perf_counter()  # a budget counts the imports below
     from firstlight.progress import choose_display
     from firstlight.recipe import Setting
-    from firstlight.verbs.fit import fit
-    from firstlight.verbs.plan import Asked, Budget, plan
+    from firstlight.verbs.contest import train as train_best
+    from firstlight.verbs.plan import Asked, Budget
     from firstlight.verbs.run_data import DataRequest
 
     given = _given(data)
@@ -315,8 +317,8 @@ def train(
         budget=None if budget is None else Budget(seconds=budget, started=started, name="budget"),
         device=device,
     )
-    job = plan(request, asked)
-    folder = fit(job, choose_display(quiet=quiet), out=None if out is None else Path(out))
+    display = choose_display(quiet=quiet)
+    folder = train_best(request, asked, display, None if out is None else Path(out))
     _warn(folder.read_json("summary.json")["nothing_learnt"])
     return Run(folder, given)
 

@@ -47,6 +47,9 @@ class Display(Protocol):
     def start(self, run: TrainingRun) -> None: ...
     def step(self, record: "StepRecord") -> None: ...
     def epoch(self, record: "EpochRecord") -> None: ...
+    def say(self, text: str) -> None:
+        """A sentence between two trainings."""
+        ...
 
 
 def epoch_line(record: "EpochRecord", epochs: int) -> str:
@@ -86,6 +89,9 @@ class Silent:
     def epoch(self, record: "EpochRecord") -> None:
         return None
 
+    def say(self, text: str) -> None:
+        return None
+
 
 class Log(Silent):
     """One line an epoch, for files and pipes."""
@@ -94,8 +100,11 @@ class Log(Silent):
         self._stream = sys.stderr if to_stderr else sys.stdout
 
     def epoch(self, record: "EpochRecord") -> None:
+        self.say(epoch_line(record, self.run.epochs))
+
+    def say(self, text: str) -> None:
         try:
-            print(epoch_line(record, self.run.epochs), file=self._stream, flush=True)
+            print(text, file=self._stream, flush=True)
         except BrokenPipeError:
             # Whoever read along has gone; training is not theirs to end. A second failure at the
             # end of the process, when Python flushes, is spared too.
@@ -160,6 +169,8 @@ class Live(Silent):
     def start(self, run: TrainingRun) -> None:
         super().start(run)
         self._pace = _Pace(run)
+        if self._task is not None:
+            self._progress.remove_task(self._task)
         self._task = self._progress.add_task(
             "",
             total=round(run.work(run.total)),
@@ -182,12 +193,17 @@ class Live(Silent):
         )
 
     def epoch(self, record: "EpochRecord") -> None:
-        line = epoch_line(record, self.run.epochs)
-        self._progress.console.print(line, highlight=False)
+        self.say(epoch_line(record, self.run.epochs))
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False)
 
 
 class Notebook(Silent):
     """A line in the notebook's cell that is written over until its epoch is done."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
 
     def start(self, run: TrainingRun) -> None:
         from IPython.display import display
@@ -209,7 +225,13 @@ class Notebook(Silent):
             )
 
     def epoch(self, record: "EpochRecord") -> None:
-        self._lines.append(epoch_line(record, self.run.epochs))
+        self.say(epoch_line(record, self.run.epochs))
+
+    def say(self, text: str) -> None:
+        if self._handle is None:  # no training has begun
+            sys.stdout.write(f"{text}\n")
+            return
+        self._lines.append(text)
         self._show("")
 
 

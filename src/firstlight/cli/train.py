@@ -3,6 +3,7 @@
 import os
 import shlex
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,14 +24,13 @@ from firstlight.cli.options import (
     network_part,
     percent,
     print_json,
-    tell_warnings,
 )
 from firstlight.errors import ThresholdError, UserError
 
 if TYPE_CHECKING:
+    from firstlight.data.dataset import TrainTest
     from firstlight.recipe import Setting
     from firstlight.runs.folder import RunFolder
-    from firstlight.verbs.run_data import DataRequest
 
 # What Python takes to start and to end, on two cores that do nothing else.
 PROCESS_SECONDS = 0.3
@@ -53,8 +53,8 @@ def train(
         Path | None,
         typer.Option(
             "--from",
-            metavar="RUN",
-            help="Start from the weights of a run, or of a model in the box; head replaced.",
+            metavar="RUN|BACKBONE",
+            help="Start from a run's weights, or from a pretrained backbone; none: from nothing.",
         ),
     ] = None,
     epochs: Annotated[
@@ -105,9 +105,9 @@ def train(
     from firstlight.data.levels import stated
     from firstlight.data.table import read_names
     from firstlight.progress import choose_display
-    from firstlight.verbs.fit import fit
+    from firstlight.verbs.contest import train as train_best
     from firstlight.verbs.fit import resume as take_up
-    from firstlight.verbs.plan import Asked, Budget, plan
+    from firstlight.verbs.plan import Asked, Budget
     from firstlight.verbs.run_data import DataRequest
 
     display = choose_display(quiet=quiet, json=json)
@@ -157,16 +157,10 @@ def train(
         start=start,
         budget=None if seconds is None else Budget(seconds=seconds, started=started),
         device=device,
+        told=None if request.own is None else partial(_tell_of_data, quiet=quiet, json=json),
     )
     request.check_name()
-    if request.own is not None and start is None:
-        _tell_of_data(request, quiet=quiet, json=json)
-    job = plan(request, asked)
-    if request.own is not None and start is not None:
-        _tell_of_data(job.request, quiet=quiet, json=json)
-    if request.own is not None and not quiet and not recipe:
-        typer.echo(job.recipe.description, err=json)
-    _tell(fit(job, display, out=out), json=json)
+    _tell(train_best(request, asked, display, out), json=json)
 
 
 def _settings(
@@ -186,13 +180,10 @@ def _settings(
     return [*first, *settings, *last]
 
 
-def _tell_of_data(request: "DataRequest", *, quiet: bool, json: bool) -> None:
+def _tell_of_data(data: "TrainTest", *, quiet: bool, json: bool) -> None:
     """What is to be said of pictures of one's own: all of it, or the warnings alone."""
-    if quiet:
-        tell_warnings(request)
-    else:
-        for note in request.load().train.notes:
-            typer.echo(note, err=json)
+    for text in data.train.warnings if quiet else data.train.notes:
+        typer.echo(text, err=json or quiet)
 
 
 def _tell(folder: "RunFolder", *, json: bool) -> None:

@@ -56,7 +56,7 @@ class Trainer:
     ) -> None:
         """``fitted``: what the last layer reached, where it was fitted before."""
         self.recipe, self.model, self.preprocess = recipe, model, preprocess
-        self.train, self.validation, self._fitted = train, validation, fitted
+        self.train, self.validation, self.fitted = train, validation, fitted
         started = recipe.train.start_from != ""
         if isinstance(model, NetworkModule) and not started:
             first_B = torch.arange(min(len(train), SEEN_BY_THE_STEM), device=train.rows_M.device)
@@ -181,12 +181,12 @@ class Trainer:
         the loss is no longer a finite number.
         """
         at, size = self._at, self.recipe.train.batch_size
-        if self._fitted is not None and not at.records:
+        if self.fitted is not None and not at.records:
             yield self._record(
                 learning_rate=0.0,
-                train_loss=self._fitted.loss,
-                train_accuracy=self._fitted.accuracy,
-                train_seconds=self._fitted.seconds,
+                train_loss=self.fitted.loss,
+                train_accuracy=self.fitted.accuracy,
+                train_seconds=self.fitted.seconds,
             )
         while at.epoch < self.epochs and not self._stalled():
             order_M = self._selection.order(at.epoch, begun=at.batch > 0)

@@ -5,14 +5,14 @@ Axes: N images, H height, W width, C channels.
 
 import numpy as np
 
-from firstlight.augment import Augmentation, Crop, Flip, Rotate, Shift
+from firstlight.augment import Augmentation, Crop, Flip, Rotate, Scale, Shift
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
 from firstlight.devices import choose_device
 from firstlight.layers import Whiten
 from firstlight.layers.network import Network
 from firstlight.layers.networks import whitened
-from firstlight.optimizers import Muon
+from firstlight.optimizers import AdamW, Muon
 from firstlight.recipe import Recipe, TrainChoice, load_recipe, recipe_names
 from firstlight.schedules import OneCycle
 from firstlight.verbs.run_data import DataRequest
@@ -22,6 +22,8 @@ SEEN = 120_000
 MOST_EPOCHS, LEAST_EPOCHS = 100, 4
 # Above this share between the largest and the smallest class, the loss weighs classes.
 UNEVEN = 3.0
+# Of fine-tuning a pretrained network.
+TUNING_EPOCHS, TUNING_RATE = 4, 1e-3
 
 
 def default_recipe(request: DataRequest, device: str) -> Recipe:
@@ -43,9 +45,8 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
     """
     height, width, channels = train.image_shape
     count, classes, side = len(train), len(train.class_names), min(height, width)
-    drawn = _drawn_on_plain_ground(train)
-    per_class = np.bincount(train.labels_N, minlength=classes)
-    uneven = per_class.max() / max(1, per_class.min())
+    drawn = looks_drawn(train)
+    uneven = _unevenness(train)
     if side > 40 or (drawn and side >= 20):
         first = "a stem of 4×4 filters with stride 2"
         kernel, stride = 4, 2
@@ -101,7 +102,44 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
     )
 
 
-def _drawn_on_plain_ground(train: Dataset) -> bool:
+def transfer_recipe(train: Dataset, backbone: str) -> Recipe:
+    """How a pretrained network learns other classes: its last layer first, then all of it."""
+    count, classes = len(train), len(train.class_names)
+    drawn = looks_drawn(train)
+    steps: tuple[Augmentation, ...] = (Rotate(15.0), Shift(0.1))
+    if not drawn:
+        steps = (Shift(0.1), Scale(0.1), Flip("random"))
+    uneven = _unevenness(train) > UNEVEN
+    return Recipe(
+        name="own",
+        description=(
+            f"Made for {count:,} images in {classes} classes: {backbone}, pretrained on other "
+            "pictures. Its last layer is fitted to the features of these, then all of it is "
+            "fine-tuned, which is kept where held-out images are answered better."
+        ),
+        augment=steps,
+        optimizer=AdamW(TUNING_RATE),
+        schedule=OneCycle(warmup_fraction=0.2),
+        train=TrainChoice(
+            epochs=TUNING_EPOCHS,
+            batch_size=32,
+            patience=TUNING_EPOCHS,
+            label_smoothing=0.1,
+            precision="mixed",
+            start_head="linear",
+            start_norm="kept",
+            class_weights="balanced" if uneven else "none",
+        ),
+    )
+
+
+def _unevenness(train: Dataset) -> float:
+    """Images of the largest class for each of the smallest."""
+    per_class = np.bincount(train.labels_N, minlength=len(train.class_names))
+    return float(per_class.max() / max(1, per_class.min()))
+
+
+def looks_drawn(train: Dataset) -> bool:
     """Whether nearly all images are grey and mostly one level, above all at their edge: digits,
     letters, drawings."""
     if train.image_shape[2] != 1:

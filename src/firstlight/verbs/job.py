@@ -16,14 +16,16 @@ from firstlight.data.split import hold_out
 from firstlight.data.stored import StoredImages
 from firstlight.errors import UserError
 from firstlight.models.catalog import Architecture
+from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.training.loop import Trainer
 from firstlight.training.pace import Pace
 from firstlight.training.portion import Portion
 from firstlight.training.randomness import reseed
+from firstlight.verbs.linear_start import LinearStart, linear_start, put, scale
 from firstlight.verbs.run_data import DataRequest, preprocess_for
-from firstlight.verbs.start import check_shape, take_over
+from firstlight.verbs.start import check_shape, pixel_path, take_over
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +36,8 @@ class Parts:
     rows_M: Int64Array
     """Numbers of the images in ``train`` that are trained on, in an order of content."""
     validation: Dataset | None
+    held_M: Int64Array
+    """Numbers of the images in ``train`` that are watched and not trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +80,12 @@ class Job:
                     f"{error}; use more images or --set train.validation=none"
                 ) from error
             held = train.take(held_N, name=f"{train.name}, held out")
-            return Parts(train=train, rows_M=kept_N, validation=held)
+            return Parts(train=train, rows_M=kept_N, validation=held, held_M=held_N)
         rows_N = train.content_order
         if train.held_out_N is not None:  # its maker's validation part is never trained on
             rows_N = rows_N[~train.held_out_N[rows_N]]
         watched = self.data.test if choice.validation == "test" else None
-        return Parts(train=train, rows_M=rows_N, validation=watched)
+        return Parts(train=train, rows_M=rows_N, validation=watched, held_M=rows_N[:0])
 
     @property
     def architecture(self) -> Architecture:
@@ -97,7 +101,9 @@ class Job:
         """Raise ``UserError`` where network, augmentation, batches or start do not fit the data."""
         train, recipe = self.data.train, self.recipe
         if self.start is not None:
-            check_shape(self.start, train.image_shape)
+            check_shape(self.start, recipe, train.image_shape)
+        if recipe.train.start_head == "linear":
+            scale(recipe.network)
         self._begin(self.architecture.build(Generator()))  # refuses what does not fit
         if recipe.network.needs_two and min(recipe.train.batch_size, len(self.parts.rows_M)) < 2:
             raise UserError(
@@ -116,9 +122,9 @@ class Job:
         preprocess = preprocess_for(train, standardize=standardize)
         self._begin(model)
         if self.start is not None and not self.recipe.train.start_weights:
-            theirs = self.start.preprocess
-            preprocess = replace(preprocess, mean=theirs.mean, std=theirs.std)
+            preprocess = pixel_path(preprocess, self.start)
         model = model.to(self.device)
+        linear = self._linear(model, preprocess)
         if self.device == "cuda":  # tensor cores want it; on a CPU no difference was measured
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         watched = parts.validation
@@ -128,7 +134,18 @@ class Job:
             preprocess,
             _portion(parts.train, parts.rows_M, self.device),
             None if watched is None else _portion(watched, np.arange(len(watched)), self.device),
+            linear,
         )
+
+    def _linear(self, model: nn.Module, preprocess: Preprocess) -> LinearStart | None:
+        """The last layer fitted, and put into the model, where the recipe begins with that."""
+        choice, parts = self.recipe.train, self.parts
+        if choice.start_head != "linear":
+            return None
+        balanced = choice.class_weights == "balanced"
+        found = linear_start(model, preprocess, parts.train, parts.rows_M, parts.held_M, balanced)
+        put(found.first, model, self.recipe.network)
+        return found
 
     def _begin(self, model: nn.Module) -> None:
         """Take over the weights that the run begins with, if any."""
@@ -137,7 +154,7 @@ class Job:
         if self.recipe.train.start_weights:
             model.load_state_dict(self.start.model.state_dict())
         else:
-            take_over(model, self.start, self.data.train.image_shape)
+            take_over(model, self.start)
 
     def _check_small(self) -> None:
         """Raise ``UserError`` where the network cannot take ``small_share``'s smaller images."""

@@ -3,7 +3,7 @@
 import math
 import reprlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from pathlib import Path
@@ -33,10 +33,10 @@ from firstlight.training.memory import kept_memory
 from firstlight.training.pace import measure_pace, rest_of
 from firstlight.training.position import Place
 from firstlight.training.randomness import reseed
-from firstlight.verbs.choose import default_recipe, recipe_for
+from firstlight.verbs.choose import default_recipe, recipe_for, transfer_recipe
 from firstlight.verbs.job import Job, TimeLimit
 from firstlight.verbs.run_data import DataRequest, preprocess_for
-from firstlight.verbs.start import open_start, recipe_like, request_like
+from firstlight.verbs.start import is_backbone, open_start, recipe_like, request_like
 
 # The rest of a budget is for a machine that slows down a little at the end, and for saving.
 BUDGET_USED = 0.98
@@ -77,6 +77,8 @@ class Asked:
     """A run, or the name of a model in the box, whose weights are taken over."""
     budget: Budget | None = None
     device: str = "auto"
+    told: Callable[[TrainTest], None] | None = None
+    """Hears of the data once it is there."""
 
     @property
     def code(self) -> OwnCode | None:
@@ -104,8 +106,10 @@ def plan(request: DataRequest, asked: Asked) -> Job:
     start = None
     if asked.start is not None:
         start = open_start(asked.start, code)
-        request = request_like(request, start)
-        chosen = recipe_like(named or _default(request, device, asked.start), asked.start, start)
+        request = request_like(request, asked.start, start)
+        shape = None if request.own is not None else request.load().train.image_shape
+        default = named or _default(request, device, asked.start)
+        chosen = recipe_like(default, asked.start, start, shape)
         if code is not None:
             del parts["network"]  # it is the run's
     elif named is None and "network" in parts:
@@ -115,7 +119,9 @@ def plan(request: DataRequest, asked: Asked) -> Job:
     recipe = chosen.with_parts(**parts).with_settings(asked.settings, source=asked.source)
     if start is None and recipe.train.start_from:
         start = open_start(recipe.train.start_from, recipe.network.code)
-        request = request_like(request, start)
+        request = request_like(request, recipe.train.start_from, start)
+    if asked.told is not None:
+        asked.told(request.load())
     held_N = request.load().train.held_out_N
     if held_N is not None:
         why = f"the data has a validation part, whose {held_N.sum():,} images are held out"
@@ -147,6 +153,8 @@ def plan_on(data: TrainTest, recipe: Recipe, device: str = "auto") -> Job:
 
 def _default(request: DataRequest, device: str, start: Path) -> Recipe:
     """The data's own recipe, for a network that comes from ``start``."""
+    if is_backbone(start):
+        return transfer_recipe(request.load().train, str(start))
     if request.own is None:
         return default_recipe(request, device)
     words = f"the network of {start.name}, its last layer new"

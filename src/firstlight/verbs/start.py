@@ -1,53 +1,91 @@
-"""Start from a trained run: its network with a new last layer, its image size, its pixel path."""
+"""Start from a trained run or a backbone: its network with a new last layer, its pixel path."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
+from firstlight.backbones import BACKBONES
 from firstlight.errors import UserError
+from firstlight.layers import Resize
+from firstlight.layers.layer import Shape
+from firstlight.layers.network import Network
 from firstlight.layers.own_code import OwnCode
 from firstlight.models.network import head
+from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import open_run_folder
 from firstlight.verbs.run_data import DataRequest
 
 
-def open_start(path: str | Path, code: OwnCode | None = None) -> SavedModel:
+def is_backbone(where: str | Path) -> bool:
+    """Whether a start is a pretrained backbone by name, and no folder of that name is there."""
+    return str(where) in BACKBONES and not os.path.lexists(where)
+
+
+def open_start(where: str | Path, code: OwnCode | None = None) -> SavedModel:
     """The trained network to start from, with its code where it is code. Raises ``UserError`` where
-    that is no finished run."""
-    folder = open_run_folder(Path(path))
+    that is no finished run, and ``DataError`` where a backbone's weights are not here."""
+    if is_backbone(where):
+        from firstlight.backbones.weights import open_backbone
+
+        return open_backbone(str(where))
+    folder = open_run_folder(Path(where))
     folder.code = code
     folder.require_finished()
     return load_model(folder)
 
 
-def request_like(request: DataRequest, start: SavedModel) -> DataRequest:
-    """Pictures of one's own in the shape of the run's images; others must have it already."""
+def request_like(request: DataRequest, where: str | Path, start: SavedModel) -> DataRequest:
+    """Pictures of one's own in the shape that the start takes; others keep theirs."""
     if request.own is None:
         return request
-    if request.size is not None:
-        raise UserError("--from takes the images in the size of its run; leave out --size")
     shape = start.architecture.image_shape
-    return request if request.shape == shape else replace(request, shape=shape)
+    if request.size is not None:
+        if not is_backbone(where):
+            raise UserError("--from takes the images in the size of its run; leave out --size")
+        if not start.architecture.network.any_size:
+            raise UserError(
+                f"{where} takes images of {shape[0]}×{shape[1]} alone; leave out --size"
+            )
+        shape = request.size, request.size, shape[2]
+    if request.shape == shape:
+        return request
+    return replace(request, shape=shape, size=None)
 
 
-def recipe_like(recipe: Recipe, path: Path, start: SavedModel) -> Recipe:
-    """The recipe with the run's network, starting from its weights; with whole images throughout
-    where the network takes one size alone."""
-    network, folder = start.architecture.network, open_run_folder(path).path
+def recipe_like(
+    recipe: Recipe, where: str | Path, start: SavedModel, shape: Shape | None = None
+) -> Recipe:
+    """The recipe with the start's network, from its weights; with whole images throughout where the
+    network takes one size alone. Before a backbone, images of ``shape`` are resized."""
+    network = start.architecture.network
+    if is_backbone(where):
+        begun = str(where)
+        if shape is not None:
+            network = replace(network, layers=(*_resized(start, shape), *network.layers))
+    else:
+        begun = str(open_run_folder(Path(where)).path.resolve())
     share = recipe.train.small_share if network.any_size else 0.0
-    train = replace(recipe.train, start_from=str(folder.resolve()), small_share=share)
+    train = replace(recipe.train, start_from=begun, small_share=share)
     return replace(recipe, network=network, train=train)
 
 
-def take_over(model: nn.Module, start: SavedModel, shape: tuple[int, int, int]) -> None:
-    """Copy all weights but the last layer's into a network for images of ``shape``.
+def _resized(start: SavedModel, shape: Shape) -> tuple[Resize, ...]:
+    """What brings images of a named set, or arrays, to what a backbone was trained on."""
+    side, _, channels = start.architecture.image_shape
+    if shape == (side, side, channels):
+        return ()
+    return (Resize(side, channels=channels if shape[2] != channels else 0),)
+
+
+def take_over(model: nn.Module, start: SavedModel) -> None:
+    """Copy all weights but the last layer's into a network.
 
     Raises ``UserError`` where the two do not fit.
     """
-    check_shape(start, shape)
     own, last = model.state_dict(), f"{head(model)}."
     weights = {k: v for k, v in start.model.state_dict().items() if not k.startswith(last)}
     if {k: v.shape for k, v in weights.items()} != {
@@ -59,11 +97,30 @@ def take_over(model: nn.Module, start: SavedModel, shape: tuple[int, int, int]) 
     model.load_state_dict({**own, **weights})
 
 
-def check_shape(start: SavedModel, shape: tuple[int, int, int]) -> None:
-    """Raise ``UserError`` where the run's images are not of ``shape``."""
-    if start.architecture.image_shape != shape:
-        theirs, these = ("×".join(map(str, s)) for s in (start.architecture.image_shape, shape))
-        raise UserError(
-            f"the run to start from has images of {theirs}, these are {these} (height, width, "
-            "channels); start from another run, or from none"
-        )
+def check_shape(start: SavedModel, recipe: Recipe, shape: Shape) -> None:
+    """Raise ``UserError`` where images of ``shape`` are not what the start was trained on."""
+    first, wanted = _first(recipe.network), start.architecture.image_shape
+    given = first.output(shape) if isinstance(first, Resize) else shape
+    if given == wanted:
+        return
+    backbone = is_backbone(recipe.train.start_from)
+    if backbone and recipe.network.any_size and given[2] == wanted[2]:
+        return
+    theirs, these = ("×".join(map(str, s)) for s in (wanted, given))
+    raise UserError(
+        f"the run to start from has images of {theirs}, these are {these} (height, width, "
+        "channels); start from another run, or from none"
+    )
+
+
+def _first(network: Network) -> object:
+    return network.layers[0] if network.layers else None
+
+
+def pixel_path(own: Preprocess, start: SavedModel) -> Preprocess:
+    """The images' own pixel path with the mean and deviation of the start; for grey images before
+    a network of colour, those of its channels on average."""
+    mean, std = start.preprocess.mean, start.preprocess.std
+    if len(mean) != own.channels:
+        mean, std = ((sum(numbers) / len(numbers),) * own.channels for numbers in (mean, std))
+    return replace(own, mean=mean, std=std)

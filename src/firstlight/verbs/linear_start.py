@@ -1,0 +1,115 @@
+"""The last layer fitted to the features of a network that was trained before.
+
+Axes: N images, M of them used, F features, K classes.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from firstlight.data.dataset import Dataset, Int64Array
+from firstlight.data.split import folds
+from firstlight.errors import UserError
+from firstlight.layers import Dense, Rescale
+from firstlight.layers.layer import CLASSES
+from firstlight.layers.network import Network
+from firstlight.models.network import head
+from firstlight.pixels import Preprocess
+from firstlight.training.extraction import Float32Array, extract
+from firstlight.training.linear_head import FOLDS, NEVER, FittedHead, LinearHead, fit_head
+from firstlight.training.position import Fitted
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LinearStart(Fitted):
+    """A last layer to begin with, and the one to end with where no epoch after it is better.
+
+    Loss and accuracy are those of ``first`` on the images that it was fitted to.
+    """
+
+    first: LinearHead
+    """Fitted without the images that are held out."""
+    fit: FittedHead
+    """To all images, and what each scores by heads that were fitted without it."""
+    labels_M: Int64Array
+
+
+def linear_start(
+    model: nn.Module,
+    preprocess: Preprocess,
+    train: Dataset,
+    rows_M: Int64Array,
+    held_M: Int64Array,
+    balanced: bool,
+) -> LinearStart:
+    """Heads for the features that ``model`` gives for images of ``train``: ``rows_M`` are trained
+    on, ``held_M`` held out; ``balanced`` weights the classes alike."""
+    started = time.perf_counter()
+    fold_N = np.full(len(train), NEVER)
+    if len(held_M):
+        fold_N[rows_M] = 1 + folds(train.take(rows_M), FOLDS - 1)
+        fold_N[held_M] = 0
+    else:
+        fold_N[rows_M] = folds(train.take(rows_M), FOLDS)
+    used_M = np.concatenate([rows_M, held_M])
+    features_NF = extract(model, preprocess, train.images_NHWC)[0]
+    labels_M = train.labels_N[used_M]
+    found = fit_head(
+        features_NF[used_M],
+        labels_M,
+        train.class_names,
+        fold_N[used_M],
+        _weights(train, used_M, balanced),
+    )
+    first = found.fold_heads[0] if len(held_M) and found.fold_heads else found.head
+    scores_MK = torch.from_numpy(first.scores(features_NF[rows_M]))
+    labels = torch.from_numpy(train.labels_N[rows_M])
+    return LinearStart(
+        first=first,
+        fit=found,
+        labels_M=labels_M,
+        loss=nn.functional.cross_entropy(scores_MK, labels).item(),
+        accuracy=(scores_MK.argmax(dim=1) == labels).float().mean().item(),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _weights(train: Dataset, used_M: Int64Array, balanced: bool) -> Float32Array | None:
+    """float32 M: how much each image counts, 1 on average; None where all count the same."""
+    weights_M = None if train.weights_N is None else train.weights_N[used_M].astype(np.float64)
+    if balanced:
+        counts_K = np.bincount(train.labels_N[used_M], minlength=len(train.class_names))
+        each_M = 1.0 / counts_K[train.labels_N[used_M]]
+        weights_M = each_M if weights_M is None else weights_M * each_M
+    if weights_M is None:
+        return None
+    found: Float32Array = (weights_M / weights_M.mean()).astype(np.float32)
+    return found
+
+
+def scale(network: Network) -> float:
+    """What the last layer's scores are multiplied by. Raises ``UserError`` where that layer has no
+    bias, or something other than a rescaling stands behind it."""
+    layers, factor, offset = [*network.layers], 1.0, 0.0
+    while layers and isinstance(last := layers[-1], Rescale):
+        factor, offset = factor * last.factor, offset or last.offset
+        layers.pop()
+    end = layers[-1] if layers else None
+    if not isinstance(end, Dense) or end.units != CLASSES or not end.bias or offset or not factor:
+        raise UserError(
+            'train.start_head = "linear" needs a network whose last layer is dense = "classes", '
+            "with a bias; leave it out"
+        )
+    return factor
+
+
+def put(found: LinearHead, model: nn.Module, network: Network) -> None:
+    """Set the last layer's weights."""
+    layer, factor = model.get_submodule(head(model)), scale(network)
+    assert isinstance(layer, nn.Linear)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(found.weights_KF / factor))
+        layer.bias.copy_(torch.from_numpy(found.bias_K / factor))
