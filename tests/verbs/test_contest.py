@@ -1,0 +1,153 @@
+"""Pictures of one's own: a pretrained network against one from nothing.
+
+The backbone here is a small one with weights from stripes; what is judged is that the better of
+the two is kept, and that nothing else than pictures of one's own begins such a contest.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.kit import Command, striped
+
+import firstlight as fl
+from firstlight.backbones import BACKBONES
+from firstlight.backbones.efficientnet import EFFICIENTNET_LITE0
+from firstlight.runs.checkpoint import SavedModel, load_model
+from firstlight.runs.folder import open_run_folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> SavedModel:
+    network = [
+        *(fl.layers.Conv(8, kernel=3, activation="relu"), fl.layers.GlobalMaxPool()),
+        fl.layers.Dense("classes"),
+    ]
+    colour = [
+        fl.Dataset(
+            name=part.name,
+            images_NHWC=part.images_NHWC.repeat(3, axis=3),
+            labels_N=part.labels_N,
+            class_names=part.class_names,
+        )
+        for part in striped(60, 32)
+    ]
+    out = tmp_path_factory.mktemp("backbone") / "run"
+    run = fl.train(
+        fl.TrainTest(*colour), network=network, epochs=8, learning_rate=0.02, out=out, quiet=True
+    )
+    return load_model(open_run_folder(run.path))
+
+
+@pytest.fixture
+def toy(weights: SavedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A backbone called toy, which is on this machine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(BACKBONES, "toy", EFFICIENTNET_LITE0)
+    monkeypatch.setattr("firstlight.backbones.weights.open_backbone", lambda _: weights)
+    monkeypatch.setattr("firstlight.verbs.contest.backbone_here", lambda: "toy")
+
+
+def pictures(path: Path, count: int = 60, size: int = 40) -> Path:
+    """Colour pictures of rows and columns, as an .npz of one's own."""
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 60, (count, size, size, 3), dtype=np.uint8)
+    for at, image_HWC in enumerate(images):
+        place = rng.integers(2, size - 2)
+        image_HWC[(place, slice(None)) if at % 2 else (slice(None), place)] = (250, 200, 220)
+    np.savez(path, images=images, labels=np.array(["column", "row"])[np.arange(count) % 2])
+    return path
+
+
+def accuracies(*folders: str) -> list[float]:
+    return [
+        json.loads(Path(one, "summary.json").read_text())["kept_epoch"]["validation_accuracy"]
+        for one in folders
+    ]
+
+
+@pytest.mark.parametrize("better", ["toy", "from-nothing"])
+def test_the_better_of_the_two_is_kept_and_the_other_lies_beside_it(
+    toy: None, command: Command, monkeypatch: pytest.MonkeyPatch, better: str
+) -> None:
+    def held_out(folder: object) -> tuple[float, float]:
+        recipe = open_run_folder(Path(str(folder))).recipe()
+        return (1.0 if bool(recipe.train.start_from) == (better == "toy") else 0.5), 0.0
+
+    monkeypatch.setattr("firstlight.verbs.contest._held_out", held_out)
+    pictures(Path("own.npz"))
+    done = command("train", "own.npz", "--out", "run")
+    assert done.code == 0, done.err
+    assert "run run\n" in done.out
+    assert "The better one is kept in run, the other in " in done.out
+    other = "from-nothing" if better == "toy" else "toy"
+    started = {
+        name: open_run_folder(Path(name)).recipe().train.start_from
+        for name in ("run", f"run-{other}")
+    }
+    assert started == {
+        "run": "toy" if better == "toy" else "",
+        f"run-{other}": "" if better == "toy" else "toy",
+    }
+    assert command("predict", "run", "own.npz").code in (0, 3)
+    assert command("evaluate", "run").code == 0
+    assert command("evaluate", f"run-{other}").code == 0
+
+
+def test_what_is_judged_is_the_accuracy_on_held_out_pictures(toy: None, command: Command) -> None:
+    pictures(Path("own.npz"))
+    done = command("train", "own.npz", "--out", "run")
+    assert done.code == 0, done.err
+    (other,) = (path.name for path in Path().glob("run-*"))
+    kept, lost = accuracies("run", other)
+    assert kept >= lost
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("own.npz", "--from", "none", "--epochs", "1"),
+        ("own.npz", "--epochs", "1"),
+        ("own.npz", "--recipe", "digits-tutorial", "--epochs", "1", "--size", "20"),
+        ("digits", "--epochs", "1"),
+    ],
+)
+def test_only_pictures_without_other_wishes_begin_a_contest(
+    toy: None, command: Command, words: tuple[str, ...]
+) -> None:
+    pictures(Path("own.npz"))
+    done = command("train", *words, "--out", "run")
+    assert done.code == 0, done.err
+    assert sorted(path.name for path in Path().glob("run*")) == ["run"]
+    assert open_run_folder(Path("run")).recipe().train.start_from == ""
+
+
+def test_a_backbone_is_started_from_by_name_also_by_the_library(toy: None, tmp_path: Path) -> None:
+    run = fl.train(pictures(tmp_path / "own.npz"), start="toy", out=tmp_path / "run", quiet=True)
+    assert run.recipe.train.start_from == "toy"
+    assert run.recipe.train.start_head == "linear"
+    assert run.evaluate().accuracy > 0.7
+
+
+def test_images_of_a_named_set_are_resized_in_the_network(
+    toy: None, tmp_path: Path, command: Command
+) -> None:
+    done = command("train", "digits", "--from", "toy", "--epochs", "0", "--out", "run")
+    assert done.code == 0, done.err
+    first = open_run_folder(Path("run")).recipe().network.layers[0]
+    assert first == fl.layers.Resize(32, channels=3)
+    assert command("evaluate", "run").code == 0
+
+
+def test_without_a_backbone_photographs_are_told_of_one(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    pictures(Path("own.npz"))
+    done = command("train", "own.npz", "--out", "run")
+    assert done.code == 0, done.err
+    assert "firstlight backbones fetch efficientnet_lite0" in done.out
+    missing = command("train", "own.npz", "--from", "mobilenet_v4_small", "--out", "second")
+    assert missing.code == 3
+    assert not Path("second").exists()
