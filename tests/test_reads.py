@@ -277,7 +277,8 @@ def test_the_keys_of_named_recipes_are_read_or_refused(name: str) -> None:
         section, _, choice = key.partition(".")
         if choice not in names(type(getattr(recipe, section))) or need.holds(recipe):
             continue
-        value = {"replanned": "[[0.01, 99.0]]", "start_rate": "0.5"}.get(choice, "0.3")
+        others = {"replanned": "[[0.01, 99.0]]", "start_head": "linear", "start_norm": "kept"}
+        value = others.get(choice, "0.3")
         with pytest.raises(fl.UserError, match=f"{key} is read with|cannot say that after"):
             recipe.with_settings([f"{key}={value}"])
 

@@ -23,8 +23,8 @@ MOST_EPOCHS, LEAST_EPOCHS = 100, 4
 # Above this share between the largest and the smallest class, the loss weighs classes.
 UNEVEN = 3.0
 # Fine-tuning a pretrained network: its learning rate, its most epochs, and how many images it may
-# see in all without being asked for more, as each takes a tenth of a second and more.
-TUNING_RATE, TUNING_EPOCHS, TUNING_SEEN = 1e-4, 4.0, 1500
+# see in all without being asked for more, as each takes a processor a tenth of a second.
+TUNING_RATE, TUNING_EPOCHS, TUNING_SEEN = 1e-4, 4.0, 2000
 
 
 def default_recipe(request: DataRequest, device: str) -> Recipe:
@@ -111,7 +111,7 @@ def transfer_recipe(train: Dataset, backbone: str) -> Recipe:
     if not drawn:
         steps = (Shift(0.1), Scale(0.1), Flip("random"))
     uneven = _unevenness(train) > UNEVEN
-    epochs = min(TUNING_EPOCHS, TUNING_SEEN // count)
+    epochs = min(TUNING_EPOCHS, round(TUNING_SEEN / count, 2))
     tuned = (
         f"Its last layer is fitted to the features of these, then all of it is fine-tuned for "
         f"{epochs:g} epochs, which is kept where held-out images are answered better"
