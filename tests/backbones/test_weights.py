@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,10 +23,10 @@ from tests.kit import Command
 from torch import Tensor
 
 from firstlight import backbones
-from firstlight.backbones import backbone_named
-from firstlight.backbones import sources as places
+from firstlight.backbones import backbone_named, places
 from firstlight.backbones.convert import fitted
-from firstlight.backbones.weights import fetch_backbone, kept, open_backbone
+from firstlight.backbones.places import kept
+from firstlight.backbones.weights import fetch_backbone, open_backbone
 from firstlight.errors import DataError, UnreachableError, UserError
 from firstlight.runs import folder as run_folder
 
@@ -348,6 +349,20 @@ def test_list_and_show_say_what_is_known(bare: Path, file: Write, command: Comma
     assert values["images_a_second"] > 0 and values["kept"]["verified"] is False
     done = command("backbones", "show", "tinny")
     assert (done.code, "did you mean tiny?" in done.err) == (2, True)
+
+
+def test_weights_that_went_are_not_here_and_to_look_needs_no_pytorch(
+    bare: Path, file: Write
+) -> None:
+    here = fetch_backbone("tiny", file())
+    assert places.is_here("tiny")
+    (here.folder / "model.safetensors").unlink()
+    assert not places.is_here("tiny")
+    program = (
+        "import sys, firstlight.verbs.backbones as b; b.listed(); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_the_summary_of_a_backbone_needs_no_weights(bare: Path, command: Command) -> None:

@@ -1,4 +1,4 @@
-"""Where published weights may lie on this machine, and how they are fetched from the hub.
+"""Files of published weights: fetched from the hub, and read.
 
 No pickle is executed: a package's is believed after its checksum matched, and then read by
 PyTorch's reader for weights alone.
@@ -6,10 +6,6 @@ PyTorch's reader for weights alone.
 
 import errno
 import hashlib
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -17,56 +13,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from firstlight.backbones.backbone import Backbone
+from firstlight.backbones.places import Published, hub_cache
 from firstlight.errors import DataError, UnreachableError, UserError
 from firstlight.files import STORAGE
 from firstlight.packages import imported
 
 _PICKLES = {".pth", ".pt", ".bin", ".ckpt", ".pkl"}
 _READ = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A file of published weights on this machine."""
-
-    path: Path
-    origin: str
-    """Where it comes from, in words."""
-    sha256: str
-    """What its content has to be; empty where that is not known."""
-
-
-def on_this_machine(backbone: Backbone) -> Iterator[Published]:
-    """The files that there are: in the hub's cache, the pinned revision first, then in an installed
-    package. Nothing is imported or opened for it."""
-    hub = backbone.hub
-    folder = hub_cache() / f"models--{hub.repository.replace('/', '--')}" / "snapshots"
-    pinned = folder / hub.revision / hub.file
-    others = sorted(path for path in folder.glob(f"*/{hub.file}") if path != pinned)
-    for path in (pinned, *others):
-        if path.is_file():
-            origin = f"{hub.repository} on the Hugging Face hub, revision {path.parent.name}"
-            yield Published(path=path, origin=origin, sha256=hub.sha256)
-    package = backbone.package
-    if package is not None:
-        try:
-            found = metadata.distribution(package.package)
-        except metadata.PackageNotFoundError:
-            return
-        path = Path(str(found.locate_file(package.file)))
-        if path.is_file():
-            origin = f"the package {package.package} {found.version}"
-            yield Published(path=path, origin=origin, sha256=package.sha256)
-
-
-def hub_cache() -> Path:
-    """Where huggingface_hub keeps what it fetched, by the same environment variables."""
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if given := os.environ.get(name):
-            return Path(given).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
-    return Path(home).expanduser() / "hub"
 
 
 def fetched(backbone: Backbone, quiet: bool = False) -> Published:
@@ -76,7 +29,10 @@ def fetched(backbone: Backbone, quiet: bool = False) -> Published:
     does not give it, and ``DataError`` where the storage takes no more.
     """
     hub = backbone.hub
-    tool = imported("huggingface_hub", "fetching weights", "'firstlight[hub]'")
+    try:
+        tool = imported("huggingface_hub", "fetching weights", "'firstlight[hub]'")
+    except UserError as error:
+        raise UserError(f"{error}\n{how_to_get(backbone)}") from error
     tool.utils.logging.set_verbosity_error()  # it would tell of each attempt
     if quiet:
         tool.utils.disable_progress_bars()

@@ -5,41 +5,24 @@ from, the SHA-256 of that file, and that of the one that is kept.
 """
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from firstlight.backbones import backbone_named
 from firstlight.backbones.backbone import Backbone
 from firstlight.backbones.convert import architecture, converted
-from firstlight.backbones.sources import (
+from firstlight.backbones.places import (
+    SOURCE_FILE,
+    Kept,
     Published,
-    checksum,
-    fetched,
-    how_to_get,
+    folder_of,
+    kept,
     on_this_machine,
-    read,
 )
+from firstlight.backbones.sources import checksum, fetched, how_to_get, read
 from firstlight.errors import DataError, UserError
-from firstlight.files import cache_folder
 from firstlight.runs.checkpoint import MODEL_FILE, SavedModel, load_model, save_model
 from firstlight.runs.folder import RunFolder
-
-SOURCE_FILE = "source.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """Weights in the cache."""
-
-    folder: Path
-    origin: str
-    """Where they came from, in words."""
-    sha256: str
-    """Of the file that they came in."""
-    verified: bool
-    """Whether that is the published one's."""
-    model_sha256: str
-    """Of the file that is kept."""
 
 
 def open_backbone(name: str, *, device: str = "cpu") -> SavedModel:
@@ -71,12 +54,6 @@ def open_backbone(name: str, *, device: str = "cpu") -> SavedModel:
     )
 
 
-def is_here(name: str) -> bool:
-    """Whether ``open_backbone`` would find weights, as far as names of files tell."""
-    backbone = backbone_named(name)
-    return kept(backbone) is not None or any(True for _ in on_this_machine(backbone))
-
-
 def fetch_backbone(name: str, file: Path | None = None, *, quiet: bool = False) -> Kept:
     """Get the weights into the cache: from ``file``, a safetensors file; else from what is on this
     machine; else from the hub.
@@ -105,22 +82,6 @@ def _convert(backbone: Backbone, published: Published) -> Kept:
     return _keep(backbone, converted(backbone, tensors, str(published.path)), published, sha256)
 
 
-def kept(backbone: Backbone) -> Kept | None:
-    """What the cache says that it holds."""
-    folder = RunFolder(_folder(backbone))
-    if not (folder.path / MODEL_FILE).is_file():
-        return None
-    try:
-        values = folder.read_json(SOURCE_FILE)
-        return Kept(folder=folder.path, **values)
-    except (DataError, TypeError):
-        return None
-
-
-def _folder(backbone: Backbone) -> Path:
-    return cache_folder() / "backbones" / backbone.name
-
-
 def _is_whole(backbone: Backbone, here: Kept) -> bool:
     """Whether the kept file is as it was written."""
     path = here.folder / MODEL_FILE
@@ -147,7 +108,7 @@ def _keep(backbone: Backbone, saved: SavedModel, published: Published, sha256: s
     Two processes at once each write whole files; where they mix, the next to open them sees that
     the sums differ, and converts again.
     """
-    folder = RunFolder(_folder(backbone))
+    folder = RunFolder(folder_of(backbone))
     known = {backbone.hub.sha256, backbone.package.sha256 if backbone.package else ""} - {""}
     try:
         save_model(folder, saved)

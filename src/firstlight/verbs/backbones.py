@@ -6,7 +6,7 @@ from typing import Any
 
 from firstlight.backbones import BACKBONES
 from firstlight.backbones.backbone import Backbone
-from firstlight.backbones.weights import Kept, is_here, kept
+from firstlight.backbones.places import Kept, is_here, kept
 
 _BATCH = 8
 _SECONDS = 2.0

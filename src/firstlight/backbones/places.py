@@ -1,0 +1,99 @@
+"""Where weights are on this machine: in firstlight's cache, the hub's, or an installed package.
+
+Nothing here needs PyTorch, and nothing is opened but ``source.json``.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from firstlight.backbones import backbone_named
+from firstlight.backbones.backbone import Backbone
+from firstlight.errors import DataError
+from firstlight.files import cache_folder
+from firstlight.runs.folder import RunFolder
+
+SOURCE_FILE = "source.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A file of published weights on this machine."""
+
+    path: Path
+    origin: str
+    """Where it comes from, in words."""
+    sha256: str
+    """What its content has to be; empty where that is not known."""
+
+
+def on_this_machine(backbone: Backbone) -> Iterator[Published]:
+    """The files that there are: in the hub's cache, the pinned revision first, then in an installed
+    package. Nothing is imported or opened for it."""
+    hub = backbone.hub
+    folder = hub_cache() / f"models--{hub.repository.replace('/', '--')}" / "snapshots"
+    pinned = folder / hub.revision / hub.file
+    others = sorted(path for path in folder.glob(f"*/{hub.file}") if path != pinned)
+    for path in (pinned, *others):
+        if path.is_file():
+            origin = f"{hub.repository} on the Hugging Face hub, revision {path.parent.name}"
+            yield Published(path=path, origin=origin, sha256=hub.sha256)
+    package = backbone.package
+    if package is not None:
+        try:
+            found = metadata.distribution(package.package)
+        except metadata.PackageNotFoundError:
+            return
+        path = Path(str(found.locate_file(package.file)))
+        if path.is_file():
+            origin = f"the package {package.package} {found.version}"
+            yield Published(path=path, origin=origin, sha256=package.sha256)
+
+
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps what it fetched, by the same environment variables."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if given := os.environ.get(name):
+            return Path(given).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    return Path(home).expanduser() / "hub"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Weights in the cache."""
+
+    folder: Path
+    origin: str
+    """Where they came from, in words."""
+    sha256: str
+    """Of the file that they came in."""
+    verified: bool
+    """Whether that is the published one's."""
+    model_sha256: str
+    """Of the file that is kept."""
+
+
+def is_here(name: str) -> bool:
+    """Whether ``open_backbone`` would find weights, as far as names of files tell."""
+    backbone = backbone_named(name)
+    return kept(backbone) is not None or any(True for _ in on_this_machine(backbone))
+
+
+def kept(backbone: Backbone) -> Kept | None:
+    """What the cache says that it holds."""
+    folder = RunFolder(folder_of(backbone))
+    if not any(folder.path.glob("*.safetensors")):
+        return None
+    try:
+        values = folder.read_json(SOURCE_FILE)
+        return Kept(folder=folder.path, **values)
+    except (DataError, TypeError):
+        return None
+
+
+def folder_of(backbone: Backbone) -> Path:
+    return cache_folder() / "backbones" / backbone.name
