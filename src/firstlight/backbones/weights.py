@@ -16,6 +16,7 @@ from firstlight.backbones.places import (
     Kept,
     Published,
     folder_of,
+    is_here,
     kept,
     on_this_machine,
 )
@@ -23,6 +24,8 @@ from firstlight.backbones.sources import checksum, fetched, how_to_get, read
 from firstlight.errors import DataError, UserError
 from firstlight.runs.checkpoint import MODEL_FILE, SavedModel, load_model, save_model
 from firstlight.runs.folder import RunFolder
+
+__all__ = ["Kept", "fetch_backbone", "is_here", "kept", "open_backbone"]
 
 
 def open_backbone(name: str, *, device: str = "cpu") -> SavedModel:
