@@ -1,5 +1,8 @@
 """The linear head agrees with scikit-learn, and chooses its penalty by what is held out."""
 
+import subprocess
+import sys
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -192,3 +195,27 @@ def test_features_that_are_no_numbers_are_refused() -> None:
     features_NF[3, 2] = np.nan
     with pytest.raises(ValueError, match="finite"):
         fit_head(features_NF, labels_N, names(2), np.arange(10) % 5)
+
+
+def test_every_library_computes_with_one_thread_also_when_loaded_late() -> None:
+    """SciPy's has threads of its own, which took twenty times as long on a busy machine."""
+    program = """
+import numpy as np
+from threadpoolctl import threadpool_info
+from firstlight.training import linear_head
+
+axes = linear_head.principal_axes
+
+def watched(features_NF):
+    import scipy.linalg
+    print({one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"})
+    return axes(features_NF)
+
+linear_head.principal_axes = watched
+features_NF = np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)
+linear_head.fit_head(features_NF, np.arange(20) % 2, ["a", "b"], np.arange(20) // 2 % 5)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "{1}"

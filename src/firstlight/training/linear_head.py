@@ -96,6 +96,8 @@ def fit_head(
     usual one. The same input gives the same bits, with any number of threads. Raises ``ValueError``
     for features that are not finite.
     """
+    import scipy.linalg  # noqa: F401 (it has threads of its own, limited only once it is loaded)
+
     if not len(labels_N) or not np.isfinite(features_NF).all():
         raise ValueError(f"features must be finite numbers of at least one image: {len(labels_N)}")
     classes = len(class_names)
