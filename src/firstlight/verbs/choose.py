@@ -124,6 +124,7 @@ def transfer_recipe(train: Dataset, backbone: str) -> Recipe:
             f"Made for {count:,} images in {classes} classes: {backbone}, pretrained on other "
             f"pictures. {tuned}."
         ),
+        network=Network(views="one" if drawn else "mirror"),
         augment=steps,
         optimizer=AdamW(TUNING_RATE),
         schedule=OneCycle(warmup_fraction=0.2),

@@ -55,10 +55,10 @@ def _open_ended(request: DataRequest, asked: Asked) -> bool:
 
 
 def backbone_here() -> str:
-    """The first backbone of the table whose weights have been fetched, or an empty text."""
-    from firstlight.backbones.weights import kept
+    """The first backbone of the table whose weights are on this machine, or an empty text."""
+    from firstlight.backbones.places import is_here
 
-    return next((name for name, one in BACKBONES.items() if kept(one) is not None), "")
+    return next((name for name in BACKBONES if is_here(name)), "")
 
 
 def _contest(

@@ -24,6 +24,7 @@ from firstlight.training.pace import Deadline
 from firstlight.training.position import EpochRecord
 from firstlight.verbs.finish import finish
 from firstlight.verbs.job import Job
+from firstlight.verbs.linear_start import LinearStart
 from firstlight.verbs.run_data import (
     DataRequest,
     Given,
@@ -124,6 +125,9 @@ def _train(folder: RunFolder, job: Job, display: Display) -> None:
     code = job.recipe.network.code
     with repeatable(job.threads, job.device), _told(code):
         trainer = job.trainer()
+        if isinstance(trainer.fitted, LinearStart):
+            for note in trainer.fitted.notes:
+                display.say(note)
         saved = checkpoint.load_state(folder)
         if saved is not None:
             try:

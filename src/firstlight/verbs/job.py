@@ -23,7 +23,7 @@ from firstlight.training.loop import Trainer
 from firstlight.training.pace import Pace
 from firstlight.training.portion import Portion
 from firstlight.training.randomness import reseed
-from firstlight.verbs.linear_start import LinearStart, linear_start, put, scale
+from firstlight.verbs.linear_start import Images, LinearStart, linear_start, put, scale
 from firstlight.verbs.run_data import DataRequest, preprocess_for
 from firstlight.verbs.start import check_shape, pixel_path, take_over
 
@@ -142,8 +142,14 @@ class Job:
         choice, parts = self.recipe.train, self.parts
         if choice.start_head != "linear":
             return None
-        balanced = choice.class_weights == "balanced"
-        found = linear_start(model, preprocess, parts.train, parts.rows_M, parts.held_M, balanced)
+        images = Images(
+            train=parts.train,
+            rows_M=parts.rows_M,
+            held_M=parts.held_M,
+            balanced=choice.class_weights == "balanced",
+            quiet=self.request.quiet,
+        )
+        found = linear_start(model, preprocess, self.recipe.network, images)
         put(found.first, model, self.recipe.network)
         return found
 

@@ -3,6 +3,7 @@
 Axes: N images, M of them used, F features, K classes.
 """
 
+import hashlib
 import time
 from dataclasses import dataclass
 
@@ -18,7 +19,9 @@ from firstlight.layers.layer import CLASSES
 from firstlight.layers.network import Network
 from firstlight.models.network import head
 from firstlight.pixels import Preprocess
-from firstlight.training.extraction import Float32Array, extract
+from firstlight.progress import CountingBar
+from firstlight.training.extraction import VIEWS, Float32Array, engine, extract
+from firstlight.training.kept_features import Source, kept_features
 from firstlight.training.linear_head import FOLDS, NEVER, FittedHead, LinearHead, fit_head
 from firstlight.training.position import Fitted
 
@@ -35,19 +38,32 @@ class LinearStart(Fitted):
     fit: FittedHead
     """To all images, and what each scores by heads that were fitted without it."""
     labels_M: Int64Array
+    notes: tuple[str, ...]
+    """What could not be held out, and what is wrong with the cache, for people."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Images:
+    """The images that a head is fitted to."""
+
+    train: Dataset
+    rows_M: Int64Array
+    """Those to train on."""
+    held_M: Int64Array
+    """Those that are held out."""
+    balanced: bool
+    """Whether all classes count alike."""
+    quiet: bool = False
+    """Whether progress is hidden."""
 
 
 def linear_start(
-    model: nn.Module,
-    preprocess: Preprocess,
-    train: Dataset,
-    rows_M: Int64Array,
-    held_M: Int64Array,
-    balanced: bool,
+    model: nn.Module, preprocess: Preprocess, network: Network, images: Images
 ) -> LinearStart:
-    """Heads for the features that ``model`` gives for images of ``train``: ``rows_M`` are trained
-    on, ``held_M`` held out; ``balanced`` weights the classes alike."""
+    """Heads for the features that ``model``, of ``network``, gives for the images. Where an answer
+    is averaged over a mirrored view, the features are averaged too."""
     started = time.perf_counter()
+    train, rows_M, held_M = images.train, images.rows_M, images.held_M
     fold_N = np.full(len(train), NEVER)
     if len(held_M):
         fold_N[rows_M] = 1 + folds(train.take(rows_M), FOLDS - 1)
@@ -55,14 +71,14 @@ def linear_start(
     else:
         fold_N[rows_M] = folds(train.take(rows_M), FOLDS)
     used_M = np.concatenate([rows_M, held_M])
-    features_NF = extract(model, preprocess, train.images_NHWC)[0]
+    features_NF, warnings = _features(model, preprocess, images, network)
     labels_M = train.labels_N[used_M]
     found = fit_head(
         features_NF[used_M],
         labels_M,
         train.class_names,
         fold_N[used_M],
-        _weights(train, used_M, balanced),
+        _weights(train, used_M, images.balanced),
     )
     first = found.fold_heads[0] if len(held_M) and found.fold_heads else found.head
     scores_MK = torch.from_numpy(first.scores(features_NF[rows_M]))
@@ -71,10 +87,46 @@ def linear_start(
         first=first,
         fit=found,
         labels_M=labels_M,
+        notes=(*warnings, *found.notes),
         loss=nn.functional.cross_entropy(scores_MK, labels).item(),
         accuracy=(scores_MK.argmax(dim=1) == labels).float().mean().item(),
         seconds=time.perf_counter() - started,
     )
+
+
+def _features(
+    model: nn.Module, preprocess: Preprocess, images: Images, network: Network
+) -> tuple[Float32Array, tuple[str, ...]]:
+    """float32 N×F of all images, from the cache where they are there, and what to say of that."""
+    train, device = images.train, next(model.parameters()).device.type
+    views = VIEWS if "mirror" in network.views else VIEWS[:1]
+    source = Source(
+        pixels=train.fingerprint,
+        network=_sum(model, network),
+        preprocess=preprocess,
+        views=views,
+        engine=engine(device),
+    )
+    with CountingBar("looking at", quiet=images.quiet) as bar:
+        found = kept_features(
+            source,
+            len(train),
+            lambda: extract(
+                model, preprocess, train.images_NHWC, mirror=len(views) > 1, progress=bar
+            ),
+        )
+    features_NF: Float32Array = found.features_VNF.mean(axis=0)
+    return features_NF, found.warnings
+
+
+def _sum(model: nn.Module, network: Network) -> str:
+    """SHA-256 of all that features depend on in a network: not its last layer."""
+    whole, last = hashlib.sha256(repr(network.layers).encode()), f"{head(model)}."
+    for name, tensor in model.state_dict().items():
+        if not name.startswith(last):
+            whole.update(name.encode())
+            whole.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return whole.hexdigest()
 
 
 def _weights(train: Dataset, used_M: Int64Array, balanced: bool) -> Float32Array | None:

@@ -66,6 +66,7 @@ def recipe_like(
         begun = str(where)
         if shape is not None:
             network = replace(network, layers=(*_resized(start, shape), *network.layers))
+        network = replace(network, views=recipe.network.views)
     else:
         begun = str(open_run_folder(Path(where)).path.resolve())
     share = recipe.train.small_share if network.any_size else 0.0
