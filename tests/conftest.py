@@ -35,8 +35,9 @@ def command(
 
 @pytest.fixture(autouse=True)
 def _no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures train alike whatever this machine's cache holds."""
+    """Pictures train, and are checked, alike whatever this machine's cache holds."""
     monkeypatch.setattr("firstlight.verbs.contest.backbone_here", lambda: "")
+    monkeypatch.setattr("firstlight.verbs.check.backbone_here", lambda: "")
 
 
 @pytest.fixture(scope="session")

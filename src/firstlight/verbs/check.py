@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from firstlight.backbones import BACKBONES
 from firstlight.data.check import Checked, check, check_arrays
 from firstlight.data.findings import Finding
 from firstlight.data.levels import Range
@@ -14,7 +15,8 @@ from firstlight.progress import CountingBar, DecodingBar
 from firstlight.report.images import Tile, contact_sheet
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.untrusted import cell, csv_text
-from firstlight.verbs.labels import check_labels, need_cleanlab
+from firstlight.verbs.labels import LabelCheck, check_labels, check_labels_seen, need_cleanlab
+from firstlight.verbs.seen import are_photographs, backbone_here, see
 
 # Groups of pictures that the page shows of each finding.
 SHOWN = 12
@@ -31,7 +33,8 @@ def check_pictures(
     given: Range | None = None,
 ) -> Checked:
     """Every fault of pictures of one's own, most harmful first; with ``labels`` also the pictures
-    that may be in the wrong class, for which networks are trained. ``allow_outside`` takes the
+    that may be in the wrong class: by features where a backbone is on this machine and the
+    pictures are photographs, else by networks that are trained for it. ``allow_outside`` takes the
     files of a CSV that lie outside its folder; ``given`` is the range of arrays.
 
     Raises ``DataError`` where there are no pictures in classes, and ``UserError`` where ``labels``
@@ -51,14 +54,34 @@ def check_pictures(
         checked = check(listing, size=size, progress=bar)
     if not labels:
         return checked
-    with CountingBar("judging the labels of", quiet=quiet) as bar:
-        found = check_labels(path, size=size, told=bar, allow_outside=allow_outside)
+    found = _labels(path, size, checked, quiet, allow_outside)
     return replace(
         checked,
         findings=(*checked.findings, *([found.finding] if found.finding else [])),
         notes=(*checked.notes, *found.notes),
         thumbnails={**checked.thumbnails, **found.thumbnails},
     )
+
+
+def _labels(
+    path: Path, size: int | None, checked: Checked, quiet: bool, allow_outside: bool
+) -> LabelCheck:
+    """The quick way where it suits; and which way it was."""
+    backbone = backbone_here()
+    if backbone and are_photographs(path, checked.shape[2], allow_outside=allow_outside):
+        seen = see(path, backbone, allow_outside=allow_outside, quiet=quiet)
+        found = check_labels_seen(seen)
+        return replace(found, notes=(*found.notes, *seen.warnings))
+    with CountingBar("judging the labels of", quiet=quiet) as bar:
+        found = check_labels(path, size=size, told=bar, allow_outside=allow_outside)
+    way = (
+        "labels: judged by networks from nothing, as drawings and writing are unlike what "
+        f"{backbone} learnt from"
+        if backbone
+        else "labels: judged by networks from nothing. A pretrained one judges photographs in "
+        f"seconds: firstlight backbones fetch {next(iter(BACKBONES))}"
+    )
+    return replace(found, notes=(*found.notes, way))
 
 
 def write_page(checked: Checked, path: Path, out: Path) -> None:

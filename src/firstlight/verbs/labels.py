@@ -1,6 +1,6 @@
 """Labels that are likely wrong, as networks see them that were not trained on the picture.
 
-Axes: N images, K classes.
+Axes: N images, F features, K classes.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,11 @@ from firstlight.evaluate.calibrate import calibrate
 from firstlight.evaluate.predict import probabilities
 from firstlight.packages import imported
 from firstlight.recipe import Recipe
+from firstlight.training.linear_head import fit_head
 from firstlight.training.position import StepRecord
 from firstlight.verbs.choose import recipe_for
 from firstlight.verbs.plan import plan_on
+from firstlight.verbs.seen import Float32Array, Seen
 
 FOLDS = 4
 LEAST = 2 * FOLDS
@@ -58,7 +60,7 @@ def check_labels(
     told: Told | None = None,
     allow_outside: bool = False,
 ) -> LabelCheck:
-    """Pictures of one's own that may be in the wrong class.
+    """Pictures of one's own that may be in the wrong class, as networks from nothing judge them.
 
     Every picture, of training and test part alike, is judged by a network that was trained on
     three quarters of the pictures, neither on this one nor on a copy of it. Which probabilities are
@@ -67,14 +69,37 @@ def check_labels(
     ``UserError`` without cleanlab, and ``DataError`` as ``load_own`` does.
     """
     need_cleanlab()
-    data, notes = _judged(joined(load_own(path, Form(size), allow_outside=allow_outside)))
+    data, _, notes = _judged(joined(load_own(path, Form(size), allow_outside=allow_outside)))
     if len(data.class_names) < 2:
         return LabelCheck(finding=None, notes=notes)
-    found_NK = _sharpened(out_of_fold(data, recipe or recipe_for(data), told), data.labels_N)
+    found_NK = out_of_fold(data, recipe or recipe_for(data), told)
+    return _checked(data, found_NK, "Networks that had not seen them", notes)
+
+
+def check_labels_seen(seen: Seen) -> LabelCheck:
+    """The same by features: every picture is judged by a linear head on a pretrained network's
+    features that was fitted to three quarters of the pictures, neither to this one nor to a copy.
+
+    Raises ``UserError`` without cleanlab.
+    """
+    need_cleanlab()
+    data, rows_N, notes = _judged(seen.data)
+    if len(data.class_names) < 2:
+        return LabelCheck(finding=None, notes=notes)
+    found_NK, more = out_of_fold_heads(data, seen.features_NF[rows_N])
+    judges = f"Linear heads on the features of {seen.backbone}, fitted without them,"
+    return _checked(data, found_NK, judges, (*more, *notes))
+
+
+def _checked(
+    data: Dataset, found_NK: Float64Array, judges: str, notes: tuple[str, ...]
+) -> LabelCheck:
+    """The suspects by out-of-fold probabilities; ``judges`` is whose these are."""
+    found_NK = _sharpened(found_NK, data.labels_N)
     suspects_M = _suspects(data, found_NK)
-    agree = f"{100 * (found_NK.argmax(axis=1) == data.labels_N).mean():.1f} %"
+    agree = f"agree with {100 * (found_NK.argmax(axis=1) == data.labels_N).mean():.1f} %"
     if not len(suspects_M):
-        judged = f"labels: networks that had not seen them agree with {agree} of the labels"
+        judged = f"labels: {judges[0].lower()}{judges[1:]} {agree} of the labels"
         return LabelCheck(finding=None, notes=(judged, *notes))
     assert data.names is not None, "pictures of one's own have names"
     listed = tuple(_suspect(data, found_NK, int(at)) for at in suspects_M)
@@ -82,7 +107,7 @@ def check_labels(
         kind="doubtful label",
         severe=False,
         text=f"{len(listed):,} of {len(data):,} pictures may be in the wrong class, the most "
-        f"suspicious first. Networks that had not seen them agree with {agree} of the labels; the "
+        f"suspicious first. {judges} {agree} of the labels; the "
         "fewer, the more of these are right and only hard. Look at each, and move what is "
         "wrong. No list leaves them out: without its hard pictures a test looks too "
         "good",
@@ -118,18 +143,33 @@ def out_of_fold(data: Dataset, recipe: Recipe, told: Told | None = None) -> Floa
     return result
 
 
-def _judged(data: Dataset) -> tuple[Dataset, tuple[str, ...]]:
-    """The data without the classes that have too few pictures; and what there is to say of it."""
+def out_of_fold_heads(
+    data: Dataset, features_NF: Float32Array
+) -> tuple[Float64Array, tuple[str, ...]]:
+    """Probabilities N×K, each image's by a linear head fitted without it and without its group;
+    and whose class could not be held out, whose labels are then taken as right."""
+    fitted = fit_head(features_NF, data.labels_N, data.class_names, folds(data, FOLDS))
+    found_NK = fitted.probabilities().astype(np.float64)
+    unseen_N = ~np.isfinite(found_NK).all(axis=1)
+    found_NK[unseen_N] = np.eye(len(data.class_names))[data.labels_N[unseen_N]]
+    result: Float64Array = found_NK / found_NK.sum(axis=1, keepdims=True)
+    return result, tuple(f"labels: {note}" for note in fitted.notes)
+
+
+def _judged(data: Dataset) -> tuple[Dataset, npt.NDArray[np.int64], tuple[str, ...]]:
+    """The data without the classes that have too few pictures; the numbers of what is left; and
+    what there is to say of it."""
     assert data.groups_N is not None, "pictures of one's own have groups"
     labels = range(len(data.class_names))
     different = [len(np.unique(data.groups_N[data.labels_N == label])) for label in labels]
     few = [label for label in labels if different[label] < LEAST]
     if not few:
-        return data, ()
+        return data, np.arange(len(data)), ()
     kept = [label for label in labels if label not in few]
     number_K = np.full(len(labels), -1)
     number_K[kept] = np.arange(len(kept))
-    part = data.take(np.flatnonzero(number_K[data.labels_N] >= 0))
+    rows_N = np.flatnonzero(number_K[data.labels_N] >= 0)
+    part = data.take(rows_N)
     listed = ", ".join(f"{data.class_names[label]} ({different[label]})" for label in few[:10])
     note = (
         f"labels: not judged, as fewer than {LEAST} different pictures of a class tell too little: "
@@ -140,7 +180,7 @@ def _judged(data: Dataset) -> tuple[Dataset, tuple[str, ...]]:
         labels_N=number_K[part.labels_N],
         class_names=tuple(data.class_names[label] for label in kept),
     )
-    return smaller, (note,)
+    return smaller, rows_N, (note,)
 
 
 def _sharpened(found_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> Float64Array:

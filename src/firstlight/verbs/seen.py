@@ -1,0 +1,86 @@
+"""Pictures of one's own as a pretrained network sees them.
+
+Axes: N images, F features.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.backbones import BACKBONES, backbone_named
+from firstlight.backbones.weights import is_here, kept, open_backbone
+from firstlight.data.dataset import Dataset
+from firstlight.data.own import Form, load_own
+from firstlight.data.split import joined
+from firstlight.devices import choose_device
+from firstlight.progress import CountingBar, DecodingBar
+from firstlight.training.extraction import VIEWS, engine, extract
+from firstlight.training.kept_features import Source, kept_features
+from firstlight.verbs.choose import looks_drawn
+
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """The pictures of both parts, and their features."""
+
+    backbone: str
+    data: Dataset
+    """In the backbone's size and colours; nothing is held out."""
+    features_NF: Float32Array
+    """float32, what the backbone's last dense layer is given."""
+    warnings: tuple[str, ...]
+    """That the cache of features was damaged, or cannot be written."""
+
+
+def backbone_here() -> str:
+    """The first backbone of the table whose weights are on this machine, or an empty text."""
+    return next((name for name in BACKBONES if is_here(name)), "")
+
+
+def are_photographs(path: Path, channels: int, *, allow_outside: bool = False) -> bool:
+    """Whether a pretrained network has seen the like: colours, or grey but no drawings on a plain
+    ground. ``channels`` are those that training would choose. Raises ``DataError``."""
+    if channels == 3:
+        return True
+    return not looks_drawn(load_own(path, allow_outside=allow_outside).train)
+
+
+def see(
+    path: Path,
+    backbone: str,
+    *,
+    allow_outside: bool = False,
+    quiet: bool = False,
+) -> Seen:
+    """Decode every picture in the backbone's size, and compute its features or take them from the
+    cache.
+
+    Raises ``DataError`` as ``load_own`` and ``open_backbone`` do.
+    """
+    device = choose_device("auto")
+    saved = open_backbone(backbone, device=device)
+    form = Form(shape=saved.architecture.image_shape)
+    with DecodingBar(quiet=quiet) as decoding:
+        data = joined(load_own(path, form, allow_outside=allow_outside, progress=decoding))
+    with CountingBar(f"{backbone} looks at", quiet=quiet) as bar:
+
+        def make() -> Float32Array:
+            return extract(saved.model, saved.preprocess, data.images_NHWC, progress=bar)
+
+        here = kept(backbone_named(backbone))
+        if here is None:  # the cache takes nothing
+            return Seen(backbone=backbone, data=data, features_NF=make()[0], warnings=())
+        source = Source(
+            pixels=data.fingerprint,
+            network=here.model_sha256,
+            preprocess=saved.preprocess,
+            views=VIEWS[:1],
+            engine=engine(device),
+        )
+        found = kept_features(source, len(data), make)
+    features_NF = found.features_VNF[0]
+    return Seen(backbone=backbone, data=data, features_NF=features_NF, warnings=found.warnings)

@@ -1,0 +1,127 @@
+"""Pictures by a pretrained network's features: labels that were exchanged are found.
+
+The backbone is a stand-in whose features are the mean colours of a picture, and the classes are
+colours, so that what is to be found is known beforehand.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from tests.backbones.conftest import TINY
+from tests.kit import Command
+
+from firstlight import backbones
+from firstlight.backbones.weights import fetch_backbone
+from firstlight.data.dataset import Dataset
+from firstlight.data.split import folds
+from firstlight.verbs import check, labels, seen
+from firstlight.verbs.labels import out_of_fold_heads
+
+COLOURS = {"red": (190, 70, 70), "green": (70, 170, 70), "blue": (70, 70, 190)}
+EXCHANGED = {"red/7.png": "green", "green/3.png": "blue", "blue/11.png": "red"}
+
+
+@pytest.fixture
+def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fetched network of three filters, each of which passes one colour on."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(backbones.BACKBONES, "tiny", replace(TINY, side=24))
+    filters = torch.zeros(4, 3, 3, 3)
+    filters[[0, 1, 2], [0, 1, 2], 1, 1] = 1.0
+    tensors = {"stem.weight": filters, "fc.weight": torch.zeros(5, 4), "fc.bias": torch.zeros(5)}
+    save_file(tensors, tmp_path / "tiny.safetensors")
+    fetch_backbone("tiny", tmp_path / "tiny.safetensors")
+    monkeypatch.setattr(check, "backbone_here", lambda: "tiny")
+    return "tiny"
+
+
+@pytest.fixture
+def coloured(tmp_path: Path) -> Path:
+    """30 pictures of each colour on noise, three of them in another colour's folder."""
+    rng = np.random.default_rng(0)
+    for name in COLOURS:
+        for i in range(30):
+            file = f"{name}/{i}.png"
+            coarse = rng.normal(COLOURS[EXCHANGED.get(file, name)], 40, (6, 6, 3))
+            picture = Image.fromarray(coarse.clip(0, 255).astype(np.uint8))
+            (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
+            picture.resize((48, 48), Image.Resampling.BICUBIC).save(tmp_path / "set" / file)
+    return tmp_path / "set"
+
+
+def test_exchanged_labels_are_found_by_features_and_the_way_is_said(
+    command: Command, backbone: str, coloured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels, "out_of_fold", lambda *_: pytest.fail("networks are trained"))
+    done = command("data", "check", coloured, "--labels", "--json")
+    assert done.code == 0, done.err
+    (doubtful,) = [f for f in json.loads(done.out)["findings"] if f["kind"] == "doubtful label"]
+    assert {s["name"]: s["suggested"] for s in doubtful["suspects"]} == EXCHANGED
+    assert "Linear heads on the features of tiny" in doubtful["text"]
+    assert "agree with 96.7 % of the labels" in doubtful["text"]
+
+
+def test_a_second_check_finds_the_features_in_the_cache(
+    backbone: str, coloured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = seen.see(coloured, backbone, quiet=True)
+    monkeypatch.setattr(seen, "extract", lambda *_, **__: pytest.fail("computed again"))
+    again = seen.see(coloured, backbone, quiet=True)
+    assert np.array_equal(first.features_NF, again.features_NF)
+    assert first.data.names == again.data.names
+    # The means of red, green and blue, as NumPy has them.
+    means_NC = (first.data.images_NHWC[:] / 255.0).mean(axis=(1, 2))
+    for ours_N, mean_N in zip(first.features_NF[:, :3].T, means_NC.T, strict=True):
+        assert np.corrcoef(ours_N, mean_N)[0, 1] > 0.9
+
+
+def test_no_head_has_seen_the_pictures_it_judges() -> None:
+    rng = np.random.default_rng(0)
+    noise = Dataset(
+        name="noise",
+        images_NHWC=rng.integers(0, 256, (96, 4, 4, 1), dtype=np.uint8),
+        labels_N=np.arange(96) % 2,
+        class_names=("heads", "tails"),
+    )
+    by_heart_NF = np.eye(96, dtype=np.float32)  # one that saw a picture would know it
+    found_NK, notes = out_of_fold_heads(noise, by_heart_NF)
+    assert notes == ()
+    assert np.allclose(found_NK.sum(axis=1), 1)
+    assert (found_NK.argmax(axis=1) == noise.labels_N).mean() < 0.75
+    # Copies of one another say each other's label, if they are in two folds.
+    pairs_NF = by_heart_NF[np.arange(96) // 4 * 4 + np.arange(96) % 2]
+    grouped = replace(noise, groups_N=np.arange(96) // 4 * 4 + np.arange(96) % 2)
+    assert len(np.unique(folds(grouped, 4)[[0, 2]])) == 1
+    found_NK, _ = out_of_fold_heads(grouped, pairs_NF)
+    assert (found_NK.argmax(axis=1) == noise.labels_N).mean() < 0.75
+    found_NK, _ = out_of_fold_heads(noise, pairs_NF)
+    assert (found_NK.argmax(axis=1) == noise.labels_N).mean() > 0.8
+
+
+def test_drawings_are_judged_by_networks_and_so_is_all_without_a_backbone(
+    command: Command, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn.datasets import load_digits
+
+    every = load_digits()
+    for label in (0, 1):
+        (tmp_path / "digits" / str(label)).mkdir(parents=True)
+        for at in np.flatnonzero(every.target == label)[:20]:
+            picture = Image.fromarray((every.images[at] * 15).astype(np.uint8))
+            picture.save(tmp_path / "digits" / str(label) / f"{at}.png")
+
+    def certain(data: Dataset, *_: object) -> np.ndarray:
+        return np.eye(2)[data.labels_N] * 0.98 + 0.01
+
+    monkeypatch.setattr(labels, "out_of_fold", certain)
+    done = command("data", "check", tmp_path / "digits", "--labels")
+    assert "unlike what tiny learnt from" in done.out, done.err
+    monkeypatch.setattr(check, "backbone_here", lambda: "")
+    done = command("data", "check", tmp_path / "digits", "--labels")
+    assert "firstlight backbones fetch efficientnet_lite0" in done.out
