@@ -30,9 +30,11 @@ from firstlight.runs.checkpoint import SavedModel, load_model, save_model
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import usable_threads
 from firstlight.training.memory import kept_memory
-from firstlight.verbs.choose import recipe_for
+from firstlight.verbs.choose import recipe_for, transfer_recipe
 from firstlight.verbs.finish import what_was_not_learnt
+from firstlight.verbs.linear_start import finished
 from firstlight.verbs.plan import plan_on
+from firstlight.verbs.start import is_backbone
 
 _GO_ON = "Fit on all rows, or go on from a trained network with firstlight.train(data, start=RUN)"
 _LONG = 800
@@ -57,6 +59,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         recipe: str | Path | Recipe | None = None,
         *,
         image_shape: tuple[int, ...] | None = None,
+        start: str | Path | None = None,
         settings: str | Sequence[str] = (),
         seed: int = 0,
         device: str = "auto",
@@ -64,13 +67,16 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         warm_start: bool = False,
     ) -> None:
         """``recipe``: a name, a TOML file or a value; None for one made for the images.
-        ``image_shape``: (h, w) or (h, w, c) of flat rows. ``settings``: ``"section.key=value"``
+        ``image_shape``: (h, w) or (h, w, c) of flat rows. ``start``: the name of a pretrained
+        backbone, such as ``"efficientnet_lite0"``, or a run whose weights are taken over, all but
+        the last layer's; images are resized in the network. ``settings``: ``"section.key=value"``
         changes of the recipe. ``seed`` decides all that is random. ``device``: auto, cpu, cuda or
         mps. ``class_weight``: class to weight, or ``"balanced"``, as in scikit-learn, in place of
         the recipe's ``train.class_weights``. ``warm_start`` is refused, as each ``fit`` trains
         from fresh weights."""
         self.recipe = recipe
         self.image_shape = image_shape
+        self.start = start
         self.settings = settings
         self.seed = seed
         self.device = device
@@ -125,7 +131,8 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             class_names=tuple(str(name) for name in self.classes_),
             weights_N=None if weights_N is None else weights_N.astype(np.float32),
         )
-        job = plan_on(TrainTest(train, train), self._resolved(train), self.device)
+        start = None if self.start is None else Path(self.start)
+        job = plan_on(TrainTest(train, train), self._resolved(train), self.device, start)
         self.recipe_ = job.recipe
         with repeatable(job.threads, job.device):
             trainer = job.trainer()
@@ -133,6 +140,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 for _ in trainer.run():
                     pass
             nothing = what_was_not_learnt(trainer, train.class_names)
+            finished(trainer)
         if nothing:
             warnings.warn(nothing, NothingLearntWarning, stacklevel=2)
         self.model_ = trainer.answering.eval()
@@ -199,6 +207,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 "classes": self.classes_.tolist(),
                 "dtype": str(self.classes_.dtype),
                 "image_shape": self.image_shape,
+                "start": None if self.start is None else str(self.start),
                 "seed": self.seed,
                 "class_weight": _listed(self.class_weight),
                 "n_features_in": getattr(self, "n_features_in_", None),
@@ -220,6 +229,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             loaded = cls(
                 recipe,
                 image_shape=None if shape is None else tuple(shape),
+                start=values.get("start"),
                 seed=values["seed"],
                 device=device,
                 class_weight=_unlisted(values.get("class_weight")),
@@ -236,7 +246,9 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _resolved(self, train: Dataset) -> Recipe:
         """The recipe to train by. Nothing is held out unless the recipe stops by it."""
-        if self.recipe is None:
+        if self.recipe is None and self.start is not None and is_backbone(self.start):
+            chosen = transfer_recipe(train, str(self.start))
+        elif self.recipe is None:
             chosen = recipe_for(train)
         else:
             chosen = self.recipe if isinstance(self.recipe, Recipe) else load_recipe(self.recipe)

@@ -8,6 +8,7 @@ import numpy as np
 from firstlight.augment import Augmentation, Crop, Flip, Rotate, Scale, Shift
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
+from firstlight.data.split import hold_out
 from firstlight.devices import choose_device
 from firstlight.layers import Whiten
 from firstlight.layers.network import Network
@@ -22,6 +23,8 @@ SEEN = 120_000
 MOST_EPOCHS, LEAST_EPOCHS = 100, 4
 # Above this share between the largest and the smallest class, the loss weighs classes.
 UNEVEN = 3.0
+# Fewer images tell nothing of which epoch is better.
+LEAST_HELD_OUT = 10
 # Fine-tuning a pretrained network: its learning rate, its most epochs, and how many images it may
 # see in all without being asked for more, as each takes a processor a tenth of a second.
 TUNING_RATE, TUNING_EPOCHS, TUNING_SEEN = 3e-4, 4.0, 2000
@@ -104,40 +107,67 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
 
 
 def transfer_recipe(train: Dataset, backbone: str) -> Recipe:
-    """How a pretrained network learns other classes: its last layer first, then all of it."""
+    """How a pretrained network learns other classes: its last layer first, then all of it.
+
+    Of images too few to hold some out the last layer alone is learned: its penalty and calibration
+    come from cross-validation.
+    """
     count, classes = len(train), len(train.class_names)
-    drawn = looks_drawn(train)
+    drawn, few = looks_drawn(train), not _can_hold_out(train)
     steps: tuple[Augmentation, ...] = (Rotate(15.0), Shift(0.1))
     if not drawn:
         steps = (Shift(0.1), Scale(0.1), Flip("random"))
     uneven = _unevenness(train) > UNEVEN
-    epochs = min(TUNING_EPOCHS, round(TUNING_SEEN / count, 2))
-    tuned = (
-        f"Its last layer is fitted to the features of these, then all of it is fine-tuned for "
-        f"{epochs:g} epochs, which is kept where held-out images are answered better"
-        if epochs
-        else "Its last layer is fitted to the features of these; --epochs N fine-tunes all of it"
-    )
+    epochs = 0.0 if few else min(TUNING_EPOCHS, round(TUNING_SEEN / count, 2))
+    words = [
+        f"Made for {count:,} images in {classes} classes: {backbone}, pretrained on other "
+        "pictures. Its last layer is fitted to the features of these"
+    ]
+    if few:
+        words.append(". They are too few to hold some out, so it is judged by cross-validation")
+    elif epochs:
+        words.append(
+            f", then all of it is fine-tuned for {epochs:g} epochs, which is kept where held-out "
+            "images are answered better"
+        )
+    if _is_grey(train):
+        words.append(". The images are grey: its channels of red, green and blue get the same")
     return Recipe(
         name="own",
-        description=(
-            f"Made for {count:,} images in {classes} classes: {backbone}, pretrained on other "
-            f"pictures. {tuned}."
-        ),
+        description=f"{''.join(words)}.",
         network=Network(views="one" if drawn else "mirror"),
-        augment=steps,
+        augment=() if few else steps,
         optimizer=AdamW(TUNING_RATE),
         schedule=OneCycle(warmup_fraction=0.2),
         train=TrainChoice(
             epochs=epochs,
             batch_size=32,
-            patience=int(TUNING_EPOCHS),
+            validation="none" if few else "held-out",
+            patience=0 if few else int(TUNING_EPOCHS),
             precision="mixed",
+            start_from=backbone,
             start_head="linear",
             start_norm="kept",
             class_weights="balanced" if uneven else "none",
         ),
     )
+
+
+def _can_hold_out(train: Dataset) -> bool:
+    """Whether enough of the images can be held out to judge by."""
+    try:
+        _, held_N = hold_out(train, TrainChoice().held_out_fraction)
+    except ValueError:
+        return False
+    return len(held_N) >= LEAST_HELD_OUT
+
+
+def _is_grey(train: Dataset) -> bool:
+    """Whether the images have one channel, or three that are alike."""
+    if train.image_shape[2] == 1:
+        return True
+    some_NHWC = np.asarray(train.images_NHWC[:: max(1, len(train) // 100)])
+    return bool((some_NHWC == some_NHWC[..., :1]).all())
 
 
 def _unevenness(train: Dataset) -> float:

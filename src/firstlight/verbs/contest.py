@@ -20,6 +20,8 @@ SHARE_OF_PASSES = 0.5
 """Of those that a network from nothing gets alone."""
 SHARE_OF_BUDGET = 0.5
 """For the pretrained network; the other takes what is left."""
+SHORT = 60.0
+"""In a budget of fewer seconds nothing is fine-tuned: to measure how long that takes takes long."""
 _MAY_BE_SET = ("train.seed",)
 
 
@@ -96,6 +98,9 @@ def _free(path: Path, way: str) -> Path:
 
 def _pretrained(name: str, asked: Asked) -> Asked:
     budget = asked.budget
+    if budget is not None and budget.seconds < SHORT:
+        alone = [*asked.settings, "train.epochs=0"]
+        return replace(asked, start=Path(name), budget=None, settings=alone)
     if budget is not None:
         budget = replace(budget, seconds=SHARE_OF_BUDGET * budget.seconds)
     return replace(asked, start=Path(name), budget=budget)

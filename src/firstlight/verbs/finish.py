@@ -24,7 +24,7 @@ from firstlight.runs.folder import RunFolder
 from firstlight.training.loop import Trainer
 from firstlight.training.portion import Portion
 from firstlight.verbs.job import Job
-from firstlight.verbs.linear_start import LinearStart, put
+from firstlight.verbs.linear_start import finished
 
 LOOKED_AT = 1000
 """Training images answered to see what was learnt."""
@@ -43,10 +43,7 @@ def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
     with repeatable(job.threads, job.device):
         nothing = what_was_not_learnt(trainer, class_names)
         answers = trainer.answers() if recipe.train.validation == "held-out" else None
-    begun = trainer.fitted
-    if isinstance(begun, LinearStart) and trainer.kept.epoch == 0:
-        # Nothing after it was better: the last layer may have all images, held out or not.
-        put(begun.fit.head, model, recipe.network)
+    if (begun := finished(trainer)) is not None:
         seen_M = ~np.isnan(begun.fit.held_out_NK).any(axis=1)
         calibration = calibrate(begun.fit.held_out_NK[seen_M], begun.labels_M[seen_M])
     elif answers is not None:

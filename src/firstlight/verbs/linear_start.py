@@ -23,6 +23,7 @@ from firstlight.progress import CountingBar
 from firstlight.training.extraction import VIEWS, Float32Array, engine, extract
 from firstlight.training.kept_features import Source, kept_features
 from firstlight.training.linear_head import FOLDS, NEVER, FittedHead, LinearHead, fit_head
+from firstlight.training.loop import Trainer
 from firstlight.training.position import Fitted
 
 
@@ -165,3 +166,13 @@ def put(found: LinearHead, model: nn.Module, network: Network) -> None:
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(found.weights_KF / factor))
         layer.bias.copy_(torch.from_numpy(found.bias_K / factor))
+
+
+def finished(trainer: Trainer) -> LinearStart | None:
+    """The fitted layers, where no epoch was better and so nothing was trained after all; the last
+    layer is then the one that all images went into, held out or not."""
+    begun = trainer.fitted
+    if not isinstance(begun, LinearStart) or trainer.kept.epoch != 0:
+        return None
+    put(begun.fit.head, trainer.answering, trainer.recipe.network)
+    return begun

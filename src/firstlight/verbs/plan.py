@@ -145,10 +145,12 @@ def changed(job: Job, settings: Sequence[str]) -> Job:
     return other
 
 
-def plan_on(data: TrainTest, recipe: Recipe, device: str = "auto") -> Job:
+def plan_on(
+    data: TrainTest, recipe: Recipe, device: str = "auto", start: Path | None = None
+) -> Job:
     """The training of a recipe on data that is here."""
     request = DataRequest(name=data.train.name.partition("/")[0], data=data)
-    return plan(request, Asked(recipe=recipe, device=device))
+    return plan(request, Asked(recipe=recipe, device=device, start=start))
 
 
 def _default(request: DataRequest, device: str, start: Path) -> Recipe:
@@ -228,6 +230,8 @@ def _within(budget: Budget, job: Job) -> Job:
     end = budget.started + BUDGET_USED * budget.seconds - ENDING_SECONDS
     left, rest = end - time.perf_counter(), replace(rest_of(trial), at=Place(step=0, epoch=0))
     steps, least = rest.most_steps(left, pace), min(per_epoch, trial.steps)
+    if job.recipe.train.start_head == "linear":
+        steps, least = steps if left > 0 else 0, 0  # the fitted last layer alone answers too
     if steps < least:
         epoch = rest.seconds(least, pace)
         enough = math.ceil(1.1 * (budget.seconds - left + epoch))
