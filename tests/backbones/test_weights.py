@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,6 +49,7 @@ def hub_library(monkeypatch: pytest.MonkeyPatch, give: Callable[..., Any]) -> No
     utils = SimpleNamespace(logging=quiet, disable_progress_bars=lambda: None)
     library = SimpleNamespace(utils=utils, hf_hub_download=give)
     monkeypatch.setitem(sys.modules, "huggingface_hub", library)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.utils", utils)
 
 
 def test_a_file_is_converted_once_and_kept_as_a_runs_weights(bare: Path, file: Write) -> None:
@@ -192,6 +194,20 @@ def test_the_hub_is_asked_for_the_pinned_revision_and_its_failure_told(
     assert done.code == 3 and "No space left on device; make room" in done.err
 
 
+def test_the_hubs_own_library_without_a_connection(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    places = {"HF_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "firstlight", "backbones", "fetch", "mobilenet_v4_small"],
+        env={**os.environ, **places, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "could not be fetched from timm/mobilenetv4_conv_small" in done.stderr
+
+
 def test_a_full_disk_is_told_and_the_weights_answer_all_the_same(
     bare: Path, file: Write, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,7 +301,7 @@ def test_files_that_are_cut_short_pickles_or_not_there(
         (renamed, 3, "no safetensors file"),
         (pickle, 2, "a pickle, which is a program; only .safetensors is read"),
         (tmp_path / "none.safetensors", 2, "there is no such file"),
-        (tmp_path, 2, "there is no such file"),
+        (tmp_path, 2, "not a file"),
     ):
         done = command("backbones", "fetch", "tiny", "--from", path)
         assert (done.code, wanted in done.err) == (code, True), done.err

@@ -82,6 +82,7 @@ def test_what_is_damaged_is_made_again_and_told(shelf: Path, damage: str) -> Non
     again = kept_features(SOURCE, 7, lambda: FEATURES)
     assert not again.found
     assert "damaged" in again.warnings[0]
+    assert "Expecting" not in again.warnings[0], "the words of the JSON reader"
     assert np.array_equal(again.features_VNF, FEATURES)
     assert kept_features(SOURCE, 7, never).found
 

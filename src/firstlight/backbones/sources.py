@@ -33,9 +33,10 @@ def fetched(backbone: Backbone, quiet: bool = False) -> Published:
         tool = imported("huggingface_hub", "fetching weights", "'firstlight[hub]'")
     except UserError as error:
         raise UserError(f"{error}\n{how_to_get(backbone)}") from error
-    tool.utils.logging.set_verbosity_error()  # it would tell of each attempt
+    utils = imported("huggingface_hub.utils", "fetching weights", "'firstlight[hub]'")
+    utils.logging.set_verbosity_error()  # it would tell of each attempt
     if quiet:
-        tool.utils.disable_progress_bars()
+        utils.disable_progress_bars()
     try:
         path = tool.hf_hub_download(hub.repository, hub.file, revision=hub.revision)
     except OSError as error:  # also the hub's own errors of connection

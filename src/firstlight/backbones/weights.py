@@ -4,6 +4,7 @@ A folder holds ``model.safetensors`` and, written after it, ``source.json``: whe
 from, the SHA-256 of that file, and that of the one that is kept.
 """
 
+import os
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -68,7 +69,8 @@ def fetch_backbone(name: str, file: Path | None = None, *, quiet: bool = False) 
     backbone = backbone_named(name)
     if file is not None:
         if not file.is_file():
-            raise UserError(f"{file}: there is no such file; name a .safetensors file")
+            wrong = "not a file" if os.path.lexists(file) else "there is no such file"
+            raise UserError(f"{file}: {wrong}; name a .safetensors file")
         published = Published(path=file, origin=f"the file {file.name}", sha256="")
     else:
         if (here := kept(backbone)) is not None and _kept_model(backbone, "cpu") is not None:

@@ -95,7 +95,10 @@ def _written(features_VNF: Float32Array) -> bytes:
 def _read(file: Path, wanted: tuple[int, int]) -> Float32Array:
     """What is in a file. Raises ``ValueError`` or ``OSError`` where it is not what was written."""
     with file.open("rb") as stream:
-        about = json.loads(stream.readline(_LONGEST_LINE))
+        try:
+            about = json.loads(stream.readline(_LONGEST_LINE))
+        except ValueError as error:
+            raise ValueError("it does not begin with what was written") from error
         views, images, width = (int(side) for side in about["shape"])
         if (views, images) != wanted or width < 1:
             raise ValueError(f"of the shape {about['shape']}")
