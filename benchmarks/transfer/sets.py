@@ -7,7 +7,7 @@ import numpy as np
 import firstlight as fl
 from firstlight.data.split import limit
 
-TESTED = 1000
+TESTED = 500
 """Test images, the same for every seed and side."""
 SETS = {
     "cifar10-10": ("cifar10", 10),
