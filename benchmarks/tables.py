@@ -24,6 +24,7 @@ from table_training import (
     quick_table,
     recipes_table,
 )
+from table_transfer import transfer_table
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
@@ -31,6 +32,7 @@ DOCUMENTS = (
     "docs/tutorial.md",
     "docs/performance.md",
     "docs/networks.md",
+    "docs/transfer.md",
     "docs/own-pictures.md",
     "docs/trust.md",
     "docs/serve.md",
@@ -43,6 +45,7 @@ TABLES = {
     "quick_vs_keras": quick_table,
     "recipes": recipes_table,
     "networks": networks_table,
+    "transfer": transfer_table,
     "peers": peers_table,
     "small_sets": small_sets_table,
     "decoding": decoding_table,

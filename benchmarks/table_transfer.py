@@ -1,0 +1,58 @@
+"""The table of docs/transfer.md."""
+
+import json
+import statistics
+from typing import Any
+
+from table_cells import RESULTS, accuracy, row_of
+
+SETS = {
+    "cifar10-10": "CIFAR-10, 10 a class",
+    "cifar10-25": "CIFAR-10, 25 a class",
+    "cifar10-100": "CIFAR-10, 100 a class",
+    "cifar10-500": "CIFAR-10, 500 a class",
+    "fashion_mnist-20": "Fashion-MNIST, 20 a class",
+    "mnist-20": "MNIST, 20 a class",
+}
+SIDES = {
+    "default": "`train` as it comes",
+    "frozen": "the last layer alone",
+    "nothing": "from nothing",
+    "scikit-learn": "scikit-learn on the same features",
+    "pytorch": "PyTorch's tutorial script, same time",
+}
+
+
+def transfer_table() -> str:
+    """Small sets: firstlight's ways, scikit-learn and a plain script."""
+    whole: dict[str, Any] = json.loads((RESULTS / "transfer.json").read_text())
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in whole["runs"]:
+        found.setdefault((run["set"], run["side"]), []).append(run)
+    lines = [
+        row_of("training images", [*SIDES.values(), "n"]),
+        row_of("---", ["---"] * (len(SIDES) + 1)),
+    ]
+    for name, title in SETS.items():
+        sides = [found.get((name, side), []) for side in SIDES]
+        if not sides[0]:
+            continue
+        cells = [_cell(runs) for runs in sides]
+        least, most = (pick(len(runs) for runs in sides if runs) for pick in (min, max))
+        lines.append(row_of(title, [*cells, str(most) if least == most else f"{least} to {most}"]))
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "Accuracy on 500 test images, mean ± sd over seeds that draw other training images; "
+            f"in brackets processor seconds to train, median. One thread of {whole['processor']}, "
+            f"on a busy machine. Repeat with `{whole['command']}`.",
+        ]
+    )
+
+
+def _cell(runs: list[dict[str, Any]]) -> str:
+    if not runs:
+        return ""
+    seconds = statistics.median(run["processor_seconds"] for run in runs)
+    return f"{accuracy(run['test_accuracy'] for run in runs)} ({seconds:.0f} s)"
