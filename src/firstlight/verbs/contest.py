@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 
 from firstlight.backbones import BACKBONES
+from firstlight.errors import UserError
 from firstlight.progress import Display
 from firstlight.recipe import setting_key
 from firstlight.runs.folder import RunFolder
@@ -66,15 +67,21 @@ def backbone_here() -> str:
 def _contest(
     name: str, request: DataRequest, asked: Asked, display: Display, out: Path | None
 ) -> RunFolder:
-    display.say(f"First with {name}, pretrained on other pictures")
-    first = fit(plan(request, _pretrained(name, asked)), display, out=out)
+    job = plan(request, _pretrained(name, asked))
+    display.say(job.recipe.description)
+    first = fit(job, display, out=out)
     path = first.path
-    if first.read_json("summary.json")["kept_epoch"]["validation_accuracy"] is None:
-        display.say("There are too few pictures to hold some out and compare with a second network")
+    if job.parts.validation is None:
+        display.say("They are too few, too, to compare it with a network from nothing.")
         return first
-    display.say("Then from nothing")
+    try:
+        job = plan(request, _from_nothing(request, asked))
+    except UserError as error:  # as where the first took most of a budget
+        display.say(f"No network from nothing was trained: {error}")
+        return first
+    display.say(job.recipe.description)
     lost = _free(path, "from-nothing")
-    second = fit(plan(request, _from_nothing(request, asked)), display, out=lost)
+    second = fit(job, display, out=lost)
     of_first, of_second = (_held_out(one) for one in (first, second))
     if of_second > of_first:
         lost = path.rename(_free(path, name))
