@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -69,6 +71,13 @@ def test_the_work_does_not_depend_on_how_a_processor_does_it(
     wanted = step_gflop(plan_on(data, chosen, "cpu"))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert step_gflop(plan_on(data, chosen, "cpu")) == wanted
+
+
+def test_a_training_of_no_steps_is_no_work() -> None:
+    job: Any = SimpleNamespace(
+        threads=1, device="cpu", trainer=lambda: SimpleNamespace(steps=0, small_steps=0)
+    )
+    assert step_gflop(job) == 0.0
 
 
 def test_steps_with_smaller_images_are_less_work() -> None:

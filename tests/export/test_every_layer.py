@@ -105,3 +105,11 @@ def test_other_formats_take_every_layer(
     run: fl.Run, tmp_path: Path, format_: str, suffix: str
 ) -> None:
     run.export(format_, tmp_path / f"all{suffix}")
+
+
+def test_onnx_takes_grey_images_before_a_network_of_colour(tmp_path: Path) -> None:
+    layers = [Resize(12, channels=3), Conv(4), GlobalAveragePool(), Dense("classes")]
+    run = fl.train("digits", network=layers, epochs=1, out=tmp_path / "run", quiet=True)
+    out = tmp_path / "grey.onnx"
+    run.export(out=out)
+    assert {node.op_type for node in onnx.load(out).graph.node} <= OPERATORS

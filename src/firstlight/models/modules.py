@@ -275,5 +275,5 @@ class Resize(nn.Module):
                 maps_NCHW, (self.side, self.side), mode="bicubic", antialias=True
             )
         if self.channels > maps_NCHW.shape[1]:
-            maps_NCHW = maps_NCHW.expand(-1, self.channels, -1, -1)
+            maps_NCHW = torch.cat([maps_NCHW] * self.channels, dim=1)
         return maps_NCHW

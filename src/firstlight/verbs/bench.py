@@ -195,13 +195,15 @@ def matmul_gflops(device: str, dtype: torch.dtype, size: int = 1024, turns: int 
 def step_gflop(job: Job) -> float:
     """Work of one training step, in units of 10⁹ additions and multiplications: convolutions, as
     the direct way does them, and matrix products, forward, backward and in the optimizer. Where
-    the first steps see smaller images, the mean over all."""
+    the first steps see smaller images, the mean over all; 0 where there are none."""
     from torch.utils.flop_counter import FlopCounterMode
 
     total = 0.0
     for small in (False, True):
         with repeatable(job.threads, job.device):
             trainer = job.trainer()
+            if not trainer.steps:
+                return 0.0
             share = trainer.small_steps / trainer.steps
             part = share if small else 1 - share
             if part > 0:
