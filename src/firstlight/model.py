@@ -3,6 +3,7 @@
 Prediction, evaluation, the page, the service, explanation and export ask a ``Model``.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -100,12 +101,16 @@ class RunModel:
             return self._probabilities(images_NHWC)
 
     def _probabilities(self, images_NHWC: "Images") -> npt.NDArray[np.float32]:
-        from firstlight.evaluate.predict import probabilities
+        from firstlight.evaluate.predict import LARGE, LARGE_BATCH, probabilities
+        from firstlight.training.memory import kept_memory
 
         saved = self.saved
-        return probabilities(
-            saved.model, saved.preprocess, images_NHWC, self.device, saved.temperature
-        )
+        many = len(images_NHWC) > LARGE_BATCH
+        large = saved.preprocess.height * saved.preprocess.width > LARGE
+        with kept_memory() if many and large else nullcontext():
+            return probabilities(
+                saved.model, saved.preprocess, images_NHWC, self.device, saved.temperature
+            )
 
 
 def run_model(folder: RunFolder, device: str = "cpu") -> RunModel:

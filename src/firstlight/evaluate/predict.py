@@ -15,6 +15,11 @@ from firstlight.pixels import Preprocess
 BATCH = 125
 # A GPU has neither limit.
 ACCELERATOR_BATCH = 2000
+LARGE = 128 * 128
+"""Images of more pixels are large: of these a forward pass takes fewer at a time."""
+# Of images of 224×224 pixels; of larger ones fewer.
+LARGE_BATCH, LARGE_ACCELERATOR_BATCH = 16, 128
+_USUAL = 224 * 224
 
 
 class Images(Protocol):
@@ -24,9 +29,13 @@ class Images(Protocol):
     def __getitem__(self, rows: slice) -> npt.NDArray[np.uint8]: ...
 
 
-def batch_size(device: torch.device) -> int:
-    """Images that a forward pass best takes at a time."""
-    return BATCH if device.type == "cpu" else ACCELERATOR_BATCH
+def batch_size(device: torch.device, pixels: int = 0) -> int:
+    """Images of so many pixels that a forward pass best takes at a time."""
+    on_cpu = device.type == "cpu"
+    if pixels <= LARGE:
+        return BATCH if on_cpu else ACCELERATOR_BATCH
+    most = LARGE_BATCH if on_cpu else LARGE_ACCELERATOR_BATCH
+    return max(1, min(most, most * _USUAL // pixels))
 
 
 @torch.inference_mode()
@@ -51,7 +60,7 @@ def probabilities(
 
     Raises ``DataError`` where weights are so large that an answer is no number.
     """
-    size = batch_size(torch.device(device))
+    size = batch_size(torch.device(device), preprocess.height * preprocess.width)
     batches = (
         torch.from_numpy(np.ascontiguousarray(images_NHWC[start : start + size])).to(device)
         for start in range(0, len(images_NHWC), size)

@@ -1,5 +1,6 @@
 """What every layer of a network makes of one image. Axes: C channels, h height, w width of maps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,19 @@ def layer_maps(
     with torch.no_grad():
         watched(model, model_input(model, preprocess, image_HWC[None]), note)
     return layers
+
+
+def stages(layers: Sequence[LayerMaps]) -> list[LayerMaps]:
+    """A choice of a long network's layers: the first, the last of each size of maps, and, once
+    there are none left, all single numbers."""
+    chosen = []
+    for at, layer in enumerate(layers):
+        here, after = layer.maps_Chw.shape[1:], layers[at + 1 : at + 2]
+        changes = not after or after[0].maps_Chw.shape[1:] != here
+        ends = all(one.is_single_numbers for one in layers[at:])
+        if at == 0 or ends or (changes and not layer.is_single_numbers):
+            chosen.append(layer)
+    return chosen
 
 
 def as_maps(result: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def nearest(
     images is in memory at a time; ``progress`` is told how many of how many are done.
     """
     query_F = features(model, preprocess, image_HWC[None])[0]
-    size = batch_size(query_F.device)
+    size = batch_size(query_F.device, preprocess.height * preprocess.width)
     similarity_N = np.empty(len(among_NHWC), np.float32)
     for start in range(0, len(among_NHWC), size):
         part = slice(start, start + size)

@@ -112,10 +112,15 @@ def of_missing_neighbours() -> Words:
     )
 
 
-def of_layers() -> Words:
-    """The maps of all layers."""
+def of_layers(shown: int, layers: int) -> Words:
+    """The maps of all layers, or of so many of them."""
+    chosen = (
+        f" Of {layers} layers, these {shown}: the first, the last of each size of maps, and those "
+        "that give single numbers."
+    )
     return Words(
         title="Layer by layer",
-        shows="What each layer makes of the picture, from the first to the scores of the classes.",
+        shows="What each layer makes of the picture, from the first to the scores of the classes."
+        + (chosen if shown < layers else ""),
         cannot="A strong map says that something was found, not that the answer rests on it.",
     )

@@ -17,10 +17,10 @@ _AT_ONCE: dict[str, tuple[str, list[float]]] = {
 """What oneDNN calls the activations that it computes with a convolution, and their numbers."""
 
 
-def folded(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def folded(model: nn.Module, dtype: torch.dtype, *, at_once: bool = True) -> nn.Module:
     """A copy in evaluation mode and in ``dtype``, each batch norm made part of the convolution
-    before it and, on a CPU, the activation behind it computed with it. What it answers differs by
-    rounding alone."""
+    before it and, on a CPU and ``at_once``, the activation behind it computed with it, which has no
+    gradient. What it answers differs by rounding alone."""
     quick = copy.deepcopy(model).eval().requires_grad_(False)
     chains = [module for module in quick.modules() if isinstance(module, nn.Sequential)]
     for chain in chains:
@@ -30,7 +30,7 @@ def folded(model: nn.Module, dtype: torch.dtype) -> nn.Module:
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     on_cpu = next(quick.parameters()).device.type == "cpu"
-    if on_cpu and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+    if at_once and on_cpu and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         for chain in chains:
             _with_activations(chain)
     return quick

@@ -7,30 +7,41 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import nn
 
 from firstlight.data.dataset import TrainTest
 from firstlight.data.levels import BYTES, levels_to_ask
 from firstlight.data.pictures import expand, prepare
 from firstlight.devices import repeatable
 from firstlight.errors import DataError, UserError
+from firstlight.evaluate.predict import LARGE
 from firstlight.explain.attribution import grad_cam, integrated_gradients, occlusion
 from firstlight.explain.layers import layer_maps
-from firstlight.explain.neighbours import nearest
+from firstlight.explain.neighbours import Neighbour, nearest
 from firstlight.model import RunModel
+from firstlight.models.folded import folded
+from firstlight.models.network import NetworkModule
 from firstlight.pixels import Preprocess
 from firstlight.report.explanation import overview
 from firstlight.report.page import render
 from firstlight.threads import usable_threads
+from firstlight.training.extraction import extract
+from firstlight.training.memory import kept_memory
 from firstlight.verbs.explanation import Explanation, page, panels
 from firstlight.verbs.predict import predict_array
 from firstlight.verbs.run_data import Given, data_or_reason
 
 UInt8Array = npt.NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+# Of large training images, how many are compared with the plain network's features.
+CANDIDATES = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +61,7 @@ def explain(
     class_name: str | None = None,
     data_dir: Path | None = None,
     data: Given = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Explanation:
     """Explain a run's answer for one image, and write ``figures/explain-NAME.png`` and
     ``explain-NAME.html`` into its folder.
@@ -72,19 +83,19 @@ def explain(
     assert answer.best is not None
     explained = class_name or answer.best
     index = model.class_names.index(explained)
-    arguments = (model.saved.model, model.preprocess, subject.image_HWC)
-    with repeatable(usable_threads(), model.device):
+    rest = (model.preprocess, subject.image_HWC)
+    arguments = (model.saved.model, *rest)
+    smooth, quick = _many_passes(model)
+    with repeatable(usable_threads(), model.device), kept_memory():
         result = Explanation(
             prediction=answer,
             class_name=explained,
             truth=subject.truth,
             grad_cam=grad_cam(*arguments, index),
-            integrated_gradients=integrated_gradients(*arguments, index),
-            occlusion=occlusion(*arguments, index),
+            integrated_gradients=integrated_gradients(smooth, *rest, index),
+            occlusion=occlusion(quick, *rest, index),
             layers=tuple(layer_maps(*arguments)),
-            nearest=()
-            if found is None
-            else tuple(nearest(*arguments, found.train.images_NHWC, progress=progress)),
+            nearest=() if found is None else tuple(_nearest(*arguments, found, progress)),
             missing=missing,
             sheet=folder.path / f"figures/explain-{_stem(subject.name, class_name)}.png",
             page=folder.path / f"explain-{_stem(subject.name, class_name)}.html",
@@ -96,6 +107,38 @@ def explain(
     )
     folder.write(result.page.name, render(page(model, result, drawn)))
     return result
+
+
+def _many_passes(model: RunModel) -> tuple[nn.Module, nn.Module]:
+    """The network for many gradients and for many answers: of large images copies that differ by
+    rounding alone and take less time."""
+    network, preprocess = model.saved.model, model.preprocess
+    if preprocess.height * preprocess.width > LARGE and isinstance(network, NetworkModule):
+        with suppress(RuntimeError, ValueError, TypeError):  # what cannot be copied answers itself
+            smooth = folded(network, torch.float32, at_once=False)
+            return smooth, folded(network, torch.float32)
+    return network, network
+
+
+def _nearest(
+    model: nn.Module,
+    preprocess: Preprocess,
+    image_HWC: UInt8Array,
+    found: TrainTest,
+    progress: Progress | None,
+) -> list[Neighbour]:
+    """The training images most alike. Of large ones a quick copy of the network finds the
+    candidates, and the network itself compares them."""
+    images_NHWC = found.train.images_NHWC
+    if preprocess.height * preprocess.width <= LARGE or len(images_NHWC) <= CANDIDATES:
+        return nearest(model, preprocess, image_HWC, images_NHWC, progress=progress)
+    (all_NF,) = extract(model, preprocess, images_NHWC, progress=progress)
+    (own_F,) = extract(model, preprocess, image_HWC[None])[0]
+    lengths_N = np.linalg.norm(all_NF, axis=1)
+    alike_N = all_NF @ own_F / np.where(lengths_N > 0, lengths_N, 1)
+    rows = np.sort(np.argsort(-alike_N, kind="stable")[:CANDIDATES])
+    best = nearest(model, preprocess, image_HWC, images_NHWC[rows])
+    return [replace(one, index=int(rows[one.index])) for one in best]
 
 
 def _check_class(name: str, class_names: Sequence[str]) -> None:

@@ -12,15 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.dataset import TrainTest
+from firstlight.evaluate.predict import LARGE
 from firstlight.evaluate.prediction import Prediction
 from firstlight.explain import words
 from firstlight.explain.attribution import GradCam, Integrated, Occluded
-from firstlight.explain.layers import LayerMaps
+from firstlight.explain.layers import LayerMaps, stages
 from firstlight.explain.neighbours import Neighbour
 from firstlight.model import RunModel
 from firstlight.pixels import Preprocess
 from firstlight.report import explanation as draw
 from firstlight.report.page import Page, Section, Shown, Table
+
+MOST_LAYERS = 24
+"""That a page shows of a network for large images; of more a choice."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,7 +157,8 @@ def page(model: RunModel, result: Explanation, panels: list[Panel]) -> Page:
     lead = f"the run {model.folder.name} answers {answer.answer}"
     if answer.notes:
         lead += f"; the picture was changed: {', '.join(answer.notes)}"
-    layers = words.of_layers()
+    shown = _shown(result, model.preprocess)
+    layers = words.of_layers(len(shown), len(result.layers))
     return Page(
         title=f"{answer.name}: what speaks for {result.class_name}",
         lead=lead,
@@ -166,7 +171,7 @@ def page(model: RunModel, result: Explanation, panels: list[Panel]) -> Page:
             ),
             Section(title=f"What speaks for {result.class_name}", pictures=attributions),
             Section(title=layers.title, text=layers.text),
-            *_layer_sections(result.layers, model.class_names),
+            *_layer_sections(result.layers, shown, model.class_names),
             _numbers(result),
         ],
         foot="Made by firstlight explain. This page is one file and loads nothing from elsewhere.",
@@ -187,9 +192,19 @@ def _figures(result: Explanation) -> dict[str, str]:
     return figures
 
 
-def _layer_sections(layers: Sequence[LayerMaps], class_names: Sequence[str]) -> list[Section]:
+def _shown(result: Explanation, preprocess: Preprocess) -> Sequence[LayerMaps]:
+    """The layers of the page: of a long network for large images, its stages."""
+    is_large = preprocess.height * preprocess.width > LARGE
+    return stages(result.layers) if is_large and len(result.layers) > MOST_LAYERS else result.layers
+
+
+def _layer_sections(
+    layers: Sequence[LayerMaps], shown: Sequence[LayerMaps], class_names: Sequence[str]
+) -> list[Section]:
     sections = []
     for number, layer in enumerate(layers, 1):
+        if layer not in shown:
+            continue
         count, height, width = layer.maps_Chw.shape
         is_last = number == len(layers)
         what = f"{count} numbers" if layer.is_single_numbers else f"{count} maps, {width}×{height}"

@@ -1,0 +1,101 @@
+"""Large images: fewer passes in smaller batches, which say the same."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from firstlight.evaluate.predict import batch_size
+from firstlight.explain.attribution import integrated_gradients, occlusion
+from firstlight.explain.layers import LayerMaps, stages
+from firstlight.layers import Activation, BatchNorm, Conv, Dense, GlobalAveragePool
+from firstlight.layers.network import Network
+from firstlight.models.catalog import Architecture
+from firstlight.models.folded import folded
+from firstlight.pixels import Preprocess
+
+SIDE = 130
+LARGE = Preprocess(height=SIDE, width=SIDE, channels=3, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+
+
+def picture() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, LARGE.image_shape, dtype=np.uint8)
+
+
+class Counted(nn.Module):
+    """A linear network that counts the images it is given at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(math.prod(LARGE.image_shape), 2)
+        nn.init.normal_(self.dense.weight, generator=Generator().manual_seed(0))
+        self.batches: list[int] = []
+
+    def forward(self, pixels_NCHW: Tensor) -> Tensor:
+        self.batches.append(len(pixels_NCHW))
+        scores: Tensor = self.dense(pixels_NCHW.flatten(1))
+        return scores
+
+
+def test_attributions_of_a_linear_network_are_known_in_few_small_batches() -> None:
+    model, image_HWC = Counted(), picture()
+    weights_CHW = model.dense.weight[1].detach().double().numpy().reshape(3, SIDE, SIDE)
+    colour_C = np.round(image_HWC.mean(axis=(0, 1)))
+    difference_HWC = (image_HWC - colour_C) / 255 / np.array(LARGE.std)
+    parts_HW = (weights_CHW * difference_HWC.transpose(2, 0, 1)).sum(axis=0)
+
+    found = integrated_gradients(model, LARGE, image_HWC, 1)
+    covered = occlusion(model, LARGE, image_HWC, 1)
+
+    np.testing.assert_allclose(found.values_HW, parts_HW, atol=1e-4)
+    assert found.steps == 96
+    # The first patch, 26 pixels a side; 13 pixels on the next ones begin.
+    assert covered.patch == 26
+    np.testing.assert_allclose(covered.values_HW[:13, :13], parts_HW[:26, :26].sum(), rtol=1e-3)
+    assert max(model.batches) == 16
+    assert sum(model.batches) < 96 + 9 * 9 + 10
+
+
+def test_batches_of_large_images_are_smaller_and_of_others_as_they_were() -> None:
+    cpu = torch.device("cpu")
+    sides = (28, 128, 224, 448, 2000)
+    assert [batch_size(cpu, side * side) for side in sides] == [125, 125, 16, 4, 1]
+
+
+def test_a_copy_with_norms_folded_has_the_same_gradients() -> None:
+    layers = (Conv(6, kernel=3, bias=False), BatchNorm(), Activation("relu6"))
+    network = Network(layers=(*layers, GlobalAveragePool(), Dense("classes")))
+    model = Architecture(network=network, image_shape=(12, 12, 3), classes=4).build(
+        Generator().manual_seed(0)
+    )
+    model.train()
+    with torch.no_grad():
+        model(torch.randn(16, 3, 12, 12, generator=Generator().manual_seed(1)))
+    model.eval()
+    pixels = torch.randn(2, 3, 12, 12, generator=Generator().manual_seed(2)).requires_grad_()
+    found = [
+        torch.autograd.grad(one(pixels)[:, 1].sum(), pixels)[0]
+        for one in (folded(model, torch.float32, at_once=False), model)
+    ]
+    assert found[1].abs().max() > 0
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
+
+
+def test_stages_are_the_first_the_last_of_each_size_and_the_numbers() -> None:
+    shapes = (
+        (4, 8, 8),
+        (4, 8, 8),
+        (4, 8, 8),
+        (6, 4, 4),
+        (2, 1, 1),
+        (6, 4, 4),
+        (6, 1, 1),
+        (3, 1, 1),
+    )
+    layers = [
+        LayerMaps(name=str(at), kind="", says="", maps_Chw=np.zeros(shape, np.float32))
+        for at, shape in enumerate(shapes)
+    ]
+    # Number 4, a squeeze in the middle, is none of the scores at the end.
+    assert [layer.name for layer in stages(layers)] == ["0", "2", "3", "5", "6", "7"]
