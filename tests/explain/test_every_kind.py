@@ -207,6 +207,13 @@ def test_a_network_without_maps_is_explained_without_regions() -> None:
     assert cam.cells == (18, 24), "without an activation, those of the convolution"
 
 
+def test_maps_in_front_of_self_attention_are_no_regions() -> None:
+    patches = la.Conv(8, kernel=4, stride=4)
+    model = build(patches, la.Activation("gelu"), *TOKENS, la.Dense("classes"))
+    cam = grad_cam(model, PREPROCESS, IMAGE, 0)
+    assert cam.cells == (0, 0) and not cam.values_HW.any()
+
+
 def test_the_filter_of_a_padded_or_depthwise_convolution_is_its_own() -> None:
     padded = la.Conv(8, kernel=2, padding="same")  # a zero more on one side than on the other
     model = build(padded, la.Conv(8, depthwise=True), la.Flatten(), la.Dense("classes"))

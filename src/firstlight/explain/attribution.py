@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.evaluate.predict import LARGE, batch_size
-from firstlight.explain.network import answering, is_activation, model_input, watched
+from firstlight.explain.network import (
+    answering,
+    is_activation,
+    layer_of,
+    model_input,
+    watched,
+)
+from firstlight.layers import Attention
 from firstlight.pixels import Preprocess
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -81,14 +88,18 @@ def grad_cam(
 
     The maps are the last ones behind an activation with at least 3 cells a side, or the first where
     none has so many; those of any layer where no activation gives maps; of the plain view of the
-    image where the answer averages over views.
+    image where the answer averages over views. Maps in front of self-attention are not taken: what
+    it makes of them no longer lies where they do.
     """
     # Captum's own would take the maps of the last view of a network that averages.
     bent: list[Tensor] = []
     others: list[Tensor] = []
 
     def note(name: str, module: nn.Module, result: Tensor) -> None:
-        if result.dim() == 4:
+        if isinstance(layer_of(module), Attention):  # it mixes all places of the maps before it
+            bent.clear()
+            others.clear()
+        elif result.dim() == 4:
             (bent if is_activation(module) else others).append(result)
 
     with torch.enable_grad():

@@ -45,7 +45,8 @@ def of_grad_cam(cam: GradCam, name: str) -> Words:
     if not height:
         return Words(
             title="Grad-CAM",
-            shows="Left out: this network has no maps, so it has no regions either.",
+            shows="Left out: this network has no maps, or self-attention mixes their places, so "
+            "it has no regions either.",
             cannot="Integrated gradients and occlusion need none.",
         )
     if not cam.values_HW.any():
