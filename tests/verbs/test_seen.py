@@ -1,4 +1,4 @@
-"""Pictures by a pretrained network's features: labels that were exchanged are found.
+"""Pictures by a pretrained network's features: exchanged labels and moved copies are found.
 
 The backbone is a stand-in whose features are the mean colours of a picture, and the classes are
 colours, so that what is to be found is known beforehand.
@@ -14,14 +14,17 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from tests.backbones.conftest import TINY
+from tests.data.test_altered import photographs
 from tests.kit import Command
 
 from firstlight import backbones
 from firstlight.backbones.weights import fetch_backbone
 from firstlight.data.dataset import Dataset
+from firstlight.data.moved import moved_copies
 from firstlight.data.split import folds
 from firstlight.verbs import check, labels, seen
 from firstlight.verbs.labels import out_of_fold_heads
+from firstlight.verbs.seen import Seen, copies_seen
 
 COLOURS = {"red": (190, 70, 70), "green": (70, 170, 70), "blue": (70, 70, 190)}
 EXCHANGED = {"red/7.png": "green", "green/3.png": "blue", "blue/11.png": "red"}
@@ -125,3 +128,50 @@ def test_drawings_are_judged_by_networks_and_so_is_all_without_a_backbone(
     monkeypatch.setattr(check, "backbone_here", lambda: "")
     done = command("data", "check", tmp_path / "digits", "--labels")
     assert "firstlight backbones fetch efficientnet_lite0" in done.out
+
+
+def test_turned_copies_are_found_and_listed_and_no_stranger_is(
+    command: Command, backbone: str, tmp_path: Path
+) -> None:
+    wanted = set()
+    for part, seed in (("train", 1), ("test", 2)):
+        for label, images_NHWC in zip("ab", np.split(photographs(80, 64, seed), 2), strict=True):
+            (tmp_path / "set" / part / label).mkdir(parents=True)
+            for i, image_HWC in enumerate(images_NHWC):
+                Image.fromarray(image_HWC).save(tmp_path / f"set/{part}/{label}/{i}.png")
+    for i in range(6):
+        one = Image.open(tmp_path / f"set/test/a/{i}.png")
+        file = f"train/a/turned {i}.png"
+        one.rotate(25 + 50 * i, Image.Resampling.BICUBIC).save(tmp_path / "set" / file)
+        wanted.add((f"test/a/{i}.png", file))
+    done = command("data", "check", tmp_path / "set", "--labels", "--json", "--page", "page.html")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    (moved,) = [f for f in found["findings"] if f["kind"] == "cropped or turned"]
+    pairs = {tuple(sorted(group)) for group in moved["groups"]}
+    assert pairs <= wanted
+    assert len(pairs) >= 4
+    assert set(moved["exclude"]) == {learnt for _, learnt in pairs}
+    assert moved["severe"]
+    assert "test/a/1.png" in Path("page.html").read_text()
+
+
+def test_crops_at_a_corner_are_found_by_features_and_only_where_the_pixels_agree() -> None:
+    images_NHWC = photographs(120, 64)
+    crops = [
+        Image.fromarray(one).crop((*corner, corner[0] + 44, corner[1] + 44)).resize((64, 64))
+        for one, corner in zip(images_NHWC[:10], [(0, 0), (20, 20), (0, 20)] * 4, strict=False)
+    ]
+    features_NF = np.random.default_rng(0).normal(size=(130, 64)).astype(np.float32)
+    features_NF[120:] = features_NF[:10] + 0.1  # alike, as a backbone's would be
+    features_NF[30:60] = features_NF[60:90] + 0.1  # also of strangers
+    data = Dataset(
+        name="set",
+        images_NHWC=np.concatenate([images_NHWC, np.stack([np.asarray(c) for c in crops])]),
+        labels_N=np.zeros(130, np.int64),
+        class_names=("a",),
+    )
+    pairs = copies_seen(Seen(backbone="b", data=data, features_NF=features_NF, warnings=()))
+    assert set(pairs) <= {(i, 120 + i) for i in range(10)}
+    assert len(pairs) >= 8
+    assert moved_copies(data.images_NHWC, [(i, 30 + i) for i in range(30)]) == []

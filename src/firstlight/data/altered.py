@@ -17,18 +17,20 @@ from threadpoolctl import threadpool_limits
 
 from firstlight.data.described import TURNS, Int64Array, described, turns_of_descriptions, waves_of
 from firstlight.data.duplicates import MOST_EACH, FloatArray, Pairs, UInt8Array, cells, grey
-from firstlight.data.laid_on import FINE, Agreement, agreement, correlation
+from firstlight.data.laid_on import (
+    FINE,
+    Agreement,
+    agreement,
+    correlation,
+    is_same,
+    same_everywhere,
+)
 from firstlight.data.stored import StoredImages
 from firstlight.threads import usable_threads
 
 DESCRIBED_ALIKE = 0.7
 """Least product of two descriptions that are compared further. 8 of 10 photographs of CIFAR-10
 that are turned by 5° or cropped to 90 % keep it, nearly all others; of strangers 6 in 100,000."""
-DETAIL_ALIKE = 0.95
-"""Least correlation of the detail of two pictures laid on each other."""
-SPARSE, SPARSE_ALIKE = 0.1, 0.985
-"""Where less than this part of a picture has detail, such as a bird in the sky, the detail must
-correlate so well."""
 BLURRED, BLURRED_ALIKE = 1.25, (0.93, 0.91)
 """How many times as sharp one picture is where the other was blurred; then the least product of the
 descriptions and the least correlation of the coarse detail."""
@@ -38,12 +40,6 @@ MOST_LOOKALIKES = 0.1
 """Pairs for each picture that are nearly alike, in a set that tells copies from look-alikes."""
 TURNED_ALIKE = 0.99
 """Least correlation of all pixels in a set that does not, such as handwritten digits."""
-EVERYWHERE_ALIKE, FINEST_ALIKE = 0.85, 0.4
-"""Least correlation of the detail of two pictures where each place counts the same, and of the
-finest detail. Of noise with a bright bar the bar alone agrees: noise is another in each picture."""
-SMOOTHER, SMOOTHER_ALIKE = 1.5, 0.75
-"""How many times as sharp a picture is as one that has lost its finest detail; then the least
-correlation where each place counts the same."""
 FILLED, BETTER_MOVED = 0.93, 0.04
 """Where less of a picture has detail, as in a drawing, the detail must not correlate so much better
 when it is moved: the same thing at another place of a flat ground is no sign of a copy. 9 of 10
@@ -92,7 +88,7 @@ def altered_copies(images_NHWC: UInt8Array | StoredImages) -> Pairs:
         if lookalikes:
             some = some.take(some.turn_M > 0)
             some = some.take(_same_pixels(images_NHWC, some))
-            some = some.take(_same_everywhere(_compared(images_NHWC, some)))
+            some = some.take(same_everywhere(_compared(images_NHWC, some)))
         else:
             some = some.take(_is_copy(some, _compared(images_NHWC, some)))
         return list(zip(some.i_M.tolist(), some.j_M.tolist(), strict=True))
@@ -178,21 +174,10 @@ def _is_copy(some: _Candidates, compared: Agreement) -> npt.NDArray[np.bool_]:
     described, coarse = BLURRED_ALIKE
     blurred_M = (some.alike_M >= described) & (compared.in_place_M >= coarse)
     blurred_M &= compared.sharper_M >= BLURRED
-    sparse_M = compared.spread_M < SPARSE
-    least_M = np.where(sparse_M, SPARSE_ALIKE, DETAIL_ALIKE)
-    copy_M: npt.NDArray[np.bool_] = blurred_M | (compared.laid_on_M >= least_M)
-    copy_M &= _same_everywhere(compared)
+    copy_M: npt.NDArray[np.bool_] = is_same(compared) | (blurred_M & same_everywhere(compared))
     in_place_M = compared.unmoved_M >= compared.laid_on_M - BETTER_MOVED
     copy_M &= (compared.filled_M >= FILLED) | in_place_M
     return copy_M
-
-
-def _same_everywhere(compared: Agreement) -> npt.NDArray[np.bool_]:
-    """Whether the detail agrees not only where it is strong."""
-    smoother_M = compared.sharper_M >= SMOOTHER
-    least_M = np.where(smoother_M, SMOOTHER_ALIKE, EVERYWHERE_ALIKE)
-    same_M: npt.NDArray[np.bool_] = compared.everywhere_M >= least_M
-    return same_M & (smoother_M | (compared.finest_M >= FINEST_ALIKE))
 
 
 def _compared(images_NHWC: UInt8Array | StoredImages, some: _Candidates) -> Agreement:

@@ -145,6 +145,34 @@ def _altered(listing: Listing, pairs: Pairs) -> list[Finding]:
     return found
 
 
+def moved_found(listing: Listing, pairs: Pairs) -> list[Finding]:
+    """Copies that were cropped to any part or turned by any angle, by the pictures' numbers. The
+    split does not look for them."""
+    if not pairs:
+        return []
+    leaks, across, within = _sorted_out(listing, pairs)
+    apart = "a split does not look for these: put them in a column group of a CSV"
+    where = [
+        f"{counted(len(some), 'pair')} {words}"
+        for some, words in (
+            (leaks, "in two parts, so that a test looks better than it is"),
+            (across, "in two classes, of which one may be wrong"),
+            (within, "in one class and part"),
+        )
+        if some
+    ]
+    return [
+        Finding(
+            kind="cropped or turned",
+            severe=bool(leaks),
+            text=f"copies cropped to a part or turned by some angle: {'; '.join(where)}. Leave out "
+            f"the copy that is not in the test part; {apart}",
+            groups=_named([*leaks, *across, *within], listing),
+            exclude=_learnt(leaks, listing),
+        )
+    ]
+
+
 def _alike(names: list[str]) -> list[Finding]:
     """Pictures that are most of a class and so much alike that they are not told from copies."""
     if not names:

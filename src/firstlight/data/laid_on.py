@@ -6,11 +6,23 @@ Axes: M pairs of pictures, G side of a grid, P points of it.
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from firstlight.data.duplicates import FloatArray
 
 FINE = 32
 """Side of the grid on which pictures are compared."""
+DETAIL_ALIKE = 0.95
+"""Least correlation of the detail of two pictures laid on each other."""
+SPARSE, SPARSE_ALIKE = 0.1, 0.985
+"""Where less than this part of a picture has detail, such as a bird in the sky, the detail must
+correlate so well."""
+EVERYWHERE_ALIKE, FINEST_ALIKE = 0.85, 0.4
+"""Least correlation of the detail of two pictures where each place counts the same, and of the
+finest detail. Of noise with a bright bar the bar alone agrees: noise is another in each picture."""
+SMOOTHER, SMOOTHER_ALIKE = 1.5, 0.75
+"""How many times as sharp a picture is as one that has lost its finest detail; then the least
+correlation where each place counts the same."""
 _GRID = FINE // 2
 """Side of the grid on which one is laid on the other."""
 _FARTHEST = 0.2
@@ -43,8 +55,8 @@ def agreement(one_MGG: FloatArray, other_MGG: FloatArray) -> Agreement:
     """Of grey pictures as means over a grid of ``FINE`` cells to a side."""
     fine = one_MGG, other_MGG
     coarse = tuple(x.reshape(-1, _GRID, 2, _GRID, 2).mean(axis=(2, 4)) for x in fine)
-    one_MGG, other_MGG = (_detail(x, 0.7, 3) for x in coarse)
-    fine_one, fine_other = (_detail(x, 1, 3) for x in fine)
+    one_MGG, other_MGG = (detail(x, 0.7, 3) for x in coarse)
+    fine_one, fine_other = (detail(x, 1, 3) for x in fine)
     sharpness = [
         (x - _blurred(x, 1)).std(axis=(1, 2)) / np.maximum(detail.std(axis=(1, 2)), 1e-3)
         for x, detail in zip(fine, (fine_one, fine_other), strict=True)
@@ -72,7 +84,23 @@ def agreement(one_MGG: FloatArray, other_MGG: FloatArray) -> Agreement:
     )
 
 
-def _detail(grey_MGG: FloatArray, finest: float, coarsest: float) -> FloatArray:
+def is_same(compared: Agreement) -> npt.NDArray[np.bool_]:
+    """Whether their detail agrees, laid on each other: the more of it, the sparser it is."""
+    sparse_M = compared.spread_M < SPARSE
+    least_M = np.where(sparse_M, SPARSE_ALIKE, DETAIL_ALIKE)
+    same_M: npt.NDArray[np.bool_] = compared.laid_on_M >= least_M
+    return same_M & same_everywhere(compared)
+
+
+def same_everywhere(compared: Agreement) -> npt.NDArray[np.bool_]:
+    """Whether the detail agrees not only where it is strong."""
+    smoother_M = compared.sharper_M >= SMOOTHER
+    least_M = np.where(smoother_M, SMOOTHER_ALIKE, EVERYWHERE_ALIKE)
+    same_M: npt.NDArray[np.bool_] = compared.everywhere_M >= least_M
+    return same_M & (smoother_M | (compared.finest_M >= FINEST_ALIKE))
+
+
+def detail(grey_MGG: FloatArray, finest: float, coarsest: float) -> FloatArray:
     """What a blur by ``finest`` leaves and one by ``coarsest`` takes, in cells of the grid."""
     return _blurred(grey_MGG, finest) - _blurred(grey_MGG, coarsest)
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from firstlight.backbones import BACKBONES
 from firstlight.data.check import Checked, check, check_arrays
+from firstlight.data.check_copies import moved_found
 from firstlight.data.findings import Finding
 from firstlight.data.levels import Range
+from firstlight.data.listing import Listing
 from firstlight.data.own import read_arrays
 from firstlight.data.table import list_pictures
 from firstlight.errors import UserError
@@ -16,7 +18,7 @@ from firstlight.report.images import Tile, contact_sheet
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.untrusted import cell, csv_text
 from firstlight.verbs.labels import LabelCheck, check_labels, check_labels_seen, need_cleanlab
-from firstlight.verbs.seen import are_photographs, backbone_here, see
+from firstlight.verbs.seen import Seen, are_photographs, backbone_here, copies_seen, see
 
 # Groups of pictures that the page shows of each finding.
 SHOWN = 12
@@ -54,7 +56,14 @@ def check_pictures(
         checked = check(listing, size=size, progress=bar)
     if not labels:
         return checked
-    found = _labels(path, size, checked, quiet, allow_outside)
+    backbone = backbone_here()
+    if backbone and are_photographs(path, checked.shape[2], allow_outside=allow_outside):
+        seen = see(path, backbone, allow_outside=allow_outside, quiet=quiet)
+        checked = _with_moved(checked, listing, seen)
+        found = check_labels_seen(seen)
+        found = replace(found, notes=(*found.notes, *seen.warnings))
+    else:
+        found = _trained(path, size, backbone, quiet, allow_outside)
     return replace(
         checked,
         findings=(*checked.findings, *([found.finding] if found.finding else [])),
@@ -63,15 +72,29 @@ def check_pictures(
     )
 
 
-def _labels(
-    path: Path, size: int | None, checked: Checked, quiet: bool, allow_outside: bool
+def _with_moved(checked: Checked, listing: Listing, seen: Seen) -> Checked:
+    """Also with copies that were cropped or turned, as far as they are not told yet."""
+    assert seen.data.names is not None, "pictures of one's own have names"
+    number = {picture.name: at for at, picture in enumerate(listing.pictures)}
+    told = {
+        tuple(sorted(number[name] for name in group))
+        for finding in checked.findings
+        for group in finding.groups
+        if len(group) == 2
+    }
+    names = seen.data.names
+    pairs = {(*sorted((number[names[i]], number[names[j]])),) for i, j in copies_seen(seen)}
+    found = moved_found(listing, sorted((i, j) for i, j in pairs - told))
+    shown = {name for finding in found for group in finding.groups[:SHOWN] for name in group}
+    pixels = {name: seen.data.images_NHWC[at] for at, name in enumerate(names) if name in shown}
+    findings = sorted((*checked.findings, *found), key=lambda finding: not finding.severe)
+    return replace(checked, findings=tuple(findings), thumbnails={**pixels, **checked.thumbnails})
+
+
+def _trained(
+    path: Path, size: int | None, backbone: str, quiet: bool, allow_outside: bool
 ) -> LabelCheck:
-    """The quick way where it suits; and which way it was."""
-    backbone = backbone_here()
-    if backbone and are_photographs(path, checked.shape[2], allow_outside=allow_outside):
-        seen = see(path, backbone, allow_outside=allow_outside, quiet=quiet)
-        found = check_labels_seen(seen)
-        return replace(found, notes=(*found.notes, *seen.warnings))
+    """The labels as networks from nothing judge them; and why it was not done the quick way."""
     with CountingBar("judging the labels of", quiet=quiet) as bar:
         found = check_labels(path, size=size, told=bar, allow_outside=allow_outside)
     way = (
@@ -79,7 +102,7 @@ def _labels(
         f"{backbone} learnt from"
         if backbone
         else "labels: judged by networks from nothing. A pretrained one judges photographs in "
-        f"seconds: firstlight backbones fetch {next(iter(BACKBONES))}"
+        f"seconds, and finds cropped copies: firstlight backbones fetch {next(iter(BACKBONES))}"
     )
     return replace(found, notes=(*found.notes, way))
 

@@ -12,7 +12,10 @@ import numpy.typing as npt
 from firstlight.backbones import BACKBONES, backbone_named
 from firstlight.backbones.weights import is_here, kept, open_backbone
 from firstlight.data.dataset import Dataset
+from firstlight.data.duplicates import Pairs
+from firstlight.data.moved import moved_copies
 from firstlight.data.own import Form, load_own
+from firstlight.data.rings import nearest_pairs, turned_candidates
 from firstlight.data.split import joined
 from firstlight.devices import choose_device
 from firstlight.progress import CountingBar, DecodingBar
@@ -21,6 +24,13 @@ from firstlight.training.kept_features import Source, kept_features
 from firstlight.verbs.choose import looks_drawn
 
 Float32Array = npt.NDArray[np.float32]
+
+NEAREST, ALIKE = 5, 0.2
+"""Of each picture so many others are compared with it in detail, whose whitened features have such
+a product at least: a crop to three quarters at a corner is among them 146 times of 150."""
+_MOST_DIRECTIONS, _EACH_DIRECTION = 512, 8
+_FEW = 64
+"""Of so few pictures every pair is compared."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,3 +94,28 @@ def see(
         found = kept_features(source, len(data), make)
     features_NF = found.features_VNF[0]
     return Seen(backbone=backbone, data=data, features_NF=features_NF, warnings=found.warnings)
+
+
+def copies_seen(seen: Seen) -> Pairs:
+    """Numbers (i, j), i < j, of pictures of which one was cropped from the other, or turned by any
+    angle, or both: those that the features, or the rings around the middle, make candidates."""
+    images_NHWC, count = seen.data.images_NHWC, len(seen.data)
+    if count <= _FEW:
+        candidates = {(i, j) for j in range(count) for i in range(j)}
+    else:
+        near = nearest_pairs(_whitened(seen.features_NF), NEAREST, ALIKE)
+        candidates = {*near, *turned_candidates(images_NHWC)}
+    return moved_copies(images_NHWC, sorted(candidates))
+
+
+def _whitened(features_NF: Float32Array) -> Float32Array:
+    """Each of length 1: along the main directions, in units of their spread."""
+    centred_NF = features_NF - features_NF.mean(axis=0)
+    squares_FF = centred_NF.T @ centred_NF / len(centred_NF)
+    variances_F, directions_FF = np.linalg.eigh(squares_FF.astype(np.float64))
+    most = min(_MOST_DIRECTIONS, max(1, len(features_NF) // _EACH_DIRECTION))
+    weights_F = 1 / np.sqrt(np.maximum(variances_F[-most:], 1e-12))
+    white_NF = centred_NF @ (directions_FF[:, -most:] * weights_F)
+    lengths_N1 = np.linalg.norm(white_NF, axis=1, keepdims=True)
+    found_NF: Float32Array = (white_NF / np.maximum(lengths_N1, 1e-6)).astype(np.float32)
+    return found_NF
