@@ -34,7 +34,7 @@ from firstlight.verbs.choose import recipe_for, transfer_recipe
 from firstlight.verbs.finish import what_was_not_learnt
 from firstlight.verbs.linear_start import finished
 from firstlight.verbs.plan import plan_on
-from firstlight.verbs.start import is_backbone
+from firstlight.verbs.start import backbone_of, open_start
 
 _GO_ON = "Fit on all rows, or go on from a trained network with firstlight.train(data, start=RUN)"
 _LONG = 800
@@ -246,7 +246,8 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _resolved(self, train: Dataset) -> Recipe:
         """The recipe to train by. Nothing is held out unless the recipe stops by it."""
-        if self.recipe is None and self.start is not None and is_backbone(self.start):
+        network = None if self.start is None else open_start(self.start).architecture.network
+        if self.recipe is None and network is not None and backbone_of(network):
             chosen = transfer_recipe(train, str(self.start))
         elif self.recipe is None:
             chosen = recipe_for(train)

@@ -5,6 +5,7 @@ the two is kept, and that nothing else than pictures of one's own begins such a 
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,9 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 def toy(weights: SavedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A backbone called toy, which is on this machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setitem(BACKBONES, "toy", EFFICIENTNET_LITE0)
+    layers = weights.architecture.network.layers
+    toy = replace(EFFICIENTNET_LITE0, name="toy", layers=lambda: layers)
+    monkeypatch.setitem(BACKBONES, "toy", toy)
     monkeypatch.setattr("firstlight.backbones.weights.open_backbone", lambda _: weights)
     monkeypatch.setattr("firstlight.verbs.contest.backbone_here", lambda: "toy")
 
@@ -193,3 +196,53 @@ def test_a_short_budget_is_for_the_last_layer_and_the_network_from_nothing(
     assert sorted(one.train.start_from for one in runs) == ["", "toy"]
     (pretrained,) = (one for one in runs if one.train.start_from)
     assert pretrained.train.epochs == 0
+
+
+def test_a_run_from_a_backbone_is_started_from_as_the_backbone_is(
+    toy: None, tmp_path: Path
+) -> None:
+    own = pictures(tmp_path / "own.npz")
+    first = fl.train(own, start="toy", epochs=0, out=tmp_path / "first", quiet=True)
+    second = fl.train(own, start=first.path, epochs=0, out=tmp_path / "second", quiet=True)
+    assert second.recipe.train.start_head == "linear"
+    assert second.recipe.train.start_from == str(first.path.resolve())
+    assert second.evaluate().accuracy > 0.7
+
+
+def test_a_few_pictures_are_told_their_cross_validated_accuracy(
+    toy: None, command: Command
+) -> None:
+    pictures(Path("own.npz"), count=40)
+    done = command("train", "own.npz", "--out", "run")
+    assert done.code in (0, 4), done.err
+    assert "validation accuracy" in done.out
+    (accuracy,) = accuracies("run")
+    assert 0.3 <= accuracy <= 1
+
+
+def test_other_names_and_wrong_ones_are_known(toy: None, command: Command) -> None:
+    pictures(Path("own.npz"))
+    done = command("train", "own.npz", "--from", "timm:resnet18", "--out", "run")
+    assert done.code == 2
+    assert "no backbone is called" in done.err
+    done = command("train", "own.npz", "--from", "efficientnet_lite", "--out", "run")
+    assert done.code == 2
+    assert "did you mean efficientnet_lite0?" in done.err
+
+
+def test_choices_that_one_way_has_are_said_to_leave_the_backbone_out(
+    toy: None, command: Command
+) -> None:
+    pictures(Path("own.npz"))
+    done = command("train", "own.npz", "--epochs", "1", "--out", "run")
+    assert done.code in (0, 4), done.err
+    assert "trained from nothing" in done.out and "--from toy" in done.out
+
+
+def test_grey_drawings_in_three_channels_are_not_mirrored(toy: None, tmp_path: Path) -> None:
+    test = fl.load("digits").test
+    images = np.kron(test.images_NHWC, np.ones((1, 4, 4, 3), np.uint8))
+    np.savez(tmp_path / "own.npz", images=images, labels=test.labels_N)
+    run = fl.train(tmp_path / "own.npz", start="toy", epochs=0, out=tmp_path / "run", quiet=True)
+    assert run.recipe.network.views == "one"
+    assert not any(isinstance(step, fl.augment.Flip) for step in run.recipe.augment)

@@ -348,6 +348,8 @@ class Trainer:
         rough = self.rough and at.step < self.steps
         answers = None if self.validation is None else self.watch(self.validation, rough)
         loss, accuracy = (None, None) if answers is None else _measured(*answers)
+        if answers is None and at.step == 0 and self.fitted is not None and self.fitted.left_out:
+            loss, accuracy = self.fitted.left_out
         record = EpochRecord(
             epoch=at.epoch,
             steps=at.step,

@@ -41,6 +41,9 @@ class Fitted:
     loss: float
     accuracy: float
     seconds: float
+    left_out: tuple[float, float] | None = None
+    """Loss and accuracy of images by layers that were fitted without them (cross-validation), where
+    none are held out of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)

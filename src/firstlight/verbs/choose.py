@@ -3,6 +3,8 @@
 Axes: N images, H height, W width, C channels.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from firstlight.augment import Augmentation, Crop, Flip, Rotate, Scale, Shift
@@ -109,8 +111,9 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
     )
 
 
-def transfer_recipe(train: Dataset, backbone: str) -> Recipe:
+def transfer_recipe(train: Dataset, start: str) -> Recipe:
     """How a pretrained network learns other classes: its last layer first, then all of it.
+    ``start`` is a backbone, or a run that has its layers.
 
     Of images too few to hold some out the last layer alone is learned: its penalty and calibration
     come from cross-validation.
@@ -123,15 +126,14 @@ def transfer_recipe(train: Dataset, backbone: str) -> Recipe:
     uneven = _unevenness(train) > UNEVEN
     epochs = min(TUNING_EPOCHS, round(TUNING_SEEN / count, 2)) if count >= LEAST_TUNED else 0.0
     words = [
-        f"Made for {count:,} images in {classes} classes: {backbone}, pretrained on other "
-        "pictures. Its last layer is fitted to the features of these"
+        f"Made for {count:,} images in {classes} classes: {Path(start).name}, trained on other "
+        "pictures before. Its last layer is fitted to the features of these"
     ]
     if few:
         words.append(". They are too few to hold some out, so it is judged by cross-validation")
-    elif epochs > 0:
+    else:
         words.append(
-            f", then all of it is fine-tuned for {epochs:g} epochs, which is kept where held-out "
-            "images are answered better"
+            "; epochs of fine-tuning after that are kept where held-out images are answered better"
         )
     if _is_grey(train):
         words.append(". The images are grey: its channels of red, green and blue get the same")
@@ -148,7 +150,7 @@ def transfer_recipe(train: Dataset, backbone: str) -> Recipe:
             validation="none" if few else "held-out",
             patience=0 if few else int(TUNING_EPOCHS),
             precision="mixed",
-            start_from=backbone,
+            start_from=start,
             start_head="linear",
             start_norm="kept",
             class_weights="balanced" if uneven else "none",
@@ -182,7 +184,7 @@ def _unevenness(train: Dataset) -> float:
 def looks_drawn(train: Dataset) -> bool:
     """Whether nearly all images are grey and mostly one level, above all at their edge: digits,
     letters, drawings."""
-    if train.image_shape[2] != 1:
+    if not _is_grey(train):
         return False
     some_NHW = train.images_NHWC[:: max(1, len(train) // 500)][..., 0].astype(np.float32)
     edges_NE = np.concatenate(

@@ -1,12 +1,14 @@
 """Pictures of one's own: a pretrained network against one from nothing, and the better is kept."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 from firstlight.backbones import BACKBONES
-from firstlight.errors import UserError
+from firstlight.errors import RunInterruptedError, UserError
 from firstlight.progress import Display
 from firstlight.recipe import setting_key
 from firstlight.runs.folder import RunFolder
@@ -21,8 +23,6 @@ SHARE_OF_PASSES = 0.5
 """Of those that a network from nothing gets alone."""
 SHARE_OF_BUDGET = 0.5
 """For the pretrained network; the other takes what is left."""
-SHORT = 60.0
-"""In a budget of fewer seconds nothing is fine-tuned: to measure how long that takes takes long."""
 _MAY_BE_SET = ("train.seed",)
 
 
@@ -33,16 +33,18 @@ def train(
     is on this machine, it and a network from nothing are both trained, and the one that answers
     more held-out pictures right is in the folder that is returned; the other lies beside it.
     """
-    open_ended = _open_ended(request, asked)
     if asked.start is not None and str(asked.start) == NONE:
         asked = replace(asked, start=None)
-    elif open_ended and not looks_drawn(request.load().train):
+    elif _names_data_alone(request, asked) and not looks_drawn(request.load().train):
         name = backbone_here()
-        if name:
+        if name and _open_ended(asked):
             return _contest(name, request, asked, display, out)
         display.say(
-            "A network that was pretrained on other pictures often answers better. Get one with "
-            f"firstlight backbones fetch {next(iter(BACKBONES))}, then train again"
+            f"This network is trained from nothing, as choices of its training are given. The "
+            f"pretrained one is --from {name}"
+            if name
+            else "A network that was pretrained on other pictures often answers better. Get one "
+            f"with firstlight backbones fetch {next(iter(BACKBONES))}, then train again"
         )
     job = plan(request, asked)
     if request.own is not None and asked.recipe is None:
@@ -50,11 +52,15 @@ def train(
     return fit(job, display, out=out)
 
 
-def _open_ended(request: DataRequest, asked: Asked) -> bool:
-    """Whether nothing is asked for that only one of the two ways has."""
+def _names_data_alone(request: DataRequest, asked: Asked) -> bool:
+    """Whether no network is asked for, and the data is pictures of one's own."""
     named = asked.recipe is not None or asked.parts or asked.start is not None
-    keys = {setting_key(one) for one in asked.settings}
-    return request.own is not None and not named and keys <= set(_MAY_BE_SET)
+    return request.own is not None and not named
+
+
+def _open_ended(asked: Asked) -> bool:
+    """Whether nothing is asked for that only one of the two ways has."""
+    return {setting_key(one) for one in asked.settings} <= set(_MAY_BE_SET)
 
 
 def backbone_here() -> str:
@@ -69,7 +75,8 @@ def _contest(
 ) -> RunFolder:
     job = plan(request, _pretrained(name, asked))
     display.say(job.recipe.description)
-    first = fit(job, display, out=out)
+    with _interrupted("Then train again with --from none, and compare: firstlight runs A B"):
+        first = fit(job, display, out=out)
     path = first.path
     if job.parts.validation is None:
         display.say("They are too few, too, to compare it with a network from nothing.")
@@ -81,17 +88,30 @@ def _contest(
         return first
     display.say(job.recipe.description)
     lost = _free(path, "from-nothing")
-    second = fit(job, display, out=lost)
+    with _interrupted(f"{name} is kept in {path}; compare then: firstlight runs {path} {lost}"):
+        second = fit(job, display, out=lost)
+    watched = len(job.parts.validation or ())
     of_first, of_second = (_held_out(one) for one in (first, second))
     if of_second > of_first:
         lost = path.rename(_free(path, name))
         second.path.rename(path)
     told = (
-        f"{name} answers {_percent(of_first)} of the held-out pictures right, a network from "
-        f"nothing {_percent(of_second)}"
+        f"{name} answers {_right(of_first, watched)} held-out pictures right, a network from "
+        f"nothing {_right(of_second, watched)}"
     )
+    if of_first[0] == of_second[0]:
+        told += ", and the smaller loss decides"
     display.say(f"{told}. The better one is kept in {path}, the other in {lost}")
     return RunFolder(path)
+
+
+@contextmanager
+def _interrupted(then: str) -> Iterator[None]:
+    """What is to be done after a run that is taken up, as that knows of no contest."""
+    try:
+        yield
+    except RunInterruptedError as error:
+        raise RunInterruptedError(f"{error}\n{then}") from error
 
 
 def _free(path: Path, way: str) -> Path:
@@ -105,9 +125,6 @@ def _free(path: Path, way: str) -> Path:
 
 def _pretrained(name: str, asked: Asked) -> Asked:
     budget = asked.budget
-    if budget is not None and budget.seconds < SHORT:
-        alone = [*asked.settings, "train.epochs=0"]
-        return replace(asked, start=Path(name), budget=None, settings=alone)
     if budget is not None:
         budget = replace(budget, seconds=SHARE_OF_BUDGET * budget.seconds)
     return replace(asked, start=Path(name), budget=budget)
@@ -126,5 +143,5 @@ def _held_out(folder: RunFolder) -> tuple[float, float]:
     return float(kept["validation_accuracy"]), -float(kept["validation_loss"])
 
 
-def _percent(found: tuple[float, float]) -> str:
-    return f"{100 * found[0]:.1f} %"
+def _right(found: tuple[float, float], watched: int) -> str:
+    return f"{round(found[0] * watched):,} of {watched:,} ({100 * found[0]:.1f} %)"

@@ -124,7 +124,10 @@ def resume(
 def _train(folder: RunFolder, job: Job, display: Display) -> None:
     code = job.recipe.network.code
     with repeatable(job.threads, job.device), _told(code):
-        trainer = job.trainer()
+        try:
+            trainer = job.trainer()
+        except KeyboardInterrupt as error:  # features of many images take a while
+            raise _stopped(folder, code, "stopped before the first step") from error
         if isinstance(trainer.fitted, LinearStart):
             for note in trainer.fitted.notes:
                 display.say(note)
@@ -193,9 +196,11 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, deadline: Deadli
                     folder.write("recipe.toml", trainer.recipe.to_toml())
                 display.step(event)
             if stopping:
-                code = trainer.recipe.network.code
-                raise RunInterruptedError(
-                    f"stopped in epoch {event.epoch}, the state is saved. "
-                    f"Go on with: firstlight train --resume {shlex.quote(str(folder))}"
-                    f"{'' if code is None else f' --network {code.word}'}"
-                )
+                where = f"stopped in epoch {event.epoch}, the state is saved"
+                raise _stopped(folder, trainer.recipe.network.code, where)
+
+
+def _stopped(folder: RunFolder, code: OwnCode | None, where: str) -> RunInterruptedError:
+    more = "" if code is None else f" --network {code.word}"
+    again = f"firstlight train --resume {shlex.quote(str(folder))}{more}"
+    return RunInterruptedError(f"{where}. Go on with: {again}")

@@ -92,7 +92,19 @@ def linear_start(
         loss=nn.functional.cross_entropy(scores_MK, labels).item(),
         accuracy=(scores_MK.argmax(dim=1) == labels).float().mean().item(),
         seconds=time.perf_counter() - started,
+        left_out=None if len(held_M) else _left_out(found, labels_M),
     )
+
+
+def _left_out(found: FittedHead, labels_M: Int64Array) -> tuple[float, float] | None:
+    """Loss and accuracy of the images that some head was fitted without."""
+    seen_M = ~np.isnan(found.held_out_NK).any(axis=1)
+    if not seen_M.any():
+        return None
+    scores_MK = torch.from_numpy(found.held_out_NK[seen_M])
+    labels = torch.from_numpy(labels_M[seen_M])
+    loss = nn.functional.cross_entropy(scores_MK, labels).item()
+    return loss, (scores_MK.argmax(dim=1) == labels).float().mean().item()
 
 
 def _features(

@@ -36,11 +36,14 @@ from firstlight.training.randomness import reseed
 from firstlight.verbs.choose import default_recipe, recipe_for, transfer_recipe
 from firstlight.verbs.job import Job, TimeLimit
 from firstlight.verbs.run_data import DataRequest, preprocess_for
-from firstlight.verbs.start import is_backbone, open_start, recipe_like, request_like
+from firstlight.verbs.start import backbone_of, open_start, recipe_like, request_like
 
 # The rest of a budget is for a machine that slows down a little at the end, and for saving.
 BUDGET_USED = 0.98
 ENDING_SECONDS = 0.1
+SHORT = 60.0
+"""In a budget of fewer seconds no fitted last layer is followed by fine-tuning: to measure how long
+that takes takes long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +111,7 @@ def plan(request: DataRequest, asked: Asked) -> Job:
         start = open_start(asked.start, code)
         request = request_like(request, asked.start, start)
         shape = None if request.own is not None else request.load().train.image_shape
-        default = named or _default(request, device, asked.start)
+        default = named or _default(request, device, asked.start, start)
         chosen = recipe_like(default, asked.start, start, shape)
         if code is not None:
             del parts["network"]  # it is the run's
@@ -135,7 +138,11 @@ def plan(request: DataRequest, asked: Asked) -> Job:
         start=start or given,
     )
     job.check()
-    return job if budget is None else _within(budget, job)
+    if budget is None:
+        return job
+    if recipe.train.start_head == "linear" and budget.seconds < SHORT:
+        return changed(job, ["train.epochs=0"])
+    return _within(budget, job)
 
 
 def changed(job: Job, settings: Sequence[str]) -> Job:
@@ -153,13 +160,13 @@ def plan_on(
     return plan(request, Asked(recipe=recipe, device=device, start=start))
 
 
-def _default(request: DataRequest, device: str, start: Path) -> Recipe:
-    """The data's own recipe, for a network that comes from ``start``."""
-    if is_backbone(start):
-        return transfer_recipe(request.load().train, str(start))
+def _default(request: DataRequest, device: str, where: Path, start: SavedModel) -> Recipe:
+    """The data's own recipe, for a network that comes from ``where``."""
+    if backbone_of(start.architecture.network):
+        return transfer_recipe(request.load().train, str(where))
     if request.own is None:
         return default_recipe(request, device)
-    words = f"the network of {start.name}, its last layer new"
+    words = f"the network of {where.name}, its last layer new"
     return recipe_for(request.load().train, words)
 
 

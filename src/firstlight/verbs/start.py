@@ -2,11 +2,12 @@
 
 import os
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from torch import nn
 
-from firstlight.backbones import BACKBONES
+from firstlight.backbones import BACKBONES, backbone_named
 from firstlight.errors import UserError
 from firstlight.layers import Resize
 from firstlight.layers.layer import Shape
@@ -22,7 +23,15 @@ from firstlight.verbs.run_data import DataRequest
 
 def is_backbone(where: str | Path) -> bool:
     """Whether a start is a pretrained backbone by name, and no folder of that name is there."""
-    return str(where) in BACKBONES and not os.path.lexists(where)
+    name = str(where)
+    named = name in BACKBONES or name.startswith(("timm:", "hf:"))
+    return named and not os.path.lexists(where)
+
+
+def backbone_of(network: Network) -> str:
+    """The name of the backbone whose layers a network has, but for its last; empty for others."""
+    own = network.layers[isinstance(_first(network), Resize) : -1]
+    return next((name for name, one in BACKBONES.items() if one.layers()[:-1] == own), "")
 
 
 def open_start(where: str | Path, code: OwnCode | None = None) -> SavedModel:
@@ -31,7 +40,11 @@ def open_start(where: str | Path, code: OwnCode | None = None) -> SavedModel:
     if is_backbone(where):
         from firstlight.backbones.weights import open_backbone
 
-        return open_backbone(str(where))
+        return open_backbone(backbone_named(str(where)).name)
+    if not os.path.lexists(where) and (close := get_close_matches(str(where), BACKBONES)):
+        raise UserError(
+            f"{where}: no such run folder, model in the box or backbone; did you mean {close[0]}?"
+        )
     folder = open_run_folder(Path(where))
     folder.code = code
     folder.require_finished()
@@ -63,7 +76,7 @@ def recipe_like(
     network takes one size alone. Before a backbone, images of ``shape`` are resized."""
     network = start.architecture.network
     if is_backbone(where):
-        begun = str(where)
+        begun = backbone_named(str(where)).name
         if shape is not None:
             network = replace(network, layers=(*_resized(start, shape), *network.layers))
         network = replace(network, views=recipe.network.views)
