@@ -196,3 +196,18 @@ def test_batches_become_smaller_where_an_accelerator_has_too_little_memory(
     found = extraction._on_accelerator(extraction._Work(quick, PIXELS, images_NHWC, 1), None)
     assert sizes == [1, 8, 8, 8, 8, 8]
     np.testing.assert_allclose(found[0], before_the_last_dense(model, images_NHWC), atol=0.05)
+
+
+@pytest.mark.parametrize("alike", [extraction.ALIKE, 2.0])
+def test_a_network_that_is_set_to_train_looks_as_one_that_answers(
+    monkeypatch: pytest.MonkeyPatch, alike: float
+) -> None:
+    """Also where the plain way is taken: batch norm neither uses the batch nor remembers it."""
+    monkeypatch.setattr(extraction, "ALIKE", alike)
+    model, images_NHWC = network(), pictures()
+    wanted = extract(model, PIXELS, images_NHWC)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.train()
+    np.testing.assert_array_equal(extract(model, PIXELS, images_NHWC), wanted)
+    assert model.training
+    assert all(torch.equal(before[name], one) for name, one in model.state_dict().items())

@@ -63,8 +63,9 @@ def extract(
     plain one is used. Each thread takes whole batches, so that the bits do not depend on how many
     threads there are. On a GPU whose memory is too small, batches become smaller by half.
     """
-    before = torch.get_num_threads()
+    before, was_training = torch.get_num_threads(), model.training
     compute_with(1)
+    model.eval()  # batch norm with its own statistics, also where the plain network is used
     try:
         quick, views = _quick(model, preprocess, images_NHWC), VIEWS if mirror else VIEWS[:1]
         work = _Work(quick, preprocess, images_NHWC, len(views))
@@ -72,6 +73,7 @@ def extract(
         return (_on_processors if on_cpu else _on_accelerator)(work, progress)
     finally:
         compute_with(before)
+        model.train(was_training)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,21 +103,15 @@ def _dtype(device: str) -> torch.dtype:
 
 def _quick(model: nn.Module, preprocess: Preprocess, images_NHWC: Images) -> nn.Module:
     """A copy of the model that answers faster and nearly the same, as far as there is one."""
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
-        rows = slice(0, _TRIED)
-        wanted_BF = _Work(model, preprocess, images_NHWC, 1).batch(rows)[0]
-        for dtype in dict.fromkeys((_dtype(device.type), torch.float32)):
-            # What a network of one's own cannot do in another way, it does in the plain way.
-            with suppress(RuntimeError, ValueError, TypeError):
-                quick = folded(model, dtype)
-                found_BF = _Work(quick, preprocess, images_NHWC, 1).batch(rows)[0]
-                if bool((cosine_similarity(found_BF, wanted_BF) > ALIKE).all()):
-                    return quick
-    finally:
-        model.train(was_training)
+    device, rows = next(model.parameters()).device, slice(0, _TRIED)
+    wanted_BF = _Work(model, preprocess, images_NHWC, 1).batch(rows)[0]
+    for dtype in dict.fromkeys((_dtype(device.type), torch.float32)):
+        # What a network of one's own cannot do in another way, it does in the plain way.
+        with suppress(RuntimeError, ValueError, TypeError):
+            quick = folded(model, dtype)
+            found_BF = _Work(quick, preprocess, images_NHWC, 1).batch(rows)[0]
+            if bool((cosine_similarity(found_BF, wanted_BF) > ALIKE).all()):
+                return quick
     return model
 
 
