@@ -22,7 +22,7 @@ from firstlight.backbones.weights import fetch_backbone
 from firstlight.data.dataset import Dataset
 from firstlight.data.moved import moved_copies
 from firstlight.data.split import folds
-from firstlight.verbs import check, labels, seen
+from firstlight.verbs import check, labels, picture_map, seen
 from firstlight.verbs.labels import out_of_fold_heads
 from firstlight.verbs.seen import Seen, copies_seen
 
@@ -40,7 +40,8 @@ def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     tensors = {"stem.weight": filters, "fc.weight": torch.zeros(5, 4), "fc.bias": torch.zeros(5)}
     save_file(tensors, tmp_path / "tiny.safetensors")
     fetch_backbone("tiny", tmp_path / "tiny.safetensors")
-    monkeypatch.setattr(check, "backbone_here", lambda: "tiny")
+    for module in (check, picture_map):
+        monkeypatch.setattr(module, "backbone_here", lambda: "tiny")
     return "tiny"
 
 
@@ -175,3 +176,34 @@ def test_crops_at_a_corner_are_found_by_features_and_only_where_the_pixels_agree
     assert set(pairs) <= {(i, 120 + i) for i in range(10)}
     assert len(pairs) >= 8
     assert moved_copies(data.images_NHWC, [(i, 30 + i) for i in range(30)]) == []
+
+
+def test_on_the_map_pictures_of_one_colour_lie_together_and_suspects_are_listed(
+    command: Command, backbone: str, coloured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = command("data", "check", coloured, "--labels", "--map", "map.html")
+    assert done.code == 0, done.err
+    assert "map map.html" in done.out
+    page = Path("map.html").read_text()
+    assert all(f">{name}</td>" in page for name in EXCHANGED)
+    assert "http" not in page.replace("http-equiv", "")
+    found = seen.see(coloured, backbone, quiet=True)
+    places_N2 = picture_map.places(found.features_NF)
+    assert np.array_equal(places_N2, picture_map.places(found.features_NF))
+    names = found.data.names
+    assert names is not None
+    colour_N = np.array([EXCHANGED.get(name, name.partition("/")[0]) for name in names])
+    apart_NN = np.linalg.norm(places_N2[:, None] - places_N2, axis=2)
+    np.fill_diagonal(apart_NN, np.inf)
+    assert (colour_N[apart_NN.argmin(axis=1)] == colour_N).mean() > 0.9
+    monkeypatch.setattr(picture_map, "backbone_here", lambda: "")
+    done = command("data", "check", coloured, "--map", "map.html")
+    assert (done.code, done.out) == (2, "")
+    assert "firstlight backbones fetch efficientnet_lite0" in done.err
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 12, 20])
+def test_a_map_of_few_pictures_has_a_place_for_each(count: int) -> None:
+    features_NF = np.random.default_rng(0).normal(size=(count, 30)).astype(np.float32)
+    assert picture_map.places(features_NF).shape == (count, 2)
+    assert np.isfinite(picture_map.places(features_NF)).all()

@@ -102,6 +102,12 @@ def check(
             "for minutes.",
         ),
     ] = False,
+    map_page: Annotated[
+        Path | None,
+        typer.Option(
+            "--map", metavar="FILE.html", help="Also draw a map of the pictures, by a backbone."
+        ),
+    ] = None,
     pixel_range: PixelRange = None,
     allow_outside: AllowOutside = False,
     json: Json = False,
@@ -111,8 +117,10 @@ def check(
     from firstlight.data.own import is_arrays
     from firstlight.errors import UserError
     from firstlight.verbs.check import check_pictures, write_fix_list, write_page
+    from firstlight.verbs.picture_map import need_backbone, write_map
 
-    for option, out, ending in (("--page", page, ".html"), ("--fix-list", fix_list, ".csv")):
+    asked = (("--page", page, ".html"), ("--map", map_page, ".html"))
+    for option, out, ending in (*asked, ("--fix-list", fix_list, ".csv")):
         if out is not None and out.suffix.lower() != ending:
             raise UserError(f"{option} writes a file whose name ends in {ending}, unlike {out}")
     if not path.exists():
@@ -120,6 +128,10 @@ def check(
     arrays = is_arrays(path)
     if arrays and fix_list is not None:
         raise UserError(f"--fix-list lists picture files, and {path} holds arrays; leave it out")
+    if map_page is not None:
+        if arrays:
+            raise UserError(f"--map is for picture files, and {path} holds arrays; leave it out")
+        need_backbone()
     checked = check_pictures(
         path,
         size=size,
@@ -130,6 +142,8 @@ def check(
     )
     if page is not None:
         write_page(checked, path, page)
+    if map_page is not None:
+        write_map(path, checked, map_page, allow_outside=allow_outside, quiet=json)
     if fix_list is not None:
         write_fix_list(checked, fix_list)
     if json:
@@ -164,6 +178,8 @@ def check(
         typer.echo("nothing is wrong with them, as far as this can tell")
     if page is not None:
         typer.echo(f"page {page}")
+    if map_page is not None:
+        typer.echo(f"map {map_page}")
     if fix_list is not None:
         typer.echo(f"{len(checked.exclude):,} pictures to leave out in {fix_list}")
     if checked.mend_first:

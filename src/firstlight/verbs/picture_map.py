@@ -1,0 +1,117 @@
+"""A map of pictures of one's own: what a pretrained network finds alike lies together.
+
+Axes: N pictures, F features.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.backbones import BACKBONES
+from firstlight.data.check import Checked
+from firstlight.errors import UserError
+from firstlight.files import write_asked
+from firstlight.report.map import MOST_NAMED, map_of_pictures
+from firstlight.report.page import Page, Section, Shown, Table, render
+from firstlight.verbs.seen import Float32Array, backbone_here, see
+
+MOST = 2000
+"""Pictures on a map: of more, those of them evenly spaced, and every suspect."""
+_LISTED = 200
+_COMPONENTS, _PERPLEXITY, _FEW = 50, 30.0, 12
+
+
+def need_backbone() -> str:
+    """The backbone that a map takes. Raises ``UserError`` where none is on this machine."""
+    if backbone := backbone_here():
+        return backbone
+    raise UserError(
+        "--map needs a pretrained network, and there is none on this machine. Get one with: "
+        f"firstlight backbones fetch {next(iter(BACKBONES))}"
+    )
+
+
+def write_map(
+    path: Path, checked: Checked, out: Path, *, allow_outside: bool = False, quiet: bool = False
+) -> None:
+    """One self-contained page with the map; the suspects of ``--labels`` are marked.
+
+    Raises ``UserError`` without a backbone, and ``DataError`` as ``load_own`` does.
+    """
+    seen = see(path, need_backbone(), allow_outside=allow_outside, quiet=quiet)
+    data = seen.data
+    assert data.names is not None, "pictures of one's own have names"
+    suspects = {s.name: s for finding in checked.findings for s in finding.suspects}
+    marked_N = np.array([name in suspects for name in data.names])
+    some = np.union1d(
+        np.arange(min(len(data), MOST)) * len(data) // min(len(data), MOST),
+        np.flatnonzero(marked_N),
+    )
+    places_N2 = places(seen.features_NF[some])
+    drawn = map_of_pictures(
+        [data.images_NHWC[int(at)][::2, ::2] for at in some],
+        places_N2,
+        data.labels_N[some],
+        data.class_names,
+        marked_N[some],
+    )
+    part = f"{len(some):,} of {len(data):,}" if len(some) < len(data) else f"all {len(data):,}"
+    marks = "; those with black around it are the suspects of --labels" if suspects else ""
+    unnamed = ". The colours of so many classes are not named" * (
+        len(data.class_names) > MOST_NAMED
+    )
+    rows = [[s.name, s.given, s.suggested] for s in list(suspects.values())[:_LISTED]]
+    more = len(suspects) - len(rows)
+    rows += [[f"… and {more:,} more", "", ""]] if more else []
+    page = Page(
+        title=f"A map of {path.name}",
+        lead=f"{part[0].upper()}{part[1:]} pictures. Neighbours look alike to {seen.backbone}",
+        figures={"pictures": f"{len(data):,}", "classes": f"{len(data.class_names)}"}
+        | ({"suspects": f"{len(suspects):,}"} if suspects else {}),
+        sections=[
+            Section(
+                title="The map",
+                text=f"The features of {seen.backbone} in two dimensions, by t-SNE. What lies "
+                "close together is alike; large distances say little. A frame has its class's "
+                f"colour{marks}. A picture amid another class is worth a look{unnamed}.",
+                pictures=[
+                    Shown(png=drawn.png(), alt="The pictures, those alike close to one another")
+                ],
+            ),
+            *(
+                [
+                    Section(
+                        title="Suspects",
+                        table=Table(head=["picture", "class", "looks like"], rows=rows),
+                    )
+                ]
+                if rows
+                else []
+            ),
+        ],
+        foot="Made by firstlight data check. This page is one file and loads nothing from "
+        "elsewhere.",
+    )
+    write_asked(out, render(page))
+
+
+def places(features_NF: Float32Array) -> npt.NDArray[np.float64]:
+    """float64 N×2: the main 50 directions, and of them two dimensions by t-SNE (van der Maaten and
+    Hinton 2008). The same features give the same places."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    count = len(features_NF)
+    if count == 1:
+        return np.zeros((1, 2))
+    few = count < _FEW
+    most = min(2 if few else _COMPONENTS, count, features_NF.shape[1])
+    main_NC = PCA(most, random_state=0).fit_transform(features_NF.astype(np.float64))
+    if few:
+        return np.pad(main_NC, ((0, 0), (0, 2 - most)))
+    perplexity = min(_PERPLEXITY, (count - 1) / 3)
+    found: npt.NDArray[np.float64] = TSNE(
+        2, perplexity=perplexity, init="pca" if most > 1 else "random", random_state=0
+    ).fit_transform(main_NC)
+    return found.astype(np.float64)
