@@ -35,17 +35,20 @@ def train(
     """
     if asked.start is not None and str(asked.start) == NONE:
         asked = replace(asked, start=None)
-    elif _names_data_alone(request, asked) and not looks_drawn(request.load().train):
+    elif _names_data_alone(request, asked):
         name = backbone_here()
         if name and _open_ended(asked):
             return _contest(name, request, asked, display, out)
-        display.say(
-            f"This network is trained from nothing, as choices of its training are given. The "
-            f"pretrained one is --from {name}"
-            if name
-            else "A network that was pretrained on other pictures often answers better. Get one "
-            f"with firstlight backbones fetch {next(iter(BACKBONES))}, then train again"
-        )
+        if name:
+            display.say(
+                "This network is trained from nothing, as choices of its training are given. The "
+                f"pretrained one is --from {name}"
+            )
+        elif not looks_drawn(request.load().train):
+            display.say(
+                "A network that was pretrained on other pictures often answers better. Get one "
+                f"with firstlight backbones fetch {next(iter(BACKBONES))}, then train again"
+            )
     job = plan(request, asked)
     if request.own is not None and asked.recipe is None:
         display.say(job.recipe.description)
