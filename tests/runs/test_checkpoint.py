@@ -107,7 +107,18 @@ def test_no_module_of_the_package_reads_pickles() -> None:
     forbidden = re.compile(
         r"pickle\.loads?\(|torch\.load\(|joblib\.load|allow_pickle=True|import pickle\b"
     )
-    guilty = [p for p in root.rglob("*.py") if forbidden.search(p.read_text(encoding="utf-8"))]
+    # One package's weights are a pickle: PyTorch reads them as weights alone, which executes
+    # nothing, after their checksum matched (tests/backbones).
+    allowed = 'torch.load(path, map_location="cpu", weights_only=True)'
+    told = "safetensors.torch.save_file(torch.load(FILE, "
+    guilty = []
+    for path in root.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if path == root / "backbones" / "sources.py":
+            assert text.count(allowed) == text.count(told) == 1
+            text = text.replace(allowed, "").replace(told, "")
+        if forbidden.search(text):
+            guilty.append(path)
     assert guilty == []
 
 

@@ -9,6 +9,7 @@ import torch
 from tests.kit import Command, striped
 
 import firstlight as fl
+from firstlight.devices import repeatable
 from firstlight.errors import UserError
 from firstlight.recipe import Recipe, Setting
 from firstlight.verbs.plan import Asked, Budget, changed, plan, plan_on
@@ -34,9 +35,10 @@ def test_the_estimator_trains_the_plan_s_network() -> None:
     estimator.fit(train.images_NHWC, train.labels_N)
     job = plan_on(striped(), recipe)
     assert estimator.recipe_ == job.recipe
-    trainer = job.trainer()
-    for _ in trainer.run():
-        pass
+    with repeatable(job.threads, job.device):
+        trainer = job.trainer()
+        for _ in trainer.run():
+            pass
     ours = trainer.answering.state_dict()
     for name, weight in estimator.model_.state_dict().items():
         assert torch.equal(weight, ours[name]), name
