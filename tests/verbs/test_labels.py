@@ -117,6 +117,8 @@ def test_folds_are_even_in_every_class_and_do_not_depend_on_the_order() -> None:
     assert np.ptp(counts_FK.sum(axis=1)) <= 1
     shuffled_N = rng.permutation(103)
     assert (folds(data.take(shuffled_N), 4) == fold_N[shuffled_N]).all()
+    some_N = shuffled_N[:60]
+    assert (folds(data, 4, some_N) == folds(data.take(some_N), 4)).all()
 
 
 def certain_but_of(name: str, data: Dataset, suggested: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from firstlight.recipe import Recipe
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import RunFolder, open_run_folder
 from firstlight.runs.record import read_epochs
+from firstlight.training.loop import Trainer
 
 HEAD_ALONE = ("train.start_head=linear", "train.epochs=0", "train.batch_size=20", "augment=[]")
 
@@ -86,6 +87,22 @@ def test_epochs_that_make_it_worse_are_not_kept(first: Path, tmp_path: Path) -> 
     ours, theirs = spoilt.model.state_dict(), alone.model.state_dict()
     assert all(torch.equal(ours[name], weight) for name, weight in theirs.items())
     assert spoilt.calibration == alone.calibration
+
+
+def test_held_out_images_of_a_head_alone_are_answered_from_their_features(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun(first, tmp_path / "tuned", "train.epochs=1", "train.patience=1")
+    watched = read_epochs(RunFolder(tmp_path / "tuned"))[0]  # by a plain pass of the network
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("features are there")
+
+    monkeypatch.setattr(Trainer, "watch", refuse)
+    begun(first, tmp_path / "alone")
+    (row,) = read_epochs(RunFolder(tmp_path / "alone"))
+    assert row["validation_accuracy"] == watched["validation_accuracy"]
+    assert row["validation_loss"] == pytest.approx(watched["validation_loss"], rel=0.02)
 
 
 @pytest.mark.parametrize(("norm", "moves"), [("kept", False), ("learned", True)])

@@ -213,19 +213,22 @@ def joined(data: TrainTest) -> Dataset:
     )
 
 
-def folds(data: Dataset, count: int) -> Int64Array:
-    """The fold of each image, 0 to ``count`` - 1: decided by content, about as many images of each
-    class in every fold, and images of one group in one."""
-    fold_N = np.empty(len(data), np.int64)
+def folds(data: Dataset, count: int, rows_M: Int64Array | None = None) -> Int64Array:
+    """The fold of each image, or of those numbered ``rows_M``, 0 to ``count`` - 1: decided by
+    content, about as many images of each class in every fold, and images of one group in one."""
+    fold_N = np.full(len(data), -1)
+    order_N = data.content_order
+    if rows_M is not None:
+        order_N = order_N[np.isin(order_N, rows_M)]
     have_FK = np.zeros((count, len(data.class_names)), np.int64)
-    groups = _groups(data, data.content_order)
+    groups = _groups(data, order_N)
     for group in groups.in_turn(-groups.sizes_G):
         counts_K = np.bincount(data.labels_N[group], minlength=len(data.class_names))
         of_these_F = have_FK[:, counts_K > 0].sum(axis=1)
         fold = int(np.lexsort((have_FK.sum(axis=1), of_these_F))[0])
         fold_N[group] = fold
         have_FK[fold] += counts_K
-    return fold_N
+    return fold_N if rows_M is None else fold_N[rows_M]
 
 
 def limit(part: Dataset, count: int) -> Dataset:

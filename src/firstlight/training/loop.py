@@ -346,7 +346,11 @@ class Trainer:
         with patience the best weights set aside."""
         at = self._at
         rough = self.rough and at.step < self.steps
-        answers = None if self.validation is None else self.watch(self.validation, rough)
+        answers = None
+        if self.steps == 0 and self.fitted is not None:  # no epoch is compared with them
+            answers = self.fitted.answers
+        if answers is None and self.validation is not None:
+            answers = self.watch(self.validation, rough)
         loss, accuracy = (None, None) if answers is None else _measured(*answers)
         if answers is None and at.step == 0 and self.fitted is not None and self.fitted.left_out:
             loss, accuracy = self.fitted.left_out
@@ -378,7 +382,8 @@ class Trainer:
         They are float32, as all answers are; ``rough`` ones are computed as training computes.
         """
         numbers_N = torch.arange(len(portion), device=portion.rows_M.device)
-        parts = numbers_N.split(batch_size(numbers_N.device))
+        pixels = self.preprocess.height * self.preprocess.width
+        parts = numbers_N.split(batch_size(numbers_N.device, pixels))
         batches = (portion.images(part_B) for part_B in parts)
         with torch.autocast(numbers_N.device.type, torch.bfloat16, enabled=rough):
             return logits(self.answering, self.preprocess, batches), portion.labels(numbers_N)

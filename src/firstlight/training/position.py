@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from torch import Tensor
+
 
 class Place(NamedTuple):
     """A place in a run."""
@@ -34,7 +36,7 @@ class EpochRecord:
     """Training alone, without validation."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Fitted:
     """What a last layer that was fitted before the first step reached on the training images."""
 
@@ -44,6 +46,8 @@ class Fitted:
     left_out: tuple[float, float] | None = None
     """Loss and accuracy of images by layers that were fitted without them (cross-validation), where
     none are held out of the run."""
+    answers: tuple[Tensor, Tensor] | None = None
+    """Logits N×K, from features, and labels N of the images that are held out of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from firstlight.data.dataset import Dataset, Int64Array
 from firstlight.data.split import folds
@@ -67,10 +67,10 @@ def linear_start(
     train, rows_M, held_M = images.train, images.rows_M, images.held_M
     fold_N = np.full(len(train), NEVER)
     if len(held_M):
-        fold_N[rows_M] = 1 + folds(train.take(rows_M), FOLDS - 1)
+        fold_N[rows_M] = 1 + folds(train, FOLDS - 1, rows_M)
         fold_N[held_M] = 0
     else:
-        fold_N[rows_M] = folds(train.take(rows_M), FOLDS)
+        fold_N[rows_M] = folds(train, FOLDS, rows_M)
     used_M = np.concatenate([rows_M, held_M])
     features_NF, warnings = _features(model, preprocess, images, network)
     labels_M = train.labels_N[used_M]
@@ -82,8 +82,7 @@ def linear_start(
         _weights(train, used_M, images.balanced),
     )
     first = found.fold_heads[0] if len(held_M) and found.fold_heads else found.head
-    scores_MK = torch.from_numpy(first.scores(features_NF[rows_M]))
-    labels = torch.from_numpy(train.labels_N[rows_M])
+    scores_MK, labels = _answered(first, features_NF, train, rows_M)
     return LinearStart(
         first=first,
         fit=found,
@@ -93,7 +92,16 @@ def linear_start(
         accuracy=(scores_MK.argmax(dim=1) == labels).float().mean().item(),
         seconds=time.perf_counter() - started,
         left_out=None if len(held_M) else _left_out(found, labels_M),
+        answers=_answered(first, features_NF, train, held_M) if len(held_M) else None,
     )
+
+
+def _answered(
+    layer: LinearHead, features_NF: Float32Array, train: Dataset, rows_M: Int64Array
+) -> tuple[Tensor, Tensor]:
+    """Logits M×K and labels M of some of the images."""
+    scores_MK = torch.from_numpy(layer.scores(features_NF[rows_M]))
+    return scores_MK, torch.from_numpy(train.labels_N[rows_M])
 
 
 def _left_out(found: FittedHead, labels_M: Int64Array) -> tuple[float, float] | None:
