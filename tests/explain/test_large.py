@@ -8,9 +8,9 @@ from torch import Generator, Tensor, nn
 
 from firstlight.evaluate.predict import batch_size
 from firstlight.explain.attribution import integrated_gradients, occlusion
-from firstlight.explain.layers import LayerMaps, stages
 from firstlight.layers import Activation, BatchNorm, Conv, Dense, GlobalAveragePool
 from firstlight.layers.network import Network
+from firstlight.layers.stages import stages
 from firstlight.models.catalog import Architecture
 from firstlight.models.folded import folded
 from firstlight.pixels import Preprocess
@@ -82,20 +82,9 @@ def test_a_copy_with_norms_folded_has_the_same_gradients() -> None:
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
 
 
-def test_stages_are_the_first_the_last_of_each_size_and_the_numbers() -> None:
-    shapes = (
-        (4, 8, 8),
-        (4, 8, 8),
-        (4, 8, 8),
-        (6, 4, 4),
-        (2, 1, 1),
-        (6, 4, 4),
-        (6, 1, 1),
-        (3, 1, 1),
-    )
-    layers = [
-        LayerMaps(name=str(at), kind="", says="", maps_Chw=np.zeros(shape, np.float32))
-        for at, shape in enumerate(shapes)
-    ]
-    # Number 4, a squeeze in the middle, is none of the scores at the end.
-    assert [layer.name for layer in stages(layers)] == ["0", "2", "3", "5", "6", "7"]
+def test_of_a_long_network_the_first_the_last_of_each_size_and_the_numbers_are_shown() -> None:
+    sizes = [(8, 8)] * 36 + [(4, 4), (1, 1), (4, 4), (8, 2), (4, 4), (1, 1), (1, 1)]
+    # Number 37, a squeeze in the middle, is none of the scores at the end.
+    assert stages(sizes) == [0, 35, 39, 40, 41, 42]
+    assert stages(sizes[-40:]) == [*range(40)]
+    assert stages([(1, 1)] * 50) == [*range(50)]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.explain.network import layer_of, model_input, watched
+from firstlight.layers.stages import stages
 from firstlight.pixels import Preprocess
 
 
@@ -56,17 +57,9 @@ def layer_maps(
     return layers
 
 
-def stages(layers: Sequence[LayerMaps]) -> list[LayerMaps]:
-    """A choice of a long network's layers: the first, the last of each size of maps, and, once
-    there are none left, all single numbers."""
-    chosen = []
-    for at, layer in enumerate(layers):
-        here, after = layer.maps_Chw.shape[1:], layers[at + 1 : at + 2]
-        changes = not after or after[0].maps_Chw.shape[1:] != here
-        ends = all(one.is_single_numbers for one in layers[at:])
-        if at == 0 or ends or (changes and not layer.is_single_numbers):
-            chosen.append(layer)
-    return chosen
+def shown(layers: Sequence[LayerMaps]) -> list[int]:
+    """The numbers, from 0 on, of the layers to show: all, or of a long network its stages."""
+    return stages([layer.maps_Chw.shape[1:] for layer in layers])
 
 
 def as_maps(result: Tensor) -> Tensor:

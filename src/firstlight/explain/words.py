@@ -113,15 +113,19 @@ def of_missing_neighbours() -> Words:
     )
 
 
-def of_layers(shown: int, layers: int) -> Words:
-    """The maps of all layers, or of so many of them."""
-    chosen = (
-        f" Of {layers} layers, these {shown}: the first, the last of each size of maps, and those "
-        "that give single numbers."
-    )
+def of_layers(shown: int, layers: int, rest: str) -> Words:
+    """The maps of all layers, or of so many of them; ``rest`` says where the others are."""
     return Words(
         title="Layer by layer",
         shows="What each layer makes of the picture, from the first to the scores of the classes."
-        + (chosen if shown < layers else ""),
+        + (f" {chosen(shown, layers)} {rest}" if shown < layers else ""),
         cannot="A strong map says that something was found, not that the answer rests on it.",
+    )
+
+
+def chosen(shown: int, layers: int) -> str:
+    """Which layers of a long network are shown."""
+    return (
+        f"Of {layers} layers, these {shown}: the first, the last of each size of maps, and those "
+        "at the end that give single numbers."
     )

@@ -15,7 +15,7 @@ from math import log2
 from firstlight.layers.layer import Layer, Shape, Way, shown
 from firstlight.layers.network import Network
 from firstlight.layers.sequence import flat, names, shapes
-from firstlight.layers.summary import checked_shape, require_layers
+from firstlight.layers.summary import Summary, checked_shape, require_layers
 
 SIDE = 56.0
 """Of the box for the image's longer side; all lengths are in CSS pixels."""
@@ -87,16 +87,34 @@ def diagram(network: Network, image_shape: tuple[int, int, int], classes: int) -
     scale = _Scale(SIDE / max(image_shape[:2]), LETTERS)
     image = _box(_Box(words=("image",), name="", shape=image_shape), scale)
     whole = _stacked([image, *_pieces(layers, image_shape, scale)])
+    title = f"A network of {len(layers)} layers for images of {'×'.join(map(str, image_shape))}"
+    return _document(whole, title, described_in_words(network, image_shape, classes))
+
+
+def _document(whole: _Drawn, title: str, description: str) -> str:
     width, height = whole.width + 8, whole.height + 8
-    boxes = len(layers)
-    title = f"A network of {boxes} layers for images of {'×'.join(map(str, image_shape))}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-labelledby="t d">'
         f'<title id="t">{title}</title>'
-        f'<desc id="d">{escape(described_in_words(network, image_shape, classes))}</desc>'
+        f'<desc id="d">{escape(description)}</desc>'
         f"<style>{_STYLE}</style>{whole.at(4, 4)}</svg>\n"
     )
+
+
+def overview(summary: Summary, numbers: Sequence[int]) -> str:
+    """Some of a long network's layers as an SVG document, and between them how many are left out.
+
+    ``numbers`` counts the layers of ``Summary.named`` from 0 on.
+    """
+    scale, rows = _Scale(SIDE / max(summary.image_shape[:2]), LETTERS), summary.named()
+    pieces = [_box(_Box(words=("image",), name="", shape=summary.image_shape), scale)]
+    for before, at in zip([-1, *numbers], numbers, strict=False):
+        if left_out := at - before - 1:
+            pieces.append(_left_out(left_out))
+        row = rows[at]
+        pieces.append(_box(_Box(words=(row.what,), name=row.name, shape=row.output), scale))
+    return _document(_stacked(pieces), f"{len(numbers)} of {len(rows)} layers", "")
 
 
 def described_in_words(network: Network, image_shape: tuple[int, int, int], classes: int) -> str:
@@ -154,7 +172,8 @@ def _box(box: _Box, scale: _Scale) -> _Drawn:
     size = "×".join(map(str, box.shape)) if len(box.shape) == 3 else f"{box.shape[0]} numbers"
     if len(box.shape) == 2:
         size = f"{box.shape[0]} tokens of {box.shape[1]}"
-    small = [*more, f"{size}  {box.name}".strip()]
+    fits = len(size) + len(box.name) + 2 <= scale.letters - 4
+    small = [*more, *([f"{size}  {box.name}".strip()] if fits else [size, box.name])]
     sheets = 0
     if len(box.shape) == 3:
         high, wide = (max(LEAST, scale.pixel * side) for side in box.shape[:2])
@@ -178,6 +197,17 @@ def _box(box: _Box, scale: _Scale) -> _Drawn:
         marks.append(f'<text x="{text:.0f}" y="{y + LINE * at:.1f}"{kind}>{escape(line)}</text>')
     width = text + LETTER * scale.letters
     return _Drawn(marks=tuple(marks), axis=axis, width=width, height=height, enters=top)
+
+
+def _left_out(count: int) -> _Drawn:
+    axis, height = SIDE / 2 + 12, 2 * LINE
+    what = "1 layer" if count == 1 else f"{count} layers"
+    marks = (
+        f'<path class="way" stroke-dasharray="2 5" d="M{axis:.1f} 0 V{height:.1f}"/>',
+        f'<text class="faint" x="{SIDE + 36:.0f}" y="{height / 2 + 4:.1f}">{what}</text>',
+    )
+    width = SIDE + 36 + LETTER * LETTERS
+    return _Drawn(marks=marks, axis=axis, width=width, height=height)
 
 
 def _stacked(pieces: Sequence[_Drawn]) -> _Drawn:

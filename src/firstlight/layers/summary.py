@@ -105,6 +105,10 @@ class Summary:
         """For one image."""
         return sum(row.multiply_adds for row in self.rows)
 
+    def named(self) -> list[Row]:
+        """The rows of layers, without headings and blocks' ways."""
+        return [row for row in self.rows if row.name]
+
     def totals(self) -> tuple[str, ...]:
         """What stands below the table, a sentence each."""
         height, width, channels = self.image_shape

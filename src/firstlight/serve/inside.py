@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from firstlight.explain import words
 from firstlight.explain.attribution import GradCam, grad_cam
-from firstlight.explain.layers import LayerMaps, layer_maps
+from firstlight.explain.layers import LayerMaps, layer_maps, shown
 from firstlight.explain.maps import map_source
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.serve.answers import PICTURES, RunName, data_url, json_response, only_picture
@@ -26,7 +26,7 @@ def routes(service: Service) -> APIRouter:
     """The routes."""
     router, page = APIRouter(prefix="/api", tags=["looking inside"]), _Inside(service)
     for path, answer, summary in (
-        ("/inside", page.inside, "Every layer's maps for a picture"),
+        ("/inside", page.inside, "The layers' maps for a picture"),
         ("/map", page.one_map, "What one map looks at"),
     ):
         router.add_api_route(
@@ -48,12 +48,17 @@ class _Inside:
         of: Annotated[
             str | None, Query(description="The class that Grad-CAM explains; else the best.")
         ] = None,
+        whole: Annotated[
+            bool, Query(description="Every layer of a long network, and not a choice of them.")
+        ] = False,
     ) -> Response:
         """A JSON text and numbers: four bytes, little-endian, with the length of the text, then the
         text, filled up with spaces to a multiple of four, then float32 numbers.
 
-        Each layer has the place of its first number (`offset`), and channels × height × width of
-        them; `cam` has an offset too, and height × width of the picture.
+        Each layer has its number in the network, from 0 on, the place of its first number in the
+        answer (`offset`), and channels × height × width of them; `cam` has an offset too, and
+        height × width of the picture. Of more than 40 layers some are given, and `choice` says
+        which.
         """
         predictor = self._service.predictor(run)
         picture = await only_picture(request, self._service, predictor)
@@ -68,18 +73,23 @@ class _Inside:
             return layer_maps(*arguments), grad_cam(*arguments, saved.class_names.index(name))
 
         layers, cam = await self._service.aside(look)
+        stages = shown(layers)
+        numbers = range(len(layers)) if whole else stages
         head: dict[str, Any] = {
             "prediction": answer.to_json(),
             "seen": data_url(picture.image_HWC),
             "layers": [
                 {
-                    "name": layer.name,
-                    "kind": layer.kind,
-                    "says": layer.says,
-                    "shape": layer.maps_Chw.shape,
+                    "number": number,
+                    "name": layers[number].name,
+                    "kind": layers[number].kind,
+                    "says": layers[number].says,
+                    "shape": layers[number].maps_Chw.shape,
                 }
-                for layer in layers
+                for number in numbers
             ],
+            "all_layers": len(layers),
+            "choice": words.chosen(len(stages), len(layers)) if len(stages) < len(layers) else "",
             "cam": {
                 "class": name,
                 "cells": cam.cells,
@@ -87,7 +97,7 @@ class _Inside:
                 "says": words.of_grad_cam(cam, name).text,
             },
         }
-        return _with_numbers(head, [layer.maps_Chw for layer in layers], cam.values_HW)
+        return _with_numbers(head, [layers[number].maps_Chw for number in numbers], cam.values_HW)
 
     async def one_map(
         self,

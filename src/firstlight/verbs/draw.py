@@ -100,7 +100,7 @@ def draw_data(drawing: Drawing, train: Dataset, recipe: Recipe, preprocess: Prep
             f"Training images of the classes {', '.join(names)}",
         ),
     )
-    if not recipe.augment:
+    if not recipe.augment or not recipe.train.epochs:
         text = "Not used in this run: each image is seen as it is."
         drawing.sections.append(Section(title="Augmentation", text=text))
         return

@@ -3,6 +3,7 @@
 Axes: N images, H height, W width, C channels.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.dataset import TrainTest
-from firstlight.evaluate.predict import LARGE
 from firstlight.evaluate.prediction import Prediction
 from firstlight.explain import words
 from firstlight.explain.attribution import GradCam, Integrated, Occluded
-from firstlight.explain.layers import LayerMaps, stages
+from firstlight.explain.layers import LayerMaps, shown
 from firstlight.explain.neighbours import Neighbour
 from firstlight.model import RunModel
 from firstlight.pixels import Preprocess
 from firstlight.report import explanation as draw
 from firstlight.report.page import Page, Section, Shown, Table
-
-MOST_LAYERS = 24
-"""That a page shows of a network for large images; of more a choice."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -157,8 +154,9 @@ def page(model: RunModel, result: Explanation, panels: list[Panel]) -> Page:
     lead = f"the run {model.folder.name} answers {answer.answer}"
     if answer.notes:
         lead += f"; the picture was changed: {', '.join(answer.notes)}"
-    shown = _shown(result, model.preprocess)
-    layers = words.of_layers(len(shown), len(result.layers))
+    numbers = shown(result.layers)
+    rest = f"firstlight serve {shlex.quote(str(model.folder))} shows all of them."
+    layers = words.of_layers(len(numbers), len(result.layers), rest)
     return Page(
         title=f"{answer.name}: what speaks for {result.class_name}",
         lead=lead,
@@ -171,7 +169,7 @@ def page(model: RunModel, result: Explanation, panels: list[Panel]) -> Page:
             ),
             Section(title=f"What speaks for {result.class_name}", pictures=attributions),
             Section(title=layers.title, text=layers.text),
-            *_layer_sections(result.layers, shown, model.class_names),
+            *_layer_sections(result.layers, numbers, model.class_names),
             _numbers(result),
         ],
         foot="Made by firstlight explain. This page is one file and loads nothing from elsewhere.",
@@ -192,19 +190,12 @@ def _figures(result: Explanation) -> dict[str, str]:
     return figures
 
 
-def _shown(result: Explanation, preprocess: Preprocess) -> Sequence[LayerMaps]:
-    """The layers of the page: of a long network for large images, its stages."""
-    is_large = preprocess.height * preprocess.width > LARGE
-    return stages(result.layers) if is_large and len(result.layers) > MOST_LAYERS else result.layers
-
-
 def _layer_sections(
-    layers: Sequence[LayerMaps], shown: Sequence[LayerMaps], class_names: Sequence[str]
+    layers: Sequence[LayerMaps], numbers: Sequence[int], class_names: Sequence[str]
 ) -> list[Section]:
     sections = []
-    for number, layer in enumerate(layers, 1):
-        if layer not in shown:
-            continue
+    for at in numbers:
+        layer, number = layers[at], at + 1
         count, height, width = layer.maps_Chw.shape
         is_last = number == len(layers)
         what = f"{count} numbers" if layer.is_single_numbers else f"{count} maps, {width}×{height}"

@@ -4,7 +4,10 @@ import shlex
 from typing import Any
 
 from firstlight.data.catalog import CATALOG
-from firstlight.layers.diagram import described_in_words, diagram
+from firstlight.explain.words import chosen
+from firstlight.layers.diagram import described_in_words, diagram, overview
+from firstlight.layers.layer import Shape
+from firstlight.layers.stages import stages
 from firstlight.layers.summary import HEADINGS, Row, summarize
 from firstlight.models.catalog import Architecture
 from firstlight.recipe import Recipe
@@ -112,19 +115,34 @@ def _network(built: Architecture) -> list[Section]:
     if built.network.code is not None:
         return []
     summary = summarize(built.network, built.image_shape, built.classes)
+    rows = [(cells[2], *cells[:2], *cells[3:]) for cells in map(Row.cells, summary.rows)]
+    table = Table(head=("what it is", *HEADINGS[:2], *HEADINGS[3:]), rows=rows)
+    layers = Section(title="Layer by layer", table=table, folded=True)
+    text = (
+        "What each layer gives, from top to bottom. A box is as high and wide as the maps, to "
+        "scale; more sheets are more maps."
+    )
+    totals = " ".join(summary.totals()[1:3])
     words = described_in_words(built.network, built.image_shape, built.classes)
     drawing = Shown(svg=diagram(built.network, built.image_shape, built.classes), alt=words)
-    rows = [(cells[2], *cells[:2], *cells[3:]) for cells in map(Row.cells, summary.rows)]
+    named = summary.named()
+    numbers = stages([_size(row.output) for row in named])
+    if len(numbers) == len(named):
+        whole = Section(title="The network", text=f"{text} {totals}", pictures=[drawing])
+        return [whole, layers]
+    some = chosen(len(numbers), len(named))
+    short = Shown(svg=overview(summary, numbers), alt=some)
     return [
         Section(
             title="The network",
-            text="What each layer gives, from top to bottom. A box is as high and wide as the "
-            f"maps, to scale; more sheets are more maps. {' '.join(summary.totals()[1:3])}",
-            pictures=[drawing],
+            text=f"{text} {some} The next two sections, folded, have all of them. {totals}",
+            pictures=[short],
         ),
-        Section(
-            title="Layer by layer",
-            table=Table(head=("what it is", *HEADINGS[:2], *HEADINGS[3:]), rows=rows),
-            folded=True,
-        ),
+        Section(title="The whole network, drawn", pictures=[drawing], folded=True),
+        layers,
     ]
+
+
+def _size(shape: Shape) -> tuple[int, int]:
+    """Of a layer's maps, or 1 and 1 for single numbers."""
+    return (shape[0], shape[1]) if len(shape) > 1 else (1, 1)

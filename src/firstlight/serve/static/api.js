@@ -64,8 +64,8 @@ export async function predict(run, picture) {
   return (await json(path, { method: "POST", body: picture })).predictions[0];
 }
 
-export async function inside(run, picture, className) {
-  const path = `api/inside?${query({ run, of: className })}`;
+export async function inside(run, picture, className, every) {
+  const path = `api/inside?${query({ run, of: className, whole: every || null })}`;
   const buffer = await whole(await ask(path, { method: "POST", body: picture }), "arrayBuffer");
   const length = new DataView(buffer).getUint32(0, true);
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));

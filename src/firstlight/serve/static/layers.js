@@ -7,6 +7,8 @@ import { detail } from "./detail.js";
 const GAP = 6;
 const SIDE = 48; // CSS pixels of a map, at least
 const NUMBER = 16; // and of a single number
+const LARGE = 72; // and of a map, at most
+const MOST_MAPS = 32; // of a layer, until all are asked for
 
 // `source` gives the picture that is shown, for what a chosen map is asked.
 export function layers(place, source) {
@@ -15,12 +17,13 @@ export function layers(place, source) {
   function show(head, run) {
     const same = rows.length === head.layers.length && rows.every((row, at) => row.fits(head.layers[at]));
     if (!same) {
-      rows = head.layers.map((layer, at) => layerRow(layer, at, source));
+      rows = head.layers.map((layer) => layerRow(layer, source));
       place.replaceChildren(...rows.map((row) => row.element));
     }
     rows.forEach((row, at) => {
-      const isScores = at === rows.length - 1 && head.layers[at].shape[0] === run.classes.length;
-      row.show(head.layers[at], isScores ? run.classes : null);
+      const layer = head.layers[at];
+      const isScores = layer.number === head.all_layers - 1 && layer.shape[0] === run.classes.length;
+      row.show(layer, isScores ? run.classes : null);
     });
   }
 
@@ -39,10 +42,11 @@ export function layers(place, source) {
   return { show, clear, forget };
 }
 
-function layerRow(layer, index, source) {
-  const [channels, height, width] = layer.shape;
+function layerRow(layer, source) {
+  const [all, height, width] = layer.shape;
   const single = height === 1 && width === 1;
-  const what = single ? `${channels} numbers` : `${channels} maps of ${width}×${height}`;
+  let channels = single ? all : Math.min(all, MOST_MAPS); // that are drawn
+  const what = single ? `${all} numbers` : `${all} map${all === 1 ? "" : "s"} of ${width}×${height}`;
   const one = single ? "Number" : "Map";
   const canvas = make("canvas", {
     className: "maps", tabIndex: 0, role: "slider",
@@ -54,24 +58,25 @@ function layerRow(layer, index, source) {
   const scratchPen = scratch.getContext("2d", { willReadFrequently: true });
   const pixels = new ImageData(width, height);
   const below = make("div", {});
+  const more = make("button", { type: "button", hidden: channels === all }, `All ${all} maps`);
   const element = make("section", { className: "layer card", "aria-label": `Layer ${layer.name}` },
     make("div", { className: "layer-head" },
       make("h3", {}, layer.name),
       make("p", { className: "faint" }, layer.name.startsWith(layer.kind) ? what : `${layer.kind}, ${what}`),
       make("p", { className: "faint explains" }, layer.says)),
-    make("div", { className: "layer-maps" }, canvas, below));
+    make("div", { className: "layer-maps" }, canvas, below, more));
   let values = null;
   let names = null;
   let grid = null; // columns, and CSS width and height of a map
   let chosen = 0;
-  const open = detail(below, { layer, index, one, source, named: (channel) => title(channel) });
+  const open = detail(below, { layer, index: layer.number, one, source, named: (channel) => title(channel) });
 
   const title = (channel) => (names ? `Score of ${names[channel]}` : `${one} ${channel}`);
 
   function measure() {
     const room = canvas.parentElement.clientWidth;
     if (room < SIDE) return null;
-    const scale = single ? NUMBER : Math.max(1, Math.ceil(SIDE / width));
+    const scale = single ? NUMBER : width > LARGE ? LARGE / width : Math.ceil(SIDE / width);
     const [wide, high] = [Math.min(width * scale, room), height * scale];
     const columns = Math.max(1, Math.min(channels, Math.floor((room + GAP) / (wide + GAP))));
     const across = columns * (wide + GAP) - GAP;
@@ -91,7 +96,7 @@ function layerRow(layer, index, source) {
     const { columns, wide, high, density } = grid;
     pen.setTransform(density, 0, 0, density, 0, 0);
     pen.clearRect(0, 0, canvas.width, canvas.height);
-    pen.imageSmoothingEnabled = false;
+    pen.imageSmoothingEnabled = wide * density < width;
     const top = values ? largest(values) : 0;
     for (let channel = 0; channel < channels; channel++) {
       const [x, y] = [(channel % columns) * (wide + GAP), Math.floor(channel / columns) * (high + GAP)];
@@ -157,6 +162,13 @@ function layerRow(layer, index, source) {
     event.preventDefault();
     told();
   });
+  more.addEventListener("click", () => {
+    channels = all;
+    more.hidden = true;
+    canvas.setAttribute("aria-valuemax", String(channels - 1));
+    draw();
+    canvas.focus();
+  });
   for (const event of ["focus", "blur"]) canvas.addEventListener(event, draw);
 
   function choose(channel) {
@@ -169,7 +181,7 @@ function layerRow(layer, index, source) {
   told();
   return {
     element, draw,
-    fits: (other) => other.name === layer.name && String(other.shape) === String(layer.shape),
+    fits: (other) => other.number === layer.number && other.name === layer.name && String(other.shape) === String(layer.shape),
     show(now, classNames) {
       values = now.values;
       names = classNames;

@@ -80,7 +80,7 @@ export function trying(failed) {
   const look = newest(async ({ of, blob, served, name }) => {
     if (of !== series) return;
     try {
-      const head = await inside(served.name, blob, byId("cam-class").value || null);
+      const head = await inside(served.name, blob, byId("cam-class").value || null, byId("whole").checked);
       if (of !== series) return;
       const cam = byId("cam").checked ? head.cam : null;
       const image = cam && (await decoded(head.seen));
@@ -88,6 +88,7 @@ export function trying(failed) {
       if (cam) showSeen(image, cam, name);
       byId("cam-says").textContent = cam ? cam.says : "";
       maps.show(head, served);
+      choice(head);
       if (asked === blob) byId("layers").setAttribute("aria-busy", "false");
     } catch (error) {
       if (asked === blob) byId("layers").setAttribute("aria-busy", "false");
@@ -115,6 +116,17 @@ export function trying(failed) {
       if (id === "cam-class" && byId("cam-class").value) byId("cam").checked = true;
       if (now) give(now);
     });
+  }
+
+  byId("whole").addEventListener("change", () => {
+    if (now) give(now);
+  });
+
+  // Which layers of a long network stand there.
+  function choice(head) {
+    byId("choice").hidden = !head.choice;
+    byId("choice-says").textContent = byId("whole").checked ? "" : head.choice;
+    byId("whole-says").textContent = `Show all ${head.all_layers} layers`;
   }
 
   // An exported file does not list its layers, and has none.
@@ -148,6 +160,8 @@ export function trying(failed) {
     const kept = now && (!changed || !now.name.startsWith("test image")) ? now : null;
     if (changed) {
       maps.forget();
+      byId("whole").checked = false;
+      byId("choice").hidden = true;
       drawNetwork();
     }
     clear();
