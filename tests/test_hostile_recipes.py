@@ -141,3 +141,20 @@ def test_shapes_of_a_vast_norm_take_no_memory(norm: str) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert 2**30 in {size for shape in vast.shapes().values() for size in shape}
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19, "in KiB"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('"2"', "format must be a whole number, such as format = 2, not '2'"),
+        ("2.5", "a whole number"),
+        ("true", "a whole number"),
+        ("[2]", "a whole number"),
+        ("3", "a recipe of format 3; this firstlight reads 1 to 2"),
+        ("0", "a recipe of format 0"),
+    ],
+)
+def test_another_format_is_told_apart_from_one_that_is_none(written: str, said: str) -> None:
+    with pytest.raises(UserError) as told:
+        parse_recipe(f'name = "x"\nformat = {written}', source="x.toml")
+    assert said in str(told.value)

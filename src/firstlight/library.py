@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.backbones import refuse_backbone
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import NothingLearntWarning, UserError
 from firstlight.layers.network import Network
@@ -339,6 +340,7 @@ def resume(
     from firstlight.progress import choose_display
     from firstlight.verbs.fit import resume as take_up
 
+    refuse_backbone(path)
     given, code = _given_again(data), _code(network)
     folder = take_up(Path(path), choose_display(quiet=quiet), data=given, code=code)
     _warn(folder.read_json("summary.json")["nothing_learnt"])
@@ -354,6 +356,7 @@ def open_run(
     """A run that exists. ``data``, itself or where it lies now, is needed only where the run's data
     is not of the catalogue and is no longer where it was; ``network``, the function that it was
     trained with, only where its network is code, which never runs unless it is named here."""
+    refuse_backbone(path)
     given = _given_again(data)
     return Run(open_run_folder(Path(path), _code(network)), given)
 

@@ -373,7 +373,12 @@ def parse_recipe(text: str, *, source: str) -> Recipe:
 def recipe_of(table: Mapping[str, Any], *, source: str) -> Recipe:
     """A recipe from its table, of this format or an older one."""
     written = table.get("format", 1 if "model" in table else FORMAT)
-    if written not in (1, FORMAT) or isinstance(written, bool):
+    if isinstance(written, bool) or not isinstance(written, int):
+        raise UserError(
+            f"{source}: format must be a whole number, such as format = {FORMAT}, not "
+            f"{shown(written)}"
+        )
+    if written not in (1, FORMAT):
         raise UserError(
             f"{source}: a recipe of format {written!r}; this firstlight reads 1 to {FORMAT}. "
             "A newer one reads it"
@@ -469,6 +474,8 @@ def _put(table: dict[str, Any], keys: Sequence[str], value: Any, label: str) -> 
             table[section] = {"name": value}
         return
     if section in ("network", "augment") and (rest[0].isdecimal() or section == "augment"):
+        if section == "network" and "layers" not in table["network"]:
+            raise UserError(f"{label}: the network is code, and has no layers to change by number")
         parts = table["network"]["layers"] if section == "network" else table["augment"]
         _put_in_list(parts, rest, value, label, section)
         return

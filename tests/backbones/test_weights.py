@@ -23,6 +23,7 @@ from tests.backbones.conftest import TINY, pinned, tensors
 from tests.kit import Command
 from torch import Tensor
 
+import firstlight as fl
 from firstlight import backbones
 from firstlight.backbones import backbone_named, places
 from firstlight.backbones.convert import fitted
@@ -379,6 +380,49 @@ def test_weights_that_went_are_not_here_and_to_look_needs_no_pytorch(
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize("name", ["tiny", "timm:tiny", "hf:timm/tiny.in1k"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate"],
+        ["predict", "one.png"],
+        ["explain", "one.png"],
+        ["export"],
+        ["report"],
+        ["serve"],
+        ["runs", "other"],
+        ["train", "--resume"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_where_a_run_is_wanted_a_backbones_name_says_how_to_make_one(
+    bare: Path, command: Command, words: list[str], name: str
+) -> None:
+    verb, *more = words
+    options = [one for one in more if one.startswith("--")]
+    done = command(verb, *options, name, *(one for one in more if one not in options))
+
+    assert done.code == 2 and done.out == ""
+    assert "a pretrained backbone" in done.err
+    assert f"firstlight train PATH --from {name}" in done.err
+
+
+def test_a_backbone_is_no_run_in_python_and_no_recipe(
+    bare: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for opened in (fl.open_run, fl.resume):
+        with pytest.raises(fl.UserError, match="--from tiny"):
+            opened("tiny")
+    done = command("recipe", "show", "tiny")
+    assert done.code == 2 and "firstlight network tiny" in done.err
+    unknown = command("evaluate", "timm:other")
+    assert unknown.code == 2 and "no backbone is called 'timm:other'" in unknown.err
+
+    (tmp_path / "tiny").mkdir()  # a folder of that name is what is meant
+    assert "not a run folder" in command("evaluate", "tiny").err
 
 
 def test_the_summary_of_a_backbone_needs_no_weights(bare: Path, command: Command) -> None:

@@ -1,6 +1,7 @@
 """``firstlight network``: for recipes, runs and files, with what cannot be listed told."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,20 @@ def test_other_data_and_settings_change_it(command: Command) -> None:
     words = ("network", "mnist-tutorial", "--data", "digits", "--set", "network.1.filters=5")
     found = json.loads(command(*words, "--json", "--set", "network.1.kernel=1").out)
     assert found["layers"][0]["output"] == [8, 8, 5] and found["batch_size"] == 32
+
+
+def test_a_narrow_terminal_shows_the_numbers_that_settings_need(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", command("network", "mnist-quick").out).splitlines()
+
+    table = lines[: lines.index("")]
+    assert max(map(len, table)) <= 80
+    numbers = [line.split()[0] for line in table[1:] if line[0].isdigit()]
+    assert numbers == [str(number) for number in range(1, 20)]
+    assert "convolution, 32 filters of" in lines[3] or "convolution, 32 filters of" in lines[4]
 
 
 def test_a_run_and_its_weights_are_listed(command: Command) -> None:
@@ -47,6 +62,8 @@ def test_a_run_and_its_weights_are_listed(command: Command) -> None:
         (["cifar10-tutorial", "--data", "digits"], 2, "layer 4"),
         (["mnist-quick", "--data", "mnits"], 2, "mnist"),
         (["mnist-quick", "--set", "network.99.filters=3"], 2, "no number 99"),
+        (["mine.py:net", "--data", "digits"], 2, "--network FILE.py:FUNCTION"),
+        (["mine.py"], 2, "--network FILE.py:FUNCTION"),
     ],
 )
 def test_what_cannot_be_listed_is_told(

@@ -151,3 +151,21 @@ def test_the_list_has_every_named_recipe(command: Command) -> None:
     ]
     shown = command("recipe", "list").out
     assert names and all(name in shown for name in names)
+
+
+def test_in_a_table_a_block_is_its_own_choices_and_the_number_of_its_layers() -> None:
+    block = la.Residual((CONV, la.Conv(8, padding="same")), activation="none")
+    (only,) = differences([recipe(la.Repeat(3, (block,))), recipe()])
+    assert only.short == ("{ repeat = 3, layers = [2 layers] }", NOTHING)
+    assert "conv = 8" in only.values[0]
+
+    two = la.Branches(((CONV,), (CONV, POOL)), join="add")
+    (only,) = differences([recipe(), recipe(two)])
+    assert only.short == (NOTHING, '{ branches = [3 layers], join = "add" }')
+
+
+def test_recipes_of_deep_networks_are_compared_in_lines_that_can_be_read(command: Command) -> None:
+    shown = command("recipe", "compare", "mnist-quick", "cifar10-resnet20")
+
+    assert "{ repeat = 3, layers = [5 layers] }" in shown.out
+    assert max(map(len, shown.out.splitlines())) < 160

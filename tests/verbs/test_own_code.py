@@ -237,6 +237,13 @@ def test_a_summary_of_code_is_refused_in_words(command: Command, trained: fl.Run
         assert (done.code, "is code, make of own_nets.py, and no list" in done.err) == (2, True)
 
 
+@pytest.mark.parametrize("verb", ["train", "lr-find"])
+def test_a_layer_of_code_cannot_be_changed_by_its_number(command: Command, verb: str) -> None:
+    words = ("digits", "--network", f"{SOURCE}:make", "--set", "network.1.filters=3")
+    done = command(verb, *words)
+    assert done.code == 2 and "network.1.filters=3: the network is code" in done.err
+
+
 def test_the_service_answers_with_code_that_was_named_for_it(trained: fl.Run) -> None:
     images = fl.load("digits").test.images_NHWC[:5]
     code = own_code(f"{SOURCE}:make")

@@ -1,5 +1,8 @@
 """Pretrained networks as lists of firstlight's layers. ``BACKBONES`` is the one table of them."""
 
+import os
+from pathlib import Path
+
 from firstlight.backbones.backbone import Backbone
 from firstlight.backbones.dino_v2 import DINO_V2_SMALL
 from firstlight.backbones.efficientnet import EFFICIENTNET_LITE0
@@ -8,7 +11,7 @@ from firstlight.checked import nearest
 from firstlight.errors import UserError
 from firstlight.plain import shown
 
-__all__ = ["BACKBONES", "Backbone", "backbone_named"]
+__all__ = ["BACKBONES", "Backbone", "backbone_named", "is_backbone", "refuse_backbone"]
 
 BACKBONES: dict[str, Backbone] = {
     backbone.name: backbone
@@ -26,3 +29,20 @@ def backbone_named(name: str) -> Backbone:
         if name in {backbone.name, f"hf:{repository}"} | timms:
             return backbone
     raise UserError(f"no backbone is called {shown(name)}; {nearest(name, tuple(BACKBONES))}")
+
+
+def is_backbone(where: str | Path) -> bool:
+    """Whether a name is a backbone's, and no file or folder of that name is there."""
+    name = str(where)
+    named = name in BACKBONES or name.startswith(("timm:", "hf:"))
+    return named and not os.path.lexists(where)
+
+
+def refuse_backbone(where: str | Path) -> None:
+    """Raise ``UserError`` where a run is wanted and a backbone is named."""
+    if is_backbone(where):
+        backbone_named(str(where))
+        raise UserError(
+            f"{where} is a pretrained backbone, which does not know your classes; wanted a run. "
+            f"Make one with your pictures in PATH: firstlight train PATH --from {where}"
+        )

@@ -6,6 +6,9 @@ import typer
 
 from firstlight.cli.options import Column, DataDir, Json, Settings, print_json, print_table
 
+SPARE = ("name", "not trained", "receptive field")
+"""Columns that a narrow terminal does without."""
+
 
 def network(
     where: Annotated[
@@ -27,7 +30,7 @@ def network(
     json: Json = False,
 ) -> None:
     """List a network's layers with their shapes, parameters, work and receptive fields."""
-    from firstlight.backbones import BACKBONES
+    from firstlight.backbones import is_backbone
     from firstlight.layers.summary import HEADINGS, RIGHT
     from firstlight.verbs.network import network_summary
     from firstlight.verbs.run_data import DataRequest
@@ -40,8 +43,11 @@ def network(
     if json:
         print_json(summary.to_json())
         return
-    columns = [Column(name, right=name in RIGHT, whole=name == "name") for name in HEADINGS]
+    columns = [
+        Column(name, right=name in RIGHT, whole=name in ("layer", "name"), spare=name in SPARE)
+        for name in HEADINGS
+    ]
     print_table(columns, [row.cells() for row in summary.rows])
     typer.echo("\n" + "\n".join(summary.totals()))
-    if where not in BACKBONES:
+    if not is_backbone(where):
         typer.echo("change a layer by its number: --set network.N.CHOICE=VALUE")

@@ -1,10 +1,11 @@
 """Options that several verbs share, and the ways to print."""
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
@@ -70,15 +71,36 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+_Paths = TypeVar("_Paths", Path | None, list[Path] | None)
+
+
+def run_named(given: _Paths) -> _Paths:
+    """What is given where runs are wanted. Raises ``UserError`` for a pretrained backbone."""
+    for path in given if isinstance(given, list) else [given]:
+        if path is not None and not os.path.lexists(path):
+            from firstlight.backbones import refuse_backbone
+
+            refuse_backbone(path)
+    return given
+
+
 ModelPath = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="A run folder or an exported .onnx.", show_default=False),
+    typer.Argument(
+        metavar="RUN",
+        help="A run folder or an exported .onnx.",
+        show_default=False,
+        callback=run_named,
+    ),
 ]
 OtherData = Annotated[
     str | None,
     typer.Argument(metavar="[DATA]", help="Where the data lies now.", show_default=False),
 ]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+RunPath = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run folder.", show_default=False, callback=run_named),
+]
 
 
 def code_named(network: str | None) -> "OwnCode | None":
@@ -159,6 +181,12 @@ class Column(NamedTuple):
     """Numbers stand so; they are never broken into lines."""
     whole: bool = False
     """Never broken into lines, though it stands left."""
+    spare: bool = False
+    """Left out where the terminal is too narrow for lines that can be read."""
+
+
+_READABLE = 24
+"""Characters that a column of words needs."""
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
@@ -169,6 +197,14 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
     from rich.table import Table
     from rich.text import Text
 
+    screen = console()
+    if not screen.is_terminal:
+        screen.width = 10_000
+    rows = list(rows)
+    if _least_width(columns, rows) > screen.width:
+        kept = [at for at, column in enumerate(columns) if not column.spare]
+        columns = [columns[at] for at in kept]
+        rows = [[row[at] for at in kept] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(
@@ -179,10 +215,16 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
         )
     for row in rows:
         table.add_row(*(Text(one_line(text)) for text in row))
-    screen = console()
-    if not screen.is_terminal:
-        screen.width = 10_000
     screen.print(table)
+
+
+def _least_width(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
+    """Characters that a table takes where its words are broken into lines, and still read well."""
+    total = 0
+    for at, column in enumerate(columns):
+        wide = max(len(column.heading), *(len(row[at]) for row in rows), 0)
+        total += wide if column.right or column.whole else min(wide, _READABLE)
+    return total + 2 * (len(columns) - 1)
 
 
 def percent(share: float) -> str:

@@ -1,6 +1,5 @@
 """``firstlight recipe``: list, show and compare recipes."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -56,9 +55,9 @@ def compare(first: Where, second: Where, json: Json = False) -> None:
 
     found = differences([find_recipe(first), find_recipe(second)])
     if json:
-        print_json([asdict(one) for one in found])
+        print_json([{"choice": one.choice, "values": one.values} for one in found])
     elif found:
         columns = [Column("choice", whole=True), Column(first), Column(second)]
-        print_table(columns, [[one.choice, *one.values] for one in found])
+        print_table(columns, [[one.choice, *one.short] for one in found])
     else:
         typer.echo("the two recipes make the same choices")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from firstlight.cli.options import DataDir, Json, NetworkCodes, print_json
+from firstlight.cli.options import DataDir, Json, NetworkCodes, print_json, run_named
 from firstlight.errors import UserError
 
 
@@ -13,7 +13,9 @@ def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...", help="One run, and where its data lies now; or several to compare."
+            metavar="RUN...",
+            help="One run, and where its data lies now; or several to compare.",
+            callback=run_named,
         ),
     ],
     out: Annotated[

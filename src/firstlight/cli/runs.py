@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from firstlight.cli.options import Column, Json, percent, print_json, print_table
+from firstlight.cli.options import Column, Json, percent, print_json, print_table, run_named
 from firstlight.errors import DataError, UserError
 from firstlight.runs.box import boxed_names
 from firstlight.runs.folder import RunFolder, open_run_folder
@@ -19,6 +19,7 @@ def runs(
             metavar="DIR|RUN",
             help="Where the runs lie, or the runs to compare.",
             show_default="runs",
+            callback=run_named,
         ),
     ] = None,
     json: Json = False,
@@ -78,7 +79,7 @@ def _compare(paths: list[Path], json: bool) -> None:
     typer.echo("\nall have the same recipe" if not found else "\nwhat the recipes differ in:")
     if found:
         headings = [Column("choice", whole=True), *(Column(name) for name in folders)]
-        print_table(headings, [[one.choice, *one.values] for one in found])
+        print_table(headings, [[one.choice, *one.short] for one in found])
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

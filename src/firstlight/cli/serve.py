@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from firstlight.cli.options import DataDir, NetworkCodes
+from firstlight.cli.options import DataDir, NetworkCodes, run_named
 from firstlight.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ def serve(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN...]", help="Run folders or exported .onnx; else the models in the box."
+            metavar="[RUN...]",
+            help="Run folders or exported .onnx; else the models in the box.",
+            callback=run_named,
         ),
     ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",

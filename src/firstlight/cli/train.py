@@ -24,6 +24,7 @@ from firstlight.cli.options import (
     network_part,
     percent,
     print_json,
+    run_named,
 )
 from firstlight.errors import ThresholdError, UserError
 
@@ -80,7 +81,10 @@ def train(
         typer.Option("--out", metavar="DIR", help="The run folder; else runs/<recipe>-<N>."),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with a stopped run.")
+        Path | None,
+        typer.Option(
+            "--resume", metavar="RUN", help="Go on with a stopped run.", callback=run_named
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", help="At most N images of each part.")

@@ -76,8 +76,8 @@ class GroupNorm(Layer):
         height, width, channels = maps(self, shape)
         if channels % self.groups:
             raise UserError(
-                f"{channels} channels cannot be split into {self.groups} equal groups; choose "
-                "groups that divide them"
+                f"{channels} {'channel' if channels == 1 else 'channels'} cannot be split into "
+                f"{self.groups} equal groups; choose groups that divide them"
             )
         _check_several(height * width * channels // self.groups, "group")
         return shape

@@ -189,7 +189,7 @@ def _differences(runs: dict[str, RunFolder]) -> Section:
     found = differences([folder.recipe() for folder in runs.values()])
     if not found:
         return Section(title="Recipes", text="All runs have the same recipe.")
-    rows = [[one.choice, *one.values] for one in found]
+    rows = [[one.choice, *one.short] for one in found]
     return Section(
         title="What the recipes differ in", table=Table(head=["choice", *runs], rows=rows)
     )

@@ -24,6 +24,8 @@ class Difference:
     different places."""
     values: tuple[str, ...]
     """As TOML, one of each recipe; ``NOTHING`` where there is none."""
+    short: tuple[str, ...]
+    """The same for a table: of a block its own choices, and how many layers it holds."""
 
 
 def differences(recipes: Sequence[Recipe]) -> list[Difference]:
@@ -48,7 +50,7 @@ def _of_tables(label: str, tables: Sequence[Mapping[str, Any]]) -> list[Differen
         for key in keys
     }
     return [
-        Difference(choice=f"{label}.{key}", values=values)
+        Difference(choice=f"{label}.{key}", values=values, short=values)
         for key, values in rows.items()
         if len(set(values)) > 1
     ]
@@ -66,7 +68,9 @@ def _of_lists(label: str, lists: Sequence[Sequence[Part]]) -> list[Difference]:
         key = f"{label}.{' / '.join(map(str, dict.fromkeys(there)))}"
         found += _inside(key, row) or [
             Difference(
-                choice=key, values=tuple(NOTHING if one is None else _line(one) for one in row)
+                choice=key,
+                values=tuple(NOTHING if one is None else _line(one) for one in row),
+                short=tuple(NOTHING if one is None else _short(one) for one in row),
             )
         ]
     return found
@@ -147,3 +151,24 @@ def _pairs(left: Sequence[Part], right: Sequence[Part]) -> list[_Pair]:
 def _line(part: Part) -> str:
     """A part as TOML in one line."""
     return " ".join(toml_value(plain_value(part)).split())
+
+
+def _short(part: Part) -> str:
+    """A part as TOML in one line, with the number of layers in place of lists of them."""
+    texts = {key: toml_value(value) for key, value in part.to_table().items()}
+    for spec in fields(part):
+        count = sum(map(_count, _held(part, spec.name)))
+        if count:
+            key = part.kind if spec.name == part.main else spec.name
+            texts[key] = f"[{count} layer{'s' * (count > 1)}]"
+    return f"{{ {', '.join(f'{key} = {text}' for key, text in texts.items())} }}"
+
+
+def _count(part: Part) -> int:
+    """The layers that a part holds, at any depth; 1 for one that holds none."""
+    return sum(_count(one) for spec in fields(part) for one in _held(part, spec.name)) or 1
+
+
+def _held(part: Part, name: str) -> list[Part]:
+    """The parts in the lists that a choice is; none where it is another value."""
+    return [one for held in _lists(getattr(part, name)) for one in held]

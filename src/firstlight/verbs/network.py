@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from firstlight.backbones import BACKBONES
+from firstlight.backbones import backbone_named, is_backbone
 from firstlight.data.catalog import CATALOG
 from firstlight.devices import computes_in_bfloat16
 from firstlight.errors import UserError
@@ -41,12 +41,12 @@ def network_summary(
             )
         found = load_architecture(path)
         return summarize(found.network, found.image_shape, found.classes)
-    if where in BACKBONES and not path.exists():
+    if is_backbone(where):
         if request is not None or settings:
             raise UserError(
                 f"{where}: a backbone has its images and its layers; leave out --data and --set"
             )
-        backbone = BACKBONES[where]
+        backbone = backbone_named(where)
         return summarize(backbone.network, backbone.image_shape, len(backbone.class_names))
     recipe = find_recipe(where).with_settings(settings)
     folder = open_run_folder(path) if names_run(where) else None

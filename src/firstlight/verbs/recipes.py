@@ -3,6 +3,7 @@
 from importlib import resources
 from pathlib import Path
 
+from firstlight.backbones import is_backbone
 from firstlight.checked import nearest
 from firstlight.errors import UserError
 from firstlight.recipe import Recipe, load_recipe, recipe_names
@@ -16,10 +17,20 @@ def find_recipe(where: str) -> Recipe:
     Raises ``UserError`` where there is none, and ``DataError`` for a damaged run.
     """
     path = Path(where)
+    if Path(where.partition(":")[0]).suffix == ".py":
+        raise UserError(
+            f"{where}: a network in Python is no recipe, and has no list of layers to show. Train "
+            "it with: firstlight train DATA --network FILE.py:FUNCTION"
+        )
     if names_run(where):
         return open_run_folder(path).recipe()
     if where in recipe_names() or _is_there(path):
         return load_recipe(where)
+    if is_backbone(where):
+        raise UserError(
+            f"{where} is a pretrained backbone, and no recipe; its layers: "
+            f"firstlight network {where}"
+        )
     raise UserError(
         f"no recipe is called {where!r}, and there is no such file or run folder; "
         f"{nearest(where, recipe_names())}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from firstlight.backbones import BACKBONES, backbone_named
+from firstlight.backbones import BACKBONES, backbone_named, is_backbone
 from firstlight.errors import UserError
 from firstlight.layers import Resize
 from firstlight.layers.layer import Shape
@@ -19,13 +19,6 @@ from firstlight.recipe import Recipe
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import open_run_folder
 from firstlight.verbs.run_data import DataRequest
-
-
-def is_backbone(where: str | Path) -> bool:
-    """Whether a start is a pretrained backbone by name, and no folder of that name is there."""
-    name = str(where)
-    named = name in BACKBONES or name.startswith(("timm:", "hf:"))
-    return named and not os.path.lexists(where)
 
 
 def backbone_of(network: Network) -> str:
