@@ -1,5 +1,7 @@
 """Which labels are missing."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -39,7 +41,8 @@ def test_the_error_gives_the_numbers_of_the_first() -> None:
         refuse_missing("set", ["a", ""], "line", [2, 3])
 
 
-def test_whole_numbers_and_full_lists_pass() -> None:
-    refuse_missing("set", np.arange(3))
-    refuse_missing("set", ["a", "b"])
-    refuse_missing("set", np.array([0.0, 1.0]))
+@pytest.mark.parametrize("labels", [np.arange(3), ["a", "b", "c"], np.array([0.0, 1.0, 2.0])])
+def test_whole_numbers_and_full_lists_pass(labels: Any) -> None:
+    refuse_missing("set", labels)
+    with pytest.raises(DataError, match="set: 1 of 4 labels is missing"):
+        refuse_missing("set", [*labels, None])

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import firstlight as fl
 from firstlight.layers import (
@@ -36,6 +39,8 @@ from firstlight.layers import (
 from firstlight.layers.activation import ACTIVATIONS, Activation
 from firstlight.layers.sequence import written_out
 from firstlight.onnx_file import OPERATORS
+from firstlight.runs.checkpoint import load_model
+from firstlight.runs.folder import RunFolder
 
 LAYERS_OF_ALL_KINDS: tuple[Layer, ...] = (
     Whiten(8),
@@ -104,7 +109,21 @@ def test_onnx_takes_every_layer(run: fl.Run, tmp_path: Path, choices: dict[str, 
 def test_other_formats_take_every_layer(
     run: fl.Run, tmp_path: Path, format_: str, suffix: str
 ) -> None:
-    run.export(format_, tmp_path / f"all{suffix}")
+    out = tmp_path / f"all{suffix}"
+    run.export(format_, out)
+
+    saved, images_NHWC = load_model(RunFolder(run.path)), fl.load("digits").test.images_NHWC[:50]
+    if format_ == "safetensors":
+        weights, wanted = load_file(out), saved.model.state_dict()
+        assert weights.keys() == wanted.keys()
+        assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
+        return
+    with torch.inference_mode():
+        images = torch.from_numpy(np.asarray(images_NHWC))
+        scores_NK = saved.model.eval()(saved.preprocess(images))
+        wanted_NK = torch.softmax(scores_NK / saved.temperature, dim=1)
+        got_NK = torch.export.load(out).module()(images)[0]
+    torch.testing.assert_close(got_NK, wanted_NK, atol=1e-5, rtol=0)
 
 
 def test_onnx_takes_grey_images_before_a_network_of_colour(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,6 +20,7 @@ from tests.kit import Command, Outcome, whitened_net
 
 import firstlight as fl
 from firstlight.errors import DataError, ThresholdError
+from firstlight.evaluate.paired import Paired, paired
 from firstlight.export import graph
 from firstlight.export.parity import compare, require_equal
 from firstlight.layers.network import Network
@@ -233,6 +235,7 @@ def test_int8_says_what_it_costs_and_is_refused_where_that_is_too_much(
     digits_run: fl.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     monkeypatch.setattr(verb, "LARGEST_LOSS", -1.0)
+    monkeypatch.setattr(verb, "LEAST_LOST", -1000)
     refused = command("export", digits_run.path, "--int8", "--out", tmp_path / "it.onnx")
     assert refused.code == 4
     assert "--accept-loss" in refused.err
@@ -251,6 +254,51 @@ def test_int8_says_what_it_costs_and_is_refused_where_that_is_too_much(
     assert told["loss"]["interval"][0] < lost < told["loss"]["interval"][1]
     stored = {i.data_type for i in onnx.load(tmp_path / "it.onnx").graph.initializer}
     assert onnx.TensorProto.INT8 in stored
+
+
+@pytest.mark.parametrize(
+    ("images", "lost", "gained", "too_much"),
+    [
+        (40, 1, 0, False),  # a single image says nothing, though it is 2.5 points
+        (40, 3, 2, False),
+        (40, 2, 0, True),  # 0.7 % of tests of a loss of 0.3 points give that
+        (40, 0, 3, False),
+        (333, 1, 0, False),
+        (333, 2, 0, True),
+        (10_000, 30, 0, False),  # 0.3 points are allowed
+        (10_000, 31, 0, True),
+        (10_000, 131, 100, True),
+    ],
+)
+def test_int8_is_refused_for_more_than_one_lost_image_and_more_than_may_be(
+    images: int, lost: int, gained: int, too_much: bool
+) -> None:
+    pair = Paired(only_first=lost, only_second=gained, p=1.0)
+    loss = verb.Loss.of(pair, images)
+    assert loss.too_much is too_much
+    assert loss.few is (images < 334)
+    assert f"of {images:,} test images it lost {lost} and gained {gained}" in loss.words()
+
+
+def test_few_test_images_do_not_refuse_int8_for_one_of_them(
+    digits_run: fl.Run, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = [1]
+
+    def with_lost(first_N: Any, second_N: Any) -> Paired:
+        return replace(paired(first_N, second_N), only_first=lost[0], only_second=0)
+
+    monkeypatch.setattr(verb, "paired", with_lost)
+    monkeypatch.setattr(verb, "LARGEST_LOSS", 0.0027)  # of 360 images one is more
+    words = ("export", digits_run.path, "--int8", "--out", tmp_path / "it.onnx")
+    done = command(*words)
+    assert done.code == 0, done.err
+    assert "of 360 test images it lost 1 and gained 0" in done.out
+    assert "few test images" in done.out
+
+    lost[0] = 2
+    refused = command(*words)
+    assert refused.code == 4 and "of 360 test images it lost 2" in refused.err
 
 
 def test_predict_and_evaluate_take_the_file_in_place_of_the_run(

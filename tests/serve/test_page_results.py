@@ -168,8 +168,10 @@ def test_the_curves_grow_while_the_run_trains_and_it_answers_once_it_is_finished
 def test_a_run_that_was_stopped_says_how_to_go_on(watched: Tab) -> None:
     watched.open("#results/digits-3")
     watched.shows("#results-lead", "firstlight train --resume")
+    assert "2 of 6 epochs" in watched.text("#results-lead")
     watched.page.click("[data-view=try]")
     watched.shows("#not-ready", "not finished")
+    assert watched.page.locator("#not-ready").is_visible()
 
 
 def test_a_hundred_classes_have_a_list_in_place_of_a_table(browser: Any, tmp_path: Path) -> None:

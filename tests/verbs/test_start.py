@@ -161,6 +161,8 @@ def test_own_pictures_come_in_the_shape_of_the_run(
     done = command("train", "own.npz", "--from", "first", "--epochs", "1", "--out", "second")
     assert done.code == 0, done.err
     assert "the network of first, its last layer new" in done.out
+    assert "16 × 16 grey, the size that first takes" in done.out
+    assert "as asked for" not in done.out
     described = json.loads(Path("second/data.json").read_text())
     assert described["image_shape"] == [16, 16, 1]
     assert command("evaluate", "second").code == 0

@@ -67,6 +67,8 @@ def export(
 
 
 def _print(done: "Exported") -> None:
+    from firstlight.verbs.export import LARGEST_LOSS
+
     parity = done.parity
     typer.echo(f"{done.path}, {done.size / 1e6:.2f} MB, {percent(done.accuracy)} right")
     if done.loss is None:
@@ -75,9 +77,9 @@ def _print(done: "Exported") -> None:
             f"within {parity.largest_difference:.1e}"
         )
         return
-    low, high = (100 * end for end in done.loss.interval)
-    typer.echo(
-        f"accuracy lost to int8: {100 * done.loss.accuracy:.2f} points (95 % interval "
-        f"{low:.2f} to {high:.2f}); another class than the run for {parity.other_classes} of "
-        f"{parity.images:,} test images"
-    )
+    typer.echo(f"int8 loses {done.loss.words()}; it gives {parity.other_classes} another class")
+    if done.loss.few:
+        typer.echo(
+            "these are few test images: one more or less is more than the "
+            f"{100 * LARGEST_LOSS:g} points that int8 may lose"
+        )

@@ -60,6 +60,10 @@ def file_digests(root: Path, names: Sequence[str]) -> list[bytes]:
         return list(pool.map(one, names, chunksize=_CHUNK))
 
 
+OF_NETWORK = "the size that the network takes"
+"""Why pictures get a shape that is given, where whoever gives it does not say."""
+
+
 def choose_shape(
     sources: Sequence[PictureSource], size: int | None, shape: Shape | None = None
 ) -> tuple[Shape, str]:
@@ -70,7 +74,7 @@ def choose_shape(
     sample has colours.
     """
     if shape is not None:
-        return shape, f"{shape[1]} × {shape[0]} {_kind(shape[2])}, as asked for"
+        return shape, f"{shape[1]} × {shape[0]} {_kind(shape[2])}, {OF_NETWORK}"
     with ThreadPoolExecutor(usable_threads()) as pool:
         looked_at = pool.map(_look, sources[:: max(1, len(sources) // SAMPLE)])
         seen = [found for found in looked_at if found is not None]

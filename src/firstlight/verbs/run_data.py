@@ -13,6 +13,7 @@ import numpy as np
 from firstlight.data.archive import is_archive
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.decoded import OF_NETWORK
 from firstlight.data.levels import Range, stated
 from firstlight.data.load import load, load_test
 from firstlight.data.own import Form, load_own
@@ -40,6 +41,8 @@ class DataRequest:
     """Side of the images in pixels, for pictures of one's own."""
     shape: tuple[int, int, int] | None = None
     """Height, width and channels to bring pictures of one's own to, in place of ``size``."""
+    shape_why: str = OF_NETWORK
+    """Why ``shape``, in words for a note."""
     range: Range | None = None
     """What is black and what is white, for arrays of one's own."""
     excluded: tuple[str, ...] = ()
@@ -114,7 +117,12 @@ class DataRequest:
             else:
                 whole = load(self.name, self.data_dir, download=self.download, report=bar)
         _check_halves(whole)
-        return TrainTest(*map(self._limited, whole))
+        return TrainTest(*(self._limited(self._reasoned(part)) for part in whole))
+
+    def _reasoned(self, part: Dataset) -> Dataset:
+        """The part with the reason for its shape: what is kept is shared by all who give one."""
+        notes = tuple(note.replace(OF_NETWORK, self.shape_why) for note in part.notes)
+        return part if notes == part.notes else replace(part, notes=notes)
 
     @classmethod
     def from_json(

@@ -48,7 +48,7 @@ def request_like(request: DataRequest, where: str | Path, start: SavedModel) -> 
     """Pictures of one's own in the shape that the start takes; others keep theirs."""
     if request.own is None:
         return request
-    shape = start.architecture.image_shape
+    shape, why = start.architecture.image_shape, f"the size that {where} takes"
     if request.size is not None:
         if not is_backbone(where):
             raise UserError("--from takes the images in the size of its run; leave out --size")
@@ -56,10 +56,10 @@ def request_like(request: DataRequest, where: str | Path, start: SavedModel) -> 
             raise UserError(
                 f"{where} takes images of {shape[0]}×{shape[1]} alone; leave out --size"
             )
-        shape = request.size, request.size, shape[2]
+        shape, why = (request.size, request.size, shape[2]), "as asked for"
     if request.shape == shape:
         return request
-    return replace(request, shape=shape, size=None)
+    return replace(request, shape=shape, shape_why=why, size=None)
 
 
 def recipe_like(
