@@ -338,7 +338,7 @@ def resume(
     run was started with, only where its network is code.
     """
     from firstlight.progress import choose_display
-    from firstlight.verbs.fit import resume as take_up
+    from firstlight.verbs.contest import resume as take_up
 
     refuse_backbone(path)
     given, code = _given_again(data), _code(network)

@@ -109,8 +109,8 @@ def train(
     from firstlight.data.levels import stated
     from firstlight.data.table import read_names
     from firstlight.progress import choose_display
+    from firstlight.verbs.contest import resume as take_up
     from firstlight.verbs.contest import train as train_best
-    from firstlight.verbs.fit import resume as take_up
     from firstlight.verbs.plan import Asked, Budget
     from firstlight.verbs.run_data import DataRequest
 
@@ -192,9 +192,11 @@ def _tell_of_data(data: "TrainTest", *, quiet: bool, json: bool) -> None:
 
 def _tell(folder: "RunFolder", *, json: bool) -> None:
     """How the run ended. Raises ``ThresholdError`` where it answers no better than a guess."""
+    from firstlight.verbs.contest import contest_of
+
     summary = folder.read_json("summary.json")
     if json:
-        print_json({"run": str(folder), **summary})
+        print_json({"run": str(folder), **summary, **contest_of(folder)})
         _require_learnt(summary)
         return
     kept = summary["kept_epoch"]

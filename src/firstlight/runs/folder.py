@@ -18,6 +18,9 @@ from firstlight.recipe import Recipe, parse_recipe
 from firstlight.runs.box import boxed_folder, boxed_names
 from firstlight.untrusted import json_safe
 
+CONTEST_FILE = "contest.json"
+"""What a run of a contest says of the other one."""
+
 
 class RunFolder:
     """One run's folder. ``path`` exists and belongs to a run, finished or not."""
@@ -109,7 +112,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove a folder whose run never began: nothing in it but its own first files."""
-        for name in ("environment.json", "data.json", COPY, ".lock"):
+        for name in ("environment.json", "data.json", COPY, CONTEST_FILE, ".lock"):
             with suppress(PermissionError):  # Windows keeps the lock file while it is open
                 (self.path / name).unlink(missing_ok=True)
         if not any(self.path.iterdir()):
@@ -190,7 +193,7 @@ def _empty_or_a_dead_start(folder: Path) -> bool:
     """Whether a folder holds nothing, or only what a run left that was killed before it had a
     recipe: its lock, and some of its first files."""
     names = {path.name for path in folder.iterdir()}
-    first = {"environment.json", "data.json", COPY, "recipe.toml"}
+    first = {"environment.json", "data.json", COPY, CONTEST_FILE, "recipe.toml"}
     left = {n for n in names if not ((part := PART.fullmatch(n)) and part["name"] in first)}
     return not names or (".lock" in names and left <= (first | {".lock"}) - {"recipe.toml"})
 

@@ -1,26 +1,26 @@
 """Pictures of one's own: a pretrained network against one from nothing, and the better is kept."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from firstlight.backbones import BACKBONES
-from firstlight.errors import RunInterruptedError, UserError
+from firstlight.errors import UserError
+from firstlight.layers.own_code import OwnCode
 from firstlight.progress import Display
 from firstlight.recipe import setting_key
-from firstlight.runs.folder import RunFolder
+from firstlight.runs.folder import CONTEST_FILE, RunFolder, open_run_folder
 from firstlight.verbs.choose import looks_drawn, recipe_for
-from firstlight.verbs.fit import fit
+from firstlight.verbs.fit import fit, side_of
+from firstlight.verbs.fit import resume as take_up
+from firstlight.verbs.job import Side
 from firstlight.verbs.plan import Asked, plan
-from firstlight.verbs.run_data import DataRequest
+from firstlight.verbs.run_data import DataRequest, Given, request_of_run
 
 NONE = "none"
 """As the start: no contest, and no pretrained network."""
-SHARE_OF_PASSES = 0.5
-"""Of those that a network from nothing gets alone."""
 SHARE_OF_BUDGET = 0.5
 """For the pretrained network; the other takes what is left."""
 _MAY_BE_SET = ("train.seed",)
@@ -55,6 +55,48 @@ def train(
     return fit(job, display, out=out)
 
 
+def resume(
+    path: Path,
+    display: Display,
+    *,
+    device: str | None = None,
+    data_dir: Path | None = None,
+    data: Given = None,
+    code: OwnCode | None = None,
+) -> RunFolder:
+    """Take up a stopped run, as ``fit.resume`` does. Where it is one of two that are to be
+    compared, what is left of the other is trained too, and the better one is returned."""
+
+    def go_on(folder: RunFolder) -> None:
+        if folder.finished:
+            return
+        take_up(folder.path, display, device=device, data_dir=data_dir, data=data)
+
+    folder = open_run_folder(path, code)
+    side = side_of(folder)
+    if side is None or side.held_out is not None:
+        return take_up(path, display, device=device, data_dir=data_dir, data=data, code=code)
+    first = folder if side.start else _beside(folder, side)
+    go_on(first)
+    side = _side(first)
+    if side.other:
+        second = _beside(first, side)
+        go_on(second)
+        return _better(first, second, display)
+    request = request_of_run(first, data_dir, data)
+    request = replace(request, shape=None, size=side.size)
+    environment = first.read_json("environment.json")
+    with first.trusted():
+        where = device or str(environment["device"])
+    seed = f"train.seed={first.recipe().train.seed}"
+    return _against(first, request, Asked(settings=[seed], device=where), display)
+
+
+def _beside(folder: RunFolder, side: Side) -> RunFolder:
+    """The other run. Raises ``UserError`` where it is not there."""
+    return open_run_folder(folder.path.with_name(side.other))
+
+
 def _names_data_alone(request: DataRequest, asked: Asked) -> bool:
     """Whether no network is asked for, and the data is pictures of one's own."""
     named = asked.recipe is not None or asked.parts or asked.start is not None
@@ -78,43 +120,102 @@ def _contest(
 ) -> RunFolder:
     job = plan(request, _pretrained(name, asked))
     display.say(job.recipe.description)
-    with _interrupted("Then train again with --from none, and compare: firstlight runs A B"):
-        first = fit(job, display, out=out)
-    path = first.path
     if job.parts.validation is None:
+        folder = fit(job, display, out=out)
         display.say("They are too few, too, to compare it with a network from nothing.")
-        return first
+        return folder
+    first = fit(replace(job, side=Side(start=name, size=request.size)), display, out=out)
+    del job  # its pictures are larger than those of the network from nothing
+    return _against(first, request, asked, display)
+
+
+def _against(first: RunFolder, request: DataRequest, asked: Asked, display: Display) -> RunFolder:
+    """Train a network from nothing too, and give the better of the two."""
+    side = _side(first)
     try:
-        job = plan(request, _from_nothing(request, asked))
+        job = plan(request, replace(asked, recipe=recipe_for(request.load().train), told=None))
     except UserError as error:  # as where the first took most of a budget
         display.say(f"No network from nothing was trained: {error}")
         return first
     display.say(job.recipe.description)
-    lost = _free(path, "from-nothing")
-    with _interrupted(f"{name} is kept in {path}; compare then: firstlight runs {path} {lost}"):
-        second = fit(job, display, out=lost)
-    watched = len(job.parts.validation or ())
-    of_first, of_second = (_held_out(one) for one in (first, second))
-    if of_second > of_first:
-        lost = path.rename(_free(path, name))
+    other = _free(first.path, "from-nothing")
+    first.write_json(CONTEST_FILE, asdict(replace(side, other=other.name)))
+    watched, right = _watched(first), _held_out(first)[0]
+    wrong = watched - round(right * watched)
+    job = replace(
+        job, side=Side(start="", size=side.size, other=first.path.name, other_wrong=wrong)
+    )
+    return _better(first, fit(job, display, out=other), display)
+
+
+def _better(first: RunFolder, second: RunFolder, display: Display) -> RunFolder:
+    """The one that answers more held-out pictures right, in the folder of the first."""
+    path, lost, watched = first.path, second.path, _watched(first)
+    of_first, of_second = _held_out(first), _held_out(second)
+    name = _side(first).start
+    swapped = of_second > of_first
+    if swapped:
+        lost = _free(path, name)
+    _note(first, watched, of_first, of_second, path if swapped else lost)
+    _note(second, watched, of_second, of_first, lost if swapped else path)
+    if swapped:
+        path.rename(lost)
         second.path.rename(path)
     told = (
-        f"{name} answers {_right(of_first, watched)} held-out pictures right, a network from "
-        f"nothing {_right(of_second, watched)}"
+        f"Of {watched:,} held-out pictures {name} answers {_right(of_first, watched)} right, a "
+        f"network from nothing {_right(of_second, watched)}"
     )
     if of_first[0] == of_second[0]:
-        told += ", and the smaller loss decides"
+        told += "; the smaller loss decides"
     display.say(f"{told}. The better one is kept in {path}, the other in {lost}")
     return RunFolder(path)
 
 
-@contextmanager
-def _interrupted(then: str) -> Iterator[None]:
-    """What is to be done after a run that is taken up, as that knows of no contest."""
-    try:
-        yield
-    except RunInterruptedError as error:
-        raise RunInterruptedError(f"{error}\n{then}") from error
+def _note(
+    folder: RunFolder,
+    watched: int,
+    own: tuple[float, float],
+    others: tuple[float, float],
+    other: Path,
+) -> None:
+    """Write into a run's folder how the contest ended."""
+    right, other_right = (round(one[0] * watched) for one in (own, others))
+    side = replace(
+        _side(folder),
+        other=other.name,
+        held_out=watched,
+        right=right,
+        other_right=other_right,
+    )
+    folder.write_json(CONTEST_FILE, asdict(side))
+
+
+def contest_of(folder: RunFolder) -> dict[str, Any]:
+    """How a run was compared with another, for programs; empty where it was not."""
+    side = side_of(folder)
+    if side is None or side.held_out is None:
+        return {}
+    return {
+        "compared_with": {
+            "run": str(folder.path.with_name(side.other)),
+            "held_out": side.held_out,
+            "right": side.right,
+            "other_right": side.other_right,
+        }
+    }
+
+
+def _side(folder: RunFolder) -> Side:
+    side = side_of(folder)
+    assert side is not None, "it is one of two"
+    return side
+
+
+def _watched(folder: RunFolder) -> int:
+    """How many images were held out."""
+    described = folder.read_json("data.json")
+    with folder.trusted():
+        return int(described["validated_on"]["images"])
 
 
 def _free(path: Path, way: str) -> Path:
@@ -133,18 +234,13 @@ def _pretrained(name: str, asked: Asked) -> Asked:
     return replace(asked, start=Path(name), budget=budget)
 
 
-def _from_nothing(request: DataRequest, asked: Asked) -> Asked:
-    recipe = recipe_for(request.load().train)
-    epochs = max(1.0, round(SHARE_OF_PASSES * recipe.train.epochs))
-    shorter = recipe.with_settings([f"train.epochs={epochs}"])
-    return replace(asked, recipe=shorter, told=None)
-
-
 def _held_out(folder: RunFolder) -> tuple[float, float]:
     """Accuracy and, for equal ones, the smaller loss first."""
-    kept = folder.read_json("summary.json")["kept_epoch"]
-    return float(kept["validation_accuracy"]), -float(kept["validation_loss"])
+    summary = folder.read_json("summary.json")
+    with folder.trusted():
+        kept = summary["kept_epoch"]
+        return float(kept["validation_accuracy"]), -float(kept["validation_loss"])
 
 
 def _right(found: tuple[float, float], watched: int) -> str:
-    return f"{round(found[0] * watched):,} of {watched:,} ({100 * found[0]:.1f} %)"
+    return f"{round(found[0] * watched):,} ({100 * found[0]:.1f} %)"

@@ -4,6 +4,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,14 +17,15 @@ from firstlight.memory import give_back
 from firstlight.progress import Display
 from firstlight.recipe import LEAST_MICRO_BATCH
 from firstlight.runs import checkpoint, record
-from firstlight.runs.folder import RunFolder, create_run, open_run_folder
+from firstlight.runs.folder import CONTEST_FILE, RunFolder, create_run, open_run_folder
 from firstlight.threads import MOST_THREADS
 from firstlight.training.loop import Trainer
 from firstlight.training.memory import kept_memory
 from firstlight.training.pace import Deadline
 from firstlight.training.position import EpochRecord
+from firstlight.training.rival import Rival
 from firstlight.verbs.finish import finish
-from firstlight.verbs.job import Job
+from firstlight.verbs.job import Job, Side
 from firstlight.verbs.linear_start import LinearStart
 from firstlight.verbs.run_data import (
     DataRequest,
@@ -37,9 +39,6 @@ from firstlight.verbs.run_data import (
 # epochs are saved at most this often.
 CHECKPOINT_SECONDS = 60.0
 LEAST_SECONDS = 2.0
-# The rest of a budget is for a machine that slows down a little at the end, and for saving.
-BUDGET_USED = 0.98
-ENDING_SECONDS = 0.1
 
 
 def fit(job: Job, display: Display, *, out: Path | None = None) -> RunFolder:
@@ -57,6 +56,8 @@ def fit(job: Job, display: Display, *, out: Path | None = None) -> RunFolder:
             folder.write_json("data.json", described)
             if (code := job.recipe.network.code) is not None:
                 folder.write(COPY, code.source)
+            if job.side is not None:
+                folder.write_json(CONTEST_FILE, asdict(job.side))
             folder.write("recipe.toml", job.recipe.to_toml())
             if job.start is not None:
                 checkpoint.keep_start(folder, job.start)
@@ -116,7 +117,14 @@ def resume(
         if isinstance(data, Path):
             keep_new_place(folder, data)
         request = DataRequest.from_json(folder.read_json("data.json"), data_dir, loaded)
-        job = Job(request=request, recipe=recipe, device=where, threads=threads, start=start)
+        job = Job(
+            request=request,
+            recipe=recipe,
+            device=where,
+            threads=threads,
+            start=start,
+            side=side_of(folder),
+        )
         _train(folder, job, display)
     return folder
 
@@ -137,11 +145,9 @@ def _train(folder: RunFolder, job: Job, display: Display) -> None:
                 trainer.restore(*saved)
             except ValueError as error:
                 raise DataError(f"{folder}/{checkpoint.STATE_FILE}: {error}") from error
-        limit = job.limit
-        deadline = None if limit is None else Deadline(limit.end, limit.pace)
         try:
             with kept_memory():
-                _run(folder, trainer, display, deadline)
+                _run(folder, trainer, display, job)
         except torch.OutOfMemoryError as error:
             raise UserError(_too_little_memory(job, trainer.images)) from error
     with _told(code):
@@ -176,12 +182,19 @@ def _too_little_memory(job: Job, images: int) -> str:
     )
 
 
-def _run(folder: RunFolder, trainer: Trainer, display: Display, deadline: Deadline | None) -> None:
+def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job) -> None:
     """Drive the loop: save after each epoch and each minute, show, and stop when asked to."""
-    saved_at = time.monotonic()
+    limit, side, saved_at = job.limit, job.side, time.monotonic()
+    deadline = None if limit is None else Deadline(limit.end, limit.pace)
+    wrong = None if side is None else side.other_wrong
+    rival = None if wrong is None else Rival(wrong=wrong)
     with StopRequest() as stop, display:
         display.start(trainer)
         for event in trainer.run():
+            if isinstance(event, EpochRecord) and rival is not None and rival.look(trainer):
+                folder.write("recipe.toml", trainer.recipe.to_toml())
+                deadline = None  # it has time enough
+                display.say(_far_behind(trainer, rival))
             passed, stopping = time.monotonic() - saved_at, stop.wanted
             ended = isinstance(event, EpochRecord) and passed > LEAST_SECONDS
             if ended or passed > CHECKPOINT_SECONDS or stopping:
@@ -198,6 +211,24 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, deadline: Deadli
             if stopping:
                 where = f"stopped in epoch {event.epoch}, the state is saved"
                 raise _stopped(folder, trainer.recipe.network.code, where)
+
+
+def _far_behind(trainer: Trainer, rival: Rival) -> str:
+    watched = len(trainer.validation or ())
+    return (
+        f"So far it has answered {rival.fewest_wrong(trainer):,} of {watched:,} held-out pictures "
+        f"wrong, the other network {rival.wrong:,}: it ends after {trainer.epochs} epochs"
+    )
+
+
+def side_of(folder: RunFolder) -> Side | None:
+    """What a run's folder says of a contest; None where it was trained alone. Raises ``DataError``
+    where that is damaged."""
+    if not (folder.path / CONTEST_FILE).is_file():
+        return None
+    values = folder.read_json(CONTEST_FILE)
+    with folder.trusted():
+        return Side.from_json(values)
 
 
 def _stopped(folder: RunFolder, code: OwnCode | None, where: str) -> RunInterruptedError:

@@ -5,6 +5,8 @@ Axes: N images, M images trained on.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +51,46 @@ class TimeLimit:
     pace: Pace
 
 
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of two trainings on the same pictures, of which the better is kept."""
+
+    start: str
+    """The backbone that it starts from; empty for a network from nothing."""
+    size: int | None
+    """The side of the pictures that was asked for, if any was."""
+    other: str = ""
+    """The name of the other run's folder, beside this one; empty before that has begun."""
+    other_wrong: int | None = None
+    """Held-out images that the other answers wrong, where it is finished before this begins."""
+    held_out: int | None = None
+    """Images that both were judged on, once they are."""
+    right: int | None = None
+    other_right: int | None = None
+
+    @property
+    def told(self) -> str:
+        """How the two compare, once they are judged."""
+        other = "a network from nothing" if self.start else "a pretrained network"
+        return (
+            f"Of {self.held_out:,} held-out pictures this network answers {self.right:,} right, "
+            f"{other} {self.other_right:,}. That run is in the folder {self.other}."
+        )
+
+    @classmethod
+    def from_json(cls, values: Any) -> "Side":
+        """From a run folder's file. Raises ``TypeError`` or ``ValueError`` for others' values."""
+        side = cls(**values)
+        numbers = (side.size, side.other_wrong, side.held_out, side.right, side.other_right)
+        if not all(one is None or (type(one) is int and one >= 0) for one in numbers):
+            raise ValueError(f"no counts: {numbers}")
+        if not all(isinstance(one, str) for one in (side.start, side.other)):
+            raise ValueError(f"no names: {side.start!r}, {side.other!r}")
+        if side.other != Path(side.other).name:
+            raise ValueError(f"{side.other!r} is no folder beside this one")
+        return side
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
     """What is trained, on what, where, and from which weights."""
@@ -62,6 +104,8 @@ class Job:
     """The weights to begin with, where they are not drawn from the seed."""
     limit: TimeLimit | None = None
     """Where a budget decides the epochs."""
+    side: Side | None = None
+    """Where another training is to be compared with this one."""
 
     @property
     def data(self) -> TrainTest:

@@ -26,6 +26,7 @@ from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import Answers, read_answers
 from firstlight.verbs.draw import Drawing, draw_data, draw_filters, draw_training
 from firstlight.verbs.facts import facts, headline, where
+from firstlight.verbs.fit import side_of
 from firstlight.verbs.run_data import Given, data_or_reason, run_test_data
 
 STRIP = 10
@@ -122,6 +123,9 @@ def _notes(
     why = "" if metrics is None else nothing_learnt(Metrics.from_json(metrics))
     if text := f"The network has learnt nothing: {why}." if why else summary.get("nothing_learnt"):
         notes.append(Section(title="No better than a guess", text=text[0].upper() + text[1:]))
+    side = side_of(folder)
+    if side is not None and side.held_out is not None:
+        notes.append(Section(title="Compared with another network", text=side.told))
     if metrics is None:
         text = "This run was not measured on its test set yet. Do that with:"
         notes.append(

@@ -226,9 +226,16 @@ def data_to_resume(
     folder: RunFolder, data_dir: Path | None = None, data: Given = None
 ) -> TrainTest:
     """As ``data_of_run``; a set of the catalogue that is nowhere is fetched, as for a new run."""
+    return request_of_run(folder, data_dir, data).load()
+
+
+def request_of_run(
+    folder: RunFolder, data_dir: Path | None = None, data: Given = None
+) -> DataRequest:
+    """What gives ``data_to_resume``, loaded."""
     values = folder.read_json("data.json")
     requests = _described(values, folder.path, data_dir, data)
-    return _whole([replace(one, download=True) for one in requests], values, str(folder))
+    return _found([replace(one, download=True) for one in requests], values, str(folder))
 
 
 def keep_new_place(folder: RunFolder, data: Path) -> None:
@@ -256,18 +263,20 @@ def described_test_data(
 
 
 def _whole(requests: list[DataRequest], values: dict[str, Any], owner: str) -> TrainTest:
-    """The first of the requests that gives the images of the run."""
+    return _found(requests, values, owner).load()
+
+
+def _found(requests: list[DataRequest], values: dict[str, Any], owner: str) -> DataRequest:
+    """The first of the requests that gives the images of the run, loaded."""
     *others, last = requests
     for request in others:
         try:
-            loaded = request.load()
-            _check_same(values, owner, loaded._asdict())
+            _check_same(values, owner, request.load()._asdict())
         except DataError:
             continue
-        return loaded
-    loaded = last.load()
-    _check_same(values, owner, loaded._asdict())
-    return loaded
+        return request
+    _check_same(values, owner, last.load()._asdict())
+    return last
 
 
 def _test(requests: list[DataRequest], values: dict[str, Any], owner: str) -> Dataset:
