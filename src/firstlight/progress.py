@@ -310,27 +310,31 @@ def _download_progress() -> Any:
 
 
 class CountingBar(_Bar):
-    """A bar while pictures are gone through; without a terminal, a line when it begins. Nothing
-    shows where there are none."""
+    """A bar while pictures, or others, are gone through; without a terminal, a line when it begins.
+    Nothing shows where there are none."""
 
-    def __init__(self, what: str, *, quiet: bool = False) -> None:
+    def __init__(self, what: str, things: str = "pictures", *, quiet: bool = False) -> None:
         super().__init__()
-        self._what, self._quiet = what, quiet
+        self._what, self._things, self._quiet = what, things, quiet
         self._told = False
 
     def __call__(self, done: int, total: int) -> None:
-        """Told how many pictures of how many are done."""
+        """Told how many of how many are done."""
         if self._quiet:
             return
         if not sys.stderr.isatty():
             if not self._told:
-                sys.stderr.write(f"{self._what} {total:,} pictures\n")
+                sys.stderr.write(f"{self._what} {total:,} {self._things}\n")
             self._told = True
             return
         if self._bar is None:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-            columns = (TextColumn(f"{self._what} pictures"), BarColumn(), MofNCompleteColumn())
+            columns = (
+                TextColumn(f"{self._what} {self._things}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+            )
             self._bar = Progress(*columns, console=console(stderr=True), transient=True)
             self._bar.add_task("", total=total)
             self._bar.start()

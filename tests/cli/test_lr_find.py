@@ -59,3 +59,21 @@ def test_wrong_requests_are_refused(command: Command, words: tuple[str, ...], me
     done = command("lr-find", *words)
     assert done.code == 2
     assert message in done.err
+
+
+def test_where_the_last_layer_is_fitted_alone_there_is_no_rate_to_find(command: Command) -> None:
+    command("train", "digits", "--epochs", "1", "--out", "first")
+    begun = ("--recipe", "digits-tutorial", "--set", "train.start_from=first")
+    fitted = (*begun, "--set", "train.start_head=linear")
+    done = command("lr-find", "digits", *fitted, "--set", "train.epochs=0")
+    assert done.code == 2 and done.out == ""
+    assert "takes no learning rate" in done.err
+    assert "--set train.epochs=1.39" in done.err  # 2,000 images seen, of 1,437
+    assert "pictures" not in done.err  # none was looked at for it
+
+    tuned = ("lr-find", "digits", *fitted, "--set", "train.epochs=6", "--steps", "20")
+    done = command(*tuned)
+    assert done.code == 0, done.err
+    assert "looking at 1,437 pictures" in done.err and "sweep of 20 steps" in done.err
+    assert "--set train.epochs=6 --set optimizer.learning_rate=" in done.out
+    assert command(*tuned, "--json").err == ""

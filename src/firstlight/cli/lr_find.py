@@ -42,7 +42,7 @@ def lr_find(
 
     if steps < 20:
         raise UserError(f"--steps must be at least 20, not {steps}")
-    request = DataRequest(name=data, data_dir=data_dir)
+    request = DataRequest(name=data, data_dir=data_dir, quiet=json)
     job = plan(request, asked_for(request, recipe, settings, device, network))
     out = save or Path(f"lr-find-{job.recipe.name}.png")
     found = find_learning_rate(job, out, steps=steps)

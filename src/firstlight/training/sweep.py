@@ -4,6 +4,7 @@ After L. Smith: Cyclical learning rates for training neural networks, 2017, sect
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,9 +49,12 @@ class Sweep:
         return math.sqrt(self.steepest * self.lowest)
 
 
-def sweep(trainer: Trainer, steps: int) -> Sweep:
+def sweep(
+    trainer: Trainer, steps: int, progress: Callable[[int, int], None] | None = None
+) -> Sweep:
     """Raise the rate by the same factor each step, from ``LOWEST`` to ``HIGHEST``, until the loss
-    breaks. The trainer is used up by it. Raises ``UserError`` where nothing is learnt."""
+    breaks. The trainer is used up by it. ``progress`` hears how many steps of how many are done.
+    Raises ``UserError`` where nothing is learnt."""
     growth = (HIGHEST / LOWEST) ** (1 / (steps - 1))
     peak, trainer.read_every = trainer.recipe.optimizer.learning_rate, 1
     trainer.small_steps = 0  # a change of size would change the loss
@@ -64,6 +68,8 @@ def sweep(trainer: Trainer, steps: int) -> Sweep:
             if not isinstance(event, StepRecord):
                 before = 0.0  # the sums of a record begin anew with each epoch
                 continue
+            if progress is not None:
+                progress(event.step, steps)
             total = event.loss * event.seen
             losses.append((total - before) / _batch(trainer, event))
             before = total

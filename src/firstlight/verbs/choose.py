@@ -111,6 +111,11 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
     )
 
 
+def tuning_epochs(count: int) -> float:
+    """The usual length of fine-tuning on so many images."""
+    return min(TUNING_EPOCHS, round(TUNING_SEEN / count, 2))
+
+
 def transfer_recipe(train: Dataset, start: str) -> Recipe:
     """How a pretrained network learns other classes: its last layer first, then all of it.
     ``start`` is a backbone, or a run that has its layers.
@@ -124,7 +129,7 @@ def transfer_recipe(train: Dataset, start: str) -> Recipe:
     if not drawn:
         steps = (Shift(0.1), Scale(0.1), Flip("random"))
     uneven = _unevenness(train) > UNEVEN
-    epochs = min(TUNING_EPOCHS, round(TUNING_SEEN / count, 2)) if count >= LEAST_TUNED else 0.0
+    epochs = tuning_epochs(count) if count >= LEAST_TUNED else 0.0
     words = [
         f"Made for {count:,} images in {classes} classes: {Path(start).name}, trained on other "
         "pictures before. Its last layer is fitted to the features of these"

@@ -5,9 +5,11 @@ from pathlib import Path
 from firstlight.devices import repeatable
 from firstlight.errors import UserError
 from firstlight.files import write_asked
+from firstlight.progress import CountingBar
 from firstlight.report.charts import learning_rate_sweep
 from firstlight.training.memory import kept_memory
 from firstlight.training.sweep import Sweep, sweep
+from firstlight.verbs.choose import tuning_epochs
 from firstlight.verbs.job import Job
 from firstlight.verbs.plan import changed
 
@@ -16,12 +18,20 @@ def find_learning_rate(job: Job, out: Path, *, steps: int = 200) -> Sweep:
     """Train fresh weights with a rising learning rate; ``out`` (PNG) shows the loss against it.
 
     No run folder is made, and no test image is looked at. Raises ``UserError`` where nothing is
-    learnt or ``out`` cannot be written.
+    learnt, where the recipe has no epochs, or where ``out`` cannot be written.
     """
     if out.suffix.lower() != ".png":
         raise UserError(f"--save draws a PNG; its name must end in .png, unlike {out}")
+    choice = job.recipe.train
+    if choice.epochs == 0:
+        usual = tuning_epochs(len(job.data.train))
+        raise UserError(
+            "train.epochs is 0: the last layer is fitted, which takes no learning rate, and no "
+            "step of training follows. To find a rate for fine-tuning, add --set "
+            f"train.epochs={usual:g} here, and to the training"
+        )
     # Enough epochs for all steps, and no early end.
-    watched = job.recipe.train.validation
+    watched = choice.validation
     long = changed(
         job,
         [
@@ -31,8 +41,8 @@ def find_learning_rate(job: Job, out: Path, *, steps: int = 200) -> Sweep:
     )
     with repeatable(long.threads, long.device):
         trainer = long.trainer()
-        with kept_memory():
-            found = sweep(trainer, steps)
+        with kept_memory(), CountingBar("sweep of", "steps", quiet=job.request.quiet) as bar:
+            found = sweep(trainer, steps, bar)
     picture = learning_rate_sweep(
         found.rates, found.losses, found.smoothed, found.suggestion, (found.steepest, found.lowest)
     )
