@@ -100,8 +100,8 @@ def unknown_tables() -> str:
         lines += [
             f"`{recipe}`, {len(runs)} seeds, {every} of all test images right:",
             "",
-            "| images | AUROC: probability | energy | neighbours "
-            "| unknown: probability | energy | neighbours |",
+            "| images | AUROC: probability | energy | neighbors "
+            "| unknown: probability | energy | neighbors |",
             "|---|---|---|---|---|---|---|",
         ]
         for kind in runs[0]["foreign"]:
@@ -124,6 +124,36 @@ def unknown_tables() -> str:
         "[result file](../benchmarks/results/unknown-cpu.json). "
         f"Repeat with `{whole['command']}`."
     )
+    return "\n".join(lines)
+
+
+FEATURE_SCORES = ("probability", "energy", "neighbors", "mahalanobis", "either")
+
+
+def unknown_features_table() -> str:
+    """Foreign images against ordinary ones, for a last layer on a backbone's features."""
+    whole: dict[str, Any] = json.loads((RESULTS / "unknown-features-cpu.json").read_text())
+    runs, where = whole["runs"], whole["environment"]
+    lines = [
+        "| images | probability | energy | neighbors | Mahalanobis | either |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind in runs[0]["kinds"]:
+        rows = [run["kinds"][kind] for run in runs]
+        areas = [three_places(row["auroc"][score] for row in rows) for score in FEATURE_SCORES]
+        shares = [accuracy(row["fpr95"][score] for row in rows) for score in FEATURE_SCORES]
+        lines += [row_of(f"{kind}: AUROC", areas), row_of("still answered", shares)]
+    right = accuracy(run["test_accuracy"] for run in runs)
+    lines += [
+        "",
+        f"`{whole['backbone']}`, {whole['known_classes']} of CIFAR-10's classes, "
+        f"{whole['images_a_class']} training images of each; {right} of their "
+        f"{runs[0]['test_images']:,} test images are right. Mean ± standard deviation over "
+        f"{len(runs)} seeds, which draw the classes too; {where['processor']}, torch "
+        f"{where['torch']}. Every run: "
+        "[result file](../benchmarks/results/unknown-features-cpu.json). "
+        f"Repeat with `{whole['command']}`.",
+    ]
     return "\n".join(lines)
 
 

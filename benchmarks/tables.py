@@ -13,7 +13,13 @@ from pathlib import Path
 
 from table_answers import answers_table
 from table_models import models_table
-from table_pictures import decoding_table, photographs_table, small_sets_table, unknown_tables
+from table_pictures import (
+    decoding_table,
+    photographs_table,
+    small_sets_table,
+    unknown_features_table,
+    unknown_tables,
+)
 from table_serving import serve_tables
 from table_training import (
     ablations_table,
@@ -50,6 +56,7 @@ TABLES = {
     "small_sets": small_sets_table,
     "decoding": decoding_table,
     "unknown": unknown_tables,
+    "unknown_features": unknown_features_table,
     "photographs": photographs_table,
     "ablations": ablations_table,
     "serve": serve_tables,

@@ -1,7 +1,9 @@
 """What every layer of a network makes of one image. Axes: C channels, h height, w width of maps."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.explain.network import layer_of, model_input, watched
+from firstlight.layers import Tokens
 from firstlight.layers.stages import stages
 from firstlight.pixels import Preprocess
 
@@ -39,7 +42,7 @@ def layer_maps(
 
     Of a model that averages over views, those of the image itself.
     """
-    layers: list[LayerMaps] = []
+    layers, grids = list[LayerMaps](), token_grids(model)
 
     def note(name: str, module: nn.Module, result_1: Tensor) -> None:
         layer = layer_of(module)
@@ -48,7 +51,7 @@ def layer_maps(
                 name=name,
                 kind=type(module).__name__ if layer is None else layer.label(),
                 says="" if layer is None else layer.says(),
-                maps_Chw=as_maps(result_1[0].float()).cpu().contiguous().numpy(),
+                maps_Chw=as_maps(result_1[0].float(), grids).cpu().contiguous().numpy(),
             )
         )
 
@@ -62,9 +65,23 @@ def shown(layers: Sequence[LayerMaps]) -> list[int]:
     return stages([layer.maps_Chw.shape[1:] for layer in layers])
 
 
-def as_maps(result: Tensor) -> Tensor:
-    """One image's result as maps C×h×w: F numbers as F maps of one place, T×F numbers, such as a
-    transformer's, as one map, and what has more axes as maps of its last two."""
+Grids = Mapping[int, tuple[int, int]]
+"""Numbers of tokens to the rows and columns of places that they stand for, the class token in
+front."""
+
+
+def token_grids(model: nn.Module) -> Grids:
+    """Those of the model's layers that make tokens."""
+    made: list[Any] = [one for one in model.modules() if isinstance(layer_of(one), Tokens)]
+    return {math.prod(module.grid) + 1: module.grid for module in made}
+
+
+def as_maps(result: Tensor, grids: Grids) -> Tensor:
+    """One image's result as maps C×h×w: F numbers as F maps of one place; T×F numbers of tokens as
+    F maps of the places that they stand for, without the class token; other T×F numbers as one map;
+    what has more axes as maps of its last two."""
     if result.dim() < 2:
         return result.reshape(-1, 1, 1)
+    if result.dim() == 2 and len(result) in grids:
+        return result[1:].T.reshape(-1, *grids[len(result)])
     return result.reshape(-1, *result.shape[-2:])

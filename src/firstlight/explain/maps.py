@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from firstlight.explain.layers import as_maps
+from firstlight.explain.layers import as_maps, token_grids
 from firstlight.explain.network import model_input, watched
 from firstlight.pixels import Preprocess
 
@@ -54,7 +54,7 @@ def map_source(
         if not 0 <= layer < len(seen):
             raise ValueError(f"there are the layers 0 to {len(seen) - 1}, not {layer}")
         module, result = seen[layer]
-        maps_Chw = as_maps(result[0])
+        maps_Chw = as_maps(result[0], token_grids(model))
         if not 0 <= channel < len(maps_Chw):
             raise ValueError(f"the layer has the maps 0 to {len(maps_Chw) - 1}, not {channel}")
         map_hw = maps_Chw[channel]

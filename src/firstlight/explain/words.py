@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from firstlight.explain.attention import ClassAttention
 from firstlight.explain.attribution import GradCam, Integrated, Occluded
 from firstlight.pixels import Preprocess
 
@@ -59,6 +60,29 @@ def of_grad_cam(cam: GradCam, name: str) -> Words:
         title="Grad-CAM",
         shows=f"Regions that speak for {name}, from maps of {width}×{height} cells.",
         cannot="It cannot show single lines or edges, and leaves out what speaks against.",
+    )
+
+
+def of_attention(attention: ClassAttention) -> Words:
+    """Where the class token looks."""
+    height, width = attention.cells
+    heads = len(attention.heads_hHW)
+    return Words(
+        title="Attention",
+        shows=f"Where the class token of the last block looks, on {width}×{height} patches: the "
+        + (f"mean of {heads} heads." if heads > 1 else "share of each."),
+        cannot="It is the same for every class, and tells what is looked at, and not what is made "
+        "of it.",
+    )
+
+
+def of_heads() -> Words:
+    """Where each head looks."""
+    return Words(
+        title="Attention, head by head",
+        shows="Each head of the last block has its own shares. What one head leaves out, another "
+        "may look at.",
+        cannot="Red is more of the class token's attention.",
     )
 
 

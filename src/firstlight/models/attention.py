@@ -21,6 +21,7 @@ class Tokens(nn.Module):
     def __init__(self, choice: TokensChoice, shape: Shape, rng: Generator) -> None:
         super().__init__()
         count, features = choice.output(shape)
+        self.grid = (shape[0], shape[1])
         self.class_token = nn.Parameter(torch.zeros(features))
         self.positions = nn.Parameter(torch.empty(count, features))
         if not self.positions.is_meta:

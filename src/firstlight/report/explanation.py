@@ -185,7 +185,8 @@ def layer(maps: LayerMaps, class_names: Sequence[str] = ()) -> Picture:
         sheet[y : y + height, x : x + width] = map_hw
     largest = float(np.abs(maps.maps_Chw).max()) or 1.0
     with style():
-        picture = Picture(0.8 * columns + 0.8, 0.8 * rows * height / width + 0.1)
+        side = max(0.8, 2.4 / columns)  # of a map, inches
+        picture = Picture(side * columns + 0.8, max(0.8, side * rows * height / width) + 0.1)
         axes = picture.add_subplot()
         bare(axes)
         drawn = axes.imshow(

@@ -1,10 +1,11 @@
-"""What the page shows of a network at work: every layer's maps, Grad-CAM, one map's origin.
+"""What the page shows of a network at work: layers' maps, Grad-CAM or attention, a map's origin.
 
 Axes: H height, W width, C channels.
 """
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy.typing as npt
 from fastapi import APIRouter, Query, Request, Response
 
 from firstlight.explain import words
-from firstlight.explain.attribution import GradCam, grad_cam
+from firstlight.explain.attention import class_attention
+from firstlight.explain.attribution import grad_cam
 from firstlight.explain.layers import LayerMaps, layer_maps, shown
 from firstlight.explain.maps import map_source
 from firstlight.runs.checkpoint import SavedModel
@@ -68,11 +70,11 @@ class _Inside:
             raise RefusedError(status=422, message="no such class")
         saved = _network(predictor)
 
-        def look() -> tuple[list[LayerMaps], GradCam]:
-            arguments = (saved.model, saved.preprocess, picture.image_HWC)
-            return layer_maps(*arguments), grad_cam(*arguments, saved.class_names.index(name))
+        def look() -> tuple[list[LayerMaps], _Regions]:
+            maps = layer_maps(saved.model, saved.preprocess, picture.image_HWC)
+            return maps, _regions(saved, picture.image_HWC, name)
 
-        layers, cam = await self._service.aside(look)
+        layers, regions = await self._service.aside(look)
         stages = shown(layers)
         numbers = range(len(layers)) if whole else stages
         head: dict[str, Any] = {
@@ -92,12 +94,15 @@ class _Inside:
             "choice": words.chosen(len(stages), len(layers)) if len(stages) < len(layers) else "",
             "cam": {
                 "class": name,
-                "cells": cam.cells,
-                "shape": cam.values_HW.shape,
-                "says": words.of_grad_cam(cam, name).text,
+                "cells": regions.cells,
+                "shape": regions.values_HW.shape,
+                "title": regions.words.title,
+                "says": regions.words.text,
             },
         }
-        return _with_numbers(head, [layers[number].maps_Chw for number in numbers], cam.values_HW)
+        return _with_numbers(
+            head, [layers[number].maps_Chw for number in numbers], regions.values_HW
+        )
 
     async def one_map(
         self,
@@ -127,6 +132,28 @@ class _Inside:
                 "first": _is_first(predictor, source.filter_Ikk),
             }
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Regions:
+    """What lies over the picture."""
+
+    values_HW: npt.NDArray[np.float32]
+    cells: tuple[int, int]
+    words: words.Words
+
+
+def _regions(saved: SavedModel, image_HWC: npt.NDArray[np.uint8], name: str) -> _Regions:
+    """Grad-CAM for a class; of a vision transformer, where its class token looks."""
+    arguments = (saved.model, saved.preprocess, image_HWC)
+    if (attention := class_attention(*arguments)) is not None:
+        return _Regions(
+            values_HW=attention.over(*image_HWC.shape[:2]),
+            cells=attention.cells,
+            words=words.of_attention(attention),
+        )
+    cam = grad_cam(*arguments, saved.class_names.index(name))
+    return _Regions(values_HW=cam.values_HW, cells=cam.cells, words=words.of_grad_cam(cam, name))
 
 
 def _network(predictor: Predictor) -> SavedModel:

@@ -22,6 +22,7 @@ from firstlight.data.pictures import expand, prepare
 from firstlight.devices import repeatable
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.predict import LARGE
+from firstlight.explain.attention import class_attention
 from firstlight.explain.attribution import grad_cam, integrated_gradients, occlusion
 from firstlight.explain.layers import layer_maps
 from firstlight.explain.neighbours import Neighbour, nearest
@@ -92,6 +93,7 @@ def explain(
             class_name=explained,
             truth=subject.truth,
             grad_cam=grad_cam(*arguments, index),
+            attention=class_attention(*arguments),
             integrated_gradients=integrated_gradients(smooth, *rest, index),
             occlusion=occlusion(quick, *rest, index),
             layers=tuple(layer_maps(*arguments)),

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from firstlight.data.dataset import TrainTest
 from firstlight.evaluate.prediction import Prediction
 from firstlight.explain import words
+from firstlight.explain.attention import ClassAttention
 from firstlight.explain.attribution import GradCam, Integrated, Occluded
 from firstlight.explain.layers import LayerMaps, shown
 from firstlight.explain.neighbours import Neighbour
@@ -34,6 +35,8 @@ class Explanation:
     truth: str | None
     """The true class, of a test image."""
     grad_cam: GradCam
+    attention: ClassAttention | None
+    """Of a vision transformer, where Grad-CAM has no maps."""
     integrated_gradients: Integrated
     occlusion: Occluded
     layers: tuple[LayerMaps, ...]
@@ -55,6 +58,8 @@ class Explanation:
             "class": self.class_name,
             "truth": self.truth,
             "grad_cam": {"cells": self.grad_cam.cells},
+            "attention": self.attention
+            and {"heads": len(self.attention.heads_hHW), "cells": self.attention.cells},
             "integrated_gradients": {
                 "difference": integrated.difference,
                 "gap": integrated.gap,
@@ -98,7 +103,7 @@ def panels(result: Explanation, preprocess: Preprocess, found: TrainTest | None)
     answer, name = result.prediction, result.class_name
     image_HWC = answer.image_HWC
     assert image_HWC is not None and answer.confidence is not None
-    cam, integrated, covered = result.grad_cam, result.integrated_gradients, result.occlusion
+    integrated, covered = result.integrated_gradients, result.occlusion
     dark = preprocess.light_on_dark
     return [
         Panel(
@@ -111,11 +116,7 @@ def panels(result: Explanation, preprocess: Preprocess, found: TrainTest | None)
             drawing=draw.answers(answer.probabilities, name),
             alt=f"Probabilities; the highest is {answer.best} with {100 * answer.confidence:.1f} %",
         ),
-        Panel(
-            words=words.of_grad_cam(cam, name),
-            drawing=draw.overlaid(image_HWC, cam.values_HW, dark=dark, smooth=True),
-            alt=f"Grad-CAM for {name}, strongest {_place(cam.values_HW)}",
-        ),
+        _regions_panel(result, image_HWC, dark=dark),
         Panel(
             words=words.of_integrated(integrated, name, preprocess),
             drawing=draw.overlaid(image_HWC, integrated.values_HW, dark=dark),
@@ -128,6 +129,22 @@ def panels(result: Explanation, preprocess: Preprocess, found: TrainTest | None)
         ),
         _nearest_panel(result, found),
     ]
+
+
+def _regions_panel(result: Explanation, image_HWC: npt.NDArray[np.uint8], *, dark: bool) -> Panel:
+    """Grad-CAM, or of a vision transformer where it looks."""
+    cam, attention, name = result.grad_cam, result.attention, result.class_name
+    if attention is None:
+        said, values_HW = words.of_grad_cam(cam, name), cam.values_HW
+        alt = f"Grad-CAM for {name}"
+    else:
+        said, values_HW = words.of_attention(attention), attention.over(*image_HWC.shape[:2])
+        alt = "Attention of the class token"
+    return Panel(
+        words=said,
+        drawing=draw.overlaid(image_HWC, values_HW, dark=dark, smooth=True),
+        alt=f"{alt}, strongest {_place(values_HW)}",
+    )
 
 
 def _nearest_panel(result: Explanation, found: TrainTest | None) -> Panel:
@@ -168,12 +185,24 @@ def page(model: RunModel, result: Explanation, panels: list[Panel]) -> Page:
                 code=result.missing,
             ),
             Section(title=f"What speaks for {result.class_name}", pictures=attributions),
+            *_heads(result.attention),
             Section(title=layers.title, text=layers.text),
             *_layer_sections(result.layers, numbers, model.class_names),
             _numbers(result),
         ],
         foot="Made by firstlight explain. This page is one file and loads nothing from elsewhere.",
     )
+
+
+def _heads(attention: ClassAttention | None) -> list[Section]:
+    """Where each head looks, of a vision transformer with several."""
+    if attention is None or len(attention.heads_hHW) == 1:
+        return []
+    said, heads_hHW = words.of_heads(), attention.heads_hHW
+    maps = LayerMaps(name="attention", kind="", says="", maps_Chw=heads_hHW)
+    alt = f"Attention of the class token in each of {len(heads_hHW)} heads"
+    picture = Shown(png=draw.layer(maps).png(), alt=alt)
+    return [Section(title=said.title, text=said.text, pictures=[picture])]
 
 
 def _figures(result: Explanation) -> dict[str, str]:
@@ -216,6 +245,7 @@ def _numbers(result: Explanation) -> Section:
     height, width = result.grad_cam.cells
     rows = [
         ["Grad-CAM (Selvaraju et al. 2017)", "maps", f"{width}×{height}" if height else "none"],
+        *_attention_rows(result.attention),
         [
             "Integrated gradients (Sundararajan et al. 2017)",
             "score above that of the empty image",
@@ -226,6 +256,16 @@ def _numbers(result: Explanation) -> Section:
         ["Occlusion (Zeiler and Fergus 2014)", "patch", f"{result.occlusion.patch} pixels"],
     ]
     return Section(title="In numbers", table=Table(head=["method", "what", ""], rows=rows))
+
+
+def _attention_rows(attention: ClassAttention | None) -> list[list[str]]:
+    if attention is None:
+        return []
+    height, width = attention.cells
+    return [
+        ["Attention (Caron et al. 2021)", "patches", f"{width}×{height}"],
+        ["", "heads", f"{len(attention.heads_hHW)}"],
+    ]
 
 
 def _place(values_HW: npt.NDArray[np.float32]) -> str:

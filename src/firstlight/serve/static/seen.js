@@ -56,7 +56,7 @@ canvas.addEventListener("pointermove", (event) => {
   const at = row * plain.width + column;
   const [red, green, blue] = plain.data.slice(4 * at, 4 * at + 3);
   const colour = red === green && green === blue ? `${red}` : `red ${red}, green ${green}, blue ${blue}`;
-  const cam = heat ? `, Grad-CAM ${number(heat.values[at])}` : "";
+  const cam = heat ? `, ${heat.title} ${number(heat.values[at])}` : "";
   tip(event, `row ${row}, column ${column}: ${colour}${cam}`);
 });
 canvas.addEventListener("pointerleave", (event) => tip(event, ""));

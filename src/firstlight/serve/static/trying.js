@@ -87,6 +87,8 @@ export function trying(failed) {
       if (of !== series) return;
       if (cam) showSeen(image, cam, name);
       byId("cam-says").textContent = cam ? cam.says : "";
+      byId("cam-title").textContent = head.cam.title;
+      byId("cam-for").hidden = head.cam.title !== "Grad-CAM"; // attention is of no class
       maps.show(head, served);
       choice(head);
       if (asked === blob) byId("layers").setAttribute("aria-busy", "false");
