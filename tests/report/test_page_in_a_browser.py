@@ -5,12 +5,14 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.serve.conftest import browser  # noqa: F401 (a fixture)
 
 import firstlight as fl
-from firstlight.report.page import Page, Section, Table, render
+from firstlight.report.map import legend, map_of_pictures
+from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.runs.folder import RunFolder
 from firstlight.verbs.check import check_pictures, write_page
 from firstlight.verbs.compare import compare
@@ -107,3 +109,44 @@ def test_a_name_from_right_to_left_turns_nothing_around_beside_it(
     named = page.evaluate(place, "td")
     assert named["3"] < named[TURNED[-1]] < named[TURNED[0]]
     page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_map_can_be_read_on_any_screen(
+    browser: Any,  # noqa: F811
+    tmp_path: Path,
+    theme: str,
+    width: int,
+) -> None:
+    names = ("cats", "dogs", "a class with quite a long name", TURNED, *"efgh")
+    drawn = map_of_pictures(
+        [np.full((8, 8, 3), 200, np.uint8)] * 8,
+        np.arange(16, dtype=np.float64).reshape(8, 2),
+        np.arange(8),
+        len(names),
+        np.arange(8) == 3,
+    )
+    section = Section(
+        title="The map",
+        legend=legend(names),
+        pictures=[Shown(png=drawn.png(), alt="a map", wide=True)],
+    )
+    (tmp_path / "map.html").write_text(render(Page(title="t", lead="l", sections=[section])))
+    context = browser.new_context(color_scheme=theme, viewport={"width": width, "height": 800})
+    page, said = context.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto((tmp_path / "map.html").as_uri())
+
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.locator("img").bounding_box()["width"] >= 800
+    words = page.locator(".legend li")
+    assert [text.strip() for text in words.all_inner_texts()] == list(names)
+    for at in range(len(names)):
+        box = words.nth(at).bounding_box()
+        assert box["height"] >= 16 and box["x"] + box["width"] <= width
+        colour = words.nth(at).locator("rect").evaluate("(r) => getComputedStyle(r).fill")
+        wanted = tuple(int(legend(names)[names[at]][i : i + 2], 16) for i in (1, 3, 5))
+        assert colour == f"rgb{wanted}"
+    assert said == []
+    context.close()

@@ -187,6 +187,12 @@ def test_on_the_map_pictures_of_one_colour_lie_together_and_suspects_are_listed(
     page = Path("map.html").read_text()
     assert all(f">{name}</td>" in page for name in EXCHANGED)
     assert "http" not in page.replace("http-equiv", "")
+    legend = page.partition('<ul class="legend">')[2].partition("</ul>")[0]
+    assert [line.rpartition("</svg>")[2] for line in legend.split("</li>")[:-1]] == [
+        "blue",
+        "green",
+        "red",
+    ]
     found = seen.see(coloured, backbone, quiet=True)
     places_N2 = picture_map.places(found.features_NF)
     assert np.array_equal(places_N2, picture_map.places(found.features_NF))

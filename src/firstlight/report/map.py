@@ -6,10 +6,9 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import to_rgb
-from matplotlib.patches import Patch
 from PIL import Image
 
-from firstlight.report.picture import SERIES, Picture, bare, shortened, style
+from firstlight.report.picture import SERIES, Picture, bare, style
 
 SIDE = 1400
 MOST_NAMED = 40
@@ -22,12 +21,12 @@ def map_of_pictures(
     thumbnails: Sequence[npt.NDArray[np.uint8]],
     places_N2: npt.NDArray[np.float64],
     labels_N: npt.NDArray[np.int64],
-    class_names: Sequence[str],
+    classes: int,
     marked_N: npt.NDArray[np.bool_],
 ) -> Picture:
     """Each picture, uint8 H×W×C, small at its place, framed in its class's colour. Those marked are
     larger, with a black frame around it, and lie on top."""
-    colours = _colours(len(class_names))
+    colours = _colours(classes)
     side = int(np.clip(SIDE * (0.6 / len(thumbnails)) ** 0.5, _SMALLEST, _LARGEST))
     low_2, high_2 = places_N2.min(axis=0), places_N2.max(axis=0)
     share_N2 = (places_N2 - low_2) / np.maximum(high_2 - low_2, 1e-9)
@@ -40,20 +39,23 @@ def map_of_pictures(
             tile = _framed(np.asarray(tile), round(1.6 * side), _MARK, 4)
         x, y = (round(v - tile.width / 2) for v in middle_N2[at].tolist())
         sheet.paste(tile, (x, y))
-    named = len(class_names) <= MOST_NAMED
-    lines = -(-len(class_names) // 5) if named else 0
     with style():
-        picture = Picture(SIDE / 110, SIDE / 110 + 0.35 * lines)
+        picture = Picture(SIDE / 110, SIDE / 110)
         axes = picture.add_subplot()
         axes.imshow(np.asarray(sheet), interpolation="nearest")
         bare(axes)
-        if named:
-            patches = [
-                Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=shortened(name, 24))
-                for name, colour in zip(class_names, colours, strict=True)
-            ]
-            picture.legend(handles=patches, loc="outside lower center", ncols=5, fontsize=14)
     return picture
+
+
+def legend(class_names: Sequence[str]) -> dict[str, str]:
+    """The classes and their colours, ``#rrggbb``; none of more than ``MOST_NAMED``."""
+    if len(class_names) > MOST_NAMED:
+        return {}
+    colours = _colours(len(class_names))
+    return {
+        name: "#{:02x}{:02x}{:02x}".format(*colour)
+        for name, colour in zip(class_names, colours, strict=True)
+    }
 
 
 def _colours(count: int) -> list[tuple[int, int, int]]:

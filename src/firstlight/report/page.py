@@ -28,6 +28,9 @@ class Shown:
     """What a person who cannot see it should be told."""
     caption: str = ""
     """Stands under the picture."""
+    wide: bool = False
+    """Too much to see on a small screen: there it is moved from side to side in place of being made
+    smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,8 @@ class Section:
 
     title: str
     text: str = ""
+    legend: Mapping[str, str] = field(default_factory=dict)
+    """What each colour of the pictures means: names and their colours, ``#rrggbb``."""
     pictures: Sequence[Shown] = ()
     table: Table | None = None
     code: str = ""

@@ -12,7 +12,7 @@ from firstlight.backbones import BACKBONES
 from firstlight.data.check import Checked
 from firstlight.errors import UserError
 from firstlight.files import write_asked
-from firstlight.report.map import MOST_NAMED, map_of_pictures
+from firstlight.report.map import MOST_NAMED, legend, map_of_pictures
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.verbs.seen import Float32Array, backbone_here, see
 
@@ -53,11 +53,11 @@ def write_map(
         [data.images_NHWC[int(at)][::2, ::2] for at in some],
         places_N2,
         data.labels_N[some],
-        data.class_names,
+        len(data.class_names),
         marked_N[some],
     )
     part = f"{len(some):,} of {len(data):,}" if len(some) < len(data) else f"all {len(data):,}"
-    marks = "; those with black around it are the suspects of --labels" if suspects else ""
+    marks = "; black around the frame marks a suspect of --labels" if suspects else ""
     unnamed = ". The colours of so many classes are not named" * (
         len(data.class_names) > MOST_NAMED
     )
@@ -75,8 +75,13 @@ def write_map(
                 text=f"The features of {seen.backbone} in two dimensions, by t-SNE. What lies "
                 "close together is alike; large distances say little. A frame has its class's "
                 f"colour{marks}. A picture amid another class is worth a look{unnamed}.",
+                legend=legend(data.class_names),
                 pictures=[
-                    Shown(png=drawn.png(), alt="The pictures, those alike close to one another")
+                    Shown(
+                        png=drawn.png(),
+                        alt="The pictures, those alike close to one another",
+                        wide=True,
+                    )
                 ],
             ),
             *(
