@@ -77,8 +77,10 @@ class Preprocess:
             )
         pixels_NHWC = images_NHWC.to(torch.float32).div_(255)
         if self.mean != (0.0,) * self.channels or self.std != (1.0,) * self.channels:
-            pixels_NHWC -= _on(images_NHWC.device, self.mean)
-            pixels_NHWC /= _on(images_NHWC.device, self.std)
+            # Whole rows at once: a few numbers repeated take five times as long.
+            rows_NHR = pixels_NHWC.flatten(2)
+            rows_NHR -= _on(images_NHWC.device, self.mean * self.width)
+            rows_NHR /= _on(images_NHWC.device, self.std * self.width)
         return pixels_NHWC.permute(0, 3, 1, 2)
 
     def to_json(self) -> dict[str, object]:

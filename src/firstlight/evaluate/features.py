@@ -17,9 +17,10 @@ def last_dense(model: nn.Module) -> nn.Linear | None:
 
 
 @torch.inference_mode()
-def features(model: nn.Module, pixels_NCHW: Tensor) -> Tensor:
+def features(model: nn.Module, pixels_NCHW: Tensor, last: nn.Linear | None = None) -> Tensor:
     """float32 N×F, what the last dense layer is given, of the plain view of each image; of a
-    network without a dense layer, its scores. The model must be in evaluation mode.
+    network without a dense layer, its scores. The model must be in evaluation mode. ``last`` is
+    that layer, where it is known: to look for it takes as long as some layers.
 
     Other threads may let the same model answer meanwhile.
     """
@@ -29,7 +30,7 @@ def features(model: nn.Module, pixels_NCHW: Tensor) -> Tensor:
         if threading.get_ident() == mine:
             raise _EnoughError(inputs[0])
 
-    last = last_dense(model)
+    last = last or last_dense(model)
     hook = None if last is None else last.register_forward_pre_hook(stop)
     try:
         found: Tensor = model(pixels_NCHW)

@@ -1,9 +1,11 @@
 """A copy of a network that only answers, for many images on this machine's processors."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from firstlight.models.convolution import Convolution3x3
@@ -15,6 +17,8 @@ _AT_ONCE: dict[str, tuple[str, list[float]]] = {
     "hard-swish": ("hardswish", []),
 }
 """What oneDNN calls the activations that it computes with a convolution, and their numbers."""
+LARGE = 2**18
+"""Numbers in one image's maps, in or out, from which several images' would not stay in a cache."""
 
 
 def folded(model: nn.Module, dtype: torch.dtype, *, at_once: bool = True) -> nn.Module:
@@ -67,11 +71,58 @@ def _with_activations(chain: nn.Sequential) -> None:
             convolution = None
         elif not isinstance(module, nn.Identity):
             convolution = None
+    for name, module in list(chain.named_children()):
+        if isinstance(module, nn.Identity):  # some fifty calls of nothing would be felt
+            delattr(chain, name)
+
+
+def one_by_one(chain: nn.Sequential, look: Callable[[], object]) -> None:
+    """Let the first modules of a chain, as far as any has large maps, take one image at a time.
+    ``look`` lets the chain compute for one image; what that does not reach stays as it is."""
+    sizes = dict[str, int]()
+
+    def note(name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
+        def of(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            sizes[name] = max(inputs[0].numel(), output.numel())
+
+        return of
+
+    parts = dict(chain.named_children())
+    hooks = [part.register_forward_hook(note(name)) for name, part in parts.items()]
+    try:
+        look()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    names = list(sizes)
+    large = [number for number, name in enumerate(names) if sizes[name] > LARGE]
+    if large:
+        first = names[: large[-1] + 1]
+        together = OneByOne(*(parts[name] for name in first))
+        setattr(chain, first[0], together)
+        for name in first[1:]:
+            delattr(chain, name)
+
+
+class OneByOne(nn.Sequential):
+    """Modules that take one image after another: what one leaves is still in the processor's caches
+    when the next needs it."""
+
+    def forward(self, maps_NCHW: Tensor) -> Tensor:
+        found = list[Tensor]()
+        for maps_1CHW in maps_NCHW.split(1):
+            for module in self:
+                maps_1CHW = module(maps_1CHW)
+            found.append(maps_1CHW)
+        return torch.cat(found)
 
 
 class OneDnnConvolution(nn.Module):
     """A convolution and the activation behind it as one operation of oneDNN, which PyTorch's own
-    compiler uses. PyTorch's convolution takes a slower way for few images on one thread."""
+    compiler uses. PyTorch's convolution takes a slower way for few images on one thread.
+
+    Weights are kept in the order that oneDNN wants for maps of the last call's shape.
+    """
 
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
@@ -80,29 +131,40 @@ class OneDnnConvolution(nn.Module):
         self.padding = layer.padding
         self.same = isinstance(layer, SameConvolution)
         self.activation: tuple[str, list[float]] = ("none", [])
+        self.reach = self.dilation[0] * (self.weight.shape[2] - 1) + 1
+        depthwise = self.weight.shape[1] == 1 and self.groups == len(self.weight)
+        plain = self.stride == (2, 2) and self.dilation == (1, 1)
+        self.wide = _wide(self.weight) if self.same and depthwise and plain else None
+        self._ordered: tuple[tuple[torch.Size, torch.Size], Tensor] | None = None
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
-        padding = self.padding
+        padding, weight = self.padding, self.weight
         if self.same:
-            reach = self.dilation[0] * (self.weight.shape[2] - 1) + 1
-            left, right, top, bottom = same_sides(maps_NCHW, reach, self.stride[0])
+            left, right, top, bottom = same_sides(maps_NCHW, self.reach, self.stride[0])
             padding = (top, left)
-            if (left, top) != (right, bottom):
+            if (left, top) == (right, bottom):
+                pass
+            elif self.wide is not None and (left, right) == (top, bottom):
+                weight, padding = self.wide, (top + 2, left + 2)
+            else:
                 maps_NCHW, padding = _padded(maps_NCHW, left, right, top, bottom), (0, 0)
-        word, numbers = self.activation
-        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            maps_NCHW,
-            self.weight,
-            self.bias,
-            list(padding),
-            list(self.stride),
-            list(self.dilation),
-            self.groups,
-            word,
-            numbers,
-            "",
+        places = list(padding), list(self.stride), list(self.dilation), self.groups
+        shapes, kept = (weight.shape, maps_NCHW.shape), self._ordered
+        if kept is None or kept[0] != shapes:
+            reorder = torch.ops.mkldnn._reorder_convolution_weight.default
+            kept = shapes, reorder(weight, *places, list(maps_NCHW.shape))
+            self._ordered = kept  # whole, as other threads may compute with it
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise.default(
+            maps_NCHW, kept[1], self.bias, *places, *self.activation, ""
         )
         return result
+
+
+def _wide(weight_C1HW: Tensor) -> Tensor:
+    """The same filters with two rows and columns of zeros before them. With a stride of 2, and two
+    more zeros on each side of the maps, they see what the filters see of maps with one zero more
+    behind than before, and the maps need not be copied for it."""
+    return pad(weight_C1HW, (2, 0, 2, 0))
 
 
 def _padded(maps_NCHW: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
