@@ -13,6 +13,7 @@ SETS = {
     "cifar10-500": "CIFAR-10, 500 a class",
     "fashion_mnist-20": "Fashion-MNIST, 20 a class",
     "mnist-20": "MNIST, 20 a class",
+    "paper-20": "digits photographed on paper, 20 a class",
 }
 SIDES = {
     "default": "`train` as it comes",
