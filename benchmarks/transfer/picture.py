@@ -5,11 +5,11 @@ from ``results/transfer.json``.
 """
 
 import json
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from firstlight.files import write_whole
@@ -37,9 +37,10 @@ def draw(runs: list[dict[str, Any]]) -> Picture:
                     of_count.setdefault(int(count), []).append(100 * run["test_accuracy"])
             at = sorted(of_count)
             counts |= set(at)
-            means = [np.mean(of_count[count]) for count in at]
+            means = [statistics.mean(of_count[count]) for count in at]
             spreads = [
-                np.std(of_count[count], ddof=1) if len(of_count[count]) > 1 else 0.0 for count in at
+                statistics.stdev(of_count[count]) if len(of_count[count]) > 1 else 0.0
+                for count in at
             ]
             name = label.replace("`", "")
             axes.errorbar(at, means, spreads, fmt="o-", color=colour, capsize=3, label=name)
