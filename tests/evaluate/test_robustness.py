@@ -1,13 +1,18 @@
 """Corruptions by hand arithmetic and against Pillow; accuracies of networks that are known."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from tests.kit import striped
 
+import firstlight as fl
 from firstlight.evaluate.robustness import STRENGTHS, corrupt, measure_robustness
+from firstlight.runs.folder import RunFolder
+from firstlight.verbs import robustness as verb
 
 UInt8Array = npt.NDArray[np.uint8]
 SHAPES = [(5, 24, 30, 3), (4, 28, 28, 1)]
@@ -101,5 +106,20 @@ def test_accuracies_are_those_of_a_network_whose_answers_are_known() -> None:
     def always_first(batch: UInt8Array) -> npt.NDArray[np.float32]:
         return np.tile(np.array([[1, 0]], np.float32), (len(batch), 1))
 
-    half = measure_robustness(images, labels, always_first)
+    told: list[tuple[int, int]] = []
+    half = measure_robustness(images, labels, always_first, lambda *one: told.append(one))
+    assert told == [(20 * n, 20 * 31) for n in range(1, 32)], "as they are, and six times five"
     assert {p.accuracy for points in half.curves.values() for p in points} == {0.5}
+
+
+def test_of_large_images_fewer_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = striped()
+    run = fl.train(data, "digits-tutorial", epochs=1, out=tmp_path / "run", quiet=True)
+    folder = RunFolder(run.path)
+    for name, most in (("MOST_IMAGES", 9), ("MOST_LARGE", 7)):
+        monkeypatch.setattr(verb, name, most)
+    assert verb.robustness(folder, device="cpu", data=data).images == 9
+    monkeypatch.setattr(verb, "LARGE", 10)
+    assert verb.robustness(folder, device="cpu", data=data).images == 7

@@ -104,6 +104,7 @@ def _run(
     """Measure a run, write its report and print; also why there is no report."""
     from firstlight.errors import DataError, UnreachableError, UserError
     from firstlight.model import run_model
+    from firstlight.progress import CountingBar
     from firstlight.verbs.evaluate import evaluate as evaluate_run
     from firstlight.verbs.evaluate import shipped_metrics
     from firstlight.verbs.other_data import is_other
@@ -127,7 +128,9 @@ def _run(
         typer.echo(f"Measured when this model was made, as {error}\n", err=True)
     else:
         metrics = evaluate_run(folder, device=device, data=data)
-        under = measure(folder, device=device, data=data) if robustness else None
+        if robustness:
+            with CountingBar("answering", "changed pictures", quiet=json) as bar:
+                under = measure(folder, device=device, data=data, progress=bar)
         try:
             page = str(report(folder, data=data))
         except DataError as error:  # what was measured is told all the same

@@ -1,26 +1,41 @@
 """Measure how a finished run's accuracy holds under corruptions, and keep the numbers."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from firstlight.data.dataset import TrainTest
-from firstlight.evaluate.robustness import MOST_IMAGES, Robustness, measure_robustness
+from firstlight.evaluate.predict import LARGE
+from firstlight.evaluate.robustness import (
+    MOST_IMAGES,
+    MOST_LARGE,
+    Robustness,
+    measure_robustness,
+)
 from firstlight.model import run_model
 from firstlight.runs.folder import RunFolder
 from firstlight.verbs.run_data import run_test_data
 
 
 def robustness(
-    folder: RunFolder, *, device: str = "auto", data: TrainTest | None = None
+    folder: RunFolder,
+    *,
+    device: str = "auto",
+    data: TrainTest | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Robustness:
-    """Accuracy of up to 2,000 test images under each corruption; writes ``robustness.json``.
+    """Accuracy of up to 2,000 test images, or 500 of more than 128×128 pixels, under each
+    corruption; writes ``robustness.json``. ``progress`` is told how many answers of how many are
+    there.
 
     Raises ``UserError`` for an unfinished run and ``DataError`` when the data is not the run's.
     """
     folder.require_finished()
     test = run_test_data(folder, data=data)
-    count = min(len(test), MOST_IMAGES)
+    height, width, _ = test.image_shape
+    count = min(len(test), MOST_LARGE if height * width > LARGE else MOST_IMAGES)
     some = test.take(np.arange(count) * len(test) // count)
     model = run_model(folder, device)
-    found = measure_robustness(some.images_NHWC[:], some.labels_N, model.probabilities)
+    found = measure_robustness(some.images_NHWC[:], some.labels_N, model.probabilities, progress)
     folder.write_json("robustness.json", found.to_json())
     return found
