@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -289,6 +289,7 @@ def train(
     if given is not None or request.own is not None:
         _warn_of(given or request.load())
     code = _code(network)
+    _refuse_two_rates(optimizer, learning_rate)
     parts = {
         "network": network if code is None or isinstance(network, Network) else code,
         "augment": augment,
@@ -322,6 +323,20 @@ def train(
     folder = train_best(request, asked, display, None if out is None else Path(out))
     _warn(folder.read_json("summary.json")["nothing_learnt"])
     return Run(folder, given)
+
+
+def _refuse_two_rates(optimizer: Any, learning_rate: Any) -> None:
+    """Raise ``UserError`` where an optimizer has a rate of its own beside another one."""
+    from firstlight.optimizers import Optimizer
+
+    if learning_rate is None or not isinstance(optimizer, Optimizer):
+        return
+    (usual,) = (spec.default for spec in fields(optimizer) if spec.name == "learning_rate")
+    if optimizer.learning_rate not in (usual, learning_rate):
+        raise UserError(
+            f"the learning rate is given twice: {optimizer.learning_rate:g} by optimizer, "
+            f"{learning_rate!r} by learning_rate; leave one out"
+        )
 
 
 def resume(

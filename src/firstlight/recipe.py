@@ -271,14 +271,15 @@ class Recipe(Checked):
         augmentation, ``augment=[{ rotate = 10 }]`` the whole list. A new ``optimizer.name`` or
         ``schedule.name`` begins with its own defaults. ``source`` opens the error messages of
         settings that have none of their own. The settings are taken together, so that two may fit
-        that do not fit alone. A key that the new recipe does not read is refused.
+        that do not fit alone; of one source the last of a key counts. A key that the new recipe
+        does not read is refused, and so is one that two sources say differently.
         """
         given = [one if isinstance(one, Setting) else Setting(one, source) for one in settings]
-        table, asked = self.to_table(), list[str]()
+        table, asked = self.to_table(), dict[str, tuple[str, Any]]()
         for setting in given:
             keys, value = _parse_setting(*setting)
+            _refuse_other(asked, ".".join(keys), setting.source, value)
             _put(table, keys, value, f"{setting.source} {setting.text}")
-            asked.append(".".join(keys))
         if "train.epochs" in asked and "train.replanned" not in asked:
             table["train"]["replanned"] = []  # is of other epochs
         try:
@@ -435,6 +436,21 @@ def _checked(kind: type[_Choice], table: Any, label: str) -> _Choice:
         return kind(**table)
     except UserError as error:
         raise UserError(f"{label}.{error}") from None
+
+
+_ENVIRONMENT = "FIRSTLIGHT_"
+"""What names of environment variables begin with. What they say is for all calls, and gives way."""
+
+
+def _refuse_other(asked: dict[str, tuple[str, Any]], key: str, source: str, value: Any) -> None:
+    """Note what a source says of a key. Raises ``UserError`` where another said otherwise."""
+    before, said = asked.get(key, (source, value))
+    if before != source and said != value and not before.startswith(_ENVIRONMENT):
+        raise UserError(
+            f"{key} is given twice: {shown(said)} by {before}, {shown(value)} by {source}; leave "
+            "one out"
+        )
+    asked[key] = source, value
 
 
 def _parse_setting(setting: str, source: str) -> tuple[list[str], Any]:

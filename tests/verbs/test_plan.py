@@ -71,6 +71,49 @@ def test_a_message_names_the_option_that_it_is_about(
         Recipe(name="any").with_settings(settings)
 
 
+@pytest.mark.parametrize("first", ["--set", "fl.train"])
+def test_what_two_options_say_differently_is_refused(first: str) -> None:
+    one, other = Setting("train.epochs=3", first), Setting("train.epochs=1.0", "--epochs")
+    with pytest.raises(UserError, match=f"train.epochs is given twice: 3 by {first}, 1.0 by --ep"):
+        Recipe(name="any").with_settings([one, other])
+    same = Setting("train.epochs=3.0", "--epochs")
+    assert Recipe(name="any").with_settings([one, same]).train.epochs == 3
+    last = Recipe(name="any").with_settings([one, Setting("train.epochs=5", first)])
+    assert last.train.epochs == 5
+
+
+def test_options_stand_above_the_environment(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRSTLIGHT_EPOCHS", "5")
+    words = ("train", "digits", "--limit", "100", "--set", "train.epochs=1", "--out", "a")
+    command(*words)
+    assert tomllib.loads(Path("a/recipe.toml").read_text())["train"]["epochs"] == 1
+    refused = command(*words[:-1], "b", "--epochs", "2")
+    assert refused.code == 2 and "leave one out" in refused.err and not Path("b").exists()
+
+
+def test_a_rate_beside_an_optimizer_with_another_is_refused() -> None:
+    with pytest.raises(UserError, match=r"given twice: 0\.2 by optimizer, 0\.1 by learning_rate"):
+        fl.train(striped(), optimizer=fl.SGD(0.2), learning_rate=0.1, quiet=True)
+    with pytest.raises(
+        UserError, match=r"given twice: '?0\.2'? by fl\.train, 0\.1 by learning_rate"
+    ):
+        fl.train(striped(), settings="optimizer.learning_rate=0.2", learning_rate=0.1, quiet=True)
+
+
+def test_a_rate_beside_an_optimizer_without_one_is_taken(tmp_path: Path) -> None:
+    run = fl.train(
+        striped(),
+        optimizer=fl.SGD(momentum=0.5),
+        learning_rate=0.1,
+        epochs=1,
+        out=tmp_path / "run",
+        quiet=True,
+    )
+    assert run.recipe.optimizer == fl.SGD(0.1, momentum=0.5)
+
+
 def test_the_library_names_its_own_arguments() -> None:
     with pytest.raises(UserError, match=r"^epochs: train\.epochs"):
         fl.train(striped(), epochs=-1, quiet=True)
