@@ -32,7 +32,7 @@ MAY = {
     "models": {"layers"},
     "data": {"pixels"},
     "backbones": {"layers", "models", "pixels", "runs"},
-    "evaluate": {"pixels"},
+    "evaluate": {"pixels", "models"},
     "explain": {"pixels", "evaluate", "layers"},
     "training": {"augment", "optimizers", "models", "pixels", "evaluate"},
     "export": {"runs", "layers", "models", "pixels", "evaluate"},

@@ -101,13 +101,12 @@ class RunModel:
             return self._probabilities(images_NHWC)
 
     def _probabilities(self, images_NHWC: "Images") -> npt.NDArray[np.float32]:
-        from firstlight.evaluate.predict import LARGE, LARGE_BATCH, probabilities
+        from firstlight.evaluate.predict import probabilities, takes_long
         from firstlight.training.memory import kept_memory
 
         saved = self.saved
-        many = len(images_NHWC) > LARGE_BATCH
-        large = saved.preprocess.height * saved.preprocess.width > LARGE
-        with kept_memory() if many and large else nullcontext():
+        long = takes_long(saved.model, saved.preprocess, len(images_NHWC))
+        with kept_memory() if long else nullcontext():
             return probabilities(
                 saved.model, saved.preprocess, images_NHWC, self.device, saved.temperature
             )

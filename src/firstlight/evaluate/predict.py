@@ -1,6 +1,7 @@
 """Forward passes without gradients. Axes: N images, H height, W width, C channels, K classes."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.evaluate.prediction import check_probabilities
+from firstlight.models.folded import folded, one_by_one
+from firstlight.models.modules import Resize
 from firstlight.pixels import Preprocess
 
 # Large enough to fill two cores, small enough that activations stay in the processor's caches.
@@ -20,6 +23,8 @@ LARGE = 128 * 128
 # Of images of 224×224 pixels; of larger ones fewer.
 LARGE_BATCH, LARGE_ACCELERATOR_BATCH = 16, 128
 _USUAL = 224 * 224
+_ROUNDING = 1e-4
+"""Of the largest score: so far apart may those of a quick copy be."""
 
 
 class Images(Protocol):
@@ -36,6 +41,42 @@ def batch_size(device: torch.device, pixels: int = 0) -> int:
         return BATCH if on_cpu else ACCELERATOR_BATCH
     most = LARGE_BATCH if on_cpu else LARGE_ACCELERATOR_BATCH
     return max(1, min(most, most * _USUAL // pixels))
+
+
+def pixels_seen(model: nn.Module, preprocess: Preprocess) -> int:
+    """Pixels of an image as the layers see it: of what a first layer resizes it to, or its own."""
+    first = next(model.children(), None)
+    if isinstance(first, Resize):
+        return first.side**2
+    return preprocess.height * preprocess.width
+
+
+def takes_long(model: nn.Module, preprocess: Preprocess, images: int) -> bool:
+    """Whether so many images are many, and large ones."""
+    return images > LARGE_BATCH and pixels_seen(model, preprocess) > LARGE
+
+
+@torch.inference_mode()
+def quick(model: nn.Module, preprocess: Preprocess, first_1HWC: Tensor, images: int) -> nn.Module:
+    """What answers so many uint8 images, of which ``first_1HWC`` is one, on the model's device.
+
+    For many large ones on a CPU that is a copy in which batch norms are folded and large maps stay
+    in caches: it takes half the time, and its answers differ by rounding alone. Where they differ
+    by more, and for all others, it is the model itself.
+    """
+    device = first_1HWC.device.type
+    if device != "cpu" or not takes_long(model, preprocess, images):
+        return model
+    pixels_1CHW = preprocess(first_1HWC)
+    with suppress(RuntimeError, ValueError, TypeError):  # what cannot be copied answers itself
+        copy = folded(model, torch.float32)
+        if isinstance(copy, nn.Sequential):
+            one_by_one(copy, lambda: copy(pixels_1CHW))
+        wanted_1K = logits(model, preprocess, [first_1HWC])
+        apart = (copy(pixels_1CHW) - wanted_1K).abs().max()
+        if apart <= _ROUNDING * wanted_1K.abs().max():
+            return copy
+    return model
 
 
 @torch.inference_mode()
@@ -60,11 +101,13 @@ def probabilities(
 
     Raises ``DataError`` where weights are so large that an answer is no number.
     """
-    size = batch_size(torch.device(device), preprocess.height * preprocess.width)
-    batches = (
-        torch.from_numpy(np.ascontiguousarray(images_NHWC[start : start + size])).to(device)
-        for start in range(0, len(images_NHWC), size)
-    )
-    scores_NK = logits(model, preprocess, batches)
+
+    def some(rows: slice) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(images_NHWC[rows])).to(device)
+
+    count, size = len(images_NHWC), batch_size(torch.device(device), pixels_seen(model, preprocess))
+    answering = quick(model, preprocess, some(slice(0, 1)), count)
+    batches = (some(slice(start, start + size)) for start in range(0, count, size))
+    scores_NK = logits(answering, preprocess, batches)
     result: npt.NDArray[np.float32] = (scores_NK / temperature).softmax(dim=1).cpu().numpy()
     return check_probabilities(result, "the network")

@@ -20,7 +20,7 @@ from firstlight.augment.mix import mix
 from firstlight.augment.shrink import SHARE_OF_WORK, shrunk
 from firstlight.devices import computes_in_bfloat16
 from firstlight.errors import UserError
-from firstlight.evaluate.predict import batch_size, logits
+from firstlight.evaluate.predict import batch_size, logits, pixels_seen, quick
 from firstlight.models.blocks import Dropout
 from firstlight.models.network import NetworkModule
 from firstlight.models.own_code import seeded
@@ -382,11 +382,13 @@ class Trainer:
         They are float32, as all answers are; ``rough`` ones are computed as training computes.
         """
         numbers_N = torch.arange(len(portion), device=portion.rows_M.device)
-        pixels = self.preprocess.height * self.preprocess.width
-        parts = numbers_N.split(batch_size(numbers_N.device, pixels))
+        model, preprocess = self.answering, self.preprocess
+        parts = numbers_N.split(batch_size(numbers_N.device, pixels_seen(model, preprocess)))
+        if not rough:
+            model = quick(model, preprocess, portion.images(numbers_N[:1]), len(portion))
         batches = (portion.images(part_B) for part_B in parts)
         with torch.autocast(numbers_N.device.type, torch.bfloat16, enabled=rough):
-            return logits(self.answering, self.preprocess, batches), portion.labels(numbers_N)
+            return logits(model, preprocess, batches), portion.labels(numbers_N)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a resumed run needs: tensors by name, and plain JSON values."""

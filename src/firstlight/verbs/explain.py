@@ -21,7 +21,7 @@ from firstlight.data.levels import BYTES, levels_to_ask
 from firstlight.data.pictures import expand, prepare
 from firstlight.devices import repeatable
 from firstlight.errors import DataError, UserError
-from firstlight.evaluate.predict import LARGE
+from firstlight.evaluate.predict import LARGE, pixels_seen
 from firstlight.explain.attention import class_attention
 from firstlight.explain.attribution import grad_cam, integrated_gradients, occlusion
 from firstlight.explain.layers import layer_maps
@@ -115,7 +115,7 @@ def _many_passes(model: RunModel) -> tuple[nn.Module, nn.Module]:
     """The network for many gradients and for many answers: of large images copies that differ by
     rounding alone and take less time."""
     network, preprocess = model.saved.model, model.preprocess
-    if preprocess.height * preprocess.width > LARGE and isinstance(network, NetworkModule):
+    if pixels_seen(network, preprocess) > LARGE and isinstance(network, NetworkModule):
         with suppress(RuntimeError, ValueError, TypeError):  # what cannot be copied answers itself
             smooth = folded(network, torch.float32, at_once=False)
             return smooth, folded(network, torch.float32)
@@ -132,7 +132,7 @@ def _nearest(
     """The training images most alike. Of large ones a quick copy of the network finds the
     candidates, and the network itself compares them."""
     images_NHWC = found.train.images_NHWC
-    if preprocess.height * preprocess.width <= LARGE or len(images_NHWC) <= CANDIDATES:
+    if pixels_seen(model, preprocess) <= LARGE or len(images_NHWC) <= CANDIDATES:
         return nearest(model, preprocess, image_HWC, images_NHWC, progress=progress)
     (all_NF,) = extract(model, preprocess, images_NHWC, progress=progress)
     (own_F,) = extract(model, preprocess, image_HWC[None])[0]
