@@ -158,3 +158,21 @@ def test_another_format_is_told_apart_from_one_that_is_none(written: str, said: 
     with pytest.raises(UserError) as told:
         parse_recipe(f'name = "x"\nformat = {written}', source="x.toml")
     assert said in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[augment]\nrotate = 10", "augment: wanted a list of tables, such as [{ rotate = … }]"),
+        ("augment = 3", "augment: wanted a list of tables, such as [{ rotate = … }], and got 3"),
+        ("[network]\nlayers = { conv = 3 }", "layer: wanted a list of tables, such as [{ conv = …"),
+        (
+            "format = 2\n[model]\ndense = 64",
+            "unknown key model; the network is a list of layers now",
+        ),
+    ],
+)
+def test_what_is_no_list_says_how_one_is_written(text: str, said: str) -> None:
+    with pytest.raises(UserError) as told:
+        parse_recipe(f'name = "x"\n{text}', source="x.toml")
+    assert said in str(told.value)

@@ -167,7 +167,10 @@ def _decoded(value: Any, kinds: Mapping[str, type[_Part]], label: str) -> Any:
 def parts_of(tables: Any, kinds: Mapping[str, type[_Part]], *, label: str) -> tuple[_Part, ...]:
     """The parts of a list of tables; messages number them from 1 on."""
     if not isinstance(tables, list | tuple):
-        raise UserError(f"{label}s must be a list of tables, not {tables!r}")
+        raise UserError(
+            f"{label}: wanted a list of tables, such as [{{ {next(iter(kinds))} = … }}], and got "
+            f"{shown(tables)}"
+        )
     return tuple(
         one if isinstance(one, Part) else part_of(one, kinds, label=f"{label} {number}")  # type: ignore[misc]
         for number, one in enumerate(tables, start=1)

@@ -394,7 +394,7 @@ def _recipe(table: Mapping[str, Any]) -> Recipe:
     known = ("format", *(spec.name for spec in fields(Recipe)))
     for key in table:
         if key not in known:
-            hint = _meant(key) or nearest(key, known, what="the keys are")
+            hint = _meant(key) or _RENAMED.get(key) or nearest(key, known, what="the keys are")
             raise UserError(f"unknown key {key}; {hint}")
     built: dict[str, Any] = {k: table[k] for k in ("name", "description") if k in table}
     if "network" in table:

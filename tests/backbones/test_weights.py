@@ -418,6 +418,9 @@ def test_a_backbone_is_no_run_in_python_and_no_recipe(
             opened("tiny")
     done = command("recipe", "show", "tiny")
     assert done.code == 2 and "firstlight network tiny" in done.err
+    for verb in ("train", "lr-find", "bench"):
+        done = command(verb, "digits", "--recipe", "tiny")
+        assert done.code == 2 and "firstlight train DATA --from tiny" in done.err
     unknown = command("evaluate", "timm:other")
     assert unknown.code == 2 and "no backbone is called 'timm:other'" in unknown.err
 

@@ -146,9 +146,15 @@ def tell_warnings(request: "DataRequest") -> None:
 
 def named_recipe(name_or_file: str) -> "Recipe":
     """The recipe; of a file it is told which keys it changes without effect."""
+    from firstlight.backbones import is_backbone
     from firstlight.reads import unread_changes, why_unread
     from firstlight.recipe import load_recipe, recipe_names
 
+    if is_backbone(name_or_file):
+        raise UserError(
+            f"--recipe {name_or_file}: that is a pretrained backbone, and no recipe; to begin with "
+            f"it: firstlight train DATA --from {name_or_file}"
+        )
     recipe = load_recipe(name_or_file)
     if name_or_file not in recipe_names():
         for key in unread_changes(recipe):
