@@ -224,7 +224,7 @@ def test_runs_compares_in_pairs(command: Command, run: Path) -> None:
     rows = json.loads(command("runs", run, other, "--json").out)
     assert [row["against_best"] for row in rows] == [
         None,
-        {"only_first": 3, "only_second": 0, "p": pytest.approx(0.25)},
+        {"only_first": 3, "only_second": 0, "p": pytest.approx(0.25), "images": 360},
     ]
     assert [row["differences"] for row in rows] == [{}, {}]
     told = command("runs", other, run)

@@ -273,7 +273,7 @@ def test_int8_says_what_it_costs_and_is_refused_where_that_is_too_much(
 def test_int8_is_refused_for_more_than_one_lost_image_and_more_than_may_be(
     images: int, lost: int, gained: int, too_much: bool
 ) -> None:
-    pair = Paired(only_first=lost, only_second=gained, p=1.0)
+    pair = Paired(only_first=lost, only_second=gained, p=1.0, images=images)
     loss = verb.Loss.of(pair, images)
     assert loss.too_much is too_much
     assert loss.few is (images < 334)

@@ -169,3 +169,15 @@ def test_recipes_of_deep_networks_are_compared_in_lines_that_can_be_read(command
 
     assert "{ repeat = 3, layers = [5 layers] }" in shown.out
     assert max(map(len, shown.out.splitlines())) < 160
+
+
+def test_networks_that_are_two_of_their_own_are_one_line() -> None:
+    many = [layer for n in range(21) for layer in (la.Conv(8 + n), la.BatchNorm())]
+    (only,) = differences([recipe(*many), recipe(la.Dense(4))])
+    assert only.choice == "network.layers"
+    assert only.short == ("a list of 44 layers", "a list of 3 layers")
+    assert only.values[1] == '[{ dense = 4 }, { flatten = true }, { dense = "classes" }]'
+    # One norm of many is still the one line that it is.
+    assert found(recipe(*many), recipe(*many[:-1])) == [
+        ("network.42", "{ batch-norm = true }", NOTHING)
+    ]

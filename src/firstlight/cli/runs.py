@@ -71,8 +71,9 @@ def _compare(paths: list[Path], json: bool) -> None:
     typer.echo()
     for name, pair in others.items():
         typer.echo(
-            f"of the same test images {best} alone has {pair.only_first} right, {name} alone "
-            f"{pair.only_second}; equally good runs differ as much with probability {pair.p:.2g}"
+            f"of the {pair.images:,} test images of both, {best} alone has {pair.only_first} "
+            f"right, {name} alone {pair.only_second}; equally good runs differ as much with "
+            f"probability {pair.p:.2g}"
         )
     if not others:
         typer.echo(f"no other run was measured on the test images of {best}")

@@ -19,6 +19,8 @@ class Paired:
     p: float
     """How often chance alone parts two equally good models at least so far: the exact, two-sided
     McNemar test (McNemar 1947)."""
+    images: int
+    """That both answered."""
 
 
 def paired(first_right_N: npt.NDArray[np.bool_], second_right_N: npt.NDArray[np.bool_]) -> Paired:
@@ -29,7 +31,7 @@ def paired(first_right_N: npt.NDArray[np.bool_], second_right_N: npt.NDArray[np.
     only_second = int((~first_right_N & second_right_N).sum())
     apart = only_first + only_second
     p = float(binomtest(only_first, apart).pvalue) if apart else 1.0
-    return Paired(only_first=only_first, only_second=only_second, p=p)
+    return Paired(only_first=only_first, only_second=only_second, p=p, images=len(first_right_N))
 
 
 def accuracy_difference(pair: Paired, images: int) -> tuple[float, tuple[float, float]]:

@@ -134,6 +134,34 @@ class Answers:
     """The probability that was given to the true class."""
 
 
+def in_both(
+    first: Answers, second: Answers, described: tuple[dict[str, Any], dict[str, Any]]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The test images that both of two runs were measured on, by their numbers in each.
+
+    ``described`` is what the runs' ``data.json`` say. All images where their pixels are the same.
+    Of pictures that lie at the same place, those of the same name: runs may take them in other
+    sizes, and hold others out. Otherwise none.
+    """
+    one, other = described
+    same_classes = one["class_names"] == other["class_names"]
+    if one["test"]["sha256"] == other["test"]["sha256"]:
+        alike = same_classes and np.array_equal(first.true_N, second.true_N)
+        every = np.arange(len(first.true_N) if alike else 0)
+        return every, every
+    numbered = any(name.isdecimal() for name in (*first.names, *second.names))
+    if not one.get("path") or one["path"] != other.get("path") or not same_classes or numbered:
+        return np.arange(0), np.arange(0)
+    place = {name: at for at, name in enumerate(second.names)}
+    pairs = [
+        (at, place[name])
+        for at, name in enumerate(first.names)
+        if name in place and first.true_N[at] == second.true_N[place[name]]
+    ]
+    rows = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return rows[:, 0], rows[:, 1]
+
+
 def read_answers(folder: RunFolder) -> Answers:
     """The lines of ``predictions.csv``. Raises ``DataError`` when it is missing or damaged."""
     path = folder.path / "predictions.csv"

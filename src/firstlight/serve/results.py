@@ -11,7 +11,7 @@ from firstlight.evaluate.calibrate import accuracy_at_coverage
 from firstlight.evaluate.mistakes import worst_mistakes
 from firstlight.evaluate.paired import paired
 from firstlight.layers.diagram import diagram
-from firstlight.runs.record import Answers
+from firstlight.runs.record import Answers, in_both
 from firstlight.serve.answers import json_response, png
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.predictor import Predictor
@@ -86,7 +86,9 @@ class _Results:
         predictor = self._service.run(run)
         answers = await _evaluated(self._service, predictor)
         chosen_N = (answers.true_N == truth) & (answers.predicted_N == said)
-        return json_response({"count": int(chosen_N.sum()), "pictures": _surest(answers, chosen_N)})
+        return json_response(
+            {"count": int(chosen_N.sum()), "pictures": _surest(answers, np.flatnonzero(chosen_N))}
+        )
 
     async def mistakes(self, run: Name) -> Response:
         """Wrong answers, the least probable truth first."""
@@ -141,17 +143,20 @@ class _Results:
         McNemar test."""
         one, other = self._service.run(first), self._service.run(second)
         a, b = await _evaluated(self._service, one), await _evaluated(self._service, other)
-        same = one.described["test"] == other.described["test"]
-        if not same or not np.array_equal(a.true_N, b.true_N):
+        a_M, b_M = in_both(a, b, (one.described, other.described))
+        if not len(a_M):
             raise RefusedError(status=422, message="these runs were tested on different images")
-        right_a_N, right_b_N = a.predicted_N == a.true_N, b.predicted_N == b.true_N
-        result = paired(right_a_N, right_b_N)
-        only_first, only_second = right_a_N & ~right_b_N, right_b_N & ~right_a_N
+        right_a_M, right_b_M = (
+            (of.predicted_N == of.true_N)[at] for of, at in ((a, a_M), (b, b_M))
+        )
+        result = paired(right_a_M, right_b_M)
+        only_first, only_second = b_M[right_a_M & ~right_b_M], a_M[right_b_M & ~right_a_M]
         return json_response(
             {
                 "only_first": {"count": result.only_first, "pictures": _surest(b, only_first)},
                 "only_second": {"count": result.only_second, "pictures": _surest(a, only_second)},
                 "p": result.p,
+                "images": result.images,
             }
         )
 
@@ -209,9 +214,9 @@ async def _evaluated(service: Service, predictor: Predictor) -> Answers:
     return answers
 
 
-def _surest(answers: Answers, chosen_N: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """At most ``MOST`` of the chosen images, those with the most probable answers first."""
-    chosen = np.flatnonzero(chosen_N)
+def _surest(answers: Answers, chosen: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+    """At most ``MOST`` of the chosen images, by their numbers, those with the most probable answers
+    first."""
     sure_N = answers.confidence_N[chosen]
     return [_row(answers, i) for i in chosen[np.argsort(-sure_N, kind="stable")][:MOST]]
 

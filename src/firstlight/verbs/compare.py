@@ -11,7 +11,7 @@ from firstlight.files import write_asked
 from firstlight.report import charts
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.runs.folder import RunFolder
-from firstlight.runs.record import read_answers, read_epochs
+from firstlight.runs.record import in_both, read_answers, read_epochs
 from firstlight.verbs.differences import differences
 
 
@@ -144,44 +144,52 @@ def _scores(metrics: dict[str, Any]) -> Section:
 
 
 def against_best(folders: dict[str, RunFolder]) -> tuple[str, dict[str, Paired]]:
-    """The evaluated run with the highest accuracy, and each other that was measured on the same
-    test images beside it, the best first in each pair. Raises ``UserError`` where none was
+    """The evaluated run with the highest accuracy, and each other that was measured on some of the
+    same test images beside it, the best first in each pair. Raises ``UserError`` where none was
     evaluated."""
-    accuracy, tested, right = {}, {}, {}
+    accuracy, described, answers = {}, {}, {}
     for name, folder in folders.items():
         if not (folder.path / "metrics.json").is_file():
             continue
         with folder.trusted():
             accuracy[name] = float(folder.read_json("metrics.json")["accuracy"])
-            tested[name] = folder.read_json("data.json")["test"]["sha256"]
-            answers = read_answers(folder)
-            right[name] = answers.predicted_N == answers.true_N
+            described[name] = folder.read_json("data.json")
+            answers[name] = read_answers(folder)
     if not accuracy:
         raise UserError(
             "none of these runs was evaluated yet; start with: "
             f"firstlight evaluate {shlex.quote(str(next(iter(folders.values()))))}"
         )
     best = max(accuracy, key=lambda name: accuracy[name])
-    same = [name for name in right if name != best and tested[name] == tested[best]]
-    return best, {name: paired(right[best], right[name]) for name in same}
+    right = {name: of.predicted_N == of.true_N for name, of in answers.items()}
+    pairs = {}
+    for name in right:
+        told = described[best], described[name]
+        first_M, second_M = in_both(answers[best], answers[name], told)
+        if name != best and len(first_M):
+            pairs[name] = paired(right[best][first_M], right[name][second_M])
+    return best, pairs
 
 
 def _paired(runs: dict[str, RunFolder]) -> Section:
     best, others = against_best(runs)
     title = f"Against the best, {best}"
     rows = [
-        [name, f"{pair.only_first:,}", f"{pair.only_second:,}", f"{pair.p:.2g}"]
+        [name, f"{pair.images:,}", f"{pair.only_first:,}", f"{pair.only_second:,}", f"{pair.p:.2g}"]
         for name, pair in others.items()
     ]
     if not rows:
         return Section(title=title, text="No other run was measured on the same test images.")
     return Section(
         title=title,
-        text="On the same test images: how many only one of the two has right, and how often "
+        text="Of the test images of both: how many only one of the two has right, and how often "
         "chance alone would part two equally good runs at least so far (exact McNemar test). It "
         "speaks of these two trained networks; whether one recipe is better than another takes "
         "several seeds of each.",
-        table=Table(head=["run", "only the best right", "only this right", "p"], rows=rows),
+        table=Table(
+            head=["run", "test images of both", "only the best right", "only this right", "p"],
+            rows=rows,
+        ),
     )
 
 

@@ -12,6 +12,9 @@ from firstlight.toml_text import toml_value
 
 NOTHING = "–"
 """Stands where a recipe has no such choice, layer or augmentation."""
+MOST_UNLIKE = 40
+"""Lines of layers. Where more are unlike, and more than alike, the networks are two of their own,
+and one line says so."""
 _Row = list[Part | None]
 
 
@@ -60,7 +63,17 @@ def _of_lists(label: str, lists: Sequence[Sequence[Part]]) -> list[Difference]:
     """Differences of lists of parts, each part numbered from 1 on."""
     found: list[Difference] = []
     counts = [0] * len(lists)
-    for row in aligned(lists):
+    rows = aligned(lists)
+    unlike = sum(len(set(row)) > 1 for row in rows)
+    if unlike > MOST_UNLIKE and 2 * unlike > len(rows):
+        return [
+            Difference(
+                choice=f"{label}.layers",
+                values=tuple(f"[{', '.join(map(_line, parts))}]" for parts in lists),
+                short=tuple(f"a list of {len(parts)} layers" for parts in lists),
+            )
+        ]
+    for row in rows:
         counts = [count + (part is not None) for count, part in zip(counts, row, strict=True)]
         if len(set(row)) == 1:
             continue

@@ -65,8 +65,8 @@ export function results({ failed, again, tried }) {
       const found = await api.compare(first.name, second.name);
       const sure = found.p < 0.001 ? "less than 0.1\u00a0%" : percent(found.p);
       byId("compared").textContent = found.only_first.count + found.only_second.count === 0
-        ? "Both have the same test images right."
-        : `Were both equally good, chance alone would part them so far in ${sure} of cases (exact McNemar test).`;
+        ? `Both have the same right of the ${count(found.images)} test images that both were measured on.`
+        : `On the ${count(found.images)} test images that both were measured on. Were both equally good, chance alone would part them so far in ${sure} of cases (exact McNemar test).`;
       for (const [part, one] of [[found.only_first, first], [found.only_second, second]]) {
         const text = `${count(part.count)} that only ${one.name} has right`;
         const button = make("button", { type: "button", disabled: part.count === 0 }, text);
