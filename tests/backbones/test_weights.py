@@ -368,6 +368,17 @@ def test_list_and_show_say_what_is_known(bare: Path, file: Write, command: Comma
     assert (done.code, "did you mean tiny?" in done.err) == (2, True)
 
 
+def test_the_list_fits_into_80_columns(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    head, *rows = command("backbones", "list").out.splitlines()[: len(backbones.BACKBONES) + 1]
+    assert "here" in head and "weights' licence" in head
+    for name, row in zip(backbones.BACKBONES, rows, strict=True):
+        assert name in row and ("yes" in row or "no " in row) and "Apache-2.0" in row
+        assert len(row) <= 80
+
+
 def test_weights_that_went_are_not_here_and_to_look_needs_no_pytorch(
     bare: Path, file: Write
 ) -> None:

@@ -24,9 +24,10 @@ def list_backbones(json: Json = False) -> None:
     if json:
         print_json(rows)
         return
-    columns = [Column("name", whole=True), Column("here"), Column("side", right=True)]
+    columns = [Column("name", whole=True), Column("here", whole=True), Column("side", right=True)]
     columns += [Column("ImageNet top-1", right=True), Column("parameters", right=True)]
-    columns += [Column("multiply-adds", right=True), Column("weights' licence", whole=True)]
+    columns += [Column("multiply-adds", right=True, spare=True)]
+    columns += [Column("weights' licence", whole=True)]
     lines = [
         [
             row["name"],
