@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image
 from tests.kit import Command, striped
 
 import firstlight as fl
+from firstlight.training.extraction import extract
+from firstlight.verbs import explain as verb
 
 
 @pytest.fixture
@@ -118,3 +121,39 @@ def test_an_unfinished_run_is_told_how_to_go_on(command: Command, run: Path) -> 
     (run / "summary.json").unlink()
     done = command("explain", run, "test:1")
     assert done.code == 2 and "--resume" in done.err
+
+
+def test_features_of_large_training_images_are_taken_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a training from a pretrained network keeps them, or an explanation before. The nearest
+    images are those of the network itself."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data = striped(40)
+    plain = fl.train(data, "digits-tutorial", epochs=1, out=tmp_path / "run", quiet=True)
+    wanted = plain.explain(data.train.images_NHWC[3]).nearest
+    looked: list[int] = []
+
+    def counted(model: Any, preprocess: Any, images_NHWC: Any, **more: Any) -> Any:
+        looked.append(len(images_NHWC))
+        return extract(model, preprocess, images_NHWC, **more)
+
+    for name, value in (("LARGE", 10), ("CANDIDATES", 20), ("extract", counted)):
+        monkeypatch.setattr(verb, name, value)
+    for _ in range(2):
+        found = plain.explain(data.train.images_NHWC[3]).nearest
+        assert [one.index for one in found] == [one.index for one in wanted]
+        assert [one.similarity for one in found] == pytest.approx([o.similarity for o in wanted])
+    assert looked == [40, 1, 1], "all the images once, and each time the one that is asked about"
+
+    started = fl.train(
+        data,
+        start=plain.path,
+        settings=['train.start_head="linear"'],
+        epochs=0,
+        out=tmp_path / "started",
+        quiet=True,
+    )
+    looked.clear()
+    started.explain(data.train.images_NHWC[3])
+    assert looked == [1]

@@ -16,11 +16,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from firstlight.data.dataset import TrainTest
+from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.levels import BYTES, levels_to_ask
 from firstlight.data.pictures import expand, prepare
 from firstlight.devices import repeatable
 from firstlight.errors import DataError, UserError
+from firstlight.evaluate.features import last_dense
 from firstlight.evaluate.predict import LARGE, pixels_seen
 from firstlight.explain.attention import class_attention
 from firstlight.explain.attribution import grad_cam, integrated_gradients, occlusion
@@ -33,9 +34,11 @@ from firstlight.pixels import Preprocess
 from firstlight.report.explanation import overview
 from firstlight.report.page import render
 from firstlight.threads import usable_threads
-from firstlight.training.extraction import extract
+from firstlight.training.extraction import VIEWS, Float32Array, extract
+from firstlight.training.kept_features import kept_features
 from firstlight.training.memory import kept_memory
 from firstlight.verbs.explanation import Explanation, page, panels
+from firstlight.verbs.linear_start import source_of
 from firstlight.verbs.predict import predict_array
 from firstlight.verbs.run_data import Given, data_or_reason
 
@@ -97,7 +100,9 @@ def explain(
             integrated_gradients=integrated_gradients(smooth, *rest, index),
             occlusion=occlusion(quick, *rest, index),
             layers=tuple(layer_maps(*arguments)),
-            nearest=() if found is None else tuple(_nearest(*arguments, found, progress)),
+            nearest=()
+            if found is None
+            else tuple(_nearest(model, subject.image_HWC, found, progress)),
             missing=missing,
             sheet=folder.path / f"figures/explain-{_stem(subject.name, class_name)}.png",
             page=folder.path / f"explain-{_stem(subject.name, class_name)}.html",
@@ -123,24 +128,50 @@ def _many_passes(model: RunModel) -> tuple[nn.Module, nn.Module]:
 
 
 def _nearest(
-    model: nn.Module,
-    preprocess: Preprocess,
-    image_HWC: UInt8Array,
-    found: TrainTest,
-    progress: Progress | None,
+    model: RunModel, image_HWC: UInt8Array, found: TrainTest, progress: Progress | None
 ) -> list[Neighbour]:
     """The training images most alike. Of large ones a quick copy of the network finds the
     candidates, and the network itself compares them."""
+    network, preprocess = model.saved.model, model.preprocess
     images_NHWC = found.train.images_NHWC
-    if pixels_seen(model, preprocess) <= LARGE or len(images_NHWC) <= CANDIDATES:
-        return nearest(model, preprocess, image_HWC, images_NHWC, progress=progress)
-    (all_NF,) = extract(model, preprocess, images_NHWC, progress=progress)
-    (own_F,) = extract(model, preprocess, image_HWC[None])[0]
+    if pixels_seen(network, preprocess) <= LARGE or len(images_NHWC) <= CANDIDATES:
+        return nearest(network, preprocess, image_HWC, images_NHWC, progress=progress)
+    all_NF = _all_features(model, found.train, progress)
+    (own_F,) = extract(network, preprocess, image_HWC[None])[0]
     lengths_N = np.linalg.norm(all_NF, axis=1)
     alike_N = all_NF @ own_F / np.where(lengths_N > 0, lengths_N, 1)
     rows = np.sort(np.argsort(-alike_N, kind="stable")[:CANDIDATES])
-    best = nearest(model, preprocess, image_HWC, images_NHWC[rows])
+    best = nearest(network, preprocess, image_HWC, images_NHWC[rows])
     return [replace(one, index=int(rows[one.index])) for one in best]
+
+
+class _NotKeptError(Exception):
+    """The cache has no such features."""
+
+
+def _all_features(model: RunModel, train: Dataset, progress: Progress | None) -> Float32Array:
+    """float32 N×F of the training images' plain views: those that the training kept in the cache,
+    else computed, and kept for the next picture."""
+    network, preprocess = model.saved.model, model.preprocess
+    listed = model.saved.architecture.network
+
+    def missing() -> Float32Array:
+        raise _NotKeptError
+
+    def made() -> Float32Array:
+        return extract(network, preprocess, train.images_NHWC, progress=progress)
+
+    if listed.code is not None or last_dense(network) is None:  # code is not known by its layers
+        found_VNF = made()
+    else:
+        source = source_of(network, preprocess, listed, train.fingerprint)
+        try:
+            found_VNF = kept_features(source, len(train), missing).features_VNF
+        except _NotKeptError:
+            plain = replace(source, views=VIEWS[:1])
+            found_VNF = kept_features(plain, len(train), made).features_VNF
+    plain_NF: Float32Array = found_VNF[0]
+    return plain_NF
 
 
 def _check_class(name: str, class_names: Sequence[str]) -> None:

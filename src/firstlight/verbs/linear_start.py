@@ -119,25 +119,31 @@ def _features(
     model: nn.Module, preprocess: Preprocess, images: Images, network: Network
 ) -> tuple[Float32Array, tuple[str, ...]]:
     """float32 N×F of all images, from the cache where they are there, and what to say of that."""
-    train, device = images.train, next(model.parameters()).device.type
-    views = VIEWS if "mirror" in network.views else VIEWS[:1]
-    source = Source(
-        pixels=train.fingerprint,
-        network=_sum(model, network),
-        preprocess=preprocess,
-        views=views,
-        engine=engine(device),
-    )
+    train = images.train
+    source = source_of(model, preprocess, network, train.fingerprint)
     with CountingBar("looking at", quiet=images.quiet) as bar:
         found = kept_features(
             source,
             len(train),
             lambda: extract(
-                model, preprocess, train.images_NHWC, mirror=len(views) > 1, progress=bar
+                model, preprocess, train.images_NHWC, mirror=len(source.views) > 1, progress=bar
             ),
         )
     features_NF: Float32Array = found.features_VNF.mean(axis=0)
     return features_NF, found.warnings
+
+
+def source_of(
+    model: nn.Module, preprocess: Preprocess, network: Network, fingerprint: str
+) -> Source:
+    """What the features of images with this fingerprint are kept by."""
+    return Source(
+        pixels=fingerprint,
+        network=_sum(model, network),
+        preprocess=preprocess,
+        views=VIEWS if "mirror" in network.views else VIEWS[:1],
+        engine=engine(next(model.parameters()).device.type),
+    )
 
 
 def _sum(model: nn.Module, network: Network) -> str:

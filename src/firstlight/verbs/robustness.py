@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from firstlight.data.dataset import TrainTest
-from firstlight.evaluate.predict import LARGE
+from firstlight.evaluate.predict import LARGE, pixels_seen
 from firstlight.evaluate.robustness import (
     MOST_IMAGES,
     MOST_LARGE,
@@ -24,18 +24,18 @@ def robustness(
     data: TrainTest | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Robustness:
-    """Accuracy of up to 2,000 test images, or 500 of more than 128×128 pixels, under each
-    corruption; writes ``robustness.json``. ``progress`` is told how many answers of how many are
-    there.
+    """Accuracy of up to 2,000 test images under each corruption, or of 500 where the network sees
+    more than 128×128 pixels; writes ``robustness.json``. ``progress`` is told how many answers of
+    how many are there.
 
     Raises ``UserError`` for an unfinished run and ``DataError`` when the data is not the run's.
     """
     folder.require_finished()
     test = run_test_data(folder, data=data)
-    height, width, _ = test.image_shape
-    count = min(len(test), MOST_LARGE if height * width > LARGE else MOST_IMAGES)
-    some = test.take(np.arange(count) * len(test) // count)
     model = run_model(folder, device)
+    is_large = pixels_seen(model.saved.model, model.preprocess) > LARGE
+    count = min(len(test), MOST_LARGE if is_large else MOST_IMAGES)
+    some = test.take(np.arange(count) * len(test) // count)
     found = measure_robustness(some.images_NHWC[:], some.labels_N, model.probabilities, progress)
     folder.write_json("robustness.json", found.to_json())
     return found
