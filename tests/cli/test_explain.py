@@ -14,6 +14,7 @@ from tests.kit import Command, striped
 import firstlight as fl
 from firstlight.training.extraction import extract
 from firstlight.verbs import explain as verb
+from firstlight.verbs import picture_features
 
 
 @pytest.fixture
@@ -140,6 +141,7 @@ def test_features_of_large_training_images_are_taken_from_the_cache(
 
     for name, value in (("LARGE", 10), ("CANDIDATES", 20), ("extract", counted)):
         monkeypatch.setattr(verb, name, value)
+    monkeypatch.setattr(picture_features, "extract", counted)
     for _ in range(2):
         found = plain.explain(data.train.images_NHWC[3]).nearest
         assert [one.index for one in found] == [one.index for one in wanted]

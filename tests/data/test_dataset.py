@@ -1,5 +1,6 @@
 """A data set is a value."""
 
+from dataclasses import replace
 from hashlib import blake2b
 
 import numpy as np
@@ -26,6 +27,20 @@ def test_equal_content_is_equal_and_any_difference_is_not() -> None:
         class_names=("a", "b"),
     )
     assert len({d.fingerprint for d in [small(), *others, reshaped]}) == 5
+
+
+def test_pictures_are_the_same_in_any_order_and_with_any_labels() -> None:
+    noise_NHWC = np.random.default_rng(0).integers(0, 256, (4, 2, 5, 1), dtype=np.uint8)
+    names, labels_N = ("a", "b"), np.array([0, 1, 0, 0])
+    data = Dataset(name="x", images_NHWC=noise_NHWC, labels_N=labels_N, class_names=names)
+    turned_N = np.arange(4)[::-1]
+    assert data.take(turned_N).pictures == data.pictures
+    assert replace(data, labels_N=data.labels_N[turned_N]).pictures == data.pictures
+    changed_NHWC = data.images_NHWC.copy()
+    changed_NHWC[-1, -1, -1] ^= 1
+    flat_NHWC = data.images_NHWC.swapaxes(1, 2)
+    others = [replace(data, images_NHWC=one) for one in (changed_NHWC, flat_NHWC)]
+    assert len({one.pictures for one in (data, data.take(turned_N[1:]), *others)}) == 4
 
 
 def test_take_gives_the_chosen_images_in_the_given_order() -> None:

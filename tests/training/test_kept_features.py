@@ -61,6 +61,18 @@ def test_whatever_features_depend_on_gives_others(other: Source) -> None:
     assert np.array_equal(kept_features(SOURCE, 7, never).features_VNF, FEATURES)
 
 
+def test_the_first_of_more_views_do_where_those_are_kept() -> None:
+    plain = replace(SOURCE, views=("plain",))
+    assert not kept_features(plain, 7, lambda: FEATURES[:1] + 1, SOURCE.views).found
+    kept_features(SOURCE, 7, lambda: FEATURES)
+    own = kept_features(plain, 7, never, SOURCE.views)
+    assert np.array_equal(own.features_VNF, FEATURES[:1] + 1), "its own come first"
+    other = replace(plain, pixels="c" * 64)
+    kept_features(replace(other, views=SOURCE.views), 7, lambda: FEATURES)
+    found = kept_features(other, 7, never, SOURCE.views)
+    assert np.array_equal(found.features_VNF, FEATURES[:1])
+
+
 @pytest.mark.parametrize("damage", ["changed", "cut", "longer", "empty", "head", "huge", "sum"])
 def test_what_is_damaged_is_made_again_and_told(shelf: Path, damage: str) -> None:
     kept_features(SOURCE, 7, lambda: FEATURES)

@@ -22,7 +22,7 @@ from firstlight.backbones.weights import fetch_backbone
 from firstlight.data.dataset import Dataset
 from firstlight.data.moved import moved_copies
 from firstlight.data.split import folds
-from firstlight.verbs import check, labels, picture_map, seen
+from firstlight.verbs import check, labels, picture_features, picture_map, seen
 from firstlight.verbs.labels import out_of_fold_heads
 from firstlight.verbs.seen import Seen, copies_seen
 
@@ -75,7 +75,7 @@ def test_a_second_check_finds_the_features_in_the_cache(
     backbone: str, coloured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = seen.see(coloured, backbone, quiet=True)
-    monkeypatch.setattr(seen, "extract", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(picture_features, "extract", lambda *_, **__: pytest.fail("computed again"))
     again = seen.see(coloured, backbone, quiet=True)
     assert np.array_equal(first.features_NF, again.features_NF)
     assert first.data.names == again.data.names
@@ -83,6 +83,22 @@ def test_a_second_check_finds_the_features_in_the_cache(
     means_NC = (first.data.images_NHWC[:] / 255.0).mean(axis=(1, 2))
     for ours_N, mean_N in zip(first.features_NF[:, :3].T, means_NC.T, strict=True):
         assert np.corrcoef(ours_N, mean_N)[0, 1] > 0.9
+
+
+def test_after_a_label_was_corrected_nothing_is_computed_again(
+    backbone: str, coloured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = seen.see(coloured, backbone, quiet=True)
+    (coloured / "red/7.png").rename(coloured / "green/first.png")
+    monkeypatch.setattr(picture_features, "extract", lambda *_, **__: pytest.fail("computed again"))
+    again = seen.see(coloured, backbone, quiet=True)
+    before = {
+        p.tobytes(): f for p, f in zip(first.data.images_NHWC, first.features_NF, strict=True)
+    }
+    assert len(before) == len(first.data), "no two pictures are the same"
+    assert again.data != first.data
+    for image_HWC, features_F in zip(again.data.images_NHWC, again.features_NF, strict=True):
+        assert np.array_equal(features_F, before[image_HWC.tobytes()])
 
 
 def test_no_head_has_seen_the_pictures_it_judges() -> None:

@@ -26,6 +26,7 @@ class Known(NamedTuple):
     fingerprint: str
     content_order: list[int]
     level_counts: list[list[int]]
+    pictures: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,13 +121,28 @@ class Dataset:
         """Numbers of the images in an order that depends on their pixels and labels alone."""
         if self.known is not None:
             return np.array(self.known.content_order, dtype=np.int64)
+        high_N, low_N = self._digests.T
+        return np.lexsort((self.labels_N, low_N, high_N))
+
+    @cached_property
+    def pictures(self) -> str:
+        """SHA-256 (hex) of the shape and the pixels: the same in any order and with any labels."""
+        if self.known is not None and self.known.pictures:
+            return self.known.pictures
+        high_N, low_N = self._digests.T
+        whole = hashlib.sha256(json.dumps(self.images_NHWC.shape).encode())
+        whole.update(self._digests[np.lexsort((low_N, high_N))].tobytes())
+        return whole.hexdigest()
+
+    @cached_property
+    def _digests(self) -> npt.NDArray[np.uint64]:
+        """16 bytes for each image's pixels, which compare as bytes do."""
         digests = bytearray()
         step = at_once(self.image_shape)
         for start in range(0, len(self), step):
             for image_HWC in np.ascontiguousarray(self.images_NHWC[start : start + step]):
                 digests += hashlib.blake2b(image_HWC.data, digest_size=16).digest()
-        high_N, low_N = np.frombuffer(digests, dtype=">u8").reshape(-1, 2).T  # as bytes compare
-        return np.lexsort((self.labels_N, low_N, high_N))
+        return np.frombuffer(digests, dtype=">u8").reshape(-1, 2)
 
     @cached_property
     def level_counts(self) -> Int64Array:

@@ -206,6 +206,7 @@ def _worked_out(part: Dataset) -> dict[str, Any]:
         fingerprint=part.fingerprint,
         content_order=part.content_order.tolist(),
         level_counts=part.level_counts.tolist(),
+        pictures=part.pictures,
     )._asdict()
 
 

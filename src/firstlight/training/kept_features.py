@@ -7,7 +7,7 @@ the lowest byte first. Every start compares the sum. Axes: V views, N images, F 
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ Float32Array = npt.NDArray[np.float32]
 
 _STORED = np.dtype("<f4")
 # Raised with every change of what is kept.
-_EDITION = 1
+_EDITION = 2
 _LONGEST_LINE = 1000
 
 
@@ -29,7 +29,7 @@ class Source:
     """Everything that features depend on."""
 
     pixels: str
-    """``Dataset.fingerprint`` of the images."""
+    """``Dataset.pictures`` of the images, whose features are kept in the order of their content."""
     network: str
     """SHA-256 of the file with the network and its weights."""
     preprocess: Preprocess
@@ -56,17 +56,26 @@ class KeptFeatures:
     """That the cache was damaged, or cannot be written."""
 
 
-def kept_features(source: Source, images: int, make: Callable[[], Float32Array]) -> KeptFeatures:
+def kept_features(
+    source: Source,
+    images: int,
+    make: Callable[[], Float32Array],
+    more: tuple[str, ...] = (),
+) -> KeptFeatures:
     """The features of so many images from the cache, or made and kept there.
 
+    ``more`` are views of which the first are those wanted: where they are kept, they do as well.
     What is damaged is made again. Where nothing can be kept, the work goes on without the cache.
     Both are told in ``warnings``.
     """
-    shelf = cache_folder() / "features"
+    shelf, wanted = cache_folder() / "features", len(source.views)
     file, warnings = shelf / source.name, list[str]()
-    if file.exists():
+    for views in dict.fromkeys((source.views, more)):
+        there = shelf / replace(source, views=views).name
+        if not there.exists():
+            continue
         try:
-            found_VNF = _read(file, (len(source.views), images))
+            found_VNF = _read(there, (len(views), images))[:wanted]
             return KeptFeatures(features_VNF=found_VNF, found=True)
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             damage = getattr(error, "strerror", None) or error

@@ -35,10 +35,9 @@ from firstlight.report.explanation import overview
 from firstlight.report.page import render
 from firstlight.threads import usable_threads
 from firstlight.training.extraction import VIEWS, Float32Array, extract
-from firstlight.training.kept_features import kept_features
 from firstlight.training.memory import kept_memory
 from firstlight.verbs.explanation import Explanation, page, panels
-from firstlight.verbs.linear_start import source_of
+from firstlight.verbs.picture_features import extractor_of, picture_features
 from firstlight.verbs.predict import predict_array
 from firstlight.verbs.run_data import Given, data_or_reason
 
@@ -145,31 +144,16 @@ def _nearest(
     return [replace(one, index=int(rows[one.index])) for one in best]
 
 
-class _NotKeptError(Exception):
-    """The cache has no such features."""
-
-
 def _all_features(model: RunModel, train: Dataset, progress: Progress | None) -> Float32Array:
     """float32 N×F of the training images' plain views: those that the training kept in the cache,
     else computed, and kept for the next picture."""
     network, preprocess = model.saved.model, model.preprocess
     listed = model.saved.architecture.network
-
-    def missing() -> Float32Array:
-        raise _NotKeptError
-
-    def made() -> Float32Array:
-        return extract(network, preprocess, train.images_NHWC, progress=progress)
-
     if listed.code is not None or last_dense(network) is None:  # code is not known by its layers
-        found_VNF = made()
+        found_VNF = extract(network, preprocess, train.images_NHWC, progress=progress)
     else:
-        source = source_of(network, preprocess, listed, train.fingerprint)
-        try:
-            found_VNF = kept_features(source, len(train), missing).features_VNF
-        except _NotKeptError:
-            plain = replace(source, views=VIEWS[:1])
-            found_VNF = kept_features(plain, len(train), made).features_VNF
+        extractor = extractor_of(network, preprocess, listed)
+        found_VNF = picture_features(extractor, train, VIEWS[:1], progress).features_VNF
     plain_NF: Float32Array = found_VNF[0]
     return plain_NF
 

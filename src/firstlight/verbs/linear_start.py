@@ -3,7 +3,6 @@
 Axes: N images, M of them used, F features, K classes.
 """
 
-import hashlib
 import time
 from dataclasses import dataclass
 
@@ -20,11 +19,11 @@ from firstlight.layers.network import Network
 from firstlight.models.network import head
 from firstlight.pixels import Preprocess
 from firstlight.progress import CountingBar
-from firstlight.training.extraction import VIEWS, Float32Array, engine, extract
-from firstlight.training.kept_features import Source, kept_features
+from firstlight.training.extraction import VIEWS, Float32Array
 from firstlight.training.linear_head import FOLDS, NEVER, FittedHead, LinearHead, fit_head
 from firstlight.training.loop import Trainer
 from firstlight.training.position import Fitted
+from firstlight.verbs.picture_features import extractor_of, picture_features
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,41 +118,12 @@ def _features(
     model: nn.Module, preprocess: Preprocess, images: Images, network: Network
 ) -> tuple[Float32Array, tuple[str, ...]]:
     """float32 N×F of all images, from the cache where they are there, and what to say of that."""
-    train = images.train
-    source = source_of(model, preprocess, network, train.fingerprint)
+    views = VIEWS if "mirror" in network.views else VIEWS[:1]
+    extractor = extractor_of(model, preprocess, network)
     with CountingBar("looking at", quiet=images.quiet) as bar:
-        found = kept_features(
-            source,
-            len(train),
-            lambda: extract(
-                model, preprocess, train.images_NHWC, mirror=len(source.views) > 1, progress=bar
-            ),
-        )
+        found = picture_features(extractor, images.train, views, bar)
     features_NF: Float32Array = found.features_VNF.mean(axis=0)
     return features_NF, found.warnings
-
-
-def source_of(
-    model: nn.Module, preprocess: Preprocess, network: Network, fingerprint: str
-) -> Source:
-    """What the features of images with this fingerprint are kept by."""
-    return Source(
-        pixels=fingerprint,
-        network=_sum(model, network),
-        preprocess=preprocess,
-        views=VIEWS if "mirror" in network.views else VIEWS[:1],
-        engine=engine(next(model.parameters()).device.type),
-    )
-
-
-def _sum(model: nn.Module, network: Network) -> str:
-    """SHA-256 of all that features depend on in a network: not its last layer."""
-    whole, last = hashlib.sha256(repr(network.layers).encode()), f"{head(model)}."
-    for name, tensor in model.state_dict().items():
-        if not name.startswith(last):
-            whole.update(name.encode())
-            whole.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return whole.hexdigest()
 
 
 def _weights(train: Dataset, used_M: Int64Array, balanced: bool) -> Float32Array | None:

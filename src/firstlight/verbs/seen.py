@@ -19,9 +19,9 @@ from firstlight.data.rings import nearest_pairs, turned_candidates
 from firstlight.data.split import joined
 from firstlight.devices import choose_device
 from firstlight.progress import CountingBar, DecodingBar
-from firstlight.training.extraction import VIEWS, engine, extract
-from firstlight.training.kept_features import Source, kept_features
+from firstlight.training.extraction import VIEWS
 from firstlight.verbs.choose import looks_drawn
+from firstlight.verbs.picture_features import Extractor, picture_features
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -77,21 +77,13 @@ def see(
     with DecodingBar(quiet=quiet) as decoding:
         data = joined(load_own(path, form, allow_outside=allow_outside, progress=decoding))
     with CountingBar(f"{backbone} looks at", quiet=quiet) as bar:
-
-        def make() -> Float32Array:
-            return extract(saved.model, saved.preprocess, data.images_NHWC, progress=bar)
-
         here = kept(backbone_named(backbone))
-        if here is None:  # the cache takes nothing
-            return Seen(backbone=backbone, data=data, features_NF=make()[0], warnings=())
-        source = Source(
-            pixels=data.fingerprint,
-            network=here.model_sha256,
+        extractor = Extractor(
+            model=saved.model,
             preprocess=saved.preprocess,
-            views=VIEWS[:1],
-            engine=engine(device),
+            sha256="" if here is None else here.model_sha256,  # the cache takes nothing
         )
-        found = kept_features(source, len(data), make)
+        found = picture_features(extractor, data, VIEWS[:1], bar)
     features_NF = found.features_VNF[0]
     return Seen(backbone=backbone, data=data, features_NF=features_NF, warnings=found.warnings)
 
