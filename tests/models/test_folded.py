@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import firstlight as fl
 from firstlight.layers import Layer
@@ -85,7 +85,6 @@ def test_maps_of_another_size_or_number_are_answered_the_same() -> None:
 def test_layers_with_large_maps_take_one_image_at_a_time() -> None:
     model = inverted_residual(160)
     quick = folded(model, torch.float32)
-    assert isinstance(quick, nn.Sequential)
     images_NCHW = torch.randn(5, 3, 160, 160).contiguous(memory_format=torch.channels_last)
     one_by_one(quick, lambda: quick(images_NCHW[:1]))
     first, *others = quick.children()
@@ -98,6 +97,45 @@ def test_layers_with_large_maps_take_one_image_at_a_time() -> None:
 @torch.no_grad()
 def test_small_maps_are_taken_together() -> None:
     quick = folded(inverted_residual(32), torch.float32)
-    assert isinstance(quick, nn.Sequential)
     one_by_one(quick, lambda: quick(torch.randn(1, 3, 32, 32)))
     assert not any(isinstance(part, OneByOne) for part in quick.modules())
+
+
+class ByNumber(nn.Sequential):
+    """Code of one's own that knows its modules by their numbers."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        result: Tensor = self[2](self[1](self[0](maps)))
+        return result
+
+
+class Twofold(nn.Module):
+    """Gives no tensor."""
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        return maps, maps
+
+
+class First(nn.Module):
+    def forward(self, pair: tuple[Tensor, Tensor]) -> Tensor:
+        return pair[0]
+
+
+def of_ones_own(kind: str) -> nn.Module:
+    torch.manual_seed(0)
+    conv, act = nn.Conv2d(3, 8, 3), nn.ReLU()
+    if kind == "by number":
+        return nn.Sequential(ByNumber(conv, nn.BatchNorm2d(8), act), nn.Flatten())
+    if kind == "no tensor":
+        return nn.Sequential(conv, Twofold(), First(), nn.Conv2d(8, 8, 3), act)
+    return nn.Sequential(conv, act, nn.Conv2d(8, 8, 3), act, nn.Conv2d(8, 8, 3))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["by number", "no tensor", "one module twice"])
+def test_code_of_ones_own_answers_the_same(kind: str) -> None:
+    model = of_ones_own(kind).eval()
+    images_NCHW = torch.randn(3, 3, 200, 200)
+    quick = folded(model, torch.float32)
+    one_by_one(quick, lambda: quick(images_NCHW[:1]))
+    torch.testing.assert_close(quick(images_NCHW), model(images_NCHW))

@@ -126,6 +126,29 @@ def test_a_network_that_cannot_be_copied_is_used_as_it_is(monkeypatch: pytest.Mo
     np.testing.assert_allclose(found_NF, before_the_last_dense(model, pictures()), atol=1e-5)
 
 
+def test_code_that_counts_its_modules_is_used_as_it_is() -> None:
+    class Counting(nn.Module):
+        """Has no module 5 in a copy whose batch norms are folded."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            half = [nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), nn.ReLU()]
+            self.body = nn.Sequential(*half, *half, nn.Flatten())
+            self.last = nn.Linear(3 * (SIDE - 4) ** 2, 2)
+
+        def forward(self, maps: Tensor) -> Tensor:
+            for number in range(7):
+                maps = self.body[number](maps)
+            result: Tensor = self.last(maps)
+            return result
+
+    model = Counting().eval()
+    (found_NF,) = extract(model, PIXELS, pictures())
+    with torch.no_grad():
+        wanted_NF = model.body(PIXELS(torch.from_numpy(pictures()))).numpy()
+    np.testing.assert_allclose(found_NF, wanted_NF, atol=1e-5)
+
+
 def test_the_bits_depend_on_no_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images_NHWC = network(), pictures(40)
     before = torch.get_num_threads()

@@ -68,10 +68,9 @@ def quick(model: nn.Module, preprocess: Preprocess, first_1HWC: Tensor, images: 
     if device != "cpu" or not takes_long(model, preprocess, images):
         return model
     pixels_1CHW = preprocess(first_1HWC)
-    with suppress(RuntimeError, ValueError, TypeError):  # what cannot be copied answers itself
+    with suppress(Exception):  # code of one's own may fail in any way; it then answers itself
         copy = folded(model, torch.float32)
-        if isinstance(copy, nn.Sequential):
-            one_by_one(copy, lambda: copy(pixels_1CHW))
+        one_by_one(copy, lambda: copy(pixels_1CHW))
         wanted_1K = logits(model, preprocess, [first_1HWC])
         apart = (copy(pixels_1CHW) - wanted_1K).abs().max()
         if apart <= _ROUNDING * wanted_1K.abs().max():

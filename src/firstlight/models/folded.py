@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from itertools import takewhile
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from firstlight.models.convolution import Convolution3x3
 from firstlight.models.modules import Activation, SameConvolution, same_sides
+from firstlight.models.network import Chain
 
 _AT_ONCE: dict[str, tuple[str, list[float]]] = {
     "relu": ("relu", []),
@@ -71,30 +73,41 @@ def _with_activations(chain: nn.Sequential) -> None:
             convolution = None
         elif not isinstance(module, nn.Identity):
             convolution = None
-    for name, module in list(chain.named_children()):
-        if isinstance(module, nn.Identity):  # some fifty calls of nothing would be felt
-            delattr(chain, name)
+    if _calls_each_in_turn(chain):
+        for name, module in list(chain.named_children()):
+            if type(module) is nn.Identity:  # some fifty calls of nothing would be felt
+                delattr(chain, name)
 
 
-def one_by_one(chain: nn.Sequential, look: Callable[[], object]) -> None:
+def _calls_each_in_turn(model: nn.Module) -> bool:
+    """Whether it knows its modules by their order alone; code of one's own may know their names."""
+    return isinstance(model, Chain) or type(model) is nn.Sequential
+
+
+def one_by_one(chain: nn.Module, look: Callable[[], object]) -> None:
     """Let the first modules of a chain, as far as any has large maps, take one image at a time.
-    ``look`` lets the chain compute for one image; what that does not reach stays as it is."""
-    sizes = dict[str, int]()
+    ``look`` lets the chain compute for one image; what that does not reach stays as it is. Nothing
+    is done for what is no chain, or has a module twice."""
+    sizes, parts = dict[str, int](), dict(chain.named_children())
+    if not (isinstance(chain, nn.Sequential) and _calls_each_in_turn(chain)):
+        return
+    if len(parts) < len(chain):
+        return
 
     def note(name: str) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
         def of(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            sizes[name] = max(inputs[0].numel(), output.numel())
+            if isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
+                sizes[name] = max(inputs[0].numel(), output.numel())
 
         return of
 
-    parts = dict(chain.named_children())
     hooks = [part.register_forward_hook(note(name)) for name, part in parts.items()]
     try:
         look()
     finally:
         for hook in hooks:
             hook.remove()
-    names = list(sizes)
+    names = list(takewhile(sizes.__contains__, parts))
     large = [number for number, name in enumerate(names) if sizes[name] > LARGE]
     if large:
         first = names[: large[-1] + 1]
