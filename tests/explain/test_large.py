@@ -8,7 +8,18 @@ from torch import Generator, Tensor, nn
 
 from firstlight.evaluate.predict import batch_size
 from firstlight.explain.attribution import integrated_gradients, occlusion
-from firstlight.layers import Activation, BatchNorm, Conv, Dense, GlobalAveragePool
+from firstlight.layers import (
+    Activation,
+    Attention,
+    BatchNorm,
+    ClassToken,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    LayerNorm,
+    Residual,
+    Tokens,
+)
 from firstlight.layers.network import Network
 from firstlight.layers.stages import stages
 from firstlight.models.catalog import Architecture
@@ -55,6 +66,21 @@ def test_attributions_of_a_linear_network_are_known_in_few_small_batches() -> No
     np.testing.assert_allclose(covered.values_HW[:13, :13], parts_HW[:26, :26].sum(), rtol=1e-3)
     assert max(model.batches) == 16
     assert sum(model.batches) < 96 + 9 * 9 + 10
+
+
+def test_a_transformer_needs_fewer_steps_than_a_network_of_relus() -> None:
+    image_HWC, patches = picture(), Conv(8, kernel=26, stride=26)
+    smooth = (patches, Tokens(), Residual((LayerNorm(), Attention(2)), activation="none"))
+    networks = ((*smooth, ClassToken()), (patches, Activation("relu"), GlobalAveragePool()))
+    steps = []
+    for layers in networks:
+        network = Network(layers=(*layers, Dense("classes")))
+        model = Architecture(network=network, image_shape=LARGE.image_shape, classes=3).build(
+            Generator().manual_seed(0)
+        )
+        found = integrated_gradients(model.eval(), LARGE, image_HWC, 1)
+        steps.append(found.steps)
+    assert steps == [24, 96]
 
 
 def test_batches_of_large_images_are_smaller_and_of_others_as_they_were() -> None:
