@@ -54,3 +54,22 @@ def test_it_survives_json() -> None:
     assert Preprocess.from_json(preprocess.to_json()) == preprocess
     with pytest.raises(ValueError, match="not a saved preprocess"):
         Preprocess.from_json({"height": 3})
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 3, 1, 2), (0, 2, 1, 3), (3, 2, 1, 0)])
+def test_images_that_lie_in_another_order_in_memory_give_the_same_pixels(
+    order: tuple[int, ...],
+) -> None:
+    """As arrays of other programs do: channels first, columns first, or all the other way round."""
+    preprocess = Preprocess(
+        height=2, width=4, channels=3, mean=(0.5, 0.25, 0.1), std=(0.5, 0.25, 2.0)
+    )
+    images_NHWC = torch.arange(5 * 2 * 4 * 3, dtype=torch.uint8).reshape(5, 2, 4, 3)
+    back = [order.index(axis) for axis in range(4)]
+    turned = images_NHWC.permute(order).contiguous().permute(back)
+    assert turned.equal(images_NHWC)
+
+    wanted = images_NHWC.double() / 255 - torch.tensor([0.5, 0.25, 0.1])
+    wanted /= torch.tensor([0.5, 0.25, 2.0])
+    torch.testing.assert_close(preprocess(turned), wanted.permute(0, 3, 1, 2).float())
+    assert preprocess(turned).is_contiguous(memory_format=torch.channels_last)

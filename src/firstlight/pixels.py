@@ -75,7 +75,9 @@ class Preprocess:
                 f"wanted uint8 images N×{self.height}×{self.width}×{self.channels}, "
                 f"got {images_NHWC.dtype} {tuple(images_NHWC.shape)}"
             )
-        pixels_NHWC = images_NHWC.to(torch.float32).div_(255)
+        # In one block, also where the images are a view that is turned: rows are changed in place.
+        block = torch.contiguous_format
+        pixels_NHWC = images_NHWC.to(torch.float32, memory_format=block).div_(255)
         if self.mean != (0.0,) * self.channels or self.std != (1.0,) * self.channels:
             # Whole rows at once: a few numbers repeated take five times as long.
             rows_NHR = pixels_NHWC.flatten(2)
