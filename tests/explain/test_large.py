@@ -18,6 +18,7 @@ from firstlight.layers import (
     GlobalAveragePool,
     LayerNorm,
     Residual,
+    Resize,
     Tokens,
 )
 from firstlight.layers.network import Network
@@ -81,6 +82,21 @@ def test_a_transformer_needs_fewer_steps_than_a_network_of_relus() -> None:
         found = integrated_gradients(model.eval(), LARGE, image_HWC, 1)
         steps.append(found.steps)
     assert steps == [24, 96]
+
+
+def test_small_images_that_the_network_enlarges_are_large_ones() -> None:
+    small = Preprocess(height=20, width=20, channels=3, mean=LARGE.mean, std=LARGE.std)
+    image_HWC = picture()[:20, :20].copy()
+    layers = (Resize(SIDE), Conv(4, kernel=9, stride=9), Activation("relu"), GlobalAveragePool())
+    model = Architecture(
+        network=Network(layers=(*layers, Dense("classes"))), image_shape=(20, 20, 3), classes=3
+    ).build(Generator().manual_seed(0))
+    batches: list[int] = []
+    model.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
+
+    assert integrated_gradients(model.eval(), small, image_HWC, 1).steps == 96
+    occlusion(model, small, image_HWC, 1)
+    assert max(batches) == batch_size(torch.device("cpu"), SIDE * SIDE) < 125
 
 
 def test_batches_of_large_images_are_smaller_and_of_others_as_they_were() -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from firstlight.evaluate.predict import LARGE, batch_size
+from firstlight.evaluate.predict import LARGE, batch_size, pixels_seen
 from firstlight.explain.network import (
     answering,
     is_activation,
@@ -141,7 +141,7 @@ def integrated_gradients(
             scores_2 = model(pixels_2CHW)[:, class_index].double()
         difference = float(scores_2[0] - scores_2[1])
         method = IntegratedGradients(model)
-        pixels = preprocess.height * preprocess.width
+        pixels = pixels_seen(model, preprocess)
         steps, most = _steps(model, pixels)
         while True:
             values_CHW = method.attribute(
@@ -182,7 +182,7 @@ def occlusion(
 
     height, width, channels = image_HWC.shape
     patch = max(1, round(min(height, width) / 5))
-    pixels = height * width
+    pixels = pixels_seen(model, preprocess)
     stride = patch // 2 if pixels > LARGE else max(1, round(patch / 3))
     both_2HWC = np.stack([image_HWC, ground(preprocess, image_HWC)])
     pixels_2CHW = model_input(model, preprocess, both_2HWC)

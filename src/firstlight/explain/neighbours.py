@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from firstlight.evaluate.features import features as of_pixels
-from firstlight.evaluate.predict import Images, batch_size
+from firstlight.evaluate.predict import Images, batch_size, pixels_seen
 from firstlight.explain.network import UInt8Array, answering, model_input
 from firstlight.pixels import Preprocess
 
@@ -37,7 +37,7 @@ def nearest(
     images is in memory at a time; ``progress`` is told how many of how many are done.
     """
     query_F = features(model, preprocess, image_HWC[None])[0]
-    size = batch_size(query_F.device, preprocess.height * preprocess.width)
+    size = batch_size(query_F.device, pixels_seen(model, preprocess))
     similarity_N = np.empty(len(among_NHWC), np.float32)
     for start in range(0, len(among_NHWC), size):
         part = slice(start, start + size)
