@@ -30,6 +30,8 @@ L = fl.layers
         (L.Conv(3, kernel=3, groups=3, stride=2, padding="same"), L.Activation("relu6")),
         (L.Conv(3, kernel=7, groups=3, stride=2, padding="same"),),
         (L.Conv(3, kernel=3, groups=3, stride=2, dilation=2, padding="same"),),
+        (L.Conv(3, kernel=4, groups=3, padding="same"),),
+        (L.Conv(3, kernel=4, groups=3, stride=3, padding="same"),),
     ],
 )
 def test_it_answers_the_same(layers: tuple[Layer, ...], side: int) -> None:

@@ -146,8 +146,9 @@ class OneDnnConvolution(nn.Module):
         self.activation: tuple[str, list[float]] = ("none", [])
         self.reach = self.dilation[0] * (self.weight.shape[2] - 1) + 1
         depthwise = self.weight.shape[1] == 1 and self.groups == len(self.weight)
-        plain = self.stride == (2, 2) and self.dilation == (1, 1)
-        self.wide = _wide(self.weight) if self.same and depthwise and plain else None
+        self.wide: Tensor | None = None
+        if self.same and depthwise and self.dilation == (1, 1):
+            self.wide = _wide(self.weight)
         self._ordered: tuple[tuple[torch.Size, torch.Size], Tensor] | None = None
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
@@ -158,7 +159,7 @@ class OneDnnConvolution(nn.Module):
             if (left, top) == (right, bottom):
                 pass
             elif self.wide is not None and (left, right) == (top, bottom):
-                weight, padding = self.wide, (top + 2, left + 2)
+                weight, padding = self.wide, (bottom, right)
             else:
                 maps_NCHW, padding = _padded(maps_NCHW, left, right, top, bottom), (0, 0)
         places = list(padding), list(self.stride), list(self.dilation), self.groups
@@ -174,10 +175,10 @@ class OneDnnConvolution(nn.Module):
 
 
 def _wide(weight_C1HW: Tensor) -> Tensor:
-    """The same filters with two rows and columns of zeros before them. With a stride of 2, and two
-    more zeros on each side of the maps, they see what the filters see of maps with one zero more
-    behind than before, and the maps need not be copied for it."""
-    return pad(weight_C1HW, (2, 0, 2, 0))
+    """The same filters with a row and a column of zeros before them. Where one zero more belongs
+    behind the maps than before, and as many are put on either side, these see what the filters
+    would; the maps need not be copied for it."""
+    return pad(weight_C1HW, (1, 0, 1, 0))
 
 
 def _padded(maps_NCHW: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
