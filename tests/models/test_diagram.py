@@ -49,6 +49,17 @@ def test_boxes_are_to_scale_of_their_maps() -> None:
     assert sides.count((tall / 2, tall / 4)) == 1, "half of it, of one map, is one sheet"
 
 
+def test_an_image_that_is_enlarged_is_drawn_small_and_no_box_over_the_text() -> None:
+    tree = drawn(la.Resize(128), la.Conv(1, kernel=1), la.Flatten(), la.Dense("classes"))
+    boxes = [one.attrib for one in tree.iter(f"{SVG}rect") if one.attrib["class"] == "box"]
+    sides = [(float(one["height"]), float(one["width"])) for one in boxes]
+    largest = max(height for height, _ in sides)
+    assert (largest, largest) in sides and (largest / 4, largest / 8) in sides, "128×128, 32×16"
+    left = min(float(one.attrib["x"]) for one in tree.iter(f"{SVG}text"))
+    assert all(float(one["x"]) >= 0 for one in boxes)
+    assert all(float(one["x"]) + float(one["width"]) < left for one in boxes)
+
+
 def test_residual_paths_and_branches_are_there_with_their_sums() -> None:
     tree = drawn(*RESIDUAL, shape=(16, 16, 1))
     assert sum(one.attrib.get("class") == "short" for one in tree.iter(f"{SVG}path")) == 3

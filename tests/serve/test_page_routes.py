@@ -13,9 +13,7 @@ from tests.serve.running import Running, running
 from tests.serve.test_service import png
 
 import firstlight as fl
-from firstlight import layers as la
 from firstlight.data.dataset import TrainTest
-from firstlight.layers.network import Network
 from firstlight.runs.folder import RunFolder
 
 
@@ -145,49 +143,6 @@ def test_every_kind_of_network_can_be_looked_into_map_by_map(
             assert part[found["row"], found["column"]] == pytest.approx(part.max(), abs=1e-4)
             assert np.shape(found["pixels"]) == images.test.image_shape[:2]
             assert (found["filter"] is None) == ("convolution" not in layer["kind"])
-
-
-def test_of_a_long_network_page_report_and_explanation_show_the_same_layers(
-    tmp_path: Path,
-) -> None:
-    images = colour(12)
-    block = la.Residual((la.Conv(4, kernel=3, padding="same"), la.BatchNorm()))
-    stem = (la.Conv(4, kernel=3, padding="same"), la.Repeat(14, (block,)), la.MaxPool(2))
-    network = Network(layers=(*stem, la.GlobalAveragePool(), la.Dense("classes")))
-    run = fl.train(images, network=network, epochs=1, out=tmp_path / "net-1", quiet=True)
-    content = picture(images)
-    with running([run]) as service, service.client() as client:
-        some, every = (
-            client.post(f"/api/inside?whole={whole}", content=content).content
-            for whole in ("false", "true")
-        )
-        heads = [
-            json.loads(each[4 : 4 + int.from_bytes(each[:4], "little")]) for each in (some, every)
-        ]
-        last = heads[0]["layers"][-1]["number"]
-        found = client.post(f"/api/map?layer={last}&channel=0", content=content).json()
-    # A convolution, fourteen blocks with their layers, and three at the end. The last ReLU is
-    # computed behind the pool.
-    names = [layer["name"] for layer in heads[1]["layers"]]
-    assert len(names) == heads[0]["all_layers"] == 1 + 14 * 4 + 3
-    assert [layer["number"] for layer in heads[1]["layers"]] == [*range(len(names))]
-    assert [layer["name"] for layer in heads[0]["layers"]] == [
-        *("conv1", "residual14", "activation14", "global_average_pool1", "dense1")
-    ]
-    choice = f"Of {len(names)} layers, these 5: "
-    assert heads[0]["choice"].startswith(choice)
-    run.evaluate()
-    report = run.report().read_text(encoding="utf-8")
-    # As the recipe lists them, where a block's ReLU is a part of it.
-    assert f"Of {1 + 14 * 3 + 3} layers, these 5: " in report
-    assert "The whole network, drawn" in report
-    explained = run.explain(images.test.images_NHWC[0])
-    page = explained.page.read_text(encoding="utf-8")
-    assert len(explained.layers) == len(names)
-    assert choice in page and "firstlight serve" in page and page.count("<h2>") == 3 + 5 + 1
-    numbers = np.frombuffer(some[4 + int.from_bytes(some[:4], "little") :], "<f4")
-    score = numbers[heads[0]["layers"][-1]["offset"]]
-    assert found["value"] == pytest.approx(score)
 
 
 def picture(images: TrainTest) -> bytes:

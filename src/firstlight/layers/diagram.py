@@ -18,7 +18,8 @@ from firstlight.layers.sequence import flat, names, shapes
 from firstlight.layers.summary import Summary, checked_shape, require_layers
 
 SIDE = 56.0
-"""Of the box for the image's longer side; all lengths are in CSS pixels."""
+"""Of the box for the longer side of the largest maps, mostly the image; all lengths are in CSS
+pixels."""
 LEAST = 4.0
 GAP, LINE = 20.0, 16.0
 """Between two boxes, and from one line of text to the next."""
@@ -84,11 +85,16 @@ def diagram(network: Network, image_shape: tuple[int, int, int], classes: int) -
     require_layers(network)
     image_shape = checked_shape(image_shape)
     layers = _for_classes(network, classes)
-    scale = _Scale(SIDE / max(image_shape[:2]), LETTERS)
+    scale = _scale(shapes(layers, image_shape))
     image = _box(_Box(words=("image",), name="", shape=image_shape), scale)
     whole = _stacked([image, *_pieces(layers, image_shape, scale)])
     title = f"A network of {len(layers)} layers for images of {'×'.join(map(str, image_shape))}"
     return _document(whole, title, described_in_words(network, image_shape, classes))
+
+
+def _scale(there: Sequence[Shape]) -> _Scale:
+    """That of the largest maps; a network may make its images larger."""
+    return _Scale(SIDE / max(max(shape[:2]) for shape in there if len(shape) == 3), LETTERS)
 
 
 def _document(whole: _Drawn, title: str, description: str) -> str:
@@ -107,7 +113,8 @@ def overview(summary: Summary, numbers: Sequence[int]) -> str:
 
     ``numbers`` counts the layers of ``Summary.named`` from 0 on.
     """
-    scale, rows = _Scale(SIDE / max(summary.image_shape[:2]), LETTERS), summary.named()
+    rows = summary.named()
+    scale = _scale([summary.image_shape, *(rows[at].output for at in numbers)])
     pieces = [_box(_Box(words=("image",), name="", shape=summary.image_shape), scale)]
     for before, at in zip([-1, *numbers], numbers, strict=False):
         if left_out := at - before - 1:
