@@ -31,7 +31,7 @@ class EpochRecord:
     validation_loss: float | None
     validation_accuracy: float | None
     """Both as precise as training where that is mixed, but of the last epoch, or with patience of
-    every one, in float32."""
+    every one, in float32; where a fitted last layer is all there is, from features."""
     train_seconds: float
     """Training alone, without validation."""
 
