@@ -127,7 +127,7 @@ def dataset_of(parts: Sequence[ArrayPart], form: ArrayForm, name: str) -> tuple[
     if len({lines.dtype.kind in "biuf" for lines in labels}) > 1:
         kinds = " and ".join(str(lines.dtype) for lines in labels)
         raise DataError(f"{name}: wanted labels of one kind, all numbers or all names, got {kinds}")
-    pixels_NHWC, notes = _pixels(stacks, parts, form, name)
+    pixels_NHWC, origins, notes = _pixels(stacks, parts, form, name)
     labels_N, class_names = _numbered(np.concatenate(labels), form.class_names, name)
     _check_parts(labels_N, part_of, class_names, name)
     alike = alike_names(class_names)
@@ -136,6 +136,7 @@ def dataset_of(parts: Sequence[ArrayPart], form: ArrayForm, name: str) -> tuple[
         images_NHWC=pixels_NHWC,
         labels_N=labels_N,
         class_names=class_names,
+        origins=origins,
         notes=(*notes, *alike),
         warnings=tuple(alike),
     )
@@ -196,8 +197,8 @@ def _pixels(
     parts: Sequence[ArrayPart],
     form: ArrayForm,
     name: str,
-) -> tuple[UInt8Array, tuple[str, ...]]:
-    """uint8 N×H×W×C, and what was done, for people."""
+) -> tuple[UInt8Array, tuple[bytes, ...] | None, tuple[str, ...]]:
+    """uint8 N×H×W×C, their origins where they were resized, and what was done, for people."""
     if not all(isinstance(stack, np.ndarray) for stack in stacks):
         named = [
             (f"{part.images_name}[{at}]", image)
@@ -227,10 +228,11 @@ def _pixels(
     wanted = form.shape or ((form.size,) * 2 + (channels,) if form.size else together.shape[1:])
     if channels == 4 or together.shape[1:] != wanted:
         named = [(f"{name}[{at}]", image) for at, image in enumerate(together)]
-        opened, more = _pictures(named, form, name)
-        return opened, (*notes, *more)
+        opened, origins, more = _pictures(named, form, name)
+        return opened, origins, (*notes, *more)
     kind = "grey" if channels == 1 else "colour"
-    return np.ascontiguousarray(together), (f"{width} × {height} {kind}, as they are", *notes)
+    told = (f"{width} × {height} {kind}, as they are", *notes)
+    return np.ascontiguousarray(together), None, told
 
 
 def _axes_hint(stack: npt.NDArray[Any]) -> str:
@@ -242,7 +244,7 @@ def _axes_hint(stack: npt.NDArray[Any]) -> str:
 
 def _pictures(
     images: Sequence[tuple[str, Any]], form: ArrayForm, name: str
-) -> tuple[UInt8Array, tuple[str, ...]]:
+) -> tuple[UInt8Array, tuple[bytes, ...], tuple[str, ...]]:
     """Pictures of any size and mode, by their names, brought to one shape as picture files are."""
     opened, notes = open_arrays(images, form.range)
     sources = [PictureSource(name=where, content=image) for where, image in opened]
@@ -256,7 +258,8 @@ def _pictures(
             flat = np.fromfile(Path(folder) / "decoded", np.uint8)
         except OSError as error:
             raise DataError(f"{folder}: cannot be written: {error.strerror}") from error
-    return flat.reshape(len(sources), *shape), (reason, *notes, *decoded.notes)
+    told = (reason, *notes, *decoded.notes)
+    return flat.reshape(len(sources), *shape), decoded.origins, told
 
 
 def open_arrays(

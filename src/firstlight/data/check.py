@@ -161,7 +161,7 @@ def _check(
         except OSError as error:
             raise DataError(f"{folder}: cannot be written: {error.strerror}") from error
         images_NHWC = StoredImages(file, (len(names), *shape))
-        readable = np.array([bool(d) for d in decoded.digests])
+        readable = np.array([bool(d) for d in decoded.origins])
         good = np.flatnonzero(readable)
         flat = [int(at) for at in good if _is_flat(images_NHWC[at])]
         findings = [

@@ -50,6 +50,10 @@ class Dataset:
     """Of each image, such as its file's; without them images go by number."""
     groups_N: Int64Array | None = None
     """Images of one number show the same thing and stay on one side of any split."""
+    origins: tuple[bytes, ...] | None = None
+    """Of each image, 16 bytes that name what it was made from, where it was brought to another
+    size: the order of content goes by them, so that a split is the same in every size. They are no
+    part of the fingerprint."""
     weights_N: npt.NDArray[np.float32] | None = None
     """How much the loss of each image counts in training; None where all count the same. They are
     no part of the fingerprint."""
@@ -75,7 +79,10 @@ class Dataset:
                 f"{self.name}: labels must be int64 of shape ({len(images)},), "
                 f"not {labels.dtype} of shape {labels.shape}"
             )
-        for beside in (self.names, self.groups_N, self.weights_N, self.held_out_N):
+        for beside in (
+            *(self.names, self.groups_N, self.origins),
+            *(self.weights_N, self.held_out_N),
+        ):
             if beside is not None and len(beside) != len(images):
                 raise ValueError(f"{self.name}: {len(beside)} entries for {len(images)} images")
         if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.class_names)):
@@ -118,21 +125,30 @@ class Dataset:
 
     @cached_property
     def content_order(self) -> Int64Array:
-        """Numbers of the images in an order that depends on their pixels and labels alone."""
+        """Numbers of the images in an order that depends on their pixels and labels alone, on those
+        before any resizing."""
         if self.known is not None:
             return np.array(self.known.content_order, dtype=np.int64)
-        high_N, low_N = self._digests.T
+        high_N, low_N = self._keys.T
         return np.lexsort((self.labels_N, low_N, high_N))
 
     @cached_property
     def pictures(self) -> str:
-        """SHA-256 (hex) of the shape and the pixels: the same in any order and with any labels."""
+        """SHA-256 (hex) of the shape and the pixels, in the order of content: the same in any order
+        and with any labels."""
         if self.known is not None and self.known.pictures:
             return self.known.pictures
-        high_N, low_N = self._digests.T
+        high_N, low_N = self._keys.T
         whole = hashlib.sha256(json.dumps(self.images_NHWC.shape).encode())
         whole.update(self._digests[np.lexsort((low_N, high_N))].tobytes())
         return whole.hexdigest()
+
+    @property
+    def _keys(self) -> npt.NDArray[np.uint64]:
+        """16 bytes for each image that the order of content goes by."""
+        if self.origins is None:
+            return self._digests
+        return np.frombuffer(b"".join(self.origins), dtype=">u8").reshape(-1, 2)
 
     @cached_property
     def _digests(self) -> npt.NDArray[np.uint64]:
@@ -171,6 +187,9 @@ class Dataset:
             class_names=self.class_names,
             names=None if self.names is None else tuple(self.names[i] for i in indices.tolist()),
             groups_N=None if self.groups_N is None else self.groups_N[indices],
+            origins=None
+            if self.origins is None
+            else tuple(self.origins[i] for i in indices.tolist()),
             weights_N=None if self.weights_N is None else self.weights_N[indices],
             held_out_N=None if self.held_out_N is None else self.held_out_N[indices],
             notes=self.notes,

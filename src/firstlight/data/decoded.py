@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from firstlight.data.decode import decode, open_picture
-from firstlight.data.pictures import PictureSource, prepare
+from firstlight.data.pictures import PictureSource, fitted, opened, origin
 from firstlight.errors import DataError
 from firstlight.pixels import Preprocess
 from firstlight.threads import usable_threads
@@ -32,8 +32,8 @@ _CHUNK = 64
 class Decoded:
     """What became of each picture."""
 
-    digests: tuple[bytes, ...]
-    """Of each picture's pixels; empty where it could not be read."""
+    origins: tuple[bytes, ...]
+    """``pictures.origin`` of each picture; empty where it could not be read."""
     problems: tuple[tuple[str, str], ...]
     """(name, reason) of those, in their order."""
     notes: tuple[str, ...]
@@ -124,21 +124,22 @@ def decode_into(
     as_is = Preprocess(
         height=height, width=width, channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels
     )
-    digests, problems = [b""] * len(sources), dict[int, str]()
+    origins, problems = [b""] * len(sources), dict[int, str]()
     counts: Counter[str] = Counter()
 
     def chunk(start: int) -> tuple[int, bytes, list[tuple[str, ...]]]:
         blob, told = bytearray(), []
         for at in range(start, min(start + _CHUNK, len(sources))):
+            notes = list(sources[at].notes)
             try:
-                picture = prepare(sources[at], as_is)
+                image = opened(sources[at], as_is, notes)
+                picture = fitted(sources[at].name, image, as_is, notes)
             except DataError as error:
                 problems[at] = str(error).removeprefix(f"{sources[at].name}: ")
                 blob += bytes(row)
                 continue
-            pixels = picture.image_HWC.tobytes()
-            digests[at] = hashlib.blake2b(pixels, digest_size=16).digest()
-            blob += pixels
+            origins[at] = origin(image)
+            blob += picture.image_HWC.tobytes()
             told.append(picture.notes)
         return start, bytes(blob), told
 
@@ -153,7 +154,7 @@ def decode_into(
                 if progress is not None:
                     progress(min(start + _CHUNK, len(sources)), len(sources))
     return Decoded(
-        digests=tuple(digests),
+        origins=tuple(origins),
         problems=tuple((sources[at].name, problems[at]) for at in sorted(problems)),
         notes=tuple(f"{note}: {_pictures(count)}" for note, count in sorted(counts.items())),
     )

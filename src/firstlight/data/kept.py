@@ -97,6 +97,7 @@ def _keep(shelf: Path, key: str, make: Make, *, again: bool = False) -> None:
             "names": images.names,
             "labels": images.labels_N.tolist(),
             "groups": images.groups_N.tolist(),
+            "origins": None if images.origins is None else [one.hex() for one in images.origins],
             "notes": images.notes,
             "warnings": images.warnings,
         }
@@ -214,7 +215,7 @@ def _data(images_NHWC: UInt8Array | StoredImages, about: dict[str, Any], name: s
     """Both parts of all the images: views of an array, or images that stay on disk."""
     labels_N = np.array(about["labels"], dtype=np.int64)
     train, validation = about["parts"][TRAIN], about["parts"][VALIDATION]
-    known = about.get("known")
+    known, origins = about.get("known"), about["origins"]
 
     def part(which: str, rows: slice) -> Dataset:
         numbers_N = np.arange(len(labels_N))[rows]
@@ -227,6 +228,7 @@ def _data(images_NHWC: UInt8Array | StoredImages, about: dict[str, Any], name: s
             class_names=tuple(about["class_names"]),
             names=None if about["names"] is None else tuple(about["names"][rows]),
             groups_N=np.array(about["groups"][rows], dtype=np.int64),
+            origins=None if origins is None else tuple(map(bytes.fromhex, origins[rows])),
             held_out_N=numbers_N >= train if which == TRAIN and validation else None,
             notes=tuple(about["notes"]) if which == TRAIN else (),
             warnings=tuple(about["warnings"]) if which == TRAIN else (),

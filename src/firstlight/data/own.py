@@ -32,7 +32,7 @@ from firstlight.errors import DataError, UserError
 from firstlight.files import cache_folder, make_folder
 
 # Raised with every change of what is kept or how it is made.
-_EDITION = 7
+_EDITION = 8
 
 
 class Form(NamedTuple):
@@ -201,7 +201,7 @@ def _decoded(
     except DataError as error:
         raise DataError(f"{listing.root}: {error}") from error
     decoded = decode_into(work / "decoded", sources, shape, progress)
-    readable = np.flatnonzero([bool(digest) for digest in decoded.digests])
+    readable = np.flatnonzero([bool(one) for one in decoded.origins])
     every = Dataset(
         name=str(listing.root),
         images_NHWC=cast(UInt8Array, StoredImages(work / "decoded", (len(sources), *shape))),
@@ -209,6 +209,7 @@ def _decoded(
         class_names=listing.class_names,
         names=tuple(p.name for p in listing.pictures),
         groups_N=together([p.group for p in listing.pictures]),
+        origins=tuple(decoded.origins),
         notes=(reason, *decoded.notes, *decoded.unread),
         warnings=(*decoded.unread, *(n for n in decoded.notes if n.startswith(FEW_LEVELS))),
     )

@@ -5,6 +5,7 @@ channels and polarity of the training images; ``pixels.Preprocess`` takes over f
 done on the way is told in notes. Axes: H height, W width, C channels.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -81,11 +82,22 @@ def prepare(source: PictureSource, preprocess: Preprocess, bounds: Bounds = ANY)
     gets the whole picture on a black ground, and any other the middle of the picture.
     Raises ``DataError``, which names the file, when there is no picture or it cannot be read.
     """
+    notes = list(source.notes)
+    return fitted(source.name, opened(source, preprocess, notes, bounds), preprocess, notes)
+
+
+def opened(
+    source: PictureSource, preprocess: Preprocess, notes: list[str], bounds: Bounds = ANY
+) -> Image.Image:
+    """The first half of ``prepare``: the picture in its own size; ``notes`` grows."""
     if source.problem:
         raise DataError(f"{source.name}: {source.problem}")
-    notes = list(source.notes)
     bounds = replace(bounds, enough=max(ENOUGH_SIDE, 3 * max(preprocess.image_shape)) ** 2)
-    image = decode(source.name, source.content, notes, bounds)
+    return decode(source.name, source.content, notes, bounds)
+
+
+def fitted(name: str, image: Image.Image, preprocess: Preprocess, notes: list[str]) -> Picture:
+    """The second half: brought to the model's size, channels and polarity."""
     if preprocess.channels == 1 and image.mode == "RGB":
         if _has_colour(image):
             notes.append("colour turned to grey")
@@ -99,7 +111,15 @@ def prepare(source: PictureSource, preprocess: Preprocess, bounds: Bounds = ANY)
         notes.append("grey repeated to three channels")
         image = image.convert("RGB")
     image_HWC = np.array(image).reshape(preprocess.image_shape)
-    return Picture(name=source.name, image_HWC=image_HWC, notes=tuple(notes))
+    return Picture(name=name, image_HWC=image_HWC, notes=tuple(notes))
+
+
+def origin(image: Image.Image) -> bytes:
+    """16 bytes that name what a picture shows, whatever size it is brought to: BLAKE2 of its pixels
+    as they were opened, of one channel where it has no colours."""
+    if image.mode == "RGB" and not _has_colour(image):
+        image = image.getchannel(0)
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 # Finding

@@ -210,6 +210,9 @@ def joined(data: TrainTest) -> Dataset:
         class_names=train.class_names,
         names=names,
         groups_N=np.concatenate([train.groups_N, test.groups_N]),
+        origins=None
+        if train.origins is None or test.origins is None
+        else train.origins + test.origins,
     )
 
 

@@ -1,6 +1,7 @@
 """Pictures of one's own: a pretrained network against one from nothing, and the better is kept."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -150,20 +151,25 @@ def _against(first: RunFolder, request: DataRequest, asked: Asked, display: Disp
 
 def _better(first: RunFolder, second: RunFolder, display: Display) -> RunFolder:
     """The one that answers more held-out pictures right, in the folder of the first."""
-    path, lost, watched = first.path, second.path, _watched(first)
+    path, lost = first.path, second.path
     of_first, of_second = _held_out(first), _held_out(second)
+    rights = [
+        round(accuracy * _watched(one))
+        for one, (accuracy, _) in ((first, of_first), (second, of_second))
+    ]
     name = _side(first).start
     swapped = of_second > of_first
     if swapped:
         lost = _free(path, name)
-    _note(first, watched, of_first, of_second, path if swapped else lost)
-    _note(second, watched, of_second, of_first, lost if swapped else path)
+    _note(first, rights, path if swapped else lost)
+    _note(second, rights[::-1], lost if swapped else path)
     if swapped:
         path.rename(lost)
         second.path.rename(path)
     told = (
-        f"Of {watched:,} held-out pictures {name} answers {_right(of_first, watched)} right, a "
-        f"network from nothing {_right(of_second, watched)}"
+        f"Of {_watched(first):,} held-out pictures {name} answers {rights[0]:,} "
+        f"({100 * of_first[0]:.1f} %) right, a network from nothing {rights[1]:,} "
+        f"({100 * of_second[0]:.1f} %)"
     )
     if of_first[0] == of_second[0]:
         told += "; the smaller loss decides"
@@ -171,19 +177,13 @@ def _better(first: RunFolder, second: RunFolder, display: Display) -> RunFolder:
     return RunFolder(path)
 
 
-def _note(
-    folder: RunFolder,
-    watched: int,
-    own: tuple[float, float],
-    others: tuple[float, float],
-    other: Path,
-) -> None:
-    """Write into a run's folder how the contest ended."""
-    right, other_right = (round(one[0] * watched) for one in (own, others))
+def _note(folder: RunFolder, rights: Sequence[int], other: Path) -> None:
+    """Write into a run's folder how the contest ended: what it has right, and what the other."""
+    right, other_right = rights
     side = replace(
         _side(folder),
         other=other.name,
-        held_out=watched,
+        held_out=_watched(folder),
         right=right,
         other_right=other_right,
     )
@@ -240,7 +240,3 @@ def _held_out(folder: RunFolder) -> tuple[float, float]:
     with folder.trusted():
         kept = summary["kept_epoch"]
         return float(kept["validation_accuracy"]), -float(kept["validation_loss"])
-
-
-def _right(found: tuple[float, float], watched: int) -> str:
-    return f"{round(found[0] * watched):,} ({100 * found[0]:.1f} %)"
