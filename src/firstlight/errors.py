@@ -29,6 +29,8 @@ class UserError(Exception):
     """Something the person at the keyboard can mend: a wrong request (exit code 2)."""
 
     exit_code = 2
+    told = False
+    """Whether it was said already, as by another process."""
 
     def __init__(self, message: str) -> None:
         super().__init__(shortened(message))

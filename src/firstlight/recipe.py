@@ -75,6 +75,10 @@ class TrainChoice(Checked):
     """Images that pass through the network at once, at most; 0 for the whole batch. The gradients
     of a batch's parts are added up: the memory of the network's maps goes with the parts, the step
     with the batch. Batch norm sees one part at a time (Hoffer et al. 2017, algorithm 1)."""
+    shards: int = number(0, least=0, most=4096)
+    """Parts of a batch that several processes share out, each as many; 0 for a batch as a whole.
+    With the same shards a run has the same bits on any number of processes that divides them.
+    Batch norm sees one shard at a time, and each shard draws its own dropout."""
     clip_norm: float = number(0.0, least=0.0, most=1e6)
     """Gradient clipping: a batch's gradients whose norm, over all weights together, is larger are
     scaled down to it (Pascanu et al. 2013, algorithm 1). 0 for none."""
@@ -137,6 +141,12 @@ class TrainChoice(Checked):
                     f"and no end after {MOST_EPOCHS:g}; leave replanned out for a run of one length"
                 )
             before = turn
+        if self.shards and self.micro_batch_size:
+            raise UserError("shards and micro_batch_size both divide a batch; set one of them to 0")
+        if self.shards > self.batch_size:
+            raise UserError(
+                f"shards must not be more than batch_size, {self.batch_size}, not {self.shards}"
+            )
         if 0 < self.micro_batch_size < LEAST_MICRO_BATCH:
             raise UserError(
                 "micro_batch_size must be 0, for the whole batch, or at least "

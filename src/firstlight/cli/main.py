@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import os
 import sys
 from typing import Annotated
 
@@ -61,11 +62,21 @@ app.add_typer(recipe.app, name="recipe")
 
 @app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
         typer.echo(f"firstlight {__version__}")
         raise typer.Exit
+    verb, rank = context.invoked_subcommand, os.environ.get("RANK", "0")
+    if verb not in ("train", None) and os.environ.get("WORLD_SIZE", "1") != "1":
+        if rank == "0" or "MASTER_ADDR" not in os.environ:
+            typer.echo(
+                f"firstlight: only train works on several processes; run firstlight {verb} once, "
+                "without a launcher such as torchrun",
+                err=True,
+            )
+        sys.exit(UserError.exit_code)
 
 
 def main() -> None:
@@ -81,7 +92,8 @@ def _run() -> None:
     try:
         app(prog_name="firstlight")
     except UserError as error:
-        typer.echo(f"firstlight: {error}", err=True)
+        if not error.told:
+            typer.echo(f"firstlight: {error}", err=True)
         sys.exit(error.exit_code)
     except ImportError as error:  # where only what answers was installed, or a part is broken
         name = (error.name or "firstlight").partition(".")[0]

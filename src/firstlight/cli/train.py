@@ -163,7 +163,6 @@ def train(
         device=device,
         told=None if request.own is None else partial(_tell_of_data, quiet=quiet, json=json),
     )
-    request.check_name()
     _tell(train_best(request, asked, display, out), json=json)
 
 
@@ -193,7 +192,10 @@ def _tell_of_data(data: "TrainTest", *, quiet: bool, json: bool) -> None:
 def _tell(folder: "RunFolder", *, json: bool) -> None:
     """How the run ended. Raises ``ThresholdError`` where it answers no better than a guess."""
     from firstlight.verbs.contest import contest_of
+    from firstlight.verbs.several import speaks
 
+    if not speaks():
+        return
     summary = folder.read_json("summary.json")
     if json:
         print_json({"run": str(folder), **summary, **contest_of(folder)})

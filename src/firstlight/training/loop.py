@@ -5,7 +5,7 @@ Axes: N images, H height, W width, C channels, B images of one batch, P of a par
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import Any
@@ -31,10 +31,12 @@ from firstlight.training.loss import Loss
 from firstlight.training.optimizers import Optimizers
 from firstlight.training.portion import Portion
 from firstlight.training.position import EpochRecord, Fitted, Place, Position, StepRecord
+from firstlight.training.processes import ALONE, Processes
 from firstlight.training.randomness import reseed
 from firstlight.training.replayed import Pass, ReplayedPass, recorder
 from firstlight.training.schedule import course
 from firstlight.training.selection import Selection
+from firstlight.training.shards import ShardedPass
 
 # On an accelerator, steps between two looks at the loss.
 STEPS_BETWEEN_READS = 20
@@ -96,6 +98,9 @@ class Trainer:
         """Losses are read from the device after so many steps: each reading waits for it."""
         weights_K = train.class_weights() if recipe.train.class_weights == "balanced" else None
         self._loss = Loss(smoothing=recipe.train.label_smoothing, weights_K=weights_K)
+        self._processes = ALONE
+        self.shards: ShardedPass | None = None
+        """How a batch passes where it is of shards."""
         self._pass = self._new_pass()
         self._unread: list[tuple[Tensor, Tensor, int]] = []
         self._best: dict[str, Tensor] | None = None
@@ -109,6 +114,12 @@ class Trainer:
         for module in model.modules():
             if isinstance(module, Dropout):
                 module.rng = self._noise
+
+    def share(self, processes: Processes, classes: int) -> None:
+        """Take part in a training of several processes, or pass batches in shards alone. Raises
+        ``UserError`` where they do not divide the recipe's shards."""
+        self._processes = processes
+        self.shards = ShardedPass(self.model, classes, self.recipe.train.shards, processes)
 
     @property
     def records(self) -> tuple[EpochRecord, ...]:
@@ -249,14 +260,27 @@ class Trainer:
             pixels_BCHW = shrunk(pixels_BCHW)
         pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.mix, self._noise)
         weights_B = self.train.weights(chosen_B)
-        with self._global_draws():
-            if share < 1:
-                mixed = (labels_B[other_B], None if weights_B is None else weights_B[other_B])
-                loss, logits_BK = self._learn(pixels_BCHW, labels_B, weights_B, mixed, share)
-            elif weights_B is not None:
-                loss, logits_BK = self._learn(pixels_BCHW, labels_B, weights_B)
-            else:
-                loss, logits_BK = self._pass(pixels_BCHW, labels_B)
+        mixed = None
+        if share < 1:
+            mixed = (labels_B[other_B], None if weights_B is None else weights_B[other_B])
+
+        def learn(shard: int, rows: slice) -> tuple[Tensor, Tensor]:
+            reseed(self._noise, recipe.train.seed, f"shard {shard}", at.step)
+            others = None if mixed is None else (mixed[0][rows], _of(mixed[1], rows))
+            with self._global_draws(shard):
+                return self._learn(
+                    pixels_BCHW[rows], labels_B[rows], _of(weights_B, rows), others, share
+                )
+
+        if self.shards is not None:
+            least = 2 if recipe.network.needs_two else 1
+            loss, logits_BK = self.shards(len(labels_B), least, learn)
+        else:
+            with self._global_draws():
+                if mixed is not None or weights_B is not None:
+                    loss, logits_BK = self._learn(pixels_BCHW, labels_B, weights_B, mixed, share)
+                else:
+                    loss, logits_BK = self._pass(pixels_BCHW, labels_B)
         if recipe.train.clip_norm > 0:
             self.optimizers.clip(recipe.train.clip_norm)
         self.optimizers.step(self.factor(at.step))
@@ -269,12 +293,13 @@ class Trainer:
         at.batch += 1
         at.step += 1
 
-    def _global_draws(self) -> AbstractContextManager[None]:
-        """Code of one's own may draw from the global generators: from a seed for each step."""
+    def _global_draws(self, shard: int | None = None) -> AbstractContextManager[None]:
+        """Code of one's own may draw from the global generators: from a seed for each step, and
+        each shard of it."""
         if self.recipe.network.code is None:
             return nullcontext()
-        seed = self.recipe.train.seed
-        rng = reseed(Generator(), seed, "global", self._at.step)
+        seed, stream = self.recipe.train.seed, "global" if shard is None else f"global {shard}"
+        rng = reseed(Generator(), seed, stream, self._at.step)
         return seeded(rng, self.train.labels_N.device.type)
 
     def _learn(
@@ -438,6 +463,23 @@ def _measured(logits_NK: Tensor, labels_N: Tensor) -> tuple[float, float]:
     """Mean loss and accuracy."""
     loss = cross_entropy(logits_NK, labels_N).item()
     return loss, (logits_NK.argmax(dim=1) == labels_N).float().mean().item()
+
+
+def _in_order(logits_NK: Tensor, parts: Sequence[Tensor], processes: Processes) -> Tensor:
+    """Logits of all parts, of which each process has every so many-th."""
+    if processes.count == 1:
+        return logits_NK
+    count, classes = processes.count, logits_NK.shape[1]
+    room_NK = torch.zeros(
+        (-(-len(parts) // count) * len(parts[0]), classes), device=logits_NK.device
+    )
+    room_NK[: len(logits_NK)] = logits_NK
+    rooms = [one.view(-1, classes) for one in processes.gather(room_NK.reshape(-1))]
+    found: list[Tensor] = []
+    for number, part_B in enumerate(parts):
+        start = number // count * len(parts[0])
+        found.append(rooms[number % count][start : start + len(part_B)])
+    return torch.cat(found)
 
 
 def _of(weights_B: Tensor | None, part: slice) -> Tensor | None:

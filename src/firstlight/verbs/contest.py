@@ -13,6 +13,8 @@ from firstlight.layers.own_code import OwnCode
 from firstlight.progress import Display
 from firstlight.recipe import setting_key
 from firstlight.runs.folder import CONTEST_FILE, RunFolder, open_run_folder
+from firstlight.training.processes import launched
+from firstlight.verbs import several
 from firstlight.verbs.choose import looks_drawn, recipe_for
 from firstlight.verbs.fit import fit, side_of
 from firstlight.verbs.fit import resume as take_up
@@ -33,7 +35,12 @@ def train(
     """Train what is asked for. Where that is only the data, pictures of one's own, and a backbone
     is on this machine, it and a network from nothing are both trained, and the one that answers
     more held-out pictures right is in the folder that is returned; the other lies beside it.
+    On the processes of a launcher one network is trained, by all of them.
     """
+    if launched():
+        if str(asked.start) == NONE:
+            asked = replace(asked, start=None)
+        return several.train(request, asked, display, out)
     if asked.start is not None and str(asked.start) == NONE:
         asked = replace(asked, start=None)
     elif _names_data_alone(request, asked):
@@ -67,6 +74,9 @@ def resume(
 ) -> RunFolder:
     """Take up a stopped run, as ``fit.resume`` does. Where it is one of two that are to be
     compared, what is left of the other is trained too, and the better one is returned."""
+
+    if launched():
+        return several.resume(path, display, device=device, data_dir=data_dir, data=data, code=code)
 
     def go_on(folder: RunFolder) -> None:
         if folder.finished:

@@ -50,7 +50,10 @@ def fit(job: Job, display: Display, *, out: Path | None = None) -> RunFolder:
     folder.code = job.recipe.network.code
     with folder.locked():
         try:
-            folder.write_json("environment.json", record.environment(job.device, job.threads))
+            environment = record.environment(job.device, job.threads)
+            if job.environments:
+                environment["processes"] = job.environments
+            folder.write_json("environment.json", environment)
             trained_on, validation = len(job.parts.rows_M), job.parts.validation
             described = describe(job.request, job.data, trained_on, validation, folder.path)
             folder.write_json("data.json", described)
@@ -196,6 +199,8 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job) -> Non
                 deadline = None  # it has time enough
                 display.say(_far_behind(trainer, rival))
             passed, stopping = time.monotonic() - saved_at, stop.wanted
+            if trainer.shards is not None:  # all processes stop after the same step
+                trainer.shards.stop, stopping = stopping, trainer.shards.stopping
             ended = isinstance(event, EpochRecord) and passed > LEAST_SECONDS
             if ended or passed > CHECKPOINT_SECONDS or stopping:
                 record.write_epochs(folder, trainer.records)

@@ -24,6 +24,7 @@ from firstlight.runs.checkpoint import SavedModel
 from firstlight.training.loop import Trainer
 from firstlight.training.pace import Pace
 from firstlight.training.portion import Portion
+from firstlight.training.processes import current
 from firstlight.training.randomness import reseed
 from firstlight.verbs.linear_start import Images, LinearStart, linear_start, put, scale
 from firstlight.verbs.run_data import DataRequest, preprocess_for
@@ -106,6 +107,8 @@ class Job:
     """Where a budget decides the epochs."""
     side: Side | None = None
     """Where another training is to be compared with this one."""
+    environments: tuple[dict[str, Any], ...] = ()
+    """Of several processes, what each computes with."""
 
     @property
     def data(self) -> TrainTest:
@@ -172,7 +175,7 @@ class Job:
         if self.device == "cuda":  # tensor cores want it; on a CPU no difference was measured
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         watched = parts.validation
-        return Trainer(
+        trainer = Trainer(
             self.recipe,
             model,
             preprocess,
@@ -180,6 +183,9 @@ class Job:
             None if watched is None else _portion(watched, np.arange(len(watched)), self.device),
             linear,
         )
+        if self.recipe.train.shards:
+            trainer.share(current(), self.architecture.classes)
+        return trainer
 
     def _linear(self, model: nn.Module, preprocess: Preprocess) -> LinearStart | None:
         """The last layer fitted, and put into the model, where the recipe begins with that."""

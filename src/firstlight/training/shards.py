@@ -1,0 +1,220 @@
+"""A batch's pass in shards, of which each process takes its own: the same bits for any number.
+
+Floating-point sums depend on their order, and a batch norm on what it sees. So a batch is of a
+fixed number of shards, whoever takes them: batch norm sees one shard at a time, the shards'
+gradients are added pairwise in a fixed tree, and running statistics move in the shards' order.
+Axes: S shards, B images of a batch, P weights, K classes.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from firstlight.errors import UserError
+from firstlight.training.processes import Processes
+
+Learn = Callable[[int, slice], tuple[Tensor, Tensor]]
+"""From a shard's number and its images in the batch to their mean loss and logits; it leaves the
+gradients of that mean in the weights."""
+
+
+def shard_slices(images: int, shards: int, least: int) -> list[slice]:
+    """Which images of a batch each shard has, as evenly as can be; the last shards of a small batch
+    have none, so that each other has ``least`` images or more."""
+    taken = min(shards, max(1, images // least))
+    size, larger = divmod(images, taken)
+    ends = [shard * size + min(shard, larger) for shard in range(taken + 1)]
+    found = [slice(start, end) for start, end in pairwise(ends)]
+    return found + [slice(images, images)] * (shards - taken)
+
+
+def tree_sum(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of at least one tensor: neighbors are added, then their sums, and so on."""
+    while len(terms) > 1:
+        pairs = [one + other for one, other in zip(terms[::2], terms[1::2], strict=False)]
+        terms = [*pairs, terms[-1]] if len(terms) % 2 else pairs
+    return terms[0]
+
+
+def check_divides(processes: int, shards: int) -> None:
+    """Raise ``UserError`` where so many processes cannot have as many shards each."""
+    if shards % processes:
+        able = [f"{n:,}" for n in range(1, shards + 1) if shards % n == 0]
+        raise UserError(
+            f"{processes} processes cannot have as many of {shards} shards each; take "
+            f"{', '.join(able[:-1])} or {able[-1]} processes, or other --set train.shards"
+        )
+
+
+class ShardedPass:
+    """Forward and backward pass of a batch, in shards."""
+
+    def __init__(self, model: nn.Module, classes: int, shards: int, processes: Processes) -> None:
+        """Raises ``UserError`` where the processes cannot have as many shards each."""
+        check_divides(processes.count, shards)
+        self._model, self._classes = model, classes
+        self._shards, self._processes = shards, processes
+        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self._own = shards // processes.count
+        self._block = self._own & -self._own
+        """So many shards are a branch of the tree that lies within one process."""
+        self.stop = False
+        """Whether this process was asked to stop; set from outside."""
+        self.stopping = False
+        """Whether one of them was, when the last batch was passed."""
+
+    def __call__(self, images: int, least: int, learn: Learn) -> tuple[Tensor, Tensor]:
+        """The mean loss of a batch of so many images, and its logits B×K. Its gradients are left in
+        the weights, and its statistics in batch norms."""
+        slices = shard_slices(images, self._shards, least)
+        first = self._processes.rank * self._own
+        norms = _Norms(self._model)
+        sums_P, losses, stats, logits_BK = list[Tensor](), list[Tensor](), list[Tensor](), []
+        for shard in range(first, first + self._own):
+            rows = slices[shard]
+            count = rows.stop - rows.start
+            if count:
+                with norms.apart():
+                    loss, logits = learn(shard, rows)
+                logits_BK.append(logits)
+                sums_P.append(self._gradients(count / images))
+                losses.append(loss.reshape(1) * (count / images))
+                stats.append(norms.seen())
+            else:
+                device = self._weights[0].device
+                sums_P.append(torch.zeros(sum(w.numel() for w in self._weights), device=device))
+                losses.append(torch.zeros(1, device=device))
+                stats.append(norms.blank())
+        return self._together(slices, norms, (sums_P, losses, stats, logits_BK))
+
+    def _together(
+        self,
+        slices: list[slice],
+        norms: "_Norms",
+        own: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]],
+    ) -> tuple[Tensor, Tensor]:
+        sums_P, losses, stats, logits_BK = own
+        largest = max(rows.stop - rows.start for rows in slices)
+        device = losses[0].device
+        room_BK = torch.zeros((self._own * largest, self._classes), device=device)
+        mine = slices[self._processes.rank * self._own :][: self._own]
+        held = [i for i, rows in enumerate(mine) if rows.stop > rows.start]
+        for at, logits in zip(held, logits_BK, strict=True):
+            room_BK[at * largest : at * largest + len(logits)] = logits
+        blocks_P = [
+            tree_sum(sums_P[at : at + self._block]) for at in range(0, self._own, self._block)
+        ]
+        flag = torch.full((1,), float(self.stop), device=device)
+        parts = [*blocks_P, *losses, *stats, room_BK.reshape(-1), flag]
+        sizes = [part.numel() for part in parts]
+        told = [one.split(sizes) for one in self._processes.gather(torch.cat(parts))]
+        count = len(blocks_P)
+        self._put(tree_sum([one for pieces in told for one in pieces[:count]]))
+        all_losses = [one for pieces in told for one in pieces[count : count + self._own]]
+        end = count + 2 * self._own
+        stats = [one for pieces in told for one in pieces[count + self._own : end]]
+        norms.take([one for one, rows in zip(stats, slices, strict=True) if rows.stop > rows.start])
+        self.stopping = any(bool(pieces[-1]) for pieces in told)
+        rooms = [pieces[end].view(self._own, largest, self._classes) for pieces in told]
+        shards = [shard for room in rooms for shard in room]
+        answered = [s[: rows.stop - rows.start] for s, rows in zip(shards, slices, strict=True)]
+        return tree_sum(all_losses).squeeze(0), torch.cat(answered)
+
+    def _gradients(self, share: float) -> Tensor:
+        """float32 P: those in the weights, times the shard's share of the batch."""
+        each = [torch.zeros_like(w) if w.grad is None else w.grad for w in self._weights]
+        return torch.cat([one.reshape(-1) for one in each]) * share
+
+    def _put(self, sum_P: Tensor) -> None:
+        for weight, piece in zip(
+            self._weights, sum_P.split([w.numel() for w in self._weights]), strict=True
+        ):
+            weight.grad = torch.empty_like(weight).copy_(piece.view(weight.shape))
+
+
+class _Norms:
+    """The running statistics of batch norms, kept aside while shards are passed."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._norms = [
+            module
+            for module in model.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            and module.training
+            and module.running_mean is not None
+        ]
+        self._before = [buffer.clone() for buffer in self._buffers()]
+        known = {id(buffer) for norm in self._norms for buffer in norm.buffers()}
+        self._others = {
+            name: (buffer, buffer.clone())
+            for name, buffer in model.named_buffers()
+            if id(buffer) not in known
+        }
+
+    def _buffers(self) -> list[Tensor]:
+        found = []
+        for norm in self._norms:
+            assert norm.running_mean is not None and norm.running_var is not None
+            found += [norm.running_mean, norm.running_var]
+        return found
+
+    def apart(self) -> "_Apart":
+        """Within, a shard's own statistics take the place of the running ones."""
+        return _Apart(self._norms, self._buffers())
+
+    def seen(self) -> Tensor:
+        """The statistics of the shard just passed, 1-D. Raises ``UserError`` where it changed what
+        cannot be put together."""
+        for name, (buffer, before) in self._others.items():
+            if not torch.equal(buffer, before):
+                raise UserError(
+                    f"the network changes its buffer {name} in training, which shards cannot share "
+                    "out; leave out train.shards, and train it with one process"
+                )
+        buffers = [buffer.reshape(-1) for buffer in self._buffers()]
+        return torch.cat(buffers) if buffers else torch.zeros(0, device=self._device())
+
+    def blank(self) -> Tensor:
+        """As long, for a shard without images."""
+        return torch.zeros(sum(b.numel() for b in self._before), device=self._device())
+
+    def _device(self) -> torch.device | None:
+        return self._before[0].device if self._before else None
+
+    def take(self, of_shards: list[Tensor]) -> None:
+        """Move the running statistics, shard after shard."""
+        buffers, sizes = self._buffers(), [buffer.numel() for buffer in self._before]
+        for buffer, before in zip(buffers, self._before, strict=True):
+            buffer.copy_(before)
+        for stats in of_shards:
+            pieces = stats.split(sizes) if sizes else ()
+            for norm in self._norms:
+                if norm.num_batches_tracked is not None:
+                    norm.num_batches_tracked += 1
+            for at, (buffer, piece) in enumerate(zip(buffers, pieces, strict=True)):
+                norm = self._norms[at // 2]
+                momentum = norm.momentum
+                if momentum is None:  # the mean of all batches
+                    assert norm.num_batches_tracked is not None
+                    momentum = 1.0 / float(norm.num_batches_tracked)
+                buffer.mul_(1 - momentum).add_(piece.view(buffer.shape), alpha=momentum)
+
+
+class _Apart:
+    def __init__(self, norms: list[nn.modules.batchnorm._BatchNorm], buffers: list[Tensor]) -> None:
+        self._norms, self._buffers = norms, buffers
+
+    def __enter__(self) -> None:
+        self._kept = [(norm.momentum, norm.num_batches_tracked) for norm in self._norms]
+        for norm in self._norms:
+            norm.momentum = 1.0  # what is seen replaces what was there, to the bit
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked = norm.num_batches_tracked.clone()
+        for buffer in self._buffers:
+            buffer.zero_()
+
+    def __exit__(self, *_: object) -> None:
+        for norm, (momentum, tracked) in zip(self._norms, self._kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, tracked

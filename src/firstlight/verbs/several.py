@@ -1,0 +1,206 @@
+"""A training on several processes, which a launcher such as torchrun started.
+
+All plan it, and are compared. Each then trains in a folder of its own: that of the first is the
+run, the others' are thrown away.
+"""
+
+import os
+import platform
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from firstlight.devices import choose_device
+from firstlight.errors import UserError
+from firstlight.layers.own_code import COPY, OwnCode
+from firstlight.progress import Display, Silent
+from firstlight.runs import checkpoint, record
+from firstlight.runs.folder import RunFolder, create_run, open_run_folder
+from firstlight.training.processes import Processes, ProcessLostError, ToldError, current, join
+from firstlight.training.shards import check_divides
+from firstlight.verbs import fit as alone
+from firstlight.verbs.job import Job
+from firstlight.verbs.plan import Asked, changed, plan
+from firstlight.verbs.run_data import DataRequest, Given
+
+SHARDS = 8
+"""Of a batch, where the recipe names none."""
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+"""How often torchrun has started the processes again."""
+_FILES = (
+    *("environment.json", "data.json", "recipe.toml", "epochs.csv", COPY),
+    *(checkpoint.STATE_FILE, checkpoint.START_FILE),
+)
+"""What a stopped run is taken up from."""
+
+
+def speaks() -> bool:
+    """Whether this process is to say how a training ended: the first of several, or one alone."""
+    return current().first
+
+
+def train(request: DataRequest, asked: Asked, display: Display, out: Path | None) -> RunFolder:
+    """Train what is asked for on all processes. Returns the run's folder to each.
+
+    Raises ``UserError`` in the first process and ``ToldError`` in the others.
+    """
+    processes = join(choose_device(asked.device))
+    with processes.watched():
+        if int(os.environ.get(RESTARTS, "0")) > 0:
+            going_on = processes.from_first(bytes([_begun(out)])) == b"\1"
+            if going_on:
+                assert out is not None
+                return _resume(processes, out, display, {})
+        if not processes.first:
+            request, asked = replace(request, quiet=True), replace(asked, told=None)
+
+        def planned() -> Job:
+            if asked.budget is not None:
+                raise UserError(
+                    f"{asked.budget.name} measures one process alone; with several give the epochs"
+                )
+            job = plan(request, asked)
+            check_divides(processes.count, job.recipe.train.shards or SHARDS)
+            if job.recipe.train.shards:
+                return job
+            if processes.first:
+                display.say(
+                    f"Each batch is of {SHARDS} shards, as the recipe names no other number: "
+                    f"train.shards={SHARDS}"
+                )
+            return changed(job, [f"train.shards={SHARDS}"])
+
+        job = processes.agree(planned)
+        environments = _compared(processes, job, display)
+        job = replace(job, environments=environments)
+        if processes.first and request.own is not None and asked.recipe is None:
+            display.say(job.recipe.description)
+        with _own_folder(processes, job.recipe.name, out) as folder:
+            shown = display if processes.first else Silent()
+            return _all(processes, folder, lambda: alone.fit(job, shown, out=folder))
+
+
+def resume(
+    path: Path,
+    display: Display,
+    *,
+    device: str | None = None,
+    data_dir: Path | None = None,
+    data: Given = None,
+    code: OwnCode | None = None,
+) -> RunFolder:
+    """Take up a stopped run on all processes; only the first needs to see its folder."""
+    processes = join(choose_device(device or "auto"))
+    given: dict[str, Any] = {"device": device, "data_dir": data_dir, "data": data, "code": code}
+    with processes.watched():
+        return _resume(processes, path, display, given)
+
+
+def _resume(processes: Processes, path: Path, display: Display, given: dict[str, Any]) -> RunFolder:
+    def opened() -> list[bytes]:
+        if not processes.first:
+            return []
+        folder = open_run_folder(path, given.get("code"))
+        if not folder.finished and not folder.recipe().train.shards:
+            raise UserError(
+                f"{path} was trained on batches without shards, which several processes cannot "
+                "share out; resume it without a launcher"
+            )
+        if not folder.finished:
+            check_divides(processes.count, folder.recipe().train.shards)
+        files = [folder.path / name for name in _FILES]
+        return [file.read_bytes() if file.is_file() else b"" for file in files]
+
+    contents = processes.agree(opened) or [b""] * len(_FILES)
+    contents = [processes.from_first(one) for one in contents]
+    with tempfile.TemporaryDirectory() as copy:
+        if not processes.first:
+            own = RunFolder(Path(copy))
+            for name, content in zip(_FILES, contents, strict=True):
+                if content:
+                    own.write(name, content)
+        shown, where = (display, path) if processes.first else (Silent(), Path(copy))
+        return _all(processes, where, lambda: alone.resume(where, shown, **given))
+
+
+def _begun(out: Path | None) -> bool:
+    """Whether a training that is started again has left a run to go on with."""
+    if out is None:
+        raise UserError(
+            "a training that is started again goes on where it was, for which it needs its "
+            "folder: give --out"
+        )
+    folder = RunFolder(out)
+    return (out / "recipe.toml").is_file() and not folder.finished
+
+
+def _compared(processes: Processes, job: Job, display: Display) -> tuple[dict[str, Any], ...]:
+    """What each process computes with. Raises where their data or recipes are not the same."""
+    train, test = job.data
+    same = {
+        "training images": train.fingerprint,
+        "test images": test.fingerprint,
+        "recipe": job.recipe.to_toml(),
+    }
+    like = {
+        "processor": record.processor_name(),
+        "torch": torch.__version__,
+        "threads": job.threads,
+        "device": job.device,
+    }
+    told = processes.gather_values([same, like, platform.node()])
+
+    def compared() -> None:
+        for name, wanted in same.items():
+            if told[0][0][name] != wanted:
+                raise UserError(
+                    f"its {name} are not those of process 0; give all processes the same data and "
+                    "the same command"
+                )
+
+    processes.agree(compared)
+    for name in like:
+        found = {str(one[name]) for _, one, _ in told}
+        if len(found) > 1 and processes.first:
+            display.say(
+                f"The processes differ in {name} ({', '.join(sorted(found))}): the run repeats to "
+                "the bit only on the same ones"
+            )
+    return tuple({"host": host, **one} for _, one, host in told)
+
+
+@contextmanager
+def _own_folder(processes: Processes, name: str, out: Path | None) -> Iterator[Path]:
+    """Where this process trains: the run's folder, or one that is thrown away."""
+    with tempfile.TemporaryDirectory() as other:
+
+        def made() -> Path:
+            if not processes.first:
+                return Path(other) / "run"
+            return create_run(name, root=Path("runs"), out=out).path
+
+        yield processes.agree(made)
+
+
+def _all(processes: Processes, path: Path, work: Callable[[], RunFolder]) -> RunFolder:
+    """The first process's folder, once all have done their work in ``path``."""
+    try:
+        folder = work()
+    except ToldError:
+        raise
+    except ProcessLostError as error:
+        if processes.first:
+            raise ProcessLostError(str(error).replace("RUN", shlex.quote(str(path)))) from error
+        raise
+    except UserError as error:
+        if processes.first:
+            raise
+        raise ToldError(error.exit_code) from error
+    place = processes.from_first(os.fsencode(folder.path.resolve()))
+    return folder if processes.first else RunFolder(Path(os.fsdecode(place)))
