@@ -75,7 +75,7 @@ NAVIGATION = {
     "Begin": ("docs/tutorial", "docs/own-networks", "docs/own-pictures", "docs/transfer"),
     "Understand": ("docs/networks", "docs/performance", "docs/trust", "docs/explain"),
     "Use": (
-        *("docs/serve", "docs/export"),
+        *("docs/serve", "docs/export", "docs/scale"),
         *("src/firstlight/box/mnist/README", "src/firstlight/box/cifar10/README"),
     ),
     "Look up": ("docs/reference", "docs/design"),

@@ -133,6 +133,7 @@ TRAIN_CHOICES: dict[str, Any] = {
     "small_share": 0.3,
     "batch_size": 7,
     "micro_batch_size": 4,
+    "shards": 2,
     "clip_norm": 0.01,
     "validation": "none",
     "held_out_fraction": 0.3,

@@ -143,6 +143,11 @@ def launched() -> bool:
     return named or (torch.distributed.is_available() and torch.distributed.is_initialized())
 
 
+def restarts() -> int:
+    """How often torchrun has started the processes again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
 def current() -> Processes:
     """The processes that this one has joined; ``ALONE`` before that."""
     return _joined or ALONE
@@ -173,7 +178,9 @@ def _join(device: str) -> Processes:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        store, _, _ = next(rendezvous("env://", rank, count))
+        whole, _, _ = next(rendezvous("env://", rank, count))
+        # A launcher may keep the store when it starts processes again.
+        store = PrefixStore(f"start {restarts()}", whole)
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo",
             store=PrefixStore("group", store),

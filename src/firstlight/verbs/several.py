@@ -22,7 +22,14 @@ from firstlight.layers.own_code import COPY, OwnCode
 from firstlight.progress import Display, Silent
 from firstlight.runs import checkpoint, record
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
-from firstlight.training.processes import Processes, ProcessLostError, ToldError, current, join
+from firstlight.training.processes import (
+    Processes,
+    ProcessLostError,
+    ToldError,
+    current,
+    join,
+    restarts,
+)
 from firstlight.training.shards import check_divides
 from firstlight.verbs import fit as alone
 from firstlight.verbs.job import Job
@@ -31,8 +38,6 @@ from firstlight.verbs.run_data import DataRequest, Given
 
 SHARDS = 8
 """Of a batch, where the recipe names none."""
-RESTARTS = "TORCHELASTIC_RESTART_COUNT"
-"""How often torchrun has started the processes again."""
 _FILES = (
     *("environment.json", "data.json", "recipe.toml", "epochs.csv", COPY),
     *(checkpoint.STATE_FILE, checkpoint.START_FILE),
@@ -52,11 +57,13 @@ def train(request: DataRequest, asked: Asked, display: Display, out: Path | None
     """
     processes = join(choose_device(asked.device))
     with processes.watched():
-        if int(os.environ.get(RESTARTS, "0")) > 0:
-            going_on = processes.from_first(bytes([_begun(out)])) == b"\1"
-            if going_on:
+        if restarts() > 0:
+            begun = processes.agree(lambda: _begun(out) if processes.first else "")
+            begun = processes.gather_values(begun)[0]
+            if begun:
                 assert out is not None
-                return _resume(processes, out, display, {})
+                finished = begun == "finished"
+                return RunFolder(out) if finished else _resume(processes, out, display, {})
         if not processes.first:
             request, asked = replace(request, quiet=True), replace(asked, told=None)
 
@@ -129,15 +136,16 @@ def _resume(processes: Processes, path: Path, display: Display, given: dict[str,
         return _all(processes, where, lambda: alone.resume(where, shown, **given))
 
 
-def _begun(out: Path | None) -> bool:
-    """Whether a training that is started again has left a run to go on with."""
+def _begun(out: Path | None) -> str:
+    """What a training that is started again has left: ``finished``, ``stopped`` or nothing."""
     if out is None:
         raise UserError(
             "a training that is started again goes on where it was, for which it needs its "
             "folder: give --out"
         )
-    folder = RunFolder(out)
-    return (out / "recipe.toml").is_file() and not folder.finished
+    if not (out / "recipe.toml").is_file():
+        return ""
+    return "finished" if RunFolder(out).finished else "stopped"
 
 
 def _compared(processes: Processes, job: Job, display: Display) -> tuple[dict[str, Any], ...]:

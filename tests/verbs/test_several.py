@@ -1,0 +1,172 @@
+"""Trainings that torchrun starts: the same bits on any number of processes, also after a death."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from firstlight.errors import UserError
+from firstlight.progress import Silent
+from firstlight.recipe import load_recipe
+from firstlight.training.processes import Processes, ToldError
+from firstlight.verbs import several
+from firstlight.verbs.plan import plan_on
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="torchrun is tried on Linux alone")
+NETWORK = (
+    "network.layers=[{ conv = 4, bias = false }, { batch-norm = true }, { activation = 'relu' }, "
+    "{ max-pool = 2 }, { flatten = true }, { dropout = 0.3 }, { dense = 'classes' }]"
+)
+WORDS = (
+    *("train", "digits", "--recipe", "digits-tutorial", "--seed", "3"),
+    *("--set", NETWORK, "--set", "train.average_decay=0.9", "--set", "train.epoch_share=0.6"),
+)
+
+
+def started(*words: str, processes: int = 0, options: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """The command, by torchrun on so many processes; alone for none."""
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.Popen(
+        [sys.executable, *([*launch, *options] if processes else []), "-m", "firstlight", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def done(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate()
+    return process.returncode, out, err
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained by one process that no launcher started."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    code, _, err = done(started(*WORDS, "--set", "train.shards=8", "--epochs=6", f"--out={out}"))
+    assert code == 0, err
+    return out
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_a_run_has_the_same_bits_on_any_number_of_processes(
+    whole: Path, tmp_path: Path, processes: int
+) -> None:
+    out = tmp_path / "run"
+    code, told, err = done(started(*WORDS, "--epochs=6", f"--out={out}", processes=processes))
+    assert code == 0, err
+    assert told.count("train.shards=8") == 1 and told.count(f"run {out}") == 1
+    assert weights(out) == weights(whole)
+    lines = [(run / "epochs.csv").read_text().splitlines() for run in (whole, out)]
+    first, second = ([line.rpartition(",")[0] for line in one] for one in lines)  # no seconds
+    assert first == second
+    environment = json.loads((out / "environment.json").read_text())
+    assert [one["threads"] for one in environment["processes"]] == [1] * processes
+    assert not [path for path in tmp_path.iterdir() if path != out]
+
+
+def stopped(process: subprocess.Popen[str], out: Path, rank: str, number: int) -> None:
+    """Send a signal to one process after its second epoch."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 2/"):
+            break
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().decode().split("\0")
+            variables = (entry / "environ").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if f"--out={out}" in words and f"RANK={rank}" in variables:
+            os.kill(int(entry.name), number)
+
+
+@pytest.mark.parametrize(("number", "rank"), [(signal.SIGKILL, "1"), (signal.SIGTERM, "0")])
+def test_after_a_death_the_others_end_and_the_run_goes_on_elsewhere(
+    whole: Path, tmp_path: Path, number: int, rank: str
+) -> None:
+    out = tmp_path / "run"
+    words = (*WORDS, "--epochs=6", f"--out={out}", "--set", "train.batch_size=32")
+    process = started(*words, processes=2)
+    stopped(process, out, rank, number)
+    code, _, err = done(process)
+    assert code != 0
+    if number == signal.SIGKILL:
+        assert len(re.findall(rf"firstlight: process {rank} \(pid \d+ on ", err)) == 1, err
+    else:
+        assert err.count(f"firstlight train --resume {out}") == 1, err
+    code, _, err = done(started("train", "--resume", str(out), processes=4 if rank == "1" else 0))
+    assert code == 0, err
+    assert weights(out) == weights(whole)
+
+
+def test_torchrun_starts_a_training_again_that_goes_on_by_itself(
+    whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    options = ("--max-restarts=1",)
+    process = started(*WORDS, "--epochs=6", f"--out={out}", processes=2, options=options)
+    stopped(process, out, "1", signal.SIGKILL)
+    code, _, err = done(process)
+    assert code == 0, err
+    assert weights(out) == weights(whole)
+
+
+@pytest.mark.parametrize(
+    ("words", "processes", "told"),
+    [
+        (("--out=run",), 3, "take 1, 2, 4 or 8 processes"),
+        (("--out=taken",), 2, "holds a finished run"),
+    ],
+)
+def test_what_cannot_be_is_told_once_and_leaves_nothing(
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    processes: int,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").symlink_to(whole)
+    code, _, err = done(started(*WORDS, *words, processes=processes))
+    assert code != 0
+    assert err.count("firstlight: ") == 1 and err.count(told) == 1, err
+    assert not (tmp_path / "run").exists()
+
+
+class Others(Processes):
+    """Processes of which the others say what a test puts into their mouths."""
+
+    def __init__(self, rank: int, others: list[object]) -> None:
+        super().__init__(rank, 2)
+        self._others = others
+
+    def gather_values(self, value: object) -> list[object]:
+        other = self._others.pop(0)
+        return [value, other] if self.rank == 0 else [other, value]
+
+
+def test_data_that_is_not_the_same_on_all_processes_is_told_by_the_first() -> None:
+    import firstlight as fl
+
+    job = plan_on(fl.load("digits"), load_recipe("digits-tutorial"), "cpu")
+    alike = {"processor": "?", "torch": "?", "threads": 1, "device": "cpu"}
+    other = [{"training images": "others", "test images": "", "recipe": ""}, alike, "host"]
+    with pytest.raises(UserError, match="process 1: its training images are not those"):
+        several._compared(
+            Others(0, [other, [2, "its training images are not those"]]), job, Silent()
+        )
+    with pytest.raises(ToldError):
+        several._compared(Others(1, [other, None]), job, Silent())
