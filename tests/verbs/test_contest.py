@@ -7,6 +7,7 @@ the two is kept, and that nothing else than pictures of one's own begins such a 
 import itertools
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -326,3 +327,37 @@ def test_a_damaged_contest_is_told(toy: None, command: Command) -> None:
     hostile = '{"start": "toy", "size": null, "other": "../elsewhere"}'
     Path("run", "contest.json").write_text(hostile)
     assert command("train", "--resume", "run").code == 3
+
+
+def test_what_lies_beside_is_looked_at_before_anything_is_trained(
+    toy: None, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(Path("own.npz"))
+    with monkeypatch.context() as patch:
+        stopped_at(patch, 3)
+        assert command("train", "own.npz", "--out", "run").code == 130
+    second = Path("run-from-nothing")
+    Path("run").rename("away")
+    done = command("train", "--resume", str(second))
+    assert done.code == 2
+    assert "Put it back; or delete run-from-nothing/contest.json" in done.err
+    assert command("train", "own.npz", "--from", "toy", "--out", "run").code == 0
+    done = command("train", "--resume", str(second))  # another run is in its place
+    assert (done.code, "Put it back" in done.err) == (2, True)
+    shutil.rmtree("run")
+    Path("away").rename("run")
+    with monkeypatch.context() as patch:
+        patch.chdir("run")
+        assert command("train", "--resume", ".").code == 0
+    assert json.loads(Path("run", "contest.json").read_text())["held_out"] == 12
+
+
+def test_the_folder_one_is_in_may_be_the_runs(
+    toy: None, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(Path("own.npz"))
+    Path("here").mkdir()
+    with monkeypatch.context() as patch:
+        patch.chdir("here")
+        assert command("train", "../own.npz", "--out", ".").code == 0
+    assert len(list(Path().glob("here*"))) == 2

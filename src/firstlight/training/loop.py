@@ -5,7 +5,7 @@ Axes: N images, H height, W width, C channels, B images of one batch, P of a par
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import Any
@@ -31,7 +31,7 @@ from firstlight.training.loss import Loss
 from firstlight.training.optimizers import Optimizers
 from firstlight.training.portion import Portion
 from firstlight.training.position import EpochRecord, Fitted, Place, Position, StepRecord
-from firstlight.training.processes import ALONE, Processes
+from firstlight.training.processes import Processes
 from firstlight.training.randomness import reseed
 from firstlight.training.replayed import Pass, ReplayedPass, recorder
 from firstlight.training.schedule import course
@@ -98,7 +98,6 @@ class Trainer:
         """Losses are read from the device after so many steps: each reading waits for it."""
         weights_K = train.class_weights() if recipe.train.class_weights == "balanced" else None
         self._loss = Loss(smoothing=recipe.train.label_smoothing, weights_K=weights_K)
-        self._processes = ALONE
         self.shards: ShardedPass | None = None
         """How a batch passes where it is of shards."""
         self._pass = self._new_pass()
@@ -118,7 +117,6 @@ class Trainer:
     def share(self, processes: Processes, classes: int) -> None:
         """Take part in a training of several processes, or pass batches in shards alone. Raises
         ``UserError`` where they do not divide the recipe's shards."""
-        self._processes = processes
         self.shards = ShardedPass(self.model, classes, self.recipe.train.shards, processes)
 
     @property
@@ -463,23 +461,6 @@ def _measured(logits_NK: Tensor, labels_N: Tensor) -> tuple[float, float]:
     """Mean loss and accuracy."""
     loss = cross_entropy(logits_NK, labels_N).item()
     return loss, (logits_NK.argmax(dim=1) == labels_N).float().mean().item()
-
-
-def _in_order(logits_NK: Tensor, parts: Sequence[Tensor], processes: Processes) -> Tensor:
-    """Logits of all parts, of which each process has every so many-th."""
-    if processes.count == 1:
-        return logits_NK
-    count, classes = processes.count, logits_NK.shape[1]
-    room_NK = torch.zeros(
-        (-(-len(parts) // count) * len(parts[0]), classes), device=logits_NK.device
-    )
-    room_NK[: len(logits_NK)] = logits_NK
-    rooms = [one.view(-1, classes) for one in processes.gather(room_NK.reshape(-1))]
-    found: list[Tensor] = []
-    for number, part_B in enumerate(parts):
-        start = number // count * len(parts[0])
-        found.append(rooms[number % count][start : start + len(part_B)])
-    return torch.cat(found)
 
 
 def _of(weights_B: Tensor | None, part: slice) -> Tensor | None:

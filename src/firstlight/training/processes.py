@@ -24,6 +24,8 @@ T = TypeVar("T")
 LOST = 20.0
 """A process that has given no sign for so many seconds is lost."""
 _BEAT = 1.0
+_COMING = timedelta(minutes=5)
+"""For all processes to start."""
 _GIVEN_UP = timedelta(hours=12)
 """A process that lives may take long, as to decode pictures that the others have; one that does not
 is found out by its signs."""
@@ -139,8 +141,11 @@ _joined: Processes | None = None
 
 def launched() -> bool:
     """Whether a launcher started this process, or the caller joined processes."""
-    named = all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
-    return named or (torch.distributed.is_available() and torch.distributed.is_initialized())
+    named = "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    alone = os.environ.get("WORLD_SIZE") == "1" and "MASTER_ADDR" not in os.environ
+    return (named and not alone) or (
+        torch.distributed.is_available() and torch.distributed.is_initialized()
+    )
 
 
 def restarts() -> int:
@@ -178,9 +183,13 @@ def _join(device: str) -> Processes:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        whole, _, _ = next(rendezvous("env://", rank, count))
+        if not 0 <= rank < count:
+            raise ValueError(f"RANK is {rank} of WORLD_SIZE {count}")
+        whole, _, _ = next(rendezvous("env://", rank, count, timeout=_COMING))
         # A launcher may keep the store when it starts processes again.
         store = PrefixStore(f"start {restarts()}", whole)
+        store.set(f"here {rank}", "yes")
+        store.wait([f"here {other}" for other in range(count)], _COMING)
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo",
             store=PrefixStore("group", store),
@@ -192,7 +201,8 @@ def _join(device: str) -> Processes:
         raise UserError(
             f"the processes cannot be joined: {str(error).splitlines()[0]}. RANK, WORLD_SIZE, "
             "MASTER_ADDR and MASTER_PORT must be as a launcher sets them, such as torchrun "
-            "--nproc-per-node 2 -m firstlight train ..., and the port must be free"
+            "--nproc-per-node 2 -m firstlight train ..., the port must be free, and all processes "
+            "must start within five minutes"
         ) from error
     return Processes(rank, count, store)
 

@@ -171,7 +171,7 @@ class _Norms:
             if not torch.equal(buffer, before):
                 raise UserError(
                     f"the network changes its buffer {name} in training, which shards cannot share "
-                    "out; leave out train.shards, and train it with one process"
+                    "out; train it on one process, without train.shards"
                 )
         buffers = [buffer.reshape(-1) for buffer in self._buffers()]
         return torch.cat(buffers) if buffers else torch.zeros(0, device=self._device())

@@ -1,6 +1,7 @@
 """Pictures of one's own: a pretrained network against one from nothing, and the better is kept."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import count
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.backbones import BACKBONES
-from firstlight.errors import UserError
+from firstlight.errors import RunInterruptedError, UserError
 from firstlight.layers.own_code import OwnCode
 from firstlight.progress import Display
 from firstlight.recipe import setting_key
@@ -87,25 +88,40 @@ def resume(
     side = side_of(folder)
     if side is None or side.held_out is not None:
         return take_up(path, display, device=device, data_dir=data_dir, data=data, code=code)
-    first = folder if side.start else _beside(folder, side)
+    folder = RunFolder(_own_place(folder.path), code)
+    first, second = folder, None
+    if not side.start:
+        first, second = _beside(folder, side), folder
+    elif side.other:
+        second = _beside(folder, side)
     go_on(first)
-    side = _side(first)
-    if side.other:
-        second = _beside(first, side)
+    if second is not None:
         go_on(second)
         return _better(first, second, display)
     request = request_of_run(first, data_dir, data)
     request = replace(request, shape=None, size=side.size)
-    environment = first.read_json("environment.json")
+    side, environment = _side(first), first.read_json("environment.json")
     with first.trusted():
         where = device or str(environment["device"])
     seed = f"train.seed={first.recipe().train.seed}"
     return _against(first, request, Asked(settings=[seed], device=where), display)
 
 
+def _own_place(path: Path) -> Path:
+    """A path that ends in the folder's own name, beside which the other run lies."""
+    return path.resolve() if path.name in ("", "..") or path.is_symlink() else path
+
+
 def _beside(folder: RunFolder, side: Side) -> RunFolder:
-    """The other run. Raises ``UserError`` where it is not there."""
-    return open_run_folder(folder.path.with_name(side.other))
+    """The other run. Raises ``UserError`` where it is not there, or another is in its place."""
+    other = folder.path.with_name(side.other)
+    found = side_of(RunFolder(other)) if (other / "recipe.toml").is_file() else None
+    if found is None or bool(found.start) == bool(side.start) or found.other != folder.path.name:
+        raise UserError(
+            f"{folder} is to be compared with {other}, where that run is not, or another is. Put "
+            f"it back; or delete {folder.path / CONTEST_FILE}, and {folder} is a run of its own"
+        )
+    return RunFolder(other)
 
 
 def _names_data_alone(request: DataRequest, asked: Asked) -> bool:
@@ -142,6 +158,17 @@ def _contest(
 
 def _against(first: RunFolder, request: DataRequest, asked: Asked, display: Display) -> RunFolder:
     """Train a network from nothing too, and give the better of the two."""
+    first = RunFolder(_own_place(first.path))
+    try:
+        return _second(first, request, asked, display)
+    except KeyboardInterrupt as error:  # where a training takes no notice of it
+        again = shlex.quote(str(first))
+        raise RunInterruptedError(
+            f"stopped. Go on with: firstlight train --resume {again}"
+        ) from error
+
+
+def _second(first: RunFolder, request: DataRequest, asked: Asked, display: Display) -> RunFolder:
     side = _side(first)
     try:
         job = plan(request, replace(asked, recipe=recipe_for(request.load().train), told=None))
@@ -171,13 +198,14 @@ def _better(first: RunFolder, second: RunFolder, display: Display) -> RunFolder:
     swapped = of_second > of_first
     if swapped:
         lost = _free(path, name)
-    _note(first, rights, path if swapped else lost)
-    _note(second, rights[::-1], lost if swapped else path)
     if swapped:
         path.rename(lost)
         second.path.rename(path)
+        first, second = RunFolder(lost), RunFolder(path)
+    _note(first, rights, path if swapped else lost)
+    _note(second, rights[::-1], lost if swapped else path)
     told = (
-        f"Of {_watched(first):,} held-out pictures {name} answers {rights[0]:,} "
+        f"Of {_watched(RunFolder(path)):,} held-out pictures {name} answers {rights[0]:,} "
         f"({100 * of_first[0]:.1f} %) right, a network from nothing {rights[1]:,} "
         f"({100 * of_second[0]:.1f} %)"
     )

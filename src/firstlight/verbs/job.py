@@ -87,7 +87,7 @@ class Side:
             raise ValueError(f"no counts: {numbers}")
         if not all(isinstance(one, str) for one in (side.start, side.other)):
             raise ValueError(f"no names: {side.start!r}, {side.other!r}")
-        if side.other != Path(side.other).name:
+        if side.other != Path(side.other).name or not (side.start or side.other):
             raise ValueError(f"{side.other!r} is no folder beside this one")
         return side
 

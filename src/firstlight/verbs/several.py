@@ -154,7 +154,7 @@ def _compared(processes: Processes, job: Job, display: Display) -> tuple[dict[st
     same = {
         "training images": train.fingerprint,
         "test images": test.fingerprint,
-        "recipe": job.recipe.to_toml(),
+        "choices": job.recipe.to_toml(),
     }
     like = {
         "processor": record.processor_name(),
@@ -168,8 +168,8 @@ def _compared(processes: Processes, job: Job, display: Display) -> tuple[dict[st
         for name, wanted in same.items():
             if told[0][0][name] != wanted:
                 raise UserError(
-                    f"its {name} are not those of process 0; give all processes the same data and "
-                    "the same command"
+                    f"it has other {name} than process 0; give all processes the same data and the "
+                    "same command"
                 )
 
     processes.agree(compared)
