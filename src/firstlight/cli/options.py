@@ -198,7 +198,8 @@ _READABLE = 24
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """As wide as the terminal; into a file or a pipe as wide as it needs, one line a row.
 
-    A cell is shown as it is, escapes and square brackets included.
+    A cell is shown as it is, escapes and square brackets included. A row may have fewer cells than
+    there are columns.
     """
     from rich.table import Table
     from rich.text import Text
@@ -206,7 +207,7 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
     screen = console()
     if not screen.is_terminal:
         screen.width = 10_000
-    rows = list(rows)
+    rows = [[*row, *[""] * (len(columns) - len(row))] for row in rows]
     if _least_width(columns, rows) > screen.width:
         kept = [at for at, column in enumerate(columns) if not column.spare]
         columns = [columns[at] for at in kept]
