@@ -61,7 +61,10 @@ def test_wrong_requests_are_refused(command: Command, words: tuple[str, ...], me
     assert message in done.err
 
 
-def test_where_the_last_layer_is_fitted_alone_there_is_no_rate_to_find(command: Command) -> None:
+def test_where_the_last_layer_is_fitted_alone_there_is_no_rate_to_find(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # no features are there
     command("train", "digits", "--epochs", "1", "--out", "first")
     begun = ("--recipe", "digits-tutorial", "--set", "train.start_from=first")
     fitted = (*begun, "--set", "train.start_head=linear")
