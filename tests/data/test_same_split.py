@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from firstlight.data.decoded import decode_into
 from firstlight.data.own import Form, load_own
+from firstlight.data.pictures import PictureSource
 from firstlight.data.split import folds, hold_out
 
 FORMS = (Form(size=32), Form(size=48), Form(shape=(64, 64, 3)), Form(shape=(40, 30, 1)))
@@ -93,3 +95,16 @@ def test_a_grey_picture_is_the_same_in_one_channel_and_in_three(
         train, test = load_own(tmp_path / mode, Form(size=32))
         found.append((train.names, test.names))
     assert found[0] == found[1]
+
+
+def test_a_large_photograph_has_one_name_in_every_size(tmp_path: Path) -> None:
+    """Of large ones more detail is kept for large sizes."""
+    rng = np.random.default_rng(2)
+    rough = Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+    rough.resize((5000, 4000)).save(tmp_path / "large.jpg")
+    source = PictureSource(name="large", content=tmp_path / "large.jpg")
+    names = {
+        decode_into(tmp_path / f"{side}", [source], (side, side, 3)).origins
+        for side in (64, 224, 400, 512)
+    }
+    assert len(names) == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from firstlight.data.decode import decode, open_picture
-from firstlight.data.pictures import PictureSource, fitted, opened, origin
+from firstlight.data.pictures import PictureSource, prepare_named
 from firstlight.errors import DataError
 from firstlight.pixels import Preprocess
 from firstlight.threads import usable_threads
@@ -33,7 +33,7 @@ class Decoded:
     """What became of each picture."""
 
     origins: tuple[bytes, ...]
-    """``pictures.origin`` of each picture; empty where it could not be read."""
+    """The name of each picture, by ``prepare_named``; empty where it could not be read."""
     problems: tuple[tuple[str, str], ...]
     """(name, reason) of those, in their order."""
     notes: tuple[str, ...]
@@ -130,15 +130,12 @@ def decode_into(
     def chunk(start: int) -> tuple[int, bytes, list[tuple[str, ...]]]:
         blob, told = bytearray(), []
         for at in range(start, min(start + _CHUNK, len(sources))):
-            notes = list(sources[at].notes)
             try:
-                image = opened(sources[at], as_is, notes)
-                picture = fitted(sources[at].name, image, as_is, notes)
+                picture, origins[at] = prepare_named(sources[at], as_is)
             except DataError as error:
                 problems[at] = str(error).removeprefix(f"{sources[at].name}: ")
                 blob += bytes(row)
                 continue
-            origins[at] = origin(image)
             blob += picture.image_HWC.tobytes()
             told.append(picture.notes)
         return start, bytes(blob), told

@@ -83,21 +83,39 @@ def prepare(source: PictureSource, preprocess: Preprocess, bounds: Bounds = ANY)
     Raises ``DataError``, which names the file, when there is no picture or it cannot be read.
     """
     notes = list(source.notes)
-    return fitted(source.name, opened(source, preprocess, notes, bounds), preprocess, notes)
+    image = _opened(source, _enough_side(preprocess), notes, bounds)
+    return _fitted(source.name, image, preprocess, notes)
 
 
-def opened(
-    source: PictureSource, preprocess: Preprocess, notes: list[str], bounds: Bounds = ANY
+def prepare_named(source: PictureSource, preprocess: Preprocess) -> tuple[Picture, bytes]:
+    """``prepare``, and 16 bytes that name what the picture shows, whatever size it is brought to:
+    BLAKE2 of its pixels as they are opened for small sizes, of one channel where it has no
+    colours."""
+    notes, side = list(source.notes), _enough_side(preprocess)
+    image = _opened(source, side, notes)
+    seen = image if side == ENOUGH_SIDE else _opened(source, ENOUGH_SIDE, [])
+    if seen.mode == "RGB" and not _has_colour(seen):
+        seen = seen.getchannel(0)
+    name = hashlib.blake2b(seen.tobytes(), digest_size=16).digest()
+    return _fitted(source.name, image, preprocess, notes), name
+
+
+def _enough_side(preprocess: Preprocess) -> int:
+    """Side in pixels whose detail is kept of large pictures."""
+    return max(ENOUGH_SIDE, 3 * max(preprocess.image_shape))
+
+
+def _opened(
+    source: PictureSource, side: int, notes: list[str], bounds: Bounds = ANY
 ) -> Image.Image:
-    """The first half of ``prepare``: the picture in its own size; ``notes`` grows."""
+    """The picture before it is brought to a size; ``notes`` grows by what was done to it."""
     if source.problem:
         raise DataError(f"{source.name}: {source.problem}")
-    bounds = replace(bounds, enough=max(ENOUGH_SIDE, 3 * max(preprocess.image_shape)) ** 2)
-    return decode(source.name, source.content, notes, bounds)
+    return decode(source.name, source.content, notes, replace(bounds, enough=side**2))
 
 
-def fitted(name: str, image: Image.Image, preprocess: Preprocess, notes: list[str]) -> Picture:
-    """The second half: brought to the model's size, channels and polarity."""
+def _fitted(name: str, image: Image.Image, preprocess: Preprocess, notes: list[str]) -> Picture:
+    """The picture brought to the model's size, channels and polarity."""
     if preprocess.channels == 1 and image.mode == "RGB":
         if _has_colour(image):
             notes.append("colour turned to grey")
@@ -112,14 +130,6 @@ def fitted(name: str, image: Image.Image, preprocess: Preprocess, notes: list[st
         image = image.convert("RGB")
     image_HWC = np.array(image).reshape(preprocess.image_shape)
     return Picture(name=name, image_HWC=image_HWC, notes=tuple(notes))
-
-
-def origin(image: Image.Image) -> bytes:
-    """16 bytes that name what a picture shows, whatever size it is brought to: BLAKE2 of its pixels
-    as they were opened, of one channel where it has no colours."""
-    if image.mode == "RGB" and not _has_colour(image):
-        image = image.getchannel(0)
-    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 # Finding
