@@ -17,6 +17,7 @@ ALWAYS = {
     "checked",
     "devices",
     "files",
+    "launcher",
     "locks",
     "memory",
     "packages",

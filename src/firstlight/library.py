@@ -354,10 +354,11 @@ def resume(
     """
     from firstlight.progress import choose_display
     from firstlight.verbs.contest import resume as take_up
+    from firstlight.verbs.fit import AskedAgain
 
     refuse_backbone(path)
     given, code = _given_again(data), _code(network)
-    folder = take_up(Path(path), choose_display(quiet=quiet), data=given, code=code)
+    folder = take_up(Path(path), choose_display(quiet=quiet), AskedAgain(data=given, code=code))
     _warn(folder.read_json("summary.json")["nothing_learnt"])
     return Run(folder, given)
 

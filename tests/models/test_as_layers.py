@@ -15,6 +15,7 @@ from tests.kit import striped
 from torch import Generator, Tensor, nn
 
 import firstlight as fl
+from firstlight.errors import RunInterruptedError
 from firstlight.models.as_layers import as_layers
 from firstlight.verbs import fit
 
@@ -200,7 +201,7 @@ def test_it_is_resumed_from_the_weights_it_came_with(
         monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr("firstlight.progress.Silent.step", stopping)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(RunInterruptedError):
             fl.train(DATA, out=tmp_path / "part", **given)
     resumed = fl.resume(tmp_path / "part", DATA, quiet=True)
     weights = [(run.path / "model.safetensors").read_bytes() for run in (whole, resumed)]

@@ -8,6 +8,7 @@ import pytest
 from tests.kit import whitened_net
 
 import firstlight as fl
+from firstlight.errors import RunInterruptedError
 from firstlight.recipe import Recipe
 from firstlight.training.loop import Trainer
 from firstlight.training.pace import Pace
@@ -67,7 +68,7 @@ def test_its_recipe_repeats_the_run_and_a_killed_one_is_taken_up(
     assert weights(again.path) == weights(run.path)
 
     killed_at["step"] = round(turn * per_epoch) + 3  # the state that was saved is of before
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RunInterruptedError):
         fl.train("digits", settings=SETTINGS, budget=120, out=tmp_path / "killed", quiet=True)
     stopped = fl.load_recipe(tmp_path / "killed" / "recipe.toml").train
     killed_at["step"] = -1

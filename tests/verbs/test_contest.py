@@ -18,8 +18,11 @@ from tests.kit import Command, striped
 import firstlight as fl
 from firstlight.backbones import BACKBONES
 from firstlight.backbones.efficientnet import EFFICIENTNET_LITE0
+from firstlight.progress import Silent
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import open_run_folder
+from firstlight.training.processes import Processes
+from firstlight.verbs import several
 
 
 @pytest.fixture(scope="module")
@@ -361,3 +364,15 @@ def test_the_folder_one_is_in_may_be_the_runs(
         patch.chdir("here")
         assert command("train", "../own.npz", "--out", ".").code == 0
     assert len(list(Path().glob("here*"))) == 2
+
+
+def test_two_runs_to_be_compared_are_not_taken_up_by_several_processes(
+    toy: None, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(Path("own.npz"))
+    with monkeypatch.context() as patch:
+        stopped_at(patch, 3)
+        assert command("train", "own.npz", "--out", "run").code == 130
+    for folder in ("run", "run-from-nothing"):  # one is finished, and one is not
+        with pytest.raises(fl.UserError, match="resume it without a launcher"):
+            several._resume(Processes(), Path(folder), Silent())

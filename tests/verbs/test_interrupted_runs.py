@@ -100,7 +100,7 @@ def test_a_run_of_a_device_that_is_gone_is_told_how_to_go_on(
         )
 
     monkeypatch.setattr(RunFolder, "write", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(fl.UserError, match=r"stopped\. Go on with: firstlight train --resume"):
         fl.train("digits", epochs=1, out=tmp_path / "run", quiet=True, device="cpu")
     monkeypatch.setattr(RunFolder, "write", plain)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)

@@ -12,7 +12,7 @@ from tests.kit import Command, striped, whitened_net
 from tests.verbs.test_start import other
 
 import firstlight as fl
-from firstlight.errors import UserError
+from firstlight.errors import RunInterruptedError, UserError
 from firstlight.evaluate.features import features
 from firstlight.recipe import Recipe
 from firstlight.runs.checkpoint import SavedModel, load_model
@@ -133,7 +133,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
         return plain(self, name, content)
 
     monkeypatch.setattr(RunFolder, "write", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RunInterruptedError):
         second(tmp_path / "stopped")
     monkeypatch.setattr(RunFolder, "write", plain)
     stopped = fl.resume(tmp_path / "stopped", other(60), quiet=True)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 import firstlight as fl
 from firstlight.data.decode import Bounds
-from firstlight.errors import DataError
+from firstlight.errors import DataError, RunInterruptedError
 from firstlight.layers.own_code import own_code
 from firstlight.runs.folder import RunFolder
 from firstlight.serve.exported import open_served, predictor_of
@@ -141,7 +141,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits(
     monkeypatch.setattr(fit, "CHECKPOINT_SECONDS", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr("firstlight.progress.Silent.step", stopping)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(RunInterruptedError):
             fl.train(DATA, out=tmp_path / "part", **given)
     resumed = fl.resume(tmp_path / "part", DATA, network=own_nets.make, quiet=True)
     assert ended(resumed) == ended(whole)

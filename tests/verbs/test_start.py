@@ -11,6 +11,7 @@ import torch
 from tests.kit import Command, striped, tutorial_net, whitened_net
 
 import firstlight as fl
+from firstlight.errors import RunInterruptedError
 from firstlight.models.network import head
 from firstlight.recipe import Recipe, load_recipe
 from firstlight.runs.checkpoint import load_model
@@ -137,7 +138,7 @@ def test_a_stopped_run_goes_on_without_the_run_it_started_from(
         return plain(self, name, content)
 
     monkeypatch.setattr(RunFolder, "write", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RunInterruptedError):
         second(tmp_path / "stopped")
     monkeypatch.setattr(RunFolder, "write", plain)
     shutil.rmtree(first)

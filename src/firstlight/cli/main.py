@@ -27,6 +27,7 @@ from firstlight.cli import (
     train,
 )
 from firstlight.errors import RunInterruptedError, UserError
+from firstlight.launcher import named
 from firstlight.packages import package_of, trouble
 from firstlight.terminal import screened
 
@@ -68,9 +69,9 @@ def _options(
     if version:
         typer.echo(f"firstlight {__version__}")
         raise typer.Exit
-    verb, rank = context.invoked_subcommand, os.environ.get("RANK", "0")
-    if verb not in ("train", None) and os.environ.get("WORLD_SIZE", "1") != "1":
-        if rank == "0" or "MASTER_ADDR" not in os.environ:
+    verb = context.invoked_subcommand
+    if verb not in ("train", None) and named() and os.environ["WORLD_SIZE"] != "1":
+        if os.environ["RANK"] == "0":
             typer.echo(
                 f"firstlight: only train works on several processes; run firstlight {verb} once, "
                 "without a launcher such as torchrun",

@@ -111,35 +111,36 @@ def train(
     from firstlight.progress import choose_display
     from firstlight.verbs.contest import resume as take_up
     from firstlight.verbs.contest import train as train_best
+    from firstlight.verbs.fit import AskedAgain
     from firstlight.verbs.plan import Asked, Budget
     from firstlight.verbs.run_data import DataRequest
 
     display = choose_display(quiet=quiet, json=json)
     if resume is not None:
-        given: dict[str, object] = {
-            "--recipe": recipe,
-            "--set": settings,
-            "--out": out,
-            "--from": start,
-        }
-        given |= {"--epochs": epochs, "--budget": budget, "--patience": patience}
-        given |= {"--seed": seed, "--limit": limit, "--size": size, "--exclude": exclude}
-        given["--range"] = pixel_range
-        given["--allow-outside"] = allow_outside or None
-        extra = [name for name, value in given.items() if value is not None and value != []]
-        if extra:
-            raise UserError(
-                f"--resume goes on with what the run was started with; leave out {', '.join(extra)}"
-            )
-        folder = take_up(
-            resume,
-            display,
+        _refuse_beside_resume(
+            {
+                "--recipe": recipe,
+                "--set": settings or None,
+                "--out": out,
+                "--from": start,
+                "--epochs": epochs,
+                "--budget": budget,
+                "--patience": patience,
+                "--seed": seed,
+                "--limit": limit,
+                "--size": size,
+                "--exclude": exclude,
+                "--range": pixel_range,
+                "--allow-outside": allow_outside or None,
+            }
+        )
+        again = AskedAgain(
             device=None if device == "auto" else device,
             data_dir=data_dir,
             data=None if data is None else Path(data),
             code=code_named(network),
         )
-        _tell(folder, json=json)
+        _tell(take_up(resume, display, again), json=json)
         return
     if data is None:
         raise UserError("train what? Give a data set, such as: firstlight train mnist")
@@ -164,6 +165,15 @@ def train(
         told=None if request.own is None else partial(_tell_of_data, quiet=quiet, json=json),
     )
     _tell(train_best(request, asked, display, out), json=json)
+
+
+def _refuse_beside_resume(given: dict[str, object]) -> None:
+    """Raise ``UserError`` for options that say how a run starts."""
+    extra = [name for name, value in given.items() if value is not None]
+    if extra:
+        raise UserError(
+            f"--resume goes on with what the run was started with; leave out {', '.join(extra)}"
+        )
 
 
 def _settings(

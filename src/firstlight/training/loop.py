@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -236,9 +237,9 @@ class Trainer:
         record = recorder(self.train.labels_N.device.type)
         weighed = self.train.weights_N is not None
         if record is None or weighed or self.recipe.network.drops:
-            return self._learn
+            return self._learn_plain
         whole = min(self.recipe.train.batch_size, self.images)
-        return ReplayedPass(self._learn, self.model, whole, record)
+        return ReplayedPass(self._learn_plain, self.model, whole, record)
 
     def _step(self, chosen_B: Tensor) -> None:
         """One update from one batch."""
@@ -258,27 +259,19 @@ class Trainer:
             pixels_BCHW = shrunk(pixels_BCHW)
         pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.mix, self._noise)
         weights_B = self.train.weights(chosen_B)
-        mixed = None
+        others = None
         if share < 1:
-            mixed = (labels_B[other_B], None if weights_B is None else weights_B[other_B])
-
-        def learn(shard: int, rows: slice) -> tuple[Tensor, Tensor]:
-            reseed(self._noise, recipe.train.seed, f"shard {shard}", at.step)
-            others = None if mixed is None else (mixed[0][rows], _of(mixed[1], rows))
-            with self._global_draws(shard):
-                return self._learn(
-                    pixels_BCHW[rows], labels_B[rows], _of(weights_B, rows), others, share
-                )
-
+            others = (labels_B[other_B], None if weights_B is None else weights_B[other_B])
+        batch = _Batch(pixels_BCHW, labels_B, weights_B, others, share)
         if self.shards is not None:
             least = 2 if recipe.network.needs_two else 1
-            loss, logits_BK = self.shards(len(labels_B), least, learn)
+            loss, logits_BK = self.shards(len(labels_B), least, partial(self._learn_shard, batch))
         else:
             with self._global_draws():
-                if mixed is not None or weights_B is not None:
-                    loss, logits_BK = self._learn(pixels_BCHW, labels_B, weights_B, mixed, share)
-                else:
+                if others is None and weights_B is None:
                     loss, logits_BK = self._pass(pixels_BCHW, labels_B)
+                else:
+                    loss, logits_BK = self._learn(batch)
         if recipe.train.clip_norm > 0:
             self.optimizers.clip(recipe.train.clip_norm)
         self.optimizers.step(self.factor(at.step))
@@ -300,32 +293,29 @@ class Trainer:
         rng = reseed(Generator(), seed, stream, self._at.step)
         return seeded(rng, self.train.labels_N.device.type)
 
-    def _learn(
-        self,
-        pixels_BCHW: Tensor,
-        labels_B: Tensor,
-        weights_B: Tensor | None = None,
-        mixed: tuple[Tensor, Tensor | None] | None = None,
-        share: float = 1.0,
-    ) -> tuple[Tensor, Tensor]:
-        """Loss and logits of one batch; its gradients are left in the weights.
+    def _learn_plain(self, pixels_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        return self._learn(_Batch(pixels_BCHW, labels_B))
 
-        ``mixed`` are the labels and weights of the images that each is mixed with, of which it has
-        the rest of ``share``. A batch is passed in parts where the recipe says so; their gradients
-        add up.
-        """
-        size = len(labels_B)
+    def _learn_shard(self, batch: "_Batch", shard: int, rows: slice) -> tuple[Tensor, Tensor]:
+        """As ``_learn``, of a part of a batch, whose dropout and draws are its own."""
+        reseed(self._noise, self.recipe.train.seed, f"shard {shard}", self._at.step)
+        with self._global_draws(shard):
+            return self._learn(batch.part(rows))
+
+    def _learn(self, batch: "_Batch") -> tuple[Tensor, Tensor]:
+        """Loss and logits of one batch; its gradients are left in the weights. A batch is passed in
+        parts where the recipe says so; their gradients add up."""
+        size, device = len(batch.labels_B), batch.labels_B.device
         count = math.ceil(size / (self.recipe.train.micro_batch_size or size))
-        loss, parts_PK, end = torch.zeros((), device=labels_B.device), list[Tensor](), 0
+        loss, parts_PK = torch.zeros((), device=device), list[Tensor]()
         self.optimizers.zero_grad()
-        for pixels_PCHW in pixels_BCHW.tensor_split(count):
-            part = slice(end, end := end + len(pixels_PCHW))
-            with torch.autocast(labels_B.device.type, torch.bfloat16, enabled=self.mixed):
-                logits_PK = self.model(pixels_PCHW).float()
-            mean = self._loss.mean(logits_PK, labels_B[part], _of(weights_B, part))
-            if mixed is not None:
-                other = self._loss.mean(logits_PK, mixed[0][part], _of(mixed[1], part))
-                mean = share * mean + (1 - share) * other
+        for part in batch.parts(count):
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.mixed):
+                logits_PK = self.model(part.pixels_BCHW).float()
+            mean = self._loss.mean(logits_PK, part.labels_B, part.weights_B)
+            if part.others is not None:
+                other = self._loss.mean(logits_PK, *part.others)
+                mean = part.share * mean + (1 - part.share) * other
             of_batch = mean * (len(logits_PK) / size)
             of_batch.backward()
             loss += of_batch.detach()
@@ -461,6 +451,32 @@ def _measured(logits_NK: Tensor, labels_N: Tensor) -> tuple[float, float]:
     """Mean loss and accuracy."""
     loss = cross_entropy(logits_NK, labels_N).item()
     return loss, (logits_NK.argmax(dim=1) == labels_N).float().mean().item()
+
+
+class _Batch(NamedTuple):
+    """The images of a step, as the network takes them."""
+
+    pixels_BCHW: Tensor
+    labels_B: Tensor
+    weights_B: Tensor | None = None
+    others: tuple[Tensor, Tensor | None] | None = None
+    """Labels and weights of the images that each is mixed with."""
+    share: float = 1.0
+    """Of each image itself; the other has the rest."""
+
+    def part(self, rows: slice) -> "_Batch":
+        """Some of the images."""
+        others = self.others
+        if others is not None:
+            others = others[0][rows], _of(others[1], rows)
+        pixels_PCHW, labels_P = self.pixels_BCHW[rows], self.labels_B[rows]
+        return _Batch(pixels_PCHW, labels_P, _of(self.weights_B, rows), others, self.share)
+
+    def parts(self, count: int) -> "Iterator[_Batch]":
+        """All images in so many parts, the first ones the larger."""
+        end = 0
+        for pixels_PCHW in self.pixels_BCHW.tensor_split(count):
+            yield self.part(slice(end, end := end + len(pixels_PCHW)))
 
 
 def _of(weights_B: Tensor | None, part: slice) -> Tensor | None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from firstlight.errors import RunInterruptedError, UserError
+from firstlight.launcher import named, restarts
 
 T = TypeVar("T")
 
@@ -141,16 +142,8 @@ _joined: Processes | None = None
 
 def launched() -> bool:
     """Whether a launcher started this process, or the caller joined processes."""
-    named = "RANK" in os.environ and "WORLD_SIZE" in os.environ
-    alone = os.environ.get("WORLD_SIZE") == "1" and "MASTER_ADDR" not in os.environ
-    return (named and not alone) or (
-        torch.distributed.is_available() and torch.distributed.is_initialized()
-    )
-
-
-def restarts() -> int:
-    """How often torchrun has started the processes again."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    distributed = torch.distributed
+    return named() or (distributed.is_available() and distributed.is_initialized())
 
 
 def current() -> Processes:

@@ -10,18 +10,17 @@ from typing import Any
 
 from firstlight.backbones import BACKBONES
 from firstlight.errors import RunInterruptedError, UserError
-from firstlight.layers.own_code import OwnCode
 from firstlight.progress import Display
 from firstlight.recipe import setting_key
 from firstlight.runs.folder import CONTEST_FILE, RunFolder, open_run_folder
 from firstlight.training.processes import launched
 from firstlight.verbs import several
 from firstlight.verbs.choose import looks_drawn, recipe_for
-from firstlight.verbs.fit import fit, side_of
+from firstlight.verbs.fit import AS_IT_WAS, AskedAgain, fit, side_of
 from firstlight.verbs.fit import resume as take_up
 from firstlight.verbs.job import Side
 from firstlight.verbs.plan import Asked, plan
-from firstlight.verbs.run_data import DataRequest, Given, request_of_run
+from firstlight.verbs.run_data import DataRequest, request_of_run
 
 NONE = "none"
 """As the start: no contest, and no pretrained network."""
@@ -64,45 +63,31 @@ def train(
     return fit(job, display, out=out)
 
 
-def resume(
-    path: Path,
-    display: Display,
-    *,
-    device: str | None = None,
-    data_dir: Path | None = None,
-    data: Given = None,
-    code: OwnCode | None = None,
-) -> RunFolder:
+def resume(path: Path, display: Display, again: AskedAgain = AS_IT_WAS) -> RunFolder:
     """Take up a stopped run, as ``fit.resume`` does. Where it is one of two that are to be
     compared, what is left of the other is trained too, and the better one is returned."""
-
     if launched():
-        return several.resume(path, display, device=device, data_dir=data_dir, data=data, code=code)
-
-    def go_on(folder: RunFolder) -> None:
-        if folder.finished:
-            return
-        take_up(folder.path, display, device=device, data_dir=data_dir, data=data)
-
-    folder = open_run_folder(path, code)
+        return several.resume(path, display, again)
+    folder = open_run_folder(path, again.code)
     side = side_of(folder)
     if side is None or side.held_out is not None:
-        return take_up(path, display, device=device, data_dir=data_dir, data=data, code=code)
-    folder = RunFolder(_own_place(folder.path), code)
+        return take_up(path, display, again)
+    folder = RunFolder(_own_place(folder.path))
     first, second = folder, None
     if not side.start:
         first, second = _beside(folder, side), folder
     elif side.other:
         second = _beside(folder, side)
-    go_on(first)
+    for one in (first, second):
+        if one is not None and not one.finished:
+            take_up(one.path, display, again)
     if second is not None:
-        go_on(second)
         return _better(first, second, display)
-    request = request_of_run(first, data_dir, data)
+    request = request_of_run(first, again.data_dir, again.data)
     request = replace(request, shape=None, size=side.size)
     side, environment = _side(first), first.read_json("environment.json")
     with first.trusted():
-        where = device or str(environment["device"])
+        where = again.device or str(environment["device"])
     seed = f"train.seed={first.recipe().train.seed}"
     return _against(first, request, Asked(settings=[seed], device=where), display)
 
@@ -161,7 +146,7 @@ def _against(first: RunFolder, request: DataRequest, asked: Asked, display: Disp
     first = RunFolder(_own_place(first.path))
     try:
         return _second(first, request, asked, display)
-    except KeyboardInterrupt as error:  # where a training takes no notice of it
+    except KeyboardInterrupt as error:  # between two trainings
         again = shlex.quote(str(first))
         raise RunInterruptedError(
             f"stopped. Go on with: firstlight train --resume {again}"
@@ -198,7 +183,6 @@ def _better(first: RunFolder, second: RunFolder, display: Display) -> RunFolder:
     swapped = of_second > of_first
     if swapped:
         lost = _free(path, name)
-    if swapped:
         path.rename(lost)
         second.path.rename(path)
         first, second = RunFolder(lost), RunFolder(path)

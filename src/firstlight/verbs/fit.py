@@ -4,7 +4,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -71,22 +71,27 @@ def fit(job: Job, display: Display, *, out: Path | None = None) -> RunFolder:
     return folder
 
 
-def resume(
-    path: Path,
-    display: Display,
-    *,
-    device: str | None = None,
-    data_dir: Path | None = None,
-    data: Given = None,
-    code: OwnCode | None = None,
-) -> RunFolder:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AskedAgain:
+    """What a caller says of a run that is taken up. All that is left out is as it was."""
+
+    device: str | None = None
+    data_dir: Path | None = None
+    data: Given = None
+    """The data itself, or where it lies now."""
+    code: OwnCode | None = None
+    """Of the network, where that is code."""
+
+
+AS_IT_WAS = AskedAgain()
+
+
+def resume(path: Path, display: Display, again: AskedAgain = AS_IT_WAS) -> RunFolder:
     """Take up a stopped run where it was last saved; it ends with the bits of one never stopped.
 
-    That holds on the machine and the device of the first start; another ``device`` is allowed.
-    ``data`` is the data itself, or where it lies now; ``code`` that of the network, where it is
-    code.
+    That holds on the machine and the device of the first start; another device is allowed.
     """
-    folder = open_run_folder(path, code)
+    folder = open_run_folder(path, again.code)
     with folder.locked():
         if folder.finished:
             checkpoint.drop_state(folder)  # where the process was killed just before that
@@ -96,11 +101,11 @@ def resume(
             )
         recipe = folder.recipe()
         if (record_of := recipe.network.code) is not None:
-            matched(record_of, code, folder.path)
+            matched(record_of, again.code, folder.path)
         before = folder.read_json("environment.json")
-        loaded = data_to_resume(folder, data_dir, data)
+        loaded = data_to_resume(folder, again.data_dir, again.data)
         try:
-            where, threads = device or str(before["device"]), int(before["threads"])
+            where, threads = again.device or str(before["device"]), int(before["threads"])
             if not 0 < threads <= MOST_THREADS:
                 raise ValueError(f"{threads} threads")
         except (LookupError, TypeError, ValueError, OverflowError) as error:
@@ -108,7 +113,7 @@ def resume(
         try:
             where = choose_device(where)
         except UserError as error:
-            if device is None:
+            if again.device is None:
                 raise UserError(
                     f"{path} was started on {where}, which is not here; go on with --device cpu, "
                     "which ends with other bits, or where there is one"
@@ -117,9 +122,9 @@ def resume(
         start = checkpoint.load_start(folder)
         if start is None and (recipe.train.start_from or recipe.train.start_weights):
             raise DataError(f"{folder} has no {checkpoint.START_FILE}; the run is damaged")
-        if isinstance(data, Path):
-            keep_new_place(folder, data)
-        request = DataRequest.from_json(folder.read_json("data.json"), data_dir, loaded)
+        if isinstance(again.data, Path):
+            keep_new_place(folder, again.data)
+        request = DataRequest.from_json(folder.read_json("data.json"), again.data_dir, loaded)
         job = Job(
             request=request,
             recipe=recipe,
@@ -133,12 +138,16 @@ def resume(
 
 
 def _train(folder: RunFolder, job: Job, display: Display) -> None:
+    try:
+        _trained(folder, job, display)
+    except KeyboardInterrupt as error:  # where no step is done, or the second time
+        raise _stopped(folder, job.recipe.network.code, "stopped") from error
+
+
+def _trained(folder: RunFolder, job: Job, display: Display) -> None:
     code = job.recipe.network.code
     with repeatable(job.threads, job.device), _told(code):
-        try:
-            trainer = job.trainer()
-        except KeyboardInterrupt as error:  # features of many images take a while
-            raise _stopped(folder, code, "stopped before the first step") from error
+        trainer = job.trainer()
         if isinstance(trainer.fitted, LinearStart):
             for note in trainer.fitted.notes:
                 display.say(note)

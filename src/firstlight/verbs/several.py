@@ -18,7 +18,8 @@ import torch
 
 from firstlight.devices import choose_device
 from firstlight.errors import UserError
-from firstlight.layers.own_code import COPY, OwnCode
+from firstlight.launcher import restarts
+from firstlight.layers.own_code import COPY
 from firstlight.progress import Display, Silent
 from firstlight.runs import checkpoint, record
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
@@ -28,13 +29,13 @@ from firstlight.training.processes import (
     ToldError,
     current,
     join,
-    restarts,
 )
 from firstlight.training.shards import check_divides
 from firstlight.verbs import fit as alone
+from firstlight.verbs.fit import AS_IT_WAS, AskedAgain, side_of
 from firstlight.verbs.job import Job
 from firstlight.verbs.plan import Asked, changed, plan
-from firstlight.verbs.run_data import DataRequest, Given
+from firstlight.verbs.run_data import DataRequest
 
 SHARDS = 8
 """Of a batch, where the recipe names none."""
@@ -58,12 +59,12 @@ def train(request: DataRequest, asked: Asked, display: Display, out: Path | None
     processes = join(choose_device(asked.device))
     with processes.watched():
         if restarts() > 0:
-            begun = processes.agree(lambda: _begun(out) if processes.first else "")
-            begun = processes.gather_values(begun)[0]
+            begun = processes.agree(lambda: _begun(out))
+            begun = processes.from_first(begun.encode()).decode()
             if begun:
                 assert out is not None
                 finished = begun == "finished"
-                return RunFolder(out) if finished else _resume(processes, out, display, {})
+                return RunFolder(out) if finished else _resume(processes, out, display)
         if not processes.first:
             request, asked = replace(request, quiet=True), replace(asked, told=None)
 
@@ -93,34 +94,34 @@ def train(request: DataRequest, asked: Asked, display: Display, out: Path | None
             return _all(processes, folder, lambda: alone.fit(job, shown, out=folder))
 
 
-def resume(
-    path: Path,
-    display: Display,
-    *,
-    device: str | None = None,
-    data_dir: Path | None = None,
-    data: Given = None,
-    code: OwnCode | None = None,
-) -> RunFolder:
+def resume(path: Path, display: Display, again: AskedAgain) -> RunFolder:
     """Take up a stopped run on all processes; only the first needs to see its folder."""
-    processes = join(choose_device(device or "auto"))
-    given: dict[str, Any] = {"device": device, "data_dir": data_dir, "data": data, "code": code}
+    processes = join(choose_device(again.device or "auto"))
     with processes.watched():
-        return _resume(processes, path, display, given)
+        return _resume(processes, path, display, again)
 
 
-def _resume(processes: Processes, path: Path, display: Display, given: dict[str, Any]) -> RunFolder:
+def _resume(
+    processes: Processes, path: Path, display: Display, again: AskedAgain = AS_IT_WAS
+) -> RunFolder:
     def opened() -> list[bytes]:
         if not processes.first:
             return []
-        folder = open_run_folder(path, given.get("code"))
-        if not folder.finished and not folder.recipe().train.shards:
+        folder = open_run_folder(path, again.code)
+        side = side_of(folder)
+        if side is not None and side.held_out is None:
             raise UserError(
-                f"{path} was trained on batches without shards, which several processes cannot "
-                "share out; resume it without a launcher"
+                f"{path} is one of two runs that are to be compared, which takes one process; "
+                "resume it without a launcher"
             )
         if not folder.finished:
-            check_divides(processes.count, folder.recipe().train.shards)
+            shards = folder.recipe().train.shards
+            if not shards:
+                raise UserError(
+                    f"{path} was trained on batches without shards, which several processes cannot "
+                    "share out; resume it without a launcher"
+                )
+            check_divides(processes.count, shards)
         files = [folder.path / name for name in _FILES]
         return [file.read_bytes() if file.is_file() else b"" for file in files]
 
@@ -133,7 +134,7 @@ def _resume(processes: Processes, path: Path, display: Display, given: dict[str,
                 if content:
                     own.write(name, content)
         shown, where = (display, path) if processes.first else (Silent(), Path(copy))
-        return _all(processes, where, lambda: alone.resume(where, shown, **given))
+        return _all(processes, where, lambda: alone.resume(where, shown, again))
 
 
 def _begun(out: Path | None) -> str:
