@@ -159,3 +159,8 @@ def test_lists_and_tuples_are_the_same_block() -> None:
         assert block[0] == block[1] and hash(block[0]) == hash(block[1])
     network = fl.Network(layers=[conv, layers.Flatten(), Dense("classes")])  # type: ignore[arg-type]
     assert network == eval(repr(network), NAMES)
+
+
+def test_numbers_stand_in_one_line_and_layers_one_below_the_other() -> None:
+    assert toml_value([[15.0, 60.0], [1.5, 2.0]]) == "[[15.0, 60.0], [1.5, 2.0]]"
+    assert toml_value([{"conv": 4}, {"dense": 2}]) == "[\n  { conv = 4 },\n  { dense = 2 },\n]"

@@ -27,13 +27,19 @@ def _is_tables(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) for v in value)
 
 
+def _holds_tables(value: Any) -> bool:
+    """Whether it is a table with anything in it, or a list of such, at any depth."""
+    if isinstance(value, Mapping):
+        return bool(value)
+    return isinstance(value, list) and any(map(_holds_tables, value))
+
+
 def toml_value(value: Any, indent: str = "") -> str:
     """A plain value as TOML, lists of tables over several lines."""
     if isinstance(value, Mapping):
         return f"{{ {', '.join(f'{key} = {toml_value(v, indent)}' for key, v in value.items())} }}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        nested = any(isinstance(one, Mapping | list) and one for one in value)
-        if nested:
+        if any(map(_holds_tables, value)):
             deeper = f"{indent}  "
             items = "".join(f"{deeper}{toml_value(one, deeper)},\n" for one in value)
             return f"[\n{items}{indent}]"

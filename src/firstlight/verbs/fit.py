@@ -203,10 +203,10 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job) -> Non
     with StopRequest() as stop, display:
         display.start(trainer)
         for event in trainer.run():
-            if isinstance(event, EpochRecord) and rival is not None and rival.look(trainer):
+            behind = isinstance(event, EpochRecord) and rival is not None and rival.look(trainer)
+            if behind:
                 folder.write("recipe.toml", trainer.recipe.to_toml())
                 deadline = None  # it has time enough
-                display.say(_far_behind(trainer, rival))
             passed, stopping = time.monotonic() - saved_at, stop.wanted
             if trainer.shards is not None:  # all processes stop after the same step
                 trainer.shards.stop, stopping = stopping, trainer.shards.stopping
@@ -218,6 +218,8 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job) -> Non
                 saved_at = time.monotonic()
             if isinstance(event, EpochRecord):
                 display.epoch(event)
+                if behind and rival is not None:
+                    display.say(_far_behind(trainer, rival))
             else:
                 if deadline is not None and deadline.look(trainer):
                     folder.write("recipe.toml", trainer.recipe.to_toml())
