@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.checked import class_names
-from firstlight.data.stored import StoredImages, at_once
+from firstlight.data.stored import EncodedImages, ImagesOnDisk, at_once
 
 UInt8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
@@ -41,7 +41,7 @@ class Dataset:
     """Where the images come from, e.g. ``mnist/test``."""
     images_NHWC: UInt8Array
     """uint8, 0 to 255, N×H×W×C with C = 1 or 3. Those of a set larger than memory are
-    ``StoredImages``, which give an array for any index."""
+    ``ImagesOnDisk``, which give an array for any index."""
     labels_N: Int64Array
     """int64, each 0 to K-1."""
     class_names: tuple[str, ...]
@@ -115,6 +115,8 @@ class Dataset:
         """SHA-256 (hex) of the shape, the class names, the pixels and the labels."""
         if self.known is not None:
             return self.known.fingerprint
+        if (shards := self.shards) is not None:
+            return self._fingerprint_of(shards)
         head = json.dumps([self.images_NHWC.shape, self.class_names]).encode()
         digest = hashlib.sha256(head)
         step = at_once(self.image_shape)
@@ -123,10 +125,28 @@ class Dataset:
         digest.update(np.ascontiguousarray(self.labels_N).data)
         return digest.hexdigest()
 
+    @property
+    def shards(self) -> EncodedImages | None:
+        """The images, where they are decoded only when they are asked for."""
+        images: object = self.images_NHWC
+        return images if isinstance(images, EncodedImages) else None
+
+    def _fingerprint_of(self, shards: EncodedImages) -> str:
+        """SHA-256 (hex) of the shape, the class names, the files of the images, in which shard
+        each lies, and the labels."""
+        digest = hashlib.sha256(json.dumps([shards.shape, self.class_names]).encode())
+        digest.update(shards.digests.astype(">u8").tobytes())
+        _, shard_N = np.unique(shards.shard_of, return_inverse=True)
+        digest.update(shard_N.astype(np.int32).tobytes())
+        digest.update(np.ascontiguousarray(self.labels_N).data)
+        return digest.hexdigest()
+
     @cached_property
     def content_order(self) -> Int64Array:
         """Numbers of the images in an order that depends on their pixels and labels alone, on those
-        before any resizing."""
+        before any resizing. Of images in shards it is the order in which they lie there."""
+        if self.shards is not None:
+            return np.arange(len(self))
         if self.known is not None:
             return np.array(self.known.content_order, dtype=np.int64)
         high_N, low_N = self._keys.T
@@ -152,7 +172,10 @@ class Dataset:
 
     @cached_property
     def _digests(self) -> npt.NDArray[np.uint64]:
-        """16 bytes for each image's pixels, which compare as bytes do."""
+        """16 bytes for each image's pixels, which compare as bytes do; of images in shards for
+        their files."""
+        if self.shards is not None:
+            return self.shards.digests
         digests = bytearray()
         step = at_once(self.image_shape)
         for start in range(0, len(self), step):
@@ -162,18 +185,24 @@ class Dataset:
 
     @cached_property
     def level_counts(self) -> Int64Array:
-        """C×256: how many of the pixels have each level."""
+        """C×256: how many of the pixels have each level; of images in shards, in a sample."""
         if self.known is not None:
             return np.array(self.known.level_counts, dtype=np.int64)
         from PIL import Image  # counts ten times as fast as numpy.bincount
 
         _, width, channels = self.image_shape
         counts = np.zeros(channels * 256, np.int64)
-        for start in range(0, len(self), 256):
-            part_NHWC = self.images_NHWC[start : start + 256]
+        images_NHWC = self.images_NHWC if self.shards is None else self.shards.sample()
+        for start in range(0, len(images_NHWC), 256):
+            part_NHWC = images_NHWC[start : start + 256]
             shape = (-1, width, channels) if channels == 3 else (-1, width)
             counts += Image.fromarray(part_NHWC.reshape(shape)).histogram()
         return counts.reshape(channels, 256)
+
+    def some(self, count: int) -> UInt8Array:
+        """About so many images, evenly spaced; of images in shards, from a sample."""
+        images_NHWC = self.images_NHWC if self.shards is None else self.shards.sample()
+        return np.asarray(images_NHWC[:: max(1, len(images_NHWC) // count)])
 
     def take(self, indices: Int64Array, name: str | None = None) -> "Dataset":
         """The chosen images in the given order, as a new data set."""
@@ -181,7 +210,7 @@ class Dataset:
         return Dataset(
             name=name or self.name,
             images_NHWC=images.take(indices)
-            if isinstance(images, StoredImages)
+            if isinstance(images, ImagesOnDisk)
             else images[indices],
             labels_N=self.labels_N[indices],
             class_names=self.class_names,

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -64,6 +64,13 @@ _TURNED = {
 """What undoes each orientation of EXIF."""
 
 
+class Encoded(Protocol):
+    """A picture's file that lies within another one."""
+
+    def read_bytes(self) -> bytes:
+        """All of it. Raises ``DataError`` where it cannot be read."""
+
+
 def _unbounded(_: int) -> AbstractContextManager[None]:
     return nullcontext()
 
@@ -87,14 +94,14 @@ ANY = Bounds()
 
 def decode(
     name: str,
-    content: Path | bytes | Image.Image,
+    content: Path | bytes | Encoded | Image.Image,
     notes: list[str],
     bounds: Bounds = ANY,
 ) -> Image.Image:
     """The picture upright, opaque and in mode L or RGB; ``notes`` grows by what was done to it.
 
-    ``content`` is a file, a file's bytes, or a picture that Pillow has opened. One beyond the
-    bounds is refused by its header, before any pixel is decoded.
+    ``content`` is a file, a file's bytes, one within another, or a picture that Pillow has opened.
+    One beyond the bounds is refused by its header, before any pixel is decoded.
 
     Raises ``DataError``, which begins with ``name``, when there is no whole picture.
     """
@@ -221,11 +228,13 @@ class _PillowSilenced:
 _pillow_silenced = _PillowSilenced()
 
 
-def open_picture(name: str, content: Path | bytes) -> AbstractContextManager[BinaryIO]:
+def open_picture(name: str, content: Path | bytes | Encoded) -> AbstractContextManager[BinaryIO]:
     """The picture's bytes as a stream. Raises ``DataError`` when there are none to be had: from a
     pipe or a device nothing is read, as that might wait for ever."""
     if isinstance(content, bytes):
         return nullcontext(io.BytesIO(content))
+    if not isinstance(content, Path):
+        return nullcontext(io.BytesIO(content.read_bytes()))
     try:
         kind = content.stat().st_mode
         if stat.S_ISDIR(kind):

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -24,6 +24,15 @@ from firstlight.data.levels import Range
 from firstlight.data.listing import Listing
 from firstlight.data.packed import PACKED, files_of, packed_in, read_packed
 from firstlight.data.pixel_table import is_pixel_table, read_pixel_table
+from firstlight.data.shards.files import names_shards
+from firstlight.data.shards.load import (
+    ShardListing,
+    is_large,
+    listed,
+    shape_of,
+    shards_at,
+    streamed,
+)
 from firstlight.data.sheet import read_sheet
 from firstlight.data.split import together
 from firstlight.data.stored import StoredImages
@@ -50,15 +59,15 @@ _UNASKED = Form()
 
 
 def load_own(
-    path: Path,
+    path: Path | str,
     form: Form = _UNASKED,
     *,
     excluded: Sequence[str] = (),
     allow_outside: bool = False,
     progress: Progress | None = None,
 ) -> TrainTest:
-    """The pictures of a folder or a CSV, or the arrays of an ``.npz``, ``.npy`` or ``.mat``, as
-    uint8 images of one shape; ``train.notes`` says what was decided and left out.
+    """The pictures of a folder, a CSV or shards, or the arrays of an ``.npz``, ``.npy`` or
+    ``.mat``, as uint8 images of one shape; ``train.notes`` says what was decided and left out.
 
     ``excluded`` are names to leave out. ``allow_outside`` takes the files of a CSV that lie outside
     its folder. Where there is no test part, one is taken from the training pictures: stratified,
@@ -70,6 +79,9 @@ def load_own(
     shelf = cache_folder() / "pictures"
     try:
         make_folder(shelf)
+        if names_shards(path):
+            return _of_shards(shelf, path, form, excluded, progress)
+        path = Path(path)
         if (arrays := _as_arrays(path)) is not None:
             return _arrays(shelf, arrays, form, excluded)
         if form.range is not None:
@@ -85,6 +97,23 @@ def load_own(
             f"{shelf}: decoded pictures cannot be kept there: {error.strerror}. Make room, or "
             "point XDG_CACHE_HOME to a folder that can be written"
         ) from error
+
+
+def _of_shards(
+    shelf: Path,
+    path: Path | str,
+    form: Form,
+    excluded: Sequence[str],
+    progress: Progress | None,
+) -> TrainTest:
+    if form.range is not None:
+        raise UserError(f"--range is for images in arrays; {path} holds picture files")
+    shards = shards_at(path)
+    name = PurePosixPath(shards.word).name
+    wanted = shape_of(shards, form.size, form.shape)
+    if is_large(shards, wanted[0]):
+        return streamed(shards, wanted, excluded, name)
+    return _pictures(shelf, listed(shards).without(excluded), form, progress, name)
 
 
 def _pictures(
@@ -158,6 +187,8 @@ def _outside(listing: Listing, form: Form) -> str:
     root = str(listing.root.resolve())
     head = json.dumps([_EDITION, root, form, listing.class_names])
     digest = hashlib.blake2b(head.encode(), digest_size=20)
+    if isinstance(listing, ShardListing):
+        return _short(f"{digest.hexdigest()} {_inside(listing, form)}")
     for one in listing.pictures:
         try:
             seen = _seen(os.stat(f"{root}/{one.name}"))  # noqa: PTH116 (60,000 of them)
@@ -176,7 +207,10 @@ def _seen(status: os.stat_result) -> str:
 
 def _inside(listing: Listing, form: Form) -> str:
     """Names what will be kept: contents, classes and parts."""
-    digests = file_digests(listing.root, [p.name for p in listing.pictures])
+    if isinstance(listing, ShardListing):
+        digests = listing.digests()
+    else:
+        digests = file_digests(listing.root, [p.name for p in listing.pictures])
     digest = hashlib.blake2b(
         json.dumps([_EDITION, form, listing.class_names]).encode(), digest_size=20
     )

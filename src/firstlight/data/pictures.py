@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from firstlight.data.decode import ANY, Bounds, decode
+from firstlight.data.decode import ANY, Bounds, Encoded, decode
 from firstlight.data.formats import WANTED, is_heic_name, is_picture_file
 from firstlight.data.strokes import Fitted, fit_stroke, ground_level, is_blank, is_dark_on_light
 from firstlight.errors import DataError
@@ -36,7 +36,7 @@ class PictureSource:
 
     name: str
     """As the user gave it; ``-`` is standard input."""
-    content: Path | bytes | Image.Image = b""
+    content: Path | bytes | Encoded | Image.Image = b""
     """Where the picture lies, or the picture itself, as a file's bytes or opened by Pillow."""
     problem: str = ""
     """Why there is no picture, when there is none."""

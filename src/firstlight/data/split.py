@@ -11,7 +11,8 @@ from firstlight.data.altered import altered_copies
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest
 from firstlight.data.duplicates import groups, near_copies
 from firstlight.data.grouping import grouped
-from firstlight.data.stored import StoredImages
+from firstlight.data.shards.split import chosen_by_digest
+from firstlight.data.stored import ImagesOnDisk
 from firstlight.errors import DataError
 
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
@@ -184,10 +185,13 @@ def hold_out(data: Dataset, share: float) -> tuple[Int64Array, Int64Array]:
     What the set's maker held out, where there is such a part; else of each class about ``share``,
     at least one image of two, chosen by the images' content: the same images in another order or
     from other files are split the same. Images of one group go together, and a class of a single
-    group stays whole. Raises ``ValueError`` when nothing would be held out.
+    group stays whole; of images in shards, identical files go together. Raises ``ValueError`` when
+    nothing would be held out.
     """
     order_N = data.content_order
     held_N = data.held_out_N
+    if held_N is None and data.shards is not None:
+        held_N = chosen_by_digest(data.shards.digests, data.labels_N, share)
     if held_N is None:
         held_N = np.zeros(len(data), dtype=bool)
         held_N[_chosen(data, order_N, share)] = True
@@ -204,7 +208,7 @@ def joined(data: TrainTest) -> Dataset:
     return Dataset(
         name=train.name,
         images_NHWC=train.images_NHWC.followed_by(test.images_NHWC)
-        if isinstance(train.images_NHWC, StoredImages)
+        if isinstance(train.images_NHWC, ImagesOnDisk)
         else np.concatenate([train.images_NHWC, test.images_NHWC]),
         labels_N=np.concatenate([train.labels_N, test.labels_N]),
         class_names=train.class_names,

@@ -1,13 +1,16 @@
-"""Images that stay on disk: a file of raw pixels, read row by row as they are asked for.
+"""Images that stay on disk, such as in a file of raw pixels, read as they are asked for.
 
 For sets larger than memory; the system's file cache keeps what fits. Axes: N images, H height,
 W width, C channels.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from io import RawIOBase
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,40 +27,40 @@ def at_once(image_shape: tuple[int, ...]) -> int:
     return min(_MOST_AT_ONCE, max(1, _BYTES_AT_ONCE // int(np.prod(image_shape))))
 
 
-class StoredImages:
-    """uint8 images N×H×W×C in a file without header. An index gives an array in memory."""
+class ImagesOnDisk(ABC):
+    """uint8 images N×H×W×C that are read when they are asked for: an index gives an array."""
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, int, int, int],
-        rows_N: npt.NDArray[np.int64] | None = None,
-    ) -> None:
-        """``shape`` is that of the whole file; ``rows_N`` the images that count, in their order.
+    def __init__(self, image_shape: tuple[int, int, int], rows_N: npt.NDArray[np.int64]) -> None:
+        """``rows_N``: numbers of the images that count, in their order."""
+        self._image_shape, self._rows_N = image_shape, rows_N
 
-        Raises ``OSError`` where there is no such file, ``ValueError`` where it is too short.
-        """
-        self.path, self._whole = path, shape
-        self._rows_N = np.arange(shape[0]) if rows_N is None else rows_N
-        self._size = int(np.prod(shape[1:]))
-        if path.stat().st_size < shape[0] * self._size:
-            raise ValueError(f"{path}: too short for {shape[0]} images of {shape[1:]}")
+    @abstractmethod
+    def _read(self, rows: npt.NDArray[np.int64]) -> UInt8Array:
+        """The images of these numbers."""
+
+    @abstractmethod
+    def _with(self, rows_N: npt.NDArray[np.int64]) -> Self:
+        """Other images of the same source."""
+
+    @abstractmethod
+    def _is_of(self, other: Self) -> bool:
+        """Whether both are images of one source."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """N, H, W, C."""
-        return len(self._rows_N), *self._whole[1:]
+        return len(self._rows_N), *self._image_shape
 
-    def take(self, indices: npt.NDArray[np.int64]) -> "StoredImages":
+    def take(self, indices: npt.NDArray[np.int64]) -> Self:
         """The chosen images in the given order, still on disk."""
-        return StoredImages(self.path, self._whole, self._rows_N[indices])
+        return self._with(self._rows_N[indices])
 
-    def followed_by(self, other: "StoredImages") -> "StoredImages":
-        """These images, then those of another part of the same file."""
-        assert (other.path, other._whole) == (self.path, self._whole), "one file"
-        return StoredImages(self.path, self._whole, np.concatenate([self._rows_N, other._rows_N]))
+    def followed_by(self, other: Self) -> Self:
+        """These images, then those of another part of the same source."""
+        assert self._is_of(other), "one source"
+        return self._with(np.concatenate([self._rows_N, other._rows_N]))
 
     @property
     def ndim(self) -> int:
@@ -79,6 +82,32 @@ class StoredImages:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)
+
+
+class StoredImages(ImagesOnDisk):
+    """uint8 images N×H×W×C in a file without header."""
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int, int, int],
+        rows_N: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """``shape`` is that of the whole file; ``rows_N`` the images that count, in their order.
+
+        Raises ``OSError`` where there is no such file, ``ValueError`` where it is too short.
+        """
+        super().__init__(shape[1:], np.arange(shape[0]) if rows_N is None else rows_N)
+        self.path, self._whole = path, shape
+        self._size = int(np.prod(shape[1:]))
+        if path.stat().st_size < shape[0] * self._size:
+            raise ValueError(f"{path}: too short for {shape[0]} images of {shape[1:]}")
+
+    def _with(self, rows_N: npt.NDArray[np.int64]) -> "StoredImages":
+        return StoredImages(self.path, self._whole, rows_N)
+
+    def _is_of(self, other: "StoredImages") -> bool:
+        return (other.path, other._whole) == (self.path, self._whole)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StoredImages, (self.path, self._whole, self._rows_N)
@@ -102,3 +131,27 @@ class StoredImages:
             if not got:
                 raise OSError(f"{self.path}: shorter than it was; something has changed it")
             into = into[got:]
+
+
+class EncodedImages(ImagesOnDisk):
+    """Images whose files are decoded only when they are asked for, since they are too many. They
+    lie in shards, one after another."""
+
+    @property
+    @abstractmethod
+    def digests(self) -> npt.NDArray[np.uint64]:
+        """N×2: 16 bytes for each image's file."""
+
+    @property
+    @abstractmethod
+    def shard_of(self) -> npt.NDArray[np.int32]:
+        """N: the number of the shard that each image lies in."""
+
+    @abstractmethod
+    def sample(self) -> UInt8Array:
+        """Some of the images, which stand for all."""
+
+    @abstractmethod
+    def ahead(self, batches: Sequence[npt.NDArray[np.int64]]) -> AbstractContextManager[None]:
+        """Within, the images of these batches are decoded before they are asked for, in this
+        order. Others may be asked for, too."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -80,7 +81,8 @@ class Trainer:
         decay = recipe.train.average_decay
         self._average = WeightAverage(model, decay) if decay > 0 else None
         seed, device = recipe.train.seed, train.labels_N.device
-        self._selection = Selection(len(train), recipe.train.epoch_share, seed, device)
+        share, shards_M = recipe.train.epoch_share, train.shard_of()
+        self._selection = Selection(len(train), share, seed, device, shards_M)
         self.images = self._selection.count
         """Images of an epoch."""
         self.steps_per_epoch = math.ceil(self.images / recipe.train.batch_size)
@@ -190,7 +192,7 @@ class Trainer:
         Between two yields the state is whole: ``state`` may be saved. Raises ``UserError`` when
         the loss is no longer a finite number.
         """
-        at, size = self._at, self.recipe.train.batch_size
+        at = self._at
         if self.fitted is not None and not at.records:
             yield self._record(
                 learning_rate=0.0,
@@ -200,25 +202,40 @@ class Trainer:
             )
         while at.epoch < self.epochs and not self._stalled():
             order_M = self._selection.order(at.epoch, begun=at.batch > 0)
+            batches = self._batches(order_M)
             self._to_training()
-            while at.batch < self.steps_per_epoch and at.step < self.steps:
-                started = time.perf_counter()
-                end = (at.batch + 1) * size + (self._lone and at.batch + 1 == self.steps_per_epoch)
-                self._step(order_M[at.batch * size : end])
-                last_of_epoch = at.batch == self.steps_per_epoch
-                if last_of_epoch or at.step == self.steps or at.batch % self.read_every == 0:
-                    self._read()
-                at.train_seconds += time.perf_counter() - started
-                yield StepRecord(
-                    epoch=at.epoch + 1,
-                    step=at.step,
-                    seen=self.images if last_of_epoch else at.batch * size,
-                    loss=at.loss_sum / max(1, at.read),
-                    accuracy=at.correct / max(1, at.read),
-                )
+            with self.train.ahead(batches):
+                for chosen_B in batches:
+                    if at.step >= self.steps:  # the run may have become shorter meanwhile
+                        break
+                    yield self._timed(chosen_B)
             yield self._finish_epoch()
         if self._best is not None:
             self.answering.load_state_dict(self._best)
+
+    def _batches(self, order_M: Tensor) -> list[Tensor]:
+        """Numbers of the images of each step that is left in this epoch."""
+        first, size = self._at.batch, self.recipe.train.batch_size
+        ends = [size * batch for batch in range(first, self.steps_per_epoch + 1)]
+        ends[-1] += self._lone
+        return [order_M[start:end] for start, end in pairwise(ends)]
+
+    def _timed(self, chosen_B: Tensor) -> StepRecord:
+        """One step, and what it gave."""
+        at, size = self._at, self.recipe.train.batch_size
+        started = time.perf_counter()
+        self._step(chosen_B)
+        last_of_epoch = at.batch == self.steps_per_epoch
+        if last_of_epoch or at.step == self.steps or at.batch % self.read_every == 0:
+            self._read()
+        at.train_seconds += time.perf_counter() - started
+        return StepRecord(
+            epoch=at.epoch + 1,
+            step=at.step,
+            seen=self.images if last_of_epoch else at.batch * size,
+            loss=at.loss_sum / max(1, at.read),
+            accuracy=at.correct / max(1, at.read),
+        )
 
     def _to_training(self) -> None:
         self.model.train()
@@ -400,7 +417,8 @@ class Trainer:
         if not rough:
             model = quick(model, preprocess, portion.images(numbers_N[:1]), len(portion))
         batches = (portion.images(part_B) for part_B in parts)
-        with torch.autocast(numbers_N.device.type, torch.bfloat16, enabled=rough):
+        mixed = torch.autocast(numbers_N.device.type, torch.bfloat16, enabled=rough)
+        with mixed, portion.ahead(parts):
             return logits(model, preprocess, batches), portion.labels(numbers_N)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,6 +1,8 @@
 """The images that a run trains on or watches. Axes: N images of a set, M of them used, B a batch,
 H height, W width, C channels, K classes."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,12 +18,25 @@ class Rows(Protocol):
     def __getitem__(self, rows_B: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]: ...
 
 
+class EncodedRows(Rows, Protocol):
+    """Images that take long to read, such as pictures in shards."""
+
+    @property
+    def shard_of(self) -> npt.NDArray[np.int32]:
+        """N: the number of the shard that each lies in."""
+
+    def ahead(self, batches: Sequence[npt.NDArray[np.int64]]) -> AbstractContextManager[None]:
+        """Within, these batches are read before they are asked for, in this order."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Portion:
     """Images of a data set that are used, in the order in which they are numbered here."""
 
     images_NHWC: Tensor | Rows
     """uint8, of the whole set, on the training device; or what reads them from elsewhere."""
+    encoded: EncodedRows | None = None
+    """The same, where they are decoded when they are asked for."""
     labels_N: Tensor
     """int64, of the whole set, on the training device."""
     rows_M: Tensor
@@ -39,6 +54,19 @@ class Portion:
         if isinstance(self.images_NHWC, Tensor):
             return self.images_NHWC.index_select(0, rows_B)
         return torch.from_numpy(self.images_NHWC[rows_B.cpu().numpy()]).to(rows_B.device)
+
+    def ahead(self, batches: Sequence[Tensor]) -> AbstractContextManager[None]:
+        """Within, the images of these batches are made ready before they are asked for."""
+        if self.encoded is None:
+            return nullcontext()
+        return self.encoded.ahead([self.rows_M[one].cpu().numpy() for one in batches])
+
+    def shard_of(self) -> Tensor | None:
+        """int64 M: the shard that each image lies in, where the order is to go by them."""
+        if self.encoded is None:
+            return None
+        shard_N = torch.from_numpy(self.encoded.shard_of.astype(np.int64))
+        return shard_N[self.rows_M.cpu()]
 
     def labels(self, numbers_B: Tensor) -> Tensor:
         """int64 B on the training device."""

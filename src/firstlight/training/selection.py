@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from firstlight.training.randomness import epoch_order
+from firstlight.training.randomness import epoch_order, order_in_shards
 
 
 class Selection:
@@ -18,8 +18,17 @@ class Selection:
     probabilities in place of theirs by rank.
     """
 
-    def __init__(self, images: int, share: float, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        images: int,
+        share: float,
+        seed: int,
+        device: torch.device,
+        shards_N: Tensor | None = None,
+    ) -> None:
+        """``shards_N``: the shard of each image, where the order is to go by them."""
         self._seed, self._images, self._device = seed, images, device
+        self._shards_N = shards_N
         self.count = max(min(2, images), round(share * images))
         """Images of an epoch; batch norm needs two."""
         self._losses_N = torch.full((images,), torch.inf, device=device)
@@ -34,7 +43,11 @@ class Selection:
         """int64 M on the training device; of an epoch already ``begun`` as it was then."""
         if begun and self.chooses:
             return self._order_M
-        order_N = epoch_order(self._images, self._seed, epoch).to(self._device)
+        if self._shards_N is None:
+            order_N = epoch_order(self._images, self._seed, epoch)
+        else:
+            order_N = order_in_shards(self._shards_N, self._seed, epoch)
+        order_N = order_N.to(self._device)
         if not self.chooses:
             return order_N
         chosen_N = torch.zeros(self._images, dtype=torch.bool, device=self._device)

@@ -176,7 +176,7 @@ def _is_grey(train: Dataset) -> bool:
     """Whether the images have one channel, or three that are alike."""
     if train.image_shape[2] == 1:
         return True
-    some_NHWC = np.asarray(train.images_NHWC[:: max(1, len(train) // 100)])
+    some_NHWC = train.some(100)
     return bool((some_NHWC == some_NHWC[..., :1]).all())
 
 
@@ -191,7 +191,7 @@ def looks_drawn(train: Dataset) -> bool:
     letters, drawings."""
     if not _is_grey(train):
         return False
-    some_NHW = train.images_NHWC[:: max(1, len(train) // 500)][..., 0].astype(np.float32)
+    some_NHW = train.some(500)[..., 0].astype(np.float32)
     edges_NE = np.concatenate(
         [some_NHW[:, 0], some_NHW[:, -1], some_NHW[:, :, 0], some_NHW[:, :, -1]], axis=1
     )

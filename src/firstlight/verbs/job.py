@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from firstlight.augment.shrink import shrunk_shape
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest
 from firstlight.data.split import hold_out
-from firstlight.data.stored import StoredImages
+from firstlight.data.stored import ImagesOnDisk
 from firstlight.errors import UserError
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
@@ -237,7 +237,8 @@ def _portion(part: Dataset, rows_M: Int64Array, device: str) -> Portion:
     if weights_N is not None:
         weights_N = weights_N / weights_N[rows_M].mean()
     return Portion(
-        images_NHWC=images if isinstance(images, StoredImages) else tensor(images),
+        images_NHWC=images if isinstance(images, ImagesOnDisk) else tensor(images),
+        encoded=part.shards,
         labels_N=tensor(part.labels_N),
         rows_M=tensor(rows_M),
         weights_N=None if weights_N is None else tensor(weights_N.astype(np.float32)),

@@ -17,6 +17,7 @@ from firstlight.data.decoded import OF_NETWORK
 from firstlight.data.levels import Range, stated
 from firstlight.data.load import load, load_test
 from firstlight.data.own import Form, load_own
+from firstlight.data.shards.files import is_address, names_shards
 from firstlight.data.split import limit
 from firstlight.errors import DataError, OtherDataError, UserError
 from firstlight.pixels import Preprocess
@@ -74,7 +75,7 @@ class DataRequest:
             )
         if self.allow_outside and self.data is None and (named or holds_files(Path(self.name))):
             raise UserError(f"--allow-outside is for a CSV of paths, which {self.name} is not")
-        if self.own is not None and not os.path.lexists(self.own):
+        if self.own is not None and not os.path.lexists(self.own) and not names_shards(self.name):
             close = difflib.get_close_matches(self.name, CATALOG, n=1)
             raise UserError(
                 f"{self.name!r} is no data set of the catalogue, and there is no such folder "
@@ -108,7 +109,7 @@ class DataRequest:
             elif self.own is not None:
                 with DecodingBar(quiet=self.quiet) as decoding:
                     whole = load_own(
-                        self.own,
+                        self.name if is_address(self.name) else self.own,
                         Form(size=self.size, shape=self.shape, range=self.range),
                         excluded=self.excluded,
                         allow_outside=self.allow_outside,
@@ -379,7 +380,7 @@ def preprocess_for(train: Dataset, *, standardize: bool) -> Preprocess:
     if entry is not None:
         light_on_dark, centred = entry.light_on_dark, entry.centred_strokes
     else:
-        images_NHWC = train.images_NHWC[:: max(1, len(train) // 1000)]
+        images_NHWC = train.some(1000)
         edge = np.concatenate([images_NHWC[:, 0].ravel(), images_NHWC[:, -1].ravel()])
         light_on_dark, centred = channels == 1 and float(np.median(edge)) < 64, False
     mean, std = _moments(train) if standardize else ((0.0,) * channels, (1.0,) * channels)

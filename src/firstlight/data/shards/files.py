@@ -1,0 +1,349 @@
+"""The files of a set of shards: a folder, a file, a pattern, here or at an address of fsspec."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from firstlight.data.formats import is_picture_file
+from firstlight.errors import DataError, UnreachableError, UserError
+from firstlight.packages import imported
+
+TAR, PARQUET = "tar", "parquet"
+ENDINGS = {".tar": TAR, ".parquet": PARQUET}
+PACKED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+NAMES_FILES = ("classes.txt", "classes.json")
+"""Beside the shards: the names of the classes in their order."""
+MOST_FILES = 100_000
+MOST_NAMES_BYTES = 16 << 20
+WANTED = "a folder with shards (.tar or .parquet), one of them, or a pattern such as "
+WANTED += "images-{000000..000099}.tar"
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://?")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_BRACES = re.compile(r"\{([^{}]*)\}")
+# What an address's store says of a file that changes with its content.
+_SIGNS: tuple[str, ...] = (
+    *("ETag", "etag", "Content-MD5", "LastModified", "last_modified", "mtime", "modified"),
+    *("md5Hash", "checksum", "blob_id", "generation", "created"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardFile:
+    """One shard, not opened yet."""
+
+    name: str
+    """Its path or address, for people."""
+    kind: str
+    """``tar`` or ``parquet``."""
+    size: int
+    """Bytes."""
+    seen: str
+    """What else tells, unopened, whether its content is still the same."""
+    path: Path | None = None
+    """Where it lies, on this machine; None for an address."""
+
+    @property
+    def short(self) -> str:
+        """The last part of its name."""
+        return PurePosixPath(urlsplit(self.name).path if is_address(self.name) else self.name).name
+
+    @property
+    def key(self) -> str:
+        """40 hex digits that name the shard as it is now."""
+        place = self.name if self.path is None else str(self.path)
+        text = json.dumps([place, self.size, self.seen])
+        return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=20).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardFiles:
+    """All shards of a set."""
+
+    word: str
+    """As they were asked for."""
+    files: tuple[ShardFile, ...]
+    """In the order of their names; at least one."""
+    names_file: str = ""
+    """The path or address of a file with the names of the classes, if there is one."""
+
+
+def is_address(word: str | Path) -> bool:
+    """Whether a word names something that is not a path of this machine."""
+    found = _ADDRESS.match(str(word))
+    return found is not None and found[1].lower() not in ("file", "local")
+
+
+def word_of(path: str | Path) -> str:
+    """What a person wrote: a ``Path`` has lost a slash of an address."""
+    word = str(path)
+    if found := re.match(r"(?:file|local)://", word):
+        return word[found.end() :]
+    found = _ADDRESS.match(word)
+    return word if found is None else f"{found[1]}://{word[found.end() :]}"
+
+
+def names_shards(path: str | Path) -> bool:
+    """Whether a word stands for shards: an address, a pattern of them, one, or a folder of them
+    that is no folder of classes."""
+    word = word_of(path)
+    if is_address(word):
+        return True
+    where = Path(word)
+    try:
+        if where.is_dir():
+            return _is_shard_folder(where)
+        if os.path.lexists(where):
+            return where.is_file() and _is_shard_name(word)
+    except OSError:
+        return False
+    return _is_shard_name(word) and any(sign in word for sign in "{*?[")
+
+
+def find_shards(path: str | Path) -> ShardFiles:
+    """The shards that a word stands for. Raises ``DataError`` where one is missing or there are
+    none, ``UnreachableError`` for an address that does not answer, and ``UserError`` where a
+    package is missing that the address needs."""
+    word = word_of(path)
+    found = _remote(word) if is_address(word) else _local(word)
+    kinds = {one.kind for one in found.files}
+    if len(kinds) > 1:
+        raise DataError(f"{word}: wanted shards of one kind, got both .tar and .parquet")
+    if len(found.files) > MOST_FILES:
+        raise DataError(f"{word}: {len(found.files):,} shards; at most {MOST_FILES:,} are read")
+    return found
+
+
+def expanded(word: str) -> list[str]:
+    """A word with its braces written out: ``{000..099}`` counts, ``{a,b}`` lists. Raises
+    ``UserError`` for braces that stand for too many."""
+    found = [word]
+    while any(_BRACES.search(one) for one in found):
+        longer = []
+        for one in found:
+            braces = _BRACES.search(one)
+            if braces is None:
+                longer.append(one)
+                continue
+            for inner in _alternatives(braces[1], word):
+                longer.append(one[: braces.start()] + inner + one[braces.end() :])
+                if len(longer) > MOST_FILES:
+                    raise UserError(f"{word}: stands for more than {MOST_FILES:,} shards")
+        found = longer
+    return found
+
+
+def _alternatives(inside: str, word: str) -> Iterator[str]:
+    counted = _RANGE.fullmatch(inside)
+    if counted is None:
+        yield from inside.split(",")
+        return
+    first, last = counted[1], counted[2]
+    if int(first) > int(last):
+        raise UserError(f"{word}: {{{inside}}} counts down; write the smaller number first")
+    padded = first.startswith("0") or last.startswith("0")
+    width = max(len(first), len(last)) if padded and int(last) else 1
+    for number in range(int(first), int(last) + 1):
+        yield f"{number:0{width}d}"
+
+
+def _kind(name: str) -> str:
+    bare = urlsplit(name).path if is_address(name) else name
+    return next((kind for ending, kind in ENDINGS.items() if bare.lower().endswith(ending)), "")
+
+
+def _is_shard_name(name: str) -> bool:
+    return bool(_kind(name)) or name.lower().endswith(PACKED_TARS)
+
+
+# On this machine
+
+
+def _is_shard_folder(folder: Path) -> bool:
+    """Whether shards lie in a folder, or in folders of it that are parts by name, and no folder
+    holds pictures."""
+    folders = [one for one in _entries(folder) if one.is_dir()]
+    shards = any(_is_shard_name(one.name) and one.is_file() for one in _entries(folder))
+    inner = any(_is_shard_name(two.name) for one in folders for two in _entries(one))
+    if not shards and not inner:
+        return False
+    return not any(
+        is_picture_file(str(two)) for one in folders for two in _entries(one) if two.is_file()
+    )
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(one for one in folder.iterdir() if not one.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _local(word: str) -> ShardFiles:
+    where = Path(word)
+    if where.is_dir():
+        folders = [where, *(one for one in _entries(where) if one.is_dir())]
+        paths = [one for folder in folders for one in _entries(folder) if _is_shard_name(one.name)]
+    elif os.path.lexists(where):
+        folders, paths = [where.parent], [where]
+    else:
+        paths = [one for each in expanded(word) for one in _matching(each, word)]
+        folders = list(dict.fromkeys(one.parent for one in paths))
+    if not paths:
+        raise DataError(f"{word}: no shard there; wanted {WANTED}")
+    names = [folder / name for folder in folders for name in NAMES_FILES]
+    there = next((str(one) for one in names if one.is_file()), "")
+    return ShardFiles(word=word, files=tuple(map(_local_file, sorted(paths))), names_file=there)
+
+
+def _matching(each: str, word: str) -> list[Path]:
+    """The files of one of a pattern's alternatives. Raises ``DataError`` for one that is not
+    there."""
+    if os.path.lexists(each):
+        return [Path(each)]
+    if any(sign in each for sign in "*?["):
+        pattern = Path(each)
+        first = next(at for at, part in enumerate(pattern.parts) if re.search(r"[*?\[]", part))
+        base = Path(*pattern.parts[:first])
+        found = sorted(base.glob(str(Path(*pattern.parts[first:]))))
+        return [one for one in found if _is_shard_name(one.name) and one.is_file()]
+    more = "" if each == word else f", which {word} names"
+    raise DataError(f"{each}: there is no such shard{more}; put it there, or name those there are")
+
+
+def _local_file(path: Path) -> ShardFile:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    return ShardFile(
+        name=str(path),
+        kind=_checked_kind(str(path)),
+        size=status.st_size,
+        seen=f"{status.st_mtime_ns} {status.st_ctime_ns}",
+        path=path.resolve(),
+    )
+
+
+def _checked_kind(name: str) -> str:
+    kind = _kind(name)
+    if not kind:
+        packed = name.lower().endswith(PACKED_TARS)
+        raise DataError(
+            f"{name}: is packed, so no image in it can be read alone; unpack it to a .tar"
+            if packed
+            else f"{name}: is no shard; wanted {WANTED}"
+        )
+    return kind
+
+
+# At an address
+
+
+def opened(address: str) -> tuple[Any, str]:
+    """fsspec's file system for an address, and the path in it. Raises ``UserError``."""
+    scheme = address.partition("://")[0]
+    if "::" in address:
+        raise UserError(f"{address}: wanted one address, without ::")
+    fsspec = imported("fsspec", address, "'firstlight[cloud]'")
+    try:
+        fs, path = fsspec.core.url_to_fs(address)
+    except ImportError as error:
+        raise UserError(
+            f"{address}: addresses that begin with {scheme}:// need a package that is not "
+            f"installed here ({error}): pip install 'firstlight[cloud]'"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{address}: {error}; wanted https://, s3://, gs:// or hf://") from error
+    except Exception as error:  # each store has errors of its own
+        raise unreachable(address, error) from error
+    return fs, path
+
+
+def unreachable(address: str, error: Exception) -> UnreachableError:
+    """What to tell of an address that does not answer."""
+    reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    return UnreachableError(
+        f"{address}: cannot be reached ({reason}). Look at the address, the connection and the "
+        "permissions; what was fetched is kept"
+    )
+
+
+def _remote(word: str) -> ShardFiles:
+    fs, path = opened(word)
+    try:
+        addresses = _addresses(fs, path, word)
+        files = tuple(_remote_file(fs, one) for one in addresses)
+        names_file = _names_file(fs, sorted({one.rpartition("/")[0] for one in addresses}))
+    except (DataError, UserError):
+        raise
+    except Exception as error:  # each store has errors of its own
+        raise unreachable(word, error) from error
+    return ShardFiles(word=word, files=files, names_file=names_file)
+
+
+def _addresses(fs: Any, path: str, word: str) -> list[str]:
+    """Those of all shards, sorted."""
+    bare = urlsplit(word)._replace(query="", fragment="").geturl()
+    if any(sign in bare for sign in "{"):
+        each = expanded(word)
+    elif _kind(word) and not any(sign in bare for sign in "*?["):
+        each = [word]
+    else:
+        each = [word]
+    found = []
+    for one in each:
+        inner = fs._strip_protocol(one)
+        if any(sign in inner for sign in "*["):
+            base = re.split(r"[*\[]", inner, maxsplit=1)[0].rpartition("/")[0]
+            names = [name for name in _listed(fs, base) if fnmatchcase(name, inner)]
+            found += [fs.unstrip_protocol(name) for name in names if _is_shard_name(name)]
+        elif _is_shard_name(one):
+            found.append(one)
+        else:
+            names = [name for name in _listed(fs, inner) if _is_shard_name(name)]
+            found += [fs.unstrip_protocol(name) for name in names]
+    if not found:
+        raise DataError(f"{word}: no shard there; wanted {WANTED}")
+    return sorted(dict.fromkeys(found))
+
+
+def _listed(fs: Any, folder: str) -> list[str]:
+    """The files of a folder and of the folders in it."""
+    names = []
+    for one in fs.ls(folder, detail=True):
+        if one["type"] == "directory" and one["name"].rstrip("/") != folder.rstrip("/"):
+            names += [two["name"] for two in fs.ls(one["name"], detail=True)]
+        else:
+            names.append(one["name"])
+    return names
+
+
+def _remote_file(fs: Any, address: str) -> ShardFile:
+    kind = _checked_kind(address)
+    try:
+        told = fs.info(fs._strip_protocol(address))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{address}: there is no such shard; put it there, or name those there are"
+        ) from error
+    if not isinstance(told.get("size"), int):
+        raise DataError(f"{address}: its server does not say how long it is")
+    signs = {name: str(told[name]) for name in _SIGNS if told.get(name) is not None}
+    return ShardFile(name=address, kind=kind, size=told["size"], seen=json.dumps(signs))
+
+
+def _names_file(fs: Any, folders: list[str]) -> str:
+    for folder in folders:
+        for name in NAMES_FILES:
+            address = f"{folder}/{name}"
+            if fs.exists(fs._strip_protocol(address)):
+                return address
+    return ""

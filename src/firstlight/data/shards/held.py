@@ -1,0 +1,218 @@
+"""The bytes of shards on this machine: a tar file as it lies, or a copy in a cache of bounded size.
+
+A shard at an address is copied as a whole before it is read. Of a Parquet file the images' files
+are written one after another into a file of the cache. What was not used for longest is removed.
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from firstlight.data.kept import workplace
+from firstlight.data.shards.files import PARQUET, ShardFile, opened, unreachable
+from firstlight.data.shards.index import ShardIndex, keep_index, read_index
+from firstlight.data.shards.parquet import index_parquet
+from firstlight.data.shards.tar import index_tar
+from firstlight.errors import DataError, UserError
+from firstlight.files import cache_folder, make_folder, put_in_place
+
+ROOM = "FIRSTLIGHT_SHARD_CACHE"
+"""The environment variable with the size of the cache, such as 40GB."""
+DEFAULT_ROOM = 16 << 30
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_OPEN_FILES = 64
+_BLOCK = 4 << 20
+
+Write = Callable[[Path], None]
+
+
+def room() -> int:
+    """Bytes that copies of shards may take. Raises ``UserError`` for a size that is none."""
+    text = os.environ.get(ROOM, "").strip().upper().replace(" ", "")
+    if not text:
+        return DEFAULT_ROOM
+    number = text.rstrip("KMGTB")
+    unit = text[len(number) :]
+    try:
+        found = int(float(number) * _UNITS[unit])
+    except (KeyError, ValueError, OverflowError) as error:
+        raise UserError(f"{ROOM}={os.environ[ROOM]}: wanted a size such as 40GB") from error
+    if found <= 0:
+        raise UserError(f"{ROOM}={os.environ[ROOM]}: wanted a size above zero, such as 40GB")
+    return found
+
+
+def shelf() -> Path:
+    """The folder of the cache for copies of shards and their indexes."""
+    return cache_folder() / "shards"
+
+
+class HeldShards:
+    """Reads from the shards of a set; safe to call from several threads."""
+
+    def __init__(self, files: Sequence[ShardFile]) -> None:
+        self.files = tuple(files)
+        self._lock = threading.Lock()
+        self._open: OrderedDict[int, int] = OrderedDict()
+        self._fetching: dict[int, threading.Lock] = {}
+
+    def read(self, shard: int, offset: int, length: int) -> bytes:
+        """Some bytes of a shard's form on this machine. Raises ``DataError`` where it has
+        changed."""
+        while True:
+            descriptor = self._descriptor(shard)
+            try:
+                content = os.pread(descriptor, length, offset)
+            except OSError as error:
+                if self._open.get(shard) != descriptor:  # closed by another thread just now
+                    continue
+                raise DataError(f"{self.files[shard].name}: {error.strerror}") from error
+            finally:
+                os.close(descriptor)
+            if len(content) != length:
+                raise DataError(f"{self.files[shard].name}: {_CHANGED}")
+            return content
+
+    def close(self) -> None:
+        """Let go of all files."""
+        with self._lock:
+            while self._open:
+                os.close(self._open.popitem()[1])
+
+    def _descriptor(self, shard: int) -> int:
+        """The caller's own, to be closed by it."""
+        with self._lock:
+            if shard in self._open:
+                self._open.move_to_end(shard)
+                return os.dup(self._open[shard])
+            fetching = self._fetching.setdefault(shard, threading.Lock())
+        with fetching:  # one thread fetches it, others wait
+            with self._lock:
+                if shard in self._open:
+                    return os.dup(self._open[shard])
+            descriptor = open_held(self.files[shard])
+            with self._lock:
+                self._open[shard] = descriptor
+                while len(self._open) > _OPEN_FILES:
+                    os.close(self._open.popitem(last=False)[1])
+                return os.dup(self._open[shard])
+
+
+_CHANGED = (
+    "has changed since its index was made; start again, which makes a new one (a run that was "
+    "stopped goes on with the shards as they were alone)"
+)
+
+
+def open_held(file: ShardFile) -> int:
+    """A descriptor of the shard's form on this machine, fetched where it is not there. Raises
+    ``DataError``."""
+    if file.path is not None and file.kind != PARQUET:
+        try:
+            descriptor = os.open(file.path, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(f"{file.name}: cannot be read: {error.strerror}") from error
+        status = os.fstat(descriptor)
+        if (status.st_size, f"{status.st_mtime_ns} {status.st_ctime_ns}") != (file.size, file.seen):
+            os.close(descriptor)
+            raise DataError(f"{file.name}: {_CHANGED}")
+        return descriptor
+    return _from_cache(file)
+
+
+def _from_cache(file: ShardFile) -> int:
+    place = bytes_place(file)
+    try:
+        make_folder(place.parent)
+        while True:
+            try:
+                descriptor = os.open(place, os.O_RDONLY)
+                os.utime(place)
+                return descriptor
+            except FileNotFoundError:
+                _make(file, place)
+    except OSError as error:
+        raise DataError(
+            f"{shelf()}: shards cannot be kept there: {error.strerror}. Make room, lower {ROOM}, "
+            "or point XDG_CACHE_HOME to a folder that can be written"
+        ) from error
+
+
+def _make(file: ShardFile, place: Path) -> None:
+    with workplace(place.parent, file.key) as work:
+        part = work / "bytes"
+        if file.kind == PARQUET:
+            index = index_parquet(file, part)
+            keep_index(index_place(file), index)
+        else:
+            _copy(file, part)
+        _make_room(place.parent, part.stat().st_size)
+        put_in_place(part, place)
+
+
+def index_of(file: ShardFile) -> ShardIndex:
+    """The index of a shard: from the cache, or made and kept there. Raises ``DataError``, and
+    ``OSError`` where nothing can be kept."""
+    place = index_place(file)
+    if (index := read_index(place)) is not None:
+        return index
+    make_folder(place.parent)
+    if file.kind != PARQUET:
+        with os.fdopen(open_held(file), "rb") as opened_file:
+            index = index_tar(opened_file, file.name)
+    elif file.path is not None:
+        index = index_parquet(file)
+    else:  # fetched once, for its images too
+        _make(file, bytes_place(file))
+        index = read_index(place)
+        assert index is not None, "it was written a moment ago"
+        return index
+    keep_index(place, index)
+    return index
+
+
+def index_place(file: ShardFile) -> Path:
+    """Where the shard's index is kept."""
+    return shelf() / f"{file.key}.index"
+
+
+def bytes_place(file: ShardFile) -> Path:
+    """Where its images are kept, if they are copied."""
+    return shelf() / f"{file.key}.bytes"
+
+
+def _copy(file: ShardFile, out: Path) -> None:
+    fs, path = opened(file.name)
+    try:
+        with fs.open(path, "rb") as source, out.open("wb") as target:
+            while block := source.read(_BLOCK):
+                target.write(block)
+    except OSError as error:
+        if error.filename == str(out) or error.errno == 28:
+            raise
+        raise unreachable(file.name, error) from error
+    except Exception as error:  # each store has errors of its own
+        raise unreachable(file.name, error) from error
+    if out.stat().st_size != file.size:
+        raise DataError(
+            f"{file.name}: {out.stat().st_size:,} bytes came of {file.size:,}; start again"
+        )
+
+
+def _make_room(folder: Path, wanted: int) -> None:
+    """Remove copies, those not used for longest first, until so many bytes fit."""
+    there = []
+    for one in folder.glob("*.bytes"):
+        try:
+            status = one.stat()
+        except OSError:
+            continue
+        there.append((status.st_mtime_ns, status.st_size, one))
+    left = room() - wanted - sum(size for _, size, _ in there)
+    for _, size, one in sorted(there):
+        if left >= 0:
+            return
+        one.unlink(missing_ok=True)  # who has it open still reads it
+        left += size

@@ -1,0 +1,206 @@
+"""Images that stay encoded in their shards, and are decoded when they are asked for.
+
+Axes: N images, B images of a batch, H height, W width, C channels, S shards.
+"""
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.data.pictures import PictureSource, prepare
+from firstlight.data.shards.held import shelf
+from firstlight.data.shards.set import ShardSet
+from firstlight.data.stored import EncodedImages, UInt8Array
+from firstlight.errors import DataError
+from firstlight.files import write_whole
+from firstlight.pixels import Preprocess
+from firstlight.threads import usable_threads
+
+Int64Array = npt.NDArray[np.int64]
+Shape = tuple[int, int, int]
+
+_CHUNK = 32
+"""Images that a thread decodes before it takes others."""
+_AHEAD_BYTES = 64 << 20
+"""Of decoded images that wait for their step."""
+_MOST_AHEAD = 8
+"""Batches."""
+
+
+class ShardImages(EncodedImages):
+    """uint8 images N×H×W×C of a set of shards, decoded by all processors when asked for."""
+
+    def __init__(self, shards: ShardSet, image_shape: Shape, rows_N: Int64Array) -> None:
+        super().__init__(image_shape, rows_N)
+        self.shards = shards
+        self._ahead: _Ahead | None = None
+
+    def _with(self, rows_N: Int64Array) -> "ShardImages":
+        return ShardImages(self.shards, self._image_shape, rows_N)
+
+    def _is_of(self, other: "ShardImages") -> bool:
+        return other.shards is self.shards and other._image_shape == self._image_shape
+
+    @property
+    def digests(self) -> npt.NDArray[np.uint64]:
+        """Of each image's file."""
+        return self.shards.digests_N2[self._rows_N]
+
+    @property
+    def shard_of(self) -> npt.NDArray[np.int32]:
+        """N: the number of the shard that each image lies in."""
+        return self.shards.shard_N[self._rows_N]
+
+    def names(self) -> list[str]:
+        """Of each image its shard and key; read from the index."""
+        return self.shards.names(self._rows_N)
+
+    def sample(self) -> UInt8Array:
+        """Up to ``SAMPLE`` of the images, from a few shards, which stand for all: kept in the
+        cache."""
+        rows = self.shards.sampled(self._rows_N)
+        text = f"{self.shards.key} {self._image_shape}".encode() + rows.tobytes()
+        place = shelf() / f"{hashlib.blake2b(text, digest_size=20).hexdigest()}.sample"
+        if (found := _read_sample(place, (len(rows), *self._image_shape))) is None:
+            found = self._decoded(self._decoding(rows), len(rows))
+            with suppress(OSError):
+                write_whole(place, hashlib.sha256(found.tobytes()).digest() + found.tobytes())
+        return found
+
+    def _read(self, rows: Int64Array) -> UInt8Array:
+        if self._ahead is not None:
+            found = self._ahead.take(rows)
+            if found is not None:
+                return found
+        return self._decoded(self._decoding(rows), len(rows))
+
+    def _decoding(self, rows: Int64Array) -> "list[Future[UInt8Array]]":
+        """The images, in parts that threads are at work on."""
+        pool = decoders()
+        return [
+            pool.submit(self._decode, rows[start : start + _CHUNK])
+            for start in range(0, len(rows), _CHUNK)
+        ]
+
+    def _decoded(self, parts: "list[Future[UInt8Array]]", count: int) -> UInt8Array:
+        found = np.empty((count, *self._image_shape), np.uint8)
+        start = 0
+        for part in parts:
+            images = part.result()
+            found[start : start + len(images)] = images
+            start += len(images)
+        return found
+
+    def _decode(self, rows: Int64Array) -> UInt8Array:
+        """Raises ``DataError``, which names shard and key, for an image that cannot be read."""
+        found = np.empty((len(rows), *self._image_shape), np.uint8)
+        for at, row in enumerate(rows.tolist()):
+            source = PictureSource(name="image", content=self.shards.image(row))
+            try:
+                found[at] = prepare(source, self._as_is).image_HWC
+            except DataError as error:
+                raise self._named(row, error) from error
+        return found
+
+    def _named(self, row: int, error: DataError) -> DataError:
+        """What is wrong with an image, with its name and what to do."""
+        why = str(error)
+        if not why.startswith("image: "):
+            return error  # the shard's
+        (name,) = self.shards.names(np.array([row]))
+        return DataError(
+            f"{name}: {why.removeprefix('image: ')}. To leave it out, list it in a CSV below the "
+            "heading path, and train again with --exclude FILE.csv"
+        )
+
+    @cached_property
+    def _as_is(self) -> Preprocess:
+        height, width, channels = self._image_shape
+        return Preprocess(
+            height=height,
+            width=width,
+            channels=channels,
+            mean=(0.0,) * channels,
+            std=(1.0,) * channels,
+        )
+
+    @contextmanager
+    def ahead(self, batches: Sequence[Int64Array]) -> Iterator[None]:
+        """Within, the images of these batches are decoded before they are asked for, in this
+        order. Others may be asked for, too."""
+        self._ahead = _Ahead(self, [self._rows_N[batch] for batch in batches])
+        try:
+            yield
+        finally:
+            self._ahead.drop()
+            self._ahead = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ShardImages, (self.shards, self._image_shape, self._rows_N)
+
+
+def _read_sample(place: Path, shape: tuple[int, ...]) -> UInt8Array | None:
+    """The images that are kept there, if they are whole."""
+    try:
+        blob = place.read_bytes()
+    except OSError:
+        return None
+    if len(blob) != 32 + int(np.prod(shape)) or hashlib.sha256(blob[32:]).digest() != blob[:32]:
+        return None
+    return np.frombuffer(blob, np.uint8, offset=32).reshape(shape)
+
+
+class _Ahead:
+    """The next batches, some of which are being decoded."""
+
+    def __init__(self, images: ShardImages, batches: Sequence[Int64Array]) -> None:
+        self._images = images
+        self._next = deque(batches)
+        self._begun: deque[tuple[Int64Array, list[Future[UInt8Array]]]] = deque()
+        of_image = int(np.prod(images.shape[1:]))
+        largest = max((len(one) for one in batches), default=1)
+        self._most = max(1, min(_MOST_AHEAD, _AHEAD_BYTES // max(1, largest * of_image)))
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._next and len(self._begun) < self._most:
+            rows = self._next.popleft()
+            self._begun.append((rows, self._images._decoding(rows)))
+
+    def take(self, rows: Int64Array) -> UInt8Array | None:
+        """The images of the next batch, if it is this one."""
+        if not self._begun or not np.array_equal(self._begun[0][0], rows):
+            return None
+        _, parts = self._begun.popleft()
+        self._fill()
+        return self._images._decoded(parts, len(rows))
+
+    def drop(self) -> None:
+        """Decode no more."""
+        self._next.clear()
+        for _, parts in self._begun:
+            for part in parts:
+                part.cancel()
+        self._begun.clear()
+
+
+_pool: ThreadPoolExecutor | None = None
+_making = threading.Lock()
+
+
+def decoders() -> ThreadPoolExecutor:
+    """The threads that decode, one for each processor."""
+    global _pool
+    with _making:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(usable_threads(), thread_name_prefix="decode")
+        return _pool

@@ -1,0 +1,116 @@
+"""What the labels in shards mean: one kind for all of them, and the names of their classes."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.data.listing import class_name
+from firstlight.data.shards.files import (
+    MOST_NAMES_BYTES,
+    ShardFiles,
+    is_address,
+    opened,
+    unreachable,
+)
+from firstlight.data.shards.index import NO_LABEL, ShardIndex, sortable
+from firstlight.errors import DataError
+
+Int64Array = npt.NDArray[np.int64]
+_LISTS = ("class_names", "classes", "names")
+
+
+def labels_of(
+    found: ShardFiles, indexes: Sequence[ShardIndex]
+) -> tuple[tuple[str, ...], list[Int64Array]]:
+    """The names of the classes, and for each shard the class of each image or ``NO_LABEL``.
+
+    The names are those of a file beside the shards, those in the shards, or else the labels
+    themselves, sorted. Raises ``DataError`` for labels of two kinds, and for one that has no name.
+    """
+    kinds = dict[type, str]()
+    for file, index in zip(found.files, indexes, strict=True):
+        for value in index.values[:1]:
+            kinds.setdefault(type(value), file.short)
+    if len(kinds) > 1:
+        raise DataError(
+            f"{found.word}: labels are numbers in {kinds[int]} and names in {kinds[str]}; wanted "
+            "one kind"
+        )
+    given = _names_beside(found.names_file) or _names_inside(found, indexes)
+    values = sorted({value for index in indexes for value in index.values}, key=sortable)
+    numbers = int in kinds
+    if numbers and given:
+        place = dict[int | str, int](zip(range(len(given)), range(len(given)), strict=True))
+        names = given
+    else:
+        names = given or tuple(map(str, values))
+        place = dict(zip(given or values, range(len(names)), strict=True))
+    labels = []
+    for file, index in zip(found.files, indexes, strict=True):
+        strange = [value for value in index.values if value not in place]
+        if strange:
+            raise DataError(
+                f"{file.name}: the label {strange[0]!r} is none of the {len(names):,} classes"
+                f"{f' of {found.names_file}' if found.names_file else ''}"
+            )
+        of_value = np.array([*(place[value] for value in index.values), NO_LABEL], np.int64)
+        labels.append(of_value[index.labels_N])
+    return names, labels
+
+
+def _names_inside(found: ShardFiles, indexes: Sequence[ShardIndex]) -> tuple[str, ...]:
+    names = indexes[0].class_names
+    for file, index in zip(found.files, indexes, strict=True):
+        if index.class_names != names:
+            raise DataError(
+                f"{file.name}: says other class names than {found.files[0].short}; wanted the same "
+                "in all of them"
+            )
+    return names
+
+
+def _names_beside(place: str) -> tuple[str, ...]:
+    if not place:
+        return ()
+    try:
+        text = _read(place).decode("utf-8-sig")
+        if place.endswith(".json"):
+            told = json.loads(text)
+            if isinstance(told, dict):
+                told = next((told[key] for key in _LISTS if key in told), None)
+            if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
+                raise ValueError('wanted a list of names, such as ["cat", "dog"]')
+            lines = told
+        else:
+            lines = text.splitlines()
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: cannot be read as names of classes: {error}") from error
+    names = [class_name(line.strip()) for line in lines]
+    while names and not names[-1]:
+        names.pop()
+    if not all(names) or len(set(names)) < len(names):
+        wrong = "an empty name" if not all(names) else "a name that stands twice"
+        raise DataError(f"{place}: wanted the name of one class in each line, got {wrong}")
+    return tuple(names)
+
+
+def _read(place: str) -> bytes:
+    if not is_address(place):
+        try:
+            with Path(place).open("rb") as file:
+                content = file.read(MOST_NAMES_BYTES + 1)
+        except OSError as error:
+            raise DataError(f"{place}: cannot be read: {error.strerror}") from error
+    else:
+        fs, path = opened(place)
+        try:
+            with fs.open(path, "rb") as file:
+                content = file.read(MOST_NAMES_BYTES + 1)
+        except Exception as error:  # each store has errors of its own
+            raise unreachable(place, error) from error
+    if len(content) > MOST_NAMES_BYTES:
+        raise DataError(f"{place}: is too long for names of classes")
+    return content

@@ -1,0 +1,190 @@
+"""A set of shards as training and test images.
+
+A small set is a set of pictures like any other: ``listed`` lists them. Of a large one, images stay
+encoded in their shards: ``streamed``. Axes: N images, H height, W width, C channels.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
+from firstlight.data.decoded import SAMPLE as SAMPLED
+from firstlight.data.decoded import Shape, choose_shape
+from firstlight.data.kept import IN_MEMORY
+from firstlight.data.listing import Listed, Listing, alike_names, counted
+from firstlight.data.pictures import PictureSource
+from firstlight.data.shards.files import find_shards
+from firstlight.data.shards.held import shelf
+from firstlight.data.shards.images import ShardImages
+from firstlight.data.shards.index import NO_LABEL
+from firstlight.data.shards.set import SAMPLE, Progress, ShardSet, open_shards
+from firstlight.data.shards.split import chosen_by_digest
+from firstlight.data.split import TEST, TEST_SHARE, TRAIN, VALIDATION
+from firstlight.errors import DataError
+from firstlight.files import write_whole
+
+Int64Array = npt.NDArray[np.int64]
+
+MOST_LOOKED_THROUGH = 200_000
+"""Images; in a larger set near copies are not looked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardListing(Listing):
+    """All images of a set of shards as pictures."""
+
+    shards: ShardSet
+    row_of: dict[str, int]
+    """The number of the image of each name."""
+
+    def sources(self) -> list[PictureSource]:
+        """Where each picture lies."""
+        return [
+            PictureSource(name=one.name, content=self.shards.image(self.row_of[one.name]))
+            for one in self.pictures
+        ]
+
+    def digests(self) -> list[bytes]:
+        """BLAKE2 of each picture's file."""
+        every = self.shards.digests_N2.astype(">u8")
+        return [every[self.row_of[one.name]].tobytes() for one in self.pictures]
+
+
+def shards_at(path: str | Path, progress: Progress | None = None) -> ShardSet:
+    """The labelled set of shards that a word stands for. Raises ``DataError`` where an image has
+    no label."""
+    shards = open_shards(find_shards(path), progress)
+    bare = np.flatnonzero(shards.labels_N == NO_LABEL)
+    if len(bare):
+        (name,) = shards.names(bare[:1])
+        raise DataError(
+            f"{shards.word}: {len(bare):,} of {counted(len(shards), 'image')} have no label, such "
+            f"as {name}; wanted a .cls or .json beside each, or a column label"
+        )
+    return shards
+
+
+def is_large(shards: ShardSet, shape: Shape) -> bool:
+    """Whether the images are too many to look through, or for memory in this shape."""
+    return len(shards) > MOST_LOOKED_THROUGH or len(shards) * int(np.prod(shape)) > IN_MEMORY
+
+
+def listed(shards: ShardSet) -> ShardListing:
+    """The images of a small set, which is treated like any other pictures."""
+    names = shards.names(np.arange(len(shards)))
+    parts = shards.parts()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return ShardListing(
+        root=Path(shards.word),
+        class_names=shards.class_names,
+        pictures=tuple(
+            Listed(names[row], int(shards.labels_N[row]), parts[shards.shard_N[row]])
+            for row in order
+        ),
+        notes=tuple(alike_names(shards.class_names)),
+        shards=shards,
+        row_of={name: row for row, name in enumerate(names)},
+    )
+
+
+def shape_of(shards: ShardSet, size: int | None, shape: Shape | None) -> tuple[Shape, str]:
+    """Height, width and channels for the images, and why; from a sample of them."""
+    if shape is not None:
+        return choose_shape((), size, shape)
+    place = shelf() / f"{shards.key}-{size}.shape"
+    try:
+        height, width, channels, reason = json.loads(place.read_text())
+        return (int(height), int(width), int(channels)), str(reason)
+    except (OSError, ValueError, TypeError):
+        rows = shards.sampled(np.arange(len(shards)))[:: SAMPLE // SAMPLED]
+        sources = [PictureSource(name=str(row), content=shards.image(row)) for row in rows.tolist()]
+        chosen, reason = choose_shape(sources, size)
+        write_whole(place, json.dumps([*chosen, reason]))
+        return chosen, reason
+
+
+def streamed(
+    shards: ShardSet, wanted: tuple[Shape, str], excluded: Sequence[str], name: str
+) -> TrainTest:
+    """Both parts of a large set, whose images are decoded when they are asked for.
+
+    ``excluded`` are names to leave out. Raises ``DataError`` where a class has no image to train
+    on.
+    """
+    shape, reason = wanted
+    rows_N = np.setdiff1d(np.arange(len(shards)), _left_out(shards, excluded))
+    part_S = np.array([part or TRAIN for part in shards.parts()])
+    part_N = part_S[shards.shard_N[rows_N]]
+    notes = [
+        reason,
+        f"{len(rows_N):,} images in {counted(len(shards.files), 'shard')} are more than are "
+        "decoded beforehand: each is decoded when it is needed, and near copies are not looked for",
+    ]
+    if excluded:
+        notes.append(f"{len(shards) - len(rows_N):,} of the images left out, as asked for")
+    notes += alike_names(shards.class_names)
+    if not (part_N == TEST).any():
+        learnt_N = np.flatnonzero(part_N == TRAIN)
+        chosen_N = chosen_by_digest(
+            shards.digests_N2[rows_N[learnt_N]], shards.labels_N[rows_N[learnt_N]], TEST_SHARE
+        )
+        part_N[learnt_N[chosen_N]] = TEST
+        notes.append(
+            f"test: {chosen_N.sum():,} of the {len(learnt_N):,} images, {100 * TEST_SHARE:.0f} % "
+            "of each class, chosen by their files' content, identical files kept together"
+        )
+    _check_classes(shards, rows_N, part_N)
+    train_N, test_N = rows_N[part_N != TEST], rows_N[part_N == TEST]
+    held_N = part_N[part_N != TEST] == VALIDATION
+
+    def part(which: str, chosen_N: Int64Array) -> Dataset:
+        images = ShardImages(shards, shape, chosen_N)
+        return Dataset(
+            name=f"{name}/{which}",
+            images_NHWC=cast(UInt8Array, images),
+            labels_N=shards.labels_N[chosen_N],
+            class_names=shards.class_names,
+            names=tuple(images.names()) if which == TEST else None,
+            held_out_N=held_N if which == TRAIN and held_N.any() else None,
+            notes=tuple(notes) if which == TRAIN else (),
+        )
+
+    return TrainTest(part(TRAIN, train_N), part(TEST, test_N))
+
+
+def _check_classes(shards: ShardSet, rows_N: Int64Array, part_N: npt.NDArray[np.str_]) -> None:
+    names = shards.class_names
+    if len(names) < 2:
+        raise DataError(f"{shards.word}: wanted at least two classes, got {names[0]!r} alone")
+    counts_K = np.bincount(shards.labels_N[rows_N[part_N == TRAIN]], minlength=len(names))
+    if not counts_K.all():
+        raise DataError(
+            f"{shards.word}: no image of {names[int(np.argmin(counts_K))]!r} to train on; add "
+            "images, or remove the class"
+        )
+
+
+def _left_out(shards: ShardSet, excluded: Sequence[str]) -> Int64Array:
+    """The numbers of the images of these names. Raises ``DataError`` for one that is not there."""
+    if not excluded:
+        return np.arange(0)
+    left = set(excluded)
+    found = list[int]()
+    for number, file in enumerate(shards.shard_names):
+        if any(name.startswith(f"{file}/") for name in left):
+            for row, key in zip(shards.rows_of(number), shards.keys(number), strict=True):
+                if f"{file}/{key}" in left:
+                    left.discard(f"{file}/{key}")
+                    found.append(row)
+    if left:
+        raise DataError(
+            f"{shards.word} has no image {sorted(left)[0]!r}, which is to be left out; names are "
+            f"such as {shards.names(np.arange(1))[0]}"
+        )
+    return np.array(found, np.int64)

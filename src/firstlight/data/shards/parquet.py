@@ -1,0 +1,147 @@
+"""A Parquet file as Hugging Face's ``datasets`` writes sets of images: a column of encoded images,
+and one of labels whose names are in the schema's metadata."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from firstlight.data.formats import START, is_picture, what_else
+from firstlight.data.listing import class_name
+from firstlight.data.shards.files import ShardFile, opened, unreachable
+from firstlight.data.shards.index import IndexMaker, ShardIndex
+from firstlight.data.shards.tar import MOST_OF_ONE, as_label
+from firstlight.errors import DataError, UserError
+from firstlight.packages import imported
+
+IMAGES = ("image", "img", "jpg", "png", "picture", "photo")
+LABELS = ("label", "labels", "cls", "class", "target", "y", "fine_label")
+"""Columns of such names, the likeliest first."""
+MOST_OF_GROUP = 4 << 30
+"""Bytes of one row group, unpacked."""
+_ROWS = 64
+"""Rows that are in memory together."""
+
+
+class _Columns(NamedTuple):
+    image: str
+    label: str | None
+    class_names: tuple[str, ...]
+
+
+def index_parquet(file: ShardFile, out: Path | None = None) -> ShardIndex:
+    """The images of a Parquet file and their labels. Offsets are those in ``out``, into which the
+    images' files are written one after another, if it is given.
+
+    Raises ``DataError``, which begins with the file's name, and ``UserError`` without pyarrow.
+    """
+    pyarrow = imported("pyarrow", file.name, "'firstlight[parquet]'")
+    parquet = imported("pyarrow.parquet", file.name, "'firstlight[parquet]'")
+    maker, offset = IndexMaker(), 0
+    with ExitStack() as closed:
+        try:
+            source: Any = file.path
+            if source is None:
+                fs, path = opened(file.name)
+                source = closed.enter_context(fs.open(path, "rb"))
+            table = closed.enter_context(parquet.ParquetFile(source, pre_buffer=False))
+            columns = _columns(table.schema_arrow, file.name)
+            target = None if out is None else closed.enter_context(out.open("wb"))
+            for key, content, label in _rows(table, columns, file.name):
+                maker.add(key, offset, content, label)
+                offset += len(content)
+                if target is not None:
+                    target.write(content)
+        except (DataError, UserError):
+            raise
+        except (pyarrow.ArrowException, ValueError, EOFError) as error:
+            raise DataError(
+                f"{file.name}: is no whole Parquet file ({_first_line(error)}); get it anew"
+            ) from error
+        except OSError as error:
+            if file.path is not None or (out is not None and error.filename == str(out)):
+                raise
+            raise unreachable(file.name, error) from error
+        except Exception as error:  # each store has errors of its own
+            raise unreachable(file.name, error) from error
+    return maker.made(columns.class_names)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _columns(schema: Any, name: str) -> _Columns:
+    """Which columns hold images and labels, by what ``datasets`` says of them, else by name."""
+    features = _features(schema)
+    kinds = {one: told.get("_type") for one, told in features.items() if isinstance(told, dict)}
+    images = [one for one in schema.names if kinds.get(one) == "Image"]
+    images = images or [one for one in IMAGES if one in schema.names]
+    if not images:
+        raise DataError(
+            f"{name}: wanted a column image, as datasets writes it, got {', '.join(schema.names)}"
+        )
+    if len(images) > 1 and "image" not in images:
+        raise DataError(f"{name}: wanted one column of images, got {' and '.join(images)}")
+    labels = [one for one in LABELS if one in schema.names]
+    labels = labels or [one for one in schema.names if kinds.get(one) == "ClassLabel"]
+    label = labels[0] if labels else None
+    names = features.get(label, {}).get("names") if label is not None else None
+    if names is not None and not (
+        isinstance(names, list) and all(isinstance(one, str) for one in names)
+    ):
+        raise DataError(f"{name}: the class names of column {label} are no list of names")
+    image = "image" if "image" in images else images[0]
+    return _Columns(image, label, tuple(map(class_name, names or ())))
+
+
+def _features(schema: Any) -> dict[str, Any]:
+    try:
+        told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = told["info"]["features"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _rows(
+    table: Any, columns: _Columns, name: str
+) -> Iterator[tuple[str, bytes, int | str | None]]:
+    """Number, file and label of each row."""
+    for number in range(table.num_row_groups):
+        if table.metadata.row_group(number).total_byte_size > MOST_OF_GROUP:
+            raise DataError(f"{name}: its row group {number} unpacks to more than 4 GiB")
+    wanted = [columns.image, *([columns.label] if columns.label else [])]
+    row = 0
+    for batch in table.iter_batches(batch_size=_ROWS, columns=wanted):
+        images = batch.column(columns.image).to_pylist()
+        labels = batch.column(columns.label).to_pylist() if columns.label else [None] * len(images)
+        for image, label in zip(images, labels, strict=True):
+            where = f"{name}, row {row}"
+            yield f"{row:06d}", _content(image, where), _label(label, columns, where)
+            row += 1
+
+
+def _content(image: Any, where: str) -> bytes:
+    content = image.get("bytes") if isinstance(image, dict) else image
+    if not isinstance(content, bytes):
+        raise DataError(
+            f"{where}: holds no image's file; where the set names files elsewhere, embed them: "
+            "datasets does so in push_to_hub, or with embed_external_files=True"
+        )
+    if len(content) > MOST_OF_ONE:
+        raise DataError(f"{where}: {len(content):,} bytes are too many for an image")
+    if not is_picture(content[:START]):
+        raise DataError(f"{where}: {what_else(content[:START])}")
+    return content
+
+
+def _label(label: Any, columns: _Columns, where: str) -> int | str | None:
+    if label is None or (label == -1 and columns.class_names):  # datasets' sign for none
+        return None
+    if isinstance(label, bool) or not isinstance(label, int | str):
+        raise DataError(
+            f"{where}: column {columns.label} holds {type(label).__name__}; wanted numbers or names"
+        )
+    return as_label(str(label), where)

@@ -1,0 +1,167 @@
+"""All images of a set of shards, by where they lie. Of an image about 34 bytes are in memory.
+
+Axes: N images, S shards.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.data.shards.files import ShardFile, ShardFiles
+from firstlight.data.shards.held import HeldShards, index_of, index_place, shelf
+from firstlight.data.shards.index import ShardIndex
+from firstlight.data.shards.labels import labels_of
+from firstlight.data.split import TRAIN, part_in_name
+from firstlight.errors import DataError
+
+Int64Array = npt.NDArray[np.int64]
+Progress = Callable[[int, int], None]
+
+_SAMPLED_SHARDS, SAMPLE = 8, 1024
+"""Images of some shards stand for all where all would have to be decoded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedImage:
+    """The file of one image in a shard."""
+
+    shards: HeldShards
+    shard: int
+    offset: int
+    length: int
+
+    def read_bytes(self) -> bytes:
+        """The whole file. Raises ``DataError``."""
+        return self.shards.read(self.shard, self.offset, self.length)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShardSet:
+    """An ordered sequence of encoded images with keys, and labels where they have them: shard
+    after shard, in each as they lie there."""
+
+    word: str
+    """As it was asked for."""
+    held: HeldShards
+    ends_S: Int64Array
+    """The number of images up to the end of each shard."""
+    shard_N: npt.NDArray[np.int32]
+    offsets_N: Int64Array
+    lengths_N: npt.NDArray[np.uint32]
+    digests_N2: npt.NDArray[np.uint64]
+    """BLAKE2 of each image's file, 16 bytes."""
+    labels_N: Int64Array
+    """Index into ``class_names``; ``NO_LABEL`` where an image has none."""
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.shard_N)
+
+    @property
+    def files(self) -> tuple[ShardFile, ...]:
+        """The shards."""
+        return self.held.files
+
+    @cached_property
+    def shard_names(self) -> tuple[str, ...]:
+        """Of each shard, without what they have in common; so no two are alike."""
+        folders = {one.name.rpartition("/")[0] for one in self.files}
+        common = os.path.commonpath(folders) if len(folders) > 1 else folders.pop()
+        return tuple(one.name[len(common) :].lstrip("/") for one in self.files)
+
+    def parts(self) -> tuple[str, ...]:
+        """Of each shard: ``train``, ``validation``, ``test`` or nothing, by its name or its
+        folder's; nothing for all where none is ``train``."""
+        parts = [_part(name) for name in self.shard_names]
+        return tuple(parts if TRAIN in parts else [""] * len(parts))
+
+    def rows_of(self, shard: int) -> range:
+        """The numbers of a shard's images."""
+        start = 0 if shard == 0 else int(self.ends_S[shard - 1])
+        return range(start, int(self.ends_S[shard]))
+
+    def keys(self, shard: int) -> tuple[str, ...]:
+        """The names of a shard's images, in their order; read from the index."""
+        return index_of(self.files[shard]).keys
+
+    def names(self, rows: Int64Array) -> list[str]:
+        """Shard and key of each of these images."""
+        found = dict[int, str]()
+        for shard in np.unique(self.shard_N[rows]).tolist():
+            keys, first = self.keys(shard), self.rows_of(shard).start
+            for row in np.unique(rows[self.shard_N[rows] == shard]).tolist():
+                found[row] = f"{self.shard_names[shard]}/{keys[row - first]}"
+        return [found[row] for row in rows.tolist()]
+
+    @cached_property
+    def key(self) -> str:
+        """40 hex digits that name the shards as they are now."""
+        keys = " ".join(file.key for file in self.files)
+        return hashlib.blake2b(keys.encode(), digest_size=20).hexdigest()
+
+    def sampled(self, rows_N: Int64Array) -> Int64Array:
+        """Up to ``SAMPLE`` of these images, evenly spaced in a few of the shards, so that few have
+        to be fetched."""
+        there = np.unique(self.shard_N[rows_N])
+        some = there[np.linspace(0, len(there) - 1, min(_SAMPLED_SHARDS, len(there))).astype(int)]
+        rows_N = rows_N[np.isin(self.shard_N[rows_N], some)]
+        count = min(SAMPLE, len(rows_N))
+        return rows_N[np.arange(count) * len(rows_N) // max(1, count)]
+
+    def image(self, row: int) -> EncodedImage:
+        """The file of one image."""
+        return EncodedImage(
+            shards=self.held,
+            shard=int(self.shard_N[row]),
+            offset=int(self.offsets_N[row]),
+            length=int(self.lengths_N[row]),
+        )
+
+
+def _part(name: str) -> str:
+    *folders, file = name.split("/")
+    words = [part_in_name(folder) for folder in folders]
+    inner = next((word.part for word in reversed(words) if word.is_exact), "")
+    return part_in_name(file.rpartition(".")[0]).part or inner
+
+
+def open_shards(found: ShardFiles, progress: Progress | None = None) -> ShardSet:
+    """The set of these shards; indexes that are not in the cache are made, and kept there.
+
+    ``progress`` is told how many of the shards are indexed. Raises ``DataError`` for shards that
+    are damaged, hold no images, or whose labels are of two kinds.
+    """
+    try:
+        indexes = list[ShardIndex]()
+        for number, file in enumerate(found.files):
+            if progress is not None and not index_place(file).exists():
+                progress(number, len(found.files))
+            indexes.append(replace(index_of(file), keys=()))
+    except OSError as error:
+        raise DataError(
+            f"{shelf()}: indexes cannot be kept there: {error.strerror}. Make room, or point "
+            "XDG_CACHE_HOME to a folder that can be written"
+        ) from error
+    if not any(len(index) for index in indexes):
+        raise DataError(
+            f"{found.word}: no image in {'it' if len(indexes) == 1 else 'any of these shards'}; "
+            "wanted members such as 0001.jpg with 0001.cls, or a column image"
+        )
+    class_names, labels = labels_of(found, indexes)
+    counts_S = np.array([len(index) for index in indexes], np.int64)
+    return ShardSet(
+        word=found.word,
+        held=HeldShards(found.files),
+        ends_S=counts_S.cumsum(),
+        shard_N=np.repeat(np.arange(len(indexes), dtype=np.int32), counts_S),
+        offsets_N=np.concatenate([index.offsets_N for index in indexes]),
+        lengths_N=np.concatenate([index.lengths_N for index in indexes]),
+        digests_N2=np.concatenate([index.digests_N2 for index in indexes]),
+        labels_N=np.concatenate(labels),
+        class_names=class_names,
+    )

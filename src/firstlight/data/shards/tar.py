@@ -1,0 +1,172 @@
+"""A tar file as WebDataset writes it: members with one key before the first dot of their name are
+one sample, such as ``0001.jpg`` and ``0001.cls``.
+
+Nothing is unpacked, and names are only ever shown.
+"""
+
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from firstlight.data.formats import START, SUFFIXES, is_heic_name, is_picture, what_else
+from firstlight.data.listing import class_name
+from firstlight.data.shards.index import IndexMaker, ShardIndex
+from firstlight.errors import DataError
+from firstlight.untrusted import one_line
+
+MOST_OF_ONE = 1 << 30
+"""Bytes of one image's file."""
+MOST_LABEL_BYTES = 1 << 20
+LABEL_KEYS = ("label", "cls", "class")
+"""Where a sample's ``.json`` may have its label."""
+_LABELS = ("cls", "json", "txt")
+
+
+class _Member(NamedTuple):
+    key: str
+    ending: str
+    offset: int
+    size: int
+
+
+def index_tar(file: BinaryIO, name: str) -> ShardIndex:
+    """The images of an opened tar file and their labels. Raises ``DataError``, which begins with
+    ``name``."""
+    maker, kinds, seen = IndexMaker(), dict[type, str](), set[str]()
+    size = os.fstat(file.fileno()).st_size
+    for sample in _samples(_members(file, name, size)):
+        key = sample[0].key
+        if key in seen:
+            raise DataError(f"{name}: the key {one_line(key)} is in it twice; write it anew")
+        seen.add(key)
+        image = _image(sample, name)
+        if image is None:
+            continue
+        content = _content(file, image, name)
+        if not is_picture(content[:START]):
+            raise DataError(f"{name}, {one_line(key)}: {what_else(content[:START])}")
+        label = _label(file, sample, name)
+        if label is not None:
+            kinds.setdefault(type(label), key)
+        if len(kinds) > 1:
+            raise DataError(
+                f"{name}: the label of {one_line(kinds[int])} is a number, that of "
+                f"{one_line(kinds[str])} a name; wanted one kind"
+            )
+        maker.add(key, image.offset, content, label)
+    return maker.made()
+
+
+def _members(file: BinaryIO, name: str, size: int) -> Iterator[_Member]:
+    """The regular files. Raises ``DataError`` where the file is no whole tar."""
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            while (one := tar.next()) is not None:
+                tar.members.clear()  # type: ignore[attr-defined]
+                if one.isdir():
+                    continue
+                if not one.isreg() or one.issparse():
+                    raise DataError(
+                        f"{name}: {one_line(one.name)} is a link or no regular file; pack the "
+                        "files themselves"
+                    )
+                if one.offset_data + one.size > size:
+                    raise DataError(
+                        f"{name}: is cut short at {one_line(one.name)}: {size:,} bytes are there; "
+                        "get it anew"
+                    )
+                folder, _, last = one.name.rpartition("/")
+                if last.startswith("."):
+                    continue
+                stem, _, ending = last.partition(".")
+                key = f"{folder}/{stem}" if folder else stem
+                yield _Member(key.removeprefix("./"), ending.lower(), one.offset_data, one.size)
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        raise DataError(f"{name}: is no whole tar file ({error}); get it anew") from error
+
+
+def _samples(members: Iterator[_Member]) -> Iterator[list[_Member]]:
+    """Members of one key that follow one another."""
+    sample: list[_Member] = []
+    for one in members:
+        if sample and one.key != sample[0].key:
+            yield sample
+            sample = []
+        sample.append(one)
+    if sample:
+        yield sample
+
+
+def _image(sample: list[_Member], name: str) -> _Member | None:
+    images = [
+        one for one in sample if f".{one.ending}" in SUFFIXES or is_heic_name(f".{one.ending}")
+    ]
+    if len(images) > 1:
+        endings = " and ".join(f".{one.ending}" for one in images[:3])
+        raise DataError(
+            f"{name}, {one_line(sample[0].key)}: wanted one image of a key, got {endings}"
+        )
+    return images[0] if images else None
+
+
+def _content(file: BinaryIO, member: _Member, name: str) -> bytes:
+    if member.size > MOST_OF_ONE:
+        raise DataError(
+            f"{name}, {one_line(member.key)}: {member.size:,} bytes are too many for an image"
+        )
+    place = file.tell()
+    file.seek(member.offset)
+    content = file.read(member.size)
+    file.seek(place)
+    return content
+
+
+def _label(file: BinaryIO, sample: list[_Member], name: str) -> int | str | None:
+    """What the sample's ``.cls`` or ``.json`` says, if it has one."""
+    by_ending = {one.ending: one for one in sample}
+    for ending in _LABELS[:2]:
+        member = by_ending.get(ending)
+        if member is None:
+            continue
+        where = f"{name}, {one_line(member.key)}.{ending}"
+        if member.size > MOST_LABEL_BYTES:
+            raise DataError(f"{where}: {member.size:,} bytes are too many for a label")
+        try:
+            text = _content(file, member, name).decode().strip()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{where}: is no text; wanted a number or a name") from error
+        if ending == "cls":
+            return as_label(text, where)
+        label = _of_json(text, where)
+        if label is not None:
+            return label
+    return None
+
+
+def _of_json(text: str, where: str) -> int | str | None:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: is no JSON ({error})") from error
+    if not isinstance(values, dict):
+        return None
+    for key in LABEL_KEYS:
+        if (value := values.get(key)) is not None:
+            if isinstance(value, bool) or not isinstance(value, int | str):
+                raise DataError(f"{where}: {key} is {type(value).__name__}; wanted int or str")
+            return as_label(str(value), where)
+    return None
+
+
+def as_label(text: str, where: str) -> int | str:
+    """A number from 0 on, or a name. Raises ``DataError`` for an empty text."""
+    if text.isdecimal() and text.isascii() and len(text) <= 9:
+        return int(text)
+    if text.removeprefix("-").isdecimal():
+        raise DataError(f"{where}: the label is {text[:40]}; numbers go from 0 to 999,999,999")
+    name = class_name(text.strip())
+    if not name:
+        raise DataError(f"{where}: the label is empty; wanted a number or a name")
+    return name

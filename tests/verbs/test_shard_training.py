@@ -1,0 +1,86 @@
+"""Training on images that stay in their shards: order and position are exact."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.data.shards.kit import write_shards
+
+import firstlight as fl
+from firstlight.data.shards import images, load
+from firstlight.errors import RunInterruptedError
+from firstlight.interrupt import StopRequest
+from firstlight.training.randomness import WINDOW, order_in_shards
+from firstlight.verbs import fit
+
+CHOICES: dict[str, Any] = {
+    "network": [fl.layers.Conv(4), fl.layers.Flatten(), fl.layers.Dense("classes")],
+    "epochs": 3,
+    "batch_size": 16,
+    "settings": ["train.validation=held-out"],
+    "quiet": True,
+}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shards(tmp_path_factory.mktemp("shards"), 120, 10)
+
+
+@pytest.fixture(autouse=True)
+def _streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(load, "MOST_LOOKED_THROUGH", 0)
+
+
+def weights(run: fl.Run) -> bytes:
+    return (run.path / "model.safetensors").read_bytes()
+
+
+def test_the_order_is_a_permutation_that_goes_through_a_few_shards_at_a_time() -> None:
+    shards_N = torch.from_numpy(np.repeat(np.arange(20), 5))
+    order_N = order_in_shards(shards_N, seed=1, epoch=0)
+    assert sorted(order_N.tolist()) == list(range(100))
+    window = shards_N[order_N].split(WINDOW * 5)
+    assert [len(part.unique()) for part in window] == [WINDOW, WINDOW, 20 - 2 * WINDOW]
+    assert not torch.equal(order_N, order_in_shards(shards_N, seed=1, epoch=1))
+    assert torch.equal(order_N, order_in_shards(shards_N, seed=1, epoch=0))
+    first = shards_N[order_N][: WINDOW * 5]
+    assert len(first[:10].unique()) > 2  # shuffled within the window
+
+
+def test_the_bits_do_not_depend_on_threads_or_on_what_is_decoded_ahead(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = fl.train(shards, out=tmp_path / "a", **CHOICES)
+    monkeypatch.setattr(images, "usable_threads", lambda: 5)
+    monkeypatch.setattr(images, "_pool", None)
+    monkeypatch.setattr(images, "_MOST_AHEAD", 1)
+    monkeypatch.setattr(images, "_CHUNK", 3)
+    second = fl.train(shards, out=tmp_path / "b", **CHOICES)
+    assert weights(first) == weights(second)
+    assert first.summary["kept_epoch"]["validation_accuracy"] > 0.5
+
+
+def test_a_stopped_run_goes_on_with_the_same_bits(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stopped in the middle of its second epoch."""
+    whole = fl.train(shards, out=tmp_path / "whole", **CHOICES)
+    looks = iter(range(100))
+
+    class AtStepNine(StopRequest):
+        @property
+        def wanted(self) -> bool:
+            return next(looks) == 8
+
+        @wanted.setter
+        def wanted(self, value: bool) -> None: ...
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "StopRequest", AtStepNine)
+        with pytest.raises(RunInterruptedError):
+            fl.train(shards, out=tmp_path / "stopped", **CHOICES)
+    assert weights(fl.resume(tmp_path / "stopped", quiet=True)) == weights(whole)
