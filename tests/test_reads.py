@@ -63,6 +63,7 @@ LAYER_CHOICES: dict[type[Layer], tuple[Layer, dict[str, Any]]] = {
     layers.Activation: (layers.Activation("leaky-relu"), {"name": "tanh", "slope": 0.3}),
     layers.Rescale: (layers.Rescale(0.5), {"factor": 2.0, "offset": 1.0}),
     layers.LayerScale: (layers.LayerScale(0.1), {"start": 0.2}),
+    layers.SquareRoot: (layers.SquareRoot(), {"epsilon": 0.1}),
     layers.SqueezeExcite: (layers.SqueezeExcite(2), {"reduction": 4, "activation": "tanh"}),
     layers.Tokens: (layers.Tokens(), {}),
     layers.Attention: (layers.Attention(2), {"heads": 4}),

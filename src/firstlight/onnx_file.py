@@ -67,6 +67,7 @@ OPERATORS = {
     "Sin",
     "Slice",
     "Softmax",
+    "Sqrt",
     "Squeeze",
     "Sub",
     "Tanh",

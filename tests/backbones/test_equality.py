@@ -16,6 +16,7 @@ from firstlight.backbones import BACKBONES
 from firstlight.backbones.backbone import Backbone, Naming
 from firstlight.backbones.convert import architecture, converted, published_names
 from firstlight.backbones.weights import open_backbone
+from firstlight.layers.root import feature_layers, never_negative
 from firstlight.layers.summary import summarize
 from firstlight.models.network import head
 from make_backbone_references import images, names_digest, tensor_of
@@ -74,6 +75,8 @@ def test_a_backbone_answers_as_its_reference_with_the_same_weights(name: str) ->
     tensors = {key: tensor_of(key, shape) for key, shape in shapes.items()}
     model = converted(backbone, tensors, "the formula").model
     check(model(images()) if backbone.classes else features(model, images()), expected)
+    none_below_zero = bool((features(model, images()) >= 0).all())
+    assert never_negative(feature_layers(backbone.layers())) == none_below_zero
 
 
 @torch.inference_mode()

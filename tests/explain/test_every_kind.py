@@ -28,7 +28,7 @@ EVERY = (
     *(la.Repeat(2, (la.Activation("silu"),)), BLOCK, la.SqueezeExcite(4), la.Conv(6, kernel=1)),
     *(la.LayerScale(0.5), la.Branches(((la.MaxPool(2), la.GlobalAveragePool()), TOKENS))),
     *(la.Activation("gelu"), la.Dropout(0.1), la.Rescale(2.0)),
-    *(la.Dense(6, activation="tanh"), la.LayerNorm(), la.Dense("classes")),
+    *(la.Dense(6, activation="tanh"), la.LayerNorm(), la.SquareRoot(), la.Dense("classes")),
 )
 
 

@@ -32,6 +32,7 @@ from firstlight.layers import (
     Residual,
     Resize,
     SpatialDropout,
+    SquareRoot,
     SqueezeExcite,
     Tokens,
     Whiten,
@@ -75,6 +76,7 @@ LAYERS_OF_ALL_KINDS: tuple[Layer, ...] = (
     Branches([[Dense(8)], [Dense(8)]], join="add"),  # type: ignore[arg-type]
     Repeat(2, [Dense(8, activation="tanh")]),  # type: ignore[arg-type]
     LayerNorm(),
+    SquareRoot(),
     Dropout(0.1),
     Dense("classes"),
     Rescale(0.5, offset=0.1),

@@ -205,6 +205,16 @@ def test_layers_without_filters_are_pytorchs(layer: Layer, theirs: Any) -> None:
         assert np.prod(layer.output(shape)) == ours(given_NCHW)[0].numel(), (count, channels)
 
 
+def test_a_square_root_has_a_finite_gradient_at_zero_and_takes_what_is_below_as_zero() -> None:
+    given_NF = torch.tensor([[-4.0, 0.0, 2.25, 100.0]], requires_grad=True)
+    root_NF = module(layers.SquareRoot(epsilon=0.01), (4,))(given_NF)
+    torch.testing.assert_close(root_NF, torch.tensor([[0.1, 0.1, 2.26**0.5, 100.01**0.5]]))
+    root_NF.sum().backward()
+    assert given_NF.grad is not None
+    wanted = torch.tensor([[0.0, 0.0, 0.5 / 2.26**0.5, 0.5 / 100.01**0.5]])
+    torch.testing.assert_close(given_NF.grad, wanted)
+
+
 @pytest.mark.parametrize(("shape", "side"), [((7, 9, 3), 16), ((20, 13, 1), 8), ((8, 8, 3), 8)])
 def test_resize_is_pillows_bicubic(shape: Shape, side: int) -> None:
     given_NCHW = maps(shape)

@@ -145,6 +145,18 @@ def test_a_backbone_is_started_from_by_name_also_by_the_library(toy: None, tmp_p
     assert run.evaluate().accuracy > 0.7
 
 
+def test_a_backbones_features_go_into_the_last_layer_as_square_roots(
+    toy: None, tmp_path: Path
+) -> None:
+    data = pictures(tmp_path / "set.npz")
+    run = fl.train(data, start="toy", epochs=0, out=tmp_path / "run", quiet=True)
+    assert [layer.kind for layer in run.recipe.network.layers[-2:]] == ["square-root", "dense"]
+    again = fl.train(data, run.recipe, out=tmp_path / "again", quiet=True)
+    assert again.recipe.network == run.recipe.network
+    weights = [(one.path / "model.safetensors").read_bytes() for one in (run, again)]
+    assert weights[0] == weights[1]
+
+
 def test_images_of_a_named_set_are_resized_in_the_network(
     toy: None, tmp_path: Path, command: Command
 ) -> None:

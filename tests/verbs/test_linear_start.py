@@ -35,6 +35,16 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def rooted(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with the square root of features before its last layer."""
+    layers = fl.open_run(first).recipe.network.layers
+    network = [*layers[:-1], fl.layers.SquareRoot(epsilon=0.01), layers[-1]]
+    out = tmp_path_factory.mktemp("linear") / "rooted"
+    fl.train(striped(60, 16), network=network, epochs=6, learning_rate=0.01, out=out, quiet=True)
+    return out
+
+
 def begun(first: Path, out: Path, *settings: str) -> SavedModel:
     run = fl.train(other(60), start=first, settings=[*HEAD_ALONE, *settings], out=out, quiet=True)
     return load_model(open_run_folder(run.path))
@@ -63,6 +73,21 @@ def test_only_the_last_layer_is_fitted_and_its_answers_are_logistic_regression_s
     assert agree > 0.9
 
 
+def test_the_last_layer_is_fitted_to_the_square_root_where_the_network_takes_it(
+    rooted: Path, tmp_path: Path
+) -> None:
+    saved, theirs = begun(rooted, tmp_path / "run"), load_model(open_run_folder(rooted))
+    train, test = other(60)
+    inside_NF = features(theirs.model, theirs.preprocess(images(train))).numpy()
+    test_NF = features(theirs.model, theirs.preprocess(images(test))).numpy()
+    assert inside_NF.min() == 0, "they are those before the root, whose least is a tenth"
+    root_NF, test_root_NF = np.sqrt(inside_NF + 0.01), np.sqrt(test_NF + 0.01)
+    regression = LogisticRegression(C=10.0, max_iter=2000).fit(root_NF, train.labels_N)
+    with torch.inference_mode():
+        ours_N = saved.model(saved.preprocess(images(test))).argmax(dim=1).numpy()
+    assert (ours_N == regression.predict(test_root_NF)).mean() > 0.9
+
+
 def test_a_head_alone_is_calibrated_on_every_image_and_recorded_as_epoch_0(
     first: Path, tmp_path: Path
 ) -> None:
@@ -89,9 +114,11 @@ def test_epochs_that_make_it_worse_are_not_kept(first: Path, tmp_path: Path) -> 
     assert spoilt.calibration == alone.calibration
 
 
+@pytest.mark.parametrize("start", ["first", "rooted"])
 def test_held_out_images_of_a_head_alone_are_answered_from_their_features(
-    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
+    first: Path = request.getfixturevalue(start)
     begun(first, tmp_path / "tuned", "train.epochs=1", "train.patience=1")
     watched = read_epochs(RunFolder(tmp_path / "tuned"))[0]  # by a plain pass of the network
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from firstlight.models.modules import SquareRoot
+
 
 def last_dense(model: nn.Module) -> nn.Linear | None:
     """The layer that gives the classes' scores, where one does."""
@@ -16,11 +18,23 @@ def last_dense(model: nn.Module) -> nn.Linear | None:
     return layers[-1] if layers else None
 
 
+def head_start(model: nn.Module) -> nn.Module | None:
+    """The layer that is given the features: the last dense one, or the square root before it."""
+    before: nn.Module | None = None
+    found: nn.Module | None = None
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            found = before if isinstance(before, SquareRoot) else module
+        before = module
+    return found
+
+
 @torch.inference_mode()
-def features(model: nn.Module, pixels_NCHW: Tensor, last: nn.Linear | None = None) -> Tensor:
-    """float32 N×F, what the last dense layer is given, of the plain view of each image; of a
-    network without a dense layer, its scores. The model must be in evaluation mode. ``last`` is
-    that layer, where it is known: to look for it takes as long as some layers.
+def features(model: nn.Module, pixels_NCHW: Tensor, start: nn.Module | None = None) -> Tensor:
+    """float32 N×F, what the last dense layer, or the square root before it, is given, of the plain
+    view of each image; of a network without a dense layer, its scores. The model must be in
+    evaluation mode. ``start`` is that layer, where it is known: to look for it takes as long as
+    some layers.
 
     Other threads may let the same model answer meanwhile.
     """
@@ -30,8 +44,8 @@ def features(model: nn.Module, pixels_NCHW: Tensor, last: nn.Linear | None = Non
         if threading.get_ident() == mine:
             raise _EnoughError(inputs[0])
 
-    last = last or last_dense(model)
-    hook = None if last is None else last.register_forward_pre_hook(stop)
+    start = start or head_start(model)
+    hook = None if start is None else start.register_forward_pre_hook(stop)
     try:
         found: Tensor = model(pixels_NCHW)
     except _EnoughError as enough:

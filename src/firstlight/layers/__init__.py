@@ -15,6 +15,7 @@ from firstlight.layers.norm import BatchNorm, GroupNorm, LayerNorm
 from firstlight.layers.pool import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from firstlight.layers.rescale import LayerScale, Rescale
 from firstlight.layers.resize import Resize
+from firstlight.layers.root import SquareRoot
 from firstlight.layers.squeeze import SqueezeExcite
 from firstlight.layers.whiten import Whiten
 
@@ -44,6 +45,7 @@ __all__ = [
     "Resize",
     "Shape",
     "SpatialDropout",
+    "SquareRoot",
     "SqueezeExcite",
     "Tokens",
     "Whiten",
@@ -67,6 +69,7 @@ LAYERS: dict[str, type[Layer]] = {
         Activation,
         Rescale,
         LayerScale,
+        SquareRoot,
         Resize,
         Whiten,
         SqueezeExcite,

@@ -235,6 +235,17 @@ class Rescale(nn.Module):
         return scaled + self.offset if self.offset else scaled
 
 
+class SquareRoot(nn.Module):
+    """√(max(0, x) + epsilon)."""
+
+    def __init__(self, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (inputs.relu() + self.epsilon).sqrt()
+
+
 class LayerScale(nn.Module):
     """Each channel, or feature, times a trained number of its own."""
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from firstlight.devices import computes_in_bfloat16
-from firstlight.evaluate.features import features, last_dense
+from firstlight.evaluate.features import features, head_start
 from firstlight.evaluate.predict import Images, batch_size
 from firstlight.models.folded import folded, one_by_one
 from firstlight.pixels import Preprocess
@@ -56,9 +56,9 @@ def extract(
     mirror: bool = False,
     progress: Progress | None = None,
 ) -> Float32Array:
-    """float32 V×N×F: what the model's last dense layer is given, of each of N ≥ 1 uint8 images,
-    plain and, with ``mirror``, mirrored. The images may be ``StoredImages``: a few are in memory at
-    a time.
+    """float32 V×N×F: what the last dense layer, or the square root before it, is given, of each of
+    N ≥ 1 uint8 images, plain and, with ``mirror``, mirrored. The images may be ``StoredImages``: a
+    few are in memory at a time.
 
     On a CPU batch norms are folded into convolutions, and numbers are bfloat16 where the processor
     computes in them: if a few images' features are then no longer those of the plain network, the
@@ -88,18 +88,18 @@ class _Work:
     views: int
 
     @cached_property
-    def last(self) -> nn.Linear | None:
+    def head(self) -> nn.Module | None:
         """The layer whose input the features are."""
-        return last_dense(self.model)
+        return head_start(self.model)
 
     def batch(self, rows: slice) -> Tensor:
         """float32 V×B×F of some of the images, on the model's device."""
         first = next(self.model.parameters())
         part_BHWC = torch.from_numpy(np.ascontiguousarray(self.images_NHWC[rows]))
         pixels_BCHW = self.preprocess(part_BHWC.to(first.device)).to(first.dtype)
-        found = [features(self.model, pixels_BCHW, self.last)]
+        found = [features(self.model, pixels_BCHW, self.head)]
         if self.views > 1:
-            found.append(features(self.model, pixels_BCHW.flip(3), self.last))
+            found.append(features(self.model, pixels_BCHW.flip(3), self.head))
         return torch.stack(found)
 
 

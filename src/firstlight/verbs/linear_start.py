@@ -16,6 +16,7 @@ from firstlight.errors import UserError
 from firstlight.layers import Dense, Rescale
 from firstlight.layers.layer import CLASSES
 from firstlight.layers.network import Network
+from firstlight.layers.root import SquareRoot, feature_layers
 from firstlight.models.network import head
 from firstlight.pixels import Preprocess
 from firstlight.progress import CountingBar
@@ -122,8 +123,18 @@ def _features(
     extractor = extractor_of(model, preprocess, network)
     with CountingBar("looking at", quiet=images.quiet) as bar:
         found = picture_features(extractor, images.train, views, bar)
-    features_NF: Float32Array = found.features_VNF.mean(axis=0)
+    features_NF: Float32Array = _into_last(network, found.features_VNF).mean(axis=0)
     return features_NF, found.warnings
+
+
+def _into_last(network: Network, features_VNF: Float32Array) -> Float32Array:
+    """What the last layer is given of features: their square root, where the network takes it."""
+    between = network.layers[len(feature_layers(network.layers))]
+    if not isinstance(between, SquareRoot):
+        return features_VNF
+    root_VNF = np.maximum(features_VNF, 0)
+    root_VNF += np.float32(between.epsilon)
+    return np.sqrt(root_VNF, out=root_VNF)
 
 
 def _weights(train: Dataset, used_M: Int64Array, balanced: bool) -> Float32Array | None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from firstlight.data.dataset import Dataset, Int64Array, UInt8Array
 from firstlight.layers.network import Network
+from firstlight.layers.root import feature_layers
 from firstlight.models.network import head
 from firstlight.pixels import Preprocess
 from firstlight.training.extraction import VIEWS, Progress, engine, extract
@@ -33,7 +34,7 @@ class Extractor:
 def extractor_of(model: nn.Module, preprocess: Preprocess, network: Network) -> Extractor:
     """A network that is a list of layers, and ends in a dense one, which features do not depend
     on."""
-    whole, last = hashlib.sha256(repr(network.layers).encode()), f"{head(model)}."
+    whole, last = hashlib.sha256(repr(feature_layers(network.layers)).encode()), f"{head(model)}."
     for name, tensor in model.state_dict().items():
         if not name.startswith(last):
             whole.update(name.encode())

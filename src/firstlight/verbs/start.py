@@ -10,9 +10,10 @@ from torch import nn
 from firstlight.backbones import BACKBONES, backbone_named, is_backbone
 from firstlight.errors import UserError
 from firstlight.layers import Resize
-from firstlight.layers.layer import Shape
+from firstlight.layers.layer import Layer, Shape
 from firstlight.layers.network import Network
 from firstlight.layers.own_code import OwnCode
+from firstlight.layers.root import SquareRoot, feature_layers, never_negative
 from firstlight.models.network import head
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
@@ -22,8 +23,8 @@ from firstlight.verbs.run_data import DataRequest
 
 
 def backbone_of(network: Network) -> str:
-    """The name of the backbone whose layers a network has, but for its last; empty for others."""
-    own = network.layers[isinstance(_first(network), Resize) : -1]
+    """The name of the backbone that gives a network its features; empty for others."""
+    own = feature_layers(network.layers)[isinstance(_first(network), Resize) :]
     return next((name for name, one in BACKBONES.items() if one.layers()[:-1] == own), "")
 
 
@@ -72,12 +73,20 @@ def recipe_like(
         begun = backbone_named(str(where)).name
         if shape is not None:
             network = replace(network, layers=(*_resized(start, shape), *network.layers))
+        if recipe.train.start_head == "linear":
+            network = replace(network, layers=_rooted(network.layers))
         network = replace(network, views=recipe.network.views)
     else:
         begun = str(open_run_folder(Path(where)).path.resolve())
     share = recipe.train.small_share if network.any_size else 0.0
     train = replace(recipe.train, start_from=begun, small_share=share)
     return replace(recipe, network=network, train=train)
+
+
+def _rooted(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The layers with the square root of features before the last, where none is negative."""
+    below = feature_layers(layers)
+    return (*below, SquareRoot(), *layers[len(below) :]) if never_negative(below) else layers
 
 
 def _resized(start: SavedModel, shape: Shape) -> tuple[Resize, ...]:

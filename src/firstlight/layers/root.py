@@ -1,0 +1,64 @@
+"""The square root of features, before the last layer of a network that begins with a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from firstlight.checked import number
+from firstlight.layers.activation import Activation
+from firstlight.layers.dense import Dense, Flatten
+from firstlight.layers.dropout import Dropout
+from firstlight.layers.layer import Layer, Shape
+from firstlight.layers.pool import GlobalAveragePool, GlobalMaxPool
+from firstlight.layers.sequence import flat
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+
+@dataclass(frozen=True, repr=False)
+class SquareRoot(Layer):
+    """√(max(0, x) + epsilon), for each number by itself.
+
+    Features that come from a ReLU are small for most pictures and large for a few. The root brings
+    them closer to a normal distribution, and a linear layer on it needs fewer pictures (Tukey 1977,
+    the ladder of powers; Yang et al. 2021, equation 2, for pictures that are few).
+    """
+
+    kind: ClassVar[str] = "square-root"
+    title: ClassVar[str] = "square root"
+    does: ClassVar[str] = "Of each number the square root goes on, and of one below zero, zero."
+
+    _: KW_ONLY
+    epsilon: float = number(1e-3, least=0.0, most=1.0, above=True)
+    """Added before the root, so that the gradient is finite at zero."""
+
+    def output(self, shape: Shape) -> Shape:
+        return shape
+
+    def build(self, shape: Shape, rng: Generator) -> nn.Module:
+        from firstlight.models.modules import SquareRoot as Module
+
+        return Module(self.epsilon)
+
+
+def feature_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers that make features: those before the last dense one, and before a square root
+    that stands right before it. All of them where none is dense."""
+    last = max((at for at, layer in enumerate(layers) if isinstance(layer, Dense)), default=None)
+    if last is not None and last and isinstance(layers[last - 1], SquareRoot):
+        last -= 1
+    return tuple(layers[:last])
+
+
+def never_negative(layers: Sequence[Layer]) -> bool:
+    """Whether what comes out of the last layer is zero or more: behind a ReLU and what keeps
+    that."""
+    for layer in reversed(flat(layers)):
+        if isinstance(layer, Activation):
+            return layer.name in ("relu", "relu6", "sigmoid")
+        if not isinstance(layer, GlobalAveragePool | GlobalMaxPool | Flatten | Dropout):
+            return False
+    return False
