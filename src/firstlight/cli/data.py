@@ -1,4 +1,4 @@
-"""``firstlight data list|fetch|show|check``"""
+"""``firstlight data list|fetch|show|check|pack``"""
 
 import shlex
 from dataclasses import asdict
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from firstlight.data.findings import Finding
 
 app = typer.Typer(
-    help="The named data sets: list, fetch, show. Pictures of one's own: check.",
+    help="The named data sets: list, fetch, show. Pictures of one's own: check, pack.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -197,6 +197,52 @@ def check(
             "likely wrong labels are looked for with --labels, which takes seconds with a backbone "
             "and minutes without"
         )
+
+
+@app.command()
+def pack(
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH",
+            show_default=False,
+            help="Pictures of one's own, arrays, other shards, or a named set.",
+        ),
+    ],
+    to: Annotated[
+        Path,
+        typer.Option("--to", metavar="DIR", show_default=False, help="A new folder for them."),
+    ],
+    pixel_range: PixelRange = None,
+    allow_outside: AllowOutside = False,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Write pictures into tar shards, as WebDataset has them: files as they are, arrays as PNG."""
+    from firstlight.data.levels import stated
+    from firstlight.verbs.pack import pack as pack_into
+    from firstlight.verbs.run_data import DataRequest
+
+    request = DataRequest(
+        name=path,
+        data_dir=data_dir,
+        range=stated(pixel_range, "--range"),
+        allow_outside=allow_outside,
+        download=False,
+        quiet=json,
+    )
+    packed = pack_into(request, to)
+    if json:
+        print_json({"folder": str(to), **asdict(packed.written), "notes": packed.notes})
+        return
+    for note in packed.notes:
+        typer.echo(one_line(note))
+    count = len(packed.written.shards)
+    typer.echo(
+        f"{packed.written.images:,} images in {count:,} shard{'' if count == 1 else 's'}, "
+        f"{packed.written.bytes / 1e6:,.1f} MB, in {to}"
+    )
+    typer.echo(f"next: {shlex.join(['firstlight', 'train', str(to)])}")
 
 
 def _range(given: tuple[float, float] | None) -> list[str]:

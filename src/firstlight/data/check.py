@@ -104,8 +104,8 @@ def check(
     listing: Listing, *, size: int | None = None, progress: Progress | None = None
 ) -> Checked:
     """Look at every picture once. Raises ``DataError`` where none can be read."""
-    heads = _heads(listing.root, [p.name for p in listing.pictures])
     sources = listing.sources()
+    heads = _heads(sources)
     return _check(listing, sources, heads, choose_shape(sources, size), progress)
 
 
@@ -189,10 +189,11 @@ def _check(
     )
 
 
-def _heads(root: Path, names: Sequence[str]) -> list[_Head]:
-    def one(name: str) -> _Head:
+def _heads(sources: Sequence[PictureSource]) -> list[_Head]:
+    def one(source: PictureSource) -> _Head:
+        assert not isinstance(source.content, Image.Image), "a listing has files"
         try:
-            with open_picture(name, root / name) as stream:
+            with open_picture(source.name, source.content) as stream:
                 content = stream.read()
         except (DataError, OSError):
             return _Head(digest=b"")
@@ -206,7 +207,7 @@ def _heads(root: Path, names: Sequence[str]) -> list[_Head]:
             return _Head(digest=digest)
 
     with ThreadPoolExecutor(usable_threads()) as pool:
-        return list(pool.map(one, names, chunksize=64))
+        return list(pool.map(one, sources, chunksize=64))
 
 
 def _unreadable(problems: Sequence[tuple[str, str]]) -> list[Finding]:

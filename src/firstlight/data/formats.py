@@ -42,6 +42,8 @@ _KINDS = tuple(
         ("BMP", _BITMAP),
     )
 )
+_ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "GIF": ".gif", "TIFF": ".tif", "WebP": ".webp"}
+_ENDINGS |= {"PNM": ".ppm", "BMP": ".bmp"}
 _HEIC = re.compile(rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 _AVIF = re.compile(rb".{4}ftypavi[fs]", re.DOTALL)
 _FOREIGN = tuple(
@@ -74,6 +76,16 @@ def is_picture(start: bytes) -> bool:
     if _AVIF.match(start):
         return _reads_avif()
     return any(kind.start.match(start) for kind in _KINDS)
+
+
+def ending_of(start: bytes) -> str:
+    """The usual ending of a picture file that begins so, with its dot."""
+    if _HEIC.match(start):
+        return ".heic"
+    if _AVIF.match(start):
+        return ".avif"
+    kinds = (kind.what for kind in _KINDS if kind.start.match(start))
+    return _ENDINGS.get(next(kinds, ""), ".jpg")
 
 
 def is_picture_file(path: str) -> bool:

@@ -110,9 +110,8 @@ def _of_shards(
         raise UserError(f"--range is for images in arrays; {path} holds picture files")
     shards = shards_at(path)
     name = PurePosixPath(shards.word).name
-    wanted = shape_of(shards, form.size, form.shape)
-    if is_large(shards, wanted[0]):
-        return streamed(shards, wanted, excluded, name)
+    if is_large(shards):
+        return streamed(shards, shape_of(shards, form.size, form.shape), excluded, name)
     return _pictures(shelf, listed(shards).without(excluded), form, progress, name)
 
 

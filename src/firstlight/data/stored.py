@@ -148,6 +148,10 @@ class EncodedImages(ImagesOnDisk):
         """N: the number of the shard that each image lies in."""
 
     @abstractmethod
+    def check_room(self, together: int) -> None:
+        """Raise ``DataError`` where so many shards, read in turn, do not fit into the cache."""
+
+    @abstractmethod
     def sample(self) -> UInt8Array:
         """Some of the images, which stand for all."""
 

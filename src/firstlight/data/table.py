@@ -10,6 +10,8 @@ from firstlight.data.archive import is_archive, list_archive
 from firstlight.data.folder import list_folder
 from firstlight.data.listing import Found, Listing, class_name, counted, listing_of
 from firstlight.data.missing import refuse_missing
+from firstlight.data.shards.files import names_shards
+from firstlight.data.shards.load import listed_at
 from firstlight.data.sheet import Sheet, heading_key, read_sheet
 from firstlight.data.split import PART_NAMES, TEST, TRAIN, VALIDATION, part_in_name
 from firstlight.errors import DataError
@@ -51,8 +53,10 @@ class Columns(NamedTuple):
 
 
 def list_pictures(path: Path, *, allow_outside: bool = False, least: int = 2) -> Listing:
-    """``list_folder`` of a folder, ``list_archive`` of a ZIP archive, ``list_csv`` of another
-    file."""
+    """``list_folder`` of a folder, ``list_archive`` of a ZIP archive, the images of shards,
+    ``list_csv`` of another file."""
+    if names_shards(path):
+        return listed_at(path)
     if not path.is_file():
         return list_folder(path, least=least)
     if is_archive(path):

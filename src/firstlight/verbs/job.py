@@ -25,7 +25,7 @@ from firstlight.training.loop import Trainer
 from firstlight.training.pace import Pace
 from firstlight.training.portion import Portion
 from firstlight.training.processes import current
-from firstlight.training.randomness import reseed
+from firstlight.training.randomness import WINDOW, reseed
 from firstlight.verbs.linear_start import Images, LinearStart, linear_start, put, scale
 from firstlight.verbs.run_data import DataRequest, preprocess_for
 from firstlight.verbs.start import check_shape, pixel_path, take_over
@@ -147,6 +147,8 @@ class Job:
     def check(self) -> None:
         """Raise ``UserError`` where network, augmentation, batches or start do not fit the data."""
         train, recipe = self.data.train, self.recipe
+        if train.shards is not None:
+            train.shards.check_room(WINDOW)
         if self.start is not None:
             check_shape(self.start, recipe, train.image_shape)
         if recipe.train.start_head == "linear":

@@ -3,7 +3,6 @@
 Axes: N images, H height, W width, C channels.
 """
 
-import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +15,14 @@ from PIL import Image
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
 from firstlight.data.levels import Range
+from firstlight.data.listing import Listing
 from firstlight.data.load import load_test
 from firstlight.data.own import is_arrays, read_arrays
 from firstlight.data.pictures import PictureSource, prepare
+from firstlight.data.shards.files import is_there, names_shards, whole_place
+from firstlight.data.shards.images import ShardImages
+from firstlight.data.shards.load import is_large, listed, shards_at
+from firstlight.data.shards.set import ShardSet
 from firstlight.data.split import TEST
 from firstlight.data.table import list_pictures
 from firstlight.errors import DataError, UserError
@@ -93,7 +97,7 @@ def is_other(folder: RunFolder, other: "Other") -> bool:
         data_of_run(folder, other.data_dir, Path(name))
     except UserError:  # also where it cannot be read with the run's size or range
         own = folder.read_json("data.json").get("path")
-        if own is not None and Path(name).resolve() == Path(own).resolve():
+        if own is not None and whole_place(name) == whole_place(own):
             raise
         return True
     if other.allow_outside or other.range is not None:
@@ -138,7 +142,7 @@ def evaluate_other(
     answers are written into a folder of their own inside the run's, whose path is returned; the
     run's own are left alone. Raises ``DataError`` where no class has a name of the run's.
     """
-    data, matched = _match(_labelled(other), other, model.class_names, model.preprocess)
+    data, matched = _matched(model, other)
     metrics, probabilities_NK = measured(model, data)
     if folder is None:
         return metrics, matched, None
@@ -151,6 +155,63 @@ def evaluate_other(
     return metrics, matched, folder.path / place
 
 
+def _matched(model: Model, other: Other) -> tuple[Dataset, Matched]:
+    if other.path is not None and names_shards(other.name):
+        _refuse_unread(other)
+        shards = shards_at(other.name)
+        if is_large(shards):
+            return _match_shards(shards, other.name, model)
+        labelled = _of_listing(listed(shards))
+    else:
+        labelled = _labelled(other)
+    return _match(labelled, other, model.class_names, model.preprocess)
+
+
+def _match_shards(shards: ShardSet, name: str, model: Model) -> tuple[Dataset, Matched]:
+    """The same for images that are decoded only as the network is asked."""
+    index = {one: at for at, one in enumerate(model.class_names)}
+    part_N = np.array(shards.parts())[shards.shard_N]
+    has_test = bool((part_N == TEST).any())
+    rows_N = np.flatnonzero(shards.pictures_N & ((part_N == TEST) | (not has_test)))
+    labels_K = np.array([index.get(one, -1) for one in shards.class_names])
+    counts_K = np.bincount(shards.labels_N[rows_N], minlength=len(labels_K)).tolist()
+    known_N = rows_N[labels_K[shards.labels_N[rows_N]] >= 0]
+    pairs = list(zip(shards.class_names, labels_K.tolist(), counts_K, strict=True))
+    surplus = {one: count for one, label, count in pairs if label < 0 and count}
+    if not len(known_N):
+        raise _no_class_shared(name, tuple(surplus), model.class_names)
+    images = ShardImages(shards, model.preprocess, known_N)
+    data = Dataset(
+        name=name,
+        images_NHWC=images,  # type: ignore[arg-type]
+        labels_N=labels_K[shards.labels_N[known_N]],
+        class_names=tuple(model.class_names),
+        names=tuple(images.names()),
+    )
+    there = {one for one, _, count in pairs if count}
+    return data, Matched(
+        name=name,
+        path=whole_place(name),
+        part=TEST if has_test else "all",
+        images=len(data),
+        sha256=data.fingerprint,
+        missing=tuple(one for one in model.class_names if one not in there),
+        surplus=surplus,
+        unread=tuple(f"{one}: no picture" for one in _unread(shards)),
+    )
+
+
+def _unread(shards: ShardSet) -> list[str]:
+    return shards.names(np.flatnonzero(~shards.pictures_N)[:FEW])
+
+
+def _no_class_shared(name: str, theirs: Sequence[str], ours: Sequence[str]) -> DataError:
+    return DataError(
+        f"{name}: none of its classes has a name of the run's: it has {_some(theirs)}, the run "
+        f"{_some(ours)}. Give the folders or labels the run's names"
+    )
+
+
 def _labelled(other: Other) -> _Labelled:
     name, path = other.name, other.path
     if isinstance(other.data, Dataset):
@@ -158,7 +219,7 @@ def _labelled(other: Other) -> _Labelled:
     if path is None:
         _refuse_unread(other)
         return _of_images(load_test(name, other.data_dir), TEST)
-    if not os.path.lexists(path):
+    if not is_there(name):
         raise UserError(
             f"{name!r} is no data set of the catalogue, and there is no such folder or file; "
             f"there are {', '.join(CATALOG)}"
@@ -168,7 +229,10 @@ def _labelled(other: Other) -> _Labelled:
         data, part_of = arrays
         chosen_N = np.flatnonzero(np.array([part == TEST for part in part_of], dtype=bool))
         return _of_images(data.take(chosen_N), TEST) if len(chosen_N) else _of_images(data, "all")
-    listing = list_pictures(path, allow_outside=other.allow_outside, least=1)
+    return _of_listing(list_pictures(path, allow_outside=other.allow_outside, least=1))
+
+
+def _of_listing(listing: Listing) -> _Labelled:
     has_test = any(picture.part == TEST for picture in listing.pictures)
     pairs = [
         (source, listing.class_names[picture.label])
@@ -219,10 +283,7 @@ def _match(
             surplus[label] = surplus.get(label, 0) + 1
     known = [at for at, label in enumerate(labelled.labels) if label in index]
     if not known:
-        raise DataError(
-            f"{name}: none of its classes has a name of the run's: it has {_some(tuple(surplus))}, "
-            f"the run {_some(tuple(class_names))}. Give the folders or labels the run's names"
-        )
+        raise _no_class_shared(name, tuple(surplus), class_names)
 
     def one(at: int) -> np.ndarray | str:
         try:
@@ -246,7 +307,7 @@ def _match(
     there = {labelled.labels[at] for at, _ in read}
     return data, Matched(
         name=name,
-        path=None if other.path is None else str(other.path.resolve()),
+        path=None if other.path is None else whole_place(name),
         part=labelled.part,
         images=len(data),
         sha256=data.fingerprint,

@@ -17,9 +17,16 @@ from firstlight.data.decoded import OF_NETWORK
 from firstlight.data.levels import Range, stated
 from firstlight.data.load import load, load_test
 from firstlight.data.own import Form, load_own
-from firstlight.data.shards.files import is_address, names_shards
+from firstlight.data.shards.files import (
+    is_address,
+    is_there,
+    names_shards,
+    whole_place,
+    word_of,
+)
+from firstlight.data.shards.held import is_remembered, remember
 from firstlight.data.split import limit
-from firstlight.errors import DataError, OtherDataError, UserError
+from firstlight.errors import DataError, OtherDataError, UnreachableError, UserError
 from firstlight.pixels import Preprocess
 from firstlight.progress import DecodingBar, DownloadBar
 from firstlight.runs.folder import RunFolder
@@ -73,7 +80,7 @@ class DataRequest:
             raise UserError(
                 f"--range is for images in arrays of one's own; leave it out for {self.name}"
             )
-        if self.allow_outside and self.data is None and (named or holds_files(Path(self.name))):
+        if self.allow_outside and self.data is None and (named or holds_files(self.name)):
             raise UserError(f"--allow-outside is for a CSV of paths, which {self.name} is not")
         if self.own is not None and not os.path.lexists(self.own) and not names_shards(self.name):
             close = difflib.get_close_matches(self.name, CATALOG, n=1)
@@ -107,6 +114,7 @@ class DataRequest:
             if self.data is not None:
                 whole = self.data
             elif self.own is not None:
+                self._refuse_address()
                 with DecodingBar(quiet=self.quiet) as decoding:
                     whole = load_own(
                         self.name if is_address(self.name) else self.own,
@@ -119,6 +127,19 @@ class DataRequest:
                 whole = load(self.name, self.data_dir, download=self.download, report=bar)
         _check_halves(whole)
         return TrainTest(*(self._limited(self._reasoned(part)) for part in whole))
+
+    def _refuse_address(self) -> None:
+        """Raise ``UnreachableError`` for an address that a run's folder names, and nobody here has
+        named before."""
+        if not is_address(self.name):
+            return
+        if self.download:
+            remember(self.name)
+        elif not is_remembered(self.name):
+            raise UnreachableError(
+                f"the data lies at {self.name}; no connection is opened to an address that only a "
+                "run's folder names. Name it as DATA beside the run"
+            )
 
     def _reasoned(self, part: Dataset) -> Dataset:
         """The part with the reason for its shape: what is kept is shared by all who give one."""
@@ -157,9 +178,10 @@ class DataRequest:
             raise DataError(f"data.json: damaged: {error!r}") from error
 
 
-def holds_files(path: Path) -> bool:
-    """Whether a path is a folder or an archive, and no list of files elsewhere."""
-    return path.is_dir() or (path.is_file() and is_archive(path))
+def holds_files(name: str | Path) -> bool:
+    """Whether a path is a folder, an archive or shards, and no list of files elsewhere."""
+    path = Path(name)
+    return names_shards(name) or path.is_dir() or (path.is_file() and is_archive(path))
 
 
 def _check_halves(data: TrainTest) -> None:
@@ -190,8 +212,8 @@ def describe(
     """What ``data.json`` in a run's folder holds."""
     return {
         "name": request.name,
-        "path": None if request.own is None else str(request.own.resolve()),
-        "relative": None if request.own is None else _relative(request.own, folder),
+        "path": None if request.own is None else whole_place(request.name),
+        "relative": None if request.own is None else _relative(request.name, folder),
         "limit": request.limit,
         "size": request.size,
         "shape": request.shape,
@@ -242,9 +264,10 @@ def request_of_run(
 def keep_new_place(folder: RunFolder, data: Path) -> None:
     """Write into ``data.json`` where the run's data lies now: it need not be named again."""
     values = folder.read_json("data.json")
-    own = None if str(data) in CATALOG else data
-    values["name"] = str(data)
-    values["path"] = None if own is None else str(own.resolve())
+    name = word_of(data)
+    own = None if name in CATALOG else name
+    values["name"] = name
+    values["path"] = None if own is None else whole_place(own)
     values["relative"] = None if own is None else _relative(own, folder.path)
     folder.write_json("data.json", values)
 
@@ -296,12 +319,12 @@ def _described(
     request = DataRequest.from_json(values, data_dir, data if isinstance(data, TrainTest) else None)
     request = replace(request, download=False)
     if isinstance(data, Path):
-        request = replace(request, name=str(data))
+        request = replace(request, name=word_of(data), download=True)
         request.check_name()
-        return [request]
+        return [replace(request, download=request.own is not None)]
     if request.own is None:
         return [request]
-    there = [place for place in _places(values, folder) if os.path.lexists(place)]
+    there = [place for place in _places(values, folder) if is_there(place)]
     if not there:
         raise UserError(
             f"{folder} was trained on {request.name!r}, which is not there, nor where it lay "
@@ -316,6 +339,8 @@ def _places(values: dict[str, Any], folder: Path) -> list[str]:
     """Where pictures of one's own may lie: where they were, in the same place as seen from the run,
     and where a relative name leads from a folder above the run."""
     here, name = folder.resolve(), values["name"]
+    if is_address(values.get("path") or name):
+        return [values.get("path") or name]
     places = [values.get("path") or name]
     if isinstance(values.get("relative"), str):
         places.append(os.path.normpath(here / values["relative"]))
@@ -324,9 +349,11 @@ def _places(values: dict[str, Any], folder: Path) -> list[str]:
     return list(dict.fromkeys(places))
 
 
-def _relative(own: Path, folder: Path) -> str | None:
+def _relative(own: str, folder: Path) -> str | None:
+    if is_address(own):
+        return None
     try:
-        return os.path.relpath(own.resolve(), folder.resolve())
+        return os.path.relpath(whole_place(own), folder.resolve())
     except ValueError:  # on another drive of Windows
         return None
 

@@ -152,7 +152,10 @@ def test_a_folder_of_classes_with_a_tar_beside_them_is_no_set_of_shards(tmp_path
 @pytest.mark.parametrize(
     ("members", "says"),
     [
-        ([("a.png", b"no picture at all"), ("a.cls", b"0")], r"a\.tar, a: not a picture"),
+        (
+            [("a.png", b"no picture at all"), ("a.cls", b"0")],
+            r"none of the pictures can be read, such as a\.tar/a",
+        ),
         ([("a.png", picture(0)), ("b.cls", b"0")], "1 of 1 image have no label, such as a.tar/a"),
         ([("a.png", picture(0)), ("a.cls", b"")], "a.cls: the label is empty"),
         ([("a.png", picture(0)), ("a.cls", b"-1")], "the label is -1; numbers go from 0"),
@@ -237,6 +240,18 @@ def test_an_image_that_cannot_be_decoded_is_named_and_can_be_left_out(
     assert len(train.images_NHWC[:]) + len(test.images_NHWC[:]) == 29
     with pytest.raises(DataError, match=r"has no image 'a\.tar/99999'"):
         load_own(path, excluded=["a.tar/99999"])
+
+
+def test_files_that_are_no_pictures_are_left_out_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = samples(range(30))
+    members[6] = (members[6][0], b"<html>not found</html>")
+    path = write_tar(tmp_path / "a.tar", members)
+    streamed(monkeypatch)
+    train, test = load_own(path)
+    assert train.warnings == ("1 file is no picture, left out: a.tar/00003",)
+    assert len(train.images_NHWC[:]) + len(test.images_NHWC[:]) == 29
 
 
 def test_an_index_that_is_damaged_is_made_again(

@@ -107,6 +107,28 @@ def names_shards(path: str | Path) -> bool:
     return _is_shard_name(word) and any(sign in word for sign in "{*?[")
 
 
+def is_there(word: str | Path) -> bool:
+    """Whether a path is there, or a word names shards; an address is not asked."""
+    return os.path.lexists(word) or (names_shards(word) and _any_there(word_of(word)))
+
+
+def _any_there(word: str) -> bool:
+    if is_address(word):
+        return True
+    try:
+        return any(os.path.lexists(one) or _matching(one, word) for one in expanded(word)[:1])
+    except (DataError, UserError, OSError):
+        return False
+
+
+def whole_place(word: str | Path) -> str:
+    """A path or pattern from the root on; an address as it is."""
+    text = word_of(word)
+    if is_address(text):
+        return text
+    return str(Path(text).resolve())
+
+
 def find_shards(path: str | Path) -> ShardFiles:
     """The shards that a word stands for. Raises ``DataError`` where one is missing or there are
     none, ``UnreachableError`` for an address that does not answer, and ``UserError`` where a
@@ -331,6 +353,9 @@ def _remote_file(fs: Any, address: str) -> ShardFile:
     try:
         told = fs.info(fs._strip_protocol(address))
     except FileNotFoundError as error:
+        why = error.__cause__  # fsspec says so of a server that does not answer, too
+        if isinstance(why, Exception) and getattr(why, "status", None) not in (404, 410):
+            raise unreachable(address, why) from error
         raise DataError(
             f"{address}: there is no such shard; put it there, or name those there are"
         ) from error

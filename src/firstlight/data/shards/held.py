@@ -4,10 +4,12 @@ A shard at an address is copied as a whole before it is read. Of a Parquet file 
 are written one after another into a file of the cache. What was not used for longest is removed.
 """
 
+import hashlib
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from firstlight.data.kept import workplace
@@ -16,7 +18,7 @@ from firstlight.data.shards.index import ShardIndex, keep_index, read_index
 from firstlight.data.shards.parquet import index_parquet
 from firstlight.data.shards.tar import index_tar
 from firstlight.errors import DataError, UserError
-from firstlight.files import cache_folder, make_folder, put_in_place
+from firstlight.files import cache_folder, make_folder, put_in_place, write_whole
 
 ROOM = "FIRSTLIGHT_SHARD_CACHE"
 """The environment variable with the size of the cache, such as 40GB."""
@@ -44,9 +46,44 @@ def room() -> int:
     return found
 
 
+def check_room(files: Sequence[ShardFile], together: int) -> None:
+    """Raise ``DataError`` where the largest of these shards, so many, do not fit into the cache:
+    each would be fetched again and again."""
+    sizes = sorted((one.size for one in files if _is_copied(one)), reverse=True)
+    wanted = sum(sizes[:together])
+    if wanted > room():
+        raise DataError(
+            f"{min(together, len(sizes))} shards that are read together take {wanted / 1e9:.3g} "
+            f"GB, and the cache may hold {room() / 1e9:.3g} GB of them; set {ROOM}="
+            f"{-(-wanted // 10**9) + 1}GB, or pack them smaller: firstlight data pack"
+        )
+
+
+def _is_copied(file: ShardFile) -> bool:
+    """Whether it is not read where it lies."""
+    return file.path is None or file.kind == PARQUET
+
+
 def shelf() -> Path:
     """The folder of the cache for copies of shards and their indexes."""
     return cache_folder() / "shards"
+
+
+def remember(address: str) -> None:
+    """Note that a person named this address on this machine."""
+    with suppress(OSError):
+        make_folder(shelf())
+        write_whole(_known(address), address)
+
+
+def is_remembered(address: str) -> bool:
+    """Whether a person has named it before."""
+    return _known(address).is_file()
+
+
+def _known(address: str) -> Path:
+    name = hashlib.blake2b(address.encode(errors="surrogateescape"), digest_size=20).hexdigest()
+    return shelf() / f"{name}.named"
 
 
 class HeldShards:
@@ -109,7 +146,7 @@ _CHANGED = (
 def open_held(file: ShardFile) -> int:
     """A descriptor of the shard's form on this machine, fetched where it is not there. Raises
     ``DataError``."""
-    if file.path is not None and file.kind != PARQUET:
+    if file.path is not None and not _is_copied(file):
         try:
             descriptor = os.open(file.path, os.O_RDONLY)
         except OSError as error:

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.pictures import PictureSource, prepare
-from firstlight.data.shards.held import shelf
+from firstlight.data.shards.held import check_room, shelf
 from firstlight.data.shards.set import ShardSet
 from firstlight.data.stored import EncodedImages, UInt8Array
 from firstlight.errors import DataError
@@ -36,19 +35,32 @@ _MOST_AHEAD = 8
 """Batches."""
 
 
+def as_is(image_shape: Shape) -> Preprocess:
+    """Images of this shape, and nothing else done to them."""
+    height, width, channels = image_shape
+    return Preprocess(
+        height=height,
+        width=width,
+        channels=channels,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+    )
+
+
 class ShardImages(EncodedImages):
     """uint8 images N×H×W×C of a set of shards, decoded by all processors when asked for."""
 
-    def __init__(self, shards: ShardSet, image_shape: Shape, rows_N: Int64Array) -> None:
-        super().__init__(image_shape, rows_N)
-        self.shards = shards
+    def __init__(self, shards: ShardSet, fit: Preprocess, rows_N: Int64Array) -> None:
+        """``fit``: what the images are to be, as ``prepare`` makes them; ``as_is`` for training."""
+        super().__init__(fit.image_shape, rows_N)
+        self.shards, self._fit = shards, fit
         self._ahead: _Ahead | None = None
 
     def _with(self, rows_N: Int64Array) -> "ShardImages":
-        return ShardImages(self.shards, self._image_shape, rows_N)
+        return ShardImages(self.shards, self._fit, rows_N)
 
     def _is_of(self, other: "ShardImages") -> bool:
-        return other.shards is self.shards and other._image_shape == self._image_shape
+        return other.shards is self.shards and other._fit == self._fit
 
     @property
     def digests(self) -> npt.NDArray[np.uint64]:
@@ -60,6 +72,11 @@ class ShardImages(EncodedImages):
         """N: the number of the shard that each image lies in."""
         return self.shards.shard_N[self._rows_N]
 
+    def check_room(self, together: int) -> None:
+        """Raise ``DataError`` where so many shards, read in turn, do not fit into the cache."""
+        files = [self.shards.files[shard] for shard in np.unique(self.shard_of).tolist()]
+        check_room(files, together)
+
     def names(self) -> list[str]:
         """Of each image its shard and key; read from the index."""
         return self.shards.names(self._rows_N)
@@ -68,7 +85,7 @@ class ShardImages(EncodedImages):
         """Up to ``SAMPLE`` of the images, from a few shards, which stand for all: kept in the
         cache."""
         rows = self.shards.sampled(self._rows_N)
-        text = f"{self.shards.key} {self._image_shape}".encode() + rows.tobytes()
+        text = f"{self.shards.key} {self._fit}".encode() + rows.tobytes()
         place = shelf() / f"{hashlib.blake2b(text, digest_size=20).hexdigest()}.sample"
         if (found := _read_sample(place, (len(rows), *self._image_shape))) is None:
             found = self._decoded(self._decoding(rows), len(rows))
@@ -106,7 +123,7 @@ class ShardImages(EncodedImages):
         for at, row in enumerate(rows.tolist()):
             source = PictureSource(name="image", content=self.shards.image(row))
             try:
-                found[at] = prepare(source, self._as_is).image_HWC
+                found[at] = prepare(source, self._fit).image_HWC
             except DataError as error:
                 raise self._named(row, error) from error
         return found
@@ -122,17 +139,6 @@ class ShardImages(EncodedImages):
             "heading path, and train again with --exclude FILE.csv"
         )
 
-    @cached_property
-    def _as_is(self) -> Preprocess:
-        height, width, channels = self._image_shape
-        return Preprocess(
-            height=height,
-            width=width,
-            channels=channels,
-            mean=(0.0,) * channels,
-            std=(1.0,) * channels,
-        )
-
     @contextmanager
     def ahead(self, batches: Sequence[Int64Array]) -> Iterator[None]:
         """Within, the images of these batches are decoded before they are asked for, in this
@@ -145,7 +151,7 @@ class ShardImages(EncodedImages):
             self._ahead = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ShardImages, (self.shards, self._image_shape, self._rows_N)
+        return ShardImages, (self.shards, self._fit, self._rows_N)
 
 
 def _read_sample(place: Path, shape: tuple[int, ...]) -> UInt8Array | None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.data.formats import START, is_picture
 from firstlight.files import write_whole
 
 Int64Array = npt.NDArray[np.int64]
@@ -35,6 +36,8 @@ class ShardIndex:
     """Index into ``values``; ``NO_LABEL`` where it has none."""
     values: tuple[int | str, ...]
     """The labels as they stand in the shard, sorted: numbers or names."""
+    pictures_N: npt.NDArray[np.bool_]
+    """Whether it begins like a picture."""
     keys: tuple[str, ...]
     """The name of each image."""
     class_names: tuple[str, ...] = ()
@@ -58,6 +61,7 @@ class ShardIndex:
             lengths=self.lengths_N,
             digests=self.digests_N2.astype(">u8"),
             labels=self.labels_N,
+            pictures=self.pictures_N,
             about=np.frombuffer(json.dumps(about).encode(), np.uint8),
         )
         return hashlib.sha256(out.getvalue()).digest() + out.getvalue()
@@ -76,6 +80,7 @@ class ShardIndex:
                 lengths_N=arrays["lengths"],
                 digests_N2=arrays["digests"].astype(np.uint64),
                 labels_N=arrays["labels"],
+                pictures_N=arrays["pictures"],
                 values=tuple(about["values"]),
                 keys=tuple(about["keys"]),
                 class_names=tuple(about["class_names"]),
@@ -93,7 +98,7 @@ class IndexMaker:
     def __init__(self) -> None:
         self._offsets, self._lengths = list[int](), list[int]()
         self._digests, self._keys = bytearray(), list[str]()
-        self._labels = list[int | str | None]()
+        self._labels, self._pictures = list[int | str | None](), list[bool]()
 
     def add(self, key: str, offset: int, content: bytes, label: int | str | None) -> None:
         """The next image."""
@@ -102,6 +107,7 @@ class IndexMaker:
         self._lengths.append(len(content))
         self._digests += hashlib.blake2b(content, digest_size=16).digest()
         self._labels.append(label)
+        self._pictures.append(is_picture(content[:START]))
 
     def made(self, class_names: tuple[str, ...] = ()) -> ShardIndex:
         """The index of all of them, whose labels are all numbers or all names."""
@@ -113,6 +119,7 @@ class IndexMaker:
             lengths_N=np.array(self._lengths, np.uint32),
             digests_N2=np.frombuffer(self._digests, ">u8").reshape(-1, 2).astype(np.uint64),
             labels_N=np.array(labels, np.int32),
+            pictures_N=np.array(self._pictures, bool),
             values=tuple(values),
             keys=tuple(self._keys),
             class_names=class_names,

@@ -21,7 +21,7 @@ from firstlight.data.listing import Listed, Listing, alike_names, counted
 from firstlight.data.pictures import PictureSource
 from firstlight.data.shards.files import find_shards
 from firstlight.data.shards.held import shelf
-from firstlight.data.shards.images import ShardImages
+from firstlight.data.shards.images import ShardImages, as_is
 from firstlight.data.shards.index import NO_LABEL
 from firstlight.data.shards.set import SAMPLE, Progress, ShardSet, open_shards
 from firstlight.data.shards.split import chosen_by_digest
@@ -70,9 +70,23 @@ def shards_at(path: str | Path, progress: Progress | None = None) -> ShardSet:
     return shards
 
 
-def is_large(shards: ShardSet, shape: Shape) -> bool:
-    """Whether the images are too many to look through, or for memory in this shape."""
-    return len(shards) > MOST_LOOKED_THROUGH or len(shards) * int(np.prod(shape)) > IN_MEMORY
+def is_large(shards: ShardSet) -> bool:
+    """Whether the images are too many to look through, or for memory in the size that training
+    would choose by itself. In another size a set is as large."""
+    if len(shards) > MOST_LOOKED_THROUGH:
+        return True
+    return len(shards) * int(np.prod(shape_of(shards, None, None)[0])) > IN_MEMORY
+
+
+def listed_at(path: str | Path) -> ShardListing:
+    """The images of a small set as pictures. Raises ``DataError`` for a large one."""
+    shards = shards_at(path)
+    if is_large(shards):
+        raise DataError(
+            f"{shards.word}: {len(shards):,} images in shards are more than are looked through; "
+            "name fewer shards, as in images-{000000..000003}.tar"
+        )
+    return listed(shards)
 
 
 def listed(shards: ShardSet) -> ShardListing:
@@ -103,8 +117,14 @@ def shape_of(shards: ShardSet, size: int | None, shape: Shape | None) -> tuple[S
         return (int(height), int(width), int(channels)), str(reason)
     except (OSError, ValueError, TypeError):
         rows = shards.sampled(np.arange(len(shards)))[:: SAMPLE // SAMPLED]
-        sources = [PictureSource(name=str(row), content=shards.image(row)) for row in rows.tolist()]
-        chosen, reason = choose_shape(sources, size)
+        sources = [
+            PictureSource(name=name, content=shards.image(row))
+            for name, row in zip(shards.names(rows), rows.tolist(), strict=True)
+        ]
+        try:
+            chosen, reason = choose_shape(sources, size)
+        except DataError as error:
+            raise DataError(f"{shards.word}: {error}") from error
         write_whole(place, json.dumps([*chosen, reason]))
         return chosen, reason
 
@@ -118,7 +138,9 @@ def streamed(
     on.
     """
     shape, reason = wanted
-    rows_N = np.setdiff1d(np.arange(len(shards)), _left_out(shards, excluded))
+    excluded_N = _left_out(shards, excluded)
+    rows_N = np.setdiff1d(np.flatnonzero(shards.pictures_N), excluded_N)
+    unread = _unread(shards, np.setdiff1d(np.flatnonzero(~shards.pictures_N), excluded_N))
     part_S = np.array([part or TRAIN for part in shards.parts()])
     part_N = part_S[shards.shard_N[rows_N]]
     notes = [
@@ -127,7 +149,8 @@ def streamed(
         "decoded beforehand: each is decoded when it is needed, and near copies are not looked for",
     ]
     if excluded:
-        notes.append(f"{len(shards) - len(rows_N):,} of the images left out, as asked for")
+        notes.append(f"{len(excluded_N):,} of the images left out, as asked for")
+    notes += unread
     notes += alike_names(shards.class_names)
     if not (part_N == TEST).any():
         learnt_N = np.flatnonzero(part_N == TRAIN)
@@ -144,7 +167,7 @@ def streamed(
     held_N = part_N[part_N != TEST] == VALIDATION
 
     def part(which: str, chosen_N: Int64Array) -> Dataset:
-        images = ShardImages(shards, shape, chosen_N)
+        images = ShardImages(shards, as_is(shape), chosen_N)
         return Dataset(
             name=f"{name}/{which}",
             images_NHWC=cast(UInt8Array, images),
@@ -153,9 +176,19 @@ def streamed(
             names=tuple(images.names()) if which == TEST else None,
             held_out_N=held_N if which == TRAIN and held_N.any() else None,
             notes=tuple(notes) if which == TRAIN else (),
+            warnings=tuple(unread) if which == TRAIN else (),
         )
 
     return TrainTest(part(TRAIN, train_N), part(TEST, test_N))
+
+
+def _unread(shards: ShardSet, rows_N: Int64Array) -> list[str]:
+    """What is to be said of files that are no pictures."""
+    if not len(rows_N):
+        return []
+    what = "1 file is no picture" if len(rows_N) == 1 else f"{len(rows_N):,} files are no pictures"
+    names = ", ".join(shards.names(rows_N[:3]))
+    return [f"{what}, left out: {names}{', …' if len(rows_N) > 3 else ''}"]
 
 
 def _check_classes(shards: ShardSet, rows_N: Int64Array, part_N: npt.NDArray[np.str_]) -> None:

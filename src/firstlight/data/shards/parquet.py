@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from firstlight.data.formats import START, is_picture, what_else
 from firstlight.data.listing import class_name
 from firstlight.data.shards.files import ShardFile, opened, unreachable
 from firstlight.data.shards.index import IndexMaker, ShardIndex
@@ -132,8 +131,6 @@ def _content(image: Any, where: str) -> bytes:
         )
     if len(content) > MOST_OF_ONE:
         raise DataError(f"{where}: {len(content):,} bytes are too many for an image")
-    if not is_picture(content[:START]):
-        raise DataError(f"{where}: {what_else(content[:START])}")
     return content
 
 

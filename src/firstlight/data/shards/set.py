@@ -57,6 +57,8 @@ class ShardSet:
     """BLAKE2 of each image's file, 16 bytes."""
     labels_N: Int64Array
     """Index into ``class_names``; ``NO_LABEL`` where an image has none."""
+    pictures_N: npt.NDArray[np.bool_]
+    """Whether each image's file begins like a picture."""
     class_names: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -163,5 +165,6 @@ def open_shards(found: ShardFiles, progress: Progress | None = None) -> ShardSet
         lengths_N=np.concatenate([index.lengths_N for index in indexes]),
         digests_N2=np.concatenate([index.digests_N2 for index in indexes]),
         labels_N=np.concatenate(labels),
+        pictures_N=np.concatenate([index.pictures_N for index in indexes]),
         class_names=class_names,
     )

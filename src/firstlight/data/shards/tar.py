@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from firstlight.data.formats import START, SUFFIXES, is_heic_name, is_picture, what_else
+from firstlight.data.formats import SUFFIXES
 from firstlight.data.listing import class_name
 from firstlight.data.shards.index import IndexMaker, ShardIndex
 from firstlight.errors import DataError
@@ -21,7 +21,8 @@ MOST_OF_ONE = 1 << 30
 MOST_LABEL_BYTES = 1 << 20
 LABEL_KEYS = ("label", "cls", "class")
 """Where a sample's ``.json`` may have its label."""
-_LABELS = ("cls", "json", "txt")
+_IMAGES = (*SUFFIXES, ".avif", ".heic", ".heif")
+_LABELS = ("cls", "json")
 
 
 class _Member(NamedTuple):
@@ -45,8 +46,6 @@ def index_tar(file: BinaryIO, name: str) -> ShardIndex:
         if image is None:
             continue
         content = _content(file, image, name)
-        if not is_picture(content[:START]):
-            raise DataError(f"{name}, {one_line(key)}: {what_else(content[:START])}")
         label = _label(file, sample, name)
         if label is not None:
             kinds.setdefault(type(label), key)
@@ -100,9 +99,7 @@ def _samples(members: Iterator[_Member]) -> Iterator[list[_Member]]:
 
 
 def _image(sample: list[_Member], name: str) -> _Member | None:
-    images = [
-        one for one in sample if f".{one.ending}" in SUFFIXES or is_heic_name(f".{one.ending}")
-    ]
+    images = [one for one in sample if f".{one.ending}" in _IMAGES]
     if len(images) > 1:
         endings = " and ".join(f".{one.ending}" for one in images[:3])
         raise DataError(
@@ -126,7 +123,7 @@ def _content(file: BinaryIO, member: _Member, name: str) -> bytes:
 def _label(file: BinaryIO, sample: list[_Member], name: str) -> int | str | None:
     """What the sample's ``.cls`` or ``.json`` says, if it has one."""
     by_ending = {one.ending: one for one in sample}
-    for ending in _LABELS[:2]:
+    for ending in _LABELS:
         member = by_ending.get(ending)
         if member is None:
             continue

@@ -1,0 +1,155 @@
+"""Write a set of images as tar shards, the same bytes each time, whole or not at all."""
+
+import io
+import json
+import secrets
+import shutil
+import tarfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from firstlight.data.formats import START, ending_of
+from firstlight.data.split import PARTS
+from firstlight.errors import DataError, UserError
+from firstlight.files import make_folder, put_in_place, unwritable
+
+SHARD_BYTES = 100 * 10**6
+"""Of images and labels in a shard; one larger image has a shard of its own."""
+IMAGES = "images"
+"""What shards are called that are of no part."""
+_BLOCK = tarfile.BLOCKSIZE
+_END = 2 * _BLOCK + tarfile.RECORDSIZE
+"""At most so many bytes end a tar."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Labelled:
+    """Images to be packed, by number."""
+
+    class_names: tuple[str, ...]
+    labels: Sequence[int]
+    parts: Sequence[str]
+    """``train``, ``validation``, ``test``, or empty."""
+    digests: Sequence[bytes]
+    """What the order in the shards goes by, so that every shard has all sorts of images."""
+    read: Callable[[int], bytes]
+    """The file of one image; empty where it is to be left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What was written."""
+
+    shards: tuple[str, ...]
+    images: int
+    left_out: int
+    bytes: int
+
+
+def write_shards(images: Labelled, to: Path, progress: Progress | None = None) -> Written:
+    """Pack images into ``to``: ``train-000000.tar`` and so on, and ``classes.txt``.
+
+    Raises ``UserError`` where ``to`` is there and not empty, and ``DataError`` where the storage
+    takes no more; nothing is left behind then.
+    """
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise UserError(f"{to}: is there already; name a folder that is new, or empty")
+    work = to.with_name(f".{to.name}.{secrets.token_hex(4)}.part")
+    try:
+        make_folder(to.parent)
+        work.mkdir()
+        written = _write(images, work, progress)
+        put_in_place(work, to)
+    except OSError as error:
+        raise unwritable(to, error) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return written
+
+
+def _write(images: Labelled, folder: Path, progress: Progress | None) -> Written:
+    _write_names(images.class_names, folder)
+    rank = {part: place for place, part in enumerate(PARTS)}
+    order = sorted(
+        range(len(images.labels)),
+        key=lambda at: (rank.get(images.parts[at], -1), images.digests[at], images.labels[at]),
+    )
+    shards, left, done = list[Path](), 0, 0
+    with ExitStack() as opened:
+        for part, numbers in groupby(order, key=lambda at: images.parts[at]):
+            shard, number = _Shard(folder, part or IMAGES, 0, opened), 0
+            for at in numbers:
+                content = images.read(at)
+                done += 1
+                if not content:
+                    left += 1
+                    continue
+                if not shard.takes(content):
+                    shards.append(shard.closed())
+                    shard = _Shard(folder, part or IMAGES, shard.number + 1, opened)
+                shard.add(f"{number:08d}", content, images.labels[at])
+                number += 1
+                if progress is not None:
+                    progress(done, len(order))
+            shards.append(shard.closed())
+    if left == len(order):
+        raise DataError("none of the pictures can be read; there is nothing to pack")
+    return Written(
+        shards=tuple(shard.name for shard in shards),
+        images=len(order) - left,
+        left_out=left,
+        bytes=sum(shard.stat().st_size for shard in shards),
+    )
+
+
+def _write_names(names: Sequence[str], folder: Path) -> None:
+    """``classes.txt``, or ``classes.json`` where a name does not fit on a line."""
+    plain = all(name == name.strip() and len(name.splitlines()) == 1 for name in names)
+    if plain:
+        (folder / "classes.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
+    else:
+        (folder / "classes.json").write_text(json.dumps(list(names)), "utf-8")
+
+
+class _Shard:
+    """One tar file that is being written."""
+
+    def __init__(self, folder: Path, stem: str, number: int, opened: ExitStack) -> None:
+        """``opened`` closes it where it is not closed before."""
+        self.number, self._size = number, 0
+        self._path = folder / f"{stem}-{number:06d}.tar"
+        file = opened.enter_context(self._path.open("wb"))
+        self._tar = tarfile.TarFile(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
+        self._file = file
+
+    def takes(self, content: bytes) -> bool:
+        """Whether one more image keeps it within ``SHARD_BYTES``."""
+        return self._size == 0 or self._size + _room(content) + _END <= SHARD_BYTES
+
+    def add(self, key: str, content: bytes, label: int) -> None:
+        """An image and its label."""
+        self._member(f"{key}{ending_of(content[:START])}", content)
+        self._member(f"{key}.cls", str(label).encode())
+        self._size += _room(content)
+
+    def _member(self, name: str, content: bytes) -> None:
+        one = tarfile.TarInfo(name)
+        one.size = len(content)
+        self._tar.addfile(one, io.BytesIO(content))
+        self._tar.members.clear()  # type: ignore[attr-defined]
+
+    def closed(self) -> Path:
+        """Where it lies."""
+        self._tar.close()
+        self._file.close()
+        return self._path
+
+
+def _room(content: bytes) -> int:
+    """Bytes of an image and its label in a tar."""
+    return 3 * _BLOCK + -(-len(content) // _BLOCK) * _BLOCK
