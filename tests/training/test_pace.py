@@ -65,7 +65,13 @@ def test_steps_are_timed_without_the_validations_between_them(
     monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: now)
     recipe = Recipe(name="test")
     trainer = SimpleNamespace(
-        run=run, watch=watch, recipe=recipe, validation="held out", rough=roughly, steps=4 * epochs
+        run=run,
+        watch=watch,
+        recipe=recipe,
+        validation="held out",
+        rough=roughly,
+        steps=4 * epochs,
+        decided=lambda value: value,
     )
 
     measured = measure_pace(trainer, 100.0)  # type: ignore[arg-type]
@@ -92,7 +98,13 @@ def test_where_the_first_steps_see_smaller_images_both_kinds_are_timed(
     monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: now)
     recipe = Recipe(name="test").with_settings([*whitened_net(8), "train.small_share=0.75"])
     trainer = SimpleNamespace(
-        run=run, recipe=recipe, validation=None, rough=False, steps=steps, small_steps=0
+        run=run,
+        recipe=recipe,
+        validation=None,
+        rough=False,
+        steps=steps,
+        small_steps=0,
+        decided=lambda value: value,
     )
 
     measured = measure_pace(trainer, 100.0)  # type: ignore[arg-type]
@@ -122,6 +134,9 @@ class Run:
 
     def take(self, seconds: float) -> None:
         self.now += seconds * [by for since, by in self.slower.items() if self.now >= since][-1]
+
+    def decided(self, value: float) -> float:
+        return value
 
     def run_until(self, deadline: Deadline) -> float:
         while self.place.step < self.steps:

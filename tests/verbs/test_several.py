@@ -73,6 +73,18 @@ def test_a_run_has_the_same_bits_on_four_processes(whole: Path, tmp_path: Path) 
     assert not [path for path in tmp_path.iterdir() if path != out]
 
 
+def test_a_budget_is_kept_by_the_first_ones_clock_and_the_run_repeats(tmp_path: Path) -> None:
+    out, again = tmp_path / "run", tmp_path / "again"
+    words = ("train", "digits", "--recipe", "digits-tutorial", "--set", NETWORK)
+    code, told, err = done(started(*words, "--budget=8s", f"--out={out}", processes=2))
+    assert code == 0, (told, err)
+    recipe = load_recipe(out / "recipe.toml")
+    assert recipe.train.shards == 8 and recipe.train.epochs > 1
+    code, _, err = done(started("train", "digits", f"--recipe={out}/recipe.toml", f"--out={again}"))
+    assert code == 0, err
+    assert weights(again) == weights(out)
+
+
 def stopped(process: subprocess.Popen[str], out: Path, rank: str, number: int) -> None:
     """Send a signal to one process after its second epoch."""
     assert process.stdout is not None

@@ -5,12 +5,12 @@ Axes: N images, H height, W width, C channels, B images of one batch, P of a par
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -40,6 +40,7 @@ from firstlight.training.schedule import course
 from firstlight.training.selection import Selection
 from firstlight.training.shards import ShardedPass
 
+T = TypeVar("T")
 # On an accelerator, steps between two looks at the loss.
 STEPS_BETWEEN_READS = 20
 # Images whose patches a whitening stem is computed from; its filters hardly change beyond.
@@ -416,10 +417,19 @@ class Trainer:
         parts = numbers_N.split(batch_size(numbers_N.device, pixels_seen(model, preprocess)))
         if not rough:
             model = quick(model, preprocess, portion.images(numbers_N[:1]), len(portion))
-        batches = (portion.images(part_B) for part_B in parts)
-        mixed = torch.autocast(numbers_N.device.type, torch.bfloat16, enabled=rough)
-        with mixed, portion.ahead(parts):
-            return logits(model, preprocess, batches), portion.labels(numbers_N)
+
+        def answer(some: Sequence[Tensor]) -> Tensor:
+            batches = (portion.images(part_B) for part_B in some)
+            mixed = torch.autocast(numbers_N.device.type, torch.bfloat16, enabled=rough)
+            with mixed, portion.ahead(some):
+                return logits(model, preprocess, batches)
+
+        scores_NK = answer(parts) if self.shards is None else self.shards.answers(parts, answer)
+        return scores_NK, portion.labels(numbers_N)
+
+    def decided(self, value: T) -> T:
+        """A plain value as the first of several processes has it, for choices by the clock."""
+        return value if self.shards is None else self.shards.decided(value)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a resumed run needs: tensors by name, and plain JSON values."""

@@ -56,12 +56,13 @@ def measure_pace(trainer: Trainer, seconds: float) -> Pace:
     for small, part in ((False, 1 - share), (True, share)):
         if part > 0:
             trainer.small_steps = trainer.steps if small else 0
-            mean = _mean_step(events, MEASURED_SHARE * seconds * part) or mean
+            mean = _mean_step(trainer, events, MEASURED_SHARE * seconds * part) or mean
         means.append(mean)
     whole, small_one = means
     validation = _seconds_of_a_validation(trainer, trainer.rough)
     last = _seconds_of_a_validation(trainer, rough=False) if trainer.rough else validation
-    return Pace(small=small_one, whole=whole, validation=validation, last=last)
+    found = Pace(small=small_one, whole=whole, validation=validation, last=last)
+    return Pace(**trainer.decided(asdict(found)))
 
 
 def _seconds_of_a_validation(trainer: Trainer, rough: bool) -> float:
@@ -71,10 +72,17 @@ def _seconds_of_a_validation(trainer: Trainer, rough: bool) -> float:
     return time.perf_counter() - started
 
 
-def _mean_step(events: Iterator[StepRecord | EpochRecord], wanted: float) -> float | None:
+def _mean_step(
+    trainer: Trainer, events: Iterator[StepRecord | EpochRecord], wanted: float
+) -> float | None:
     """Seconds, over steps that take ``wanted`` in all or longer; None where the run is over."""
     steps: list[float] = []
-    while len(steps) < WARM_UP_STEPS + MEASURED_STEPS or sum(steps[WARM_UP_STEPS:]) < wanted:
+
+    def measured_enough() -> bool:
+        enough = len(steps) >= WARM_UP_STEPS + MEASURED_STEPS
+        return trainer.decided(enough and sum(steps[WARM_UP_STEPS:]) >= wanted)
+
+    while not measured_enough():
         step = _seconds_of_a_step(events)
         if step is None:
             break
@@ -132,14 +140,16 @@ class Deadline:
     """
 
     def __init__(self, end: float, pace: Pace) -> None:
-        """``end`` is when training must be over, as ``time.perf_counter`` counts."""
+        """``end`` is when training must be over, as ``time.perf_counter`` counts; of several
+        processes that of the first."""
         self._end, self._pace = end, pace
         self._at: Place | None = None
         self._since = self._all = self._due = 0.0
 
     def look(self, trainer: Trainer) -> bool:
         """Whether the run is of another length from now on. To be called after every step."""
-        now, at, rest = time.perf_counter(), trainer.place, rest_of(trainer)
+        now = trainer.decided(time.perf_counter())
+        at, rest = trainer.place, rest_of(trainer)
         left, ahead = self._end - now, rest.seconds(trainer.steps, self._pace)
         if self._at is None:
             self._at, self._since, self._all = at, now, left

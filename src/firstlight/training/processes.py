@@ -93,6 +93,13 @@ class Processes:
         """What the first process has; the others' content does not matter."""
         return self.gather_bytes(content if self.first else b"")[0]
 
+    def value_of_first(self, value: T) -> T:
+        """A plain JSON value as the first process has it."""
+        if self.count == 1:
+            return value
+        found: T = json.loads(self.from_first(json.dumps(value).encode()))
+        return found
+
     def agree(self, work: Callable[[], T]) -> T:
         """What ``work`` gives here, where it fails in no process. Otherwise the first process
         raises the error of the lowest rank, and the others raise ``ToldError``."""

@@ -8,6 +8,7 @@ Axes: S shards, B images of a batch, P weights, K classes.
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from firstlight.errors import UserError
 from firstlight.training.processes import Processes
 
+T = TypeVar("T")
 Learn = Callable[[int, slice], tuple[Tensor, Tensor]]
 """From a shard's number and its images in the batch to their mean loss and logits; it leaves the
 gradients of that mean in the weights."""
@@ -121,6 +123,26 @@ class ShardedPass:
         shards = [shard for room in rooms for shard in room]
         answered = [s[: rows.stop - rows.start] for s, rows in zip(shards, slices, strict=True)]
         return tree_sum(all_losses).squeeze(0), torch.cat(answered)
+
+    def answers(
+        self, batches: Sequence[Tensor], answer: Callable[[Sequence[Tensor]], Tensor]
+    ) -> Tensor:
+        """Logits N×K of images by their numbers, batch by batch. Each process answers some of the
+        batches, whole ones, and all of them get all answers."""
+        count, rank = self._processes.count, self._processes.rank
+        ends = [len(batches) * process // count for process in range(count + 1)]
+        sizes = [sum(len(one) for one in batches[a:b]) for a, b in pairwise(ends)]
+        own = batches[ends[rank] : ends[rank + 1]]
+        room_NK = torch.zeros((max(sizes), self._classes), device=batches[0].device)
+        if own:
+            room_NK[: sizes[rank]] = answer(own)
+        rooms = self._processes.gather(room_NK.reshape(-1))
+        shaped = (room.view(-1, self._classes) for room in rooms)
+        return torch.cat([room[:size] for room, size in zip(shaped, sizes, strict=True)])
+
+    def decided(self, value: T) -> T:
+        """A plain value as the first process has it."""
+        return self._processes.value_of_first(value)
 
     def _gradients(self, share: float) -> Tensor:
         """float32 P: those in the weights, times the shard's share of the batch."""

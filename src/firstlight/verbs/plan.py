@@ -101,7 +101,7 @@ def plan(request: DataRequest, asked: Asked) -> Job:
     request.check_name()
     budget, device = asked.budget, choose_device(asked.device)
     if budget is not None:
-        _refuse_epochs_beside(budget, asked.settings)
+        refuse_epochs_beside(budget, asked.settings)
     named = asked.recipe
     if named is not None and not isinstance(named, Recipe):
         named = load_recipe(named)
@@ -138,11 +138,7 @@ def plan(request: DataRequest, asked: Asked) -> Job:
         start=start or given,
     )
     job.check()
-    if budget is None:
-        return job
-    if recipe.train.start_head == "linear" and budget.seconds < SHORT:
-        return changed(job, ["train.epochs=0"])
-    return _within(budget, job)
+    return job if budget is None else within(budget, job)
 
 
 def changed(job: Job, settings: Sequence[str]) -> Job:
@@ -170,7 +166,7 @@ def _default(request: DataRequest, device: str, where: Path, start: SavedModel) 
     return recipe_for(request.load().train, words)
 
 
-def _refuse_epochs_beside(budget: Budget, settings: Sequence[str | Setting]) -> None:
+def refuse_epochs_beside(budget: Budget, settings: Sequence[str | Setting]) -> None:
     """Raise ``UserError`` where what a budget is to choose is given beside it."""
     decided = ("train.epochs", "train.replanned")
     given = [
@@ -224,18 +220,22 @@ def _settled(recipe: Recipe, train: Dataset) -> tuple[Recipe, SavedModel | None]
     )
 
 
-def _within(budget: Budget, job: Job) -> Job:
-    """The job with as many epochs as fit into the budget, and what keeps them inside.
+def within(budget: Budget, job: Job) -> Job:
+    """The job with as many epochs as fit into the budget, and what keeps them inside. Of several
+    processes the first one's clock decides.
 
     Raises ``UserError`` where not even one fits, or less than one where the recipe has less.
     """
+    if job.recipe.train.start_head == "linear" and budget.seconds < SHORT:
+        return changed(job, ["train.epochs=0"])
     with repeatable(job.threads, job.device):
         trial = job.trainer()
         with kept_memory():
             pace = measure_pace(trial, budget.seconds)
     per_epoch = trial.steps_per_epoch
-    end = budget.started + BUDGET_USED * budget.seconds - ENDING_SECONDS
-    left, rest = end - time.perf_counter(), replace(rest_of(trial), at=Place(step=0, epoch=0))
+    end = trial.decided(budget.started + BUDGET_USED * budget.seconds - ENDING_SECONDS)
+    left = end - trial.decided(time.perf_counter())
+    rest = replace(rest_of(trial), at=Place(step=0, epoch=0))
     steps, least = rest.most_steps(left, pace), min(per_epoch, trial.steps)
     if job.recipe.train.start_head == "linear":
         steps, least = steps if left > 0 else 0, 0  # the fitted last layer alone answers too

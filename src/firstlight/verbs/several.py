@@ -34,7 +34,7 @@ from firstlight.training.shards import check_divides
 from firstlight.verbs import fit as alone
 from firstlight.verbs.fit import AS_IT_WAS, AskedAgain, side_of
 from firstlight.verbs.job import Job
-from firstlight.verbs.plan import Asked, changed, plan
+from firstlight.verbs.plan import Asked, changed, plan, refuse_epochs_beside, within
 from firstlight.verbs.run_data import DataRequest
 
 SHARDS = 8
@@ -70,10 +70,8 @@ def train(request: DataRequest, asked: Asked, display: Display, out: Path | None
 
         def planned() -> Job:
             if asked.budget is not None:
-                raise UserError(
-                    f"{asked.budget.name} measures one process alone; with several give the epochs"
-                )
-            job = plan(request, asked)
+                refuse_epochs_beside(asked.budget, asked.settings)
+            job = plan(request, replace(asked, budget=None))
             check_divides(processes.count, job.recipe.train.shards or SHARDS)
             if job.recipe.train.shards:
                 return job
@@ -87,6 +85,9 @@ def train(request: DataRequest, asked: Asked, display: Display, out: Path | None
         job = processes.agree(planned)
         environments = _compared(processes, job, display)
         job = replace(job, environments=environments)
+        if (budget := asked.budget) is not None:
+            whole = job
+            job = processes.agree(lambda: within(budget, whole))
         if processes.first and request.own is not None and asked.recipe is None:
             display.say(job.recipe.description)
         with _own_folder(processes, job.recipe.name, out) as folder:
