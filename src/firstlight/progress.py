@@ -339,6 +339,9 @@ class CountingBar(_Bar):
             self._bar.add_task("", total=total)
             self._bar.start()
         self._bar.update(0, completed=done)
+        if done >= total:  # another bar may follow
+            self._bar.stop()
+            self._bar = None
 
 
 class DecodingBar(CountingBar):

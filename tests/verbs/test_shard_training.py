@@ -1,5 +1,8 @@
 """Training on images that stay in their shards: order and position are exact."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import firstlight as fl
 from firstlight.data.shards import images, load
 from firstlight.errors import RunInterruptedError
 from firstlight.interrupt import StopRequest
+from firstlight.threads import usable_threads
 from firstlight.training.randomness import WINDOW, order_in_shards
 from firstlight.verbs import fit
 
@@ -62,6 +66,25 @@ def test_the_bits_do_not_depend_on_threads_or_on_what_is_decoded_ahead(
     second = fl.train(shards, out=tmp_path / "b", **CHOICES)
     assert weights(first) == weights(second)
     assert first.summary["kept_epoch"]["validation_accuracy"] > 0.5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torchrun is tried on Linux alone")
+def test_two_processes_train_to_the_bits_of_one(shards: Path, tmp_path: Path) -> None:
+    whole = fl.train(
+        shards, **{**CHOICES, "settings": ["train.shards=2"]}, seed=4, out=tmp_path / "one"
+    )
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
+            *(str(Path(__file__).with_name("large_shards.py")), "train", str(shards)),
+            *("--recipe", str(whole.path / "recipe.toml"), f"--out={tmp_path / 'two'}"),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(usable_threads())},
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "two" / "model.safetensors").read_bytes() == weights(whole)
 
 
 def test_a_stopped_run_goes_on_with_the_same_bits(

@@ -65,13 +65,15 @@ def load_own(
     excluded: Sequence[str] = (),
     allow_outside: bool = False,
     progress: Progress | None = None,
+    indexing: Progress | None = None,
 ) -> TrainTest:
     """The pictures of a folder, a CSV or shards, or the arrays of an ``.npz``, ``.npy`` or
     ``.mat``, as uint8 images of one shape; ``train.notes`` says what was decided and left out.
 
     ``excluded`` are names to leave out. ``allow_outside`` takes the files of a CSV that lie outside
     its folder. Where there is no test part, one is taken from the training pictures: stratified,
-    decided by their contents alone, near copies on one side. Raises ``DataError`` where there is
+    decided by their contents alone, near copies on one side. ``progress`` is told of pictures that
+    are decoded, ``indexing`` of shards. Raises ``DataError`` where there is
     nothing to train on, and ``UserError`` for an impossible size.
     """
     if form.size is not None and not 8 <= form.size <= 512:
@@ -80,7 +82,13 @@ def load_own(
     try:
         make_folder(shelf)
         if names_shards(path):
-            return _of_shards(shelf, path, form, excluded, progress)
+            shards = shards_at(path, indexing)
+            name = PurePosixPath(shards.word).name
+            if form.range is not None:
+                raise UserError(f"--range is for images in arrays; {path} holds picture files")
+            if is_large(shards):
+                return streamed(shards, shape_of(shards, form.size, form.shape), excluded, name)
+            return _pictures(shelf, listed(shards).without(excluded), form, progress, name)
         path = Path(path)
         if (arrays := _as_arrays(path)) is not None:
             return _arrays(shelf, arrays, form, excluded)
@@ -97,22 +105,6 @@ def load_own(
             f"{shelf}: decoded pictures cannot be kept there: {error.strerror}. Make room, or "
             "point XDG_CACHE_HOME to a folder that can be written"
         ) from error
-
-
-def _of_shards(
-    shelf: Path,
-    path: Path | str,
-    form: Form,
-    excluded: Sequence[str],
-    progress: Progress | None,
-) -> TrainTest:
-    if form.range is not None:
-        raise UserError(f"--range is for images in arrays; {path} holds picture files")
-    shards = shards_at(path)
-    name = PurePosixPath(shards.word).name
-    if is_large(shards):
-        return streamed(shards, shape_of(shards, form.size, form.shape), excluded, name)
-    return _pictures(shelf, listed(shards).without(excluded), form, progress, name)
 
 
 def _pictures(

@@ -28,7 +28,7 @@ from firstlight.data.shards.held import is_remembered, remember
 from firstlight.data.split import limit
 from firstlight.errors import DataError, OtherDataError, UnreachableError, UserError
 from firstlight.pixels import Preprocess
-from firstlight.progress import DecodingBar, DownloadBar
+from firstlight.progress import CountingBar, DecodingBar, DownloadBar
 from firstlight.runs.folder import RunFolder
 
 
@@ -115,13 +115,17 @@ class DataRequest:
                 whole = self.data
             elif self.own is not None:
                 self._refuse_address()
-                with DecodingBar(quiet=self.quiet) as decoding:
+                with (
+                    CountingBar("indexing", "shards", quiet=self.quiet) as indexing,
+                    DecodingBar(quiet=self.quiet) as decoding,
+                ):
                     whole = load_own(
                         self.name if is_address(self.name) else self.own,
                         Form(size=self.size, shape=self.shape, range=self.range),
                         excluded=self.excluded,
                         allow_outside=self.allow_outside,
                         progress=decoding,
+                        indexing=indexing,
                     )
             else:
                 whole = load(self.name, self.data_dir, download=self.download, report=bar)

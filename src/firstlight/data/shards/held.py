@@ -8,8 +8,8 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from firstlight.data.kept import workplace
@@ -26,8 +26,6 @@ DEFAULT_ROOM = 16 << 30
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _OPEN_FILES = 64
 _BLOCK = 4 << 20
-
-Write = Callable[[Path], None]
 
 
 def room() -> int:
@@ -49,7 +47,7 @@ def room() -> int:
 def check_room(files: Sequence[ShardFile], together: int) -> None:
     """Raise ``DataError`` where the largest of these shards, so many, do not fit into the cache:
     each would be fetched again and again."""
-    sizes = sorted((one.size for one in files if _is_copied(one)), reverse=True)
+    sizes = sorted((one.size for one in files if is_copied(one)), reverse=True)
     wanted = sum(sizes[:together])
     if wanted > room():
         raise DataError(
@@ -59,9 +57,17 @@ def check_room(files: Sequence[ShardFile], together: int) -> None:
         )
 
 
-def _is_copied(file: ShardFile) -> bool:
+def is_copied(file: ShardFile) -> bool:
     """Whether it is not read where it lies."""
     return file.path is None or file.kind == PARQUET
+
+
+def shards_ahead(files: Sequence[ShardFile], together: int) -> int:
+    """How many shards may be fetched before they are read, beside those that are."""
+    sizes = sorted((one.size for one in files if is_copied(one)), reverse=True)
+    if not sizes:
+        return 0
+    return max(0, min(together, (room() - sum(sizes[:together])) // max(1, sizes[0])))
 
 
 def shelf() -> Path:
@@ -98,19 +104,25 @@ class HeldShards:
     def read(self, shard: int, offset: int, length: int) -> bytes:
         """Some bytes of a shard's form on this machine. Raises ``DataError`` where it has
         changed."""
-        while True:
-            descriptor = self._descriptor(shard)
-            try:
-                content = os.pread(descriptor, length, offset)
-            except OSError as error:
-                if self._open.get(shard) != descriptor:  # closed by another thread just now
-                    continue
-                raise DataError(f"{self.files[shard].name}: {error.strerror}") from error
-            finally:
-                os.close(descriptor)
-            if len(content) != length:
-                raise DataError(f"{self.files[shard].name}: {_CHANGED}")
-            return content
+        descriptor = self._descriptor(shard)
+        try:
+            content = os.pread(descriptor, length, offset)
+        except OSError as error:
+            raise DataError(f"{self.files[shard].name}: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+        if len(content) != length:
+            raise DataError(f"{self.files[shard].name}: {_CHANGED}")
+        return content
+
+    def fetch(self, shard: int) -> None:
+        """Have a shard on this machine. Raises ``DataError``."""
+        os.close(self._descriptor(shard))
+
+    def forget(self, shard: int) -> None:
+        """Remove the copy of a shard, if it is one, which is damaged."""
+        if is_copied(self.files[shard]):
+            bytes_place(self.files[shard]).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of all files."""
@@ -129,12 +141,30 @@ class HeldShards:
             with self._lock:
                 if shard in self._open:
                     return os.dup(self._open[shard])
+            if is_copied(self.files[shard]):
+                self._keep_used()
             descriptor = open_held(self.files[shard])
             with self._lock:
                 self._open[shard] = descriptor
-                while len(self._open) > _OPEN_FILES:
-                    os.close(self._open.popitem(last=False)[1])
+                self._let_go()
                 return os.dup(self._open[shard])
+
+    def _keep_used(self) -> None:
+        """Tell the cache which copies were used last."""
+        with self._lock:
+            for shard, descriptor in self._open.items():
+                if is_copied(self.files[shard]):
+                    with suppress(OSError, TypeError):  # not every system touches what is open
+                        os.utime(descriptor)
+
+    def _let_go(self) -> None:
+        """Close what was not used for longest, and copies that the cache has removed, as their
+        bytes are free only then."""
+        newest = next(reversed(self._open))
+        for shard, descriptor in list(self._open.items()):
+            gone = is_copied(self.files[shard]) and os.fstat(descriptor).st_nlink == 0
+            if shard != newest and (gone or len(self._open) > _OPEN_FILES):
+                os.close(self._open.pop(shard))
 
 
 _CHANGED = (
@@ -146,7 +176,7 @@ _CHANGED = (
 def open_held(file: ShardFile) -> int:
     """A descriptor of the shard's form on this machine, fetched where it is not there. Raises
     ``DataError``."""
-    if file.path is not None and not _is_copied(file):
+    if file.path is not None and not is_copied(file):
         try:
             descriptor = os.open(file.path, os.O_RDONLY)
         except OSError as error:
@@ -169,12 +199,32 @@ def _from_cache(file: ShardFile) -> int:
                 os.utime(place)
                 return descriptor
             except FileNotFoundError:
-                _make(file, place)
+                with _alone(place):  # processes of one training want the same shards
+                    if not place.exists():
+                        _make(file, place)
     except OSError as error:
         raise DataError(
             f"{shelf()}: shards cannot be kept there: {error.strerror}. Make room, lower {ROOM}, "
             "or point XDG_CACHE_HOME to a folder that can be written"
         ) from error
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Wait until no other process makes ``place``, where the system has such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    lock = place.with_suffix(".lock")
+    with lock.open("wb") as file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _make(file: ShardFile, place: Path) -> None:

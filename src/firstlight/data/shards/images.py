@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.pictures import PictureSource, prepare
-from firstlight.data.shards.held import check_room, shelf
+from firstlight.data.shards.held import check_room, shards_ahead, shelf
 from firstlight.data.shards.set import ShardSet
 from firstlight.data.stored import EncodedImages, UInt8Array
-from firstlight.errors import DataError
+from firstlight.errors import DataError, UserError
 from firstlight.files import write_whole
 from firstlight.pixels import Preprocess
 from firstlight.threads import usable_threads
@@ -33,6 +33,8 @@ _AHEAD_BYTES = 64 << 20
 """Of decoded images that wait for their step."""
 _MOST_AHEAD = 8
 """Batches."""
+AHEAD = 8
+"""Shards that are fetched before they are read, where the cache has room for twice as many."""
 
 
 def as_is(image_shape: Shape) -> Preprocess:
@@ -175,11 +177,14 @@ class _Ahead:
         of_image = int(np.prod(images.shape[1:]))
         largest = max((len(one) for one in batches), default=1)
         self._most = max(1, min(_MOST_AHEAD, _AHEAD_BYTES // max(1, largest * of_image)))
+        self._fetching = _Fetching.of(images.shards, batches)
         self._fill()
 
     def _fill(self) -> None:
         while self._next and len(self._begun) < self._most:
             rows = self._next.popleft()
+            if self._fetching is not None:
+                self._fetching.reached(rows)
             self._begun.append((rows, self._images._decoding(rows)))
 
     def take(self, rows: Int64Array) -> UInt8Array | None:
@@ -192,11 +197,58 @@ class _Ahead:
 
     def drop(self) -> None:
         """Decode no more."""
+        if self._fetching is not None:
+            self._fetching.end()
         self._next.clear()
         for _, parts in self._begun:
             for part in parts:
                 part.cancel()
         self._begun.clear()
+
+
+class _Fetching:
+    """Fetches shards that are not here, some before they are read, in a thread."""
+
+    def __init__(self, shards: ShardSet, order: list[int], ahead: int) -> None:
+        """``order``: the shards as they are first read."""
+        self._shards, self._order, self._ahead = shards, order, ahead
+        self._place = {shard: place for place, shard in enumerate(order)}
+        self._wanted, self._ended = threading.Semaphore(ahead), False
+        self._reached = -1
+        self._thread = threading.Thread(target=self._run, name="fetch", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def of(cls, shards: ShardSet, batches: Sequence[Int64Array]) -> "_Fetching | None":
+        """None where all shards are here, or the cache has no room for more of them."""
+        ahead = shards_ahead(shards.files, AHEAD)
+        if not ahead or not batches:
+            return None
+        shard_M = shards.shard_N[np.concatenate(batches)]
+        numbers, first = np.unique(shard_M, return_index=True)
+        return cls(shards, numbers[first.argsort()].tolist(), ahead)
+
+    def reached(self, rows: Int64Array) -> None:
+        """These images are read now."""
+        place = max(self._place[shard] for shard in self._shards.shard_N[rows].tolist())
+        for _ in range(place - self._reached):
+            self._wanted.release()
+        self._reached = max(self._reached, place)
+
+    def end(self) -> None:
+        """Fetch no more."""
+        self._ended = True
+        self._wanted.release()
+
+    def _run(self) -> None:
+        for shard in self._order:
+            self._wanted.acquire()
+            if self._ended:
+                return
+            try:
+                self._shards.held.fetch(shard)
+            except UserError:  # who reads it is told
+                return
 
 
 _pool: ThreadPoolExecutor | None = None

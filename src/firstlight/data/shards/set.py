@@ -34,10 +34,20 @@ class EncodedImage:
     shard: int
     offset: int
     length: int
+    digest: bytes
+    """BLAKE2 of the file, 16 bytes."""
 
     def read_bytes(self) -> bytes:
-        """The whole file. Raises ``DataError``."""
-        return self.shards.read(self.shard, self.offset, self.length)
+        """The whole file. Raises ``DataError`` where it is not what was indexed."""
+        content = self.shards.read(self.shard, self.offset, self.length)
+        if hashlib.blake2b(content, digest_size=16).digest() != self.digest:
+            self.shards.forget(self.shard)
+            raise DataError(
+                f"{self.shards.files[self.shard].name}: its bytes from {self.offset:,} on are not "
+                "those that were indexed: it is damaged, or was changed. Get it anew, and start "
+                "again"
+            )
+        return content
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,6 +132,7 @@ class ShardSet:
             shard=int(self.shard_N[row]),
             offset=int(self.offsets_N[row]),
             length=int(self.lengths_N[row]),
+            digest=self.digests_N2[row].astype(">u8").tobytes(),
         )
 
 
@@ -139,11 +150,14 @@ def open_shards(found: ShardFiles, progress: Progress | None = None) -> ShardSet
     are damaged, hold no images, or whose labels are of two kinds.
     """
     try:
-        indexes = list[ShardIndex]()
+        indexes, new = list[ShardIndex](), False
         for number, file in enumerate(found.files):
-            if progress is not None and not index_place(file).exists():
+            new = new or not index_place(file).exists()
+            if new and progress is not None:
                 progress(number, len(found.files))
             indexes.append(replace(index_of(file), keys=()))
+        if new and progress is not None:
+            progress(len(found.files), len(found.files))
     except OSError as error:
         raise DataError(
             f"{shelf()}: indexes cannot be kept there: {error.strerror}. Make room, or point "

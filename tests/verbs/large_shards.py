@@ -1,0 +1,8 @@
+"""The command, with every set of shards taken for a large one: python large_shards.py WORDS..."""
+
+from firstlight.cli.main import main
+from firstlight.data.shards import load
+
+if __name__ == "__main__":
+    load.MOST_LOOKED_THROUGH = 0
+    main()
