@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from firstlight.library import open_run as open_run
     from firstlight.library import resume as resume
     from firstlight.library import train as train
+    from firstlight.library import tune as tune
     from firstlight.optimizers import SGD as SGD
     from firstlight.optimizers import Adam as Adam
     from firstlight.optimizers import AdamW as AdamW
@@ -71,6 +72,7 @@ _HOMES = {
     "open_run": "library",
     "resume": "library",
     "train": "library",
+    "tune": "library",
 }
 
 __all__ = [*_HOMES, "__version__"]

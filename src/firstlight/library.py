@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from firstlight.verbs.explanation import Explanation
     from firstlight.verbs.export import Exported
     from firstlight.verbs.other_data import Other
+    from firstlight.verbs.tune import Found
 
-__all__ = ["Run", "load", "open_run", "resume", "train"]
+__all__ = ["Run", "load", "open_run", "resume", "train", "tune"]
 
 
 class Run:
@@ -323,6 +324,73 @@ def train(
     folder = train_best(request, asked, display, None if out is None else Path(out))
     _warn(folder.read_json("summary.json")["nothing_learnt"])
     return Run(folder, given)
+
+
+def tune(
+    data: "str | Path | TrainTest | tuple[Any, Any]",
+    recipe: str | Path | Recipe | None = None,
+    *,
+    network: "Network | Sequence[Layer] | OwnCode | Callable[..., Module] | str | None" = None,
+    settings: str | Sequence[str] = (),
+    trials: int | None = None,
+    budget: float | None = None,
+    search: "str | Path | Mapping[str, Any] | None" = None,
+    storage: str | Path | None = None,
+    name: str | None = None,
+    seeds: int = 3,
+    device: str = "auto",
+    out: str | Path | None = None,
+    quiet: bool = False,
+) -> "Found":
+    """Search for the settings of a recipe, by Optuna (``pip install 'firstlight[tune]'``).
+
+    ``data``, ``recipe``, ``network`` and ``settings`` are as for ``train``. ``search`` is a TOML
+    file of settings to try, or the same as a mapping, ``{"train.batch_size": [32, 64]}``; by
+    default learning rate, weight decay, batch size, label smoothing and the strength of each
+    augmentation. Each trial is a run folder in ``out``, by default ``runs/tune-NAME``. Held-out
+    images decide, never the test set. It ends after ``trials`` (30 where nothing is asked for), or
+    when another does not fit into ``budget`` (seconds). ``storage`` is an SQLite file, a journal
+    file on a shared disk or a PostgreSQL server; all who name the same search there share its
+    trials. At the end the chosen recipe is trained anew with ``seeds`` seeds, and each is measured
+    on the test set.
+    Writes ``best.toml``, ``search.json``, ``trials.csv`` and ``search.png`` into ``out``. Raises
+    ``UserError`` or ``DataError``, each saying what to do next.
+    """
+    started = time.perf_counter()
+    from firstlight.progress import WithoutEpochs, choose_display
+    from firstlight.verbs.plan import Asked, Budget
+    from firstlight.verbs.run_data import DataRequest
+    from firstlight.verbs.tune import Search
+    from firstlight.verbs.tune import tune as search_for
+    from firstlight.verbs.tune_report import write_found
+
+    given = _given(data)
+    named = str(data) if given is None else given.train.name.partition("/")[0]
+    request = DataRequest(name=named, data=given, quiet=quiet)
+    request.check_name()
+    if given is not None or request.own is not None:
+        _warn_of(given or request.load())
+    code = _code(network)
+    part = network if code is None or isinstance(network, Network) else code
+    asked = Asked(
+        recipe=recipe,
+        parts={} if part is None else {"network": part},
+        settings=[settings] if isinstance(settings, str) else list(settings),
+        source="fl.tune",
+        device=device,
+    )
+    wanted = Search(
+        trials=trials,
+        budget=None if budget is None else Budget(seconds=budget, started=started, name="budget"),
+        space=Path(search) if isinstance(search, str) else search,
+        storage=None if storage is None else str(storage),
+        name=name,
+        seeds=seeds,
+        out=None if out is None else Path(out),
+    )
+    found = search_for(request, asked, wanted, WithoutEpochs(choose_display(quiet=quiet)))
+    write_found(found)
+    return found
 
 
 def _refuse_two_rates(optimizer: Any, learning_rate: Any) -> None:

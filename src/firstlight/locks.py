@@ -8,6 +8,7 @@ first byte of the file is locked, and whoever asks tries to read it.
 import os
 import struct
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,6 +66,17 @@ def is_held(path: Path) -> bool:
             return _seen(descriptor)
         finally:
             os.close(descriptor)
+
+
+def has_locks(folder: Path) -> bool:
+    """Whether the disk that a folder is on keeps locks. Raises ``OSError`` where no file can be
+    made there."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".locks-") as first:
+        second = os.open(first.name, os.O_RDWR | _PLAIN)
+        try:
+            return try_lock(first.fileno()) is True and try_lock(second) is False
+        finally:
+            os.close(second)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -246,6 +246,34 @@ def choose_display(*, quiet: bool = False, json: bool = False) -> Display:
     return Log(to_stderr=json)
 
 
+class WithoutEpochs(Silent):
+    """Another display, without a line for each epoch: for many trainings, one line each."""
+
+    def __init__(self, shown: Display) -> None:
+        self._shown = shown
+
+    def __enter__(self) -> "WithoutEpochs":
+        self._shown.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._shown.__exit__(kind, error, trace)
+
+    def start(self, run: TrainingRun) -> None:
+        self._shown.start(run)
+
+    def step(self, record: "StepRecord") -> None:
+        self._shown.step(record)
+
+    def say(self, text: str) -> None:
+        self._shown.say(text)
+
+
 def in_notebook() -> bool:
     """Whether a notebook's kernel runs this process; nothing is imported to find out."""
     shell = sys.modules.get("IPython")

@@ -25,6 +25,11 @@ _RIGHT_TO_LEFT = re.compile(f"([{_LETTER}][{_LETTER}\u200e\u200f0-9]*(?:[ _'-]+[
 _NAME = re.compile(f"[{_LETTER}][{_LETTER}\u200e\u200f0-9 _'().-]*")
 
 
+def without_password(text: str) -> str:
+    """A text with stars in place of the password of an address, such as a server's."""
+    return re.sub(r"(\w://[^:/@\s]*):[^\s]*@", r"\1:***@", text)
+
+
 def printable(text: str) -> str:
     """Text that a terminal only shows: each character it would obey stands as its escape, such as
     ``\\x1b``. Tabs and newlines stay."""

@@ -25,6 +25,7 @@ from firstlight.cli import (
     runs,
     serve,
     train,
+    tune,
 )
 from firstlight.errors import RunInterruptedError, UserError
 from firstlight.launcher import named
@@ -55,6 +56,7 @@ app.command("network")(network.network)
 app.command("runs")(runs.runs)
 app.command("serve")(serve.serve)
 app.command("lr-find")(lr_find.lr_find)
+app.command("tune")(tune.tune)
 app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 app.add_typer(backbones.app, name="backbones")

@@ -70,6 +70,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe."),
 ]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="WHERE",
+        help="What workers share: FILE.db, FILE.journal, postgresql://USER@HOST/NAME.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 _Paths = TypeVar("_Paths", Path | None, list[Path] | None)
 

@@ -292,3 +292,45 @@ def trust(
             axes.set_xlim(0, 1)
         left.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %", decimals=0))
     return picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """One trial of a search."""
+
+    number: int
+    accuracy: float
+    """Held out; of a trial that was stopped early, its last."""
+    finished: bool
+
+
+def search(trials: Sequence[Tried], importances: Mapping[str, float]) -> Picture:
+    """A search's trials in their order, with the best so far, and what each setting matters."""
+    with style():
+        picture = Picture(9.4, 3.6)
+        axes, bars = picture.subplots(1, 2, width_ratios=(3, 2))
+        for finished, label, color in ((True, "trial", BLUE), (False, "stopped early", FAINT)):
+            some = [one for one in trials if one.finished == finished]
+            if some:
+                numbers, values = [one.number for one in some], [one.accuracy for one in some]
+                marker = "o" if finished else "x"
+                axes.scatter(numbers, values, s=22, color=color, marker=marker, label=label)
+        done = [one for one in trials if one.finished]
+        best = np.maximum.accumulate([one.accuracy for one in done])
+        axes.step([one.number for one in done], best, where="post", color=ORANGE, label="best")
+        axes.set_title("Held-out accuracy", loc="left")
+        axes.set_xlabel("trial")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        low = min(float(np.quantile([one.accuracy for one in done], 0.25)), best[0])
+        room = max(0.002, 0.12 * (best[-1] - low))
+        axes.set_ylim(low - 6 * room, min(1.0, best[-1]) + room)
+        axes.legend(loc="lower right")
+        names = [fitted(key, 28) for key in importances]
+        bars.barh(names[::-1], list(importances.values())[::-1], color=BLUE)
+        bars.set_title("Importance", loc="left")
+        bars.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        if not importances:
+            bars.text(0.5, 0.5, "too few trials", ha="center", transform=bars.transAxes)
+            bars.set_axis_off()
+    return picture

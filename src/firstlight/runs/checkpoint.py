@@ -235,9 +235,9 @@ def _recipe_table(folder: RunFolder) -> Any:
     return read_toml((folder.path / "recipe.toml").read_text(encoding="utf-8"))
 
 
-def drop_state(folder: RunFolder) -> None:
-    """Remove the training state of a finished run."""
-    for name in (STATE_FILE, START_FILE):
+def drop_state(folder: RunFolder, *, start: bool = True) -> None:
+    """Remove the training state of a finished run; ``start``: and the weights it began with."""
+    for name in (STATE_FILE, START_FILE)[: 1 + start]:
         path: Path = folder.path / name
         path.unlink(missing_ok=True)
         if path.parent.is_dir() and not any(path.parent.iterdir()):

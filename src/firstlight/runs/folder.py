@@ -20,6 +20,8 @@ from firstlight.untrusted import json_safe
 
 CONTEST_FILE = "contest.json"
 """What a run of a contest says of the other one."""
+TRIAL_FILE = "trial.json"
+"""What a run of a search says of the search, and how it ended."""
 
 
 class RunFolder:
@@ -101,9 +103,12 @@ class RunFolder:
     def require_finished(self) -> None:
         """Raise ``UserError`` with the way on when the training has not come to its end."""
         if not self.finished:
-            raise UserError(
-                f"{self.path} has no summary.json: the run did not finish{self._how_to_go_on()}"
-            )
+            why = "the run did not finish"
+            if (self.path / TRIAL_FILE).is_file() and (trial := self.read_json(TRIAL_FILE)):
+                with self.trusted():
+                    if trial["state"] != "running":
+                        why = f"as a trial of a search it was {trial['state']} ({trial['why']})"
+            raise UserError(f"{self.path} has no summary.json: {why}{self._how_to_go_on()}")
 
     def _how_to_go_on(self) -> str:
         if self.finished or not (self.path / "recipe.toml").is_file():
@@ -112,7 +117,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove a folder whose run never began: nothing in it but its own first files."""
-        for name in ("environment.json", "data.json", COPY, CONTEST_FILE, ".lock"):
+        for name in ("environment.json", "data.json", COPY, CONTEST_FILE, TRIAL_FILE, ".lock"):
             with suppress(PermissionError):  # Windows keeps the lock file while it is open
                 (self.path / name).unlink(missing_ok=True)
         if not any(self.path.iterdir()):
@@ -193,7 +198,7 @@ def _empty_or_a_dead_start(folder: Path) -> bool:
     """Whether a folder holds nothing, or only what a run left that was killed before it had a
     recipe: its lock, and some of its first files."""
     names = {path.name for path in folder.iterdir()}
-    first = {"environment.json", "data.json", COPY, CONTEST_FILE, "recipe.toml"}
+    first = {"environment.json", "data.json", COPY, CONTEST_FILE, TRIAL_FILE, "recipe.toml"}
     left = {n for n in names if not ((part := PART.fullmatch(n)) and part["name"] in first)}
     return not names or (".lock" in names and left <= (first | {".lock"}) - {"recipe.toml"})
 

@@ -21,7 +21,7 @@ from firstlight.evaluate.metrics import MANY_CLASSES
 from firstlight.evaluate.prediction import check_probabilities
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import waiting
-from firstlight.untrusted import cell, csv_text, from_cell
+from firstlight.untrusted import cell, csv_text, from_cell, without_password
 
 if TYPE_CHECKING:
     from firstlight.training.position import EpochRecord
@@ -47,7 +47,10 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "accelerator": accelerator,
         "threads": threads,
         "waiting": waiting(),
-        "command": [Path(sys.argv[0]).name.replace("__main__.py", "firstlight"), *sys.argv[1:]],
+        "command": [
+            Path(sys.argv[0]).name.replace("__main__.py", "firstlight"),
+            *map(without_password, sys.argv[1:]),
+        ],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -17,7 +17,13 @@ from firstlight.memory import give_back
 from firstlight.progress import Display
 from firstlight.recipe import LEAST_MICRO_BATCH
 from firstlight.runs import checkpoint, record
-from firstlight.runs.folder import CONTEST_FILE, RunFolder, create_run, open_run_folder
+from firstlight.runs.folder import (
+    CONTEST_FILE,
+    TRIAL_FILE,
+    RunFolder,
+    create_run,
+    open_run_folder,
+)
 from firstlight.threads import MOST_THREADS
 from firstlight.training.loop import Trainer
 from firstlight.training.memory import kept_memory
@@ -25,7 +31,7 @@ from firstlight.training.pace import Deadline
 from firstlight.training.position import EpochRecord
 from firstlight.training.rival import Rival
 from firstlight.verbs.finish import finish
-from firstlight.verbs.job import Job, Side
+from firstlight.verbs.job import Job, PrunedError, Side, Trial
 from firstlight.verbs.linear_start import LinearStart
 from firstlight.verbs.run_data import (
     DataRequest,
@@ -44,7 +50,8 @@ LEAST_SECONDS = 2.0
 def fit(job: Job, display: Display, *, out: Path | None = None) -> RunFolder:
     """Train a new run to its end, in ``out`` or a folder under ``runs``.
 
-    Raises ``RunInterruptedError`` after Ctrl-C, with the state saved.
+    Raises ``RunInterruptedError`` after Ctrl-C, with the state saved, and ``PrunedError`` for a
+    trial that its search stops.
     """
     folder = create_run(job.recipe.name, root=Path("runs"), out=out)
     folder.code = job.recipe.network.code
@@ -61,14 +68,38 @@ def fit(job: Job, display: Display, *, out: Path | None = None) -> RunFolder:
                 folder.write(COPY, code.source)
             if job.side is not None:
                 folder.write_json(CONTEST_FILE, asdict(job.side))
+            if job.trial is not None:
+                _note_trial(folder, job.trial, "running")
             folder.write("recipe.toml", job.recipe.to_toml())
             if job.start is not None:
                 checkpoint.keep_start(folder, job.start)
         except DataError:
             folder.discard()
             raise
-        _train(folder, job, display)
+        if job.trial is None:
+            _train(folder, job, display)
+        else:
+            _try(folder, job, job.trial, display)
     return folder
+
+
+def _try(folder: RunFolder, job: Job, trial: Trial, display: Display) -> None:
+    """Train a trial, and note in its folder how it ended."""
+    try:
+        _train(folder, job, display)
+    except PrunedError as error:
+        _note_trial(folder, trial, "stopped early", str(error))
+        raise
+    except UserError as error:
+        if not isinstance(error, DataError):
+            _note_trial(folder, trial, "stopped", str(error))
+        raise
+    _note_trial(folder, trial, "finished")
+
+
+def _note_trial(folder: RunFolder, trial: Trial, state: str, why: str = "") -> None:
+    values = {"search": trial.search, "number": trial.number, "settings": trial.settings}
+    folder.write_json(TRIAL_FILE, {**values, "state": state, "why": why})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -218,6 +249,8 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job) -> Non
                 saved_at = time.monotonic()
             if isinstance(event, EpochRecord):
                 display.epoch(event)
+                if job.trial is not None:
+                    _look(job.trial, event, folder, trainer)
                 if behind and rival is not None:
                     display.say(_far_behind(trainer, rival))
             else:
@@ -227,6 +260,15 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job) -> Non
             if stopping:
                 where = f"stopped in epoch {event.epoch}, the state is saved"
                 raise _stopped(folder, trainer.recipe.network.code, where)
+
+
+def _look(trial: Trial, event: EpochRecord, folder: RunFolder, trainer: Trainer) -> None:
+    """Raise ``PrunedError`` where the search wants no more of the run, and there is more."""
+    why = trial.look(event)
+    if why and event.steps < trainer.steps:
+        record.write_epochs(folder, trainer.records)
+        checkpoint.drop_state(folder, start=False)
+        raise PrunedError(why)
 
 
 def _far_behind(trainer: Trainer, rival: Rival) -> str:

@@ -3,6 +3,7 @@
 Axes: N images, M images trained on.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from firstlight.runs.checkpoint import SavedModel
 from firstlight.training.loop import Trainer
 from firstlight.training.pace import Pace
 from firstlight.training.portion import Portion
+from firstlight.training.position import EpochRecord
 from firstlight.training.processes import current
 from firstlight.training.randomness import WINDOW, reseed
 from firstlight.verbs.linear_start import Images, LinearStart, linear_start, put, scale
@@ -93,6 +95,22 @@ class Side:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Trial:
+    """What a run is of a search."""
+
+    search: str
+    number: int
+    settings: dict[str, Any]
+    """What the search chose, by key."""
+    look: Callable[[EpochRecord], str]
+    """Called after each epoch; why the run is to be stopped, or an empty text."""
+
+
+class PrunedError(Exception):
+    """A trial was stopped before its end, as its search wanted it. The message says why."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
     """What is trained, on what, where, and from which weights."""
 
@@ -107,6 +125,8 @@ class Job:
     """Where a budget decides the epochs."""
     side: Side | None = None
     """Where another training is to be compared with this one."""
+    trial: Trial | None = None
+    """Where a search is to find settings."""
     environments: tuple[dict[str, Any], ...] = ()
     """Of several processes, what each computes with."""
 

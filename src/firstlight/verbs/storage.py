@@ -1,0 +1,177 @@
+"""Where workers share what they do: an SQLite file, a journal file, or a PostgreSQL server.
+
+Optuna keeps it. This module imports Optuna, so it is itself imported late.
+"""
+
+import errno
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+
+from firstlight.checked import nearest
+from firstlight.errors import DataError, UserError
+from firstlight.files import make_folder
+from firstlight.locks import has_locks
+from firstlight.packages import imported
+from firstlight.untrusted import without_password
+
+SQLITE, JOURNAL = (".db", ".sqlite", ".sqlite3"), ".journal"
+CONNECT_SECONDS, LOST_SECONDS, BUSY_SECONDS = 10, 30, 60
+"""How long a server may take to answer a first call and to be silent later; and how long an SQLite
+file may be held by others."""
+_OPENINGS = 5
+"""Several workers may make the tables at once; all but one of them look again."""
+_WHAT = (
+    "an SQLite file (FILE.db), a journal file on a shared disk (FILE.journal), or a server "
+    "(postgresql://USER@HOST/DATABASE)"
+)
+_POSTGRES = re.compile(r"(postgres|postgresql)(\+\w+)?://")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """A storage that a person named."""
+
+    kind: str
+    """``sqlite``, ``journal`` or ``postgresql``."""
+    where: str
+    """A path, or an address with its scheme."""
+
+    def __str__(self) -> str:
+        return without_password(self.where)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a file that is there."""
+        return self.kind != "postgresql" and os.path.lexists(self.where)
+
+
+def address_of(text: str) -> Address:
+    """What ``--storage`` names. Raises ``UserError`` for what is none."""
+    if _POSTGRES.match(text):
+        rest = text.partition("://")[2]
+        return Address(kind="postgresql", where=f"postgresql://{rest}")
+    scheme = re.match(r"(\w[\w+.-]*)://", text)
+    if scheme is not None and scheme[1] != "sqlite":
+        hint = nearest(scheme[1], ("sqlite", "postgresql"), what="the schemes are")
+        raise UserError(f"--storage wants {_WHAT}, not {without_password(text)!r}; {hint}")
+    path = text.removeprefix("sqlite:///") if scheme is not None else text
+    if Path(path).suffix == JOURNAL:
+        return Address(kind="journal", where=path)
+    if path and (scheme is not None or Path(path).suffix in SQLITE):
+        return Address(kind="sqlite", where=path)
+    raise UserError(f"--storage wants {_WHAT}, not {text!r}")
+
+
+def open_storage(address: Address) -> BaseStorage:
+    """The storage, made where it is missing.
+
+    Raises ``DataError`` where it cannot be reached, and ``UserError`` for a missing driver.
+    """
+    if address.kind == "postgresql":
+        imported("psycopg", "a PostgreSQL storage", "'psycopg[binary]'")
+    with reached(address):
+        if address.kind != "postgresql":
+            _prepare(address)
+        for opening in range(1, _OPENINGS + 1):
+            try:
+                return _opened(address)
+            except (SQLAlchemyError, StorageInternalError) as error:
+                if opening == _OPENINGS or not re.search("exist|unique|duplicate", str(error)):
+                    raise
+                time.sleep(0.2 * opening)
+    raise AssertionError("the last opening returns or raises")
+
+
+def _opened(address: Address) -> BaseStorage:
+    if address.kind == "journal":
+        lock = JournalFileOpenLock(address.where)
+        return JournalStorage(JournalFileBackend(address.where, lock))
+    if address.kind == "sqlite":
+        url, arguments = f"sqlite:///{address.where}", {"timeout": BUSY_SECONDS}
+    else:
+        url = address.where.replace("postgresql://", "postgresql+psycopg://", 1)
+        arguments = {
+            "connect_timeout": CONNECT_SECONDS,
+            "tcp_user_timeout": 1000 * LOST_SECONDS,
+            "keepalives_idle": LOST_SECONDS // 3,
+            "keepalives_interval": LOST_SECONDS // 3,
+            "keepalives_count": 2,
+        }
+    engine: dict[str, Any] = {"connect_args": arguments, "pool_pre_ping": True}
+    return RDBStorage(url, engine_kwargs=engine)
+
+
+def _prepare(address: Address) -> None:
+    """Make the folder of a file, and refuse an SQLite file where there are no locks."""
+    path = Path(address.where)
+    make_folder(path.absolute().parent)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if address.kind == "sqlite" and not has_locks(path.absolute().parent):
+        raise DataError(
+            f"{address}: the disk it is on has no locks, without which several workers would spoil "
+            f"an SQLite file; take a journal file, --storage {path.with_suffix(JOURNAL)}, or a "
+            "PostgreSQL server"
+        )
+
+
+@contextmanager
+def reached(address: Address) -> Iterator[None]:
+    """What goes wrong with the storage inside as a ``DataError`` that names it."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
+        raise DataError(f"{address}: {_trouble(error)}; {_what_to_do(address)}") from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise DataError(f"{address}: cannot be used: {why}; {_what_to_do(address)}") from error
+    except (ValueError, KeyError, RuntimeError, AssertionError) as error:
+        raise DataError(
+            f"{address}: holds something else than this version of Optuna "
+            f"({optuna.__version__}) writes: {_first(error)}; take another --storage"
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Optuna says nothing of its own inside."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(level)
+
+
+def _trouble(error: BaseException) -> str:
+    """The cause in the words of the database."""
+    cause: BaseException = error
+    while not isinstance(cause, DatabaseError) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, DatabaseError) and cause.orig is not None:
+        cause = cause.orig
+    return f"cannot be used: {_first(cause)}"
+
+
+def _first(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return without_password(lines[0][:300]).rstrip(".") if lines else type(error).__name__
+
+
+def _what_to_do(address: Address) -> str:
+    if address.kind == "postgresql":
+        return "see that the server runs and takes this user, then give the same command again"
+    return "choose another --storage"

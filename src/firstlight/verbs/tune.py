@@ -1,0 +1,500 @@
+"""Search for the settings of a recipe: trials on held-out images, shared by any number of workers;
+then one test-set reading of the chosen one over several seeds."""
+
+import math
+import re
+import socket
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from firstlight.errors import DataError, RunInterruptedError, UserError
+from firstlight.files import make_folder, unwritable
+from firstlight.packages import imported
+from firstlight.plain import read_json, shown, write_json
+from firstlight.progress import Display
+from firstlight.recipe import Recipe, Setting, recipe_of, refuse_settings, setting_key
+from firstlight.toml_text import toml_value
+from firstlight.training.position import EpochRecord
+from firstlight.verbs.evaluate import evaluate
+from firstlight.verbs.fit import fit
+from firstlight.verbs.job import Job, PrunedError, Trial
+from firstlight.verbs.plan import Asked, Budget, plan
+from firstlight.verbs.run_data import DataRequest
+from firstlight.verbs.search_space import (
+    Space,
+    as_table,
+    default_space,
+    own_values,
+    plain_settings,
+    read_space,
+    space_of,
+)
+
+if TYPE_CHECKING:
+    from firstlight.verbs.shared_work import Result, SharedWork, Turn
+
+TRIALS = 30
+"""Where neither a number nor a budget is asked for."""
+SEEDS = 3
+"""Of the test-set reading."""
+MOST_ERRORS = 3
+"""A worker whose turns failed so often one after another, by faults of ours, ends."""
+ENDLESS = 1 << 30
+"""Trials, where a budget alone ends a search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What a caller asks of a search, beside the data and the recipe."""
+
+    trials: int | None = None
+    """Of all workers together; by default ``TRIALS``, or with a budget any number."""
+    budget: Budget | None = None
+    """From the start of the first worker on."""
+    space: Path | Mapping[str, Any] | None = None
+    """A file, or the same as a table; None for the default space."""
+    storage: str | None = None
+    """As ``--storage``; by default an SQLite file in the search's folder."""
+    name: str | None = None
+    """By default the recipe's and the data's."""
+    seeds: int = SEEDS
+    out: Path | None = None
+    """The search's folder; by default ``runs/tune-NAME``."""
+
+    def __post_init__(self) -> None:
+        for label, value, least in (("trials", self.trials, 1), ("seeds", self.seeds, 0)):
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if value is not None and not (whole and least <= value <= 100_000):
+                raise UserError(
+                    f"--{label} must be a whole number of {least} to 100,000, not {shown(value)}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """How a search ended, or how far it is."""
+
+    folder: Path
+    name: str
+    storage: str
+    space: Space
+    recipe: Recipe
+    """As it was before."""
+    held_out: int
+    """Images that trials were judged on."""
+    trials: "list[Result]"
+    best: "Result"
+    best_recipe: Recipe
+    importances: dict[str, float]
+    """By key, the most important first; shares of 1."""
+    test: "list[Result]"
+    """One for each seed of the chosen recipe. Empty where none was asked for."""
+    readings: int
+    """Recipes of this search that the test set was read for, this one included."""
+
+    @property
+    def accuracies(self) -> list[float]:
+        """On the test set, by seed."""
+        return [one.value for one in self.test if one.value is not None]
+
+    @property
+    def mean(self) -> float | None:
+        """Of the accuracies."""
+        return statistics.mean(self.accuracies) if self.accuracies else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation of the accuracies, of two seeds or more."""
+        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
+
+
+def tune(request: DataRequest, asked: Asked, search: Search, display: Display) -> Found:
+    """Search, together with all workers that are called alike, and give what was found.
+
+    Returns once every trial is settled and, where this is asked for, the chosen recipe is measured.
+    Raises ``UserError`` or ``DataError``, each saying what to do next.
+    """
+    imported("optuna", "tune", "'firstlight[tune]'")
+    from firstlight.verbs.storage import quiet
+
+    with quiet():
+        worker = _begun(request, asked, search, display)
+        try:
+            worker.search()
+            best = worker.chosen()
+            test = worker.measure(best)
+        except KeyboardInterrupt as error:
+            raise RunInterruptedError(_GO_ON) from error
+        except RunInterruptedError as error:
+            raise RunInterruptedError(_GO_ON) from error
+        return worker.found(best, test)
+
+
+_GO_ON = "stopped; what is finished is kept. The same command goes on from there"
+
+
+def _begun(request: DataRequest, asked: Asked, search: Search, display: Display) -> "_Worker":
+    """This worker, with all that can be wrong found out before its first trial."""
+    from firstlight.verbs import sampling
+    from firstlight.verbs.shared_work import SharedWork
+    from firstlight.verbs.storage import address_of
+
+    refuse_settings(asked.settings, ["train.validation"], "tune judges trials by held-out images")
+    named = None if search.storage is None else address_of(search.storage)
+    asked, job = _held_out(request, asked, display)
+    recipe = job.recipe
+    if recipe.train.epochs == 0:
+        raise UserError(
+            f"{recipe.name} fits the last layer alone, without a training that settings could "
+            "change; give --set train.epochs=N"
+        )
+    space = _space(search.space, recipe, len(job.parts.rows_M), asked)
+    name = search.name or f"{recipe.name}-{Path(request.name).stem or 'data'}"
+    name = name if search.name or request.name not in recipe.name else recipe.name
+    folder = search.out or Path("runs") / f"tune-{name}"
+    address = named or address_of(str(folder / "search.db"))
+    _check_folder(folder, name)
+    taken = _trial_numbers(folder)
+    work = SharedWork.joined(
+        address,
+        f"firstlight/{name}",
+        sampling.distributions(space),
+        sampling.BySlot(recipe.train.seed, own_values(space, recipe)),
+        sampling.pruner(recipe.train.epochs),
+    )
+    _agree(work, name, job, space)
+    if taken and max(taken) >= len(work.results()):
+        raise UserError(
+            f"{folder} holds trials of a search that {address} knows nothing of; name its "
+            "storage, or choose another --out"
+        )
+    worker = _Worker(
+        request=request,
+        asked=asked,
+        seeds=search.seeds,
+        display=display,
+        job=job,
+        space=space,
+        name=name,
+        folder=folder,
+        work=work,
+    )
+    worker.agree_on_end(search)
+    return worker
+
+
+def _held_out(request: DataRequest, asked: Asked, display: Display) -> tuple[Asked, Job]:
+    """What is asked for, with images held out to judge by where the recipe holds none out."""
+    job = plan(request, asked)
+    watched = job.recipe.train.validation
+    if watched == "held-out":
+        job.parts  # noqa: B018 - says now where too few can be held out
+        return asked, job
+    asked = replace(asked, settings=[*asked.settings, Setting("train.validation=held-out", "tune")])
+    job = plan(request, asked)
+    validation = job.parts.validation
+    assert validation is not None, "they are held out"
+    what = "is watched by the test set" if watched == "test" else "holds no images out"
+    display.say(
+        f"{job.recipe.name} {what}. Here {len(validation):,} training images are held out to judge "
+        "trials by, also in the recipe that is found"
+    )
+    return asked, job
+
+
+def _space(
+    given: Path | Mapping[str, Any] | None, recipe: Recipe, images: int, asked: Asked
+) -> Space:
+    if given is None:
+        return default_space(recipe, images, asked.settings)
+    if isinstance(given, Mapping):
+        return space_of(given, recipe, asked.settings)
+    return read_space(given, recipe, asked.settings)
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    if not re.fullmatch(r"\w[\w.-]{0,150}", name):
+        raise UserError(
+            f"a search's name must be letters, digits, dots, dashes and underscores, as it names "
+            f"its folder, not {shown(name)}; give --name"
+        )
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def _trial_numbers(folder: Path) -> list[int]:
+    """Of the trials that have folders there."""
+    found = [re.fullmatch(r"trial-(\d+)", path.name) for path in folder.iterdir()]
+    return [int(one[1]) for one in found if one]
+
+
+def _agree(work: "SharedWork", name: str, job: Job, space: Space) -> None:
+    """Raise ``UserError`` where the search of this name is of other data, recipe or space."""
+    train, test = job.data
+    mine = read_json(
+        write_json(
+            {
+                "data": {"train": train.fingerprint, "test": test.fingerprint},
+                "recipe": job.recipe.to_table(),
+                "space": as_table(space),
+            }
+        )
+    )
+    theirs = work.agreed("about", mine)
+    if theirs == mine:
+        return
+    try:
+        what = next(key for key in mine if theirs[key] != mine[key])
+        if what == "recipe":
+            one, other = (
+                recipe_of(each["recipe"], source="").settings() for each in (theirs, mine)
+            )
+            keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+            what = f"recipe ({', '.join(keys[:5])}{', …' if len(keys) > 5 else ''})"
+    except (LookupError, TypeError, StopIteration, UserError) as error:
+        raise DataError(f"{work.address}: damaged: {error!r}; take another --storage") from error
+    words = {"data": "other images", "space": "another search space"}
+    raise UserError(
+        f"the search {name} in {work.address} is of {words.get(what, f'another {what}')}; give "
+        "this one a name of its own with --name, or another --storage"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Worker:
+    """One of those that search together."""
+
+    request: DataRequest
+    asked: Asked
+    seeds: int
+    display: Display
+    job: Job
+    """Of the recipe as it was."""
+    space: Space
+    name: str
+    folder: Path
+    work: "SharedWork"
+    errors: list[Exception] = field(default_factory=list)
+
+    def agree_on_end(self, search: Search) -> None:
+        """How many trials, and until when: the most that any worker asked for."""
+        work = self.work
+        work.agreed("started", time.time())
+        seconds = None if search.budget is None else search.budget.seconds
+        trials = search.trials
+        known = [work.noted(key) for key in ("trials", "budget")]
+        if trials is None and seconds is None and known == [None, None]:
+            trials = TRIALS
+        for key, value, before in zip(("trials", "budget"), (trials, seconds), known, strict=True):
+            if value is not None and (before is None or value > before):
+                work.note(key, value)
+
+    def slots(self) -> int | None:
+        """Trials in all; None where no more are to begin."""
+        trials, budget = self.work.noted("trials"), self.work.noted("budget")
+        if budget is not None:
+            results = self.work.results()
+            seconds = [r.figures.get("seconds", 0.0) for r in results if r.state == "finished"]
+            workers = max(1, sum(r.state == "running" for r in results))
+            rounds = 1 + math.ceil(self.seeds / workers)
+            end = self.work.noted("started") + budget
+            if time.time() + rounds * max(seconds, default=0.0) > end:
+                return None
+        return ENDLESS if trials is None else int(trials)
+
+    def search(self) -> None:
+        """Take part in the trials until all are settled."""
+        self.work.do(self.slots, self._trial, partial(self._waits, "trials"))
+
+    def _waits(self, what: str, count: int) -> None:
+        self.display.say(f"waiting for {count} {what} of other workers")
+
+    def chosen(self) -> "Result":
+        """The best trial: by held-out accuracy, then by loss. Raises ``UserError`` where none was
+        trained to its end."""
+        results = self.work.results()
+        finished = [one for one in results if one.value is not None]
+        if not finished:
+            why = next((one.why for one in reversed(results) if one.why), "no trial was begun")
+            raise UserError(
+                f"of {len(results)} trials none was trained to its end, so there is nothing to "
+                f"choose; the last said: {why}"
+            )
+        return max(finished, key=merit)
+
+    def _trial(self, turn: "Turn") -> None:
+        """Train with the turn's settings, and tell how well it answers held-out images."""
+        path, said = self.folder / f"trial-{turn.number:04}", list[EpochRecord]()
+        started = time.perf_counter()
+
+        def look(record: EpochRecord) -> str:
+            said.append(record)
+            right = record.validation_accuracy
+            assert right is not None, "images are held out"
+            if not self.work.report(turn, record.epoch, right):
+                return ""
+            return (
+                f"after epoch {record.epoch} its best held-out accuracy was below the median of "
+                "the other trials"
+            )
+
+        def figures(record: EpochRecord | None) -> dict[str, Any]:
+            kept = {} if record is None else asdict(record)
+            return {
+                "accuracy": kept.get("validation_accuracy"),
+                "loss": kept.get("validation_loss"),
+                "epochs": len(said),
+                "seconds": time.perf_counter() - started,
+                "host": socket.gethostname(),
+                "folder": str(path),
+            }
+
+        trial = Trial(
+            search=self.name, number=turn.number, settings=plain_settings(turn.params), look=look
+        )
+        try:
+            job = plan(self.request, self._asked_with(turn.params))
+            run = fit(replace(job, trial=trial), self.display, out=path)
+            kept = EpochRecord(**run.read_json("summary.json")["kept_epoch"])
+        except PrunedError as error:
+            self.work.write(turn, figures(said[-1]))
+            self.work.stop(turn, str(error))
+        except (DataError, RunInterruptedError):
+            raise
+        except UserError as error:  # as where the loss is not finite
+            self.work.write(turn, figures(said[-1] if said else None))
+            self.work.stop(turn, str(error))
+        except Exception as error:
+            self._failed(turn, error)
+        else:
+            assert kept.validation_accuracy is not None, "images are held out"
+            self.work.write(turn, figures(kept))
+            self.work.finish(turn, kept.validation_accuracy)
+            self.errors.clear()
+        self._tell(turn)
+
+    def _failed(self, turn: "Turn", error: Exception) -> None:
+        """Leave it to another try. Raises the error where it comes again and again."""
+        from firstlight.verbs.shared_work import LostTurnError
+
+        if isinstance(error, LostTurnError):
+            raise error
+        self.errors.append(error)
+        if len(self.errors) >= MOST_ERRORS:
+            raise error
+        self.work.fail(turn, f"{type(error).__name__}: {error}")
+
+    def _tell(self, turn: "Turn") -> None:
+        result = next(one for one in self.work.results() if one.number == turn.number)
+        self.display.say(trial_line(result))
+
+    def _asked_with(self, params: Mapping[str, Any], *more: str) -> Asked:
+        texts = [f"{key}={v if isinstance(v, str) else toml_value(v)}" for key, v in params.items()]
+        settings = [Setting(text, "tune") for text in (*texts, *more)]
+        keys = [setting_key(text) for text in more]
+        kept = [one for one in self.asked.settings if setting_key(one) not in keys]
+        return replace(self.asked, settings=[*kept, *settings])
+
+    def measure(self, best: "Result") -> "list[Result]":
+        """Train the chosen recipe anew with several seeds, shared among workers, and measure each
+        on the test set."""
+        from firstlight.verbs.shared_work import SharedWork
+
+        if self.seeds == 0:
+            return []
+        read = self.work.agreed("read", [])
+        if best.number not in read:
+            self.work.note("read", [*read, best.number])
+        work = SharedWork.joined(self.work.address, f"firstlight/{self.name}/chosen-{best.number}")
+        if (work.noted("seeds") or 0) < self.seeds:
+            work.note("seeds", self.seeds)
+        work.do(
+            lambda: int(work.noted("seeds")),
+            partial(self._reading, work, best),
+            partial(self._waits, "seeds"),
+        )
+        return [one for one in work.results() if one.state in ("finished", "stopped")]
+
+    def _reading(self, work: "SharedWork", best: "Result", turn: "Turn") -> None:
+        # Not the seed that the settings were chosen with.
+        seed = (self.job.recipe.train.seed + 1 + turn.slot) % 2**31
+        again = f"-{turn.attempt}" if turn.attempt > 1 else ""
+        path = self.folder / f"chosen-{best.number:04}-seed-{seed}{again}"
+        figures = {"seed": seed, "host": socket.gethostname(), "folder": str(path)}
+        try:
+            job = plan(self.request, self._asked_with(best.params, f"train.seed={seed}"))
+            run = fit(job, self.display, out=path)
+            metrics = evaluate(run, device=job.device, data=job.data)
+        except (DataError, RunInterruptedError):
+            raise
+        except UserError as error:
+            work.write(turn, figures)
+            work.stop(turn, str(error))
+            self.display.say(f"seed {seed}: {error}")
+            return
+        work.write(turn, {**figures, "correct": metrics.correct, "count": metrics.count})
+        work.finish(turn, metrics.accuracy)
+        self.display.say(f"seed {seed}: {100 * metrics.accuracy:.2f} % of the test images")
+
+    def found(self, best: "Result", test: "list[Result]") -> Found:
+        """What this worker gives back, with all that others found."""
+        validation = self.job.parts.validation
+        assert validation is not None and best.value is not None, "images are held out"
+        chosen = plan(self.request, self._asked_with(best.params)).recipe
+        before, results = self.job.recipe, self.work.results()
+        description = (
+            f"{before.name} with settings that firstlight tune chose: trial {best.number} of "
+            f"{len(results)}, {100 * best.value:.2f} % of {len(validation):,} held-out images"
+        )
+        return Found(
+            folder=self.folder,
+            name=self.name,
+            storage=str(self.work.address),
+            space=self.space,
+            recipe=before,
+            held_out=len(validation),
+            trials=results,
+            best=best,
+            best_recipe=replace(chosen, name=f"{before.name[:90]}-tuned", description=description),
+            importances=self.work.importances(),
+            test=test,
+            readings=len(self.work.noted("read") or []),
+        )
+
+
+def merit(one: "Result") -> tuple[float, float, int]:
+    loss = one.figures.get("loss")
+    return one.value or 0.0, -(math.inf if loss is None else loss), -one.number
+
+
+def trial_line(one: "Result") -> str:
+    """A trial that is over, as a line for people."""
+    settings = "  ".join(f"{short(key)} {value_text(value)}" for key, value in one.params.items())
+    seconds = one.figures.get("seconds")
+    time_taken = "" if seconds is None else f" in {seconds:.1f} s"
+    accuracy = one.figures.get("accuracy")
+    reached = "" if accuracy is None else f"{100 * accuracy:.2f} %"
+    if one.state == "finished":
+        return f"trial {one.number}: {reached}{time_taken}  {settings}"
+    if accuracy is not None and one.why.startswith("after epoch"):
+        epochs = one.figures.get("epochs")
+        return f"trial {one.number}: stopped at {reached}, epoch {epochs}{time_taken}  {settings}"
+    return f"trial {one.number}: {one.state}: {one.why}  {settings}"
+
+
+def short(key: str) -> str:
+    """``learning_rate`` of ``optimizer.learning_rate``; an augmentation keeps its number."""
+    section, _, name = key.partition(".")
+    return name if section in ("optimizer", "train", "schedule") else key
+
+
+def value_text(value: Any) -> str:
+    """A setting's value in a table: three digits are enough to read."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
