@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import os
 import re
 import tarfile
 from pathlib import Path
@@ -196,15 +197,48 @@ def test_names_that_lead_out_are_only_names(tmp_path: Path) -> None:
     assert not (tmp_path / "up").exists()
 
 
-def test_a_shard_cut_short_is_told_with_the_place(tmp_path: Path) -> None:
+def test_a_shard_cut_short_or_damaged_is_told_with_the_place(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", samples(range(10)))
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"a\.tar: is (cut short at 0000\d|no whole tar)"):
+    with tarfile.open(path) as tar:
+        images = tar.getmembers()[::2]
+    second = images[1]
+    for end in (
+        second.offset_data + 100,  # in an image
+        second.offset + 100,  # in a header
+        second.offset,  # between two
+    ):
+        path.write_bytes(whole[:end])
+        with pytest.raises(
+            DataError, match=r"a\.tar: is (cut short at|damaged or cut .*) 0000[01]"
+        ):
+            fl.load(path)
+    damaged = bytearray(whole)
+    damaged[second.offset + 10] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"a\.tar: is damaged or cut short after 00000"):
         fl.load(path)
     path.write_bytes(b"\x17" * 4096)
     with pytest.raises(DataError, match=r"a\.tar: is no whole tar"):
         fl.load(path)
+
+
+def test_an_image_whose_bytes_were_changed_in_place_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streamed(monkeypatch)
+    path = write_tar(tmp_path / "a.tar", samples(range(20)))
+    train, test = fl.load(path)
+    with tarfile.open(path) as tar:
+        place = tar.getmembers()[0].offset_data
+    before = path.stat()
+    train.images_NHWC[:], test.images_NHWC[:]  # it is open
+    with path.open("r+b") as file:
+        file.seek(place + 60)
+        file.write(b"\0\0\0\0")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(DataError, match=r"a\.tar: its bytes from 512 on are not those that were"):
+        (train.images_NHWC[:], test.images_NHWC[:])
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:

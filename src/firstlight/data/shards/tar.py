@@ -60,6 +60,7 @@ def index_tar(file: BinaryIO, name: str) -> ShardIndex:
 
 def _members(file: BinaryIO, name: str, size: int) -> Iterator[_Member]:
     """The regular files. Raises ``DataError`` where the file is no whole tar."""
+    last_key = ""
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             while (one := tar.next()) is not None:
@@ -81,7 +82,15 @@ def _members(file: BinaryIO, name: str, size: int) -> Iterator[_Member]:
                     continue
                 stem, _, ending = last.partition(".")
                 key = f"{folder}/{stem}" if folder else stem
-                yield _Member(key.removeprefix("./"), ending.lower(), one.offset_data, one.size)
+                last_key = key.removeprefix("./")
+                yield _Member(last_key, ending.lower(), one.offset_data, one.size)
+            # tarfile takes a damaged or missing header for the end.
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise DataError(
+                    f"{name}: is damaged or cut short after {one_line(last_key) or 'its start'}; "
+                    "get it anew"
+                )
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise DataError(f"{name}: is no whole tar file ({error}); get it anew") from error
 
