@@ -50,6 +50,44 @@ def small_sets_table() -> str:
     return "\n".join(lines)
 
 
+def sharded_table() -> str:
+    """A million images in shards, and loaders beside one another."""
+    whole: dict[str, Any] = json.loads((RESULTS / "sharded.json").read_text())
+    runs = whole["runs"]
+    (index,) = (run for run in runs if run["what"] == "index")
+    (train,) = (run for run in runs if run["what"] == "train")
+    lines = [
+        "| a million images of 64 × 64 pixels | processor seconds | most memory |",
+        "|---|---|---|",
+        f"| the index, made once | {index['processor_seconds']:.0f} "
+        f"| {index['peak_memory_mb']:,.0f} MB |",
+        f"| start, {train['steps']} steps of {train['batch']} images, all held-out images "
+        f"and all {train['test_images']:,} test images | {train['processor_seconds']:.0f} "
+        f"| {train['peak_memory_mb']:,.0f} MB |",
+        "",
+        "| loader | images/s | images per processor second | images/s into a small network "
+        "| images per processor second |",
+        "|---|---|---|---|---|",
+    ]
+    for loader in dict.fromkeys(run["loader"] for run in runs if "loader" in run):
+        cells = []
+        for what in ("load", "load and train"):
+            of_kind = [r for r in runs if r["what"] == what and r.get("loader") == loader]
+            cells += [
+                f"{statistics.median(run[figure] for run in of_kind):,.0f}"
+                for figure in ("images_per_second", "images_per_processor_second")
+            ]
+        lines.append(f"| {loader} | {' | '.join(cells)} |")
+    repeats = 1 + max(run.get("repeat", 0) for run in runs)
+    versions = ", ".join(f"{name} {one}" for name, one in whole["versions"].items())
+    lines += [
+        "",
+        f"Medians of {repeats} runs; {whole['threads']} cores of {whole['processor']}, shared with "
+        f"other work at times; {versions}. Repeat with `{whole['command']}`.",
+    ]
+    return "\n".join(lines)
+
+
 def decoding_table() -> str:
     """Folders of pictures: seconds, files a second, memory."""
     whole: dict[str, Any] = json.loads((RESULTS / "decoding.json").read_text())

@@ -16,6 +16,7 @@ from table_models import models_table
 from table_pictures import (
     decoding_table,
     photographs_table,
+    sharded_table,
     small_sets_table,
     unknown_features_table,
     unknown_tables,
@@ -43,6 +44,7 @@ DOCUMENTS = (
     "docs/trust.md",
     "docs/serve.md",
     "docs/export.md",
+    "docs/scale.md",
 )
 TABLES = {
     "models": models_table,
@@ -55,6 +57,7 @@ TABLES = {
     "peers": peers_table,
     "small_sets": small_sets_table,
     "decoding": decoding_table,
+    "sharded": sharded_table,
     "unknown": unknown_tables,
     "unknown_features": unknown_features_table,
     "photographs": photographs_table,
