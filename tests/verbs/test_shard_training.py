@@ -13,7 +13,8 @@ from tests.data.shards.kit import write_shards
 
 import firstlight as fl
 from firstlight.data.shards import images, load
-from firstlight.errors import RunInterruptedError
+from firstlight.data.shards.held import shelf
+from firstlight.errors import DataError, RunInterruptedError
 from firstlight.interrupt import StopRequest
 from firstlight.threads import usable_threads
 from firstlight.training.randomness import WINDOW, order_in_shards
@@ -66,6 +67,28 @@ def test_the_bits_do_not_depend_on_threads_or_on_what_is_decoded_ahead(
     second = fl.train(shards, out=tmp_path / "b", **CHOICES)
     assert weights(first) == weights(second)
     assert first.summary["kept_epoch"]["validation_accuracy"] > 0.5
+
+
+def test_shards_at_an_address_train_to_the_bits_of_those_here(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the cache holds few of them, so that they are fetched again and again."""
+    fsspec = pytest.importorskip("fsspec")
+    here = fl.train(shards, out=tmp_path / "here", **CHOICES)
+    memory = fsspec.filesystem("memory")
+    memory.put(str(shards), "/far", recursive=True)
+    size = max(path.stat().st_size for path in shards.iterdir())
+    monkeypatch.setenv("FIRSTLIGHT_SHARD_CACHE", str(10 * size))
+    far = fl.train("memory://far", out=tmp_path / "far", **CHOICES)
+    memory.rm("/far", recursive=True)
+    assert weights(far) == weights(here)
+    there = sum(path.stat().st_size for path in shelf().glob("*.bytes"))
+    assert there <= 10 * size
+    monkeypatch.setenv("FIRSTLIGHT_SHARD_CACHE", str(5 * size))
+    memory.put(str(shards), "/far", recursive=True)
+    with pytest.raises(DataError, match="8 shards that are read together take"):
+        fl.train("memory://far", **CHOICES)
+    memory.rm("/far", recursive=True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torchrun is tried on Linux alone")

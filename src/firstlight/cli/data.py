@@ -115,6 +115,7 @@ def check(
     """Look for what is wrong with pictures of one's own: leaks, copies, damage, imbalance."""
     from firstlight.data.levels import stated
     from firstlight.data.own import is_arrays
+    from firstlight.data.shards.files import is_address, is_there, word_of
     from firstlight.errors import UserError
     from firstlight.verbs.check import check_pictures, write_fix_list, write_page
     from firstlight.verbs.picture_map import need_backbone, write_map
@@ -123,7 +124,9 @@ def check(
     for option, out, ending in (*asked, ("--fix-list", fix_list, ".csv")):
         if out is not None and out.suffix.lower() != ending:
             raise UserError(f"{option} writes a file whose name ends in {ending}, unlike {out}")
-    if not path.exists():
+    if is_address(path):
+        raise UserError(f"{word_of(path)}: wanted pictures on this machine, not an address")
+    if not is_there(path):
         raise UserError(f"{path}: there is no such folder or CSV")
     arrays = is_arrays(path)
     if arrays and fix_list is not None:

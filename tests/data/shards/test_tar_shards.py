@@ -301,6 +301,25 @@ def test_an_index_that_is_damaged_is_made_again(
     assert fl.load(folder).train.fingerprint == before
 
 
+def test_a_set_is_gone_through_in_chunks_with_names_and_files(tmp_path: Path) -> None:
+    shards = open_shards(find_shards(write_shards(tmp_path / "set", 20, 9)))
+    chunks = list(shards.chunks(5))
+    assert [len(rows) for rows in chunks] == [5, 4, 5, 4, 2]
+    sources = [source for rows in chunks for source in shards.sources(rows)]
+    for number, source in enumerate(sources):
+        assert source.name == f"images-{number // 9:06d}.tar/{number:05d}"
+        assert source.content.read_bytes() == picture(number)  # type: ignore[union-attr]
+
+
+def test_what_is_no_file_is_no_shard(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "set", 20, 9)
+    (folder / "folder.tar").mkdir()
+    os.mkfifo(folder / "pipe.tar")
+    assert len(find_shards(folder).files) == 3
+    with pytest.raises(DataError, match="no regular file"):
+        find_shards(str(folder / "pipe{,}.tar"))
+
+
 def test_braces_are_counted_and_listed() -> None:
     assert expanded("a-{08..10}.{x,y}") == [
         *("a-08.x", "a-08.y", "a-09.x", "a-09.y", "a-10.x", "a-10.y"),

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -193,7 +194,9 @@ def _is_shard_folder(folder: Path) -> bool:
     holds pictures."""
     folders = [one for one in _entries(folder) if one.is_dir()]
     shards = any(_is_shard_name(one.name) and one.is_file() for one in _entries(folder))
-    inner = any(_is_shard_name(two.name) for one in folders for two in _entries(one))
+    inner = any(
+        _is_shard_name(two.name) and two.is_file() for one in folders for two in _entries(one)
+    )
     if not shards and not inner:
         return False
     return not any(
@@ -212,7 +215,8 @@ def _local(word: str) -> ShardFiles:
     where = Path(word)
     if where.is_dir():
         folders = [where, *(one for one in _entries(where) if one.is_dir())]
-        paths = [one for folder in folders for one in _entries(folder) if _is_shard_name(one.name)]
+        entries = [one for folder in folders for one in _entries(folder)]
+        paths = [one for one in entries if _is_shard_name(one.name) and one.is_file()]
     elif os.path.lexists(where):
         folders, paths = [where.parent], [where]
     else:
@@ -245,6 +249,8 @@ def _local_file(path: Path) -> ShardFile:
         status = path.stat()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path}: wanted a shard, this is no regular file")
     return ShardFile(
         name=str(path),
         kind=_checked_kind(str(path)),

@@ -6,6 +6,7 @@ are written one after another into a file of the cache. What was not used for lo
 
 import hashlib
 import os
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -106,7 +107,7 @@ class HeldShards:
         changed."""
         descriptor = self._descriptor(shard)
         try:
-            content = os.pread(descriptor, length, offset)
+            content = self._read(descriptor, length, offset)
         except OSError as error:
             raise DataError(f"{self.files[shard].name}: {error.strerror}") from error
         finally:
@@ -114,6 +115,13 @@ class HeldShards:
         if len(content) != length:
             raise DataError(f"{self.files[shard].name}: {_CHANGED}")
         return content
+
+    def _read(self, descriptor: int, length: int, offset: int) -> bytes:
+        if sys.platform != "win32":
+            return os.pread(descriptor, length, offset)
+        with self._lock, os.fdopen(os.dup(descriptor), "rb") as file:  # they share one place
+            file.seek(offset)
+            return file.read(length)
 
     def fetch(self, shard: int) -> None:
         """Have a shard on this machine. Raises ``DataError``."""
@@ -178,7 +186,7 @@ def open_held(file: ShardFile) -> int:
     ``DataError``."""
     if file.path is not None and not is_copied(file):
         try:
-            descriptor = os.open(file.path, os.O_RDONLY)
+            descriptor = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise DataError(f"{file.name}: cannot be read: {error.strerror}") from error
         status = os.fstat(descriptor)
@@ -195,7 +203,7 @@ def _from_cache(file: ShardFile) -> int:
         make_folder(place.parent)
         while True:
             try:
-                descriptor = os.open(place, os.O_RDONLY)
+                descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_BINARY", 0))
                 os.utime(place)
                 return descriptor
             except FileNotFoundError:

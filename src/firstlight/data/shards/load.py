@@ -117,12 +117,8 @@ def shape_of(shards: ShardSet, size: int | None, shape: Shape | None) -> tuple[S
         return (int(height), int(width), int(channels)), str(reason)
     except (OSError, ValueError, TypeError):
         rows = shards.sampled(np.arange(len(shards)))[:: SAMPLE // SAMPLED]
-        sources = [
-            PictureSource(name=name, content=shards.image(row))
-            for name, row in zip(shards.names(rows), rows.tolist(), strict=True)
-        ]
         try:
-            chosen, reason = choose_shape(sources, size)
+            chosen, reason = choose_shape(shards.sources(rows), size)
         except DataError as error:
             raise DataError(f"{shards.word}: {error}") from error
         write_whole(place, json.dumps([*chosen, reason]))

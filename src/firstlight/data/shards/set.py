@@ -5,13 +5,14 @@ Axes: N images, S shards.
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.data.pictures import PictureSource
 from firstlight.data.shards.files import ShardFile, ShardFiles
 from firstlight.data.shards.held import HeldShards, index_of, index_place, shelf
 from firstlight.data.shards.index import ShardIndex
@@ -109,6 +110,21 @@ class ShardSet:
             for row in np.unique(rows[self.shard_N[rows] == shard]).tolist():
                 found[row] = f"{self.shard_names[shard]}/{keys[row - first]}"
         return [found[row] for row in rows.tolist()]
+
+    def chunks(self, size: int) -> Iterator[Int64Array]:
+        """The numbers of all images in their order, at most ``size`` at a time, each time of one
+        shard: a function of the shards and ``size`` alone."""
+        for shard in range(len(self.files)):
+            rows = self.rows_of(shard)
+            for start in range(rows.start, rows.stop, size):
+                yield np.arange(start, min(start + size, rows.stop))
+
+    def sources(self, rows: Int64Array) -> list[PictureSource]:
+        """These images with their names, to be decoded when they are read."""
+        return [
+            PictureSource(name=name, content=self.image(row))
+            for name, row in zip(self.names(rows), rows.tolist(), strict=True)
+        ]
 
     @cached_property
     def key(self) -> str:
