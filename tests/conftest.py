@@ -1,8 +1,13 @@
 """What many tests need: the command called in this process, a small trained run, the real data."""
 
 import os
+import pickle
 import sys
+from collections.abc import Callable, Iterator
+from inspect import isfunction
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.kit import Command, Outcome
@@ -38,6 +43,49 @@ def _no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures train, and are checked, alike whatever this machine's cache holds."""
     monkeypatch.setattr("firstlight.verbs.contest.backbone_here", lambda: "")
     monkeypatch.setattr("firstlight.verbs.check.backbone_here", lambda: "")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once() -> Iterator[None]:
+    """The pictures of runs' pages are drawn once for the same numbers, as many tests make the same
+    page, and a page takes more than a second. ``tests/report/test_pictures.py`` draws itself.
+    """
+    from firstlight.report import charts, images
+    from firstlight.verbs import draw, report
+
+    with pytest.MonkeyPatch.context() as patch:
+        for verb in (draw, report):
+            patch.setattr(verb, "charts", _each_once(charts))
+            patch.setattr(verb, "images", _each_once(images))
+        for name in ("robustness_curves", "corruption_samples"):
+            patch.setattr(report, name, _once(getattr(report, name)))
+        yield
+
+
+def _each_once(module: ModuleType) -> SimpleNamespace:
+    """The module's names, with functions that draw once for the same arguments."""
+    return SimpleNamespace(
+        **{
+            name: _once(value)
+            if isfunction(value) and value.__module__ == module.__name__
+            else value
+            for name, value in vars(module).items()
+        }
+    )
+
+
+def _once(draw: Callable[..., Any]) -> Callable[..., Any]:
+    drawn: dict[bytes, Any] = {}
+
+    def again(*values: Any, **named: Any) -> Any:
+        key = pickle.dumps((values, named))
+        if key not in drawn:
+            drawn[key] = draw(*values, **named)
+            png = drawn[key].png()
+            drawn[key].png = lambda: png
+        return drawn[key]
+
+    return again
 
 
 @pytest.fixture(scope="session")

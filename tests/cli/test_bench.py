@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,23 +13,45 @@ import pytest
 import torch
 from tests.kit import Command, striped, tutorial_net, whitened_net
 
+import firstlight as fl
 from firstlight.recipe import Recipe
-from firstlight.verbs.bench import step_gflop
-from firstlight.verbs.plan import plan_on
+from firstlight.verbs.bench import bench, step_gflop
+from firstlight.verbs.plan import Asked, plan_on
+from firstlight.verbs.run_data import DataRequest
 
 WORDS = ("digits", "--set", "train.epochs=1")
 
 
-def test_the_figures_are_those_of_the_runs_made_one_by_one(command: Command) -> None:
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a bench of one seed. Not to be changed."""
+    out = tmp_path_factory.mktemp("bench") / "b.json"
+    bench(DataRequest(name="digits"), Asked(settings=["train.epochs=1"]), 1, out)
+    return out
+
+
+@pytest.fixture
+def begun(measured: Path, command: Command) -> dict[str, Any]:
+    """``b.json`` in the command's folder, a bench of one seed; returns what it holds."""
+    shutil.copy(measured, "b.json")
+    whole: dict[str, Any] = json.loads(measured.read_text())
+    return whole
+
+
+def test_the_figures_are_those_of_the_runs_made_one_by_one(
+    command: Command, begun: dict[str, Any]
+) -> None:
+    """The second seed goes on where a bench of one was stopped."""
     done = command("bench", *WORDS, "--seeds", "2", "--out", "b.json", "--json")
 
     assert done.code == 0, done.err
     whole = json.loads(done.out)
     assert whole == json.loads(Path("b.json").read_text())
+    assert whole["runs"][0] == begun["runs"][0]
     accuracies = []
     for seed in (0, 1):
-        command("train", "digits", "--epochs", "1", "--seed", seed, "--out", f"run-{seed}")
-        accuracies.append(json.loads(command("evaluate", f"run-{seed}", "--json").out)["accuracy"])
+        run = fl.train("digits", epochs=1, seed=seed, out=f"run-{seed}", quiet=True)
+        accuracies.append(run.evaluate().accuracy)
     assert [run["test_accuracy"] for run in whole["runs"]] == accuracies
     assert whole["summary"]["n"] == 2
     assert whole["summary"]["accuracy_mean"] == pytest.approx(sum(accuracies) / 2)
@@ -111,27 +134,22 @@ def test_steps_with_smaller_images_are_less_work() -> None:
     assert whole - cut == pytest.approx(0.3 * less, rel=1e-9)
 
 
-def test_a_stopped_bench_goes_on_where_it_was(command: Command) -> None:
-    first = command("bench", *WORDS, "--seeds", "1", "--out", "b.json")
-    assert "seed 0: " in first.out
-    before = json.loads(Path("b.json").read_text())["runs"][0]
-
-    second = command("bench", *WORDS, "--seeds", "2", "--out", "b.json")
-
-    assert "seed 0: " not in second.out
-    assert "seed 1: " in second.out
-    assert json.loads(Path("b.json").read_text())["runs"][0] == before
+def test_a_seed_is_told_of_once_it_is_measured(
+    command: Command, begun: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = {**begun["runs"][0], "seed": 1, "parameters": begun["parameters"]}
+    monkeypatch.setattr("firstlight.verbs.bench._apart", lambda *_: dict(figures))
+    done = command("bench", *WORDS, "--seeds", "2", "--out", "b.json")
+    assert "seed 0: " not in done.out
+    assert "seed 1: " in done.out
 
 
-def test_another_recipes_figures_are_not_mixed_in(command: Command) -> None:
-    command("bench", *WORDS, "--seeds", "1", "--out", "b.json")
-    text = Path("b.json").read_text()
-
+def test_another_recipes_figures_are_not_mixed_in(command: Command, begun: dict[str, Any]) -> None:
     other = command("bench", "digits", "--set", "train.epochs=2", "--seeds", "1", "--out", "b.json")
 
     assert other.code == 2
     assert "b.json holds results of another recipe or data set" in other.err
-    assert Path("b.json").read_text() == text
+    assert json.loads(Path("b.json").read_text()) == begun
 
 
 @pytest.mark.parametrize(
@@ -165,9 +183,10 @@ def test_wrong_requests_are_refused_before_training(
 @pytest.mark.parametrize(
     ("key", "value"), [("device", "cuda"), ("processor", "another"), ("threads", 64)]
 )
-def test_figures_of_two_machines_do_not_mix(command: Command, key: str, value: object) -> None:
-    command("bench", *WORDS, "--seeds", "1", "--out", "b.json")
-    whole = json.loads(Path("b.json").read_text())
+def test_figures_of_two_machines_do_not_mix(
+    command: Command, begun: dict[str, Any], key: str, value: object
+) -> None:
+    whole = begun
     whole["environment"][key] = value
     Path("b.json").write_text(json.dumps(whole))
 
@@ -180,12 +199,10 @@ def test_figures_of_two_machines_do_not_mix(command: Command, key: str, value: o
 
 
 def test_a_measurement_from_before_a_choice_existed_is_of_the_same_recipe(
-    command: Command,
+    command: Command, begun: dict[str, Any]
 ) -> None:
-    command("bench", *WORDS, "--seeds", "1", "--out", "b.json")
-    whole = json.loads(Path("b.json").read_text())
-    del whole["recipe"]["train"]["class_weights"]
-    Path("b.json").write_text(json.dumps(whole))
+    del begun["recipe"]["train"]["class_weights"]
+    Path("b.json").write_text(json.dumps(begun))
 
     assert command("bench", *WORDS, "--seeds", "1", "--out", "b.json").code == 0
 

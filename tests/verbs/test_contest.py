@@ -208,7 +208,7 @@ def test_a_short_budget_is_for_the_last_layer_and_the_network_from_nothing(
     toy: None, command: Command
 ) -> None:
     pictures(Path("own.npz"))
-    done = command("train", "own.npz", "--budget", "20", "--out", "run")
+    done = command("train", "own.npz", "--budget", "6", "--out", "run")
     assert done.code == 0, done.err
     runs = [open_run_folder(path).recipe() for path in Path().glob("run*")]
     if "No network from nothing was trained" not in done.out:  # as on a busy machine
