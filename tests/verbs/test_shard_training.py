@@ -17,6 +17,7 @@ from firstlight.data.shards.held import shelf
 from firstlight.errors import DataError, RunInterruptedError
 from firstlight.interrupt import StopRequest
 from firstlight.threads import usable_threads
+from firstlight.training import randomness
 from firstlight.training.randomness import WINDOW, order_in_shards
 from firstlight.verbs import fit
 
@@ -67,6 +68,24 @@ def test_the_bits_do_not_depend_on_threads_or_on_what_is_decoded_ahead(
     second = fl.train(shards, out=tmp_path / "b", **CHOICES)
     assert weights(first) == weights(second)
     assert first.summary["kept_epoch"]["validation_accuracy"] > 0.5
+
+
+def test_the_order_of_the_shards_is_trained_in(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = fl.train(shards, out=tmp_path / "a", **CHOICES)
+    monkeypatch.setattr(randomness, "WINDOW", 1)
+    assert weights(fl.train(shards, out=tmp_path / "b", **CHOICES)) != weights(first)
+
+
+def test_others_may_be_asked_for_while_batches_are_decoded_ahead(shards: Path) -> None:
+    train = fl.load(shards).train
+    assert train.shards is not None
+    batches = [np.array([3, 1]), np.array([2, 0]), np.array([5, 4])]
+    whole = train.images_NHWC[:]
+    with train.shards.ahead(batches):
+        for asked in (batches[0], np.array([7, 8]), batches[1], batches[2], batches[0]):
+            assert (train.images_NHWC[asked] == whole[asked]).all()
 
 
 def test_shards_at_an_address_train_to_the_bits_of_those_here(
