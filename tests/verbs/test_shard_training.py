@@ -78,6 +78,20 @@ def test_the_order_of_the_shards_is_trained_in(
     assert weights(fl.train(shards, out=tmp_path / "b", **CHOICES)) != weights(first)
 
 
+def test_many_images_are_not_compared_with_a_backbone_unasked(
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("firstlight.verbs.contest.backbone_here", lambda: "efficientnet_lite0")
+    monkeypatch.setattr("firstlight.verbs.choose.SEEN", 500)
+    run = fl.train(shards, out=tmp_path / "run")
+    assert run.recipe.train.start_from == ""
+    assert "trained from nothing, as the images are many" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "cache"}
+
+
 def test_others_may_be_asked_for_while_batches_are_decoded_ahead(shards: Path) -> None:
     train = fl.load(shards).train
     assert train.shards is not None

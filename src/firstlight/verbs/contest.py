@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.backbones import BACKBONES
+from firstlight.data.shards.files import names_shards
 from firstlight.errors import RunInterruptedError, UserError
 from firstlight.progress import Display
 from firstlight.recipe import setting_key
@@ -45,9 +46,15 @@ def train(
         asked = replace(asked, start=None)
     elif _names_data_alone(request, asked):
         name = backbone_here()
-        if name and _open_ended(asked):
+        many = names_shards(request.name) and request.load().train.shards is not None
+        if name and many:
+            display.say(
+                "This network is trained from nothing, as the images are many: a backbone's "
+                f"features of all of them would be in memory. It is --from {name}"
+            )
+        elif name and _open_ended(asked):
             return _contest(name, request, asked, display, out)
-        if name:
+        elif name:
             display.say(
                 "This network is trained from nothing, as choices of its training are given. The "
                 f"pretrained one is --from {name}"
