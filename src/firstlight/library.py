@@ -255,8 +255,8 @@ def train(
 ) -> Run:
     """Train a network and return its run.
 
-    ``data`` is a name of the catalogue, a folder, CSV or file of arrays, a ``TrainTest``, such as
-    ``from_images`` makes, or arrays as it takes them: ``(images, labels)``, or
+    ``data`` is a name of the catalogue, a folder, CSV, shards or file of arrays, a ``TrainTest``,
+    such as ``from_images`` makes, or arrays as it takes them: ``(images, labels)``, or
     ``((images, labels), (test images, test labels))``;
     ``recipe`` a name, a TOML file or a value, by default the data's own. ``network`` is a list of
     ``fl.layers``, or code of one's own: a function that takes image shape (height, width,

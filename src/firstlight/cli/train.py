@@ -43,7 +43,8 @@ def train(
         typer.Argument(
             metavar="DATA",
             help="mnist, fashion_mnist, cifar10, digits; or a folder or a .zip with a folder of "
-            "pictures for each class, a CSV of path,label, or an .npz of images and labels.",
+            "pictures for each class, a CSV of path,label, an .npz of images and labels, or shards "
+            "(.tar, .parquet; here or at an address).",
             show_default=False,
         ),
     ] = None,

@@ -319,13 +319,7 @@ def _remote(word: str) -> ShardFiles:
 
 def _addresses(fs: Any, path: str, word: str) -> list[str]:
     """Those of all shards, sorted."""
-    bare = urlsplit(word)._replace(query="", fragment="").geturl()
-    if any(sign in bare for sign in "{"):
-        each = expanded(word)
-    elif _kind(word) and not any(sign in bare for sign in "*?["):
-        each = [word]
-    else:
-        each = [word]
+    each = expanded(word)
     found = []
     for one in each:
         inner = fs._strip_protocol(one)

@@ -138,6 +138,10 @@ class HeldShards:
             while self._open:
                 os.close(self._open.popitem()[1])
 
+    def __del__(self) -> None:
+        with suppress(Exception):  # at the interpreter's end all may be gone
+            self.close()
+
     def _descriptor(self, shard: int) -> int:
         """The caller's own, to be closed by it."""
         with self._lock:
