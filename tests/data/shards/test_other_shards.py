@@ -158,10 +158,10 @@ def table(count: int) -> Any:
 
 @pytest.mark.filterwarnings("ignore")
 def test_what_datasets_writes_and_reads_is_read_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "data"
-    folder.mkdir()
+    """Also from a server that gives files as a whole alone."""
+    address, folder = served
     whole = table(50)
     whole.select(range(30)).to_parquet(folder / "train-00000-of-00002.parquet", batch_size=7)
     whole.select(range(30, 40)).to_parquet(folder / "train-00001-of-00002.parquet")
@@ -175,8 +175,11 @@ def test_what_datasets_writes_and_reads_is_read_here(
         for image_HWC, label, n in zip(part.images_NHWC[:], part.labels_N, rows, strict=True):
             assert (image_HWC == np.asarray(whole[n]["image"])).all()
             assert label == whole[n]["label"]
-    far = load_own("file://" + str(folder))
-    assert far.train.fingerprint == large.train.fingerprint
+    for place in (f"file://{folder}", f"{address}/"):
+        far = load_own(place)
+        assert far.train.shards is not None
+        assert far.test.fingerprint == large.test.fingerprint
+        assert (far.train.images_NHWC[:] == large.train.images_NHWC[:]).all()
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -197,7 +200,15 @@ def test_what_is_wrong_with_a_parquet_file_is_told(tmp_path: Path) -> None:
     inside = [{"bytes": picture(0), "path": None}]
     assert "1 of 1 image have no label" in says({"image": inside})
     assert "column label holds float" in says({"image": inside, "label": [0.5]})
-    path.write_bytes(path.read_bytes()[:-9])
+    table = pyarrow.table({"image": inside * 40, "label": [0] * 40})
+    for codec in ("snappy", "zstd", "none"):
+        parquet.write_table(table, path, compression=codec)
+        whole = path.read_bytes()
+        for at in range(4, 60, 5):
+            path.write_bytes(whole[:at] + b"\xff\xff\xff\xff" + whole[at + 4 :])
+            with pytest.raises(DataError, match=r"a\.parquet"):
+                fl.load(path)
+    path.write_bytes(whole[:-9])
     with pytest.raises(DataError, match=r"a\.parquet: is no whole Parquet file"):
         fl.load(path)
 

@@ -305,9 +305,9 @@ def unreachable(address: str, error: Exception) -> UnreachableError:
 
 
 def _remote(word: str) -> ShardFiles:
-    fs, path = opened(word)
+    fs, _ = opened(word)
     try:
-        addresses = _addresses(fs, path, word)
+        addresses = _addresses(fs, word)
         files = tuple(_remote_file(fs, one) for one in addresses)
         names_file = _names_file(fs, sorted({one.rpartition("/")[0] for one in addresses}))
     except (DataError, UserError):
@@ -317,11 +317,10 @@ def _remote(word: str) -> ShardFiles:
     return ShardFiles(word=word, files=files, names_file=names_file)
 
 
-def _addresses(fs: Any, path: str, word: str) -> list[str]:
+def _addresses(fs: Any, word: str) -> list[str]:
     """Those of all shards, sorted."""
-    each = expanded(word)
     found = []
-    for one in each:
+    for one in expanded(word):
         inner = fs._strip_protocol(one)
         if any(sign in inner for sign in "*["):
             base = re.split(r"[*\[]", inner, maxsplit=1)[0].rpartition("/")[0]

@@ -243,8 +243,10 @@ def _make(file: ShardFile, place: Path) -> None:
     with workplace(place.parent, file.key) as work:
         part = work / "bytes"
         if file.kind == PARQUET:
-            index = index_parquet(file, part)
-            keep_index(index_place(file), index)
+            source = file.path
+            if source is None:
+                _copy(file, source := work / "parquet")
+            keep_index(index_place(file), index_parquet(file, source, part))
         else:
             _copy(file, part)
         _make_room(place.parent, part.stat().st_size)
@@ -262,7 +264,7 @@ def index_of(file: ShardFile) -> ShardIndex:
         with os.fdopen(open_held(file), "rb") as opened_file:
             index = index_tar(opened_file, file.name)
     elif file.path is not None:
-        index = index_parquet(file)
+        index = index_parquet(file, file.path)
     else:  # fetched once, for its images too
         _make(file, bytes_place(file))
         index = read_index(place)

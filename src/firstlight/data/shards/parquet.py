@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from firstlight.data.listing import class_name
-from firstlight.data.shards.files import ShardFile, opened, unreachable
+from firstlight.data.shards.files import ShardFile
 from firstlight.data.shards.index import IndexMaker, ShardIndex
 from firstlight.data.shards.tar import MOST_OF_ONE, as_label
-from firstlight.errors import DataError, UserError
+from firstlight.errors import DataError
 from firstlight.packages import imported
 
 IMAGES = ("image", "img", "jpg", "png", "picture", "photo")
@@ -29,9 +29,9 @@ class _Columns(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def index_parquet(file: ShardFile, out: Path | None = None) -> ShardIndex:
-    """The images of a Parquet file and their labels. Offsets are those in ``out``, into which the
-    images' files are written one after another, if it is given.
+def index_parquet(file: ShardFile, source: Path, out: Path | None = None) -> ShardIndex:
+    """The images of a Parquet file, which lies at ``source``, and their labels. Offsets are those
+    in ``out``, into which the images' files are written one after another, if it is given.
 
     Raises ``DataError``, which begins with the file's name, and ``UserError`` without pyarrow.
     """
@@ -40,10 +40,6 @@ def index_parquet(file: ShardFile, out: Path | None = None) -> ShardIndex:
     maker, offset = IndexMaker(), 0
     with ExitStack() as closed:
         try:
-            source: Any = file.path
-            if source is None:
-                fs, path = opened(file.name)
-                source = closed.enter_context(fs.open(path, "rb"))
             table = closed.enter_context(parquet.ParquetFile(source, pre_buffer=False))
             columns = _columns(table.schema_arrow, file.name)
             target = None if out is None else closed.enter_context(out.open("wb"))
@@ -52,18 +48,12 @@ def index_parquet(file: ShardFile, out: Path | None = None) -> ShardIndex:
                 offset += len(content)
                 if target is not None:
                     target.write(content)
-        except (DataError, UserError):
-            raise
-        except (pyarrow.ArrowException, ValueError, EOFError) as error:
+        except (pyarrow.ArrowException, ValueError, EOFError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # the storage's own
+                raise
             raise DataError(
                 f"{file.name}: is no whole Parquet file ({_first_line(error)}); get it anew"
             ) from error
-        except OSError as error:
-            if file.path is not None or (out is not None and error.filename == str(out)):
-                raise
-            raise unreachable(file.name, error) from error
-        except Exception as error:  # each store has errors of its own
-            raise unreachable(file.name, error) from error
     return maker.made(columns.class_names)
 
 
