@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from firstlight.evaluate.calibrate import COVERAGE, Calibration, accuracy_at_coverage, calibrate
+from firstlight.evaluate.calibrate import (
+    COVERAGE,
+    Calibration,
+    accuracy_at_coverage,
+    calibrate,
+    calibrated_loss,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -83,6 +90,21 @@ def test_of_few_images_the_least_sure_is_the_threshold() -> None:
     confidence = softmax(logits.astype(float) / found.temperature, axis=1).max(axis=1)
     assert found.threshold == pytest.approx(confidence.min())
     assert (found.coverage, found.images) == (1.0, 49)
+
+
+def test_the_calibrated_loss_is_the_least_over_temperatures_however_sure_the_answers() -> None:
+    rng = np.random.default_rng(4)
+    labels_N = rng.integers(0, 5, 400)
+    logits_NK = rng.normal(size=(400, 5)).astype(np.float32)
+    logits_NK[np.arange(400), labels_N] += 1.0
+
+    def loss(factor: float) -> float:
+        return -float(log_softmax(factor * logits_NK, axis=1)[np.arange(400), labels_N].mean())
+
+    least = minimize_scalar(loss, bounds=(0.01, 10), method="bounded").fun
+    for sharpness in (0.1, 1.0, 8.0):
+        found = calibrated_loss((sharpness * logits_NK).astype(np.float32), labels_N)
+        assert found == pytest.approx(least, rel=1e-4)
 
 
 def test_fewer_calibrate_nothing() -> None:

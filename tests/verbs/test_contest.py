@@ -23,6 +23,7 @@ from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import open_run_folder
 from firstlight.training.processes import Processes
 from firstlight.verbs import several
+from firstlight.verbs.contest import _Judged
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +87,17 @@ def accuracies(*folders: str) -> list[float]:
 def test_the_better_of_the_two_is_kept_and_the_other_lies_beside_it(
     toy: None, command: Command, monkeypatch: pytest.MonkeyPatch, better: str
 ) -> None:
-    def held_out(folder: object) -> tuple[float, float]:
+    def judged(folder: object) -> _Judged:
         recipe = open_run_folder(Path(str(folder))).recipe()
-        return (1.0 if bool(recipe.train.start_from) == (better == "toy") else 0.5), 0.0
+        wins = bool(recipe.train.start_from) == (better == "toy")
+        return _Judged(held_out=12, right=10, log_loss=0.2 if wins else 0.5)
 
-    monkeypatch.setattr("firstlight.verbs.contest._held_out", held_out)
+    monkeypatch.setattr("firstlight.verbs.contest._judged", judged)
     pictures(Path("own.npz"))
     done = command("train", "own.npz", "--out", "run")
     assert done.code in (0, 4), done.err
     assert "run run\n" in done.out
-    assert "The better one is kept in run, the other in " in done.out
+    assert "The better run is kept in run, the other in " in done.out
     other = "from-nothing" if better == "toy" else "toy"
     started = {
         name: open_run_folder(Path(name)).recipe().train.start_from
@@ -110,13 +112,18 @@ def test_the_better_of_the_two_is_kept_and_the_other_lies_beside_it(
     assert command("evaluate", f"run-{other}").code == 0
 
 
-def test_what_is_judged_is_the_accuracy_on_held_out_pictures(toy: None, command: Command) -> None:
+def test_what_is_judged_is_the_calibrated_loss_of_held_out_pictures(
+    toy: None, command: Command
+) -> None:
     pictures(Path("own.npz"))
     done = command("train", "own.npz", "--out", "run")
     assert done.code == 0, done.err
     (other,) = (path.name for path in Path().glob("run-*"))
-    kept, lost = accuracies("run", other)
-    assert kept >= lost
+    kept, lost = (json.loads(Path(one, "summary.json").read_text()) for one in ("run", other))
+    assert kept["calibrated_loss"] < lost["calibrated_loss"]
+    ended = json.loads(Path("run", "contest.json").read_text())
+    losses = (ended["log_loss"], ended["other_log_loss"])
+    assert losses == (kept["calibrated_loss"], lost["calibrated_loss"])
 
 
 @pytest.mark.parametrize(
@@ -303,7 +310,7 @@ def test_a_stopped_contest_is_taken_up_as_a_whole(
     assert told["run"] == "run", done.err
     assert "compared_with" in told, done.err
     assert told["compared_with"]["run"] in ("run-from-nothing", "run-toy")
-    assert told["compared_with"]["right"] >= told["compared_with"]["other_right"]
+    assert told["compared_with"]["log_loss"] <= told["compared_with"]["other_log_loss"]
     assert told["compared_with"]["held_out"] == 12
     for one in ("", told["compared_with"]["run"].removeprefix("run")):
         ends = [Path(name + one, "model.safetensors").read_bytes() for name in ("whole", "run")]

@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,24 @@ SHARE_OF_BUDGET = 0.5
 _MAY_BE_SET = ("train.seed",)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """How a run answers held-out pictures."""
+
+    held_out: int
+    """How many there are."""
+    right: int
+    log_loss: float
+    """Calibrated."""
+
+
 def train(
     request: DataRequest, asked: Asked, display: Display, out: Path | None = None
 ) -> RunFolder:
     """Train what is asked for. Where that is only the data, pictures of one's own, and a backbone
     is on this machine, it and a network from nothing are both trained, and the one that answers
-    more held-out pictures right is in the folder that is returned; the other lies beside it.
+    held-out pictures with the smaller log loss is in the folder that is returned; the other lies
+    beside it.
     On the processes of a launcher one network is trained, by all of them.
     """
     if launched():
@@ -170,8 +182,8 @@ def _second(first: RunFolder, request: DataRequest, asked: Asked, display: Displ
     display.say(job.recipe.description)
     other = _free(first.path, "from-nothing")
     first.write_json(CONTEST_FILE, asdict(replace(side, other=other.name)))
-    watched, right = _watched(first), _held_out(first)[0]
-    wrong = watched - round(right * watched)
+    judged = _judged(first)
+    wrong = judged.held_out - judged.right
     job = replace(
         job, side=Side(start="", size=side.size, other=first.path.name, other_wrong=wrong)
     )
@@ -179,42 +191,42 @@ def _second(first: RunFolder, request: DataRequest, asked: Asked, display: Displ
 
 
 def _better(first: RunFolder, second: RunFolder, display: Display) -> RunFolder:
-    """The one that answers more held-out pictures right, in the folder of the first."""
+    """The one that answers held-out pictures with the smaller log loss, in the folder of the first.
+
+    Few pictures tell little by how many are right: of 20, one more is 5 %. The log loss also counts
+    how sure each answer is, after calibration.
+    """
     path, lost = first.path, second.path
-    of_first, of_second = _held_out(first), _held_out(second)
-    rights = [
-        round(accuracy * _watched(one))
-        for one, (accuracy, _) in ((first, of_first), (second, of_second))
-    ]
+    judged = [_judged(one) for one in (first, second)]
     name = _side(first).start
-    swapped = of_second > of_first
+    swapped = judged[1].log_loss < judged[0].log_loss
     if swapped:
         lost = _free(path, name)
         path.rename(lost)
         second.path.rename(path)
         first, second = RunFolder(lost), RunFolder(path)
-    _note(first, rights, path if swapped else lost)
-    _note(second, rights[::-1], lost if swapped else path)
-    told = (
-        f"Of {_watched(RunFolder(path)):,} held-out pictures {name} answers {rights[0]:,} "
-        f"({100 * of_first[0]:.1f} %) right, a network from nothing {rights[1]:,} "
-        f"({100 * of_second[0]:.1f} %)"
+    _note(first, judged, path if swapped else lost)
+    _note(second, judged[::-1], lost if swapped else path)
+    of_first, of_second = (f"{one.right:,} right, log loss {one.log_loss:.3g}" for one in judged)
+    display.say(
+        f"Of {judged[0].held_out:,} held-out pictures {name} answers {of_first}; a network from "
+        f"nothing {of_second}. The smaller log loss decides. The better run is kept in {path}, the "
+        f"other in {lost}"
     )
-    if of_first[0] == of_second[0]:
-        told += "; the smaller loss decides"
-    display.say(f"{told}. The better one is kept in {path}, the other in {lost}")
     return RunFolder(path)
 
 
-def _note(folder: RunFolder, rights: Sequence[int], other: Path) -> None:
+def _note(folder: RunFolder, judged: Sequence[_Judged], other: Path) -> None:
     """Write into a run's folder how the contest ended: what it has right, and what the other."""
-    right, other_right = rights
+    own, others = judged
     side = replace(
         _side(folder),
         other=other.name,
-        held_out=_watched(folder),
-        right=right,
-        other_right=other_right,
+        held_out=own.held_out,
+        right=own.right,
+        other_right=others.right,
+        log_loss=own.log_loss,
+        other_log_loss=others.log_loss,
     )
     folder.write_json(CONTEST_FILE, asdict(side))
 
@@ -230,6 +242,8 @@ def contest_of(folder: RunFolder) -> dict[str, Any]:
             "held_out": side.held_out,
             "right": side.right,
             "other_right": side.other_right,
+            "log_loss": side.log_loss,
+            "other_log_loss": side.other_log_loss,
         }
     }
 
@@ -238,13 +252,6 @@ def _side(folder: RunFolder) -> Side:
     side = side_of(folder)
     assert side is not None, "it is one of two"
     return side
-
-
-def _watched(folder: RunFolder) -> int:
-    """How many images were held out."""
-    described = folder.read_json("data.json")
-    with folder.trusted():
-        return int(described["validated_on"]["images"])
 
 
 def _free(path: Path, way: str) -> Path:
@@ -263,9 +270,12 @@ def _pretrained(name: str, asked: Asked) -> Asked:
     return replace(asked, start=Path(name), budget=budget)
 
 
-def _held_out(folder: RunFolder) -> tuple[float, float]:
-    """Accuracy and, for equal ones, the smaller loss first."""
-    summary = folder.read_json("summary.json")
+def _judged(folder: RunFolder) -> _Judged:
+    described, summary = folder.read_json("data.json"), folder.read_json("summary.json")
     with folder.trusted():
-        kept = summary["kept_epoch"]
-        return float(kept["validation_accuracy"]), -float(kept["validation_loss"])
+        count, kept = int(described["validated_on"]["images"]), summary["kept_epoch"]
+        return _Judged(
+            held_out=count,
+            right=round(float(kept["validation_accuracy"]) * count),
+            log_loss=float(summary["calibrated_loss"]),
+        )

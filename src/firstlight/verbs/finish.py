@@ -14,7 +14,7 @@ from torch import Tensor
 
 from firstlight.devices import repeatable
 from firstlight.errors import UserError
-from firstlight.evaluate.calibrate import calibrate
+from firstlight.evaluate.calibrate import calibrate, calibrated_loss
 from firstlight.evaluate.learnt import ENOUGH, above_guessing, nothing_learnt
 from firstlight.evaluate.metrics import Metrics, measure
 from firstlight.models.catalog import parameter_count
@@ -43,11 +43,12 @@ def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
     with repeatable(job.threads, job.device):
         nothing = what_was_not_learnt(trainer, class_names)
         answers = trainer.answers() if recipe.train.validation == "held-out" else None
+    held_out = None if answers is None else tuple(part.cpu().numpy() for part in answers)
     if (begun := finished(trainer)) is not None:
         seen_M = ~np.isnan(begun.fit.held_out_NK).any(axis=1)
         calibration = calibrate(begun.fit.held_out_NK[seen_M], begun.labels_M[seen_M])
-    elif answers is not None:
-        calibration = calibrate(*(part.cpu().numpy() for part in answers))
+    elif held_out is not None:
+        calibration = calibrate(*held_out)
     saved = checkpoint.SavedModel(
         model=model,
         architecture=job.architecture,
@@ -56,7 +57,8 @@ def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
         calibration=calibration,
     )
     checkpoint.save_model(folder, saved)
-    folder.write_json("summary.json", _summary(trainer, nothing))
+    loss = None if held_out is None else calibrated_loss(*held_out)
+    folder.write_json("summary.json", {**_summary(trainer, nothing), "calibrated_loss": loss})
     checkpoint.drop_state(folder)
 
 

@@ -3,6 +3,7 @@
 Axes: N images, M images trained on.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -70,14 +71,18 @@ class Side:
     """Images that both were judged on, once they are."""
     right: int | None = None
     other_right: int | None = None
+    log_loss: float | None = None
+    """Of their answers, calibrated: the smaller one decides."""
+    other_log_loss: float | None = None
 
     @property
     def told(self) -> str:
         """How the two compare, once they are judged."""
         other = "a network from nothing" if self.start else "a pretrained network"
         return (
-            f"Of {self.held_out:,} held-out pictures this network answers {self.right:,} right, "
-            f"{other} {self.other_right:,}. That run is in the folder {self.other}."
+            f"Of {self.held_out:,} held-out pictures this network answers {self.right:,} "
+            f"right{_loss(self.log_loss)}, {other} {self.other_right:,}"
+            f"{_loss(self.other_log_loss)}. That run is in the folder {self.other}."
         )
 
     @classmethod
@@ -87,11 +92,18 @@ class Side:
         numbers = (side.size, side.other_wrong, side.held_out, side.right, side.other_right)
         if not all(one is None or (type(one) is int and one >= 0) for one in numbers):
             raise ValueError(f"no counts: {numbers}")
+        losses = (side.log_loss, side.other_log_loss)
+        if not all(one is None or (type(one) is float and math.isfinite(one)) for one in losses):
+            raise ValueError(f"no losses: {losses}")
         if not all(isinstance(one, str) for one in (side.start, side.other)):
             raise ValueError(f"no names: {side.start!r}, {side.other!r}")
         if side.other != Path(side.other).name or not (side.start or side.other):
             raise ValueError(f"{side.other!r} is no folder beside this one")
         return side
+
+
+def _loss(log_loss: float | None) -> str:
+    return "" if log_loss is None else f" (log loss {log_loss:.3g})"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
