@@ -1,16 +1,14 @@
 """What many tests need: the command called in this process, a small trained run, the real data."""
 
 import os
-import pickle
 import sys
-from collections.abc import Callable, Iterator
-from inspect import isfunction
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 from tests.kit import Command, Outcome
+from tests.once import each_once, of_any_size, of_network, once, with_png
 
 import firstlight as fl
 from firstlight.cli.main import main
@@ -47,45 +45,29 @@ def _no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _drawn_once() -> Iterator[None]:
-    """The pictures of runs' pages are drawn once for the same numbers, as many tests make the same
-    page, and a page takes more than a second. ``tests/report/test_pictures.py`` draws itself.
-    """
+    """Pictures of the same numbers are drawn once for the pages of all runs: a page takes more than
+    a second, and many tests make the same one. ``tests/report/test_pictures.py`` draws itself."""
     from firstlight.report import charts, images
     from firstlight.verbs import draw, report
 
     with pytest.MonkeyPatch.context() as patch:
         for verb in (draw, report):
-            patch.setattr(verb, "charts", _each_once(charts))
-            patch.setattr(verb, "images", _each_once(images))
+            patch.setattr(verb, "charts", each_once(charts))
+            patch.setattr(verb, "images", each_once(images))
         for name in ("robustness_curves", "corruption_samples"):
-            patch.setattr(report, name, _once(getattr(report, name)))
+            patch.setattr(report, name, once(getattr(report, name), with_png))
         yield
 
 
-def _each_once(module: ModuleType) -> SimpleNamespace:
-    """The module's names, with functions that draw once for the same arguments."""
-    return SimpleNamespace(
-        **{
-            name: _once(value)
-            if isfunction(value) and value.__module__ == module.__name__
-            else value
-            for name, value in vars(module).items()
-        }
-    )
+@pytest.fixture(scope="session", autouse=True)
+def _traced_once() -> Iterator[None]:
+    """The same layers with the same weights are traced for ONNX once, which takes seconds."""
+    from firstlight.export import graph
 
-
-def _once(draw: Callable[..., Any]) -> Callable[..., Any]:
-    drawn: dict[bytes, Any] = {}
-
-    def again(*values: Any, **named: Any) -> Any:
-        key = pickle.dumps((values, named))
-        if key not in drawn:
-            drawn[key] = draw(*values, **named)
-            png = drawn[key].png()
-            drawn[key].png = lambda: png
-        return drawn[key]
-
-    return again
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "network", once(graph.network, deepcopy, of_network))
+        patch.setattr(graph, "with_any_size", once(graph.with_any_size, deepcopy, of_any_size))
+        yield
 
 
 @pytest.fixture(scope="session")

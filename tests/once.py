@@ -1,0 +1,66 @@
+"""Slow work that gives the same for the same arguments, done once for all tests of a session."""
+
+import pickle
+from collections.abc import Callable
+from inspect import isfunction
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from firstlight.runs.checkpoint import SavedModel
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def once(
+    work: Callable[..., Any],
+    given: Callable[[Any], Any],
+    key: Callable[..., Any] = lambda *values, **named: (values, named),
+) -> Callable[..., Any]:
+    """``work``, done once for each value of ``key`` of its arguments. Each caller is given
+    ``given`` of what it made; a key of None is never kept."""
+    made: dict[bytes, Any] = {}
+
+    def again(*values: Any, **named: Any) -> Any:
+        known = key(*values, **named)
+        if known is None:
+            return work(*values, **named)
+        name = pickle.dumps(known)
+        if name not in made:
+            made[name] = work(*values, **named)
+        return given(made[name])
+
+    return again
+
+
+def each_once(module: ModuleType) -> SimpleNamespace:
+    """The module's names, with functions that draw once for the same arguments."""
+    return SimpleNamespace(
+        **{
+            name: once(value, with_png)
+            if isfunction(value) and value.__module__ == module.__name__
+            else value
+            for name, value in vars(module).items()
+        }
+    )
+
+
+def with_png(picture: Any) -> Any:
+    """The picture, whose file is made once."""
+    if "png" not in vars(picture):
+        png = picture.png()
+        picture.png = lambda: png
+    return picture
+
+
+def of_network(saved: SavedModel, *opset: int) -> Any:
+    """All that the graph of a network depends on; None where its layers are code."""
+    if saved.architecture.network.code is not None:
+        return None
+    weights = {name: value.numpy().tobytes() for name, value in saved.model.state_dict().items()}
+    return saved.architecture, saved.preprocess, saved.temperature, weights, opset
+
+
+def of_any_size(network: "ModelProto", saved: SavedModel, *opset: int) -> Any:
+    """All that the graph around a network's depends on."""
+    return network.SerializeToString(), saved.preprocess, saved.architecture.classes, opset
