@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from firstlight.errors import DataError, NothingLearntWarning, UserError, shorte
 from firstlight.evaluate.predict import probabilities
 from firstlight.files import make_folder
 from firstlight.models.catalog import Architecture
-from firstlight.recipe import Recipe, load_recipe, refuse_settings
+from firstlight.recipe import Recipe, load_recipe, refuse_idle, refuse_settings, setting_key
 from firstlight.runs.checkpoint import SavedModel, load_model, save_model
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import usable_threads
@@ -253,6 +254,8 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             chosen = recipe_for(train)
         else:
             chosen = self.recipe if isinstance(self.recipe, Recipe) else load_recipe(self.recipe)
+        if self.start is not None:  # settings may be about it
+            chosen = replace(chosen, train=replace(chosen.train, start_from=str(self.start)))
         settings = [self.settings] if isinstance(self.settings, str) else self.settings
         refuse_settings(settings, ["train.seed"], "the estimator's seed decides it")
         chosen = chosen.with_settings(
@@ -274,6 +277,10 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             chosen = chosen.with_settings(["train.class_weights=none"])
         if chosen.train.patience == 0:
             chosen = chosen.with_settings(["train.validation=none"])
+        # With patience images are held out, so it decides what the last layer is fitted to.
+        refuse_idle(
+            chosen, [one for one in settings if setting_key(one) != "train.patience"], "settings"
+        )
         most = min(chosen.train.batch_size, len(train))
         return chosen.with_settings([f"train.batch_size={max(1, most)}"])
 

@@ -42,6 +42,9 @@ NEEDS: dict[str, Need] = {
         lambda r: r.train.validation == "held-out",
         'train.validation="held-out"',
     ),
+    "network.pixels": Need(  # what a network begins with has its own pixel path
+        "train.start_from", lambda r: not r.train.start_from, 'train.start_from=""'
+    ),
     **{
         f"train.{key}": Need(
             "train.start_from", lambda r: bool(r.train.start_from), "train.start_from=RUN"
@@ -49,6 +52,36 @@ NEEDS: dict[str, Need] = {
         for key in ("start_rate", "start_head", "start_norm")
     },
 }
+
+
+FITTED_READS = frozenset(
+    {
+        *("train.epochs", "train.validation", "train.held_out_fraction", "train.class_weights"),
+        *("train.start_from", "train.start_head", "train.start_weights"),
+    }
+)
+"""What a run of no epochs reads, beside its network: its last layer is fitted, and no step of
+training follows."""
+_OF_TRAINING = ("init", "start", "share", "momentum")
+"""Choices of layers that only training reads: of weights before the first step, of dropout, and of
+batch norm's running statistics."""
+
+
+def fits_alone(recipe: "Recipe") -> bool:
+    """Whether the last layer is fitted and nothing is trained."""
+    return recipe.train.start_head == "linear" and recipe.train.epochs == 0
+
+
+def idle(recipe: "Recipe", keys: Iterable[str]) -> list[str]:
+    """The keys that do nothing, as nothing is trained."""
+    if not fits_alone(recipe):
+        return []
+    return [
+        key
+        for key in keys
+        if key not in FITTED_READS
+        and not (key.startswith("network") and key.rpartition(".")[2] not in _OF_TRAINING)
+    ]
 
 
 def why_unread(recipe: "Recipe", keys: Iterable[str]) -> str:
@@ -65,13 +98,22 @@ def why_unread(recipe: "Recipe", keys: Iterable[str]) -> str:
 
 def unread_changes(recipe: "Recipe") -> list[str]:
     """Keys that a recipe does not read and that are not as they are by default."""
-    changed = [
+    return [key for key in _changes(recipe, ("schedule", "train")) if why_unread(recipe, [key])]
+
+
+def idle_changes(recipe: "Recipe") -> list[str]:
+    """Keys that do nothing, as nothing is trained, and that are not as they are by default."""
+    augment = ["augment"] if recipe.augment else []
+    return idle(recipe, [*augment, *_changes(recipe, ("optimizer", "schedule", "train"))])
+
+
+def _changes(recipe: "Recipe", sections: Iterable[str]) -> list[str]:
+    return [
         f"{section}.{spec.name}"
-        for section in ("schedule", "train")
+        for section in sections
         for spec in fields(getattr(recipe, section))
         if spec.default is MISSING or getattr(getattr(recipe, section), spec.name) != spec.default
     ]
-    return [key for key in changed if why_unread(recipe, [key])]
 
 
 def _value(recipe: "Recipe", key: str) -> Any:

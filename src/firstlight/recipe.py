@@ -33,7 +33,7 @@ from firstlight.parts import (
     values_of,
 )
 from firstlight.plain import read_toml, shown
-from firstlight.reads import why_unread
+from firstlight.reads import idle, why_unread
 from firstlight.schedules import SCHEDULES, Constant, Schedule
 from firstlight.toml_text import toml_text, toml_value
 
@@ -287,7 +287,7 @@ class Recipe(Checked):
         given = [one if isinstance(one, Setting) else Setting(one, source) for one in settings]
         table, asked = self.to_table(), dict[str, tuple[str, Any]]()
         for setting in given:
-            keys, value = _parse_setting(*setting)
+            keys, value = _parse_setting(setting.text, setting.source)
             _refuse_other(asked, ".".join(keys), setting.source, value)
             _put(table, keys, value, f"{setting.source} {setting.text}")
         if "train.epochs" in asked and "train.replanned" not in asked:
@@ -315,6 +315,8 @@ class Setting(NamedTuple):
     """``section.key=value``"""
     source: str
     """What a person called it: it opens every message about it."""
+    asked: bool = True
+    """Whether it is of this call, and neither of the environment nor of firstlight itself."""
 
 
 def setting_key(setting: str | Setting) -> str:
@@ -335,6 +337,23 @@ def refuse_settings(settings: Sequence[str | Setting], keys: Sequence[str], why:
         if (key := setting_key(setting)) in keys:
             text = setting.text if isinstance(setting, Setting) else setting
             raise UserError(f"{text}: {why}; leave {key} out")
+
+
+def refuse_idle(
+    recipe: Recipe, settings: Sequence[str | Setting], source: str, *, parts: Sequence[str] = ()
+) -> None:
+    """Raise ``UserError`` where one of the settings, or a part in place of the recipe's, does
+    nothing, as no epoch follows a fitted last layer. ``source`` is of those that have none."""
+    given = [one if isinstance(one, Setting) else Setting(one, source) for one in settings]
+    asked = {part: source for part in parts if part != "network"}
+    asked |= {setting_key(one): one.source for one in given if one.asked}
+    # Without patience set to 0 nothing but held-out images can be watched.
+    keys = [key for key in asked if key != "train.patience" or "train.validation" not in asked]
+    for key in idle(recipe, keys):
+        raise UserError(
+            f"{asked[key]}: {key} does nothing here: train.epochs is 0, so the last layer is "
+            f"fitted and nothing is trained. Leave {key} out, or ask for epochs above 0"
+        )
 
 
 def recipe_names() -> list[str]:

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
@@ -16,7 +17,7 @@ from firstlight.untrusted import json_safe, one_line
 
 if TYPE_CHECKING:
     from firstlight.layers.own_code import OwnCode
-    from firstlight.recipe import Recipe
+    from firstlight.recipe import Recipe, Setting
     from firstlight.verbs.plan import Asked
     from firstlight.verbs.run_data import DataRequest
 
@@ -133,7 +134,7 @@ def asked_for(
     if request.own is not None:
         tell_warnings(request)
     return Asked(
-        recipe=named_recipe(recipe) if recipe else None,
+        recipe=named_recipe(recipe, settings or []) if recipe else None,
         parts=network_part(network),
         settings=settings or [],
         device=device,
@@ -152,10 +153,15 @@ def tell_warnings(request: "DataRequest") -> None:
         typer.echo(warning, err=True)
 
 
-def named_recipe(name_or_file: str) -> "Recipe":
-    """The recipe; of a file it is told which keys it changes without effect."""
+def named_recipe(
+    name_or_file: str,
+    changes: "Sequence[str | Setting]" = (),
+    start: Path | None = None,
+    budget: float | None = None,
+) -> "Recipe":
+    """The recipe; of a file it is told which keys it changes without effect, beside what the other
+    options say."""
     from firstlight.backbones import is_backbone
-    from firstlight.reads import unread_changes, why_unread
     from firstlight.recipe import load_recipe, recipe_names
 
     if is_backbone(name_or_file):
@@ -165,9 +171,36 @@ def named_recipe(name_or_file: str) -> "Recipe":
         )
     recipe = load_recipe(name_or_file)
     if name_or_file not in recipe_names():
-        for key in unread_changes(recipe):
-            typer.echo(f"{name_or_file}: without effect: {why_unread(recipe, [key])}", err=True)
+        for words in _without_effect(recipe, changes, start, budget):
+            typer.echo(f"{name_or_file}: without effect: {words}", err=True)
     return recipe
+
+
+def _without_effect(
+    recipe: "Recipe",
+    changes: "Sequence[str | Setting]",
+    start: Path | None,
+    budget: float | None,
+) -> list[str]:
+    from firstlight.reads import idle_changes, unread_changes, why_unread
+    from firstlight.recipe import setting_key
+
+    if start is not None:
+        recipe = replace(recipe, train=replace(recipe.train, start_from=str(start)))
+    try:
+        recipe = recipe.with_settings(changes)
+    except UserError:
+        return []  # the plan tells it
+    said = {setting_key(one) for one in changes}
+    found = [why_unread(recipe, [key]) for key in unread_changes(recipe) if key not in said]
+    keys = [key for key in idle_changes(recipe) if key not in said]
+    if keys and budget is None:
+        do = "does" if len(keys) == 1 else "do"
+        found.append(
+            f"{', '.join(keys)} {do} nothing, as train.epochs is 0: the last layer is fitted and "
+            "nothing is trained"
+        )
+    return found
 
 
 def print_json(values: Any) -> None:

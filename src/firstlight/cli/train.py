@@ -156,10 +156,11 @@ def train(
         quiet=quiet,
     )
     seconds = None if budget is None else duration(budget)
+    changes = _settings(settings or [], seconds, epochs=epochs, seed=seed, patience=patience)
     asked = Asked(
-        recipe=named_recipe(recipe) if recipe else None,
+        recipe=named_recipe(recipe, changes, start, seconds) if recipe else None,
         parts=network_part(network),
-        settings=_settings(settings or [], seconds, epochs=epochs, seed=seed, patience=patience),
+        settings=changes,
         start=start,
         budget=None if seconds is None else Budget(seconds=seconds, started=started),
         device=device,
@@ -188,7 +189,7 @@ def _settings(
         variable = f"FIRSTLIGHT_{name.upper()}"
         value = os.environ.get(variable) if name in ("epochs", "seed") else None
         if value and not (name == "epochs" and budget is not None):
-            first.append(Setting(f"train.{name}={value}", variable))
+            first.append(Setting(f"train.{name}={value}", variable, asked=False))
         if number is not None:
             last.append(Setting(f"train.{name}={number}", f"--{name}"))
     return [*first, *settings, *last]

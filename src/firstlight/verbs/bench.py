@@ -23,7 +23,7 @@ from firstlight.layers.own_code import matched, own_code
 from firstlight.models.convolution import direct
 from firstlight.plain import read_json, write_json
 from firstlight.progress import Silent
-from firstlight.recipe import Recipe, recipe_of
+from firstlight.recipe import Recipe, Setting, recipe_of
 from firstlight.runs import record
 from firstlight.threads import usable_threads
 from firstlight.verbs.evaluate import evaluate
@@ -65,7 +65,9 @@ def bench(
     for seed in range(seeds):
         if seed in [run["seed"] for run in whole["runs"]]:
             continue
-        seeded = replace(asked, settings=[*asked.settings, f"train.seed={seed}"])
+        seeded = replace(
+            asked, settings=[*asked.settings, Setting(f"train.seed={seed}", "bench", asked=False)]
+        )
         figures = _apart(seed, request, seeded)
         whole["runs"].append(figures)
         whole["parameters"], whole["summary"] = figures.pop("parameters"), summarise(whole["runs"])

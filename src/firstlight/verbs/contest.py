@@ -12,7 +12,7 @@ from firstlight.backbones import BACKBONES
 from firstlight.data.shards.files import names_shards
 from firstlight.errors import RunInterruptedError, UserError
 from firstlight.progress import Display
-from firstlight.recipe import setting_key
+from firstlight.recipe import Setting, setting_key
 from firstlight.runs.folder import CONTEST_FILE, RunFolder, open_run_folder
 from firstlight.training.processes import launched
 from firstlight.verbs import several
@@ -267,7 +267,12 @@ def _pretrained(name: str, asked: Asked) -> Asked:
     budget = asked.budget
     if budget is not None:
         budget = replace(budget, seconds=SHARE_OF_BUDGET * budget.seconds)
-    return replace(asked, start=Path(name), budget=budget)
+    # The seed is for the other network, where this one's last layer is fitted alone.
+    settings = [
+        one._replace(asked=False) if isinstance(one, Setting) else Setting(one, asked.source, False)
+        for one in asked.settings
+    ]
+    return replace(asked, start=Path(name), budget=budget, settings=settings)
 
 
 def _judged(folder: RunFolder) -> _Judged:

@@ -24,6 +24,7 @@ from firstlight.recipe import (
     Recipe,
     Setting,
     load_recipe,
+    refuse_idle,
     refuse_settings,
     setting_key,
 )
@@ -138,7 +139,14 @@ def plan(request: DataRequest, asked: Asked) -> Job:
         start=start or given,
     )
     job.check()
-    return job if budget is None else within(budget, job)
+    return settled(asked, job if budget is None else within(budget, job))
+
+
+def settled(asked: Asked, job: Job) -> Job:
+    """The job, whose epochs are known. Raises ``UserError`` where something was asked for that it
+    does not read."""
+    refuse_idle(job.recipe, asked.settings, asked.source, parts=tuple(asked.parts))
+    return job
 
 
 def changed(job: Job, settings: Sequence[str]) -> Job:

@@ -34,7 +34,7 @@ from firstlight.training.shards import check_divides
 from firstlight.verbs import fit as alone
 from firstlight.verbs.fit import AS_IT_WAS, AskedAgain, side_of
 from firstlight.verbs.job import Job
-from firstlight.verbs.plan import Asked, changed, plan, refuse_epochs_beside, within
+from firstlight.verbs.plan import Asked, changed, plan, refuse_epochs_beside, settled, within
 from firstlight.verbs.run_data import DataRequest
 
 SHARDS = 8
@@ -87,7 +87,7 @@ def train(request: DataRequest, asked: Asked, display: Display, out: Path | None
         job = replace(job, environments=environments)
         if (budget := asked.budget) is not None:
             whole = job
-            job = processes.agree(lambda: within(budget, whole))
+            job = processes.agree(lambda: settled(asked, within(budget, whole)))
         if processes.first and request.own is not None and asked.recipe is None:
             display.say(job.recipe.description)
         with _own_folder(processes, job.recipe.name, out) as folder:

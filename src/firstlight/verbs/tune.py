@@ -397,7 +397,8 @@ class _Worker:
 
     def _asked_with(self, params: Mapping[str, Any], *more: str) -> Asked:
         texts = [f"{key}={v if isinstance(v, str) else toml_value(v)}" for key, v in params.items()]
-        settings = [Setting(text, "tune") for text in (*texts, *more)]
+        settings = [Setting(text, "tune") for text in texts]
+        settings += [Setting(text, "tune", asked=False) for text in more]
         keys = [setting_key(text) for text in more]
         kept = [one for one in self.asked.settings if setting_key(one) not in keys]
         return replace(self.asked, settings=[*kept, *settings])
