@@ -207,6 +207,36 @@ def test_a_measurement_from_before_a_choice_existed_is_of_the_same_recipe(
     assert command("bench", *WORDS, "--seeds", "1", "--out", "b.json").code == 0
 
 
+def test_benches_with_one_file_share_the_seeds(command: Command, begun: dict[str, Any]) -> None:
+    """One is in the middle of seed 1 as this one begins, and then dies."""
+    script = (
+        "import sys, pathlib\n"
+        "from firstlight.verbs.bench import _claimed\n"
+        "with _claimed(pathlib.Path('b.json'), 1) as ours:\n"
+        "    print(ours, flush=True)\n"
+        "    sys.stdin.readline()\n"
+        "    import os; os._exit(9)\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None and other.stdout.readline() == "True\n"
+    told = []
+
+    def hears(figures: dict[str, Any]) -> None:
+        told.append(figures["seed"])
+        if other.poll() is None:
+            other.communicate("\n")
+
+    asked = Asked(settings=["train.epochs=1"])
+    whole, path = bench(DataRequest(name="digits"), asked, 3, Path("b.json"), told=hears)
+    assert told == [2, 1]  # what the other has begun is left to it until it is dead
+    assert [run["seed"] for run in whole["runs"]] == [0, 1, 2]
+    assert whole["runs"][0] == begun["runs"][0]
+    assert json.loads(path.read_text()) == whole and whole["summary"]["n"] == 3
+    assert not list(Path().glob(".b.json.seed*"))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_bench_takes_its_run_with_it(tmp_path: Path) -> None:
     words = ("bench", "digits", "--set", "train.epochs=100000", "--out", str(tmp_path / "b.json"))

@@ -7,7 +7,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -20,6 +21,7 @@ from firstlight.devices import choose_device, computes_in_bfloat16, repeatable
 from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.files import unwritable, write_asked
 from firstlight.layers.own_code import matched, own_code
+from firstlight.locks import held
 from firstlight.models.convolution import direct
 from firstlight.plain import read_json, write_json
 from firstlight.progress import Silent
@@ -37,6 +39,8 @@ SAME_MACHINE = ("firstlight", "torch", "processor", "device", "accelerator", "th
 """What must agree for runs to stand in one file."""
 WORDS = {"firstlight": "version of firstlight", "torch": "version of torch"}
 WORDS |= {"threads": "number of threads", "waiting": "way of waiting threads"}
+LOOK = 1.0
+"""Seconds between two looks at what other benches have done."""
 FIGURES = {"seed", "test_accuracy", "fit_seconds", "train_seconds", "peak_memory_mb"}
 """What each run has at least."""
 
@@ -54,27 +58,84 @@ def bench(
     Each run is a process of its own, and reads the test set once, after training.
 
     ``out`` (JSON), by default ``bench-RECIPE.json``, is rewritten after each run, so that a bench
-    can be stopped; the seeds that it holds already, of the same recipe, are not run again. ``told``
-    hears of each run. Raises ``UserError`` where ``out`` is of another recipe or cannot be written,
-    and ``DataError`` where the storage takes no more or ``out`` is something else.
+    can be stopped; the seeds that it holds already, of the same recipe, are not run again. Several
+    benches with the same ``out``, on a disk that keeps locks, share the seeds, and each returns
+    all figures. ``told`` hears of each run that is made here. Raises ``UserError`` where ``out`` is
+    of another recipe or cannot be written, and ``DataError`` where the storage takes no more or
+    ``out`` is something else.
     """
     job = plan(request, asked)  # what is missing or wrong is found out before the first run
     out = out or Path(f"bench-{job.recipe.name}.json")
-    whole = _begun(out, request.name, job.recipe, record.environment(job.device, job.threads))
-    write_asked(out, write_json(whole, indent=2) + "\n")
-    for seed in range(seeds):
-        if seed in [run["seed"] for run in whole["runs"]]:
-            continue
-        seeded = replace(
-            asked, settings=[*asked.settings, Setting(f"train.seed={seed}", "bench", asked=False)]
-        )
-        figures = _apart(seed, request, seeded)
-        whole["runs"].append(figures)
-        whole["parameters"], whole["summary"] = figures.pop("parameters"), summarise(whole["runs"])
-        write_asked(out, write_json(whole, indent=2) + "\n")
-        if told is not None:
-            told(figures)
-    return whole, out
+    environment = record.environment(job.device, job.threads)
+
+    def begun() -> dict[str, Any]:
+        return _begun(out, request.name, job.recipe, environment)
+
+    begun()  # what is there and damaged is told first
+    with _alone(out):
+        write_asked(out, write_json(begun(), indent=2) + "\n")
+    while missing := _missing(begun(), seeds):
+        for seed in missing:
+            with _claimed(out, seed) as ours:
+                if not ours or seed not in _missing(begun(), seeds):
+                    continue
+                setting = Setting(f"train.seed={seed}", "bench", asked=False)
+                figures = _apart(seed, request, replace(asked, settings=[*asked.settings, setting]))
+                with _alone(out):
+                    write_asked(out, write_json(_with(begun(), figures), indent=2) + "\n")
+            if told is not None:
+                told(figures)
+            break
+        else:
+            time.sleep(LOOK)  # others run the rest, of whom one may die
+    return begun(), out
+
+
+def _missing(whole: dict[str, Any], seeds: int) -> list[int]:
+    done = {run["seed"] for run in whole["runs"]}
+    return [seed for seed in range(seeds) if seed not in done]
+
+
+def _with(whole: dict[str, Any], figures: Figures) -> dict[str, Any]:
+    """The content of ``out`` with one run more."""
+    run = {key: value for key, value in figures.items() if key != "parameters"}
+    runs = sorted([*whole["runs"], run], key=lambda one: int(one["seed"]))
+    whole = {**whole, "runs": runs, "parameters": figures["parameters"]}
+    return {**whole, "summary": summarise(runs)}
+
+
+@contextmanager
+def _claimed(out: Path, seed: int) -> Iterator[bool]:
+    """Whether this process runs a seed; others leave it as long as this one lives."""
+    claim = out.with_name(f".{out.name}.seed-{seed}.lock")
+    with _held(claim, out) as ours:
+        yield ours
+        if ours:
+            with suppress(OSError):  # Windows keeps an open file
+                claim.unlink()
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Within, no other bench changes ``out``."""
+    lock = out.with_name(f".{out.name}.lock")
+    while True:
+        with _held(lock, out) as ours:
+            if ours:
+                yield
+                return
+        time.sleep(LOOK / 10)
+
+
+@contextmanager
+def _held(lock: Path, out: Path) -> Iterator[bool]:
+    """The lock of a file beside ``out``. Raises ``DataError`` where none can be made there."""
+    with ExitStack() as stack:
+        try:
+            ours = stack.enter_context(held(lock))
+        except OSError as error:
+            raise unwritable(out, error) from error
+        yield ours
 
 
 def _apart(seed: int, request: DataRequest, asked: Asked) -> Figures:
