@@ -72,8 +72,8 @@ def test_two_of_four_workers_are_killed_and_the_others_do_it_all(
     storage: str, tmp_path: Path
 ) -> None:
     script = Path(__file__).with_name("search_workers.py")
-    done = subprocess.run([sys.executable, script, tmp_path, storage], capture_output=True)
-    assert done.returncode == 0, done.stderr
+    ran = subprocess.run([sys.executable, script, tmp_path, storage], capture_output=True)
+    assert ran.returncode == 0, ran.stderr
 
     logs = [(tmp_path / f"worker-{n}.log").read_text() for n in (2, 3)]
     assert (tmp_path / "codes").read_text() == "-9 -9 0 0", logs
