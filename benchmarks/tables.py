@@ -21,6 +21,7 @@ from table_pictures import (
     unknown_features_table,
     unknown_tables,
 )
+from table_scaling import cluster_table, scaling_table
 from table_serving import serve_tables
 from table_training import (
     ablations_table,
@@ -57,6 +58,8 @@ TABLES = {
     "peers": peers_table,
     "small_sets": small_sets_table,
     "decoding": decoding_table,
+    "scaling": scaling_table,
+    "cluster": cluster_table,
     "sharded": sharded_table,
     "unknown": unknown_tables,
     "unknown_features": unknown_features_table,
