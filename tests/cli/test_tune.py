@@ -267,3 +267,38 @@ def test_without_optuna_it_is_told_what_to_install(
     done = command("tune", *SMALL)
     assert done.code == 2
     assert "pip install 'firstlight[tune]'" in done.err
+
+
+def test_no_driver_for_postgresql_is_told(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    done = command("tune", *SMALL, "--storage", "postgresql://me@127.0.0.1/db")
+    assert done.code == 2
+    assert "a PostgreSQL storage needs psycopg" in done.err
+    assert "pip install 'psycopg[binary]'" in done.err
+
+
+def test_a_disk_without_locks_takes_no_sqlite_file(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firstlight.locks.try_lock", lambda _: None)
+    done = command("tune", *SMALL, "--storage", "s.db")
+    assert done.code == 3
+    assert "has no locks" in done.err
+    assert "take a journal file, --storage s.journal" in done.err
+
+
+def test_a_budget_that_is_over_begins_no_further_trial(command: Command) -> None:
+    words = ("tune", *SMALL, *NET, "--seeds", "0", "--storage", "s.journal")
+    assert command(*words, "--trials", "2").code == 0
+    done = command(*words, "--budget", "0.001s", "--json")
+    assert done.code == 0, done.err
+    assert len(json.loads(done.out)["trials"]) == 2
+
+
+def test_fewer_trials_than_were_asked_for_are_told(command: Command) -> None:
+    words = ("tune", *SMALL, *NET, "--seeds", "0", "--storage", "s.journal")
+    assert command(*words, "--trials", "2").code == 0
+    done = command(*words, "--trials", "1")
+    assert "This search is of 2 trials, as was asked for before" in done.out

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import firstlight as fl
+from firstlight.verbs.shared_work import GRACE_SECONDS, LostTurnError, SharedWork
+from firstlight.verbs.storage import address_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 
@@ -95,3 +97,59 @@ def test_two_of_four_workers_are_killed_and_the_others_do_it_all(
             assert run.summary["kept_epoch"]["validation_accuracy"] == one["value"]
     assert first["test"]["n"] == 2
     assert "optuna" not in "".join(logs).lower()
+
+
+def test_a_worker_elsewhere_is_dead_after_a_minute_without_a_sign_of_life(tmp_path: Path) -> None:
+    """Seen by another, whose clock alone counts."""
+
+    address = address_of(str(tmp_path / "s.journal"))
+    far, near = (SharedWork.joined(address, "work") for _ in range(2))
+    far._host = "elsewhere"
+    now = [0.0]
+    near._clock = lambda: now[0]
+    turn = far._claim(1)
+    assert turn is not None
+    for beat in range(3):  # each just in time
+        turn.trial.set_user_attr("beat", beat)
+        near._revive(1)
+        now[0] += GRACE_SECONDS
+        near._revive(1)
+        assert [one.state for one in near.results()] == ["running"]
+    now[0] += 1.0
+    near._revive(1)
+    assert [one.state for one in near.results()] == ["failed", "waiting"]
+    with pytest.raises(LostTurnError):  # it was only asleep, and finds out
+        far.write(turn, {})
+    again = near._claim(1)
+    assert again is not None and (again.slot, again.attempt) == (0, 2)
+    near.finish(again, 0.5)
+    assert near._is_settled(1)
+
+
+def test_a_slot_that_fails_three_times_is_given_up_and_interruptions_do_not_count(
+    tmp_path: Path,
+) -> None:
+    work = SharedWork.joined(address_of(str(tmp_path / "s.db")), "work")
+    for guilty in (True, False, False, True, False, True):
+        work._revive(1)
+        turn = work._claim(1)
+        assert turn is not None and turn.slot == 0
+        work.fail(turn, "it broke", counts=guilty)
+    work._revive(1)
+    assert work._is_settled(1)
+    assert work._claim(1) is None
+    assert [one.state for one in work.results()] == ["failed"] * 6
+
+
+def test_of_two_workers_that_take_the_last_slot_at_once_one_lets_it_go(tmp_path: Path) -> None:
+    address = address_of(str(tmp_path / "s.journal"))
+    one, other = (SharedWork.joined(address, "work") for _ in range(2))
+    before = other._slots()  # as both see it
+
+    first = one._claim(1)
+    slots, asked = other._slots, [before]
+    other._slots = lambda: asked.pop() if asked else slots()  # type: ignore[method-assign]
+    assert first is not None
+    assert other._claim(1) is None
+    one.finish(first, 0.5)
+    assert [result.state for result in other.results()] == ["finished"]

@@ -23,6 +23,7 @@ from firstlight.cli.options import (
     print_json,
     print_table,
 )
+from firstlight.terminal import console
 
 if TYPE_CHECKING:
     from firstlight.verbs.tune import Found
@@ -99,6 +100,20 @@ def tune(
     typer.echo(f"best recipe {best}\nnext: {shlex.join(words)}")
 
 
+def _fitting(keys: "list[str]", width: int | None) -> int:
+    """How many settings have columns in so many characters, the most important ones; None for any
+    width. All are in trials.csv."""
+    from firstlight.verbs.tune import short
+
+    if width is None:
+        return len(keys)
+    left, count = width - len("trial  held out    loss"), 0
+    for key in keys:
+        left -= 2 + max(len(short(key)), len("1.23e-05"))
+        count += left >= 0
+    return max(1, count)
+
+
 def _show(found: "Found") -> None:
     from firstlight.evaluate.metrics import wilson_interval
     from firstlight.verbs.tune import short, value_text
@@ -106,6 +121,7 @@ def _show(found: "Found") -> None:
 
     rows = best_first(found)
     keys = [*found.importances, *(s.key for s in found.space if s.key not in found.importances)]
+    keys = keys[: _fitting(keys, console().width if console().is_terminal else None)]
     columns = [
         Column("trial", right=True),
         Column("held out", right=True),

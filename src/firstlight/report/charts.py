@@ -322,10 +322,11 @@ def search(trials: Sequence[Tried], importances: Mapping[str, float]) -> Picture
         axes.set_xlabel("trial")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        low = min(float(np.quantile([one.accuracy for one in done], 0.25)), best[0])
-        room = max(0.002, 0.12 * (best[-1] - low))
-        axes.set_ylim(low - 6 * room, min(1.0, best[-1]) + room)
-        axes.legend(loc="lower right")
+        # A few trials that learnt nothing would press all others together.
+        low = min(float(np.quantile([one.accuracy for one in done], 0.1)), best[0])
+        room = max(0.001, 0.08 * (best[-1] - low))
+        axes.set_ylim(low - room, best[-1] + room)
+        axes.legend(loc="best")
         names = [fitted(key, 28) for key in importances]
         bars.barh(names[::-1], list(importances.values())[::-1], color=BLUE)
         bars.set_title("Importance", loc="left")

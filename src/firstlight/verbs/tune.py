@@ -295,6 +295,9 @@ class _Worker:
         for key, value, before in zip(("trials", "budget"), (trials, seconds), known, strict=True):
             if value is not None and (before is None or value > before):
                 work.note(key, value)
+            elif before is not None and value is not None and value < before:
+                much = f"{before:,} trials" if key == "trials" else f"{before:g} s"
+                self.display.say(f"This search is of {much}, as was asked for before")
 
     def slots(self) -> int | None:
         """Trials in all; None where no more are to begin."""
