@@ -69,7 +69,7 @@ def calibrate(
 
 def calibrated_loss(logits_NK: npt.NDArray[np.float32], labels_N: npt.NDArray[np.int64]) -> float:
     """The mean log loss of at least one image's answers, at the temperature that is found from
-    them. A better answer that is less sure of itself than another network's is still better."""
+    them: networks that are too sure of themselves, or not enough, compare by what they know."""
     exact_NK = logits_NK.astype(np.float64)
     temperature = _temperature(exact_NK, labels_N, len(labels_N) < MANY_IMAGES)
     return float(-_log_softmax(exact_NK / temperature)[np.arange(len(labels_N)), labels_N].mean())

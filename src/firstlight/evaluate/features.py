@@ -4,6 +4,7 @@ Axes: N images, C channels, H height, W width, F features.
 """
 
 import threading
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -19,14 +20,15 @@ def last_dense(model: nn.Module) -> nn.Linear | None:
 
 
 def head_start(model: nn.Module) -> nn.Module | None:
-    """The layer that is given the features: the last dense one, or the square root before it."""
-    before: nn.Module | None = None
-    found: nn.Module | None = None
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            found = before if isinstance(before, SquareRoot) else module
-        before = module
-    return found
+    """The layer that is given the features: the last dense one, or the square root right before it
+    in the same chain."""
+    last = last_dense(model)
+    for chain in model.modules():
+        if isinstance(chain, nn.Sequential):
+            for before, module in pairwise(chain):
+                if module is last and isinstance(before, SquareRoot):
+                    return before
+    return last
 
 
 @torch.inference_mode()

@@ -44,9 +44,10 @@ def check_divides(processes: int, shards: int) -> None:
     """Raise ``UserError`` where so many processes cannot have as many shards each."""
     if shards % processes:
         able = [f"{n:,}" for n in range(1, shards + 1) if shards % n == 0]
+        few = f"{', '.join(able[:-1])} or {able[-1]} processes" if able[1:] else "one process"
         raise UserError(
-            f"{processes} processes cannot have as many of {shards} shards each; take "
-            f"{', '.join(able[:-1])} or {able[-1]} processes, or other --set train.shards"
+            f"{processes} processes cannot have as many of {shards} "
+            f"shard{'s' if able[1:] else ''} each; take {few}, or other --set train.shards"
         )
 
 

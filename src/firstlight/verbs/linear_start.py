@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from firstlight.data.dataset import Dataset, Int64Array
 from firstlight.data.split import folds
 from firstlight.errors import UserError
+from firstlight.evaluate.features import head_start
 from firstlight.layers import Dense, Rescale
 from firstlight.layers.layer import CLASSES
 from firstlight.layers.network import Network
-from firstlight.layers.root import SquareRoot, feature_layers
+from firstlight.models.modules import SquareRoot
 from firstlight.models.network import head
 from firstlight.pixels import Preprocess
 from firstlight.progress import CountingBar
@@ -123,18 +124,17 @@ def _features(
     extractor = extractor_of(model, preprocess, network)
     with CountingBar("looking at", quiet=images.quiet) as bar:
         found = picture_features(extractor, images.train, views, bar)
-    features_NF: Float32Array = _into_last(network, found.features_VNF).mean(axis=0)
+    features_NF: Float32Array = _into_last(model, found.features_VNF).mean(axis=0)
     return features_NF, found.warnings
 
 
-def _into_last(network: Network, features_VNF: Float32Array) -> Float32Array:
+def _into_last(model: nn.Module, features_VNF: Float32Array) -> Float32Array:
     """What the last layer is given of features: their square root, where the network takes it."""
-    between = network.layers[len(feature_layers(network.layers))]
-    if not isinstance(between, SquareRoot):
+    root = head_start(model)
+    if not isinstance(root, SquareRoot):
         return features_VNF
-    root_VNF = np.maximum(features_VNF, 0)
-    root_VNF += np.float32(between.epsilon)
-    return np.sqrt(root_VNF, out=root_VNF)
+    roots_VNF: Float32Array = root(torch.from_numpy(features_VNF)).numpy()
+    return roots_VNF
 
 
 def _weights(train: Dataset, used_M: Int64Array, balanced: bool) -> Float32Array | None:

@@ -1,0 +1,33 @@
+"""Where features end and the head of a network begins."""
+
+import torch
+from torch import Generator
+
+from firstlight import layers
+from firstlight.evaluate.features import features, head_start
+from firstlight.layers.network import Network
+from firstlight.models.catalog import Architecture
+from firstlight.models.network import head
+
+
+def built(*parts: layers.Layer) -> torch.nn.Module:
+    network = Network(layers=(layers.Flatten(), *parts, layers.Dense("classes")))
+    shape = Architecture(network=network, image_shape=(2, 2, 1), classes=3)
+    return shape.build(Generator().manual_seed(1)).eval()
+
+
+def test_the_features_are_what_a_square_root_before_the_last_layer_is_given() -> None:
+    pixels_NCHW = torch.tensor([[-1.0, 0.0, 2.0, 9.0]]).reshape(1, 1, 2, 2)
+    for root in (layers.SquareRoot(), layers.Repeat(1, (layers.SquareRoot(),))):
+        found_NF = features(built(root), pixels_NCHW)
+        assert torch.equal(found_NF, pixels_NCHW.flatten(1))
+
+
+def test_a_square_root_inside_a_branch_is_part_of_the_features() -> None:
+    ways = ((layers.Dense(2),), (layers.SquareRoot(epsilon=0.25),))
+    model = built(layers.Branches(ways))
+    pixels_NCHW = torch.tensor([[0.0, 0.0, 2.0, 6.0]]).reshape(1, 1, 2, 2)
+    assert head_start(model) is model.get_submodule(head(model))
+    found_NF = features(model, pixels_NCHW)
+    assert found_NF.shape == (1, 6)
+    assert torch.equal(found_NF[0, 2:], torch.tensor([0.5, 0.5, 1.5, 2.5]))
