@@ -352,7 +352,8 @@ class CountingBar(_Bar):
             return
         if not sys.stderr.isatty():
             if not self._told:
-                sys.stderr.write(f"{self._what} {total:,} {self._things}\n")
+                things = self._things.removesuffix("s") if total == 1 else self._things
+                sys.stderr.write(f"{self._what} {total:,} {things}\n")
             self._told = True
             return
         if self._bar is None:

@@ -73,6 +73,8 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
             "its window of 2×2 pixels is larger",
         ),
         (["train", "digits", "--device", "tpu"], 2, "there are auto, cpu, cuda, mps"),
+        (["train", "digits", "--nproc", "2"], 2, "torchrun --standalone --nproc-per-node 2"),
+        (["train", "digits", "--nproc_per_node=2"], 2, "is an option of the launcher"),
         (["train", "--resume", "nowhere"], 2, "nowhere: no such run folder"),
         (["train", "--seed", "1", "--resume", "x"], 2, "leave out --seed"),
         (["train", "--resume", "x", "--seed", "0"], 2, "leave out --seed"),

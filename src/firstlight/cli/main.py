@@ -91,8 +91,20 @@ def main() -> None:
         _run()
 
 
+def _refuse_launchers_options(words: list[str]) -> None:
+    """Raise ``UserError`` for what is an option of torchrun, and not of firstlight."""
+    for word in words:
+        option = word.partition("=")[0].replace("_", "-")
+        if option in ("--nproc", "--nproc-per-node", "--nnodes"):
+            raise UserError(
+                f"{option} is an option of the launcher, which starts the processes: torchrun "
+                "--standalone --nproc-per-node 2 -m firstlight train ..."
+            )
+
+
 def _run() -> None:
     try:
+        _refuse_launchers_options(sys.argv[1:])
         app(prog_name="firstlight")
     except UserError as error:
         if not error.told:
