@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,6 +125,30 @@ def test_a_worker_elsewhere_is_dead_after_a_minute_without_a_sign_of_life(tmp_pa
     assert again is not None and (again.slot, again.attempt) == (0, 2)
     near.finish(again, 0.5)
     assert near._is_settled(1)
+
+
+@pytest.mark.parametrize("name", ["s.journal", "s.db"])
+def test_two_workers_that_find_a_dead_turn_at_once_give_it_up_once(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = address_of(str(tmp_path / name))
+    dead, one, other = (SharedWork.joined(address, "work") for _ in range(3))
+    assert dead._claim(1) is not None
+    for work in (one, other):
+        monkeypatch.setattr(work, "_is_dead", lambda turn: True)
+    storage = one._study._storage
+    write, late = storage.set_trial_state_values, [True]
+
+    def write_late(*args: Any, **more: Any) -> bool:
+        if late:
+            late.clear()
+            other._revive(1)
+        return write(*args, **more)
+
+    monkeypatch.setattr(storage, "set_trial_state_values", write_late)
+    one._revive(1)
+    assert not late
+    assert [turn.state for turn in one.results()] == ["failed", "waiting"]
 
 
 def test_a_slot_that_fails_three_times_is_given_up_and_interruptions_do_not_count(

@@ -295,7 +295,8 @@ class SharedWork:
             if one.state == TrialState.RUNNING and self._is_dead(one)
         ]
         for one in dead:
-            with reached(self.address):
+            # Another worker may fail the same turn at this moment.
+            with reached(self.address), suppress(UpdateFinishedTrialError):
                 self._study.tell(one.number, state=TrialState.FAIL, skip_if_finished=True)
         for turns in self._slots()[:limit]:
             if not _settled(turns) and all(one.state.is_finished() for one in turns):
