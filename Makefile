@@ -1,13 +1,16 @@
 # demo: train on MNIST, evaluate, and leave a report.   test: lint, types, all tests.
 # docs: the documentation site.   dist: wheel and sdist.   pythons, bounds: before a release.
-# Each makes its own virtual environment, .venv, with the first of these that is 3.11 to 3.13.
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
-	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+# Each makes its own virtual environment, .venv, with the first of these that is 3.11 to 3.14.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
 	&& echo "$$p" && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Every version comes from the file, also of what builds the package; older pip reads the first.
+INSTALL = PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	$(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: demo test docs dist pythons bounds tables models clean
+.PHONY: demo test docs dist pythons bounds pins tables models clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
@@ -29,7 +32,7 @@ dist: $(VENV)/.dev
 	$(BIN)/hatchling build -d dist
 
 # All tests under each Python, then the wheel in a bare environment of it.
-PYTHONS ?= python3.11 python3.12 python3.13
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 pythons: dist
 	@for p in $(PYTHONS); do \
 	$(MAKE) test PYTHON=$$p VENV=.venv-$$p && \
@@ -38,6 +41,10 @@ pythons: dist
 # The oldest version of every dependency; FIRST=torch==2.13.0 takes another in place of the oldest.
 bounds: | $(BIN)/python
 	$(BIN)/python tools/try_lower_bounds.py $(if $(FIRST),--first $(FIRST))
+
+# The newest versions of everything but torch into constraints.txt; then the tests have to pass.
+pins: | $(BIN)/python
+	$(BIN)/python tools/pin_versions.py
 
 tables: $(VENV)/.dev
 	$(BIN)/python benchmarks/tables.py
@@ -48,20 +55,20 @@ models: $(VENV)/.dev
 	$(BIN)/python tools/make_models.py
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "firstlight needs Python 3.11, 3.12 or 3.13; none was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "firstlight needs Python 3.11, 3.12, 3.13 or 3.14; none was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# The torch that pip offers; another build can be installed into .venv before.
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+# Another build of the same torch can be installed into .venv before.
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-$(VENV)/.docs: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[docs]'
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[docs]'
 	@touch $@
 
 # For the page's accessibility test, which is skipped where npm is not to be had.

@@ -100,7 +100,7 @@ def test_the_wheel_says_what_it_is(release: tuple[Path, Path]) -> None:
     assert said["Version"] == firstlight.__version__
     assert said["License-Expression"] == "Apache-2.0"
     assert "Apache License\n                           Version 2.0, January 2004" in licence
-    assert said["Requires-Python"] == "<3.14,>=3.11"
+    assert said["Requires-Python"] == ">=3.11"
     assert "firstlight = firstlight.cli.main:main" in entry_points
     assert not any(c.startswith("License ::") for c in said.get_all("Classifier", []))
 

@@ -1,0 +1,69 @@
+"""Development installs by constraints.txt alone, and the package itself takes what it holds."""
+
+import re
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parent.parent
+STATED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+EXTRAS = STATED["project"]["optional-dependencies"]
+
+
+def pins() -> dict[str, Version]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    given = [line.partition("==") for line in lines if not line.startswith("#")]
+    return {canonicalize_name(name): Version(version) for name, _, version in given}
+
+
+def stated() -> list[Requirement]:
+    """Of the package, its extras, and what builds it."""
+    texts = [*STATED["project"]["dependencies"], *STATED["build-system"]["requires"]]
+    return [Requirement(text) for text in [*texts, *(one for of in EXTRAS.values() for one in of)]]
+
+
+def test_every_stated_requirement_takes_the_version_that_is_pinned() -> None:
+    held = pins()
+    for one in stated():
+        pinned = held[canonicalize_name(one.name)]
+        assert one.specifier.contains(pinned), f"{one} does not take {pinned}"
+        assert pinned.local is None, f"{one.name} {pinned} is of one index alone"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the versions were resolved on Linux")
+def test_whatever_is_needed_here_is_pinned_too() -> None:
+    """Followed through the metadata of the packages that are installed as pinned."""
+    held, waiting, seen = pins(), stated(), set()
+    while waiting:
+        one = waiting.pop()
+        key = canonicalize_name(one.name), frozenset(one.extras)
+        if key in seen or (one.marker is not None and not one.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(key)
+        assert key[0] in held, f"{one.name} is not in constraints.txt: make pins"
+        try:
+            installed = Version(version(one.name))
+        except PackageNotFoundError:  # of an extra that is not installed here
+            continue
+        if installed.public != str(held[key[0]]):  # what another version needs is not asked
+            continue
+        for further in map(Requirement, requires(one.name) or ()):
+            extras = {"", *one.extras}
+            if further.marker is None or any(further.marker.evaluate({"extra": e}) for e in extras):
+                further.marker = None
+                waiting.append(further)
+    assert len(seen) > 100
+
+
+def test_make_installs_nothing_past_the_file_and_anew_where_it_changes() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert text.count("pip install") == 1
+    assert "PIP_CONSTRAINT=constraints.txt" in text
+    for stamp in re.findall(r"^\$\(VENV\)/\.(?:demo|dev|docs):(.*)", text, re.MULTILINE):
+        assert "constraints.txt" in stamp.split()
