@@ -36,6 +36,13 @@ def test_every_stated_requirement_takes_the_version_that_is_pinned() -> None:
         assert pinned.local is None, f"{one.name} {pinned} is of one index alone"
 
 
+def test_uvicorn_is_taken_up_to_the_version_that_was_looked_at_and_no_further() -> None:
+    """tests/serve/test_uvicorn.py looks at it."""
+    (wanted,) = (one for one in stated() if one.name == "uvicorn")
+    major, minor = pins()["uvicorn"].release[:2]
+    assert not wanted.specifier.contains(f"{major}.{minor + 1}.0")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the versions were resolved on Linux")
 def test_whatever_is_needed_here_is_pinned_too() -> None:
     """Followed through the metadata of the packages that are installed as pinned."""
