@@ -7,8 +7,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -21,13 +21,13 @@ from firstlight.devices import choose_device, computes_in_bfloat16, repeatable
 from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.files import unwritable, write_asked
 from firstlight.layers.own_code import matched, own_code
-from firstlight.locks import held
 from firstlight.models.convolution import direct
 from firstlight.plain import read_json, write_json
 from firstlight.progress import Silent
 from firstlight.recipe import Recipe, Setting, recipe_of
 from firstlight.runs import record
 from firstlight.threads import usable_threads
+from firstlight.verbs.claims import alone, claimed
 from firstlight.verbs.evaluate import evaluate
 from firstlight.verbs.fit import fit
 from firstlight.verbs.job import Job
@@ -104,38 +104,14 @@ def _with(whole: dict[str, Any], figures: Figures) -> dict[str, Any]:
     return {**whole, "summary": summarise(runs)}
 
 
-@contextmanager
-def _claimed(out: Path, seed: int) -> Iterator[bool]:
-    """Whether this process runs a seed; others leave it as long as this one lives."""
-    claim = out.with_name(f".{out.name}.seed-{seed}.lock")
-    with _held(claim, out) as ours:
-        yield ours
-        if ours:
-            with suppress(OSError):  # Windows keeps an open file
-                claim.unlink()
+def _claimed(out: Path, seed: int) -> AbstractContextManager[bool]:
+    """Whether this process runs a seed."""
+    return claimed(out.with_name(f".{out.name}.seed-{seed}.lock"), out)
 
 
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def _alone(out: Path) -> AbstractContextManager[None]:
     """Within, no other bench changes ``out``."""
-    lock = out.with_name(f".{out.name}.lock")
-    while True:
-        with _held(lock, out) as ours:
-            if ours:
-                yield
-                return
-        time.sleep(LOOK / 10)
-
-
-@contextmanager
-def _held(lock: Path, out: Path) -> Iterator[bool]:
-    """The lock of a file beside ``out``. Raises ``DataError`` where none can be made there."""
-    with ExitStack() as stack:
-        try:
-            ours = stack.enter_context(held(lock))
-        except OSError as error:
-            raise unwritable(out, error) from error
-        yield ours
+    return alone(out.with_name(f".{out.name}.lock"), out)
 
 
 def _apart(seed: int, request: DataRequest, asked: Asked) -> Figures:
