@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from firstlight.verbs.explanation import Explanation
     from firstlight.verbs.export import Exported
     from firstlight.verbs.other_data import Other
+    from firstlight.verbs.predict_many import Answered
     from firstlight.verbs.tune import Found
 
 __all__ = ["Run", "load", "open_run", "resume", "train", "tune"]
@@ -130,6 +131,47 @@ class Run:
         if isinstance(images, Sequence) and not isinstance(images, str):
             return predict_given(model, images, range)
         return predict_given(model, [images], range)
+
+    def predict_to(
+        self,
+        out: str | Path,
+        images: str | Path | Sequence[str | Path],
+        *,
+        format: str = "csv",  # noqa: A002
+        chunk: int | None = None,
+        workers: int | None = None,
+        range: tuple[float, float] | None = None,  # noqa: A002
+        device: str = "auto",
+        quiet: bool = False,
+    ) -> "Answered":
+        """Predictions for any number of images as files in the folder ``out``, each image once.
+
+        ``images`` are picture files, folders and patterns, or shards: tar files, Parquet,
+        patterns of them, addresses. ``out`` gets ``part-00000.csv`` and so on (``format``:
+        ``csv`` or ``parquet``) of at most ``chunk`` images, by default 500 to 10,000, and
+        ``answers.json``. So many ``workers``, processes, do it, by default one for each processor;
+        the files are the same for any number. The same call goes on where one was stopped. Pictures
+        that cannot be read are counted and have an ``error``; others are as in ``predict``.
+        ``range`` is that of the pixels of a CSV. Raises ``UserError`` where ``out`` is of other
+        images or another model, ``DataError`` for images that are not there, a damaged shard and a
+        full disk, and ``RunInterruptedError`` for Ctrl-C.
+        """
+        from firstlight.data.levels import stated
+        from firstlight.verbs.answering import Wanted
+        from firstlight.verbs.predict_many import predict_many
+
+        words = [images] if isinstance(images, str | Path) else images
+        wanted = Wanted(
+            model=self.path,
+            words=tuple(map(str, words)),
+            out=Path(out),
+            form=format,
+            chunk=chunk,
+            device=device,
+            code=self._folder.code,
+            range=stated(range, "range"),
+        )
+        return predict_many(wanted, workers, quiet=quiet)
 
     def explain(
         self, image: npt.NDArray[np.uint8] | str | Path, class_name: str | None = None

@@ -48,6 +48,11 @@ class Model(Protocol):
         ...
 
     @property
+    def file(self) -> Path:
+        """What holds its weights, its classes and its calibration."""
+        ...
+
+    @property
     def saved(self) -> "SavedModel | None":
         """The network with its layers, to look inside; None of an exported file."""
         ...
@@ -88,6 +93,13 @@ class RunModel:
         """Below this probability of the best class, an answer is unknown."""
         return self.saved.threshold
 
+    @property
+    def file(self) -> Path:
+        """The run's ``model.safetensors``."""
+        from firstlight.runs.checkpoint import MODEL_FILE
+
+        return self.folder.path / MODEL_FILE
+
     def probabilities(self, images_NHWC: "Images") -> npt.NDArray[np.float32]:
         """Float32 N×K of N ≥ 1 uint8 images of the model's shape.
 
@@ -112,28 +124,31 @@ class RunModel:
             )
 
 
-def run_model(folder: RunFolder, device: str = "cpu") -> RunModel:
-    """A finished run's network. Raises ``UserError`` for one that is not finished."""
+def run_model(folder: RunFolder, device: str = "cpu", threads: int | None = None) -> RunModel:
+    """A finished run's network, which computes with so many threads, or all. Raises ``UserError``
+    for one that is not finished."""
     from firstlight.devices import choose_device
     from firstlight.runs.checkpoint import load_model
 
     folder.require_finished()
     where = choose_device(device)
     saved = load_model(folder, where)
-    return RunModel(folder=folder, saved=saved, device=where, threads=usable_threads())
+    return RunModel(folder=folder, saved=saved, device=where, threads=threads or usable_threads())
 
 
-def open_model(path: Path, device: str = "auto", code: OwnCode | None = None) -> Model:
+def open_model(
+    path: Path, device: str = "auto", code: OwnCode | None = None, threads: int | None = None
+) -> Model:
     """A run folder's network, or an exported ``.onnx``, which computes on the CPU; ``code`` is that
-    of a run's network, where it is code.
+    of a run's network, where it is code. It computes with so many threads, or all.
 
     Raises ``UserError`` or ``DataError`` where there is neither.
     """
     if not is_onnx(path):
-        return run_model(open_run_folder(path, code), device)
+        return run_model(open_run_folder(path, code), device, threads)
     refuse_code(path, code)
     check_device(path, device)
-    return open_onnx(path)
+    return open_onnx(path, threads)
 
 
 def refuse_code(path: Path, code: OwnCode | None) -> None:

@@ -373,6 +373,61 @@ class CountingBar(_Bar):
             self._bar = None
 
 
+class PaceBar(_Bar):
+    """A bar for long work on many images, with images a second and the time left; without a
+    terminal, a line for each tenth."""
+
+    def __init__(self, what: str, *, quiet: bool = False) -> None:
+        super().__init__()
+        self._what, self._quiet = what, quiet
+        self._began: tuple[float, int] | None = None
+        self._tenth = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Told how many images of how many are done; what was done at the first call took no
+        time of this one's."""
+        if self._quiet:
+            return
+        if self._began is None:
+            self._began, self._tenth = (time.monotonic(), done), 10 * done // max(1, total)
+        began, first = self._began
+        pace = (done - first) / max(1e-9, time.monotonic() - began)
+        text = f"{done:,} of {total:,} images"
+        if done > first:
+            left = round((total - done) / max(1e-9, pace))
+            text += f"  {pace:,.0f} images/s  {_clock(left)} left"
+        if sys.stderr.isatty():
+            self._draw(text, done, total)
+        elif 10 * done // max(1, total) > self._tenth:
+            self._tenth = 10 * done // total
+            self.say(f"{self._what} {text}")
+
+    def say(self, text: str) -> None:
+        """A line of its own, also when quiet."""
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+            return
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def _draw(self, text: str, done: int, total: int) -> None:
+        if self._bar is None:
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = (TextColumn(self._what), BarColumn(None), TextColumn("{task.fields[text]}"))
+            screen = console(stderr=True)
+            self._bar = Progress(*columns, console=screen, transient=True, expand=True)
+            self._bar.add_task("", total=total, text=text)
+            self._bar.start()
+        self._bar.update(0, completed=done, text=text)
+
+
+def _clock(seconds: int) -> str:
+    """``4:05``, ``1:04:05``."""
+    hours, rest = divmod(seconds, 3600)
+    return (f"{hours}:{rest // 60:02}" if hours else f"{rest // 60}") + f":{rest % 60:02}"
+
+
 class DecodingBar(CountingBar):
     """A bar while pictures are decoded."""
 

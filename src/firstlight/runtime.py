@@ -65,6 +65,11 @@ class OnnxModel:
         return 0.0 if self.calibration is None else self.calibration.threshold
 
     @property
+    def file(self) -> Path:
+        """The exported file."""
+        return self.path
+
+    @property
     def saved(self) -> None:
         """Nothing: its graph cannot be looked into."""
         return None
@@ -123,9 +128,11 @@ def is_onnx(path: Path) -> bool:
     return path.suffix.lower() == SUFFIX and not path.is_dir()
 
 
-def open_onnx(path: Path) -> OnnxModel:
-    """An exported model. Raises ``DataError`` where the file is damaged or of another maker, and
-    ``UserError`` where there is none, or no onnxruntime."""
+def open_onnx(path: Path, threads: int | None = None) -> OnnxModel:
+    """An exported model, which computes with so many threads, or all.
+
+    Raises ``DataError`` where the file is damaged or of another maker, and ``UserError`` where
+    there is none, or no onnxruntime."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path}: too large for an ONNX file")
@@ -134,7 +141,7 @@ def open_onnx(path: Path) -> OnnxModel:
         raise UserError(f"{path}: no such file; {_MAKE_ONE}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    return from_bytes(content, path)
+    return from_bytes(content, path, threads)
 
 
 def from_bytes(content: bytes, path: Path, threads: int | None = None) -> OnnxModel:

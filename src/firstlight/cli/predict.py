@@ -1,5 +1,6 @@
 """``firstlight predict``"""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,7 @@ from firstlight.untrusted import cell, csv_text, one_line
 
 if TYPE_CHECKING:
     from firstlight.evaluate.prediction import Prediction
+    from firstlight.verbs.answering import Wanted
 
 # On one sheet; more cannot be made out.
 MOST_DRAWN = 200
@@ -34,9 +36,36 @@ def predict(
     images: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGE...", help="Files, folders, patterns, or - for standard input."
+            metavar="IMAGE...",
+            help="Files, folders, patterns, or - for standard input; with --out also shards.",
         ),
     ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="Answer any number of images into files there; the same line again goes on.",
+        ),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="csv|parquet", help="Of the files in --out; else csv."),
+    ] = None,
+    chunk: Annotated[
+        int | None,
+        typer.Option(
+            "--chunk",
+            metavar="N",
+            help="Images of one file in --out; else 500 to 10,000, by how many there are.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", help="Processes for --out; else one for each processor."
+        ),
+    ] = None,
     network: NetworkCode = None,
     pixel_range: PixelRange = None,
     device: Device = "auto",
@@ -49,11 +78,39 @@ def predict(
 ) -> None:
     """Say what is in each IMAGE. Pictures of any size and kind are fitted to the model."""
     from firstlight.data.levels import stated
+    from firstlight.data.shards.files import names_shards
     from firstlight.evaluate.prediction import UNCALIBRATED
     from firstlight.model import open_model
+    from firstlight.verbs.answer_files import CSV
+    from firstlight.verbs.answering import Wanted
     from firstlight.verbs.predict import predict_files
 
     limits = stated(pixel_range, "--range")
+    if out is not None:
+        if as_csv or save is not None:
+            raise UserError(
+                "--csv and --save are for a few pictures, without --out; leave them out"
+            )
+        wanted = Wanted(
+            model=run,
+            words=tuple(images),
+            out=out,
+            form=form or CSV,
+            chunk=chunk,
+            device=device,
+            code=code_named(network),
+            range=limits,
+        )
+        _predict_into(wanted, workers, json)
+        return
+    for option, value in (("--format", form), ("--chunk", chunk), ("--workers", workers)):
+        if value is not None:
+            raise UserError(
+                f"{option} says how answers are written into --out FOLDER; give that too"
+            )
+    shards = next((one for one in images if one != "-" and names_shards(one)), None)
+    if shards is not None:
+        raise UserError(f"{shards}: answers for shards go into files; add --out FOLDER")
     if json and as_csv:
         raise UserError("--json and --csv are two ways to print the same; choose one")
     if save is not None and save.suffix.lower() != ".png":
@@ -76,6 +133,30 @@ def predict(
     if failed:
         listed = "\n".join(f"  {answer.error}" for answer in failed)
         raise DataError(f"{len(failed)} of {len(answers)} pictures could not be read\n{listed}")
+
+
+def _predict_into(wanted: "Wanted", workers: int | None, json: bool) -> None:
+    from firstlight.evaluate.prediction import UNCALIBRATED
+    from firstlight.verbs.predict_many import predict_many
+
+    done = predict_many(wanted, workers)
+    if json:
+        print_json({**asdict(done), "path": str(done.path)})
+    else:
+        images, files = _counted(done.images, "image"), _counted(done.files, "file")
+        new = "" if done.answered else ", all of them before"
+        typer.echo(f"answers {one_line(str(done.path))}: {images} in {files}{new}")
+    if not done.calibrated:
+        typer.echo(f"These probabilities are {UNCALIBRATED}.", err=json)
+    if done.unread:
+        raise DataError(
+            f"{done.unread:,} of {_counted(done.images, 'image')} could not be read; the column "
+            "error says why"
+        )
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _same_file(one: Path, other: str) -> bool:

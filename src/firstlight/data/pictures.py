@@ -154,7 +154,7 @@ def _expand_word(word: str) -> Iterator[PictureSource]:
         if path.is_dir():
             paths, nothing = _below(path), f"no picture in this folder; {WANTED}"
         elif os.path.lexists(path) or not any(sign in word for sign in "*?["):
-            yield PictureSource(name=_printable(word), content=path)
+            yield PictureSource(name=printable_path(word), content=path)
             return
         else:
             paths, nothing = _matching(path), f"no picture matches this pattern; {WANTED}"
@@ -162,9 +162,9 @@ def _expand_word(word: str) -> Iterator[PictureSource]:
         reason = getattr(error, "strerror", "") or error  # not the word once more
         paths, nothing = [], f"cannot be looked up: {reason}"
     if not paths:
-        yield PictureSource(name=_printable(word), problem=nothing)
+        yield PictureSource(name=printable_path(word), problem=nothing)
     for each in paths:
-        yield PictureSource(name=_printable(str(each)), content=each)
+        yield PictureSource(name=printable_path(str(each)), content=each)
 
 
 def _below(folder: Path) -> list[Path]:
@@ -204,8 +204,9 @@ def _counts(path: Path) -> bool:
     return is_picture_file(str(path)) or is_heic_name(path.name)  # reading it says what is needed
 
 
-def _printable(name: str) -> str:
-    """Bytes that are no text are shown as �, and signs that steer a terminal by their codes."""
+def printable_path(name: str) -> str:
+    """A path as people read it: bytes that are no text are shown as �, and signs that steer a
+    terminal by their codes."""
     text = name.encode(errors="surrogateescape").decode(errors="replace")
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 

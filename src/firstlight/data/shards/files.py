@@ -5,7 +5,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -135,13 +135,32 @@ def find_shards(path: str | Path) -> ShardFiles:
     none, ``UnreachableError`` for an address that does not answer, and ``UserError`` where a
     package is missing that the address needs."""
     word = word_of(path)
-    found = _remote(word) if is_address(word) else _local(word)
-    kinds = {one.kind for one in found.files}
-    if len(kinds) > 1:
+    return _checked(_remote(word) if is_address(word) else _local(word))
+
+
+def _checked(found: ShardFiles) -> ShardFiles:
+    word, count = found.word, len(found.files)
+    if len({one.kind for one in found.files}) > 1:
         raise DataError(f"{word}: wanted shards of one kind, got both .tar and .parquet")
-    if len(found.files) > MOST_FILES:
-        raise DataError(f"{word}: {len(found.files):,} shards; at most {MOST_FILES:,} are read")
+    if count > MOST_FILES:
+        raise DataError(f"{word}: {count:,} shards; at most {MOST_FILES:,} are read")
     return found
+
+
+def find_all(words: Sequence[str]) -> ShardFiles:
+    """The shards that several words stand for, word after word, each once. Raises as
+    ``find_shards`` does."""
+    found = [find_shards(word) for word in words]
+    each = {one.name: one for of_word in found for one in of_word.files}
+    names = {one.names_file for one in found}
+    if len(names) > 1:
+        raise DataError(
+            f"{' and '.join(sorted(one or 'no file' for one in names)[:2])} with names of classes "
+            f"for shards that are taken together; wanted one beside all of them"
+        )
+    return _checked(
+        ShardFiles(word=" ".join(words), files=tuple(each.values()), names_file=names.pop())
+    )
 
 
 def expanded(word: str) -> list[str]:

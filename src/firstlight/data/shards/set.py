@@ -4,6 +4,7 @@ Axes: N images, S shards.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from firstlight.data.pictures import PictureSource
 from firstlight.data.shards.files import ShardFile, ShardFiles
 from firstlight.data.shards.held import HeldShards, index_of, index_place, shelf
-from firstlight.data.shards.index import ShardIndex
+from firstlight.data.shards.index import NO_LABEL, ShardIndex
 from firstlight.data.shards.labels import labels_of
 from firstlight.data.split import TRAIN, part_in_name
 from firstlight.errors import DataError
@@ -125,6 +126,30 @@ class ShardSet:
             PictureSource(name=name, content=self.image(row))
             for name, row in zip(self.names(rows), rows.tolist(), strict=True)
         ]
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether any image has a label."""
+        return bool((self.labels_N != NO_LABEL).any())
+
+    def labels(self, rows: Int64Array) -> list[str | None]:
+        """The class of each of these images, where it has one."""
+        return [
+            None if label == NO_LABEL else self.class_names[label]
+            for label in self.labels_N[rows].tolist()
+        ]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """40 hex digits that name the images with their keys and labels, wherever the shards
+        lie."""
+        digest = hashlib.blake2b(digest_size=20)
+        for shard, name in enumerate(self.shard_names):
+            digest.update(json.dumps([name, self.keys(shard)]).encode())
+        digest.update(json.dumps(self.class_names).encode())
+        digest.update(self.labels_N.tobytes())
+        digest.update(self.digests_N2.tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def key(self) -> str:

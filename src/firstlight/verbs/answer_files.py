@@ -1,0 +1,164 @@
+"""Answers as files: a row for each picture, in CSV or Parquet, with the same columns.
+
+Axes: N pictures, K classes.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.errors import DataError
+from firstlight.packages import imported
+from firstlight.untrusted import cell, csv_text
+
+CSV, PARQUET = "csv", "parquet"
+FORMATS = (CSV, PARQUET)
+MOST_CLASSES = 100
+"""Of more classes only the ``BEST`` most probable ones are written."""
+BEST = 5
+
+_ESCAPED = "backslashreplace"
+Texts = Sequence[str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerTable:
+    """Which columns the answers of a model have, and what is in them."""
+
+    class_names: tuple[str, ...]
+    threshold: float | None
+    """Below this probability an answer is unknown; None where the model knows no such thing."""
+    labelled: bool
+    """Whether the pictures have labels."""
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Name to kind: ``string``, ``float`` or ``bool``."""
+        kinds = {"image": "string"}
+        if self.labelled:
+            kinds["label"] = "string"
+        kinds |= {"best": "string", "confidence": "float"}
+        if self.threshold is not None:
+            kinds["unknown"] = "bool"
+        if len(self.class_names) <= MOST_CLASSES:
+            kinds |= {f"p_{name}": "float" for name in self.class_names}
+        else:
+            for place in range(2, BEST + 1):
+                kinds |= {f"best_{place}": "string", f"confidence_{place}": "float"}
+        kinds["error"] = "string"
+        return kinds
+
+    def of(
+        self,
+        names: Sequence[str],
+        labels: Texts,
+        probabilities_NK: npt.NDArray[np.float32],
+        problems: dict[int, str],
+    ) -> dict[str, Any]:
+        """The columns of these pictures: lists N of texts, floats and truths, None where a picture
+        that cannot be read has none."""
+        count, read_N = len(names), np.ones(len(names), bool)
+        read_N[list(problems)] = False
+        order_NB = np.argsort(-probabilities_NK, axis=1, kind="stable")[:, :BEST]
+
+        def given(values_N: npt.NDArray[Any]) -> list[Any]:
+            both = zip(values_N.tolist(), read_N.tolist(), strict=True)
+            return [one if read else None for one, read in both]
+
+        def place(which: int) -> tuple[list[Any], list[Any]]:
+            best_N = order_NB[:, which]
+            shares_N = probabilities_NK[np.arange(count), best_N]
+            found = [None if k is None else self.class_names[k] for k in given(best_N)]
+            return found, given(shares_N)
+
+        table: dict[str, Any] = {"image": names, "label": labels}
+        table["best"], table["confidence"] = place(0)
+        if self.threshold is not None:
+            table["unknown"] = given(probabilities_NK.max(axis=1) < self.threshold)
+        if len(self.class_names) <= MOST_CLASSES:
+            for k, name in enumerate(self.class_names):
+                table[f"p_{name}"] = given(probabilities_NK[:, k])
+        else:
+            for which in range(1, BEST):
+                table[f"best_{which + 1}"], table[f"confidence_{which + 1}"] = place(which)
+        table["error"] = [problems.get(at) for at in range(count)]
+        return {name: table[name] for name in self.columns}
+
+
+def encoded(table: dict[str, Any], kinds: dict[str, str], form: str) -> bytes:
+    """The file of these columns, the same bytes each time."""
+    return _as_csv(table, kinds) if form == CSV else _as_parquet(table, kinds)
+
+
+def check_form(form: str, purpose: str) -> None:
+    """Raise ``UserError`` where a package is missing that the form needs."""
+    if form == PARQUET:
+        imported("pyarrow.parquet", purpose, "'firstlight[parquet]'")
+
+
+def _as_csv(table: dict[str, Any], kinds: dict[str, str]) -> bytes:
+    columns = [[_text(one, kind) for one in table[name]] for name, kind in kinds.items()]
+    rows = zip(*columns, strict=True)
+    return (csv_text([[cell(name) for name in kinds]]) + csv_text(rows)).encode(errors=_ESCAPED)
+
+
+def _text(value: Any, kind: str) -> str:
+    if value is None:
+        return ""
+    if kind == "float":
+        return f"{value:.6f}"
+    return str(value).lower() if kind == "bool" else cell(value)
+
+
+def _as_parquet(table: dict[str, Any], kinds: dict[str, str]) -> bytes:
+    arrow = imported("pyarrow", "Parquet", "'firstlight[parquet]'")
+    parquet = imported("pyarrow.parquet", "Parquet", "'firstlight[parquet]'")
+    types = {"string": arrow.string(), "float": arrow.float32(), "bool": arrow.bool_()}
+    schema = arrow.schema([(_utf8(name), types[kind]) for name, kind in kinds.items()])
+    arrays = [
+        arrow.array(
+            [one if one is None or kind != "string" else _utf8(one) for one in table[name]],
+            types[kind],
+        )
+        for name, kind in kinds.items()
+    ]
+    out = io.BytesIO()
+    parquet.write_table(arrow.Table.from_arrays(arrays, schema=schema), out)
+    return out.getvalue()
+
+
+def _utf8(text: str) -> str:
+    """The text as a file holds it: bytes of a name that are no text stand as escapes."""
+    return text.encode(errors=_ESCAPED).decode()
+
+
+def looked_through(path: Path, kinds: dict[str, str], form: str) -> tuple[int, int]:
+    """How many rows a file of answers has, and how many of them are of pictures that could not be
+    read. Raises ``DataError`` where it is no whole file of these columns."""
+    try:
+        names, errors = (_read_csv if form == CSV else _read_parquet)(path)
+    except Exception as error:  # pyarrow has errors of its own
+        raise DataError(f"{path}: cannot be read as answers: {error}") from error
+    wanted = [_utf8(cell(name) if form == CSV else name) for name in kinds]
+    if names != wanted:
+        raise DataError(f"{path}: has other columns than are written here")
+    return len(errors), sum(bool(one) for one in errors)
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[Any]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        header = next(rows, [])
+        return header, [row[len(header) - 1] for row in rows]
+
+
+def _read_parquet(path: Path) -> tuple[list[str], list[Any]]:
+    parquet = imported("pyarrow.parquet", str(path), "'firstlight[parquet]'")
+    with parquet.ParquetFile(path) as file:
+        return file.schema_arrow.names, file.read(columns=["error"]).column(0).to_pylist()

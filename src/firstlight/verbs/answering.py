@@ -1,0 +1,342 @@
+"""Answers for any number of pictures, chunk after chunk, shared by any number of processes.
+
+A chunk is answered by one thread of one process, in batches that depend on the chunk alone, and its
+file is written whole or not at all. So it does not matter who answers it, nor how often it was
+begun. Axes: N pictures, K classes.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firstlight import __version__
+from firstlight.data.levels import Range
+from firstlight.data.many import Pictures, open_pictures
+from firstlight.data.prepared import PreparedPictures
+from firstlight.data.shards.set import Progress
+from firstlight.errors import DataError, UserError
+from firstlight.files import clear_parts, make_folder, unwritable, write_whole
+from firstlight.layers.own_code import OwnCode, own_code
+from firstlight.locks import is_held
+from firstlight.model import Model, open_model
+from firstlight.plain import read_json, write_json
+from firstlight.untrusted import json_safe
+from firstlight.verbs.answer_files import FORMATS, AnswerTable, check_form, encoded, looked_through
+from firstlight.verbs.claims import alone, claimed
+
+MANIFEST = "answers.json"
+LEAST, SHARE, MOST = 500, 100, 10_000
+"""Images of a chunk: a hundredth of all, within these limits, unless a number is asked for."""
+LOOK = 0.2
+"""Seconds between two looks at what other processes have done."""
+_LOCK = re.compile(r"\..+\.lock")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to be answered, by what, and where the answers go."""
+
+    model: Path
+    """A run folder or an exported file."""
+    words: tuple[str, ...]
+    """Picture files or shards."""
+    out: Path
+    form: str
+    """One of ``FORMATS``."""
+    chunk: int | None = None
+    """Images of a file at most; None for a share of all."""
+    device: str = "auto"
+    code: OwnCode | None = None
+    """Of a run whose network is code."""
+    range: Range | None = None
+    """Of the pixels of a table."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For another process."""
+        return {
+            "model": str(self.model),
+            "words": self.words,
+            "out": str(self.out),
+            "form": self.form,
+            "chunk": self.chunk,
+            "device": self.device,
+            "code": None if self.code is None else self.code.again,
+            "range": self.range,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Wanted":
+        """What ``to_json`` gave. The file of a network's code is run again."""
+        code, limits = values["code"], values["range"]
+        return cls(
+            **{
+                **values,
+                "model": Path(values["model"]),
+                "words": tuple(values["words"]),
+                "out": Path(values["out"]),
+                "code": None if code is None else own_code(code),
+                "range": None if limits is None else Range(*limits),
+            }
+        )
+
+
+class Answering:
+    """The work in one folder, as one of its processes sees it."""
+
+    def __init__(self, wanted: Wanted, progress: Progress | None = None) -> None:
+        """``progress`` is told how many of the shards are indexed.
+
+        Raises ``UserError`` and ``DataError``; nothing is written then.
+        """
+        if wanted.form not in FORMATS:
+            raise UserError(f"wanted answers as {' or '.join(FORMATS)}, not {wanted.form}")
+        if wanted.chunk is not None and wanted.chunk < 1:
+            raise UserError(f"wanted at least 1 image a file, not {wanted.chunk}")
+        check_form(wanted.form, f"answers as {wanted.form}")
+        self.out, self.form, self._wanted = wanted.out, wanted.form, wanted
+        _refuse_inside(wanted.out, wanted.words)
+        # The bits of an answer may depend on how many threads compute it.
+        self.model: Model = open_model(wanted.model, wanted.device, wanted.code, threads=1)
+        self.pictures: Pictures = open_pictures(wanted.words, wanted.range, progress)
+        count = len(self.pictures)
+        self.size = wanted.chunk or min(MOST, max(LEAST, count // SHARE))
+        self.chunks = [
+            range(int(rows[0]), int(rows[-1]) + 1) for rows in self.pictures.chunks(self.size)
+        ]
+        calibrated = self.model.calibration is not None
+        self.table = AnswerTable(
+            class_names=self.model.class_names,
+            threshold=self.model.threshold if calibrated else None,
+            labelled=self.pictures.is_labelled,
+        )
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    # The folder
+
+    def begin(self) -> None:
+        """Make the folder, or join in where the same work was begun there. Raises ``UserError``
+        where it holds something else."""
+        _refuse_other_files(self.out)
+        try:
+            make_folder(self.out)
+        except OSError as error:
+            raise unwritable(self.out, error) from error
+        if not self._is_begun():
+            with self._alone():
+                if not self._is_begun():
+                    self._write(MANIFEST, self._manifest_text(finished=False))
+        clear_parts(self.out)
+
+    def _is_begun(self) -> bool:
+        found = self._read_manifest()
+        if found is not None:
+            self._compare(found)
+        return found is not None
+
+    def place(self, number: int) -> Path:
+        """The file of a chunk."""
+        return self.out / f"part-{number:05d}.{self.form}"
+
+    def missing(self) -> list[int]:
+        """The chunks that are not answered yet."""
+        try:
+            there = {one.name for one in self.out.iterdir()}
+        except OSError as error:
+            raise DataError(f"{self.out}: cannot be read any more: {error.strerror}") from error
+        return [at for at in range(len(self.chunks)) if self.place(at).name not in there]
+
+    def unread(self) -> int | None:
+        """How many pictures could not be read; None where that was not counted yet."""
+        found = self._read_manifest() or {}
+        unread = found.get("unread") if found.get("finished") else None
+        return unread if isinstance(unread, int) else None
+
+    def finish(self) -> int:
+        """Look through all files, and write down that the work is done; how many pictures could
+        not be read. Raises ``DataError`` for a file that is not whole."""
+        unread = 0
+        for number, rows in enumerate(self.chunks):
+            count, problems = looked_through(self.place(number), self.table.columns, self.form)
+            if count != len(rows):
+                raise DataError(
+                    f"{self.place(number)}: holds {count:,} answers, not {len(rows):,}; remove it, "
+                    "and the same command answers it again"
+                )
+            unread += problems
+        with self._alone():
+            self._write(MANIFEST, self._manifest_text(finished=True, unread=unread))
+        clear_parts(self.out)
+        for lock in list(self.out.iterdir()):
+            if _LOCK.fullmatch(lock.name) and not is_held(lock):
+                with suppress(OSError):
+                    lock.unlink()
+        return unread
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return alone(self.out / f".{MANIFEST}.lock", self.out)
+
+    @cached_property
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "firstlight": __version__,
+            "run": str(self._wanted.model),
+            "model": _sha256(self.model.file),
+            "input": list(self._wanted.words),
+            "fingerprint": self.pictures.fingerprint,
+            "images": len(self),
+            "chunk": self.size,
+            "format": self.form,
+            "files": len(self.chunks),
+            "columns": list(self.table.columns),
+        }
+
+    def _manifest_text(self, *, finished: bool, unread: int | None = None) -> str:
+        whole = {**self._manifest, "finished": finished, "unread": unread}
+        return json_safe(write_json(whole, indent=2)) + "\n"
+
+    def _read_manifest(self) -> dict[str, Any] | None:
+        place = self.out / MANIFEST
+        try:
+            found = read_json(place.read_bytes())
+            if not isinstance(found, dict):
+                raise ValueError("no table of values")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise DataError(
+                f"{place}: cannot be read as predict wrote it ({why}); choose another folder"
+            ) from error
+        return found
+
+    def _compare(self, found: dict[str, Any]) -> None:
+        """Raise ``UserError`` where the folder's answers are others."""
+        ours = self._manifest
+        other = [
+            text
+            for key, text in (
+                ("model", f"by another model ({found.get('run')})"),
+                ("fingerprint", f"for other images ({_words(found.get('input'))})"),
+                ("chunk", f"in files of up to {found.get('chunk')} images, not {self.size}"),
+                ("format", f"as {found.get('format')}, not {self.form}"),
+                ("columns", "with other columns"),
+            )
+            if found.get(key) != ours[key]
+        ]
+        if other:
+            raise UserError(
+                f"{self.out} holds answers {', '.join(other[:4])}; choose another folder, or "
+                "remove that one"
+            )
+
+    def _write(self, name: str, content: str | bytes) -> None:
+        try:
+            write_whole(self.out / name, content)
+        except OSError as error:
+            raise DataError(
+                f"{self.out / name}: cannot be written: {error.strerror}. What was answered is "
+                "kept; make room, and the same command goes on"
+            ) from error
+
+    # The work
+
+    def work(self, threads: int, told: Callable[[int], None] = lambda done: None) -> None:
+        """Answer chunks that no other process has, until all are answered. One thread computes,
+        and so many decode. ``told`` hears, again and again, how many images of a chunk that is not
+        finished are answered here."""
+        with _decoders(threads) as pool:
+            self._work(pool, told)
+
+    def _work(self, pool: ThreadPoolExecutor | None, told: Callable[[int], None]) -> None:
+        while missing := self.missing():
+            begun = False
+            for number in missing:
+                if self.place(number).exists():
+                    continue
+                with claimed(self.out / f".part-{number:05d}.lock", self.out) as ours:
+                    if not ours or self.place(number).exists():
+                        continue
+                    begun = True
+                    self._answer(number, pool, told)
+                told(0)
+            if not begun:
+                told(0)
+                time.sleep(LOOK)  # others answer the rest, of whom one may die
+
+    def _answer(
+        self, number: int, pool: ThreadPoolExecutor | None, told: Callable[[int], None]
+    ) -> None:
+        rows = np.arange(self.chunks[number].start, self.chunks[number].stop)
+        sources = self.pictures.sources(rows)
+        prepared = PreparedPictures(sources, self.model.preprocess, pool, told)
+        try:
+            probabilities_NK = self.model.probabilities(prepared)
+        finally:
+            prepared.close()
+        names = [one.name for one in sources]
+        labels = self.pictures.labels(rows)
+        table = self.table.of(names, labels, probabilities_NK, prepared.problems)
+        self._write(self.place(number).name, encoded(table, self.table.columns, self.form))
+
+
+@contextmanager
+def _decoders(threads: int) -> Iterator[ThreadPoolExecutor | None]:
+    """None where there is one: it decodes between two batches by itself."""
+    if threads < 2:
+        yield None
+        return
+    pool = ThreadPoolExecutor(threads, "decode")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _refuse_inside(out: Path, words: Sequence[str]) -> None:
+    for word in words:
+        with suppress(OSError, ValueError):
+            folder = Path(word)
+            if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+                raise UserError(
+                    f"{out} lies in {word}, whose pictures are asked about; choose a folder "
+                    "outside of it for the answers"
+                )
+
+
+def _refuse_other_files(out: Path) -> None:
+    """Raise ``UserError`` for a folder that holds files, and none that say what they answer."""
+    try:
+        if not out.exists() or (out / MANIFEST).exists():
+            return
+        seen = sorted(one.name for one in out.iterdir() if not one.name.startswith("."))
+    except OSError as error:
+        raise unwritable(out, error) from error
+    if seen:
+        raise UserError(
+            f"{out}: wanted a new folder for the answers, or one that was begun; this one holds "
+            f"{seen[0]} and no {MANIFEST}"
+        )
+
+
+def _words(found: Any) -> str:
+    words = [str(one) for one in found] if isinstance(found, list) else ["?"]
+    return words[0] + (f" and {len(words) - 1:,} more" if len(words) > 1 else "")
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error

@@ -1,0 +1,229 @@
+"""Answer for pictures by the million, with several processes on this machine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from firstlight.errors import DataError, RunInterruptedError, UserError
+from firstlight.locks import has_locks
+from firstlight.progress import CountingBar, PaceBar
+from firstlight.threads import usable_threads
+from firstlight.verbs.answering import Answering, Wanted
+
+COUNT_SECONDS = 1.0
+"""Between two looks at which files there are."""
+# Not by multiprocessing, which would import the caller's own script again.
+_CHILD = """
+import json, sys
+given = json.loads(sys.stdin.readline())
+sys.path[:] = given["path"]
+from firstlight.verbs.predict_many import help_out
+help_out(given)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What is in the folder of answers when all is done."""
+
+    path: Path
+    images: int
+    files: int
+    """Of answers."""
+    unread: int
+    """Pictures that could not be read; their ``error`` says why."""
+    answered: int
+    """Images that were not answered before."""
+    calibrated: bool
+    """Whether the model can answer "unknown"."""
+
+
+def predict_many(wanted: Wanted, workers: int | None = None, *, quiet: bool = False) -> Answered:
+    """Answer all pictures into the files of a folder, each once; what is there already is not
+    done again.
+
+    So many processes work, of which this is one; by default one for each processor, or one where
+    another device computes. Other processes with the same ``wanted`` share the work. Raises
+    ``UserError`` where the folder is of other work, ``DataError`` for pictures that are missing, a
+    damaged shard and storage that takes no more, and ``RunInterruptedError`` for Ctrl-C. What was
+    answered is kept then, and the same call goes on.
+    """
+    if workers is not None and workers < 1:
+        raise UserError(f"wanted at least 1 worker, not {workers}")
+    with CountingBar("indexing", "shards", quiet=quiet) as indexing:
+        work = Answering(wanted, indexing)
+    work.begin()
+    before = work.missing()
+    if before or work.unread() is None:
+        with PaceBar("answering", quiet=quiet) as bar:
+            count = _workers(workers, wanted, work, bar)
+            count = max(1, min(count, len(before)))
+            _all_work(work, wanted, count, bar)
+            unread = work.finish()
+    else:
+        unread = work.unread() or 0
+    return Answered(
+        path=wanted.out,
+        images=len(work),
+        files=len(work.chunks),
+        unread=unread,
+        answered=sum(len(work.chunks[number]) for number in before),
+        calibrated=work.model.calibration is not None,
+    )
+
+
+def _workers(asked: int | None, wanted: Wanted, work: Answering, bar: PaceBar) -> int:
+    """How many processes, this one included."""
+    if wanted.code is not None and not wanted.code.path:
+        if asked is not None and asked > 1:
+            raise UserError(
+                f"{wanted.model}: its network is a function that lies in no file, so no other "
+                "process can make it; leave out workers, or name it as FILE.py:FUNCTION"
+            )
+        return 1
+    if asked is None:
+        on_processor = getattr(work.model, "device", "cpu") == "cpu"
+        asked = usable_threads() if on_processor else 1
+    if asked > 1 and not has_locks(work.out):
+        bar.say(f"{work.out}: this disk keeps no locks, so one process works alone")
+        return 1
+    return asked
+
+
+def _all_work(work: Answering, wanted: Wanted, workers: int, bar: PaceBar) -> None:
+    with _helpers(wanted, workers, bar) as helpers:
+        shown = [0.0, 0]
+
+        def told(of_chunk: int) -> None:
+            helpers.look()
+            now = time.monotonic()
+            if now - shown[0] >= COUNT_SECONDS or not of_chunk:
+                left = sum(len(work.chunks[number]) for number in work.missing())
+                shown[:] = now, len(work) - left
+            bar(min(len(work), int(shown[1]) + of_chunk), len(work))
+
+        try:
+            told(0)
+            work.work(_threads_of(workers), told)
+            helpers.wait()
+        except KeyboardInterrupt as error:
+            left = sum(len(work.chunks[number]) for number in work.missing())
+            raise RunInterruptedError(
+                f"stopped: {len(work) - left:,} of {len(work):,} images are answered in "
+                f"{wanted.out}; the same command goes on"
+            ) from error
+
+
+class _Helpers:
+    """Other processes that do the same work, and end with this one."""
+
+    def __init__(self, bar: PaceBar) -> None:
+        self._bar = bar
+        self._running: list[subprocess.Popen[str]] = []
+
+    def start(self, given: dict[str, Any]) -> None:
+        """One more, which is told this."""
+        with _deaf_to_interrupts():
+            process = subprocess.Popen(
+                [sys.executable, "-c", _CHILD],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        self._running.append(process)
+        assert process.stdin is not None, "asked for above"
+        with suppress(BrokenPipeError):  # it died, which is found out below
+            process.stdin.write(json.dumps(given) + "\n")
+            process.stdin.flush()
+
+    def look(self) -> None:
+        """Tell of those that died. Raises what stopped one, if it is a thing to mend."""
+        for process in list(self._running):
+            if process.poll() is not None:
+                self._ended(process)
+
+    def wait(self) -> None:
+        """Until all have ended."""
+        for process in list(self._running):
+            process.wait()
+        self.look()
+
+    def stop(self) -> None:
+        """End them now."""
+        for process in self._running:
+            process.kill()
+        for process in self._running:
+            process.communicate()
+
+    def _ended(self, process: "subprocess.Popen[str]") -> None:
+        self._running.remove(process)
+        said, _ = process.communicate()
+        if process.returncode == 0:
+            return
+        if said:
+            kind = DataError if process.returncode == DataError.exit_code else UserError
+            raise kind(json.loads(said))
+        died = f"ended with exit code {process.returncode}"
+        if process.returncode < 0:
+            died = f"was ended by signal {-process.returncode}, perhaps for want of memory"
+        self._bar.say(f"worker {process.pid} {died}; the others do its part")
+
+
+@contextmanager
+def _helpers(wanted: Wanted, workers: int, bar: PaceBar) -> Iterator[_Helpers]:
+    """All workers but this one; they are gone afterwards."""
+    helpers = _Helpers(bar)
+    given = {"wanted": wanted.to_json(), "path": sys.path, "threads": _threads_of(workers)}
+    try:
+        for _ in range(workers - 1):
+            helpers.start(given)
+        yield helpers
+    finally:
+        helpers.stop()
+
+
+def _threads_of(workers: int) -> int:
+    """The share of one worker."""
+    return max(1, usable_threads() // workers)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """A process that is started within does not hear Ctrl-C, which this one answers."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def help_out(given: dict[str, Any]) -> None:
+    """What another process does: work, and say what stopped it."""
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
+    try:
+        work = Answering(Wanted.from_json(given["wanted"]))
+        work.begin()
+        work.work(given["threads"])
+    except UserError as error:
+        sys.stdout.write(json.dumps(str(error)))
+        sys.stdout.flush()
+        os._exit(error.exit_code)
+
+
+def _end_with_the_first() -> None:
+    """The first process holds the other end of this one's standard input."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)

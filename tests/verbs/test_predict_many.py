@@ -1,0 +1,465 @@
+"""Answers for many pictures, against those that ``Run.predict`` gives for each alone."""
+
+import csv
+import errno
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.data.shards.kit import Member, picture, samples, write_tar
+from tests.kit import Command
+
+import firstlight as fl
+from firstlight.errors import DataError, RunInterruptedError, UserError
+from firstlight.files import write_whole
+from firstlight.progress import PaceBar
+from firstlight.verbs import answering, predict_many
+from firstlight.verbs.answer_files import AnswerTable, encoded
+from firstlight.verbs.answering import Answering
+
+parquet = pytest.importorskip("pyarrow.parquet")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Two tars, of seven and of five labelled images."""
+    write_tar(tmp_path / "shards" / "images-0.tar", samples(range(7)))
+    write_tar(tmp_path / "shards" / "images-1.tar", samples(range(7, 12)))
+    return tmp_path / "shards"
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    """All answers of CSV files, in the order of the files."""
+    found: list[dict[str, str]] = []
+    for path in sorted(out.glob("part-*.csv")):
+        with path.open(newline="") as file:
+            found += csv.DictReader(file)
+    return found
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    """All that is in the folder, hidden files included, but what names run and input."""
+    return {one.name: one.read_bytes() for one in out.iterdir() if one.name != "answers.json"}
+
+
+def expected(run: fl.Run, number: int) -> Any:
+    (answer,) = run.predict([Image.open(io.BytesIO(picture(number)))])
+    return answer
+
+
+def test_each_image_of_a_shard_has_the_answer_that_it_has_alone(
+    command: Command, digits_run: fl.Run, shards: Path, tmp_path: Path
+) -> None:
+    done = command("predict", digits_run.path, shards, "--out", "answers", "--chunk", "4")
+    assert (done.code, done.out) == (0, "answers answers: 12 images in 4 files\n"), done.err
+
+    rows = rows_of(tmp_path / "answers")
+    assert [row["image"] for row in rows] == [f"images-{int(n > 6)}.tar/{n:05d}" for n in range(12)]
+    assert [row["label"] for row in rows] == [str(n % 2) for n in range(12)]
+    for number, row in enumerate(rows):
+        alone = expected(digits_run, number)
+        assert (row["best"], row["error"]) == (alone.best, "")
+        assert row["unknown"] == str(alone.unknown).lower()
+        assert float(row["confidence"]) == pytest.approx(alone.confidence, abs=2e-6)
+        for name, share in alone.probabilities.items():
+            assert float(row[f"p_{name}"]) == pytest.approx(share, abs=2e-6)
+    about = json.loads((tmp_path / "answers" / "answers.json").read_text())
+    assert (about["images"], about["finished"], about["unread"]) == (12, True, 0)
+    assert sorted(one.name for one in (tmp_path / "answers").iterdir()) == [
+        "answers.json",
+        *(f"part-0000{number}.csv" for number in range(4)),
+    ]
+
+    again = command("predict", digits_run.path, shards, "--out", "answers", "--chunk", "4")
+    assert again.out == "answers answers: 12 images in 4 files, all of them before\n"
+
+
+def test_shards_without_labels_and_with_damaged_pictures(
+    command: Command, digits_run: fl.Run, tmp_path: Path
+) -> None:
+    members: list[Member] = [(f"{n:05d}.png", picture(n)) for n in range(5)]
+    members[2] = ("00002.png", picture(2)[:200])
+    members[3] = ("=3.png", b"no picture at all")
+    write_tar(tmp_path / "s.tar", members)
+    done = command("predict", digits_run.path, "s.tar", "--out", "a", "--json")
+    assert done.code == 3
+    assert "2 of 5 images could not be read; the column error says why" in done.err
+    assert json.loads(done.out)["unread"] == 2
+    rows = rows_of(tmp_path / "a")
+    assert "label" not in rows[0]
+    assert rows[3]["image"] == "s.tar/=3"
+    assert [bool(row["error"]) for row in rows] == [False, False, True, True, False]
+    assert "damaged or cut short" in rows[2]["error"]
+    assert {rows[2][name] for name in rows[2]} - {rows[2]["image"], rows[2]["error"]} == {""}
+    assert rows[4]["best"] == expected(digits_run, 4).best
+    assert command("predict", digits_run.path, "s.tar", "--out", "a").code == 3  # as before
+
+
+def test_a_folder_of_pictures_at_any_depth(
+    command: Command, digits_run: fl.Run, tmp_path: Path
+) -> None:
+    for number, name in enumerate(("b/z.png", "a.png", "b/c/d.png")):
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(number))
+    (tmp_path / "pictures" / "b" / "notes.txt").write_text("no picture")
+    assert command("predict", digits_run.path, "pictures", "--out", "a").code == 0
+    rows = rows_of(tmp_path / "a")
+    found = {row["image"].removeprefix("pictures/"): row["best"] for row in rows}
+    assert [row["image"] for row in rows] == sorted(row["image"] for row in rows)
+    assert found == {
+        name: expected(digits_run, number).best
+        for number, name in enumerate(("b/z.png", "a.png", "b/c/d.png"))
+    }
+    # A picture that has changed is another one.
+    (tmp_path / "pictures" / "a.png").write_bytes(picture(7))
+    done = command("predict", digits_run.path, "pictures", "--out", "a")
+    assert done.code == 2
+    assert "a holds answers for other images (pictures)" in done.err
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_the_same_bytes_for_any_number_of_workers_and_threads(
+    form: str,
+    digits_run: fl.Run,
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for workers, threads in ((1, "1"), (1, "3"), (2, "2")):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        done = digits_run.predict_to(
+            tmp_path / f"a{workers}{threads}", shards, format=form, chunk=2, workers=workers
+        )
+        assert (done.images, done.files, done.unread, done.answered) == (12, 7, 0, 12)
+    first = files_of(tmp_path / "a11")
+    assert len(first) == 7
+    assert files_of(tmp_path / "a13") == files_of(tmp_path / "a22") == first
+    if form == "parquet":
+        table = parquet.read_table(tmp_path / "a22" / "part-00000.parquet")
+        assert table.column("image").to_pylist() == ["images-0.tar/00000", "images-0.tar/00001"]
+        for number, best in enumerate(table.column("best").to_pylist()):
+            assert best == expected(digits_run, number).best
+        kinds = {field.name: str(field.type) for field in table.schema}
+        assert (kinds["label"], kinds["p_3"], kinds["unknown"]) == ("string", "float", "bool")
+        assert table.column("error").null_count == 2
+
+
+def test_parquet_with_images_is_taken_as_tars_are(
+    command: Command, digits_run: fl.Run, tmp_path: Path
+) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    table = arrow.table({"image": [{"bytes": picture(n), "path": None} for n in range(3)]})
+    parquet.write_table(table, tmp_path / "test.parquet")
+    done = command("predict", digits_run.path, "test.parquet", "--out", "a", "--format", "parquet")
+    assert done.code == 0, done.err
+    found = parquet.read_table(tmp_path / "a" / "part-00000.parquet")
+    assert "label" not in found.column_names
+    assert found.column("best").to_pylist() == [expected(digits_run, n).best for n in range(3)]
+
+
+# Deaths
+
+
+def in_the_middle(monkeypatch: pytest.MonkeyPatch, of: int, do: Callable[[], None]) -> None:
+    """Have something happen in chunk ``of`` of this process, before its file is written."""
+    write, seen = Answering._write, [0]
+
+    def then(work: Answering, name: str, content: str | bytes) -> None:
+        if name.startswith("part-"):
+            seen[0] += 1
+            if seen[0] == of:
+                do()
+        write(work, name, content)
+
+    monkeypatch.setattr(Answering, "_write", then)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_a_process_that_is_killed_within_a_chunk_leaves_it_to_others(
+    digits_run: fl.Run, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = digits_run.predict_to(tmp_path / "whole", shards, chunk=2, workers=1)
+    child = os.fork()
+    if child == 0:
+        in_the_middle(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        try:
+            digits_run.predict_to(tmp_path / "killed", shards, chunk=2, workers=1, quiet=True)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    names = {one.name for one in (tmp_path / "killed").glob("part*")}
+    assert names == {"part-00000.csv", "part-00001.csv"}
+    assert (tmp_path / "killed" / ".part-00002.lock").exists()
+
+    done = digits_run.predict_to(tmp_path / "killed", shards, chunk=2, workers=1)
+    assert (done.answered, done.images) == (whole.images - 4, whole.images)
+    assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_worker_that_dies_is_told_of_and_its_chunk_is_answered(
+    digits_run: fl.Run,
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    digits_run.predict_to(tmp_path / "whole", shards, chunk=2, workers=1, quiet=True)
+    dies = "import os; from firstlight.verbs.answering import Answering; "
+    dies += "Answering._write = lambda *more: os.kill(os.getpid(), 9)\nhelp_out(given)"
+    child = predict_many._CHILD.replace("help_out(given)", dies)
+    monkeypatch.setattr(predict_many, "_CHILD", child)
+    # The other one has died in a chunk of its own before this one has ended its first.
+    exited = os.WEXITED | os.WNOWAIT if sys.platform != "win32" else 0
+    in_the_middle(monkeypatch, 1, lambda: [os.waitid(os.P_ALL, 0, exited)].clear())
+    done = digits_run.predict_to(tmp_path / "a", shards, chunk=2, workers=2, quiet=True)
+    assert done.answered == 12
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "whole")
+    said = capfd.readouterr().err
+    assert "was ended by signal 9, perhaps for want of memory; the others do its part" in said
+
+
+def test_ctrl_c_keeps_what_was_answered(
+    command: Command,
+    digits_run: fl.Run,
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("predict", digits_run.path, shards, "--out", "a", "--chunk", "3", "--workers", "1")
+    with monkeypatch.context() as patch:
+
+        def stop() -> None:
+            raise KeyboardInterrupt
+
+        in_the_middle(patch, 2, stop)
+        done = command(*words)
+    assert done.code == RunInterruptedError.exit_code
+    assert "stopped: 3 of 12 images are answered in a; the same command goes on" in done.err
+    assert command(*words).code == 0
+    assert len(rows_of(tmp_path / "a")) == 12
+
+
+def test_a_full_disk_keeps_what_was_answered(
+    command: Command,
+    digits_run: fl.Run,
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("predict", digits_run.path, shards, "--out", "a", "--chunk", "3", "--workers", "1")
+    seen = list[Path]()
+
+    def full(path: Path, content: str | bytes) -> None:
+        seen.append(path)
+        if len(seen) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_whole(path, content)
+
+    monkeypatch.setattr(answering, "write_whole", full)
+    done = command(*words)
+    assert done.code == 3
+    assert "part-00001.csv: cannot be written: No space left on device" in done.err
+    assert "make room, and the same command goes on" in done.err
+    assert command(*words).code == 0
+    assert len(rows_of(tmp_path / "a")) == 12
+
+
+def test_what_stops_another_worker_stops_all(
+    digits_run: fl.Run, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops = "from firstlight.errors import DataError\nimport os; os.write(1, b'\"a full disk\"')\n"
+    stops += "os._exit(DataError.exit_code)"
+    child = predict_many._CHILD.replace("help_out(given)", stops)
+    monkeypatch.setattr(predict_many, "_CHILD", child)
+    with pytest.raises(DataError, match="a full disk"):
+        digits_run.predict_to(tmp_path / "a", shards, chunk=2, workers=2, quiet=True)
+
+
+def test_a_shard_that_changed_is_an_error_and_never_another_answer(
+    digits_run: fl.Run, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = shards / "images-1.tar"
+    content, status = bytearray(place.read_bytes()), place.stat()
+
+    def damage() -> None:
+        content[900] ^= 1
+        with place.open("r+b") as file:
+            file.write(content)
+        os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    in_the_middle(monkeypatch, 1, damage)
+    with pytest.raises(DataError, match=r"images-1\.tar: .*changed"):
+        digits_run.predict_to(tmp_path / "a", shards, chunk=7, workers=1, quiet=True)
+    assert [one.name for one in (tmp_path / "a").glob("part*")] == ["part-00000.csv"]
+
+
+# Refusals
+
+
+def test_other_work_in_the_same_folder_is_refused(
+    command: Command, digits_run: fl.Run, shards: Path, tmp_path: Path
+) -> None:
+    words = ("predict", digits_run.path, shards, "--out", "a", "--workers", "1")
+    assert command(*words).code == 0
+    before = files_of(tmp_path / "a")
+    for more, told in (
+        (("--chunk", "3"), "in files of up to 500 images, not 3"),
+        (("--format", "parquet"), "as csv, not parquet"),
+    ):
+        done = command(*words, *more)
+        assert (done.code, told in done.err) == (2, True), done.err
+    (shards / "images-1.tar").rename(shards / "images-2.tar")
+    done = command(*words)
+    assert done.code == 2
+    assert f"for other images ({shards})" in done.err
+    (shards / "images-2.tar").rename(shards / "images-1.tar")
+    done = command("predict", "mnist", shards, "--out", "a")
+    assert f"by another model ({digits_run.path})" in done.err
+    assert files_of(tmp_path / "a") == before
+    (tmp_path / "a" / "answers.json").write_text("{")
+    assert command(*words).code == 3
+
+
+def test_a_file_of_answers_that_is_not_whole_is_told(
+    command: Command, digits_run: fl.Run, shards: Path, tmp_path: Path
+) -> None:
+    words = ("predict", digits_run.path, shards, "--out", "a", "--chunk", "4", "--workers", "1")
+    assert command(*words).code == 0
+    whole = files_of(tmp_path / "a")
+    (tmp_path / "a" / "part-00000.csv").unlink()
+    part = tmp_path / "a" / "part-00001.csv"
+    part.write_bytes(b"".join(part.read_bytes().splitlines(keepends=True)[:2]))
+    done = command(*words)
+    assert done.code == 3
+    assert "part-00001.csv: holds 1 answers, not 3; remove it" in done.err
+    part.unlink()
+    assert command(*words).code == 0
+    assert files_of(tmp_path / "a") == whole
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("shards",), 2, "shards: answers for shards go into files; add --out FOLDER"),
+        (("a.png", "--workers", "2"), 2, "--workers says how answers are written into --out"),
+        (("a.png", "--chunk", "2"), 2, "--chunk says how answers are written into --out"),
+        (("a.png", "--format", "csv"), 2, "--format says how answers are written into --out"),
+        (("a.png", "--out", "o", "--csv"), 2, "--csv and --save are for a few pictures"),
+        (("a.png", "--out", "o", "--format", "json"), 2, "wanted answers as csv or parquet"),
+        (("a.png", "--out", "o", "--chunk", "0"), 2, "wanted at least 1 image a file"),
+        (("a.png", "--out", "o", "--workers", "0"), 2, "wanted at least 1 worker"),
+        (("a.png", "shards", "--out", "o"), 2, "wanted shards or pictures, got both"),
+        (("-", "--out", "o"), 2, "got - for standard input"),
+        (("none.png", "--out", "o"), 3, "none.png: there is no such file or folder"),
+        (("empty", "--out", "o"), 3, "empty: no picture in this folder"),
+        (("shards/images-{0..2}.tar", "--out", "o"), 3, "images-2.tar: there is no such shard"),
+        (("shards", "--out", "shards/o"), 2, "shards/o lies in shards"),
+        (("a.png", "--out", "full"), 2, "full: wanted a new folder for the answers"),
+        (("a.png", "--out", "a.png"), 2, "a.png"),
+        (("cut.tar", "--out", "o"), 3, "cut.tar"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_nothing_is_written(
+    words: tuple[str, ...],
+    code: int,
+    told: str,
+    command: Command,
+    digits_run: fl.Run,
+    shards: Path,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture(0))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    (tmp_path / "cut.tar").write_bytes((shards / "images-0.tar").read_bytes()[:3000])
+    done = command("predict", digits_run.path, *words)
+    assert (done.code, done.out) == (code, "")
+    assert told in done.err
+    assert not (tmp_path / "o").exists()
+
+
+# Columns
+
+
+def test_of_many_classes_the_five_best_are_written() -> None:
+    names = tuple(f"c{k}" for k in range(150))
+    rng = np.random.default_rng(0)
+    scores_NK = rng.random((4, 150))
+    shares_NK = (scores_NK / scores_NK.sum(axis=1, keepdims=True)).astype(np.float32)
+    table = AnswerTable(class_names=names, threshold=None, labelled=True)
+    found = table.of(list("abcd"), ["c1", None, None, None], shares_NK, {2: "cut short"})
+    assert list(found) == [
+        *("image", "label", "best", "confidence"),
+        *(f"{word}_{place}" for place in range(2, 6) for word in ("best", "confidence")),
+        "error",
+    ]
+    for row in (0, 1, 3):
+        order = sorted(range(150), key=lambda k: -shares_NK[row, k])
+        assert [found["best" if n == 0 else f"best_{n + 1}"][row] for n in range(5)] == [
+            names[k] for k in order[:5]
+        ]
+        assert found["confidence_5"][row] == shares_NK[row, order[4]]
+    assert found["best"][2] is found["confidence_3"][2] is None
+    assert found["error"] == [None, None, "cut short", None]
+
+
+def test_odd_names_are_safe_in_a_spreadsheet_and_whole_in_parquet() -> None:
+    table = AnswerTable(class_names=("=1+1", "b,c"), threshold=0.5, labelled=False)
+    shares_NK = np.array([[0.7, 0.3], [0.25, 0.75]], np.float32)
+    names = ["=cmd", 'a "b"\nc\udcff']
+    found = table.of(names, [None, None], shares_NK, {})
+    text = encoded(found, table.columns, "csv").decode()
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert rows[0] == ["image", "best", "confidence", "unknown", "p_=1+1", "p_b,c", "error"]
+    assert rows[1] == ["'=cmd", "'=1+1", "0.700000", "false", "0.700000", "0.300000", ""]
+    assert rows[2][:2] == ['a "b"\nc\\udcff', "b,c"]
+    blob = encoded(found, table.columns, "parquet")
+    back = parquet.read_table(io.BytesIO(blob)).to_pylist()
+    assert back[0]["image"] == "=cmd"
+    assert back[1]["image"] == 'a "b"\nc\\udcff'
+    assert back[1]["p_=1+1"] == 0.25
+
+
+def test_without_a_terminal_progress_is_a_line_for_each_tenth(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with PaceBar("answering") as bar:
+        for done in range(200, 401):
+            bar(done, 400)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" images")[0] for line in lines] == [
+        f"answering {done} of 400" for done in (240, 280, 320, 360, 400)
+    ]
+    assert lines[-1].endswith("0:00 left")
+    with PaceBar("answering", quiet=True) as bar:
+        bar(0, 10)
+        bar(10, 10)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_function_that_lies_in_no_file_is_answered_by_one_process(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no other process can make it"):
+        wanted = answering.Wanted(
+            model=tmp_path,
+            words=(),
+            out=tmp_path,
+            form="csv",
+            code=fl.layers.own_code.OwnCode(file="a.py", function="f", sha256="0" * 64),
+        )
+        predict_many._workers(2, wanted, None, PaceBar("x"))  # type: ignore[arg-type]
