@@ -5,8 +5,10 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from firstlight.errors import DataError, UserError
@@ -167,6 +169,41 @@ def write_asked(path: Path, content: str | bytes) -> None:
         write_whole(path, content)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise ``UserError`` where ``folder`` is there and holds something, or is no folder."""
+    try:
+        # The folder "." has no name, and could not be put in place.
+        taken = not folder.name or folder.is_symlink() or any(folder.iterdir())
+    except FileNotFoundError:
+        taken = False
+    except NotADirectoryError:
+        taken = True
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    if taken:
+        raise UserError(f"{folder}: is there already; name a folder that is new, or empty")
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes ``folder`` at the end of the block: whole or not at
+    all.
+
+    Raises as ``check_new_folder`` and ``write_asked`` do, also for an ``OSError`` of the block.
+    """
+    check_new_folder(folder)
+    work = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    try:
+        make_folder(folder.parent)
+        work.mkdir()
+        yield work
+        put_in_place(work, folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def unwritable(path: Path, error: OSError) -> UserError:

@@ -2,8 +2,6 @@
 
 import io
 import json
-import secrets
-import shutil
 import tarfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -13,8 +11,8 @@ from pathlib import Path
 
 from firstlight.data.formats import START, ending_of
 from firstlight.data.split import PARTS
-from firstlight.errors import DataError, UserError
-from firstlight.files import make_folder, put_in_place, unwritable
+from firstlight.errors import DataError
+from firstlight.files import new_folder
 
 SHARD_BYTES = 100 * 10**6
 """Of images and labels in a shard; one larger image has a shard of its own."""
@@ -57,19 +55,8 @@ def write_shards(images: Labelled, to: Path, progress: Progress | None = None) -
     Raises ``UserError`` where ``to`` is there and not empty, and ``DataError`` where the storage
     takes no more; nothing is left behind then.
     """
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise UserError(f"{to}: is there already; name a folder that is new, or empty")
-    work = to.with_name(f".{to.name}.{secrets.token_hex(4)}.part")
-    try:
-        make_folder(to.parent)
-        work.mkdir()
-        written = _write(images, work, progress)
-        put_in_place(work, to)
-    except OSError as error:
-        raise unwritable(to, error) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return written
+    with new_folder(to) as work:
+        return _write(images, work, progress)
 
 
 def _write(images: Labelled, folder: Path, progress: Progress | None) -> Written:
