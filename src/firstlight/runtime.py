@@ -80,8 +80,7 @@ class OnnxModel:
         Raises ``DataError`` where the graph fails, or gives what are no probabilities.
         """
         parts = []
-        height, width, _ = self.preprocess.image_shape
-        size = max(1, min(_BATCH, _BATCH_PIXELS // (height * width)))
+        size = images_at_once(self.preprocess.image_shape)
         for start in range(0, len(images_NHWC), size):
             images = np.ascontiguousarray(images_NHWC[start : start + size])
             parts.append(self._answer(images))
@@ -121,6 +120,12 @@ class OnnxModel:
             raise
         finally:
             late.cancel()
+
+
+def images_at_once(image_shape: tuple[int, int, int]) -> int:
+    """How many images of H×W×C are best computed together."""
+    height, width, _ = image_shape
+    return max(1, min(_BATCH, _BATCH_PIXELS // (height * width)))
 
 
 def is_onnx(path: Path) -> bool:

@@ -396,9 +396,9 @@ def test_a_graph_of_another_maker_is_refused(digits_onnx: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["--format", "tflite"], 2, "there are onnx, safetensors, torch-export, keras"),
+        (["--format", "tflite"], 2, "there are onnx, safetensors, torch-export, keras, triton"),
         (["--opset", "3"], 2, "there are 18 to 23"),
-        (["--format", "keras", "--int8"], 2, "are for --format onnx"),
+        (["--format", "keras", "--int8"], 2, "are for --format onnx and triton"),
         (["--out", "it.pb"], 2, "ends in .onnx"),
         (["--out", "no/such/folder/it.onnx"], 2, "no such folder"),
         (["--out", "a_folder.onnx"], 2, "cannot be written"),

@@ -17,21 +17,22 @@ from firstlight.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from firstlight.verbs.export import Exported
+    from firstlight.verbs.export import Exported, Loss
 
 
 def export(
     run: RunPath,
     data: OtherData = None,
     format: Annotated[  # noqa: A002
-        str, typer.Option("--format", help="onnx, safetensors, torch-export or keras.")
+        str, typer.Option("--format", help="onnx, safetensors, torch-export, keras or triton.")
     ] = "onnx",
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
-            metavar="FILE",
-            help="By default the run's name, here; a file of that name is replaced.",
+            metavar="PATH",
+            help="By default the run's name, here. A file of that name is replaced; for triton, a "
+            "new folder.",
         ),
     ] = None,
     opset: Annotated[
@@ -48,7 +49,7 @@ def export(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Write RUN as a file for other programs, once it has answered the test set as RUN does."""
+    """Write RUN for other programs, once the file has answered the test set as RUN does."""
     from firstlight.runs.folder import open_run_folder
     from firstlight.verbs.export import Form
     from firstlight.verbs.export import export as export_run
@@ -67,8 +68,6 @@ def export(
 
 
 def _print(done: "Exported") -> None:
-    from firstlight.verbs.export import LARGEST_LOSS
-
     parity = done.parity
     typer.echo(f"{done.path}, {done.size / 1e6:.2f} MB, {percent(done.accuracy)} right")
     if done.loss is None:
@@ -76,9 +75,17 @@ def _print(done: "Exported") -> None:
             f"the same class as the run for all {parity.images:,} test images, probabilities "
             f"within {parity.largest_difference:.1e}"
         )
-        return
-    typer.echo(f"int8 loses {done.loss.words()}; it gives {parity.other_classes} another class")
-    if done.loss.few:
+    else:
+        _print_loss(done.loss, parity.other_classes)
+    if done.served_as is not None:
+        typer.echo(f"Triton serves it as {done.served_as}; {done.path / 'README.md'} says how")
+
+
+def _print_loss(loss: "Loss", other_classes: int) -> None:
+    from firstlight.verbs.export import LARGEST_LOSS
+
+    typer.echo(f"int8 loses {loss.words()}; it gives {other_classes} another class")
+    if loss.few:
         typer.echo(
             "these are few test images: one more or less is more than the "
             f"{100 * LARGEST_LOSS:g} points that int8 may lose"

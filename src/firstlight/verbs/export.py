@@ -23,15 +23,16 @@ from firstlight.evaluate.metrics import Metrics
 from firstlight.evaluate.paired import Paired, accuracy_difference, paired
 from firstlight.evaluate.predict import probabilities
 from firstlight.export.parity import Parity, compare, require_equal
-from firstlight.files import write_asked
+from firstlight.files import check_new_folder, new_folder, write_asked
 from firstlight.layers.own_code import OwnCode
 from firstlight.model import run_model
 from firstlight.models.catalog import Architecture
 from firstlight.packages import imported
+from firstlight.pixels import Preprocess
 from firstlight.plain import write_json
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder
-from firstlight.runtime import FORMAT, from_bytes
+from firstlight.runtime import FORMAT, from_bytes, images_at_once
 from firstlight.verbs.evaluate import measured
 from firstlight.verbs.run_data import Given, data_of_run
 
@@ -42,8 +43,11 @@ SUFFIXES = {
     "safetensors": ".safetensors",
     "torch-export": ".pt2",
     "keras": ".keras",
+    "triton": "",
 }
-"""The formats, and how their files end."""
+"""The formats, and how their files end. ``triton`` is a folder, which may have any name."""
+ONNX = ("onnx", "triton")
+"""The formats that hold an ONNX file."""
 LARGEST_LOSS = 0.003
 """Of accuracy, 0 to 1, that int8 may cost unless it is accepted."""
 LEAST_LOST = 2
@@ -65,19 +69,33 @@ class Form:
     accept_loss: bool = False
     """Whether that may cost more than ``LARGEST_LOSS``."""
 
-    @property
-    def suffix(self) -> str:
-        """How the file ends."""
-        return SUFFIXES[self.format]
+    def path(self, name: str, out: Path | None) -> Path:
+        """Where the export of the run ``name`` goes. Raises ``UserError`` for an ``out`` where it
+        cannot be written."""
+        suffix = SUFFIXES[self.format]
+        if out is not None and self.format != "triton" and out.suffix != suffix:
+            raise UserError(f"--format {self.format} ends in {suffix}, unlike {out}")
+        path = out or Path(f"{self.named(name)}{suffix or f'-{self.format}'}")
+        if not path.parent.is_dir():
+            raise UserError(f"{path.parent}: no such folder to write into; make it first")
+        if self.format == "triton":
+            check_new_folder(path)
+        if (self.format != "triton" and path.is_dir()) or not os.access(path.parent, os.W_OK):
+            raise UserError(f"{path} cannot be written; choose another place with --out")
+        return path
+
+    def named(self, name: str) -> str:
+        """What the export of the run ``name`` is called."""
+        return f"{name}-int8" if self.int8 else name
 
     def check(self) -> None:
         """Raise ``UserError`` for a format or a choice that is not to be had."""
         if self.format not in SUFFIXES:
             raise UserError(f"--format {self.format}: there are {', '.join(SUFFIXES)}")
-        if self.format != "onnx" and (self.int8 or self.opset is not None):
-            raise UserError("--int8 and --opset are for --format onnx")
+        if self.format not in ONNX and (self.int8 or self.opset is not None):
+            raise UserError(f"--int8 and --opset are for --format {' and '.join(ONNX)}")
         packages = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "keras": ("h5py",)}
-        needed = packages.get(self.format, ())
+        needed = packages.get("onnx" if self.format in ONNX else self.format, ())
         for name in needed:
             imported(name, f"--format {self.format}", " ".join(needed))
         if self.opset is not None:
@@ -136,16 +154,18 @@ class Loss:
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A file that was written."""
+    """A file that was written, or the folder of a model repository."""
 
     path: Path
     size: int
-    """Bytes."""
+    """Bytes, of all files together."""
     accuracy: float
     """Of the file on the test images."""
     parity: Parity
     loss: Loss | None
     """For int8."""
+    served_as: str | None = None
+    """The name that Triton serves it as, for a model repository."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -161,20 +181,14 @@ def export(
     data_dir: Path | None = None,
 ) -> Exported:
     """Write the run's network to ``out``, by default ``NAME`` and the format's ending, in the
-    current folder.
+    current folder. A file is replaced; a model repository wants a folder that is new or empty.
 
     Every test image goes through both; unless all classes are equal and all probabilities within
     1e-5, nothing is written. With ``int8`` the accuracy lost is measured instead. Raises
     ``ThresholdError`` for either, ``UserError`` and ``DataError`` as ``evaluate`` does.
     """
     form.check()
-    path = out or Path(f"{folder.name}{'-int8' if form.int8 else ''}{form.suffix}")
-    if out is not None and out.suffix != form.suffix:
-        raise UserError(f"--format {form.format} ends in {form.suffix}, unlike {out}")
-    if not path.parent.is_dir():
-        raise UserError(f"{path.parent}: no such folder to write into; make it first")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):  # said before minutes of measuring
-        raise UserError(f"{path} cannot be written; choose another file with --out")
+    path = form.path(folder.name, out)  # said before minutes of measuring
     model = run_model(folder)
     if form.format == "keras":  # this too
         from firstlight.export.keras import check_writable
@@ -196,11 +210,14 @@ def export(
             )
     else:
         require_equal(parity, f"the {form.format} file")
-    write_asked(path, content)
     right_N = file_NK.argmax(axis=1) == parts.test.labels_N
-    return Exported(
+    done = Exported(
         path=path, size=len(content), accuracy=float(right_N.mean()), parity=parity, loss=loss
     )
+    if form.format == "triton":
+        return _repository(done, content, facts, form.named(folder.name))
+    write_asked(path, content)
+    return done
 
 
 @contextmanager
@@ -251,7 +268,7 @@ def _written(
     saved: SavedModel, facts: dict[str, Any], train: Dataset, form: Form, path: Path
 ) -> tuple[bytes, Callable[[Dataset], Float32Array]]:
     """The file's bytes, and what reads them as another program would and answers."""
-    if form.format == "onnx":
+    if form.format in ONNX:
         content = _onnx(saved, facts, train, form)
         return content, lambda test: from_bytes(content, path).probabilities(test.images_NHWC)
     if form.format == "keras":
@@ -280,6 +297,20 @@ def _keras_answers(content: bytes, saved: SavedModel, test: Dataset) -> Float32A
     model.load_state_dict({k: torch.from_numpy(v) for k, v in read.weights.items()})
     preprocess = replace(saved.preprocess, mean=read.mean, std=read.std)
     return probabilities(model.eval(), preprocess, test.images_NHWC)
+
+
+def _repository(done: Exported, content: bytes, facts: dict[str, Any], name: str) -> Exported:
+    """``done``, once its folder is written around the ONNX file."""
+    from firstlight.export import triton
+
+    served_as = triton.model_name(name)
+    batch = images_at_once(Preprocess.from_json(facts["preprocess"]).image_shape)
+    files = triton.repository(served_as, content, facts, batch)
+    with new_folder(done.path) as work:
+        for place, one in files.items():
+            (work / place).parent.mkdir(parents=True, exist_ok=True)
+            (work / place).write_bytes(one)
+    return replace(done, size=sum(map(len, files.values())), served_as=served_as)
 
 
 def _onnx(saved: SavedModel, facts: dict[str, Any], train: Dataset, form: Form) -> bytes:

@@ -1,0 +1,179 @@
+"""A trained network as a model repository of Triton Inference Server, with a manifest for KServe.
+
+What Triton reads is in its documents under ``model_repository`` and ``model_configuration``, and
+what KServe reads in that of its ``InferenceService``. Axes: N images, H height, W width, C
+channels, K classes.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from firstlight.checked import class_names
+from firstlight.export.graph import OUTPUTS
+from firstlight.pixels import Preprocess
+
+if TYPE_CHECKING:
+    from onnx import ValueInfoProto
+
+LABELS = "labels.txt"
+TYPES = {"UINT8": "TYPE_UINT8", "INT64": "TYPE_INT64", "FLOAT": "TYPE_FP32"}
+"""ONNX's names of an export's types, and Triton's."""
+_SERVICE_LENGTH = 40
+"""Of the service's name: Kubernetes allows 63 characters, and KServe appends words of its own."""
+
+
+def model_name(name: str) -> str:
+    """The name that Triton serves a run as: the run's, of letters, digits and ``.``, ``_``, ``-``.
+
+    Triton finds a model by the path of the request as it is sent, so a character that is escaped in
+    an address can never be asked for.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "model"
+
+
+def repository(name: str, content: bytes, card: dict[str, Any], batch: int) -> dict[str, bytes]:
+    """Each file's path in the repository, with ``/``, and its content.
+
+    ``name`` is ``model_name``'s, ``content`` an ONNX file, ``card`` what that file says of itself,
+    and ``batch`` the most images that are computed at a time. Raises ``DataError`` for class names
+    that are alike once each is on one line.
+    """
+    texts = {
+        f"{name}/config.pbtxt": _config(name, content, card, batch),
+        f"{name}/{LABELS}": _labels(card["class_names"]),
+        "README.md": _readme(name, card, batch),
+        "kserve.yaml": _manifest(name),
+    }
+    encoded = {path: text.encode("utf-8", "replace") for path, text in texts.items()}
+    return {f"{name}/1/model.onnx": content, **encoded}
+
+
+def _config(name: str, content: bytes, card: dict[str, Any], batch: int) -> str:
+    """Triton's ``ModelConfig`` in protobuf's text format, its tensors as the graph has them."""
+    import onnx
+
+    graph = onnx.load_model_from_string(content).graph
+    # ``seen`` is left out: Triton would send it with every answer.
+    outputs = [value for value in graph.output if value.name in OUTPUTS]
+    blocks = [
+        f'name: {_quoted(name)}\nbackend: "onnxruntime"\nmax_batch_size: {batch}',
+        # Requests that wait are put together; none waits for others to come.
+        "dynamic_batching { }",
+        *(f"input {{{_tensor(value)}\n}}" for value in graph.input),
+        *(f"output {{{_tensor(value)}\n}}" for value in outputs),
+    ]
+    if card["calibration"] is not None:
+        threshold = _quoted(str(card["calibration"]["threshold"]))
+        blocks.append(
+            f'parameters {{\n  key: "threshold"\n  value {{ string_value: {threshold} }}\n}}'
+        )
+    return "\n".join(blocks) + "\n"
+
+
+def _tensor(value: "ValueInfoProto") -> str:
+    """The fields of an input or output. The first axis of the graph is Triton's batch."""
+    import onnx
+
+    kind = value.type.tensor_type
+    data_type = TYPES[onnx.TensorProto.DataType.Name(kind.elem_type)]
+    dims = [dim.dim_value or -1 for dim in kind.shape.dim][1:]
+    lines = [f"name: {_quoted(value.name)}", f"data_type: {data_type}"]
+    # A tensor needs an axis beside the batch; Triton takes this one away for the graph.
+    lines += [f"dims: {dims}"] if dims else ["dims: [1]", "reshape { shape: [] }"]
+    if value.name == OUTPUTS[0]:
+        lines.append(f"label_filename: {_quoted(LABELS)}")
+    return "".join(f"\n  {line}" for line in lines)
+
+
+def _quoted(text: str) -> str:
+    """A string of protobuf's text format, and of YAML: JSON's are both."""
+    return json.dumps(text)
+
+
+def _labels(names: Sequence[str]) -> str:
+    """One name a line, as Triton counts lines: a line break in a name becomes a space."""
+    lines = class_names([" ".join(name.splitlines()) for name in names], f"the names for {LABELS}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _readme(name: str, card: dict[str, Any], batch: int) -> str:
+    classes = len(card["class_names"])
+    height, width, channels = Preprocess.from_json(card["preprocess"]).image_shape
+    return f"""# {name}
+
+A classifier of images in {classes} classes, for Triton Inference Server or KServe.
+firstlight {card["firstlight"]} wrote this folder.
+
+## What to send
+
+The input `images`: UINT8, N×H×W×C.
+
+- Values are 0 to 255, as in an image file. Do not scale or standardize them: the model does.
+- C comes last. It is 1 for grey and 3 for RGB.
+- H and W may be any size. The model brings each image to {height}×{width}×{channels} itself.
+- Images should look like those of the training. A dark drawing on a light ground stays one.
+- N is 1 to {batch}. All images of a request have one size, and Triton computes requests together
+  if they have the same size.
+
+## What comes back
+
+- `probabilities`: FP32, N×{classes}. The classes are in the order of `{name}/{LABELS}`.
+- `label`: INT64, N×1. The number of the most probable class; the first line is 0.
+- `probabilities` asked for with Triton's classification extension (`class_count`): the most
+  probable classes with their names.
+
+{_unknown(card)}
+
+## Serve it
+
+With Triton:
+
+    tritonserver --model-repository=.
+
+With KServe: copy this folder to a place that the cluster can read. Write that place into
+`kserve.yaml` at `storageUri`. Then:
+
+    kubectl apply -f kserve.yaml
+
+The metadata of `{name}/1/model.onnx` have the class names, licence, data and figures as JSON.
+"""
+
+
+def _unknown(card: dict[str, Any]) -> str:
+    if card["calibration"] is None:
+        return "This model has no threshold: it calls no answer unknown."
+    threshold = f"{card['calibration']['threshold']:.4f}"
+    return f"""firstlight calls an answer unknown if its largest probability is below {threshold}.
+Triton does not, so your program has to. `config.pbtxt` has the exact number as the parameter
+`threshold`, and Triton gives it back with the model's configuration."""
+
+
+def _manifest(name: str) -> str:
+    """KServe's ``InferenceService``, whose names are as KServe wants them."""
+    service = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+    service = service if service[:1].isalpha() else f"model-{service}"
+    service = service[:_SERVICE_LENGTH].strip("-")
+    return f"""# Copy the folder that holds {name}/ to a place that the cluster can read.
+# Write that place at storageUri. Then: kubectl apply -f kserve.yaml
+# CPU and memory are what KServe gives Triton by default. They were not measured for this model.
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata:
+  name: {_quoted(service)}
+spec:
+  predictor:
+    model:
+      modelFormat:
+        name: triton
+      protocolVersion: v2
+      storageUri: s3://FILL-IN-BUCKET/FILL-IN-PATH
+      resources:
+        requests:
+          cpu: "1"
+          memory: 2Gi
+        limits:
+          cpu: "1"
+          memory: 2Gi
+"""
