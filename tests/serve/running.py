@@ -15,7 +15,7 @@ from firstlight.serve.access import Access
 from firstlight.serve.app import create_app
 from firstlight.serve.exported import open_served
 from firstlight.serve.limits import Limits
-from firstlight.serve.server import Server
+from firstlight.serve.server import Server, listeners
 from firstlight.serve.service import Service, predictors
 
 
@@ -60,17 +60,16 @@ def running(
 
     server = Server(
         create_app(service, Access(token=token, origins=frozenset(origins))),
-        host="127.0.0.1",
-        port=port,
         limits=bounds,
         listening=listening,
     )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        assert listens.wait(60), "the service did not start"
-        yield Running(ports[0], service)
-    finally:
-        server.should_exit = True
-        thread.join(60)
-        assert not thread.is_alive()
+    with listeners("127.0.0.1", port) as sockets:
+        thread = threading.Thread(target=server.run, args=(sockets,))
+        thread.start()
+        try:
+            assert listens.wait(60), "the service did not start"
+            yield Running(ports[0], service)
+        finally:
+            server.should_exit = True
+            thread.join(60)
+            assert not thread.is_alive()

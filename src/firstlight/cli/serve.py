@@ -3,8 +3,10 @@
 import ipaddress
 import secrets
 import webbrowser
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +15,9 @@ from firstlight.errors import UserError
 
 if TYPE_CHECKING:
     from firstlight.data.dataset import Dataset
+    from firstlight.serve.access import Access
+    from firstlight.serve.exported import Served
+    from firstlight.serve.limits import Limits
     from firstlight.serve.predictor import Predictor
 
 
@@ -48,6 +53,12 @@ def serve(
             help="Another site whose pages may ask, such as https://a.example; may be repeated.",
         ),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers", min=1, max=256, help="Processes that answer; each has RUN in memory."
+        ),
+    ] = 1,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     networks: NetworkCodes = None,
     data_dir: DataDir = None,
@@ -65,46 +76,74 @@ def serve(
     if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable()):
         raise UserError("--token wants at least 8 plain signs, better 20; --token new makes one")
 
-    from firstlight.layers.own_code import own_code
     from firstlight.runs.box import boxed_names
     from firstlight.serve.access import Access
-    from firstlight.serve.app import create_app
-    from firstlight.serve.exported import open_served
     from firstlight.serve.limits import Limits
-    from firstlight.serve.server import serve as run_server
-    from firstlight.serve.service import Service, predictors
+    from firstlight.serve.server import Server, listeners, run
+    from firstlight.serve.service import named
     from firstlight.threads import usable_threads
 
-    access = Access(token=token, origins=frozenset(map(_origin, cors or ())))
-    limits = Limits()
-    paths = runs or list(map(Path, boxed_names()))
-    served = open_served(paths, list(map(own_code, networks or [])))
-    service = Service(
-        predictors(served, limits),
-        limits=limits,
-        threads=max(1, usable_threads() - 1),
-        find=lambda predictor: test_images(predictor, data_dir),
+    work = _Work(
+        paths=runs or list(map(Path, boxed_names())),
+        networks=networks or [],
+        data_dir=data_dir,
+        access=Access(token=token, origins=frozenset(map(_origin, cors or ()))),
+        limits=Limits(),
+        threads=max(1, usable_threads() // workers - 1),
     )
+    names = ", ".join(named(work.models()))
 
     def listening(at: int) -> None:
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
         shown = f"[{shown}]" if ":" in shown else shown
         address, secret = f"http://{shown}:{at}/", f"#token={token}" if token else ""
-        names = ", ".join(service.predictors)
         # A token that was given is known, and what is printed may be kept in a log.
         page = address + (secret if made else "")
         typer.echo(f"serving {names}\npage {page}\nstop with Ctrl-C")
         if browser:
             webbrowser.open(address + secret)
 
-    run_server(
-        create_app(service, access),
-        host=host,
-        port=port,
-        limits=limits,
-        listening=listening,
-    )
+    with listeners(host, port) as sockets:
+        if workers == 1:
+            run(Server(work(), limits=work.limits, listening=listening), sockets)
+        else:
+            from firstlight.serve.workers import serve_together
+
+            serve_together(work, work.limits, sockets, count=workers, listening=listening)
     typer.echo("stopped", err=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What a process serves; plain values, as it may go to others."""
+
+    paths: Sequence[Path]
+    networks: Sequence[str]
+    data_dir: Path | None
+    access: "Access"
+    limits: "Limits"
+    threads: int
+    """Of one forward pass."""
+
+    def models(self) -> "list[Served]":
+        """The run folders and files. Raises ``UserError`` where one is none."""
+        from firstlight.layers.own_code import own_code
+        from firstlight.serve.exported import open_served
+
+        return open_served(self.paths, list(map(own_code, self.networks)))
+
+    def __call__(self) -> Any:
+        """The ASGI application, with the runs loaded. Raises ``UserError``."""
+        from firstlight.serve.app import create_app
+        from firstlight.serve.service import Service, predictors
+
+        service = Service(
+            predictors(self.models(), self.limits),
+            limits=self.limits,
+            threads=self.threads,
+            find=lambda predictor: test_images(predictor, self.data_dir),
+        )
+        return create_app(service, self.access)
 
 
 def test_images(predictor: "Predictor", data_dir: Path | None = None) -> "Dataset | None":

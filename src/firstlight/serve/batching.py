@@ -46,9 +46,12 @@ class _Job:
 class Batcher:
     """One queue and one thread for all models of a service."""
 
-    def __init__(self, *, threads: int, room: int) -> None:
-        """``threads``: the processors of one forward pass; ``room``: images that may wait."""
-        self.room = room
+    def __init__(
+        self, *, threads: int, room: int, queued: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """``threads``: the processors of one forward pass; ``room``: images that may wait;
+        ``queued`` is told how many wait, at each change."""
+        self.room, self._queued = room, queued
         self._threads = threads
         self._jobs: deque[_Job] = deque()
         self._waiting = 0
@@ -92,6 +95,7 @@ class Batcher:
                 raise busy()
             self._jobs.append(job)
             self._waiting += len(images_NHWC)
+            self._queued(self._waiting)
         if self._waiting >= ENOUGH:
             self._hand_over()
         elif not self._looking:
@@ -138,6 +142,7 @@ class Batcher:
         chosen = set(taken)
         self._jobs = deque(job for job in self._jobs if job not in chosen)
         self._waiting -= counts[len(taken) - 1]
+        self._queued(self._waiting)
         return taken
 
     def _answer(self, jobs: list[_Job]) -> None:

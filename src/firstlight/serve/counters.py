@@ -1,10 +1,18 @@
-"""What the service counts, for Prometheus."""
+"""What the service counts, for Prometheus.
 
-from collections.abc import Callable
+Where several processes answer, each keeps its counters in a file of a folder that they share, and
+any of them tells the sums.
+"""
+
+import os
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client's own; it has an effect where it is set before the first import."""
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -14,7 +22,7 @@ class Counters:
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, waiting: Callable[[], int]) -> None:
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "firstlight_requests",
@@ -35,8 +43,16 @@ class Counters:
         # Finding one of many by its labels takes as long as counting.
         self._requests_of = cache(self._requests.labels)
         self._seconds_of = cache(self._seconds.labels)
-        queue = Gauge("firstlight_waiting_images", "Images queued.", registry=self._registry)
-        queue.set_function(lambda: float(waiting()))
+        self._queue = Gauge(
+            "firstlight_waiting_images",
+            "Images queued.",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+
+    def queued(self, images: int) -> None:
+        """So many images wait now."""
+        self._queue.set(images)
 
     def answered(self, run: str, images: int) -> None:
         """So many images were answered by a run."""
@@ -49,4 +65,8 @@ class Counters:
 
     def text(self) -> bytes:
         """All of it in Prometheus's text format."""
-        return generate_latest(self._registry)
+        if FOLDER not in os.environ:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)
+        return generate_latest(together)

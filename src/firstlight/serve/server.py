@@ -1,9 +1,12 @@
 """Run the service until it is told to stop."""
 
 import asyncio
+import errno
 import gc
 import logging
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -14,6 +17,10 @@ from firstlight.serve.connection import Connection, with_limits
 from firstlight.serve.limits import Limits
 
 SHUTDOWN_SECONDS = 15
+BACKLOG = 2048
+"""Connections that may wait to be taken."""
+NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""What an IPv6 address of a name is told by where there is no IPv6."""
 SPARE_BYTES = 64 * 1024**2
 """More memory than at the start, from which on some is sought to give back."""
 MOST_WAIT = 31
@@ -25,16 +32,12 @@ COLLECT_AFTER = (700, 10, 10)
 class Server(uvicorn.Server):
     """uvicorn's, which says when it listens."""
 
-    def __init__(
-        self, app: Any, *, host: str, port: int, limits: Limits, listening: Callable[[int], None]
-    ) -> None:
+    def __init__(self, app: Any, *, limits: Limits, listening: Callable[[int], None]) -> None:
         for name in ("uvicorn.error", "python_multipart"):  # what clients do wrong is no news
             logging.getLogger(name).setLevel(logging.ERROR)
         super().__init__(
             uvicorn.Config(
                 app,
-                host=host,
-                port=port,
                 http=with_limits(limits),
                 ws="none",
                 loop="asyncio",
@@ -50,8 +53,11 @@ class Server(uvicorn.Server):
         self._listening, self._limits = listening, limits
         self._settled, self._wait, self._spare_ticks = resident(), 0, 0
 
-    def _log_started_message(self, listeners: Any) -> None:
-        self._listening(int(listeners[0].getsockname()[1]))
+    async def startup(self, sockets: Any = None) -> None:
+        """Begin to listen at these sockets, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._listening(int(sockets[0].getsockname()[1]))
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second; every fifth time connections are looked over."""
@@ -92,26 +98,51 @@ class Server(uvicorn.Server):
         self._captured_signals.clear()
 
 
-def serve(
-    app: Any, *, host: str, port: int, limits: Limits, listening: Callable[[int], None]
-) -> None:
-    """Answer requests until SIGINT or SIGTERM, then finish what was taken.
+@contextmanager
+def listeners(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Sockets that listen at all addresses of this name until the block ends; port 0 is any that is
+    free.
 
-    A second SIGINT does not wait. ``listening`` is told the port. Raises ``UserError`` where the
-    address cannot be had.
+    Raises ``UserError`` where an address cannot be had.
     """
-    server = Server(app, host=host, port=port, limits=limits, listening=listening)
+    with ExitStack() as stack:
+        found = list[socket.socket]()
+        try:
+            for family, address in _addresses(host, port):
+                at = (address, found[0].getsockname()[1] if found else port)
+                try:
+                    one = socket.create_server(at, family=family, backlog=BACKLOG)
+                except OSError as error:
+                    if error.errno not in NOT_HERE:
+                        raise
+                else:
+                    found.append(stack.enter_context(one))
+        except OSError:
+            found.clear()
+        if not found:
+            raise UserError(
+                f"{host}:{port} cannot be listened on; another program may have it; choose another "
+                "with --port, or --port 0 for any that is free"
+            )
+        yield found
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, str]]:
+    """Family and address of each that the name has. Raises ``OSError``."""
+    try:
+        known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError as error:
+        raise OSError(str(error)) from error
+    return list(dict.fromkeys((int(family), str(at[0])) for family, *_, at in known))
+
+
+def run(server: Server, sockets: Sequence[socket.socket]) -> None:
+    """Answer requests until SIGINT or SIGTERM, then finish what was taken. A second SIGINT does not
+    wait."""
     # What is loaded stays: else the collector walks over all of PyTorch's objects again and again,
     # which was a fifth of a request's time.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)  # the command looks more seldom
-    try:
-        server.run()
-    except SystemExit as stop:  # nothing else ends uvicorn so: the runs are loaded already
-        raise UserError(
-            f"{host}:{port} cannot be listened on; another program may have it; choose another "
-            "with --port, or --port 0 for any that is free"
-        ) from stop
-    except KeyboardInterrupt:
-        pass
+    with suppress(KeyboardInterrupt):
+        server.run(list(sockets))

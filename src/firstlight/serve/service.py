@@ -45,8 +45,8 @@ class Service:
         self.predictors, self.limits, self._find = dict(predictors), limits, find
         self._test: dict[str, Dataset | None] = {}
         self._finding = threading.Lock()
-        self.batcher = Batcher(threads=threads, room=limits.waiting)
-        self.counters = Counters(lambda: self.batcher.waiting)
+        self.counters = Counters()
+        self.batcher = Batcher(threads=threads, room=limits.waiting, queued=self.counters.queued)
         self._threads = Aside(threads=threads, waiting=limits.waiting)
 
     def start(self) -> None:
@@ -135,19 +135,28 @@ def _small_png(content: bytes) -> bool:
     return all(side <= SMALL for side in sides) and len(content) <= SMALL_BYTES
 
 
-def predictors(models: Sequence[Served], limits: Limits) -> dict[str, Predictor]:
+def named(models: Sequence[Served]) -> dict[str, Served]:
     """The runs by the names they are asked for: their folders' own, numbered where two are alike.
 
-    One that is given twice is served once. Finished ones are loaded. Raises ``UserError`` where a
-    finished run cannot be read.
+    One that is given twice is served once.
     """
-    found: dict[str, Predictor] = {}
-    bounds = Bounds(pixels=limits.pixels, memory=Memory(limits.decoding_bytes).take)
+    found: dict[str, Served] = {}
     for served in {served.path.resolve(): served for served in models}.values():
         stem, number = served.name, 1
         while (name := stem if number == 1 else f"{stem}-({number})") in found:
             number += 1
-        found[name] = predictor_of(name, served, bounds)
-        if found[name].ready:
-            found[name].load()
+        found[name] = served
+    return found
+
+
+def predictors(models: Sequence[Served], limits: Limits) -> dict[str, Predictor]:
+    """What answers for each, by name. Finished runs are loaded.
+
+    Raises ``UserError`` where one cannot be read.
+    """
+    bounds = Bounds(pixels=limits.pixels, memory=Memory(limits.decoding_bytes).take)
+    found = {name: predictor_of(name, served, bounds) for name, served in named(models).items()}
+    for predictor in found.values():
+        if predictor.ready:
+            predictor.load()
     return found

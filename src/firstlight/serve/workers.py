@@ -1,0 +1,177 @@
+"""Several processes behind one port.
+
+Each has the runs in memory and takes connections from the same sockets. One that dies is replaced:
+its connections are lost, and those of the others go on.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection, get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from socket import socket
+from typing import Any
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from firstlight.errors import UserError
+from firstlight.serve.counters import FOLDER
+from firstlight.serve.limits import Limits
+from firstlight.serve.server import SHUTDOWN_SECONDS, Server, run
+
+_PROCESSES = get_context("spawn")  # PyTorch's threads do not survive a fork
+_AGAIN_SECONDS = 1.0
+"""Before a process that died while it started is replaced."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Worker:
+    process: BaseProcess
+    line: Connection
+    """It sends None once it listens, or the error that keeps it from it. When this end is closed,
+    also by our death, it stops."""
+
+
+class _StopError(BaseException):
+    """SIGINT or SIGTERM came."""
+
+
+def serve_together(
+    make: Callable[[], Any],
+    limits: Limits,
+    sockets: Sequence[socket],
+    *,
+    count: int,
+    listening: Callable[[int], None],
+) -> None:
+    """Answer requests in ``count`` processes until SIGINT or SIGTERM, then finish what was taken.
+
+    ``make`` goes to each process by pickle and makes the ASGI application there. ``listening`` is
+    told the port once all listen. Raises ``UserError`` where one cannot start.
+    """
+    workers, ready = list[_Worker](), set[int]()
+    with _counted_together() as folder, _stopped_by_signals():
+        try:
+            while True:
+                while len(workers) < count:
+                    workers.append(_started(make, limits, sockets))
+                for worker in _that_spoke(workers):
+                    try:
+                        error = worker.line.recv()
+                    except (EOFError, OSError):
+                        began = worker.process.pid in ready
+                        _bury(worker, folder, began=began, others=bool(ready))
+                        workers.remove(worker)
+                        continue
+                    if error is not None:
+                        raise error
+                    ready.add(worker.process.pid or 0)
+                    if len(ready) == count:
+                        listening(int(sockets[0].getsockname()[1]))
+        except _StopError:
+            pass
+        finally:
+            _end(workers)
+
+
+def _started(make: Callable[[], Any], limits: Limits, sockets: Sequence[socket]) -> _Worker:
+    ours, its = _PROCESSES.Pipe()
+    process = _PROCESSES.Process(target=_work, args=(make, limits, list(sockets), its))
+    process.start()
+    its.close()  # only the process has it, so that its death is seen here
+    return _Worker(process, ours)
+
+
+def _that_spoke(workers: Sequence[_Worker]) -> list[_Worker]:
+    """Those that sent something or died; waits for one."""
+    spoke = connection.wait([worker.line for worker in workers])
+    return [worker for worker in workers if worker.line in spoke]
+
+
+def _bury(worker: _Worker, folder: str, *, began: bool, others: bool) -> None:
+    """Tell of a death. Raises ``UserError`` where none has listened yet."""
+    worker.process.join()
+    mark_process_dead(worker.process.pid, folder)
+    code = worker.process.exitcode or 0
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    if not others:
+        raise UserError(
+            f"a process of the service {how} before it could answer; each has the runs in memory: "
+            "try fewer --workers"
+        )
+    sys.stderr.write(f"process {worker.process.pid} {how}; another is started\n")
+    if not began:
+        time.sleep(_AGAIN_SECONDS)
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        worker.line.close()
+    with suppress(_StopError):  # a second signal does not wait
+        limit = time.monotonic() + SHUTDOWN_SECONDS + 5
+        for worker in workers:
+            worker.process.join(max(0.0, limit - time.monotonic()))
+    for worker in workers:
+        worker.process.kill()
+        worker.process.join()
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise _StopError
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, stop) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _counted_together() -> Iterator[str]:
+    """The folder in which the processes that are started inside keep their counters."""
+    with tempfile.TemporaryDirectory(prefix="firstlight-", ignore_cleanup_errors=True) as folder:
+        before = os.environ.get(FOLDER)
+        os.environ[FOLDER] = folder
+        try:
+            yield folder
+        finally:
+            del os.environ[FOLDER]
+            if before is not None:
+                os.environ[FOLDER] = before
+
+
+def _work(
+    make: Callable[[], Any], limits: Limits, sockets: Sequence[socket], line: Connection
+) -> None:
+    """What each process does."""
+    # A terminal's Ctrl-C comes to all; the first process tells when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def say(error: UserError | None) -> None:
+        with suppress(OSError):  # the first process has ended
+            line.send(error)
+
+    try:
+        server = Server(make(), limits=limits, listening=lambda _: say(None))
+    except UserError as error:
+        say(error)
+        return
+
+    def stop_with_the_first() -> None:
+        with suppress(EOFError, OSError):
+            line.recv()
+        server.should_exit = True
+
+    threading.Thread(target=stop_with_the_first, daemon=True).start()
+    run(server, sockets)
