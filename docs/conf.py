@@ -78,7 +78,7 @@ NAVIGATION = {
         *("docs/serve", "docs/export", "docs/scale"),
         *("src/firstlight/box/mnist/README", "src/firstlight/box/cifar10/README"),
     ),
-    "Look up": ("docs/reference", "docs/design"),
+    "Look up": ("docs/reference", "docs/glossary", "docs/design"),
     "The project": ("CHANGELOG", "LOG", "SECURITY"),
 }
 RUN_BY_TESTS = ("docs/serve", "docs/export")
