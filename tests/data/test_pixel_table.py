@@ -211,7 +211,7 @@ def test_emnists_images_are_set_upright(tmp_path: Path) -> None:
 
 def test_rows_are_asked_about_one_by_one(tmp_path: Path) -> None:
     test = written(tmp_path / "test.csv", PIXELS, lambda i: IMAGES_NHW[i].ravel())
-    sources = pictures_asked([str(test)])
+    sources = list(pictures_asked([str(test)]))
     grey = Preprocess(height=9, width=9, channels=1, mean=(0.0,), std=(1.0,))
     assert [source.name for source in sources[:2]] == [f"{test}:1", f"{test}:2"]
     assert all(

@@ -1,13 +1,13 @@
 """What ``predict`` is asked about: pictures, and tables of pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image
 
 from firstlight.data.levels import Range, levels_to_ask
-from firstlight.data.pictures import PictureSource, expand
+from firstlight.data.pictures import PictureSource, each_picture
 from firstlight.data.pixel_table import open_pixel_table
 from firstlight.data.sheet import read_sheet
 from firstlight.data.table import PATHS
@@ -18,18 +18,16 @@ _TABLES = (".csv", ".tsv")
 
 def pictures_asked(
     words: Sequence[str], stdin: BinaryIO | None = None, given: Range | None = None
-) -> list[PictureSource]:
-    """``expand``, and of a CSV of pixels one picture for each row, numbered from 1. ``given`` is
-    the range of those pixels, where it is not plain."""
-    found: list[PictureSource] = []
+) -> Iterator[PictureSource]:
+    """``each_picture``, and of a CSV of pixels one picture for each row, numbered from 1. ``given``
+    is the range of those pixels, where it is not plain."""
     for word in words:
         if Path(word).suffix.lower() in _TABLES and Path(word).is_file():
-            found += _rows(word, given)
+            yield from _rows(word, given)
         else:
-            found += expand([word], stdin)
+            yield from each_picture([word], stdin)
             # A stream ends once: a second "-" has nothing left to read.
             stdin = None if word == "-" else stdin
-    return found
 
 
 def _rows(word: str, given: Range | None) -> list[PictureSource]:

@@ -63,15 +63,18 @@ def expand(sources: Sequence[str], stdin: BinaryIO | None = None) -> list[Pictur
     ``stdin``. A word that stands for nothing
     gives one entry with a ``problem``. Nothing is decoded here.
     """
-    found: list[PictureSource] = []
+    return list(each_picture(sources, stdin))
+
+
+def each_picture(sources: Sequence[str], stdin: BinaryIO | None = None) -> Iterator[PictureSource]:
+    """``expand``, one after another: of millions of files the paths alone are in memory."""
     for word in sources:
         if word == "-":
-            found.append(_standard_input(stdin))
+            yield _standard_input(stdin)
             # A stream ends once: a second "-" has nothing left to read.
             stdin = None
         else:
-            found.extend(_expand_word(word))
-    return found
+            yield from _expand_word(word)
 
 
 def prepare(source: PictureSource, preprocess: Preprocess, bounds: Bounds = ANY) -> Picture:
@@ -164,11 +167,12 @@ def _expand_word(word: str) -> Iterator[PictureSource]:
     if not paths:
         yield PictureSource(name=printable_path(word), problem=nothing)
     for each in paths:
-        yield PictureSource(name=printable_path(str(each)), content=each)
+        yield PictureSource(name=printable_path(each), content=Path(each))
 
 
-def _below(folder: Path) -> list[Path]:
-    """Every picture file under a folder, sorted. Raises ``OSError`` for one that is closed."""
+def _below(folder: Path) -> list[str]:
+    """Every picture file under a folder, sorted, folder by folder: as texts, since there may be
+    millions. Raises ``OSError`` for a folder that is closed."""
 
     def refuse(error: OSError) -> None:
         raise error
@@ -176,11 +180,13 @@ def _below(folder: Path) -> list[Path]:
     found = []
     for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if _counts(Path(parent, name))]
-    return sorted(found)
+        start = str(Path(parent, "-"))[:-1]  # nothing for the folder that one is in
+        paths = (start + name for name in files if not name.startswith("."))
+        found += [path for path in paths if _is_picture(path)]
+    return sorted(found, key=lambda path: path.split(os.sep))  # noqa: PTH206 (millions of them)
 
 
-def _matching(pattern: Path) -> list[Path]:
+def _matching(pattern: Path) -> list[str]:
     """Every picture file that a pattern stands for, sorted; hidden ones only when asked for."""
     parts = pattern.parts
     first = next(i for i, part in enumerate(parts) if any(sign in part for sign in "*?["))
@@ -195,18 +201,22 @@ def _matching(pattern: Path) -> list[Path]:
             for p in base.glob(str(Path(*rest)))
             if not any(part.startswith(".") for part in p.relative_to(base).parts) and _counts(p)
         ]
-    return sorted({p for p in matches if not p.is_dir()})
+    return [str(p) for p in sorted({p for p in matches if not p.is_dir()})]
 
 
 def _counts(path: Path) -> bool:
-    if path.name.startswith("."):
-        return False
-    return is_picture_file(str(path)) or is_heic_name(path.name)  # reading it says what is needed
+    return not path.name.startswith(".") and _is_picture(str(path))
+
+
+def _is_picture(path: str) -> bool:
+    return is_picture_file(path) or is_heic_name(path)  # reading it says what is needed
 
 
 def printable_path(name: str) -> str:
     """A path as people read it: bytes that are no text are shown as �, and signs that steer a
     terminal by their codes."""
+    if name.isprintable():  # so are nearly all
+        return name
     text = name.encode(errors="surrogateescape").decode(errors="replace")
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 

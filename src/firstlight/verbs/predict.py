@@ -106,7 +106,7 @@ def predict_files(
     ``given`` is the range of the pixels of a CSV.
     """
     everything = pictures_asked(sources, stdin or getattr(sys.stdin, "buffer", None), given)
-    return predict_pictures(model, everything)
+    return predict_pictures(model, list(everything))
 
 
 def predict_pictures(model: Model, everything: Sequence[PictureSource]) -> list[Prediction]:
