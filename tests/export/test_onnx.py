@@ -1,5 +1,6 @@
 """The exported ONNX file: what other programs find in it and get from it."""
 
+import csv
 import json
 import os
 import shutil
@@ -204,6 +205,22 @@ def test_what_a_run_of_photographs_with_views_answers_is_in_the_graph(
     assert done.parity.other_classes == 0
     assert done.parity.largest_difference <= 1e-5
     assert onnx.load(done.path).opset_import[0].version == 21
+
+
+def test_the_file_answers_many_pictures_as_the_run_does_each(
+    command: Command, digits_run: fl.Run, digits_onnx: Path, tmp_path: Path
+) -> None:
+    images = pictures((5, 30, 17))
+    (tmp_path / "many").mkdir()
+    for number, image_HW in enumerate(images):
+        Image.fromarray(image_HW).save(tmp_path / "many" / f"{number}.png")
+    assert command("predict", digits_onnx, "many", "--out", "answers").code == 0
+    with (tmp_path / "answers" / "part-00000.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    for alone, row in zip(digits_run.predict(tmp_path / "many"), found, strict=True):
+        assert row["best"] == alone.best
+        for name, share in alone.probabilities.items():
+            assert float(row[f"p_{name}"]) == pytest.approx(share, abs=1e-5)
 
 
 def test_a_file_that_answers_otherwise_is_refused_and_not_left(

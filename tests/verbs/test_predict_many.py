@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -139,7 +140,8 @@ def test_the_same_bytes_for_any_number_of_workers_and_threads(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for workers, threads in ((1, "1"), (1, "3"), (2, "2")):
+    other = (1, "2") if form == "csv" else (2, "2")  # another process takes seconds to start
+    for workers, threads in ((1, "1"), (1, "3"), other):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
         done = digits_run.predict_to(
             tmp_path / f"a{workers}{threads}", shards, format=form, chunk=2, workers=workers
@@ -147,7 +149,7 @@ def test_the_same_bytes_for_any_number_of_workers_and_threads(
         assert (done.images, done.files, done.unread, done.answered) == (12, 7, 0, 12)
     first = files_of(tmp_path / "a11")
     assert len(first) == 7
-    assert files_of(tmp_path / "a13") == files_of(tmp_path / "a22") == first
+    assert files_of(tmp_path / "a13") == files_of(tmp_path / f"a{other[0]}2") == first
     if form == "parquet":
         table = parquet.read_table(tmp_path / "a22" / "part-00000.parquet")
         assert table.column("image").to_pylist() == ["images-0.tar/00000", "images-0.tar/00001"]
@@ -231,6 +233,54 @@ def test_a_worker_that_dies_is_told_of_and_its_chunk_is_answered(
     assert files_of(tmp_path / "a") == files_of(tmp_path / "whole")
     said = capfd.readouterr().err
     assert "was ended by signal 9, perhaps for want of memory; the others do its part" in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_a_chunk_that_another_process_has_is_left_to_it(
+    digits_run: fl.Run, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits_run.predict_to(tmp_path / "whole", shards, chunk=2, workers=1, quiet=True)
+    (saying, begun), (go_on, letting) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+
+        def held_up() -> None:
+            os.write(begun, b".")
+            os.read(go_on, 1)
+
+        in_the_middle(monkeypatch, 1, held_up)
+        code = 1
+        try:
+            digits_run.predict_to(tmp_path / "a", shards, chunk=2, workers=1, quiet=True)
+            code = 0
+        finally:
+            os._exit(code)
+    os.read(saying, 1)  # it has the first chunk
+    there: list[str] = []
+
+    def wait(seconds: float) -> None:
+        there.extend(sorted(one.name for one in (tmp_path / "a").glob("part*")))
+        os.write(letting, b".")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    monkeypatch.setattr("firstlight.verbs.answering.time.sleep", wait)
+    digits_run.predict_to(tmp_path / "a", shards, chunk=2, workers=1, quiet=True)
+    assert there == [f"part-0000{number}.csv" for number in range(1, 7)]
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "whole")
+
+
+def test_a_worker_ends_with_the_process_that_started_it() -> None:
+    idle = "import signal; Answering.__init__ = lambda *more: signal.pause()\nhelp_out(given)"
+    child = predict_many._CHILD.replace(
+        "help_out(given)", f"from firstlight.verbs.answering import Answering; {idle}"
+    )
+    wanted = answering.Wanted(model=Path("m"), words=("a",), out=Path("o"), form="csv")
+    process = subprocess.Popen(
+        [sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    given = {"wanted": wanted.to_json(), "path": sys.path, "threads": 1}
+    process.communicate(json.dumps(given) + "\n")  # also closes what the first process holds
+    assert process.returncode == 1
 
 
 def test_ctrl_c_keeps_what_was_answered(
