@@ -229,7 +229,7 @@ def train(folder: Path) -> dict[str, Any]:
 
 def peak_memory_mb() -> float:
     """Of this process alone; ``ru_maxrss`` begins with that of the process it came from."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 

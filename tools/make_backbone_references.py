@@ -135,7 +135,7 @@ def main() -> None:
     declared = _declared_torchvision()
     found = {name: _timm(name) for name in TIMM}
     found |= {"dinov2_small": _dino(), "efficientnet_lite0, real weights": _real()}
-    Path(sys.argv[1]).write_text(json.dumps(found, indent=1) + "\n")
+    Path(sys.argv[1]).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     del declared
 
 

@@ -33,7 +33,7 @@ class Served:
 
     def memory_mb(self) -> float:
         """Resident, now."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         found = re.search(r"^VmRSS:\s+(\d+) kB", text, flags=re.MULTILINE)
         assert found is not None
         return int(found[1]) / 1024
@@ -110,5 +110,7 @@ def load() -> dict[str, float]:
 
 
 def _busy() -> tuple[int, int]:
-    fields = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    fields = [
+        int(n) for n in Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:9]
+    ]
     return sum(fields) - fields[3] - fields[4], sum(fields)

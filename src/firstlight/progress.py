@@ -108,7 +108,7 @@ class Log(Silent):
         except BrokenPipeError:
             # Whoever read along has gone; training is not theirs to end. A second failure at the
             # end of the process, when Python flushes, is spared too.
-            self._stream = Path(os.devnull).open("w")  # noqa: SIM115
+            self._stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
             sys.stdout = self._stream
 
 

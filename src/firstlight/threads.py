@@ -51,7 +51,7 @@ def compute_with(threads: int) -> None:
 
 def _cgroup_quota(path: Path) -> int | None:
     try:
-        quota, period = path.read_text().split()
+        quota, period = path.read_text(encoding="utf-8").split()
         return -(-int(quota) // int(period))
     except (OSError, ValueError):  # no such file, or "max"
         return None

@@ -59,7 +59,7 @@ def processor_name() -> str:
     """The processor as the system names it, with family and model where it tells them: in a cloud
     several generations go by one name."""
     try:
-        lines = CPUINFO.read_text().splitlines()
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
         lines = []
     told: dict[str, str] = {}
