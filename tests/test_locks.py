@@ -10,7 +10,9 @@ from threading import Thread
 
 import pytest
 
-from firstlight.locks import held, is_held
+from firstlight import locks
+from firstlight.data.kept import workplace
+from firstlight.locks import alone, held, is_held
 
 HOLDER = """
 import sys
@@ -18,6 +20,26 @@ from pathlib import Path
 from firstlight.locks import held
 with held(Path(sys.argv[1])) as free:
     print(free, flush=True)
+    input()
+"""
+COUNTER = """
+import sys
+from pathlib import Path
+from firstlight import locks
+locks.PAUSE = 0.001
+place = Path(sys.argv[1])
+print("counting", flush=True)
+for _ in range(25):
+    with locks.alone(place):
+        count = place.with_name("count")
+        count.write_text(str(int(count.read_text()) + 1))
+"""
+WORKER = """
+import sys
+from pathlib import Path
+from firstlight.data.kept import workplace
+with workplace(Path(sys.argv[1]), "key") as work:
+    print(work.name, flush=True)
     input()
 """
 ASKER = """
@@ -150,3 +172,63 @@ def test_asking_needs_no_right_to_write(tmp_path: Path) -> None:
     with other(HOLDER, lock) as (free, _):
         lock.chmod(0o444)
         assert (free, is_held(lock)) == ("True", True)
+
+
+def test_who_waits_comes_in_one_after_another_and_leaves_no_file(tmp_path: Path) -> None:
+    (tmp_path / "count").write_text("0")
+    lock = tmp_path / ".lock"
+    with other(COUNTER, lock) as (_, first), other(COUNTER, lock) as (_, second):
+        for _ in range(25):
+            with alone(lock):
+                count = int((tmp_path / "count").read_text())
+                (tmp_path / "count").write_text(str(count + 1))
+        assert first.wait() == second.wait() == 0
+    assert (tmp_path / "count").read_text() == "75"
+    assert [p.name for p in tmp_path.iterdir()] == ["count"]
+
+
+def test_who_waits_for_a_killed_process_comes_in(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    with other(HOLDER, lock) as (free, process):
+        assert free == "True"
+        process.kill()
+        with alone(lock):
+            assert is_held(lock)
+    assert not lock.exists()
+
+
+def test_nobody_waits_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "try_lock", lambda _: None)
+    with alone(tmp_path / ".lock"):
+        pass
+
+
+def test_a_lock_whose_file_the_one_before_removed_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, tried = tmp_path / ".lock", locks.try_lock
+
+    def late(descriptor: int) -> bool | None:
+        monkeypatch.setattr(locks, "try_lock", tried)
+        lock.unlink()
+        return tried(descriptor)
+
+    monkeypatch.setattr(locks, "try_lock", late)
+    with held(lock) as free, other(HOLDER, lock) as (theirs, _):
+        assert (free, theirs) == (True, "False")
+
+
+def test_what_a_killed_process_worked_on_goes_and_a_running_ones_stays(tmp_path: Path) -> None:
+    with other(WORKER, tmp_path) as (killed, process):
+        (tmp_path / killed / "half").touch()
+        process.kill()
+        process.wait()
+    with other(WORKER, tmp_path) as (alive, process):
+        assert not (tmp_path / killed).exists()
+        with workplace(tmp_path, "key") as work:
+            assert work.is_dir()
+            assert (tmp_path / alive).is_dir()
+        process.communicate("\n")
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,8 @@
 """Locks that the system lets go when a process ends, however it ends.
 
+Every lock of this program is taken here. ``filelock`` comes with PyTorch, but it finds out whether
+others hold a lock only by taking it, and would be in their way.
+
 On Linux and macOS ``flock`` keeps others out. A record lock beside it is for those who only ask:
 ``F_GETLK`` tells of a lock and takes none, so nobody who asks is ever in the way. On Windows the
 first byte of the file is locked, and whoever asks tries to read it.
@@ -10,6 +13,7 @@ import struct
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,20 +25,20 @@ _changing = threading.Lock()
 # Neither through a link nor waiting for a pipe's other end.
 _PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
+PAUSE = 0.05
+"""Seconds between two tries of those that wait."""
+
 
 @contextmanager
-def held(path: Path) -> Iterator[bool]:
+def held(path: Path, *, passing: bool = False) -> Iterator[bool]:
     """Hold the lock of the file at ``path``, which is made where it is missing.
 
-    Gives whether the lock could be had; True where the file system has no locks. Raises
-    ``OSError`` where the file cannot be written.
+    Gives whether the lock could be had; True where the file system has no locks. With ``passing``
+    the file is removed when the lock is let go. Raises ``OSError`` where the file cannot be
+    written.
     """
     with _changing:
-        ours = _identity(path) in _ours
-        descriptor = None if ours else os.open(path, os.O_RDWR | os.O_CREAT | _PLAIN, 0o666)
-        if descriptor is not None and try_lock(descriptor) is False:
-            os.close(descriptor)
-            descriptor = None
+        descriptor = None if _identity(path) in _ours else _locked(path)
         if descriptor is not None:
             _show(descriptor)
             identity = os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino
@@ -47,7 +51,26 @@ def held(path: Path) -> Iterator[bool]:
     finally:
         with _changing:
             _ours.discard(identity)
+            if passing and not _OPEN_FILES_STAY:  # while nobody else can have it
+                _remove(path)
             os.close(descriptor)
+            if passing and _OPEN_FILES_STAY:  # where another has it open, that one removes it
+                _remove(path)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until nobody else is in here with ``path``: no other process and no other thread.
+
+    The file is removed in the end. Where the file system has no locks, nobody waits. Raises
+    ``OSError`` where the file cannot be written.
+    """
+    while True:
+        with held(path, passing=True) as free:
+            if free:
+                yield
+                return
+        time.sleep(PAUSE)
 
 
 def is_held(path: Path) -> bool:
@@ -71,12 +94,33 @@ def is_held(path: Path) -> bool:
 def has_locks(folder: Path) -> bool:
     """Whether the disk that a folder is on keeps locks. Raises ``OSError`` where no file can be
     made there."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".locks-") as first:
-        second = os.open(first.name, os.O_RDWR | _PLAIN)
-        try:
-            return try_lock(first.fileno()) is True and try_lock(second) is False
-        finally:
-            os.close(second)
+    # Not NamedTemporaryFile, which nobody opens once more on Windows.
+    first, name = tempfile.mkstemp(dir=folder, prefix=".locks-")
+    second = os.open(name, os.O_RDWR | _PLAIN)
+    try:
+        return try_lock(first) is True and try_lock(second) is False
+    finally:
+        os.close(first)
+        os.close(second)
+        Path(name).unlink()
+
+
+def _locked(path: Path) -> int | None:
+    """A descriptor of the file at ``path`` with its lock; None where another has it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _PLAIN, 0o666)
+        if try_lock(descriptor) is False:
+            os.close(descriptor)
+            return None
+        status = os.fstat(descriptor)
+        if _OPEN_FILES_STAY or _identity(path) == (status.st_dev, status.st_ino):
+            return descriptor
+        os.close(descriptor)  # the one before removed the file between the two calls
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -89,6 +133,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 if sys.platform == "win32":
     import msvcrt
+
+    _OPEN_FILES_STAY = True  # what is open cannot be removed
 
     def try_lock(descriptor: int) -> bool | None:
         """Lock an open file. False: another process has it; None: there are no locks here."""
@@ -117,6 +163,8 @@ if sys.platform == "win32":
 
 else:
     import fcntl
+
+    _OPEN_FILES_STAY = False
 
     # The start, length, process, kind and origin of a lock; BSD has them in another order.
     _LINUX = sys.platform.startswith("linux")

@@ -1,4 +1,5 @@
-"""What the GNU C library does with freed memory; elsewhere nothing is changed."""
+"""What a process holds in memory, and what the GNU C library does with freed memory; elsewhere
+nothing is changed."""
 
 import ctypes
 import mmap
@@ -22,6 +23,17 @@ def resident() -> int:
     with suppress(OSError):
         pages = Path("/proc/self/statm").read_text(encoding="ascii")
     return int(pages.split()[1]) * PAGE
+
+
+def peak() -> float | None:
+    """MB (2²⁰ bytes) of this process that were in memory at most; None on Windows, which does not
+    tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # bytes, or KiB
 
 
 def c_library() -> ctypes.CDLL | None:

@@ -58,10 +58,11 @@ def bench(
         print_json(whole)
         return
     summary = whole["summary"]
-    spread = summary["accuracy_sd"]
+    spread, memory = summary["accuracy_sd"], summary["peak_memory_mb_max"]
     typer.echo(
         f"{whole['recipe']['name']} on {data}: {percent(summary['accuracy_mean'])}"
         + (f" ± {100 * spread:.2f}" if spread is not None else "")
-        + f" (n = {summary['n']}), {summary['fit_seconds_median']:.1f} s, "
-        f"{summary['peak_memory_mb_max']:,.0f} MB\nfigures {path}"
+        + f" (n = {summary['n']}), {summary['fit_seconds_median']:.1f} s"
+        + (f", {memory:,.0f} MB" if memory is not None else "")
+        + f"\nfigures {path}"
     )

@@ -7,7 +7,6 @@ Under its final name a file is complete and has its published checksum. Until th
 import contextlib
 import hashlib
 import http.client
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import IO
 from firstlight.data.catalog import RemoteFile
 from firstlight.errors import DataError, UnreachableError
 from firstlight.files import make_folder, put_in_place
+from firstlight.locks import alone
 
 Report = Callable[[str, int, int | None], None]
 """Told as a file grows: its name, the bytes so far, the bytes in all."""
@@ -173,39 +173,16 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 def only_one(folder: Path, name: str) -> Iterator[None]:
     """Make ``folder`` and wait until no other process fetches ``name`` into it.
 
-    Windows and some network file systems have no such lock; there, two processes at once each
-    verify what they end with.
+    Some network file systems have no locks; there, two processes at once each verify what they end
+    with.
     """
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise DataError(_cannot_write(folder, error)) from error
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    path = folder / f".{name}.lock"
-    while True:
+    with contextlib.ExitStack() as lock:
         try:
-            handle = path.open("w")
+            make_folder(folder)
+            lock.enter_context(alone(folder / f".{name}.lock"))
         except OSError as error:
             raise DataError(_cannot_write(folder, error)) from error
-        with handle:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            try:
-                current = path.stat().st_ino == os.fstat(handle.fileno()).st_ino
-            except FileNotFoundError:
-                current = False
-            if not current:  # the one before removed the file that we waited for
-                continue
-            try:
-                yield
-            finally:
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            return
+        yield
 
 
 def _md5(path: Path) -> str:

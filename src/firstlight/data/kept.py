@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from firstlight.data.split import TEST, TRAIN, VALIDATION, divide
 from firstlight.data.stored import StoredImages
 from firstlight.errors import DataError
 from firstlight.files import put_in_place, write_whole
+from firstlight.locks import alone, has_locks, held, is_held
 
 IN_MEMORY = 1 << 30
 """Bytes of pixels; a larger set stays on disk."""
@@ -167,39 +168,35 @@ def _told_of_levels(images: Dataset) -> Dataset:
 def workplace(shelf: Path, key: str) -> Iterator[Path]:
     """A new folder, removed afterwards; those of processes that were killed are removed before.
 
-    A process holds a lock on its folder, which the system lets go when the process ends, however
-    it does. Windows has no such lock: there, nothing is removed before.
+    A process holds a lock beside its folder, which the system lets go when the process ends,
+    however it does. Where the file system has no locks, nothing is removed before.
     """
     work = shelf / f".{key}.{os.getpid()}"
-    with ExitStack() as locks:
-        with _lock(shelf, wait=True):  # or another process might take a folder not locked yet
-            for left in shelf.glob(".*.*"):
-                with _lock(left) as free:
-                    if free:
-                        shutil.rmtree(left, ignore_errors=True)
+    with ExitStack() as lock:
+        with alone(shelf / ".lock"):  # or another might take a folder whose lock is not had yet
+            if has_locks(shelf):
+                for left in shelf.glob(".*.*"):
+                    _clear(left)
+            lock.enter_context(held(_lock_of(work), passing=True))
             work.mkdir()
-            locks.enter_context(_lock(work))
         try:
             yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
 
-@contextmanager
-def _lock(folder: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold a folder's lock, with ``wait`` when others are done; whether it could be had."""
-    with ExitStack() as closed:
-        try:
-            import fcntl
+def _lock_of(work: Path) -> Path:
+    return work.with_name(f"{work.name}.lock")
 
-            opened = os.open(folder, os.O_RDONLY)
-            closed.callback(os.close, opened)
-            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except (ImportError, OSError):  # held, gone, or a file system without locks
-            held = False
-        else:
-            held = True
-        yield held
+
+def _clear(left: Path) -> None:
+    """Remove a folder that nobody works in, and the lock of one that is gone."""
+    if left.is_dir():
+        if not is_held(_lock_of(left)):
+            shutil.rmtree(left, ignore_errors=True)
+    elif left.suffix == ".lock" and not is_held(left):
+        with suppress(OSError):
+            left.unlink()
 
 
 def _worked_out(part: Dataset) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """Train one recipe with several seeds and write down every run's figures."""
 
 import os
-import resource
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -21,6 +19,7 @@ from firstlight.devices import choose_device, computes_in_bfloat16, repeatable
 from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.files import unwritable, write_asked
 from firstlight.layers.own_code import matched, own_code
+from firstlight.memory import peak
 from firstlight.models.convolution import direct
 from firstlight.plain import read_json, write_json
 from firstlight.progress import Silent
@@ -176,7 +175,7 @@ def _end_with(parent: int) -> None:
 
 def measure(request: DataRequest, asked: Asked, called: float) -> Figures:
     """One run's figures, in a process of its own that was asked for at ``called`` (Unix time)."""
-    start_seconds, load = time.time() - called, os.getloadavg()[0]
+    start_seconds, load = time.time() - called, _load()
     device = choose_device(asked.device)
     with repeatable(usable_threads(), device):
         peaks = {"matmul_gflops_before": matmul_gflops(device, torch.float32)}
@@ -187,7 +186,7 @@ def measure(request: DataRequest, asked: Asked, called: float) -> Figures:
         job = plan(request, asked)
         run = fit(job, Silent(), out=Path(folder) / "run")
         fit_seconds = time.perf_counter() - started
-        memory, summary = _peak_memory_mb(), run.read_json("summary.json")
+        memory, summary = peak(), run.read_json("summary.json")
         metrics = evaluate(run, device=device, data=job.data)
         epochs = record.read_epochs(run)
     work = step_gflop(job) * summary["steps"]
@@ -208,6 +207,11 @@ def measure(request: DataRequest, asked: Asked, called: float) -> Figures:
     }
 
 
+def _load() -> float | None:
+    """How many processes computed or waited to in the last minute; None on Windows."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """n, mean and standard deviation of the accuracy, medians of the rest."""
     accuracies = [run["test_accuracy"] for run in runs]
@@ -216,7 +220,10 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "accuracy_mean": statistics.mean(accuracies),
         "accuracy_sd": statistics.stdev(accuracies) if len(runs) > 1 else None,
         "fit_seconds_median": statistics.median(run["fit_seconds"] for run in runs),
-        "peak_memory_mb_max": max(run["peak_memory_mb"] for run in runs),
+        "peak_memory_mb_max": max(
+            (run["peak_memory_mb"] for run in runs if run["peak_memory_mb"] is not None),
+            default=None,
+        ),
     }
 
 
@@ -291,9 +298,3 @@ def _is_there(path: Path) -> bool:
     except OSError as error:
         raise unwritable(path, error) from error
     return True
-
-
-def _peak_memory_mb() -> float:
-    """The most this process has held resident; macOS counts in bytes, Linux in KiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

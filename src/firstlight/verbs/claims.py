@@ -4,16 +4,15 @@ The system lets go of a lock when its process ends, however it ends. So a claim 
 made it.
 """
 
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+from firstlight import locks
 from firstlight.files import unwritable
-from firstlight.locks import held
 
-_LOOK = 0.1
-"""Seconds between two tries."""
+Given = TypeVar("Given")
 
 
 @contextmanager
@@ -24,29 +23,22 @@ def claimed(claim: Path, out: Path) -> Iterator[bool]:
     Who is given a claim looks once more whether the piece is done. Raises ``DataError`` or
     ``UserError`` where no file can be made there.
     """
-    with _held(claim, out) as ours:
+    with _taken(locks.held(claim, passing=True), out) as ours:
         yield ours
-        if ours:
-            with suppress(OSError):  # Windows keeps an open file
-                claim.unlink()
 
 
 @contextmanager
 def alone(lock: Path, out: Path) -> Iterator[None]:
     """Within, no other process is within the same. Raises as ``claimed`` does."""
-    while True:
-        with _held(lock, out) as ours:
-            if ours:
-                yield
-                return
-        time.sleep(_LOOK)
+    with _taken(locks.alone(lock), out):
+        yield
 
 
 @contextmanager
-def _held(lock: Path, out: Path) -> Iterator[bool]:
+def _taken(lock: AbstractContextManager[Given], out: Path) -> Iterator[Given]:
     with ExitStack() as stack:
         try:
-            ours = stack.enter_context(held(lock))
+            ours = stack.enter_context(lock)
         except OSError as error:
             raise unwritable(out, error) from error
         yield ours

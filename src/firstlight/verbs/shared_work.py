@@ -323,8 +323,7 @@ class SharedWork:
             with suppress(OSError):
                 path = _lock_file(token)
                 if has_locks(path.parent):
-                    stack.enter_context(held(path))
-                    stack.callback(path.unlink, missing_ok=True)
+                    stack.enter_context(held(path, passing=True))
                     self._token = token
             yield
         self._token = ""

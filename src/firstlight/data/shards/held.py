@@ -9,8 +9,8 @@ import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from firstlight.data.kept import workplace
@@ -20,6 +20,7 @@ from firstlight.data.shards.parquet import index_parquet
 from firstlight.data.shards.tar import index_tar
 from firstlight.errors import DataError, UserError
 from firstlight.files import cache_folder, make_folder, put_in_place, write_whole
+from firstlight.locks import alone
 
 ROOM = "FIRSTLIGHT_SHARD_CACHE"
 """The environment variable with the size of the cache, such as 40GB."""
@@ -211,7 +212,9 @@ def _from_cache(file: ShardFile) -> int:
                 os.utime(place)
                 return descriptor
             except FileNotFoundError:
-                with _alone(place):  # processes of one training want the same shards
+                with alone(
+                    place.with_suffix(".lock")
+                ):  # processes of one training want the same shards
                     if not place.exists():
                         _make(file, place)
     except OSError as error:
@@ -219,24 +222,6 @@ def _from_cache(file: ShardFile) -> int:
             f"{shelf()}: shards cannot be kept there: {error.strerror}. Make room, lower {ROOM}, "
             "or point XDG_CACHE_HOME to a folder that can be written"
         ) from error
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Wait until no other process makes ``place``, where the system has such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    lock = place.with_suffix(".lock")
-    with lock.open("wb") as file:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
 
 
 def _make(file: ShardFile, place: Path) -> None:
