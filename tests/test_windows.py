@@ -167,6 +167,7 @@ def test_files_are_whole_or_not_there_and_an_open_one_is_left_alone(here: Path) 
 
 def test_from_training_to_an_exported_file(here: Path) -> None:
     pictures(here / "pictures")
+    (here / "shards").mkdir()  # an empty folder is taken as if it were not there
     said = on_windows(
         COMMANDS,
         here,

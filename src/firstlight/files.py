@@ -111,6 +111,9 @@ def put_in_place(part: Path, target: Path) -> None:
     replaces only an empty folder.
     """
     _sync_all(part)
+    if os.name == "nt" and part.is_dir():  # there, not even an empty folder is replaced
+        with contextlib.suppress(OSError):
+            target.rmdir()
     part.replace(target)
     sync_folder(target.parent)
 
