@@ -214,3 +214,33 @@ def photographs_table() -> str:
         f"Repeat with `{whole['command']}`.",
     ]
     return "\n".join(lines)
+
+
+def many_answers_table() -> str:
+    """Answers for many images in shards, by number of workers."""
+    whole: dict[str, Any] = json.loads((RESULTS / "many_answers.json").read_text())
+    lines = [
+        "| images | workers | images/s | images per processor second | most memory of a worker |",
+        "|---|---|---|---|---|",
+    ]
+    cases = dict.fromkeys((run["images"], run["workers"]) for run in whole["runs"])
+    for images, workers in cases:
+        runs = [
+            run for run in whole["runs"] if (run["images"], run["workers"]) == (images, workers)
+        ]
+        speed = statistics.median(run["images"] / run["seconds"] for run in runs)
+        spent = statistics.median(run["images"] / run["processor_seconds"] for run in runs)
+        memory = max(peak for run in runs for peak in run["peak_memory_mb"])
+        lines.append(f"| {images:,} | {workers} | {speed:,.0f} | {spent:,.0f} | {memory:,.0f} MB |")
+    versions = ", ".join(f"{name} {number}" for name, number in whole["versions"].items())
+    repeats = 1 + max(run["repeat"] for run in whole["runs"])
+    loads = [run["load_before"] for run in whole["runs"]]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Medians of {repeats} runs, and of memory the most; {whole['cores']} cores of "
+            f"{whole['processor']}, on which {min(loads):.0f} to {max(loads):.0f} other processes "
+            f"ran; {versions}. Repeat with `{whole['command']}`.",
+        ]
+    )

@@ -15,6 +15,7 @@ from table_answers import answers_table
 from table_models import models_table
 from table_pictures import (
     decoding_table,
+    many_answers_table,
     photographs_table,
     sharded_table,
     small_sets_table,
@@ -61,6 +62,7 @@ TABLES = {
     "scaling": scaling_table,
     "cluster": cluster_table,
     "sharded": sharded_table,
+    "many_answers": many_answers_table,
     "unknown": unknown_tables,
     "unknown_features": unknown_features_table,
     "photographs": photographs_table,
