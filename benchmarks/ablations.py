@@ -54,9 +54,9 @@ def mnist(activation: str = "relu", pool_last: bool = False, **choices: Any) -> 
 
 
 # Not a setting, as nobody should choose it: see ``random_stem``.
-RANDOM_STEM = "random filters in the stem, trained"
+RANDOM_STEM = "random stem filters, trained"
 ADAM = {
-    f"Adam in place of Muon, rate {rate}": (
+    f"Adam instead of Muon, learning rate {rate}": (
         "optimizer.name=adam",
         f"optimizer.learning_rate={rate}",
     )
@@ -66,47 +66,47 @@ ADAM = {
 # What is changed, by its name in the table. No settings are the recipe itself.
 CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
     "cifar10-quick": {
-        "as it is": (),
-        "answers from the image alone": ("network.views=one",),
-        "and its mirror image": ("network.views=mirror",),
-        "never mirrored": ("augment=[{ crop = 2 }]",),
-        "mirrored by chance": ("augment=[{ crop = 2 }, { flip = 'random' }]",),
-        "not shifted": ("augment=[{ flip = 'alternate' }]",),
+        "unchanged": (),
+        "no test-time augmentation": ("network.views=one",),
+        "test-time augmentation by mirroring only": ("network.views=mirror",),
+        "no mirroring": ("augment=[{ crop = 2 }]",),
+        "random mirroring": ("augment=[{ crop = 2 }, { flip = 'random' }]",),
+        "no shifts": ("augment=[{ flip = 'alternate' }]",),
         "cutout of 8 pixels": (f"augment=[{MOVED}, {{ cutout = 8 }}]",),
         "MixUp": (f"augment=[{MOVED}, {{ mixup = 0.2 }}]",),
         "CutMix": (f"augment=[{MOVED}, {{ cutmix = 1 }}]",),
         "no label smoothing": ("train.label_smoothing=0.0",),
-        "mean of the weights": ("train.average_decay=0.95",),
-        "ReLU in place of GELU": cifar10_quick(activation="relu"),
+        "weight averaging": ("train.average_decay=0.95",),
+        "ReLU instead of GELU": cifar10_quick(activation="relu"),
         **ADAM,
         "stem of 4×4 with stride 2": cifar10_quick(kernel=4, stride=2),
-        "the stem's bias at zero": ("network.1.bias=false",),
+        "stem bias zero": ("network.1.bias=false",),
         RANDOM_STEM: (),
-        "whole images, two passes": ("train.small_share=0", "train.epochs=2"),
+        "full-size images, two epochs": ("train.small_share=0", "train.epochs=2"),
     },
     "mnist-quick": {
-        "as it is": (),
-        "turned and shifted": AFFINE,
-        "answers over shifted views": ("network.views=shift",),
+        "unchanged": (),
+        "rotations and shifts": AFFINE,
+        "test-time augmentation by shifting": ("network.views=shift",),
         "cutout of 8 pixels": ("augment=[{ cutout = 8 }]",),
         "no label smoothing": ("train.label_smoothing=0.0",),
-        "mean of the weights": ("train.average_decay=0.95",),
-        "GELU in place of ReLU": mnist("gelu", scale=0.03),
+        "weight averaging": ("train.average_decay=0.95",),
+        "GELU instead of ReLU": mnist("gelu", scale=0.03),
         **ADAM,
         RANDOM_STEM: (),
-        "the largest of the last maps alone": mnist(pool_last=True, scale=0.03),
-        "in float32": ("train.precision=float32",),
+        "global max-pooling at the end": mnist(pool_last=True, scale=0.03),
+        "float32": ("train.precision=float32",),
     },
     "mnist-standard": {
-        "as it is": (),
-        "neither turned nor shifted": ("augment=[]",),
-        "turned and shifted twice as far": ("augment=[{ rotate = 20 }, { shift = 0.1 }]",),
-        "three whole passes": ("train.epoch_share=1", "train.epochs=3"),
-        "answers over shifted views": ("network.views=shift",),
+        "unchanged": (),
+        "no rotations, no shifts": ("augment=[]",),
+        "rotations and shifts twice as large": ("augment=[{ rotate = 20 }, { shift = 0.1 }]",),
+        "three full epochs": ("train.epoch_share=1", "train.epochs=3"),
+        "test-time augmentation by shifting": ("network.views=shift",),
         "no label smoothing": ("train.label_smoothing=0.0",),
-        "mean of the weights": ("train.average_decay=0.99",),
+        "weight averaging": ("train.average_decay=0.99",),
         RANDOM_STEM: (),
-        "every place in the last layer": mnist(widths=(64, 128), scale=0.02),
+        "no global pooling at the end": mnist(widths=(64, 128), scale=0.02),
         **ADAM,
     },
 }

@@ -1,19 +1,16 @@
-"""Tables of trainings: the tutorial beside Keras, the recipes, peers, one change at a time."""
+"""Tables of trainings: the tutorial beside Keras, networks, peers, one change at a time."""
 
 import json
 import statistics
-from pathlib import Path
 from typing import Any
 
-from firstlight.recipe import load_recipe, recipe_names, recipe_of
 from networks import SEEDS
-from table_cells import RESULTS, accuracy, row_of, span
+from table_cells import RESULTS, accuracy, row_of
+from table_recipes import as_it_is
 from tutorial_changes import EPOCHS
 
-RECIPES = Path(__file__).resolve().parent / "recipes"
-
 SIDES = {
-    "pytorch-loop": "the tutorial, a plain PyTorch data-loader loop",
+    "pytorch-loop": "the tutorial, plain PyTorch loop with a data loader",
     "firstlight-tutorial": "the tutorial, firstlight",
     "airbench": "airbench's recipe, eager PyTorch, 8 epochs",
     "firstlight-standard": "firstlight, `cifar10-standard`",
@@ -47,7 +44,7 @@ def keras_table() -> str:
     versions = {k: v for run in first["runs"] for k, v in run["versions"].items()}
     lines += [
         "",
-        f"n = {first['summary']['keras']['n']} seeds a side, interleaved; {first['cores']} cores "
+        f"n = {first['summary']['keras']['n']} seeds per side, interleaved; {first['cores']} cores "
         f"of {first['processor']}; {', '.join(f'{k} {v}' for k, v in sorted(versions.items()))}. "
         f"Repeat with `{first['command']}`.",
     ]
@@ -61,7 +58,8 @@ def quick_table() -> str:
     for run in whole["runs"]:
         kinds.setdefault((run["data"], run["side"]), []).append(run)
     lines = [
-        "| | runs | test accuracy, mean ± sd | wall time, median | of Keras's fastest run |",
+        "| | runs | test accuracy, mean ± sd | wall time, median "
+        "| compared with Keras's fastest run |",
         "|---|---|---|---|---|",
     ]
     for (data, side), runs in kinds.items():
@@ -77,51 +75,10 @@ def quick_table() -> str:
     loads = [run["load_before"] for run in whole["runs"]]
     lines += [
         "",
-        f"In turn; {whole['cores']} cores of {whole['processor']}, load average before a run "
+        f"Interleaved; {whole['cores']} cores of {whole['processor']}, load average before a run "
         f"{min(loads):.1f} to {max(loads):.1f}. Repeat with `{whole['command']}`.",
     ]
     return "\n".join(lines)
-
-
-def recipes_table() -> str:
-    """Every recipe that ``firstlight bench`` has measured: accuracy, seconds, memory."""
-    lines = [
-        "| recipe | runs | test accuracy, mean ± sd | `fl.train`, median | of it training "
-        "| peak memory | rate in training | the machine's own rate, fp32 | where |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for path in sorted(RESULTS.glob("bench-*.json")):
-        whole: dict[str, Any] = json.loads(path.read_text())
-        summary, runs, where = whole["summary"], whole["runs"], whole["environment"]
-        precision = ""  # older files do not tell
-        if "matmul_bf16_gflops_before" in runs[0]:
-            precision = ", bfloat16"
-        elif "training_gflops" in runs[0]:
-            precision = ", float32"
-        form = "" if _as_it_is(whole["recipe"]) else ", an earlier form"
-        lines.append(
-            f"| [`{whole['recipe']['name']}`](../benchmarks/results/{path.name}){form} "
-            f"| {summary['n']} "
-            f"| {accuracy(run['test_accuracy'] for run in runs)} "
-            f"| {summary['fit_seconds_median']:.1f} s "
-            f"| {statistics.median(run['train_seconds'] for run in runs):.1f} s "
-            f"| {summary['peak_memory_mb_max']:,.0f} MB "
-            f"| {span([run['training_gflops'] for run in runs if 'training_gflops' in run])} "
-            f"| {span([run['matmul_gflops_before'] for run in runs])} "
-            f"| {where['accelerator'] or where['processor']}, {where['threads']} "
-            f"thread{'' if where['threads'] == 1 else 's'}{precision} |"
-        )
-    return "\n".join(lines)
-
-
-def _as_it_is(measured: dict[str, Any]) -> bool:
-    """Whether a recipe is still what it was when it was measured."""
-    name = measured["name"]
-    now = load_recipe(name if name in recipe_names() else str(RECIPES / f"{name}.toml"))
-    was = recipe_of(measured, source=name)
-    parts = ("network", "augment", "optimizer", "schedule", "train")
-    now = now.with_settings(["train.seed=0"])
-    return all(getattr(was, part) == getattr(now, part) for part in parts)
 
 
 def networks_table() -> str:
@@ -137,7 +94,7 @@ def networks_table() -> str:
     ]
     for name, runs in by_recipe.items():
         network = whole["networks"][name]
-        form = "" if _as_it_is(network["recipe"]) else ", an earlier form"
+        form = "" if as_it_is(network["recipe"]) else ", an earlier form"
         cells = [
             f"{runs[0]['parameters']:,}",
             f"{network['multiply_adds']:,}",
@@ -157,7 +114,7 @@ def networks_table() -> str:
 
 
 CHANGED = {
-    "as-it-is": "as it is",
+    "as-it-is": "unchanged",
     "convolution": "one more convolution",
     "batch-norm": "batch norm",
     "dropout": "dropout",
@@ -194,8 +151,8 @@ def changes_table() -> str:
             lines.append(row_of(f"{title}, {EPOCHS} epochs" if before is found else "", cells))
     lines += [
         "",
-        f"One thread of {whole['processor']}, which had other work too: seconds are of the "
-        f"processor. Repeat with `{whole['command']}`.",
+        f"One thread of {whole['processor']}, shared with other work: the "
+        f"seconds are processor time. Repeat with `{whole['command']}`.",
     ]
     return "\n".join(lines)
 
@@ -231,7 +188,7 @@ def peers_table() -> str:
         )
     lines += [
         "",
-        f"One after another; {whole['cores']} cores of {whole['processor']}. "
+        f"Run one after another; {whole['cores']} cores of {whole['processor']}. "
         f"Repeat with `{whole['command']}`.",
     ]
     return "\n".join(lines)
@@ -245,19 +202,19 @@ def ablations_table() -> str:
         changes = by_recipe.setdefault(run["recipe"], {})
         changes.setdefault(run["change"], {})[run["seed"]] = run
     lines = [
-        "| recipe | change | held-out accuracy, mean ± sd | difference, points, mean ± sd | n |",
+        "| recipe | change | held-out accuracy, mean ± sd | difference in points, mean ± sd | n |",
         "|---|---|---|---|---|",
     ]
     for recipe, changes in by_recipe.items():
-        plain, measured = changes["as it is"], whole.get("recipes", {}).get(recipe)
-        form = "" if measured and _as_it_is(measured) else ", an earlier form"
+        plain, measured = changes["unchanged"], whole.get("recipes", {}).get(recipe)
+        form = "" if measured and as_it_is(measured) else ", an earlier form"
         for name, runs in changes.items():
             moved = [
                 100 * (run["held_out_accuracy"] - plain[seed]["held_out_accuracy"])
                 for seed, run in runs.items()
             ]
             spread = f" ± {statistics.stdev(moved):.2f}" if len(moved) > 1 else ""
-            difference = "" if name == "as it is" else f"{statistics.mean(moved):+.2f}{spread}"
+            difference = "" if name == "unchanged" else f"{statistics.mean(moved):+.2f}{spread}"
             lines.append(
                 f"| {f'`{recipe}`{form}' if name == 'as it is' else ''} | {name} "
                 f"| {accuracy(run['held_out_accuracy'] for run in runs.values())} "
@@ -265,7 +222,7 @@ def ablations_table() -> str:
             )
     lines += [
         "",
-        "The same seeds with and without the change; a tenth of the training images held out; "
+        "The same seeds with and without each change; a tenth of the training images held out; "
         f"{whole['processor']}. Repeat with `{whole['command']}`.",
     ]
     return "\n".join(lines)

@@ -22,6 +22,7 @@ from table_pictures import (
     unknown_features_table,
     unknown_tables,
 )
+from table_recipes import recipes_table
 from table_scaling import cluster_table, scaling_table
 from table_serving import serve_tables
 from table_training import (
@@ -31,7 +32,6 @@ from table_training import (
     networks_table,
     peers_table,
     quick_table,
-    recipes_table,
 )
 from table_transfer import transfer_table
 
