@@ -38,7 +38,7 @@ version = release = firstlight.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 root_doc = "README"
 CARDS = "src/firstlight/box/*/README.md"
-include_patterns = ["README.md", "CHANGELOG.md", "LOG.md", "SECURITY.md", "docs/*.md", CARDS]
+include_patterns = ["README.md", "CHANGELOG.md", "SECURITY.md", "docs/*.md", "docs/dev/*.md", CARDS]
 exclude_patterns = [".*", "build", "dist", "runs", "shared"]
 nitpicky = True
 # Names of other projects; their pages are not looked up, so that the build needs no network.
@@ -72,14 +72,14 @@ html_copy_source = False
 html_show_sourcelink = False
 
 NAVIGATION = {
-    "Begin": ("docs/tutorial", "docs/own-networks", "docs/own-pictures", "docs/transfer"),
+    "Get started": ("docs/tutorial", "docs/own-networks", "docs/own-pictures", "docs/transfer"),
     "Understand": ("docs/networks", "docs/performance", "docs/trust", "docs/explain"),
     "Use": (
         *("docs/serve", "docs/export", "docs/scale"),
         *("src/firstlight/box/mnist/README", "src/firstlight/box/cifar10/README"),
     ),
-    "Look up": ("docs/reference", "docs/glossary", "docs/design"),
-    "The project": ("CHANGELOG", "LOG", "SECURITY"),
+    "Reference": ("docs/reference", "docs/glossary", "docs/design"),
+    "Project": ("CHANGELOG", "docs/dev/log", "SECURITY"),
 }
 RUN_BY_TESTS = ("docs/serve", "docs/export")
 """Pages whose Python needs a server or an exported file beside it."""
