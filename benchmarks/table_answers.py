@@ -6,7 +6,7 @@ from typing import Any
 from table_cells import RESULTS, row_of
 
 SIDES = {
-    "torch": "firstlight, the run (PyTorch)",
+    "torch": "firstlight, run (PyTorch)",
     "onnx": "firstlight, exported",
     "onnxruntime": "plain onnxruntime",
     "int8": "firstlight, exported with `--int8`",
@@ -20,8 +20,8 @@ def answers_table() -> str:
     """Latency of one image and the best throughput, firstlight's beside the bare runtimes'."""
     whole: dict[str, Any] = json.loads((RESULTS / "answers-cpu.json").read_text())
     lines = [
-        "| network | side | one image, median | to the bare runtime | images a second, best batch "
-        "| to the bare runtime |",
+        "| network | side | one image, median | relative to the bare runtime "
+        "| images per second, best batch | relative to the bare runtime |",
         "|---|---|---|---|---|---|",
     ]
     loads = []
@@ -45,8 +45,8 @@ def answers_table() -> str:
     versions = ", ".join(f"{name} {number}" for name, number in whole["versions"].items())
     lines += [
         "",
-        f"Medians of {' or '.join(map(str, rounds))} rounds a network, the sides in turn; the "
-        "ratios are medians of each round's; "
+        f"Medians of {' or '.join(map(str, rounds))} rounds per network, interleaved; ratios are "
+        "medians of the rounds' ratios; "
         f"{whole['threads']} threads of {whole['processor']}, beside other programs (load average "
         f"{min(loads):.1f} to {max(loads):.1f}); {versions}. Repeat with `{whole['command']}`.",
     ]

@@ -9,7 +9,7 @@ from table_cells import RESULTS, accuracy, row_of
 def models_table() -> str:
     """What each reaches, beside other seeds of its recipe, and how large it is."""
     lines = [
-        "| model | test images right | the same recipe, other seeds | size |",
+        "| model | correct test images | same recipe, other seeds | size |",
         "|---|---|---|---|",
     ]
     for name in boxed_names():

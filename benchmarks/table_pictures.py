@@ -7,9 +7,9 @@ from typing import Any
 from table_cells import RESULTS, SCORES, accuracy, by_score, row_of, three_places
 
 SMALL_SETS = {
-    "digits": "scikit-learn's digits, 1,437 to train",
-    "cifar10-100-a-class": "CIFAR-10, 100 a class",
-    "mnist-uneven": "MNIST, 2,000 down to 20 a class",
+    "digits": "scikit-learn's digits, 1,437 training images",
+    "cifar10-100-a-class": "CIFAR-10, 100 per class",
+    "mnist-uneven": "MNIST, 2,000 down to 20 per class",
 }
 
 FOLDERS = {
@@ -18,10 +18,10 @@ FOLDERS = {
 }
 
 STEPS = {
-    "first start": "first start: decoded, copies found, parts made",
-    "second start": "second start",
+    "first start": "first start: decode, find duplicates, split",
+    "second start": "second start, from the cache",
     "check": "`data check`",
-    "train": "start and {steps:,} steps of {batch} images",
+    "train": "start, and {steps:,} steps of {batch} images",
 }
 
 
@@ -44,7 +44,7 @@ def small_sets_table() -> str:
         )
     lines += [
         "",
-        f"One side after another; {whole['cores']} cores of {whole['processor']}. "
+        f"Run one after another; {whole['cores']} cores of {whole['processor']}. "
         f"Repeat with `{whole['command']}`.",
     ]
     return "\n".join(lines)
@@ -57,9 +57,9 @@ def sharded_table() -> str:
     (index,) = (run for run in runs if run["what"] == "index")
     (train,) = (run for run in runs if run["what"] == "train")
     lines = [
-        "| a million images of 64 × 64 pixels | processor seconds | most memory |",
+        "| a million images of 64 × 64 pixels | processor seconds | peak memory |",
         "|---|---|---|",
-        f"| the index, made once | {index['processor_seconds']:.0f} "
+        f"| index, built once | {index['processor_seconds']:.0f} "
         f"| {index['peak_memory_mb']:,.0f} MB |",
         f"| start, {train['steps']} steps of {train['batch']} images, all held-out images "
         f"and all {train['test_images']:,} test images | {train['processor_seconds']:.0f} "
@@ -82,8 +82,8 @@ def sharded_table() -> str:
     versions = ", ".join(f"{name} {one}" for name, one in whole["versions"].items())
     lines += [
         "",
-        f"Medians of {repeats} runs; {whole['threads']} cores of {whole['processor']}, shared with "
-        f"other work at times; {versions}. Repeat with `{whole['command']}`.",
+        f"Medians of {repeats} runs; {whole['threads']} cores of {whole['processor']}, at times "
+        f"shared with other work; {versions}. Repeat with `{whole['command']}`.",
     ]
     return "\n".join(lines)
 
@@ -96,7 +96,7 @@ def decoding_table() -> str:
         kinds.setdefault((run["set"], run["what"]), []).append(run)
     lines = [
         "| pictures | what | runs | seconds, median | processor seconds "
-        "| files decoded a second | peak memory |",
+        "| files decoded per second | peak memory |",
         "|---|---|---|---|---|---|---|",
     ]
     for (of, what), runs in kinds.items():
@@ -118,7 +118,7 @@ def decoding_table() -> str:
     lines += [
         "",
         f"{whole['threads']} thread{'' if whole['threads'] == 1 else 's'} of "
-        f"{whole['processor']}, at a low priority beside other work, with a load of "
+        f"{whole['processor']}, at low priority beside other work; load average "
         f"{min(loads):.0f} to {max(loads):.0f} before each run. "
         f"Repeat with `{whole['command']}`.",
     ]
@@ -136,10 +136,10 @@ def unknown_tables() -> str:
         ordinary = [run["ordinary"] for run in runs]
         every = accuracy(run["test_accuracy"] for run in runs)
         lines += [
-            f"`{recipe}`, {len(runs)} seeds, {every} of all test images right:",
+            f"`{recipe}`, {len(runs)} seeds, {every} of all test images correct:",
             "",
-            "| images | AUROC: probability | energy | neighbors "
-            "| unknown: probability | energy | neighbors |",
+            "| images | AUROC: probability | energy | neighbours "
+            "| unknown: probability | energy | neighbours |",
             "|---|---|---|---|---|---|---|",
         ]
         for kind in runs[0]["foreign"]:
@@ -149,7 +149,7 @@ def unknown_tables() -> str:
         lines += [
             row_of("its own test images", ["", "", "", *by_score(ordinary, "unknown")]),
             row_of(
-                "of them not unknown, right",
+                "of those not unknown, correct",
                 ["", "", "", *by_score(ordinary, "accuracy_of_the_others")],
             ),
             "",
@@ -173,7 +173,7 @@ def unknown_features_table() -> str:
     whole: dict[str, Any] = json.loads((RESULTS / "unknown-features-cpu.json").read_text())
     runs, where = whole["runs"], whole["environment"]
     lines = [
-        "| images | probability | energy | neighbors | Mahalanobis | either |",
+        "| images | probability | energy | neighbours | Mahalanobis | either |",
         "|---|---|---|---|---|---|",
     ]
     for kind in runs[0]["kinds"]:
@@ -186,8 +186,8 @@ def unknown_features_table() -> str:
         "",
         f"`{whole['backbone']}`, {whole['known_classes']} of CIFAR-10's classes, "
         f"{whole['images_a_class']} training images of each; {right} of their "
-        f"{runs[0]['test_images']:,} test images are right. Mean ± standard deviation over "
-        f"{len(runs)} seeds, which draw the classes too; {where['processor']}, torch "
+        f"{runs[0]['test_images']:,} test images are correct. Mean ± standard deviation over "
+        f"{len(runs)} seeds, which also draw the classes; {where['processor']}, torch "
         f"{where['torch']}. Every run: "
         "[result file](../benchmarks/results/unknown-features-cpu.json). "
         f"Repeat with `{whole['command']}`.",
@@ -199,7 +199,7 @@ def photographs_table() -> str:
     """Photographs of a digit by what lies on and around the paper."""
     whole: dict[str, Any] = json.loads((RESULTS / "photographs.json").read_text())
     lines = [
-        "| paper | photographs | right | unknown | wrong | best class right |",
+        "| paper | photographs | correct | unknown | wrong | best class correct |",
         "|---|---|---|---|---|---|",
     ]
     for row in whole["kinds"]:
@@ -209,7 +209,7 @@ def photographs_table() -> str:
     where = whole["environment"]
     lines += [
         "",
-        f"The model `{whole['model']}` in the box; {where['processor']}, torch {where['torch']}. "
+        f"The bundled model `{whole['model']}`; {where['processor']}, torch {where['torch']}. "
         "Every figure: [result file](../benchmarks/results/photographs.json). "
         f"Repeat with `{whole['command']}`.",
     ]

@@ -17,7 +17,7 @@ def scaling_table() -> str:
     counts = sorted({run["processes"] for run in whole["runs"]})
     heads = [f"{n} process{'' if n == 1 else 'es'}" for n in counts]
     lines = [
-        row_of("milliseconds a step", [*heads, "sent to each other process"]),
+        row_of("milliseconds per step", [*heads, "sent to each other process"]),
         row_of("---", ["---"] * (len(counts) + 1)),
     ]
     for recipe, sizes in whole["bytes"].items():
@@ -32,7 +32,7 @@ def scaling_table() -> str:
             *lines,
             "",
             f"Batches of 128 in {whole['shards']} shards, one thread each, {whole['cores']} cores "
-            f"of {whole['processor']}; medians of {_rounds(whole)} runs in turn. Repeat with "
+            f"of {whole['processor']}; medians of {_rounds(whole)} interleaved runs. Repeat with "
             f"`{whole['command']}`.",
         ]
     )
@@ -42,7 +42,7 @@ def cluster_table() -> str:
     """What the measured times come to on links of other speeds, on paper."""
     whole = _whole()
     lines = [
-        row_of("milliseconds a step, on paper", [f"{n} machines" for n in NUMBERS[1:]]),
+        row_of("milliseconds per step, estimated", [f"{n} machines" for n in NUMBERS[1:]]),
         row_of("---", ["---"] * (len(NUMBERS) - 1)),
     ]
     for recipe, sizes in whole["bytes"].items():
@@ -58,7 +58,8 @@ def cluster_table() -> str:
             lines.append(row_of(f"`{recipe}`, {link}", cells))
         lines.append(
             row_of(
-                f"`{recipe}`: {1000 * shard:.1f} a shard, {1000 * common:.1f} for all alike",
+                f"`{recipe}`: {1000 * shard:.1f} per shard, {1000 * common:.1f} for what every "
+                "process does",
                 [""] * (len(NUMBERS) - 1),
             )
         )

@@ -26,7 +26,7 @@ def serve_tables() -> str:
     for run in throughput["runs"]:
         by_side.setdefault(run["side"], []).append(run)
     lines = [
-        f"One client, one 28×28 PNG after another, `{latency['recipe']}`:",
+        f"Latency of one client that sends one 28×28 PNG after another, `{latency['recipe']}`:",
         "",
         "| round | requests | p50 | p95 | wrong answers | load average |",
         "|---|---|---|---|---|---|",
@@ -36,11 +36,11 @@ def serve_tables() -> str:
         lines.append(row_of(str(number), [*figures, str(of["wrong_answers"]), load_of([of])]))
     lines += [
         "",
-        f"Saturation, {throughput['connections']} connections of wrk, the same network on each "
-        f"side, in turn, {len(by_side['firstlight'])} rounds:",
+        f"Throughput under saturation, {throughput['connections']} connections of wrk, the same "
+        f"network on each side, {len(by_side['firstlight'])} interleaved rounds:",
         "",
-        "| server | requests a second, median | firstlight is faster by, median of rounds "
-        "| processor time a request, median | load average |",
+        "| server | requests per second, median | firstlight's speedup, median of rounds "
+        "| processor time per request, median | load average |",
         "|---|---|---|---|---|",
     ]
     for side, runs in by_side.items():
@@ -53,22 +53,23 @@ def serve_tables() -> str:
     faults = pictures["fault_count"] + requests["fault_count"]
     lines += [
         "",
-        f"{soak['seconds'] / 60:.0f} minutes at twice the capacity measured just before "
-        f"({soak['offered_requests_per_second']:,.0f} requests a second offered), "
+        f"Overload, {soak['seconds'] / 60:.0f} minutes at twice the capacity measured just before "
+        f"({soak['offered_requests_per_second']:,.0f} requests per second offered), "
         f"{soak['connections']} connections: {statuses['200']:,} answers, "
         f"{soak['wrong_answers']} of them wrong; {statuses.get('503', 0):,} times 503; "
-        f"{soak['hangs']} hangs; {soak['broken_connections']} connections broken off; for "
-        f"{soak['no_connection_free']:,} no connection was free; memory "
+        f"{soak['hangs']} hangs; {soak['broken_connections']} broken connections; "
+        f"{soak['no_connection_free']:,} requests found no free connection; memory "
         f"{memory['least']:.0f} to {memory['most']:.0f} MB after the first minute "
         f"({100 * soak['memory_growth']:.1f} % growth); load average {load_of([soak])}.",
         "",
-        f"Fuzzed with {pictures['sent']:,} damaged pictures, {requests['sent']:,} malformed "
+        f"Fuzzing with {pictures['sent']:,} damaged pictures, {requests['sent']:,} malformed "
         f"requests and {fuzz['schemathesis']['cases']:,} cases of Schemathesis: {faults} faults "
-        "(5xx other than 503, hangs, words about the machine, wrong answers in between).",
+        "(5xx other than 503, hangs, details about the machine, wrong answers in between).",
         "",
         f"Two cores of {latency['environment']['processor']}, torch "
-        f"{latency['environment']['torch']}, client and server on the same machine, which did "
-        "other work meanwhile, as the load averages say (2 would be both cores busy). Repeat with "
+        f"{latency['environment']['torch']}, client and server on the same machine, which "
+        "also did other work: see the load averages (2 means that both cores are busy). "
+        "Repeat with "
         + ", ".join(f"`{of['command']}`" for of in (latency, throughput, soak, fuzz))
         + ".",
     ]

@@ -7,18 +7,18 @@ from typing import Any
 from table_cells import RESULTS, accuracy, row_of
 
 SETS = {
-    "cifar10-10": "CIFAR-10, 10 a class",
-    "cifar10-25": "CIFAR-10, 25 a class",
-    "cifar10-100": "CIFAR-10, 100 a class",
-    "cifar10-500": "CIFAR-10, 500 a class",
-    "fashion_mnist-20": "Fashion-MNIST, 20 a class",
-    "mnist-20": "MNIST, 20 a class",
-    "paper-20": "digits photographed on paper, 20 a class",
+    "cifar10-10": "CIFAR-10, 10 per class",
+    "cifar10-25": "CIFAR-10, 25 per class",
+    "cifar10-100": "CIFAR-10, 100 per class",
+    "cifar10-500": "CIFAR-10, 500 per class",
+    "fashion_mnist-20": "Fashion-MNIST, 20 per class",
+    "mnist-20": "MNIST, 20 per class",
+    "paper-20": "digits photographed on paper, 20 per class",
 }
 SIDES = {
-    "default": "`train` as it comes",
-    "frozen": "the last layer alone",
-    "nothing": "from nothing",
+    "default": "`train`, defaults",
+    "frozen": "last layer only",
+    "nothing": "from scratch",
     "scikit-learn": "scikit-learn on the same features",
     "pytorch": "PyTorch's tutorial script, same time",
 }
@@ -45,9 +45,9 @@ def transfer_table() -> str:
         [
             *lines,
             "",
-            "Accuracy on 500 test images, mean ± sd over seeds that draw other training images; "
-            f"in brackets processor seconds to train, median. One thread of {whole['processor']}, "
-            f"on a busy machine. Repeat with `{whole['command']}`.",
+            "Accuracy on 500 test images, mean ± sd over seeds, each with other training images; "
+            "in brackets median processor seconds of training. One thread of "
+            f"{whole['processor']}, on a busy machine. Repeat with `{whole['command']}`.",
         ]
     )
 
