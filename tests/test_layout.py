@@ -11,6 +11,7 @@ import firstlight
 
 ROOT = Path(firstlight.__file__).parent
 ALWAYS = {
+    "cache",
     "errors",
     "recipe",
     "reads",

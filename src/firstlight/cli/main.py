@@ -12,7 +12,9 @@ from firstlight import __version__
 from firstlight.cli import (
     backbones,
     bench,
+    cache,
     data,
+    doctor,
     evaluate,
     explain,
     export,
@@ -40,7 +42,6 @@ app = typer.Typer(
     name="firstlight",
     help="Train, evaluate, look inside: a small image classifier of your own.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -61,6 +62,8 @@ app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 app.add_typer(backbones.app, name="backbones")
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(cache.app, name="cache")
+app.command("doctor")(doctor.doctor)
 
 
 @app.callback(invoke_without_command=True)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from firstlight import cache
 from firstlight.data.folder import list_folder
 from firstlight.data.formats import START, SUFFIXES, is_heic_name, is_picture
 from firstlight.data.kept import workplace
@@ -72,6 +73,8 @@ def unpacked(path: Path, notes: list[str]) -> Path:
                 except OSError:
                     if not target.is_dir():  # another process was faster
                         raise
+            cache.make_room()
+        cache.opened(target)
         left = int((target / _LEFT_OUT).read_text())
     except OSError as error:
         raise DataError(

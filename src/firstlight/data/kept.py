@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from firstlight import cache
 from firstlight.data.dataset import Dataset, Known, TrainTest, UInt8Array
 from firstlight.data.levels import dark_note
 from firstlight.data.split import TEST, TRAIN, VALIDATION, divide
@@ -52,7 +53,9 @@ def kept(shelf: Path, seen: str, name_of: Callable[[], str], make: Make, name: s
         key = name_of()
         if not (shelf / key).is_dir():
             _keep(shelf, key, make)
+            cache.make_room()
         write_whole(known, key)
+    cache.opened(shelf / key)
     try:
         return _opened(shelf / key, name)
     except _DamagedError as damage:

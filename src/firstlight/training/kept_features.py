@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from firstlight import cache
 from firstlight.files import cache_folder, make_folder, write_whole
 from firstlight.pixels import Preprocess
 
@@ -76,6 +77,7 @@ def kept_features(
             continue
         try:
             found_VNF = _read(there, (len(views), images))[:wanted]
+            cache.opened(there)
             return KeptFeatures(features_VNF=found_VNF, found=True)
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             damage = getattr(error, "strerror", None) or error
@@ -86,6 +88,7 @@ def kept_features(
     try:
         make_folder(shelf)
         write_whole(file, _written(made_VNF))
+        cache.make_room()
     except OSError as error:
         warnings.append(
             f"{shelf}: features cannot be kept there ({error.strerror}), so the next training "

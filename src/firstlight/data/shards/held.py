@@ -13,37 +13,26 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from firstlight.cache import size_named
 from firstlight.data.kept import workplace
 from firstlight.data.shards.files import PARQUET, ShardFile, opened, unreachable
 from firstlight.data.shards.index import ShardIndex, keep_index, read_index
 from firstlight.data.shards.parquet import index_parquet
 from firstlight.data.shards.tar import index_tar
-from firstlight.errors import DataError, UserError
+from firstlight.errors import DataError
 from firstlight.files import cache_folder, make_folder, put_in_place, write_whole
 from firstlight.locks import alone
 
 ROOM = "FIRSTLIGHT_SHARD_CACHE"
 """The environment variable with the size of the cache, such as 40GB."""
 DEFAULT_ROOM = 16 << 30
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _OPEN_FILES = 64
 _BLOCK = 4 << 20
 
 
 def room() -> int:
     """Bytes that copies of shards may take. Raises ``UserError`` for a size that is none."""
-    text = os.environ.get(ROOM, "").strip().upper().replace(" ", "")
-    if not text:
-        return DEFAULT_ROOM
-    number = text.rstrip("KMGTB")
-    unit = text[len(number) :]
-    try:
-        found = int(float(number) * _UNITS[unit])
-    except (KeyError, ValueError, OverflowError) as error:
-        raise UserError(f"{ROOM}={os.environ[ROOM]}: wanted a size such as 40GB") from error
-    if found <= 0:
-        raise UserError(f"{ROOM}={os.environ[ROOM]}: wanted a size above zero, such as 40GB")
-    return found
+    return size_named(ROOM, DEFAULT_ROOM)
 
 
 def check_room(files: Sequence[ShardFile], together: int) -> None:

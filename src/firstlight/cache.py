@@ -1,0 +1,114 @@
+"""What the cache holds, how large it may become, and what goes first.
+
+Shelves whose entries are made from a person's own data are bounded together: what was not used for
+longest is removed. Data sets, backbones and copies of models stay until they are cleared by name.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from firstlight.errors import UserError
+from firstlight.files import cache_folder
+
+ROOM = "FIRSTLIGHT_CACHE"
+"""The environment variable with the bound, such as 40GB."""
+DEFAULT_ROOM = 32 * 10**9
+MADE = {
+    "pictures": "your pictures, decoded and resized",
+    "features": "what backbones make of your pictures",
+    "archives": "your ZIP files, unpacked",
+}
+"""Shelves that are bounded together."""
+OTHERS = {
+    "shards": "copies of shards, with their indexes",
+    "backbones": "pretrained weights",
+    "models": "copies of bundled models, with what commands wrote about them",
+}
+"""Shelves beside those. ``shards`` has a bound of its own."""
+CLEARED = (*MADE, "shards")
+"""What can be made again from where the data is."""
+IN_USE_SECONDS = 2 * 86400
+"""An entry that was opened so recently may belong to a training that still reads it."""
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A file or folder on a shelf."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    used: float
+    """When it was last opened, in seconds since 1970."""
+
+
+def size_named(variable: str, default: int) -> int:
+    """Bytes that an environment variable names, such as 40GB. Raises ``UserError`` for a size that
+    is none."""
+    given = os.environ.get(variable, "")
+    text = given.strip().upper().replace(" ", "")
+    if not text:
+        return default
+    number = text.rstrip("KMGTB")
+    try:
+        found = int(float(number) * _UNITS[text[len(number) :]])
+    except (KeyError, ValueError, OverflowError) as error:
+        raise UserError(f"{variable}={given}: wanted a size such as 40GB") from error
+    if found <= 0:
+        raise UserError(f"{variable}={given}: wanted a size above zero, such as 40GB")
+    return found
+
+
+def entries(shelf: Path) -> list[Entry]:
+    """What is on a shelf, the longest unused first; empty where there is none."""
+    found = list[Entry]()
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(shelf) as children:
+        for child in children:
+            with suppress(OSError):  # another process removes it
+                status = child.stat(follow_symlinks=False)
+                size = sum(_sizes(child)) if child.is_dir(follow_symlinks=False) else status.st_size
+                found.append(Entry(path=Path(child.path), size=size, used=status.st_mtime))
+    return sorted(found, key=lambda entry: entry.used)
+
+
+def _sizes(folder: os.DirEntry[str]) -> Iterator[int]:
+    for path, _, names in os.walk(folder.path):
+        for name in names:
+            with suppress(OSError):
+                yield (Path(path) / name).lstat().st_size
+
+
+def opened(entry: Path) -> None:
+    """Note that an entry is used now."""
+    with suppress(OSError):
+        os.utime(entry)
+
+
+def make_room() -> None:
+    """Remove what was not used for longest, until the bound is kept. What was opened of late stays,
+    also beyond the bound. Raises ``UserError`` for a bound that is none."""
+    bound, now = size_named(ROOM, DEFAULT_ROOM), time.time()
+    made = [entry for name in MADE for entry in entries(cache_folder() / name)]
+    total = sum(entry.size for entry in made)
+    for entry in sorted(made, key=lambda entry: entry.used):
+        if total <= bound or now - entry.used < IN_USE_SECONDS:
+            return
+        remove(entry.path)
+        total -= entry.size
+
+
+def remove(entry: Path) -> None:
+    """Remove a file or a folder, under another name first: nobody finds half of it."""
+    gone = entry.with_name(f".{entry.name}.gone")
+    with suppress(OSError):
+        entry.rename(gone)
+        if gone.is_dir() and not gone.is_symlink():
+            shutil.rmtree(gone, ignore_errors=True)
+        else:
+            gone.unlink()

@@ -1,0 +1,149 @@
+"""What is on this machine for firstlight, how fast it is, and what to do about what is missing."""
+
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Any
+
+import numpy as np
+import torch
+from packaging.requirements import Requirement
+
+from firstlight import __version__
+from firstlight.backbones import BACKBONES
+from firstlight.backbones.places import is_here
+from firstlight.data.catalog import CATALOG
+from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.load import where_found
+from firstlight.devices import choose_device, computes_in_bfloat16, repeatable
+from firstlight.errors import UserError
+from firstlight.files import cache_folder, make_folder
+from firstlight.locks import has_locks
+from firstlight.runs.record import processor_name
+from firstlight.threads import usable_threads
+from firstlight.training.pace import measure_pace
+from firstlight.verbs import cache
+from firstlight.verbs.bench import matmul_gflops
+from firstlight.verbs.plan import Asked, plan
+from firstlight.verbs.run_data import DataRequest
+
+SPEED_RECIPE = "mnist-quick"
+"""The recipe whose training steps are timed."""
+_OF_DEVELOPMENT = ("dev", "docs")
+_IMAGES, _SECONDS = 4096, 3.0
+
+
+def examine(*, speed: bool = True) -> dict[str, Any]:
+    """The facts, as plain values; ``problems`` says what is wrong, with what to do.
+
+    ``speed`` takes some five seconds of computing.
+    """
+    problems = list[str]()
+    device = choose_device("auto")
+    found: dict[str, Any] = {
+        "firstlight": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "processor": processor_name(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": computes_in_bfloat16(device),
+        "device": device,
+        "accelerator": torch.cuda.get_device_name() if device == "cuda" else None,
+        "processors": os.cpu_count(),
+        "threads": usable_threads(),
+        "data": _data(problems),
+        "backbones": [name for name in BACKBONES if is_here(name)],
+        "cache": _cache(problems),
+        "extras": _extras(problems),
+    }
+    if speed:
+        found["speed"] = _speed(device)
+    return {**found, "problems": problems}
+
+
+def _data(problems: list[str]) -> dict[str, str | None]:
+    """Where each named set that has files is; None where it is not on this machine."""
+    found: dict[str, str | None] = {}
+    for name, entry in CATALOG.items():
+        if not entry.files:
+            continue
+        try:
+            where = where_found(entry)
+        except UserError as error:  # of all sets the same
+            problems[:] = [str(error)]
+            return {}
+        found[name] = None if where is None else str(where)
+    return found
+
+
+def _cache(problems: list[str]) -> dict[str, Any]:
+    folder = cache_folder()
+    told: dict[str, Any] = {
+        "folder": str(folder),
+        "shelves": cache.listed(),
+        "free": None,
+        "locks": None,
+    }
+    try:
+        make_folder(folder)
+        told |= {"free": shutil.disk_usage(folder).free, "locks": has_locks(folder)}
+    except OSError as error:
+        problems.append(
+            f"{folder} cannot be written ({error.strerror}); nothing that is fetched or decoded "
+            "can be kept. Point XDG_CACHE_HOME to a folder that can be written"
+        )
+    return told
+
+
+def _extras(problems: list[str]) -> dict[str, list[str]]:
+    """Of each extra, the packages that are missing here."""
+    try:
+        wanted = [Requirement(line) for line in requires("firstlight") or []]
+    except PackageNotFoundError:  # run from its source
+        return {}
+    found: dict[str, list[str]] = {}
+    for one in wanted:
+        extra = _extra_of(one)
+        if extra in _OF_DEVELOPMENT:
+            continue
+        try:
+            here: str | None = version(one.name)
+        except PackageNotFoundError:
+            here = None
+        if here is not None and not one.specifier.contains(here, prereleases=True):
+            problems.append(
+                f"{one.name} {here} is installed and {one.name}{one.specifier} is wanted: "
+                f"pip install '{one.name}{one.specifier}'"
+            )
+        if extra:
+            missing = found.setdefault(extra, [])
+            if here is None:
+                missing.append(one.name)
+    return found
+
+
+def _extra_of(one: Requirement) -> str:
+    """The extra that wants it; empty where all do."""
+    if one.marker is None or one.marker.evaluate({"extra": ""}):
+        return ""
+    text = str(one.marker)
+    return text.partition('extra == "')[2].partition('"')[0]
+
+
+def _speed(device: str) -> dict[str, float]:
+    """Matrix products, and images a second in training steps on images of noise."""
+    gflops = matmul_gflops(device, torch.float32)
+    rng = np.random.default_rng(0)
+    noise = Dataset(
+        name="noise",
+        images_NHWC=rng.integers(0, 256, (_IMAGES, 28, 28, 1), dtype=np.uint8),
+        labels_N=rng.integers(0, 10, _IMAGES),
+        class_names=tuple("0123456789"),
+    )
+    request = DataRequest(name="noise", data=TrainTest(noise, noise), quiet=True)
+    job = plan(request, Asked(recipe=SPEED_RECIPE, device=device))
+    with repeatable(job.threads, job.device):
+        pace = measure_pace(job.trainer(), _SECONDS / 0.02)
+    return {"gflops": gflops, "images_per_second": job.recipe.train.batch_size / pace.whole}
