@@ -220,7 +220,7 @@ def many_answers_table() -> str:
     """Answers for many images in shards, by number of workers."""
     whole: dict[str, Any] = json.loads((RESULTS / "many_answers.json").read_text())
     lines = [
-        "| images | workers | images/s | images per processor second | most memory of a worker |",
+        "| images | workers | images/s | images per processor second | peak memory of a worker |",
         "|---|---|---|---|---|",
     ]
     cases = dict.fromkeys((run["images"], run["workers"]) for run in whole["runs"])
@@ -239,7 +239,7 @@ def many_answers_table() -> str:
         [
             *lines,
             "",
-            f"Medians of {repeats} runs, and of memory the most; {whole['cores']} cores of "
+            f"Medians of {repeats} runs, for memory the maximum; {whole['cores']} cores of "
             f"{whole['processor']}, on which {min(loads):.0f} to {max(loads):.0f} other processes "
             f"ran; {versions}. Repeat with `{whole['command']}`.",
         ]

@@ -38,7 +38,10 @@ version = release = firstlight.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 root_doc = "README"
 CARDS = "src/firstlight/box/*/README.md"
-include_patterns = ["README.md", "CHANGELOG.md", "SECURITY.md", "docs/*.md", "docs/dev/*.md", CARDS]
+include_patterns = [
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
+    *("docs/*.md", "docs/dev/*.md", CARDS),
+]
 exclude_patterns = [".*", "build", "dist", "runs", "shared"]
 nitpicky = True
 # Names of other projects; their pages are not looked up, so that the build needs no network.
@@ -79,7 +82,7 @@ NAVIGATION = {
         *("src/firstlight/box/mnist/README", "src/firstlight/box/cifar10/README"),
     ),
     "Reference": ("docs/reference", "docs/glossary", "docs/design"),
-    "Project": ("CHANGELOG", "docs/dev/log", "SECURITY"),
+    "Project": ("CHANGELOG", "docs/dev/log", "CONTRIBUTING", "SECURITY"),
 }
 RUN_BY_TESTS = ("docs/serve", "docs/export")
 """Pages whose Python needs a server or an exported file beside it."""
