@@ -2,8 +2,10 @@
 
 import io
 import stat
+import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,3 +149,34 @@ def test_one_huge_file_is_refused_as_it_is_unpacked(
     file = packed(tmp_path / "set.zip", **{"set/cat/huge.png": bytes(60_000)})
     with pytest.raises(DataError, match=r"unpacks to more than 50,000 bytes \(60,000\)"):
         load_own(file)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other disks take them for one themselves")
+def test_classes_that_a_disk_takes_for_one_are_refused_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = packed(tmp_path / "set.zip", **{"set/Cat/a.png": picture(50)})
+    assert load_own(file).train.class_names == ("Cat", "cat", "dog")  # Linux tells them apart
+    monkeypatch.setattr(archive, "_folds_case", lambda _: True)
+    other = packed(tmp_path / "other.zip", **{"set/Cat/a.png": picture(51)})
+    with pytest.raises(DataError, match="'set/cat' and 'set/Cat' are one name on this disk"):
+        load_own(other)
+
+
+@pytest.mark.parametrize("name", ["aux", "Con.old", "a:b", "what?", "cat.", "cat ", 'a"b'])
+def test_a_name_that_windows_does_not_know_is_told_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(archive, "sys", SimpleNamespace(platform="win32"))
+    file = packed(tmp_path / "set.zip", **{f"set/{name}/a.png": picture(50)})
+    with pytest.raises(DataError, match="which Windows takes for no file's name") as told:
+        load_own(file)
+    assert repr(name) in str(told.value)
+
+
+def test_ordinary_names_are_taken_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "sys", SimpleNamespace(platform="win32"))
+    file = packed(tmp_path / "set.zip", **{"set/auxiliary.a/é 1.png": picture(50)})
+    assert "auxiliary.a" in load_own(file).train.class_names

@@ -5,7 +5,10 @@ Nothing of an archive is trusted: neither its names nor what it says of its size
 
 import hashlib
 import lzma
+import re
 import stat
+import sys
+import unicodedata
 import zipfile
 import zlib
 from collections import Counter
@@ -31,6 +34,12 @@ FREE_BYTES = 1 << 30
 MOST_TIMES = 50
 _CHUNK = 1 << 20
 _LEFT_OUT = "left-out"
+# Neither a device's name nor a forbidden character, nor an end that would be cut off.
+_ON_WINDOWS = re.compile(
+    r"(?!(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\..*)?$)"
+    r'[^<>:"|?*\x00-\x1f]*[^<>:"|?*\x00-\x1f. ]',
+    re.IGNORECASE,
+)
 _UNREADABLE: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError),
     RuntimeError,  # a password is wanted
@@ -111,8 +120,9 @@ def _unpack(path: Path, folder: Path) -> int:
         with zipfile.ZipFile(path) as archive:
             members = [one for one in archive.infolist() if not one.is_dir()]
             _check(path, members, most)
-            for member in members:
-                name = _safe_name(path, member)
+            placed = [(member, _safe_name(path, member)) for member in members]
+            _check_spelling(path, folder, [name for _, name in placed if name is not None])
+            for member, name in placed:
                 if name is None:
                     continue
                 with archive.open(member) as stream:
@@ -161,6 +171,35 @@ def _safe_name(path: Path, member: zipfile.ZipInfo) -> PurePosixPath | None:
         )
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
     return None if hidden else name
+
+
+def _check_spelling(path: Path, folder: Path, names: list[PurePosixPath]) -> None:
+    """Raise ``DataError`` for names that this machine's disk would change or take for others: two
+    classes would become one without a word."""
+    folds, seen = _folds_case(folder), dict[str, PurePosixPath]()
+    for name in names:
+        wrong = [part for part in name.parts if not _ON_WINDOWS.fullmatch(part)]
+        if sys.platform == "win32" and wrong:
+            raise DataError(
+                f"{path}: {str(name)!r} has {wrong[0]!r}, which Windows takes for no file's name; "
+                "pack the pictures anew under another"
+            )
+        for at in (name, *name.parents) if folds else ():
+            key = unicodedata.normalize("NFC", str(at)).casefold()
+            if (other := seen.setdefault(key, at)) != at:
+                raise DataError(
+                    f"{path}: {str(other)!r} and {str(at)!r} are one name on this disk, where "
+                    "capital and small letters are the same; pack the pictures anew under others"
+                )
+
+
+def _folds_case(folder: Path) -> bool:
+    """Whether capital and small letters are the same on the disk that an empty folder is on."""
+    (folder / "a").touch()
+    try:
+        return (folder / "A").exists()
+    finally:
+        (folder / "a").unlink()
 
 
 def _copy(
