@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import random
+from types import SimpleNamespace
 
 import pytest
 
+from firstlight import untrusted
 from firstlight.untrusted import (
     cell,
     csv_text,
@@ -15,6 +17,8 @@ from firstlight.untrusted import (
     one_line,
     printable,
     right_to_left,
+    shell_line,
+    shell_word,
 )
 
 # What a terminal obeys: C0 but tab and newline, DEL, C1 (0x9b is an escape sequence's start), and
@@ -74,3 +78,13 @@ def test_text_from_right_to_left_is_found_without_what_stands_beside_it() -> Non
     assert "".join(piece for _, piece in right_to_left(text)) == text
     assert right_to_left("חתול 3") == [(True, "חתול 3")]
     assert right_to_left("naïve, 猫") == [(False, "naïve, 猫")]
+
+
+def test_a_path_in_a_command_is_one_word_to_the_shell_of_its_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert shell_word("runs/mnist-quick-1") == "runs/mnist-quick-1"
+    assert shell_word("my runs/a") == "'my runs/a'"
+    monkeypatch.setattr(untrusted, "sys", SimpleNamespace(platform="win32"))
+    assert shell_word(r"runs\mnist-quick-1") == r"runs\mnist-quick-1"
+    assert shell_line(["train", r"C:\my runs\a"]) == r'train "C:\my runs\a"'

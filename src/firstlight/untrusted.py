@@ -7,7 +7,10 @@ written from right to left turns around what stands beside it.
 import csv
 import io
 import re
-from collections.abc import Iterable
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
 
 # Control characters but tab and newline, line and paragraph separators, what turns the direction
 # of writing, and the halves that stand for bytes of a file name that are no text.
@@ -23,6 +26,19 @@ _LETTER = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e80
 _RIGHT_TO_LEFT = re.compile(f"([{_LETTER}][{_LETTER}\u200e\u200f0-9]*(?:[ _'-]+[{_LETTER}]+)*)")
 
 _NAME = re.compile(f"[{_LETTER}][{_LETTER}\u200e\u200f0-9 _'().-]*")
+
+
+def shell_word(text: object) -> str:
+    """A name or a path as one word of a command that a person copies into a shell.
+
+    Windows' shells know no apostrophes, and a path there is full of backslashes.
+    """
+    return shell_line([str(text)])
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """A command as it is typed."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def without_password(text: str) -> str:

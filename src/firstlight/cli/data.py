@@ -1,6 +1,5 @@
 """``firstlight data list|fetch|show|check|pack``"""
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +15,7 @@ from firstlight.cli.options import (
     print_json,
     print_table,
 )
-from firstlight.untrusted import one_line
+from firstlight.untrusted import one_line, shell_line
 
 if TYPE_CHECKING:
     from firstlight.data.catalog import Entry
@@ -186,10 +185,10 @@ def check(
     if fix_list is not None:
         typer.echo(f"{len(checked.exclude):,} pictures to leave out in {fix_list}")
     if checked.mend_first:
-        again = shlex.join(["firstlight", "data", "check", str(path), *_range(pixel_range)])
+        again = shell_line(["firstlight", "data", "check", str(path), *_range(pixel_range)])
         typer.echo(f"next: mend these first, then {again}: {', '.join(checked.mend_first)}")
     elif fix_list is not None:
-        train = shlex.join(["firstlight", "train", str(path), "--exclude", str(fix_list)])
+        train = shell_line(["firstlight", "train", str(path), "--exclude", str(fix_list)])
         typer.echo(f"next: {train}")
     if fix_list is None and checked.exclude:
         typer.echo("list what to leave out with --fix-list FILE.csv, see it with --page FILE.html")
@@ -245,7 +244,7 @@ def pack(
         f"{packed.written.images:,} images in {count:,} shard{'' if count == 1 else 's'}, "
         f"{packed.written.bytes / 1e6:,.1f} MB, in {to}"
     )
-    typer.echo(f"next: {shlex.join(['firstlight', 'train', str(to)])}")
+    typer.echo(f"next: {shell_line(['firstlight', 'train', str(to)])}")
 
 
 def _range(given: tuple[float, float] | None) -> list[str]:

@@ -1,6 +1,5 @@
 """``firstlight lr-find``"""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from firstlight.cli.options import (
     print_json,
 )
 from firstlight.errors import UserError
+from firstlight.untrusted import shell_line
 
 
 def lr_find(
@@ -68,5 +68,5 @@ def lr_find(
         f"learning rate {suggestion:g} (the recipe has {job.recipe.optimizer.learning_rate:g}): "
         f"the loss falls fastest at {found.steepest:.2g} and is smallest at {found.lowest:.2g}\n"
         f"plot {out}\n"
-        f"next: {shlex.join(words)}"
+        f"next: {shell_line(words)}"
     )

@@ -1,7 +1,6 @@
 """``firstlight train``"""
 
 import os
-import shlex
 import time
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from firstlight.cli.options import (
     run_named,
 )
 from firstlight.errors import ThresholdError, UserError
+from firstlight.untrusted import shell_word
 
 if TYPE_CHECKING:
     from firstlight.data.dataset import TrainTest
@@ -221,7 +221,7 @@ def _tell(folder: "RunFolder", *, json: bool) -> None:
         typer.echo(f"validation accuracy {percent(kept['validation_accuracy'])}{which}")
     code = folder.code
     more = "" if code is None else f" --network {code.word}"
-    typer.echo(f"run {folder}\nnext: firstlight evaluate {shlex.quote(str(folder))}{more}")
+    typer.echo(f"run {folder}\nnext: firstlight evaluate {shell_word(folder)}{more}")
     _require_learnt(summary)
 
 

@@ -1,6 +1,5 @@
 """``firstlight tune``"""
 
-import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +23,7 @@ from firstlight.cli.options import (
     print_table,
 )
 from firstlight.terminal import console
+from firstlight.untrusted import shell_line
 
 if TYPE_CHECKING:
     from firstlight.verbs.tune import Found
@@ -97,7 +97,7 @@ def tune(
     _show(found)
     words = ["firstlight", "train", data, "--recipe", str(best)]
     words += [] if network is None else ["--network", network]
-    typer.echo(f"best recipe {best}\nnext: {shlex.join(words)}")
+    typer.echo(f"best recipe {best}\nnext: {shell_line(words)}")
 
 
 def _fitting(keys: "list[str]", width: int | None) -> int:

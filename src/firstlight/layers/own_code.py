@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from firstlight.errors import UserError
 from firstlight.layers.layer import Layer
 from firstlight.parts import Part
 from firstlight.plain import shown
-from firstlight.untrusted import one_line
+from firstlight.untrusted import one_line, shell_word
 
 COPY = "network.py"
 """The file in a run folder that keeps the source. It is never run unless it is named."""
@@ -81,7 +80,7 @@ class OwnCode:
     @property
     def word(self) -> str:
         """The same, quoted for a shell."""
-        return shlex.quote(self.again)
+        return shell_word(self.again)
 
 
 def code_of_table(table: Any) -> OwnCode:
@@ -260,7 +259,7 @@ def matched(record: OwnCode, given: OwnCode | None, folder: Path) -> OwnCode:
 
     Raises ``OwnCodeError`` where nothing was given, or something else than the run's code.
     """
-    copy = shlex.quote(f"{folder / COPY}:{record.function}")
+    copy = shell_word(f"{folder / COPY}:{record.function}")
     if not record.function.isidentifier():
         copy = ""
     kept = f" The run keeps a copy of the source; read it before you run it: --network {copy}"

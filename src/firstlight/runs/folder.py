@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from firstlight.locks import held, is_held
 from firstlight.plain import read_json, write_json
 from firstlight.recipe import Recipe, parse_recipe
 from firstlight.runs.box import boxed_folder, boxed_names
-from firstlight.untrusted import json_safe
+from firstlight.untrusted import json_safe, shell_word
 
 CONTEST_FILE = "contest.json"
 """What a run of a contest says of the other one."""
@@ -113,7 +112,7 @@ class RunFolder:
     def _how_to_go_on(self) -> str:
         if self.finished or not (self.path / "recipe.toml").is_file():
             return ""
-        return f". Resume it with: firstlight train --resume {shlex.quote(str(self.path))}"
+        return f". Resume it with: firstlight train --resume {shell_word(self.path)}"
 
     def discard(self) -> None:
         """Remove a folder whose run never began: nothing in it but its own first files."""
@@ -204,7 +203,7 @@ def _empty_or_a_dead_start(folder: Path) -> bool:
 
 
 def _occupied(out: Path) -> str:
-    resume = f"firstlight train --resume {shlex.quote(str(out))}"
+    resume = f"firstlight train --resume {shell_word(out)}"
     if not (out / "recipe.toml").is_file():
         return f"{out} is not empty and is no run; choose another folder with --out"
     if RunFolder(out).finished:
@@ -266,8 +265,7 @@ def _opened(path: Path) -> RunFolder:
         raise UserError(
             f"{path} is not a run folder, it has no recipe.toml; "
             + (
-                f"a training stopped before it began: start it again, with --out "
-                f"{shlex.quote(str(path))}"
+                f"a training stopped before it began: start it again, with --out {shell_word(path)}"
                 if dead
                 else "make one with: firstlight train mnist"
             )

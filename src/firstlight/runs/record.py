@@ -3,7 +3,6 @@
 import csv
 import io
 import platform
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -21,7 +20,7 @@ from firstlight.evaluate.metrics import MANY_CLASSES
 from firstlight.evaluate.prediction import check_probabilities
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import waiting
-from firstlight.untrusted import cell, csv_text, from_cell, without_password
+from firstlight.untrusted import cell, csv_text, from_cell, shell_word, without_password
 
 if TYPE_CHECKING:
     from firstlight.training.position import EpochRecord
@@ -202,5 +201,5 @@ def read_answers(folder: RunFolder) -> Answers:
     except (ValueError, TypeError, LookupError, csv.Error) as error:
         raise DataError(
             f"{path}: damaged: {error!r}; "
-            f"write it anew with: firstlight evaluate {shlex.quote(str(folder))}"
+            f"write it anew with: firstlight evaluate {shell_word(folder)}"
         ) from error

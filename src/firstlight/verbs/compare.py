@@ -1,6 +1,5 @@
 """Several runs on one page: how accurate, how sure, how fast, and what their recipes differ in."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from firstlight.report import charts
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import in_both, read_answers, read_epochs
+from firstlight.untrusted import shell_word
 from firstlight.verbs.differences import differences
 
 
@@ -158,7 +158,7 @@ def against_best(folders: dict[str, RunFolder]) -> tuple[str, dict[str, Paired]]
     if not accuracy:
         raise UserError(
             "none of these runs was evaluated yet; start with: "
-            f"firstlight evaluate {shlex.quote(str(next(iter(folders.values()))))}"
+            f"firstlight evaluate {shell_word(next(iter(folders.values())))}"
         )
     best = max(accuracy, key=lambda name: accuracy[name])
     right = {name: of.predicted_N == of.true_N for name, of in answers.items()}

@@ -1,7 +1,6 @@
 """Pictures of one's own: a pretrained network against one from nothing, and the better is kept."""
 
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
@@ -15,6 +14,7 @@ from firstlight.progress import Display
 from firstlight.recipe import Setting, setting_key
 from firstlight.runs.folder import CONTEST_FILE, RunFolder, open_run_folder
 from firstlight.training.processes import launched
+from firstlight.untrusted import shell_word
 from firstlight.verbs import several
 from firstlight.verbs.choose import looks_drawn, recipe_for
 from firstlight.verbs.fit import AS_IT_WAS, AskedAgain, fit, side_of
@@ -166,7 +166,7 @@ def _against(first: RunFolder, request: DataRequest, asked: Asked, display: Disp
     try:
         return _second(first, request, asked, display)
     except KeyboardInterrupt as error:  # between two trainings
-        again = shlex.quote(str(first))
+        again = shell_word(first)
         raise RunInterruptedError(
             f"stopped. Go on with: firstlight train --resume {again}"
         ) from error

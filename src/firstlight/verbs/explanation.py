@@ -3,7 +3,6 @@
 Axes: N images, H height, W width, C channels.
 """
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from firstlight.model import RunModel
 from firstlight.pixels import Preprocess
 from firstlight.report import explanation as draw
 from firstlight.report.page import Page, Section, Shown, Table
+from firstlight.untrusted import shell_word
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,7 +172,7 @@ def page(model: RunModel, result: Explanation, panels: list[Panel]) -> Page:
     if answer.notes:
         lead += f"; the picture was changed: {', '.join(answer.notes)}"
     numbers = shown(result.layers)
-    rest = f"firstlight serve {shlex.quote(str(model.folder))} shows all of them."
+    rest = f"firstlight serve {shell_word(model.folder)} shows all of them."
     layers = words.of_layers(len(numbers), len(result.layers), rest)
     return Page(
         title=f"{answer.name}: what speaks for {result.class_name}",

@@ -1,6 +1,5 @@
 """What a run's page says in words and tables: its figures, its recipe, its weights, its machine."""
 
-import shlex
 from typing import Any
 
 from firstlight.data.catalog import CATALOG
@@ -14,6 +13,7 @@ from firstlight.recipe import Recipe
 from firstlight.report.page import Section, Shown, Table
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.runs.folder import RunFolder
+from firstlight.untrusted import shell_line
 
 
 def headline(summary: dict[str, Any], metrics: dict[str, Any] | None) -> dict[str, str]:
@@ -65,7 +65,7 @@ def _repeat(
     if described["limit"] is not None:
         words += ["--limit", str(described["limit"])]
     threads = f"OMP_NUM_THREADS={environment['threads']} " if device == "cpu" else ""
-    return threads + shlex.join(words)
+    return threads + shell_line(words)
 
 
 def facts(

@@ -4,7 +4,6 @@ Axes: N images, K classes.
 """
 
 import math
-import shlex
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +22,7 @@ from firstlight.runs import checkpoint, record
 from firstlight.runs.folder import RunFolder
 from firstlight.training.loop import Trainer
 from firstlight.training.portion import Portion
+from firstlight.untrusted import shell_word
 from firstlight.verbs.job import Job
 from firstlight.verbs.linear_start import finished
 
@@ -134,7 +134,7 @@ def _told(trainer: Trainer, metrics: Metrics, why: str) -> str:
 
 def _smaller_rate(recipe: Recipe) -> str:
     smaller = f"optimizer.learning_rate={recipe.optimizer.learning_rate / 10:g}"
-    return f"Try a smaller learning rate, such as --set {shlex.quote(smaller)}"
+    return f"Try a smaller learning rate, such as --set {shell_word(smaller)}"
 
 
 def _summary(trainer: Trainer, nothing: str) -> dict[str, Any]:

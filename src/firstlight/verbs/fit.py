@@ -1,6 +1,5 @@
 """Train a network and keep everything about it in a run folder."""
 
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from firstlight.training.memory import kept_memory
 from firstlight.training.pace import Deadline
 from firstlight.training.position import EpochRecord
 from firstlight.training.rival import Rival
+from firstlight.untrusted import shell_word
 from firstlight.verbs.finish import finish
 from firstlight.verbs.job import Job, PrunedError, Side, Trial
 from firstlight.verbs.linear_start import LinearStart
@@ -128,7 +128,7 @@ def resume(path: Path, display: Display, again: AskedAgain = AS_IT_WAS) -> RunFo
             checkpoint.drop_state(folder)  # where the process was killed just before that
             raise UserError(
                 f"{path} is finished, there is nothing to resume; "
-                f"see: firstlight report {shlex.quote(str(path))}"
+                f"see: firstlight report {shell_word(path)}"
             )
         recipe = folder.recipe()
         if (record_of := recipe.network.code) is not None:
@@ -291,5 +291,5 @@ def side_of(folder: RunFolder) -> Side | None:
 
 def _stopped(folder: RunFolder, code: OwnCode | None, where: str) -> RunInterruptedError:
     more = "" if code is None else f" --network {code.word}"
-    again = f"firstlight train --resume {shlex.quote(str(folder))}{more}"
+    again = f"firstlight train --resume {shell_word(folder)}{more}"
     return RunInterruptedError(f"{where}. Go on with: {again}")

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import shlex
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +29,7 @@ from firstlight.errors import DataError, OtherDataError, UnreachableError, UserE
 from firstlight.pixels import Preprocess
 from firstlight.progress import CountingBar, DecodingBar, DownloadBar
 from firstlight.runs.folder import RunFolder
+from firstlight.untrusted import shell_word
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -333,8 +333,8 @@ def _described(
         raise UserError(
             f"{folder} was trained on {request.name!r}, which is not there, nor where it lay "
             "beside the run. If it was moved, name it as DATA beside the run, as in: firstlight "
-            f"evaluate {shlex.quote(str(folder))} DATA, or firstlight train DATA --resume "
-            f"{shlex.quote(str(folder))}; from Python, give its data: fl.open_run(path, data=...)"
+            f"evaluate {shell_word(folder)} DATA, or firstlight train DATA --resume "
+            f"{shell_word(folder)}; from Python, give its data: fl.open_run(path, data=...)"
         )
     return [replace(request, name=place) for place in there]
 

@@ -6,7 +6,6 @@ run, the others' are thrown away.
 
 import os
 import platform
-import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from firstlight.training.processes import (
     join,
 )
 from firstlight.training.shards import check_divides
+from firstlight.untrusted import shell_word
 from firstlight.verbs import fit as alone
 from firstlight.verbs.fit import AS_IT_WAS, AskedAgain, side_of
 from firstlight.verbs.job import Job
@@ -206,7 +206,7 @@ def _all(processes: Processes, path: Path, work: Callable[[], RunFolder]) -> Run
         raise
     except ProcessLostError as error:
         if processes.first:
-            raise ProcessLostError(str(error).replace("RUN", shlex.quote(str(path)))) from error
+            raise ProcessLostError(str(error).replace("RUN", shell_word(path))) from error
         raise
     except UserError as error:
         if processes.first:
