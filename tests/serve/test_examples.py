@@ -70,18 +70,18 @@ def test_the_limits_it_names_are_those_in_force() -> None:
     limits = Limits()
     mib = 1024**2
     rows = {
-        "images that wait": f"{limits.waiting}",
-        "from a whole request to its answer": f"{limits.answer_seconds:g} s",
-        "a request's body, as it comes and unpacked": f"{limits.body_bytes // mib} MiB",
-        "all bodies in hand, unpacked": f"{limits.all_bodies_bytes // mib} MiB",
+        "waiting images": f"{limits.waiting}",
+        "from a complete request to its answer": f"{limits.answer_seconds:g} s",
+        "a request's body, as received and unpacked": f"{limits.body_bytes // mib} MiB",
+        "all bodies in progress, unpacked": f"{limits.all_bodies_bytes // mib} MiB",
         "memory for pictures while they are decoded": f"{limits.decoding_bytes // mib} MiB",
-        "answers that clients have not taken": f"{limits.unsent_bytes // mib} MiB",
-        "a picture": f"{limits.pixels / 1e6:.0f} megapixels",
+        "answers that clients have not read": f"{limits.unsent_bytes // mib} MiB",
+        "a picture, by its header": f"{limits.pixels / 1e6:.0f} megapixels",
         "images in a request": f"{limits.images}",
         "a request's head: its first line and its fields": f"{limits.header_bytes // 1024} KiB",
-        "for a head to come in": f"{limits.header_seconds:g} s",
-        "for head and body to come in": f"{limits.body_seconds:g} s",
-        "for a client to take some of its answer": f"{limits.stall_seconds:g} s",
+        "time to receive a head": f"{limits.header_seconds:g} s",
+        "time to receive head and body": f"{limits.body_seconds:g} s",
+        "time for a client to read some of its answer": f"{limits.stall_seconds:g} s",
         "connections": f"{limits.connections}",
     }
     for what, value in rows.items():
