@@ -30,7 +30,7 @@ def test_a_card_says_what_its_files_say_and_travels_with_the_weights(name: str) 
     with safe_open(BOX / name / "model.safetensors", framework="pt") as file:
         assert json.loads(file.metadata()["firstlight"])["card"] == text
     correct = json.loads(box.read("measured.json"))["correct"]
-    assert f"**{correct / 100:.2f} %** of 10,000 test images right" in text
+    assert f"**{correct / 100:.2f} %** of 10,000 test images correct" in text
 
 
 @pytest.mark.parametrize("name", NAMES)

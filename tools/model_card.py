@@ -1,4 +1,4 @@
-"""The card of a model in the box, made of its run folder's files and of the seeds' figures."""
+"""The card of a bundled model, made of its run folder's files and of the seeds' figures."""
 
 import json
 import statistics
@@ -11,14 +11,17 @@ from firstlight.runs.checkpoint import load_model
 from firstlight.runs.folder import RunFolder
 
 NOT_FOR = {
-    "mnist": "Letters, several digits in one picture, house numbers or documents: it knows single "
-    "digits, written by hand with a pen, by employees and pupils in the USA around 1990. Sevens "
-    "with a bar and ones with a long upstroke are rarer there than in Europe. Reading amounts, "
-    "forms or marks of exams without a person who checks.",
-    "cifar10": "Anything but these ten kinds of things, seen whole in a small picture: it has no "
-    "class for people, and gives pictures of other things one of its ten names more often than "
-    '"unknown". Decisions about persons, traffic or safety. Larger pictures are made 32 pixels '
-    "small first, and lose what is small in them.",
+    "mnist": "- Letters, several digits in one picture, house numbers or documents. It knows "
+    "single digits, handwritten with a pen by employees and students in the USA around 1990.\n"
+    "- European handwriting: sevens with a bar and ones with a long upstroke are rarer in "
+    "its training images than in Europe.\n"
+    "- Amounts, forms or exam marks, unless a person checks the result.",
+    "cifar10": "- Anything but these ten classes, each seen whole in a small picture. It has no "
+    "class for people, and it assigns one of its ten classes to most pictures of other things "
+    'instead of answering "unknown".\n'
+    "- Small details in larger pictures: they are lost, because pictures are reduced to 32 "
+    "pixels first.\n"
+    "- Decisions about people, traffic or safety.",
 }
 
 
@@ -31,47 +34,47 @@ def card(box: RunFolder, seeds: Path) -> str:
     assert saved.calibration is not None
     return "\n".join(
         [
-            f"# {box.name}: a classifier of {entry.title} in the box of firstlight",
+            f"# {box.name}: a classifier of {entry.title}, bundled with firstlight",
             "",
-            f"It takes pictures of {height} × {width} pixels, {channels} "
-            f"{'channel' if channels == 1 else 'channels'}, and knows the classes "
-            f"{', '.join(saved.class_names)}. {box.read_json('summary.json')['parameters']:,} "
-            "trained numbers, stored as float16.",
+            f"Input: pictures of {height} × {width} pixels, {channels} "
+            f"{'channel' if channels == 1 else 'channels'}. Classes: "
+            f"{', '.join(saved.class_names)}. "
+            f"Size: {box.read_json('summary.json')['parameters']:,} parameters, stored as float16.",
             "",
-            "## Where it comes from",
+            "## Origin",
             "",
             f"- Data: {entry.title}, {described['train']['images']:,} training images, of which "
             f"{described['trained_on']:,} were trained on and the others held out. "
             f"{entry.citation.rstrip('.')}. Licence of the data: {entry.licence.rstrip('.')}.",
             f"- Training: `firstlight train {box.name} --recipe recipe.toml`, with the "
-            "`recipe.toml` beside this card, in which every choice stands.",
-            "- Licence of these weights: that of firstlight; what the data's licence asks for "
-            "holds beside it.",
+            "`recipe.toml` beside this card, which holds every setting.",
+            "- Licence of the weights: that of firstlight. The conditions of the data's licence "
+            "also apply.",
             "",
-            "## How good it is",
+            "## Accuracy",
             "",
-            f"**{100 * metrics['accuracy']:.2f} %** of {metrics['count']:,} test images right "
-            f"(95 % interval {low:.2f} to {high:.2f} %): this very file, test set read once after "
-            f"training. The same recipe with other seeds: {of_seeds(seeds)}. This one is seed 0, "
-            "and was not chosen among them.",
+            f"**{100 * metrics['accuracy']:.2f} %** of {metrics['count']:,} test images correct "
+            f"(95 % interval {low:.2f} to {high:.2f} %), measured with this file. The test set "
+            f"was read once, after training. Other seeds of the same recipe: {of_seeds(seeds)}. "
+            "This model is seed 0; it was not selected from several seeds.",
             "",
             *per_class(metrics),
             "",
-            "## How far to believe it",
+            "## Calibration",
             "",
             f"Probabilities are calibrated on held-out images (temperature "
             f"{saved.calibration.temperature:.3f}); the expected calibration error on the test "
             f"images is {100 * metrics['expected_calibration_error']:.2f} %, the log loss "
-            f"{metrics['log_loss']:.4f}. Below a probability of "
-            f'{100 * saved.calibration.threshold:.1f} % the answer is "unknown": '
-            f"{100 * metrics['answered']['coverage']:.1f} % of the test images are answered, and "
-            f"{100 * metrics['answered']['accuracy']:.2f} % of these rightly.",
+            f"{metrics['log_loss']:.4f}. Of the test images, "
+            f"{100 * metrics['answered']['coverage']:.1f} % were answered "
+            f"({100 * metrics['answered']['accuracy']:.2f} % correct). The rest scored below the "
+            f'{100 * saved.calibration.threshold:.1f} % threshold and were answered "unknown".',
             "",
-            "## How it holds",
+            "## Robustness",
             "",
             *under_corruptions(box.read_json("robustness.json")),
             "",
-            "## What it is not for",
+            "## Not intended for",
             "",
             NOT_FOR[box.name],
             "",
@@ -100,7 +103,7 @@ def per_class(metrics: dict[str, Any]) -> list[str]:
 def under_corruptions(found: dict[str, Any]) -> list[str]:
     """A table of accuracies by kind and strength."""
     lines = [
-        f"Accuracy of {found['images']:,} test images, changed with growing strength:",
+        f"Accuracy of {found['images']:,} test images under six changes of increasing strength:",
         "",
         "| change | none | 1 | 2 | 3 | 4 | 5 |",
         "|---|---|---|---|---|---|---|",
