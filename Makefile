@@ -38,9 +38,11 @@ pythons: dist
 	$(MAKE) test PYTHON=$$p VENV=.venv-$$p && \
 	$(BIN)/python tools/try_wheel.py dist/*.whl --python $$p || exit 1; done
 
-# The oldest version of every dependency; FIRST=torch==2.13.0 takes another in place of the oldest.
+# The lowest and the newest version of every dependency, and what came of each for the README's table.
+# TORCH=2.13.0 takes this one in place of both.
 bounds: | $(BIN)/python
-	$(BIN)/python tools/try_lower_bounds.py $(if $(FIRST),--first $(FIRST))
+	$(BIN)/python tools/try_bounds.py lowest --record $(if $(TORCH),--torch $(TORCH))
+	$(BIN)/python tools/try_bounds.py newest --record $(if $(TORCH),--torch $(TORCH))
 
 # The newest versions of everything but torch into constraints.txt; then the tests have to pass.
 pins: | $(BIN)/python

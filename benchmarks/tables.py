@@ -34,6 +34,7 @@ from table_training import (
     quick_table,
 )
 from table_transfer import transfer_table
+from table_versions import versions_table
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
@@ -50,6 +51,7 @@ DOCUMENTS = (
 )
 TABLES = {
     "models": models_table,
+    "versions": versions_table,
     "tutorial_vs_keras": keras_table,
     "tutorial_changes": changes_table,
     "quick_vs_keras": quick_table,

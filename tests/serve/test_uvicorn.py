@@ -36,7 +36,7 @@ CONNECTION: dict[str, tuple[list[str], str | None]] = {
     "shutdown": ([], None),
 }
 SERVER: dict[str, tuple[list[str], str | None]] = {
-    "_log_started_message": (["listeners"], "startup"),
+    "startup": (["sockets"], "_serve"),
     "on_tick": (["counter"], "main_loop"),
     "shutdown": (["sockets"], "_serve"),
 }
@@ -125,7 +125,7 @@ def test_a_connection_of_uvicorns_has_what_ours_reads() -> None:
 
 
 def test_a_server_of_uvicorns_has_what_ours_reads() -> None:
-    server = uvicorn.Server(uvicorn.Config(app))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     assert server.server_state.connections == set()
     assert server._captured_signals == [], f"{HERE}: signals are kept elsewhere"
     raised = "_captured_signals" in names_in(inspect.unwrap(uvicorn.Server.capture_signals))
