@@ -75,7 +75,13 @@ html_copy_source = False
 html_show_sourcelink = False
 
 NAVIGATION = {
-    "Get started": ("docs/tutorial", "docs/own-networks", "docs/own-pictures", "docs/transfer"),
+    "Get started": (
+        "docs/tutorial",
+        "docs/data-sets",
+        "docs/own-networks",
+        "docs/own-pictures",
+        "docs/transfer",
+    ),
     "Understand": ("docs/networks", "docs/performance", "docs/trust", "docs/explain"),
     "Use": (
         *("docs/serve", "docs/export", "docs/scale"),

@@ -33,6 +33,21 @@ def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
+def test_the_page_of_data_sets_lists_the_catalogue() -> None:
+    text = (ROOT / "docs/data-sets.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    assert [row[0].strip("`") for row in rows] == list(CATALOG)
+    for (_, train, test, classes, pixels, known, recipe), entry in zip(
+        rows, CATALOG.values(), strict=True
+    ):
+        height, width, channels = entry.image_shape
+        assert train == f"{entry.train_count:,}" and test == f"{entry.test_count:,}"
+        assert classes == str(len(entry.class_names))
+        assert pixels == f"{height} × {width}, {'grey' if channels == 1 else 'colour'}"
+        assert known == ("files" if entry.content is None else "content")
+        assert recipe == (f"`{entry.recipes}-standard`" if entry.recipes else "its own")
+
+
 def small_mnist(name: str) -> fl.TrainTest:
     """600 images a part of MNIST where it is on this machine, else enlarged embedded digits."""
     assert name == "mnist"

@@ -17,7 +17,9 @@ from firstlight.augment import AUGMENTATIONS, Augmentation
 from firstlight.augment.augmentation import Seen
 from firstlight.checked import number
 from firstlight.data import catalog
-from firstlight.data.catalog import CATALOG, Content, Entry
+from firstlight.data.catalog import CATALOG
+from firstlight.data.entry import Content, Entry
+from firstlight.data.idx_set import IdxFiles
 from firstlight.errors import DataError
 from firstlight.layers import LAYERS, Layer, Shape
 from firstlight.optimizers import OPTIMIZERS, Optimizer
@@ -217,19 +219,29 @@ def test_a_part_that_is_in_no_table_is_told_before_it_is_trained_with() -> None:
 def test_a_reader_that_gives_other_data_than_its_entry_says_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(
-        CATALOG, "stripes", entry(content=replace(entry().content, test_labels="0" * 64))
-    )
+    known = entry().content
+    assert known is not None
+    monkeypatch.setitem(CATALOG, "stripes", entry(content=replace(known, test_labels="0" * 64)))
     with pytest.raises(DataError, match=r"its reader gives other data.*test labels should be 000"):
         fl.load("stripes")
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"reader": "zip"}, {"reader": "idx"}, {"files": catalog.CIFAR10.files}, {"reader": "cifar"}],
+    [
+        {"reader": "zip"},
+        {"reader": IdxFiles()},
+        {"files": catalog.CIFAR10.files},
+        {"reader": catalog.CIFAR10.reader},
+    ],
 )
 def test_an_entry_without_what_its_reader_needs_is_told_as_it_is_made(
     changes: dict[str, Any],
 ) -> None:
     with pytest.raises(ValueError, match="stripes: reader must be"):
         entry(**changes)
+
+
+def test_a_function_without_checksums_of_its_arrays_is_told_as_it_is_made() -> None:
+    with pytest.raises(ValueError, match="stripes: content must be given"):
+        entry(content=None)

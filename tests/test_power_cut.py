@@ -13,7 +13,7 @@ from tests.kit import Command, disk_calls, striped
 
 import firstlight as fl
 from firstlight.data import download
-from firstlight.data.catalog import RemoteFile
+from firstlight.data.entry import RemoteFile
 from firstlight.files import make_folder, put_in_place, write_whole
 from firstlight.verbs import fit
 

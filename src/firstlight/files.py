@@ -52,6 +52,15 @@ def write_whole(path: Path, content: str | bytes) -> None:
         raise
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there. False also where the folder may not be searched; that is as good as
+    no file."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def clear_parts(folder: Path, name: str | None = None) -> None:
     """Remove what processes left in ``folder`` that were killed while writing: of the file
     ``name``, or of any.

@@ -264,8 +264,7 @@ def load(
     where = Path(data_dir) if data_dir else None
     request = DataRequest(name=str(name), data_dir=where, size=size, allow_outside=allow_outside)
     data = request.load()
-    if request.own is not None:
-        _warn_of(data)
+    _warn_of(data)
     return data
 
 
@@ -330,7 +329,8 @@ def train(
     name = str(data) if given is None else given.train.name.partition("/")[0]
     request = DataRequest(name=name, data=given, limit=limit, quiet=quiet)
     request.check_name()
-    if given is not None or request.own is not None:
+    named = given is None and request.own is None
+    if not named:
         _warn_of(given or request.load())
     code = _code(network)
     _refuse_two_rates(optimizer, learning_rate)
@@ -362,6 +362,7 @@ def train(
         start=None if start is None else Path(start),
         budget=None if budget is None else Budget(seconds=budget, started=started, name="budget"),
         device=device,
+        told=_warn_of if named else None,
     )
     display = choose_display(quiet=quiet)
     folder = train_best(request, asked, display, None if out is None else Path(out))

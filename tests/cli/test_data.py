@@ -6,19 +6,22 @@ from pathlib import Path
 import pytest
 from tests.kit import Command
 
+from firstlight.data.catalog import CATALOG
+
 
 def test_list_names_every_set_and_whether_it_is_here(
     command: Command, nothing_cached: Path
 ) -> None:
     rows = {row["name"]: row for row in json.loads(command("data", "list", "--json").out)}
 
-    assert list(rows) == ["mnist", "fashion_mnist", "cifar10", "digits"]
+    assert list(rows)[:4] == ["mnist", "fashion_mnist", "cifar10", "digits"]
+    assert set(rows) == set(CATALOG)
     assert (rows["mnist"]["train"], rows["mnist"]["test"]) == (60_000, 10_000)
     assert rows["mnist"]["found"] is None
     assert command("data", "list", "--data-dir", "gone").code == 3
     assert "gone: no such folder" in command("data", "show", "mnist", "--data-dir", "gone").err
     table = [line.rstrip() for line in command("data", "list").out.splitlines()]
-    assert len(table) == 5
+    assert len(table) == 1 + len(CATALOG)
     assert table[1].startswith("mnist") and table[1].endswith("no")
     assert table[4].endswith("embedded")
 

@@ -9,9 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firstlight.data.cifar import BATCHES, TEST_BATCH, read_archive, read_binary, read_pickled
+from firstlight.data.cifar import (
+    CIFAR10_LAYOUT,
+    read_archive,
+    read_binary,
+    read_pickled,
+)
 from firstlight.errors import DataError
 
+BATCHES, TEST_BATCH = tuple(f"data_batch_{i}" for i in range(1, 6)), "test_batch"
+COUNTS = dict.fromkeys((*BATCHES, TEST_BATCH), 10_000)
 RNG = np.random.default_rng(0)
 LABELS_N = np.array([7, 0, 9])
 IMAGES_NHWC = RNG.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
@@ -32,7 +39,7 @@ def test_a_binary_batch_is_read_plane_by_plane(tmp_path: Path) -> None:
     path = tmp_path / "batch.bin"
     path.write_bytes(BATCH)
 
-    images_NHWC, labels_N = read_binary(path, images=3)
+    images_NHWC, labels_N = read_binary(path, 3, CIFAR10_LAYOUT)
 
     np.testing.assert_array_equal(images_NHWC, IMAGES_NHWC)
     np.testing.assert_array_equal(labels_N, LABELS_N)
@@ -53,7 +60,7 @@ def test_a_wrong_binary_batch_is_named(tmp_path: Path, content: bytes, reason: s
     path.write_bytes(content)
 
     with pytest.raises(DataError) as error:
-        read_binary(path, images=3)
+        read_binary(path, 3, CIFAR10_LAYOUT)
 
     assert str(path) in str(error.value)
     assert reason in str(error.value)
@@ -72,11 +79,11 @@ def test_an_archive_without_a_batch_or_with_a_short_one_is_said(tmp_path: Path) 
     whole = bytes(10_000 * 3073)
     path = archive_of(tmp_path / "a.tar.gz", {f"cifar/{b}.bin": whole for b in BATCHES})
     with pytest.raises(DataError, match="test_batch missing in the archive"):
-        read_archive(path)
+        read_archive(path, COUNTS, CIFAR10_LAYOUT)
 
     path = archive_of(tmp_path / "b.tar.gz", {"data_batch_1.bin": whole[:-5]})
     with pytest.raises(DataError, match=r"data_batch_1\.bin in it is 30,729,995 bytes long"):
-        read_archive(path)
+        read_archive(path, COUNTS, CIFAR10_LAYOUT)
 
 
 def test_all_batches_are_found_in_an_archive_and_nothing_else_is_looked_at(tmp_path: Path) -> None:
@@ -84,7 +91,7 @@ def test_all_batches_are_found_in_an_archive_and_nothing_else_is_looked_at(tmp_p
     members = {f"cifar-10-batches-bin/{b}.bin": BATCH + rest for b in (*BATCHES, TEST_BATCH)}
     path = archive_of(tmp_path / "a.tar.gz", {"../../evil.bin": b"x", **members})
 
-    batches = read_archive(path)
+    batches = read_archive(path, COUNTS, CIFAR10_LAYOUT)
 
     assert sorted(batches) == sorted((*BATCHES, TEST_BATCH))
     np.testing.assert_array_equal(batches[TEST_BATCH][0][:3], IMAGES_NHWC)
@@ -98,7 +105,7 @@ def test_a_damaged_archive_is_said(tmp_path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
 
     with pytest.raises(DataError, match="damaged archive"):
-        read_archive(path)
+        read_archive(path, COUNTS, CIFAR10_LAYOUT)
 
 
 def pickled(protocol: int) -> bytes:
@@ -120,7 +127,7 @@ def test_pixels_and_labels_are_taken_out_of_a_pickle(tmp_path: Path, protocol: i
     path.write_bytes(pickled(protocol))
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
-    images_NHWC, labels_N = read_pickled(path, md5, images=3)
+    images_NHWC, labels_N = read_pickled(path, md5, 3, CIFAR10_LAYOUT)
 
     np.testing.assert_array_equal(images_NHWC, IMAGES_NHWC)
     np.testing.assert_array_equal(labels_N, LABELS_N)
@@ -145,7 +152,7 @@ def test_no_pickle_is_executed_not_even_one_whose_checksum_is_right(
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() if known else "0" * 32
 
     with pytest.raises(DataError, match="no pixels and labels" if known else "not the published"):
-        read_pickled(path, md5, images=3)
+        read_pickled(path, md5, 3, CIFAR10_LAYOUT)
 
     assert not trap.exists()
     pickle.loads(path.read_bytes()).close()

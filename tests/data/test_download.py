@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from firstlight.data.catalog import RemoteFile
 from firstlight.data.download import fetch
+from firstlight.data.entry import RemoteFile
 from firstlight.errors import DataError, UnreachableError
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -271,7 +271,7 @@ def test_two_processes_at_once_fetch_one_file_once(server: str, tmp_path: Path) 
 def test_a_killed_download_leaves_no_half_file_and_is_resumed(server: str, tmp_path: Path) -> None:
     file = remote(server, stalled)
     program = (
-        "from pathlib import Path; from firstlight.data.catalog import RemoteFile\n"
+        "from pathlib import Path; from firstlight.data.entry import RemoteFile\n"
         "from firstlight.data.download import fetch\n"
         f"fetch({file!r}, Path({str(tmp_path)!r}), lambda *a: print(*a, flush=True), "
         "timeout=60, schemes=('http',))"

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from firstlight.data import catalog, load
-from firstlight.data.catalog import Content
+from firstlight.data import catalog, cifar_set, load
 from firstlight.data.duplicates import groups, near_copies
+from firstlight.data.entry import Content, RemoteFile
 from firstlight.errors import DataError, UnreachableError, UserError
 
 RNG = np.random.default_rng(0)
@@ -241,11 +241,11 @@ def test_the_digits_are_those_of_scikit_learn_scaled_to_bytes(nothing_cached: Pa
 
 def test_the_catalogue_is_complete() -> None:
     for entry in catalog.CATALOG.values():
-        assert len(set(entry.class_names)) == len(entry.class_names) == 10
+        assert len(set(entry.class_names)) == len(entry.class_names) >= 10
         assert entry.licence and entry.citation
         for file in entry.files:
             assert len(file.md5) == 32 and int(file.md5, 16) >= 0
-            assert len(file.urls) >= 2
+            assert len(file.urls) >= (1 if entry.name == "kmnist" else 2), "as many as there are"
             assert all(url.startswith("https://") and url.endswith(file.name) for url in file.urls)
             assert len({url.split("/")[2] for url in file.urls}) == len(file.urls), "two hosts"
 
@@ -295,18 +295,18 @@ def test_two_at_once_unpack_cifar10_once_and_none_is_disturbed(
     """The second to come waits, finds the batches unpacked, and neither fetches nor unlinks."""
     fetched: list[str] = []
 
-    def fetch_one(file: catalog.RemoteFile, folder: Path, report: object) -> Path:
+    def fetch_one(file: RemoteFile, folder: Path, report: object) -> Path:
         fetched.append(file.name)
         (folder / file.name).write_bytes(b"archive")
         return folder / file.name
 
-    def unpack(archive: Path, folder: Path) -> None:
+    def unpack(archive: Path, folder: Path, *_: object) -> None:
         folder.mkdir()
         for batch in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
             (folder / f"{batch}.bin").write_bytes(archive.read_bytes())
 
     monkeypatch.setattr(load, "fetch", fetch_one)
-    monkeypatch.setattr(load, "_unpack", unpack)
+    monkeypatch.setattr(cifar_set, "unpack", unpack)
     with ThreadPoolExecutor(2) as pool:
         done = [pool.submit(load.fetch_files, catalog.CIFAR10, nothing_cached) for _ in range(2)]
     assert [d.result() for d in done] == [nothing_cached / "cifar10"] * 2

@@ -18,7 +18,7 @@ from firstlight.cli.options import (
 from firstlight.untrusted import one_line, shell_line
 
 if TYPE_CHECKING:
-    from firstlight.data.catalog import Entry
+    from firstlight.data.entry import Entry
     from firstlight.data.findings import Finding
 
 app = typer.Typer(
@@ -68,10 +68,13 @@ def fetch(
         if entry.files and not is_complete(entry, data_dir):
             with DownloadBar() as bar:
                 fetch_files(entry, data_dir, None if json else bar)
-        load(entry.name, data_dir, download=False)  # checks what is there
-        done.append({"name": entry.name, "found": _text(where_found(entry, data_dir))})
-        if not json:
-            typer.echo(f"{entry.name}: complete and verified, in {done[-1]['found']}")
+        warnings = load(entry.name, data_dir, download=False).train.warnings  # checks what is there
+        found = _text(where_found(entry, data_dir))
+        done.append({"name": entry.name, "found": found, "verified": not warnings})
+        if not json and not warnings:
+            typer.echo(f"{entry.name}: complete and verified, in {found}")
+        for warning in warnings:
+            typer.echo(warning, err=json)
     if json:
         print_json(done)
 
@@ -274,7 +277,7 @@ def show(name: Name, data_dir: DataDir = None, json: Json = False) -> None:
         "licence": entry.licence,
         "citation": entry.citation,
         "files": [asdict(file) for file in entry.files],
-        "content_sha256": asdict(entry.content),
+        "content_sha256": None if entry.content is None else asdict(entry.content),
         "found": _text(found),
     }
     if json:
@@ -294,8 +297,14 @@ def show(name: Name, data_dir: DataDir = None, json: Json = False) -> None:
     for file in entry.files:
         lines += [f"  {file.name}  {file.size:,} bytes  md5 {file.md5}"]
         lines += [f"    {url}" for url in file.urls]
-    lines += ["  sha256 of the decoded bytes"]
-    lines += [f"    {k.replace('_', ' '):12}  {v}" for k, v in asdict(entry.content).items()]
+    if entry.content is None:
+        lines += [
+            "  checked by the md5 of these files as published; of unpacked files by the number of",
+            "  images, their shape and the range of labels alone",
+        ]
+    else:
+        lines += ["  checked by the sha256 of the decoded bytes"]
+        lines += [f"    {k.replace('_', ' '):12}  {v}" for k, v in asdict(entry.content).items()]
     typer.echo("\n".join(lines))
 
 

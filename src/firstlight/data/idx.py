@@ -1,20 +1,35 @@
 """IDX, the format MNIST is published in: a big-endian header, then the bytes of one array.
 
-Two zero bytes, the type (8 is unsigned byte), the number of axes, one 32-bit length an axis, data.
+Two zero bytes, the type (8 is unsigned byte, 12 is 32-bit integer), the number of axes, one 32-bit
+length an axis, data.
 """
 
 import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from firstlight.data.dataset import Int64Array, UInt8Array
 from firstlight.errors import DataError
 
-_UNSIGNED_BYTE = 8
+_UNSIGNED_BYTE, _INTEGER = 8, 12
+_DTYPES: dict[int, np.dtype[Any]] = {_UNSIGNED_BYTE: np.dtype(np.uint8), _INTEGER: np.dtype(">i4")}
+
+
+class _Wanted(NamedTuple):
+    """What a file must hold."""
+
+    lengths: tuple[int | None, ...]
+    """Of each axis; None for any."""
+    what: str
+    """For messages."""
+    kind: int = _UNSIGNED_BYTE
+    most: int | None = None
+    """Bytes, at the most."""
 
 
 def read_images(path: Path, shape: tuple[int, int], count: int | None = None) -> UInt8Array:
@@ -24,16 +39,26 @@ def read_images(path: Path, shape: tuple[int, int], count: int | None = None) ->
     ``shape``, or when the bytes are not as many as it says. Nothing is allocated before the
     header is known to be right.
     """
-    lengths = (count, *shape)
-    return _read(path, lengths, "images")[..., None]
+    return _read(path, _Wanted((count, *shape), "images"))[..., None]
 
 
 def read_labels(path: Path, classes: int, count: int | None = None) -> Int64Array:
     """int64 N from a file of one axis, plain or gzip; each label is checked to be below
     ``classes``."""
-    labels_N = _read(path, (count,), "labels").astype(np.int64)
-    if len(labels_N) and labels_N.max() >= classes:
-        place = int(labels_N.argmax())
+    return _below(_read(path, _Wanted((count,), "labels")).astype(np.int64), classes, path)
+
+
+def read_first_column(path: Path, classes: int, shape: tuple[int, int]) -> Int64Array:
+    """int64 N, the first of the 32-bit integers that a file of two axes has for each image; each is
+    checked to be 0 to ``classes`` - 1."""
+    numbers_NC = _read(path, _Wanted(shape, "labels", _INTEGER))
+    return _below(numbers_NC[:, 0].astype(np.int64), classes, path)
+
+
+def _below(labels_N: Int64Array, classes: int, path: Path) -> Int64Array:
+    wrong_N = np.flatnonzero((labels_N < 0) | (labels_N >= classes))
+    if len(wrong_N):
+        place = int(wrong_N[0])
         raise DataError(
             f"{path}: label {labels_N[place]} at place {place}; labels must be 0 to {classes - 1}"
         )
@@ -43,32 +68,28 @@ def read_labels(path: Path, classes: int, count: int | None = None) -> Int64Arra
 def read_any(path: Path, axes: int, what: str, most: int) -> UInt8Array:
     """uint8 of so many axes, whatever their lengths. Raises ``DataError`` as ``read_images`` does,
     and where the header promises more than ``most`` bytes."""
-    return _read(path, (None,) * axes, what, most)
+    return _read(path, _Wanted((None,) * axes, what, most=most))
 
 
-def _read(
-    path: Path, wanted: tuple[int | None, ...], what: str, most: int | None = None
-) -> UInt8Array:
+def _read(path: Path, wanted: _Wanted) -> npt.NDArray[Any]:
     try:
         with path.open("rb") as plain:
             packed = plain.read(2) == b"\x1f\x8b"
             plain.seek(0)
             if not packed:
-                return _parse(plain, path, wanted, what, most)
+                return _parse(plain, path, wanted)
             with gzip.GzipFile(fileobj=plain) as unpacked:
-                return _parse(unpacked, path, wanted, what, most)  # type: ignore[arg-type]
+                return _parse(unpacked, path, wanted)  # type: ignore[arg-type]
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DataError(f"{path}: damaged gzip data: {error}; fetch the file again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _parse(
-    stream: BinaryIO, path: Path, wanted: tuple[int | None, ...], what: str, most: int | None
-) -> UInt8Array:
-    axes = len(wanted)
+def _parse(stream: BinaryIO, path: Path, wanted: _Wanted) -> npt.NDArray[Any]:
+    axes, what, dtype = len(wanted.lengths), wanted.what, _DTYPES[wanted.kind]
     header = stream.read(4 + 4 * axes)
-    magic = bytes([0, 0, _UNSIGNED_BYTE, axes])
+    magic = bytes([0, 0, wanted.kind, axes])
     if header[:4] != magic:
         raise DataError(
             f"{path}: not an IDX file of {what}: wanted the bytes {magic.hex(' ')} first, "
@@ -77,13 +98,13 @@ def _parse(
     if len(header) < 4 + 4 * axes:
         raise DataError(f"{path}: cut short in its header")
     lengths = tuple(int.from_bytes(header[4 + 4 * i : 8 + 4 * i]) for i in range(axes))
-    for length, want in zip(lengths, wanted, strict=True):
+    for length, want in zip(lengths, wanted.lengths, strict=True):
         if want is not None and length != want:
-            text = "×".join("N" if w is None else str(w) for w in wanted)
+            text = "×".join("N" if w is None else str(w) for w in wanted.lengths)
             raise DataError(
                 f"{path}: the header says {'×'.join(map(str, lengths))} {what}, wanted {text}"
             )
-    size = math.prod(lengths)
+    size, most = math.prod(lengths) * dtype.itemsize, wanted.most
     if most is not None and size > most:
         raise DataError(
             f"{path}: the header promises {size:,} bytes of {what}; at most {most:,} are unpacked"
@@ -98,4 +119,4 @@ def _parse(
         how = "cut short" if have < size else "longer than its header says"
         came = f"{have:,}" if have < size else "more"
         raise DataError(f"{path}: {how}: wanted {size:,} bytes of {what}, got {came}")
-    return np.frombuffer(bytearray().join(chunks), dtype=np.uint8).reshape(lengths)
+    return np.frombuffer(bytearray().join(chunks), dtype=dtype).reshape(lengths)

@@ -77,7 +77,7 @@ def read_idx_folder(
     known = [
         f"these are the images of {name}; firstlight train {name} has a recipe made for them"
         for name, entry in CATALOG.items()
-        if sums.get(TRAIN) == entry.content.train_images
+        if entry.content is not None and sums.get(TRAIN) == entry.content.train_images
     ]
     form = ArrayForm(size=size, shape=shape, range=given)
     data, part_of = dataset_of(parts, form, str(folder))

@@ -9,28 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from firstlight.data import cifar, idx
-from firstlight.data.catalog import CATALOG, CIFAR, Entry
-from firstlight.data.dataset import Dataset, Int64Array, TrainTest, UInt8Array
-from firstlight.data.download import Report, fetch, only_one
+from firstlight.data.catalog import CATALOG
+from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.download import Report, fetch, md5_of, only_one
 from firstlight.data.duplicates import Pairs, groups
+from firstlight.data.entry import TEST, TRAIN, Arrays, Content, Entry, FileFormat, Source
 from firstlight.errors import DataError, UnreachableError, UserError
-from firstlight.files import cache_folder, make_folder, write_whole
-
-Part = tuple[UInt8Array, Int64Array]
-TRAIN, TEST = "train", "test"
+from firstlight.files import cache_folder
 
 DEBIAN = Path("/usr/share/datasets")
 """Where Debian's package ``dataset-fashion-mnist`` puts it."""
-_PICKLED = (
-    "cifar-10-batches-py",
-    "cifar-10-batches-py-target/cifar-10-batches-py",  # Keras 3
-    "cifar10/cifar-10-batches-py",
-    "",
-)
 PUBLISHED = {"mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000}
 """Training images of the sets whose near copies are known."""
-_NPZ_BYTES = 70_000 * (28 * 28 + 1) + 4096
 
 
 def load(
@@ -65,10 +55,11 @@ def _parts(
     report: Report | None = None,
 ) -> list[Dataset]:
     """Read, checked, and named."""
-    if not isinstance(entry.reader, str):
+    if not isinstance(entry.reader, FileFormat):
+        assert entry.content is not None, "an entry with a function has it"
         whole = entry.reader()
         for part in wanted:
-            _verify(entry, part, whole[part], None)
+            _verify(entry, entry.content, part, whole[part], None)
         return [_dataset(entry, part, whole[part]) for part in wanted]
     data_dir = _expanded(data_dir)
     if data_dir is not None and not _is_folder(data_dir):
@@ -83,10 +74,14 @@ def _parts(
         fetch_files(entry, data_dir, report)
         found = _find(entry, wanted, data_dir)
         assert found is not None, "what was fetched is found"
-    parts, where = found
-    for part in wanted:
-        _verify(entry, part, parts[part], where)
-    return [_dataset(entry, part, parts[part]) for part in wanted]
+    warnings = _warnings(entry, found)
+    if entry.content is None:
+        _verify_files(entry, found)
+    parts = found.read()
+    if entry.content is not None:
+        for part in wanted:
+            _verify(entry, entry.content, part, parts[part], found.where)
+    return [_dataset(entry, part, parts[part], warnings) for part in wanted]
 
 
 def entry_named(name: str) -> Entry:
@@ -97,9 +92,16 @@ def entry_named(name: str) -> Entry:
 
 
 def is_complete(entry: Entry, data_dir: Path | None) -> bool:
-    """Whether a copy of the set is in ``data_dir``, or without one anywhere that is looked into."""
+    """Whether a copy of the set is in ``data_dir``, or without one anywhere that is looked into,
+    that can be compared with published checksums."""
     chosen = _expanded(data_dir)
-    return next(_sources(entry, places() if chosen is None else [chosen]), None) is not None
+    sources = _sources(entry, places() if chosen is None else [chosen])
+    return any(can_compare(entry, source) for source in sources)
+
+
+def can_compare(entry: Entry, source: Source) -> bool:
+    """Whether a copy can be compared with published checksums."""
+    return entry.content is not None or bool(source.published)
 
 
 def fetch_files(entry: Entry, data_dir: Path | None = None, report: Report | None = None) -> Path:
@@ -107,17 +109,12 @@ def fetch_files(entry: Entry, data_dir: Path | None = None, report: Report | Non
 
     Raises ``UnreachableError`` naming every address tried, the folder and the files to put there.
     """
-    folder = (_expanded(data_dir) or cache_folder()) / entry.name
-    if entry.reader != CIFAR:
-        _fetch_all(entry, folder, report)
-        return folder
+    folder = (_expanded(data_dir) or cache_folder()) / entry.shelf
+    assert isinstance(entry.reader, FileFormat), "a function has no files"
     with only_one(folder, entry.name):
-        unpacked = folder / "cifar-10-batches-bin"
-        if not all(_is_file(unpacked / f"{b}.bin") for b in _batches()):  # another was faster
+        if not entry.reader.is_unpacked(entry, folder):  # another was faster
             _fetch_all(entry, folder, report)
-            archive = folder / entry.files[0].name
-            _unpack(archive, unpacked)
-            archive.unlink()  # the unpacked batches load faster and hold the same
+            entry.reader.unpack(entry, folder)
     return folder
 
 
@@ -129,15 +126,15 @@ def _fetch_all(entry: Entry, folder: Path, report: Report | None) -> None:
             names = "\n".join(f"  {f.name}  (md5 {f.md5})" for f in entry.files)
             raise UnreachableError(
                 f"{error}\nWith a browser elsewhere, put these files into {folder}:\n{names}\n"
-                f"or point FIRSTLIGHT_DATA to a folder that has them in {entry.name}/"
+                f"or point FIRSTLIGHT_DATA to a folder that has them in {entry.shelf}/"
             ) from error
 
 
 def where_found(entry: Entry, data_dir: Path | None = None) -> Path | None:
     """The folder or file that ``load`` would take the set from; nothing is checked."""
-    if not isinstance(entry.reader, str):
+    if not isinstance(entry.reader, FileFormat):
         return Path(entry.origin)
-    return next((where for where, _ in _sources(entry, places(data_dir))), None)
+    return next((found.where for found in _sources(entry, places(data_dir))), None)
 
 
 def places(data_dir: Path | None = None) -> list[Path]:
@@ -156,56 +153,17 @@ def places(data_dir: Path | None = None) -> list[Path]:
     return [*chosen, cache_folder(), keras, Path("data"), DEBIAN]
 
 
-def _find(
-    entry: Entry, wanted: Sequence[str], data_dir: Path | None
-) -> tuple[dict[str, Part], Path] | None:
-    """The wanted parts, and where they were."""
-    for where, kind in _sources(entry, places(data_dir), wanted):
-        match kind:
-            case "idx":
-                return _read_idx(entry, where, wanted), where
-            case "npz":
-                return _read_npz(where, wanted), where
-            case "binary":
-                read = {b: cifar.read_binary(where / f"{b}.bin") for b in _batches(wanted)}
-                return _joined(read, wanted), where
-            case "archive":
-                return _joined(cifar.read_archive(where), wanted), where
-            case "pickled":
-                md5s = cifar.PICKLE_MD5
-                read = {b: cifar.read_pickled(where / b, md5s[b]) for b in _batches(wanted)}
-                return _joined(read, wanted), where
-    return None
+def _find(entry: Entry, wanted: Sequence[str], data_dir: Path | None) -> Source | None:
+    return next(_sources(entry, places(data_dir), wanted), None)
 
 
 def _sources(
     entry: Entry, where: Iterable[Path], wanted: Sequence[str] = (TRAIN, TEST)
-) -> Iterator[tuple[Path, str]]:
-    """(path, kind) of each copy with the wanted parts in these places, in the order of
-    preference."""
+) -> Iterator[Source]:
+    """Each copy with the wanted parts in these places, in the order of preference."""
+    assert isinstance(entry.reader, FileFormat), "a function has no files"
     for place in where:
-        for folder in (place / sub for sub in entry.subfolders or (entry.name,)):
-            if entry.reader == CIFAR:
-                if all(_is_file(folder / f"{b}.bin") for b in _batches(wanted)):
-                    yield folder, "binary"
-                elif _is_file(folder / entry.files[0].name):
-                    yield folder / entry.files[0].name, "archive"
-            elif all(_idx_path(folder, name) for part in wanted for name in _idx(entry, part)):
-                yield folder, "idx"
-        if entry.keras and _is_file(place / entry.keras):
-            yield place / entry.keras, "npz"
-        if entry.reader == CIFAR:
-            for folder in (place / sub for sub in _PICKLED):
-                if all(_is_file(folder / b) for b in _batches(wanted)):
-                    yield folder, "pickled"
-
-
-def _is_file(path: Path) -> bool:
-    """False also where the folder may not be searched; that is as good as no file."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
+        yield from entry.reader.sources(entry, place, wanted)
 
 
 def _is_folder(path: Path) -> bool:
@@ -223,88 +181,33 @@ def _expanded(folder: str | Path | None) -> Path | None:
         raise DataError(f"{folder}: {error}") from error
 
 
-def _batches(wanted: Sequence[str] = (TRAIN, TEST)) -> list[str]:
-    of_part = {TRAIN: cifar.BATCHES, TEST: (cifar.TEST_BATCH,)}
-    return [batch for part in wanted for batch in of_part[part]]
+def _verify_files(entry: Entry, found: Source) -> None:
+    """Raise ``DataError`` unless the files are the published ones, where they can be compared."""
+    for path, wanted in found.published:
+        try:
+            have = md5_of(path)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        if have != wanted:
+            raise DataError(_not_official(entry, path, "md5 of the file", wanted, have))
 
 
-def _idx(entry: Entry, part: str) -> tuple[str, str]:
-    """Names of the files with the images and the labels of a part."""
-    at = 0 if part == TRAIN else 2
-    return entry.files[at].name, entry.files[at + 1].name
+def _warnings(entry: Entry, found: Source) -> tuple[str, ...]:
+    """What is to be said of a copy that nothing published can be compared with."""
+    if can_compare(entry, found):
+        return ()
+    return (
+        f"{found.where}: {entry.name} is unpacked here, and only its files as published have "
+        "checksums. Counts, shapes and labels are right; the content could not be compared. For a "
+        f"copy that can be: firstlight data fetch {entry.name} --data-dir FOLDER",
+    )
 
 
-def _idx_path(folder: Path, name: str) -> Path | None:
-    """The file under one of the names it goes by: packed or not, a dot or a dash."""
-    plain = name.removesuffix(".gz")
-    dotted = plain.replace("-idx", ".idx")
-    for candidate in (name, f"{dotted}.gz", plain, dotted):
-        if _is_file(folder / candidate):
-            return folder / candidate
-    return None
-
-
-def _read_idx(entry: Entry, folder: Path, wanted: Sequence[str]) -> dict[str, Part]:
-    counts = {TRAIN: entry.train_count, TEST: entry.test_count}
-    read = {}
-    for part in wanted:
-        images, labels = (_idx_path(folder, name) for name in _idx(entry, part))
-        assert images is not None and labels is not None, "the source was complete"
-        height, width, _ = entry.image_shape
-        read[part] = (
-            idx.read_images(images, (height, width), counts[part]),
-            idx.read_labels(labels, len(entry.class_names), counts[part]),
-        )
-    return read
-
-
-def _read_npz(path: Path, wanted: Sequence[str]) -> dict[str, Part]:
-    """Keras's ``mnist.npz``; no pickle inside it is accepted."""
-    from firstlight.data.packed import arrays_of_npz
-
-    try:
-        keys = [key for part in wanted for key in (f"x_{part}", f"y_{part}")]
-        arrays = arrays_of_npz(path, keys, _NPZ_BYTES)
-    except DataError as error:
-        raise DataError(
-            f"{error}. It is not Keras's mnist.npz; remove it, or fetch the set beside it with: "
-            "firstlight data fetch mnist"
-        ) from error
-    for key, array in arrays.items():
-        shape = (28, 28) if key.startswith("x") else ()
-        if array.dtype != np.uint8 or array.ndim == 0 or array.shape[1:] != shape:
-            raise DataError(
-                f"{path}: wanted uint8 images N×28×28 and labels N, got {array.dtype} of shape "
-                f"{array.shape}"
-            )
-    return {p: (arrays[f"x_{p}"][..., None], arrays[f"y_{p}"].astype(np.int64)) for p in wanted}
-
-
-def _joined(batches: dict[str, cifar.Batch], wanted: Sequence[str]) -> dict[str, Part]:
-    """Each wanted part of its batches."""
-    read = {}
-    for part in wanted:
-        of_part = [batches[b] for b in _batches([part])]
-        images, labels = [images for images, _ in of_part], [labels for _, labels in of_part]
-        read[part] = np.concatenate(images), np.concatenate(labels)
-    return read
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """The six batches as files, each through a temporary name."""
-    try:
-        make_folder(folder)
-        for stem, blob in cifar.archive_members(archive):
-            write_whole(folder / f"{stem}.bin", blob)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be written: {error.strerror}; make room") from error
-
-
-def _verify(entry: Entry, part: str, read: Part, where: Path | None) -> None:
+def _verify(entry: Entry, content: Content, part: str, read: Arrays, where: Path | None) -> None:
     """Raise ``DataError`` unless pixels and labels are the published ones."""
     images, labels = read
     for what, array in (("images", images), ("labels", labels.astype(np.uint8))):
-        wanted = getattr(entry.content, f"{part}_{what}")
+        wanted = getattr(content, f"{part}_{what}")
         have = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
         if have != wanted:
             what = f"sha256 of the {part} {what}"
@@ -331,7 +234,7 @@ def _not_here(entry: Entry, data_dir: Path | None) -> str:
     )
 
 
-def _dataset(entry: Entry, name: str, part: Part) -> Dataset:
+def _dataset(entry: Entry, name: str, part: Arrays, warnings: tuple[str, ...] = ()) -> Dataset:
     # The pairs are those of the published set, which a shorter one is not.
     whole = name == TRAIN and len(part[1]) == PUBLISHED.get(entry.name)
     pairs = _near_copies(entry) if whole else None
@@ -341,6 +244,8 @@ def _dataset(entry: Entry, name: str, part: Part) -> Dataset:
         labels_N=part[1],
         class_names=entry.class_names,
         groups_N=None if pairs is None else groups(len(part[1]), pairs),
+        notes=warnings,
+        warnings=warnings,
     )
 
 

@@ -62,5 +62,5 @@ def _traces(path: Path) -> list[Path]:
 
 
 def _contents() -> dict[str, str]:
-    sets = {name: f"the data set {name}" for name, entry in CATALOG.items() if entry.files}
+    sets = {entry.shelf: f"the data set {entry.shelf}" for entry in CATALOG.values() if entry.files}
     return {**MADE, **OTHERS, **sets}

@@ -3,6 +3,7 @@
 Axes: N images, H height, W width, C channels.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +37,20 @@ TUNING_RATE, TUNING_EPOCHS, TUNING_SEEN = 3e-4, 4.0, 2000
 
 
 def default_recipe(request: DataRequest, device: str) -> Recipe:
-    """``quick`` on a CPU and ``standard`` on a GPU for a named set, else its tutorial; for images
-    of one's own, one made for them."""
+    """``quick`` on a CPU and ``standard`` on a GPU for a named set, else its tutorial, else the
+    ``standard`` of the set it is like; for other images, one made for them."""
     if request.name in CATALOG:
         level = "quick" if choose_device(device) == "cpu" else "standard"
         for name in (f"{request.name}-{level}", f"{request.name}-tutorial"):
             if name in recipe_names():
                 return load_recipe(name)
+        # A quick recipe is no longer than the set that it is named for needs.
+        if like := CATALOG[request.name].recipes:
+            return replace(
+                load_recipe(f"{like}-standard"),
+                name=f"{request.name}-standard",
+                description=f"{like}-standard on {request.name}, for which it was not measured",
+            )
     return recipe_for(request.load().train)
 
 

@@ -1,0 +1,329 @@
+"""Sets whose content no checksum is published of: known by the MD5 of their files as published.
+
+The files are made here in the published layout, a few images each; their MD5 stands in for the
+published one.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import pickle
+import struct
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.kit import Command
+from torch import Generator
+
+from firstlight.data import load
+from firstlight.data.catalog import CATALOG
+from firstlight.data.cifar_set import CifarFiles
+from firstlight.data.dataset import Dataset
+from firstlight.data.entry import RemoteFile
+from firstlight.errors import DataError
+from firstlight.models.catalog import Architecture
+from firstlight.recipe import load_recipe
+from firstlight.verbs.choose import default_recipe
+from firstlight.verbs.run_data import DataRequest
+
+RNG = np.random.default_rng(7)
+COUNTS = {"train": 6, "test": 3}
+Put = Callable[[str, dict[str, bytes]], Path]
+
+
+def md5(blob: bytes) -> str:
+    return hashlib.md5(blob, usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture
+def put(monkeypatch: pytest.MonkeyPatch, nothing_cached: Path, tmp_path: Path) -> Put:
+    """Makes a small set of the catalogue published as these files, and puts them where its fetched
+    files are kept; returns that folder."""
+
+    def publish(name: str, files: dict[str, bytes]) -> Path:
+        entry = replace(CATALOG[name], train_count=COUNTS["train"], test_count=COUNTS["test"])
+        remote = tuple(
+            RemoteFile(name=file, md5=md5(blob), size=len(blob), urls=("https://localhost/",))
+            for file, blob in files.items()
+        )
+        monkeypatch.setitem(CATALOG, name, replace(entry, files=remote))
+        folder = tmp_path / "data" / entry.shelf
+        folder.mkdir(parents=True)
+        for file, blob in files.items():
+            (folder / file).write_bytes(blob)
+        monkeypatch.setenv("FIRSTLIGHT_DATA", str(tmp_path / "data"))
+        return folder
+
+    return publish
+
+
+def labels_of(name: str, part: str) -> np.ndarray:
+    """The first class and the last are among them."""
+    last = len(CATALOG[name].class_names) - 1
+    return np.array([last, 0, 3, 2, 1, last] if part == "train" else [2, last, 0])
+
+
+def pictures_of(name: str) -> dict[str, np.ndarray]:
+    shape = CATALOG[name].image_shape
+    return {p: RNG.integers(0, 256, (n, *shape), dtype=np.uint8) for p, n in COUNTS.items()}
+
+
+def is_read(part: Dataset, images_NHWC: np.ndarray, labels_N: np.ndarray) -> None:
+    np.testing.assert_array_equal(part.images_NHWC, images_NHWC)
+    np.testing.assert_array_equal(part.labels_N, labels_N)
+
+
+# CIFAR-100: the superclass, the class, the planes of red, green and blue.
+
+
+def cifar100_files(images: dict[str, np.ndarray]) -> dict[str, bytes]:
+    return {
+        part: b"".join(
+            bytes([19, label]) + image.transpose(2, 0, 1).tobytes()
+            for image, label in zip(images[part], labels_of("cifar100", part), strict=True)
+        )
+        for part in COUNTS
+    }
+
+
+def tar_of(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def cifar100_archive(files: dict[str, bytes]) -> dict[str, bytes]:
+    names = {"cifar-100-binary/fine_label_names.txt": b"apple\n"}
+    members = names | {f"cifar-100-binary/{part}.bin": blob for part, blob in files.items()}
+    return {"cifar-100-binary.tar.gz": tar_of(members)}
+
+
+def test_cifar100_has_its_hundred_classes_not_the_twenty_superclasses(put: Put) -> None:
+    images = pictures_of("cifar100")
+    put("cifar100", cifar100_archive(cifar100_files(images)))
+
+    data = load.load("cifar100", download=False)
+
+    for part in (data.train, data.test):
+        which = part.name.partition("/")[2]
+        is_read(part, images[which], labels_of("cifar100", which))
+        assert not part.warnings
+    assert len(data.train.class_names) == 100
+    assert data.train.class_names[:2] == ("apple", "aquarium_fish")
+    assert load.load_test("cifar100") == data.test
+
+
+def test_an_archive_that_is_not_the_published_one_is_refused_before_it_is_read(put: Put) -> None:
+    folder = put("cifar100", cifar100_archive(cifar100_files(pictures_of("cifar100"))))
+    archive = folder / "cifar-100-binary.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:-9])
+
+    with pytest.raises(DataError, match=r"tar\.gz: not the published cifar100: md5 of the file"):
+        load.load("cifar100", download=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda files: files | {"train": files["train"][:-1]}, r"train\.bin in it is 18,443 bytes"),
+        (lambda files: files | {"test": files["test"] + b"\0"}, r"test\.bin in it is 9,223 bytes"),
+        (lambda files: {"train": files["train"]}, "test missing in the archive"),
+        (lambda files: files | {"test": b"\0\x64" + files["test"][2:]}, "labels must be 0 to 99"),
+    ],
+)
+def test_a_wrong_cifar100_is_named(put: Put, change: Any, reason: str) -> None:
+    put("cifar100", cifar100_archive(change(cifar100_files(pictures_of("cifar100")))))
+
+    with pytest.raises(DataError, match=reason):
+        load.load("cifar100", download=False)
+
+
+def test_unpacked_files_are_taken_and_the_missing_comparison_is_said(put: Put) -> None:
+    images = pictures_of("cifar100")
+    files = cifar100_files(images)
+    folder = put("cifar100", cifar100_archive(files))
+    (folder / "cifar-100-binary.tar.gz").unlink()
+    (folder / "cifar-100-binary").mkdir()
+    for part, blob in files.items():
+        (folder / "cifar-100-binary" / f"{part}.bin").write_bytes(blob)
+
+    data = load.load("cifar100", download=False)
+
+    is_read(data.train, images["train"], labels_of("cifar100", "train"))
+    assert "the content could not be compared" in data.train.warnings[0]
+    assert data.train.warnings == data.test.warnings == data.train.notes
+    assert not load.is_complete(CATALOG["cifar100"], None), "fetching gets a copy to compare"
+    (folder / "cifar-100-binary" / "train.bin").write_bytes(files["train"][1:])
+    with pytest.raises(DataError, match=r"cut short: wanted 18,444 bytes \(6 images\), got 18,443"):
+        load.load("cifar100", download=False)
+
+
+def test_the_python_version_of_cifar100_is_known_by_the_md5_of_its_files(
+    put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = pictures_of("cifar100")
+    folder = put("cifar100", cifar100_archive({})) / "cifar-100-python"
+    (folder.parent / "cifar-100-binary.tar.gz").unlink()
+    folder.mkdir()
+    sums = {}
+    for part, count in COUNTS.items():
+        labels = labels_of("cifar100", part).tolist()
+        blob = pickle.dumps(
+            {
+                b"filenames": [b"a.png"] * count,
+                b"coarse_labels": [19] * count,
+                b"fine_labels": labels,
+                b"data": images[part].transpose(0, 3, 1, 2).tobytes(),
+            },
+            2,
+        )
+        (folder / part).write_bytes(blob)
+        sums[part] = md5(blob)
+    entry = CATALOG["cifar100"]
+    assert isinstance(entry.reader, CifarFiles)
+    known = replace(entry, reader=replace(entry.reader, pickled=sums))
+    monkeypatch.setitem(CATALOG, "cifar100", known)
+
+    data = load.load("cifar100", download=False)
+
+    is_read(data.train, images["train"], labels_of("cifar100", "train"))
+    is_read(data.test, images["test"], labels_of("cifar100", "test"))
+    assert not data.train.warnings
+
+
+def test_what_is_fetched_of_a_set_without_known_content_stays_as_published(
+    put: Put, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (name, blob), *_ = cifar100_archive(cifar100_files(pictures_of("cifar100"))).items()
+    put("cifar100", {name: blob})
+    monkeypatch.setattr(load, "fetch", lambda file, to, _: (to / file.name).write_bytes(blob))
+
+    folder = load.fetch_files(CATALOG["cifar100"], tmp_path / "other")
+
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert load.is_complete(CATALOG["cifar100"], tmp_path / "other")
+
+
+# KMNIST: as MNIST. QMNIST: eight 32-bit integers for each label, the class first.
+
+
+def idx_of(array: np.ndarray, kind: int = 8) -> bytes:
+    head = bytes([0, 0, kind, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return head + array.astype("u1" if kind == 8 else ">i4").tobytes()
+
+
+def plain_files(name: str, images: dict[str, np.ndarray]) -> dict[str, bytes]:
+    """The four files, not packed, by the names they are published with."""
+    plain = []
+    for part in COUNTS:
+        labels_N = labels_of(name, part)
+        numbers = np.full((len(labels_N), 8), 4_000)
+        numbers[:, 0] = labels_N
+        plain += [
+            idx_of(images[part][..., 0]),
+            idx_of(numbers, 12) if name == "qmnist" else idx_of(labels_N),
+        ]
+    return {file.name: blob for file, blob in zip(CATALOG[name].files, plain, strict=True)}
+
+
+def packed(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: gzip.compress(blob) for name, blob in files.items()}
+
+
+@pytest.mark.parametrize("name", ["kmnist", "qmnist"])
+def test_idx_files_are_known_by_their_md5(put: Put, name: str) -> None:
+    images = pictures_of(name)
+    folder = put(name, packed(plain_files(name, images)))
+
+    data = load.load(name, download=False)
+
+    is_read(data.train, images["train"], labels_of(name, "train"))
+    is_read(data.test, images["test"], labels_of(name, "test"))
+    assert not data.train.warnings
+    for file in CATALOG[name].files[:2]:
+        (folder / file.name).write_bytes(b"of the training part")
+    assert load.load_test(name) == data.test
+    with pytest.raises(DataError, match=f"not the published {name}: md5 of the file should be"):
+        load.load(name, download=False)
+
+
+@pytest.mark.parametrize("name", ["kmnist", "qmnist"])
+def test_unpacked_idx_files_are_checked_as_far_as_that_goes(put: Put, name: str) -> None:
+    images = pictures_of(name)
+    plain = plain_files(name, images)
+    folder = put(name, packed(plain))
+    for file, blob in plain.items():
+        (folder / file).unlink()
+        (folder / file.removesuffix(".gz")).write_bytes(blob)
+    data = load.load(name, download=False)
+    is_read(data.train, images["train"], labels_of(name, "train"))
+    assert "the content could not be compared" in data.train.warnings[0]
+
+    pixels, labels = (folder / file.removesuffix(".gz") for file in list(plain)[:2])
+    whole, right = pixels.read_bytes(), labels.read_bytes()
+    classes_only = idx_of(labels_of(name, "train"), 8 if name == "qmnist" else 12)
+    beyond = b"\0\0\0\x0a" + bytes(28) if name == "qmnist" else b"\x0a"
+    for path, blob, reason in (
+        (pixels, whole[:-1], "cut short: wanted 4,704 bytes of images, got 4,703"),
+        (pixels, whole + b"\0", "longer than its header says"),
+        (pixels, idx_of(images["train"][:5, ..., 0]), "the header says 5×28×28 images"),
+        (labels, right[: -len(beyond)] + beyond, "label 10 at place 5; labels must be 0 to 9"),
+        (labels, classes_only, "not an IDX file of labels"),
+    ):
+        pixels.write_bytes(whole)
+        labels.write_bytes(right)
+        path.write_bytes(blob)
+        with pytest.raises(DataError, match=reason):
+            load.load(name, download=False)
+
+
+# What a person sees.
+
+
+def test_show_says_how_a_set_is_checked(command: Command, nothing_cached: Path) -> None:
+    assert "checked by the md5 of these files as published" in command("data", "show", "kmnist").out
+    assert "checked by the sha256 of the decoded bytes" in command("data", "show", "mnist").out
+
+
+def test_fetch_and_train_say_what_could_not_be_compared(put: Put, command: Command) -> None:
+    plain = plain_files("kmnist", pictures_of("kmnist"))
+    folder = put("kmnist", packed(plain))
+    done = command("data", "fetch", "kmnist")
+    assert done.out == f"kmnist: complete and verified, in {folder}\n"
+    for file, blob in plain.items():
+        (folder / file).unlink()
+        (folder / file.removesuffix(".gz")).write_bytes(blob)
+    done = command("train", "kmnist", "--set", "train.validation=none", "--epochs", "1")
+    assert "the content could not be compared" in done.out
+    (run,) = Path("runs").iterdir()
+    assert run.name == "kmnist-standard-1"
+    assert json.loads((run / "data.json").read_text())["name"] == "kmnist"
+
+
+@pytest.mark.parametrize(
+    ("name", "like"), [("cifar100", "cifar10"), ("kmnist", "mnist"), ("qmnist", "mnist")]
+)
+def test_a_set_without_recipes_is_trained_with_the_standard_one_of_a_set_like_it(
+    name: str, like: str
+) -> None:
+    recipe, entry = default_recipe(DataRequest(name=name), "cpu"), CATALOG[name]
+    assert recipe.name == f"{name}-standard"
+    standard = load_recipe(f"{like}-standard")
+    assert replace(recipe, name=standard.name, description=standard.description) == standard
+    height, width, channels = entry.image_shape
+    network = Architecture(
+        network=recipe.network, image_shape=entry.image_shape, classes=len(entry.class_names)
+    ).build(Generator())
+    answers = network(torch.zeros(2, channels, height, width))
+    assert answers.shape == (2, len(entry.class_names))
