@@ -94,7 +94,7 @@ def test_robustness_is_measured_kept_and_shown(command: Command, run: Path) -> N
         "robustness",
         "corruptions",
     }
-    assert "When pictures are not so good" in (run / "report.html").read_text()
+    assert "Robustness" in (run / "report.html").read_text()
     told = json.loads(command("evaluate", run, "--robustness", "--json").out)
     assert told["robustness"]["curves"] == curves
 
@@ -229,8 +229,8 @@ def test_runs_compares_in_pairs(command: Command, run: Path) -> None:
     assert [row["differences"] for row in rows] == [{}, {}]
     told = command("runs", other, run)
     assert "all have the same recipe" in told.out
-    assert f"{run.name} alone has 3 right, other alone 0" in told.out
-    assert "probability 0.25" in told.out
+    assert f"only {run.name} is right on 3, only other on 0" in told.out
+    assert "McNemar p = 0.25" in told.out
     assert command("runs", run, run).code == 2
     (other / "metrics.json").write_text("{}")
     assert command("runs", run, other).code == 3

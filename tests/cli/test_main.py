@@ -1,11 +1,17 @@
 """The command as a whole: help, version, exit codes, and how errors look."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 from tests.kit import Command
+from typer.main import get_command
+
+import firstlight as fl
+from firstlight.cli.main import app
 
 VERBS = [
     "train",
@@ -57,7 +63,7 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
         (["fly"], 2, "No such command 'fly'"),
         (["train", "mnist", "--peek"], 2, "No such option"),
         (["train"], 2, "train what? Give a data set, such as: firstlight train mnist"),
-        (["train", "mnst"], 2, "did you mean mnist? there are mnist"),
+        (["train", "mnst"], 2, "did you mean mnist? the data sets are mnist"),
         (["train", "digits", "--epochs", "many"], 2, "Invalid value for '--epochs'"),
         (["train", "digits", "--epochs", "0"], 2, "train.epochs"),
         (["train", "digits", "--seed", "-1"], 2, "train.seed"),
@@ -109,3 +115,50 @@ def test_the_command_ends_quietly_when_its_reader_has_seen_enough() -> None:
     reader.stdin.close()
 
     assert done.stderr == ""
+
+
+ALL_VERBS = [
+    name if not hasattr(one, "commands") else f"{name} {inner}"
+    for name, one in get_command(app).commands.items()  # type: ignore[attr-defined]
+    for inner in getattr(one, "commands", {name: one})
+]
+
+
+@pytest.mark.parametrize("verb", ALL_VERBS)
+def test_help_names_arguments_plainly_and_shows_examples_that_parse(
+    command: Command, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = command(*verb.split(), "--help").out
+    assert not re.search(r"<(str|int|float|path|list|Path)|\[\[|\.\.\.\]\.\.\.|\{", shown)
+    assert max(map(len, shown.splitlines())) <= 80
+    examples = [line.strip() for line in shown.partition("Examples:")[2].strip().splitlines()]
+    assert examples
+    for example in examples:
+        words = shlex.split(example.partition(" > ")[0])
+        assert words[: 1 + len(verb.split())] == ["firstlight", *verb.split()]
+        found = get_command(app)
+        for word in verb.split():
+            found = found.commands[word]  # type: ignore[attr-defined]
+        context = found.make_context(verb, words[1 + len(verb.split()) :], resilient_parsing=True)
+        assert not context.args  # nothing is left over
+
+
+def test_the_list_of_commands_cuts_no_sentence_off(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in ([], ["data"], ["recipe"], ["backbones"], ["cache"]):
+        shown = command(*words, "--help").out.partition("Commands:")[2]
+        assert shown and "..." not in shown
+
+
+def test_what_is_changed_most_has_an_option(command: Command) -> None:
+    words = ("--lr", "0.02", "--batch-size", "50", "--no-augment", "--epochs", "1")
+    trained = command("train", "digits", *words, "--out", "run", "--quiet")
+    assert trained.code == 0
+    recipe = fl.load_recipe("run/recipe.toml")
+    assert recipe.optimizer.learning_rate == 0.02
+    assert (recipe.train.batch_size, recipe.augment) == (50, ())
+    refused = command("train", "digits", "--lr", "0")
+    assert (refused.code, "--lr: " in refused.err) == (2, True)

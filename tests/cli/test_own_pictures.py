@@ -118,7 +118,7 @@ def test_a_changed_folder_is_not_taken_for_the_one_trained_on(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("nowhere",), 2, "'nowhere' is no data set of the catalogue, and there is no such folder"),
+        (("nowhere",), 2, "unknown data set 'nowhere', and there is no such folder"),
         (("digits", "--size", "40"), 2, "--size and --exclude are for pictures of one's own"),
         (("{set}", "--size", "4"), 2, "--size must be 8 to 512 pixels, not 4"),
         (("{set}/train/row",), 3, "wanted a folder for each class with its pictures inside"),
@@ -146,7 +146,7 @@ def test_what_resembles_nothing_it_has_learnt_is_unknown(stripes: Path, command:
             Image.fromarray(image).save(stripes / "train" / part / f"more-{i}.png")
     assert command("train", stripes, "--out", "run", "--epochs", 6, "--quiet").code == 0
     told = command("evaluate", "run")
-    assert "answers " in told.out and "the others are unknown to it" in told.out
+    assert "Answered " in told.out and "threshold and were answered" in told.out
     Image.new("RGB", (36, 32), (120, 120, 120)).save("nothing.png")
     (answer,) = json.loads(command("predict", "run", "nothing.png", "--json").out)
     assert (answer["answer"], answer["unknown"]) == ("unknown", True)

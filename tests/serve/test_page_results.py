@@ -35,7 +35,7 @@ def test_a_cell_of_the_confusion_matrix_opens_the_pictures_behind_it(
         "(all) => all.map((one) => one.getAttribute('aria-label'))"
     )
     assert {int(label.split()[2].rstrip(":")) for label in labels} == wanted
-    assert all(f"said {said}, in truth {truth}" in label for label in labels)
+    assert all(f"said {said}, actually {truth}" in label for label in labels)
 
 
 def test_a_picture_of_the_gallery_is_tried_when_it_is_chosen(tab: Tab) -> None:

@@ -90,9 +90,9 @@ def test_two_thousand_classes_stay_under_five_megabytes() -> None:
 
 def test_pictures_show_so_many_classes_as_can_be_read(run: fl.Run) -> None:
     page = (run.path / "report.html").read_text()
-    assert f"Shown are the 40 of {CLASSES} classes with most mistakes." in page
+    assert f"Only the 40 of {CLASSES} classes with most mistakes are shown." in page
     assert f"for the first 40 of {CLASSES} classes" in page
-    assert "The 40 classes that are found least." in page
+    assert "The 40 classes with the lowest recall." in page
     for picture in (run.path / "figures").glob("*.png"):
         with Image.open(picture) as opened:
             assert max(opened.size) < 4000, picture.name
@@ -113,7 +113,7 @@ def test_the_screen_lists_the_least_found(command: Command, tmp_path: Path) -> N
     assert command("train", "many.npz", *words).code in (0, 4)
     done = command("evaluate", "run")
     assert done.code == 0, done.err
-    assert f"the 20 of {CLASSES} classes that are found least" in done.out
+    assert f"the 20 of {CLASSES} classes with the lowest recall" in done.out
     assert len(done.out.splitlines()) < 60
     assert len(json.loads(command("evaluate", "run", "--json").out)["per_class"]) == CLASSES
 

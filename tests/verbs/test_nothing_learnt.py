@@ -27,7 +27,7 @@ def test_a_diverged_training_says_so_and_keeps_the_run(command: Command) -> None
 
     evaluated = command("evaluate", "run")
     assert evaluated.code == 0
-    assert "The network has learnt nothing: " in evaluated.out
+    assert "The network has learned nothing: " in evaluated.out
     assert "No better than a guess" in Path("run/report.html").read_text()
     assert json.loads(command("evaluate", "run", "--json").out)["nothing_learnt"]
 

@@ -5,13 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from firstlight.cli.help import Verbs
 from firstlight.cli.options import Column, Json, print_json, print_table
 
-app = typer.Typer(
-    help="Pretrained networks to start from: list, fetch, show.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = Verbs(help="Pretrained networks to start from: list, fetch, show.")
 Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="A backbone.")]
 
 

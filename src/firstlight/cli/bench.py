@@ -34,7 +34,7 @@ def bench(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Train a recipe with several seeds: accuracy with its spread, seconds, memory."""
+    """Train with several seeds: mean accuracy with its spread, seconds, memory."""
     from firstlight.recipe import refuse_settings
     from firstlight.verbs.bench import bench as run_bench
     from firstlight.verbs.run_data import DataRequest

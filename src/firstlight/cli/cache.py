@@ -5,13 +5,10 @@ from typing import Annotated
 
 import typer
 
+from firstlight.cli.help import Verbs
 from firstlight.cli.options import Column, Json, print_json, print_table
 
-app = typer.Typer(
-    help="What firstlight keeps on this machine: list, clear.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = Verbs(help="What firstlight keeps on this machine: list, clear.")
 
 
 @app.command("list")
@@ -54,7 +51,7 @@ def clear(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME...]",
+            metavar="NAME",
             show_default=False,
             help="Names from the list; else pictures, features, archives and shards.",
         ),

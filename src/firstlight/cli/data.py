@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from firstlight.cli.help import Verbs
 from firstlight.cli.options import (
     AllowOutside,
     Column,
@@ -21,11 +22,7 @@ if TYPE_CHECKING:
     from firstlight.data.entry import Entry
     from firstlight.data.findings import Finding
 
-app = typer.Typer(
-    help="The named data sets: list, fetch, show. Pictures of one's own: check, pack.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = Verbs(help="Data sets: list, fetch, show, check and pack.")
 Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="A data set.")]
 
 

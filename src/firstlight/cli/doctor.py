@@ -14,7 +14,7 @@ def doctor(
     ] = True,
     json: Json = False,
 ) -> None:
-    """Say what is on this machine, and what to do about what is missing."""
+    """Check this machine: versions, device, data sets, extras, speed."""
     from firstlight.verbs.doctor import examine
 
     found = examine(speed=speed)

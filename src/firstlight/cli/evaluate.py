@@ -43,7 +43,7 @@ def evaluate(
         typer.Option(
             "--require",
             metavar="METRIC>=BOUND",
-            help="Exit with 4 unless met, such as accuracy>=0.98 or log_loss<=0.1.",
+            help="Exit with code 4 unless met, such as accuracy>=0.98.",
         ),
     ] = None,
     robustness: Annotated[
@@ -59,10 +59,11 @@ def evaluate(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Measure RUN on its test set: accuracy with its interval, per class, mistakes, report.
+    """Measure RUN on its test set and write a report.
 
-    DATA is where the run's data lies now, or other labelled data with classes of the same names;
-    figures of that are kept apart.
+    Shows accuracy with its confidence interval, figures for each class, calibration and mistakes.
+    DATA is where the run's data is now, or other labelled data with the same class names; those
+    figures are kept apart.
     """
     from firstlight.data.levels import stated
     from firstlight.errors import ThresholdError, UserError
@@ -214,21 +215,21 @@ def _print(metrics: "Metrics", images: str = "test images") -> None:
     )
     if why := nothing_learnt(metrics):
         typer.echo(
-            f"The network has learnt nothing: {why}. Train it again with a smaller learning rate "
-            "or more epochs, or look whether the labels are right with: firstlight data check\n"
+            f"The network has learned nothing: {why}. Train again with a smaller learning rate or "
+            "more epochs, or check the labels with: firstlight data check\n"
         )
     if metrics.answered is None:
         typer.echo(f"Its probabilities are {UNCALIBRATED}.\n")
     elif metrics.answered.accuracy is not None:
         typer.echo(
-            f"answers {percent(metrics.answered.coverage)} of them, of which "
-            f"{percent(metrics.answered.accuracy)} right; the others are unknown to it, below a "
-            f"probability of {percent(metrics.answered.threshold)}\n"
+            f"Answered {percent(metrics.answered.coverage)} "
+            f"({percent(metrics.answered.accuracy)} correct); the rest scored below the "
+            f'{percent(metrics.answered.threshold)} threshold and were answered "unknown".\n'
         )
     rows, listed = [], metrics.per_class
     if len(listed) > MANY_CLASSES:
         listed = tuple(sorted(listed, key=lambda row: row.recall)[:LISTED])
-        typer.echo(f"the {LISTED} of {len(metrics.per_class):,} classes that are found least")
+        typer.echo(f"the {LISTED} of {len(metrics.per_class):,} classes with the lowest recall")
     for row in listed:
         if images == "images" and not row.support:
             continue  # said before

@@ -37,7 +37,7 @@ def explain(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Draw what RUN's answer for IMAGE rests on, as a sheet and as a page with every layer."""
+    """Show what the answer for IMAGE is based on, and the output of every layer."""
     from firstlight.model import run_model
     from firstlight.progress import CountingBar
     from firstlight.runs.folder import open_run_folder

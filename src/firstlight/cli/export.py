@@ -24,7 +24,10 @@ def export(
     run: RunPath,
     data: OtherData = None,
     format: Annotated[  # noqa: A002
-        str, typer.Option("--format", help="onnx, safetensors, torch-export, keras or triton.")
+        str,
+        typer.Option(
+            "--format", metavar="NAME", help="onnx, safetensors, torch-export, keras or triton."
+        ),
     ] = "onnx",
     out: Annotated[
         Path | None,
@@ -49,7 +52,7 @@ def export(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Write RUN for other programs, once the file has answered the test set as RUN does."""
+    """Convert RUN to another format, and check that it gives the same answers on the test set."""
     from firstlight.runs.folder import open_run_folder
     from firstlight.verbs.export import Form
     from firstlight.verbs.export import export as export_run

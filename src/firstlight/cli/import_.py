@@ -24,7 +24,7 @@ def import_(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Make a run of a network that Keras trained. Nothing in FILE is executed."""
+    """Import a network trained with Keras. Nothing in FILE is executed."""
     from firstlight.verbs.import_keras import import_keras
 
     folder = import_keras(file, data=data, out=out, data_dir=data_dir)

@@ -34,7 +34,7 @@ def lr_find(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Find a learning rate: train briefly with a rising one, and draw the loss against it."""
+    """Find a learning rate: a short training with a rising one, and a plot of the loss."""
     from firstlight.recipe import recipe_names
     from firstlight.verbs.lr_find import find_learning_rate
     from firstlight.verbs.plan import plan

@@ -29,6 +29,7 @@ from firstlight.cli import (
     train,
     tune,
 )
+from firstlight.cli.help import Verbs
 from firstlight.errors import RunInterruptedError, UserError
 from firstlight.launcher import named
 from firstlight.packages import package_of, trouble
@@ -38,13 +39,10 @@ from firstlight.terminal import screened
 # and stay, and to walk over them took a tenth of a second each time.
 NEW_OBJECTS = 100_000
 
-app = typer.Typer(
+app = Verbs(
     name="firstlight",
-    help="Train, evaluate, look inside: a small image classifier of your own.",
-    no_args_is_help=True,
+    help="Train, evaluate, look inside and ship a small image classifier of your own.",
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

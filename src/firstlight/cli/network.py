@@ -29,7 +29,7 @@ def network(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """List a network's layers with their shapes, parameters, work and receptive fields."""
+    """List a network's layers: shapes, parameters, multiply-adds, receptive fields."""
     from firstlight.backbones import is_backbone
     from firstlight.layers.summary import HEADINGS, RIGHT
     from firstlight.verbs.network import network_summary

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", metavar="DIR", help="Look here first for data set files."),
+    typer.Option(
+        "--data-dir",
+        rich_help_panel="Data",
+        metavar="DIR",
+        help="Look here first for data set files.",
+    ),
 ]
 Device = Annotated[
     str,
@@ -33,14 +38,17 @@ Device = Annotated[
 ]
 AllowOutside = Annotated[
     bool,
-    typer.Option("--allow-outside", help="Take a CSV's files that lie outside its folder."),
+    typer.Option(
+        "--allow-outside", rich_help_panel="Data", help="Accept files outside the CSV's folder."
+    ),
 ]
 PixelRange = Annotated[
     tuple[float, float] | None,
     typer.Option(
         "--range",
+        rich_help_panel="Data",
         metavar="LOW HIGH",
-        help="What is black and what is white in arrays: 0 16.",
+        help="Values of black and white in arrays, such as 0 16.",
         show_default=False,
     ),
 ]
@@ -48,15 +56,19 @@ DataName = Annotated[str, typer.Argument(metavar="DATA", help="A data set.", sho
 RecipeName = Annotated[
     str | None,
     typer.Option(
-        "--recipe", metavar="NAME|FILE", help="A named recipe or a TOML file; DATA has its own."
+        "--recipe",
+        rich_help_panel="Recipe and network",
+        metavar="NAME|FILE",
+        help="A named recipe or a TOML file; else DATA's own.",
     ),
 ]
 NetworkCode = Annotated[
     str | None,
     typer.Option(
         "--network",
+        rich_help_panel="Recipe and network",
         metavar="FILE.py:FUNCTION",
-        help="Run this file: its function makes the network.",
+        help="Build the network with this function; the file is run.",
     ),
 ]
 NetworkCodes = Annotated[
@@ -64,12 +76,17 @@ NetworkCodes = Annotated[
     typer.Option(
         "--network",
         metavar="FILE.py:FUNCTION",
-        help="Run this file: its function makes the network of a run; may be repeated.",
+        help="Build a run's network with this function; the file is run. Repeatable.",
     ),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one choice of the recipe."),
+    typer.Option(
+        "--set",
+        rich_help_panel="Recipe and network",
+        metavar="KEY=VALUE",
+        help="Change a setting of the recipe. Repeatable.",
+    ),
 ]
 Storage = Annotated[
     str | None,
@@ -104,7 +121,7 @@ ModelPath = Annotated[
 ]
 OtherData = Annotated[
     str | None,
-    typer.Argument(metavar="[DATA]", help="Where the data lies now.", show_default=False),
+    typer.Argument(metavar="[DATA]", help="Where the data is now.", show_default=False),
 ]
 RunPath = Annotated[
     Path,

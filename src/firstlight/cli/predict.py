@@ -76,7 +76,7 @@ def predict(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Say what is in each IMAGE. Pictures of any size and kind are fitted to the model."""
+    """Classify pictures of any size and format."""
     from firstlight.data.levels import stated
     from firstlight.data.shards.files import names_shards
     from firstlight.evaluate.prediction import UNCALIBRATED

@@ -4,14 +4,10 @@ from typing import Annotated
 
 import typer
 
+from firstlight.cli.help import Verbs
 from firstlight.cli.options import Column, Json, print_exact, print_json, print_table
 
-app = typer.Typer(
-    help="List, show and compare recipes.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = Verbs(help="Named recipes and recipe files: list, show, compare.")
 Where = Annotated[
     str,
     typer.Argument(

@@ -26,7 +26,7 @@ def report(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Rebuild the pictures and report.html of RUN, or compare several runs on one page."""
+    """Write report.html for a run, or compare several runs on one page."""
     from firstlight.layers.own_code import own_code
     from firstlight.runs.folder import open_run_folders
     from firstlight.verbs.compare import compare

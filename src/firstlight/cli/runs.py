@@ -24,7 +24,7 @@ def runs(
     ] = None,
     json: Json = False,
 ) -> None:
-    """List runs with their state, accuracy and time; several are also compared in pairs."""
+    """List runs with their accuracy and time, or compare several."""
     paths = where or [Path("runs")]
     if len(paths) > 1:
         _compare(paths, json)
@@ -71,12 +71,11 @@ def _compare(paths: list[Path], json: bool) -> None:
     typer.echo()
     for name, pair in others.items():
         typer.echo(
-            f"of the {pair.images:,} test images of both, {best} alone has {pair.only_first} "
-            f"right, {name} alone {pair.only_second}; equally good runs differ as much with "
-            f"probability {pair.p:.2g}"
+            f"{pair.images:,} test images: only {best} is right on {pair.only_first}, only "
+            f"{name} on {pair.only_second}; McNemar p = {pair.p:.2g}"
         )
     if not others:
-        typer.echo(f"no other run was measured on the test images of {best}")
+        typer.echo(f"no other run was evaluated on the test images of {best}")
     typer.echo("\nall have the same recipe" if not found else "\nwhat the recipes differ in:")
     if found:
         headings = [Column("choice", whole=True), *(Column(name) for name in folders)]

@@ -25,19 +25,22 @@ def serve(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN...]",
-            help="Run folders or exported .onnx; else the models in the box.",
+            metavar="RUN",
+            help="Run folders, exported .onnx, or the bundled models mnist and cifar10 (default).",
             callback=run_named,
         ),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", metavar="NAME", help="The address to listen on.")
+    ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")
     ] = 8000,
     token: Annotated[
         str | None,
         typer.Option(
             "--token",
+            metavar="TEXT",
             envvar="FIRSTLIGHT_TOKEN",
             help="What every request must carry; 'new' makes one.",
         ),
@@ -56,14 +59,14 @@ def serve(
     workers: Annotated[
         int,
         typer.Option(
-            "--workers", min=1, max=256, help="Processes that answer; each has RUN in memory."
+            "--workers", metavar="N", min=1, max=256, help="Processes; each has RUN in memory."
         ),
     ] = 1,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     networks: NetworkCodes = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Open a local page on RUN, and answer requests over HTTP."""
+    """Serve runs: a page to try them and look inside, and an HTTP API."""
     loopback = _is_loopback(host)
     if not loopback and token is None and not no_auth:
         raise UserError(

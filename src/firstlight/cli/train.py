@@ -42,9 +42,9 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="mnist, fashion_mnist, cifar10, digits; or a folder or a .zip with a folder of "
-            "pictures for each class, a CSV of path,label, an .npz of images and labels, or shards "
-            "(.tar, .parquet; here or at an address).",
+            help="A named data set (firstlight data list). Or your own: a folder or .zip with a "
+            "folder of pictures for each class, a CSV of path,label, an .npz of images and labels, "
+            "or shards (.tar, .parquet, also at an address).",
             show_default=False,
         ),
     ] = None,
@@ -55,26 +55,64 @@ def train(
         Path | None,
         typer.Option(
             "--from",
+            rich_help_panel="Recipe and network",
             metavar="RUN|BACKBONE",
-            help="Start from a run's weights, or from a pretrained backbone; none: from nothing.",
+            help="Start from a run or a pretrained backbone; none: from scratch.",
         ),
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option("--epochs", help="Epochs to train; else $FIRSTLIGHT_EPOCHS.")
+        float | None,
+        typer.Option(
+            "--epochs",
+            rich_help_panel="Training",
+            metavar="N",
+            help="Epochs to train; else $FIRSTLIGHT_EPOCHS.",
+        ),
     ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--lr", rich_help_panel="Training", metavar="RATE", help="The learning rate."),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size", rich_help_panel="Training", metavar="N", help="Images in a batch."
+        ),
+    ] = None,
+    augment: Annotated[
+        bool,
+        typer.Option(
+            "--augment/--no-augment",
+            rich_help_panel="Training",
+            help="Augment as the recipe says, or not at all.",
+        ),
+    ] = True,
     budget: Annotated[
         str | None,
-        typer.Option("--budget", metavar="TIME", help="As many epochs as fit: 90s, 3m, 1h."),
+        typer.Option(
+            "--budget",
+            rich_help_panel="Training",
+            metavar="TIME",
+            help="Train as many epochs as fit: 90s, 3m, 1h.",
+        ),
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
-            "--patience", metavar="N", help="Stop after N epochs that get no better held-out loss."
+            "--patience",
+            rich_help_panel="Training",
+            metavar="N",
+            help="Early stopping after N epochs without a better loss.",
         ),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", help="Decides all that is random; else $FIRSTLIGHT_SEED."),
+        typer.Option(
+            "--seed",
+            rich_help_panel="Training",
+            metavar="N",
+            help="The random seed; else $FIRSTLIGHT_SEED.",
+        ),
     ] = None,
     device: Device = "auto",
     out: Annotated[
@@ -83,28 +121,39 @@ def train(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(
-            "--resume", metavar="RUN", help="Go on with a stopped run.", callback=run_named
-        ),
+        typer.Option("--resume", metavar="RUN", help="Continue a stopped run.", callback=run_named),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", help="At most N images of each part.")
+        int | None,
+        typer.Option(
+            "--limit", rich_help_panel="Data", metavar="N", help="At most N images of each part."
+        ),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option("--size", metavar="PIXELS", help="Side of the images, for own pictures."),
+        typer.Option(
+            "--size",
+            rich_help_panel="Data",
+            metavar="PIXELS",
+            help="Image side, for your own pictures.",
+        ),
     ] = None,
     pixel_range: PixelRange = None,
     exclude: Annotated[
         Path | None,
-        typer.Option("--exclude", metavar="FILE.csv", help="Own pictures to leave out, by path."),
+        typer.Option(
+            "--exclude",
+            rich_help_panel="Data",
+            metavar="FILE.csv",
+            help="Pictures to leave out, by path.",
+        ),
     ] = None,
     allow_outside: AllowOutside = False,
     data_dir: DataDir = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress, but warnings.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show warnings only.")] = False,
     json: Json = False,
 ) -> None:
-    """Train a network on DATA and keep it in a run folder."""
+    """Train a network on DATA and save it in a run folder."""
     # A budget counts the imports below, and what is before this line and after the last.
     started = time.perf_counter() - PROCESS_SECONDS
     from firstlight.data.levels import stated
@@ -125,6 +174,9 @@ def train(
                 "--out": out,
                 "--from": start,
                 "--epochs": epochs,
+                "--lr": learning_rate,
+                "--batch-size": batch_size,
+                "--no-augment": None if augment else True,
                 "--budget": budget,
                 "--patience": patience,
                 "--seed": seed,
@@ -156,7 +208,15 @@ def train(
         quiet=quiet,
     )
     seconds = None if budget is None else duration(budget)
-    changes = _settings(settings or [], seconds, epochs=epochs, seed=seed, patience=patience)
+    options: dict[str, tuple[str, Any]] = {
+        "train.epochs": ("--epochs", epochs),
+        "train.seed": ("--seed", seed),
+        "train.patience": ("--patience", patience),
+        "train.batch_size": ("--batch-size", batch_size),
+        "optimizer.learning_rate": ("--lr", learning_rate),
+        "augment": ("--no-augment", None if augment else []),
+    }
+    changes = _settings(settings or [], options, seconds)
     asked = Asked(
         recipe=named_recipe(recipe, changes, start, seconds) if recipe else None,
         parts=network_part(network),
@@ -179,19 +239,22 @@ def _refuse_beside_resume(given: dict[str, object]) -> None:
 
 
 def _settings(
-    settings: list[str], budget: float | None, **numbers: float | None
+    settings: list[str], options: dict[str, tuple[str, Any]], budget: float | None
 ) -> "list[str | Setting]":
     """All changes of the recipe: the environment's first, then ``--set``, then the options."""
     from firstlight.recipe import Setting
 
-    first, last = list[Setting](), list[Setting]()
-    for name, number in numbers.items():
+    first = list[Setting]()
+    for name in ("epochs", "seed"):
         variable = f"FIRSTLIGHT_{name.upper()}"
-        value = os.environ.get(variable) if name in ("epochs", "seed") else None
+        value = os.environ.get(variable)
         if value and not (name == "epochs" and budget is not None):
             first.append(Setting(f"train.{name}={value}", variable, asked=False))
-        if number is not None:
-            last.append(Setting(f"train.{name}={number}", f"--{name}"))
+    last = [
+        Setting(f"{key}={value}", option)
+        for key, (option, value) in options.items()
+        if value is not None
+    ]
     return [*first, *settings, *last]
 
 

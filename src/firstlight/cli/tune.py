@@ -67,7 +67,7 @@ def tune(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     json: Json = False,
 ) -> None:
-    """Search for a recipe's best settings, on any number of workers that share a storage."""
+    """Search for the best settings of a recipe, on any number of workers."""
     started = time.perf_counter()
     from firstlight.progress import WithoutEpochs, choose_display
     from firstlight.verbs.plan import Budget

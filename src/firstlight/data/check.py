@@ -297,7 +297,7 @@ def _disguised(names: Sequence[str], heads: list[_Head], readable: np.ndarray) -
             text="not what the name says; read all the same, here, but other programs may refuse "
             "them",
             groups=tuple((name,) for name, _ in found),
-            details=tuple(f"{name}: in truth {form}" for name, form in found),
+            details=tuple(f"{name}: actually {form}" for name, form in found),
         )
     ]
 

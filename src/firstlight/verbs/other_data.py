@@ -221,8 +221,8 @@ def _labelled(other: Other) -> _Labelled:
         return _of_images(load_test(name, other.data_dir), TEST)
     if not is_there(name):
         raise UserError(
-            f"{name!r} is no data set of the catalogue, and there is no such folder or file; "
-            f"there are {', '.join(CATALOG)}"
+            f"unknown data set {name!r}, and there is no such folder or file; the data sets are "
+            f"{', '.join(CATALOG)}"
         )
     _refuse_unread(other)
     if (arrays := read_arrays(path, other.range)) is not None:

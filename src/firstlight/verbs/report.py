@@ -157,7 +157,7 @@ def _draw_answers(
     first = _answered(test, answers, range(min(STRIP, len(test))))
     right = sum(item.answer == item.truth for item in first)
     drawing.add(
-        "What it says",
+        "Predictions",
         f"The first {len(first)} test images, none of them seen in training, with the network's "
         "answer and its confidence. A wrong answer is framed in red and the truth stands below.",
         (
@@ -167,7 +167,7 @@ def _draw_answers(
         ),
     )
     drawing.add(
-        "How far to believe it",
+        "Calibration",
         "Left: of the answers given with about so much probability, the share that is right; the "
         "orange lines are what was promised, so bars that end at them are honest; the numbers "
         "count the images. Right: the accuracy if only the surest answers are taken."
@@ -204,18 +204,20 @@ def _draw_metrics(drawing: Drawing, metrics: dict[str, Any]) -> None:
     names = [per_class[k]["name"] for k in shown]
     confused = metrics["most_confused"]
     worst = confused[0] if confused else None
-    text = "Each row is a true class, each column an answer; right answers lie on the diagonal."
+    text = "Each row is a true class, each column an answer; correct answers are on the diagonal."
     if worst is not None:
         text += (
-            f" The most frequent mistake: {worst['true']} taken for {worst['predicted']}, "
+            f" The most frequent mistake: {worst['true']} mistaken for {worst['predicted']}, "
             f"{worst['count']} times, {100 * worst['share']:.1f} % of all {worst['true']}."
         )
     if len(shown) < len(per_class):
-        text += f" Shown are the {len(shown)} of {len(per_class):,} classes with most mistakes."
+        text += (
+            f" Only the {len(shown)} of {len(per_class):,} classes with most mistakes are shown."
+        )
     alt = "Confusion matrix, {}; the diagonal holds {} of {} images"
     right = metrics["correct"]
     drawing.add(
-        "What is taken for what",
+        "Confusion matrix",
         text,
         *(
             (
@@ -233,8 +235,8 @@ def _draw_metrics(drawing: Drawing, metrics: dict[str, Any]) -> None:
     least = lowest[0]
     bars = per_class if len(shown) == len(per_class) else lowest
     drawing.add(
-        "Class by class",
-        "" if bars is per_class else f"The {len(bars)} classes that are found least.",
+        "Accuracy of each class",
+        "" if bars is per_class else f"The {len(bars)} classes with the lowest recall.",
         (
             "class_accuracy",
             charts.class_accuracy(
@@ -293,7 +295,7 @@ def _draw_robustness(drawing: Drawing, measured: dict[str, Any], found: TrainTes
         alt = f"One test image under {', '.join(strips)}, at five strengths"
         pictures.append(("corruptions", corruption_samples(strips), alt))
     drawing.add(
-        "When pictures are not so good",
+        "Robustness",
         f"Accuracy on {measured['images']:,} test images that were changed, with its 95 % "
         "interval; the dashed line is that of the images as they are. Then one image under each "
         "change: where it is no longer clear to you, nothing can be asked of a network.",

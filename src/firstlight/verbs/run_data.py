@@ -85,9 +85,9 @@ class DataRequest:
         if self.own is not None and not os.path.lexists(self.own) and not names_shards(self.name):
             close = difflib.get_close_matches(self.name, CATALOG, n=1)
             raise UserError(
-                f"{self.name!r} is no data set of the catalogue, and there is no such folder "
-                f"or file; {f'did you mean {close[0]}? ' if close else ''}"
-                f"there are {', '.join(CATALOG)}"
+                f"unknown data set {self.name!r}, and there is no such folder or file; "
+                f"{f'did you mean {close[0]}? ' if close else ''}"
+                f"the data sets are {', '.join(CATALOG)}"
             )
 
     def load(self) -> TrainTest:

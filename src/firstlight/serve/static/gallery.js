@@ -28,9 +28,9 @@ export function gallery(failed, tried) {
     const [truth, said] = [run.classes[row.truth], run.classes[row.said]];
     const image = make("img", { alt: "" });
     const button = make("button", { type: "button", disabled: true, title: "Look inside" }, image,
-      make("b", { title: said }, said), make("span", { title: truth }, row.truth === row.said ? "right" : `in truth ${truth}`),
+      make("b", { title: said }, said), make("span", { title: truth }, row.truth === row.said ? "right" : `actually ${truth}`),
       make("span", {}, sureness(row.confidence)));
-    button.setAttribute("aria-label", `Test image ${row.index}: said ${said}, in truth ${truth}, ${sureness(row.confidence)} sure`);
+    button.setAttribute("aria-label", `Test image ${row.index}: said ${said}, actually ${truth}, ${sureness(row.confidence)} sure`);
     let picture = null;
     button.addEventListener("click", () => tried(run, picture, row.index, truth));
     return {

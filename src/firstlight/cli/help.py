@@ -1,0 +1,144 @@
+"""What ``--help`` shows: arguments by their names, options in groups, and examples."""
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+EXAMPLES = {
+    "train": (
+        "firstlight train mnist",
+        "firstlight train cifar10 --recipe cifar10-tutorial --epochs 10",
+        "firstlight train photos/ --budget 10m",
+        "firstlight train --resume runs/mnist-quick-1",
+    ),
+    "evaluate": (
+        "firstlight evaluate runs/mnist-quick-1",
+        "firstlight evaluate runs/mnist-quick-1 --require 'accuracy>=0.98'",
+    ),
+    "predict": (
+        "firstlight predict mnist my-digit.png",
+        "firstlight predict runs/mnist-quick-1 photos/ --out answers/",
+    ),
+    "explain": ("firstlight explain mnist my-digit.png", "firstlight explain mnist test:7"),
+    "report": (
+        "firstlight report runs/mnist-quick-1",
+        "firstlight report runs/mnist-quick-1 runs/mnist-tutorial-1",
+    ),
+    "export": (
+        "firstlight export runs/mnist-quick-1",
+        "firstlight export runs/mnist-quick-1 --int8",
+    ),
+    "import": ("firstlight import model.keras --data mnist",),
+    "network": ("firstlight network cifar10-resnet20", "firstlight network runs/mnist-quick-1"),
+    "runs": ("firstlight runs", "firstlight runs runs/mnist-quick-1 runs/mnist-tutorial-1"),
+    "serve": (
+        "firstlight serve --open",
+        "firstlight serve runs/mnist-quick-1 --host 0.0.0.0 --token new",
+    ),
+    "lr-find": ("firstlight lr-find cifar10 --recipe cifar10-tutorial",),
+    "tune": ("firstlight tune mnist --trials 20", "firstlight tune cifar10 --budget 2h"),
+    "bench": ("firstlight bench mnist --seeds 5",),
+    "doctor": ("firstlight doctor",),
+    "data list": ("firstlight data list",),
+    "data fetch": ("firstlight data fetch mnist cifar10",),
+    "data show": ("firstlight data show mnist",),
+    "data check": ("firstlight data check photos/ --labels",),
+    "data pack": ("firstlight data pack photos/ --to shards/",),
+    "backbones list": ("firstlight backbones list",),
+    "backbones fetch": ("firstlight backbones fetch efficientnet_lite0",),
+    "backbones show": ("firstlight backbones show efficientnet_lite0",),
+    "recipe list": ("firstlight recipe list",),
+    "recipe show": ("firstlight recipe show mnist-quick > mine.toml",),
+    "recipe compare": ("firstlight recipe compare mnist-quick mnist-tutorial",),
+    "cache list": ("firstlight cache list",),
+    "cache clear": ("firstlight cache clear", "firstlight cache clear mnist"),
+}
+
+MANY = 16
+"""More options than this are shown in groups."""
+
+
+class Command(TyperCommand):
+    """One verb."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """``RUN`` for an argument that must be given, ``[DATA]`` for one that may, and ``IMAGE...``
+        for several."""
+        named = [_in_usage(one) for one in self.get_params(ctx) if _is_argument(one)]
+        return ["[OPTIONS]", *named]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The arguments, then the options by their groups."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        params = self.get_params(ctx)
+        many = len(params) > MANY
+        for one in params:
+            record = one.get_help_record(ctx)
+            if record is None:
+                continue
+            if _is_argument(one):
+                group = "Arguments"
+                record = _name_of(one), record[1].removesuffix("[required]").rstrip()
+            else:
+                group = (getattr(one, "rich_help_panel", None) if many else None) or "Options"
+            groups.setdefault(group, []).append(record)
+        others = groups.pop("Options")
+        for group, records in [*groups.items(), ("Options" if not many else "Other", others)]:
+            with formatter.section(group):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """The examples, as they are to be typed."""
+        verb = ctx.command_path.partition(" ")[2]
+        if verb in EXAMPLES:
+            formatter.write_paragraph()
+            formatter.write("Examples:\n")
+            for example in EXAMPLES[verb]:
+                formatter.write(f"  {example}\n")
+
+
+class Group(TyperGroup):
+    """Verbs with a word in common, or all."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Each with the whole first sentence of its help."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, one.get_short_help_str(1000)) for name, one in found if one is not None]
+            )
+
+
+class Verbs(typer.Typer):
+    """A set of verbs whose help is written so."""
+
+    def __init__(self, **more: Any) -> None:
+        settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+        super().__init__(
+            cls=Group,
+            no_args_is_help=True,
+            rich_markup_mode=None,
+            context_settings=settings,
+            **more,
+        )
+
+    def command(  # type: ignore[override]
+        self, name: str | None = None, **more: Any
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """As ``typer.Typer.command``."""
+        return super().command(name, cls=Command, **more)
+
+
+def _is_argument(one: Any) -> bool:
+    return bool(one.param_type_name == "argument")
+
+
+def _name_of(one: Any) -> str:
+    name = str(one.metavar or one.name.upper()).strip("[]").removesuffix("...")
+    return name if one.nargs == 1 else f"{name}..."
+
+
+def _in_usage(one: Any) -> str:
+    return _name_of(one) if one.required else f"[{_name_of(one)}]"
