@@ -11,6 +11,7 @@ import json
 import pickle
 import struct
 import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -288,6 +289,96 @@ def test_unpacked_idx_files_are_checked_as_far_as_that_goes(put: Put, name: str)
             load.load(name, download=False)
 
 
+# EMNIST: a ZIP of packed IDX files, each image column by column.
+
+
+def emnist_files(split: str, images: dict[str, np.ndarray]) -> dict[str, bytes]:
+    files = {}
+    for part in COUNTS:
+        columns = np.zeros((len(images[part]), 28, 28), dtype=np.uint8)
+        for row in range(28):
+            columns[:, :, row] = images[part][:, row, :, 0]
+        labels_N = labels_of(f"emnist_{split}", part) + (split == "letters")
+        files[f"emnist-{split}-{part}-images-idx3-ubyte.gz"] = idx_of(columns)
+        files[f"emnist-{split}-{part}-labels-idx1-ubyte.gz"] = idx_of(labels_N)
+    return files
+
+
+def zip_of(files: dict[str, bytes]) -> dict[str, bytes]:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, blob in packed(files).items():
+            archive.writestr(f"gzip/{name}", blob)
+    return {"gzip.zip": out.getvalue()}
+
+
+@pytest.mark.parametrize("split", ["balanced", "letters", "byclass"])
+def test_emnist_is_upright_and_counted_from_zero(put: Put, split: str) -> None:
+    name = f"emnist_{split}"
+    images = pictures_of(name)
+    files = emnist_files(split, images)
+    folder = put(name, zip_of(files))
+
+    data = load.load(name, download=False)
+
+    is_read(data.train, images["train"], labels_of(name, "train"))
+    is_read(data.test, images["test"], labels_of(name, "test"))
+    assert not data.train.warnings
+    last = {"balanced": "t", "letters": "Z", "byclass": "z"}[split]
+    assert data.train.class_names[data.train.labels_N[0]] == last
+
+    (folder / "gzip.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match=rf"gzip\.zip: not the published {name}: md5 of the file"):
+        load.load(name, download=False)
+    (folder / "gzip.zip").unlink()
+    for file, blob in files.items():
+        (folder / file.removesuffix(".gz")).write_bytes(blob)
+    unpacked = load.load(name, download=False)
+    assert unpacked.train == data.train
+    assert "the content could not be compared" in unpacked.train.warnings[0]
+
+
+def test_the_archive_of_one_emnist_is_that_of_all(put: Put) -> None:
+    every = {s: emnist_files(s, pictures_of(f"emnist_{s}")) for s in ("letters", "balanced")}
+    put("emnist_letters", zip_of(every["letters"] | every["balanced"]))
+    assert load.where_found(CATALOG["emnist_balanced"]) == load.where_found(
+        CATALOG["emnist_letters"]
+    )
+
+
+LETTERS = "emnist-letters-train-labels-idx1-ubyte.gz"
+
+
+@pytest.mark.parametrize(
+    ("blob", "reason"),
+    [
+        (None, f"{LETTERS} missing in the archive"),
+        (idx_of(np.array([1, 2, 3, 0, 5, 6])), "label 0 at place 3; labels must be 1 to 26"),
+        (idx_of(np.array([1, 2, 3, 27, 5, 6])), "label 27 at place 3; labels must be 1 to 26"),
+        (idx_of(np.array([1, 2, 3])), "the header says 3 labels, wanted 6"),
+        (idx_of(np.arange(1, 7))[:-1], "cut short: wanted 6 bytes of labels, got 5"),
+    ],
+)
+def test_a_wrong_emnist_is_named(put: Put, blob: bytes | None, reason: str) -> None:
+    files = emnist_files("letters", pictures_of("emnist_letters"))
+    del files[LETTERS]
+    put("emnist_letters", zip_of(files if blob is None else files | {LETTERS: blob}))
+
+    with pytest.raises(DataError, match=reason) as error:
+        load.load("emnist_letters", download=False)
+    assert "gzip.zip" in str(error.value)
+
+
+def test_a_damaged_archive_is_said_also_where_its_md5_is_right(put: Put) -> None:
+    ((name, blob),) = zip_of(emnist_files("letters", pictures_of("emnist_letters"))).items()
+    for damaged in (blob[:-30], blob[:60] + b"\0\0\0\0" + blob[64:]):
+        folder = put("emnist_letters", {name: damaged})
+        with pytest.raises(DataError, match="damaged"):
+            load.load("emnist_letters", download=False)
+        (folder / name).unlink()
+        folder.rmdir()
+
+
 # What a person sees.
 
 
@@ -312,7 +403,13 @@ def test_fetch_and_train_say_what_could_not_be_compared(put: Put, command: Comma
 
 
 @pytest.mark.parametrize(
-    ("name", "like"), [("cifar100", "cifar10"), ("kmnist", "mnist"), ("qmnist", "mnist")]
+    ("name", "like"),
+    [
+        ("cifar100", "cifar10"),
+        ("kmnist", "mnist"),
+        ("qmnist", "mnist"),
+        ("emnist_byclass", "mnist"),
+    ],
 )
 def test_a_set_without_recipes_is_trained_with_the_standard_one_of_a_set_like_it(
     name: str, like: str

@@ -3,6 +3,7 @@
 from firstlight.data.cifar import CIFAR10_LAYOUT, CIFAR100_LAYOUT
 from firstlight.data.cifar_set import CifarFiles
 from firstlight.data.digits import read_digits
+from firstlight.data.emnist_set import EmnistFiles
 from firstlight.data.entry import Content, Entry, RemoteFile
 from firstlight.data.idx_set import IdxFiles
 
@@ -297,7 +298,60 @@ QMNIST = Entry(
     centred_strokes=True,
 )
 
+_UPPER = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+def _emnist(split: str, what: str, class_names: tuple[str, ...], counts: tuple[int, int]) -> Entry:
+    return Entry(
+        name=f"emnist_{split}",
+        title=f"EMNIST {split}, {what}",
+        class_names=class_names,
+        image_shape=(28, 28, 1),
+        train_count=counts[0],
+        test_count=counts[1],
+        # Only the letters are counted from 1.
+        reader=EmnistFiles(split=split, first_label=1 if split == "letters" else 0),
+        folder="emnist",
+        subfolders=("emnist", "emnist/gzip", "EMNIST/raw", "EMNIST/raw/gzip"),
+        files=(
+            RemoteFile(
+                name="gzip.zip",
+                md5="58c8d27c78d21e728a6bc7b3cc06412e",
+                size=561_753_746,
+                urls=(
+                    "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
+                    "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/gzip.zip",
+                ),
+            ),
+        ),
+        recipes="mnist",
+        licence="none stated; made from NIST Special Database 19 of the US government",
+        citation="G. Cohen, S. Afshar, J. Tapson, A. van Schaik: EMNIST: extending MNIST to "
+        "handwritten letters. International Joint Conference on Neural Networks, 2017",
+        light_on_dark=True,
+        # Fitted and centred by its outline, which is nearer to this than a whole page is.
+        centred_strokes=True,
+    )
+
+
+EMNIST = (
+    # Of these letters lower case has classes of its own; of the others it looks like upper case.
+    _emnist(
+        "balanced",
+        "digits and letters, all as frequent",
+        (*DIGITS, *_UPPER, *"abdefghnqrt"),
+        (112_800, 18_800),
+    ),
+    _emnist("letters", "letters of either case", _UPPER, (124_800, 20_800)),
+    _emnist(
+        "byclass",
+        "digits and letters of both cases",
+        (*DIGITS, *_UPPER, *"abcdefghijklmnopqrstuvwxyz"),
+        (697_932, 116_323),
+    ),
+)
+
 CATALOG: dict[str, Entry] = {
     entry.name: entry
-    for entry in (MNIST, FASHION_MNIST, CIFAR10, EMBEDDED_DIGITS, CIFAR100, KMNIST, QMNIST)
+    for entry in (MNIST, FASHION_MNIST, CIFAR10, EMBEDDED_DIGITS, CIFAR100, KMNIST, QMNIST, *EMNIST)
 }

@@ -6,9 +6,12 @@ length an axis, data.
 
 import gzip
 import math
+import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +21,27 @@ from firstlight.errors import DataError
 
 _UNSIGNED_BYTE, _INTEGER = 8, 12
 _DTYPES: dict[int, np.dtype[Any]] = {_UNSIGNED_BYTE: np.dtype(np.uint8), _INTEGER: np.dtype(">i4")}
+
+
+class Member(NamedTuple):
+    """A file inside a ZIP archive, which is read as one that lies in a folder."""
+
+    archive: Path
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.archive}: {self.name}"
+
+    @contextmanager
+    def open(self, mode: Literal["rb"]) -> Iterator[IO[bytes]]:
+        """The unpacked bytes. Raises ``DataError`` where the archive is damaged or lacks it."""
+        try:
+            with zipfile.ZipFile(self.archive) as archive, archive.open(self.name) as stream:
+                yield stream
+        except KeyError as error:
+            raise DataError(f"{self.archive}: {self.name} missing in the archive") from error
+        except zipfile.BadZipFile as error:
+            raise DataError(f"{self}: damaged archive: {error}; fetch it again") from error
 
 
 class _Wanted(NamedTuple):
@@ -32,7 +56,9 @@ class _Wanted(NamedTuple):
     """Bytes, at the most."""
 
 
-def read_images(path: Path, shape: tuple[int, int], count: int | None = None) -> UInt8Array:
+def read_images(
+    path: Path | Member, shape: tuple[int, int], count: int | None = None
+) -> UInt8Array:
     """uint8 N×H×W×1 from a file of three axes, plain or gzip.
 
     Raises ``DataError`` naming the file when the header is not that of ``count`` images of
@@ -42,27 +68,31 @@ def read_images(path: Path, shape: tuple[int, int], count: int | None = None) ->
     return _read(path, _Wanted((count, *shape), "images"))[..., None]
 
 
-def read_labels(path: Path, classes: int, count: int | None = None) -> Int64Array:
-    """int64 N from a file of one axis, plain or gzip; each label is checked to be below
-    ``classes``."""
-    return _below(_read(path, _Wanted((count,), "labels")).astype(np.int64), classes, path)
+def read_labels(
+    path: Path | Member, classes: int, count: int | None = None, first: int = 0
+) -> Int64Array:
+    """int64 N, 0 to ``classes`` - 1, from a file of one axis, plain or gzip, that counts the
+    classes from ``first`` on. Raises ``DataError`` for any other label."""
+    labels_N = _read(path, _Wanted((count,), "labels")).astype(np.int64)
+    return _from_zero(labels_N, range(first, first + classes), path)
 
 
 def read_first_column(path: Path, classes: int, shape: tuple[int, int]) -> Int64Array:
     """int64 N, the first of the 32-bit integers that a file of two axes has for each image; each is
     checked to be 0 to ``classes`` - 1."""
     numbers_NC = _read(path, _Wanted(shape, "labels", _INTEGER))
-    return _below(numbers_NC[:, 0].astype(np.int64), classes, path)
+    return _from_zero(numbers_NC[:, 0].astype(np.int64), range(classes), path)
 
 
-def _below(labels_N: Int64Array, classes: int, path: Path) -> Int64Array:
-    wrong_N = np.flatnonzero((labels_N < 0) | (labels_N >= classes))
+def _from_zero(labels_N: Int64Array, known: range, path: Path | Member) -> Int64Array:
+    wrong_N = np.flatnonzero((labels_N < known.start) | (labels_N >= known.stop))
     if len(wrong_N):
         place = int(wrong_N[0])
         raise DataError(
-            f"{path}: label {labels_N[place]} at place {place}; labels must be 0 to {classes - 1}"
+            f"{path}: label {labels_N[place]} at place {place}; "
+            f"labels must be {known.start} to {known.stop - 1}"
         )
-    return labels_N
+    return labels_N - known.start
 
 
 def read_any(path: Path, axes: int, what: str, most: int) -> UInt8Array:
@@ -71,7 +101,7 @@ def read_any(path: Path, axes: int, what: str, most: int) -> UInt8Array:
     return _read(path, _Wanted((None,) * axes, what, most=most))
 
 
-def _read(path: Path, wanted: _Wanted) -> npt.NDArray[Any]:
+def _read(path: Path | Member, wanted: _Wanted) -> npt.NDArray[Any]:
     try:
         with path.open("rb") as plain:
             packed = plain.read(2) == b"\x1f\x8b"
@@ -86,7 +116,7 @@ def _read(path: Path, wanted: _Wanted) -> npt.NDArray[Any]:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _parse(stream: BinaryIO, path: Path, wanted: _Wanted) -> npt.NDArray[Any]:
+def _parse(stream: IO[bytes], path: Path | Member, wanted: _Wanted) -> npt.NDArray[Any]:
     axes, what, dtype = len(wanted.lengths), wanted.what, _DTYPES[wanted.kind]
     header = stream.read(4 + 4 * axes)
     magic = bytes([0, 0, wanted.kind, axes])
