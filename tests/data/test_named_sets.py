@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 from tests.kit import Command
 from torch import Generator
 
+from firstlight.augment import Flip
 from firstlight.data import load
 from firstlight.data.catalog import CATALOG
 from firstlight.data.cifar_set import CifarFiles
@@ -377,6 +379,81 @@ def test_a_damaged_archive_is_said_also_where_its_md5_is_right(put: Put) -> None
             load.load("emnist_letters", download=False)
         (folder / name).unlink()
         folder.rmdir()
+
+
+# SVHN: MATLAB's arrays, numbered by the last axis; 10 is the digit 0.
+
+
+def mat_of(**arrays: Any) -> bytes:
+    out = io.BytesIO()
+    savemat(out, arrays, do_compression=True)
+    return out.getvalue()
+
+
+def svhn_arrays(images: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
+    labels_N = labels_of("svhn", part)
+    return {
+        "X": np.stack(list(images[part]), axis=-1),
+        "y": np.where(labels_N == 0, 10, labels_N).astype(np.uint8)[:, None],
+    }
+
+
+def svhn_files(images: dict[str, np.ndarray], **train: Any) -> dict[str, bytes]:
+    arrays = {part: svhn_arrays(images, part) for part in COUNTS}
+    arrays["train"] |= train
+    return {f"{part}_32x32.mat": mat_of(**found) for part, found in arrays.items()}
+
+
+def test_svhn_is_numbered_by_its_first_axis_and_ten_is_the_digit_zero(put: Put) -> None:
+    images = pictures_of("svhn")
+    folder = put("svhn", svhn_files(images))
+
+    data = load.load("svhn", download=False)
+
+    is_read(data.train, images["train"], labels_of("svhn", "train"))
+    is_read(data.test, images["test"], labels_of("svhn", "test"))
+    assert not data.train.warnings
+    (folder / "train_32x32.mat").unlink()
+    assert load.load_test("svhn") == data.test
+    (folder / "test_32x32.mat").write_bytes(mat_of(X=1))
+    with pytest.raises(DataError, match=r"test_32x32\.mat: not the published svhn: md5"):
+        load.load_test("svhn")
+
+
+@pytest.mark.parametrize(
+    ("train", "reason"),
+    [
+        ({"X": np.zeros((32, 32, 3, 5), np.uint8)}, "wanted X of uint8 32×32×3×6, got uint8 of"),
+        ({"X": np.zeros((6, 32, 32, 3), np.uint8)}, "wanted X of uint8 32×32×3×6, got uint8 of"),
+        ({"X": np.zeros((2, 2, 3, 6))}, "wanted X of uint8 32×32×3×6, got float64 of shape"),
+        ({"X": np.zeros((32, 32, 3, 90), np.uint8)}, "holds 276,486 bytes, more than 18,480"),
+        ({"X": np.array([{"a": 1}], dtype=object)}, "wanted X, y, got"),
+        ({"y": np.ones((5, 1), np.uint8)}, "wanted y with 6 labels, got 5"),
+        ({"y": np.array([1, 2, 0, 4, 5, 6])}, "label 0 at place 2; labels must be 1 to 10"),
+        ({"y": np.array([1, 2, 11, 4, 5, 6])}, "label 11 at place 2; labels must be 1 to 10"),
+        ({"y": np.array([1, 2, 2.5, 4, 5, 6])}, "label 2.5 at place 2; labels must be 1 to 10"),
+    ],
+)
+def test_a_wrong_svhn_is_named(put: Put, train: dict[str, Any], reason: str) -> None:
+    put("svhn", svhn_files(pictures_of("svhn"), **train))
+    with pytest.raises(DataError, match=reason) as error:
+        load.load("svhn", download=False)
+    assert "train_32x32.mat" in str(error.value)
+
+
+@pytest.mark.parametrize("keep", [0, 100, 2_000])
+def test_a_damaged_matlab_file_is_said_also_where_its_md5_is_right(put: Put, keep: int) -> None:
+    files = svhn_files(pictures_of("svhn"))
+    put("svhn", files | {"train_32x32.mat": files["train_32x32.mat"][:keep]})
+    with pytest.raises(DataError, match=r"train_32x32\.mat: "):
+        load.load("svhn", download=False)
+
+
+def test_digits_are_not_mirrored() -> None:
+    recipe, like = default_recipe(DataRequest(name="svhn"), "cpu"), load_recipe("cifar10-standard")
+    assert [type(step) for step in like.augment if step not in recipe.augment] == [Flip]
+    assert (like.network.views, recipe.network.views) == ("mirror-and-shift", "shift")
+    assert recipe.network.layers == like.network.layers
 
 
 # What a person sees.

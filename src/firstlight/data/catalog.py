@@ -6,6 +6,7 @@ from firstlight.data.digits import read_digits
 from firstlight.data.emnist_set import EmnistFiles
 from firstlight.data.entry import Content, Entry, RemoteFile
 from firstlight.data.idx_set import IdxFiles
+from firstlight.data.svhn_set import SvhnFiles
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 
@@ -351,7 +352,50 @@ EMNIST = (
     ),
 )
 
+SVHN = Entry(
+    name="svhn",
+    title="Street View house numbers, cropped to digits",
+    class_names=DIGITS,
+    image_shape=(32, 32, 3),
+    train_count=73_257,
+    test_count=26_032,
+    reader=SvhnFiles(),
+    subfolders=("", "svhn", "SVHN"),
+    files=tuple(
+        RemoteFile(
+            name=name,
+            md5=md5,
+            size=size,
+            urls=(
+                f"https://ufldl.stanford.edu/housenumbers/{name}",
+                f"https://cseweb.ucsd.edu/~weijian/static/datasets/svhn/{name}",
+            ),
+        )
+        for name, md5, size in (
+            ("train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373", 182_040_794),
+            ("test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3", 64_275_384),
+        )
+    ),
+    recipes="cifar10",
+    mirrored=False,
+    licence="none stated; for non-commercial use only, as the authors ask",
+    citation="Y. Netzer, T. Wang, A. Coates, A. Bissacco, B. Wu, A. Y. Ng: Reading digits in "
+    "natural images with unsupervised feature learning. NIPS workshop on deep learning, 2011",
+    light_on_dark=False,
+    centred_strokes=False,
+)
+
 CATALOG: dict[str, Entry] = {
     entry.name: entry
-    for entry in (MNIST, FASHION_MNIST, CIFAR10, EMBEDDED_DIGITS, CIFAR100, KMNIST, QMNIST, *EMNIST)
+    for entry in (
+        MNIST,
+        FASHION_MNIST,
+        CIFAR10,
+        EMBEDDED_DIGITS,
+        CIFAR100,
+        KMNIST,
+        QMNIST,
+        *EMNIST,
+        SVHN,
+    )
 }

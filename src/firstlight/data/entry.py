@@ -101,6 +101,8 @@ class Entry:
     unpacked ones only counts, shapes and labels can be checked."""
     recipes: str = ""
     """The set whose ``standard`` recipe it is trained with, where it has none of its own."""
+    mirrored: bool = True
+    """Whether that recipe may mirror its images; a digit seen in a mirror is none."""
     licence: str
     citation: str
     light_on_dark: bool

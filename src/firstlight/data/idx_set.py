@@ -83,11 +83,11 @@ def _files(entry: Entry, part: str) -> Sequence[RemoteFile]:
 
 def _read_npz(path: Path, wanted: Sequence[str]) -> dict[str, Arrays]:
     """Keras's ``mnist.npz``; no pickle inside it is accepted."""
-    from firstlight.data.packed import arrays_of_npz
+    from firstlight.data.packed import named_arrays
 
     try:
         keys = [key for part in wanted for key in (f"x_{part}", f"y_{part}")]
-        arrays = arrays_of_npz(path, keys, _NPZ_BYTES)
+        arrays = named_arrays(path, keys, _NPZ_BYTES)
     except DataError as error:
         raise DataError(
             f"{error}. It is not Keras's mnist.npz; remove it, or fetch the set beside it with: "

@@ -122,10 +122,10 @@ def read_packed(
     return data, part_of
 
 
-def arrays_of_npz(file: Path, names: Sequence[str], most: int) -> dict[str, npt.NDArray[Any]]:
+def named_arrays(file: Path, names: Sequence[str], most: int) -> dict[str, npt.NDArray[Any]]:
     """The arrays of these names, of at most so many bytes together. Raises ``DataError``."""
     with _as_data_error(file):
-        stored = _npz(file)
+        stored = _arrays_in(file)
         wanted = {name: stored[name] for name in names if stored.get(name) is not None}
         if len(wanted) < len(names):
             raise DataError(f"{file}: wanted {', '.join(names)}, got {_listed(list(stored))}")
@@ -201,9 +201,13 @@ def _sort(key: str) -> tuple[str, str]:
 
 def _sorted(file: Path) -> _Found:
     """The arrays of a file by what they are; only those that are known are read."""
-    readers = {".npz": _npz, ".npy": _npy, ".mat": _mat}
     with _as_data_error(file):
-        return _read(file, readers[file.suffix.lower()](file))
+        return _read(file, _arrays_in(file))
+
+
+def _arrays_in(file: Path) -> dict[str, _Stored | None]:
+    """All arrays by name; None for what is no array of numbers, or not known."""
+    return {".npz": _npz, ".npy": _npy, ".mat": _mat}[file.suffix.lower()](file)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 from firstlight.augment import Augmentation, Crop, Flip, Rotate, Scale, Shift
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
+from firstlight.data.entry import Entry
 from firstlight.data.split import hold_out
 from firstlight.devices import choose_device
 from firstlight.layers import Whiten
@@ -44,14 +45,31 @@ def default_recipe(request: DataRequest, device: str) -> Recipe:
         for name in (f"{request.name}-{level}", f"{request.name}-tutorial"):
             if name in recipe_names():
                 return load_recipe(name)
-        # A quick recipe is no longer than the set that it is named for needs.
-        if like := CATALOG[request.name].recipes:
-            return replace(
-                load_recipe(f"{like}-standard"),
-                name=f"{request.name}-standard",
-                description=f"{like}-standard on {request.name}, for which it was not measured",
-            )
+        if CATALOG[request.name].recipes:
+            return _recipe_like(CATALOG[request.name])
     return recipe_for(request.load().train)
+
+
+def _recipe_like(entry: Entry) -> Recipe:
+    """The recipe of another set for one without its own: ``standard``, as a quick recipe is no
+    longer than the set that it is named for needs."""
+    name = f"{entry.recipes}-standard"
+    recipe = replace(
+        load_recipe(name),
+        name=f"{entry.name}-standard",
+        description=f"{name} on {entry.name}, for which it was not measured",
+    )
+    if entry.mirrored:
+        return recipe
+    views = {"mirror": "one", "mirror-and-shift": "shift"}.get(
+        recipe.network.views, recipe.network.views
+    )
+    return replace(
+        recipe,
+        description=f"{name} on {entry.name}, without mirroring; it was not measured there",
+        network=replace(recipe.network, views=views),
+        augment=tuple(step for step in recipe.augment if not isinstance(step, Flip)),
+    )
 
 
 def recipe_for(train: Dataset, network: str = "") -> Recipe:

@@ -1,0 +1,60 @@
+"""SVHN's cropped digits: a MATLAB file of each part, with the arrays ``X`` and ``y``.
+
+``X`` is H×W×C×N, uint8; ``y`` is N×1, where 1 to 9 are themselves and 10 is the digit 0.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from firstlight.data.entry import TEST, TRAIN, Arrays, Entry, FileFormat, Source
+from firstlight.errors import DataError
+from firstlight.files import is_file
+
+
+@dataclass(frozen=True)
+class SvhnFiles(FileFormat):
+    """An entry's files are those of the training and of the test part."""
+
+    archives: ClassVar[int] = 2
+
+    def sources(self, entry: Entry, place: Path, wanted: Sequence[str]) -> Iterator[Source]:
+        files = dict(zip((TRAIN, TEST), entry.files, strict=True))
+        for folder in entry.folders(place):
+            paths = {part: folder / files[part].name for part in wanted}
+            if all(is_file(path) for path in paths.values()):
+                published = tuple((path, files[part].md5) for part, path in paths.items())
+                yield Source(folder, partial(_read, entry, paths), published)
+
+
+def _read(entry: Entry, paths: Mapping[str, Path]) -> dict[str, Arrays]:
+    return {part: _read_part(path, entry, entry.count(part)) for part, path in paths.items()}
+
+
+def _read_part(path: Path, entry: Entry, count: int) -> Arrays:
+    from firstlight.data.packed import named_arrays
+
+    shape, classes = entry.image_shape, len(entry.class_names)
+    # Labels are of one byte, and of eight where a program has saved them again.
+    arrays = named_arrays(path, ("X", "y"), count * (int(np.prod(shape)) + 8))
+    images_HWCN, labels_N = arrays["X"], arrays["y"].reshape(-1)
+    if images_HWCN.dtype != np.uint8 or images_HWCN.shape != (*shape, count):
+        wanted = "×".join(map(str, (*shape, count)))
+        raise DataError(
+            f"{path}: wanted X of uint8 {wanted}, got {images_HWCN.dtype} of shape "
+            f"{images_HWCN.shape}"
+        )
+    if len(labels_N) != count:
+        raise DataError(f"{path}: wanted y with {count:,} labels, got {len(labels_N):,}")
+    wrong_N = np.flatnonzero(~np.isin(labels_N, np.arange(1, classes + 1)))
+    if len(wrong_N):
+        place = int(wrong_N[0])
+        raise DataError(
+            f"{path}: label {labels_N[place]} at place {place}; labels must be 1 to {classes}"
+        )
+    images_NHWC = np.ascontiguousarray(np.moveaxis(images_HWCN, -1, 0))
+    return images_NHWC, labels_N.astype(np.int64) % classes
