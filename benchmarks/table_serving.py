@@ -74,3 +74,31 @@ def serve_tables() -> str:
         + ".",
     ]
     return "\n".join(lines)
+
+
+def workers_table() -> str:
+    """Requests a second of one process and of two."""
+    whole = json.loads((RESULTS / "serve-workers-cpu.json").read_text())
+    lines = [
+        "| processes | requests per second, median | processor time per request, median |",
+        "|---|---|---|",
+    ]
+    counts = sorted({run["workers"] for run in whole["runs"]})
+    of = {n: [run for run in whole["runs"] if run["workers"] == n] for n in counts}
+    for count, runs in of.items():
+        rate, cost = (
+            statistics.median(run[name] for run in runs)
+            for name in ("requests_per_second", "cpu_ms_per_request")
+        )
+        lines.append(row_of(str(count), [f"{rate:,.0f}", f"{cost:.2f} ms"]))
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"`{whole['recipe']}`, {whole['connections']} connections of wrk on the same machine, "
+            f"{len(of[counts[0]])} interleaved rounds; two processes are faster by "
+            f"{whole['summary']['ratio_median']:.2f}, median of rounds. {whole['cores']} cores of "
+            f"{whole['environment']['processor']}, load average "
+            f"{load_of(whole['runs'])}. Repeat with `{whole['command']}`.",
+        ]
+    )

@@ -24,7 +24,7 @@ from table_pictures import (
 )
 from table_recipes import recipes_table
 from table_scaling import cluster_table, scaling_table
-from table_serving import serve_tables
+from table_serving import serve_tables, workers_table
 from table_training import (
     ablations_table,
     changes_table,
@@ -70,6 +70,7 @@ TABLES = {
     "photographs": photographs_table,
     "ablations": ablations_table,
     "serve": serve_tables,
+    "workers": workers_table,
     "answers": answers_table,
 }
 
