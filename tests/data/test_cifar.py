@@ -52,7 +52,7 @@ def test_a_binary_batch_is_read_plane_by_plane(tmp_path: Path) -> None:
         (BATCH[:-1], "cut short: wanted 9,219 bytes (3 images), got 9,218"),
         (BATCH + b"\0", "too long"),
         (b"", "cut short"),
-        (b"\x0a" + BATCH[1:], "label 10 at image 0; labels must be 0 to 9"),
+        (b"\x0a" + BATCH[1:], "label 10 at place 0; labels must be 0 to 9"),
     ],
 )
 def test_a_wrong_binary_batch_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -78,7 +78,7 @@ def archive_of(path: Path, members: dict[str, bytes]) -> Path:
 def test_an_archive_without_a_batch_or_with_a_short_one_is_said(tmp_path: Path) -> None:
     whole = bytes(10_000 * 3073)
     path = archive_of(tmp_path / "a.tar.gz", {f"cifar/{b}.bin": whole for b in BATCHES})
-    with pytest.raises(DataError, match="test_batch missing in the archive"):
+    with pytest.raises(DataError, match=r"test_batch\.bin missing in the archive"):
         read_archive(path, COUNTS, CIFAR10_LAYOUT)
 
     path = archive_of(tmp_path / "b.tar.gz", {"data_batch_1.bin": whole[:-5]})

@@ -141,7 +141,7 @@ def test_an_archive_that_is_not_the_published_one_is_refused_before_it_is_read(p
     [
         (lambda files: files | {"train": files["train"][:-1]}, r"train\.bin in it is 18,443 bytes"),
         (lambda files: files | {"test": files["test"] + b"\0"}, r"test\.bin in it is 9,223 bytes"),
-        (lambda files: {"train": files["train"]}, "test missing in the archive"),
+        (lambda files: {"train": files["train"]}, r"test\.bin missing in the archive"),
         (lambda files: files | {"test": b"\0\x64" + files["test"][2:]}, "labels must be 0 to 99"),
     ],
 )

@@ -6,15 +6,14 @@ A binary batch is one record after the other: the label bytes, of which the last
 
 import hashlib
 import pickletools
-import tarfile
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from firstlight.data.dataset import Int64Array, UInt8Array
+from firstlight.data.exact import from_zero, read_exactly, tar_members
 from firstlight.errors import DataError
 
 _PLANES = 3 * 32 * 32
@@ -44,54 +43,28 @@ CIFAR100_LAYOUT = Layout(name="cifar100", classes=100, label_bytes=2, key=b"fine
 
 def read_binary(path: Path, images: int, layout: Layout) -> Batch:
     """Images N×32×32×3 and labels N of one ``.bin`` file; ``DataError`` names what is wrong."""
-    size, wanted = _size(path), images * layout.record
-    if size != wanted:
-        how = "cut short" if size < wanted else "too long"
-        raise DataError(f"{path}: {how}: wanted {wanted:,} bytes ({images:,} images), got {size:,}")
-    return parse_binary(_bytes(path), str(path), layout)
-
-
-def parse_binary(blob: bytes, name: str, layout: Layout) -> Batch:
-    """The same from the bytes of a batch; ``name`` opens the error message."""
-    if len(blob) % layout.record:
-        raise DataError(
-            f"{name}: {len(blob):,} bytes are no whole number of {layout.record:,}-byte images"
-        )
-    records = np.frombuffer(blob, dtype=np.uint8).reshape(-1, layout.record)
-    labels_N = records[:, layout.label_bytes - 1].astype(np.int64)
-    return _as_images(records[:, layout.label_bytes :]), _checked(labels_N, name, layout)
+    blob = read_exactly(path, images * layout.record, f"{images:,} images")
+    return _parsed(blob, str(path), layout)
 
 
 def read_archive(path: Path, counts: Mapping[str, int], layout: Layout) -> dict[str, Batch]:
     """The batches, by name, out of the archive of the binary version. ``counts`` says how many
     images each has."""
-    found: dict[str, Batch] = {}
-    for stem, blob in archive_members(path, counts, layout):
-        if len(blob) != counts[stem] * layout.record:
-            raise DataError(f"{path}: {stem}.bin in it is {len(blob):,} bytes long")
-        found[stem] = parse_binary(blob, f"{path}: {stem}.bin", layout)
-    missing = [b for b in counts if b not in found]
-    if missing:
-        raise DataError(f"{path}: {', '.join(missing)} missing in the archive")
-    return found
+    return {
+        name.removesuffix(".bin"): _parsed(blob, f"{path}: {name}", layout)
+        for name, blob in tar_members(path, binary_sizes(counts, layout))
+    }
 
 
-def archive_members(
-    path: Path, counts: Mapping[str, int], layout: Layout
-) -> Iterator[tuple[str, bytes]]:
-    """(batch name, bytes) of each batch in the archive; no other member is looked at."""
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                stem = Path(member.name).name.removesuffix(".bin")
-                if stem in counts and member.isfile():
-                    file = archive.extractfile(member)
-                    assert file is not None, "regular files can be read"
-                    yield stem, file.read(counts[stem] * layout.record + 1)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: damaged archive: {error}; fetch it again") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+def binary_sizes(counts: Mapping[str, int], layout: Layout) -> dict[str, int]:
+    """Bytes of the binary version's files, by name."""
+    return {f"{batch}.bin": count * layout.record for batch, count in counts.items()}
+
+
+def _parsed(blob: bytes, name: str, layout: Layout) -> Batch:
+    records = np.frombuffer(blob, dtype=np.uint8).reshape(-1, layout.record)
+    labels_N = from_zero(records[:, layout.label_bytes - 1], range(layout.classes), name)
+    return _as_images(records[:, layout.label_bytes :]), labels_N
 
 
 def read_pickled(path: Path, md5: str, images: int, layout: Layout) -> Batch:
@@ -100,9 +73,13 @@ def read_pickled(path: Path, md5: str, images: int, layout: Layout) -> Batch:
     The file is believed only after its published ``md5`` matched. ``pickletools`` then lists the
     instructions, which executes none, and the pixels and labels are picked from their arguments.
     """
-    if _size(path) > 2 * images * _PLANES + 1_000_000:
-        raise DataError(f"{path}: {_size(path):,} bytes are too many for {images:,} images")
-    blob = _bytes(path)
+    try:
+        size = path.stat().st_size
+        if size > 2 * images * _PLANES + 1_000_000:
+            raise DataError(f"{path}: {size:,} bytes are too many for {images:,} images")
+        blob = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     have = hashlib.md5(blob, usedforsecurity=False).hexdigest()
     if have != md5:
         raise DataError(
@@ -113,7 +90,7 @@ def read_pickled(path: Path, md5: str, images: int, layout: Layout) -> Batch:
     if len(pixels) != images * _PLANES or len(labels) != images:
         raise DataError(f"{path}: no pixels and labels of {images:,} images found in it")
     planes = np.frombuffer(pixels, dtype=np.uint8).reshape(images, _PLANES)
-    return _as_images(planes), _checked(np.array(labels, dtype=np.int64), str(path), layout)
+    return _as_images(planes), from_zero(np.array(labels), range(layout.classes), path)
 
 
 def _pickled_arguments(blob: bytes, images: int, key: bytes) -> tuple[bytes, list[int]]:
@@ -137,27 +114,3 @@ def _as_images(planes_NP: UInt8Array) -> UInt8Array:
     for channel in range(3):  # plane by plane is several times faster than one transpose
         images_NPC[:, :, channel] = planes_NP[:, 1024 * channel : 1024 * (channel + 1)]
     return images_NPC.reshape(-1, 32, 32, 3)
-
-
-def _checked(labels_N: Int64Array, name: str, layout: Layout) -> Int64Array:
-    if len(labels_N) and not 0 <= labels_N.min() <= labels_N.max() < layout.classes:
-        wrong = np.flatnonzero((labels_N < 0) | (labels_N >= layout.classes))[0]
-        raise DataError(
-            f"{name}: label {labels_N[wrong]} at image {wrong}; "
-            f"labels must be 0 to {layout.classes - 1}"
-        )
-    return labels_N
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error

@@ -11,8 +11,8 @@ import numpy as np
 from firstlight.data import cifar
 from firstlight.data.cifar import Batch, Layout
 from firstlight.data.entry import TEST, TRAIN, Arrays, Entry, FileFormat, Source
-from firstlight.errors import DataError
-from firstlight.files import is_file, make_folder, write_whole
+from firstlight.data.exact import unpack
+from firstlight.files import is_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,8 @@ class CifarFiles(FileFormat):
         same."""
         if entry.content is not None:
             archive = folder / entry.files[0].name
-            unpack(archive, folder / self.binary, self._counts(entry), self.layout)
+            sizes = cifar.binary_sizes(self._counts(entry), self.layout)
+            unpack(archive, folder / self.binary, sizes)
             archive.unlink()
 
     def _batches(self, wanted: Sequence[str]) -> list[str]:
@@ -105,13 +106,3 @@ class CifarFiles(FileFormat):
             images, labels = [images for images, _ in of_part], [labels for _, labels in of_part]
             read[part] = np.concatenate(images), np.concatenate(labels)
         return read
-
-
-def unpack(archive: Path, folder: Path, counts: Mapping[str, int], layout: Layout) -> None:
-    """The batches as files, each through a temporary name."""
-    try:
-        make_folder(folder)
-        for stem, blob in cifar.archive_members(archive, counts, layout):
-            write_whole(folder / f"{stem}.bin", blob)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be written: {error.strerror}; make room") from error

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.dataset import Int64Array, UInt8Array
+from firstlight.data.exact import from_zero
 from firstlight.errors import DataError
 
 _UNSIGNED_BYTE, _INTEGER = 8, 12
@@ -73,26 +74,15 @@ def read_labels(
 ) -> Int64Array:
     """int64 N, 0 to ``classes`` - 1, from a file of one axis, plain or gzip, that counts the
     classes from ``first`` on. Raises ``DataError`` for any other label."""
-    labels_N = _read(path, _Wanted((count,), "labels")).astype(np.int64)
-    return _from_zero(labels_N, range(first, first + classes), path)
+    labels_N = _read(path, _Wanted((count,), "labels"))
+    return from_zero(labels_N, range(first, first + classes), path)
 
 
 def read_first_column(path: Path, classes: int, shape: tuple[int, int]) -> Int64Array:
     """int64 N, the first of the 32-bit integers that a file of two axes has for each image; each is
     checked to be 0 to ``classes`` - 1."""
     numbers_NC = _read(path, _Wanted(shape, "labels", _INTEGER))
-    return _from_zero(numbers_NC[:, 0].astype(np.int64), range(classes), path)
-
-
-def _from_zero(labels_N: Int64Array, known: range, path: Path | Member) -> Int64Array:
-    wrong_N = np.flatnonzero((labels_N < known.start) | (labels_N >= known.stop))
-    if len(wrong_N):
-        place = int(wrong_N[0])
-        raise DataError(
-            f"{path}: label {labels_N[place]} at place {place}; "
-            f"labels must be {known.start} to {known.stop - 1}"
-        )
-    return labels_N - known.start
+    return from_zero(numbers_NC[:, 0], range(classes), path)
 
 
 def read_any(path: Path, axes: int, what: str, most: int) -> UInt8Array:

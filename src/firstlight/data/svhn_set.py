@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from firstlight.data.entry import TEST, TRAIN, Arrays, Entry, FileFormat, Source
+from firstlight.data.exact import from_zero
 from firstlight.errors import DataError
 from firstlight.files import is_file
 
@@ -50,11 +51,5 @@ def _read_part(path: Path, entry: Entry, count: int) -> Arrays:
         )
     if len(labels_N) != count:
         raise DataError(f"{path}: wanted y with {count:,} labels, got {len(labels_N):,}")
-    wrong_N = np.flatnonzero(~np.isin(labels_N, np.arange(1, classes + 1)))
-    if len(wrong_N):
-        place = int(wrong_N[0])
-        raise DataError(
-            f"{path}: label {labels_N[place]} at place {place}; labels must be 1 to {classes}"
-        )
-    images_NHWC = np.ascontiguousarray(np.moveaxis(images_HWCN, -1, 0))
-    return images_NHWC, labels_N.astype(np.int64) % classes
+    digits_N = (from_zero(labels_N, range(1, classes + 1), path) + 1) % classes
+    return np.ascontiguousarray(np.moveaxis(images_HWCN, -1, 0)), digits_N
