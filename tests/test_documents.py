@@ -22,7 +22,7 @@ from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
 from firstlight.data.load import load, where_found
 from firstlight.data.split import limit
-from firstlight.recipe import load_recipe, network_of, recipe_of
+from firstlight.recipe import load_recipe, network_of, recipe_names, recipe_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,7 +45,9 @@ def test_the_page_of_data_sets_lists_the_catalogue() -> None:
         assert classes == str(len(entry.class_names))
         assert pixels == f"{height} × {width}, {'grey' if channels == 1 else 'colour'}"
         assert known == ("files" if entry.content is None else "content")
-        assert recipe == (f"`{entry.recipes}-standard`" if entry.recipes else "its own")
+        own = any(name.startswith(f"{entry.name}-") for name in recipe_names())
+        like = f"`{entry.recipes}-standard`" if entry.recipes else "made for its images"
+        assert recipe == ("its own" if own else like)
 
 
 def small_mnist(name: str) -> fl.TrainTest:

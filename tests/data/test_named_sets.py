@@ -30,6 +30,7 @@ from firstlight.data.catalog import CATALOG
 from firstlight.data.cifar_set import CifarFiles
 from firstlight.data.dataset import Dataset
 from firstlight.data.entry import RemoteFile
+from firstlight.data.stl10_set import Stl10Files
 from firstlight.errors import DataError
 from firstlight.models.catalog import Architecture
 from firstlight.recipe import load_recipe
@@ -456,11 +457,87 @@ def test_digits_are_not_mirrored() -> None:
     assert recipe.network.layers == like.network.layers
 
 
+# STL-10: planes column by column, labels from 1; each file has a published MD5.
+
+
+def stl10_files(images: dict[str, np.ndarray]) -> dict[str, bytes]:
+    files = {"class_names.txt": b"airplane\n", "unlabeled_X.bin": b"most of it"}
+    for part in COUNTS:
+        files[f"{part}_X.bin"] = b"".join(
+            image[:, column, channel].tobytes()
+            for image in images[part]
+            for channel in range(3)
+            for column in range(96)
+        )
+        files[f"{part}_y.bin"] = bytes((labels_of("stl10", part) + 1).tolist())
+    return files
+
+
+def put_stl10(put: Put, files: dict[str, bytes]) -> Path:
+    """Packed, where each file has the MD5 that is published."""
+    members = {f"stl10_binary/{name}": blob for name, blob in files.items()}
+    folder = put("stl10", {"stl10_binary.tar.gz": tar_of(members)})
+    names = [f"{part}_{what}.bin" for part in COUNTS for what in "Xy"]
+    reader = Stl10Files(md5s={name: md5(files.get(name, b"")) for name in names})
+    CATALOG["stl10"] = replace(CATALOG["stl10"], reader=reader)  # put takes it back
+    return folder
+
+
+def unpack_stl10(folder: Path) -> Path:
+    """As ``data fetch`` does."""
+    reader = CATALOG["stl10"].reader
+    assert isinstance(reader, Stl10Files)
+    reader.unpack(CATALOG["stl10"], folder)
+    return folder / "stl10_binary"
+
+
+def test_stl10_is_read_row_by_row_from_its_columns(put: Put) -> None:
+    images = pictures_of("stl10")
+    folder = unpack_stl10(put_stl10(put, stl10_files(images)))
+
+    data = load.load("stl10", download=False)
+
+    is_read(data.train, images["train"], labels_of("stl10", "train"))
+    is_read(data.test, images["test"], labels_of("stl10", "test"))
+    assert not data.train.warnings
+    kept = [f"{part}_{what}.bin" for part in ("test", "train") for what in "Xy"]
+    assert sorted(path.name for path in folder.iterdir()) == kept
+    assert [path.name for path in folder.parent.iterdir()] == ["stl10_binary"]
+    assert load.is_complete(CATALOG["stl10"], None)
+    (folder / "train_y.bin").write_bytes(b"")
+    assert load.load_test("stl10") == data.test
+    with pytest.raises(DataError, match=r"train_y\.bin: not the published stl10: md5 of the file"):
+        load.load("stl10", download=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"train_X.bin": b""}, "train_X.bin in it is 0 bytes long, wanted 165,888"),
+        ({"test_y.bin": b"\1\2\3\4"}, "test_y.bin in it is 4 bytes long, wanted 3"),
+        ({"test_y.bin": None}, "test_y.bin missing in the archive"),
+        ({"test_y.bin": b"\1\0\3"}, "label 0 at place 1; labels must be 1 to 10"),
+        ({"test_y.bin": b"\1\2\x0b"}, "label 11 at place 2; labels must be 1 to 10"),
+    ],
+)
+def test_a_wrong_stl10_is_named(put: Put, change: dict[str, Any], reason: str) -> None:
+    files = stl10_files(pictures_of("stl10")) | change
+    folder = put_stl10(put, {name: blob for name, blob in files.items() if blob is not None})
+
+    def fetched() -> None:
+        unpack_stl10(folder)
+        load.load("stl10", download=False)
+
+    with pytest.raises(DataError, match=reason):
+        fetched()
+
+
 # What a person sees.
 
 
 def test_show_says_how_a_set_is_checked(command: Command, nothing_cached: Path) -> None:
     assert "checked by the md5 of these files as published" in command("data", "show", "kmnist").out
+    assert "and of the files in them" in command("data", "show", "stl10").out
     assert "checked by the sha256 of the decoded bytes" in command("data", "show", "mnist").out
 
 

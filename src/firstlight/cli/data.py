@@ -264,6 +264,7 @@ def _lines(finding: "Finding") -> list[str]:
 @app.command()
 def show(name: Name, data_dir: DataDir = None, json: Json = False) -> None:
     """Show all that is known of a data set: classes, sizes, source, licence, checksums."""
+    from firstlight.data.entry import FileFormat
     from firstlight.data.load import entry_named, where_found
 
     entry = entry_named(name)
@@ -294,12 +295,13 @@ def show(name: Name, data_dir: DataDir = None, json: Json = False) -> None:
     for file in entry.files:
         lines += [f"  {file.name}  {file.size:,} bytes  md5 {file.md5}"]
         lines += [f"    {url}" for url in file.urls]
-    if entry.content is None:
-        lines += [
-            "  checked by the md5 of these files as published; of unpacked files by the number of",
-            "  images, their shape and the range of labels alone",
-        ]
-    else:
+    if isinstance(entry.reader, FileFormat) and entry.content is None:
+        lines += ["  checked by the md5 of these files as published"]
+        if entry.reader.compares_unpacked:
+            lines += ["  and of the files in them"]
+        else:
+            lines += ["  of unpacked files only counts, shapes and the range of labels are checked"]
+    elif entry.content is not None:
         lines += ["  checked by the sha256 of the decoded bytes"]
         lines += [f"    {k.replace('_', ' '):12}  {v}" for k, v in asdict(entry.content).items()]
     typer.echo("\n".join(lines))

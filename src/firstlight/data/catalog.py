@@ -6,6 +6,7 @@ from firstlight.data.digits import read_digits
 from firstlight.data.emnist_set import EmnistFiles
 from firstlight.data.entry import Content, Entry, RemoteFile
 from firstlight.data.idx_set import IdxFiles
+from firstlight.data.stl10_set import Stl10Files
 from firstlight.data.svhn_set import SvhnFiles
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
@@ -385,6 +386,51 @@ SVHN = Entry(
     centred_strokes=False,
 )
 
+STL10 = Entry(
+    name="stl10",
+    title="STL-10 photographs, labelled ones only",
+    class_names=(
+        "airplane",
+        "bird",
+        "car",
+        "cat",
+        "deer",
+        "dog",
+        "horse",
+        "monkey",
+        "ship",
+        "truck",
+    ),
+    image_shape=(96, 96, 3),
+    train_count=5_000,
+    test_count=8_000,
+    reader=Stl10Files(
+        md5s={
+            "train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
+            "train_y.bin": "5a34089d4802c674881badbb80307741",
+            "test_X.bin": "7f263ba9f9e0b06b93213547f721ac82",
+            "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
+        }
+    ),
+    subfolders=("stl10/stl10_binary", "stl10_binary", "stl10"),
+    files=(
+        RemoteFile(
+            name="stl10_binary.tar.gz",
+            md5="91f7769df0f17e558f3565bffb0c7dfb",
+            size=2_640_397_119,
+            urls=(
+                "https://cs.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+                "https://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+            ),
+        ),
+    ),
+    licence="none stated; the images are from ImageNet, and the authors ask to be cited",
+    citation="A. Coates, H. Lee, A. Y. Ng: An analysis of single-layer networks in unsupervised "
+    "feature learning. Artificial Intelligence and Statistics, 2011",
+    light_on_dark=False,
+    centred_strokes=False,
+)
+
 CATALOG: dict[str, Entry] = {
     entry.name: entry
     for entry in (
@@ -397,5 +443,6 @@ CATALOG: dict[str, Entry] = {
         QMNIST,
         *EMNIST,
         SVHN,
+        STL10,
     )
 }

@@ -33,6 +33,8 @@ class FileFormat(ABC):
 
     archives: ClassVar[int]
     """How many published files an entry of this format lists."""
+    compares_unpacked: ClassVar[bool] = False
+    """Whether unpacked files too have published checksums."""
 
     @abstractmethod
     def sources(self, entry: "Entry", place: Path, wanted: Sequence[str]) -> Iterator[Source]:

@@ -1,0 +1,77 @@
+"""STL-10's binary version: a file of the pixels and one of the labels of each part.
+
+An image is three planes, red, green and blue, each column by column; a label is a byte, 1 to 10.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from firstlight.data.entry import TEST, TRAIN, Arrays, Entry, FileFormat, Source
+from firstlight.data.exact import from_zero, read_exactly, unpack
+from firstlight.files import is_file
+
+FOLDER = "stl10_binary"
+"""In the archive."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stl10Files(FileFormat):
+    """An entry's one file is the archive. The four files with labelled images are kept of it; the
+    unlabelled images, which are most of it, are not."""
+
+    archives: ClassVar[int] = 1
+    compares_unpacked: ClassVar[bool] = True
+
+    md5s: Mapping[str, str]
+    """Published MD5 of each of the four files."""
+
+    def sources(self, entry: Entry, place: Path, wanted: Sequence[str]) -> Iterator[Source]:
+        names = [name for part in wanted for name in _names(part)]
+        for folder in entry.folders(place):
+            if all(is_file(folder / name) for name in names):
+                published = tuple((folder / name, self.md5s[name]) for name in names)
+                yield Source(folder, partial(_read, entry, folder, wanted), published)
+
+    def is_unpacked(self, entry: Entry, folder: Path) -> bool:
+        return all(is_file(folder / FOLDER / name) for name in self.md5s)
+
+    def unpack(self, entry: Entry, folder: Path) -> None:
+        archive = folder / entry.files[0].name
+        sizes = {name: s for part in (TRAIN, TEST) for name, s in _sizes(entry, part).items()}
+        unpack(archive, folder / FOLDER, sizes)
+        archive.unlink()
+
+
+def _names(part: str) -> tuple[str, str]:
+    """Of the files with the pixels and the labels of a part."""
+    return f"{part}_X.bin", f"{part}_y.bin"
+
+
+def _sizes(entry: Entry, part: str) -> dict[str, int]:
+    """Bytes of the two files."""
+    pixels, labels = _names(part)
+    return {pixels: entry.count(part) * int(np.prod(entry.image_shape)), labels: entry.count(part)}
+
+
+def _read(entry: Entry, folder: Path, wanted: Sequence[str]) -> dict[str, Arrays]:
+    return {part: _read_part(entry, folder, part) for part in wanted}
+
+
+def _read_part(entry: Entry, folder: Path, part: str) -> Arrays:
+    height, width, channels = entry.image_shape
+    what = f"{entry.count(part):,} images"
+    pixels, labels_N = (
+        np.frombuffer(read_exactly(folder / name, size, what), dtype=np.uint8)
+        for name, size in _sizes(entry, part).items()
+    )
+    images_NCWH = pixels.reshape(-1, channels, width, height)
+    known = range(1, len(entry.class_names) + 1)
+    return (
+        np.ascontiguousarray(images_NCWH.transpose(0, 3, 2, 1)),
+        from_zero(labels_N, known, folder / _names(part)[1]),
+    )
