@@ -38,8 +38,12 @@ def test_what_is_wrong_is_told_with_what_to_do(
     (nothing_cached / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(nothing_cached / "file"))
     monkeypatch.setenv("FIRSTLIGHT_DATA", str(nothing_cached / "nowhere"))
+    monkeypatch.setenv("FIRSTLIGHT_CACHE", "much")
+    monkeypatch.setenv("FIRSTLIGHT_SHARD_CACHE", "0GB")
     told = command("doctor", "--no-speed")
     assert told.code == 0
+    assert "FIRSTLIGHT_CACHE=much: wanted a size such as 40GB" in told.out
+    assert "FIRSTLIGHT_SHARD_CACHE=0GB: wanted a size above zero" in told.out
     assert "nowhere: no such folder" in told.out
     assert "cannot be written" in told.out and "XDG_CACHE_HOME" in told.out
 

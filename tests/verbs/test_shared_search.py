@@ -163,7 +163,68 @@ def test_a_slot_that_fails_three_times_is_given_up_and_interruptions_do_not_coun
     work._revive(1)
     assert work._is_settled(1)
     assert work._claim(1) is None
-    assert [one.state for one in work.results()] == ["failed"] * 6
+    failed, innocent = "failed", "interrupted"
+    states = [one.state for one in work.results()]
+    assert states == [failed, innocent, innocent, failed, innocent, failed]
+
+
+def test_half_a_line_in_a_journal_is_dropped_and_what_was_there_is_kept(tmp_path: Path) -> None:
+    """As a process leaves it that is killed, or a machine that loses power."""
+    path = tmp_path / "s.journal"
+    address = address_of(str(path))
+    first = SharedWork.joined(address, "work")
+    turn = first._claim(2)
+    assert turn is not None
+    first.finish(turn, 0.5)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole.splitlines()[-1][:20])
+
+    second = SharedWork.joined(address, "work")
+    turn = second._claim(2)
+    assert turn is not None and turn.slot == 1
+    second.finish(turn, 0.75)
+    assert [json.loads(line) for line in path.read_bytes().splitlines()]
+    for work in (first, second, SharedWork.joined(address, "work")):
+        assert [one.value for one in work.results()] == [0.5, 0.75]
+
+
+@pytest.mark.parametrize("content", ["a text without an end", '{"a": 1}', '{"op_code":1}\nnotes'])
+def test_a_file_of_another_kind_is_left_as_it_is(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "s.journal"
+    path.write_text(content)
+    with pytest.raises(fl.UserError, match=r"s\.journal: holds something else"):
+        SharedWork.joined(address_of(str(path)), "work").note("key", 1)
+    assert path.read_text() == content
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the size of files")
+def test_on_a_full_disk_a_journal_stays_whole_and_goes_on_when_there_is_room(
+    tmp_path: Path,
+) -> None:
+    import resource
+
+    path = tmp_path / "s.journal"
+    work = SharedWork.joined(address_of(str(path)), "work")
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 30, limits[1]))
+    try:
+        with pytest.raises(fl.UserError, match=r"s\.journal: cannot be used: File too large"):
+            work.note("key", "x" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_bytes() == before
+    work.note("key", "value")
+    assert SharedWork.joined(address_of(str(path)), "work").noted("key") == "value"
+
+
+def test_a_storage_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    for name in ("s.db", "s.journal"):
+        with pytest.raises(fl.UserError, match=r"there is no folder .*nowhere; make it"):
+            SharedWork.joined(address_of(str(tmp_path / "nowhere" / name)), "work")
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_of_two_workers_that_take_the_last_slot_at_once_one_lets_it_go(tmp_path: Path) -> None:

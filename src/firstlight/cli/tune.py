@@ -145,13 +145,13 @@ def _show(found: "Found") -> None:
             for one in rows[:SHOWN]
         ],
     )
-    counts = {
-        state: sum(one.state == state for one in found.trials) for state in ("stopped", "failed")
-    }
-    more = [f"{count} {state}" for state, count in counts.items() if count]
+    ends = {"finished": "trained to the end", "stopped": "stopped early (pruned)"}
+    ends |= {"failed": "failed", "interrupted": "interrupted and tried again"}
+    counts = {how: sum(one.state == state for one in found.trials) for state, how in ends.items()}
     typer.echo(
-        f"\n{len(found.trials)} trials{''.join(f', {one}' for one in more)}; "
-        f"the best {min(SHOWN, len(rows))} of {len(rows)} that were trained to their end"
+        f"\n{len(found.trials)} trial{'' if len(found.trials) == 1 else 's'}: "
+        f"{', '.join(f'{count} {how}' for how, count in counts.items() if count)}"
+        f"{f'; the best {SHOWN} are shown' if len(rows) > SHOWN else ''}"
     )
     right = round(found.best.figures["accuracy"] * found.held_out)
     low, high = wilson_interval(right, found.held_out)

@@ -40,7 +40,7 @@ class _Worker:
 
 
 class _StopError(BaseException):
-    """SIGINT or SIGTERM came."""
+    """SIGINT, SIGTERM or SIGHUP came."""
 
 
 def serve_together(
@@ -51,7 +51,8 @@ def serve_together(
     count: int,
     listening: Callable[[int], None],
 ) -> None:
-    """Answer requests in ``count`` processes until SIGINT or SIGTERM, then finish what was taken.
+    """Answer requests in ``count`` processes until SIGINT, SIGTERM or SIGHUP, then finish what was
+    taken.
 
     ``make`` goes to each process by pickle and makes the ASGI application there. ``listening`` is
     told the port once all listen. Raises ``UserError`` where one cannot start.
@@ -128,7 +129,8 @@ def _stopped_by_signals() -> Iterator[None]:
     def stop(*_: object) -> None:
         raise _StopError
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    hang_up = getattr(signal, "SIGHUP", signal.SIGTERM)  # a terminal that is closed; not on Windows
+    numbers = (signal.SIGINT, signal.SIGTERM, hang_up)
     before = [signal.signal(number, stop) for number in numbers]
     try:
         yield

@@ -13,9 +13,11 @@ from packaging.requirements import Requirement
 from firstlight import __version__
 from firstlight.backbones import BACKBONES
 from firstlight.backbones.places import is_here
+from firstlight.cache import ROOM, size_named
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.load import where_found
+from firstlight.data.shards.held import ROOM as SHARDS_ROOM
 from firstlight.devices import choose_device, computes_in_bfloat16, repeatable
 from firstlight.errors import UserError
 from firstlight.files import cache_folder, make_folder
@@ -72,7 +74,7 @@ def _data(problems: list[str]) -> dict[str, str | None]:
         try:
             where = where_found(entry)
         except UserError as error:  # of all sets the same
-            problems[:] = [str(error)]
+            problems.append(str(error))
             return {}
         found[name] = None if where is None else str(where)
     return found
@@ -80,6 +82,11 @@ def _data(problems: list[str]) -> dict[str, str | None]:
 
 def _cache(problems: list[str]) -> dict[str, Any]:
     folder = cache_folder()
+    for variable in (ROOM, SHARDS_ROOM):
+        try:
+            size_named(variable, 1)
+        except UserError as error:
+            problems.append(f"{error}; correct or unset it")
     told: dict[str, Any] = {
         "folder": str(folder),
         "shelves": cache.listed(),

@@ -22,7 +22,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from firstlight.errors import DataError, UserError
+from firstlight.errors import DataError, RunInterruptedError, UserError
 from firstlight.locks import has_locks, held, is_held
 from firstlight.verbs.storage import Address, open_storage, reached
 
@@ -61,8 +61,8 @@ class Result:
     number: int
     slot: int
     state: str
-    """``finished``, ``stopped`` (early, and not tried again), ``failed``, ``running`` or
-    ``waiting``."""
+    """``finished``, ``stopped`` (early, and not tried again), ``failed``, ``interrupted``,
+    ``running`` or ``waiting``."""
     value: float | None
     params: dict[str, Any]
     figures: dict[str, Any]
@@ -179,7 +179,10 @@ class SharedWork:
             except BaseException as error:
                 with suppress(LostTurnError, DataError):  # what ended it is told
                     innocent = isinstance(error, KeyboardInterrupt | UserError)
-                    self.fail(turn, str(error) or type(error).__name__, counts=not innocent)
+                    why = str(error) or type(error).__name__
+                    if isinstance(error, KeyboardInterrupt | RunInterruptedError):
+                        why = "interrupted; another trial repeats it"
+                    self.fail(turn, why, counts=not innocent)
                 raise
 
     def results(self) -> list[Result]:
@@ -188,7 +191,7 @@ class SharedWork:
             Result(
                 number=one.number,
                 slot=slot,
-                state=_STATES[one.state],
+                state=_state_of(one),
                 value=one.value if one.state == TrialState.COMPLETE else None,
                 params=dict(one.params),
                 figures=dict(one.user_attrs.get("figures", {})),
@@ -356,6 +359,11 @@ def _settled(turns: list[FrozenTrial]) -> bool:
         return True
     guilty = [o for o in turns if o.state == TrialState.FAIL and not o.user_attrs.get("innocent")]
     return len(guilty) >= MOST_FAILURES and all(one.state.is_finished() for one in turns)
+
+
+def _state_of(one: FrozenTrial) -> str:
+    interrupted = one.state == TrialState.FAIL and one.user_attrs.get("innocent")
+    return "interrupted" if interrupted else _STATES[one.state]
 
 
 def _usual_reason(one: FrozenTrial) -> str:

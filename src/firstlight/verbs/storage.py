@@ -4,6 +4,7 @@ Optuna keeps it. This module imports Optuna, so it is itself imported late.
 """
 
 import errno
+import json
 import os
 import re
 import sqlite3
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,6 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from firstlight.checked import nearest
 from firstlight.errors import DataError, UserError
-from firstlight.files import make_folder
 from firstlight.locks import has_locks
 from firstlight.packages import imported
 from firstlight.untrusted import without_password
@@ -31,6 +32,9 @@ SQLITE, JOURNAL = (".db", ".sqlite", ".sqlite3"), ".journal"
 CONNECT_SECONDS, LOST_SECONDS, BUSY_SECONDS = 10, 30, 60
 """How long a server may take to answer a first call and to be silent later; and how long an SQLite
 file may be held by others."""
+_BLOCK = 1 << 16
+_RECORD = b'{"op_code":'
+"""How each line of a journal begins."""
 _OPENINGS = 5
 """Several workers may make the tables at once; all but one of them look again."""
 _WHAT = (
@@ -97,8 +101,7 @@ def open_storage(address: Address) -> BaseStorage:
 
 def _opened(address: Address) -> BaseStorage:
     if address.kind == "journal":
-        lock = JournalFileOpenLock(address.where)
-        return JournalStorage(JournalFileBackend(address.where, lock))
+        return JournalStorage(_Journal(address.where))
     if address.kind == "sqlite":
         url, arguments = f"sqlite:///{address.where}", {"timeout": BUSY_SECONDS}
     else:
@@ -114,10 +117,64 @@ def _opened(address: Address) -> BaseStorage:
     return RDBStorage(url, engine_kwargs=engine)
 
 
+class _Journal(JournalFileBackend):
+    """Optuna's, whose last line is whole: what a full disk or a killed process left of a line is
+    dropped before anything is written behind it."""
+
+    def __init__(self, where: str) -> None:
+        self._path, self._alone = Path(where), JournalFileOpenLock(where)
+        super().__init__(where, self._alone)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write all of these records, or none."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        self._alone.acquire()
+        try:
+            with self._path.open("r+b", buffering=0) as file:
+                end = _end_of_last_line(file)
+                file.seek(end)
+                left = file.read(len(_RECORD)) or b""
+                if not _RECORD.startswith(left):  # a file of another kind is not cut
+                    raise ValueError("its last line is no record")
+                file.truncate(end)
+                file.seek(end)
+                try:
+                    _write_all(file, lines.encode())
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(end)
+                    raise
+        finally:
+            self._alone.release()
+
+
+def _write_all(file: RawIOBase, content: bytes) -> None:
+    """A full disk may take a part of what is written, and refuse the rest."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) or 0 :]
+
+
+def _end_of_last_line(file: RawIOBase) -> int:
+    """Where the last whole line ends."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        block = file.read(end - start) or b""
+        if (found := block.rfind(b"\n")) >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
 def _prepare(address: Address) -> None:
-    """Make the folder of a file, and refuse an SQLite file where there are no locks."""
+    """Refuse a folder that is not there, and an SQLite file where there are no locks."""
     path = Path(address.where)
-    make_folder(path.absolute().parent)
+    if not path.absolute().parent.is_dir():
+        raise DataError(
+            f"{address}: there is no folder {path.parent}; make it, or correct --storage"
+        )
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
     if address.kind == "sqlite" and not has_locks(path.absolute().parent):
@@ -134,10 +191,17 @@ def reached(address: Address) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
-        raise DataError(f"{address}: {_trouble(error)}; {_what_to_do(address)}") from error
+        raise DataError(f"{address}: {_trouble(error)}; {_what_to_do(address, error)}") from error
     except OSError as error:
         why = error.strerror or str(error)
-        raise DataError(f"{address}: cannot be used: {why}; {_what_to_do(address)}") from error
+        raise DataError(
+            f"{address}: cannot be used: {why}; {_what_to_do(address, error)}"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{address}: holds something else than Optuna's records, or a damaged one ({error}); "
+            "take another --storage"
+        ) from error
     except (ValueError, KeyError, RuntimeError, AssertionError) as error:
         raise DataError(
             f"{address}: holds something else than this version of Optuna "
@@ -171,7 +235,9 @@ def _first(error: BaseException) -> str:
     return without_password(lines[0][:300]).rstrip(".") if lines else type(error).__name__
 
 
-def _what_to_do(address: Address) -> str:
+def _what_to_do(address: Address, error: BaseException) -> str:
+    if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
+        return "make room, then give the same command again"
     if address.kind == "postgresql":
         return "see that the server runs and takes this user, then give the same command again"
     return "choose another --storage"
