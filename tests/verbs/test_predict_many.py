@@ -80,6 +80,7 @@ def test_each_image_of_a_shard_has_the_answer_that_it_has_alone(
     about = json.loads((tmp_path / "answers" / "answers.json").read_text())
     assert (about["images"], about["finished"], about["unread"]) == (12, True, 0)
     assert sorted(one.name for one in (tmp_path / "answers").iterdir()) == [
+        *(f".part-0000{number}.csv.sha256" for number in range(4)),
         "answers.json",
         *(f"part-0000{number}.csv" for number in range(4)),
     ]
@@ -148,7 +149,7 @@ def test_the_same_bytes_for_any_number_of_workers_and_threads(
         )
         assert (done.images, done.files, done.unread, done.answered) == (12, 7, 0, 12)
     first = files_of(tmp_path / "a11")
-    assert len(first) == 7
+    assert len(first) == 2 * 7  # with their sums
     assert files_of(tmp_path / "a13") == files_of(tmp_path / f"a{other[0]}2") == first
     if form == "parquet":
         table = parquet.read_table(tmp_path / "a22" / "part-00000.parquet")
@@ -206,6 +207,7 @@ def test_a_process_that_is_killed_within_a_chunk_leaves_it_to_others(
     names = {one.name for one in (tmp_path / "killed").glob("part*")}
     assert names == {"part-00000.csv", "part-00001.csv"}
     assert (tmp_path / "killed" / ".part-00002.lock").exists()
+    assert (tmp_path / "killed" / ".part-00002.csv.sha256").exists()  # before its file
 
     done = digits_run.predict_to(tmp_path / "killed", shards, chunk=2, workers=1)
     assert (done.answered, done.images) == (whole.images - 4, whole.images)
@@ -316,7 +318,7 @@ def test_a_full_disk_keeps_what_was_answered(
 
     def full(path: Path, content: str | bytes) -> None:
         seen.append(path)
-        if len(seen) == 3:
+        if len(seen) == 5:  # after answers.json, a sum, its file and a sum
             raise OSError(errno.ENOSPC, "No space left on device")
         write_whole(path, content)
 
@@ -385,21 +387,89 @@ def test_other_work_in_the_same_folder_is_refused(
     assert command(*words).code == 3
 
 
-def test_a_file_of_answers_that_is_not_whole_is_told(
-    command: Command, digits_run: fl.Run, shards: Path, tmp_path: Path
+def damage(part: Path, how: str) -> None:
+    """A file of answers that somebody cut, emptied, edited, or whose sum is lost."""
+    content = part.read_bytes()
+    if how == "cut":
+        part.write_bytes(content[:300])
+    elif how == "emptied":
+        part.write_bytes(b"")
+    elif how == "edited":  # one bit, so of the same length
+        part.write_bytes(bytes([*content[:-9], content[-9] ^ 1, *content[-8:]]))
+    else:
+        (part.parent / f".{part.name}.sha256").unlink()
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("how", ["cut", "emptied", "edited", "without its sum"])
+def test_a_file_that_is_not_as_it_was_written_is_answered_again(
+    how: str, form: str, command: Command, digits_run: fl.Run, shards: Path, tmp_path: Path
 ) -> None:
-    words = ("predict", digits_run.path, shards, "--out", "a", "--chunk", "4", "--workers", "1")
+    words = (
+        "predict",
+        digits_run.path,
+        shards,
+        "--out",
+        "a",
+        "--chunk",
+        "4",
+        "--workers",
+        "1",
+        "--format",
+        form,
+    )
     assert command(*words).code == 0
     whole = files_of(tmp_path / "a")
-    (tmp_path / "a" / "part-00000.csv").unlink()
-    part = tmp_path / "a" / "part-00001.csv"
-    part.write_bytes(b"".join(part.read_bytes().splitlines(keepends=True)[:2]))
+    damage(tmp_path / "a" / f"part-00001.{form}", how)
     done = command(*words)
-    assert done.code == 3
-    assert "part-00001.csv: holds 1 answers, not 3; remove it" in done.err
-    part.unlink()
-    assert command(*words).code == 0
+    assert (done.code, done.out) == (0, "answers a: 12 images in 4 files\n")
+    told = f"a/part-00001.{form}: is not as it was written, so it is answered again"
+    assert done.err.splitlines()[0] == told
     assert files_of(tmp_path / "a") == whole
+    assert "all of them before" in command(*words).out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no sha256sum")
+def test_the_sums_are_those_of_sha256sum(digits_run: fl.Run, shards: Path, tmp_path: Path) -> None:
+    digits_run.predict_to(tmp_path / "a", shards, chunk=4, workers=1, quiet=True)
+    sums = sorted(one.name for one in (tmp_path / "a").glob(".*.sha256"))
+    assert len(sums) == 4
+    subprocess.run(["sha256sum", "--check", "--strict", *sums], cwd=tmp_path / "a", check=True)
+
+
+def test_several_changed_files_are_told_in_one_line(
+    digits_run: fl.Run, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def again() -> predict_many.Answered:
+        return digits_run.predict_to(tmp_path / "a", shards, chunk=4, workers=1, quiet=True)
+
+    again()
+    whole = files_of(tmp_path / "a")
+    damage(tmp_path / "a" / "part-00001.csv", "cut")
+    damage(tmp_path / "a" / "part-00003.csv", "emptied")
+    assert again().answered == 3 + 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"{tmp_path / 'a'}: 2 files are not as they were written, part-00001.csv the first; they "
+        "are answered again"
+    ]
+    assert files_of(tmp_path / "a") == whole
+
+
+def test_a_file_that_changes_while_others_are_answered_is_told(
+    command: Command,
+    digits_run: fl.Run,
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("predict", digits_run.path, shards, "--out", "a", "--chunk", "4", "--workers", "1")
+    with monkeypatch.context() as patch:
+        in_the_middle(patch, 3, lambda: damage(tmp_path / "a" / "part-00000.csv", "cut"))
+        done = command(*words)
+    assert done.code == 3
+    assert "part-00000.csv: was changed while others were answered" in done.err
+    assert command(*words).code == 0
+    assert len(rows_of(tmp_path / "a")) == 12
 
 
 @pytest.mark.parametrize(

@@ -138,27 +138,23 @@ def _utf8(text: str) -> str:
     return text.encode(errors=_ESCAPED).decode()
 
 
-def looked_through(path: Path, kinds: dict[str, str], form: str) -> tuple[int, int]:
-    """How many rows a file of answers has, and how many of them are of pictures that could not be
-    read. Raises ``DataError`` where it is no whole file of these columns."""
+def unread_in(path: Path, form: str) -> int:
+    """How many rows of a file of answers are of pictures that could not be read. Raises
+    ``DataError`` where the file cannot be read."""
     try:
-        names, errors = (_read_csv if form == CSV else _read_parquet)(path)
+        errors = (_csv_errors if form == CSV else _parquet_errors)(path)
     except Exception as error:  # pyarrow has errors of its own
         raise DataError(f"{path}: cannot be read as answers: {error}") from error
-    wanted = [_utf8(cell(name) if form == CSV else name) for name in kinds]
-    if names != wanted:
-        raise DataError(f"{path}: has other columns than are written here")
-    return len(errors), sum(bool(one) for one in errors)
+    return sum(bool(one) for one in errors)
 
 
-def _read_csv(path: Path) -> tuple[list[str], list[Any]]:
+def _csv_errors(path: Path) -> list[str]:
     with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file)
-        header = next(rows, [])
-        return header, [row[len(header) - 1] for row in rows]
+        return [row[-1] for row in csv.reader(file)][1:]
 
 
-def _read_parquet(path: Path) -> tuple[list[str], list[Any]]:
+def _parquet_errors(path: Path) -> list[str | None]:
     parquet = imported("pyarrow.parquet", str(path), "'firstlight[parquet]'")
     with parquet.ParquetFile(path) as file:
-        return file.schema_arrow.names, file.read(columns=["error"]).column(0).to_pylist()
+        errors: list[str | None] = file.read(columns=["error"]).column(0).to_pylist()
+        return errors

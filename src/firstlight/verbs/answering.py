@@ -5,7 +5,6 @@ file is written whole or not at all. So it does not matter who answers it, nor h
 begun. Axes: N pictures, K classes.
 """
 
-import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +29,8 @@ from firstlight.locks import is_held
 from firstlight.model import Model, open_model
 from firstlight.plain import read_json, write_json
 from firstlight.untrusted import json_safe
-from firstlight.verbs.answer_files import FORMATS, AnswerTable, check_form, encoded, looked_through
+from firstlight.verbs.answer_files import FORMATS, AnswerTable, check_form, encoded, unread_in
+from firstlight.verbs.answer_sums import is_as_written, sha256, sum_file, sum_line
 from firstlight.verbs.claims import alone, claimed
 
 MANIFEST = "answers.json"
@@ -148,8 +148,28 @@ class Answering:
         """The file of a chunk."""
         return self.out / f"part-{number:05d}.{self.form}"
 
+    def remove_changed(self) -> list[str]:
+        """Remove each file that is not as it was written, so that it is answered again; their
+        names. Raises ``DataError`` for one that cannot be read or removed."""
+        removed = []
+        absent = set(self.missing())
+        for number in (one for one in range(len(self.chunks)) if one not in absent):
+            place = self.place(number)
+            if is_as_written(place):
+                continue
+            with self._claimed(number) as ours:
+                # Another process may have answered it again meanwhile.
+                if not ours or not place.exists() or is_as_written(place):
+                    continue
+                try:
+                    place.unlink()
+                except OSError as error:
+                    raise DataError(f"{place}: cannot be removed: {error.strerror}") from error
+            removed.append(place.name)
+        return removed
+
     def missing(self) -> list[int]:
-        """The chunks that are not answered yet."""
+        """The chunks that are not answered yet, by the names of the files."""
         try:
             there = {one.name for one in self.out.iterdir()}
         except OSError as error:
@@ -164,16 +184,15 @@ class Answering:
 
     def finish(self) -> int:
         """Look through all files, and write down that the work is done; how many pictures could
-        not be read. Raises ``DataError`` for a file that is not whole."""
+        not be read. Raises ``DataError`` for a file that is not as it was written."""
         unread = 0
-        for number, rows in enumerate(self.chunks):
-            count, problems = looked_through(self.place(number), self.table.columns, self.form)
-            if count != len(rows):
+        for place in map(self.place, range(len(self.chunks))):
+            if not is_as_written(place):
                 raise DataError(
-                    f"{self.place(number)}: holds {count:,} answers, not {len(rows):,}; remove it, "
-                    "and the same command answers it again"
+                    f"{place}: was changed while others were answered; the same command answers "
+                    "it again"
                 )
-            unread += problems
+            unread += unread_in(place, self.form)
         with self._alone():
             self._write(MANIFEST, self._manifest_text(finished=True, unread=unread))
         clear_parts(self.out)
@@ -183,6 +202,9 @@ class Answering:
                     lock.unlink()
         return unread
 
+    def _claimed(self, number: int) -> AbstractContextManager[bool]:
+        return claimed(self.out / f".part-{number:05d}.lock", self.out)
+
     def _alone(self) -> AbstractContextManager[None]:
         return alone(self.out / f".{MANIFEST}.lock", self.out)
 
@@ -191,7 +213,7 @@ class Answering:
         return {
             "firstlight": __version__,
             "run": str(self._wanted.model),
-            "model": _sha256(self.model.file),
+            "model": sha256(self.model.file),
             "input": list(self._wanted.words),
             "fingerprint": self.pictures.fingerprint,
             "images": len(self),
@@ -264,7 +286,7 @@ class Answering:
             for number in missing:
                 if self.place(number).exists():
                     continue
-                with claimed(self.out / f".part-{number:05d}.lock", self.out) as ours:
+                with self._claimed(number) as ours:
                     if not ours or self.place(number).exists():
                         continue
                     begun = True
@@ -287,7 +309,9 @@ class Answering:
         names = [one.name for one in sources]
         labels = self.pictures.labels(rows)
         table = self.table.of(names, labels, probabilities_NK, prepared.problems)
-        self._write(self.place(number).name, encoded(table, self.table.columns, self.form))
+        name, content = self.place(number).name, encoded(table, self.table.columns, self.form)
+        self._write(sum_file(name), sum_line(name, content))
+        self._write(name, content)
 
 
 @contextmanager
@@ -332,11 +356,3 @@ def _refuse_other_files(out: Path) -> None:
 def _words(found: Any) -> str:
     words = [str(one) for one in found] if isinstance(found, list) else ["?"]
     return words[0] + (f" and {len(words) - 1:,} more" if len(words) > 1 else "")
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error

@@ -49,7 +49,7 @@ class Answered:
 
 def predict_many(wanted: Wanted, workers: int | None = None, *, quiet: bool = False) -> Answered:
     """Answer all pictures into the files of a folder, each once; what is there already is not
-    done again.
+    done again. A file that is not as it was written is, and that is told.
 
     So many processes work, of which this is one; by default one for each processor, or one where
     another device computes. Other processes with the same ``wanted`` share the work. Raises
@@ -62,9 +62,12 @@ def predict_many(wanted: Wanted, workers: int | None = None, *, quiet: bool = Fa
     with CountingBar("indexing", "shards", quiet=quiet) as indexing:
         work = Answering(wanted, indexing)
     work.begin()
+    changed = work.remove_changed()
     before = work.missing()
     if before or work.unread() is None:
         with PaceBar("answering", quiet=quiet) as bar:
+            if changed:
+                bar.say(_again(wanted.out, changed))
             count = _workers(workers, wanted, work, bar)
             count = max(1, min(count, len(before)))
             _all_work(work, wanted, count, bar)
@@ -78,6 +81,15 @@ def predict_many(wanted: Wanted, workers: int | None = None, *, quiet: bool = Fa
         unread=unread,
         answered=sum(len(work.chunks[number]) for number in before),
         calibrated=work.model.calibration is not None,
+    )
+
+
+def _again(out: Path, changed: list[str]) -> str:
+    if len(changed) == 1:
+        return f"{out / changed[0]}: is not as it was written, so it is answered again"
+    return (
+        f"{out}: {len(changed):,} files are not as they were written, {changed[0]} the first; they "
+        "are answered again"
     )
 
 
