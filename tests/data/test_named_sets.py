@@ -552,6 +552,8 @@ def test_fetch_and_train_say_what_could_not_be_compared(put: Put, command: Comma
         (folder / file.removesuffix(".gz")).write_bytes(blob)
     done = command("train", "kmnist", "--set", "train.validation=none", "--epochs", "1")
     assert "the content could not be compared" in done.out
+    done = command("lr-find", "kmnist", "--set", "train.validation=none")
+    assert "the content could not be compared" in done.err
     (run,) = Path("runs").iterdir()
     assert run.name == "kmnist-standard-1"
     assert json.loads((run / "data.json").read_text())["name"] == "kmnist"

@@ -148,14 +148,14 @@ def asked_for(
     from firstlight.verbs.plan import Asked
 
     request.check_name()
-    if request.own is not None:
-        tell_warnings(request)
-    return Asked(
+    asked = Asked(
         recipe=named_recipe(recipe, settings or []) if recipe else None,
         parts=network_part(network),
         settings=settings or [],
         device=device,
     )
+    tell_warnings(request)
+    return asked
 
 
 def network_part(network: str | None) -> "dict[str, OwnCode]":
