@@ -494,11 +494,14 @@ def unpack_stl10(folder: Path) -> Path:
 
 def test_stl10_is_read_row_by_row_from_its_columns(put: Put) -> None:
     images = pictures_of("stl10")
-    folder = unpack_stl10(put_stl10(put, stl10_files(images)))
+    packed_in = put_stl10(put, stl10_files(images))
+    packed_up = load.load("stl10", download=False)
+    folder = unpack_stl10(packed_in)
 
     data = load.load("stl10", download=False)
 
     is_read(data.train, images["train"], labels_of("stl10", "train"))
+    assert packed_up == data and not packed_up.test.warnings
     is_read(data.test, images["test"], labels_of("stl10", "test"))
     assert not data.train.warnings
     kept = [f"{part}_{what}.bin" for part in ("test", "train") for what in "Xy"]
@@ -524,6 +527,9 @@ def test_stl10_is_read_row_by_row_from_its_columns(put: Put) -> None:
 def test_a_wrong_stl10_is_named(put: Put, change: dict[str, Any], reason: str) -> None:
     files = stl10_files(pictures_of("stl10")) | change
     folder = put_stl10(put, {name: blob for name, blob in files.items() if blob is not None})
+
+    with pytest.raises(DataError, match=reason):
+        load.load("stl10", download=False)
 
     def fetched() -> None:
         unpack_stl10(folder)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from firstlight.data.entry import TEST, TRAIN, Arrays, Entry, FileFormat, Source
-from firstlight.data.exact import from_zero, read_exactly, unpack
+from firstlight.data.exact import from_zero, read_exactly, tar_members, unpack
 from firstlight.files import is_file
 
 FOLDER = "stl10_binary"
@@ -36,6 +36,10 @@ class Stl10Files(FileFormat):
             if all(is_file(folder / name) for name in names):
                 published = tuple((folder / name, self.md5s[name]) for name in names)
                 yield Source(folder, partial(_read, entry, folder, wanted), published)
+            elif is_file(archive := folder / entry.files[0].name):
+                # Slow, as the unlabelled images are in it.
+                packed = ((archive, entry.files[0].md5),)
+                yield Source(archive, partial(_read_archive, entry, archive, wanted), packed)
 
     def is_unpacked(self, entry: Entry, folder: Path) -> bool:
         return all(is_file(folder / FOLDER / name) for name in self.md5s)
@@ -59,19 +63,26 @@ def _sizes(entry: Entry, part: str) -> dict[str, int]:
 
 
 def _read(entry: Entry, folder: Path, wanted: Sequence[str]) -> dict[str, Arrays]:
-    return {part: _read_part(entry, folder, part) for part in wanted}
-
-
-def _read_part(entry: Entry, folder: Path, part: str) -> Arrays:
-    height, width, channels = entry.image_shape
-    what = f"{entry.count(part):,} images"
-    pixels, labels_N = (
-        np.frombuffer(read_exactly(folder / name, size, what), dtype=np.uint8)
+    blobs = {
+        name: read_exactly(folder / name, size, f"{entry.count(part):,} images")
+        for part in wanted
         for name, size in _sizes(entry, part).items()
-    )
+    }
+    return {part: _part(entry, blobs, part, folder) for part in wanted}
+
+
+def _read_archive(entry: Entry, archive: Path, wanted: Sequence[str]) -> dict[str, Arrays]:
+    sizes = {name: size for part in wanted for name, size in _sizes(entry, part).items()}
+    blobs = dict(tar_members(archive, sizes))
+    return {part: _part(entry, blobs, part, archive) for part in wanted}
+
+
+def _part(entry: Entry, blobs: Mapping[str, bytes], part: str, where: Path) -> Arrays:
+    height, width, channels = entry.image_shape
+    pixels, labels_N = (np.frombuffer(blobs[name], dtype=np.uint8) for name in _names(part))
     images_NCWH = pixels.reshape(-1, channels, width, height)
     known = range(1, len(entry.class_names) + 1)
     return (
         np.ascontiguousarray(images_NCWH.transpose(0, 3, 2, 1)),
-        from_zero(labels_N, known, folder / _names(part)[1]),
+        from_zero(labels_N, known, f"{where}: {_names(part)[1]}"),
     )
