@@ -130,7 +130,31 @@ def test_a_folder_of_pictures_at_any_depth(
     (tmp_path / "pictures" / "a.png").write_bytes(picture(7))
     done = command("predict", digits_run.path, "pictures", "--out", "a")
     assert done.code == 2
-    assert "a holds answers for other images (pictures)" in done.err
+    changed = (
+        "a holds answers for images of pictures that have changed since (3 images then, {} now)"
+    )
+    assert changed.format(3) in done.err
+    (tmp_path / "pictures" / "b" / "y.png").write_bytes(picture(8))
+    done = command("predict", digits_run.path, "pictures", "--out", "a")
+    assert changed.format(4) in done.err
+
+
+def test_images_that_are_given_by_other_words_are_told_by_both(
+    command: Command, digits_run: fl.Run, tmp_path: Path
+) -> None:
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "one.png").write_bytes(picture(0))
+    (tmp_path / "pics" / "two.png").write_bytes(picture(1))
+    (tmp_path / "pics" / "three.png").write_bytes(picture(2))
+    whole = str(tmp_path / "pics")
+    assert command("predict", digits_run.path, "one.png", "pics", "--out", "a").code == 0
+    for words, told in (
+        (("one.png", whole), f"for images given as pics, not as {whole};"),
+        (("one.png",), "for images given as pics, not as nothing more;"),
+        ((whole, "one.png"), f"for images given as one.png and 1 more, not as {whole} and 1 more;"),
+    ):
+        done = command("predict", digits_run.path, *words, "--out", "a")
+        assert (done.code, f"a holds answers {told} choose another folder" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
@@ -378,13 +402,39 @@ def test_other_work_in_the_same_folder_is_refused(
     (shards / "images-1.tar").rename(shards / "images-2.tar")
     done = command(*words)
     assert done.code == 2
-    assert f"for other images ({shards})" in done.err
+    assert f"for images of {shards} that have changed since (12 images then, 12 now)" in done.err
     (shards / "images-2.tar").rename(shards / "images-1.tar")
     done = command("predict", "mnist", shards, "--out", "a")
     assert f"by another model ({digits_run.path})" in done.err
     assert files_of(tmp_path / "a") == before
-    (tmp_path / "a" / "answers.json").write_text("{")
-    assert command(*words).code == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "no table of values"),
+        ('{"finished": true}', '"run" is missing or damaged'),
+        ({"images": "12"}, '"images" is missing or damaged'),
+        ({"input": None}, '"input" is missing or damaged'),
+        ({"finished": 1}, '"finished" is missing or damaged'),
+    ],
+)
+def test_a_damaged_answers_json_is_told(
+    content: str | dict[str, Any], why: str, command: Command, digits_run: fl.Run, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture(0))
+    words = ("predict", digits_run.path, "a.png", "--out", "a", "--workers", "1")
+    assert command(*words).code == 0
+    place = tmp_path / "a" / "answers.json"
+    if isinstance(content, dict):
+        content = json.dumps({**json.loads(place.read_text()), **content})
+    place.write_text(content)
+    done = command(*words)
+    assert done.code == 3
+    assert f"a/answers.json: cannot be read as predict wrote it ({why}" in done.err
+    assert "choose another folder, or remove a and all answers in it" in done.err
+    assert place.read_text() == content
 
 
 def damage(part: Path, how: str) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from firstlight import __version__
 from firstlight.data.levels import Range
+from firstlight.data.listing import counted
 from firstlight.data.many import Pictures, open_pictures
 from firstlight.data.prepared import PreparedPictures
 from firstlight.data.shards.set import Progress
@@ -38,6 +39,13 @@ LEAST, SHARE, MOST = 500, 100, 10_000
 """Images of a chunk: a hundredth of all, within these limits, unless a number is asked for."""
 LOOK = 0.2
 """Seconds between two looks at what other processes have done."""
+_KINDS = {
+    **dict.fromkeys(("run", "model", "fingerprint", "format"), str),
+    **dict.fromkeys(("images", "chunk"), int),
+    **dict.fromkeys(("input", "columns"), list),
+    "finished": bool,
+}
+"""What is read in the manifest."""
 _LOCK = re.compile(r"\..+\.lock")
 
 
@@ -233,12 +241,16 @@ class Answering:
             found = read_json(place.read_bytes())
             if not isinstance(found, dict):
                 raise ValueError("no table of values")
+            for key, kind in _KINDS.items():
+                if type(found.get(key)) is not kind:
+                    raise ValueError(f'"{key}" is missing or damaged')
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise DataError(
-                f"{place}: cannot be read as predict wrote it ({why}); choose another folder"
+                f"{place}: cannot be read as predict wrote it ({why}); choose another folder, "
+                f"or remove {self.out} and all answers in it"
             ) from error
         return found
 
@@ -248,19 +260,28 @@ class Answering:
         other = [
             text
             for key, text in (
-                ("model", f"by another model ({found.get('run')})"),
-                ("fingerprint", f"for other images ({_words(found.get('input'))})"),
-                ("chunk", f"in files of up to {found.get('chunk')} images, not {self.size}"),
-                ("format", f"as {found.get('format')}, not {self.form}"),
+                ("model", f"by another model ({found['run']})"),
+                ("fingerprint", self._other_images(found)),
+                ("chunk", f"in files of up to {found['chunk']} images, not {self.size}"),
+                ("format", f"as {found['format']}, not {self.form}"),
                 ("columns", "with other columns"),
             )
-            if found.get(key) != ours[key]
+            if found[key] != ours[key]
         ]
         if other:
             raise UserError(
                 f"{self.out} holds answers {', '.join(other[:4])}; choose another folder, or "
                 "remove that one"
             )
+
+    def _other_images(self, found: dict[str, Any]) -> str:
+        then, now = list(found["input"]), list(self._wanted.words)
+        if then == now:
+            counts = f"{counted(found['images'], 'image')} then, {len(self):,} now"
+            return f"for images of {_words(now)} that have changed since ({counts})"
+        while then[:1] == now[:1]:
+            del then[0], now[0]
+        return f"for images given as {_words(then)}, not as {_words(now)}"
 
     def _write(self, name: str, content: str | bytes) -> None:
         try:
@@ -353,6 +374,7 @@ def _refuse_other_files(out: Path) -> None:
         )
 
 
-def _words(found: Any) -> str:
-    words = [str(one) for one in found] if isinstance(found, list) else ["?"]
-    return words[0] + (f" and {len(words) - 1:,} more" if len(words) > 1 else "")
+def _words(words: Sequence[object]) -> str:
+    if not words:
+        return "nothing more"
+    return str(words[0]) + (f" and {len(words) - 1:,} more" if len(words) > 1 else "")
