@@ -597,13 +597,24 @@ def test_odd_names_are_safe_in_a_spreadsheet_and_whole_in_parquet() -> None:
     text = encoded(found, table.columns, "csv").decode()
     rows = list(csv.reader(io.StringIO(text, newline="")))
     assert rows[0] == ["image", "best", "confidence", "unknown", "p_=1+1", "p_b,c", "error"]
-    assert rows[1] == ["'=cmd", "'=1+1", "0.700000", "false", "0.700000", "0.300000", ""]
+    assert rows[1] == ["'=cmd", "'=1+1", "0.699999988", "false", "0.699999988", "0.300000012", ""]
     assert rows[2][:2] == ['a "b"\nc\\udcff', "b,c"]
     blob = encoded(found, table.columns, "parquet")
     back = parquet.read_table(io.BytesIO(blob)).to_pylist()
     assert back[0]["image"] == "=cmd"
     assert back[1]["image"] == 'a "b"\nc\\udcff'
     assert back[1]["p_=1+1"] == 0.25
+
+
+def test_a_csv_gives_the_same_float32_back() -> None:
+    rng = np.random.default_rng(0)
+    shares_NK = rng.dirichlet([0.01, 0.1, 1.0], 2000).astype(np.float32)
+    table = AnswerTable(class_names=("-1", "b", "c"), threshold=None, labelled=False)
+    found = table.of(["a"] * 2000, [None] * 2000, shares_NK, {})
+    rows = csv.DictReader(io.StringIO(encoded(found, table.columns, "csv").decode()))
+    back_NK = [[np.float32(row[f"p_{name}"]) for name in table.class_names] for row in rows]
+    assert np.array_equal(np.array(back_NK), shares_NK)
+    assert shares_NK.min() < 1e-12  # of which six decimals leave nothing
 
 
 def test_without_a_terminal_progress_is_a_line_for_each_tenth(

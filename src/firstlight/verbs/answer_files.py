@@ -112,7 +112,7 @@ def _text(value: Any, kind: str) -> str:
     if value is None:
         return ""
     if kind == "float":
-        return f"{value:.6f}"
+        return f"{value:.9g}"  # gives the same float32 back
     return str(value).lower() if kind == "bool" else cell(value)
 
 
