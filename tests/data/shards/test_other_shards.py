@@ -2,6 +2,7 @@
 
 import functools
 import io
+import sys
 import tarfile
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -239,6 +240,33 @@ def test_what_is_packed_reads_back_the_same(
         assert (first.name, first.mtime, first.uid, first.uname) == ("00000000.png", 0, 0, "")
     refused = command("data", "pack", "pictures", "--to", "shards")
     assert refused.code == 2 and "is there already" in refused.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+@pytest.mark.parametrize("names", [(" a", "a", "b"), (" lead", "trail ", "new\nline")])
+def test_packed_class_names_are_those_of_the_folder(
+    names: tuple[str, ...], command: Command, tmp_path: Path
+) -> None:
+    for n in range(30):
+        path = tmp_path / "pictures" / names[n % 3] / f"{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(n))
+    assert command("data", "pack", "pictures", "--to", "shards").code == 0
+    for one, other in zip(load_own(tmp_path / "shards"), fl.load("pictures"), strict=True):
+        assert one.class_names == other.class_names == tuple(sorted(names))
+        assert one.pictures == other.pictures
+        assert (one.labels_N[one.content_order] == other.labels_N[other.content_order]).all()
+
+
+@pytest.mark.parametrize("names", [("e\u0301", "\u00e9"), ("", "a")])
+def test_packed_class_names_are_those_of_arrays(
+    names: tuple[str, str], command: Command, tmp_path: Path
+) -> None:
+    images_NHW = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
+    np.savez("it.npz", images=images_NHW, labels=np.arange(40) % 2, class_names=names)
+    assert command("data", "pack", "it.npz", "--to", "shards").code == 0
+    train = load_own(tmp_path / "shards", Form(size=8)).train
+    assert train.class_names == fl.load("it.npz").train.class_names
 
 
 def test_arrays_and_named_sets_are_packed_with_their_parts(

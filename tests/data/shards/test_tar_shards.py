@@ -132,6 +132,40 @@ def test_class_names_come_from_a_file_beside_the_shards(tmp_path: Path) -> None:
         fl.load(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("classes.json", '["a", "b", "a"]', "the class name 'a' stands for more than one class"),
+        ("classes.txt", "a\nb\na \n", "the class name 'a' stands for more than one class"),
+        ("classes.txt", "a\n\nb\n\n", "the name of one class in each line, but line 2 is empty"),
+        ("classes.json", '"ab"', "class names must be a list of texts, not 'ab'"),
+        ("classes.json", '{"names": ["a", 1]}', "class names must be a list of texts"),
+    ],
+)
+def test_a_damaged_file_of_class_names_is_told_by_its_form(
+    name: str, content: str, why: str, tmp_path: Path
+) -> None:
+    folder = write_shards(tmp_path / "set", 20, 20)
+    (folder / name).write_text(content)
+    with pytest.raises(DataError, match=rf"{name}: .*{why}"):
+        fl.load(folder)
+
+
+def test_labels_that_are_names_find_their_class_without_spaces(tmp_path: Path) -> None:
+    members = [
+        one
+        for n in range(20)
+        for one in ((f"{n:03d}.png", picture(n)), (f"{n:03d}.cls", (b"row", b"column")[n % 2]))
+    ]
+    write_tar(tmp_path / "set" / "images-0.tar", members)
+    names = tmp_path / "set" / "classes.json"
+    names.write_text('["column ", " row"]')
+    assert fl.load(tmp_path / "set").train.class_names == ("column ", " row")
+    names.write_text('["row ", " row", "column"]')
+    with pytest.raises(DataError, match=r"classes\.json: .*differ only by spaces"):
+        fl.load(tmp_path / "set")
+
+
 def test_parts_are_told_by_names(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     write_tar(folder / "train-0.tar", samples(range(30)))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.checked import class_names
 from firstlight.data.listing import class_name
 from firstlight.data.shards.files import (
     MOST_NAMES_BYTES,
@@ -28,7 +29,8 @@ def labels_of(
     """The names of the classes, and for each shard the class of each image or ``NO_LABEL``.
 
     The names are those of a file beside the shards, those in the shards, or else the labels
-    themselves, sorted. Raises ``DataError`` for labels of two kinds, and for one that has no name.
+    themselves, sorted. Labels that are names are found without the spaces at the ends of both.
+    Raises ``DataError`` for labels of two kinds, and for one that has no name.
     """
     kinds = dict[type, str]()
     for file, index in zip(found.files, indexes, strict=True):
@@ -47,7 +49,13 @@ def labels_of(
         names = given
     else:
         names = given or tuple(map(str, values))
-        place = dict(zip(given or values, range(len(names)), strict=True))
+        labelled = [class_name(name.strip()) for name in given]
+        if len(set(labelled)) < len(labelled):
+            raise DataError(
+                f"{found.names_file or found.word}: has class names that differ only by spaces at "
+                "their ends, which labels given as names cannot tell apart; label by numbers"
+            )
+        place = dict(zip(labelled or values, range(len(names)), strict=True))
     labels = []
     for file, index in zip(found.files, indexes, strict=True):
         strange = [value for value in index.values if value not in place]
@@ -81,20 +89,18 @@ def _names_beside(place: str) -> tuple[str, ...]:
             told = json.loads(text)
             if isinstance(told, dict):
                 told = next((told[key] for key in _LISTS if key in told), None)
-            if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
-                raise ValueError('wanted a list of names, such as ["cat", "dog"]')
-            lines = told
-        else:
-            lines = text.splitlines()
+            return class_names(told, place)  # as they are, spaces included
     except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: cannot be read as names of classes: {error}") from error
-    names = [class_name(line.strip()) for line in lines]
+    names = [class_name(line.strip()) for line in text.splitlines()]
     while names and not names[-1]:
         names.pop()
-    if not all(names) or len(set(names)) < len(names):
-        wrong = "an empty name" if not all(names) else "a name that stands twice"
-        raise DataError(f"{place}: wanted the name of one class in each line, got {wrong}")
-    return tuple(names)
+    if not all(names):
+        raise DataError(
+            f"{place}: wanted the name of one class in each line, but line {names.index('') + 1} "
+            "is empty"
+        )
+    return class_names(names, place)
 
 
 def _read(place: str) -> bytes:

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from firstlight.data.formats import START, ending_of
+from firstlight.data.listing import class_name
 from firstlight.data.split import PARTS
 from firstlight.errors import DataError
 from firstlight.files import new_folder
@@ -95,8 +96,8 @@ def _write(images: Labelled, folder: Path, progress: Progress | None) -> Written
 
 
 def _write_names(names: Sequence[str], folder: Path) -> None:
-    """``classes.txt``, or ``classes.json`` where a name does not fit on a line."""
-    plain = all(name == name.strip() and len(name.splitlines()) == 1 for name in names)
+    """``classes.txt``, or ``classes.json`` where a name would not come back from a line."""
+    plain = all(class_name(name.strip()) == name and len(name.splitlines()) == 1 for name in names)
     if plain:
         (folder / "classes.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
     else:
