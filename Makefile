@@ -19,7 +19,7 @@ test: $(VENV)/.dev $(VENV)/.axe $(VENV)/.web
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 # Trains as the pages do, some minutes on two cores: wants MNIST on this machine, or a network.
 docs: $(VENV)/.docs

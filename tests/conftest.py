@@ -7,6 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from tests.kit import Command, Outcome
 from tests.once import each_once, of_any_size, of_network, once, with_png
 
@@ -72,12 +73,18 @@ def _traced_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
-    """Six epochs of the embedded digits, evaluated, with its report. Not to be changed."""
-    out = tmp_path_factory.mktemp("runs") / "digits-1"
-    run = fl.train("digits", epochs=6, out=out, quiet=True)
-    run.evaluate()
-    run.report()
-    return run
+    """Six epochs of the embedded digits, evaluated, with its report. Not to be changed: processes
+    that test at the same time share it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    out, done = base / "runs" / "digits-1", base / "digits-1.done"
+    with FileLock(base / "digits-1.lock"):
+        if not done.exists():
+            run = fl.train("digits", epochs=6, out=out, quiet=True)
+            run.evaluate()
+            run.report()
+            done.touch()
+    return fl.open_run(out)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
