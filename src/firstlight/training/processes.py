@@ -202,7 +202,9 @@ def _join(device: str) -> Processes:
             f"the processes cannot be joined: {str(error).splitlines()[0]}. RANK, WORLD_SIZE, "
             "MASTER_ADDR and MASTER_PORT must be as a launcher sets them, such as torchrun "
             "--nproc-per-node 2 -m firstlight train ..., the port must be free, and all processes "
-            "must start within five minutes"
+            "must start within five minutes. On several machines, GLOO_SOCKET_IFNAME names the "
+            "network interface that reaches the others, such as eth0: it is needed where a "
+            "machine's own name stands for 127.0.0.1"
         ) from error
     return Processes(rank, count, store)
 
