@@ -125,7 +125,9 @@ def test_a_resumed_run_goes_on_from_python_too(tmp_path: Path) -> None:
 
 
 def test_wrong_requests_are_user_errors(tmp_path: Path) -> None:
-    with pytest.raises(fl.UserError, match="the data sets are mnist, fashion_mnist, cifar10, digits"):
+    with pytest.raises(
+        fl.UserError, match="the data sets are mnist, fashion_mnist, cifar10, digits"
+    ):
         fl.train("mnst")
     with pytest.raises(fl.UserError, match=r"does not fit images of 8×8×1: layer 4 .max-pooling"):
         fl.train(striped(), "cifar10-tutorial", out=tmp_path / "run")

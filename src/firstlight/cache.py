@@ -66,10 +66,11 @@ def size_named(variable: str, default: int) -> int:
 
 
 def entries(shelf: Path) -> list[Entry]:
-    """What is on a shelf, the longest unused first; empty where there is none."""
+    """What is on a shelf, the longest unused first; empty where there is none. Locks are left out:
+    a process may hold one."""
     found = list[Entry]()
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(shelf) as children:
-        for child in children:
+        for child in (one for one in children if not one.name.endswith(".lock")):
             with suppress(OSError):  # another process removes it
                 status = child.stat(follow_symlinks=False)
                 size = sum(_sizes(child)) if child.is_dir(follow_symlinks=False) else status.st_size
@@ -90,14 +91,19 @@ def opened(entry: Path) -> None:
         os.utime(entry)
 
 
+def bound() -> int:
+    """Bytes that the shelves of ``MADE`` may take. Raises ``UserError`` for a size that is none."""
+    return size_named(ROOM, DEFAULT_ROOM)
+
+
 def make_room() -> None:
     """Remove what was not used for longest, until the bound is kept. What was opened of late stays,
     also beyond the bound. Raises ``UserError`` for a bound that is none."""
-    bound, now = size_named(ROOM, DEFAULT_ROOM), time.time()
+    most, now = bound(), time.time()
     made = [entry for name in MADE for entry in entries(cache_folder() / name)]
     total = sum(entry.size for entry in made)
     for entry in sorted(made, key=lambda entry: entry.used):
-        if total <= bound or now - entry.used < IN_USE_SECONDS:
+        if total <= most or now - entry.used < IN_USE_SECONDS:
             return
         remove(entry.path)
         total -= entry.size

@@ -61,6 +61,9 @@ def test_the_longest_unused_goes_first_and_what_is_in_use_stays(
 ) -> None:
     oldest = put("features", "oldest", 400, days=9)
     older = put("pictures", "older", 400, days=8)
+    lock = older.parent / ".lock"
+    lock.touch()
+    os.utime(lock, (0, 0))
     recent = put("archives", "recent", 400, days=1)
     elsewhere = put("backbones", "kept", 4000, days=90)
     monkeypatch.setenv(cache.ROOM, "1kB")
@@ -69,6 +72,7 @@ def test_the_longest_unused_goes_first_and_what_is_in_use_stays(
     monkeypatch.setenv(cache.ROOM, "1B")
     cache.make_room()
     assert [path.exists() for path in (older, recent, elsewhere)] == [False, True, True]
+    assert lock.exists()  # another process may hold it
     monkeypatch.setenv(cache.ROOM, "much")
     with pytest.raises(UserError, match=f"{cache.ROOM}=much: wanted a size such as 40GB"):
         cache.make_room()
@@ -87,3 +91,20 @@ def test_a_set_that_is_loaded_again_counts_as_used(nothing_cached: Path) -> None
     os.utime(kept, (time.time() - 9 * DAY,) * 2)
     load_own(nothing_cached / "set")
     assert time.time() - kept.stat().st_mtime < DAY
+
+
+def test_a_bound_that_is_no_size_is_refused_each_time(
+    nothing_cached: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    for label in ("a", "b"):
+        (nothing_cached / "set" / label).mkdir(parents=True)
+        for number in range(4):
+            path = nothing_cached / "set" / label / f"{number}.png"
+            Image.new("L", (8, 8), 20 * number + 7 * (label == "b")).save(path)
+    monkeypatch.setenv(cache.ROOM, "much")
+    for _ in range(2):
+        with pytest.raises(UserError, match="wanted a size such as 40GB"):
+            load_own(nothing_cached / "set")
+    assert not list(cache_folder().glob("pictures/seen-*"))

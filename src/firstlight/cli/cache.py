@@ -14,13 +14,13 @@ app = Verbs(help="What firstlight keeps on this machine: list, clear.")
 @app.command("list")
 def list_cache(json: Json = False) -> None:
     """List what the cache holds, how large it is, and when it was last used."""
-    from firstlight.cache import DEFAULT_ROOM, MADE, ROOM, size_named
+    from firstlight.cache import MADE, ROOM, bound
     from firstlight.files import cache_folder
     from firstlight.verbs.cache import listed
 
-    rows, bound = listed(), size_named(ROOM, DEFAULT_ROOM)
+    rows, most = listed(), bound()
     if json:
-        print_json({"folder": str(cache_folder()), "bound": bound, "shelves": rows})
+        print_json({"folder": str(cache_folder()), "bound": most, "shelves": rows})
         return
     columns = [
         Column("name", whole=True),
@@ -41,7 +41,7 @@ def list_cache(json: Json = False) -> None:
         print_table(columns, lines)
     typer.echo(f"{size(sum(row['bytes'] for row in rows))} in {cache_folder()}")
     typer.echo(
-        f"{', '.join(MADE)}: {size(bound)} at most together ({ROOM}); the longest unused is "
+        f"{', '.join(MADE)}: {size(most)} at most together ({ROOM}); the longest unused is "
         "removed first"
     )
 

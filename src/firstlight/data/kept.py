@@ -47,6 +47,7 @@ def kept(shelf: Path, seen: str, name_of: Callable[[], str], make: Make, name: s
     source, the name that the set is kept under; it is asked only where ``seen`` is new. ``name`` is
     the data set's own.
     """
+    cache.bound()  # one that is no size is told before any work, and each time
     known = shelf / f"seen-{seen}"
     key = _read_key(known)
     if not key or not (shelf / key).is_dir():

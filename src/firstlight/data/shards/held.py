@@ -201,9 +201,8 @@ def _from_cache(file: ShardFile) -> int:
                 os.utime(place)
                 return descriptor
             except FileNotFoundError:
-                with alone(
-                    place.with_suffix(".lock")
-                ):  # processes of one training want the same shards
+                # Processes of one training want the same shards.
+                with alone(place.with_suffix(".lock")):
                     if not place.exists():
                         _make(file, place)
     except OSError as error:
