@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 from tests.kit import Command
@@ -313,3 +314,62 @@ def test_arrays_are_checked_as_files_are(tmp_path: Path, command: Command) -> No
     for option in ("--labels", "--allow-outside"):
         assert command("data", "check", tmp_path / "a.npz", option).code == 2
     assert command("data", "check", tmp_path / "a.npz", "--fix-list", tmp_path / "x.csv").code == 2
+
+
+def kaggle(folder: Path, *, labelled_test: bool = False) -> Path:
+    """``train.csv`` and ``test.csv`` as pandas writes Kaggle's digits, and the sample beside."""
+    folder.mkdir()
+    pixels = pd.DataFrame(IMAGES_NHW.reshape(40, 81), columns=PIXELS)
+    labelled = pixels.copy()
+    labelled.insert(0, "label", LABELS)
+    labelled[:30].to_csv(folder / "train.csv", index=False)
+    (labelled if labelled_test else pixels)[30:].to_csv(folder / "test.csv", index=False)
+    sample = pd.DataFrame({"ImageId": range(1, 11), "Label": 0})
+    sample.to_csv(folder / "sample_submission.csv", index=False)
+    return folder
+
+
+def test_kaggles_folder_is_trained_on_without_the_test_that_has_no_labels(tmp_path: Path) -> None:
+    data = load_own(kaggle(tmp_path / "digits"))
+    assert contents(data) == dict(list(WANTED.items())[:30])
+    assert data.train.name == "digits/train"
+    (note,) = data.train.warnings
+    assert note.startswith("test.csv: has no labels, left out; for answers to it: firstlight predi")
+
+
+def test_a_test_table_with_labels_is_the_test_part(tmp_path: Path) -> None:
+    data = load_own(kaggle(tmp_path / "digits", labelled_test=True))
+    assert contents(data) == WANTED
+    tested = {image.tobytes() for image in data.test.images_NHWC}
+    assert tested == {image.tobytes() for image in IMAGES_NHW[30:]}
+    # The same contents under other names are other parts.
+    (tmp_path / "digits" / "test.csv").rename(tmp_path / "digits" / "validation.csv")
+    data = load_own(tmp_path / "digits")
+    assert data.train.held_out_N is not None
+    held = {image.tobytes() for image in data.train.images_NHWC[data.train.held_out_N]}
+    assert held == tested
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a.csv", "b.csv"), "wanted one CSV of pixels for each part, such as .* got a.csv, b.csv"),
+        (("train.csv", "mnist_train.csv"), "got mnist_train.csv, train.csv; put those of one set"),
+        (("test.csv",), "wanted train.csv with labels, got test.csv"),
+    ],
+)
+def test_tables_whose_part_is_not_plain_are_refused(
+    tmp_path: Path, names: Sequence[str], message: str
+) -> None:
+    for name in names:
+        written(tmp_path / name, ["label", *PIXELS], lambda i: [LABELS[i], *IMAGES_NHW[i].ravel()])
+    with pytest.raises(DataError, match=message):
+        load_own(tmp_path)
+
+
+def test_a_renamed_emnist_is_read_anew(tmp_path: Path) -> None:
+    file = written(
+        tmp_path / "a.csv", ["label", *PIXELS], lambda i: [LABELS[i], *IMAGES_NHW[i].T.ravel()]
+    )
+    assert contents(load_own(file)) != WANTED
+    assert contents(load_own(file.rename(tmp_path / "emnist.csv"))) == WANTED

@@ -20,6 +20,7 @@ EXAMPLES = {
     "predict": (
         "firstlight predict mnist my-digit.png",
         "firstlight predict runs/mnist-quick-1 photos/ --out answers/",
+        "firstlight predict runs/own-1 test.csv --csv mine.csv --columns ImageId,Label",
     ),
     "explain": ("firstlight explain mnist my-digit.png", "firstlight explain mnist test:7"),
     "report": (
@@ -56,12 +57,20 @@ EXAMPLES = {
     "cache clear": ("firstlight cache clear", "firstlight cache clear mnist"),
 }
 
+CSV_FILE = "--csv-file"
+"""What ``--csv FILE.csv`` is for the parser, which knows no option whose value may be left out."""
 MANY = 16
 """More options than this are shown in groups."""
 
 
 class Command(TyperCommand):
     """One verb."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As it is, and ``--csv FILE.csv``."""
+        if any(CSV_FILE in one.opts for one in self.get_params(ctx)):
+            args = _with_csv_file(args)
+        return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """``RUN`` for an argument that must be given, ``[DATA]`` for one that may, and ``IMAGE...``
@@ -142,3 +151,22 @@ def _name_of(one: Any) -> str:
 
 def _in_usage(one: Any) -> str:
     return _name_of(one) if one.required else f"[{_name_of(one)}]"
+
+
+def _with_csv_file(args: list[str]) -> list[str]:
+    """``--csv FILE.csv`` as two options, of which one needs a value and the other takes none."""
+    words, rest = list[str](), list(args)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if word == "--":
+            return [*words, word, *rest]
+        if name != "--csv":
+            words.append(word)
+        elif equals:
+            words += [name, CSV_FILE, value]
+        elif rest and rest[0].lower().endswith(".csv"):
+            words += [name, CSV_FILE, rest.pop(0)]
+        else:
+            words.append(word)
+    return words

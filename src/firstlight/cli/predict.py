@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from firstlight.cli.help import CSV_FILE
 from firstlight.cli.options import (
     Column,
     Device,
@@ -20,7 +21,7 @@ from firstlight.cli.options import (
     print_table,
 )
 from firstlight.errors import DataError, UserError
-from firstlight.files import write_asked
+from firstlight.files import unwritable, write_asked
 from firstlight.untrusted import cell, csv_text, one_line
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # On one sheet; more cannot be made out.
 MOST_DRAWN = 200
+_FIRST_HEADINGS = ("image", "predicted")
 
 
 def predict(
@@ -69,7 +71,19 @@ def predict(
     network: NetworkCode = None,
     pixel_range: PixelRange = None,
     device: Device = "auto",
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    as_csv: Annotated[
+        bool,
+        typer.Option("--csv", help="Print comma-separated values; --csv FILE.csv writes them."),
+    ] = False,
+    csv_file: Annotated[Path | None, typer.Option(CSV_FILE, hidden=True)] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="ID,ANSWER",
+            help="With --csv only these two columns, as competitions want: ImageId,Label.",
+        ),
+    ] = None,
     save: Annotated[
         Path | None,
         typer.Option("--save", metavar="FILE.png", help="Also draw the pictures with answers."),
@@ -83,13 +97,15 @@ def predict(
     from firstlight.model import open_model
     from firstlight.verbs.answer_files import CSV
     from firstlight.verbs.answering import Wanted
-    from firstlight.verbs.predict import predict_files
+    from firstlight.verbs.predict import predict_pictures, sources_of
+    from firstlight.verbs.submission import headings_of, submission
 
     limits = stated(pixel_range, "--range")
+    as_csv = as_csv or csv_file is not None
     if out is not None:
-        if as_csv or save is not None:
+        if as_csv or columns is not None or save is not None:
             raise UserError(
-                "--csv and --save are for a few pictures, without --out; leave them out"
+                "--csv, --columns and --save are for answers without --out; leave them out"
             )
         wanted = Wanted(
             model=run,
@@ -117,11 +133,27 @@ def predict(
         raise UserError(f"--save draws a PNG; its name must end in .png, unlike {save}")
     if save is not None and any(_same_file(save, image) for image in images):
         raise UserError(f"--save {save} would replace a picture that is asked about")
-    answers = predict_files(open_model(run, device, code_named(network)), images, given=limits)
+    if columns is not None and not as_csv:
+        raise UserError("--columns says which columns --csv has; add --csv or --csv FILE.csv")
+    headings = None if columns is None else headings_of(columns)
+    if csv_file is not None:
+        _check_replaced(csv_file, headings or _FIRST_HEADINGS, images)
+    model = open_model(run, device, code_named(network))
+    sources = sources_of(images, given=limits, key="" if headings is None else headings[0])
+    answers = predict_pictures(model, sources)
+    text = ""
+    if as_csv and headings is None:
+        text = _as_csv(answers)
+    elif headings is not None and all(answer.error is None for answer in answers):
+        text = submission(headings, sources, answers)
+    if csv_file is not None and text:
+        write_asked(csv_file, text)
+        rows = _counted(len(answers), "answer")
+        typer.echo(f"answers {one_line(str(csv_file))}: {rows}")
     if json:
         print_json([answer.to_json() for answer in answers])
     elif as_csv:
-        print_exact(_as_csv(answers))
+        print_exact(text if csv_file is None else "")
     else:
         _print_table(answers)
     read = [answer for answer in answers if answer.error is None]
@@ -132,7 +164,10 @@ def predict(
     failed = [answer for answer in answers if answer.error is not None]
     if failed:
         listed = "\n".join(f"  {answer.error}" for answer in failed)
-        raise DataError(f"{len(failed)} of {len(answers)} pictures could not be read\n{listed}")
+        kept = "" if headings is None else "; there are no answers for any, as each has to have one"
+        raise DataError(
+            f"{len(failed)} of {len(answers)} pictures could not be read{kept}\n{listed}"
+        )
 
 
 def _predict_into(wanted: "Wanted", workers: int | None, json: bool) -> None:
@@ -166,9 +201,25 @@ def _same_file(one: Path, other: str) -> bool:
         return False
 
 
+def _check_replaced(file: Path, headings: tuple[str, str], images: list[str]) -> None:
+    """Raise ``UserError`` where a file would be replaced that holds no answers like these."""
+    if any(_same_file(file, image) for image in images):
+        raise UserError(f"--csv {file} would replace what is asked about; choose another name")
+    try:
+        with file.open("rb") as there:
+            start = there.read(1024)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unwritable(file, error) from error
+    first = start.decode("utf-8", "replace").split("\n")[0].rstrip("\r")
+    if start and not f"{first},".startswith(f"{','.join(headings)},"):
+        raise UserError(f"--csv {file}: is there, and holds something else; choose another name")
+
+
 def _as_csv(answers: list["Prediction"]) -> str:
     classes = next((sorted(a.probabilities) for a in answers if a.error is None), [])
-    rows = [["image", "predicted", "confidence", *(f"p_{c}" for c in classes), "error"]]
+    rows = [[*_FIRST_HEADINGS, "confidence", *(f"p_{c}" for c in classes), "error"]]
     for a in answers:
         if a.confidence is None:
             rows.append([cell(a.name), "", "", *("" for _ in classes), cell(a.error or "")])

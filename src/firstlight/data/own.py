@@ -37,6 +37,7 @@ from firstlight.data.sheet import read_sheet
 from firstlight.data.split import together
 from firstlight.data.stored import StoredImages
 from firstlight.data.table import list_pictures
+from firstlight.data.table_folder import read_table_folder, table_files
 from firstlight.errors import DataError, UserError
 from firstlight.files import cache_folder, make_folder
 
@@ -148,8 +149,10 @@ def _as_arrays(path: Path) -> _Arrays | None:
         packed = packed_in(path)
         if packed is not None:
             return _Arrays(packed, files_of(packed), read_packed)
-        files = idx_files(path)
-        return _Arrays(path, files, read_idx_folder) if files else None
+        if files := idx_files(path):
+            return _Arrays(path, files, read_idx_folder)
+        files = table_files(path)
+        return _Arrays(path, files, read_table_folder) if files else None
     if path.suffix.lower() in PACKED and path.is_file():
         return _Arrays(path, files_of(path), read_packed)
     if path.is_file() and not is_archive(path) and is_pixel_table(read_sheet(path)):
@@ -167,7 +170,9 @@ def _arrays(shelf: Path, arrays: _Arrays, form: Form, excluded: Sequence[str]) -
     def inside() -> str:
         names = [file.name for file in files]
         contents = " ".join(content.hex() for content in file_digests(files[0].parent, names))
-        return _short(f"{_EDITION} {form} {' '.join(names[1:])} {contents}")
+        # A name says what a file is: its part in a folder, and whether it is EMNIST's.
+        told = names[1:] if path.is_file() and "emnist" not in names[0].lower() else names
+        return _short(f"{_EDITION} {form} {' '.join(told)} {contents}")
 
     name = path.name if path.is_dir() else path.stem
     return kept(shelf, _short(seen), inside, lambda _: arrays.read(path, *form), name)

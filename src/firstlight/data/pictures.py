@@ -42,6 +42,8 @@ class PictureSource:
     """Why there is no picture, when there is none."""
     notes: tuple[str, ...] = ()
     """What was done to it already, for people."""
+    key: str = ""
+    """Of a row of a table: its number from 1, or what the column that was asked for holds."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

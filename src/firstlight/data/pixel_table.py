@@ -58,6 +58,28 @@ def read_pixel_table(
     """
     table = open_pixel_table(read_sheet(file))
     assert table is not None, "looked at before"
+    return read_tables([(table, "")], ArrayForm(size=size, shape=shape, range=given), str(file))
+
+
+def read_tables(
+    tables: Sequence[tuple[PixelTable, str]], form: ArrayForm, name: str
+) -> tuple[Dataset, list[str]]:
+    """The images of some CSVs, each with the part of its rows where no column says it; as
+    ``read_pixel_table`` does."""
+    parts, groups, notes = list[ArrayPart](), list[str](), list[str]()
+    for table, part in tables:
+        mine, of_mine = _in_parts(table, part)
+        parts += mine
+        groups += of_mine
+        notes += table.notes
+    data, part_of = dataset_of(parts, form, name)
+    data = replace(data, notes=(*data.notes, *notes), warnings=(*data.warnings, *notes))
+    return replace(data, groups_N=together(groups)), part_of
+
+
+def _in_parts(table: PixelTable, part: str) -> tuple[list[ArrayPart], list[str]]:
+    """The images by their parts, and the group of each in that order."""
+    file = table.sheet.file
     if table.columns.label is None:
         raise DataError(
             f"{file}: has images of {_by(table.images_NHW)} but no column label; such a CSV can be "
@@ -65,30 +87,26 @@ def read_pixel_table(
         )
     labels = [cells[table.columns.label] for _, cells in table.lines]
     refuse_missing(str(file), labels, "line", [line for line, _ in table.lines])
-    part_of = parts_of(table.sheet, table.columns, table.lines)
+    part_of = [one or part for one in parts_of(table.sheet, table.columns, table.lines)]
     first = ("", TRAIN, VALIDATION, TEST).index
     order = sorted(range(len(part_of)), key=lambda at: first(part_of[at]))
     numbers = [int(label) for label in labels] if all(map(_is_whole, labels)) else None
     chosen = np.array(labels if numbers is None else numbers)[order]
     found = [part_of[at] for at in order]
     parts = []
-    for part in dict.fromkeys(found):
-        mine_N = np.array([one == part for one in found])
+    for one in dict.fromkeys(found):
+        mine_N = np.array([other == one for other in found])
         parts.append(
             ArrayPart(
-                part=part,
+                part=one,
                 images=table.images_NHW[order][mine_N],
                 labels=chosen[mine_N],
                 images_name=str(file),
                 labels_name=f"{file}: labels",
             )
         )
-    form = ArrayForm(size=size, shape=shape, range=given)
-    data, part_of = dataset_of(parts, form, str(file))
     groups = groups_of(table.columns, table.lines)
-    notes = (*data.notes, *table.notes)
-    data = replace(data, notes=notes, warnings=(*data.warnings, *table.notes))
-    return replace(data, groups_N=together([groups[at] for at in order])), part_of
+    return parts, [groups[at] for at in order]
 
 
 def open_pixel_table(sheet: Sheet) -> PixelTable | None:

@@ -105,8 +105,14 @@ def predict_files(
     A picture that cannot be read becomes a prediction with its ``error`` set, in its place.
     ``given`` is the range of the pixels of a CSV.
     """
-    everything = pictures_asked(sources, stdin or getattr(sys.stdin, "buffer", None), given)
-    return predict_pictures(model, list(everything))
+    return predict_pictures(model, sources_of(sources, stdin, given))
+
+
+def sources_of(
+    words: Sequence[str], stdin: BinaryIO | None = None, given: Range | None = None, key: str = ""
+) -> list[PictureSource]:
+    """The pictures that ``predict_files`` answers for; ``key`` is as for ``pictures_asked``."""
+    return list(pictures_asked(words, stdin or getattr(sys.stdin, "buffer", None), given, key))
 
 
 def predict_pictures(model: Model, everything: Sequence[PictureSource]) -> list[Prediction]:

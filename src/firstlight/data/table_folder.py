@@ -1,0 +1,85 @@
+"""A folder of CSVs with the pixels of an image in each row, as Kaggle hands out its digits:
+``train.csv`` with labels and ``test.csv``, mostly without."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from firstlight.data.arrays import ArrayForm
+from firstlight.data.dataset import Dataset
+from firstlight.data.decoded import Shape
+from firstlight.data.levels import Range
+from firstlight.data.pixel_table import PixelTable, is_pixel_table, open_pixel_table, read_tables
+from firstlight.data.sheet import read_sheet
+from firstlight.data.split import TRAIN, part_in_name
+from firstlight.errors import DataError
+
+_ENDINGS = (".csv", ".tsv")
+
+
+def table_files(folder: Path) -> list[Path]:
+    """The CSVs of pixels directly in a folder, sorted; none where it has no such."""
+    try:
+        found = sorted(
+            one
+            for one in folder.iterdir()
+            if one.suffix.lower() in _ENDINGS and not one.name.startswith(".") and one.is_file()
+        )
+    except OSError:
+        return []
+    return [one for one in found if _holds_pixels(one)]
+
+
+def _holds_pixels(file: Path) -> bool:
+    try:
+        return is_pixel_table(read_sheet(file))
+    except DataError:  # a table of another kind beside them
+        return False
+
+
+def read_table_folder(
+    folder: Path,
+    size: int | None = None,
+    shape: Shape | None = None,
+    given: Range | None = None,
+) -> tuple[Dataset, list[str]]:
+    """The images of the CSVs in a folder, and the part of each, empty where there are no parts.
+
+    A file's name says the part: ``train.csv``, ``mnist_test.csv``. One without labels is left out,
+    with a note. ``given`` is the range of the pixels, where it is not plain. Raises ``DataError``.
+    """
+    tables, notes = list[tuple[PixelTable, str]](), list[str]()
+    for file in table_files(folder):
+        table = open_pixel_table(read_sheet(file))
+        assert table is not None, "looked at before"
+        if table.columns.label is None:
+            notes.append(
+                f"{file.name}: has no labels, left out; for answers to it: firstlight predict RUN "
+                f"{file.name}"
+            )
+            continue
+        tables.append((table, part_in_name(file.stem).part))
+    parts = [part for _, part in tables]
+    if not tables:
+        raise DataError(f"{folder}: none of its CSVs of pixels has a column label to train on")
+    if len(tables) == 1 and parts != [TRAIN]:
+        raise DataError(
+            f"{folder}: wanted train.csv with labels, got {tables[0][0].sheet.file.name}; name the "
+            "file itself to train on it"
+        )
+    if max(Counter(parts).values()) > 1 or TRAIN not in parts or "" in parts:
+        names = ", ".join(table.sheet.file.name for table, _ in tables)
+        raise DataError(
+            f"{folder}: wanted one CSV of pixels for each part, such as train.csv and test.csv, "
+            f"got {names}; put those of one set into a folder of their own, or name one file"
+        )
+    if len(tables) > 1 and any(t.columns.part is not None or t.columns.flags for t, _ in tables):
+        raise DataError(
+            f"{folder}: the parts are named by the files and by a column in them; remove the column"
+        )
+    tables.sort(key=lambda one: ("train", "validation", "test").index(one[1]))
+    if len(tables) == 1:
+        tables = [(tables[0][0], "")]
+    form = ArrayForm(size=size, shape=shape, range=given)
+    data, part_of = read_tables(tables, form, str(folder))
+    return replace(data, notes=(*data.notes, *notes), warnings=(*data.warnings, *notes)), part_of

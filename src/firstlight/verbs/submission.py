@@ -1,0 +1,49 @@
+"""Answers as two columns, a key and a class for each picture: what a competition's test wants."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from firstlight.data.pictures import PictureSource
+from firstlight.errors import UserError
+from firstlight.evaluate.prediction import Prediction
+from firstlight.untrusted import cell, csv_text
+
+
+def headings_of(words: str) -> tuple[str, str]:
+    """``ImageId,Label`` as two headings. Raises ``UserError`` for anything else."""
+    names = [name.strip() for name in words.split(",")]
+    if len(names) != 2 or not all(names) or names[0] == names[1]:
+        raise UserError(
+            "--columns wants two headings, for the picture and for its class, such as "
+            f"ImageId,Label; got {words!r}"
+        )
+    return names[0], names[1]
+
+
+def submission(
+    headings: tuple[str, str], sources: Sequence[PictureSource], answers: Sequence[Prediction]
+) -> str:
+    """A CSV of two columns: of a row of a table its key, of a picture file its name; and the most
+    probable class, also where the answer is unknown.
+
+    Raises ``UserError`` where two pictures have one key.
+    """
+    keys = [source.key or PurePath(source.name).name for source in sources]
+    twice = [key for key, count in Counter(keys).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"two pictures would be called {twice[0]!r} in the column {headings[0]}; ask about one "
+            "table or one folder at a time, and name the column that tells them apart"
+        )
+    rows = [(key, answer.best or "") for key, answer in zip(keys, answers, strict=True)]
+    return csv_text([headings, *([_safe(key), _safe(best)] for key, best in rows)])
+
+
+def _safe(text: str) -> str:
+    """A cell that no spreadsheet runs; numbers stay numbers."""
+    try:
+        float(text)
+    except ValueError:
+        return cell(text)
+    return text
