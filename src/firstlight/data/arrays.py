@@ -19,6 +19,7 @@ from firstlight.data.levels import Piece, Range, dark_note, levels_of_set, state
 from firstlight.data.listing import alike_names
 from firstlight.data.missing import refuse_missing
 from firstlight.data.pictures import PictureSource
+from firstlight.data.several_labels import ONE_EACH, refuse_rows, refuse_several
 from firstlight.data.split import TEST, TRAIN, divide
 from firstlight.errors import DataError
 
@@ -118,6 +119,9 @@ def dataset_of(parts: Sequence[ArrayPart], form: ArrayForm, name: str) -> tuple[
     for one in parts:
         stack = _as_stack(one)
         lines = labels_as_array(one.labels, one.labels_name)
+        refuse_rows(one.labels_name, lines)
+        if lines.ndim == 1 and lines.dtype.kind == "U":
+            refuse_several(one.labels_name, lines.tolist())
         if lines.ndim == 2 and 1 in lines.shape and lines.size == len(stack):
             lines = lines.reshape(-1)
         _check_labels(lines, stack, one)
@@ -321,7 +325,7 @@ def labels_as_array(labels: Any, name: str) -> npt.NDArray[Any]:
         lines = as_array(labels)
     except ValueError as error:  # lists of several lengths
         raise DataError(
-            f"{name}: wanted one for each image, got lists of several lengths"
+            f"{name}: wanted one for each image, got lists of several lengths. {ONE_EACH}"
         ) from error
     if lines.dtype.kind == "S":
         return np.char.decode(lines, "utf-8", "replace")

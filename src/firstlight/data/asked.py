@@ -1,4 +1,4 @@
-"""What ``predict`` is asked about: pictures, and tables of pixels."""
+"""What ``predict`` is asked about: pictures, tables of pixels, and tables that name pictures."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,11 +6,12 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from firstlight.data.columns import columns_of, path_column
 from firstlight.data.levels import Range, levels_to_ask
-from firstlight.data.pictures import PictureSource, each_picture
+from firstlight.data.named_files import FilesBeside
+from firstlight.data.pictures import PictureSource, each_picture, printable_path
 from firstlight.data.pixel_table import open_pixel_table
-from firstlight.data.sheet import heading_key, read_sheet
-from firstlight.data.table import PATHS
+from firstlight.data.sheet import Sheet, heading_key, read_sheet
 from firstlight.errors import DataError
 
 _TABLES = (".csv", ".tsv")
@@ -22,9 +23,9 @@ def pictures_asked(
     given: Range | None = None,
     key: str = "",
 ) -> Iterator[PictureSource]:
-    """``each_picture``, and of a CSV of pixels one picture for each row, numbered from 1. ``given``
-    is the range of those pixels, where it is not plain; a column called ``key`` has the keys of the
-    rows, if there is one."""
+    """``each_picture``, and of a CSV the picture of each row: its pixels, numbered from 1, or the
+    file that it names. ``given`` is the range of pixels, where it is not plain; a column called
+    ``key`` has the keys of the rows, if there is one."""
     for word in words:
         if Path(word).suffix.lower() in _TABLES and Path(word).is_file():
             yield from _rows(word, given, key)
@@ -37,23 +38,40 @@ def pictures_asked(
 def _rows(word: str, given: Range | None, key: str) -> list[PictureSource]:
     try:
         sheet = read_sheet(Path(word))
-        table = open_pixel_table(sheet)
-        if table is None:
-            what = "names pictures" if sheet.column(PATHS) is not None else "holds no pixels"
-            raise DataError(
-                f"{word}: this CSV {what}; wanted picture files, or a CSV with a column for each "
-                "pixel"
-            )
+        if (table := open_pixel_table(sheet)) is None:
+            return _named(word, sheet, key)
         (levels_NHW,), notes = levels_to_ask([table.images_NHW], len(table.images_NHW), given)
     except DataError as error:
         return [PictureSource(name=word, problem=str(error).removeprefix(f"{word}: "))]
-    keys = [str(row) for row in range(1, len(levels_NHW) + 1)]
-    at = sheet.column([heading_key(key)]) if key else None
-    if at is not None:
-        keys = [cells[at] for _, cells in table.lines]
+    keys = _keys(sheet, table.lines, key) or [str(row + 1) for row in range(len(levels_NHW))]
     return [
         PictureSource(
             name=f"{word}:{row}", content=Image.fromarray(image_HW), notes=notes, key=keys[row - 1]
         )
         for row, image_HW in enumerate(levels_NHW, start=1)
     ]
+
+
+def _named(word: str, sheet: Sheet, key: str) -> list[PictureSource]:
+    """The pictures that a CSV names; of other columns the one called ``key`` alone counts."""
+    beside = FilesBeside(sheet.file)
+    at, _ = path_column(sheet, columns_of(sheet), beside.has)
+    rows = list(sheet.rows())
+    if at is None or not rows:
+        raise DataError(
+            f"{word}: wanted a CSV with a column for each pixel, or with a column path that names "
+            f"pictures, got {sheet.shown}"
+        )
+    names, _ = beside.names([(line, cells[at]) for line, cells in rows], allow_outside=False)
+    keys = _keys(sheet, rows, key) or [""] * len(rows)
+    root = sheet.file.parent
+    return [
+        PictureSource(name=printable_path(str(root / name)), content=root / name, key=one)
+        for name, one in zip(names, keys, strict=True)
+    ]
+
+
+def _keys(sheet: Sheet, rows: Sequence[tuple[int, list[str]]], key: str) -> list[str]:
+    """What the column called ``key`` holds; nothing where there is none."""
+    at = sheet.column([heading_key(key)]) if key else None
+    return [] if at is None else [cells[at] for _, cells in rows]

@@ -15,13 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.arrays import ArrayForm, ArrayPart, dataset_of
+from firstlight.data.columns import (
+    ORIGINS,
+    Columns,
+    columns_of,
+    grouped,
+    groups_of,
+    parts_of,
+    unused,
+)
 from firstlight.data.dataset import Dataset
 from firstlight.data.decoded import Shape
 from firstlight.data.levels import Range
 from firstlight.data.missing import refuse_missing
 from firstlight.data.sheet import Sheet, heading_key, lines_of, read_sheet
 from firstlight.data.split import TEST, TRAIN, VALIDATION, together
-from firstlight.data.table import ORIGINS, Columns, columns_of, grouped, groups_of, parts_of, unused
 from firstlight.errors import DataError
 
 LEAST_SIDE = 8

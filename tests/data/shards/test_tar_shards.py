@@ -197,6 +197,10 @@ def test_a_folder_of_classes_with_a_tar_beside_them_is_no_set_of_shards(tmp_path
         ([("a.png", picture(0)), ("a.cls", b"\xff\xfe")], "is no text"),
         ([("a.png", picture(0)), ("a.json", b"{")], r"a\.json: is no JSON"),
         ([("a.png", picture(0)), ("a.json", b'{"label": 1.5}')], "label is float"),
+        (
+            [("a.png", picture(0)), ("a.json", b'{"label": [1, 2]}')],
+            "label is a list of 2. Pictures with several labels are not supported",
+        ),
         ([("a.png", picture(0)), ("a.jpg", picture(1))], r"one image of a key, got \.png and"),
         (
             [("a.png", picture(0)), ("a.cls", b"3"), ("b.png", picture(1)), ("b.cls", b"cat")],

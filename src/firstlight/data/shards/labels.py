@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from firstlight.checked import class_names
 from firstlight.data.listing import class_name
+from firstlight.data.several_labels import refuse_several
 from firstlight.data.shards.files import (
     MOST_NAMES_BYTES,
     ShardFiles,
@@ -44,6 +45,8 @@ def labels_of(
     given = _names_beside(found.names_file) or _names_inside(found, indexes)
     values = sorted({value for index in indexes for value in index.values}, key=sortable)
     numbers = int in kinds
+    if not numbers and not given:
+        refuse_several(found.word, [str(value) for value in values])
     if numbers and given:
         place = dict[int | str, int](zip(range(len(given)), range(len(given)), strict=True))
         names = given

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from firstlight.data.listing import class_name
+from firstlight.data.several_labels import ONE_EACH
 from firstlight.data.shards.files import ShardFile
 from firstlight.data.shards.index import IndexMaker, ShardIndex
 from firstlight.data.shards.tar import MOST_OF_ONE, as_label
@@ -127,6 +128,8 @@ def _content(image: Any, where: str) -> bytes:
 def _label(label: Any, columns: _Columns, where: str) -> int | str | None:
     if label is None or (label == -1 and columns.class_names):  # datasets' sign for none
         return None
+    if isinstance(label, list):
+        raise DataError(f"{where}: column {columns.label} holds lists. {ONE_EACH}")
     if isinstance(label, bool) or not isinstance(label, int | str):
         raise DataError(
             f"{where}: column {columns.label} holds {type(label).__name__}; wanted numbers or names"

@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from firstlight.data.formats import SUFFIXES
 from firstlight.data.listing import class_name
+from firstlight.data.several_labels import ONE_EACH
 from firstlight.data.shards.index import IndexMaker, ShardIndex
 from firstlight.errors import DataError
 from firstlight.untrusted import one_line
@@ -160,6 +161,8 @@ def _of_json(text: str, where: str) -> int | str | None:
         return None
     for key in LABEL_KEYS:
         if (value := values.get(key)) is not None:
+            if isinstance(value, list):
+                raise DataError(f"{where}: {key} is a list of {len(value)}. {ONE_EACH}")
             if isinstance(value, bool) or not isinstance(value, int | str):
                 raise DataError(f"{where}: {key} is {type(value).__name__}; wanted int or str")
             return as_label(str(value), where)

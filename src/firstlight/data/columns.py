@@ -1,0 +1,242 @@
+"""What the columns of a CSV are, by their headings: file, class, part and group of a picture."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from firstlight.data.listing import counted
+from firstlight.data.several_labels import ONE_EACH
+from firstlight.data.sheet import Sheet, heading_key
+from firstlight.data.split import PART_NAMES, TEST, TRAIN, VALIDATION, part_in_name
+from firstlight.errors import DataError
+
+# Headings without case, spaces and signs, the likeliest first. The first of all needs no comparison
+# with the others, and is what messages ask for.
+PATHS = (
+    *("path", "filepath", "imagepath", "imgpath", "picturepath", "filename", "file", "imagename"),
+    *("imagefile", "imagefilename", "image", "img", "picture", "photo", "imageid"),
+    *("imgname", "imgfile", "imgfilename", "picturename", "picturefile", "photoname", "fname"),
+    *("paths", "filepaths", "filenames", "files", "images", "imgid", "pictureid", "photoid"),
+    *("fileid", "idcode", "id"),
+)
+LABELS = (
+    *("label", "labels", "class", "classname", "classlabel", "category", "target", "y"),
+    *("labelname", "categoryname", "targetname", "classes", "categories", "targets"),
+    *("groundtruth", "truth", "annotation", "tag", "tags", "gt"),
+    *("classid", "labelid", "categoryid", "targetid"),
+)
+_SUBJECTS = ("diagnosis", "dx", "species", "breed")
+"""Headings of classes in well-known sets, where no other says that it is the class."""
+_PARTS = ("part", "split", "set", "subset", "dataset", "partition")
+_SURE_PARTS = ("part", "split")
+_FLAGS = {"isvalid": VALIDATION, "isvalidation": VALIDATION, "isval": VALIDATION, "istest": TEST}
+_YES, _NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0", "0.0"}
+_GROUPS = (
+    *("group", "groupid", "patient", "patientid", "subject", "subjectid"),
+    *("participant", "participantid"),
+)
+ORIGINS = ("source", "sourceid", "slide", "slideid", "writer", "writerid", "site", "siteid")
+"""Columns that group pictures too, where each class has enough of them to split by."""
+_LEAST_ORIGINS = 5
+
+
+class Columns(NamedTuple):
+    """Which column of a CSV says what, by number."""
+
+    label: int | None
+    part: int | None
+    flags: dict[int, str]
+    """Columns of yes or no, and the part that a yes puts into; without ``part``."""
+    group: int | None
+
+    @property
+    def used(self) -> set[int]:
+        """All of them."""
+        single = {self.label, self.part, self.group} - {None}
+        return {*self.flags, *(number for number in single if number is not None)}
+
+
+def columns_of(sheet: Sheet) -> Columns:
+    """The columns for class, part and group, by their headings. Raises ``DataError`` where two
+    columns could be the class and do not mean the same."""
+    part = sheet.column(_PARTS)
+    if part is not None and heading_key(sheet.headings[part]) not in _SURE_PARTS:
+        words = {cells[part] for _, cells in sheet.rows()} - {""}
+        part = part if all(part_in_name(word).is_exact for word in words) else None
+    flags = {
+        at: _FLAGS[key]
+        for at, heading in enumerate(sheet.headings)
+        if part is None and (key := heading_key(heading)) in _FLAGS
+    }
+    label, group = _label(sheet), sheet.column(_GROUPS)
+    return Columns(label, part, flags, _origin(sheet, label) if group is None else group)
+
+
+def _label(sheet: Sheet) -> int | None:
+    """The column with the class."""
+    found = _called(sheet, LABELS) or _called(sheet, _SUBJECTS)
+    if len(found) < 2 or _is_sure(sheet, found, LABELS[0]):
+        return found[0] if found else None
+    first = found[0]
+    for other in found[1:]:
+        pairs = {(cells[first], cells[other]) for _, cells in sheet.rows()}
+        if min(len({one for one, _ in pairs}), len({two for _, two in pairs})) < len(pairs):
+            names = " and ".join(sheet.headings[at] for at in (first, other))
+            raise DataError(
+                f"{sheet.file}: the columns {names} could each be the class, and do not mean the "
+                "same; call the one that counts label"
+            )
+    return first
+
+
+def _called(sheet: Sheet, words: Sequence[str]) -> list[int]:
+    """The columns of such headings, in the order of the words."""
+    keys = [heading_key(heading) for heading in sheet.headings]
+    return [at for word in words for at, key in enumerate(keys) if key == word]
+
+
+def _is_sure(sheet: Sheet, found: Sequence[int], word: str) -> bool:
+    """Whether the first of these columns, and no other, is called by the very word."""
+    return [heading_key(sheet.headings[at]) == word for at in found[:2]] in ([True], [True, False])
+
+
+def _origin(sheet: Sheet, label: int | None) -> int | None:
+    """The column that says where a picture is from, unless a class has too few origins: a split
+    that keeps them together would leave that class out of the test."""
+    at = sheet.column(ORIGINS)
+    if at is None or label is None:
+        return None
+    origins = defaultdict[str, set[str]](set)
+    for line, cells in sheet.rows():
+        origins[cells[label]].add(cells[at] or f"line {line}")
+    return at if min(map(len, origins.values()), default=0) >= _LEAST_ORIGINS else None
+
+
+# The column with the files
+
+
+def path_column(
+    sheet: Sheet, columns: Columns, is_file: Callable[[str], bool]
+) -> tuple[int | None, Columns]:
+    """The column with the paths, if there is one, and the others. Of two columns that are left,
+    what one is not, the other is. ``is_file`` says whether a cell names a file.
+
+    Raises ``DataError`` where two columns name files, and not the same.
+    """
+    at = _paths(sheet, columns, is_file)
+    left = set(range(len(sheet.headings))) - columns.used - {at}
+    if at is not None and columns.label is None and len(left) == 1:
+        columns = columns._replace(label=left.pop())
+    elif at is None and columns.label is not None and len(left) == 1:
+        at = left.pop()
+    return at, columns
+
+
+def _paths(sheet: Sheet, columns: Columns, is_file: Callable[[str], bool]) -> int | None:
+    found = [at for at in _called(sheet, PATHS) if at not in columns.used]
+    if found and _is_sure(sheet, found, PATHS[0]):
+        return found[0]
+    first = next(sheet.rows(), None)
+    if first is None or len(found) == 1:
+        return found[0] if found else None
+    names_files = [at for at in found if first[1][at] and is_file(first[1][at])]
+    if not found and not any(map(is_file, filter(None, sheet.headings))):
+        others = set(range(len(sheet.headings))) - columns.used
+        names_files = [at for at in sorted(others) if first[1][at] and is_file(first[1][at])]
+    same = {tuple(cells[at] for _, cells in sheet.rows()) for at in names_files}
+    if len(same) > 1:
+        names = " and ".join(sheet.headings[at] or "(no heading)" for at in names_files[:2])
+        raise DataError(
+            f"{sheet.file}: the columns {names} each name files, and not the same; call the one "
+            "that counts path"
+        )
+    return next(iter(names_files or found), None)
+
+
+# Classes as columns of 0 and 1
+
+
+def class_columns(sheet: Sheet, taken: set[int]) -> list[int]:
+    """The columns that hold nothing but yes and no, where there are several: a class each."""
+    rows = [cells for _, cells in sheet.rows()]
+    others = (at for at in range(len(sheet.headings)) if at not in taken and sheet.headings[at])
+    found = [at for at in others if all(cells[at].lower() in _YES | _NO for cells in rows)]
+    return found if rows and len(found) > 1 else []
+
+
+def labels_in(
+    sheet: Sheet, classes: Sequence[int], rows: Sequence[tuple[int, list[str]]]
+) -> list[str]:
+    """The class of each row: the heading of the column with a yes. Raises ``DataError`` where a
+    row has several or none."""
+    labels = []
+    for line, cells in rows:
+        yes = [sheet.headings[at] for at in classes if cells[at].lower() in _YES]
+        if len(yes) != 1:
+            names = ", ".join(sheet.headings[at] for at in classes[:5])
+            raise DataError(
+                f"{sheet.file}, line {line}: no column is called label; {counted(len(yes), 'one')} "
+                f"in the columns of 0 and 1 ({names}{', …' if len(classes) > 5 else ''}), where a "
+                f"class for each picture would be. {ONE_EACH}"
+            )
+        labels += yes
+    return labels
+
+
+# Part and group
+
+
+def parts_of(sheet: Sheet, columns: Columns, rows: Sequence[tuple[int, list[str]]]) -> list[str]:
+    """The part of each row, empty where there are none. Raises ``DataError`` for another word."""
+    if columns.part is not None:
+        parts = []
+        for line, cells in rows:
+            word = part_in_name(cells[columns.part])
+            if cells[columns.part] and not word.is_exact:
+                raise DataError(
+                    f"{sheet.file}, line {line}: part {cells[columns.part]!r}; there are "
+                    f"{', '.join(dict.fromkeys(PART_NAMES.values()))}"
+                )
+            parts.append(word.part)
+        if len({bool(part) for part in parts}) > 1:
+            raise DataError(
+                f"{sheet.file}: some pictures have a part and others none; give all one, or none"
+            )
+        return parts
+    parts = [TRAIN if columns.flags else ""] * len(rows)
+    for at, part in columns.flags.items():
+        for number, (line, cells) in enumerate(rows):
+            flag = cells[at].lower()
+            if flag not in _YES | _NO:
+                raise DataError(
+                    f"{sheet.file}, line {line}: wanted True or False as {sheet.headings[at]}, "
+                    f"got {cells[at]!r}"
+                )
+            if flag in _YES:
+                parts[number] = part
+    return parts
+
+
+def groups_of(columns: Columns, rows: Sequence[tuple[int, list[str]]]) -> list[str]:
+    """The group of each row, empty where it has none."""
+    return ["" if columns.group is None else cells[columns.group] for _, cells in rows]
+
+
+def grouped(sheet: Sheet, columns: Columns) -> list[str]:
+    """A note of the column that groups pictures, where its heading leaves room for doubt."""
+    if columns.group is None or heading_key(sheet.headings[columns.group]) not in ORIGINS:
+        return []
+    name = sheet.headings[columns.group]
+    return [f"{sheet.file.name}: pictures of one {name} stay on one side of the split"]
+
+
+def unused(sheet: Sheet, used: set[int]) -> list[str]:
+    """A note of the columns that mean nothing here."""
+    names = [name or "(no heading)" for at, name in enumerate(sheet.headings) if at not in used]
+    if not names:
+        return []
+    first = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return [
+        f"{sheet.file.name}: {counted(len(names), 'column')} not used: {first}. (A column group "
+        "keeps pictures on one side of the split)"
+    ]

@@ -1,0 +1,78 @@
+"""Pictures with several labels each, which are refused: one class a picture is what is learnt."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.errors import DataError
+
+SIGNS = (";", "|", ",")
+"""What stands between the labels of one picture."""
+_AROUND = " \t[](){}'\""
+ONE_EACH = (
+    "Pictures with several labels are not supported: wanted one class for each. Keep one, or join "
+    "them to one name, as in cat-and-dog"
+)
+
+
+def refuse_several(
+    name: str, labels: Sequence[str], unit: str = "label", numbers: Sequence[int] = ()
+) -> None:
+    """Raise ``DataError`` where labels are lists of labels, such as ``cat;dog``.
+
+    They are where all that a list has stands alone elsewhere, or where one label stands at several
+    places of such lists. ``name`` begins the message; ``unit`` and ``numbers`` are as for
+    ``refuse_missing``.
+    """
+    distinct = set(labels)
+    lists = next(filter(None, (_lists(distinct, sign) for sign in SIGNS)), None) or _words(distinct)
+    if not lists:
+        return
+    at = [i for i, label in enumerate(labels) if label in lists]
+    first = numbers[at[0]] if numbers else at[0]
+    raise DataError(
+        f"{name}: {len(at):,} of {len(labels):,} labels name several classes at once, such as "
+        f"{labels[at[0]][:60]!r} ({unit} {first}). {ONE_EACH}"
+    )
+
+
+def refuse_rows(name: str, labels: npt.NDArray[Any]) -> None:
+    """Raise ``DataError`` where labels N×K are no rows of which each has one 1 and else 0."""
+    if labels.ndim != 2 or labels.shape[1] < 2:
+        return
+    if labels.dtype.kind in "biuf":
+        if not bool(np.isin(labels, (0, 1)).all()) or bool((labels.sum(axis=1) == 1).all()):
+            return
+        at = int(np.argmax(labels.sum(axis=1) != 1))
+        row = f"row {at} has {int(labels[at].sum())} ones"
+    else:
+        row = f"row 0 has {labels.shape[1]}"
+    raise DataError(f"{name}: got rows of labels, of which {row}. {ONE_EACH}")
+
+
+def _lists(labels: set[str], sign: str) -> set[str]:
+    """Those of the labels that are lists with this sign between."""
+    pieces = {one: [p.strip(_AROUND) for p in one.split(sign)] for one in labels if sign in one}
+    pieces = {one: parts for one, parts in pieces.items() if all(parts)}
+    alone = {one.strip(_AROUND) for one in labels if sign not in one}
+    places = defaultdict[str, set[int]](set)
+    for parts in pieces.values():
+        for at, part in enumerate(parts):
+            places[part].add(at)
+    moving = {part for part, found in places.items() if len(found) > 1}
+    if any(alone.issuperset(parts) for parts in pieces.values()):
+        return set(pieces)
+    return set(pieces) if moving else set()
+
+
+def _words(labels: set[str]) -> set[str]:
+    """Those that are lists with spaces between; only where every label with a space is such a
+    list, of different ones."""
+    lists = {one for one in labels if len(one.split()) > 1}
+    alone = labels - lists
+    if len(lists) < 2 or not all(alone.issuperset(one.split()) for one in lists):
+        return set()
+    return lists if all(len(set(one.split())) > 1 for one in lists) else set()
