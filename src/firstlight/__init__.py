@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from firstlight.data.arrays import from_images as from_images
     from firstlight.data.dataset import Dataset as Dataset
     from firstlight.data.dataset import TrainTest as TrainTest
+    from firstlight.data.from_dataset import from_dataset as from_dataset
     from firstlight.errors import DataError as DataError
     from firstlight.errors import NothingLearntWarning as NothingLearntWarning
     from firstlight.errors import UserError as UserError
@@ -66,6 +67,7 @@ _HOMES = {
     "Steps": "schedules",
     "TrainTest": "data.dataset",
     "UserError": "errors",
+    "from_dataset": "data.from_dataset",
     "from_images": "data.arrays",
     "load": "library",
     "load_recipe": "recipe",

@@ -517,7 +517,8 @@ def _given(data: Any) -> TrainTest | None:
     raise UserError(
         "wanted the name of a data set, a path, a TrainTest, (images, labels), or "
         f"((images, labels), (test images, test labels)), got {_kind(data)}; "
-        "labels belong to images: fl.train((images, labels))"
+        "labels belong to images: fl.train((images, labels)); sets of other libraries are taken by "
+        "fl.from_dataset(data)"
     )
 
 

@@ -5,7 +5,7 @@ Axes: N images, H height, W width, C channels.
 
 import math
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,7 +20,7 @@ from firstlight.data.listing import alike_names
 from firstlight.data.missing import refuse_missing
 from firstlight.data.pictures import PictureSource
 from firstlight.data.several_labels import ONE_EACH, refuse_rows, refuse_several
-from firstlight.data.split import TEST, TRAIN, divide
+from firstlight.data.split import TEST, TRAIN, VALIDATION, divide
 from firstlight.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,6 +30,17 @@ if TYPE_CHECKING:
 Labels = Sequence[Any] | npt.NDArray[Any]
 CHANNELS = ((), (1,), (3,), (4,))
 """The last axis of one image, where it has one: grey, colour, colour and alpha."""
+
+
+class PictureFile:
+    """A picture's file among pictures that are opened; decoded when it is needed."""
+
+    def __init__(self, read: Callable[[], bytes]) -> None:
+        self._read = read
+
+    def read_bytes(self) -> bytes:
+        """All of it."""
+        return self._read()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,14 +94,22 @@ def from_images(
         if not isinstance(test, tuple | list) or len(test) != 2:
             raise DataError(f"{name}: wanted test=(images, labels), got {_kind(test)}")
         parts.append(_named_part(TEST, *test, f"{name} for the test"))
-    whole, part_of = dataset_of(parts, form, name)
+    return parted(*dataset_of(parts, form, name), name)
+
+
+def parted(whole: Dataset, part_of: Sequence[str], name: str) -> TrainTest:
+    """Images in memory by their parts, of which those for the test are taken where there are
+    none."""
     dark = dark_note(int(whole.images_NHWC.max()))
     if dark:
         whole = replace(whole, notes=(*whole.notes, dark), warnings=(*whole.warnings, dark))
     divided, sizes = divide(whole, part_of)
+    learnt = sizes[TRAIN] + sizes[VALIDATION]
     numbers_N = np.arange(len(whole))
-    last = divided.take(numbers_N[sizes[TRAIN] :], f"{name}/{TEST}")
-    return TrainTest(divided.take(numbers_N[: sizes[TRAIN]], f"{name}/{TRAIN}"), last)
+    train = divided.take(numbers_N[:learnt], f"{name}/{TRAIN}")
+    if sizes[VALIDATION]:
+        train = replace(train, held_out_N=numbers_N[:learnt] >= sizes[TRAIN])
+    return TrainTest(train, divided.take(numbers_N[learnt:], f"{name}/{TEST}"))
 
 
 def whole_of(images: "Images", labels: Labels, given: Range | None) -> Dataset:
@@ -274,7 +293,7 @@ def open_arrays(
 
     pieces, at_piece = [], []
     for at, (where, image) in enumerate(images):
-        if isinstance(image, Image.Image):
+        if isinstance(image, Image.Image | PictureFile):
             continue
         if not hasattr(image, "__array__"):
             raise DataError(

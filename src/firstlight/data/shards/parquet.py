@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from firstlight.data.listing import class_name
+from firstlight.data.features import PictureColumns, picture_columns
 from firstlight.data.several_labels import ONE_EACH
 from firstlight.data.shards.files import ShardFile
 from firstlight.data.shards.index import IndexMaker, ShardIndex
@@ -15,19 +15,10 @@ from firstlight.data.shards.tar import MOST_OF_ONE, as_label
 from firstlight.errors import DataError
 from firstlight.packages import imported
 
-IMAGES = ("image", "img", "jpg", "png", "picture", "photo")
-LABELS = ("label", "labels", "cls", "class", "target", "y", "fine_label")
-"""Columns of such names, the likeliest first."""
 MOST_OF_GROUP = 4 << 30
 """Bytes of one row group, unpacked."""
 _ROWS = 64
 """Rows that are in memory together."""
-
-
-class _Columns(NamedTuple):
-    image: str
-    label: str | None
-    class_names: tuple[str, ...]
 
 
 def index_parquet(file: ShardFile, source: Path, out: Path | None = None) -> ShardIndex:
@@ -42,7 +33,8 @@ def index_parquet(file: ShardFile, source: Path, out: Path | None = None) -> Sha
     with ExitStack() as closed:
         try:
             table = closed.enter_context(parquet.ParquetFile(source, pre_buffer=False))
-            columns = _columns(table.schema_arrow, file.name)
+            schema = table.schema_arrow
+            columns = picture_columns(schema.names, _features(schema), file.name)
             target = None if out is None else closed.enter_context(out.open("wb"))
             for key, content, label in _rows(table, columns, file.name):
                 maker.add(key, offset, content, label)
@@ -62,30 +54,6 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _columns(schema: Any, name: str) -> _Columns:
-    """Which columns hold images and labels, by what ``datasets`` says of them, else by name."""
-    features = _features(schema)
-    kinds = {one: told.get("_type") for one, told in features.items() if isinstance(told, dict)}
-    images = [one for one in schema.names if kinds.get(one) == "Image"]
-    images = images or [one for one in IMAGES if one in schema.names]
-    if not images:
-        raise DataError(
-            f"{name}: wanted a column image, as datasets writes it, got {', '.join(schema.names)}"
-        )
-    if len(images) > 1 and "image" not in images:
-        raise DataError(f"{name}: wanted one column of images, got {' and '.join(images)}")
-    labels = [one for one in LABELS if one in schema.names]
-    labels = labels or [one for one in schema.names if kinds.get(one) == "ClassLabel"]
-    label = labels[0] if labels else None
-    names = features.get(label, {}).get("names") if label is not None else None
-    if names is not None and not (
-        isinstance(names, list) and all(isinstance(one, str) for one in names)
-    ):
-        raise DataError(f"{name}: the class names of column {label} are no list of names")
-    image = "image" if "image" in images else images[0]
-    return _Columns(image, label, tuple(map(class_name, names or ())))
-
-
 def _features(schema: Any) -> dict[str, Any]:
     try:
         told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
@@ -96,7 +64,7 @@ def _features(schema: Any) -> dict[str, Any]:
 
 
 def _rows(
-    table: Any, columns: _Columns, name: str
+    table: Any, columns: PictureColumns, name: str
 ) -> Iterator[tuple[str, bytes, int | str | None]]:
     """Number, file and label of each row."""
     for number in range(table.num_row_groups):
@@ -125,7 +93,7 @@ def _content(image: Any, where: str) -> bytes:
     return content
 
 
-def _label(label: Any, columns: _Columns, where: str) -> int | str | None:
+def _label(label: Any, columns: PictureColumns, where: str) -> int | str | None:
     if label is None or (label == -1 and columns.class_names):  # datasets' sign for none
         return None
     if isinstance(label, list):
