@@ -22,14 +22,17 @@ SIDES = {
     "scikit-learn": "scikit-learn on the same features",
     "pytorch": "PyTorch's tutorial script, same time",
 }
+RIVALS = {
+    "default": "`train`, defaults",
+    "timm": "timm, same time",
+    "fastai": "fastai, same time",
+}
+UNLIMITED = {"timm": "timm, 5 epochs", "fastai": "fastai, 1 + 5 epochs"}
 
 
 def transfer_table() -> str:
     """Small sets: firstlight's ways, scikit-learn and a plain script."""
-    whole: dict[str, Any] = json.loads((RESULTS / "transfer.json").read_text())
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for run in whole["runs"]:
-        found.setdefault((run["set"], run["side"]), []).append(run)
+    whole, found = _runs("transfer")
     lines = [
         row_of("training images", [*SIDES.values(), "n"]),
         row_of("---", ["---"] * (len(SIDES) + 1)),
@@ -39,8 +42,7 @@ def transfer_table() -> str:
         if not sides[0]:
             continue
         cells = [_cell(runs) for runs in sides]
-        least, most = (pick(len(runs) for runs in sides if runs) for pick in (min, max))
-        lines.append(row_of(title, [*cells, str(most) if least == most else f"{least} to {most}"]))
+        lines.append(row_of(title, [*cells, _count(sides)]))
     return "\n".join(
         [
             *lines,
@@ -50,6 +52,56 @@ def transfer_table() -> str:
             f"{whole['processor']}, on a busy machine. Repeat with `{whole['command']}`.",
         ]
     )
+
+
+def rivals_table() -> str:
+    """firstlight's default beside timm's and fastai's fine-tuning."""
+    whole, found = _runs("transfer_rivals")
+    lines = [
+        row_of("training images", [*RIVALS.values(), *UNLIMITED.values(), "n"]),
+        row_of("---", ["---"] * (len(RIVALS) + len(UNLIMITED) + 1)),
+    ]
+    for name, title in SETS.items():
+        sides = [found.get((name, side), []) for side in RIVALS]
+        if not all(sides):
+            continue
+        longer = [
+            [run["unlimited"] for run in found[name, side] if "unlimited" in run]
+            for side in UNLIMITED
+        ]
+        cells = [*map(_cell, sides), *map(_cell, longer)]
+        lines.append(row_of(title, [*cells, _count([*sides, *filter(None, longer)])]))
+    versions = {
+        tool: version
+        for runs in found.values()
+        for run in runs
+        for tool, version in run["versions"].items()
+        if run["side"] in UNLIMITED
+    }
+    tools = ", ".join(f"{tool} {versions[tool]}" for tool in sorted(versions))
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"As above, one thread of {whole['processor']}, with {tools}. "
+            f"Repeat with `{whole['command']}`.",
+        ]
+    )
+
+
+def _runs(name: str) -> tuple[dict[str, Any], dict[tuple[str, str], list[dict[str, Any]]]]:
+    """A result file, and its runs by set and side."""
+    whole: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in whole["runs"]:
+        found.setdefault((run["set"], run["side"]), []).append(run)
+    return whole, found
+
+
+def _count(sides: list[list[dict[str, Any]]]) -> str:
+    """How many seeds the sides have."""
+    least, most = (pick(len(runs) for runs in sides if runs) for pick in (min, max))
+    return str(most) if least == most else f"{least} to {most}"
 
 
 def _cell(runs: list[dict[str, Any]]) -> str:

@@ -33,7 +33,7 @@ from table_training import (
     peers_table,
     quick_table,
 )
-from table_transfer import transfer_table
+from table_transfer import rivals_table, transfer_table
 from table_versions import versions_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +58,7 @@ TABLES = {
     "recipes": recipes_table,
     "networks": networks_table,
     "transfer": transfer_table,
+    "rivals": rivals_table,
     "peers": peers_table,
     "small_sets": small_sets_table,
     "decoding": decoding_table,
