@@ -18,6 +18,7 @@ ALWAYS = {
     "checked",
     "devices",
     "files",
+    "hub",
     "launcher",
     "locks",
     "memory",

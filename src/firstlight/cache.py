@@ -27,6 +27,7 @@ MADE = {
 OTHERS = {
     "shards": "copies of shards, with their indexes",
     "backbones": "pretrained weights",
+    "hub": "which files data sets on the Hugging Face hub have",
     "models": "copies of bundled models, with what commands wrote about them",
 }
 """Shelves beside those. ``shards`` has a bound of its own."""

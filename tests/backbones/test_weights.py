@@ -30,6 +30,7 @@ from firstlight.backbones.convert import fitted
 from firstlight.backbones.places import kept
 from firstlight.backbones.weights import fetch_backbone, open_backbone
 from firstlight.errors import DataError, UnreachableError, UserError
+from firstlight.hub import hub_cache
 from firstlight.runs import folder as run_folder
 
 Write = Callable[..., Path]
@@ -130,7 +131,7 @@ def test_the_same_places_as_the_hubs_own_library(
     library = pytest.importorskip("huggingface_hub")
     file(to=pinned(bare))
     found = library.try_to_load_from_cache(
-        "timm/tiny.in1k", "w.safetensors", revision="a" * 40, cache_dir=places.hub_cache()
+        "timm/tiny.in1k", "w.safetensors", revision="a" * 40, cache_dir=hub_cache()
     )
     assert Path(found) == pinned(bare)
 

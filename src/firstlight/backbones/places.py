@@ -3,7 +3,6 @@
 Nothing here needs PyTorch, and nothing is opened but ``source.json``.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -13,6 +12,7 @@ from firstlight.backbones import backbone_named
 from firstlight.backbones.backbone import Backbone
 from firstlight.errors import DataError
 from firstlight.files import cache_folder
+from firstlight.hub import kept_in
 from firstlight.runs.folder import RunFolder
 
 SOURCE_FILE = "source.json"
@@ -33,7 +33,7 @@ def on_this_machine(backbone: Backbone) -> Iterator[Published]:
     """The files that there are: in the hub's cache, the pinned revision first, then in an installed
     package. Nothing is imported or opened for it."""
     hub = backbone.hub
-    folder = hub_cache() / f"models--{hub.repository.replace('/', '--')}" / "snapshots"
+    folder = kept_in("model", hub.repository) / "snapshots"
     pinned = folder / hub.revision / hub.file
     others = sorted(path for path in folder.glob(f"*/{hub.file}") if path != pinned)
     for path in (pinned, *others):
@@ -50,16 +50,6 @@ def on_this_machine(backbone: Backbone) -> Iterator[Published]:
         if path.is_file():
             origin = f"the package {package.package} {found.version}"
             yield Published(path=path, origin=origin, sha256=package.sha256)
-
-
-def hub_cache() -> Path:
-    """Where huggingface_hub keeps what it fetched, by the same environment variables."""
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if given := os.environ.get(name):
-            return Path(given).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
-    return Path(home).expanduser() / "hub"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ No pickle is executed: a package's is believed after its checksum matched, and t
 PyTorch's reader for weights alone.
 """
 
-import errno
 import hashlib
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from firstlight.backbones.backbone import Backbone
-from firstlight.backbones.places import Published, hub_cache
+from firstlight.backbones.places import Published
 from firstlight.errors import DataError, UnreachableError, UserError
-from firstlight.files import STORAGE
-from firstlight.packages import imported
+from firstlight.hub import HubRefusedError, download, need_library
 
 _PICKLES = {".pth", ".pt", ".bin", ".ckpt", ".pkl"}
 _READ = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32)
@@ -30,36 +28,24 @@ def fetched(backbone: Backbone, quiet: bool = False) -> Published:
     """
     hub = backbone.hub
     try:
-        tool = imported("huggingface_hub", "fetching weights", "'firstlight[hub]'")
+        need_library("fetching weights")
     except UserError as error:
         raise UserError(f"{error}\n{how_to_get(backbone)}") from error
-    utils = imported("huggingface_hub.utils", "fetching weights", "'firstlight[hub]'")
-    utils.logging.set_verbosity_error()  # it would tell of each attempt
-    if quiet:
-        utils.disable_progress_bars()
     try:
-        path = tool.hf_hub_download(hub.repository, hub.file, revision=hub.revision)
-    except OSError as error:  # also the hub's own errors of connection
-        if error.errno in STORAGE or error.errno in (errno.EACCES, errno.EPERM):
-            raise DataError(
-                f"{hub_cache()}: cannot be written: {error.strerror}; make room, or point HF_HOME "
-                "to another place"
-            ) from error
-        raise _unreachable(backbone, error) from error
-    except Exception as error:  # what its HTTP library raises is its own affair
+        path = download(hub.repository, hub.file, hub.revision, quiet=quiet)
+    except HubRefusedError as error:
         raise _unreachable(backbone, error) from error
     return Published(
-        path=Path(path),
+        path=path,
         origin=f"{hub.repository} on the Hugging Face hub, revision {hub.revision}",
         sha256=hub.sha256,
     )
 
 
 def _unreachable(backbone: Backbone, error: Exception) -> UnreachableError:
-    reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
     return UnreachableError(
         f"the weights of {backbone.name} could not be fetched from {backbone.hub.repository}: "
-        f"{reason}\n{how_to_get(backbone)}"
+        f"{error}\n{how_to_get(backbone)}"
     )
 
 

@@ -11,6 +11,7 @@ EXAMPLES = {
         "firstlight train mnist",
         "firstlight train cifar10 --recipe cifar10-tutorial --epochs 10",
         "firstlight train photos/ --budget 10m",
+        "firstlight train hf:OWNER/NAME",
         "firstlight train --resume runs/mnist-quick-1",
     ),
     "evaluate": (

@@ -44,7 +44,8 @@ def train(
             metavar="DATA",
             help="A named data set (firstlight data list). Or your own: a folder or .zip with a "
             "folder of pictures for each class, a CSV of path,label, an .npz of images and labels, "
-            "or shards (.tar, .parquet, also at an address).",
+            "or shards (.tar, .parquet, also at an address), or hf:OWNER/NAME of the Hugging Face "
+            "hub.",
             show_default=False,
         ),
     ] = None,

@@ -51,6 +51,8 @@ class Listing:
     """Sorted by name."""
     notes: tuple[str, ...]
     """What was left out or put together, for people."""
+    origin: str = ""
+    """Where the pictures came from, where that is to be told."""
 
     def sources(self) -> list[PictureSource]:
         """Where each picture lies."""

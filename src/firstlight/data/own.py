@@ -18,6 +18,8 @@ from firstlight.data.archive import is_archive
 from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
 from firstlight.data.decode import FEW_LEVELS
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
+from firstlight.data.hub.sets import hub_folder
+from firstlight.data.hub.word import hub_word, is_hub
 from firstlight.data.idx_folder import idx_files, read_idx_folder
 from firstlight.data.kept import kept
 from firstlight.data.levels import Range
@@ -82,11 +84,14 @@ def load_own(
     shelf = cache_folder() / "pictures"
     try:
         make_folder(shelf)
+        if hub_folder(path) is not None:
+            _refuse_range(form, path)
+            listing = list_pictures(Path(path)).without(excluded)
+            return _pictures(shelf, listing, form, progress, hub_word(path).name)
         if names_shards(path):
             shards = shards_at(path, indexing)
-            name = PurePosixPath(shards.word).name
-            if form.range is not None:
-                raise UserError(f"--range is for images in arrays; {path} holds picture files")
+            name = hub_word(path).name if is_hub(path) else PurePosixPath(shards.word).name
+            _refuse_range(form, path)
             if is_large(shards):
                 return streamed(shards, shape_of(shards, form.size, form.shape), excluded, name)
             return _pictures(shelf, listed(shards).without(excluded), form, progress, name)
@@ -108,6 +113,11 @@ def load_own(
         ) from error
 
 
+def _refuse_range(form: Form, path: Path | str) -> None:
+    if form.range is not None:
+        raise UserError(f"--range is for images in arrays; {path} holds picture files")
+
+
 def _pictures(
     shelf: Path, listing: Listing, form: Form, progress: Progress | None, name: str
 ) -> TrainTest:
@@ -118,7 +128,8 @@ def _pictures(
         return _decoded(work, listing, form, progress)
 
     train, test = kept(shelf, _outside(listing, form), inside, make, name)
-    notes, warnings = (*listing.notes, *train.notes), (*listing.notes, *train.warnings)
+    origin = (listing.origin,) if listing.origin else ()
+    notes, warnings = (*origin, *listing.notes, *train.notes), (*listing.notes, *train.warnings)
     return TrainTest(replace(train, notes=notes, warnings=warnings), test)
 
 

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from firstlight.data.archive import is_archive, list_archive
@@ -18,6 +19,7 @@ from firstlight.data.columns import (
     unused,
 )
 from firstlight.data.folder import list_folder
+from firstlight.data.hub.sets import hub_folder, hub_set
 from firstlight.data.listing import Found, Listing, class_name, counted, listing_of
 from firstlight.data.missing import refuse_missing
 from firstlight.data.named_files import FilesBeside
@@ -31,8 +33,12 @@ from firstlight.untrusted import from_cell
 
 
 def list_pictures(path: Path, *, allow_outside: bool = False, least: int = 2) -> Listing:
-    """``list_folder`` of a folder, ``list_archive`` of a ZIP archive, the images of shards,
-    ``list_csv`` of another file."""
+    """``list_folder`` of a folder, also of one on the hub, ``list_archive`` of a ZIP archive, the
+    images of shards, ``list_csv`` of another file."""
+    if (folder := hub_folder(path)) is not None:
+        found = hub_set(path)
+        listing = list_folder(folder, least=least)
+        return replace(listing, notes=(*found.notes, *listing.notes), origin=found.origin)
     if names_shards(path):
         return listed_at(path)
     if not path.is_file():

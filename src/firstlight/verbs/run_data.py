@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,8 @@ from firstlight.data.archive import is_archive
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.decoded import OF_NETWORK
+from firstlight.data.hub.sets import hub_set
+from firstlight.data.hub.word import is_hub
 from firstlight.data.levels import Range, stated
 from firstlight.data.load import load, load_test
 from firstlight.data.own import Form, load_own
@@ -137,6 +140,9 @@ class DataRequest:
         named before."""
         if not is_address(self.name):
             return
+        if is_hub(self.name):
+            self._fetch_from_hub()
+            return
         if self.download:
             remember(self.name)
         elif not is_remembered(self.name):
@@ -144,6 +150,24 @@ class DataRequest:
                 f"the data lies at {self.name}; no connection is opened to an address that only a "
                 "run's folder names. Name it as DATA beside the run"
             )
+
+    def _fetch_from_hub(self) -> None:
+        """Have a data set of the hub on this machine, as it was for a run."""
+        connect = self.download or is_remembered(self.name)
+        try:
+            # On a terminal the hub's library has a bar of its own, of bytes.
+            hidden = self.quiet or sys.stderr.isatty()
+            with CountingBar("fetching", "files", quiet=hidden) as bar:
+                found = hub_set(self.name, connect=connect, quiet=self.quiet, progress=bar)
+        except UnreachableError as error:
+            if connect:
+                raise
+            raise UnreachableError(
+                f"{error}. No connection is opened for what only a run's folder names: name it as "
+                "DATA beside the run"
+            ) from error
+        if self.download:
+            remember(str(found.word))
 
     def _reasoned(self, part: Dataset) -> Dataset:
         """The part with the reason for its shape: what is kept is shared by all who give one."""

@@ -6,13 +6,15 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from firstlight.data.formats import is_picture_file
+from firstlight.data.hub.sets import hub_set, is_here
+from firstlight.data.hub.word import is_hub
 from firstlight.errors import DataError, UnreachableError, UserError
 from firstlight.packages import imported
 
@@ -50,6 +52,10 @@ class ShardFile:
     """What else tells, unopened, whether its content is still the same."""
     path: Path | None = None
     """Where it lies, on this machine; None for an address."""
+    part: str = ""
+    """Of its images, where that is known; otherwise its name may say it."""
+    features: str = ""
+    """What the columns of a Parquet file are, as JSON, where the file does not say it itself."""
 
     @property
     def short(self) -> str:
@@ -60,7 +66,8 @@ class ShardFile:
     def key(self) -> str:
         """40 hex digits that name the shard as it is now."""
         place = self.name if self.path is None else str(self.path)
-        text = json.dumps([place, self.size, self.seen])
+        about = [self.features] if self.features else []
+        text = json.dumps([place, self.size, self.seen, *about])
         return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=20).hexdigest()
 
 
@@ -74,17 +81,23 @@ class ShardFiles:
     """In the order of their names; at least one."""
     names_file: str = ""
     """The path or address of a file with the names of the classes, if there is one."""
+    notes: tuple[str, ...] = ()
+    """What was left out of them, for people."""
+    origin: str = ""
+    """Where they came from, where that is to be told."""
 
 
 def is_address(word: str | Path) -> bool:
     """Whether a word names something that is not a path of this machine."""
     found = _ADDRESS.match(str(word))
-    return found is not None and found[1].lower() not in ("file", "local")
+    return is_hub(word) or (found is not None and found[1].lower() not in ("file", "local"))
 
 
 def word_of(path: str | Path) -> str:
     """What a person wrote: a ``Path`` has lost a slash of an address."""
     word = str(path)
+    if is_hub(word):
+        return word.replace("\\", "/")
     if found := re.match(r"(?:file|local)://", word):
         return word[found.end() :]
     found = _ADDRESS.match(word)
@@ -123,8 +136,11 @@ def _any_there(word: str) -> bool:
 
 
 def whole_place(word: str | Path) -> str:
-    """A path or pattern from the root on; an address as it is."""
+    """A path or pattern from the root on; a data set of the hub with its commit, where it is here;
+    another address as it is."""
     text = word_of(word)
+    if is_hub(text) and is_here(text):
+        return str(hub_set(text, connect=False).word)
     if is_address(text):
         return text
     return str(Path(text).resolve())
@@ -135,6 +151,8 @@ def find_shards(path: str | Path) -> ShardFiles:
     none, ``UnreachableError`` for an address that does not answer, and ``UserError`` where a
     package is missing that the address needs."""
     word = word_of(path)
+    if is_hub(word):
+        return _checked(_of_hub(word))
     return _checked(_remote(word) if is_address(word) else _local(word))
 
 
@@ -289,6 +307,26 @@ def _checked_kind(name: str) -> str:
             else f"{name}: is no shard; wanted {WANTED}"
         )
     return kind
+
+
+# Of the hub
+
+
+def _of_hub(word: str) -> ShardFiles:
+    found = hub_set(word)
+    if found.kind != PARQUET:
+        raise DataError(f"{word}: its pictures are files in folders, and no shards: {found.folder}")
+    features = json.dumps(found.features) if found.features else ""
+    files = tuple(
+        replace(
+            _local_file(one.path),
+            name=f"hf:{found.word.repository}/{one.name}",
+            part=one.part,
+            features=features,
+        )
+        for one in found.files
+    )
+    return ShardFiles(word=str(found.word), files=files, notes=found.notes, origin=found.origin)
 
 
 # At an address

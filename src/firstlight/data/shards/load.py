@@ -6,7 +6,7 @@ encoded in their shards: ``streamed``. Axes: N images, H height, W width, C chan
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +19,7 @@ from firstlight.data.decoded import Shape, choose_shape
 from firstlight.data.kept import IN_MEMORY
 from firstlight.data.listing import Listed, Listing, alike_names, counted
 from firstlight.data.pictures import PictureSource
-from firstlight.data.shards.files import find_shards
+from firstlight.data.shards.files import ShardFiles, find_shards
 from firstlight.data.shards.held import shelf
 from firstlight.data.shards.images import ShardImages, as_is
 from firstlight.data.shards.index import NO_LABEL
@@ -59,7 +59,8 @@ class ShardListing(Listing):
 def shards_at(path: str | Path, progress: Progress | None = None) -> ShardSet:
     """The labelled set of shards that a word stands for. Raises ``DataError`` where an image has
     no label."""
-    shards = open_shards(find_shards(path), progress)
+    found = find_shards(path)
+    shards = _with_labels(found, open_shards(found, progress))
     bare = np.flatnonzero(shards.labels_N == NO_LABEL)
     if len(bare):
         (name,) = shards.names(bare[:1])
@@ -68,6 +69,23 @@ def shards_at(path: str | Path, progress: Progress | None = None) -> ShardSet:
             f"as {name}; wanted a .cls or .json beside each, or a column label"
         )
     return shards
+
+
+def _with_labels(found: ShardFiles, shards: ShardSet) -> ShardSet:
+    """The set less a part for validation or test of which no image has a label, as competitions
+    keep their answers back; ``notes`` tells of it."""
+    parts = shards.parts()
+    bare = {
+        part
+        for part in (VALIDATION, TEST)
+        if part in parts
+        and (shards.labels_N[[parts[at] == part for at in shards.shard_N]] == NO_LABEL).all()
+    }
+    if not bare:
+        return shards
+    notes = (*found.notes, f"{' and '.join(sorted(bare))}: has no labels, left out")
+    left = [file for file, part in zip(found.files, parts, strict=True) if part not in bare]
+    return open_shards(replace(found, files=tuple(left), notes=notes))
 
 
 def is_large(shards: ShardSet) -> bool:
@@ -101,7 +119,8 @@ def listed(shards: ShardSet) -> ShardListing:
             Listed(names[row], int(shards.labels_N[row]), parts[shards.shard_N[row]])
             for row in order
         ),
-        notes=tuple(alike_names(shards.class_names)),
+        notes=(*shards.notes, *alike_names(shards.class_names)),
+        origin=shards.origin,
         shards=shards,
         row_of={name: row for row, name in enumerate(names)},
     )
@@ -140,6 +159,7 @@ def streamed(
     part_S = np.array([part or TRAIN for part in shards.parts()])
     part_N = part_S[shards.shard_N[rows_N]]
     notes = [
+        *([shards.origin] if shards.origin else []),
         reason,
         f"{len(rows_N):,} images in {counted(len(shards.files), 'shard')} are more than are "
         "decoded beforehand: each is decoded when it is needed, and near copies are not looked for",
@@ -147,6 +167,7 @@ def streamed(
     if excluded:
         notes.append(f"{len(excluded_N):,} of the images left out, as asked for")
     notes += unread
+    notes += shards.notes
     notes += alike_names(shards.class_names)
     if not (part_N == TEST).any():
         learnt_N = np.flatnonzero(part_N == TRAIN)
@@ -172,7 +193,7 @@ def streamed(
             names=tuple(images.names()) if which == TEST else None,
             held_out_N=held_N if which == TRAIN and held_N.any() else None,
             notes=tuple(notes) if which == TRAIN else (),
-            warnings=tuple(unread) if which == TRAIN else (),
+            warnings=(*unread, *shards.notes) if which == TRAIN else (),
         )
 
     return TrainTest(part(TRAIN, train_N), part(TEST, test_N))

@@ -34,7 +34,7 @@ def index_parquet(file: ShardFile, source: Path, out: Path | None = None) -> Sha
         try:
             table = closed.enter_context(parquet.ParquetFile(source, pre_buffer=False))
             schema = table.schema_arrow
-            columns = picture_columns(schema.names, _features(schema), file.name)
+            columns = picture_columns(schema.names, _features(schema, file), file.name)
             target = None if out is None else closed.enter_context(out.open("wb"))
             for key, content, label in _rows(table, columns, file.name):
                 maker.add(key, offset, content, label)
@@ -54,7 +54,12 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _features(schema: Any) -> dict[str, Any]:
+def _features(schema: Any, file: ShardFile) -> dict[str, Any]:
+    """What the file says of its columns, else what is known of them otherwise."""
+    return _inside(schema) or (json.loads(file.features) if file.features else {})
+
+
+def _inside(schema: Any) -> dict[str, Any]:
     try:
         told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = told["info"]["features"]

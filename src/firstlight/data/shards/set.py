@@ -72,6 +72,10 @@ class ShardSet:
     pictures_N: npt.NDArray[np.bool_]
     """Whether each image's file begins like a picture."""
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What was left out of the files, for people."""
+    origin: str = ""
+    """Where they came from, where that is to be told."""
 
     def __len__(self) -> int:
         return len(self.shard_N)
@@ -91,7 +95,8 @@ class ShardSet:
     def parts(self) -> tuple[str, ...]:
         """Of each shard: ``train``, ``validation``, ``test`` or nothing, by its name or its
         folder's; nothing for all where none is ``train``."""
-        parts = [_part(name) for name in self.shard_names]
+        both = zip(self.files, self.shard_names, strict=True)
+        parts = [file.part or _part(name) for file, name in both]
         return tuple(parts if TRAIN in parts else [""] * len(parts))
 
     def rows_of(self, shard: int) -> range:
@@ -222,4 +227,6 @@ def open_shards(found: ShardFiles, progress: Progress | None = None) -> ShardSet
         labels_N=np.concatenate(labels),
         pictures_N=np.concatenate([index.pictures_N for index in indexes]),
         class_names=class_names,
+        notes=found.notes,
+        origin=found.origin,
     )

@@ -1,0 +1,147 @@
+"""Which commit of a data set on the hub is meant, and which files it has.
+
+What the hub says of a commit's files is kept in ``hub`` of firstlight's cache. They never change,
+so a word with a commit needs no connection once they are here.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from firstlight.data.hub.word import HubWord
+from firstlight.errors import DataError, UnreachableError, UserError
+from firstlight.files import cache_folder, make_folder, write_whole
+from firstlight.hub import ABSENT, GATED, HubRefusedError, kept_in, listing
+
+CARD = "README.md"
+_OF_SEVERAL = re.compile(r"-(\d{5,})-of-(\d{5,})\.parquet$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """A data set as it was at one moment."""
+
+    word: HubWord
+    """With the commit as its revision."""
+    files: Mapping[str, int]
+    """With their sizes in bytes; -1 where that is not known."""
+    notes: tuple[str, ...] = ()
+
+
+def commit_of(word: HubWord, connect: bool) -> Commit:
+    """The commit of a word's revision, from the hub; from the caches where that is enough, or where
+    the hub does not answer."""
+    known = _known(word)
+    if known is not None and (word.is_pinned or not connect):
+        return known
+    reason = ""
+    if connect:
+        try:
+            found = listed(word)
+            keep(word, found)
+            return found
+        except UserError as error:
+            if known is None:
+                raise
+            reason = str(error)
+        except HubRefusedError as error:
+            if error.kind in (ABSENT, GATED):
+                raise refused(word, error) from error
+            reason = str(error)
+    if known is None:
+        known = _in_hubs_cache(word)
+    if known is None:
+        why = f" ({reason})" if reason else ""
+        raise UnreachableError(
+            f"{word}: is not on this machine whole, and the hub was not reached{why}. Look at the "
+            "connection, and train on it once"
+        )
+    if reason:
+        note = f"{word}: the hub was not reached ({reason}); its latest commit here is taken"
+        return replace(known, notes=(note,))
+    return known
+
+
+def listed(word: HubWord) -> Commit:
+    commit, files = listing(word.repository, word.revision or "main")
+    return Commit(word=replace(word, revision=commit), files=files)
+
+
+def refused(word: HubWord, error: HubRefusedError) -> DataError:
+    page = f"https://huggingface.co/datasets/{word.repository}"
+    if error.kind == GATED:
+        return DataError(
+            f"{word}: is given only to those who accepted its conditions. Accept them at {page}, "
+            "then log in: hf auth login, or set HF_TOKEN"
+        )
+    return DataError(
+        f"{word}: the hub has no such data set or revision, or shows it only to those who may see "
+        f"it ({error}). Look at {page}; to log in: hf auth login, or set HF_TOKEN"
+    )
+
+
+def _shelf() -> Path:
+    return cache_folder() / "hub"
+
+
+def _place(word: HubWord, revision: str) -> Path:
+    name = re.sub(r"[^\w.-]", "--", f"{word.repository}@{revision}")
+    return _shelf() / f"{name}.json"
+
+
+def keep(word: HubWord, commit: Commit) -> None:
+    """Note a commit's files, and which commit a branch is."""
+    found = commit.word.revision
+    try:
+        make_folder(_shelf())
+        write_whole(_place(word, found), json.dumps({"commit": found, "files": commit.files}))
+        if not word.is_pinned:
+            told = json.dumps({"commit": found})
+            write_whole(_place(word, word.revision or "main"), told)
+    except OSError as error:
+        raise DataError(
+            f"{_shelf()}: cannot be written: {error.strerror}. Make room, or point XDG_CACHE_HOME "
+            "to a folder that can be written"
+        ) from error
+
+
+def _known(word: HubWord) -> Commit | None:
+    """What was noted of the word's revision."""
+    try:
+        told = json.loads(_place(word, word.revision or "main").read_text())
+        commit = str(told["commit"])
+        if "files" not in told:
+            told = json.loads(_place(word, commit).read_text())
+        files = {str(name): int(size) for name, size in told["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return Commit(word=replace(word, revision=commit), files=files)
+
+
+def _in_hubs_cache(word: HubWord) -> Commit | None:
+    """A commit that the hub's own library fetched, where the names of its files tell that none is
+    missing: all are Parquet of so many."""
+    folder, commit = kept_in("dataset", word.repository), word.revision
+    if not word.is_pinned:
+        try:
+            commit = (folder / "refs" / (word.revision or "main")).read_text().strip()
+        except (OSError, ValueError):
+            return None
+    place = folder / "snapshots" / commit
+    try:
+        names = [one.relative_to(place).as_posix() for one in place.rglob("*") if one.is_file()]
+    except OSError:
+        return None
+    parquet = [one for one in names if one.endswith(".parquet")]
+    series = dict[tuple[str, str], set[str]]()
+    for one in parquet:
+        found = _OF_SEVERAL.search(one)
+        if found is None:
+            return None
+        series.setdefault((one[: found.start()], found[2]), set()).add(found[1])
+    if not parquet or any(len(numbers) != int(of) for (_, of), numbers in series.items()):
+        return None
+    files = {one: -1 for one in names if one in parquet or one == CARD}
+    return Commit(word=replace(word, revision=commit), files=files)

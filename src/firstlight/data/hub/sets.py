@@ -1,0 +1,195 @@
+"""Data sets of the hub on this machine: fetched whole into the hub's own cache, and found again
+there."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from firstlight.data.hub.card import read_card
+from firstlight.data.hub.chosen import FOLDER, Chosen, chosen
+from firstlight.data.hub.commits import CARD, Commit, commit_of, keep, listed, refused
+from firstlight.data.hub.word import HubWord, hub_word, is_hub
+from firstlight.errors import DataError, UnreachableError, UserError
+from firstlight.hub import ABSENT, GATED, HubRefusedError, download, hub_cache, kept_in
+
+CONVERTED = "refs/convert/parquet"
+"""The branch into which the hub itself writes each data set as Parquet."""
+_AT_ONCE = 8
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubFile:
+    """One file on this machine."""
+
+    name: str
+    """From the repository on, with slashes."""
+    path: Path
+    part: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSet:
+    """A data set of the hub, all of whose files are on this machine."""
+
+    word: HubWord
+    """With the commit."""
+    kind: str
+    """``parquet`` or ``folder``."""
+    files: tuple[HubFile, ...]
+    features: Mapping[str, Any]
+    """What the card says of the columns."""
+    folder: Path
+    """That of the commit in the hub's cache."""
+    notes: tuple[str, ...]
+    """What was left out, for people."""
+
+    @property
+    def origin(self) -> str:
+        """Where it came from, in words."""
+        return f"from the Hugging Face hub: {self.word}"
+
+
+_FOUND: dict[tuple[str, Path], HubSet] = {}
+
+
+def hub_set(
+    word: str | Path,
+    *,
+    connect: bool = True,
+    quiet: bool = True,
+    progress: Progress | None = None,
+) -> HubSet:
+    """The data set that a word names, fetched where it is not here yet; asked for once in a
+    process.
+
+    Without ``connect`` no connection is made. ``progress`` is told how many of the files are here.
+    Raises ``UserError`` for a word that is badly written and where huggingface_hub is not
+    installed, ``DataError`` for a data set that is not there, is given only to some, or holds no
+    pictures that can be read, and ``UnreachableError`` where there is no connection and it is not
+    here whole.
+    """
+    named = hub_word(word)
+    key = str(named), hub_cache()
+    if key not in _FOUND:
+        found = _found(named, connect, quiet, progress)
+        _FOUND[key] = _FOUND[str(found.word), hub_cache()] = found
+    return _FOUND[key]
+
+
+def is_here(word: str | Path) -> bool:
+    """Whether the data set is on this machine, whole."""
+    try:
+        hub_set(word, connect=False)
+    except (DataError, UserError):
+        return False
+    return True
+
+
+def _found(word: HubWord, connect: bool, quiet: bool, progress: Progress | None) -> HubSet:
+    commit = commit_of(word, connect)
+    commit, picked = _picked(commit, word, connect, quiet)
+    wanted = list(picked.part_of)
+    fetch = _Fetching(commit, connect, quiet)
+    missing = [name for name in wanted if not fetch.is_here(name)]
+    if progress is not None and missing and connect:
+        progress(0, len(missing))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for done, _ in enumerate(pool.map(fetch, missing), start=1):
+            if progress is not None:
+                progress(done, len(missing))
+    card = _card(commit, connect, quiet)
+    pinned = replace(word, revision=commit.word.revision)
+    return HubSet(
+        word=pinned,
+        kind=picked.kind,
+        files=tuple(
+            HubFile(name=name, path=fetch.place(name), part=picked.part_of[name]) for name in wanted
+        ),
+        features=card.features.get(picked.configuration, {}),
+        folder=kept_in("dataset", word.repository) / "snapshots" / commit.word.revision,
+        notes=(*commit.notes, *picked.notes),
+    )
+
+
+def _picked(commit: Commit, word: HubWord, connect: bool, quiet: bool) -> tuple[Commit, Chosen]:
+    """The files to take, of this commit or of the hub's own copy as Parquet; and the commit."""
+    picked = chosen(commit.files, _card(commit, connect, quiet), word)
+    if picked is not None:
+        return commit, picked
+    if connect and not word.is_pinned and word.revision != CONVERTED:
+        try:
+            other = listed(replace(word, revision=CONVERTED))
+        except HubRefusedError:
+            other = None
+        picked = None if other is None else chosen(other.files, _card(other, connect, quiet), word)
+        if other is not None and picked is not None:
+            note = f"{word}: taken as the Parquet that the hub made of it"
+            keep(word, other)
+            return replace(other, notes=(*other.notes, note)), picked
+    names = sorted(commit.files)[:6]
+    raise DataError(
+        f"{word}: wanted a data set of pictures as Parquet, or in a folder for each class; got "
+        f"{', '.join(names) or 'no files'}{', …' if len(commit.files) > 6 else ''}. With its own "
+        "library: fl.from_dataset(datasets.load_dataset(...))"
+    )
+
+
+def _card(commit: Commit, connect: bool, quiet: bool) -> Any:
+    if CARD not in commit.files:
+        return read_card(b"")
+    return read_card(_Fetching(commit, connect, quiet)(CARD).read_bytes())
+
+
+class _Fetching:
+    """Has the files of a commit on this machine."""
+
+    def __init__(self, commit: Commit, connect: bool, quiet: bool) -> None:
+        self._commit, self._connect, self._quiet = commit, connect, quiet
+        word = commit.word
+        self._folder = kept_in("dataset", word.repository) / "snapshots" / word.revision
+
+    def place(self, name: str) -> Path:
+        """Where the hub's library puts a file."""
+        return self._folder.joinpath(*name.split("/"))
+
+    def is_here(self, name: str) -> bool:
+        """Whether it is there, of its whole size."""
+        path, size = self.place(name), self._commit.files[name]
+        return path.is_file() and size in (-1, path.stat().st_size)
+
+    def __call__(self, name: str) -> Path:
+        """The file, fetched where it is not here whole."""
+        word, size = self._commit.word, self._commit.files[name]
+        if self.is_here(name):
+            return self.place(name)
+        if not self._connect:
+            raise UnreachableError(
+                f"{word}: {name} is not on this machine, and none is fetched now"
+            )
+        try:
+            path = download(word.repository, name, word.revision, kind="dataset", quiet=self._quiet)
+        except HubRefusedError as error:
+            if error.kind in (ABSENT, GATED):
+                raise refused(word, error) from error
+            raise UnreachableError(
+                f"{word}: {name} could not be fetched ({error}). Look at the connection; what was "
+                "fetched is kept"
+            ) from error
+        if size not in (-1, path.stat().st_size):
+            raise DataError(
+                f"{word}: {name} has {path.stat().st_size:,} bytes, and {size:,} are published; "
+                f"remove {path} and start again"
+            )
+        return path
+
+
+def hub_folder(word: str | Path) -> Path | None:
+    """The folder with the pictures of a data set of the hub, where they are files in folders; None
+    for others, and for words that name none. Raises as ``hub_set`` does."""
+    if not is_hub(word):
+        return None
+    found = hub_set(word)
+    return found.folder if found.kind == FOLDER else None
