@@ -14,7 +14,8 @@ import pytest
 from firstlight.errors import UserError
 from firstlight.progress import Silent
 from firstlight.recipe import load_recipe
-from firstlight.training.processes import Processes, ToldError
+from firstlight.training.processes import Processes
+from firstlight.training.signs import ToldError
 from firstlight.verbs import several
 from firstlight.verbs.plan import plan_on
 

@@ -15,21 +15,16 @@ from typing import Any
 
 import torch
 
-from firstlight.devices import choose_device
 from firstlight.errors import UserError
 from firstlight.launcher import restarts
 from firstlight.layers.own_code import COPY
 from firstlight.progress import Display, Silent
 from firstlight.runs import checkpoint, record
 from firstlight.runs.folder import RunFolder, create_run, open_run_folder
-from firstlight.training.processes import (
-    Processes,
-    ProcessLostError,
-    ToldError,
-    current,
-    join,
-)
+from firstlight.training.interface import VARIABLE
+from firstlight.training.processes import Processes, current, join
 from firstlight.training.shards import check_divides
+from firstlight.training.signs import ProcessLostError, ToldError
 from firstlight.untrusted import shell_word
 from firstlight.verbs import fit as alone
 from firstlight.verbs.fit import AS_IT_WAS, AskedAgain, side_of
@@ -56,7 +51,7 @@ def train(request: DataRequest, asked: Asked, display: Display, out: Path | None
 
     Raises ``UserError`` in the first process and ``ToldError`` in the others.
     """
-    processes = join(choose_device(asked.device))
+    processes = _join(asked.device, display)
     with processes.watched():
         if restarts() > 0:
             begun = processes.agree(lambda: _begun(out))
@@ -97,9 +92,19 @@ def train(request: DataRequest, asked: Asked, display: Display, out: Path | None
 
 def resume(path: Path, display: Display, again: AskedAgain) -> RunFolder:
     """Take up a stopped run on all processes; only the first needs to see its folder."""
-    processes = join(choose_device(again.device or "auto"))
+    processes = _join(again.device or "auto", display)
     with processes.watched():
         return _resume(processes, path, display, again)
+
+
+def _join(device: str, display: Display) -> Processes:
+    processes = join(device)
+    if processes.first and processes.interface:
+        display.say(
+            "The processes are on several machines. This one is reached by its network interface "
+            f"{processes.interface}; to choose another, set {VARIABLE}"
+        )
+    return processes
 
 
 def _resume(

@@ -1,0 +1,137 @@
+"""Signs of life that the processes of a training give one another, and how a lost one is told."""
+
+import os
+import platform
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from firstlight.errors import RunInterruptedError, UserError
+
+LOST = 20.0
+"""A process that has given no sign for so many seconds is lost."""
+_BEAT = 1.0
+
+
+class ProcessLostError(RunInterruptedError):
+    """Another process of the training is gone, and this one is to tell it."""
+
+
+class ToldError(UserError):
+    """What ended the training; another process tells it."""
+
+    told = True
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("another process tells what is wrong")
+        self.exit_code = exit_code
+
+
+def name_of(rank: int) -> str:
+    """This process, as others tell of it."""
+    return f"process {rank} (pid {os.getpid()} on {platform.node() or 'this machine'})"
+
+
+class Signs:
+    """Gives a sign of life each second and looks for those of the others. Where one gives none any
+    more, as after a lost machine, this process ends: it may be waiting for the other for ever."""
+
+    def __init__(self, store: Any, rank: int, count: int) -> None:
+        """``store``: where torch.distributed lets processes leave short texts for one another."""
+        self._store, self._rank, self._count = store, rank, count
+        self._stopped = threading.Event()
+        self._names: dict[int, str] = {}
+        self._looked = time.monotonic()
+        self._seen = {other: (0, self._looked) for other in range(count) if other != rank}
+        store.set(f"name {rank}", name_of(rank))
+        # Where the network is cut, a look may take a quarter of an hour; another thread watches.
+        self._threads = [
+            threading.Thread(target=work, daemon=True) for work in (self._look_on, self._watch)
+        ]
+
+    def start(self) -> None:
+        """Signs are given and looked for from now on."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """No more signs are given or looked for."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(LOST)
+
+    def tell(self) -> None:
+        """Let the others know that this process ends and has said why."""
+        with suppress(RuntimeError):
+            self._store.set("told", "yes")
+
+    def lost(self) -> UserError:
+        """What to raise where another process cannot be reached. Takes some seconds."""
+        for _ in range(round(LOST / _BEAT)):
+            time.sleep(_BEAT)
+            try:
+                if self._store.check(["told"]):
+                    return ToldError(RunInterruptedError.exit_code)
+            except RuntimeError:
+                return self._error(self._cut_off())
+            if gone := self._silent(4 * _BEAT):
+                return self._error(self._gone(gone))
+        return self._error(f"another process is gone, {_SO}")
+
+    def _look_on(self) -> None:
+        with suppress(RuntimeError):  # what keeps the signs has ended, or is out of reach
+            while not self._stopped.is_set():
+                self._look()
+                self._looked = time.monotonic()
+                self._stopped.wait(_BEAT)
+
+    def _look(self) -> None:
+        self._store.add(f"sign {self._rank}", 1)
+        for other, (signs, _) in list(self._seen.items()):
+            now = self._store.add(f"sign {other}", 0)
+            if now != signs:
+                self._seen[other] = now, time.monotonic()
+                if other not in self._names:
+                    self._names[other] = self._store.get(f"name {other}").decode()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_BEAT):
+            if time.monotonic() - self._looked > LOST:
+                told = self._cut_off()
+            elif gone := self._silent(LOST):
+                told = self._gone(gone)
+            else:
+                continue
+            if told:
+                os.write(2, f"firstlight: {told}\n".encode())
+            os._exit(RunInterruptedError.exit_code)
+
+    def _silent(self, seconds: float) -> list[int]:
+        now = time.monotonic()
+        return [other for other, (_, at) in list(self._seen.items()) if now - at > seconds]
+
+    def _gone(self, gone: list[int]) -> str:
+        """What the first process that is left tells; empty for the others."""
+        if self._rank != min(set(range(self._count)) - set(gone)):
+            return ""
+        names = " and ".join(self._names.get(one, f"process {one}") for one in gone)
+        return f"{names} {'are' if len(gone) > 1 else 'is'} gone, {_SO}"
+
+    def _cut_off(self) -> str:
+        """What one process of each machine tells where the signs cannot be reached, which process 0
+        keeps, or its launcher."""
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            return ""
+        first = self._names.get(0, "process 0")
+        lost = "the launcher" if self._rank == 0 else f"{first} or its launcher"
+        return f"{lost} is gone or out of reach, {_SO}"
+
+    def _error(self, told: str) -> UserError:
+        return ProcessLostError(told) if told else ToldError(RunInterruptedError.exit_code)
+
+
+_SO = (
+    "so the training ends. What was saved is kept. Go on with: firstlight train --resume RUN, on "
+    "any number of processes that divides train.shards"
+)
