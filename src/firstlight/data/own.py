@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from firstlight.data.archive import is_archive
+from firstlight.data.archive import archive_name, is_archive
 from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
 from firstlight.data.decode import FEW_LEVELS
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
@@ -104,7 +104,8 @@ def load_own(
                 "files, which say it themselves"
             )
         listing = list_pictures(path, allow_outside=allow_outside).without(excluded)
-        name = listing.root.name if path.is_dir() or not is_archive(path) else path.stem
+        packed = path.is_file() and is_archive(path)
+        name = archive_name(path.name) if packed else listing.root.name
         return _pictures(shelf, listing, form, progress, name)
     except OSError as error:
         raise DataError(

@@ -1,6 +1,7 @@
 """Tar shards are indexed as WebDataset reads them, and never unpacked."""
 
 import gc
+import gzip
 import io
 import json
 import os
@@ -370,6 +371,10 @@ def test_braces_are_counted_and_listed() -> None:
 
 
 def test_packed_tars_say_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")
-    with pytest.raises(DataError, match=r"unpack it to a \.tar"):
+    plain = write_tar(tmp_path / "a.tar", samples([1, 2, 3]))
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    with pytest.raises(DataError, match=r"if it holds shards, unpack it to a \.tar"):
         fl.load(tmp_path / "a.tar.gz")
+    (tmp_path / "a.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    with pytest.raises(DataError, match=r"unpack it to a \.tar"):
+        fl.load(tmp_path / "a.tar.zst")

@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 from firstlight.data.formats import is_picture_file
 from firstlight.data.hub.sets import hub_set, is_here
 from firstlight.data.hub.word import is_hub
+from firstlight.data.packed_tar import is_packed_tar
 from firstlight.errors import DataError, UnreachableError, UserError
 from firstlight.packages import imported
 
 TAR, PARQUET = "tar", "parquet"
 ENDINGS = {".tar": TAR, ".parquet": PARQUET}
-PACKED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+PACKED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".tar.zst")
 NAMES_FILES = ("classes.txt", "classes.json")
 """Beside the shards: the names of the classes in their order."""
 MOST_FILES = 100_000
@@ -115,7 +116,7 @@ def names_shards(path: str | Path) -> bool:
         if where.is_dir():
             return _is_shard_folder(where)
         if os.path.lexists(where):
-            return where.is_file() and _is_shard_name(word)
+            return where.is_file() and _is_shard_name(word) and not is_packed_tar(where)
     except OSError:
         return False
     return _is_shard_name(word) and any(sign in word for sign in "{*?[")
