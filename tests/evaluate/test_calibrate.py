@@ -10,7 +10,7 @@ from firstlight.evaluate.calibrate import (
     Calibration,
     accuracy_at_coverage,
     calibrate,
-    calibrated_loss,
+    calibrated_losses,
 )
 
 RNG = np.random.default_rng(0)
@@ -103,8 +103,19 @@ def test_the_calibrated_loss_is_the_least_over_temperatures_however_sure_the_ans
 
     least = minimize_scalar(loss, bounds=(0.01, 10), method="bounded").fun
     for sharpness in (0.1, 1.0, 8.0):
-        found = calibrated_loss((sharpness * logits_NK).astype(np.float32), labels_N)
-        assert found == pytest.approx(least, rel=1e-4)
+        found = calibrated_losses((sharpness * logits_NK).astype(np.float32), labels_N)
+        assert found.mean() == pytest.approx(least, rel=1e-4)
+
+
+def test_of_few_images_none_decides_the_temperature_of_its_own_answer() -> None:
+    logits, labels = drawn(20, 1.0)
+    losses = calibrated_losses(logits, labels)
+    for at in (0, 7, 19):
+        others = np.arange(20) != at
+        found = calibrate(logits[others], labels[others])
+        assert found is not None
+        expected = -log_softmax(logits[at].astype(float) / found.temperature)[labels[at]]
+        assert losses[at] == pytest.approx(expected)
 
 
 def test_fewer_calibrate_nothing() -> None:

@@ -22,8 +22,8 @@ from firstlight.progress import Silent
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import open_run_folder
 from firstlight.training.processes import Processes
-from firstlight.verbs import several
-from firstlight.verbs.contest import _Judged
+from firstlight.verbs import cross_validation, held_out, several
+from firstlight.verbs.held_out import Answered
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +87,12 @@ def accuracies(*folders: str) -> list[float]:
 def test_the_better_of_the_two_is_kept_and_the_other_lies_beside_it(
     toy: None, command: Command, monkeypatch: pytest.MonkeyPatch, better: str
 ) -> None:
-    def judged(folder: object) -> _Judged:
+    def parts(folder: object) -> tuple[Answered, ...]:
         recipe = open_run_folder(Path(str(folder))).recipe()
         wins = bool(recipe.train.start_from) == (better == "toy")
-        return _Judged(held_out=12, right=10, log_loss=0.2 if wins else 0.5)
+        return (Answered(right=10, losses=(0.2 if wins else 0.5,) * 12),)
 
-    monkeypatch.setattr("firstlight.verbs.contest._judged", judged)
+    monkeypatch.setattr("firstlight.verbs.contest._parts", parts)
     pictures(Path("own.npz"))
     done = command("train", "own.npz", "--out", "run")
     assert done.code in (0, 4), done.err
@@ -112,18 +112,54 @@ def test_the_better_of_the_two_is_kept_and_the_other_lies_beside_it(
     assert command("evaluate", f"run-{other}").code == 0
 
 
-def test_what_is_judged_is_the_calibrated_loss_of_held_out_pictures(
-    toy: None, command: Command
-) -> None:
+def test_the_smaller_log_loss_decides(toy: None, command: Command) -> None:
     pictures(Path("own.npz"))
     done = command("train", "own.npz", "--out", "run")
     assert done.code == 0, done.err
     (other,) = (path.name for path in Path().glob("run-*"))
-    kept, lost = (json.loads(Path(one, "summary.json").read_text()) for one in ("run", other))
-    assert kept["calibrated_loss"] < lost["calibrated_loss"]
-    ended = json.loads(Path("run", "contest.json").read_text())
-    losses = (ended["log_loss"], ended["other_log_loss"])
-    assert losses == (kept["calibrated_loss"], lost["calibrated_loss"])
+    kept, lost = (json.loads(Path(one, "contest.json").read_text()) for one in ("run", other))
+    assert kept["log_loss"] < lost["log_loss"]
+    assert (kept["log_loss"], lost["log_loss"]) == (lost["other_log_loss"], kept["other_log_loss"])
+    for one, right in zip((kept, lost), accuracies("run", other), strict=True):
+        part = one["parts"][0]
+        assert (len(part["losses"]), part["right"]) == (12, round(12 * right))
+
+
+def test_where_few_pictures_do_not_tell_each_is_held_out_once(
+    toy: None, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And both sides answer the same pictures, in the same order."""
+    labels: dict[str, list[list[int]]] = {"held_out": [], "cross_validation": []}
+    real = held_out.answered
+    for module in (held_out, cross_validation):
+        name = module.__name__.rpartition(".")[2]
+
+        def noted(answers: held_out.Answers, losses_N: np.ndarray, name: str = name) -> Answered:
+            labels[name].append(answers[1].tolist())
+            return real(answers, losses_N)
+
+        monkeypatch.setattr(module, "answered", noted)
+    monkeypatch.setattr("firstlight.verbs.contest.is_clear", lambda *_: False)
+    pictures(Path("own.npz"))
+    done = command("train", "own.npz", "--out", "run", "--json")
+    assert done.code == 0, done.err
+    assert "12 held-out pictures do not tell which is better" in done.err
+    told = json.loads(done.out)["compared_with"]
+    described = json.loads(Path("run", "data.json").read_text())
+    assert told["held_out"] == described["trained_on"] + 12
+    backbone, (nothing, *_) = labels["held_out"][:5], labels["held_out"][5:]
+    assert [nothing, *labels["cross_validation"]] == backbone
+    assert sum(map(len, backbone)) == told["held_out"]
+
+
+def test_it_is_clear_from_two_standard_errors_on() -> None:
+    def answered(*losses: float) -> tuple[Answered, ...]:
+        return (Answered(right=0, losses=losses),)
+
+    # Differences 1, 2, 3, 4: mean 2.5, standard error 0.645. Less 1.2 or 1.3: 2.01, 1.86 of them.
+    assert held_out.is_clear(answered(1.0, 2.0, 3.0, 4.0), answered(1.2, 1.2, 1.2, 1.2))
+    assert not held_out.is_clear(answered(1.0, 2.0, 3.0, 4.0), answered(1.3, 1.3, 1.3, 1.3))
+    assert not held_out.is_clear(answered(1.0), answered(9.0))
 
 
 @pytest.mark.parametrize(

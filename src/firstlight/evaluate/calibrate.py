@@ -67,12 +67,28 @@ def calibrate(
     )
 
 
-def calibrated_loss(logits_NK: npt.NDArray[np.float32], labels_N: npt.NDArray[np.int64]) -> float:
-    """The mean log loss of at least one image's answers, at the temperature that is found from
-    them: networks that are too sure of themselves, or not enough, compare by what they know."""
-    exact_NK = logits_NK.astype(np.float64)
-    temperature = _temperature(exact_NK, labels_N, len(labels_N) < MANY_IMAGES)
-    return float(-_log_softmax(exact_NK / temperature)[np.arange(len(labels_N)), labels_N].mean())
+def calibrated_losses(
+    logits_NK: npt.NDArray[np.float32], labels_N: npt.NDArray[np.int64]
+) -> Float64Array:
+    """The log loss of each of at least two images' answers, float64 N, at the temperature that is
+    found from them: networks that are too sure of themselves, or not enough, compare by what they
+    know. Of few images, each has the temperature of all others, as its own answer would decide."""
+    exact_NK, numbers_N = logits_NK.astype(np.float64), np.arange(len(labels_N))
+    if len(labels_N) >= MANY_IMAGES:
+        return log_losses(exact_NK / _temperature(exact_NK, labels_N, few=False), labels_N)
+    temperature_N = np.array(
+        [
+            _temperature(exact_NK[numbers_N != at], labels_N[numbers_N != at], few=True)
+            for at in numbers_N
+        ]
+    )
+    return log_losses(exact_NK / temperature_N[:, None], labels_N)
+
+
+def log_losses(scores_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> Float64Array:
+    """-log of the softmax's probability of each true class, float64 N."""
+    losses_N: Float64Array = -_log_softmax(scores_NK)[np.arange(len(labels_N)), labels_N]
+    return losses_N
 
 
 def _temperature(logits_NK: Float64Array, labels_N: npt.NDArray[np.int64], few: bool) -> float:

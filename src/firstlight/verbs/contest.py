@@ -1,24 +1,30 @@
 """Pictures of one's own: a pretrained network against one from nothing, and the better is kept."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from firstlight.backbones import BACKBONES
 from firstlight.data.shards.files import names_shards
 from firstlight.errors import RunInterruptedError, UserError
-from firstlight.progress import Display
+from firstlight.evaluate.calibrate import MANY_IMAGES
+from firstlight.progress import CountingBar, Display
 from firstlight.recipe import Setting, setting_key
 from firstlight.runs.folder import CONTEST_FILE, RunFolder, open_run_folder
 from firstlight.training.processes import launched
 from firstlight.untrusted import shell_word
 from firstlight.verbs import several
 from firstlight.verbs.choose import looks_drawn, recipe_for
+from firstlight.verbs.cross_validation import other_parts
 from firstlight.verbs.fit import AS_IT_WAS, AskedAgain, fit, side_of
 from firstlight.verbs.fit import resume as take_up
+from firstlight.verbs.held_out import Answered, is_clear
 from firstlight.verbs.job import Side
 from firstlight.verbs.plan import Asked, plan
 from firstlight.verbs.run_data import DataRequest, request_of_run
@@ -28,17 +34,8 @@ NONE = "none"
 SHARE_OF_BUDGET = 0.5
 """For the pretrained network; the other takes what is left."""
 _MAY_BE_SET = ("train.seed",)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Judged:
-    """How a run answers held-out pictures."""
-
-    held_out: int
-    """How many there are."""
-    right: int
-    log_loss: float
-    """Calibrated."""
+_Parts = tuple[Answered, ...]
+"""Held-out parts, answered by one of the two."""
 
 
 def train(
@@ -100,13 +97,13 @@ def resume(path: Path, display: Display, again: AskedAgain = AS_IT_WAS) -> RunFo
     for one in (first, second):
         if one is not None and not one.finished:
             take_up(one.path, display, again)
-    if second is not None:
-        return _better(first, second, display)
-    request = request_of_run(first, again.data_dir, again.data)
-    request = replace(request, shape=None, size=side.size)
-    side, environment = _side(first), first.read_json("environment.json")
+    environment = first.read_json("environment.json")
     with first.trusted():
         where = again.device or str(environment["device"])
+    request = request_of_run(second or first, again.data_dir, again.data)
+    if second is not None:
+        return _compared(first, second, _Again(request=request, device=where), display)
+    request, side = replace(request, shape=None, size=side.size), _side(first)
     seed = f"train.seed={first.recipe().train.seed}"
     return _against(first, request, Asked(settings=[seed], device=where), display)
 
@@ -163,9 +160,15 @@ def _contest(
 def _against(first: RunFolder, request: DataRequest, asked: Asked, display: Display) -> RunFolder:
     """Train a network from nothing too, and give the better of the two."""
     first = RunFolder(_own_place(first.path))
-    try:
+    with _interrupted(first):  # between two trainings
         return _second(first, request, asked, display)
-    except KeyboardInterrupt as error:  # between two trainings
+
+
+@contextmanager
+def _interrupted(first: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
         again = shell_word(first)
         raise RunInterruptedError(
             f"stopped. Go on with: firstlight train --resume {again}"
@@ -182,22 +185,68 @@ def _second(first: RunFolder, request: DataRequest, asked: Asked, display: Displ
     display.say(job.recipe.description)
     other = _free(first.path, "from-nothing")
     first.write_json(CONTEST_FILE, asdict(replace(side, other=other.name)))
-    judged = _judged(first)
-    wrong = judged.held_out - judged.right
+    (part, *_) = side.parts
+    wrong = len(part.losses) - part.right
     job = replace(
         job, side=Side(start="", size=side.size, other=first.path.name, other_wrong=wrong)
     )
-    return _better(first, fit(job, display, out=other), display)
+    again = None if asked.budget else _Again(request=job.request, device=job.device)
+    return _compared(first, fit(job, display, out=other), again, display)
 
 
-def _better(first: RunFolder, second: RunFolder, display: Display) -> RunFolder:
+@dataclass(frozen=True, kw_only=True)
+class _Again:
+    """How the network from nothing can be trained again."""
+
+    request: DataRequest
+    device: str
+
+
+def _compared(
+    first: RunFolder, second: RunFolder, again: _Again | None, display: Display
+) -> RunFolder:
+    """The better of two finished runs. Where too few pictures are held out to tell, the network
+    from nothing is also trained with other pictures held out, one part after another (k-fold
+    cross-validation), until it is clear or all are judged."""
+    judged = _parts(first), _parts(second)
+    with _interrupted(first):
+        few = len(judged[0]) > 1 and len(judged[0][0].losses) < MANY_IMAGES
+        if again is not None and few and not is_clear(*judged):
+            judged = judged[0], _more(second, *judged, again, display)
+    return _better(first, second, judged, display)
+
+
+def _more(
+    second: RunFolder, firsts: _Parts, seconds: _Parts, again: _Again, display: Display
+) -> _Parts:
+    display.say(
+        f"{len(seconds[0].losses):,} held-out pictures do not tell which is better, so the network "
+        "from nothing is trained again with other pictures held out"
+    )
+    train, found = again.request.load().train, [*seconds]
+    with CountingBar("judging by", quiet=again.request.quiet) as bar:
+
+        def told(share: float) -> None:
+            bar(round(share * len(train)), len(train))
+
+        for part in other_parts(train, second.recipe(), len(firsts) - 1, again.device, told):
+            found.append(part)
+            if is_clear(firsts, tuple(found)):
+                break
+    return tuple(found)
+
+
+def _better(
+    first: RunFolder, second: RunFolder, parts: tuple[_Parts, _Parts], display: Display
+) -> RunFolder:
     """The one that answers held-out pictures with the smaller log loss, in the folder of the first.
 
     Few pictures tell little by how many are right: of 20, one more is 5 %. The log loss also counts
     how sure each answer is, after calibration.
     """
     path, lost = first.path, second.path
-    judged = [_judged(one) for one in (first, second)]
+    number = min(map(len, parts))  # where fewer parts were enough for the second
+    judged = [_together(some[:number]) for some in parts]
     name = _side(first).start
     swapped = judged[1].log_loss < judged[0].log_loss
     if swapped:
@@ -214,6 +263,34 @@ def _better(first: RunFolder, second: RunFolder, display: Display) -> RunFolder:
         f"other in {lost}"
     )
     return RunFolder(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """How a network answers all held-out pictures that were looked at."""
+
+    held_out: int
+    """How many there are."""
+    right: int
+    log_loss: float
+    """Calibrated."""
+
+
+def _together(parts: _Parts) -> _Judged:
+    losses = [loss for part in parts for loss in part.losses]
+    return _Judged(
+        held_out=len(losses),
+        right=sum(part.right for part in parts),
+        log_loss=float(np.mean(losses)),
+    )
+
+
+def _parts(folder: RunFolder) -> _Parts:
+    with folder.trusted():
+        parts = _side(folder).parts
+        if not parts or not parts[0].losses:
+            raise ValueError(f"{CONTEST_FILE} does not say how held-out pictures were answered")
+        return parts
 
 
 def _note(folder: RunFolder, judged: Sequence[_Judged], other: Path) -> None:
@@ -273,14 +350,3 @@ def _pretrained(name: str, asked: Asked) -> Asked:
         for one in asked.settings
     ]
     return replace(asked, start=Path(name), budget=budget, settings=settings)
-
-
-def _judged(folder: RunFolder) -> _Judged:
-    described, summary = folder.read_json("data.json"), folder.read_json("summary.json")
-    with folder.trusted():
-        count, kept = int(described["validated_on"]["images"]), summary["kept_epoch"]
-        return _Judged(
-            held_out=count,
-            right=round(float(kept["validation_accuracy"]) * count),
-            log_loss=float(summary["calibrated_loss"]),
-        )

@@ -4,7 +4,7 @@ Axes: N images, K classes.
 """
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,17 @@ from torch import Tensor
 
 from firstlight.devices import repeatable
 from firstlight.errors import UserError
-from firstlight.evaluate.calibrate import calibrate, calibrated_loss
+from firstlight.evaluate.calibrate import calibrate
 from firstlight.evaluate.learnt import ENOUGH, above_guessing, nothing_learnt
 from firstlight.evaluate.metrics import Metrics, measure
 from firstlight.models.catalog import parameter_count
 from firstlight.recipe import Recipe
 from firstlight.runs import checkpoint, record
-from firstlight.runs.folder import RunFolder
+from firstlight.runs.folder import CONTEST_FILE, RunFolder
 from firstlight.training.loop import Trainer
 from firstlight.training.portion import Portion
 from firstlight.untrusted import shell_word
+from firstlight.verbs.held_out import answered_parts
 from firstlight.verbs.job import Job
 from firstlight.verbs.linear_start import finished
 
@@ -43,7 +44,7 @@ def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
     with repeatable(job.threads, job.device):
         nothing = what_was_not_learnt(trainer, class_names)
         answers = trainer.answers() if recipe.train.validation == "held-out" else None
-    held_out = None if answers is None else tuple(part.cpu().numpy() for part in answers)
+    held_out = None if answers is None else (answers[0].cpu().numpy(), answers[1].cpu().numpy())
     if (begun := finished(trainer)) is not None:
         seen_M = ~np.isnan(begun.fit.held_out_NK).any(axis=1)
         calibration = calibrate(begun.fit.held_out_NK[seen_M], begun.labels_M[seen_M])
@@ -57,8 +58,10 @@ def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
         calibration=calibration,
     )
     checkpoint.save_model(folder, saved)
-    loss = None if held_out is None else calibrated_loss(*held_out)
-    folder.write_json("summary.json", {**_summary(trainer, nothing), "calibrated_loss": loss})
+    if job.side is not None and held_out is not None:
+        parts = answered_parts(held_out, begun, calibration)
+        folder.write_json(CONTEST_FILE, asdict(replace(job.side, parts=parts)))
+    folder.write_json("summary.json", _summary(trainer, nothing))
     checkpoint.drop_state(folder)
 
 

@@ -29,6 +29,7 @@ from firstlight.training.portion import Portion
 from firstlight.training.position import EpochRecord
 from firstlight.training.processes import current
 from firstlight.training.randomness import WINDOW, reseed
+from firstlight.verbs.held_out import Answered
 from firstlight.verbs.linear_start import Images, LinearStart, linear_start, put, scale
 from firstlight.verbs.run_data import DataRequest, preprocess_for
 from firstlight.verbs.start import check_shape, pixel_path, take_over
@@ -67,6 +68,8 @@ class Side:
     """The name of the other run's folder, beside this one; empty before that has begun."""
     other_wrong: int | None = None
     """Held-out images that the other answers wrong, where it is finished before this begins."""
+    parts: tuple[Answered, ...] = ()
+    """The held-out parts, answered, once this training is finished."""
     held_out: int | None = None
     """Images that both were judged on, once they are."""
     right: int | None = None
@@ -88,7 +91,8 @@ class Side:
     @classmethod
     def from_json(cls, values: Any) -> "Side":
         """From a run folder's file. Raises ``TypeError`` or ``ValueError`` for others' values."""
-        side = cls(**values)
+        parts = tuple(map(Answered.from_json, values.get("parts", ())))
+        side = cls(**{**values, "parts": parts})
         numbers = (side.size, side.other_wrong, side.held_out, side.right, side.other_right)
         if not all(one is None or (type(one) is int and one >= 0) for one in numbers):
             raise ValueError(f"no counts: {numbers}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.dataset import Dataset
 from firstlight.data.findings import Finding, Suspect
 from firstlight.data.own import Form, load_own
 from firstlight.data.split import folds, joined
@@ -20,9 +20,8 @@ from firstlight.evaluate.predict import probabilities
 from firstlight.packages import imported
 from firstlight.recipe import Recipe
 from firstlight.training.linear_head import fit_head
-from firstlight.training.position import StepRecord
 from firstlight.verbs.choose import recipe_for
-from firstlight.verbs.plan import plan_on
+from firstlight.verbs.cross_validation import train_apart
 from firstlight.verbs.seen import Float32Array, Seen
 
 FOLDS = 4
@@ -127,14 +126,13 @@ def out_of_fold(data: Dataset, recipe: Recipe, told: Told | None = None) -> Floa
     found_NK = np.empty((len(data), len(data.class_names)))
     for fold in range(FOLDS):
         held_N = fold_N == fold
-        apart = replace(data, held_out_N=held_N)
-        job = plan_on(TrainTest(apart, apart), recipe)
+
+        def done(share: float, before: int = fold) -> None:
+            if told is not None:
+                told(round((before + share) / FOLDS * len(data)), len(data))
+
+        job, trainer = train_apart(data, held_N, recipe, "auto", done)
         with repeatable(job.threads, job.device):
-            trainer = job.trainer()
-            for event in trainer.run():
-                if told is not None and isinstance(event, StepRecord):
-                    done = (fold + trainer.seen / trainer.total) / FOLDS
-                    told(round(done * len(data)), len(data))
             images_NHWC = data.take(np.flatnonzero(held_N)).images_NHWC
             found_NK[held_N] = probabilities(
                 trainer.answering, trainer.preprocess, images_NHWC, job.device

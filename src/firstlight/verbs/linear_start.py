@@ -40,6 +40,8 @@ class LinearStart(Fitted):
     fit: FittedHead
     """To all images, and what each scores by heads that were fitted without it."""
     labels_M: Int64Array
+    fold_M: Int64Array
+    """In which fold each was held out, as ``fit_head`` has it; 0 is the held-out part."""
     notes: tuple[str, ...]
     """What could not be held out, and what is wrong with the cache, for people."""
 
@@ -88,6 +90,7 @@ def linear_start(
         first=first,
         fit=found,
         labels_M=labels_M,
+        fold_M=fold_N[used_M],
         notes=(*warnings, *found.notes),
         loss=nn.functional.cross_entropy(scores_MK, labels).item(),
         accuracy=(scores_MK.argmax(dim=1) == labels).float().mean().item(),

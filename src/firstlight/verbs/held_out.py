@@ -1,0 +1,74 @@
+"""How a network of a contest answers pictures that it was not trained on.
+
+Axes: N images, M images of all parts, K classes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.evaluate.calibrate import Calibration, calibrated_losses, log_losses
+from firstlight.training.linear_head import FOLDS
+from firstlight.verbs.linear_start import LinearStart
+
+CLEAR = 2.0
+"""Standard errors of the mean difference, from which on it is not by chance."""
+
+Answers = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+"""Logits N×K and labels N."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A held-out part, answered."""
+
+    right: int
+    losses: tuple[float, ...]
+    """Calibrated log loss of each picture, in the order of their content."""
+
+    @classmethod
+    def from_json(cls, values: Any) -> "Answered":
+        """Raises ``LookupError``, ``TypeError`` or ``ValueError`` for others' values."""
+        part = cls(right=values["right"], losses=tuple(values["losses"]))
+        if type(part.right) is not int or not 0 <= part.right <= len(part.losses):
+            raise ValueError(f"{part.right!r} of {len(part.losses)} are right")
+        if not all(type(one) is float and 0 <= one < float("inf") for one in part.losses):
+            raise ValueError("a loss is no number")
+        return part
+
+
+def answered_parts(
+    held_out: Answers, begun: LinearStart | None, calibration: Calibration | None
+) -> tuple[Answered, ...]:
+    """The held-out part; and of a last layer that was fitted and not trained further, each other
+    part too, by the layer that was fitted without it."""
+    if begun is None or calibration is None or np.isnan(begun.fit.held_out_NK).any():
+        return (answered(held_out, calibrated_losses(*held_out)),)
+    scores_MK = begun.fit.held_out_NK
+    losses_M = log_losses(scores_MK.astype(np.float64) / calibration.temperature, begun.labels_M)
+    parts_M = [begun.fold_M == fold for fold in range(FOLDS)]
+    return tuple(
+        answered((scores_MK[part_M], begun.labels_M[part_M]), losses_M[part_M])
+        for part_M in parts_M
+    )
+
+
+def answered(answers: Answers, losses_N: npt.NDArray[np.float64]) -> Answered:
+    """How many are right, and the losses."""
+    logits_NK, labels_N = answers
+    right = int((logits_NK.argmax(axis=1) == labels_N).sum())
+    return Answered(right=right, losses=tuple(losses_N.tolist()))
+
+
+def is_clear(first: tuple[Answered, ...], second: tuple[Answered, ...]) -> bool:
+    """Whether the parts that both answered tell which has the smaller loss: the mean of the
+    pictures' differences is ``CLEAR`` standard errors from zero."""
+    differences_N = np.concatenate(
+        [np.subtract(one.losses, other.losses) for one, other in zip(first, second, strict=False)]
+    )
+    if len(differences_N) < 2:
+        return False
+    error = differences_N.std(ddof=1) / np.sqrt(len(differences_N))
+    return bool(abs(differences_N.mean()) > CLEAR * error)
