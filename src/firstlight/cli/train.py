@@ -42,10 +42,10 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="A named data set (firstlight data list). Or your own: a folder or .zip with a "
-            "folder of pictures for each class, a CSV of path,label, an .npz of images and labels, "
-            "or shards (.tar, .parquet, also at an address), or hf:OWNER/NAME of the Hugging Face "
-            "hub.",
+            help="A named data set (firstlight data list). Or your own: a folder, .zip or .tgz of "
+            "class folders with pictures (also at an https address), a CSV of path,label, "
+            "an .npz of images and labels, or shards (.tar, .parquet, also at an address). Or "
+            "hf:OWNER/NAME of the Hugging Face hub.",
             show_default=False,
         ),
     ] = None,

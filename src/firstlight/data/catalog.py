@@ -293,7 +293,7 @@ QMNIST = Entry(
         ),
     ),
     recipes="mnist",
-    licence="BSD style (Facebook)",
+    licence="see https://github.com/facebookresearch/qmnist",
     citation="C. Yadav, L. Bottou: Cold case: the lost MNIST digits. "
     "Advances in Neural Information Processing Systems 32, 2019",
     light_on_dark=True,
@@ -327,7 +327,7 @@ def _emnist(split: str, what: str, class_names: tuple[str, ...], counts: tuple[i
             ),
         ),
         recipes="mnist",
-        licence="none stated; made from NIST Special Database 19 of the US government",
+        licence="see https://www.nist.gov/itl/products-and-services/emnist-dataset",
         citation="G. Cohen, S. Afshar, J. Tapson, A. van Schaik: EMNIST: extending MNIST to "
         "handwritten letters. International Joint Conference on Neural Networks, 2017",
         light_on_dark=True,
@@ -379,7 +379,7 @@ SVHN = Entry(
     ),
     recipes="cifar10",
     mirrored=False,
-    licence="none stated; for non-commercial use only, as the authors ask",
+    licence="see http://ufldl.stanford.edu/housenumbers",
     citation="Y. Netzer, T. Wang, A. Coates, A. Bissacco, B. Wu, A. Y. Ng: Reading digits in "
     "natural images with unsupervised feature learning. NIPS workshop on deep learning, 2011",
     light_on_dark=False,
@@ -424,7 +424,7 @@ STL10 = Entry(
             ),
         ),
     ),
-    licence="none stated; the images are from ImageNet, and the authors ask to be cited",
+    licence="see https://cs.stanford.edu/~acoates/stl10",
     citation="A. Coates, H. Lee, A. Y. Ng: An analysis of single-layer networks in unsupervised "
     "feature learning. Artificial Intelligence and Statistics, 2011",
     light_on_dark=False,

@@ -16,7 +16,7 @@ from typing import IO
 
 from firstlight.data.entry import RemoteFile
 from firstlight.errors import DataError, UnreachableError
-from firstlight.files import make_folder, put_in_place
+from firstlight.files import make_folder, put_in_place, write_whole
 from firstlight.locks import alone
 
 Report = Callable[[str, int, int | None], None]
@@ -98,17 +98,77 @@ def _pull(
     if have > file.size:
         part.unlink()
         have = 0
-    headers = {"User-Agent": "firstlight", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    with _opened(url, headers, part, timeout, schemes) as answer:
+        if have and answer.status != 206:  # the server starts over
+            have = 0
+        have = _append(answer, part, have, file.size, _named(report, file.name))
+    if have < file.size:
+        raise _RefusedError(f"stopped after {have:,} of {file.size:,} bytes")
+
+
+def fetch_any(
+    url: str,
+    part: Path,
+    report: Report | None = None,
+    *,
+    name: str,
+    timeout: float = TIMEOUT_SECONDS,
+    schemes: tuple[str, ...] = ("https",),
+) -> None:
+    """Complete ``part`` from an address of which neither size nor sum is known; ``report`` is told
+    of it as ``name``. Goes on where a part of it is there, and the server says that the file is
+    still the same.
+
+    Raises ``UnreachableError`` where the address does not give it, and ``DataError`` when the
+    folder cannot take it.
+    """
+    mark = part.with_name(f"{part.name}.etag")
+    try:
+        have, etag = _left_of(part, mark)
+        headers = {"Range": f"bytes={have}-", "If-Range": etag} if have else {}
+        with _opened(url, headers, part, timeout, schemes) as answer:
+            if have and answer.status != 206:  # another file now, or a server that starts over
+                have = 0
+            length = answer.headers.get("Content-Length")
+            size = have + int(length) if length is not None and length.isdecimal() else None
+            etag = answer.headers.get("ETag") or ""
+            if not have and etag.startswith('"'):
+                write_whole(mark, etag)
+            have = _append(answer, part, have, size, _named(report, name))
+        if size is not None and have < size:
+            raise _RefusedError(f"stopped after {have:,} of {size:,} bytes; the same again goes on")
+    except _RefusedError as reason:
+        raise UnreachableError(
+            f"{url}: could not be fetched: {reason}. Look at the address and the connection"
+        ) from reason
+    except OSError as error:
+        raise DataError(_cannot_write(part.parent, error)) from error
+    mark.unlink(missing_ok=True)
+
+
+def _left_of(part: Path, mark: Path) -> tuple[int, str]:
+    """The bytes that are there, and what the server called the file; none without that."""
+    try:
+        return part.stat().st_size, mark.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        part.unlink(missing_ok=True)
+        return 0, ""
+
+
+@contextmanager
+def _opened(
+    url: str, headers: dict[str, str], part: Path, timeout: float, schemes: tuple[str, ...]
+) -> Iterator[http.client.HTTPResponse]:
+    """What an address answers. Raises ``_RefusedError``; ``part`` is removed where it is not of
+    this file."""
+    headers = {"User-Agent": "firstlight", "Accept-Encoding": "identity", **headers}
     opener = urllib.request.build_opener(_SafeRedirects(schemes))
     try:
         if url.partition(":")[0] not in schemes:
             raise _RefusedError(f"only {' or '.join(schemes)} is allowed")
         with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
-            if have and answer.status != 206:  # the server starts over
-                have = 0
-            have = _append(answer, part, have, file, report)
+            yield answer
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # nothing left to send from there: the part is not of this file
@@ -119,12 +179,22 @@ def _pull(
         if isinstance(reason, TimeoutError):
             raise _RefusedError(f"no answer for {timeout:g} s") from error
         raise _RefusedError(str(reason) or type(reason).__name__) from error
-    if have < file.size:
-        raise _RefusedError(f"stopped after {have:,} of {file.size:,} bytes")
+
+
+def _named(report: Report | None, name: str) -> Callable[[int, int | None], None]:
+    def told(have: int, size: int | None) -> None:
+        if report is not None:
+            report(name, have, size)
+
+    return told
 
 
 def _append(
-    answer: IO[bytes], part: Path, have: int, file: RemoteFile, report: Report | None
+    answer: IO[bytes],
+    part: Path,
+    have: int,
+    size: int | None,
+    told: Callable[[int, int | None], None],
 ) -> int:
     """Write the answer behind the first ``have`` bytes; returns the size reached."""
     try:
@@ -140,12 +210,11 @@ def _append(
             except OSError as error:
                 raise DataError(_cannot_write(part.parent, error)) from error
             have += len(chunk)
-            if report is not None:
-                report(file.name, have, file.size)
-            if have > file.size:
+            told(have, size)
+            if size is not None and have > size:
                 out.close()
                 part.unlink()
-                raise _RefusedError(f"sent more than the {file.size:,} bytes of the file")
+                raise _RefusedError(f"sent more than the {size:,} bytes of the file")
     return have
 
 

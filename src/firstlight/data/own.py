@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from firstlight.data.archive import archive_name, is_archive
+from firstlight.data.archive_address import archive_address, is_archive_address
 from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
 from firstlight.data.decode import FEW_LEVELS
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
@@ -84,10 +85,12 @@ def load_own(
     shelf = cache_folder() / "pictures"
     try:
         make_folder(shelf)
-        if hub_folder(path) is not None:
+        at_address = is_archive_address(path)
+        if at_address or hub_folder(path) is not None:
             _refuse_range(form, path)
             listing = list_pictures(Path(path)).without(excluded)
-            return _pictures(shelf, listing, form, progress, hub_word(path).name)
+            name = archive_address(path).name if at_address else hub_word(path).name
+            return _pictures(shelf, listing, form, progress, name)
         if names_shards(path):
             shards = shards_at(path, indexing)
             name = hub_word(path).name if is_hub(path) else PurePosixPath(shards.word).name

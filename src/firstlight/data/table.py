@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from firstlight.data.archive import is_archive, list_archive
+from firstlight.data.archive_address import is_archive_address, list_archive_at
 from firstlight.data.columns import (
     PATHS,
     class_columns,
@@ -33,8 +34,10 @@ from firstlight.untrusted import from_cell
 
 
 def list_pictures(path: Path, *, allow_outside: bool = False, least: int = 2) -> Listing:
-    """``list_folder`` of a folder, also of one on the hub, ``list_archive`` of a ZIP archive, the
-    images of shards, ``list_csv`` of another file."""
+    """``list_folder`` of a folder, also of one on the hub, ``list_archive`` of an archive, also of
+    one at an address, the images of shards, ``list_csv`` of another file."""
+    if is_archive_address(path):
+        return list_archive_at(path, least=least)
     if (folder := hub_folder(path)) is not None:
         found = hub_set(path)
         listing = list_folder(folder, least=least)

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +13,6 @@ from firstlight.data.archive import is_archive
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.decoded import OF_NETWORK
-from firstlight.data.hub.sets import hub_set
-from firstlight.data.hub.word import is_hub
 from firstlight.data.levels import Range, stated
 from firstlight.data.load import load, load_test
 from firstlight.data.own import Form, load_own
@@ -26,13 +23,13 @@ from firstlight.data.shards.files import (
     whole_place,
     word_of,
 )
-from firstlight.data.shards.held import is_remembered, remember
 from firstlight.data.split import limit
-from firstlight.errors import DataError, OtherDataError, UnreachableError, UserError
+from firstlight.errors import DataError, OtherDataError, UserError
 from firstlight.pixels import Preprocess
 from firstlight.progress import CountingBar, DecodingBar, DownloadBar
 from firstlight.runs.folder import RunFolder
 from firstlight.untrusted import shell_word
+from firstlight.verbs.far_data import exact_place, have_here
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,7 +114,7 @@ class DataRequest:
             if self.data is not None:
                 whole = self.data
             elif self.own is not None:
-                self._refuse_address()
+                have_here(self.name, named=self.download, quiet=self.quiet)
                 with (
                     CountingBar("indexing", "shards", quiet=self.quiet) as indexing,
                     DecodingBar(quiet=self.quiet) as decoding,
@@ -134,40 +131,6 @@ class DataRequest:
                 whole = load(self.name, self.data_dir, download=self.download, report=bar)
         _check_halves(whole)
         return TrainTest(*(self._limited(self._reasoned(part)) for part in whole))
-
-    def _refuse_address(self) -> None:
-        """Raise ``UnreachableError`` for an address that a run's folder names, and nobody here has
-        named before."""
-        if not is_address(self.name):
-            return
-        if is_hub(self.name):
-            self._fetch_from_hub()
-            return
-        if self.download:
-            remember(self.name)
-        elif not is_remembered(self.name):
-            raise UnreachableError(
-                f"the data lies at {self.name}; no connection is opened to an address that only a "
-                "run's folder names. Name it as DATA beside the run"
-            )
-
-    def _fetch_from_hub(self) -> None:
-        """Have a data set of the hub on this machine, as it was for a run."""
-        connect = self.download or is_remembered(self.name)
-        try:
-            # On a terminal the hub's library has a bar of its own, of bytes.
-            hidden = self.quiet or sys.stderr.isatty()
-            with CountingBar("fetching", "files", quiet=hidden) as bar:
-                found = hub_set(self.name, connect=connect, quiet=self.quiet, progress=bar)
-        except UnreachableError as error:
-            if connect:
-                raise
-            raise UnreachableError(
-                f"{error}. No connection is opened for what only a run's folder names: name it as "
-                "DATA beside the run"
-            ) from error
-        if self.download:
-            remember(str(found.word))
 
     def _reasoned(self, part: Dataset) -> Dataset:
         """The part with the reason for its shape: what is kept is shared by all who give one."""
@@ -240,7 +203,7 @@ def describe(
     """What ``data.json`` in a run's folder holds."""
     return {
         "name": request.name,
-        "path": None if request.own is None else whole_place(request.name),
+        "path": None if request.own is None else exact_place(request.name),
         "relative": None if request.own is None else _relative(request.name, folder),
         "limit": request.limit,
         "size": request.size,
@@ -295,7 +258,7 @@ def keep_new_place(folder: RunFolder, data: Path) -> None:
     name = word_of(data)
     own = None if name in CATALOG else name
     values["name"] = name
-    values["path"] = None if own is None else whole_place(own)
+    values["path"] = None if own is None else exact_place(own)
     values["relative"] = None if own is None else _relative(own, folder.path)
     folder.write_json("data.json", values)
 

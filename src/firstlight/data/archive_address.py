@@ -1,0 +1,203 @@
+"""An archive of class folders at an address, ``https://HOST/NAME.tgz``: fetched once, unpacked into
+the cache, and known by its SHA-256 from then on.
+
+``ADDRESS#sha256=HEX`` (or ``#md5=HEX``) says which content is wanted, as pip writes it.
+"""
+
+import hashlib
+import json
+import re
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from firstlight.data.archive import ENDINGS, archive_name, list_unpacked, opened, place_of, unpacked
+from firstlight.data.download import Report, fetch_any, only_one
+from firstlight.data.listing import Listing
+from firstlight.errors import DataError, UnreachableError, UserError
+from firstlight.files import cache_folder, write_whole
+
+_SCHEMES = ("https", "http")
+_SUM = re.compile(r"(sha256|md5)=([0-9a-fA-F]+)")
+_LENGTHS = {"sha256": 64, "md5": 32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveAddress:
+    """Where an archive lies, and which one it is to be."""
+
+    url: str
+    kind: str = ""
+    """``sha256`` or ``md5``; empty where any content is taken."""
+    wanted: str = ""
+    """The sum in hex."""
+
+    def __str__(self) -> str:
+        return f"{self.url}#{self.kind}={self.wanted}" if self.kind else self.url
+
+    @property
+    def file(self) -> str:
+        """The name of the archive."""
+        return unquote(urlsplit(self.url).path).rpartition("/")[2]
+
+    @property
+    def name(self) -> str:
+        """The same without its ending."""
+        return archive_name(self.file)
+
+
+class _Known(NamedTuple):
+    """What was fetched from an address the last time."""
+
+    sha256: str
+    md5: str
+    fetched: str
+
+
+def is_archive_address(word: str | Path) -> bool:
+    """Whether a word is the address of an archive."""
+    parts = urlsplit(_text(word))
+    return parts.scheme in _SCHEMES and parts.path.lower().endswith(ENDINGS)
+
+
+def archive_address(word: str | Path) -> ArchiveAddress:
+    """What it names. Raises ``UserError`` for a sum that is none."""
+    url, mark, fragment = _text(word).partition("#")
+    if not mark:
+        return ArchiveAddress(url=url)
+    found = _SUM.fullmatch(fragment)
+    if found is None or len(found[2]) != _LENGTHS[found[1]]:
+        raise UserError(
+            f"{url}: wanted #sha256= with 64 hex digits, or #md5= with 32, behind the address; got "
+            f"#{fragment[:80]}"
+        )
+    return ArchiveAddress(url=url, kind=found[1], wanted=found[2].lower())
+
+
+def _text(word: str | Path) -> str:
+    """An address whose slashes a ``Path`` changed."""
+    return re.sub(r"^(https?):[/\\]+", r"\1://", str(word))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedArchive:
+    """An archive that was fetched and unpacked."""
+
+    address: ArchiveAddress
+    """With its SHA-256."""
+    folder: Path
+    fetched: str
+    """The day it was fetched."""
+    notes: tuple[str, ...]
+
+    @property
+    def origin(self) -> str:
+        """Where it came from, in words."""
+        return f"from {self.address.url}, fetched on {self.fetched}"
+
+
+def fetched_archive(
+    word: str | Path, *, connect: bool = True, report: Report | None = None
+) -> FetchedArchive:
+    """The unpacked archive that an address names; fetched where it is not here yet.
+
+    Without ``connect`` no connection is made. Raises ``UserError`` for an address that is badly
+    written, ``UnreachableError`` where it is not here and does not answer, and ``DataError`` where
+    another content came than is wanted, and for what ``unpacked`` refuses.
+    """
+    address = archive_address(word)
+    place = _place(address)
+    found = _here(address, _read(place))
+    if found is not None:
+        return found
+    if not connect:
+        raise UnreachableError(f"{address.url}: is not on this machine")
+    with only_one(place.parent, place.name):
+        found = _here(address, _read(place))  # another process was faster
+        return _fetch(address, place, report) if found is None else found
+
+
+def pinned(word: str | Path) -> str:
+    """The address with the SHA-256 of what is here of it; as it is where nothing is."""
+    address = archive_address(word)
+    found = _here(address, _read(_place(address)))
+    return str(address if found is None else found.address)
+
+
+def list_archive_at(word: str | Path, *, least: int = 2) -> Listing:
+    """The pictures of an archive at an address, as ``list_folder`` lists them. Raises as
+    ``fetched_archive`` does."""
+    found = fetched_archive(word)
+    listing = list_unpacked(found.folder, found.address.url, list(found.notes), least)
+    return replace(listing, origin=found.origin)
+
+
+def _place(address: ArchiveAddress) -> Path:
+    """Where it is noted what came from an address."""
+    name = hashlib.blake2b(address.url.encode(), digest_size=20).hexdigest()
+    return cache_folder() / "archives" / f"{name}.json"
+
+
+def _read(place: Path) -> _Known | None:
+    try:
+        told = json.loads(place.read_text(encoding="utf-8"))
+        return _Known(str(told["sha256"]), str(told["md5"]), str(told["fetched"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _here(address: ArchiveAddress, known: _Known | None) -> FetchedArchive | None:
+    """The archive from the cache, where the content that is wanted is there."""
+    sha256 = address.wanted if address.kind == "sha256" else known.sha256 if known else ""
+    if address.kind == "md5" and (known is None or known.md5 != address.wanted):
+        return None
+    if not sha256 or not place_of(sha256).is_dir():
+        return None
+    notes = list[str]()
+    try:
+        folder = opened(sha256, address.file, notes)
+    except (OSError, ValueError):
+        return None
+    day = known.fetched if known is not None and known.sha256 == sha256 else "an earlier day"
+    exact = replace(address, kind="sha256", wanted=sha256)
+    return FetchedArchive(address=exact, folder=folder, fetched=day, notes=tuple(notes))
+
+
+def _fetch(address: ArchiveAddress, place: Path, report: Report | None) -> FetchedArchive:
+    part = place.with_name(f".{place.stem}.{address.file}")
+    fetch_any(address.url, part, report, name=address.file, schemes=_SCHEMES)
+    try:
+        with part.open("rb") as file:
+            start = file.read(16)
+        if not start.startswith((b"PK", b"\x1f\x8b", b"BZh")):
+            raise DataError(f"{address.url}: sent no archive; it begins with {start!r}")
+        with part.open("rb") as file:
+            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        with part.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        got = {"sha256": sha256, "md5": md5}.get(address.kind, "")
+        if got != address.wanted:
+            raise DataError(
+                f"{address.url}: sent another file than is wanted: wanted {address.kind} "
+                f"{address.wanted}, got {got}. What is published there has changed: train anew "
+                "without the sum, or find the file as it was"
+            )
+        try:
+            folder = unpacked(part, sha256, notes := list[str]())
+        except DataError as error:
+            raise DataError(str(error).replace(str(part), address.url)) from error
+        day = time.strftime("%Y-%m-%d")
+        told = {"url": address.url, "sha256": sha256, "md5": md5, "fetched": day}
+        write_whole(place, json.dumps(told))
+    except OSError as error:
+        raise DataError(
+            f"{part}: cannot be read: {error.strerror}; make room, or point XDG_CACHE_HOME to a "
+            "folder that can be written"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    exact = replace(address, kind="sha256", wanted=sha256)
+    notes = [one.replace(part.name, address.file) for one in notes]
+    return FetchedArchive(address=exact, folder=folder, fetched=day, notes=tuple(notes))
