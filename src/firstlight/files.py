@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from firstlight.errors import DataError, UserError
 from firstlight.locks import try_lock
@@ -183,6 +184,14 @@ def write_asked(path: Path, content: str | bytes) -> None:
         raise unwritable(path, error) from error
 
 
+def check_takes_files(folder: Path, path: Path) -> None:
+    """Raise as ``write_asked`` does where no file can be made in ``folder``, for ``path``."""
+    try:
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def check_new_folder(folder: Path) -> None:
     """Raise ``UserError`` where ``folder`` is there and holds something, or is no folder."""
     try:
@@ -219,7 +228,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def unwritable(path: Path, error: OSError) -> UserError:
-    """What to tell of a file that a person named and that cannot be written."""
+    """What to tell of a place that a person named and that cannot be written: ``DataError`` where
+    the storage is full, read-only or failing, otherwise ``UserError``."""
     kind = DataError if error.errno in STORAGE else UserError
     return kind(f"{path}: cannot be written: {error.strerror}; choose another place")
 

@@ -24,7 +24,7 @@ from firstlight.cli.options import (
 from firstlight.untrusted import one_line
 
 if TYPE_CHECKING:
-    from firstlight.errors import DataError
+    from firstlight.errors import UserError
     from firstlight.evaluate.metrics import Metrics
     from firstlight.evaluate.robustness import Robustness
     from firstlight.model import Model
@@ -101,9 +101,9 @@ def _run(
     device: str,
     data_dir: Path | None,
     json: bool,
-) -> "tuple[Metrics, DataError | None]":
+) -> "tuple[Metrics, UserError | None]":
     """Measure a run, write its report and print; also why there is no report."""
-    from firstlight.errors import DataError, UnreachableError, UserError
+    from firstlight.errors import UnreachableError, UserError
     from firstlight.model import run_model
     from firstlight.progress import CountingBar
     from firstlight.verbs.evaluate import evaluate as evaluate_run
@@ -134,7 +134,7 @@ def _run(
                 under = measure(folder, device=device, data=data, progress=bar)
         try:
             page = str(report(folder, data=data))
-        except DataError as error:  # what was measured is told all the same
+        except UserError as error:  # what was measured is told all the same
             unwritten = error
     if json:
         more = {} if under is None else {"robustness": under.to_json()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.errors import DataError, UserError
-from firstlight.files import PART, STORAGE, clear_parts, make_folder, sync_folder, write_whole
+from firstlight.files import PART, clear_parts, make_folder, sync_folder, unwritable, write_whole
 from firstlight.layers.own_code import COPY, OwnCode, pick
 from firstlight.locks import held, is_held
 from firstlight.plain import read_json, write_json
@@ -47,7 +47,8 @@ class RunFolder:
         return (self.path / "summary.json").is_file()
 
     def write(self, name: str, content: str | bytes) -> Path:
-        """Replace one file as a whole. Raises ``DataError`` when the disk does not take it."""
+        """Replace one file as a whole. Raises ``DataError`` when the disk does not take it or the
+        folder is damaged, and ``UserError`` where nothing may be written."""
         path = self.path / name
         try:
             if path.parent != self.path and path.parent.is_symlink():
@@ -57,7 +58,8 @@ class RunFolder:
                 clear_parts(place)
             write_whole(path, content)
         except OSError as error:
-            raise DataError(
+            kind = UserError if isinstance(error, PermissionError) else DataError
+            raise kind(
                 f"{path}: cannot be written: {error.strerror}. What was saved before is kept"
                 f"{self._how_to_go_on()}"
             ) from error
@@ -143,14 +145,15 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder for training; the system lets go when the process ends, however it does.
 
-        Raises ``UserError`` when another process holds it, and ``DataError`` where nothing can be
-        written. A file system without locks leaves the folder unguarded.
+        Raises ``UserError`` when another process holds it or nothing can be written there, and
+        ``DataError`` where the storage takes no more. A file system without locks leaves the folder
+        unguarded.
         """
         try:
             lock = ExitStack()
             free = lock.enter_context(held(self.path / ".lock"))
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be written: {error.strerror}") from error
+            raise unwritable(self.path, error) from error
         with lock:
             if not free:
                 raise UserError(f"{self.path}: another process is training this run now")
@@ -186,11 +189,7 @@ def create_run(stem: str, *, root: Path, out: Path | None) -> RunFolder:
             return RunFolder(root / f"{stem}-{number}")
     except OSError as error:
         where = out if out is not None else root
-        kind = DataError if error.errno in STORAGE else UserError
-        raise kind(
-            f"{where}: no run folder can be made there: {error.strerror}; "
-            "choose another place with --out"
-        ) from error
+        raise unwritable(where, error) from error
 
 
 def _empty_or_a_dead_start(folder: Path) -> bool:

@@ -287,7 +287,8 @@ class Answering:
         try:
             write_whole(self.out / name, content)
         except OSError as error:
-            raise DataError(
+            kind = type(unwritable(self.out, error))
+            raise kind(
                 f"{self.out / name}: cannot be written: {error.strerror}. What was answered is "
                 "kept; make room, and the same command goes on"
             ) from error

@@ -4,7 +4,6 @@ Axes: N images, K classes.
 """
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from firstlight.evaluate.metrics import Metrics
 from firstlight.evaluate.paired import Paired, accuracy_difference, paired
 from firstlight.evaluate.predict import probabilities
 from firstlight.export.parity import Parity, compare, require_equal
-from firstlight.files import check_new_folder, new_folder, write_asked
+from firstlight.files import check_new_folder, check_takes_files, new_folder, write_asked
 from firstlight.layers.own_code import OwnCode
 from firstlight.model import run_model
 from firstlight.models.catalog import Architecture
@@ -71,7 +70,7 @@ class Form:
 
     def path(self, name: str, out: Path | None) -> Path:
         """Where the export of the run ``name`` goes. Raises ``UserError`` for an ``out`` where it
-        cannot be written."""
+        cannot be written, and ``DataError`` where the storage takes no more."""
         suffix = SUFFIXES[self.format]
         if out is not None and self.format != "triton" and out.suffix != suffix:
             raise UserError(f"--format {self.format} ends in {suffix}, unlike {out}")
@@ -80,8 +79,9 @@ class Form:
             raise UserError(f"{path.parent}: no such folder to write into; make it first")
         if self.format == "triton":
             check_new_folder(path)
-        if (self.format != "triton" and path.is_dir()) or not os.access(path.parent, os.W_OK):
-            raise UserError(f"{path} cannot be written; choose another place with --out")
+        elif path.is_dir():
+            raise UserError(f"{path} cannot be written: it is a folder; choose another place")
+        check_takes_files(path.parent, path)
         return path
 
     def named(self, name: str) -> str:

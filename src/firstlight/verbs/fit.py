@@ -73,7 +73,7 @@ def fit(job: Job, display: Display, *, out: Path | None = None) -> RunFolder:
             folder.write("recipe.toml", job.recipe.to_toml())
             if job.start is not None:
                 checkpoint.keep_start(folder, job.start)
-        except DataError:
+        except UserError:
             folder.discard()
             raise
         if job.trial is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firstlight.errors import DataError, RunInterruptedError, UserError
-from firstlight.files import make_folder, unwritable
+from firstlight.files import check_takes_files, make_folder, unwritable
 from firstlight.packages import imported
 from firstlight.plain import read_json, shown, write_json
 from firstlight.progress import Display
@@ -227,6 +227,7 @@ def _check_folder(folder: Path, name: str) -> None:
         make_folder(folder)
     except OSError as error:
         raise unwritable(folder, error) from error
+    check_takes_files(folder, folder)
 
 
 def _trial_numbers(folder: Path) -> list[int]:
