@@ -191,6 +191,12 @@ def test_a_run_of_any_name_has_a_name_that_can_be_asked_for(
     assert len(f"{service}-predictor-00001") < 63
 
 
+def test_runs_whose_names_lose_characters_stay_two_models() -> None:
+    runs = ["a b", "a-b", "a/b", "数字", "модель", "model"]
+    assert len({model_name(run) for run in runs}) == len(runs)
+    assert model_name("数字") == "model-c16ec9"  # as sha256sum says
+
+
 def test_an_ordinary_name_stays_as_far_as_it_may(folder: Path) -> None:
     assert model_name("Mnist-quick_1.2") == "Mnist-quick_1.2"
     content = (folder / "digits-1" / "1" / "model.onnx").read_bytes()
@@ -315,6 +321,29 @@ def test_the_client_of_the_examples_gets_the_answers_of_the_service(
     ]
     for row, one in zip(rows, expected, strict=True):
         assert float(row[2]) == pytest.approx(max(one.probabilities.values()), abs=1e-5)
+
+
+def test_the_client_says_in_a_line_what_is_wrong(
+    digits_run: fl.Run, folder: Path, tmp_path: Path
+) -> None:
+    labels, picture = folder / "digits-1" / "labels.txt", tmp_path / "digit.png"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(picture)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(picture.read_bytes()[:40])
+    main = module("client", CLIENT).main
+    with running([digits_run]) as served:
+        address = f"127.0.0.1:{served.port}"
+        for words, wrong in (
+            ((address, "digits-1", labels, broken), "broken.png: cannot be read as a picture"),
+            ((address, "digits-1", labels, tmp_path), "cannot be read as a picture"),
+            ((address, "digits-1", tmp_path / "no.txt", picture), "no.txt: cannot be read"),
+            ((address, "other", labels, picture), f"{address}, other: "),
+            (("http://there", "digits-1", labels, picture), "wanted HOST:PORT of a server"),
+        ):
+            with pytest.raises(SystemExit, match=wrong):
+                main(*map(str, words))
+    with pytest.raises(SystemExit, match=f"{address}: no answer"):
+        main(address, "digits-1", str(labels), str(picture))
 
 
 def test_the_client_sends_triton_s_model_the_picture_as_it_is(folder: Path) -> None:

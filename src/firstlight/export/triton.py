@@ -8,6 +8,7 @@ channels, K classes.
 import json
 import re
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from firstlight.checked import class_names
@@ -28,9 +29,13 @@ def model_name(name: str) -> str:
     """The name that Triton serves a run as: the run's, of letters, digits and ``.``, ``_``, ``-``.
 
     Triton finds a model by the path of the request as it is sent, so a character that is escaped in
-    an address can never be asked for.
+    an address can never be asked for. A name that loses some ends in digits of its SHA-256: two
+    such runs would else be one model.
     """
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "model"
+    kept = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "model"
+    if kept == name:
+        return kept
+    return f"{kept}-{sha256(name.encode(errors='surrogatepass')).hexdigest()[:6]}"
 
 
 def repository(name: str, content: bytes, card: dict[str, Any], batch: int) -> dict[str, bytes]:
