@@ -10,7 +10,7 @@ import pytest
 import typer
 import yaml
 
-from firstlight.cli.main import app
+from firstlight.cli.app import app
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "cluster"
 SCRIPTS = sorted(FOLDER.glob("*.sbatch"))

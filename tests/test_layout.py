@@ -160,7 +160,7 @@ def test_importing_the_package_or_the_command_loads_no_heavy_library() -> None:
         "uvicorn",
     }
     assert loaded_after("import firstlight") & heavy == set()
-    assert loaded_after("import firstlight.cli.main") & (heavy - {"rich"}) == set()
+    assert loaded_after("import firstlight.cli.app") & (heavy - {"rich"}) == set()
 
 
 @pytest.mark.parametrize("recipe", ["mnist-quick", "mnist-tutorial"])

@@ -27,7 +27,7 @@ def test_else_as_many_as_there_are_processors(words: str, monkeypatch: pytest.Mo
 
 def test_the_command_says_how_threads_wait_before_pytorch_is_there() -> None:
     code = (
-        "import sys, firstlight.cli.main as m, os; "
+        "import sys, firstlight.cli.app as m, os; "
         "print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
     )
     plain = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}

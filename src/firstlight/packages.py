@@ -2,7 +2,6 @@
 
 import os
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from firstlight.errors import UserError
@@ -37,6 +36,8 @@ def imported(module: str, purpose: str, install: str = "") -> Any:
 def trouble(module: str, error: Exception) -> str:
     """What is wrong with a module that could not be imported: what stands in a message between its
     name and what pip is to be given."""
+    from importlib.metadata import PackageNotFoundError, version  # takes a twentieth of a second
+
     # Where a part of it is missing, it is of another version than is wanted.
     if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
         return ", which is not installed here: pip install"

@@ -11,7 +11,7 @@ from tests.kit import Command
 from typer.main import get_command
 
 import firstlight as fl
-from firstlight.cli.main import app
+from firstlight.cli.app import app
 
 VERBS = [
     "train",
@@ -162,3 +162,24 @@ def test_what_is_changed_most_has_an_option(command: Command) -> None:
     assert (recipe.train.batch_size, recipe.augment) == (50, ())
     refused = command("train", "digits", "--lr", "0")
     assert (refused.code, "--lr: " in refused.err) == (2, True)
+
+
+INTERRUPTED = """
+import signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from firstlight.cli.main import main
+assert "typer" not in sys.modules
+main()
+"""
+
+
+def test_an_interruption_while_the_command_is_imported_is_told_in_a_line() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr == "firstlight: interrupted, nothing is kept\n"

@@ -1,137 +1,15 @@
-"""The ``firstlight`` command: its verbs, its version, and what an error looks like."""
+"""The ``firstlight`` command's way in: it imports next to nothing before it can be interrupted."""
 
-import atexit
-import gc
-import os
 import sys
-from typing import Annotated
-
-import typer
-
-from firstlight import __version__
-from firstlight.cli import (
-    backbones,
-    bench,
-    cache,
-    data,
-    doctor,
-    evaluate,
-    explain,
-    export,
-    import_,
-    lr_find,
-    network,
-    predict,
-    recipe,
-    report,
-    runs,
-    serve,
-    train,
-    tune,
-)
-from firstlight.cli.help import Verbs
-from firstlight.errors import RunInterruptedError, UserError
-from firstlight.launcher import named
-from firstlight.packages import package_of, trouble
-from firstlight.terminal import screened
-
-# So many new objects before Python looks for unused cycles among them: those of PyTorch are 170,000
-# and stay, and to walk over them took a tenth of a second each time.
-NEW_OBJECTS = 100_000
-
-app = Verbs(
-    name="firstlight",
-    help="Train, evaluate, look inside and ship a small image classifier of your own.",
-    pretty_exceptions_enable=False,
-)
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("explain")(explain.explain)
-app.command("report")(report.report)
-app.command("export")(export.export)
-app.command("import")(import_.import_)
-app.command("network")(network.network)
-app.command("runs")(runs.runs)
-app.command("serve")(serve.serve)
-app.command("lr-find")(lr_find.lr_find)
-app.command("tune")(tune.tune)
-app.command("bench")(bench.bench)
-app.add_typer(data.app, name="data")
-app.add_typer(backbones.app, name="backbones")
-app.add_typer(recipe.app, name="recipe")
-app.add_typer(cache.app, name="cache")
-app.command("doctor")(doctor.doctor)
-
-
-@app.callback(invoke_without_command=True)
-def _options(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
-        typer.echo(f"firstlight {__version__}")
-        raise typer.Exit
-    verb = context.invoked_subcommand
-    if verb not in ("train", None) and named() and os.environ["WORLD_SIZE"] != "1":
-        if os.environ["RANK"] == "0":
-            typer.echo(
-                f"firstlight: only train works on several processes; run firstlight {verb} once, "
-                "without a launcher such as torchrun",
-                err=True,
-            )
-        sys.exit(UserError.exit_code)
 
 
 def main() -> None:
     """Run the command. Exit codes: 0 done, 1 a fault of ours or a reader that went away, 2 a wrong
     request, 3 missing or bad data, 4 a threshold not met, 130 interrupted."""
-    gc.set_threshold(NEW_OBJECTS)
-    atexit.register(gc.freeze)  # nor at the end, a quarter of a second; memory goes back anyway
-    with screened():
-        _run()
-
-
-def _refuse_launchers_options(words: list[str]) -> None:
-    """Raise ``UserError`` for what is an option of torchrun, and not of firstlight."""
-    for word in words:
-        option = word.partition("=")[0].replace("_", "-")
-        if option in ("--nproc", "--nproc-per-node", "--nnodes"):
-            raise UserError(
-                f"{option} is an option of the launcher, which starts the processes: torchrun "
-                "--standalone --nproc-per-node 2 -m firstlight train ..."
-            )
-
-
-def _run() -> None:
     try:
-        _refuse_launchers_options(sys.argv[1:])
-        app(prog_name="firstlight")
-    except UserError as error:
-        if not error.told:
-            typer.echo(f"firstlight: {error}", err=True)
-        sys.exit(error.exit_code)
-    except ImportError as error:  # where only what answers was installed, or a part is broken
-        name = (error.name or "firstlight").partition(".")[0]
-        if name == "firstlight":
-            raise
-        typer.echo(
-            f"firstlight: this needs {name}{trouble(name, error)} {package_of(name)}, or "
-            "firstlight with all that it depends on",
-            err=True,
-        )
-        sys.exit(UserError.exit_code)
-    except RuntimeError as error:  # PyTorch's, of a GPU's memory or of this machine's
-        if "memory" not in str(error):
-            raise
-        typer.echo(
-            "firstlight: there is too little memory for this; try --set train.micro_batch_size=N "
-            "with N below train.batch_size (the same batches in parts), or a smaller network "
-            f"({str(error).splitlines()[0][:150]})",
-            err=True,
-        )
-        sys.exit(UserError.exit_code)
-    except SystemExit as stop:
-        if stop.code == RunInterruptedError.exit_code:  # Ctrl-C where there was nothing to save
-            typer.echo("firstlight: interrupted, nothing is kept", err=True)
-        raise
+        from firstlight.cli.app import run
+
+        run()
+    except KeyboardInterrupt:  # while all that was imported
+        sys.stderr.write("firstlight: interrupted, nothing is kept\n")
+        sys.exit(130)
