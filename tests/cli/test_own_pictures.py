@@ -196,3 +196,15 @@ def test_a_csv_of_files_elsewhere_is_trained_on_and_evaluated_when_allowed(
     command("train", "lists/all.csv", "--allow-outside", "--out", "run", "--epochs", 6, "--quiet")
     assert json.loads(Path("run/data.json").read_text())["train"]["images"] == 80
     assert command("evaluate", "run").code == 0, "the run remembers that it was allowed"
+
+
+def test_a_folder_called_as_a_named_set_is_not_taken_silently(
+    stripes: Path, command: Command
+) -> None:
+    stripes.rename("digits")
+    note = "digits is the data set of that name; for what is called so here, write ./digits"
+    named = command("train", "digits", "--epochs", 0.1, "--out", "named")
+    assert note in named.out
+    assert command("train", "./digits", "--epochs", 0.1, "--out", "own").code in (0, 4)
+    assert json.loads(Path("named/data.json").read_text())["class_names"][0] == "0"
+    assert json.loads(Path("own/data.json").read_text())["class_names"] == ["column", "row"]

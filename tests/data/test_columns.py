@@ -68,6 +68,8 @@ def test_well_known_headings_are_known(tmp_path: Path, headings: tuple[str, str]
         # Of two columns one names files.
         ({"id": "12", "picture": "fg", "label": "ab"}, {"f": "a", "g": "b"}),
         ({"nr": "12", "scan": "fg", "label": "ab"}, {"f": "a", "g": "b"}),
+        # Of two that may name files, the one that names them as they are.
+        ({"id": "12", "image": "12", "label": "ab"}, {"1": "a", "2": "b"}),
         # One column for each class.
         ({"image": "fg", "MEL": "10", "NV": "01"}, {"f": "MEL", "g": "NV"}),
     ],
@@ -75,9 +77,9 @@ def test_well_known_headings_are_known(tmp_path: Path, headings: tuple[str, str]
 def test_of_several_columns_the_plain_one_is_taken(
     tmp_path: Path, columns: dict[str, str], wanted: dict[str, str]
 ) -> None:
-    pictures(tmp_path, "f.png", "g.png")
+    pictures(tmp_path, "f.png", "g.png", "1.png", "2.png")
     cells: dict[str, list[Any]] = {
-        name: [f"{one}.png" if one in "fg" else one for one in column]
+        name: [f"{one}.png" if one in "fg" or name == "image" else one for one in column]
         for name, column in columns.items()
     }
     found = read(written(tmp_path, cells))

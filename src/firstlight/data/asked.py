@@ -55,7 +55,7 @@ def _rows(word: str, given: Range | None, key: str) -> list[PictureSource]:
 def _named(word: str, sheet: Sheet, key: str) -> list[PictureSource]:
     """The pictures that a CSV names; of other columns the one called ``key`` alone counts."""
     beside = FilesBeside(sheet.file)
-    at, _ = path_column(sheet, columns_of(sheet), beside.has)
+    at, _ = path_column(sheet, columns_of(sheet), beside.nearness)
     rows = list(sheet.rows())
     if at is None or not rows:
         raise DataError(

@@ -116,14 +116,15 @@ def _origin(sheet: Sheet, label: int | None) -> int | None:
 
 
 def path_column(
-    sheet: Sheet, columns: Columns, is_file: Callable[[str], bool]
+    sheet: Sheet, columns: Columns, nearness: Callable[[str], int]
 ) -> tuple[int | None, Columns]:
     """The column with the paths, if there is one, and the others. Of two columns that are left,
-    what one is not, the other is. ``is_file`` says whether a cell names a file.
+    what one is not, the other is. ``nearness`` says how nearly a cell names a file, 0 where it
+    names none.
 
     Raises ``DataError`` where two columns name files, and not the same.
     """
-    at = _paths(sheet, columns, is_file)
+    at = _paths(sheet, columns, nearness)
     left = set(range(len(sheet.headings))) - columns.used - {at}
     if at is not None and columns.label is None and len(left) == 1:
         columns = columns._replace(label=left.pop())
@@ -132,17 +133,19 @@ def path_column(
     return at, columns
 
 
-def _paths(sheet: Sheet, columns: Columns, is_file: Callable[[str], bool]) -> int | None:
+def _paths(sheet: Sheet, columns: Columns, nearness: Callable[[str], int]) -> int | None:
     found = [at for at in _called(sheet, PATHS) if at not in columns.used]
     if found and _is_sure(sheet, found, PATHS[0]):
         return found[0]
     first = next(sheet.rows(), None)
     if first is None or len(found) == 1:
         return found[0] if found else None
-    names_files = [at for at in found if first[1][at] and is_file(first[1][at])]
-    if not found and not any(map(is_file, filter(None, sheet.headings))):
-        others = set(range(len(sheet.headings))) - columns.used
-        names_files = [at for at in sorted(others) if first[1][at] and is_file(first[1][at])]
+    asked = found
+    if not found and not any(map(nearness, filter(None, sheet.headings))):
+        asked = [at for at in range(len(sheet.headings)) if at not in columns.used]
+    near = {at: nearness(first[1][at]) if first[1][at] else 0 for at in asked}
+    nearest = max(near.values(), default=0)
+    names_files = [at for at in asked if nearest and near[at] == nearest]
     same = {tuple(cells[at] for _, cells in sheet.rows()) for at in names_files}
     if len(same) > 1:
         names = " and ".join(sheet.headings[at] or "(no heading)" for at in names_files[:2])

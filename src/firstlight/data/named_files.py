@@ -36,9 +36,12 @@ class FilesBeside:
     def __init__(self, file: Path) -> None:
         self._file, self._root = file, file.parent
 
-    def has(self, name: str) -> bool:
-        """Whether there is a file of this name, in one of the places."""
-        return bool(self._places([name]))
+    def nearness(self, name: str) -> int:
+        """3 for a file from the CSV's folder on, 2 for one in a folder beside it, 1 where an ending
+        has to be added, else 0."""
+        if _is_file(self._root, name):
+            return 3
+        return max((1 if place.ending else 2 for place in self._places([name])), default=0)
 
     def names(
         self, paths: list[tuple[int, str]], allow_outside: bool

@@ -63,7 +63,7 @@ def _or_table(folder: Path) -> str:
     for file in sorted(tables, key=lambda one: part_in_name(one.stem).part != TRAIN)[:20]:
         with suppress(DataError):
             sheet, beside = read_sheet(file), FilesBeside(file)
-            at, columns = path_column(sheet, columns_of(sheet), beside.has)
+            at, columns = path_column(sheet, columns_of(sheet), beside.nearness)
             if at is not None and columns.label is not None:
                 return f". {file.name} in it names pictures and classes: train on {file}"
     return ""
@@ -78,7 +78,7 @@ def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> List
     """
     sheet = read_sheet(file)
     beside = FilesBeside(file)
-    at, columns = path_column(sheet, columns_of(sheet), beside.has)
+    at, columns = path_column(sheet, columns_of(sheet), beside.nearness)
     taken = columns.used if at is None else {at, *columns.used}
     classes = [] if columns.label is not None else class_columns(sheet, taken)
     if at is None or (columns.label is None and not classes):

@@ -129,8 +129,19 @@ class DataRequest:
                     )
             else:
                 whole = load(self.name, self.data_dir, download=self.download, report=bar)
+                whole = self._told_of_namesake(whole)
         _check_halves(whole)
         return TrainTest(*(self._limited(self._reasoned(part)) for part in whole))
+
+    def _told_of_namesake(self, data: TrainTest) -> TrainTest:
+        """With a note where a folder or file here is called as the set is."""
+        if not os.path.lexists(self.name):
+            return data
+        note = (
+            f"{self.name} is the data set of that name; for what is called so here, write "
+            f"{os.path.join('.', self.name)}"  # noqa: PTH118 (a Path drops the dot)
+        )
+        return TrainTest(replace(data.train, notes=(*data.train.notes, note)), data.test)
 
     def _reasoned(self, part: Dataset) -> Dataset:
         """The part with the reason for its shape: what is kept is shared by all who give one."""
