@@ -368,6 +368,21 @@ def test_wrong_modules_are_told_in_words(
     assert not Path("runs").exists()
 
 
+def test_a_buffer_that_shards_cannot_share_out_is_refused_before_there_is_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("nets.py").write_text(
+        source(
+            setup="self.register_buffer('seen', torch.zeros(()))",
+            forward="self.seen += self.training; return y",
+        )
+    )
+    with pytest.raises(fl.UserError, match="changes its buffer seen in training"):
+        fl.train(DATA, network="nets.py:make", settings=["train.shards=2"], quiet=True)
+    assert not Path("runs").exists()
+
+
 def test_an_error_in_the_middle_of_a_training_has_the_line(
     command: Command, tmp_path: Path
 ) -> None:

@@ -115,6 +115,12 @@ def check(code: OwnCode, image_shape: Shape, classes: int, rng: Callable[[], Gen
     _check_training(code, first.train(), second.train(), image_shape, classes, rng)
 
 
+def pass_noise(code: OwnCode, module: nn.Module, image_shape: Shape) -> None:
+    """One pass in training mode, of a few images of noise. Raises ``UserError`` where it fails."""
+    with seeded(Generator()):
+        _answer(code, module.train(), _pixels(image_shape, 2))
+
+
 def _equal(some: dict[str, Tensor], others: dict[str, Tensor]) -> bool:
     return some.keys() == others.keys() and all(
         torch.equal(one, others[name]) for name, one in some.items()

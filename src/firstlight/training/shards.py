@@ -51,6 +51,15 @@ def check_divides(processes: int, shards: int) -> None:
         )
 
 
+def check_buffers(model: nn.Module, work: Callable[[], None]) -> None:
+    """Raise ``UserError`` where ``work``, a pass in training mode, changes buffers that shards
+    cannot share out."""
+    norms = _Norms(model)
+    with norms.apart():
+        work()
+    norms.seen()
+
+
 class ShardedPass:
     """Forward and backward pass of a batch, in shards."""
 

@@ -20,6 +20,7 @@ from firstlight.data.split import hold_out
 from firstlight.data.stored import ImagesOnDisk
 from firstlight.errors import UserError
 from firstlight.models.catalog import Architecture
+from firstlight.models.own_code import pass_noise
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.runs.checkpoint import SavedModel
@@ -29,6 +30,7 @@ from firstlight.training.portion import Portion
 from firstlight.training.position import EpochRecord
 from firstlight.training.processes import current
 from firstlight.training.randomness import WINDOW, reseed
+from firstlight.training.shards import check_buffers
 from firstlight.verbs.held_out import Answered
 from firstlight.verbs.linear_start import Images, LinearStart, linear_start, put, scale
 from firstlight.verbs.run_data import DataRequest, preprocess_for
@@ -189,7 +191,10 @@ class Job:
             check_shape(self.start, recipe, train.image_shape)
         if recipe.train.start_head == "linear":
             scale(recipe.network)
-        self._begin(self.architecture.build(Generator()))  # refuses what does not fit
+        model = self.architecture.build(Generator())
+        self._begin(model)  # refuses what does not fit
+        if recipe.train.shards and (code := recipe.network.code) is not None:
+            check_buffers(model, lambda: pass_noise(code, model, train.image_shape))
         if recipe.network.needs_two and min(recipe.train.batch_size, len(self.parts.rows_M)) < 2:
             raise UserError(
                 "a network with batch norm, or of code, learns from two images at a time or more; "
