@@ -1,6 +1,5 @@
-# demo: train on MNIST, evaluate, and leave a report.   test: lint, types, all tests.
-# docs: the documentation site.   dist: wheel and sdist.   pythons, bounds: before a release.
-# Each makes its own virtual environment, .venv, with the first of these that is 3.11 to 3.14.
+# Each target makes its own virtual environment, .venv, with the first of these that is 3.11 to
+# 3.14. `make` alone lists the targets: those with a sentence behind ##.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
 	&& echo "$$p" && break; done)
@@ -10,50 +9,61 @@ BIN := $(VENV)/bin
 INSTALL = PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	$(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: demo test docs dist pythons bounds pins tables models clean
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal
 
-demo: $(VENV)/.demo
+.PHONY: help demo test lint quick docs dist pythons bounds pins tables models clean
+
+help: ## List the targets.
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1 \2/p' Makefile | while read -r name words; do \
+		printf '  make %-8s %s\n' "$$name" "$$words"; done
+
+demo: $(VENV)/.demo ## Train on MNIST, evaluate, and leave a report.
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev $(VENV)/.axe $(VENV)/.web
+test: lint $(VENV)/.axe $(VENV)/.web ## Lint, types, all tests.
+	$(PYTEST)
+
+lint: $(VENV)/.dev ## Lint and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal
+
+QUICK := tests/augment tests/evaluate tests/models tests/runs \
+	tests/test_recipe.py tests/test_reads.py tests/test_layout.py
+quick: $(VENV)/.dev ## Lint, and the tests of the small parts: under a minute.
+	$(BIN)/ruff check .
+	$(PYTEST) $(QUICK)
 
 # Trains as the pages do, some minutes on two cores: wants MNIST on this machine, or a network.
-docs: $(VENV)/.docs
+docs: $(VENV)/.docs ## The documentation site.
 	$(BIN)/sphinx-build -q -E -W --keep-going -c docs . build/docs
 	@$(BIN)/python tools/check_site.py build/docs
 	@echo build/docs/index.html
 
-dist: $(VENV)/.dev
+dist: $(VENV)/.dev ## Wheel and sdist.
 	rm -rf dist
 	$(BIN)/hatchling build -d dist
 
-# All tests under each Python, then the wheel in a bare environment of it.
 PYTHONS ?= python3.11 python3.12 python3.13 python3.14
-pythons: dist
+pythons: dist ## All tests under each Python, then the wheel in a bare environment of it.
 	@for p in $(PYTHONS); do \
 	$(MAKE) test PYTHON=$$p VENV=.venv-$$p && \
 	$(BIN)/python tools/try_wheel.py dist/*.whl --python $$p || exit 1; done
 
-# The lowest and the newest version of every dependency, and what came of each for the README's table.
-# TORCH=2.13.0 takes this one in place of both.
-bounds: | $(BIN)/python
+# Records the result for the README's table. TORCH=2.13.0 takes this one in place of both.
+bounds: | $(BIN)/python ## Try the lowest and the newest version of every dependency.
 	$(BIN)/python tools/try_bounds.py lowest --record $(if $(TORCH),--torch $(TORCH))
 	$(BIN)/python tools/try_bounds.py newest --record $(if $(TORCH),--torch $(TORCH))
 
-# The newest versions of everything but torch into constraints.txt; then the tests have to pass.
-pins: | $(BIN)/python
+pins: | $(BIN)/python ## The newest versions of all but torch into constraints.txt; then run the tests.
 	$(BIN)/python tools/pin_versions.py
 
-tables: $(VENV)/.dev
+tables: $(VENV)/.dev ## The tables and curves of the documents, from the result files.
 	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/curves.py
 
-# Half an hour on two cores; says whether the models in the box come out the same to the bit.
-models: $(VENV)/.dev
+# Half an hour on two cores.
+models: $(VENV)/.dev ## Train the bundled models again, and say whether they are the same to the bit.
 	$(BIN)/python tools/make_models.py
 
 $(BIN)/python:
@@ -88,5 +98,5 @@ $(VENV)/.web: | $(BIN)/python
 			&& touch $@ || echo "onnxruntime-web cannot be fetched; its test is skipped" >&2; \
 	else echo "there is no npm; the test with onnxruntime-web is skipped" >&2; fi
 
-clean:
+clean: ## Remove the environment and what was built.
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -5,11 +5,13 @@ import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 from tests.kit import Command, Outcome
 from tests.once import each_once, of_any_size, of_network, once, with_png
+from tests.skips import unexpected
 
 import firstlight as fl
 from firstlight.cli.main import main
@@ -95,6 +97,28 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in marker.args or ("mnist", "cifar10"):
         if load.where_found(CATALOG[name]) is None:
             pytest.skip(f"{name} is not on this machine; set FIRSTLIGHT_DATA to a folder with it")
+
+
+def _unexpected_skips(config: pytest.Config) -> list[str]:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = [] if reporter is None else reporter.stats.get("skipped", [])
+    found = [f"{one.nodeid}: {one.longrepr[2]}" for one in skipped]
+    return unexpected(found)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A test that should have run, and was skipped, fails the run."""
+    if exitstatus == 0 and _unexpected_skips(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Name the tests that should have run. Pytest itself lists all that were skipped, with why."""
+    if names := _unexpected_skips(config):
+        terminalreporter.section("these should not have been skipped", red=True)
+        for name in names:
+            terminalreporter.line(name)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import draw_design
 import firstlight
 
 ROOT = Path(firstlight.__file__).parent
@@ -192,3 +193,9 @@ def test_every_public_name_is_there() -> None:
 def test_no_public_name_is_also_a_module_that_would_take_its_place_once_imported() -> None:
     modules = {path.stem for path in ROOT.iterdir()} - {"__init__"}
     assert not modules & set(firstlight.__all__)
+
+
+def test_the_picture_of_the_design_is_drawn_from_the_code_as_it_is() -> None:
+    drawn = draw_design.picture()
+    assert draw_design.PICTURE.read_text(encoding="utf-8") == drawn
+    assert set(draw_design.HOLDS) >= set(MAY) - {"onnx_file"}

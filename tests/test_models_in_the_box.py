@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from tests.kit import Command
 
+import firstlight as fl
 from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.runs.box import BOX, boxed_names
 from firstlight.runs.folder import RunFolder
-from make_models import ROOT, results
+from make_models import MISTAKES, ROOT, results
 from model_card import card
 
 NAMES = ["mnist", "cifar10"]
+ANSWERED = 1_000
 
 
 def test_there_are_a_model_of_digits_and_one_of_photographs_under_three_megabytes() -> None:
@@ -44,11 +45,16 @@ def test_the_recipe_in_the_box_trains_as_many_numbers_as_its_card_tells(name: st
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_in_the_box_reaches_what_its_card_says_to_the_last_image(
-    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+def test_a_model_in_the_box_is_wrong_where_it_was_when_its_card_was_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
+    """In a tenth of the test set; `make models` answers all of it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    done = command("evaluate", name, "--json")
-    assert done.code == 0, done.err
-    wanted = RunFolder(BOX / name).read_json("measured.json")["correct"]
-    assert json.loads(done.out)["correct"] == wanted
+    wrong = json.loads(MISTAKES.read_text(encoding="utf-8"))[name]
+    correct = RunFolder(BOX / name).read_json("measured.json")["correct"]
+    assert len(wrong) == 10_000 - correct
+    test = fl.load(name).test
+    answers = fl.open_run(name).predict(test.images_NHWC[:ANSWERED])
+    labels = [test.class_names[label] for label in test.labels_N[:ANSWERED]]
+    found = [at for at, one in enumerate(answers) if next(iter(one.probabilities)) != labels[at]]
+    assert found == [at for at in wrong if at < ANSWERED]

@@ -49,3 +49,25 @@ def test_the_workflow_can_change_nothing_and_no_step_runs_text_of_a_request() ->
     assert yaml.safe_load(TEXT)["permissions"] == {"contents": "read"}
     assert "secrets." not in TEXT
     assert "github.event" not in TEXT
+
+
+def test_every_issue_form_asks_in_fields_that_the_host_knows() -> None:
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert [one.name for one in forms] == ["config.yml", "wish.yml", "wrong-answer.yml"]
+    for form in forms[1:]:
+        values = yaml.safe_load(form.read_text(encoding="utf-8"))
+        assert values["name"] and values["description"]
+        for field in values["body"]:
+            assert field["type"] in ("textarea", "input", "dropdown", "checkboxes", "markdown")
+            assert field["id"] and field["attributes"]["label"]
+
+
+def test_what_runs_before_a_commit_is_what_make_lint_runs() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    entries = [hook["entry"] for hook in hooks["repos"][0]["hooks"]]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (lint,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    wanted = [line.strip().replace("$(BIN)", ".venv/bin") for line in lint.splitlines()]
+    assert [one.replace(" --force-exclude", "") for one in entries] == [
+        one.removesuffix(" .") for one in wanted
+    ]

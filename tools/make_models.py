@@ -7,10 +7,13 @@ were, to the bit, or which figures moved.
 """
 
 import argparse
+import csv
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
+from firstlight.files import write_whole
 from firstlight.progress import choose_display
 from firstlight.recipe import load_recipe
 from firstlight.runs.box import BOX, MEASURED, boxed_names
@@ -24,6 +27,7 @@ from firstlight.verbs.run_data import DataRequest
 from model_card import card
 
 ROOT = Path(__file__).resolve().parent.parent
+MISTAKES = ROOT / "tests" / "mistakes_in_the_box.json"
 KEPT = ("recipe.toml", "environment.json", "data.json", "epochs.csv", "summary.json")
 
 
@@ -48,6 +52,7 @@ def put(name: str) -> None:
         shutil.copyfile(run.path / file, box.path / file)
     save(run, box, "")
     box.write_json(MEASURED, evaluate(box).to_json())
+    note_mistakes(name, box)
     for file in ("metrics.json", "predictions.csv"):  # a megabyte; a copy's own evaluate makes them
         (box.path / file).unlink()
     robustness(box)
@@ -55,6 +60,15 @@ def put(name: str) -> None:
     save(run, box, text)
     box.write("README.md", text)
     print(f"{name}: {difference(before, facts(box))}")
+
+
+def note_mistakes(name: str, box: RunFolder) -> None:
+    """Keep the numbers of the test images that it answers wrong, for a test of some of them."""
+    with (box.path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    wrong = [at for at, row in enumerate(rows) if row["true"] != row["predicted"]]
+    known = json.loads(MISTAKES.read_text(encoding="utf-8")) if MISTAKES.is_file() else {}
+    write_whole(MISTAKES, json.dumps({**known, name: wrong}) + "\n")
 
 
 def save(run: RunFolder, box: RunFolder, text: str) -> None:

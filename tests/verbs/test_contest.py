@@ -51,7 +51,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> SavedModel:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network from nothing sees few images."""
-    monkeypatch.setattr("firstlight.verbs.choose.SEEN", 600)
+    monkeypatch.setattr("firstlight.verbs.choose.SEEN", 200)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def toy(weights: SavedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr("firstlight.verbs.contest.backbone_here", lambda: "toy")
 
 
-def pictures(path: Path, count: int = 130, size: int = 40) -> Path:
+def pictures(path: Path, count: int = 130, size: int = 32) -> Path:
     """Colour pictures of rows and columns, as an .npz of one's own."""
     rng = np.random.default_rng(1)
     images = rng.integers(0, 60, (count, size, size, 3), dtype=np.uint8)
