@@ -247,7 +247,8 @@ def load(
 ) -> TrainTest:
     """A named data set, checked against its published checksums, fetched where it is nowhere; or
     the pictures of a folder or CSV, or an ``.npz``, ``.npy`` or ``.mat``, decoded once, ``size``
-    pixels wide and high where that is set.
+    pixels wide and high where that is set. Also ``hf:OWNER/NAME``, a data set of the Hugging Face
+    hub, and ``https://HOST/NAME.tgz`` or ``.zip``, an archive of class folders: fetched once.
 
     ``allow_outside`` takes the files of a CSV that lie outside its folder.
     A named set is looked for in ``data_dir``, ``$FIRSTLIGHT_DATA``, the cache, and what Keras and
@@ -297,8 +298,9 @@ def train(
 ) -> Run:
     """Train a network and return its run.
 
-    ``data`` is a name of the catalogue, a folder, CSV, shards or file of arrays, a ``TrainTest``,
-    such as ``from_images`` makes, or arrays as it takes them: ``(images, labels)``, or
+    ``data`` is a name of the catalogue, or what ``load`` takes: a folder, CSV, shards, file of
+    arrays, ``hf:OWNER/NAME``, an archive's address; a ``TrainTest``, such as ``from_images`` and
+    ``from_dataset`` make, or arrays as it takes them: ``(images, labels)``, or
     ``((images, labels), (test images, test labels))``;
     ``recipe`` a name, a TOML file or a value, by default the data's own. ``network`` is a list of
     ``fl.layers``, or code of one's own: a function that takes image shape (height, width,

@@ -106,6 +106,7 @@ def test_an_archive_is_fetched_once_and_taken_like_the_folder(
     assert (found.train, found.test, found.train.name) == (plain.train, plain.test, "pets/train")
     assert command("evaluate", "run").code == 0
     assert command("evaluate", "run", address).code == 0
+    assert "60 pictures in 2 classes" in command("data", "check", address).out
     assert server.asked == [("/pets.tgz", None)]
     assert not list(Path("cache").rglob("*.tgz")), "its pictures are kept, and nothing twice"
 

@@ -100,6 +100,18 @@ def test_the_pixels_and_classes_are_those_of_the_set(data: Callable[[], Any]) ->
     assert len(found.test) == 6, "15 % of each class"
 
 
+def test_arrays_of_datasets_stay_as_they_are() -> None:
+    """Smaller than pictures in files would be left."""
+    small = IMAGES[:, :8, :8, 0]
+    features = datasets.Features(
+        {"image": datasets.Array2D((8, 8), "uint8"), "label": datasets.Value("string")}
+    )
+    rows = {"image": list(small), "label": [NAMES[at % 2] for at in range(40)]}
+    found = fl.from_dataset(datasets.Dataset.from_dict(rows, features=features))
+    wanted = {image.tobytes(): NAMES[at % 2] for at, image in enumerate(small)}
+    assert contents(*found) == wanted
+
+
 def test_parts_of_a_dataset_dict_are_kept() -> None:
     parts = {
         "train": hub_set(range(24)),

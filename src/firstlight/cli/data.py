@@ -112,6 +112,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Look for what is wrong with pictures of one's own: leaks, copies, damage, imbalance."""
+    from firstlight.data.archive_address import is_archive_address
     from firstlight.data.hub.word import is_hub
     from firstlight.data.levels import stated
     from firstlight.data.own import is_arrays
@@ -124,7 +125,7 @@ def check(
     for option, out, ending in (*asked, ("--fix-list", fix_list, ".csv")):
         if out is not None and out.suffix.lower() != ending:
             raise UserError(f"{option} writes a file whose name ends in {ending}, unlike {out}")
-    if is_address(path) and not is_hub(path):
+    if is_address(path) and not is_hub(path) and not is_archive_address(path):
         raise UserError(f"{word_of(path)}: wanted pictures on this machine, not an address")
     if not is_there(path):
         raise UserError(f"{path}: there is no such folder or CSV")

@@ -172,7 +172,7 @@ def _of_datasets(data: Any, where: str) -> _Rows:
     if features[columns.image].get("_type") == "Image":
         images = _files(plain, columns.image, where)
     else:
-        images = [_picture(one, where) for one in plain[columns.image]]
+        images = _together([_picture(one, where) for one in plain[columns.image]])
     return _Rows(images, labels, columns.class_names or None, _told_of(data))
 
 

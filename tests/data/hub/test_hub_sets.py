@@ -311,3 +311,23 @@ def test_names_that_lead_out_are_not_taken(hub: StandIn, tmp_path: Path) -> None
     table(range(3)).to_parquet(out)
     names = ("../a.parquet", "/a.parquet", "b/../../a.parquet", "C:/a.parquet", "b\\a.parquet")
     assert chosen(names, read_card(b""), hub_word("hf:ann/pets")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"# no card",
+        b"---\n- a\n- b\n---\n",
+        b"---\nconfigs: [1, {data_files: 3}]\ndataset_info: x\n---\n",
+        b"---\na: [unclosed\n---\n",
+        b"---\ndataset_info:\n  features:\n  - &a {name: b, list: *a}\n---\n",
+        b"---\ndataset_info: {features: [{name: l, dtype: {class_label: {names: [1, 2]}}}]}\n---",
+        b"\xff\xfe---\n---\n",
+    ],
+)
+def test_a_card_of_any_kind_does_no_harm(hub: StandIn, tmp_path: Path, text: bytes) -> None:
+    folder = parquet_set(tmp_path / "pets")
+    (folder / "README.md").write_bytes(text)
+    hub.put("ann/pets", folder)
+    assert contents(fl.load("hf:ann/pets").test) == wanted(range(45, 60))

@@ -10,7 +10,7 @@ from typing import Any
 from firstlight.hub import EXTRA
 from firstlight.packages import imported
 
-_MOST_BYTES = 4 << 20
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,12 @@ def read_card(content: bytes) -> Card:
         return Card()
     yaml = imported("yaml", "the card of a data set on the hub", EXTRA)
     try:
-        told = yaml.safe_load(text[4:].partition("\n---")[0])
+        return _card(yaml.safe_load(text[4:].partition("\n---")[0]))
     except (yaml.YAMLError, ValueError, RecursionError):
         return Card()
+
+
+def _card(told: Any) -> Card:
     if not isinstance(told, dict):
         return Card()
     configurations = _dicts(told.get("configs"))

@@ -75,17 +75,18 @@ def _with_labels(found: ShardFiles, shards: ShardSet) -> ShardSet:
     """The set less a part for validation or test of which no image has a label, as competitions
     keep their answers back; ``notes`` tells of it."""
     parts = shards.parts()
-    bare = {
-        part
-        for part in (VALIDATION, TEST)
-        if part in parts
-        and (shards.labels_N[[parts[at] == part for at in shards.shard_N]] == NO_LABEL).all()
-    }
+    bare = {part for part in (VALIDATION, TEST) if _is_bare(shards, parts, part)}
     if not bare:
         return shards
     notes = (*found.notes, f"{' and '.join(sorted(bare))}: has no labels, left out")
     left = [file for file, part in zip(found.files, parts, strict=True) if part not in bare]
     return open_shards(replace(found, files=tuple(left), notes=notes))
+
+
+def _is_bare(shards: ShardSet, parts: Sequence[str], part: str) -> bool:
+    """Whether there are images of a part, and none has a label."""
+    chosen_S = np.array([one == part for one in parts])
+    return bool(chosen_S.any() and (shards.labels_N[chosen_S[shards.shard_N]] == NO_LABEL).all())
 
 
 def is_large(shards: ShardSet) -> bool:
