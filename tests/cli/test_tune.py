@@ -1,11 +1,14 @@
 """``tune``: a search by one worker, its folder, what it may read, and what is refused."""
 
 import csv
+import itertools
 import json
 import shutil
 import sys
+import time
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.kit import Command, striped, tutorial_net
@@ -295,6 +298,25 @@ def test_a_budget_that_is_over_begins_no_further_trial(command: Command) -> None
     done = command(*words, "--budget", "0.001s", "--json")
     assert done.code == 0, done.err
     assert len(json.loads(done.out)["trials"]) == 2
+
+
+def test_a_budget_that_is_over_within_the_first_trial_is_told(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = itertools.count()  # 0.6 s between two: the second begins a trial, the third does not
+    clock = SimpleNamespace(time=lambda: 0.6 * next(looks), perf_counter=time.perf_counter)
+    monkeypatch.setattr("firstlight.verbs.tune.time", clock)
+    words = ("tune", *SMALL, *NET, "--seeds", "0", "--storage", "s.journal")
+    done = command(*words, "--budget", "1s")
+    assert done.code == 0, done.err
+    assert "The budget of 1 s was over before the first trial" in done.out
+    assert "1 trial: 1 trained to the end" in done.out
+
+
+def test_a_budget_without_time_for_a_trial_is_refused(command: Command) -> None:
+    done = command("tune", *SMALL, *NET, "--storage", "s.journal", "--budget", "0.001s")
+    assert done.code == 2
+    assert "the budget of 0.001 s was over before the first trial could begin" in done.err
 
 
 def test_fewer_trials_than_were_asked_for_are_told(command: Command) -> None:

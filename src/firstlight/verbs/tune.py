@@ -316,6 +316,13 @@ class _Worker:
     def search(self) -> None:
         """Take part in the trials until all are settled."""
         self.work.do(self.slots, self._trial, partial(self._waits, "trials"))
+        budget = self.work.noted("budget")
+        over = budget is not None and time.time() > self.work.noted("started") + budget
+        if over and len(self.work.results()) == 1:
+            self.display.say(
+                f"The budget of {budget:g} s was over before the first trial, which was trained to "
+                "its end. A search needs time for several; or give --trials N"
+            )
 
     def _waits(self, what: str, count: int) -> None:
         self.display.say(f"waiting for {count} {what} of other workers")
@@ -325,6 +332,11 @@ class _Worker:
         trained to its end."""
         results = self.work.results()
         finished = [one for one in results if one.value is not None]
+        if not results and (budget := self.work.noted("budget")) is not None:
+            raise UserError(
+                f"the budget of {budget:g} s was over before the first trial could begin; give "
+                "more time, or --trials N"
+            )
         if not finished:
             why = next((one.why for one in reversed(results) if one.why), "no trial was begun")
             raise UserError(

@@ -19,7 +19,7 @@ from tests.kit import Command
 import firstlight as fl
 from firstlight.data.own import Form, load_own
 from firstlight.data.shards import load, write
-from firstlight.data.shards.files import is_address, word_of
+from firstlight.data.shards.files import expanded, is_address, word_of
 from firstlight.data.shards.held import ROOM, room, shelf
 from firstlight.errors import DataError, UnreachableError, UserError
 
@@ -65,6 +65,22 @@ def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "MOST_LOOKED_THROUGH", 0)
+
+
+@pytest.mark.parametrize(
+    ("word", "first", "last"),
+    [
+        ("{0..10}", "0", "10"),
+        ("{00..10}", "00", "10"),
+        ("{08..11}", "08", "11"),
+        ("{8..11}", "8", "11"),
+        ("{000..000}", "000", "000"),
+        ("{0..0}", "0", "0"),
+    ],
+)
+def test_braces_count_as_in_a_shell(word: str, first: str, last: str) -> None:
+    names = expanded(f"a{word}.tar")
+    assert (names[0], names[-1]) == (f"a{first}.tar", f"a{last}.tar")
 
 
 def test_shards_at_an_address_are_those_of_the_folder(

@@ -209,8 +209,8 @@ def _alternatives(inside: str, word: str) -> Iterator[str]:
     first, last = counted[1], counted[2]
     if int(first) > int(last):
         raise UserError(f"{word}: {{{inside}}} counts down; write the smaller number first")
-    padded = first.startswith("0") or last.startswith("0")
-    width = max(len(first), len(last)) if padded and int(last) else 1
+    padded = any(len(end) > 1 and end.startswith("0") for end in (first, last))  # as a shell does
+    width = max(len(first), len(last)) if padded else 1
     for number in range(int(first), int(last) + 1):
         yield f"{number:0{width}d}"
 
@@ -356,6 +356,8 @@ def opened(address: str) -> tuple[Any, str]:
 def unreachable(address: str, error: Exception) -> UnreachableError:
     """What to tell of an address that does not answer."""
     reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    if isinstance(error, FileNotFoundError):  # some stores give a name and nothing else
+        reason = f"not found: {reason}"
     return UnreachableError(
         f"{address}: cannot be reached ({reason}). Look at the address, the connection and the "
         "permissions; what was fetched is kept"
