@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,9 @@ def test_a_run_of_others_opens_no_connection(
     assert command("evaluate", "run", "hf:ann/pets").code == 0
 
 
-def test_folders_of_pictures_are_listed_as_on_disk(hub: StandIn, tmp_path: Path) -> None:
+def test_folders_of_pictures_are_listed_as_on_disk(
+    hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "pets"
     for at in range(60):
         place = folder / ("train" if at < 45 else "test") / NAMES[at % 3]
@@ -162,6 +165,20 @@ def test_folders_of_pictures_are_listed_as_on_disk(hub: StandIn, tmp_path: Path)
     assert contents(data.test) == wanted(range(45, 60))
     assert data.train.names is not None and data.train.names[0] == "train/cat/0.png"
     assert data.train.fingerprint == fl.load(folder).train.fingerprint
+
+    # Of many files the hub's own copy is taken, if it is whole.
+    monkeypatch.setattr(sets, "MANY", 10)
+    made = tmp_path / "made"
+    for split in ("partial-train", "train"):
+        shutil.rmtree(made, ignore_errors=True)
+        (made / "default" / split).mkdir(parents=True)
+        table(range(45)).to_parquet(made / "default" / split / "0000.parquet")
+        hub.put("ann/pets", made, "refs/convert/parquet")
+        new_process()
+        with pytest.warns(UserWarning) if split == "train" else nullcontext():
+            data = fl.load("hf:ann/pets")
+        assert data.train.names is not None
+        assert ("parquet" in data.train.names[0]) == (split == "train")
 
 
 def test_what_is_neither_is_taken_from_the_hubs_own_parquet(hub: StandIn, tmp_path: Path) -> None:
@@ -229,7 +246,8 @@ dataset_info:
     (folder / "README.md").write_text(card.replace("name: small", "name: small\n  default: true"))
     hub.put("ann/pets", folder)
     new_process()
-    assert contents(*fl.load("hf:ann/pets")) == wanted(range(6))
+    with pytest.warns(UserWarning, match="the configuration small is taken; others are big"):
+        assert contents(*fl.load("hf:ann/pets")) == wanted(range(6))
 
 
 def test_splits_that_are_no_parts_and_parts_without_labels_are_left_out(

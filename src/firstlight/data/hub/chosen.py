@@ -27,6 +27,8 @@ class Chosen:
     """File to part; empty where there are no parts. Sorted."""
     configuration: str = "default"
     notes: tuple[str, ...] = ()
+    is_partial: bool = False
+    """Whether the hub itself says that it is only a part."""
 
 
 def chosen(files: Iterable[str], card: Card, word: HubWord) -> Chosen | None:
@@ -38,7 +40,16 @@ def chosen(files: Iterable[str], card: Card, word: HubWord) -> Chosen | None:
         configurations = _by_card(parquet, card) or _by_folder(parquet)
         name = _one(configurations, card, word)
         part_of, notes = _parts(configurations[name], word)
-        return Chosen(kind=PARQUET, part_of=part_of, configuration=name, notes=tuple(notes))
+        others = [one for one in {**card.patterns, **configurations} if one != name]
+        if others and not word.configuration:
+            notes.append(f"{word}: the configuration {name} is taken; others are {_some(others)}")
+        return Chosen(
+            kind=PARQUET,
+            part_of=part_of,
+            configuration=name,
+            notes=tuple(notes),
+            is_partial=any(one.startswith(_PARTIAL) for one in configurations[name]),
+        )
     pictures = [
         one for one in there if PurePosixPath(one).suffix.lower() in SUFFIXES and one.count("/") > 0
     ]

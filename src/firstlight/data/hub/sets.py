@@ -16,6 +16,8 @@ from firstlight.hub import ABSENT, GATED, HubRefusedError, download, hub_cache, 
 
 CONVERTED = "refs/convert/parquet"
 """The branch into which the hub itself writes each data set as Parquet."""
+MANY = 2000
+"""Of more picture files in folders the hub's own copy is taken: one by one they are slow to get."""
 _AT_ONCE = 8
 Progress = Callable[[int, int], None]
 
@@ -117,24 +119,35 @@ def _found(word: HubWord, connect: bool, quiet: bool, progress: Progress | None)
 def _picked(commit: Commit, word: HubWord, connect: bool, quiet: bool) -> tuple[Commit, Chosen]:
     """The files to take, of this commit or of the hub's own copy as Parquet; and the commit."""
     picked = chosen(commit.files, _card(commit, connect, quiet), word)
-    if picked is not None:
+    many = picked is not None and picked.kind == FOLDER and len(picked.part_of) > MANY
+    if picked is not None and not many:
         return commit, picked
     if connect and not word.is_pinned and word.revision != CONVERTED:
-        try:
-            other = listed(replace(word, revision=CONVERTED))
-        except HubRefusedError:
-            other = None
-        picked = None if other is None else chosen(other.files, _card(other, connect, quiet), word)
-        if other is not None and picked is not None:
-            note = f"{word}: taken as the Parquet that the hub made of it"
-            keep(word, other)
-            return replace(other, notes=(*other.notes, note)), picked
+        other = _converted(word, quiet)
+        if other is not None and not (picked is not None and other[1].is_partial):
+            return other
+    if picked is not None:
+        return commit, picked
     names = sorted(commit.files)[:6]
     raise DataError(
         f"{word}: wanted a data set of pictures as Parquet, or in a folder for each class; got "
         f"{', '.join(names) or 'no files'}{', …' if len(commit.files) > 6 else ''}. With its own "
         "library: fl.from_dataset(datasets.load_dataset(...))"
     )
+
+
+def _converted(word: HubWord, quiet: bool) -> tuple[Commit, Chosen] | None:
+    """The hub's own copy as Parquet, if it has one."""
+    try:
+        commit = listed(replace(word, revision=CONVERTED))
+    except HubRefusedError:
+        return None
+    picked = chosen(commit.files, _card(commit, True, quiet), word)
+    if picked is None:
+        return None
+    keep(word, commit)
+    note = f"{word}: taken as the Parquet that the hub made of it"
+    return replace(commit, notes=(*commit.notes, note)), picked
 
 
 def _card(commit: Commit, connect: bool, quiet: bool) -> Any:
