@@ -48,7 +48,7 @@ class Net(nn.Module):
         self.groups = nn.Sequential(Group(24, 64), Group(64, 256), Group(256, 256))
         self.head = nn.Linear(256, 10, bias=False)
 
-    def see(self, images: Tensor) -> None:
+    def initialize_from(self, images: Tensor) -> None:
         patches = images.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (vectors / (values + 5e-4).sqrt()).T.flip(0).reshape(12, 3, 2, 2)
@@ -96,7 +96,7 @@ def main(path: str, seed: int, epochs: int) -> None:
     images, test = normalised(arrays["train_images"]), normalised(arrays["test_images"])
     labels = arrays["train_labels"]
     net = Net().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    net.see(images[:5000])
+    net.initialize_from(images[:5000])
     filters = [p for p in net.parameters() if p.ndim == 4 and p.requires_grad]
     norms = [p for n, p in net.named_parameters() if "norm" in n and p.requires_grad]
     groups = [

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from firstlight.files import write_whole
-from firstlight.report.picture import BLUE, FAINT, GREEN, INK, ORANGE, RED, Picture, style
+from firstlight.report.picture import BLUE, FAINT, GREEN, INK, ORANGE, RED, SavedFigure, style
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -57,7 +57,7 @@ def point(
     )
 
 
-def draw(name: str) -> Picture:
+def draw(name: str) -> SavedFigure:
     """The picture of one data set."""
     beside = [json.loads((RESULTS / f"{s}.json").read_text()) for s in ("quick_vs_keras", "peers")]
     of_side: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -65,7 +65,7 @@ def draw(name: str) -> Picture:
         of_side[run["side"].replace("firstlight-", f"{name}-")].append(run)
     processors = {whole["processor"] for whole in beside}
     with style():
-        picture = Picture(8.4, 4.6)
+        picture = SavedFigure(8.4, 4.6)
         axes = picture.add_subplot()
         curve(axes, of_side["keras"], "the tutorial in Keras", ORANGE)
         curve(axes, of_side["pytorch-loop"], "the tutorial as a plain PyTorch loop", FAINT)

@@ -17,7 +17,7 @@ def test_the_time_left_counts_smaller_images_as_the_less_that_they_are(
     def work(seen: int) -> float:
         return seen - 0.5 * min(seen, 100)
 
-    run = SimpleNamespace(images=100, total=200, seen=0, epochs=2, work=work)
+    run = SimpleNamespace(images_per_epoch=100, total=200, seen=0, epochs=2, work=work)
     now = 0.0
     monkeypatch.setattr("firstlight.progress.time.monotonic", lambda: now)
     pace = progress._Pace(run)

@@ -13,7 +13,7 @@ from typing import Any
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from firstlight.files import write_whole
-from firstlight.report.picture import FAINT, INK, SERIES, Picture, style
+from firstlight.report.picture import FAINT, INK, SERIES, SavedFigure, style
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))
@@ -23,11 +23,11 @@ RESULT = HERE.parent / "results" / "transfer.json"
 PICTURE = HERE.parents[1] / "docs" / "pictures" / "transfer-cifar10.png"
 
 
-def draw(runs: list[dict[str, Any]]) -> Picture:
+def draw(runs: list[dict[str, Any]]) -> SavedFigure:
     """One line for each side."""
     counts: set[int] = set()
     with style():
-        picture = Picture(8.4, 4.6)
+        picture = SavedFigure(8.4, 4.6)
         axes = picture.add_subplot()
         for colour, (side, label) in zip(SERIES, SIDES.items(), strict=False):
             of_count: dict[int, list[float]] = {}

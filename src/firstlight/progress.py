@@ -19,8 +19,7 @@ class TrainingRun(Protocol):
     @property
     def epochs(self) -> int: ...
     @property
-    def images(self) -> int:
-        """Of an epoch."""
+    def images_per_epoch(self) -> int: ...
 
     @property
     def total(self) -> int:
@@ -123,7 +122,7 @@ class _Pace:
     def due(self, seen: int) -> bool:
         """At most ten times a second, and at an epoch's end: drawing costs more than a step."""
         now = time.monotonic()
-        if now - self.shown < 0.1 and seen < self.run.images:
+        if now - self.shown < 0.1 and seen < self.run.images_per_epoch:
             return False
         self.shown = now
         return True
@@ -131,7 +130,7 @@ class _Pace:
     def read(self, record: "StepRecord") -> tuple[float, float, float]:
         """Work done in the whole run, images a second, seconds left."""
         run = self.run
-        done = (record.epoch - 1) * run.images + record.seen
+        done = (record.epoch - 1) * run.images_per_epoch + record.seen
         passed = max(1e-9, time.monotonic() - self.started)
         worked, total = run.work(done), run.work(run.total)
         pace = (worked - run.work(self.first)) / passed

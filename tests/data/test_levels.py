@@ -10,7 +10,7 @@ from PIL import Image
 import firstlight as fl
 import firstlight.data.own as own
 from firstlight.data.arrays import from_images
-from firstlight.data.check import Checked, check
+from firstlight.data.check import DataCheck, check
 from firstlight.data.folder import list_folder
 from firstlight.data.levels import levels_to_ask
 from firstlight.data.own import load_own
@@ -161,7 +161,7 @@ def folder(root: Path, images: np.ndarray, suffix: str) -> Path:
     return root
 
 
-def kinds(checked: Checked) -> set[str]:
+def kinds(checked: DataCheck) -> set[str]:
     return {finding.kind for finding in checked.findings if finding.severe}
 
 

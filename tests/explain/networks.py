@@ -29,7 +29,7 @@ def build(name: str, views: str = "one", seed: int = 1, pool_last: bool = True) 
         Generator().manual_seed(seed)
     )
     if isinstance(model, NetworkModule) and name == "whitened":
-        model.see(PREPROCESS(torch.from_numpy(images(30))))
+        model.initialize_from(PREPROCESS(torch.from_numpy(images(30))))
         with torch.no_grad():  # statistics that are not those of a new batch norm
             model.train()(PREPROCESS(torch.from_numpy(images(30))))
     return model.eval()

@@ -38,7 +38,7 @@ def build(*layers: la.Layer, views: str = "one") -> nn.Module:
         Generator().manual_seed(1)
     )
     assert isinstance(model, NetworkModule)
-    model.see(PREPROCESS(torch.from_numpy(images(30))))
+    model.initialize_from(PREPROCESS(torch.from_numpy(images(30))))
     return model.eval()
 
 

@@ -291,7 +291,7 @@ def test_int8_is_refused_for_more_than_one_lost_image_and_more_than_may_be(
     images: int, lost: int, gained: int, too_much: bool
 ) -> None:
     pair = Paired(only_first=lost, only_second=gained, p=1.0, images=images)
-    loss = verb.Loss.of(pair, images)
+    loss = verb.AccuracyLoss.of(pair, images)
     assert loss.too_much is too_much
     assert loss.few is (images < 334)
     assert f"of {images:,} test images it lost {lost} and gained {gained}" in loss.words()

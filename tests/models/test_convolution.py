@@ -11,7 +11,7 @@ from torch.nn.functional import conv2d, max_pool2d
 from torch.utils.flop_counter import FlopCounterMode
 
 from firstlight.models import blocks, unfolded, winograd
-from firstlight.models.blocks import halved
+from firstlight.models.blocks import max_pool_2x2
 from firstlight.models.convolution import Convolution3x3, direct
 
 
@@ -155,13 +155,13 @@ def test_pooling_keeps_its_input_where_the_gradient_reads_it(
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(noted, lambda tensor: tensor):
-        halved(maps)
+        max_pool_2x2(maps)
     assert maps.shape in [tensor.shape for tensor in kept]
 
 
 @pytest.mark.parametrize("shape", [(5, 7, 9, 11), (3, 1, 4, 6), (2, 4, 2, 2)])
 @pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
-def test_halved_maps_are_max_pooled_ones_and_the_input_is_not_kept(
+def test_pooled_maps_are_max_pooled_ones_and_the_input_is_not_kept(
     shape: tuple[int, ...], order: torch.memory_format
 ) -> None:
     maps = numbers(*shape).relu().contiguous(memory_format=order).requires_grad_()  # ties at zero
@@ -172,7 +172,7 @@ def test_halved_maps_are_max_pooled_ones_and_the_input_is_not_kept(
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(noted, lambda tensor: tensor):
-        out = halved(maps)
+        out = max_pool_2x2(maps)
     wanted = max_pool2d(maps, 2)
     grad = numbers(*wanted.shape, seed=1)
 

@@ -159,7 +159,7 @@ def test_rows_left_out_reach_nothing(widths: tuple[int, ...], pool_last: bool, s
 def test_the_stem_gives_every_direction_of_a_patch_unit_variance() -> None:
     model = small()
     images_NCHW = pixels()
-    model.see(images_NCHW)
+    model.initialize_from(images_NCHW)
 
     weight = model.get_parameter("whiten1.weight")
     out = torch.nn.functional.conv2d(images_NCHW, weight)
@@ -180,7 +180,7 @@ def test_answers_are_averages_over_views_and_training_sees_the_image_alone() -> 
     names = {1: "one", 2: "mirror", 6: "mirror-and-shift"}
     models = {count: small(views=name) for count, name in names.items()}
     for model in models.values():
-        model.see(pixels())
+        model.initialize_from(pixels())
         model.eval()
     images_NCHW = pixels(3)
     with torch.no_grad():
@@ -197,7 +197,7 @@ def test_answers_are_averages_over_views_and_training_sees_the_image_alone() -> 
 def test_shifted_views_are_the_image_moved_by_a_pixel_to_each_side() -> None:
     plain, shifted = small(), small(views="shift")
     for model in (plain, shifted):
-        model.see(pixels())
+        model.initialize_from(pixels())
         model.eval()
     images = pixels(3).numpy()
     wide = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
@@ -227,7 +227,7 @@ def test_a_dirac_convolution_starts_by_passing_its_channels_through() -> None:
 
 def test_a_stride_quarters_the_maps_and_fewer_filters_keep_the_largest_directions() -> None:
     model = small(kernel=4, stride=2, filters=10, widths=(8,))
-    model.see(pixels())
+    model.initialize_from(pixels())
     assert model.get_submodule("whiten1")(pixels(2)).shape == (2, 10, 9, 12)
 
     patches = pixels().unfold(2, 4, 2).unfold(3, 4, 2).permute(0, 2, 3, 1, 4, 5).reshape(-1, 48)
@@ -242,7 +242,7 @@ def test_the_last_layer_sees_the_largest_value_of_each_map_or_every_place() -> N
     # Images of 20×26 pixels: 19×25 behind the stem, and 9×12, 4×6, 2×3 behind the groups.
     for pool_last in (True, False):
         model = small(pool_last=pool_last, scale=0.5).eval()
-        model.see(pixels())
+        model.initialize_from(pixels())
         maps: list[torch.Tensor] = []
         model.get_submodule("activation7").register_forward_hook(
             lambda _, __, output, maps=maps: maps.append(output)
@@ -278,7 +278,7 @@ def test_impossible_numbers_of_filters_are_refused(filters: int) -> None:
 def test_dropout_zeroes_what_the_last_layer_sees_in_training_alone() -> None:
     plain, dropping = small(), small(dropout=0.5)
     for model in (plain, dropping):
-        model.see(pixels())
+        model.initialize_from(pixels())
     layer = dropping.get_submodule("dropout1")
     assert isinstance(layer, Dropout)
     layer.rng = Generator().manual_seed(0)

@@ -10,7 +10,7 @@ from PIL import Image
 from firstlight.explain.layers import LayerMaps
 from firstlight.explain.words import Words
 from firstlight.report import charts, explanation, images
-from firstlight.report.picture import Picture, fitted, shortened
+from firstlight.report.picture import SavedFigure, fitted, shortened
 
 RNG = np.random.default_rng(0)
 NAMES = ("cat", "$dog$", "a class with a very long name indeed, longer than any label")
@@ -61,7 +61,7 @@ def drawings(channels: int, classes: int) -> list[explanation.Drawing]:
     ]
 
 
-def sheet(channels: int, classes: int, panels: int) -> Picture:
+def sheet(channels: int, classes: int, panels: int) -> SavedFigure:
     said = Words(title="$Title$", shows="What it shows. " * 9, cannot="What it cannot. " * 4)
     return explanation.overview([(said, d) for d in drawings(channels, classes)[:panels]])
 
@@ -126,7 +126,7 @@ def test_the_same_numbers_give_the_same_bytes_and_a_notebook_gets_them_too() -> 
     assert first.png() == again.png() == first._repr_png_()
 
 
-def words(picture: Picture) -> list[str]:
+def words(picture: SavedFigure) -> list[str]:
     texts = []
     for axes in picture.axes:
         texts += [axes.get_title(), axes.get_xlabel(), *(t.get_text() for t in axes.texts)]

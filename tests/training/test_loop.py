@@ -122,8 +122,8 @@ def test_a_clipped_run_is_pytorchs_own_loop(at_once: int) -> None:
     norms = []
     for _ in range(4):
         sgd.zero_grad()
-        scores = model(PREPROCESS(plain.train.images(every)))
-        nn.functional.cross_entropy(scores, plain.train.labels(every)).backward()
+        scores = model(PREPROCESS(plain.train_data.images(every)))
+        nn.functional.cross_entropy(scores, plain.train_data.labels(every)).backward()
         norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), 0.05)))
         sgd.step()
     assert min(norms) > 0.05, "every step is clipped"
@@ -264,12 +264,12 @@ def test_patience_stops_after_the_best_epoch_and_keeps_its_weights() -> None:
 def test_patience_begins_when_the_images_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
 
-    def ever_worse(_: Trainer, part: Portion, rough: bool = False) -> tuple[Tensor, Tensor]:
+    def ever_worse(_: Trainer, part: Portion, low_precision: bool = False) -> tuple[Tensor, Tensor]:
         nonlocal calls
         calls += 1
         return torch.tensor([[0.0, calls]]).repeat(len(part), 1), torch.zeros(len(part)).long()
 
-    monkeypatch.setattr(Trainer, "watch", ever_worse)
+    monkeypatch.setattr(Trainer, "predict", ever_worse)
     for share, epochs in ((0.0, 1 + 2), (0.5, 6 + 2), (0.45, 6 + 2)):
         settings = (*ANY_SIZE, f"train.small_share={share}", "train.patience=2")
         run = trainer(recipe(*FAST, *settings, "train.epochs=12"), validation=portion(9, seed=1))
@@ -302,21 +302,21 @@ def test_the_answers_of_the_kept_weights_are_not_computed_twice(
     patience: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
-    plain_watch = Trainer.watch
+    plain_predict = Trainer.predict
 
-    def noting(self: Trainer, part: Portion, rough: bool = False) -> tuple[Tensor, Tensor]:
+    def noting(self: Trainer, part: Portion, low_precision: bool = False) -> tuple[Tensor, Tensor]:
         looks.append(len(part))
-        return plain_watch(self, part, rough)
+        return plain_predict(self, part, low_precision)
 
-    monkeypatch.setattr(Trainer, "watch", noting)
+    monkeypatch.setattr(Trainer, "predict", noting)
     held = portion(9, seed=1)
     run = trainer(recipe(*PATIENT, f"train.patience={patience}"), validation=held)
     for _ in run.run():
         pass
-    found = run.answers()
+    found = run.validation_predictions()
     assert looks == [9] * len(run.records)
     assert found is not None
-    for ours, anew in zip(found, run.watch(held), strict=True):
+    for ours, anew in zip(found, run.predict(held), strict=True):
         assert torch.equal(ours, anew)
 
 
@@ -336,11 +336,11 @@ def test_only_the_answers_that_are_kept_are_float32_where_training_is_not(
     run.model.register_forward_pre_hook(look)
     for _ in run.run():
         pass
-    found = run.answers()
+    found = run.validation_predictions()
     assert lower == [True, True, False]
 
     assert found is not None
-    assert torch.equal(found[0], run.watch(held)[0])
+    assert torch.equal(found[0], run.predict(held)[0])
 
     # Patience compares the losses of all epochs, so they are of one precision.
     lower.clear()
@@ -348,7 +348,7 @@ def test_only_the_answers_that_are_kept_are_float32_where_training_is_not(
     patient.model.register_forward_pre_hook(look)
     for _ in patient.run():
         pass
-    found = patient.answers()
+    found = patient.validation_predictions()
     assert found is not None
     assert patient.kept.epoch < len(patient.records)
     assert lower == len(patient.records) * [False]

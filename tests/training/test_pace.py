@@ -37,12 +37,12 @@ def test_as_many_steps_as_fit_and_not_one_more(
     assert needed(steps + 2) > seconds
 
 
-@pytest.mark.parametrize("roughly", [False, True])
+@pytest.mark.parametrize("in_low_precision", [False, True])
 @pytest.mark.parametrize(
     ("epochs", "step", "taken"), [(0.5, 8.0, 2), (1, 8.0, 4), (3, 0.125, 12), (100, 0.125, 4 + 16)]
 )
 def test_steps_are_timed_without_the_validations_between_them(
-    epochs: float, step: float, taken: int, roughly: bool, monkeypatch: pytest.MonkeyPatch
+    epochs: float, step: float, taken: int, in_low_precision: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four steps an epoch, of 1/8 s but for the first four, and a validation of 4 s, of 16 where it
     is precise and training is not; a fiftieth of 100 s is measured."""
@@ -55,28 +55,28 @@ def test_steps_are_timed_without_the_validations_between_them(
             done += 1
             yield StepRecord(epoch=step // 4 + 1, step=step + 1, seen=1, loss=1.0, accuracy=0.5)
             if step % 4 == 3:
-                watch(None, True)
+                predict(None, True)
                 yield _EPOCH
 
-    def watch(_: object, rough: bool) -> None:
+    def predict(_: object, low_precision: bool) -> None:
         nonlocal now
-        now += 4.0 if rough or not roughly else 16.0
+        now += 4.0 if low_precision or not in_low_precision else 16.0
 
     monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: now)
     recipe = Recipe(name="test")
     trainer = SimpleNamespace(
         run=run,
-        watch=watch,
+        predict=predict,
         recipe=recipe,
         validation="held out",
-        rough=roughly,
+        low_precision=in_low_precision,
         steps=4 * epochs,
         decided=lambda value: value,
     )
 
     measured = measure_pace(trainer, 100.0)  # type: ignore[arg-type]
 
-    last = 16.0 if roughly else 4.0
+    last = 16.0 if in_low_precision else 4.0
     assert measured == Pace(small=step, whole=step, validation=4.0, last=last)
     assert done == taken
 
@@ -101,7 +101,7 @@ def test_where_the_first_steps_see_smaller_images_both_kinds_are_timed(
         run=run,
         recipe=recipe,
         validation=None,
-        rough=False,
+        low_precision=False,
         steps=steps,
         small_steps=0,
         decided=lambda value: value,

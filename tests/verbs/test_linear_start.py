@@ -130,7 +130,7 @@ def test_held_out_images_of_a_head_alone_are_answered_from_their_features(
     def refuse(*_: object) -> None:
         raise AssertionError("features are there")
 
-    monkeypatch.setattr(Trainer, "watch", refuse)
+    monkeypatch.setattr(Trainer, "predict", refuse)
     begun(first, tmp_path / "alone")
     (row,) = read_epochs(RunFolder(tmp_path / "alone"))
     assert row["validation_accuracy"] == watched["validation_accuracy"]

@@ -17,7 +17,7 @@ from firstlight.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from firstlight.verbs.export import Exported, Loss
+    from firstlight.verbs.export import AccuracyLoss, Exported
 
 
 def export(
@@ -84,7 +84,7 @@ def _print(done: "Exported") -> None:
         typer.echo(f"Triton serves it as {done.served_as}; {done.path / 'README.md'} says how")
 
 
-def _print_loss(loss: "Loss", other_classes: int) -> None:
+def _print_loss(loss: "AccuracyLoss", other_classes: int) -> None:
     from firstlight.verbs.export import LARGEST_LOSS
 
     typer.echo(f"int8 loses {loss.words()}; it gives {other_classes} another class")

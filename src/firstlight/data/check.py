@@ -56,7 +56,7 @@ _SUFFIXES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
+class DataCheck:
     """All that was found."""
 
     pictures: int
@@ -102,7 +102,7 @@ class _Head:
 
 def check(
     listing: Listing, *, size: int | None = None, progress: Progress | None = None
-) -> Checked:
+) -> DataCheck:
     """Look at every picture once. Raises ``DataError`` where none can be read."""
     sources = listing.sources()
     heads = _heads(sources)
@@ -115,7 +115,7 @@ def check_arrays(
     *,
     size: int | None = None,
     progress: Progress | None = None,
-) -> Checked:
+) -> DataCheck:
     """The same for images in arrays, which are numbered from 0 in each part. Nothing is listed to
     be left out, since they have no names that ``train --exclude`` would take."""
     seen, pictures, sources, heads = Counter[str](), list[Listed](), list[PictureSource](), []
@@ -152,7 +152,7 @@ def _check(
     heads: list[_Head],
     wanted: tuple[Shape, str],
     progress: Progress | None,
-) -> Checked:
+) -> DataCheck:
     names, (shape, reason) = [p.name for p in listing.pictures], wanted
     with tempfile.TemporaryDirectory(prefix="firstlight-") as folder:
         file = Path(folder) / "decoded"
@@ -178,7 +178,7 @@ def _check(
         number = {name: at for at, name in enumerate(names)}
         thumbnails = {name: images_NHWC[number[name]] for name in shown if readable[number[name]]}
     counts = Counter(p.label for p in listing.pictures)
-    return Checked(
+    return DataCheck(
         pictures=len(names),
         classes={name: counts[label] for label, name in enumerate(listing.class_names)},
         shape=shape,

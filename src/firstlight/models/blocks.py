@@ -60,7 +60,7 @@ class Dropout(nn.Module):
         return inputs_NF * kept_NF / (1 - self.share)
 
 
-def halved(maps_NCHW: Tensor) -> Tensor:
+def max_pool_2x2(maps_NCHW: Tensor) -> Tensor:
     """The largest of every 2×2 pixels for training: ``max_pool2d(maps, 2)``, to the bit.
 
     PyTorch's own keeps its whole input for the gradient, which needs only the places;
@@ -69,11 +69,11 @@ def halved(maps_NCHW: Tensor) -> Tensor:
     """
     if maps_NCHW.device.type == KEEPS_INPUT or torch.compiler.is_compiling():
         return max_pool2d(maps_NCHW, 2)
-    pooled_NChw: Tensor = _Halved.apply(maps_NCHW)  # type: ignore[no-untyped-call]
+    pooled_NChw: Tensor = _MaxPool2x2.apply(maps_NCHW)  # type: ignore[no-untyped-call]
     return pooled_NChw
 
 
-class _Halved(torch.autograd.Function):
+class _MaxPool2x2(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps_NCHW: Tensor) -> Tensor:
         pooled_NChw, places_NChw = max_pool2d_with_indices(maps_NCHW, (2, 2))

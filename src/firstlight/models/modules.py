@@ -20,7 +20,7 @@ from firstlight.layers.rescale import LayerScale as LayerScaleChoice
 from firstlight.layers.rescale import Rescale as RescaleChoice
 from firstlight.layers.resize import Resize as ResizeChoice
 from firstlight.layers.squeeze import SqueezeExcite as SqueezeChoice
-from firstlight.models.blocks import halved, unfilled
+from firstlight.models.blocks import max_pool_2x2, unfilled
 from firstlight.models.convolution import Convolution3x3
 from firstlight.models.initial import fill
 
@@ -152,7 +152,7 @@ class MaxPool(nn.Module):
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
         if self.halves and self.training and maps_NCHW.numel() >= LARGE:
-            return halved(maps_NCHW)
+            return max_pool_2x2(maps_NCHW)
         if not self.same:
             return max_pool2d(maps_NCHW, self.size, self.stride)
         sides = same_sides(maps_NCHW, self.size, self.stride)

@@ -118,11 +118,11 @@ class NetworkModule(Chain):
         self.views = choice.views
         self.rows, self.columns = (_used(flat(layers), side) for side in image_shape[:2])
 
-    def see(self, pixels_NCHW: Tensor) -> None:
+    def initialize_from(self, pixels_NCHW: Tensor) -> None:
         """Set what is worked out from training images: a whitening stem's filters."""
         first = next(self.children())
         if isinstance(first, Whitening):
-            first.see(pixels_NCHW)
+            first.initialize_from(pixels_NCHW)
 
     def forward(self, pixels_NCHW: Tensor) -> Tensor:
         """Logits N×K of images float32 N×C×H×W."""

@@ -27,7 +27,7 @@ class Whitening(nn.Conv2d):
             parameter.requires_grad = name == "bias" and choice.bias
             nn.init.zeros_(parameter)
 
-    def see(self, maps_NCHW: Tensor) -> None:
+    def initialize_from(self, maps_NCHW: Tensor) -> None:
         """Set the filters from training images: what they give then has unit covariance.
 
         The filters are the eigenvectors of the patches' covariance with the largest eigenvalues,

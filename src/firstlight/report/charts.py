@@ -17,7 +17,7 @@ from firstlight.report.picture import (
     ORANGE,
     PAPER,
     SERIES,
-    Picture,
+    SavedFigure,
     fitted,
     style,
 )
@@ -35,10 +35,10 @@ class RunScore:
     interval: tuple[float, float]
 
 
-def training_curves(epochs: Epochs, validated_on: str | None) -> Picture:
+def training_curves(epochs: Epochs, validated_on: str | None) -> SavedFigure:
     """Loss and accuracy after each epoch, in training and on the images named."""
     with style():
-        picture = Picture(8.4, 3.1)
+        picture = SavedFigure(8.4, 3.1)
         loss_axes, accuracy_axes = picture.subplots(1, 2)
         for axes, what in ((loss_axes, "loss"), (accuracy_axes, "accuracy")):
             _curve(axes, epochs, f"train_{what}", "training", BLUE)
@@ -58,7 +58,7 @@ def confusion(
     *,
     normalised: bool,
     shown: Sequence[int] | None = None,
-) -> Picture:
+) -> SavedFigure:
     """Rows are true classes, columns answers; normalised by row, a row sums to 100 %.
 
     ``shown`` are the numbers of those classes, of more, that are drawn and have the names.
@@ -71,7 +71,7 @@ def confusion(
     k = len(class_names)
     side = max(4.0, min(11.0, 1.2 + 0.41 * k))
     with style():
-        picture = Picture(side, side * 0.94)
+        picture = SavedFigure(side, side * 0.94)
         axes = picture.add_subplot()
         # The root keeps the few mistakes visible beside the many right answers.
         axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1.05)
@@ -110,11 +110,13 @@ def confusion(
     return picture
 
 
-def class_accuracy(class_names: Sequence[str], recalls: Sequence[float], overall: float) -> Picture:
+def class_accuracy(
+    class_names: Sequence[str], recalls: Sequence[float], overall: float
+) -> SavedFigure:
     """Share of each class's images answered rightly, beside that of all."""
     k = len(class_names)
     with style():
-        picture = Picture(7.2, 0.9 + 0.3 * k)
+        picture = SavedFigure(7.2, 0.9 + 0.3 * k)
         axes = picture.add_subplot()
         axes.barh(range(k), recalls, color=BLUE, height=0.68)
         axes.axvline(overall, color=INK, linewidth=1, linestyle="--")
@@ -143,10 +145,10 @@ def class_accuracy(class_names: Sequence[str], recalls: Sequence[float], overall
     return picture
 
 
-def comparison_curves(epochs_by_run: Mapping[str, Epochs]) -> Picture:
+def comparison_curves(epochs_by_run: Mapping[str, Epochs]) -> SavedFigure:
     """Validation accuracy of several runs against epochs and against seconds of training."""
     with style():
-        picture = Picture(8.4, 3.4 + 0.2 * len(epochs_by_run))
+        picture = SavedFigure(8.4, 3.4 + 0.2 * len(epochs_by_run))
         by_epoch, by_second = picture.subplots(1, 2, sharey=True)
         longest = 1
         for (name, epochs), colour in zip(
@@ -174,10 +176,10 @@ def comparison_curves(epochs_by_run: Mapping[str, Epochs]) -> Picture:
     return picture
 
 
-def comparison_bars(scores: Sequence[RunScore]) -> Picture:
+def comparison_bars(scores: Sequence[RunScore]) -> SavedFigure:
     """Test accuracies with their 95 % intervals, on a scale that shows the differences."""
     with style():
-        picture = Picture(7.2, 1.0 + 0.42 * len(scores))
+        picture = SavedFigure(7.2, 1.0 + 0.42 * len(scores))
         axes = picture.add_subplot()
         for row, (score, colour) in enumerate(zip(scores, _colours(len(scores)), strict=True)):
             low, high = score.interval
@@ -208,10 +210,10 @@ def learning_rate_sweep(
     smoothed: Sequence[float],
     suggestion: float,
     span: tuple[float, float],
-) -> Picture:
+) -> SavedFigure:
     """Loss against the learning rate, with the rate that is suggested and the span it is from."""
     with style():
-        picture = Picture(7.2, 3.8)
+        picture = SavedFigure(7.2, 3.8)
         axes = picture.add_subplot()
         axes.plot(rates, losses, color=FAINT, linewidth=0.8, alpha=0.6, label="each batch")
         axes.plot(rates, smoothed, color=BLUE, linewidth=2, label="running mean")
@@ -252,10 +254,10 @@ def _colours(count: int) -> list[str]:
 
 def trust(
     confidence_N: npt.NDArray[np.float32], right_N: npt.NDArray[np.bool_], threshold: float | None
-) -> Picture:
+) -> SavedFigure:
     """How often answers of each confidence are right, and how right the most confident ones are."""
     with style():
-        picture = Picture(8.4, 3.5)
+        picture = SavedFigure(8.4, 3.5)
         left, right = picture.subplots(1, 2)
         bins = np.clip((confidence_N * 10).astype(int), 0, 9)
         for b in np.unique(bins):
@@ -304,10 +306,10 @@ class Tried:
     finished: bool
 
 
-def search(trials: Sequence[Tried], importances: Mapping[str, float]) -> Picture:
+def search(trials: Sequence[Tried], importances: Mapping[str, float]) -> SavedFigure:
     """A search's trials in their order, with the best so far, and what each setting matters."""
     with style():
-        picture = Picture(9.4, 3.6)
+        picture = SavedFigure(9.4, 3.6)
         axes, bars = picture.subplots(1, 2, width_ratios=(3, 2))
         for finished, label, color in ((True, "trial", BLUE), (False, "stopped early", FAINT)):
             some = [one for one in trials if one.finished == finished]

@@ -19,7 +19,7 @@ from firstlight.report.picture import (
     FAINT,
     INK,
     ORANGE,
-    Picture,
+    SavedFigure,
     bare,
     shortened,
     style,
@@ -36,16 +36,16 @@ MOST_MAPS = 32
 SIDE = 3.1
 
 
-def single(drawing: Drawing, title: str) -> Picture:
+def single(drawing: Drawing, title: str) -> SavedFigure:
     """One drawing as a picture."""
     with style():
-        picture = Picture(SIDE, SIDE)
+        picture = SavedFigure(SIDE, SIDE)
         picture.suptitle(title, x=0.03, ha="left", fontsize=11, fontweight="bold")
         drawing(picture)
     return picture
 
 
-def overview(panels: Sequence[tuple[Words, Drawing]]) -> Picture:
+def overview(panels: Sequence[tuple[Words, Drawing]]) -> SavedFigure:
     """Drawings with their titles and words, three in a row."""
     columns = 3
     with style():
@@ -53,7 +53,7 @@ def overview(panels: Sequence[tuple[Words, Drawing]]) -> Picture:
         rows = [slice(i, i + columns) for i in range(0, len(panels), columns)]
         lines = [max(text.count("\n") + 1 for text in texts[row]) for row in rows]
         heights = [3.5 + 0.155 * count for count in lines]
-        picture = Picture(3.5 * columns, sum(heights))
+        picture = SavedFigure(3.5 * columns, sum(heights))
         parts = picture.subfigures(
             len(rows), columns, squeeze=False, wspace=0.04, height_ratios=heights
         )
@@ -168,7 +168,7 @@ def note(text: str) -> Drawing:
     return draw
 
 
-def layer(maps: LayerMaps, class_names: Sequence[str] = ()) -> Picture:
+def layer(maps: LayerMaps, class_names: Sequence[str] = ()) -> SavedFigure:
     """The first 32 maps of one layer on one scale, or a bar for each of its single numbers."""
     if maps.is_single_numbers:
         return _numbers(maps.maps_Chw[:, 0, 0], class_names)
@@ -186,7 +186,7 @@ def layer(maps: LayerMaps, class_names: Sequence[str] = ()) -> Picture:
     largest = float(np.abs(maps.maps_Chw).max()) or 1.0
     with style():
         side = max(0.8, 2.4 / columns)  # of a map, inches
-        picture = Picture(side * columns + 0.8, max(0.8, side * rows * height / width) + 0.1)
+        picture = SavedFigure(side * columns + 0.8, max(0.8, side * rows * height / width) + 0.1)
         axes = picture.add_subplot()
         bare(axes)
         drawn = axes.imshow(
@@ -197,10 +197,10 @@ def layer(maps: LayerMaps, class_names: Sequence[str] = ()) -> Picture:
     return picture
 
 
-def _numbers(values_F: Float32Array, class_names: Sequence[str]) -> Picture:
+def _numbers(values_F: Float32Array, class_names: Sequence[str]) -> SavedFigure:
     named = len(values_F) == len(class_names) <= 20
     with style():
-        picture = Picture(7.2, 2.4)
+        picture = SavedFigure(7.2, 2.4)
         axes = picture.add_subplot()
         axes.bar(range(len(values_F)), values_F, color=BLUE, width=0.8)
         axes.axhline(0, color=FAINT, linewidth=0.8)

@@ -13,7 +13,7 @@ from firstlight.report.picture import (
     GREEN,
     INK,
     RED,
-    Picture,
+    SavedFigure,
     bare,
     end_of,
     fitted,
@@ -44,31 +44,31 @@ class Answered:
         return self.truth is not None and self.truth != self.answer
 
 
-def prediction_strip(items: Sequence[Answered]) -> Picture:
+def prediction_strip(items: Sequence[Answered]) -> SavedFigure:
     """The tutorial's strip: images with answers, five in a row; wrong ones show the truth."""
     return _grid(items, columns=5, cell=1.75)
 
 
-def mistakes_page(items: Sequence[Answered]) -> Picture:
+def mistakes_page(items: Sequence[Answered]) -> SavedFigure:
     """Wrong answers, the least probable truth first, six in a row."""
     return _grid(items, columns=6, cell=1.6)
 
 
-def prediction_grid(items: Sequence[Answered]) -> Picture:
+def prediction_grid(items: Sequence[Answered]) -> SavedFigure:
     """Pictures from outside with their answers, named."""
     return _grid(items, columns=min(5, max(1, len(items))), cell=2.0)
 
 
 def class_samples(
     images_by_class: Sequence[UInt8Array], class_names: Sequence[str], columns: int = 10
-) -> Picture:
+) -> SavedFigure:
     """One row of images for each class; ``images_by_class`` holds K arrays n×H×W×C."""
     rows = len(class_names)
     height, width = _side(images_by_class)
     gap = max(1, round(0.06 * width))
     label = 0.1 * max(len(line) for n in class_names for line in fitted(n, 16).split("\n"))
     with style():
-        picture = Picture(0.4 + label + 0.62 * columns, 0.15 + 0.64 * rows * height / width)
+        picture = SavedFigure(0.4 + label + 0.62 * columns, 0.15 + 0.64 * rows * height / width)
         axes = picture.add_subplot()
         sheet = np.full(
             (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8
@@ -85,12 +85,12 @@ def class_samples(
     return picture
 
 
-def augmentation_views(original_HWC: UInt8Array, views_NHWC: Float32Array) -> Picture:
+def augmentation_views(original_HWC: UInt8Array, views_NHWC: Float32Array) -> SavedFigure:
     """One image, and what augmentation makes of it; views are 0 to 1."""
     columns = 6
     rows = math.ceil((len(views_NHWC) + 1) / columns)
     with style():
-        picture = Picture(1.25 * columns, 1.4 * rows)
+        picture = SavedFigure(1.25 * columns, 1.4 * rows)
         cells = picture.subplots(rows, columns, squeeze=False).ravel()
         shown = [original_HWC.astype(np.float32) / 255, *views_NHWC]
         for index, axes in enumerate(cells):
@@ -101,7 +101,7 @@ def augmentation_views(original_HWC: UInt8Array, views_NHWC: Float32Array) -> Pi
     return picture
 
 
-def first_layer_filters(filters_OCHW: Float32Array) -> Picture:
+def first_layer_filters(filters_OCHW: Float32Array) -> SavedFigure:
     """The first convolution's weights, one tile a filter.
 
     Grey filters run from blue (negative) over white (zero) to red (positive), on one scale for
@@ -112,7 +112,7 @@ def first_layer_filters(filters_OCHW: Float32Array) -> Picture:
     rows = math.ceil(count / columns)
     with style():
         bar = 0.9 if channels == 1 else 0.0
-        picture = Picture(0.3 + 0.5 * columns + bar, 0.3 + 0.5 * rows)
+        picture = SavedFigure(0.3 + 0.5 * columns + bar, 0.3 + 0.5 * rows)
         cells = picture.subplots(rows, columns, squeeze=False)
         largest = float(np.abs(filters_OCHW).max()) or 1.0
         drawn = None
@@ -132,14 +132,14 @@ def first_layer_filters(filters_OCHW: Float32Array) -> Picture:
     return picture
 
 
-def _grid(items: Sequence[Answered], columns: int, cell: float) -> Picture:
+def _grid(items: Sequence[Answered], columns: int, cell: float) -> SavedFigure:
     columns, lines = min(columns, len(items)), 1 + max(_lines_below(item) for item in items)
     rows = math.ceil(len(items) / columns)
     characters = round(cell * 12)
     with style():
         height, width = items[0].image_HWC.shape[:2]
         tallest = cell * min(1.5, height / width)
-        picture = Picture(cell * columns, (tallest + 0.17 * lines + 0.12) * rows)
+        picture = SavedFigure(cell * columns, (tallest + 0.17 * lines + 0.12) * rows)
         for index, axes in enumerate(picture.subplots(rows, columns, squeeze=False).ravel()):
             bare(axes)
             if index >= len(items):
@@ -190,7 +190,7 @@ class Tile:
     title: str = ""
 
 
-def contact_sheet(groups: Sequence[Sequence[Tile]]) -> Picture:
+def contact_sheet(groups: Sequence[Sequence[Tile]]) -> SavedFigure:
     """Pictures with their names; those of one group stand together, a gap apart from the next."""
     widest = max(len(group) for group in groups)
     across = max(1, 6 // widest)
@@ -198,7 +198,7 @@ def contact_sheet(groups: Sequence[Sequence[Tile]]) -> Picture:
     columns = across * widest
     with style():
         titled = any(tile.title for group in groups for tile in group)
-        picture = Picture(1.45 * columns, (1.95 if titled else 1.75) * rows)
+        picture = SavedFigure(1.45 * columns, (1.95 if titled else 1.75) * rows)
         cells = picture.subplots(rows, columns, squeeze=False)
         for axes in cells.ravel():
             bare(axes)

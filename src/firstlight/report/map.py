@@ -8,7 +8,7 @@ import numpy.typing as npt
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from firstlight.report.picture import SERIES, Picture, bare, style
+from firstlight.report.picture import SERIES, SavedFigure, bare, style
 
 SIDE = 1400
 MOST_NAMED = 40
@@ -23,7 +23,7 @@ def map_of_pictures(
     labels_N: npt.NDArray[np.int64],
     classes: int,
     marked_N: npt.NDArray[np.bool_],
-) -> Picture:
+) -> SavedFigure:
     """Each picture, uint8 H×W×C, small at its place, framed in its class's colour. Those marked are
     larger, with a black frame around it, and lie on top."""
     colours = _colours(classes)
@@ -40,7 +40,7 @@ def map_of_pictures(
         x, y = (round(v - tile.width / 2) for v in middle_N2[at].tolist())
         sheet.paste(tile, (x, y))
     with style():
-        picture = Picture(SIDE / 110, SIDE / 110)
+        picture = SavedFigure(SIDE / 110, SIDE / 110)
         axes = picture.add_subplot()
         axes.imshow(np.asarray(sheet), interpolation="nearest")
         bare(axes)

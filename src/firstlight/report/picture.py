@@ -35,7 +35,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-class Picture(Figure):
+class SavedFigure(Figure):
     """A figure that a notebook shows and that saves to the same bytes each time."""
 
     def __init__(self, width: float, height: float) -> None:

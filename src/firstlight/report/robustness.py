@@ -8,16 +8,16 @@ import numpy.typing as npt
 from matplotlib.ticker import PercentFormatter
 
 from firstlight.report.images import show
-from firstlight.report.picture import BLUE, FAINT, Picture, bare, style
+from firstlight.report.picture import BLUE, FAINT, SavedFigure, bare, style
 
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 """``curves`` of ``robustness.json``."""
 
 
-def robustness_curves(curves: Curves) -> Picture:
+def robustness_curves(curves: Curves) -> SavedFigure:
     """Accuracy against strength, one panel a corruption, on one scale."""
     with style():
-        picture = Picture(8.4, 4.6)
+        picture = SavedFigure(8.4, 4.6)
         panels = picture.subplots(2, 3, sharex=True, sharey=True)
         for axes, (kind, points) in zip(panels.ravel(), curves.items(), strict=True):
             strengths = [p["strength"] for p in points]
@@ -35,11 +35,11 @@ def robustness_curves(curves: Curves) -> Picture:
     return picture
 
 
-def corruption_samples(images: Mapping[str, Sequence[npt.NDArray[np.uint8]]]) -> Picture:
+def corruption_samples(images: Mapping[str, Sequence[npt.NDArray[np.uint8]]]) -> SavedFigure:
     """One image under each corruption (rows) at each strength (columns), the first as it is."""
     rows, columns = len(images), len(next(iter(images.values())))
     with style():
-        picture = Picture(1.0 + 1.0 * columns, 0.3 + 1.0 * rows)
+        picture = SavedFigure(1.0 + 1.0 * columns, 0.3 + 1.0 * rows)
         cells = picture.subplots(rows, columns, squeeze=False)
         for row, (kind, strip) in zip(cells, images.items(), strict=True):
             first = kind == next(iter(images))

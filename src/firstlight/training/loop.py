@@ -61,16 +61,16 @@ class Trainer:
     ) -> None:
         """``fitted``: what the last layer reached, where it was fitted before."""
         self.recipe, self.model, self.preprocess = recipe, model, preprocess
-        self.train, self.validation, self.fitted = train, validation, fitted
+        self.train_data, self.validation, self.fitted = train, validation, fitted
         started = recipe.train.start_from != ""
         if isinstance(model, NetworkModule) and not started:
             first_B = torch.arange(min(len(train), SEEN_BY_THE_STEM), device=train.rows_M.device)
-            model.see(preprocess(train.images(first_B)))
+            model.initialize_from(preprocess(train.images(first_B)))
         self.mixed = recipe.train.precision == "mixed" and computes_in_bfloat16(
             train.labels_N.device.type
         )
         """Whether training computes in bfloat16 what it can."""
-        self.rough = self.mixed and recipe.train.patience == 0
+        self.low_precision = self.mixed and recipe.train.patience == 0
         """Whether held-out images are answered so too, after all epochs but the last."""
         self.optimizers = Optimizers(
             recipe.optimizer,
@@ -84,11 +84,13 @@ class Trainer:
         seed, device = recipe.train.seed, train.labels_N.device
         share, shards_M = recipe.train.epoch_share, train.shard_of()
         self._selection = Selection(len(train), share, seed, device, shards_M)
-        self.images = self._selection.count
+        self.images_per_epoch = self._selection.count
         """Images of an epoch."""
-        self.steps_per_epoch = math.ceil(self.images / recipe.train.batch_size)
+        self.steps_per_epoch = math.ceil(self.images_per_epoch / recipe.train.batch_size)
         # Batch norm needs two images: a last one alone joins the batch before it.
-        self._lone = recipe.network.needs_two and self.images % recipe.train.batch_size == 1
+        self._lone = (
+            recipe.network.needs_two and self.images_per_epoch % recipe.train.batch_size == 1
+        )
         self.steps_per_epoch -= self._lone and self.steps_per_epoch > 1
         self.course = course(recipe.train, self.steps_per_epoch)
         self.small_steps = self.course.first(recipe.train.small_share)
@@ -185,7 +187,7 @@ class Trainer:
 
     def _seen_after(self, steps: int) -> int:
         epochs, batches = divmod(steps, self.steps_per_epoch)
-        return epochs * self.images + batches * self.recipe.train.batch_size
+        return epochs * self.images_per_epoch + batches * self.recipe.train.batch_size
 
     def run(self) -> Iterator[StepRecord | EpochRecord]:
         """Train to the end of the recipe, yielding after every step and after every epoch.
@@ -205,7 +207,7 @@ class Trainer:
             order_M = self._selection.order(at.epoch, begun=at.batch > 0)
             batches = self._batches(order_M)
             self._to_training()
-            with self.train.ahead(batches):
+            with self.train_data.ahead(batches):
                 for chosen_B in batches:
                     if at.step >= self.steps:  # the run may have become shorter meanwhile
                         break
@@ -233,7 +235,7 @@ class Trainer:
         return StepRecord(
             epoch=at.epoch + 1,
             step=at.step,
-            seen=self.images if last_of_epoch else at.batch * size,
+            seen=self.images_per_epoch if last_of_epoch else at.batch * size,
             loss=at.loss_sum / max(1, at.read),
             accuracy=at.correct / max(1, at.read),
         )
@@ -252,20 +254,20 @@ class Trainer:
 
     def _new_pass(self) -> Pass:
         """For batches of one shape: recorded where that can be."""
-        record = recorder(self.train.labels_N.device.type)
-        weighed = self.train.weights_N is not None
+        record = recorder(self.train_data.labels_N.device.type)
+        weighed = self.train_data.weights_N is not None
         if record is None or weighed or self.recipe.network.drops:
             return self._learn_plain
-        whole = min(self.recipe.train.batch_size, self.images)
+        whole = min(self.recipe.train.batch_size, self.images_per_epoch)
         return ReplayedPass(self._learn_plain, self.model, whole, record)
 
     def _step(self, chosen_B: Tensor) -> None:
         """One update from one batch."""
         at, recipe = self._at, self.recipe
         reseed(self._noise, recipe.train.seed, "step", at.step)
-        labels_B = self.train.labels(chosen_B)
+        labels_B = self.train_data.labels(chosen_B)
         pixels_BCHW = augment(
-            self.preprocess(self.train.images(chosen_B)),
+            self.preprocess(self.train_data.images(chosen_B)),
             recipe.augment,
             Seen(at.epoch, self._first_flip_N[chosen_B], self.preprocess.mean, self.preprocess.std),
             self._noise,
@@ -276,7 +278,7 @@ class Trainer:
         if small:
             pixels_BCHW = shrunk(pixels_BCHW)
         pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.mix, self._noise)
-        weights_B = self.train.weights(chosen_B)
+        weights_B = self.train_data.weights(chosen_B)
         others = None
         if share < 1:
             others = (labels_B[other_B], None if weights_B is None else weights_B[other_B])
@@ -309,7 +311,7 @@ class Trainer:
             return nullcontext()
         seed, stream = self.recipe.train.seed, "global" if shard is None else f"global {shard}"
         rng = reseed(Generator(), seed, stream, self._at.step)
-        return seeded(rng, self.train.labels_N.device.type)
+        return seeded(rng, self.train_data.labels_N.device.type)
 
     def _learn_plain(self, pixels_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
         return self._learn(_Batch(pixels_BCHW, labels_B))
@@ -376,12 +378,12 @@ class Trainer:
         """What there is after an epoch, or before the first: held-out images are answered, and
         with patience the best weights set aside."""
         at = self._at
-        rough = self.rough and at.step < self.steps
+        low_precision = self.low_precision and at.step < self.steps
         answers = None
         if self.steps == 0 and self.fitted is not None:  # no epoch is compared with them
             answers = self.fitted.answers
         if answers is None and self.validation is not None:
-            answers = self.watch(self.validation, rough)
+            answers = self.predict(self.validation, low_precision)
         loss, accuracy = (None, None) if answers is None else _measured(*answers)
         if answers is None and at.step == 0 and self.fitted is not None and self.fitted.left_out:
             loss, accuracy = self.fitted.left_out
@@ -397,30 +399,31 @@ class Trainer:
         if self.recipe.train.patience > 0 and loss is not None and (least is None or loss < least):
             at.best_epoch = record.epoch
             self._best = {k: v.clone() for k, v in self.answering.state_dict().items()}
-        if not rough and self.kept is record:
+        if not low_precision and self.kept is record:
             self._answers = answers
         return record
 
-    def answers(self) -> tuple[Tensor, Tensor] | None:
+    def validation_predictions(self) -> tuple[Tensor, Tensor] | None:
         """Logits N×K of the network to keep, and labels N, of the validation images, if any."""
         if self._answers is None and self.validation is not None:  # a run resumed at its end
-            self._answers = self.watch(self.validation)
+            self._answers = self.predict(self.validation)
         return self._answers
 
-    def watch(self, portion: Portion, rough: bool = False) -> tuple[Tensor, Tensor]:
+    def predict(self, portion: Portion, low_precision: bool = False) -> tuple[Tensor, Tensor]:
         """Logits N×K of the network to keep, and labels N, of every image of a portion.
 
-        They are float32, as all answers are; ``rough`` ones are computed as training computes.
+        They are float32, as all answers are; with ``low_precision`` they are computed as training
+        computes.
         """
         numbers_N = torch.arange(len(portion), device=portion.rows_M.device)
         model, preprocess = self.answering, self.preprocess
         parts = numbers_N.split(batch_size(numbers_N.device, pixels_seen(model, preprocess)))
-        if not rough:
+        if not low_precision:
             model = quick(model, preprocess, portion.images(numbers_N[:1]), len(portion))
 
         def answer(some: Sequence[Tensor]) -> Tensor:
             batches = (portion.images(part_B) for part_B in some)
-            mixed = torch.autocast(numbers_N.device.type, torch.bfloat16, enabled=rough)
+            mixed = torch.autocast(numbers_N.device.type, torch.bfloat16, enabled=low_precision)
             with mixed, portion.ahead(some):
                 return logits(model, preprocess, batches)
 

@@ -59,16 +59,20 @@ def measure_pace(trainer: Trainer, seconds: float) -> Pace:
             mean = _mean_step(trainer, events, MEASURED_SHARE * seconds * part) or mean
         means.append(mean)
     whole, small_one = means
-    validation = _seconds_of_a_validation(trainer, trainer.rough)
-    last = _seconds_of_a_validation(trainer, rough=False) if trainer.rough else validation
+    validation = _seconds_of_a_validation(trainer, trainer.low_precision)
+    last = (
+        _seconds_of_a_validation(trainer, low_precision=False)
+        if trainer.low_precision
+        else validation
+    )
     found = Pace(small=small_one, whole=whole, validation=validation, last=last)
     return Pace(**trainer.decided(asdict(found)))
 
 
-def _seconds_of_a_validation(trainer: Trainer, rough: bool) -> float:
+def _seconds_of_a_validation(trainer: Trainer, low_precision: bool) -> float:
     started = time.perf_counter()
     if trainer.validation is not None:
-        trainer.watch(trainer.validation, rough)
+        trainer.predict(trainer.validation, low_precision)
     return time.perf_counter() - started
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from firstlight.backbones import BACKBONES
-from firstlight.data.check import Checked, check, check_arrays
+from firstlight.data.check import DataCheck, check, check_arrays
 from firstlight.data.check_copies import moved_found
 from firstlight.data.findings import Finding
 from firstlight.data.levels import Range
@@ -17,8 +17,19 @@ from firstlight.progress import CountingBar, DecodingBar
 from firstlight.report.images import Tile, contact_sheet
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.untrusted import cell, csv_text
-from firstlight.verbs.labels import LabelCheck, check_labels, check_labels_seen, need_cleanlab
-from firstlight.verbs.seen import Seen, are_photographs, backbone_here, copies_seen, see
+from firstlight.verbs.feature_view import (
+    FeatureView,
+    are_photographs,
+    backbone_here,
+    compute_features,
+    copies_by_features,
+)
+from firstlight.verbs.labels import (
+    LabelCheck,
+    check_labels,
+    check_labels_by_features,
+    need_cleanlab,
+)
 
 # Groups of pictures that the page shows of each finding.
 SHOWN = 12
@@ -33,7 +44,7 @@ def check_pictures(
     quiet: bool = False,
     allow_outside: bool = False,
     given: Range | None = None,
-) -> Checked:
+) -> DataCheck:
     """Every fault of pictures of one's own, most harmful first; with ``labels`` also the pictures
     that may be in the wrong class: by features where a backbone is on this machine and the
     pictures are photographs, else by networks that are trained for it. ``allow_outside`` takes the
@@ -58,10 +69,10 @@ def check_pictures(
         return checked
     backbone = backbone_here()
     if backbone and are_photographs(path, checked.shape[2], allow_outside=allow_outside):
-        seen = see(path, backbone, allow_outside=allow_outside, quiet=quiet)
-        checked = _with_moved(checked, listing, seen)
-        found = check_labels_seen(seen)
-        found = replace(found, notes=(*found.notes, *seen.warnings))
+        view = compute_features(path, backbone, allow_outside=allow_outside, quiet=quiet)
+        checked = _with_moved(checked, listing, view)
+        found = check_labels_by_features(view)
+        found = replace(found, notes=(*found.notes, *view.warnings))
     else:
         found = _trained(path, size, backbone, quiet, allow_outside)
     return replace(
@@ -72,9 +83,9 @@ def check_pictures(
     )
 
 
-def _with_moved(checked: Checked, listing: Listing, seen: Seen) -> Checked:
+def _with_moved(checked: DataCheck, listing: Listing, view: FeatureView) -> DataCheck:
     """Also with copies that were cropped or turned, as far as they are not told yet."""
-    assert seen.data.names is not None, "pictures of one's own have names"
+    assert view.data.names is not None, "pictures of one's own have names"
     number = {picture.name: at for at, picture in enumerate(listing.pictures)}
     told = {
         tuple(sorted(number[name] for name in group))
@@ -82,11 +93,11 @@ def _with_moved(checked: Checked, listing: Listing, seen: Seen) -> Checked:
         for group in finding.groups
         if len(group) == 2
     }
-    names = seen.data.names
-    pairs = {(*sorted((number[names[i]], number[names[j]])),) for i, j in copies_seen(seen)}
+    names = view.data.names
+    pairs = {(*sorted((number[names[i]], number[names[j]])),) for i, j in copies_by_features(view)}
     found = moved_found(listing, sorted((i, j) for i, j in pairs - told))
     shown = {name for finding in found for group in finding.groups[:SHOWN] for name in group}
-    pixels = {name: seen.data.images_NHWC[at] for at, name in enumerate(names) if name in shown}
+    pixels = {name: view.data.images_NHWC[at] for at, name in enumerate(names) if name in shown}
     findings = sorted((*checked.findings, *found), key=lambda finding: not finding.severe)
     return replace(checked, findings=tuple(findings), thumbnails={**pixels, **checked.thumbnails})
 
@@ -107,7 +118,7 @@ def _trained(
     return replace(found, notes=(*found.notes, way))
 
 
-def write_page(checked: Checked, path: Path, out: Path) -> None:
+def write_page(checked: DataCheck, path: Path, out: Path) -> None:
     """One self-contained page with the pictures concerned."""
     height, width, channels = checked.shape
     page = Page(
@@ -138,13 +149,13 @@ def write_page(checked: Checked, path: Path, out: Path) -> None:
     write_asked(out, render(page))
 
 
-def write_fix_list(checked: Checked, out: Path) -> None:
+def write_fix_list(checked: DataCheck, out: Path) -> None:
     """A CSV of path and reason for ``train --exclude``."""
     rows = [[cell(name), cell(why)] for name, why in sorted(checked.exclude.items())]
     write_asked(out, csv_text([["path", "reason"], *rows]))
 
 
-def _sections(finding: Finding, checked: Checked) -> list[Section]:
+def _sections(finding: Finding, checked: DataCheck) -> list[Section]:
     """What it is with some of the pictures, and their names, folded where they are many."""
     shown = finding.groups if finding.suspects else finding.groups[:SHOWN]
     titles = {s.name: f"{s.given} → {s.suggested}" for s in finding.suspects}

@@ -58,7 +58,7 @@ def other_parts(
         held_N[kept_N[fold_N == part]] = True
         job, trainer = train_apart(data, held_N, recipe, device, told_of_all)
         with repeatable(job.threads, job.device):
-            answers = trainer.answers()
+            answers = trainer.validation_predictions()
         assert answers is not None, "there is a held-out part"
         logits_NK, labels_N = (one.cpu().numpy() for one in answers)
         yield answered((logits_NK, labels_N), calibrated_losses(logits_NK, labels_N))

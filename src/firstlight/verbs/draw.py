@@ -18,7 +18,7 @@ from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.report import charts, images
 from firstlight.report.page import Section, Shown
-from firstlight.report.picture import Picture
+from firstlight.report.picture import SavedFigure
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import read_epochs
 from firstlight.training.randomness import reseed
@@ -35,7 +35,7 @@ class Drawing:
         self._folder = folder
         self.sections: list[Section] = []
 
-    def add(self, title: str, text: str, *pictures: tuple[str, Picture, str]) -> None:
+    def add(self, title: str, text: str, *pictures: tuple[str, SavedFigure, str]) -> None:
         """One section; each picture is (file stem, picture, alternative text)."""
         shown = []
         for stem, picture, alt in pictures:

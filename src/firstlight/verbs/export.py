@@ -106,7 +106,7 @@ class Form:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loss:
+class AccuracyLoss:
     """What eight bits cost on the test images."""
 
     accuracy: float
@@ -121,7 +121,7 @@ class Loss:
     """Test images."""
 
     @classmethod
-    def of(cls, pair: Paired, images: int) -> "Loss":
+    def of(cls, pair: Paired, images: int) -> "AccuracyLoss":
         """Of the run, first, and the file on so many images."""
         accuracy, interval = accuracy_difference(pair, images)
         return cls(
@@ -162,7 +162,7 @@ class Exported:
     accuracy: float
     """Of the file on the test images."""
     parity: Parity
-    loss: Loss | None
+    loss: AccuracyLoss | None
     """For int8."""
     served_as: str | None = None
     """The name that Triton serves it as, for a model repository."""
@@ -330,6 +330,6 @@ def _onnx(saved: SavedModel, facts: dict[str, Any], train: Dataset, form: Form) 
     return bytes(whole.SerializeToString())
 
 
-def _loss(run_NK: Float32Array, file_NK: Float32Array, test: Dataset) -> Loss:
+def _loss(run_NK: Float32Array, file_NK: Float32Array, test: Dataset) -> AccuracyLoss:
     right = [rows_NK.argmax(axis=1) == test.labels_N for rows_NK in (run_NK, file_NK)]
-    return Loss.of(paired(right[0], right[1]), len(test))
+    return AccuracyLoss.of(paired(right[0], right[1]), len(test))

@@ -43,7 +43,9 @@ def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
     calibration, class_names = None, job.data.train.class_names
     with repeatable(job.threads, job.device):
         nothing = what_was_not_learnt(trainer, class_names)
-        answers = trainer.answers() if recipe.train.validation == "held-out" else None
+        answers = (
+            trainer.validation_predictions() if recipe.train.validation == "held-out" else None
+        )
     held_out = None if answers is None else (answers[0].cpu().numpy(), answers[1].cpu().numpy())
     if (begun := finished(trainer)) is not None:
         seen_M = ~np.isnan(begun.fit.held_out_NK).any(axis=1)
@@ -80,17 +82,17 @@ def what_was_not_learnt(trainer: Trainer, class_names: tuple[str, ...]) -> str:
         return ""
     watched = trainer.validation
     if watched is not None and len(watched) >= ENOUGH:
-        answers = trainer.answers()
+        answers = trainer.validation_predictions()
         assert answers is not None, "there are images to watch"
         metrics = _measured(*answers, class_names, trainer.recipe)
         if why := nothing_learnt(metrics):
             return _told(trainer, metrics, f"it was not trained on {why}")
     some = Portion(
-        images_NHWC=trainer.train.images_NHWC,
-        labels_N=trainer.train.labels_N,
-        rows_M=trainer.train.rows_M[:: math.ceil(len(trainer.train) / LOOKED_AT)],
+        images_NHWC=trainer.train_data.images_NHWC,
+        labels_N=trainer.train_data.labels_N,
+        rows_M=trainer.train_data.rows_M[:: math.ceil(len(trainer.train_data) / LOOKED_AT)],
     )
-    metrics = _measured(*trainer.watch(some), class_names, trainer.recipe)
+    metrics = _measured(*trainer.predict(some), class_names, trainer.recipe)
     if why := nothing_learnt(metrics) or above_guessing(metrics):
         return _told(trainer, metrics, f"it was trained on {why}")
     return ""
@@ -98,7 +100,7 @@ def what_was_not_learnt(trainer: Trainer, class_names: tuple[str, ...]) -> str:
 
 def _suspicious(trainer: Trainer, classes: int) -> bool:
     kept, guessing = trainer.kept, math.log(classes)
-    seen = [(trainer.train, kept.train_loss, kept.train_accuracy)]
+    seen = [(trainer.train_data, kept.train_loss, kept.train_accuracy)]
     if trainer.validation is not None:
         assert kept.validation_loss is not None and kept.validation_accuracy is not None
         seen.append((trainer.validation, kept.validation_loss, kept.validation_accuracy))
@@ -147,7 +149,10 @@ def _summary(trainer: Trainer, nothing: str) -> dict[str, Any]:
         "seed": trainer.recipe.train.seed,
         "parameters": parameter_count(trainer.model),
         "epochs": last.epoch,
-        "passes": last.steps / trainer.steps_per_epoch * trainer.images / len(trainer.train),
+        "passes": last.steps
+        / trainer.steps_per_epoch
+        * trainer.images_per_epoch
+        / len(trainer.train_data),
         "steps": last.steps,
         "train_seconds": sum(r.train_seconds for r in trainer.records),
         "kept_epoch": asdict(trainer.kept),

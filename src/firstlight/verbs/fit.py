@@ -192,7 +192,7 @@ def _trained(folder: RunFolder, job: Job, display: Display) -> None:
             with kept_memory():
                 _run(folder, trainer, display, job)
         except torch.OutOfMemoryError as error:
-            raise UserError(_too_little_memory(job, trainer.images)) from error
+            raise UserError(_too_little_memory(job, trainer.images_per_epoch)) from error
     with _told(code):
         finish(folder, job, trainer)
 

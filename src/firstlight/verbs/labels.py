@@ -22,7 +22,7 @@ from firstlight.recipe import Recipe
 from firstlight.training.linear_head import fit_head
 from firstlight.verbs.choose import recipe_for
 from firstlight.verbs.cross_validation import train_apart
-from firstlight.verbs.seen import Float32Array, Seen
+from firstlight.verbs.feature_view import FeatureView, Float32Array
 
 FOLDS = 4
 LEAST = 2 * FOLDS
@@ -75,18 +75,18 @@ def check_labels(
     return _checked(data, found_NK, "Networks that had not seen them", notes)
 
 
-def check_labels_seen(seen: Seen) -> LabelCheck:
+def check_labels_by_features(view: FeatureView) -> LabelCheck:
     """The same by features: every picture is judged by a linear head on a pretrained network's
     features that was fitted to three quarters of the pictures, neither to this one nor to a copy.
 
     Raises ``UserError`` without cleanlab.
     """
     need_cleanlab()
-    data, rows_N, notes = _judged(seen.data)
+    data, rows_N, notes = _judged(view.data)
     if len(data.class_names) < 2:
         return LabelCheck(finding=None, notes=notes)
-    found_NK, more = out_of_fold_heads(data, seen.features_NF[rows_N])
-    judges = f"Linear heads on the features of {seen.backbone}, fitted without them,"
+    found_NK, more = out_of_fold_heads(data, view.features_NF[rows_N])
+    judges = f"Linear heads on the features of {view.backbone}, fitted without them,"
     return _checked(data, found_NK, judges, (*more, *notes))
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.backbones import BACKBONES
-from firstlight.data.check import Checked
+from firstlight.data.check import DataCheck
 from firstlight.errors import UserError
 from firstlight.files import write_asked
 from firstlight.report.map import MOST_NAMED, legend, map_of_pictures
 from firstlight.report.page import Page, Section, Shown, Table, render
-from firstlight.verbs.seen import Float32Array, backbone_here, see
+from firstlight.verbs.feature_view import Float32Array, backbone_here, compute_features
 
 MOST = 2000
 """Pictures on a map: of more, those of them evenly spaced, and every suspect."""
@@ -33,14 +33,14 @@ def need_backbone() -> str:
 
 
 def write_map(
-    path: Path, checked: Checked, out: Path, *, allow_outside: bool = False, quiet: bool = False
+    path: Path, checked: DataCheck, out: Path, *, allow_outside: bool = False, quiet: bool = False
 ) -> None:
     """One self-contained page with the map; the suspects of ``--labels`` are marked.
 
     Raises ``UserError`` without a backbone, and ``DataError`` as ``load_own`` does.
     """
-    seen = see(path, need_backbone(), allow_outside=allow_outside, quiet=quiet)
-    data = seen.data
+    view = compute_features(path, need_backbone(), allow_outside=allow_outside, quiet=quiet)
+    data = view.data
     assert data.names is not None, "pictures of one's own have names"
     suspects = {s.name: s for finding in checked.findings for s in finding.suspects}
     marked_N = np.array([name in suspects for name in data.names])
@@ -48,7 +48,7 @@ def write_map(
         np.arange(min(len(data), MOST)) * len(data) // min(len(data), MOST),
         np.flatnonzero(marked_N),
     )
-    places_N2 = places(seen.features_NF[some])
+    places_N2 = places(view.features_NF[some])
     drawn = map_of_pictures(
         [data.images_NHWC[int(at)][::2, ::2] for at in some],
         places_N2,
@@ -66,13 +66,13 @@ def write_map(
     rows += [[f"… and {more:,} more", "", ""]] if more else []
     page = Page(
         title=f"A map of {path.name}",
-        lead=f"{part[0].upper()}{part[1:]} pictures. Neighbours look alike to {seen.backbone}",
+        lead=f"{part[0].upper()}{part[1:]} pictures. Neighbours look alike to {view.backbone}",
         figures={"pictures": f"{len(data):,}", "classes": f"{len(data.class_names)}"}
         | ({"suspects": f"{len(suspects):,}"} if suspects else {}),
         sections=[
             Section(
                 title="The map",
-                text=f"The features of {seen.backbone} in two dimensions, by t-SNE. What lies "
+                text=f"The features of {view.backbone} in two dimensions, by t-SNE. What lies "
                 "close together is alike; large distances say little. A frame has its class's "
                 f"colour{marks}. A picture amid another class is worth a look{unnamed}.",
                 legend=legend(data.class_names),

@@ -20,7 +20,7 @@ from firstlight.evaluate.robustness import corrupt
 from firstlight.model import run_model
 from firstlight.report import charts, images
 from firstlight.report.page import Page, Section, Table, render
-from firstlight.report.picture import Picture
+from firstlight.report.picture import SavedFigure
 from firstlight.report.robustness import corruption_samples, robustness_curves
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import Answers, read_answers
@@ -89,7 +89,7 @@ def report(
     return folder.write("report.html", render(page))
 
 
-def prediction_strip_figure(folder: RunFolder, *, data: Given = None) -> Picture:
+def prediction_strip_figure(folder: RunFolder, *, data: Given = None) -> SavedFigure:
     """The first ten test images with the run's answers; the run has been evaluated."""
     test = run_test_data(folder, data=data)
     return images.prediction_strip(

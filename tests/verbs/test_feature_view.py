@@ -22,9 +22,9 @@ from firstlight.backbones.weights import fetch_backbone
 from firstlight.data.dataset import Dataset
 from firstlight.data.moved import moved_copies
 from firstlight.data.split import folds
-from firstlight.verbs import check, labels, picture_features, picture_map, seen
+from firstlight.verbs import check, feature_view, labels, picture_features, picture_map
+from firstlight.verbs.feature_view import FeatureView, copies_by_features
 from firstlight.verbs.labels import out_of_fold_heads
-from firstlight.verbs.seen import Seen, copies_seen
 
 COLOURS = {"red": (190, 70, 70), "green": (70, 170, 70), "blue": (70, 70, 190)}
 EXCHANGED = {"red/7.png": "green", "green/3.png": "blue", "blue/11.png": "red"}
@@ -74,9 +74,9 @@ def test_exchanged_labels_are_found_by_features_and_the_way_is_said(
 def test_a_second_check_finds_the_features_in_the_cache(
     backbone: str, coloured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = seen.see(coloured, backbone, quiet=True)
+    first = feature_view.compute_features(coloured, backbone, quiet=True)
     monkeypatch.setattr(picture_features, "extract", lambda *_, **__: pytest.fail("computed again"))
-    again = seen.see(coloured, backbone, quiet=True)
+    again = feature_view.compute_features(coloured, backbone, quiet=True)
     assert np.array_equal(first.features_NF, again.features_NF)
     assert first.data.names == again.data.names
     # The means of red, green and blue, as NumPy has them.
@@ -88,10 +88,10 @@ def test_a_second_check_finds_the_features_in_the_cache(
 def test_after_a_label_was_corrected_nothing_is_computed_again(
     backbone: str, coloured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = seen.see(coloured, backbone, quiet=True)
+    first = feature_view.compute_features(coloured, backbone, quiet=True)
     (coloured / "red/7.png").rename(coloured / "green/first.png")
     monkeypatch.setattr(picture_features, "extract", lambda *_, **__: pytest.fail("computed again"))
-    again = seen.see(coloured, backbone, quiet=True)
+    again = feature_view.compute_features(coloured, backbone, quiet=True)
     before = {
         p.tobytes(): f for p, f in zip(first.data.images_NHWC, first.features_NF, strict=True)
     }
@@ -188,7 +188,9 @@ def test_crops_at_a_corner_are_found_by_features_and_only_where_the_pixels_agree
         labels_N=np.zeros(130, np.int64),
         class_names=("a",),
     )
-    pairs = copies_seen(Seen(backbone="b", data=data, features_NF=features_NF, warnings=()))
+    pairs = copies_by_features(
+        FeatureView(backbone="b", data=data, features_NF=features_NF, warnings=())
+    )
     assert set(pairs) <= {(i, 120 + i) for i in range(10)}
     assert len(pairs) >= 8
     assert moved_copies(data.images_NHWC, [(i, 30 + i) for i in range(30)]) == []
@@ -209,7 +211,7 @@ def test_on_the_map_pictures_of_one_colour_lie_together_and_suspects_are_listed(
         "green",
         "red",
     ]
-    found = seen.see(coloured, backbone, quiet=True)
+    found = feature_view.compute_features(coloured, backbone, quiet=True)
     places_N2 = picture_map.places(found.features_NF)
     assert np.array_equal(places_N2, picture_map.places(found.features_NF))
     names = found.data.names

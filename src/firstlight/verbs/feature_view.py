@@ -34,7 +34,7 @@ _FEW = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Seen:
+class FeatureView:
     """The pictures of both parts, and their features."""
 
     backbone: str
@@ -59,13 +59,13 @@ def are_photographs(path: Path, channels: int, *, allow_outside: bool = False) -
     return not looks_drawn(load_own(path, allow_outside=allow_outside).train)
 
 
-def see(
+def compute_features(
     path: Path,
     backbone: str,
     *,
     allow_outside: bool = False,
     quiet: bool = False,
-) -> Seen:
+) -> FeatureView:
     """Decode every picture in the backbone's size, and compute its features or take them from the
     cache.
 
@@ -85,17 +85,19 @@ def see(
         )
         found = picture_features(extractor, data, VIEWS[:1], bar)
     features_NF = found.features_VNF[0]
-    return Seen(backbone=backbone, data=data, features_NF=features_NF, warnings=found.warnings)
+    return FeatureView(
+        backbone=backbone, data=data, features_NF=features_NF, warnings=found.warnings
+    )
 
 
-def copies_seen(seen: Seen) -> Pairs:
+def copies_by_features(view: FeatureView) -> Pairs:
     """Numbers (i, j), i < j, of pictures of which one was cropped from the other, or turned by any
     angle, or both: those that the features, or the rings around the middle, make candidates."""
-    images_NHWC, count = seen.data.images_NHWC, len(seen.data)
+    images_NHWC, count = view.data.images_NHWC, len(view.data)
     if count <= _FEW:
         candidates = {(i, j) for j in range(count) for i in range(j)}
     else:
-        near = nearest_pairs(_whitened(seen.features_NF), NEAREST, ALIKE)
+        near = nearest_pairs(_whitened(view.features_NF), NEAREST, ALIKE)
         candidates = {*near, *turned_candidates(images_NHWC)}
     return moved_copies(images_NHWC, sorted(candidates))
 
