@@ -164,6 +164,18 @@ def test_what_is_changed_most_has_an_option(command: Command) -> None:
     assert (refused.code, "--lr: " in refused.err) == (2, True)
 
 
+def test_what_is_wrong_in_all_processes_of_a_machine_is_told_by_the_first(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RANK": "2", "WORLD_SIZE": "4", "MASTER_ADDR": "there"}.items():
+        monkeypatch.setenv(name, value)
+    for rank, told in (("0", 1), ("1", 0)):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        done = command("train", "digits", "--recipe", "nosuch")
+        assert done.code == 2
+        assert done.err.count("no recipe is called 'nosuch'") == told
+
+
 INTERRUPTED = """
 import signal, sys
 

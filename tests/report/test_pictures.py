@@ -1,6 +1,9 @@
 """The pictures: what stands in them is what was given, and the same bytes come out each time."""
 
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -178,3 +181,10 @@ def test_of_a_long_path_the_end_is_shown() -> None:
     )
     (axes,) = images.mistakes_page([item]).axes
     assert axes.get_xlabel().splitlines() == ["is airplane", "…airplane/00012.png"]
+
+
+def test_a_home_that_cannot_be_written_is_no_news() -> None:
+    home = {**os.environ, "MPLCONFIGDIR": f"{os.devnull}/none"}
+    code = "import firstlight.report.charts"
+    done = subprocess.run([sys.executable, "-c", code], env=home, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -31,7 +31,7 @@ from firstlight.cli import (
 )
 from firstlight.cli.help import Verbs
 from firstlight.errors import RunInterruptedError, UserError
-from firstlight.launcher import named
+from firstlight.launcher import first_here, named
 from firstlight.packages import package_of, trouble
 from firstlight.terminal import screened
 
@@ -107,7 +107,7 @@ def _run() -> None:
         _refuse_launchers_options(sys.argv[1:])
         app(prog_name="firstlight")
     except UserError as error:
-        if not error.told:
+        if not error.told and (first_here() or isinstance(error, RunInterruptedError)):
             typer.echo(f"firstlight: {error}", err=True)
         sys.exit(error.exit_code)
     except ImportError as error:  # where only what answers was installed, or a part is broken

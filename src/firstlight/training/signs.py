@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from firstlight.errors import RunInterruptedError, UserError
+from firstlight.launcher import first_here
 
 LOST = 20.0
 """A process that has given no sign for so many seconds is lost."""
@@ -121,7 +122,7 @@ class Signs:
     def _cut_off(self) -> str:
         """What one process of each machine tells where the signs cannot be reached, which process 0
         keeps, or its launcher."""
-        if os.environ.get("LOCAL_RANK", "0") != "0":
+        if not first_here():
             return ""
         first = self._names.get(0, "process 0")
         lost = "the launcher" if self._rank == 0 else f"{first} or its launcher"
