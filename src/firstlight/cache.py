@@ -21,7 +21,7 @@ DEFAULT_ROOM = 32 * 10**9
 MADE = {
     "pictures": "your pictures, decoded and resized",
     "features": "what backbones make of your pictures",
-    "archives": "your ZIP files, unpacked",
+    "archives": "archives of pictures, unpacked",
 }
 """Shelves that are bounded together."""
 OTHERS = {

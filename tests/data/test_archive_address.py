@@ -9,7 +9,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -32,6 +32,7 @@ class Server:
         self.address = ""
         self.files: dict[str, bytes] = {}
         self.asked: list[tuple[str, str | None]] = []
+        self.sent_from: list[int] = []
         self.cut: int | None = None
 
 
@@ -57,6 +58,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             first = 0
             if self.headers["Range"] and self.headers["If-Range"] == etag:
                 first = int(self.headers["Range"][6:-1])
+            state.sent_from.append(first)
             self.send_response(206 if first else 200)
             self.send_header("Content-Length", str(len(content) - first))
             self.send_header("ETag", etag)
@@ -151,7 +153,7 @@ def test_what_was_interrupted_goes_on(server: Server, folder: Path) -> None:
         fl.load(address)
     server.cut = None
     assert len(fl.load(address).test) > 0
-    assert server.asked[1] == ("/pets.tgz", f"bytes={len(blob) // 2}-")
+    assert server.sent_from == [0, len(blob) // 2]
     # A file that changed meanwhile is fetched from its start.
     server.files["/a"], server.cut = bytes(100_000), 50_000
     with pytest.raises(UnreachableError):
@@ -192,6 +194,7 @@ def test_addresses_of_archives_are_told_from_shards() -> None:
     ):
         assert is_archive_address(word)
         assert is_archive_address(Path(word)), "a Path loses a slash"
+        assert str(archive_address(str(PureWindowsPath(word)))) == word
     for word in ("https://a.b/c.tar", "https://a.b/c/", "s3://a/c.tgz", "c.tgz", "hf:a/b"):
         assert not is_archive_address(word)
     assert archive_address("https://a.b/some%20pets.tar.gz?x=1").name == "some pets"

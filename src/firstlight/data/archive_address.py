@@ -78,7 +78,8 @@ def archive_address(word: str | Path) -> ArchiveAddress:
 
 def _text(word: str | Path) -> str:
     """An address whose slashes a ``Path`` changed."""
-    return re.sub(r"^(https?):[/\\]+", r"\1://", str(word))
+    found = re.match(r"(https?):[/\\]+(.*)", str(word))
+    return str(word) if found is None else f"{found[1]}://{found[2].replace(chr(92), '/')}"
 
 
 @dataclass(frozen=True, kw_only=True)
