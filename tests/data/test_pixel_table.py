@@ -337,6 +337,12 @@ def test_kaggles_folder_is_trained_on_without_the_test_that_has_no_labels(tmp_pa
     assert note.startswith("test.csv: has no labels, left out; for answers to it: firstlight predi")
 
 
+def test_a_line_that_names_the_separator_hides_no_table(tmp_path: Path) -> None:
+    file = kaggle(tmp_path / "digits") / "train.csv"
+    file.write_text("sep=;\n\n" + file.read_text().replace(",", ";"))
+    assert contents(load_own(tmp_path / "digits")) == dict(list(WANTED.items())[:30])
+
+
 def test_a_test_table_with_labels_is_the_test_part(tmp_path: Path) -> None:
     data = load_own(kaggle(tmp_path / "digits", labelled_test=True))
     assert contents(data) == WANTED

@@ -9,12 +9,21 @@ from firstlight.data.arrays import ArrayForm
 from firstlight.data.dataset import Dataset
 from firstlight.data.decoded import Shape
 from firstlight.data.levels import Range
-from firstlight.data.pixel_table import PixelTable, is_pixel_table, open_pixel_table, read_tables
+from firstlight.data.pixel_table import (
+    LEAST_SIDE,
+    PixelTable,
+    is_pixel_table,
+    open_pixel_table,
+    read_tables,
+)
 from firstlight.data.sheet import read_sheet
 from firstlight.data.split import TRAIN, part_in_name
 from firstlight.errors import DataError
 
 _ENDINGS = (".csv", ".tsv")
+_SEPARATORS = (b",", b";", b"\t", b"|")
+_START, _FIRST = 1 << 20, 8
+"""Bytes and lines: before the headings there may be empty lines, and one that names the sign."""
 
 
 def table_files(folder: Path) -> list[Path]:
@@ -31,9 +40,13 @@ def table_files(folder: Path) -> list[Path]:
 
 
 def _holds_pixels(file: Path) -> bool:
+    """Whether it is a CSV of pixels; of one whose first lines have few cells no more is read."""
     try:
-        return is_pixel_table(read_sheet(file))
-    except DataError:  # a table of another kind beside them
+        with file.open("rb") as opened:
+            lines = opened.read(_START).splitlines()[:_FIRST]
+        cells = max((line.count(sign) for line in lines for sign in _SEPARATORS), default=0) + 1
+        return cells >= LEAST_SIDE**2 and is_pixel_table(read_sheet(file))
+    except (OSError, DataError):  # a table of another kind beside them
         return False
 
 
