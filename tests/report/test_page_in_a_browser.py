@@ -150,3 +150,36 @@ def test_a_map_can_be_read_on_any_screen(
         assert colour == f"rgb{wanted}"
     assert said == []
     context.close()
+
+
+def test_on_a_phone_nothing_is_wider_than_the_page_and_charts_keep_their_letters(
+    browser: Any,  # noqa: F811
+    pages: dict[str, Path],
+) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(pages["report"].as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    widths = page.evaluate(
+        "[...document.querySelectorAll('.chart img')].map((i) => [i.width, i.naturalWidth])"
+    )
+    # Letters of 11 points at 110 pixels an inch are 17 pixels high: at half of that still 8.
+    assert widths and all(width >= natural / 2 for width, natural in widths)
+    heights = page.evaluate(
+        "[...document.querySelectorAll('section td')].map((cell) => cell.clientHeight)"
+    )
+    assert heights and len(set(heights)) == 1, "no cell breaks its number from its unit"
+    page.close()
+
+
+def test_headline_figures_fill_their_rows(
+    browser: Any,  # noqa: F811
+    pages: dict[str, Path],
+) -> None:
+    for width, columns in ((1280, 4), (390, 2)):
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto(pages["report"].as_uri())
+        tops = page.evaluate(
+            "[...document.querySelectorAll('.figures > div')].map((d) => d.offsetTop)"
+        )
+        assert [tops.count(top) for top in sorted(set(tops))] == [columns] * (8 // columns)
+        page.close()

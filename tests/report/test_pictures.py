@@ -14,6 +14,7 @@ from firstlight.explain.layers import LayerMaps
 from firstlight.explain.words import Words
 from firstlight.report import charts, explanation, images
 from firstlight.report.picture import SavedFigure, fitted, shortened
+from firstlight.verbs.report import of_every_class
 
 RNG = np.random.default_rng(0)
 NAMES = ("cat", "$dog$", "a class with a very long name indeed, longer than any label")
@@ -143,6 +144,24 @@ def test_a_wrong_answer_shows_the_truth_and_a_right_one_only_itself() -> None:
     ]
 
     assert words(images.prediction_strip(items)) == ["cat (72 %)", "is dog", "dog (>99 %)"]
+
+
+@pytest.mark.parametrize("recalls", [[0.991, 0.999, 0.995], [0.2, 1.0, 0.6], [1.0, 1.0, 1.0]])
+def test_the_axis_of_classes_is_as_long_as_they_differ(recalls: list[float]) -> None:
+    (axes,) = charts.class_accuracy(NAMES, recalls, float(np.mean(recalls))).axes
+    left, right = axes.get_xlim()
+    spread = max(recalls) - min(recalls)
+    assert left < min(recalls) and max(recalls) < right
+    assert right - left < 2 * max(spread, 0.02)
+    assert all(left <= tick <= 1 for tick in axes.get_xticks())
+
+
+def test_samples_are_of_every_class() -> None:
+    few = np.array([1] * 20 + [0] * 20)
+    assert of_every_class(few) == [*range(20, 25), *range(5)]
+    assert of_every_class(np.array([2, 2, 0, 2])) == [2, 0, 1, 3]
+    many = np.repeat(np.arange(25), 4)
+    assert of_every_class(many) == [4 * k for k in (0, 2, 5, 7, 10, 12, 15, 17, 20, 22)]
 
 
 def test_a_confusion_matrix_shows_counts_and_row_shares() -> None:

@@ -113,27 +113,34 @@ def confusion(
 def class_accuracy(
     class_names: Sequence[str], recalls: Sequence[float], overall: float
 ) -> SavedFigure:
-    """Share of each class's images answered rightly, beside that of all."""
-    k = len(class_names)
+    """Share of each class's images answered rightly, beside that of all.
+
+    Points and not bars: bars would have to begin at zero, where accuracies near one look the same.
+    """
+    k, least = len(class_names), min(*recalls, overall)
+    span = max(1.0 - least, 0.02)
     with style():
-        picture = SavedFigure(7.2, 0.9 + 0.3 * k)
+        picture = SavedFigure(8.4, 0.9 + 0.3 * k)
         axes = picture.add_subplot()
-        axes.barh(range(k), recalls, color=BLUE, height=0.68)
+        axes.hlines(range(k), overall, recalls, color=BLUE, linewidth=2)
+        axes.plot(recalls, range(k), "o", color=BLUE, markersize=7)
         axes.axvline(overall, color=INK, linewidth=1, linestyle="--")
         axes.set_yticks(range(k), [fitted(name, 18) for name in class_names])
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
-        axes.set_xlim(0, 1.12)
-        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+        axes.set_xlim(least - 0.13 * span, 1 + 0.13 * span)
+        ticks = MaxNLocator(6).tick_values(least - 0.1 * span, 1.0)
+        axes.set_xticks([tick for tick in ticks if least - 0.13 * span <= tick <= 1.0])
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         for row, recall in enumerate(recalls):
+            below = recall < overall
             axes.text(
-                recall + 0.012,
+                recall + (-0.018 if below else 0.018) * span,
                 row,
                 f"{100 * recall:.1f} %",
                 va="center",
+                ha="right" if below else "left",
                 fontsize=9,
-                bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
             )
         axes.set_title(
             f"Accuracy of each class; the dashed line is all: {100 * overall:.1f} %",

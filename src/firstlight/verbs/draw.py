@@ -101,8 +101,6 @@ def draw_data(drawing: Drawing, train: Dataset, recipe: Recipe, preprocess: Prep
         ),
     )
     if not recipe.augment or not recipe.train.epochs:
-        text = "Not used in this run: each image is seen as it is."
-        drawing.sections.append(Section(title="Augmentation", text=text))
         return
     original_1HWC = train.images_NHWC[:1]
     channels = original_1HWC.shape[3]

@@ -90,10 +90,10 @@ def report(
 
 
 def prediction_strip_figure(folder: RunFolder, *, data: Given = None) -> SavedFigure:
-    """The first ten test images with the run's answers; the run has been evaluated."""
+    """Ten test images with the run's answers; the run has been evaluated."""
     test = run_test_data(folder, data=data)
     return images.prediction_strip(
-        _answered(test, read_answers(folder), range(min(STRIP, len(test))))
+        _answered(test, read_answers(folder), of_every_class(test.labels_N))
     )
 
 
@@ -137,6 +137,17 @@ def _notes(
     return notes
 
 
+def of_every_class(labels_N: npt.NDArray[np.int64]) -> list[int]:
+    """Numbers of ``STRIP`` images by class: the first of each class, then the second, and so on. Of
+    more classes than that, those are shown that lie evenly apart."""
+    classes_K = np.unique(labels_N)
+    if len(classes_K) > STRIP:
+        classes_K = classes_K[np.arange(STRIP) * len(classes_K) // STRIP]
+    turns = [np.flatnonzero(labels_N == label)[:STRIP].tolist() for label in classes_K]
+    chosen = [turn[at] for at in range(STRIP) for turn in turns if at < len(turn)][:STRIP]
+    return sorted(chosen, key=lambda number: (labels_N[number], number))
+
+
 def _answered(test: Dataset, answers: Answers, indices: Iterable[int]) -> list[images.Answered]:
     names = test.class_names
     return [
@@ -154,16 +165,16 @@ def _answered(test: Dataset, answers: Answers, indices: Iterable[int]) -> list[i
 def _draw_answers(
     drawing: Drawing, test: Dataset, answers: Answers, threshold: float | None
 ) -> None:
-    first = _answered(test, answers, range(min(STRIP, len(test))))
-    right = sum(item.answer == item.truth for item in first)
+    some = _answered(test, answers, of_every_class(test.labels_N))
+    right = sum(item.answer == item.truth for item in some)
     drawing.add(
         "Predictions",
-        f"The first {len(first)} test images, none of them seen in training, with the network's "
-        "answer and its confidence. A wrong answer is framed in red and the truth stands below.",
+        "The first test images of each class, with the network's answer and its confidence. None "
+        "was seen in training. A wrong answer has a red frame and the correct class below it.",
         (
             "predictions",
-            images.prediction_strip(first),
-            f"{len(first)} test images with the network's answers, {right} of them right",
+            images.prediction_strip(some),
+            f"{len(some)} test images with the network's answers, {right} of them right",
         ),
     )
     drawing.add(
