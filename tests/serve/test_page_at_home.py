@@ -127,6 +127,22 @@ def test_the_interface_is_shown_route_by_route_from_the_service_itself(
     assert {tuple(one) for one in shown} == wanted
 
 
+def test_on_a_phone_the_answer_is_in_sight_while_one_draws(browser: Any, served: Running) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 780})
+    tab = new_tab(context, served.address)
+    tab.open()
+    tab.stroke((0.5, 0.1), (0.5, 0.9))
+    tab.settled()
+    tab.page.evaluate("scrollTo(0, 0)")
+    shown, paper = (tab.page.locator(one).bounding_box() for one in ("#answer-now", "#paper"))
+    assert shown["y"] + shown["height"] <= 780
+    assert shown["y"] >= paper["y"] + paper["height"], "it covers nothing of the canvas"
+    assert tab.page.inner_text("#answer-now") == tab.page.inner_text("#answer") != "–"
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == 390
+    context.close()
+    assert tab.faults == []
+
+
 def test_nothing_jumps_while_the_page_fills(browser: Any, served: Running) -> None:
     for width in (360, 800, 1400):
         context = browser.new_context(viewport={"width": width, "height": 900})

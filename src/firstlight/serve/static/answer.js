@@ -7,6 +7,9 @@ const MOST = 100;
 
 export function showAnswer(prediction, run, truth) {
   byId("answer").textContent = prediction ? prediction.answer : "–";
+  // On a phone the answer stays in sight while one draws.
+  byId("answer-now").textContent = byId("answer").textContent;
+  byId("sure-now").textContent = prediction ? sureness(prediction.confidence) : "";
   byId("sure").textContent = prediction ? howSure(prediction, run, truth) : "";
   byId("notes").textContent = prediction?.notes.length
     ? `The picture was changed first: ${prediction.notes.join("; ")}.`

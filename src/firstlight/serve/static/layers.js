@@ -8,7 +8,7 @@ const GAP = 6;
 const SIDE = 48; // CSS pixels of a map, at least
 const NUMBER = 16; // and of a single number
 const LARGE = 72; // and of a map, at most
-const MOST_MAPS = 32; // of a layer, until all are asked for
+const MOST_MAPS = matchMedia("(max-width: 40rem)").matches ? 12 : 32; // of a layer, until all are asked for
 
 // `source` gives the picture that is shown, for what a chosen map is asked.
 export function layers(place, source) {
