@@ -26,7 +26,7 @@ def main() -> None:
     metrics = run.evaluate()
     low, high = metrics.accuracy_interval
     print(
-        f"\n{name}: {100 * metrics.accuracy:.2f} % of {metrics.count:,} test images right "
+        f"\n{name}: {100 * metrics.accuracy:.2f} % of {metrics.count:,} test images correct "
         f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %), trained in {seconds:.1f} s"
     )
     print(f"report with pictures: {run.report().resolve()}")

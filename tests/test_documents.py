@@ -245,5 +245,7 @@ def test_the_demo_ends_with_digits_where_there_is_no_mnist(nothing_cached: Path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "NOT MNIST" in lines[0]
-    assert re.search(r"digits: \d\d\.\d\d % of 360 test images right \(95 % interval", done.stdout)
+    assert re.search(
+        r"digits: \d\d\.\d\d % of 360 test images correct \(95 % interval", done.stdout
+    )
     assert Path(lines[-1].removeprefix("report with pictures: ")).is_file()

@@ -37,7 +37,9 @@ def test_a_run_is_opened_again_with_its_own_data(tmp_path: Path) -> None:
         fl.open_run(tmp_path / "run").evaluate()
     assert fl.open_run(tmp_path / "run", data).evaluate().count == 40
     other = fl.TrainTest(data.test, data.train)
-    with pytest.raises(fl.DataError, match="the train images are not those of this run"):
+    with pytest.raises(
+        fl.DataError, match="the train images are not those that the run was trained with"
+    ):
         fl.open_run(tmp_path / "run", other).evaluate()
 
 
@@ -103,7 +105,7 @@ def test_pictures_are_taken_by_their_path_one_or_many(digits_run: fl.Run, tmp_pa
 
 def test_what_is_no_picture_is_told_with_what_came(digits_run: fl.Run) -> None:
     for nonsense in (None, 3, [3.5]):
-        with pytest.raises(ValueError, match="wanted a uint8 array, paths, or pictures"):
+        with pytest.raises(ValueError, match="wanted a uint8 array, paths or Pillow images"):
             digits_run.predict(nonsense)  # type: ignore[arg-type]
 
 
@@ -120,7 +122,7 @@ def test_a_resumed_run_goes_on_from_python_too(tmp_path: Path) -> None:
     with pytest.raises(fl.UserError, match="no such run folder"):
         fl.resume(tmp_path / "nowhere")
     fl.train("digits", epochs=1, out=tmp_path / "run", quiet=True)
-    with pytest.raises(fl.UserError, match="is finished, there is nothing to resume"):
+    with pytest.raises(fl.UserError, match="is finished, so there is nothing to resume"):
         fl.resume(tmp_path / "run")
 
 

@@ -161,7 +161,7 @@ def test_another_recipes_figures_are_not_mixed_in(command: Command, begun: dict[
             2,
             "no/b.json: cannot be written: No such file or directory; choose another place",
         ),
-        (("digits", "--out", "bad.json", "--seeds", "1"), 3, "bad.json: not the result of a bench"),
+        (("digits", "--out", "bad.json", "--seeds", "1"), 3, "bad.json: not a bench result"),
         (("digits", "--out", "empty.json", "--seeds", "1"), 3, "it lacks 'recipe'; choose another"),
         (("digits", "--out", ".", "--seeds", "1"), 3, ".: cannot be read: Is a directory; choose"),
         (("digitz",), 2, "digitz"),

@@ -168,7 +168,7 @@ def test_the_report_of_an_unevaluated_run_says_so(command: Command, run: Path) -
     assert command("report", run).code == 0
 
     page = (run / "report.html").read_text()
-    assert "not measured on its test set yet" in page
+    assert "not been evaluated on its test set yet" in page
     assert f"firstlight evaluate {run}" in page
 
 
@@ -299,7 +299,7 @@ def test_a_device_and_other_files_are_not_replaced_by_a_page(command: Command, r
     shutil.copytree(run, "other")
     Path("page.html").mkdir()
     Path("mine.png").write_bytes(b"mine")
-    for out, reason in (("page.html", "is a folder"), ("mine.png", "must end in .html")):
+    for out, reason in (("page.html", "is a folder"), ("mine.png", "ends in .html")):
         done = command("report", run, "other", "--out", out)
         assert (done.code, reason in done.err) == (2, True), done.err
     assert Path("mine.png").read_bytes() == b"mine"

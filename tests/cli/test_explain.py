@@ -55,7 +55,7 @@ def test_a_picture_is_explained_and_another_class_when_asked_for(
     assert told["class"] == "8" and told["truth"] is None
     assert told["nearest"][0] == {"index": 5, "similarity": pytest.approx(1, abs=1e-5)}
     assert Path(told["page"]).name == "explain-my-digit-as-8.html"
-    assert "what speaks for 8" in Path(told["page"]).read_text()
+    assert "evidence for 8" in Path(told["page"]).read_text()
 
 
 def test_without_training_data_the_nearest_images_alone_are_missing(
@@ -69,7 +69,7 @@ def test_without_training_data_the_nearest_images_alone_are_missing(
     assert "the nearest training images are left out" in done.err
     text = (run.path / "explain-a.html").read_text()
     assert "Left out" in text and "Grad-CAM" in text
-    assert "the test set, which is not to be had" in command("explain", run.path, "test:0").err
+    assert "the test set, which is not available" in command("explain", run.path, "test:0").err
 
 
 def test_from_python_an_explanation_holds_the_numbers_and_shows_itself(tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ def test_from_python_an_explanation_holds_the_numbers_and_shows_itself(tmp_path:
         (("test:99999",), 2, "wanted the number of a test image, test:0 to test:359"),
         (("test:-1",), 2, "wanted the number of a test image"),
         (("test:x",), 2, "wanted the number of a test image"),
-        (("test:1", "--class", "ten"), 2, "'ten' is no class of this run"),
-        (("two",), 2, "stands for 2 pictures; explain takes one"),
+        (("test:1", "--class", "ten"), 2, "this run has no class 'ten'"),
+        (("two",), 2, "holds 2 pictures; explain takes one"),
     ],
 )
 def test_what_cannot_be_explained_is_told_why(
@@ -115,7 +115,7 @@ def test_of_a_blank_picture_nothing_is_said_to_matter(digits_run: fl.Run, run: P
     assert not explanation.integrated_gradients.values_HW.any()
     assert not explanation.occlusion.values_HW.any()
     text = explanation.page.read_text()
-    assert text.count("strongest nowhere: zero everywhere") >= 2
+    assert text.count("strongest nowhere (zero everywhere)") >= 2
 
 
 def test_an_unfinished_run_is_told_how_to_go_on(command: Command, run: Path) -> None:

@@ -67,7 +67,7 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
         (["train", "digits", "--epochs", "many"], 2, "Invalid value for '--epochs'"),
         (["train", "digits", "--epochs", "0"], 2, "train.epochs"),
         (["train", "digits", "--seed", "-1"], 2, "train.seed"),
-        (["train", "digits", "--limit", "1"], 2, "--limit must be at least 2 images, not 1"),
+        (["train", "digits", "--limit", "1"], 2, "--limit: wanted at least 2 images, got 1"),
         (["train", "digits", "--set", "train.epoch=3"], 2, "train.epochs"),
         (["train", "digits", "--set", "train.epochs"], 2, "train.epochs"),
         (["train", "digits", "--set", "train.epochs=lots"], 2, "train.epochs"),

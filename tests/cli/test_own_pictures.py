@@ -101,7 +101,7 @@ def test_uneven_classes_are_weighed(stripes: Path, command: Command) -> None:
     assert command("train", stripes, "--out", "run", *SHORT).code == 0
     text = Path("run/recipe.toml").read_text()
     assert 'class_weights = "balanced"' in text
-    assert "the largest has 4 times the images of the smallest" in text
+    assert "the largest class has 4 times as many images as the smallest" in text
 
 
 def test_a_changed_folder_is_not_taken_for_the_one_trained_on(
@@ -111,15 +111,15 @@ def test_a_changed_folder_is_not_taken_for_the_one_trained_on(
     (stripes / "test" / "row" / "0.png").unlink()
     done = command("evaluate", "run")
     assert done.code == 3
-    assert "the test images are not those of this run" in done.err
-    assert f"Put the pictures of {stripes.resolve()} back as they were" in done.err
+    assert "the test images are not those that the run was trained with" in done.err
+    assert f"Restore the pictures of {stripes.resolve()}" in done.err
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         (("nowhere",), 2, "unknown data set 'nowhere', and there is no such folder"),
-        (("digits", "--size", "40"), 2, "--size and --exclude are for pictures of one's own"),
+        (("digits", "--size", "40"), 2, "--size and --exclude are for your own pictures"),
         (("{set}", "--size", "4"), 2, "--size must be 8 to 512 pixels, not 4"),
         (("{set}/train/row",), 3, "wanted a folder for each class with its pictures inside"),
         (("{set}/train/row/0.png",), 3, "0.png: cannot be read as a CSV"),
@@ -202,9 +202,9 @@ def test_a_folder_called_as_a_named_set_is_not_taken_silently(
     stripes: Path, command: Command
 ) -> None:
     stripes.rename("digits")
-    note = "digits is the data set of that name; for what is called so here, write ./digits"
+    note = "digits means the data set of that name."
     named = command("train", "digits", "--epochs", 0.1, "--out", "named")
-    assert note in named.out
+    assert note in named.out and "write ./digits" in named.out
     assert command("train", "./digits", "--epochs", 0.1, "--out", "own").code in (0, 4)
     assert json.loads(Path("named/data.json").read_text())["class_names"][0] == "0"
     assert json.loads(Path("own/data.json").read_text())["class_names"] == ["column", "row"]

@@ -83,8 +83,8 @@ def test_csv_without_columns_is_written_whole(
     ("words", "code", "message"),
     [
         (("test.csv", "--columns", "a,b"), 2, "add --csv"),
-        (("test.csv", "--csv", "--columns", "a"), 2, "--columns wants two headings"),
-        (("test.csv", "--csv", "--columns", "a,a"), 2, "--columns wants two headings"),
+        (("test.csv", "--csv", "--columns", "a"), 2, "--columns: wanted two headings"),
+        (("test.csv", "--csv", "--columns", "a,a"), 2, "--columns: wanted two headings"),
         (("test.csv", "test.csv", "--csv", "--columns", "a,b"), 2, "two pictures would be called"),
         (("test.csv", "--csv", "test.csv"), 2, "would replace what is asked about"),
         (("test.csv", "--csv", "other.csv"), 2, "is there, and holds something else"),

@@ -102,7 +102,7 @@ def test_nothing_finished_is_overwritten(command: Command, tmp_path: Path) -> No
 
     resumed = command("train", "--resume", "mine")
     assert resumed.code == 2
-    assert "mine is finished, there is nothing to resume" in resumed.err
+    assert "mine is finished, so there is nothing to resume" in resumed.err
 
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
@@ -187,7 +187,7 @@ def test_a_budget_too_small_for_one_epoch_says_how_much_is_needed(
     done = command("train", "digits", "--budget", "40", "--out", "run")
 
     assert done.code == 2
-    assert "one epoch takes about 46 s here; give at least --budget" in done.err
+    assert "one epoch takes about 46 s here. Give at least --budget" in done.err
     assert not Path("run").exists()
 
 
@@ -216,11 +216,11 @@ def test_patience_says_which_epoch_is_kept(command: Command) -> None:
 @pytest.mark.parametrize(
     ("settings", "at_once", "advice"),
     [
-        ((), 32, "--set train.micro_batch_size=16, the same batches in smaller parts, or close"),
-        (("train.micro_batch_size=9",), 9, "--set train.micro_batch_size=4, the same"),
+        ((), 32, "--set train.micro_batch_size=16 (gradient accumulation: the same batches"),
+        (("train.micro_batch_size=9",), 9, "--set train.micro_batch_size=4 (gradient"),
         (("train.batch_size=9", "train.micro_batch_size=90"), 9, "train.micro_batch_size=4"),
         (("train.batch_size=60000",), 1295, "train.micro_batch_size=647"),
-        (("train.micro_batch_size=5",), 5, "try a smaller network, or close what else uses it"),
+        (("train.micro_batch_size=5",), 5, "Try a smaller network, or close other programs"),
     ],
 )
 def test_a_gpu_out_of_memory_is_told_what_to_try(
@@ -268,11 +268,11 @@ def test_another_fault_of_pytorch_is_not_called_want_of_memory(
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ((*whitened_net(8), "train.batch_size=1"), "two images at a time or more"),
+        ((*whitened_net(8), "train.batch_size=1"), "needs batches of two images or more"),
         (("augment=[{ crop = 8 }]",), "crop = 8 is too much for images of 8×8 pixels"),
         (
             (*whitened_net(8, 8, kernel=4), "train.small_share=0.5"),
-            "small_share makes images of 8×8 smaller, but the network does not fit images of "
+            "small_share shrinks the images of 8×8, but the network does not fit images of "
             "6×6×1: layer 11 (max-pooling) gets maps of 1×1×8: its window of 2×2 pixels is larger; "
             'use fewer or smaller pools, padding = "same", or larger images; use --set '
             "train.small_share=0",

@@ -122,7 +122,7 @@ def test_a_stopped_search_goes_on_and_ends_as_one_never_stopped(
         return report(self, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shared_work.SharedWork, "report", stop)
-    with pytest.raises(fl.UserError, match="The same command goes on"):
+    with pytest.raises(fl.UserError, match="Run the same command"):
         fl.tune("digits", settings=settings, trials=9, seeds=0, out=tmp_path / "s", quiet=True)
     found = fl.tune("digits", settings=settings, trials=9, seeds=0, out=tmp_path / "s", quiet=True)
 
@@ -205,28 +205,28 @@ def test_another_recipe_space_or_data_in_the_same_search_is_refused(command: Com
     assert command("tune", *SMALL, *NET, *words).code == 0
     other = command("tune", *SMALL, *NET, "--set", "train.batch_size=16", *words)
     assert other.code == 2
-    assert "the search one in s.journal is of another recipe (train.batch_size" in other.err
+    assert "the search one in s.journal uses another recipe (train.batch_size" in other.err
     Path("space.toml").write_text("train.batch_size = [16, 32]\n")
     other = command("tune", *SMALL, *NET, *words, "--search", "space.toml")
     assert other.code == 2
-    assert "is of another search space; give this one a name of its own" in other.err
+    assert "uses another search space. Give this one another --name" in other.err
     assert command("tune", *SMALL, *NET, *words[:2], "--name", "two", *words[4:]).code == 0
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("--trials", "0"), 2, "--trials must be a whole number of 1 to 100,000, not 0"),
-        (("--seeds", "-1"), 2, "--seeds must be a whole number of 0 to"),
+        (("--trials", "0"), 2, "--trials: wanted a whole number from 1 to 100,000, got 0"),
+        (("--seeds", "-1"), 2, "--seeds: wanted a whole number from 0 to"),
         (("--budget", "soon"), 2, "--budget wants a time above zero"),
         (("--search", "none.toml"), 2, "none.toml: cannot be read: No such file"),
-        (("--storage", "s.txt"), 2, "--storage wants an SQLite file (FILE.db), a journal file"),
+        (("--storage", "s.txt"), 2, "--storage: wanted an SQLite file (FILE.db), a journal file"),
         (("--storage", "mysql://me@host/db"), 2, "the schemes are sqlite, postgresql"),
         (("--storage", "postgresql://me:secret@127.0.0.1:1/x"), 3, "me:***@127.0.0.1:1/x"),
         (("--storage", "folder.db"), 3, "folder.db: cannot be used: it is a folder"),
         (("--storage", "text.db"), 3, "text.db: cannot be used: file is not a database"),
-        (("--storage", "text.journal"), 3, "text.journal: holds something else than"),
-        (("--name", "a/b"), 2, "a search's name must be letters, digits"),
+        (("--storage", "text.journal"), 3, "text.journal: not an Optuna storage"),
+        (("--name", "a/b"), 2, "a search is named with letters, digits"),
         (("--out", "text.db"), 2, "text.db: cannot be written"),
         (("--set", "train.epochs=0"), 2, "epochs must be above 0"),
     ],
@@ -288,8 +288,8 @@ def test_a_disk_without_locks_takes_no_sqlite_file(
     monkeypatch.setattr("firstlight.locks.try_lock", lambda _: None)
     done = command("tune", *SMALL, "--storage", "s.db")
     assert done.code == 3
-    assert "has no locks" in done.err
-    assert "take a journal file, --storage s.journal" in done.err
+    assert "does not support locks" in done.err
+    assert "Use a journal file, --storage s.journal" in done.err
 
 
 def test_a_budget_that_is_over_begins_no_further_trial(command: Command) -> None:
@@ -309,18 +309,18 @@ def test_a_budget_that_is_over_within_the_first_trial_is_told(
     words = ("tune", *SMALL, *NET, "--seeds", "0", "--storage", "s.journal")
     done = command(*words, "--budget", "1s")
     assert done.code == 0, done.err
-    assert "The budget of 1 s was over before the first trial" in done.out
+    assert "The budget of 1 s ran out during the first trial" in done.out
     assert "1 trial: 1 trained to the end" in done.out
 
 
 def test_a_budget_without_time_for_a_trial_is_refused(command: Command) -> None:
     done = command("tune", *SMALL, *NET, "--storage", "s.journal", "--budget", "0.001s")
     assert done.code == 2
-    assert "the budget of 0.001 s was over before the first trial could begin" in done.err
+    assert "the budget of 0.001 s ran out before the first trial could start" in done.err
 
 
 def test_fewer_trials_than_were_asked_for_are_told(command: Command) -> None:
     words = ("tune", *SMALL, *NET, "--seeds", "0", "--storage", "s.journal")
     assert command(*words, "--trials", "2").code == 0
     done = command(*words, "--trials", "1")
-    assert "This search is of 2 trials, as was asked for before" in done.out
+    assert "This search keeps its earlier limit: 2 trials" in done.out

@@ -140,7 +140,7 @@ def test_a_run_of_others_opens_no_connection(
     monkeypatch.setenv("XDG_CACHE_HOME", str(Path("another").resolve()))
     server.asked.clear()
     refused = command("evaluate", "run")
-    assert (refused.code, "no connection is opened" in refused.err) == (3, True), refused.err
+    assert (refused.code, "does not connect" in refused.err) == (3, True), refused.err
     assert server.asked == []
     assert command("evaluate", "run", f"{server.address}/pets.tgz").code == 0
 

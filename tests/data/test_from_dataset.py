@@ -227,5 +227,5 @@ def test_a_run_says_where_its_data_came_from_and_knows_it_again(tmp_path: Path) 
     assert told["notes"][0] == f"from datasets: fingerprint {fingerprint}, 40 rows"
     again = fl.open_run(run.path, data=fl.from_dataset(hub_set()))
     assert again.evaluate().count == 6
-    with pytest.raises(DataError, match="not those of this run"):
+    with pytest.raises(DataError, match="not those that the run was trained with"):
         fl.open_run(run.path, data=fl.from_dataset(hub_set(range(38)))).evaluate()

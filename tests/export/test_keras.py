@@ -271,8 +271,8 @@ def test_the_data_must_have_the_shape_and_classes_of_the_model(
 ) -> None:
     done = command("import", FILES / "colour.keras", "--out", tmp_path / "run")
     assert done.code == 2
-    assert "name what it was trained on with --data" in done.err
+    assert "Name the data it was trained on with --data" in done.err
     done = command("import", FILES / "colour.keras", "--data", "digits", "--out", tmp_path / "run")
     assert done.code == 2
-    assert "takes images of 14×12×3 and knows 3 classes; digits has 8×8×1 and 10" in done.err
+    assert "takes images of 14×12×3 and has 3 classes, but digits has 8×8×1 and 10" in done.err
     assert not (tmp_path / "run").exists()

@@ -294,7 +294,9 @@ def test_int8_is_refused_for_more_than_one_lost_image_and_more_than_may_be(
     loss = verb.AccuracyLoss.of(pair, images)
     assert loss.too_much is too_much
     assert loss.few is (images < 334)
-    assert f"of {images:,} test images it lost {lost} and gained {gained}" in loss.words()
+    assert (
+        f"of {images:,} test images, {lost} became wrong and {gained} became right" in loss.words()
+    )
 
 
 def test_few_test_images_do_not_refuse_int8_for_one_of_them(
@@ -310,12 +312,12 @@ def test_few_test_images_do_not_refuse_int8_for_one_of_them(
     words = ("export", digits_run.path, "--int8", "--out", tmp_path / "it.onnx")
     done = command(*words)
     assert done.code == 0, done.err
-    assert "of 360 test images it lost 1 and gained 0" in done.out
+    assert "of 360 test images, 1 became wrong and 0 became right" in done.out
     assert "few test images" in done.out
 
     lost[0] = 2
     refused = command(*words)
-    assert refused.code == 4 and "of 360 test images it lost 2" in refused.err
+    assert refused.code == 4 and "of 360 test images, 2 became wrong" in refused.err
 
 
 def test_predict_and_evaluate_take_the_file_in_place_of_the_run(

@@ -170,7 +170,7 @@ def test_a_trained_module_is_taken_over_with_its_weights(tmp_path: Path) -> None
     assert all(torch.equal(one, before[name]) for name, one in module.state_dict().items())
     kept = load_file(run.path / "model.safetensors")
     assert torch.allclose(kept["conv1.weight"], before["0.weight"], atol=1e-6)
-    with pytest.raises(fl.UserError, match="began with the weights of a module"):
+    with pytest.raises(fl.UserError, match="started from the weights of a module"):
         fl.train(DATA, run.path / "recipe.toml", out=tmp_path / "no", quiet=True)
     again = fl.train(
         DATA, run.path / "recipe.toml", network=module, out=tmp_path / "again", quiet=True
@@ -218,6 +218,6 @@ def test_an_instance_that_is_no_list_is_refused_with_what_to_do(tmp_path: Path) 
             scores: Tensor = self.out(images.flatten(1))
             return scores
 
-    with pytest.raises(fl.UserError, match="Pass the function or the class that makes it"):
+    with pytest.raises(fl.UserError, match="Pass the function or class that makes it"):
         fl.train(DATA, network=Own(), out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()

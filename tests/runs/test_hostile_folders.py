@@ -55,7 +55,7 @@ def test_a_report_says_that_the_course_of_a_training_is_missing(
     (run / "epochs.csv").write_text("")
     assert command("report", run).code == 0
     page = (run / "report.html").read_text()
-    assert "epochs.csv is missing or empty, so its course cannot be shown" in page
+    assert "epochs.csv is missing or empty, so its training progress cannot be shown" in page
     assert "imported" not in page
     (run / "epochs.csv").unlink()
     assert command("report", digits_run.path, run).code == 0

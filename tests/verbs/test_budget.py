@@ -95,7 +95,7 @@ def test_other_epochs_leave_the_turns_out_and_impossible_ones_are_refused() -> N
 
 @pytest.mark.parametrize("budget", [0, -1, float("nan"), float("inf"), "10s", True])
 def test_a_budget_that_is_no_time_is_refused(budget: Any, tmp_path: Path) -> None:
-    with pytest.raises(fl.UserError, match="a budget must be a time above zero, in seconds, not"):
+    with pytest.raises(fl.UserError, match="wanted a budget in seconds, above zero, got"):
         fl.train("digits", budget=budget, out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 

@@ -1,4 +1,4 @@
-"""Pictures of one's own: a pretrained network against one from nothing.
+"""Pictures of one's own: a pretrained network against one trained from scratch.
 
 The backbone here is a small one with weights from stripes; what is judged is that the better of
 the two is kept, and that nothing else than pictures of one's own begins such a contest.
@@ -50,7 +50,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> SavedModel:
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network from nothing sees few images."""
+    """A network trained from scratch sees few images."""
     monkeypatch.setattr("firstlight.verbs.choose.SEEN", 200)
 
 
@@ -83,7 +83,7 @@ def accuracies(*folders: str) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize("better", ["toy", "from-nothing"])
+@pytest.mark.parametrize("better", ["toy", "from-scratch"])
 def test_the_better_of_the_two_is_kept_and_the_other_lies_beside_it(
     toy: None, command: Command, monkeypatch: pytest.MonkeyPatch, better: str
 ) -> None:
@@ -97,8 +97,8 @@ def test_the_better_of_the_two_is_kept_and_the_other_lies_beside_it(
     done = command("train", "own.npz", "--out", "run")
     assert done.code in (0, 4), done.err
     assert "run run\n" in done.out
-    assert "The better run is kept in run, the other in " in done.out
-    other = "from-nothing" if better == "toy" else "toy"
+    assert "The better run is in run, the other in " in done.out
+    other = "from-scratch" if better == "toy" else "toy"
     started = {
         name: open_run_folder(Path(name)).recipe().train.start_from
         for name in ("run", f"run-{other}")
@@ -143,7 +143,7 @@ def test_where_few_pictures_do_not_tell_each_is_held_out_once(
     pictures(Path("own.npz"))
     done = command("train", "own.npz", "--out", "run", "--json")
     assert done.code == 0, done.err
-    assert "12 held-out pictures do not tell which is better" in done.err
+    assert "12 held-out pictures are too few to tell which is better" in done.err
     told = json.loads(done.out)["compared_with"]
     described = json.loads(Path("run", "data.json").read_text())
     assert told["held_out"] == described["trained_on"] + 12
@@ -254,7 +254,7 @@ def test_a_short_budget_is_for_the_last_layer_and_the_network_from_nothing(
     done = command("train", "own.npz", "--budget", "6", "--out", "run")
     assert done.code == 0, done.err
     runs = [open_run_folder(path).recipe() for path in Path().glob("run*")]
-    if "No network from nothing was trained" not in done.out:  # as on a busy machine
+    if "No network was trained from scratch" not in done.out:  # as on a busy machine
         assert sorted(one.train.start_from for one in runs) == ["", "toy"]
     (pretrained,) = (one for one in runs if one.train.start_from)
     assert pretrained.train.epochs == 0
@@ -298,7 +298,7 @@ def test_choices_that_one_way_has_are_said_to_leave_the_backbone_out(
     pictures(Path("own.npz"))
     done = command("train", "own.npz", "--epochs", "1", "--out", "run")
     assert done.code in (0, 4), done.err
-    assert "trained from nothing" in done.out and "--from toy" in done.out
+    assert "trained from scratch" in done.out and "--from toy" in done.out
 
 
 def test_grey_drawings_in_three_channels_are_not_mirrored(toy: None, tmp_path: Path) -> None:
@@ -339,13 +339,13 @@ def test_a_stopped_contest_is_taken_up_as_a_whole(
         done = command("train", "own.npz", "--out", "run")
     assert done.code == 130
     again = re.search(r"firstlight train --resume (\S+)", done.err)
-    assert again is not None and again[1] == ("run" if number == 1 else "run-from-nothing")
+    assert again is not None and again[1] == ("run" if number == 1 else "run-from-scratch")
     done = command("train", "--resume", again[1], "--json")
     assert done.code == 0, done.err
     told = json.loads(done.out)
     assert told["run"] == "run", done.err
     assert "compared_with" in told, done.err
-    assert told["compared_with"]["run"] in ("run-from-nothing", "run-toy")
+    assert told["compared_with"]["run"] in ("run-from-scratch", "run-toy")
     assert told["compared_with"]["log_loss"] <= told["compared_with"]["other_log_loss"]
     assert told["compared_with"]["held_out"] == 12
     for one in ("", told["compared_with"]["run"].removeprefix("run")):
@@ -370,7 +370,7 @@ def test_a_contest_that_lacks_its_second_run_is_gone_on_with(
     assert sorted(one.train.start_from for one in recipes) == ["", "toy"]
     assert [one.train.seed for one in recipes] == [3, 3]
     assert command("report", "run").code == 0
-    assert "held-out pictures this network answers" in Path("run", "report.html").read_text()
+    assert "held-out pictures, this network gets" in Path("run", "report.html").read_text()
 
 
 def test_a_damaged_contest_is_told(toy: None, command: Command) -> None:
@@ -394,11 +394,11 @@ def test_what_lies_beside_is_looked_at_before_anything_is_trained(
     with monkeypatch.context() as patch:
         stopped_at(patch, 3)
         assert command("train", "own.npz", "--out", "run").code == 130
-    second = Path("run-from-nothing")
+    second = Path("run-from-scratch")
     Path("run").rename("away")
     done = command("train", "--resume", str(second))
     assert done.code == 2
-    assert "Put it back; or delete run-from-nothing/contest.json" in done.err
+    assert "Put it back; or delete run-from-scratch/contest.json" in done.err
     assert command("train", "own.npz", "--from", "toy", "--out", "run").code == 0
     done = command("train", "--resume", str(second))  # another run is in its place
     assert (done.code, "Put it back" in done.err) == (2, True)
@@ -428,6 +428,6 @@ def test_two_runs_to_be_compared_are_not_taken_up_by_several_processes(
     with monkeypatch.context() as patch:
         stopped_at(patch, 3)
         assert command("train", "own.npz", "--out", "run").code == 130
-    for folder in ("run", "run-from-nothing"):  # one is finished, and one is not
+    for folder in ("run", "run-from-scratch"):  # one is finished, and one is not
         with pytest.raises(fl.UserError, match="resume it without a launcher"):
             several._resume(Processes(), Path(folder), Silent())

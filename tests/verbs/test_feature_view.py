@@ -67,7 +67,7 @@ def test_exchanged_labels_are_found_by_features_and_the_way_is_said(
     assert done.code == 0, done.err
     (doubtful,) = [f for f in json.loads(done.out)["findings"] if f["kind"] == "doubtful label"]
     assert {s["name"]: s["suggested"] for s in doubtful["suspects"]} == EXCHANGED
-    assert "Linear heads on the features of tiny" in doubtful["text"]
+    assert "Linear classifiers on the features of tiny" in doubtful["text"]
     assert "agree with 96.7 % of the labels" in doubtful["text"]
 
 

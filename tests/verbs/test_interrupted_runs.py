@@ -79,7 +79,9 @@ def test_a_finished_run_is_not_resumed_and_other_data_is_refused(tmp_path: Path)
         fl.resume(run.path)
     (run.path / "summary.json").unlink()
     train, test = fl.load("digits")
-    with pytest.raises(DataError, match="the train images are not those of this run"):
+    with pytest.raises(
+        DataError, match="the train images are not those that the run was trained with"
+    ):
         fl.resume(run.path, fl.TrainTest(test, train), quiet=True)
 
 
@@ -100,9 +102,11 @@ def test_a_run_of_a_device_that_is_gone_is_told_how_to_go_on(
         )
 
     monkeypatch.setattr(RunFolder, "write", stop)
-    with pytest.raises(fl.UserError, match=r"stopped\. Go on with: firstlight train --resume"):
+    with pytest.raises(fl.UserError, match=r"stopped\. Continue with: firstlight train --resume"):
         fl.train("digits", epochs=1, out=tmp_path / "run", quiet=True, device="cpu")
     monkeypatch.setattr(RunFolder, "write", plain)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(fl.UserError, match=r"started on cuda, which is not here.*--device cpu"):
+    with pytest.raises(
+        fl.UserError, match=r"started on cuda, which this machine does not have.*--device cpu"
+    ):
         fl.resume(tmp_path / "run", quiet=True)

@@ -90,7 +90,7 @@ def test_two_thousand_classes_stay_under_five_megabytes() -> None:
 
 def test_pictures_show_so_many_classes_as_can_be_read(run: fl.Run) -> None:
     page = (run.path / "report.html").read_text()
-    assert f"Only the 40 of {CLASSES} classes with most mistakes are shown." in page
+    assert f"Only the 40 of {CLASSES} classes with the most mistakes are shown." in page
     assert f"for the first 40 of {CLASSES} classes" in page
     assert "The 40 classes with the lowest recall." in page
     for picture in (run.path / "figures").glob("*.png"):

@@ -75,9 +75,9 @@ def test_data_that_lies_elsewhere_is_named_beside_the_run(command: Command, proj
     for words in (("evaluate", run), ("explain", run, "test:0"), ("export", run)):
         done = command(*words)
         assert done.code in (2, 3)
-        assert "name it as DATA beside the run" in done.err
+        assert "name it as DATA after the run" in done.err
     left_out = command("report", run)
-    assert left_out.code == 0 and "name it as DATA beside the run" in left_out.err
+    assert left_out.code == 0 and "name it as DATA after the run" in left_out.err
 
     assert command("evaluate", run, "elsewhere").code == 0
     assert (project / "run" / "metrics.json").is_file()
@@ -104,12 +104,12 @@ def test_a_stopped_run_is_resumed_with_its_data_elsewhere(
     assert command("train", project / "pics", *words, "--out", "stopped").code != 0
     monkeypatch.setattr(RunFolder, "write", plain)
     shutil.move(project / "pics", "elsewhere")
-    assert "name it as DATA beside the run" in command("train", "--resume", "stopped").err
+    assert "name it as DATA after the run" in command("train", "--resume", "stopped").err
 
     pictures(Path("others"), 60)
     wrong = command("train", "others", "--resume", "stopped")
     assert wrong.code == 3
-    assert "are not those of this run" in wrong.err
+    assert "are not those that the run was trained with" in wrong.err
     done = command("train", "elsewhere", "--resume", "stopped", "--quiet")
     assert done.code == 0, done.err
     one, other = (Path(p, "model.safetensors").read_bytes() for p in ("stopped", project / "run"))
@@ -128,7 +128,7 @@ def test_other_data_is_matched_by_name_and_kept_apart(command: Command, project:
 
     assert done.code == 0, done.err
     assert "20 images of other" in done.out
-    assert "no picture there of 'column': not measured" in done.out
+    assert "no pictures of 'column': not measured" in done.out
     assert "no such class: 'zigzag' (20 pictures)" in done.out
     assert "broken.png" in done.out
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
@@ -178,7 +178,7 @@ def test_arrays_and_named_sets_are_other_data_too(
 
     wrong = command("evaluate", project / "run", "digits")
     assert wrong.code == 3
-    assert "none of its classes has a name of the run's: it has '0', '1'" in wrong.err
+    assert "its class names are '0', '1'" in wrong.err
 
 
 def test_the_run_s_own_pictures_that_were_changed_are_no_other_data(
@@ -192,7 +192,7 @@ def test_the_run_s_own_pictures_that_were_changed_are_no_other_data(
     next((project / "pics" / "row").iterdir()).unlink()
     done = command("evaluate", project / "run", project / "pics")
     assert done.code == 3
-    assert "are not those of this run" in done.err
+    assert "are not those that the run was trained with" in done.err
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_other_data_need_not_take_what_the_runs_own_took(
     given = {"size": 30, "range": [0, 16], "excluded": ["row/0.png"], "allow_outside": True}
     file.write_text(json.dumps({**values, key: given[key]}))
     told = command("evaluate", project / "run", "digits")
-    assert (told.code, "none of its classes has a name" in told.err) == (3, True)
+    assert (told.code, "its class names are" in told.err) == (3, True)
 
 
 def test_other_data_may_lie_outside_its_csv(command: Command, project: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_share_to_hold_out_beside_a_validation_part_is_refused(
         pictures(Path("parted") / part, 40 if part == "train" else 12)
     words = ("parted", *SMALL, "--epochs", "1", "--quiet", "--out", "never")
     told = command("train", *words, "--set", "train.held_out_fraction=0.3")
-    assert (told.code, "has a validation part, whose 12 images" in told.err) == (2, True)
+    assert (told.code, "has a validation part; its 12 images" in told.err) == (2, True)
     assert not Path("never").exists()
     with pytest.raises(fl.errors.UserError, match="validation part"):
         fl.train("parted", settings="train.held_out_fraction=0.3", quiet=True)

@@ -18,7 +18,7 @@ def test_a_diverged_training_says_so_and_keeps_the_run(command: Command) -> None
     done = command("train", "digits", *HOT, "--epochs", "1", "--out", "run", "--quiet")
 
     assert done.code == 4
-    assert "the network has learnt nothing: on 142 images it was not trained on" in done.err
+    assert "the network has learned nothing: on 142 images it was not trained on" in done.err
     assert "The training diverged" in done.err
     assert "--set optimizer.learning_rate=10" in done.err
     assert "run run" in done.out
@@ -44,7 +44,7 @@ def test_a_rate_that_is_too_small_is_not_told_to_be_smaller(command: Command) ->
     words = ("--set", "optimizer.learning_rate=1e-9", "--epochs", "1", "--quiet")
     done = command("train", "digits", *words)
     assert done.code == 4
-    assert "Try more epochs, or another learning rate" in done.err
+    assert "Try more epochs or another learning rate" in done.err
     assert "diverged" not in done.err
 
 
@@ -56,11 +56,11 @@ def test_a_training_that_works_says_nothing(command: Command) -> None:
 
 def test_the_library_warns(tmp_path: Path) -> None:
     settings = [*SMALL, "optimizer.learning_rate=100", "train.validation=none"]
-    with pytest.warns(fl.NothingLearntWarning, match="the network has learnt nothing: on 100"):
+    with pytest.warns(fl.NothingLearntWarning, match="the network has learned nothing: on 100"):
         run = fl.train(
             striped(100, 14), "mnist-tutorial", settings=settings, out=tmp_path / "r", quiet=True
         )
-    with pytest.warns(fl.NothingLearntWarning, match="the network has learnt nothing: it is"):
+    with pytest.warns(fl.NothingLearntWarning, match="the network has learned nothing: it is"):
         run.evaluate()
 
 
@@ -75,7 +75,7 @@ def test_a_bench_tells_of_each_seed(command: Command) -> None:
     words = ("--set", "train.epochs=1", "--seeds", "1", "--out", "b.json")
     done = command("bench", "digits", *HOT, *words)
     assert done.code == 0
-    assert "seed 0: the network has learnt nothing" in done.err
+    assert "seed 0: the network has learned nothing" in done.err
     assert json.loads(Path("b.json").read_text())["runs"][0]["nothing_learnt"]
 
 

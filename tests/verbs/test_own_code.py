@@ -115,7 +115,7 @@ def test_sigterm_and_resume_end_with_the_same_bits(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, message = process.communicate()
     assert process.returncode == 130, message
-    told = shlex.split(message.split("Go on with: firstlight ")[1])
+    told = shlex.split(message.split("Continue with: firstlight ")[1])
     assert told == ["train", "--resume", str(tmp_path / "stopped"), *own]
     with pytest.raises(fl.UserError, match="is run only where it is named"):
         fl.resume(tmp_path / "stopped")

@@ -127,7 +127,7 @@ def test_the_library_names_its_own_arguments() -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("inf"), float("nan"), True, "3m"])
 def test_a_budget_is_a_time(seconds: float) -> None:
-    with pytest.raises(UserError, match="a budget must be a time above zero, in seconds"):
+    with pytest.raises(UserError, match="wanted a budget in seconds, above zero"):
         Budget(seconds=seconds, started=0.0)
 
 

@@ -149,9 +149,9 @@ def test_images_that_are_given_by_other_words_are_told_by_both(
     whole = str(tmp_path / "pics")
     assert command("predict", digits_run.path, "one.png", "pics", "--out", "a").code == 0
     for words, told in (
-        (("one.png", whole), f"for images given as pics, not as {whole};"),
-        (("one.png",), "for images given as pics, not as nothing more;"),
-        ((whole, "one.png"), f"for images given as one.png and 1 more, not as {whole} and 1 more;"),
+        (("one.png", whole), f"for images from pics, not from {whole};"),
+        (("one.png",), "for images from pics, not from nothing more;"),
+        ((whole, "one.png"), f"for images from one.png and 1 more, not from {whole} and 1 more;"),
     ):
         done = command("predict", digits_run.path, *words, "--out", "a")
         assert (done.code, f"a holds answers {told} choose another folder" in done.err) == (2, True)
@@ -258,7 +258,9 @@ def test_a_worker_that_dies_is_told_of_and_its_chunk_is_answered(
     assert done.answered == 12
     assert files_of(tmp_path / "a") == files_of(tmp_path / "whole")
     said = capfd.readouterr().err
-    assert "was ended by signal 9, perhaps for want of memory; the others do its part" in said
+    assert (
+        "was killed by signal 9, perhaps because it ran out of memory; the others take over" in said
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
@@ -325,7 +327,7 @@ def test_ctrl_c_keeps_what_was_answered(
         in_the_middle(patch, 2, stop)
         done = command(*words)
     assert done.code == RunInterruptedError.exit_code
-    assert "stopped: 3 of 12 images are answered in a; the same command goes on" in done.err
+    assert "stopped: 3 of 12 images are answered in a. Run the same command" in done.err
     assert command(*words).code == 0
     assert len(rows_of(tmp_path / "a")) == 12
 
@@ -350,7 +352,7 @@ def test_a_full_disk_keeps_what_was_answered(
     done = command(*words)
     assert done.code == 3
     assert "part-00001.csv: cannot be written: No space left on device" in done.err
-    assert "make room, and the same command goes on" in done.err
+    assert "Free some disk space and run the same command" in done.err
     assert command(*words).code == 0
     assert len(rows_of(tmp_path / "a")) == 12
 
@@ -432,8 +434,8 @@ def test_a_damaged_answers_json_is_told(
     place.write_text(content)
     done = command(*words)
     assert done.code == 3
-    assert f"a/answers.json: cannot be read as predict wrote it ({why}" in done.err
-    assert "choose another folder, or remove a and all answers in it" in done.err
+    assert f"a/answers.json: not as predict wrote it ({why}" in done.err
+    assert "Choose another folder, or remove a and all answers in it" in done.err
     assert place.read_text() == content
 
 
@@ -473,7 +475,7 @@ def test_a_file_that_is_not_as_it_was_written_is_answered_again(
     damage(tmp_path / "a" / f"part-00001.{form}", how)
     done = command(*words)
     assert (done.code, done.out) == (0, "answers a: 12 images in 4 files\n")
-    told = f"a/part-00001.{form}: is not as it was written, so it is answered again"
+    told = f"a/part-00001.{form}: changed since it was written, so its images are answered again"
     assert done.err.splitlines()[0] == told
     assert files_of(tmp_path / "a") == whole
     assert "all of them before" in command(*words).out
@@ -499,8 +501,8 @@ def test_several_changed_files_are_told_in_one_line(
     damage(tmp_path / "a" / "part-00003.csv", "emptied")
     assert again().answered == 3 + 1
     assert capsys.readouterr().err.splitlines() == [
-        f"{tmp_path / 'a'}: 2 files are not as they were written, part-00001.csv the first; they "
-        "are answered again"
+        f"{tmp_path / 'a'}: 2 files changed since they were written, the first is "
+        "part-00001.csv; their images are answered again"
     ]
     assert files_of(tmp_path / "a") == whole
 
@@ -517,7 +519,7 @@ def test_a_file_that_changes_while_others_are_answered_is_told(
         in_the_middle(patch, 3, lambda: damage(tmp_path / "a" / "part-00000.csv", "cut"))
         done = command(*words)
     assert done.code == 3
-    assert "part-00000.csv: was changed while others were answered" in done.err
+    assert "part-00000.csv: changed while other images were being answered" in done.err
     assert command(*words).code == 0
     assert len(rows_of(tmp_path / "a")) == 12
 
@@ -531,7 +533,7 @@ def test_a_file_that_changes_while_others_are_answered_is_told(
         (("a.png", "--format", "csv"), 2, "--format says how answers are written into --out"),
         (("a.png", "--out", "o", "--csv"), 2, "--csv and --save are for a few pictures"),
         (("a.png", "--out", "o", "--format", "json"), 2, "wanted answers as csv or parquet"),
-        (("a.png", "--out", "o", "--chunk", "0"), 2, "wanted at least 1 image a file"),
+        (("a.png", "--out", "o", "--chunk", "0"), 2, "wanted at least 1 image per file"),
         (("a.png", "--out", "o", "--workers", "0"), 2, "wanted at least 1 worker"),
         (("a.png", "shards", "--out", "o"), 2, "wanted shards or pictures, got both"),
         (("-", "--out", "o"), 2, "got - for standard input"),
@@ -635,7 +637,7 @@ def test_without_a_terminal_progress_is_a_line_for_each_tenth(
 
 
 def test_a_function_that_lies_in_no_file_is_answered_by_one_process(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no other process can make it"):
+    with pytest.raises(UserError, match="another process cannot build it"):
         wanted = answering.Wanted(
             model=tmp_path,
             words=(),

@@ -175,7 +175,7 @@ def test_data_that_is_not_the_same_on_all_processes_is_told_by_the_first() -> No
     job = plan_on(fl.load("digits"), load_recipe("digits-tutorial"), "cpu")
     alike = {"processor": "?", "torch": "?", "threads": 1, "device": "cpu"}
     other = [{"training images": "others", "test images": "", "choices": ""}, alike, "host"]
-    with pytest.raises(UserError, match="process 1: it has other training images"):
-        several._compared(Others(0, [other, [2, "it has other training images"]]), job, Silent())
+    with pytest.raises(UserError, match="process 1: its training images differ"):
+        several._compared(Others(0, [other, [2, "its training images differ"]]), job, Silent())
     with pytest.raises(ToldError):
         several._compared(Others(1, [other, None]), job, Silent())

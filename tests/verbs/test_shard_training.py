@@ -88,7 +88,7 @@ def test_many_images_are_not_compared_with_a_backbone_unasked(
     monkeypatch.setattr("firstlight.verbs.choose.SEEN", 500)
     run = fl.train(shards, out=tmp_path / "run")
     assert run.recipe.train.start_from == ""
-    assert "trained from nothing, as the images are many" in capsys.readouterr().out
+    assert "trained from scratch: there are too many images" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"run", "cache"}
 
 

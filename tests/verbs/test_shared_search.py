@@ -192,7 +192,7 @@ def test_half_a_line_in_a_journal_is_dropped_and_what_was_there_is_kept(tmp_path
 def test_a_file_of_another_kind_is_left_as_it_is(tmp_path: Path, content: str) -> None:
     path = tmp_path / "s.journal"
     path.write_text(content)
-    with pytest.raises(fl.UserError, match=r"s\.journal: holds something else"):
+    with pytest.raises(fl.UserError, match=r"s\.journal: not an Optuna storage"):
         SharedWork.joined(address_of(str(path)), "work").note("key", 1)
     assert path.read_text() == content
 
@@ -222,7 +222,7 @@ def test_on_a_full_disk_a_journal_stays_whole_and_goes_on_when_there_is_room(
 
 def test_a_storage_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     for name in ("s.db", "s.journal"):
-        with pytest.raises(fl.UserError, match=r"there is no folder .*nowhere; make it"):
+        with pytest.raises(fl.UserError, match=r"no such folder .*nowhere; create it"):
             SharedWork.joined(address_of(str(tmp_path / "nowhere" / name)), "work")
     assert not (tmp_path / "nowhere").exists()
 

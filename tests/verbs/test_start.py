@@ -175,9 +175,9 @@ def test_own_pictures_come_in_the_shape_of_the_run(
     [
         (("own.npz", "--from", "first", "--size", "20"), 2, "leave out --size"),
         (("own.npz", "--from", "gone"), 2, "no such run folder"),
-        (("digits", "--from", "first"), 2, "has images of 16×16×1, these are 8×8×1"),
-        (("digits", "--from", "mnist"), 2, "has images of 28×28×1, these are 8×8×1"),
-        (("own.npz", "--from", "first", "--set", tutorial_net(4, 4)), 2, "leave its [network]"),
+        (("digits", "--from", "first"), 2, "takes images of 16×16×1, got 8×8×1"),
+        (("digits", "--from", "mnist"), 2, "takes images of 28×28×1, got 8×8×1"),
+        (("own.npz", "--from", "first", "--set", tutorial_net(4, 4)), 2, "do not change its"),
         (("--resume", "first", "--from", "first"), 2, "leave out --from"),
     ],
 )

@@ -144,7 +144,7 @@ def unread_in(path: Path, form: str) -> int:
     try:
         errors = (_csv_errors if form == CSV else _parquet_errors)(path)
     except Exception as error:  # pyarrow has errors of its own
-        raise DataError(f"{path}: cannot be read as answers: {error}") from error
+        raise DataError(f"{path}: these answers cannot be read: {error}") from error
     return sum(bool(one) for one in errors)
 
 

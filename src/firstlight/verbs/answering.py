@@ -106,9 +106,9 @@ class Answering:
         Raises ``UserError`` and ``DataError``; nothing is written then.
         """
         if wanted.form not in FORMATS:
-            raise UserError(f"wanted answers as {' or '.join(FORMATS)}, not {wanted.form}")
+            raise UserError(f"wanted answers as {' or '.join(FORMATS)}, got {wanted.form}")
         if wanted.chunk is not None and wanted.chunk < 1:
-            raise UserError(f"wanted at least 1 image a file, not {wanted.chunk}")
+            raise UserError(f"wanted at least 1 image per file, got {wanted.chunk}")
         check_form(wanted.form, f"answers as {wanted.form}")
         self.out, self.form, self._wanted = wanted.out, wanted.form, wanted
         _refuse_inside(wanted.out, wanted.words)
@@ -181,7 +181,7 @@ class Answering:
         try:
             there = {one.name for one in self.out.iterdir()}
         except OSError as error:
-            raise DataError(f"{self.out}: cannot be read any more: {error.strerror}") from error
+            raise DataError(f"{self.out}: can no longer be read: {error.strerror}") from error
         return [at for at in range(len(self.chunks)) if self.place(at).name not in there]
 
     def unread(self) -> int | None:
@@ -197,8 +197,8 @@ class Answering:
         for place in map(self.place, range(len(self.chunks))):
             if not is_as_written(place):
                 raise DataError(
-                    f"{place}: was changed while others were answered; the same command answers "
-                    "it again"
+                    f"{place}: changed while other images were being answered. Run the same "
+                    "command to answer it again"
                 )
             unread += unread_in(place, self.form)
         with self._alone():
@@ -249,8 +249,8 @@ class Answering:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise DataError(
-                f"{place}: cannot be read as predict wrote it ({why}); choose another folder, "
-                f"or remove {self.out} and all answers in it"
+                f"{place}: not as predict wrote it ({why}). Choose another folder, or remove "
+                f"{self.out} and all answers in it"
             ) from error
         return found
 
@@ -270,8 +270,8 @@ class Answering:
         ]
         if other:
             raise UserError(
-                f"{self.out} holds answers {', '.join(other[:4])}; choose another folder, or "
-                "remove that one"
+                f"{self.out} already holds answers {', '.join(other[:4])}. Choose another "
+                "folder, or remove that one"
             )
 
     def _other_images(self, found: dict[str, Any]) -> str:
@@ -281,7 +281,7 @@ class Answering:
             return f"for images of {_words(now)} that have changed since ({counts})"
         while then[:1] == now[:1]:
             del then[0], now[0]
-        return f"for images given as {_words(then)}, not as {_words(now)}"
+        return f"for images from {_words(then)}, not from {_words(now)}"
 
     def _write(self, name: str, content: str | bytes) -> None:
         try:
@@ -289,8 +289,8 @@ class Answering:
         except OSError as error:
             kind = type(unwritable(self.out, error))
             raise kind(
-                f"{self.out / name}: cannot be written: {error.strerror}. What was answered is "
-                "kept; make room, and the same command goes on"
+                f"{self.out / name}: cannot be written: {error.strerror}. The answers so far are "
+                "kept. Free some disk space and run the same command to continue"
             ) from error
 
     # The work
@@ -355,8 +355,8 @@ def _refuse_inside(out: Path, words: Sequence[str]) -> None:
             folder = Path(word)
             if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
                 raise UserError(
-                    f"{out} lies in {word}, whose pictures are asked about; choose a folder "
-                    "outside of it for the answers"
+                    f"{out} is inside {word}, which holds the pictures to answer. Choose a "
+                    "folder outside it for the answers"
                 )
 
 
@@ -370,8 +370,8 @@ def _refuse_other_files(out: Path) -> None:
         raise unwritable(out, error) from error
     if seen:
         raise UserError(
-            f"{out}: wanted a new folder for the answers, or one that was begun; this one holds "
-            f"{seen[0]} and no {MANIFEST}"
+            f"{out}: wanted a new folder for the answers, or one that predict started; this one "
+            f"holds {seen[0]} and no {MANIFEST}"
         )
 
 

@@ -37,7 +37,7 @@ Figures = dict[str, Any]
 SAME_MACHINE = ("firstlight", "torch", "processor", "device", "accelerator", "threads", "waiting")
 """What must agree for runs to stand in one file."""
 WORDS = {"firstlight": "version of firstlight", "torch": "version of torch"}
-WORDS |= {"threads": "number of threads", "waiting": "way of waiting threads"}
+WORDS |= {"threads": "number of threads", "waiting": "thread wait policy"}
 LOOK = 1.0
 """Seconds between two looks at what other benches have done."""
 FIGURES = {"seed", "test_accuracy", "fit_seconds", "train_seconds", "peak_memory_mb"}
@@ -123,14 +123,14 @@ def _apart(seed: int, request: DataRequest, asked: Asked) -> Figures:
         args=(sender, replace(request), _sendable(asked), time.time()),
         daemon=True,
     )
-    kept = "the seeds before it are kept, and the same command goes on from there"
+    kept = "the finished seeds are kept. Run the same command to continue from there"
     process.start()
     sender.close()  # the child's end alone is left open, so that its death is an end of file
     try:
         outcome = receiver.recv()
     except EOFError as error:
         raise UserError(
-            f"the run with seed {seed} died, perhaps for want of memory; {kept}"
+            f"the run with seed {seed} died, perhaps because it ran out of memory; {kept}"
         ) from error
     except KeyboardInterrupt as error:
         raise RunInterruptedError(f"stopped in seed {seed}; {kept}") from error
@@ -274,18 +274,18 @@ def _begun(out: Path, data: str, recipe: Recipe, environment: dict[str, Any]) ->
             if not set(run) >= FIGURES:
                 raise ValueError(f"a run lacks {', '.join(sorted(FIGURES - set(run)))}")
     except OSError as error:
-        raise DataError(f"{out}: cannot be read: {error.strerror}; choose another --out") from error
+        raise DataError(f"{out}: cannot be read: {error.strerror}. Choose another --out") from error
     except (ValueError, LookupError, TypeError, AttributeError, UserError) as error:
         why = f"it lacks {error}" if isinstance(error, LookupError) else str(error)
-        raise DataError(f"{out}: not the result of a bench: {why}; choose another --out") from error
+        raise DataError(f"{out}: not a bench result: {why}. Choose another --out") from error
     if not same:
-        raise UserError(f"{out} holds results of another recipe or data set; choose another --out")
+        raise UserError(f"{out} holds results of another recipe or data set. Choose another --out")
     other = [key for key in SAME_MACHINE if theirs[key] != environment[key]]
     if other:
         what = WORDS.get(other[0], other[0])
         raise UserError(
             f"{out} holds results of another {what} ({theirs[other[0]]}, not "
-            f"{environment[other[0]]}), which are not mixed; choose another --out"
+            f"{environment[other[0]]}). Different ones are not mixed: choose another --out"
         )
     return found
 

@@ -36,7 +36,8 @@ def clear(names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         if name not in known:
             raise UserError(
-                f"the cache has no {name!r}; {nearest(name, list(known), what='there are')}"
+                f"nothing in the cache is called {name!r}; "
+                f"{nearest(name, list(known), what='there are')}"
             )
     cleared, freed = list(dict.fromkeys(names or CLEARED)), 0
     for name in cleared:

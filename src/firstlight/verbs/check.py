@@ -85,7 +85,7 @@ def check_pictures(
 
 def _with_moved(checked: DataCheck, listing: Listing, view: FeatureView) -> DataCheck:
     """Also with copies that were cropped or turned, as far as they are not told yet."""
-    assert view.data.names is not None, "pictures of one's own have names"
+    assert view.data.names is not None, "your own pictures have names"
     number = {picture.name: at for at, picture in enumerate(listing.pictures)}
     told = {
         tuple(sorted(number[name] for name in group))
@@ -105,15 +105,18 @@ def _with_moved(checked: DataCheck, listing: Listing, view: FeatureView) -> Data
 def _trained(
     path: Path, size: int | None, backbone: str, quiet: bool, allow_outside: bool
 ) -> LabelCheck:
-    """The labels as networks from nothing judge them; and why it was not done the quick way."""
+    """The labels as networks from scratch judge them; and why it was not done the quick way."""
     with CountingBar("judging the labels of", quiet=quiet) as bar:
         found = check_labels(path, size=size, told=bar, allow_outside=allow_outside)
     way = (
-        "labels: judged by networks from nothing, as drawings and writing are unlike what "
-        f"{backbone} learnt from"
+        f"labels: judged by networks trained from scratch, because {backbone} was trained on "
+        "photographs and these are drawings or writing"
         if backbone
-        else "labels: judged by networks from nothing. A pretrained one judges photographs in "
-        f"seconds, and finds cropped copies: firstlight backbones fetch {next(iter(BACKBONES))}"
+        else (
+            "labels: judged by networks trained from scratch. For photographs, a pretrained "
+            "network takes seconds and also finds cropped copies: firstlight backbones fetch "
+            f"{next(iter(BACKBONES))}"
+        )
     )
     return replace(found, notes=(*found.notes, way))
 
@@ -123,8 +126,10 @@ def write_page(checked: DataCheck, path: Path, out: Path) -> None:
     height, width, channels = checked.shape
     page = Page(
         title=f"The pictures of {path.name}",
-        lead=f"{checked.pictures:,} pictures in {len(checked.classes)} classes; training would "
-        f"take them as {checked.shape_reason}",
+        lead=(
+            f"{checked.pictures:,} pictures in {len(checked.classes)} classes; training would "
+            f"resize them to {checked.shape_reason}"
+        ),
         figures={
             "pictures": f"{checked.pictures:,}",
             "classes": f"{len(checked.classes)}",
@@ -143,8 +148,7 @@ def write_page(checked: DataCheck, path: Path, out: Path) -> None:
             ),
             *([Section(title="Notes", code="\n".join(checked.notes))] if checked.notes else []),
         ],
-        foot="Made by firstlight data check. This page is one file and loads nothing from "
-        "elsewhere.",
+        foot="Made by firstlight data check. This page is a single file and loads nothing else.",
     )
     write_asked(out, render(page))
 

@@ -57,7 +57,7 @@ def _recipe_like(entry: Entry) -> Recipe:
     recipe = replace(
         load_recipe(name),
         name=f"{entry.name}-standard",
-        description=f"{name} on {entry.name}, for which it was not measured",
+        description=f"{name} on {entry.name}, where its accuracy has not been measured",
     )
     if entry.mirrored:
         return recipe
@@ -66,7 +66,9 @@ def _recipe_like(entry: Entry) -> Recipe:
     )
     return replace(
         recipe,
-        description=f"{name} on {entry.name}, without mirroring; it was not measured there",
+        description=(
+            f"{name} on {entry.name}, without mirroring; its accuracy has not been measured there"
+        ),
         network=replace(recipe.network, views=views),
         augment=tuple(step for step in recipe.augment if not isinstance(step, Flip)),
     )
@@ -98,8 +100,8 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
     steps: tuple[Augmentation, ...]
     if drawn:
         steps, views = (Rotate(15.0), Shift(0.1)), "one"
-        changed = "turned by up to 15° and shifted by up to a tenth, not mirrored"
-        what = "drawings or writing on a plain ground"
+        changed = "rotated by up to 15° and shifted by up to a tenth, not mirrored"
+        what = "drawings or writing on a plain background"
     else:
         shift = max(1, side // 16)
         steps, views = (Crop(shift), Flip("alternate")), "mirror"
@@ -110,15 +112,15 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
     )
     kind = "grey" if channels == 1 else "colour"
     weights = (
-        f", and a loss that weighs the classes, of which the largest has {uneven:.0f} times the "
-        "images of the smallest"
+        f", and a class-weighted loss, because the largest class has {uneven:.0f} times as many "
+        "images as the smallest"
         if uneven > UNEVEN
         else ""
     )
     description = (
-        f"Made for {count:,} {kind} images of {width} × {height} pixels in {classes} classes that "
-        f"look like {what}: {network}; images {changed}; {epochs} passes in batches of "
-        f"{batch}, where nothing else is asked for{weights}."
+        f"Made for {count:,} {kind} images of {width} × {height} pixels in {classes} classes "
+        f"that look like {what}: {network}; images {changed}; {epochs} epochs in batches of "
+        f"{batch}, unless you set others{weights}."
     )
     return Recipe(
         name="own",
@@ -157,17 +159,15 @@ def transfer_recipe(train: Dataset, start: str) -> Recipe:
     uneven = _unevenness(train) > UNEVEN
     epochs = tuning_epochs(count) if count >= LEAST_TUNED else 0.0
     words = [
-        f"Made for {count:,} images in {classes} classes: {Path(start).name}, trained on other "
-        "pictures before. Its last layer is fitted to the features of these"
+        f"Made for {count:,} images in {classes} classes: {Path(start).name}, pretrained on "
+        "other pictures. Its last layer is fitted to the features of these images"
     ]
     if few:
-        words.append(". They are too few to hold some out, so it is judged by cross-validation")
+        words.append(". There are too few to hold some out, so it is judged by cross-validation")
     else:
-        words.append(
-            "; epochs of fine-tuning after that are kept where held-out images are answered better"
-        )
+        words.append("; an epoch of fine-tuning is then kept only if it lowers the held-out loss")
     if _is_grey(train):
-        words.append(". The images are grey: its channels of red, green and blue get the same")
+        words.append(". The images are grey: its red, green and blue channels get the same values")
     return Recipe(
         name="own",
         description=f"{''.join(words)}.",

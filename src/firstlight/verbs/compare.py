@@ -24,11 +24,11 @@ def compare(folders: Sequence[RunFolder], out: Path) -> Path:
     try:
         page = _page(runs)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise DataError(f"the files of a run do not fit together: {error!r}") from error
+        raise DataError(f"the files of a run do not match each other: {error!r}") from error
     if out.is_dir():
-        raise UserError(f"{out}: is a folder; name a file, such as {out / 'comparison.html'}")
+        raise UserError(f"{out} is a folder; name a file, such as {out / 'comparison.html'}")
     if out.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--out writes a page; its name must end in .html, unlike {out}")
+        raise UserError(f"--out writes a page: wanted a name that ends in .html, got {out}")
     write_asked(out, render(page))
     return out
 
@@ -74,7 +74,7 @@ def _page(runs: dict[str, RunFolder]) -> Page:
         sections.append(
             Section(
                 title="Training",
-                text="After each epoch, on the images that each run was watched by.",
+                text="Measured after each epoch, on the validation images of each run.",
                 pictures=[
                     Shown(
                         png=charts.comparison_curves(curves).png(),
@@ -85,13 +85,13 @@ def _page(runs: dict[str, RunFolder]) -> Page:
         )
     if lost:
         text = f"Not shown, as epochs.csv is missing or empty: {', '.join(lost)}."
-        sections.append(Section(title="The course of training", text=text))
+        sections.append(Section(title="Training progress", text=text))
     sections.append(_differences(runs))
     return Page(
         title=f"{len(runs)} runs compared",
         lead=", ".join(runs),
         sections=sections,
-        foot="This page is one file and loads nothing from elsewhere.",
+        foot="This page is a single file and loads nothing else.",
     )
 
 
@@ -122,7 +122,7 @@ def _overview(runs: dict[str, RunFolder], data: dict[str, Any], metrics: dict[st
         )
     head = ["run", "data", "accuracy", "95 % interval", "log loss", "parameters", "epochs"]
     table = Table(head=[*head, "training", "device"], rows=rows)
-    text = "Times are comparable only where they were taken on the same quiet machine."
+    text = "Times are comparable only if they were measured on the same idle machine."
     return Section(title="Overview", text=text, table=table)
 
 
@@ -157,8 +157,8 @@ def against_best(folders: dict[str, RunFolder]) -> tuple[str, dict[str, Paired]]
             answers[name] = read_answers(folder)
     if not accuracy:
         raise UserError(
-            "none of these runs was evaluated yet; start with: "
-            f"firstlight evaluate {shell_word(next(iter(folders.values())))}"
+            "none of these runs has been evaluated yet; start with: firstlight evaluate "
+            f"{shell_word(next(iter(folders.values())))}"
         )
     best = max(accuracy, key=lambda name: accuracy[name])
     right = {name: of.predicted_N == of.true_N for name, of in answers.items()}
@@ -179,15 +179,17 @@ def _paired(runs: dict[str, RunFolder]) -> Section:
         for name, pair in others.items()
     ]
     if not rows:
-        return Section(title=title, text="No other run was measured on the same test images.")
+        return Section(title=title, text="No other run was evaluated on the same test images.")
     return Section(
         title=title,
-        text="Of the test images of both: how many only one of the two has right, and how often "
-        "chance alone would part two equally good runs at least so far (exact McNemar test). It "
-        "speaks of these two trained networks; whether one recipe is better than another takes "
-        "several seeds of each.",
+        text=(
+            "On the test images that both runs share: how many only one of the two gets right, "
+            "and the probability that two equally good runs differ at least this much (exact "
+            "McNemar test). This compares two trained networks. To compare two recipes, train "
+            "several seeds of each."
+        ),
         table=Table(
-            head=["run", "test images of both", "only the best right", "only this right", "p"],
+            head=["run", "shared test images", "only the best right", "only this right", "p"],
             rows=rows,
         ),
     )
@@ -196,8 +198,8 @@ def _paired(runs: dict[str, RunFolder]) -> Section:
 def _differences(runs: dict[str, RunFolder]) -> Section:
     found = differences([folder.recipe() for folder in runs.values()])
     if not found:
-        return Section(title="Recipes", text="All runs have the same recipe.")
+        return Section(title="Recipes", text="All runs use the same recipe.")
     rows = [[one.choice, *one.short] for one in found]
     return Section(
-        title="What the recipes differ in", table=Table(head=["choice", *runs], rows=rows)
+        title="Differences between the recipes", table=Table(head=["choice", *runs], rows=rows)
     )

@@ -1,4 +1,4 @@
-"""Pictures of one's own: a pretrained network against one from nothing, and the better is kept."""
+"""Pictures of one's own: a pretrained network or one from scratch: the better is kept."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def train(
     request: DataRequest, asked: Asked, display: Display, out: Path | None = None
 ) -> RunFolder:
     """Train what is asked for. Where that is only the data, pictures of one's own, and a backbone
-    is on this machine, it and a network from nothing are both trained, and the one that answers
+    is on this machine, it and a network from scratch are both trained, and the one that answers
     held-out pictures with the smaller log loss is in the folder that is returned; the other lies
     beside it.
     On the processes of a launcher one network is trained, by all of them.
@@ -58,20 +58,20 @@ def train(
         many = names_shards(request.name) and request.load().train.shards is not None
         if name and many:
             display.say(
-                "This network is trained from nothing, as the images are many: a backbone's "
-                f"features of all of them would be in memory. It is --from {name}"
+                "This network is trained from scratch: there are too many images to hold a "
+                f"backbone's features of all of them in memory. To use one anyway: --from {name}"
             )
         elif name and _open_ended(asked):
             return _contest(name, request, asked, display, out)
         elif name:
             display.say(
-                "This network is trained from nothing, as choices of its training are given. The "
-                f"pretrained one is --from {name}"
+                "This network is trained from scratch, because you set options of its training. "
+                f"For the pretrained one: --from {name}"
             )
         elif not looks_drawn(request.load().train):
             display.say(
-                "A network that was pretrained on other pictures often answers better. Get one "
-                f"with firstlight backbones fetch {next(iter(BACKBONES))}, then train again"
+                "A pretrained network is often more accurate. Get one with firstlight backbones "
+                f"fetch {next(iter(BACKBONES))}, then train again"
             )
     job = plan(request, asked)
     if request.own is not None and asked.recipe is None:
@@ -119,8 +119,9 @@ def _beside(folder: RunFolder, side: Side) -> RunFolder:
     found = side_of(RunFolder(other)) if (other / "recipe.toml").is_file() else None
     if found is None or bool(found.start) == bool(side.start) or found.other != folder.path.name:
         raise UserError(
-            f"{folder} is to be compared with {other}, where that run is not, or another is. Put "
-            f"it back; or delete {folder.path / CONTEST_FILE}, and {folder} is a run of its own"
+            f"{folder} was to be compared with {other}, but that run is missing or was replaced. "
+            f"Put it back; or delete {folder.path / CONTEST_FILE} to make {folder} a run of its "
+            "own"
         )
     return RunFolder(other)
 
@@ -150,15 +151,15 @@ def _contest(
     display.say(job.recipe.description)
     if job.parts.validation is None:
         folder = fit(job, display, out=out)
-        display.say("They are too few, too, to compare it with a network from nothing.")
+        display.say("There are also too few to compare it with a network trained from scratch.")
         return folder
     first = fit(replace(job, side=Side(start=name, size=request.size)), display, out=out)
-    del job  # its pictures are larger than those of the network from nothing
+    del job  # its pictures are larger than those of the network trained from scratch
     return _against(first, request, asked, display)
 
 
 def _against(first: RunFolder, request: DataRequest, asked: Asked, display: Display) -> RunFolder:
-    """Train a network from nothing too, and give the better of the two."""
+    """Train a network from scratch too, and give the better of the two."""
     first = RunFolder(_own_place(first.path))
     with _interrupted(first):  # between two trainings
         return _second(first, request, asked, display)
@@ -171,7 +172,7 @@ def _interrupted(first: RunFolder) -> Iterator[None]:
     except KeyboardInterrupt as error:
         again = shell_word(first)
         raise RunInterruptedError(
-            f"stopped. Go on with: firstlight train --resume {again}"
+            f"stopped. Continue with: firstlight train --resume {again}"
         ) from error
 
 
@@ -180,10 +181,10 @@ def _second(first: RunFolder, request: DataRequest, asked: Asked, display: Displ
     try:
         job = plan(request, replace(asked, recipe=recipe_for(request.load().train), told=None))
     except UserError as error:  # as where the first took most of a budget
-        display.say(f"No network from nothing was trained: {error}")
+        display.say(f"No network was trained from scratch: {error}")
         return first
     display.say(job.recipe.description)
-    other = _free(first.path, "from-nothing")
+    other = _free(first.path, "from-scratch")
     first.write_json(CONTEST_FILE, asdict(replace(side, other=other.name)))
     (part, *_) = side.parts
     wrong = len(part.losses) - part.right
@@ -196,7 +197,7 @@ def _second(first: RunFolder, request: DataRequest, asked: Asked, display: Displ
 
 @dataclass(frozen=True, kw_only=True)
 class _Again:
-    """How the network from nothing can be trained again."""
+    """How the network from scratch can be trained again."""
 
     request: DataRequest
     device: str
@@ -206,7 +207,7 @@ def _compared(
     first: RunFolder, second: RunFolder, again: _Again | None, display: Display
 ) -> RunFolder:
     """The better of two finished runs. Where too few pictures are held out to tell, the network
-    from nothing is also trained with other pictures held out, one part after another (k-fold
+    from scratch is also trained with other pictures held out, one part after another (k-fold
     cross-validation), until it is clear or all are judged."""
     judged = _parts(first), _parts(second)
     with _interrupted(first):
@@ -220,8 +221,8 @@ def _more(
     second: RunFolder, firsts: _Parts, seconds: _Parts, again: _Again, display: Display
 ) -> _Parts:
     display.say(
-        f"{len(seconds[0].losses):,} held-out pictures do not tell which is better, so the network "
-        "from nothing is trained again with other pictures held out"
+        f"{len(seconds[0].losses):,} held-out pictures are too few to tell which is better. The "
+        "network is trained from scratch again with other pictures held out"
     )
     train, found = again.request.load().train, [*seconds]
     with CountingBar("judging by", quiet=again.request.quiet) as bar:
@@ -258,9 +259,9 @@ def _better(
     _note(second, judged[::-1], lost if swapped else path)
     of_first, of_second = (f"{one.right:,} right, log loss {one.log_loss:.3g}" for one in judged)
     display.say(
-        f"Of {judged[0].held_out:,} held-out pictures {name} answers {of_first}; a network from "
-        f"nothing {of_second}. The smaller log loss decides. The better run is kept in {path}, the "
-        f"other in {lost}"
+        f"On {judged[0].held_out:,} held-out pictures, {name} gets {of_first}; a network trained "
+        f"from scratch gets {of_second}. The smaller log loss decides. The better run is in "
+        f"{path}, the other in {lost}"
     )
     return RunFolder(path)
 
@@ -289,7 +290,7 @@ def _parts(folder: RunFolder) -> _Parts:
     with folder.trusted():
         parts = _side(folder).parts
         if not parts or not parts[0].losses:
-            raise ValueError(f"{CONTEST_FILE} does not say how held-out pictures were answered")
+            raise ValueError(f"{CONTEST_FILE} does not hold the results on held-out pictures")
         return parts
 
 

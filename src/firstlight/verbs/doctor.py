@@ -86,7 +86,7 @@ def _cache(problems: list[str]) -> dict[str, Any]:
         try:
             size_named(variable, 1)
         except UserError as error:
-            problems.append(f"{error}; correct or unset it")
+            problems.append(f"{error}. Correct it or unset it")
     told: dict[str, Any] = {
         "folder": str(folder),
         "shelves": cache.listed(),
@@ -98,8 +98,8 @@ def _cache(problems: list[str]) -> dict[str, Any]:
         told |= {"free": shutil.disk_usage(folder).free, "locks": has_locks(folder)}
     except OSError as error:
         problems.append(
-            f"{folder} cannot be written ({error.strerror}); nothing that is fetched or decoded "
-            "can be kept. Point XDG_CACHE_HOME to a folder that can be written"
+            f"{folder} cannot be written ({error.strerror}), so downloads and decoded pictures "
+            "cannot be kept. Set XDG_CACHE_HOME to a folder that can be written"
         )
     return told
 
@@ -121,8 +121,8 @@ def _extras(problems: list[str]) -> dict[str, list[str]]:
             here = None
         if here is not None and not one.specifier.contains(here, prereleases=True):
             problems.append(
-                f"{one.name} {here} is installed and {one.name}{one.specifier} is wanted: "
-                f"pip install '{one.name}{one.specifier}'"
+                f"wanted {one.name}{one.specifier}, got {one.name} {here}: pip install "
+                f"'{one.name}{one.specifier}'"
             )
         if extra:
             missing = found.setdefault(extra, [])

@@ -51,9 +51,12 @@ def draw_training(
     """``trained``: here, and not taken over from elsewhere."""
     epochs = read_epochs(folder) if (folder.path / "epochs.csv").is_file() else []
     if not epochs:
-        text = "The network was imported with its weights; how it was trained is not known."
+        text = "The network was imported with its weights. How it was trained is not known."
         if trained:
-            text = "The run's epochs.csv is missing or empty, so its course cannot be shown."
+            text = (
+                "The run's epochs.csv is missing or empty, so its training progress cannot be "
+                "shown."
+            )
         drawing.sections.append(Section(title="Training", text=text))
         return
     watched = described["validated_on"]
@@ -66,19 +69,19 @@ def draw_training(
         shares = [f"{100 * (last['train_accuracy'] or 0):.2f} % of the images trained on"]
         if last["validation_accuracy"] is not None:
             shares.append(f"{100 * last['validation_accuracy']:.2f} % of those {validated}")
-        text = f"There was one pass or less: it ended with {' and '.join(shares)} right."
+        text = f"Training lasted one epoch or less. It ended with {' and '.join(shares)} correct."
         drawing.sections.append(Section(title="Training", text=text))
         return
     drawing.add(
         "Training",
-        "Where the two curves part, the network begins to learn its training images by heart. "
-        "Training accuracy is measured while the weights still move, with augmentation and "
-        "dropout on, and where the recipe so chooses on hard images more often, so it may lie "
-        "below the other.",
+        "Where the two curves move apart, the network starts to overfit: it memorizes its "
+        "training images. Training accuracy is measured during the epoch, with augmentation and "
+        "dropout on, and with hard images more often if the recipe says so. So it may be lower "
+        "than the other.",
         (
             "training_curves",
             charts.training_curves(epochs, validated),
-            f"Loss and accuracy over {len(epochs)} epochs; training loss ends at "
+            f"Loss and accuracy over {len(epochs)} epochs; final training loss "
             f"{last['train_loss']:.3f}",
         ),
     )
@@ -91,7 +94,7 @@ def draw_data(drawing: Drawing, train: Dataset, recipe: Recipe, preprocess: Prep
         train.images_NHWC[np.flatnonzero(train.labels_N == k)[:10]] for k in range(len(names))
     ]
     drawing.add(
-        "What it learnt from",
+        "Training images",
         "The first training images of each class"
         + (f", for the first {len(names)} of {len(train.class_names):,} classes." if many else "."),
         (
@@ -114,7 +117,7 @@ def draw_data(drawing: Drawing, train: Dataset, recipe: Recipe, preprocess: Prep
     what = ", ".join(step.words() for step in recipe.augment)
     drawing.add(
         "Augmentation",
-        f"In training each image is, anew each time it is seen, {what}.",
+        f"Each time an image is used in training, it is {what}.",
         (
             "augmentation",
             images.augmentation_views(original_1HWC[0], views_NCHW.permute(0, 2, 3, 1).numpy()),
@@ -129,14 +132,14 @@ def draw_filters(drawing: Drawing, model: nn.Module) -> None:
         return
     filters_OCHW = first.weight.detach().cpu().contiguous().numpy()
     kind = (
-        "Blue weights are negative, red ones positive: a filter answers where the image is bright "
-        "under red and dark under blue."
+        "Blue weights are negative, red ones positive. A filter responds where the image is "
+        "bright under red and dark under blue."
         if first.in_channels == 1
-        else "Each filter as a small colour image, stretched to its own range."
+        else "Each filter is shown as a small colour image, scaled to its own range."
     )
     drawing.add(
         "First-layer filters",
-        f"The {len(filters_OCHW)} filters through which the network sees the image. {kind}",
+        f"The {len(filters_OCHW)} filters that the first layer applies to the image. {kind}",
         (
             "filters",
             images.first_layer_filters(filters_OCHW),

@@ -58,7 +58,7 @@ def evaluate_file(
     model = open_onnx(path)
     described = model.card.get("data")
     if not isinstance(described, dict):
-        raise DataError(f"{path}: does not say what it was trained on; export it again")
+        raise DataError(f"{path} does not say what it was trained on. Export it again")
     return measured(model, described_test_data(described, str(path), data_dir, data))[0]
 
 

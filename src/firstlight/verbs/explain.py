@@ -163,8 +163,8 @@ def _check_class(name: str, class_names: Sequence[str]) -> None:
         close = difflib.get_close_matches(name, class_names, n=1)
         listed = ", ".join(class_names[:20]) + (" …" if len(class_names) > 20 else "")
         raise UserError(
-            f"{name!r} is no class of this run; "
-            f"{f'did you mean {close[0]}? ' if close else ''}there are {listed}"
+            f"this run has no class {name!r}; {f'did you mean {close[0]}? ' if close else ''}its "
+            f"classes are {listed}"
         )
 
 
@@ -179,12 +179,12 @@ def _subject(
         (image_HWC,), notes = levels_to_ask([pixels_HWC], 1)
         return _Subject(name="array", image_HWC=image_HWC, notes=notes)
     if not isinstance(image, str | Path):
-        raise ValueError(f"wanted a picture's path or an array, got {type(image).__name__}")
+        raise ValueError(f"wanted the path of a picture or an array, got {type(image).__name__}")
     word = str(image)
     if word.startswith("test:"):
         if found is None:
             raise DataError(
-                f"{word} is an image of the test set, which is not to be had: {missing}"
+                f"{word} is an image of the test set, which is not available: {missing}"
             )
         test = found.test
         number = word.removeprefix("test:")
@@ -201,8 +201,7 @@ def _subject(
     sources = expand([word], getattr(sys.stdin, "buffer", None))
     if len(sources) != 1:
         raise UserError(
-            f"{word} stands for {len(sources)} pictures; explain takes one, such as "
-            f"{sources[0].name}"
+            f"{word} holds {len(sources)} pictures; explain takes one, such as {sources[0].name}"
         )
     picture = prepare(sources[0], preprocess)
     return _Subject(name=picture.name, image_HWC=picture.image_HWC, notes=picture.notes)

@@ -151,7 +151,7 @@ def _nearest_panel(result: Explanation, found: TrainTest | None) -> Panel:
     if found is None:
         return Panel(
             words=words.of_missing_neighbours(),
-            drawing=draw.note("left out: the training\nimages are not to be found"),
+            drawing=draw.note("left out: the training\nimages were not found"),
             alt=f"No picture: {result.missing}",
         )
     train = found.train
@@ -172,25 +172,25 @@ def page(model: RunModel, result: Explanation, panels: list[Panel]) -> Page:
     if answer.notes:
         lead += f"; the picture was changed: {', '.join(answer.notes)}"
     numbers = shown(result.layers)
-    rest = f"firstlight serve {shell_word(model.folder)} shows all of them."
+    rest = f"firstlight serve {shell_word(model.folder)} shows them all."
     layers = words.of_layers(len(numbers), len(result.layers), rest)
     return Page(
-        title=f"{answer.name}: what speaks for {result.class_name}",
+        title=f"{answer.name}: evidence for {result.class_name}",
         lead=lead,
         figures=_figures(result),
         sections=[
             Section(
-                title="The picture, the answer, and what is like it",
+                title="The picture, the answer and similar pictures",
                 pictures=[picture, answered, alike],
                 code=result.missing,
             ),
-            Section(title=f"What speaks for {result.class_name}", pictures=attributions),
+            Section(title=f"Evidence for {result.class_name}", pictures=attributions),
             *_heads(result.attention),
             Section(title=layers.title, text=layers.text),
             *_layer_sections(result.layers, numbers, model.class_names),
             _numbers(result),
         ],
-        foot="Made by firstlight explain. This page is one file and loads nothing from elsewhere.",
+        foot="Made by firstlight explain. This page is a single file and loads nothing else.",
     )
 
 
@@ -215,7 +215,7 @@ def _figures(result: Explanation) -> dict[str, str]:
     if result.truth is not None:
         figures["truth"] = result.truth
     if result.class_name != answer.best:
-        figures["explained here"] = result.class_name
+        figures["explained class"] = result.class_name
     return figures
 
 
@@ -230,7 +230,10 @@ def _layer_sections(
         what = f"{count} numbers" if layer.is_single_numbers else f"{count} maps, {width}×{height}"
         text = layer.says
         if is_last:
-            text += " The last of these layers gives each class its score; the highest wins."
+            text += (
+                " The last of these layers gives each class a score (logit). The highest score "
+                "is the answer."
+            )
         if count > draw.MOST_MAPS and not layer.is_single_numbers:
             text += f" The first {draw.MOST_MAPS} of {count} maps:"
         png = draw.layer(layer, class_names if is_last else ()).png()
@@ -251,7 +254,7 @@ def _numbers(result: Explanation) -> Section:
             "score above that of the empty image",
             f"{integrated.difference:.4g}",
         ],
-        ["", "share of it that the sum misses, at most", words.missed(integrated)],
+        ["", "share of it that the sum may miss", words.missed(integrated)],
         ["", "steps", f"{integrated.steps}"],
         ["Occlusion (Zeiler and Fergus 2014)", "patch", f"{result.occlusion.patch} pixels"],
     ]
@@ -271,7 +274,7 @@ def _attention_rows(attention: ClassAttention | None) -> list[list[str]]:
 def _place(values_HW: npt.NDArray[np.float32]) -> str:
     """Where the largest value lies, in words."""
     if not values_HW.any():
-        return "nowhere: zero everywhere"
+        return "nowhere (zero everywhere)"
     height, width = values_HW.shape
     row, column = divmod(int(values_HW.argmax()), width)
     across = ("left", "in the middle", "right")[3 * column // width]

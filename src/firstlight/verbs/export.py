@@ -73,14 +73,16 @@ class Form:
         cannot be written, and ``DataError`` where the storage takes no more."""
         suffix = SUFFIXES[self.format]
         if out is not None and self.format != "triton" and out.suffix != suffix:
-            raise UserError(f"--format {self.format} ends in {suffix}, unlike {out}")
+            raise UserError(
+                f"--format {self.format}: wanted a name that ends in {suffix}, got {out}"
+            )
         path = out or Path(f"{self.named(name)}{suffix or f'-{self.format}'}")
         if not path.parent.is_dir():
-            raise UserError(f"{path.parent}: no such folder to write into; make it first")
+            raise UserError(f"{path.parent}: no such folder; create it first")
         if self.format == "triton":
             check_new_folder(path)
         elif path.is_dir():
-            raise UserError(f"{path} cannot be written: it is a folder; choose another place")
+            raise UserError(f"{path} cannot be written: it is a folder. Choose another path")
         check_takes_files(path.parent, path)
         return path
 
@@ -91,7 +93,7 @@ class Form:
     def check(self) -> None:
         """Raise ``UserError`` for a format or a choice that is not to be had."""
         if self.format not in SUFFIXES:
-            raise UserError(f"--format {self.format}: there are {', '.join(SUFFIXES)}")
+            raise UserError(f"--format {self.format}: wanted one of {', '.join(SUFFIXES)}")
         if self.format not in ONNX and (self.int8 or self.opset is not None):
             raise UserError(f"--int8 and --opset are for --format {' and '.join(ONNX)}")
         packages = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "keras": ("h5py",)}
@@ -102,7 +104,7 @@ class Form:
             from firstlight.export.graph import OPSETS
 
             if self.opset not in OPSETS:
-                raise UserError(f"--opset {self.opset}: there are {OPSETS[0]} to {OPSETS[-1]}")
+                raise UserError(f"--opset {self.opset}: wanted {OPSETS[0]} to {OPSETS[-1]}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +149,8 @@ class AccuracyLoss:
         low, high = (100 * end for end in self.interval)
         return (
             f"{100 * self.accuracy:.2f} points of accuracy (95 % interval {low:.2f} to "
-            f"{high:.2f}): of {self.images:,} test images it lost {self.lost} and gained "
-            f"{self.gained}"
+            f"{high:.2f}): of {self.images:,} test images, {self.lost} became wrong and "
+            f"{self.gained} became right"
         )
 
 
@@ -205,8 +207,9 @@ def export(
         loss = _loss(run_NK, file_NK, parts.test)
         if loss.too_much and not form.accept_loss:
             raise ThresholdError(
-                f"int8 loses {loss.words()}. That is more than {100 * LARGEST_LOSS:g} points; no "
-                "file is left. Export without --int8, or accept it with --accept-loss"
+                f"int8 loses {loss.words()}. That is more than {100 * LARGEST_LOSS:g} points, so "
+                "no file was written. Export without --int8, or accept the loss with "
+                "--accept-loss"
             )
     else:
         require_equal(parity, f"the {form.format} file")
@@ -230,9 +233,9 @@ def _traced(code: OwnCode | None, format: str) -> Iterator[None]:  # noqa: A002
             raise
         said = " ".join(str(error).split())[:300]
         raise UserError(
-            f"PyTorch cannot write the module of {code.function} as {format}; in its forward take "
-            "the number of images from x.shape[0], not from len(x), and make nothing depend on "
-            f"values of a tensor. It said: {type(error).__name__}: {said}"
+            f"PyTorch cannot export the module of {code.function} as {format}. In its forward, "
+            "take the number of images from x.shape[0], not from len(x), and let no branch "
+            f"depend on the values of a tensor. The error was: {type(error).__name__}: {said}"
         ) from error
 
 
@@ -249,8 +252,8 @@ def card(folder: RunFolder, saved: SavedModel, metrics: Metrics) -> dict[str, An
         "architecture": saved.architecture.to_json(),
         "recipe": folder.recipe().name,
         "licence": {
-            "weights": "yours to choose: they are your work",
-            "data": "that of your own pictures" if entry is None else entry.licence,
+            "weights": "yours to choose: the weights are your work",
+            "data": "the licence of your own pictures" if entry is None else entry.licence,
         },
         "data": {
             **{k: described.get(k) for k in ("limit", "size", "shape", "train", "test")},

@@ -24,7 +24,7 @@ def headline(summary: dict[str, Any], metrics: dict[str, Any] | None) -> dict[st
         figures["test accuracy"] = f"{100 * metrics['accuracy']:.2f} %"
         # No-break spaces: a card is narrow.
         figures["95 % interval"] = f"{100 * low:.2f} to {100 * high:.2f}\u00a0%"
-        figures["test images right"] = f"{metrics['correct']:,} of {metrics['count']:,}"
+        figures["correct test images"] = f"{metrics['correct']:,} of {metrics['count']:,}"
         figures["log loss"] = f"{metrics['log_loss']:.4f}"
         figures["calibration error"] = f"{100 * metrics['expected_calibration_error']:.2f} %"
     figures["parameters"] = f"{summary['parameters']:,}"
@@ -87,12 +87,12 @@ def facts(
         for name, value in environment.items()
         if value is not None
     ]
-    words = [Section(title="The recipe in words", text=recipe.description)]
+    words = [Section(title="The recipe in plain words", text=recipe.description)]
     notes = described.get("notes") or []
-    taken = [Section(title="How the pictures were taken", code="\n".join(map(str, notes)))]
+    taken = [Section(title="How the pictures were read", code="\n".join(map(str, notes)))]
     repeat = Section(
-        title="Repeat it",
-        text="On the same machine this gives the same numbers to the bit.",
+        title="Repeat this run",
+        text="On the same machine this gives exactly the same numbers, bit for bit.",
         code=_repeat(folder, recipe, described, environment),
     )
     return [
@@ -119,8 +119,8 @@ def _network(built: Architecture) -> list[Section]:
     table = Table(head=("what it is", *HEADINGS[:2], *HEADINGS[3:]), rows=rows)
     layers = Section(title="Layer by layer", table=table, folded=True)
     text = (
-        "What each layer gives, from top to bottom. A box is as high and wide as the maps, to "
-        "scale; more sheets are more maps."
+        "The output of each layer, from top to bottom. A box shows the height and width of the "
+        "feature maps to scale; more sheets mean more maps."
     )
     totals = " ".join(summary.totals()[1:3])
     words = described_in_words(built.network, built.image_shape, built.classes)
@@ -135,10 +135,10 @@ def _network(built: Architecture) -> list[Section]:
     return [
         Section(
             title="The network",
-            text=f"{text} {some} The next two sections, folded, have all of them. {totals}",
+            text=f"{text} {some} The next two sections show them all; open them to see. {totals}",
             pictures=[short],
         ),
-        Section(title="The whole network, drawn", pictures=[drawing], folded=True),
+        Section(title="Drawing of the whole network", pictures=[drawing], folded=True),
         layers,
     ]
 

@@ -16,8 +16,8 @@ from firstlight.errors import UnreachableError
 from firstlight.progress import CountingBar, DownloadBar
 
 _ONLY_A_RUN = (
-    "no connection is opened to an address that only a run's folder names. Name it as DATA beside "
-    "the run"
+    "firstlight does not connect to an address that only a run folder names. Name it as DATA "
+    "after the run"
 )
 
 
@@ -39,7 +39,7 @@ def have_here(name: str, *, named: bool, quiet: bool) -> None:
             with DownloadBar(quiet=quiet) as bar:
                 fetched_archive(name, connect=connect, report=bar)
         elif not connect:
-            raise UnreachableError(f"the data lies at {name}")
+            raise UnreachableError(f"the data is at {name}")
     except UnreachableError as error:
         if connect:
             raise

@@ -76,7 +76,7 @@ def what_was_not_learnt(trainer: Trainer, class_names: tuple[str, ...]) -> str:
     weights = trainer.answering.state_dict().values()
     if not all(bool(weight.isfinite().all()) for weight in weights):
         raise UserError(
-            f"the last step left weights that are not finite. {_smaller_rate(trainer.recipe)}"
+            f"after the last step some weights are not finite. {_smaller_rate(trainer.recipe)}"
         )
     if not _suspicious(trainer, len(class_names)):
         return ""
@@ -120,7 +120,7 @@ def _measured(
     logits_NK: Tensor, labels_N: Tensor, class_names: tuple[str, ...], recipe: Recipe
 ) -> Metrics:
     if not bool(logits_NK.isfinite().all()):
-        raise UserError(f"the last step left answers that are not finite. {_smaller_rate(recipe)}")
+        raise UserError(f"after the last step some outputs are not finite. {_smaller_rate(recipe)}")
     probabilities_NK: np.ndarray = logits_NK.softmax(dim=1).cpu().numpy()
     return measure(labels_N.cpu().numpy(), probabilities_NK, class_names)
 
@@ -131,10 +131,10 @@ def _told(trainer: Trainer, metrics: Metrics, why: str) -> str:
         advice = f"The training diverged. {_smaller_rate(trainer.recipe)}"
     else:
         advice = (
-            "Try more epochs, or another learning rate, which firstlight lr-find suggests; or "
-            "look whether the labels are right with: firstlight data check"
+            "Try more epochs or another learning rate (firstlight lr-find suggests one), or "
+            "check the labels with: firstlight data check"
         )
-    return f"the network has learnt nothing: on {metrics.count:,} images {why}. {advice}"
+    return f"the network has learned nothing: on {metrics.count:,} images {why}. {advice}"
 
 
 def _smaller_rate(recipe: Recipe) -> str:

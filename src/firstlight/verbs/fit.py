@@ -127,8 +127,8 @@ def resume(path: Path, display: Display, again: AskedAgain = AS_IT_WAS) -> RunFo
         if folder.finished:
             checkpoint.drop_state(folder)  # where the process was killed just before that
             raise UserError(
-                f"{path} is finished, there is nothing to resume; "
-                f"see: firstlight report {shell_word(path)}"
+                f"{path} is finished, so there is nothing to resume. See it with: firstlight "
+                f"report {shell_word(path)}"
             )
         recipe = folder.recipe()
         if (record_of := recipe.network.code) is not None:
@@ -146,13 +146,14 @@ def resume(path: Path, display: Display, again: AskedAgain = AS_IT_WAS) -> RunFo
         except UserError as error:
             if again.device is None:
                 raise UserError(
-                    f"{path} was started on {where}, which is not here; go on with --device cpu, "
-                    "which ends with other bits, or where there is one"
+                    f"{path} was started on {where}, which this machine does not have. Continue "
+                    "with --device cpu (the result will differ slightly), or on a machine that "
+                    "has one"
                 ) from error
             raise
         start = checkpoint.load_start(folder)
         if start is None and (recipe.train.start_from or recipe.train.start_weights):
-            raise DataError(f"{folder} has no {checkpoint.START_FILE}; the run is damaged")
+            raise DataError(f"{folder} has no {checkpoint.START_FILE}: the run is damaged")
         if isinstance(again.data, Path):
             keep_new_place(folder, again.data)
         request = DataRequest.from_json(folder.read_json("data.json"), again.data_dir, loaded)
@@ -215,13 +216,14 @@ def _too_little_memory(job: Job, images: int) -> str:
     at_once = min(batch, images, part or batch)
     half = at_once // 2
     smaller = (
-        f"--set train.micro_batch_size={half}, the same batches in smaller parts"
+        f"--set train.micro_batch_size={half} (gradient accumulation: the same batches in "
+        "smaller parts)"
         if half >= LEAST_MICRO_BATCH
         else "a smaller network"
     )
     return (
-        f"the {job.device} has too little free memory for {at_once} images at once; try {smaller}, "
-        "or close what else uses it"
+        f"the {job.device} has too little free memory for {at_once} images at once. Try "
+        f"{smaller}, or close other programs that use it"
     )
 
 
@@ -258,7 +260,7 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job) -> Non
                     folder.write("recipe.toml", trainer.recipe.to_toml())
                 display.step(event)
             if stopping:
-                where = f"stopped in epoch {event.epoch}, the state is saved"
+                where = f"stopped in epoch {event.epoch}; its state is saved"
                 raise _stopped(folder, trainer.recipe.network.code, where)
 
 
@@ -274,8 +276,8 @@ def _look(trial: Trial, event: EpochRecord, folder: RunFolder, trainer: Trainer)
 def _far_behind(trainer: Trainer, rival: Rival) -> str:
     watched = len(trainer.validation or ())
     return (
-        f"So far it has answered {rival.fewest_wrong(trainer):,} of {watched:,} held-out pictures "
-        f"wrong, the other network {rival.wrong:,}: it ends after {trainer.epochs} epochs"
+        f"So far it gets {rival.fewest_wrong(trainer):,} of {watched:,} held-out pictures wrong, "
+        f"the other network {rival.wrong:,}. So it stops after {trainer.epochs} epochs"
     )
 
 
@@ -292,4 +294,4 @@ def side_of(folder: RunFolder) -> Side | None:
 def _stopped(folder: RunFolder, code: OwnCode | None, where: str) -> RunInterruptedError:
     more = "" if code is None else f" --network {code.word}"
     again = f"firstlight train --resume {shell_word(folder)}{more}"
-    return RunInterruptedError(f"{where}. Go on with: {again}")
+    return RunInterruptedError(f"{where}. Continue with: {again}")

@@ -43,9 +43,9 @@ def import_keras(
     train = loaded.train
     if (train.image_shape, len(train.class_names)) != (read.image_shape, read.classes):
         raise UserError(
-            f"{path} takes images of {_times(read.image_shape)} and knows {read.classes} classes; "
-            f"{request.name} has {_times(train.image_shape)} and {len(train.class_names)}. "
-            "Name what it was trained on with --data"
+            f"{path} takes images of {_times(read.image_shape)} and has {read.classes} classes, "
+            f"but {request.name} has {_times(train.image_shape)} and {len(train.class_names)}. "
+            "Name the data it was trained on with --data"
         )
     architecture = Architecture(
         network=read.network, image_shape=read.image_shape, classes=read.classes
@@ -53,7 +53,7 @@ def import_keras(
     model = _model(path, read, architecture)
     recipe = Recipe(
         name=f"{Path(request.name).stem}-keras",
-        description=f"Imported from {path.name}: only [network] is known, the training is not",
+        description=f"Imported from {path.name}: only [network] is known, not the training",
         network=read.network,
         train=replace(TrainChoice(), validation="none"),
     )
@@ -88,8 +88,8 @@ def _request(
     name = data or USUAL_DATA.get(read.image_shape)
     if name is None:
         raise UserError(
-            f"the model takes images of {_times(read.image_shape)}; name what it was trained on "
-            "with --data"
+            f"the model takes images of {_times(read.image_shape)}. Name the data it was trained "
+            "on with --data"
         )
     request = DataRequest(name=name, data_dir=data_dir)
     return replace(request, shape=read.image_shape if request.own else None, download=False)
@@ -101,7 +101,7 @@ def _model(path: Path, read: KerasNetwork, architecture: Architecture) -> nn.Mod
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise DataError(f"{path}: the weights do not fit its layers: {error}") from error
+        raise DataError(f"{path}: the weights do not match its layers: {error}") from error
     return model.eval()
 
 

@@ -63,7 +63,7 @@ class Side:
     """One of two trainings on the same pictures, of which the better is kept."""
 
     start: str
-    """The backbone that it starts from; empty for a network from nothing."""
+    """The backbone that it starts from; empty for a network from scratch."""
     size: int | None
     """The side of the pictures that was asked for, if any was."""
     other: str = ""
@@ -83,11 +83,12 @@ class Side:
     @property
     def told(self) -> str:
         """How the two compare, once they are judged."""
-        other = "a network from nothing" if self.start else "a pretrained network"
+        other = "a network trained from scratch" if self.start else "a pretrained network"
         return (
-            f"Of {self.held_out:,} held-out pictures this network answers {self.right:,} "
-            f"right{_loss(self.log_loss)}, {other} {self.other_right:,}"
-            f"{_loss(self.other_log_loss)}. That run is in the folder {self.other}."
+            f"On {self.held_out:,} held-out pictures, this network gets {self.right:,} "
+            f"right{_loss(self.log_loss)} and {other} gets "
+            f"{self.other_right:,}{_loss(self.other_log_loss)}. The other run is in the folder "
+            f"{self.other}."
         )
 
     @classmethod
@@ -162,7 +163,7 @@ class Job:
                 kept_N, held_N = hold_out(train, choice.held_out_fraction)
             except ValueError as error:
                 raise UserError(
-                    f"{error}; use more images or --set train.validation=none"
+                    f"{error}. Use more images, or --set train.validation=none"
                 ) from error
             held = train.take(held_N, name=f"{train.name}, held out")
             return Parts(train=train, rows_M=kept_N, validation=held, held_M=held_N)
@@ -197,8 +198,9 @@ class Job:
             check_buffers(model, lambda: pass_noise(code, model, train.image_shape))
         if recipe.network.needs_two and min(recipe.train.batch_size, len(self.parts.rows_M)) < 2:
             raise UserError(
-                "a network with batch norm, or of code, learns from two images at a time or more; "
-                f"there are {len(self.parts.rows_M)}, in batches of {recipe.train.batch_size}"
+                "a network with batch norm or from your own code needs batches of two images or "
+                f"more; got {len(self.parts.rows_M)} images in batches of "
+                f"{recipe.train.batch_size}"
             )
         for step in recipe.augment:
             step.check(*train.image_shape[:2])
@@ -267,8 +269,8 @@ class Job:
             architecture.check_takes(*small)
         except UserError as error:
             raise UserError(
-                f"train.small_share makes images of {height}×{width} smaller, but {error}; "
-                "use --set train.small_share=0"
+                f"train.small_share shrinks the images of {height}×{width}, but {error}. Use "
+                "--set train.small_share=0"
             ) from error
 
 

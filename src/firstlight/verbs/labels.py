@@ -59,7 +59,7 @@ def check_labels(
     told: Told | None = None,
     allow_outside: bool = False,
 ) -> LabelCheck:
-    """Pictures of one's own that may be in the wrong class, as networks from nothing judge them.
+    """Pictures of one's own that may be in the wrong class, as networks from scratch judge them.
 
     Every picture, of training and test part alike, is judged by a network that was trained on
     three quarters of the pictures, neither on this one nor on a copy of it. Which probabilities are
@@ -72,7 +72,7 @@ def check_labels(
     if len(data.class_names) < 2:
         return LabelCheck(finding=None, notes=notes)
     found_NK = out_of_fold(data, recipe or recipe_for(data), told)
-    return _checked(data, found_NK, "Networks that had not seen them", notes)
+    return _checked(data, found_NK, "Networks that were not trained on them", notes)
 
 
 def check_labels_by_features(view: FeatureView) -> LabelCheck:
@@ -86,7 +86,7 @@ def check_labels_by_features(view: FeatureView) -> LabelCheck:
     if len(data.class_names) < 2:
         return LabelCheck(finding=None, notes=notes)
     found_NK, more = out_of_fold_heads(data, view.features_NF[rows_N])
-    judges = f"Linear heads on the features of {view.backbone}, fitted without them,"
+    judges = f"Linear classifiers on the features of {view.backbone}, fitted without them,"
     return _checked(data, found_NK, judges, (*more, *notes))
 
 
@@ -100,16 +100,18 @@ def _checked(
     if not len(suspects_M):
         judged = f"labels: {judges[0].lower()}{judges[1:]} {agree} of the labels"
         return LabelCheck(finding=None, notes=(judged, *notes))
-    assert data.names is not None, "pictures of one's own have names"
+    assert data.names is not None, "your own pictures have names"
     listed = tuple(_suspect(data, found_NK, int(at)) for at in suspects_M)
     finding = Finding(
         kind="doubtful label",
         severe=False,
-        text=f"{len(listed):,} of {len(data):,} pictures may be in the wrong class, the most "
-        f"suspicious first. {judges} {agree} of the labels; the "
-        "fewer, the more of these are right and only hard. Look at each, and move what is "
-        "wrong. No list leaves them out: without its hard pictures a test looks too "
-        "good",
+        text=(
+            f"{len(listed):,} of {len(data):,} pictures may be in the wrong class, the most "
+            f"suspicious first. {judges} {agree} of the labels. The lower that share, the more "
+            "of these labels are correct and the pictures are only hard. Look at each one and "
+            "move it if it is wrong. They are not in the list of pictures to leave out: without "
+            "its hard pictures, a test looks better than it is"
+        ),
         groups=tuple((s.name,) for s in listed),
         suspects=listed,
     )
@@ -157,7 +159,7 @@ def out_of_fold_heads(
 def _judged(data: Dataset) -> tuple[Dataset, npt.NDArray[np.int64], tuple[str, ...]]:
     """The data without the classes that have too few pictures; the numbers of what is left; and
     what there is to say of it."""
-    assert data.groups_N is not None, "pictures of one's own have groups"
+    assert data.groups_N is not None, "your own pictures have groups"
     labels = range(len(data.class_names))
     different = [len(np.unique(data.groups_N[data.labels_N == label])) for label in labels]
     few = [label for label in labels if different[label] < LEAST]
@@ -170,7 +172,7 @@ def _judged(data: Dataset) -> tuple[Dataset, npt.NDArray[np.int64], tuple[str, .
     part = data.take(rows_N)
     listed = ", ".join(f"{data.class_names[label]} ({different[label]})" for label in few[:10])
     note = (
-        f"labels: not judged, as fewer than {LEAST} different pictures of a class tell too little: "
+        f"labels: not judged, because these classes have fewer than {LEAST} different pictures: "
         f"{listed}{', …' if len(few) > 10 else ''}"
     )
     smaller = replace(
@@ -206,7 +208,7 @@ def _suspects(data: Dataset, found_NK: Float64Array) -> npt.NDArray[np.int64]:
 
 
 def _suspect(data: Dataset, found_NK: Float64Array, at: int) -> Suspect:
-    assert data.names is not None, "pictures of one's own have names"
+    assert data.names is not None, "your own pictures have names"
     given = int(data.labels_N[at])
     return Suspect(
         name=data.names[at],

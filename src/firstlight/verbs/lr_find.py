@@ -21,14 +21,14 @@ def find_learning_rate(job: Job, out: Path, *, steps: int = 200) -> Sweep:
     learnt, where the recipe has no epochs, or where ``out`` cannot be written.
     """
     if out.suffix.lower() != ".png":
-        raise UserError(f"--save draws a PNG; its name must end in .png, unlike {out}")
+        raise UserError(f"--save draws a PNG: wanted a name that ends in .png, got {out}")
     choice = job.recipe.train
     if choice.epochs == 0:
         usual = tuning_epochs(len(job.data.train))
         raise UserError(
-            "train.epochs is 0: the last layer is fitted, which takes no learning rate, and no "
-            "step of training follows. To find a rate for fine-tuning, add --set "
-            f"train.epochs={usual:g} here, and to the training"
+            "train.epochs is 0: only the last layer is fitted, which takes no learning rate. To "
+            f"find one for fine-tuning, add --set train.epochs={usual:g} here and to the "
+            "training"
         )
     # Enough epochs for all steps, and no early end.
     watched = choice.validation

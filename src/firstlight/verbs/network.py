@@ -31,20 +31,22 @@ def network_summary(
     path = Path(where)
     if is_onnx(path):
         raise UserError(
-            f"{where}: an ONNX file holds the operations of a graph, and no list of layers. Give "
-            "the run that it was exported from, or its recipe"
+            f"{where}: an ONNX file holds a graph of operations, not a list of layers. Give the "
+            "run that it was exported from, or its recipe"
         )
     if path.suffix.lower() == ".safetensors" and not path.is_dir():
         if request is not None or settings:
             raise UserError(
-                f"{where}: a weights file has its images and its layers; leave out --data and --set"
+                f"{where}: a weights file already has its image size and layers; leave out "
+                "--data and --set"
             )
         found = load_architecture(path)
         return summarize(found.network, found.image_shape, found.classes)
     if is_backbone(where):
         if request is not None or settings:
             raise UserError(
-                f"{where}: a backbone has its images and its layers; leave out --data and --set"
+                f"{where}: a backbone already has its image size and layers; leave out --data "
+                "and --set"
             )
         backbone = backbone_named(where)
         return summarize(backbone.network, backbone.image_shape, len(backbone.class_names))
@@ -74,8 +76,8 @@ def _inputs(recipe: Recipe, folder: RunFolder | None, request: DataRequest | Non
         return CATALOG[name].image_shape, len(CATALOG[name].class_names)
     if request is None:
         raise UserError(
-            f"a summary needs the images' size and the number of classes, which the recipe "
-            f"{recipe.name} does not say; name the data, such as --data mnist"
+            "a summary needs the image size and the number of classes, which the recipe "
+            f"{recipe.name} does not give. Name the data, such as --data mnist"
         )
     train = request.load().train
     return train.image_shape, len(train.class_names)

@@ -67,14 +67,14 @@ class Matched:
         if self.part == TEST:
             lines[0] += ", its test part"
         if self.missing:
-            lines.append(f"no picture there of {_some(self.missing)}: not measured")
+            lines.append(f"no pictures of {_some(self.missing)}: not measured")
         if self.surplus:
             count = sum(self.surplus.values())
             lines.append(
-                f"left out, as the run has no such class: {_some(tuple(self.surplus))} "
+                f"left out, because the run has no such class: {_some(tuple(self.surplus))} "
                 f"({count:,} picture{'' if count == 1 else 's'})"
             )
-        return lines + [f"left out, as it cannot be read: {line}" for line in self.unread]
+        return lines + [f"left out, because it cannot be read: {line}" for line in self.unread]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,8 +102,8 @@ def is_other(folder: RunFolder, other: "Other") -> bool:
         return True
     if other.allow_outside or other.range is not None:
         raise UserError(
-            f"{name} is {folder}'s own data, which is read as for training; leave out "
-            "--allow-outside and --range"
+            f"{name} is the data of {folder} itself, which is read as it was for training; leave "
+            "out --allow-outside and --range"
         )
     return False
 
@@ -197,7 +197,7 @@ def _match_shards(shards: ShardSet, name: str, model: Model) -> tuple[Dataset, M
         sha256=data.fingerprint,
         missing=tuple(one for one in model.class_names if one not in there),
         surplus=surplus,
-        unread=tuple(f"{one}: no picture" for one in _unread(shards)),
+        unread=tuple(f"{one}: not a picture" for one in _unread(shards)),
     )
 
 
@@ -207,8 +207,8 @@ def _unread(shards: ShardSet) -> list[str]:
 
 def _no_class_shared(name: str, theirs: Sequence[str], ours: Sequence[str]) -> DataError:
     return DataError(
-        f"{name}: none of its classes has a name of the run's: it has {_some(theirs)}, the run "
-        f"{_some(ours)}. Give the folders or labels the run's names"
+        f"{name}: its class names are {_some(theirs)}, but those of the run are {_some(ours)}. "
+        "Rename the folders or labels to match the run"
     )
 
 
@@ -250,9 +250,9 @@ def _refuse_unread(other: Other) -> None:
     """Raise ``UserError`` for options that mean nothing for this data."""
     path = other.path
     if other.allow_outside and (path is None or holds_files(path) or is_arrays(path)):
-        raise UserError(f"--allow-outside is for a CSV of paths, which {other.name} is not")
+        raise UserError(f"--allow-outside is for a CSV of paths; {other.name} is not one")
     if other.range is not None and (path is None or not is_arrays(path)):
-        raise UserError(f"--range is for images in arrays, which {other.name} is not")
+        raise UserError(f"--range is for images in arrays; {other.name} does not hold arrays")
 
 
 def _of_images(data: Dataset, part: str) -> _Labelled:
@@ -296,7 +296,7 @@ def _match(
     read = [(at, got) for at, got in zip(known, prepared, strict=True) if not isinstance(got, str)]
     unread = tuple(got for got in prepared if isinstance(got, str))
     if not read:
-        raise DataError(f"{name}: none of its pictures can be read, such as {unread[0]}")
+        raise DataError(f"{name}: none of its pictures can be read; the first is {unread[0]}")
     data = Dataset(
         name=name,
         images_NHWC=np.stack([image for _, image in read]),

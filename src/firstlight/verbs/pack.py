@@ -45,7 +45,7 @@ def pack(request: DataRequest, to: Path) -> Packed:
     with CountingBar("packing", quiet=request.quiet) as bar:
         written = write_shards(images, to, bar)
     if written.left_out:
-        notes.append(f"{written.left_out:,} files left out, no picture")
+        notes.append(f"{written.left_out:,} files left out: not pictures")
     return Packed(written=written, notes=tuple(notes))
 
 
@@ -74,7 +74,12 @@ def _labelled(request: DataRequest) -> tuple[Labelled, list[str]]:
 def _of_groups(grouped: bool) -> list[str]:
     if not grouped:
         return []
-    return ["groups are not kept in shards: where they matter, give each picture its part first"]
+    return [
+        (
+            "shards do not keep groups. If groups matter, assign each picture to a part (train, "
+            "test) first"
+        )
+    ]
 
 
 def _of_files(listing: Listing) -> Labelled:

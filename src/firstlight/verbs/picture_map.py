@@ -27,8 +27,8 @@ def need_backbone() -> str:
     if backbone := backbone_here():
         return backbone
     raise UserError(
-        "--map needs a pretrained network, and there is none on this machine. Get one with: "
-        f"firstlight backbones fetch {next(iter(BACKBONES))}"
+        "--map needs a pretrained network, and this machine has none. Get one with: firstlight "
+        f"backbones fetch {next(iter(BACKBONES))}"
     )
 
 
@@ -41,7 +41,7 @@ def write_map(
     """
     view = compute_features(path, need_backbone(), allow_outside=allow_outside, quiet=quiet)
     data = view.data
-    assert data.names is not None, "pictures of one's own have names"
+    assert data.names is not None, "your own pictures have names"
     suspects = {s.name: s for finding in checked.findings for s in finding.suspects}
     marked_N = np.array([name in suspects for name in data.names])
     some = np.union1d(
@@ -57,8 +57,8 @@ def write_map(
         marked_N[some],
     )
     part = f"{len(some):,} of {len(data):,}" if len(some) < len(data) else f"all {len(data):,}"
-    marks = "; black around the frame marks a suspect of --labels" if suspects else ""
-    unnamed = ". The colours of so many classes are not named" * (
+    marks = "; a black outline marks a doubtful label (--labels)" if suspects else ""
+    unnamed = ". There are too many classes for a colour legend" * (
         len(data.class_names) > MOST_NAMED
     )
     rows = [[s.name, s.given, s.suggested] for s in list(suspects.values())[:_LISTED]]
@@ -66,20 +66,26 @@ def write_map(
     rows += [[f"… and {more:,} more", "", ""]] if more else []
     page = Page(
         title=f"A map of {path.name}",
-        lead=f"{part[0].upper()}{part[1:]} pictures. Neighbours look alike to {view.backbone}",
+        lead=(
+            f"{part[0].upper()}{part[1:]} pictures. Pictures that {view.backbone} finds similar "
+            "are close together"
+        ),
         figures={"pictures": f"{len(data):,}", "classes": f"{len(data.class_names)}"}
         | ({"suspects": f"{len(suspects):,}"} if suspects else {}),
         sections=[
             Section(
                 title="The map",
-                text=f"The features of {view.backbone} in two dimensions, by t-SNE. What lies "
-                "close together is alike; large distances say little. A frame has its class's "
-                f"colour{marks}. A picture amid another class is worth a look{unnamed}.",
+                text=(
+                    f"The features of {view.backbone} in two dimensions, by t-SNE. Points that "
+                    "are close together are similar; large distances mean little. The colour of "
+                    f"a frame shows the class{marks}. Look at pictures that lie among another "
+                    f"class{unnamed}."
+                ),
                 legend=legend(data.class_names),
                 pictures=[
                     Shown(
                         png=drawn.png(),
-                        alt="The pictures, those alike close to one another",
+                        alt="The pictures, with similar ones close together",
                         wide=True,
                     )
                 ],
@@ -95,8 +101,7 @@ def write_map(
                 else []
             ),
         ],
-        foot="Made by firstlight data check. This page is one file and loads nothing from "
-        "elsewhere.",
+        foot="Made by firstlight data check. This page is a single file and loads nothing else.",
     )
     write_asked(out, render(page))
 

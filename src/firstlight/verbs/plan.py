@@ -61,7 +61,7 @@ class Budget:
         is_number = isinstance(self.seconds, Real) and not isinstance(self.seconds, bool)
         if not is_number or not 0 < self.seconds < math.inf:
             raise UserError(
-                f"a budget must be a time above zero, in seconds, not {reprlib.repr(self.seconds)}"
+                f"wanted a budget in seconds, above zero, got {reprlib.repr(self.seconds)}"
             )
 
 
@@ -128,7 +128,7 @@ def plan(request: DataRequest, asked: Asked) -> Job:
         asked.told(request.load())
     held_N = request.load().train.held_out_N
     if held_N is not None:
-        why = f"the data has a validation part, whose {held_N.sum():,} images are held out"
+        why = f"the data has a validation part; its {held_N.sum():,} images are held out"
         refuse_settings(asked.settings, ["train.held_out_fraction"], why)
     recipe, given = _settled(recipe, request.load().train)
     job = Job(
@@ -197,9 +197,9 @@ def _settled(recipe: Recipe, train: Dataset) -> tuple[Recipe, SavedModel | None]
     if code is None:
         if recipe.train.start_weights:
             raise UserError(
-                "train.start_weights: this recipe began with the weights of a module that was "
-                'passed as network; pass it again, or set train.start_weights="" for weights '
-                "from the seed"
+                "train.start_weights: this recipe started from the weights of a module that was "
+                'passed as network. Pass it again, or set train.start_weights="" to start from '
+                "the seed"
             )
         return recipe, None
     shape, classes = train.image_shape, len(train.class_names)
@@ -213,8 +213,8 @@ def _settled(recipe: Recipe, train: Dataset) -> tuple[Recipe, SavedModel | None]
         if not code.rebuilds:
             why = found.why or "it is to start from another run"
             raise UserError(
-                f"network is a module ({code.function}) that nothing can build again later: "
-                f"{why}. Pass the function or the class that makes it"
+                f"network is a module ({code.function}) that cannot be built again later: {why}. "
+                "Pass the function or class that makes it"
             )
         return replace(recipe, train=replace(recipe.train, start_weights="")), None
     began = replace(recipe.train, start_weights=digest(found.model))
@@ -251,9 +251,10 @@ def within(budget: Budget, job: Job) -> Job:
         epoch = rest.seconds(least, pace)
         enough = math.ceil(1.1 * (budget.seconds - left + epoch))
         raise UserError(
-            f"{budget.seconds:g} s are too few: beside {budget.seconds - left:.0f} s to load and "
-            f"to measure, {'one epoch takes' if least == per_epoch else 'the recipe takes'} about "
-            f"{epoch:.0f} s here; give at least {budget.name} {enough}"
+            f"{budget.seconds:g} s is too short: besides {budget.seconds - left:.0f} s for "
+            "loading and measuring, "
+            f"{'one epoch takes' if least == per_epoch else 'the recipe takes'} about "
+            f"{epoch:.0f} s here. Give at least {budget.name} {enough}"
         )
     epochs = f"train.epochs={steps / per_epoch!r}"
     recipe = job.recipe.with_settings([epochs], source=budget.name)

@@ -35,7 +35,8 @@ def predict_array(model: Model, images: npt.NDArray[Any], given: Any = None) -> 
     if images.ndim != 4 or images.shape[1:] != (height, width, channels):
         raise ValueError(
             f"wanted uint8 images N×{height}×{width}×{channels}, got {images.dtype} of shape "
-            f"{came}; one image is images[None], and picture files of any size are taken by path"
+            f"{came}. Pass one image as images[None]; picture files of any size can be given by "
+            "path"
         )
     if len(images) == 0:
         return []
@@ -62,8 +63,7 @@ def predict_given(model: Model, images: Sequence[Any], given: Any = None) -> lis
             sources.append(PictureSource(name=str(at), content=opened.get(at, one)))
         else:
             raise ValueError(
-                "wanted a uint8 array, paths, or pictures that Pillow has opened, got "
-                f"{type(one).__name__}"
+                f"wanted a uint8 array, paths or Pillow images, got {type(one).__name__}"
             )
     answers = predict_pictures(model, sources)
     return [

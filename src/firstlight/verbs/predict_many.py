@@ -58,7 +58,7 @@ def predict_many(wanted: Wanted, workers: int | None = None, *, quiet: bool = Fa
     answered is kept then, and the same call goes on.
     """
     if workers is not None and workers < 1:
-        raise UserError(f"wanted at least 1 worker, not {workers}")
+        raise UserError(f"wanted at least 1 worker, got {workers}")
     with CountingBar("indexing", "shards", quiet=quiet) as indexing:
         work = Answering(wanted, indexing)
     work.begin()
@@ -86,10 +86,10 @@ def predict_many(wanted: Wanted, workers: int | None = None, *, quiet: bool = Fa
 
 def _again(out: Path, changed: list[str]) -> str:
     if len(changed) == 1:
-        return f"{out / changed[0]}: is not as it was written, so it is answered again"
+        return f"{out / changed[0]}: changed since it was written, so its images are answered again"
     return (
-        f"{out}: {len(changed):,} files are not as they were written, {changed[0]} the first; they "
-        "are answered again"
+        f"{out}: {len(changed):,} files changed since they were written, the first is "
+        f"{changed[0]}; their images are answered again"
     )
 
 
@@ -98,15 +98,15 @@ def _workers(asked: int | None, wanted: Wanted, work: Answering, bar: PaceBar) -
     if wanted.code is not None and not wanted.code.path:
         if asked is not None and asked > 1:
             raise UserError(
-                f"{wanted.model}: its network is a function that lies in no file, so no other "
-                "process can make it; leave out workers, or name it as FILE.py:FUNCTION"
+                f"{wanted.model}: its network is a function that is not in a file, so another "
+                "process cannot build it. Leave out workers, or name it as FILE.py:FUNCTION"
             )
         return 1
     if asked is None:
         on_processor = getattr(work.model, "device", "cpu") == "cpu"
         asked = usable_threads() if on_processor else 1
     if asked > 1 and not has_locks(work.out):
-        bar.say(f"{work.out}: this disk keeps no locks, so one process works alone")
+        bar.say(f"{work.out}: this disk does not support locks, so one process does all the work")
         return 1
     return asked
 
@@ -131,7 +131,7 @@ def _all_work(work: Answering, wanted: Wanted, workers: int, bar: PaceBar) -> No
             left = sum(len(work.chunks[number]) for number in work.missing())
             raise RunInterruptedError(
                 f"stopped: {len(work) - left:,} of {len(work):,} images are answered in "
-                f"{wanted.out}; the same command goes on"
+                f"{wanted.out}. Run the same command to continue"
             ) from error
 
 
@@ -186,8 +186,10 @@ class _Helpers:
             raise kind(json.loads(said))
         died = f"ended with exit code {process.returncode}"
         if process.returncode < 0:
-            died = f"was ended by signal {-process.returncode}, perhaps for want of memory"
-        self._bar.say(f"worker {process.pid} {died}; the others do its part")
+            died = (
+                f"was killed by signal {-process.returncode}, perhaps because it ran out of memory"
+            )
+        self._bar.say(f"worker {process.pid} {died}; the others take over its images")
 
 
 @contextmanager

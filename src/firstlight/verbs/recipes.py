@@ -19,8 +19,8 @@ def find_recipe(where: str) -> Recipe:
     path = Path(where)
     if Path(where.partition(":")[0]).suffix == ".py":
         raise UserError(
-            f"{where}: a network in Python is no recipe, and has no list of layers to show. Train "
-            "it with: firstlight train DATA --network FILE.py:FUNCTION"
+            f"{where}: a network in Python is not a recipe and has no list of layers to show. "
+            "Train it with: firstlight train DATA --network FILE.py:FUNCTION"
         )
     if names_run(where):
         return open_run_folder(path).recipe()
@@ -28,12 +28,11 @@ def find_recipe(where: str) -> Recipe:
         return load_recipe(where)
     if is_backbone(where):
         raise UserError(
-            f"{where} is a pretrained backbone, and no recipe; its layers: "
-            f"firstlight network {where}"
+            f"{where} is a pretrained backbone, not a recipe. See its layers with: firstlight "
+            f"network {where}"
         )
     raise UserError(
-        f"no recipe is called {where!r}, and there is no such file or run folder; "
-        f"{nearest(where, recipe_names())}"
+        f"{where!r} is not a recipe, a file or a run folder; {nearest(where, recipe_names())}"
     )
 
 

@@ -81,11 +81,13 @@ def report(
             f"on {where(environment)}",
             figures=headline(summary, metrics),
             sections=[*_notes(folder, metrics, missing, summary), *drawing.sections],
-            foot=f"Made by firstlight {environment['firstlight']}. "
-            "This page is one file and loads nothing from elsewhere.",
+            foot=(
+                f"Made by firstlight {environment['firstlight']}. This page is a single file and "
+                "loads nothing else."
+            ),
         )
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise DataError(f"{folder}: its files do not fit together: {error!r}") from error
+        raise DataError(f"{folder}: its files do not match each other: {error!r}") from error
     return folder.write("report.html", render(page))
 
 
@@ -121,18 +123,18 @@ def _notes(
 ) -> list[Section]:
     notes = []
     why = "" if metrics is None else nothing_learnt(Metrics.from_json(metrics))
-    if text := f"The network has learnt nothing: {why}." if why else summary.get("nothing_learnt"):
+    if text := f"The network has learned nothing: {why}." if why else summary.get("nothing_learnt"):
         notes.append(Section(title="No better than a guess", text=text[0].upper() + text[1:]))
     side = side_of(folder)
     if side is not None and side.held_out is not None:
         notes.append(Section(title="Compared with another network", text=side.told))
     if metrics is None:
-        text = "This run was not measured on its test set yet. Do that with:"
+        text = "This run has not been evaluated on its test set yet. Evaluate it with:"
         notes.append(
             Section(title="Not evaluated", text=text, code=f"firstlight evaluate {folder}")
         )
     if missing:
-        text = "The pictures that need the images themselves are left out:"
+        text = "Figures that need the images are left out:"
         notes.append(Section(title="Data not found", text=text, code=missing))
     return notes
 
@@ -179,9 +181,10 @@ def _draw_answers(
     )
     drawing.add(
         "Calibration",
-        "Left: of the answers given with about so much probability, the share that is right; the "
-        "orange lines are what was promised, so bars that end at them are honest; the numbers "
-        "count the images. Right: the accuracy if only the surest answers are taken."
+        "Left: calibration. Each bar groups answers by their stated probability and shows the "
+        "share that is correct. The orange lines show the stated probability: a bar that ends "
+        "at its line is well calibrated. The numbers count the images. Right: the accuracy if "
+        "only the most confident answers are used."
         + ("" if threshold is not None else f" The probabilities are {UNCALIBRATED}."),
         (
             "trust",
@@ -190,20 +193,20 @@ def _draw_answers(
                 answers.predicted_N == answers.true_N,
                 threshold,
             ),
-            "Share of right answers by stated probability, and accuracy by share answered",
+            "Share of correct answers by stated probability, and accuracy by share answered",
         ),
     )
     worst = worst_mistakes(answers.true_N != answers.predicted_N, answers.truth_N)
     if len(worst):
         drawing.add(
             "Worst mistakes",
-            "The wrong answers in which the truth was given the least probability. Look here for "
-            "mislabelled images, for what people would get wrong too, and for what is missing in "
-            "the training data.",
+            "The wrong answers that gave the correct class the lowest probability. Look here "
+            "for wrong labels, for images that people would also get wrong, and for what is "
+            "missing from the training data.",
             (
                 "worst_mistakes",
                 images.mistakes_page(_answered(test, answers, worst.tolist())),
-                f"The {len(worst)} wrong answers with the least probability for the truth",
+                f"The {len(worst)} wrong answers with the lowest probability for the correct class",
             ),
         )
 
@@ -215,7 +218,7 @@ def _draw_metrics(drawing: Drawing, metrics: dict[str, Any]) -> None:
     names = [per_class[k]["name"] for k in shown]
     confused = metrics["most_confused"]
     worst = confused[0] if confused else None
-    text = "Each row is a true class, each column an answer; correct answers are on the diagonal."
+    text = "Each row is a true class, each column an answer. Correct answers are on the diagonal."
     if worst is not None:
         text += (
             f" The most frequent mistake: {worst['true']} mistaken for {worst['predicted']}, "
@@ -223,7 +226,8 @@ def _draw_metrics(drawing: Drawing, metrics: dict[str, Any]) -> None:
         )
     if len(shown) < len(per_class):
         text += (
-            f" Only the {len(shown)} of {len(per_class):,} classes with most mistakes are shown."
+            f" Only the {len(shown)} of {len(per_class):,} classes with the most mistakes are "
+            "shown."
         )
     alt = "Confusion matrix, {}; the diagonal holds {} of {} images"
     right = metrics["correct"]
@@ -267,13 +271,13 @@ def _draw_metrics(drawing: Drawing, metrics: dict[str, Any]) -> None:
         for row in per_class
     ]
     text = (
-        "Precision: of all answers of this class, the share that is right. Recall: of all images "
-        "of this class, the share found. F1: their harmonic mean."
+        "Precision: the share of answers of this class that are correct. Recall: the share of "
+        "images of this class that were found. F1: the harmonic mean of the two."
     )
     table = Table(head=["class", "precision", "recall", "F1", "images"], rows=rows)
     many = len(per_class) > MANY_CLASSES
     drawing.sections.append(
-        Section(title="The same in numbers", text=text, table=table, folded=many)
+        Section(title="Metrics of each class", text=text, table=table, folded=many)
     )
 
 
@@ -293,7 +297,7 @@ def _draw_robustness(drawing: Drawing, measured: dict[str, Any], found: TrainTes
         (
             "robustness",
             robustness_curves(curves),
-            f"Accuracy under six corruptions; least under {worst} of strength 5 with "
+            f"Accuracy under six corruptions; lowest under {worst} at strength 5 with "
             f"{100 * curves[worst][-1]['accuracy']:.1f} %",
         )
     ]
@@ -307,8 +311,8 @@ def _draw_robustness(drawing: Drawing, measured: dict[str, Any], found: TrainTes
         pictures.append(("corruptions", corruption_samples(strips), alt))
     drawing.add(
         "Robustness",
-        f"Accuracy on {measured['images']:,} test images that were changed, with its 95 % "
-        "interval; the dashed line is that of the images as they are. Then one image under each "
-        "change: where it is no longer clear to you, nothing can be asked of a network.",
+        f"Accuracy on {measured['images']:,} corrupted test images, with its 95 % interval. The "
+        "dashed line is the accuracy on the original images. Below, one image under each "
+        "corruption: if you cannot recognise it any more, do not expect a network to.",
         *pictures,
     )

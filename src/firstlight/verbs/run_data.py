@@ -73,15 +73,14 @@ class DataRequest:
         named = self.own is None and self.data is None
         if named and (self.size is not None or self.excluded):
             raise UserError(
-                "--size and --exclude are for pictures of one's own; "
-                f"{self.name} comes with its images"
+                f"--size and --exclude are for your own pictures, not for the data set {self.name}"
             )
         if named and self.range is not None:
             raise UserError(
-                f"--range is for images in arrays of one's own; leave it out for {self.name}"
+                f"--range is for your own images in arrays; leave it out for {self.name}"
             )
         if self.allow_outside and self.data is None and (named or holds_files(self.name)):
-            raise UserError(f"--allow-outside is for a CSV of paths, which {self.name} is not")
+            raise UserError(f"--allow-outside is for a CSV of paths; {self.name} is not one")
         if self.own is not None and not os.path.lexists(self.own) and not names_shards(self.name):
             close = difflib.get_close_matches(self.name, CATALOG, n=1)
             raise UserError(
@@ -101,7 +100,7 @@ class DataRequest:
 
     def _check(self) -> None:
         if self.limit is not None and self.limit < 2:
-            raise UserError(f"--limit must be at least 2 images, not {self.limit}")
+            raise UserError(f"--limit: wanted at least 2 images, got {self.limit}")
         self.check_name()
 
     def _limited(self, part: Dataset) -> Dataset:
@@ -138,8 +137,8 @@ class DataRequest:
         if not os.path.lexists(self.name):
             return data
         note = (
-            f"{self.name} is the data set of that name; for what is called so here, write "
-            f"{os.path.join('.', self.name)}"  # noqa: PTH118 (a Path drops the dot)
+            f"{self.name} means the data set of that name. For the file or folder of the same "
+            f"name here, write {os.path.join('.', self.name)}"  # noqa: PTH118 (a Path drops the dot)
         )
         return TrainTest(replace(data.train, notes=(*data.train.notes, note)), data.test)
 
@@ -195,12 +194,12 @@ def _check_halves(data: TrainTest) -> None:
     if train.image_shape != test.image_shape:
         raise UserError(
             f"training images are {train.image_shape}, test images {test.image_shape} (height, "
-            "width, channels); bring them to one shape first"
+            "width, channels). Give them the same shape first"
         )
     if train.class_names != test.class_names:
         raise UserError(
-            "training and test images have different classes, or the same in another order: "
-            f"{', '.join(train.class_names[:5])}… and {', '.join(test.class_names[:5])}…"
+            "training and test images have different classes, or the same classes in another "
+            f"order: {', '.join(train.class_names[:5])}… and {', '.join(test.class_names[:5])}…"
         )
 
 
@@ -329,9 +328,9 @@ def _described(
     there = [place for place in _places(values, folder) if is_there(place)]
     if not there:
         raise UserError(
-            f"{folder} was trained on {request.name!r}, which is not there, nor where it lay "
-            "beside the run. If it was moved, name it as DATA beside the run, as in: firstlight "
-            f"evaluate {shell_word(folder)} DATA, or firstlight train DATA --resume "
+            f"{folder} was trained on {request.name!r}, which was not found, neither at that "
+            "path nor relative to the run. If it was moved, name it as DATA after the run: "
+            f"firstlight evaluate {shell_word(folder)} DATA, or firstlight train DATA --resume "
             f"{shell_word(folder)}; from Python, give its data: fl.open_run(path, data=...)"
         )
     return [replace(request, name=place) for place in there]
@@ -381,20 +380,20 @@ def _check_same(values: dict[str, Any], owner: str, parts: dict[str, Dataset]) -
             raise DataError(f"{owner}/data.json: damaged: {error!r}") from error
         if wanted != have.fingerprint:
             raise OtherDataError(
-                f"{owner}: the {part} images are not those of this run: wanted sha256 "
-                f"{wanted[:12]}…, got {have.fingerprint[:12]}… ({len(have)} "
-                f"images). {_remedy(values)}"
+                f"{owner}: the {part} images are not those that the run was trained with: wanted "
+                f"sha256 {wanted[:12]}…, got {have.fingerprint[:12]}… ({len(have)} images). "
+                f"{_remedy(values)}"
             )
 
 
 def _remedy(values: dict[str, Any]) -> str:
     if values.get("path"):
         return (
-            f"Put the pictures of {values['path']} back as they were, name where they lie now as "
-            "DATA beside the run, or train again"
+            f"Restore the pictures of {values['path']}, name their new place as DATA after the "
+            "run, or train again"
         )
     if values["name"] in CATALOG:
-        return "Point --data-dir (in Python data=) to the data that the run was trained with"
+        return "Set --data-dir (in Python: data=) to the data that the run was trained with"
     return "Give the data that the run was trained with: fl.open_run(path, data=...)"
 
 

@@ -25,12 +25,12 @@ DECAYS = (0.0, 1e-5, 1e-4, 1e-3)
 """Of a recipe without weight decay."""
 _OPTIONS = ("low", "high", "log")
 _DECIDES = {
-    "train.seed": "all trials have one seed, so that they differ in their settings alone",
+    "train.seed": "all trials use the same seed, so that only their settings differ",
     "train.validation": "all trials are judged on the same held-out images",
     "train.held_out_fraction": "all trials are judged on the same held-out images",
-    "train.replanned": "a budget alone writes it",
-    "train.start_from": "all trials start alike",
-    "train.start_weights": "all trials start alike",
+    "train.replanned": "only a budget sets it",
+    "train.start_from": "all trials start the same way",
+    "train.start_weights": "all trials start the same way",
 }
 
 
@@ -95,7 +95,7 @@ def read_space(path: Path, recipe: Recipe, settings: Sequence[str | Setting] = (
     try:
         table = read_toml(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a TOML file, it is not UTF-8 text") from error
+        raise UserError(f"{path}: not a TOML file: it is not UTF-8 text") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -113,10 +113,12 @@ def space_of(
     """The space of a table, as ``read_space`` does it; ``source`` opens every message."""
     leaves = list(_leaves(table, ""))
     if not leaves:
-        raise UserError(f'{source}: has no settings; write such as "train.batch_size" = [32, 64]')
+        raise UserError(
+            f'{source} has no settings; write, for example, "train.batch_size" = [32, 64]'
+        )
     keys = [key for key, _ in leaves]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
-        raise UserError(f"{source}: {twice} stands there twice; leave one out")
+        raise UserError(f"{source}: {twice} is given twice; leave one out")
     fixed = {setting_key(one) for one in settings}
     found = list[Range | Options]()
     for key, value in leaves:
@@ -151,14 +153,14 @@ def _dimension(key: str, value: Any, recipe: Recipe) -> Range | Options:
         texts = tuple(toml_value(_as_read(key, one, recipe)) for one in value)
         if len(texts) < 2:
             raise UserError(
-                f"{key} has {len(texts) or 'no'} value{'s' if not texts else ''}, which leaves "
-                "nothing to choose; list two or more, or fix one with --set"
+                f"{key} has {len(texts) or 'no'} value{'s' if not texts else ''}, so there is "
+                "nothing to choose. List two or more, or fix one with --set"
             )
         if twice := next((text for text in texts if texts.count(text) > 1), None):
             raise UserError(f"{key} lists {twice} twice; leave one out")
         return Options(key=key, values=texts)
     if not isinstance(value, Mapping):
-        raise UserError(f"{key} wants a range or a list, such as {EXAMPLE}, not {shown(value)}")
+        raise UserError(f"{key}: wanted a range or a list, such as {EXAMPLE}, got {shown(value)}")
     for name in value:
         if name not in _OPTIONS:
             hint = nearest(str(name), _OPTIONS, what="a range has")
@@ -166,26 +168,26 @@ def _dimension(key: str, value: Any, recipe: Recipe) -> Range | Options:
     low, high = (_end(key, name, value) for name in ("low", "high"))
     log = value.get("log", False)
     if not isinstance(log, bool):
-        raise UserError(f"{key}: log must be true or false, not {shown(log)}")
+        raise UserError(f"{key}: log: wanted true or false, got {shown(log)}")
     if low >= high:
-        raise UserError(f"{key}: low must be below high, not {low:g} and {high:g}")
+        raise UserError(f"{key}: low must be below high, got {low:g} and {high:g}")
     if log and low <= 0:
         raise UserError(
-            f"{key}: on a log scale low must be above 0, not {low:g}; raise it, or leave out log"
+            f"{key}: on a log scale low must be above 0, got {low:g}. Raise it, or leave out log"
         )
     ends = [_as_read(key, one, recipe) for one in (low, high)]
     if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in ends):
-        raise UserError(f"{key} is no number, so it wants a list of values, such as [true, false]")
+        raise UserError(f"{key} is not a number: give a list of values, such as [true, false]")
     whole = all(isinstance(one, int) for one in ends)
     return Range(key=key, low=ends[0], high=ends[1], log=log, whole=whole)
 
 
 def _end(key: str, name: str, value: Mapping[str, Any]) -> float:
     if name not in value:
-        raise UserError(f"{key} lacks {name}; write such as {EXAMPLE}")
+        raise UserError(f"{key} lacks {name}; write, for example, {EXAMPLE}")
     end = value[name]
     if isinstance(end, bool) or not isinstance(end, int | float) or not math.isfinite(end):
-        raise UserError(f"{key}: {name} must be a number, not {shown(end)}")
+        raise UserError(f"{key}: {name}: wanted a number, got {shown(end)}")
     return end
 
 

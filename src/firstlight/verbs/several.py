@@ -72,8 +72,8 @@ def train(request: DataRequest, asked: Asked, display: Display, out: Path | None
                 return job
             if processes.first:
                 display.say(
-                    f"Each batch is of {SHARDS} shards, as the recipe names no other number: "
-                    f"train.shards={SHARDS}"
+                    f"Each batch is split into {SHARDS} shards, because the recipe sets no "
+                    f"number: train.shards={SHARDS}"
                 )
             return changed(job, [f"train.shards={SHARDS}"])
 
@@ -101,7 +101,7 @@ def _join(device: str, display: Display) -> Processes:
     processes = join(device)
     if processes.first and processes.interface:
         display.say(
-            "The processes are on several machines. This one is reached by its network interface "
+            "The processes are on several machines. This one uses its network interface "
             f"{processes.interface}; to choose another, set {VARIABLE}"
         )
     return processes
@@ -117,15 +117,15 @@ def _resume(
         side = side_of(folder)
         if side is not None and side.held_out is None:
             raise UserError(
-                f"{path} is one of two runs that are to be compared, which takes one process; "
-                "resume it without a launcher"
+                f"{path} is one of two runs to compare, which takes one process. Resume it "
+                "without a launcher"
             )
         if not folder.finished:
             shards = folder.recipe().train.shards
             if not shards:
                 raise UserError(
-                    f"{path} was trained on batches without shards, which several processes cannot "
-                    "share out; resume it without a launcher"
+                    f"{path} was trained without shards, so several processes cannot share its "
+                    "batches. Resume it without a launcher"
                 )
             check_divides(processes.count, shards)
         files = [folder.path / name for name in _FILES]
@@ -147,8 +147,7 @@ def _begun(out: Path | None) -> str:
     """What a training that is started again has left: ``finished``, ``stopped`` or nothing."""
     if out is None:
         raise UserError(
-            "a training that is started again goes on where it was, for which it needs its "
-            "folder: give --out"
+            "a training that may be restarted needs a fixed folder to continue from: give --out"
         )
     if not (out / "recipe.toml").is_file():
         return ""
@@ -175,8 +174,8 @@ def _compared(processes: Processes, job: Job, display: Display) -> tuple[dict[st
         for name, wanted in same.items():
             if told[0][0][name] != wanted:
                 raise UserError(
-                    f"it has other {name} than process 0; give all processes the same data and the "
-                    "same command"
+                    f"its {name} differ from those of process 0. Give all processes the same "
+                    "data and the same command"
                 )
 
     processes.agree(compared)
@@ -184,8 +183,8 @@ def _compared(processes: Processes, job: Job, display: Display) -> tuple[dict[st
         found = {str(one[name]) for _, one, _ in told}
         if len(found) > 1 and processes.first:
             display.say(
-                f"The processes differ in {name} ({', '.join(sorted(found))}): the run repeats to "
-                "the bit only on the same ones"
+                f"The processes differ in {name} ({', '.join(sorted(found))}): the run is "
+                "repeatable bit for bit only on the same ones"
             )
     return tuple({"host": host, **one} for _, one, host in told)
 

@@ -52,11 +52,9 @@ def request_like(request: DataRequest, where: str | Path, start: SavedModel) -> 
     shape, why = start.architecture.image_shape, f"the size that {where} takes"
     if request.size is not None:
         if not is_backbone(where):
-            raise UserError("--from takes the images in the size of its run; leave out --size")
+            raise UserError("--from uses the image size of its run; leave out --size")
         if not start.architecture.network.any_size:
-            raise UserError(
-                f"{where} takes images of {shape[0]}×{shape[1]} alone; leave out --size"
-            )
+            raise UserError(f"{where} takes only images of {shape[0]}×{shape[1]}; leave out --size")
         shape, why = (request.size, request.size, shape[2]), "as asked for"
     if request.shape == shape:
         return request
@@ -108,7 +106,7 @@ def take_over(model: nn.Module, start: SavedModel) -> None:
         k: v.shape for k, v in own.items() if not k.startswith(last)
     }:
         raise UserError(
-            "the recipe's network is not that of the run to start from; leave its [network] alone"
+            "the recipe's network is not that of the run to start from; do not change its [network]"
         )
     model.load_state_dict({**own, **weights})
 
@@ -124,8 +122,8 @@ def check_shape(start: SavedModel, recipe: Recipe, shape: Shape) -> None:
         return
     theirs, these = ("×".join(map(str, s)) for s in (wanted, given))
     raise UserError(
-        f"the run to start from has images of {theirs}, these are {these} (height, width, "
-        "channels); start from another run, or from none"
+        f"the run to start from takes images of {theirs}, got {these} (height, width, channels). "
+        "Start from another run, or from none"
     )
 
 

@@ -70,13 +70,13 @@ def address_of(text: str) -> Address:
     scheme = re.match(r"(\w[\w+.-]*)://", text)
     if scheme is not None and scheme[1] != "sqlite":
         hint = nearest(scheme[1], ("sqlite", "postgresql"), what="the schemes are")
-        raise UserError(f"--storage wants {_WHAT}, not {without_password(text)!r}; {hint}")
+        raise UserError(f"--storage: wanted {_WHAT}, got {without_password(text)!r}; {hint}")
     path = text.removeprefix("sqlite:///") if scheme is not None else text
     if Path(path).suffix == JOURNAL:
         return Address(kind="journal", where=path)
     if path and (scheme is not None or Path(path).suffix in SQLITE):
         return Address(kind="sqlite", where=path)
-    raise UserError(f"--storage wants {_WHAT}, not {text!r}")
+    raise UserError(f"--storage: wanted {_WHAT}, got {text!r}")
 
 
 def open_storage(address: Address) -> BaseStorage:
@@ -135,7 +135,7 @@ class _Journal(JournalFileBackend):
                 file.seek(end)
                 left = file.read(len(_RECORD)) or b""
                 if not _RECORD.startswith(left):  # a file of another kind is not cut
-                    raise ValueError("its last line is no record")
+                    raise ValueError("its last line is not a record")
                 file.truncate(end)
                 file.seek(end)
                 try:
@@ -172,15 +172,13 @@ def _prepare(address: Address) -> None:
     """Refuse a folder that is not there, and an SQLite file where there are no locks."""
     path = Path(address.where)
     if not path.absolute().parent.is_dir():
-        raise DataError(
-            f"{address}: there is no folder {path.parent}; make it, or correct --storage"
-        )
+        raise DataError(f"{address}: no such folder {path.parent}; create it, or correct --storage")
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
     if address.kind == "sqlite" and not has_locks(path.absolute().parent):
         raise DataError(
-            f"{address}: the disk it is on has no locks, without which several workers would spoil "
-            f"an SQLite file; take a journal file, --storage {path.with_suffix(JOURNAL)}, or a "
+            f"{address}: its disk does not support locks, so several workers would corrupt an "
+            f"SQLite file. Use a journal file, --storage {path.with_suffix(JOURNAL)}, or a "
             "PostgreSQL server"
         )
 
@@ -199,13 +197,13 @@ def reached(address: Address) -> Iterator[None]:
         ) from error
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{address}: holds something else than Optuna's records, or a damaged one ({error}); "
-            "take another --storage"
+            f"{address}: not an Optuna storage, or a damaged one ({error}). Choose another "
+            "--storage"
         ) from error
     except (ValueError, KeyError, RuntimeError, AssertionError) as error:
         raise DataError(
-            f"{address}: holds something else than this version of Optuna "
-            f"({optuna.__version__}) writes: {_first(error)}; take another --storage"
+            f"{address}: not written by this version of Optuna ({optuna.__version__}): "
+            f"{_first(error)}. Choose another --storage"
         ) from error
 
 
@@ -237,7 +235,7 @@ def _first(error: BaseException) -> str:
 
 def _what_to_do(address: Address, error: BaseException) -> str:
     if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
-        return "make room, then give the same command again"
+        return "free some disk space, then run the same command again"
     if address.kind == "postgresql":
-        return "see that the server runs and takes this user, then give the same command again"
+        return "check that the server runs and accepts this user, then run the same command again"
     return "choose another --storage"

@@ -15,7 +15,7 @@ def headings_of(words: str) -> tuple[str, str]:
     names = [name.strip() for name in words.split(",")]
     if len(names) != 2 or not all(names) or names[0] == names[1]:
         raise UserError(
-            "--columns wants two headings, for the picture and for its class, such as "
+            "--columns: wanted two headings, for the picture and for its class, such as "
             f"ImageId,Label; got {words!r}"
         )
     return names[0], names[1]
@@ -33,7 +33,7 @@ def submission(
     twice = [key for key, count in Counter(keys).items() if count > 1]
     if twice:
         raise UserError(
-            f"two pictures would be called {twice[0]!r} in the column {headings[0]}; ask about one "
+            f"two pictures would be called {twice[0]!r} in the column {headings[0]}. Predict one "
             "table or one folder at a time, and name the column that tells them apart"
         )
     rows = [(key, answer.best or "") for key, answer in zip(keys, answers, strict=True)]

@@ -71,7 +71,7 @@ class Search:
             whole = isinstance(value, int) and not isinstance(value, bool)
             if value is not None and not (whole and least <= value <= 100_000):
                 raise UserError(
-                    f"--{label} must be a whole number of {least} to 100,000, not {shown(value)}"
+                    f"--{label}: wanted a whole number from {least} to 100,000, got {shown(value)}"
                 )
 
 
@@ -135,7 +135,7 @@ def tune(request: DataRequest, asked: Asked, search: Search, display: Display) -
         return worker.found(best, test)
 
 
-_GO_ON = "stopped; what is finished is kept. The same command goes on from there"
+_GO_ON = "stopped; finished trials are kept. Run the same command to continue"
 
 
 def _begun(request: DataRequest, asked: Asked, search: Search, display: Display) -> "_Worker":
@@ -150,8 +150,8 @@ def _begun(request: DataRequest, asked: Asked, search: Search, display: Display)
     recipe = job.recipe
     if recipe.train.epochs == 0:
         raise UserError(
-            f"{recipe.name} fits the last layer alone, without a training that settings could "
-            "change; give --set train.epochs=N"
+            f"{recipe.name} only fits the last layer, so there is no training to tune. Give "
+            "--set train.epochs=N"
         )
     space = _space(search.space, recipe, len(job.parts.rows_M), asked)
     name = search.name or f"{recipe.name}-{Path(request.name).stem or 'data'}"
@@ -170,8 +170,8 @@ def _begun(request: DataRequest, asked: Asked, search: Search, display: Display)
     _agree(work, name, job, space)
     if taken and max(taken) >= len(work.results()):
         raise UserError(
-            f"{folder} holds trials of a search that {address} knows nothing of; name its "
-            "storage, or choose another --out"
+            f"{folder} holds trials of a search that is not in {address}. Name its storage, or "
+            "choose another --out"
         )
     worker = _Worker(
         request=request,
@@ -201,8 +201,8 @@ def _held_out(request: DataRequest, asked: Asked, display: Display) -> tuple[Ask
     assert validation is not None, "they are held out"
     what = "is watched by the test set" if watched == "test" else "holds no images out"
     display.say(
-        f"{job.recipe.name} {what}. Here {len(validation):,} training images are held out to judge "
-        "trials by, also in the recipe that is found"
+        f"{job.recipe.name} {what}. For the search, {len(validation):,} training images are held "
+        "out to judge the trials; the recipe it finds holds them out too"
     )
     return asked, job
 
@@ -220,8 +220,8 @@ def _space(
 def _check_folder(folder: Path, name: str) -> None:
     if not re.fullmatch(r"\w[\w.-]{0,150}", name):
         raise UserError(
-            f"a search's name must be letters, digits, dots, dashes and underscores, as it names "
-            f"its folder, not {shown(name)}; give --name"
+            "a search is named with letters, digits, dots, dashes and underscores, because its "
+            f"folder has the same name; got {shown(name)}. Give --name"
         )
     try:
         make_folder(folder)
@@ -260,11 +260,11 @@ def _agree(work: "SharedWork", name: str, job: Job, space: Space) -> None:
             keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
             what = f"recipe ({', '.join(keys[:5])}{', …' if len(keys) > 5 else ''})"
     except (LookupError, TypeError, StopIteration, UserError) as error:
-        raise DataError(f"{work.address}: damaged: {error!r}; take another --storage") from error
+        raise DataError(f"{work.address}: damaged: {error!r}. Choose another --storage") from error
     words = {"data": "other images", "space": "another search space"}
     raise UserError(
-        f"the search {name} in {work.address} is of {words.get(what, f'another {what}')}; give "
-        "this one a name of its own with --name, or another --storage"
+        f"the search {name} in {work.address} uses {words.get(what, f'another {what}')}. Give "
+        "this one another --name, or another --storage"
     )
 
 
@@ -298,7 +298,7 @@ class _Worker:
                 work.note(key, value)
             elif before is not None and value is not None and value < before:
                 much = f"{before:,} trials" if key == "trials" else f"{before:g} s"
-                self.display.say(f"This search is of {much}, as was asked for before")
+                self.display.say(f"This search keeps its earlier limit: {much}")
 
     def slots(self) -> int | None:
         """Trials in all; None where no more are to begin."""
@@ -320,12 +320,12 @@ class _Worker:
         over = budget is not None and time.time() > self.work.noted("started") + budget
         if over and len(self.work.results()) == 1:
             self.display.say(
-                f"The budget of {budget:g} s was over before the first trial, which was trained to "
-                "its end. A search needs time for several; or give --trials N"
+                f"The budget of {budget:g} s ran out during the first trial, which was still "
+                "trained to its end. Give more time for several trials, or give --trials N"
             )
 
     def _waits(self, what: str, count: int) -> None:
-        self.display.say(f"waiting for {count} {what} of other workers")
+        self.display.say(f"waiting for {count} {what} from other workers")
 
     def chosen(self) -> "Result":
         """The best trial: by held-out accuracy, then by loss. Raises ``UserError`` where none was
@@ -334,14 +334,14 @@ class _Worker:
         finished = [one for one in results if one.value is not None]
         if not results and (budget := self.work.noted("budget")) is not None:
             raise UserError(
-                f"the budget of {budget:g} s was over before the first trial could begin; give "
+                f"the budget of {budget:g} s ran out before the first trial could start. Give "
                 "more time, or --trials N"
             )
         if not finished:
-            why = next((one.why for one in reversed(results) if one.why), "no trial was begun")
+            why = next((one.why for one in reversed(results) if one.why), "no trial was started")
             raise UserError(
-                f"of {len(results)} trials none was trained to its end, so there is nothing to "
-                f"choose; the last said: {why}"
+                f"none of {len(results)} trials was trained to its end, so there is nothing to "
+                f"choose. The last one failed with: {why}"
             )
         return max(finished, key=merit)
 

@@ -156,7 +156,7 @@ def test_an_address_that_only_a_run_names_is_not_opened(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another person's"))
     refused = command("evaluate", "run")
     assert refused.code == 3
-    assert "no connection is opened" in refused.err and "memory://alone" in refused.err
+    assert "does not connect" in refused.err and "memory://alone" in refused.err
     assert command("evaluate", "run", "memory://alone").code == 0
     memory.rm("/alone", recursive=True)
 
