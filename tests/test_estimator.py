@@ -141,7 +141,7 @@ def test_another_size_is_refused_later_and_a_wrong_recipe_at_once(
     model = FirstlightClassifier(settings="train.epochs=1").fit(images[:100], labels[:100])
     with pytest.raises(ValueError, match=r"fitted on arrays \(n, 8, 8\), got \(2, 9, 9\)"):
         model.predict(np.zeros((2, 9, 9)))
-    with pytest.raises(UserError, match="no recipe is called"):
+    with pytest.raises(UserError, match="is not a recipe or a file"):
         FirstlightClassifier("nothing").fit(images, labels)
 
 
@@ -296,7 +296,7 @@ def test_images_of_another_range_than_in_training_are_told(
         (small, images),
         (small, images / 255),
     ):
-        with pytest.raises(ValueError, match=r"fitted on pixels of 0 to .*, got .*; bring them to"):
+        with pytest.raises(ValueError, match=r"fitted on pixels of 0 to .*, got .* Scale them to"):
             model.predict(strange)
     wanted = bytes_.predict_proba(images)
     assert np.array_equal(bytes_.predict_proba(images.astype(np.float32)), wanted)

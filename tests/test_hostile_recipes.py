@@ -150,8 +150,8 @@ def test_shapes_of_a_vast_norm_take_no_memory(norm: str) -> None:
         ("2.5", "a whole number"),
         ("true", "a whole number"),
         ("[2]", "a whole number"),
-        ("3", "a recipe of format 3; this firstlight reads 1 to 2"),
-        ("0", "a recipe of format 0"),
+        ("3", "this recipe has format 3, but this firstlight reads 1 to 2"),
+        ("0", "this recipe has format 0"),
     ],
 )
 def test_another_format_is_told_apart_from_one_that_is_none(written: str, said: str) -> None:

@@ -54,5 +54,5 @@ def test_threads_change_no_answer_of_a_run(digits_run: fl.Run) -> None:
 
 
 def test_an_exported_file_takes_no_device_but_the_cpu(digits_run: fl.Run) -> None:
-    with pytest.raises(UserError, match="computes on the CPU, not with --device cuda"):
+    with pytest.raises(UserError, match="runs on the CPU, not with --device cuda"):
         open_model(Path("it.onnx"), "cuda")

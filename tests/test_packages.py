@@ -125,11 +125,11 @@ def test_a_broken_package_is_not_said_to_be_missing(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError) as told:
         imported("broken_one", "--format onnx", "broken_one another")
-    assert "needs broken_one, which is installed 1.2.3 and cannot be imported" in str(told.value)
+    assert "needs broken_one, which is installed 1.2.3 but cannot be imported" in str(told.value)
     assert says in str(told.value)
     assert str(told.value).endswith("pip install --upgrade broken_one another")
 
 
 def test_a_missing_package_is_said_to_be_missing() -> None:
-    with pytest.raises(UserError, match="it needs nothing_here, which is not installed here: pip"):
+    with pytest.raises(UserError, match="it needs nothing_here, which is not installed: pip"):
         imported("nothing_here", "it")

@@ -211,7 +211,7 @@ def test_a_part_that_is_in_no_table_is_told_before_it_is_trained_with() -> None:
         {"optimizer": Sign()},
         {"schedule": Halving()},
     ):
-        with pytest.raises(fl.UserError, match=r"is in no table.*\[\"\w+\"\] = "):
+        with pytest.raises(fl.UserError, match=r"is not registered.*\[\"\w+\"\] = "):
             fl.train("digits", quiet=True, **part)
 
 

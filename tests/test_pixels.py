@@ -52,7 +52,7 @@ def test_another_dtype_or_shape_is_refused(images: torch.Tensor) -> None:
 def test_it_survives_json() -> None:
     preprocess = make(mean=0.125, std=0.5)
     assert Preprocess.from_json(preprocess.to_json()) == preprocess
-    with pytest.raises(ValueError, match="not a saved preprocess"):
+    with pytest.raises(ValueError, match="not saved preprocessing"):
         Preprocess.from_json({"height": 3})
 
 

@@ -20,15 +20,15 @@ ROOM = "FIRSTLIGHT_CACHE"
 DEFAULT_ROOM = 32 * 10**9
 MADE = {
     "pictures": "your pictures, decoded and resized",
-    "features": "what backbones make of your pictures",
+    "features": "backbone features of your pictures",
     "archives": "archives of pictures, unpacked",
 }
 """Shelves that are bounded together."""
 OTHERS = {
     "shards": "copies of shards, with their indexes",
     "backbones": "pretrained weights",
-    "hub": "which files data sets on the Hugging Face hub have",
-    "models": "copies of bundled models, with what commands wrote about them",
+    "hub": "file lists of data sets on the Hugging Face hub",
+    "models": "copies of bundled models, with reports and evaluations",
 }
 """Shelves beside those. ``shards`` has a bound of its own."""
 CLEARED = (*MADE, "shards")

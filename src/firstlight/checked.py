@@ -49,9 +49,7 @@ def typed(value: Any, hint: Any, *, label: str) -> Any:
     plain = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     if isinstance(value, list | tuple) and hint is not str:
         one = plain[hint].replace("a ", "one ", 1)
-        raise UserError(
-            f"{label} must be {one}, which counts in every direction, not {shown(value)}"
-        )
+        raise UserError(f"{label} must be {one}, used for every direction, not {shown(value)}")
     if hint is int and isinstance(value, Integral) and not isinstance(value, bool):
         return int(value)  # also one of NumPy's
     if hint is float and isinstance(value, Real) and not isinstance(value, int):
@@ -78,7 +76,7 @@ def _check(value: Any, rule: Mapping[str, Any], *, label: str) -> None:
             raise UserError(f"{label} must be at most {high:g}, not {shown(one)}")
 
 
-def nearest(word: str, names: Sequence[str], *, what: str = "there are", prefix: str = "") -> str:
+def nearest(word: str, names: Sequence[str], *, what: str = "choose from", prefix: str = "") -> str:
     """The names in full, each behind ``prefix``, led by the one most like ``word``."""
     lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(word[:100].lower(), lower, n=1)
@@ -97,8 +95,8 @@ def class_names(names: Any, label: str) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)
         raise DataError(
-            f"{label}: the class name {shown(twice)} stands for more than one class; give each "
-            "class a name of its own"
+            f"{label}: the class name {shown(twice)} is used for more than one class. Give each "
+            "class its own name"
         )
     return tuple(names)
 
@@ -119,19 +117,19 @@ class _Called(ABCMeta):
         example = getattr(cls, "example", "")
         such_as = f", such as {example}" if example else ""
         if strange := [name for name in named if name not in names]:
-            hint = nearest(strange[0], names, what="it has") if names else "it has no choices"
-            raise UserError(f"{cls.__name__} has no choice {strange[0]!r}; {hint}{such_as}")
+            hint = nearest(strange[0], names, what="it has") if names else "it has no options"
+            raise UserError(f"{cls.__name__} has no option {strange[0]!r}; {hint}{such_as}")
         plain = [spec.name for spec in specs if not spec.kw_only]
         if len(values) > len(plain):
             other = next((name for name in names if name not in plain), "name")
             raise UserError(
-                f"{cls.__name__} takes {' and '.join(plain) or 'nothing'} without a name, and got "
-                f"{len(values)}; write the names of the others, such as "
+                f"{cls.__name__} takes {' and '.join(plain) or 'nothing'} without a name, got "
+                f"{len(values)} values. Name the others, such as "
                 f"{example or f'{other}=..., or lists in [ ]'}"
             )
         given = plain[: len(values)]
         if twice := [name for name in given if name in named]:
-            raise UserError(f"{cls.__name__} got {twice[0]} twice; say it once")
+            raise UserError(f"{cls.__name__} got {twice[0]} twice; give it once")
         needed = [s.name for s in specs if s.default is MISSING and s.default_factory is MISSING]
         if missing := [name for name in needed if name not in (*given, *named)]:
             such_as = such_as or f", such as {cls.__name__}({missing[0]}=...)"

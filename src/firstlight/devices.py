@@ -20,11 +20,11 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return present[-1] if len(present) > 1 else "cpu"
     if name not in ("cpu", "cuda", "mps"):
-        raise UserError(f"--device {name}: there are auto, cpu, cuda, mps")
+        raise UserError(f"--device {name}: wanted auto, cpu, cuda or mps")
     if name not in present:
         raise UserError(
-            f"--device {name}: PyTorch {torch.__version__} sees no such device here; "
-            f"this machine has: {', '.join(present)}"
+            f"--device {name}: PyTorch {torch.__version__} finds no such device; this machine "
+            f"has: {', '.join(present)}"
         )
     return name
 

@@ -37,7 +37,9 @@ from firstlight.verbs.linear_start import finished
 from firstlight.verbs.plan import plan_on
 from firstlight.verbs.start import backbone_of, open_start
 
-_GO_ON = "Fit on all rows, or go on from a trained network with firstlight.train(data, start=RUN)"
+_GO_ON = (
+    "Fit on all rows, or continue from a trained network with firstlight.train(data, start=RUN)"
+)
 _LONG = 800
 # So many images together are as bright as those of training.
 _MANY = 20
@@ -87,8 +89,8 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def __getattr__(self, name: str) -> Any:
         if name == "partial_fit":
             raise AttributeError(
-                "FirstlightClassifier has no partial_fit: a training has a plan from its first "
-                f"step to its last. {_GO_ON}"
+                "FirstlightClassifier has no partial_fit: the whole training is planned from its "
+                f"first step. {_GO_ON}"
             )
         raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
 
@@ -105,7 +107,9 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         guess.
         """
         if self.warm_start:
-            raise ValueError(f"warm_start is not taken: each fit trains anew. {_GO_ON}")
+            raise ValueError(
+                f"warm_start is not supported: each fit trains a new network. {_GO_ON}"
+            )
         _refuse_missing(y)
         with _messages_cut():
             values, targets = validate_data(
@@ -178,8 +182,8 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         check_is_fitted(self)
         if self.recipe_.network.code is not None:
             raise UserError(
-                "an estimator whose network is code is not saved; train it with "
-                "fl.train(data, network=...), whose run records the code"
+                "an estimator whose network is code cannot be saved. Train it with "
+                "fl.train(data, network=...): its run records the code"
             )
         if self.classes_.dtype.kind not in "biufUO" or not all(
             isinstance(name, bool | int | float | str) for name in self.classes_.tolist()
@@ -189,7 +193,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         try:
             make_folder(folder.path)
         except OSError as error:
-            raise DataError(f"{path}: no folder can be made there: {error.strerror}") from error
+            raise DataError(f"{path}: cannot create a folder there: {error.strerror}") from error
         shape = self.preprocess_.image_shape
         architecture = Architecture(
             network=self.recipe_.network, image_shape=shape, classes=len(self.classes_)
@@ -257,7 +261,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if self.start is not None:  # settings may be about it
             chosen = replace(chosen, train=replace(chosen.train, start_from=str(self.start)))
         settings = [self.settings] if isinstance(self.settings, str) else self.settings
-        refuse_settings(settings, ["train.seed"], "the estimator's seed decides it")
+        refuse_settings(settings, ["train.seed"], "the estimator's seed sets it")
         chosen = chosen.with_settings(
             [*settings, f"train.seed={int(self.seed)}"], source="settings"
         )
@@ -265,14 +269,14 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             refuse_settings(
                 settings,
                 ["train.validation", "train.held_out_fraction"],
-                "the estimator holds images out with train.patience alone",
+                "the estimator holds images out only with train.patience",
             )
         if self.class_weight is not None:
             said = any(one.strip().startswith("train.class_weights") for one in settings)
             if (self.recipe is not None or said) and chosen.train.class_weights != "none":
                 raise ValueError(
-                    "class_weight and the recipe's train.class_weights both weigh the classes; "
-                    'leave one out, or add settings=["train.class_weights=none"]'
+                    "class_weight and the recipe's train.class_weights both weight the classes. "
+                    'Leave one out, or add settings=["train.class_weights=none"]'
                 )
             chosen = chosen.with_settings(["train.class_weights=none"])
         if chosen.train.patience == 0:
@@ -353,7 +357,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if least < low - width or most > high + width or low < most < low + share * width:
             raise ValueError(
                 f"fitted on pixels of {low:g} to {high:g}, got {X.dtype} from {least:g} to "
-                f"{most:g}; bring them to the range of the training images first"
+                f"{most:g}. Scale them to the range of the training images first"
             )
 
 

@@ -35,7 +35,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     there and no regular file: a device stays one.
     """
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is there, and is no regular file")
+        raise OSError(errno.EINVAL, "it exists and is not a regular file")
     clear_parts(path.parent, path.name)
     # Bytes of a file's name that are no text come back as they were.
     blob = content.encode(errors="surrogateescape") if isinstance(content, str) else content
@@ -204,7 +204,7 @@ def check_new_folder(folder: Path) -> None:
     except OSError as error:
         raise unwritable(folder, error) from error
     if taken:
-        raise UserError(f"{folder}: is there already; name a folder that is new, or empty")
+        raise UserError(f"{folder} already exists; name a new or empty folder")
 
 
 @contextlib.contextmanager
@@ -231,7 +231,7 @@ def unwritable(path: Path, error: OSError) -> UserError:
     """What to tell of a place that a person named and that cannot be written: ``DataError`` where
     the storage is full, read-only or failing, otherwise ``UserError``."""
     kind = DataError if error.errno in STORAGE else UserError
-    return kind(f"{path}: cannot be written: {error.strerror}; choose another place")
+    return kind(f"{path}: cannot be written: {error.strerror}. Choose another path")
 
 
 def cache_folder() -> Path:

@@ -73,8 +73,8 @@ def download(
     except OSError as error:  # also the hub's own errors of connection
         if error.errno in STORAGE or error.errno in (errno.EACCES, errno.EPERM):
             raise DataError(
-                f"{hub_cache()}: cannot be written: {error.strerror}; make room, or point HF_HOME "
-                "to another place"
+                f"{hub_cache()}: cannot be written: {error.strerror}. Free some disk space, or "
+                "set HF_HOME to another folder"
             ) from error
         raise HubRefusedError(error) from error
     except Exception as error:  # what its HTTP library raises is its own affair

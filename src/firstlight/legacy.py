@@ -52,9 +52,9 @@ class _Augment(Checked):
         turned = self.rotation_degrees > 0 or self.shift_fraction > 0
         if turned and (self.shift_pixels > 0 or self.alternate_flips):
             what = "shift_pixels" if self.shift_pixels > 0 else "alternate_flips"
-            raise UserError(f"{what} needs rotation_degrees=0 and shift_fraction=0 beside it")
+            raise UserError(f"{what} needs rotation_degrees=0 and shift_fraction=0 as well")
         if self.alternate_flips and not self.flip:
-            raise UserError("alternate_flips needs flip=true beside it")
+            raise UserError("alternate_flips needs flip=true as well")
 
 
 @dataclass(frozen=True, kw_only=True)

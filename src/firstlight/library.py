@@ -86,10 +86,10 @@ class Run:
         if data is not None:
             return self._evaluate_other(_other(data, range, allow_outside))
         if range is not None or allow_outside:
-            raise UserError("range and allow_outside say how to read data=; give that too")
+            raise UserError("range and allow_outside set how data= is read; give data= too")
         metrics = evaluate(self._folder, data=self._data)
         if why := nothing_learnt(metrics):
-            _warn(f"the network has learnt nothing: {why}")
+            _warn(f"the network has learned nothing: {why}")
         return metrics
 
     def _evaluate_other(self, other: "Other") -> "Metrics":
@@ -259,7 +259,7 @@ def load(
 
     if not isinstance(name, str | Path):
         raise UserError(
-            f"wanted the name of a data set, or a path, got {_kind(name)}; arrays are taken by "
+            f"wanted the name of a data set or a path, got {_kind(name)}. For arrays use "
             "fl.from_images(images, labels)"
         )
     where = Path(data_dir) if data_dir else None
@@ -517,9 +517,9 @@ def _given(data: Any) -> TrainTest | None:
         if not isinstance(one, Dataset | str | Path):
             return from_images(one, other)
     raise UserError(
-        "wanted the name of a data set, a path, a TrainTest, (images, labels), or "
-        f"((images, labels), (test images, test labels)), got {_kind(data)}; "
-        "labels belong to images: fl.train((images, labels)); sets of other libraries are taken by "
+        "wanted the name of a data set, a path, a TrainTest, (images, labels), or ((images, "
+        f"labels), (test images, test labels)), got {_kind(data)}. Pass labels with their "
+        "images: fl.train((images, labels)). For data sets of other libraries use "
         "fl.from_dataset(data)"
     )
 
@@ -540,7 +540,7 @@ def _other(data: Any, pixel_range: Any, allow_outside: bool) -> "Other":
         images, labels = data
         return Other(data=whole_of(images, labels, limits))
     if limits is not None:
-        raise UserError("range is for arrays; a data set has its levels already")
+        raise UserError("range is for arrays; a data set already has its pixel range")
     if isinstance(data, Dataset):
         return Other(data=data)
     given = _given(data)

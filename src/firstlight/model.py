@@ -154,10 +154,10 @@ def open_model(
 def refuse_code(path: Path, code: OwnCode | None) -> None:
     """Raise ``UserError`` where code is named for an exported file, which holds its network."""
     if code is not None:
-        raise UserError(f"{path}: an exported file holds its network; leave out --network")
+        raise UserError(f"{path}: an exported file contains its network; leave out --network")
 
 
 def check_device(path: Path, device: str) -> None:
     """Raise ``UserError`` unless an exported file computes on this device."""
     if device not in ("auto", "cpu"):
-        raise UserError(f"{path}: an exported file computes on the CPU, not with --device {device}")
+        raise UserError(f"{path}: an exported file runs on the CPU, not with --device {device}")

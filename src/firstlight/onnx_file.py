@@ -113,7 +113,7 @@ def read_file(content: bytes) -> OnnxFile:
             pair = {at: bytes(_message(text)) for at, text in _fields(_message(value))}
             found.metadata[pair.get(1, b"").decode()] = pair.get(2, b"").decode()
         elif number == _MODEL_FUNCTIONS:
-            raise ValueError("it holds functions of its own")
+            raise ValueError("it defines its own functions")
     if not found.graphs:
         raise ValueError("it holds no graph")
     return found
@@ -149,7 +149,7 @@ def _check_node(file: OnnxFile, node: memoryview, depth: int) -> None:
         elif number == _NODE_KIND and _text(value) not in OPERATORS:
             raise ValueError(f"the operator {_text(value)[:60]!r} is not one that an export writes")
         elif number == _NODE_DOMAIN and _text(value) not in ("", "ai.onnx"):
-            raise ValueError(f"an operator of {_text(value)[:60]!r} is not one that is read")
+            raise ValueError(f"operators of the domain {_text(value)[:60]!r} are not supported")
         elif number == _NODE_ATTRIBUTE:
             attributes.append(_message(value))
     for attribute in attributes:
@@ -178,7 +178,7 @@ def _check_tensor(tensor: memoryview, output: str) -> None:
         elif number == _TENSOR_NAME:
             name = _text(value) or output
         elif number == _TENSOR_EXTERNAL or (number == _TENSOR_LOCATION and value != 0):
-            raise ValueError(f"the tensor {name[:100]!r} lies in another file")
+            raise ValueError(f"the tensor {name[:100]!r} is stored in another file")
         else:
             numbers.append((number, value))
     for number, value in numbers:
@@ -214,7 +214,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
         if kind == _LENGTH:
             length, at = _varint(message, at)
         if length is None or at + length > len(message):
-            raise ValueError("it is no protobuf, or cut short")
+            raise ValueError("it is not a protobuf, or it is truncated")
         yield key >> 3, message[at : at + length]
         at += length
 
@@ -229,12 +229,12 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 127) << 7 * place
         if byte < 128:
             return value, at + place + 1
-    raise ValueError("it is no protobuf, or cut short")
+    raise ValueError("it is not a protobuf, or it is truncated")
 
 
 def _message(value: _Value) -> memoryview:
     if isinstance(value, int):
-        raise ValueError("it is no ONNX file: a number where bytes are wanted")
+        raise ValueError("it is not an ONNX file: a number where bytes are wanted")
     return value
 
 

@@ -40,15 +40,15 @@ def trouble(module: str, error: Exception) -> str:
 
     # Where a part of it is missing, it is of another version than is wanted.
     if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
-        return ", which is not installed here: pip install"
+        return ", which is not installed: pip install"
     try:
         found = f" {version(package_of(module))}"
     except PackageNotFoundError:
         found = ""
     reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
     return (
-        f", which is installed{found} and cannot be imported ({type(error).__name__}: {reason}); "
-        "take a version that goes with the others: pip install --upgrade"
+        f", which is installed{found} but cannot be imported ({type(error).__name__}: {reason}). "
+        "Install a version that fits the others: pip install --upgrade"
     )
 
 

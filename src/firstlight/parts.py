@@ -74,7 +74,7 @@ def part_of(table: Any, kinds: Mapping[str, type[_Part]], *, label: str) -> _Par
     if len(words) > 1 and "activation" in words:  # a layer, and what follows it
         words.remove("activation")
     if len(words) > 1:
-        raise UserError(f"{label} has both {' and '.join(words)}; make them two")
+        raise UserError(f"{label} has both {' and '.join(words)}; write them as two")
     if not words:
         raise UserError(f"{label} {_unknown(list(table), kinds)}")
     word = words[0]
@@ -84,13 +84,13 @@ def part_of(table: Any, kinds: Mapping[str, type[_Part]], *, label: str) -> _Par
     value = table[word]
     if kind.main in choices:
         raise UserError(
-            f"{label} ({word}): {kind.main} is what stands behind {word}, so it is said twice; "
-            f"leave {kind.main} out"
+            f"{label} ({word}): {kind.main} is the value of {word}, so it is given twice; leave "
+            f"{kind.main} out"
         )
     if kind.main:
         choices[kind.main] = _decoded(value, kinds, inner)
     elif value is not True:
-        raise UserError(f"{label}: {word} takes no value of its own; write {word} = true")
+        raise UserError(f"{label}: {word} takes no value; write {word} = true")
     return _made(kind, choices, label=f"{label} ({word})")
 
 
@@ -112,10 +112,10 @@ def part_named(
     if word not in kinds:
         got = f"name = {word!r}" if "name" in table else "no name"
         hint = nearest(str(word), tuple(kinds))
-        raise UserError(f"{label} must have the name of one, and has {got}; {hint}")
+        raise UserError(f"{label}: wanted a known name, got {got}; {hint}")
     strange = next((key for key in choices if meant(key) and not _has(kinds[word], key)), None)
     if strange is not None:
-        raise UserError(f"{label}: {word} has no choice {strange!r}; {meant(strange)}")
+        raise UserError(f"{label}: {word} has no option {strange!r}; {meant(strange)}")
     return _made(kinds[word], choices, label=label, prefix=f"{label}.")
 
 
@@ -127,8 +127,8 @@ def _made(kind: type[_Part], choices: dict[str, Any], *, label: str, prefix: str
     known = [spec.name for spec in fields(kind)]
     for key in choices:
         if key not in known:
-            hint = nearest(key, known, what="it knows") if known else "it has no choices"
-            raise UserError(f"{label}: {kind.kind} has no choice {key!r}; {hint}")
+            hint = nearest(key, known, what="it has") if known else "it has no options"
+            raise UserError(f"{label}: {kind.kind} has no option {key!r}; {hint}")
     missing = [s.name for s in fields(kind) if s.default is MISSING and s.name not in choices]
     if missing:
         raise UserError(f"{label}: {missing[0]} is missing")
@@ -146,10 +146,10 @@ def _unknown(words: list[Any], kinds: Mapping[str, type[Part]]) -> str:
     for kind in kinds.values():
         named = next((spec for spec in fields(kind) if spec.name == kind.main), None)
         if named is not None and word in named.metadata.get("names", ()):
-            return f'has {word}, which is not known; write {kind.kind} = "{word}"'
+            return f'has {word}, which is unknown; write {kind.kind} = "{word}"'
     plain = word.lower().replace("_", "-").removesuffix("2d")
     hint = nearest(plain, tuple(kinds), what="the words are")
-    return f"has {', '.join(map(str, words))}, and no word that says what it is; {hint}"
+    return f"has {', '.join(map(str, words))}, but no word that says what it is; {hint}"
 
 
 def _decoded(value: Any, kinds: Mapping[str, type[_Part]], label: str) -> Any:
@@ -168,7 +168,7 @@ def parts_of(tables: Any, kinds: Mapping[str, type[_Part]], *, label: str) -> tu
     """The parts of a list of tables; messages number them from 1 on."""
     if not isinstance(tables, list | tuple):
         raise UserError(
-            f"{label}: wanted a list of tables, such as [{{ {next(iter(kinds))} = … }}], and got "
+            f"{label}: wanted a list of tables, such as [{{ {next(iter(kinds))} = … }}], got "
             f"{shown(tables)}"
         )
     return tuple(
@@ -183,8 +183,8 @@ def require_known(parts: Iterable[Part], table: Mapping[str, type[Part]], label:
         if table.get(part.kind) is not type(part):
             name = type(part).__name__
             raise UserError(
-                f"{name} is in no table, so no run with it could be opened again; first write "
-                f'firstlight.{label}["{part.kind}"] = {name}'
+                f"{name} is not registered, so a run that uses it could not be opened again. "
+                f'First write firstlight.{label}["{part.kind}"] = {name}'
             )
 
 
@@ -229,10 +229,10 @@ def _kind_of(value: Any, word: str) -> str:
         mine = issubclass(value, Part)
         return f"the class {value.__name__}" + (f"; write {value.__name__}(...)" if mine else "")
     if isinstance(value, Part):
-        return f"{shown(value)}, which is no {word}"
+        return f"{shown(value)}, which is of another kind"
     module = type(value).__module__.partition(".")[0]
     if module not in ("builtins", "firstlight"):
-        return f"{type(value).__name__} of {module}, which is no {word} of firstlight's"
+        return f"{type(value).__name__} of {module}, which is not from firstlight"
     if isinstance(value, list | tuple):
-        return f"a list, {shown(value)}; write what is in it one after another"
+        return f"a list, {shown(value)}; write its items directly in the outer list"
     return shown(value)

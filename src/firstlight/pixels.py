@@ -41,12 +41,12 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         if not all(isinstance(n, int) and not isinstance(n, bool) for n in self.image_shape):
-            raise ValueError(f"an image's sides must be whole numbers, not {self.image_shape}")
+            raise ValueError(f"image sides must be whole numbers, got {self.image_shape}")
         if self.height < 1 or self.width < 1 or self.channels not in (1, 3):
-            raise ValueError(f"no image is {self.height}×{self.width}×{self.channels}")
+            raise ValueError(f"an image cannot be {self.height}×{self.width}×{self.channels}")
         if max(self.height, self.width) > MOST_SIDE:
             raise ValueError(
-                f"images of {self.height}×{self.width} pixels; the most is {MOST_SIDE} a side"
+                f"images of {self.height}×{self.width} pixels; at most {MOST_SIDE} per side"
             )
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise ValueError(f"mean and std need {self.channels} numbers each")
@@ -96,7 +96,7 @@ class Preprocess:
             fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             return cls(**fields)  # type: ignore[arg-type]
         except (TypeError, AttributeError) as error:
-            raise ValueError(f"not a saved preprocess: {error}") from error
+            raise ValueError(f"not saved preprocessing: {error}") from error
 
 
 @lru_cache(maxsize=64)

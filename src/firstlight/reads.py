@@ -90,8 +90,8 @@ def why_unread(recipe: "Recipe", keys: Iterable[str]) -> str:
         need = NEEDS.get(key)
         if need is not None and not need.holds(recipe):
             return (
-                f"{key} is read with {need.wanted} alone, and {need.key} is "
-                f"{_value(recipe, need.key)!r} here; set that too, or leave {key} out"
+                f"{key} only has an effect with {need.wanted}, but {need.key} is "
+                f"{_value(recipe, need.key)!r}. Set that too, or leave {key} out"
             )
     return ""
 

@@ -125,32 +125,33 @@ class TrainChoice(Checked):
         super().__post_init__()
         if self.epochs == 0 and self.start_head != "linear":
             raise UserError(
-                "epochs must be above 0, not 0; 0 is for a run that only fits the last layer, "
+                "epochs must be above 0, got 0. 0 is for a run that only fits the last layer, "
                 'with start_from and start_head = "linear"'
             )
         if self.patience > 0 and self.validation != "held-out":
             raise UserError(
-                'patience needs validation="held-out" beside it: the test set chooses nothing'
+                'patience needs validation="held-out": the test set must not decide when to stop'
             )
         before, lengths = 0.0, (*(planned for _, planned in self.replanned), self.epochs)
         for (turn, planned), then in zip(self.replanned, lengths[1:], strict=True):
             if not before < turn < min(planned, then) or planned > MOST_EPOCHS:
                 raise UserError(
-                    f"replanned cannot say that after {turn:g} epochs {then:g} were planned in "
-                    f"place of {planned:g}: that must lie before both ends and after {before:g}, "
-                    f"and no end after {MOST_EPOCHS:g}; leave replanned out for a run of one length"
+                    f"replanned says that after {turn:g} epochs the plan changed from "
+                    f"{planned:g} epochs to {then:g}, which is impossible: the change must come "
+                    f"before both ends and after {before:g}, and no end may be above "
+                    f"{MOST_EPOCHS:g}. Leave replanned out for a run of fixed length"
                 )
             before = turn
         if self.shards and self.micro_batch_size:
-            raise UserError("shards and micro_batch_size both divide a batch; set one of them to 0")
+            raise UserError("shards and micro_batch_size both split a batch; set one of them to 0")
         if self.shards > self.batch_size:
             raise UserError(
-                f"shards must not be more than batch_size, {self.batch_size}, not {self.shards}"
+                f"shards must be at most batch_size, {self.batch_size}, got {self.shards}"
             )
         if 0 < self.micro_batch_size < LEAST_MICRO_BATCH:
             raise UserError(
-                "micro_batch_size must be 0, for the whole batch, or at least "
-                f"{LEAST_MICRO_BATCH}, not {self.micro_batch_size}"
+                f"micro_batch_size must be 0 (the whole batch) or at least {LEAST_MICRO_BATCH}, "
+                f"got {self.micro_batch_size}"
             )
 
 
@@ -176,8 +177,8 @@ class Recipe(Checked):
             typed(getattr(self, label), str, label=label)
         if not re.fullmatch(r"\w[\w.-]{0,99}", self.name):
             raise UserError(
-                "name must be letters, digits, dots, dashes and underscores, as it names the run "
-                f"folder, not {shown(self.name)}"
+                "name must be letters, digits, dots, dashes and underscores, because it names "
+                f"the run folder, got {shown(self.name)}"
             )
         for label, parts, table in (
             ("layers.LAYERS", written_out(self.network.layers), LAYERS),
@@ -189,18 +190,18 @@ class Recipe(Checked):
         mixes = [i for i, one in enumerate(self.augment) if isinstance(one, Mix)]
         if mixes and mixes != [len(self.augment) - 1]:
             raise UserError(
-                "mixup or cutmix, one of them alone, must be the last augmentation: it also "
-                "mixes the labels"
+                "use only one of mixup and cutmix, as the last augmentation: it also mixes the "
+                "labels"
             )
         if self.train.small_share > 0 and not self.network.any_size:
             raise UserError(
-                "train.small_share needs a network of layers that takes images of any size, "
-                "without flatten (global-max-pool or global-average-pool in its place); set it to 0"
+                "train.small_share needs a list of layers that takes images of any size: "
+                "replace flatten by global-max-pool or global-average-pool, or set it to 0"
             )
         if self.train.epoch_share < 1 and mixes:
             raise UserError(
-                "train.epoch_share below 1 needs augmentations without mixup and cutmix: the loss "
-                "of a mixed image does not tell which is hard"
+                "train.epoch_share below 1 does not work with mixup and cutmix: the loss of a "
+                "mixed image does not tell which image is hard"
             )
 
     @property
@@ -351,8 +352,8 @@ def refuse_idle(
     keys = [key for key in asked if key != "train.patience" or "train.validation" not in asked]
     for key in idle(recipe, keys):
         raise UserError(
-            f"{asked[key]}: {key} does nothing here: train.epochs is 0, so the last layer is "
-            f"fitted and nothing is trained. Leave {key} out, or ask for epochs above 0"
+            f"{asked[key]}: {key} does nothing here: train.epochs is 0, so only the last layer "
+            f"is fitted. Leave {key} out, or set epochs above 0"
         )
 
 
@@ -370,14 +371,11 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
         return parse_recipe(resource.read_text(encoding="utf-8"), source=f"{text}.toml")
     path = Path(name_or_file)
     if not _is_file(path):
-        raise UserError(
-            f"no recipe is called {text!r}, and there is no such file; "
-            f"{nearest(text, recipe_names())}"
-        )
+        raise UserError(f"{text!r} is not a recipe or a file; {nearest(text, recipe_names())}")
     try:
         return parse_recipe(path.read_text(encoding="utf-8-sig"), source=str(path))
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a TOML recipe, the file is not UTF-8 text") from error
+        raise UserError(f"{path}: not a TOML recipe: the file is not UTF-8 text") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -410,8 +408,8 @@ def recipe_of(table: Mapping[str, Any], *, source: str) -> Recipe:
         )
     if written not in (1, FORMAT):
         raise UserError(
-            f"{source}: a recipe of format {written!r}; this firstlight reads 1 to {FORMAT}. "
-            "A newer one reads it"
+            f"{source}: this recipe has format {written!r}, but this firstlight reads 1 to "
+            f"{FORMAT}. Use a newer version"
         )
     try:
         return _recipe(legacy.recipe_table(table) if written == 1 else table)
@@ -489,8 +487,8 @@ def _parse_setting(setting: str, source: str) -> tuple[list[str], Any]:
     sections = [spec.name for spec in fields(Recipe)][2:]
     if not equals or not all(keys) or (len(keys) < 2 and keys != ["augment"]):
         raise UserError(
-            f"{source} wants section.key=value, such as train.epochs=3, and got {setting!r}"
-            f"{f'; {meant}' if (meant := _meant(key.strip())) else ''}"
+            f"{source}: wanted section.key=value, such as train.epochs=3, got "
+            f"{setting!r}{f'; {meant}' if (meant := _meant(key.strip())) else ''}"
         )
     if keys[0] not in sections:
         hint = _RENAMED.get(keys[0]) or nearest(keys[0], sections)
@@ -503,8 +501,10 @@ def _parse_setting(setting: str, source: str) -> tuple[list[str], Any]:
 
 
 _RENAMED = {
-    "model": "the network is a list of layers now: network.3.filters=64 changes the third, and "
-    "firstlight recipe show NAME shows them"
+    "model": (
+        "the network is now a list of layers: network.3.filters=64 changes the third. To see "
+        "them: firstlight recipe show NAME"
+    )
 }
 
 
@@ -520,12 +520,14 @@ def _put(table: dict[str, Any], keys: Sequence[str], value: Any, label: str) -> 
         return
     if section in ("network", "augment") and (rest[0].isdecimal() or section == "augment"):
         if section == "network" and "layers" not in table["network"]:
-            raise UserError(f"{label}: the network is code, and has no layers to change by number")
+            raise UserError(
+                f"{label}: the network is code, so its layers cannot be changed by number"
+            )
         parts = table["network"]["layers"] if section == "network" else table["augment"]
         _put_in_list(parts, rest, value, label, section)
         return
     if len(rest) > 1:
-        raise UserError(f"{label}: wants {section}.key=value, one key behind the section")
+        raise UserError(f"{label}: wanted {section}.key=value, with one key after the section")
     table[section][rest[0]] = value
 
 
@@ -536,18 +538,18 @@ def _put_in_list(parts: Any, rest: Sequence[str], value: Any, label: str, place:
     if not number.isdecimal() or not further:
         whole = "augment" if place.startswith("augment") else "network.layers"
         raise UserError(
-            f"{label}: wants a number and one choice behind it, such as {place}.1.…, or the whole "
-            f"list, {whole}=[…]"
+            f"{label}: wanted a number and one option, such as {place}.1.…, or the whole list, "
+            f"{whole}=[…]"
         )
     if not isinstance(parts, list) or len(number) > 9 or not 1 <= int(number) <= len(parts):
-        raise UserError(f"{label}: there is no number {number}, but {_listed(parts, place)}")
+        raise UserError(f"{label}: no number {number}; the list has {_listed(parts, place)}")
     part, here = parts[int(number) - 1], f"{place}.{number}"
     inside = part if isinstance(part, list) else _inside(part)
     if isinstance(part, list) or further[0].isdecimal() or len(further) > 1:
         if inside is None:
             raise UserError(
-                f"{label}: {here} is {_word(part)}, which holds no others; write one choice behind "
-                "its number"
+                f"{label}: {here} is {_word(part)}, which has no inner layers. Write one option "
+                "after its number"
             )
         _put_in_list(inside, further, value, label, here)
         return
@@ -568,7 +570,7 @@ def _listed(parts: Any, place: str) -> str:
         return "none"
     names = [f"{place}.{n} ({_word(one)})" for n, one in enumerate(parts[:MOST_LISTED], start=1)]
     more = ", …" if len(parts) > MOST_LISTED else ""
-    once = "; what is repeated is counted once" if "." in place else ""
+    once = "; repeated layers are counted once" if "." in place else ""
     return f"{len(parts)}: {', '.join(names)}{more}{once}"
 
 

@@ -93,7 +93,8 @@ class OnnxModel:
             (found,) = self.session.run(["probabilities"], {"images": images_NHWC}, options)
         except Exception as error:  # onnxruntime's own have no common class but this
             raise DataError(
-                f"{self.path}: its graph fails; {_MAKE_ONE} (onnxruntime says: {_reason(error)})"
+                f"{self.path}: its graph cannot be run; {_MAKE_ONE} (onnxruntime says: "
+                f"{_reason(error)})"
             ) from error
         if found.shape != (len(images_NHWC), len(self.class_names)):
             raise DataError(
@@ -156,19 +157,19 @@ def from_bytes(content: bytes, path: Path, threads: int | None = None) -> OnnxMo
     try:
         file = read_file(content)
     except ValueError as error:
-        raise DataError(f"{path}: no ONNX file, or damaged: {error}; {_MAKE_ONE}") from error
+        raise DataError(f"{path}: not an ONNX file, or damaged: {error}; {_MAKE_ONE}") from error
     texts = file.metadata
     if not {"format", "class_names", "preprocess"} <= texts.keys():
         raise DataError(
-            f"{path}: an ONNX file of another maker, which does not say what its classes are "
-            f"called nor how pictures are prepared; {_MAKE_ONE}"
+            f"{path}: this ONNX file was not exported by firstlight: it holds no class names and "
+            f"no preprocessing; {_MAKE_ONE}"
         )
     try:
         check_graph(file)
         card = {key: read_json(text) for key, text in texts.items()}
         found = card.pop("format")
         if found != FORMAT:
-            raise ValueError(f"of format {found!r}, and this firstlight reads {FORMAT!r}")
+            raise ValueError(f"format {found!r}; this firstlight reads {FORMAT!r}")
         calibration = card.pop("calibration")
         names = class_names(card.pop("class_names"), f"{path}: its metadata")
         preprocess = Preprocess.from_json(card.pop("preprocess"))
@@ -188,7 +189,7 @@ def from_bytes(content: bytes, path: Path, threads: int | None = None) -> OnnxMo
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
-            f"{path}: not as this firstlight writes it: {error}; {_MAKE_ONE}"
+            f"{path}: not in the form that firstlight writes: {error}; {_MAKE_ONE}"
         ) from error
     model.try_out()
     return model
@@ -212,7 +213,8 @@ def _session(content: bytes, path: Path, threads: int) -> "InferenceSession":
         )
     except Exception as error:  # onnxruntime's own have no common class but this
         raise DataError(
-            f"{path}: no ONNX file, or damaged; {_MAKE_ONE} (onnxruntime says: {_reason(error)})"
+            f"{path}: not an ONNX file, or damaged; {_MAKE_ONE} (onnxruntime says: "
+            f"{_reason(error)})"
         ) from error
 
 

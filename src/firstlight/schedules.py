@@ -93,7 +93,7 @@ class Steps(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         if list(self.at) != sorted(set(self.at)):
-            raise UserError(f"at must rise from one share to the next, not {list(self.at)}")
+            raise UserError(f"at must be increasing, got {list(self.at)}")
 
     def factor(self, done: float) -> float:
         return self.factor_each ** sum(done >= share for share in self.at)

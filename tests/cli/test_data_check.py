@@ -133,8 +133,8 @@ def modes(root: Path) -> list[str]:
 def test_a_clean_folder_has_no_finding(command: Command, clean: Path) -> None:
     done = command("data", "check", clean)
     assert done.code == 0
-    assert "62 pictures in 2 classes; training would take them as 40 × 40 colour" in done.out
-    assert "nothing is wrong with them" in done.out
+    assert "62 pictures in 2 classes; training would resize them to 40 × 40 colour" in done.out
+    assert "no problems found" in done.out
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_set_that_was_spoiled_as_a_whole_is_not_sent_to_training(
     every(clean, lambda image: image.point(lambda v: v // 100))
     done = command("data", "check", clean, "--fix-list", "fix.csv", "--page", "page.html")
     assert "! nearly one colour: next to nothing to see in them (62 pictures of 62)" in done.out
-    assert "next: mend these first, then firstlight data check" in done.out
+    assert "next: fix these first, then firstlight data check" in done.out
     assert "firstlight train" not in done.out
     assert Path("fix.csv").read_text().splitlines() == ["path,reason"]
     assert "Nearly one colour" in Path("page.html").read_text()
@@ -276,10 +276,10 @@ def test_many_names_are_folded_and_each_unreadable_picture_has_its_reason(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("nowhere",), 2, "there is no such folder or CSV"),
+        (("nowhere",), 2, "no such folder or CSV"),
         (("{set}/train/cat",), 3, "wanted a folder for each class"),
-        (("{set}", "--page", "x.png"), 2, "--page writes a file whose name ends in .html"),
-        (("{set}", "--fix-list", "x.txt"), 2, "--fix-list writes a file whose name ends in .csv"),
+        (("{set}", "--page", "x.png"), 2, "--page: wanted a file name that ends in .html"),
+        (("{set}", "--fix-list", "x.txt"), 2, "--fix-list: wanted a file name that ends in .csv"),
         (("{set}", "--page", "no/x.html"), 2, "no/x.html: cannot be written"),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_requirement_decides_the_exit_code(
 
     assert done.code == code
     if code == 4:
-        assert "required was" in done.err
+        assert "required:" in done.err
         assert "report" in done.out, "the numbers are there all the same"
     if code == 2:
         assert "--require" in done.err and "0.97" in done.err
@@ -228,7 +228,7 @@ def test_runs_compares_in_pairs(command: Command, run: Path) -> None:
     ]
     assert [row["differences"] for row in rows] == [{}, {}]
     told = command("runs", other, run)
-    assert "all have the same recipe" in told.out
+    assert "all runs use the same recipe" in told.out
     assert f"only {run.name} is right on 3, only other on 0" in told.out
     assert "McNemar p = 0.25" in told.out
     assert command("runs", run, run).code == 2
@@ -313,6 +313,6 @@ def test_runs_are_listed_in_the_order_of_their_numbers(command: Command, run: Pa
 
 
 def test_what_is_no_folder_of_runs_is_said(command: Command, run: Path) -> None:
-    for path, reason in (("nowhere", "there is none"), (run, "is a run itself")):
+    for path, reason in (("nowhere", "does not exist"), (run, "is itself a run")):
         done = command("runs", path)
         assert (done.code, reason in done.err) == (2, True), done.err

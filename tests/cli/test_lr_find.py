@@ -50,7 +50,7 @@ def test_the_answer_names_the_plot_and_the_next_command(command: Command) -> Non
     ("words", "message"),
     [
         (("digits", "--steps", "5"), "--steps must be at least 20, not 5"),
-        (("digits", "--save", "plot.jpg"), "must end in .png, unlike plot.jpg"),
+        (("digits", "--save", "plot.jpg"), "ends in .png, got plot.jpg"),
         (("digits", "--save", "no/plot.png"), "no/plot.png: cannot be written"),
         (("digitz",), "digitz"),
     ],

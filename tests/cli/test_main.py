@@ -62,7 +62,7 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
     [
         (["fly"], 2, "No such command 'fly'"),
         (["train", "mnist", "--peek"], 2, "No such option"),
-        (["train"], 2, "train what? Give a data set, such as: firstlight train mnist"),
+        (["train"], 2, "wanted a data set to train on, such as: firstlight train mnist"),
         (["train", "mnst"], 2, "did you mean mnist? the data sets are mnist"),
         (["train", "digits", "--epochs", "many"], 2, "Invalid value for '--epochs'"),
         (["train", "digits", "--epochs", "0"], 2, "train.epochs"),
@@ -78,7 +78,7 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
             2,
             "its window of 2×2 pixels is larger",
         ),
-        (["train", "digits", "--device", "tpu"], 2, "there are auto, cpu, cuda, mps"),
+        (["train", "digits", "--device", "tpu"], 2, "wanted auto, cpu, cuda or mps"),
         (["train", "digits", "--nproc", "2"], 2, "torchrun --standalone --nproc-per-node 2"),
         (["train", "digits", "--nproc_per_node=2"], 2, "is an option of the launcher"),
         (["train", "--resume", "nowhere"], 2, "nowhere: no such run folder"),
@@ -194,4 +194,4 @@ main()
 def test_an_interruption_while_the_command_is_imported_is_told_in_a_line() -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
     assert done.returncode == 130
-    assert done.stderr == "firstlight: interrupted, nothing is kept\n"
+    assert done.stderr == "firstlight: interrupted; nothing was saved\n"

@@ -124,5 +124,5 @@ def test_a_picture_that_is_asked_about_is_not_drawn_over(
     before = (tmp_path / "mine.png").read_bytes()
     done = command("predict", digits_run.path, "mine.png", "--save", "./mine.png")
     assert done.code == 2
-    assert "would replace a picture that is asked about" in done.err
+    assert "would replace one of the pictures" in done.err
     assert (tmp_path / "mine.png").read_bytes() == before

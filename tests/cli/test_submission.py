@@ -86,12 +86,12 @@ def test_csv_without_columns_is_written_whole(
         (("test.csv", "--csv", "--columns", "a"), 2, "--columns: wanted two headings"),
         (("test.csv", "--csv", "--columns", "a,a"), 2, "--columns: wanted two headings"),
         (("test.csv", "test.csv", "--csv", "--columns", "a,b"), 2, "two pictures would be called"),
-        (("test.csv", "--csv", "test.csv"), 2, "would replace what is asked about"),
-        (("test.csv", "--csv", "other.csv"), 2, "is there, and holds something else"),
+        (("test.csv", "--csv", "test.csv"), 2, "would replace one of the inputs"),
+        (("test.csv", "--csv", "other.csv"), 2, "already exists and holds something else"),
         (("--csv", "test.csv"), 2, "Missing argument"),
         (("test.csv", "--csv", "no/a.csv"), 2, "no/a.csv: cannot be written"),
-        (("test.csv", "gone.png", "--csv", "a.csv", "--columns", "a,b"), 3, "no answers for any"),
-        (("test.csv", "--out", "o", "--columns", "a,b"), 2, "are for answers without --out"),
+        (("test.csv", "gone.png", "--csv", "a.csv", "--columns", "a,b"), 3, "Nothing was answered"),
+        (("test.csv", "--out", "o", "--columns", "a,b"), 2, "do not go with --out"),
     ],
 )
 def test_what_cannot_be_written_is_refused_and_nothing_lost(

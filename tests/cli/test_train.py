@@ -156,7 +156,7 @@ def test_the_environment_yields_to_settings_and_does_not_hinder_resuming(
 def test_a_budget_that_is_no_time_is_refused(command: Command, text: str) -> None:
     done = command("train", "digits", "--budget", text)
     assert done.code == 2
-    assert "--budget wants a time above zero, such as 90s, 3m or 1h" in done.err
+    assert "--budget: wanted a time above zero, such as 90s, 3m or 1h" in done.err
 
 
 def test_a_budget_chooses_the_epochs_and_its_recipe_repeats_the_run(
@@ -250,7 +250,7 @@ def test_a_processor_out_of_memory_is_told_what_to_try(
     monkeypatch.setattr("firstlight.models.network.NetworkModule.forward", too_much)
     done = command("train", "digits", "--quiet")
     assert done.code == 2
-    assert "too little memory for this; try --set train.micro_batch_size=N" in done.err
+    assert "out of memory. Try gradient accumulation (--set train.micro_batch_size=N" in done.err
     assert "DefaultCPUAllocator" in done.err
 
 

@@ -218,10 +218,10 @@ def test_another_recipe_space_or_data_in_the_same_search_is_refused(command: Com
     [
         (("--trials", "0"), 2, "--trials: wanted a whole number from 1 to 100,000, got 0"),
         (("--seeds", "-1"), 2, "--seeds: wanted a whole number from 0 to"),
-        (("--budget", "soon"), 2, "--budget wants a time above zero"),
+        (("--budget", "soon"), 2, "--budget: wanted a time above zero"),
         (("--search", "none.toml"), 2, "none.toml: cannot be read: No such file"),
         (("--storage", "s.txt"), 2, "--storage: wanted an SQLite file (FILE.db), a journal file"),
-        (("--storage", "mysql://me@host/db"), 2, "the schemes are sqlite, postgresql"),
+        (("--storage", "mysql://me@host/db"), 2, "choose from sqlite, postgresql"),
         (("--storage", "postgresql://me:secret@127.0.0.1:1/x"), 3, "me:***@127.0.0.1:1/x"),
         (("--storage", "folder.db"), 3, "folder.db: cannot be used: it is a folder"),
         (("--storage", "text.db"), 3, "text.db: cannot be used: file is not a database"),

@@ -543,7 +543,7 @@ def test_a_wrong_stl10_is_named(put: Put, change: dict[str, Any], reason: str) -
 
 
 def test_show_says_how_a_set_is_checked(command: Command, nothing_cached: Path) -> None:
-    assert "checked by the md5 of these files as published" in command("data", "show", "kmnist").out
+    assert "checked by the published md5 of these files" in command("data", "show", "kmnist").out
     assert "and of the files in them" in command("data", "show", "stl10").out
     assert "checked by the sha256 of the decoded bytes" in command("data", "show", "mnist").out
 

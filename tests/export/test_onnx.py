@@ -375,7 +375,7 @@ def test_an_answer_needs_neither_pytorch_nor_scikit_learn(
 def test_what_else_a_command_needs_is_named(digits_onnx: Path, tmp_path: Path) -> None:
     done = without(["torch", "sklearn"], ["evaluate", digits_onnx], tmp_path)
     assert done.code == 2
-    assert "this needs sklearn, which is not installed here: pip install scikit-learn" in done.err
+    assert "this needs sklearn, which is not installed: pip install scikit-learn" in done.err
 
 
 def test_without_onnxruntime_the_way_to_it_is_told(digits_onnx: Path, tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_without_onnxruntime_the_way_to_it_is_told(digits_onnx: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", r"the file is empty \(0 bytes\)"), (b"no graph at all", "no ONNX file, or damaged")],
+    [(b"", r"the file is empty \(0 bytes\)"), (b"no graph at all", "not an ONNX file, or damaged")],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "it.onnx"
@@ -408,7 +408,7 @@ def test_a_graph_of_another_maker_is_refused(digits_onnx: Path, tmp_path: Path) 
     model = onnx.load(digits_onnx)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "it.onnx")
-    with pytest.raises(DataError, match="of another maker"):
+    with pytest.raises(DataError, match="was not exported by firstlight"):
         open_onnx(tmp_path / "it.onnx")
 
 

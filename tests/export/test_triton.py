@@ -269,7 +269,7 @@ def test_what_is_there_is_left_alone(command: Command, digits_run: fl.Run, taken
     out = ["--out", "."] if taken == "nothing" else []
     done = command("export", digits_run.path, "--format", "triton", *out)
     assert done.code == 2
-    assert "is there already; name a folder that is new, or empty" in done.err
+    assert "already exists; name a new or empty folder" in done.err
     assert sorted(Path().rglob("*")) == before
 
 

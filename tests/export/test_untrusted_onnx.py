@@ -144,25 +144,28 @@ REFUSED: dict[str, tuple[Change, str]] = {
         ),
         "the operator 'ConstantOfShape'",
     ),
-    "a range of 24 gigabytes": (before_the_answer(*vast_range(3 * 10**9)), "its graph fails"),
-    "a sum of 20 gigabytes": (before_the_answer(*vast_sum(50_000)), "its graph fails"),
+    "a range of 24 gigabytes": (
+        before_the_answer(*vast_range(3 * 10**9)),
+        "its graph cannot be run",
+    ),
+    "a sum of 20 gigabytes": (before_the_answer(*vast_sum(50_000)), "its graph cannot be run"),
     "a node that fails": (
         before_the_answer(
             constant("row", [1]),
             constant("at", [10**6]),
             helper.make_node("Gather", ["row", "at"], ["extra"]),
         ),
-        "its graph fails",
+        "its graph cannot be run",
     ),
     "an operator of its own": (
         before_the_answer(helper.make_node("Relu", ["before"], ["extra"], domain="mine")),
-        "an operator of 'mine'",
+        "operators of the domain 'mine'",
     ),
     "a function of its own": (
         lambda model: model.functions.append(
             helper.make_function("mine", "F", ["x"], ["x"], [], [helper.make_opsetid("", 18)])
         ),
-        "functions of its own",
+        "it defines its own functions",
     ),
     "a loop in a branch": (
         lambda model: (
@@ -172,7 +175,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
         ),
         "the operator 'Loop'",
     ),
-    "weights in another file": (elsewhere, "dense1.weight' lies in another file"),
+    "weights in another file": (elsewhere, "dense1.weight' is stored in another file"),
     "a weight that is no number": (weights_are(float("nan")), "dense1.weight' holds numbers"),
     "an infinite weight": (weights_are(float("inf")), "dense1.weight' holds numbers"),
     "probabilities that sum to 2": (softmax_gives("Mul", "two"), "no probabilities|sum to 2"),
@@ -180,7 +183,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "probabilities that sum to 0": (softmax_gives("Floor"), "sum to 0 and not to 1"),
     "two classes of one name": (
         metadata("class_names", two_names_the_same),
-        "the class name '0' stands for more than one class",
+        "the class name '0' is used for more than one class",
     ),
     "class names that are a text": (
         metadata("class_names", lambda _: '"01"'),
@@ -188,11 +191,11 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "images of 10⁵ × 10⁵ pixels": (
         metadata("preprocess", lambda p: {**p, "height": 10**5, "width": 10**5}),
-        "images of 100000×100000 pixels; the most is 4096 a side",
+        "images of 100000×100000 pixels; at most 4096 per side",
     ),
     "a mean that is no number": (
         metadata("preprocess", lambda p: {**p, "mean": [float("nan")]}),
-        "NaN is no number",
+        "NaN is not a number",
     ),
     "a mean beyond all numbers": (
         metadata("preprocess", lambda p: json.dumps({**p, "mean": [0.0]}).replace("0.0", "1e999")),
@@ -232,7 +235,7 @@ def test_answers_that_are_no_numbers_never_reach_json(
     path = changed(digits_onnx, tmp_path, apply)
     done = command("predict", path, digits_onnx, "--json")
     assert done.code == 3, done.out
-    assert "no probabilities" in done.err or "its graph fails" in done.err
+    assert "no probabilities" in done.err or "its graph cannot be run" in done.err
     assert "NaN" not in done.out
     assert len(done.err.splitlines()) == 1
 
@@ -288,6 +291,6 @@ def test_names_that_are_no_text_are_refused_and_nothing_else_is_printed(
     place = content.rindex(b"probabilities")  # the name of the graph's output
     path = tmp_path / "names.onnx"
     path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
-    with pytest.raises(DataError, match="no ONNX file, or damaged"):
+    with pytest.raises(DataError, match="not an ONNX file, or damaged"):
         open_onnx(path)
     assert capfd.readouterr() == ("", "")

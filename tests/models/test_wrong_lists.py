@@ -120,7 +120,7 @@ def test_a_list_that_does_not_fit_is_told_by_the_layers_number(some: Any, wanted
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("{ residual = [{ conv = 8 }, { convv = 3 }] }", "layer 1.2 has convv, and no word that"),
+        ("{ residual = [{ conv = 8 }, { convv = 3 }] }", "layer 1.2 has convv, but no word that"),
         ("{ branches = [[], [{ conv = 8, kernel = 0 }]] }", "layer 1.2.1 (conv): kernel must be"),
         (
             "{ conv = 8 }, { repeat = 2, layers = [{ residual = [{ conv = 'x' }] }] }",
@@ -133,10 +133,13 @@ def test_a_list_that_does_not_fit_is_told_by_the_layers_number(some: Any, wanted
         ),
         ("{ residual = 3 }", "such as [fl.layers.Conv(32)], in a recipe [{ conv = 32 }], not 3"),
         ("{ branches = 2 }", "in a recipe [[{ conv = 8 }], [{ conv = 16 }]], not 2"),
-        ("{ conv = 3, padding = 1 }", "layer 1 (conv): padding cannot be 1; there are valid, same"),
-        ("{ conv = 3, padding = [1] }", "padding cannot be [1]; there are valid, same"),
+        (
+            "{ conv = 3, padding = 1 }",
+            "layer 1 (conv): padding cannot be 1; choose from valid, same",
+        ),
+        ("{ conv = 3, padding = [1] }", "padding cannot be [1]; choose from valid, same"),
         ("{ conv = 3, activation = 'ReLU' }", "activation cannot be 'ReLU'; did you mean relu?"),
-        ("{ conv = 3, activation = true }", "activation cannot be True; there are none, relu"),
+        ("{ conv = 3, activation = true }", "activation cannot be True; choose from none, relu"),
         (
             "{ flatten = true }, { dense = 'classes' }, { dense = 10 }",
             'layer 3 (dense) comes after dense = "classes"',
@@ -146,10 +149,10 @@ def test_a_list_that_does_not_fit_is_told_by_the_layers_number(some: Any, wanted
             "layer 1 (branches): branches must be a list of two lists",
         ),
         ("{ repeat = 2 }", "layer 1 (repeat): layers must be a list of layers, and it is empty"),
-        ("{ conv = 8, kernel = [3, 3] }", "kernel must be one whole number, which counts in every"),
-        ("{ conv = 8, filters = 3 }", "filters is what stands behind conv, so it is said twice"),
-        ("{ conv = 8, dense = 3 }", "layer 1 has both conv and dense; make them two"),
-        ("{ relu = true }", 'layer 1 has relu, which is not known; write activation = "relu"'),
+        ("{ conv = 8, kernel = [3, 3] }", "kernel must be one whole number, used for every"),
+        ("{ conv = 8, filters = 3 }", "filters is the value of conv, so it is given twice"),
+        ("{ conv = 8, dense = 3 }", "layer 1 has both conv and dense; write them as two"),
+        ("{ relu = true }", 'layer 1 has relu, which is unknown; write activation = "relu"'),
         ("{ Conv2D = 32 }", "did you mean conv?"),
         ("{ maxpooling2d = 2 }", "did you mean max-pool?"),
         ("{ dense = 10, activation = 'softmax' }", "softmax is no activation here"),
@@ -166,15 +169,15 @@ def test_a_wrong_word_in_a_file_is_told_by_the_layers_number(text: str, wanted: 
     ("make", "wanted"),
     [
         (lambda: l.Conv("32"), "filters must be a whole number, not '32'"),  # type: ignore[arg-type]
-        (lambda: l.Conv(32, 3), "Conv takes filters without a name, and got 2; write the names"),  # type: ignore[call-arg]
-        (lambda: l.Conv(32, kernel=(3, 3)), "kernel must be one whole number, which counts in"),  # type: ignore[arg-type]
-        (lambda: l.MaxPool((2, 2)), "size must be one whole number, which counts in every"),  # type: ignore[arg-type]
-        (lambda: l.Conv(32, kernal=3), "Conv has no choice 'kernal'; did you mean kernel?"),  # type: ignore[call-arg]
+        (lambda: l.Conv(32, 3), "Conv takes filters without a name, got 2 values. Name the"),  # type: ignore[call-arg]
+        (lambda: l.Conv(32, kernel=(3, 3)), "kernel must be one whole number, used for"),  # type: ignore[arg-type]
+        (lambda: l.MaxPool((2, 2)), "size must be one whole number, used for every"),  # type: ignore[arg-type]
+        (lambda: l.Conv(32, kernal=3), "Conv has no option 'kernal'; did you mean kernel?"),  # type: ignore[call-arg]
         (lambda: l.Dense(), "Dense needs units, such as Dense(64)"),  # type: ignore[call-arg]
         (lambda: l.Residual(), "Residual needs layers, such as Residual([Conv(32"),  # type: ignore[call-arg]
         (lambda: l.Branches(join="add"), "Branches needs branches, such as Branches([["),  # type: ignore[call-arg]
-        (lambda: fl.Network(END), "write the names of the others, such as Network(layers=[Flat"),  # type: ignore[call-arg]
-        (lambda: fl.Network(layer=END), "Network has no choice 'layer'; did you mean layers?"),  # type: ignore[call-arg]
+        (lambda: fl.Network(END), "Name the others, such as Network(layers=[Flat"),  # type: ignore[call-arg]
+        (lambda: fl.Network(layer=END), "Network has no option 'layer'; did you mean layers?"),  # type: ignore[call-arg]
         (lambda: fl.Recipe(), 'Recipe needs name, such as Recipe(name="mine")'),  # type: ignore[call-arg]
         (lambda: fl.Recipe("mine"), 'such as Recipe(name="mine")'),  # type: ignore[call-arg]
         (lambda: l.Conv(3, filters=3), "Conv got filters twice"),  # type: ignore[misc]
@@ -183,10 +186,10 @@ def test_a_wrong_word_in_a_file_is_told_by_the_layers_number(text: str, wanted: 
         (lambda: l.Branches([l.Conv(3), l.Conv(4)]), "must be a list of two lists of layers"),  # type: ignore[arg-type]
         (lambda: l.Repeat([l.Conv(3)]), "repeat wants how often first"),  # type: ignore[arg-type]
         (lambda: l.Activation("softmax"), "softmax is no activation here"),
-        (lambda: fl.Adam(lr=0.1), "Adam has no choice 'lr'; it has learning_rate"),  # type: ignore[call-arg]
+        (lambda: fl.Adam(lr=0.1), "Adam has no option 'lr'; it has learning_rate"),  # type: ignore[call-arg]
         (lambda: fl.SGD("0.1"), "learning_rate must be a number, not '0.1'"),  # type: ignore[arg-type]
-        (lambda: fl.SGD(0.1, 0.9), "SGD takes learning_rate without a name, and got 2"),  # type: ignore[call-arg]
-        (lambda: fl.augment.Rotate((-5, 5)), "degrees must be one number, which counts in every"),  # type: ignore[arg-type]
+        (lambda: fl.SGD(0.1, 0.9), "SGD takes learning_rate without a name, got 2"),  # type: ignore[call-arg]
+        (lambda: fl.augment.Rotate((-5, 5)), "degrees must be one number, used for every"),  # type: ignore[arg-type]
     ],
 )
 def test_a_wrong_value_in_python_says_what_is_taken(make: Any, wanted: str) -> None:
@@ -199,7 +202,7 @@ def test_a_wrong_value_in_python_says_what_is_taken(make: Any, wanted: str) -> N
     [
         (
             {"network": [nn.Flatten(), nn.Linear(64, 2)]},
-            "number 1 is Flatten of torch, which is no",
+            "number 1 is Flatten of torch, which is not",
         ),
         ({"network": [l.Flatten, l.Dense("classes")]}, "number 1 is the class Flatten; write Fl"),
         (
@@ -213,11 +216,11 @@ def test_a_wrong_value_in_python_says_what_is_taken(make: Any, wanted: str) -> N
         ({"augment": [fl.augment.Rotate]}, "number 1 is the class Rotate; write Rotate(...)"),
         ({"augment": fl.augment.Rotate(3)}, "augment must be a list of augmentations; write [Rot"),
         ({"augment": ["rotate"]}, "number 1 is 'rotate'"),
-        ({"augment": [l.Conv(3)]}, "number 1 is Conv(3), which is no augmentation"),
+        ({"augment": [l.Conv(3)]}, "number 1 is Conv(3), which is of another kind"),
         ({"optimizer": "adam"}, "write optimizer=fl.Adam()"),
         ({"optimizer": fl.Adam}, "not the class Adam; write Adam(...)"),
         ({"optimizer": torch.optim.Adam}, "not the class Adam"),
-        ({"optimizer": fl.Cosine()}, "not Cosine(), which is no optimizer"),
+        ({"optimizer": fl.Cosine()}, "not Cosine(), which is of another kind"),
         ({"schedule": "one-cycle"}, "write schedule=fl.OneCycle()"),
         ({"schedule": 0.1}, "schedule must be a value such as fl.OneCycle(), not 0.1"),
     ],

@@ -68,7 +68,10 @@ def test_a_folder_of_that_name_comes_before_the_box(
 
 def test_a_model_in_the_box_is_no_folder_of_runs(command: Command, shipped: Path) -> None:
     done = command("runs", "scans")
-    assert (done.code, "scans is a run itself; see: firstlight report scans" in done.err) == (
+    assert (
+        done.code,
+        "scans is itself a run. See it with: firstlight report scans" in done.err,
+    ) == (
         2,
         True,
     )
@@ -134,7 +137,7 @@ def test_without_the_test_images_evaluate_tells_what_was_measured_when_the_model
     assert done.code == 0
     assert json.loads(done.out)["accuracy"] == wanted["accuracy"]
     assert json.loads(done.out)["per_class"] == wanted["per_class"]
-    assert "Measured when this model was made" in done.err
+    assert "These figures are from when the model was made" in done.err
     assert "firstlight data fetch mnist" in done.err
     assert command("evaluate", "scans", "--require", "accuracy>=0.9999").code == 4
     assert command("evaluate", "scans", "--robustness").code == 3

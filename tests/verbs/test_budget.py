@@ -86,7 +86,7 @@ def test_other_epochs_leave_the_turns_out_and_impossible_ones_are_refused() -> N
     assert recipe.train.replanned == ((1.5, 6.0),)
     assert recipe.with_settings(["train.epochs=9"]).train.replanned == ()
     for turns in ("[[1.5, 1.2]]", "[[4, 6]]", "[[2, 6], [1, 5]]", "[[0, 6]]", "[[1, 1e308]]"):
-        with pytest.raises(fl.UserError, match="leave replanned out for a run of one length"):
+        with pytest.raises(fl.UserError, match="Leave replanned out for a run of fixed length"):
             recipe.with_settings(["train.epochs=4", f"train.replanned={turns}"])
     for turns in ("[1.5, 6]", "[[1.5]]", "1.5"):
         with pytest.raises(fl.UserError, match=r"replanned must be a list of"):

@@ -120,7 +120,7 @@ def test_a_shown_recipe_is_a_file_that_reads_back_with_its_comments(
     again = command("recipe", "show", mine)
     assert parse_recipe(again.out, source="") == parse_recipe(shown.out, source="")
     told = command("recipe", "compare", name, mine)
-    assert told.code == 0 and "the same choices" in told.out
+    assert told.code == 0 and "the same settings" in told.out
     if name == "mnist-quick":
         assert "#" in shown.out
 
@@ -134,7 +134,7 @@ def test_a_run_s_recipe_is_shown_in_today_s_form_and_compared(
     (run := tmp_path / "run").mkdir()
     (run / "recipe.toml").write_text(shown)
     assert command("recipe", "show", run).out == shown
-    assert "the same choices" in command("recipe", "compare", "mnist", run).out
+    assert "the same settings" in command("recipe", "compare", "mnist", run).out
     assert "network.1" in command("recipe", "compare", "mnist-quick", "mnist").out
 
 

@@ -140,7 +140,7 @@ def test_the_command_says_and_shows_the_suspects_and_leaves_none_out(
     given = name.partition("/")[0]
     monkeypatch.setattr(labels, "out_of_fold", lambda data, *_: certain_but_of(name, data, true))
     quick = command("data", "check", root)
-    assert quick.out.splitlines()[-1].startswith("likely wrong labels are looked for with --labels")
+    assert quick.out.splitlines()[-1].startswith("look for wrong labels with --labels")
     done = command(
         *("data", "check", root, "--labels", "--page", "check.html", "--fix-list", "out.csv")
     )
@@ -148,8 +148,8 @@ def test_the_command_says_and_shows_the_suspects_and_leaves_none_out(
     assert "1 of 400 pictures may be in the wrong class" in done.out
     assert "agree with 99.8 % of the labels" in done.out
     assert f"    {name}: {given} → {true} (0.0 % for {given})" in done.out
-    assert "nothing is wrong" not in done.out
-    assert "looked for with --labels" not in done.out
+    assert "no problems found" not in done.out
+    assert "look for wrong labels with --labels" not in done.out
     page = Path("check.html").read_text()
     assert all(f">{word}</td>" in page for word in (name, given, true))
     with Path("out.csv").open(newline="") as file:

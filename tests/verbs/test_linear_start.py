@@ -353,18 +353,18 @@ def test_a_recipe_file_may_say_what_is_of_epochs_and_is_told_of_it(
     words = ("train", "set.npz", "--recipe", "mine.toml", "--from", first, "--quiet")
     done = command(*words, "--out", "run")
     assert done.code == 0, done.err
-    (told,) = [line for line in done.err.splitlines() if "without effect" in line]
+    (told,) = [line for line in done.err.splitlines() if "have no effect" in line]
     assert "train.seed" in told and "train.epochs is 0" in told
     assert "start_from" not in told
     done = command(*words, "--epochs", "0.1", "--out", "longer")
-    assert "without effect" not in done.err
+    assert "have no effect" not in done.err
 
 
 def test_what_cannot_be_is_refused(first: Path, tmp_path: Path, command: Command) -> None:
     with pytest.raises(UserError, match=r"train\.epochs must be above 0, not 0"):
         Recipe(name="any").with_settings(["train.epochs=0"])
     for choice in ("start_head=linear", "start_norm=kept"):
-        with pytest.raises(UserError, match=f"{choice.partition('=')[0]} is read with"):
+        with pytest.raises(UserError, match=f"{choice.partition('=')[0]} only has an effect with"):
             Recipe(name="any").with_settings([f"train.{choice}"])
     done = command("train", "digits", "--from", "no-such-thing", "--out", "run")
     assert done.code == 2

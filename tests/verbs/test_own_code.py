@@ -216,7 +216,7 @@ def test_a_run_of_layers_and_an_exported_file_need_no_code(
     assert opened.export(out="net.onnx").parity.other_classes == 0
     assert command("evaluate", "net.onnx").code == 0
     done = command("evaluate", "net.onnx", "--network", word)
-    assert (done.code, "holds its network" in done.err) == (2, True)
+    assert (done.code, "contains its network" in done.err) == (2, True)
 
 
 def test_a_run_starts_from_one_whose_network_is_code(trained: fl.Run, tmp_path: Path) -> None:
@@ -463,7 +463,7 @@ def test_layers_and_views_beside_code_are_refused(trained: fl.Run) -> None:
     for setting in ("network.views=mirror", "network.layers=[{ dense = 'classes' }]"):
         with pytest.raises(fl.UserError, match="code"):
             trained.recipe.with_settings([setting])
-    with pytest.raises(fl.UserError, match="small_share needs a network of layers"):
+    with pytest.raises(fl.UserError, match="small_share needs a list of layers"):
         trained.recipe.with_settings(["train.small_share=0.3"])
 
 

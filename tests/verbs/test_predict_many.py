@@ -86,7 +86,7 @@ def test_each_image_of_a_shard_has_the_answer_that_it_has_alone(
     ]
 
     again = command("predict", digits_run.path, shards, "--out", "answers", "--chunk", "4")
-    assert again.out == "answers answers: 12 images in 4 files, all of them before\n"
+    assert again.out == "answers answers: 12 images in 4 files, all of them earlier\n"
 
 
 def test_shards_without_labels_and_with_damaged_pictures(
@@ -98,7 +98,7 @@ def test_shards_without_labels_and_with_damaged_pictures(
     write_tar(tmp_path / "s.tar", members)
     done = command("predict", digits_run.path, "s.tar", "--out", "a", "--json")
     assert done.code == 3
-    assert "2 of 5 images could not be read; the column error says why" in done.err
+    assert "2 of 5 images could not be read; see the column error" in done.err
     assert json.loads(done.out)["unread"] == 2
     rows = rows_of(tmp_path / "a")
     assert "label" not in rows[0]
@@ -478,7 +478,7 @@ def test_a_file_that_is_not_as_it_was_written_is_answered_again(
     told = f"a/part-00001.{form}: changed since it was written, so its images are answered again"
     assert done.err.splitlines()[0] == told
     assert files_of(tmp_path / "a") == whole
-    assert "all of them before" in command(*words).out
+    assert "all of them earlier" in command(*words).out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no sha256sum")
@@ -527,10 +527,10 @@ def test_a_file_that_changes_while_others_are_answered_is_told(
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (("shards",), 2, "shards: answers for shards go into files; add --out FOLDER"),
-        (("a.png", "--workers", "2"), 2, "--workers says how answers are written into --out"),
-        (("a.png", "--chunk", "2"), 2, "--chunk says how answers are written into --out"),
-        (("a.png", "--format", "csv"), 2, "--format says how answers are written into --out"),
+        (("shards",), 2, "shards: answers for shards are written to files; add --out FOLDER"),
+        (("a.png", "--workers", "2"), 2, "--workers sets how --out"),
+        (("a.png", "--chunk", "2"), 2, "--chunk sets how --out"),
+        (("a.png", "--format", "csv"), 2, "--format sets how --out"),
         (("a.png", "--out", "o", "--csv"), 2, "--csv and --save are for a few pictures"),
         (("a.png", "--out", "o", "--format", "json"), 2, "wanted answers as csv or parquet"),
         (("a.png", "--out", "o", "--chunk", "0"), 2, "wanted at least 1 image per file"),

@@ -96,12 +96,15 @@ def test_layers_augmentations_and_whole_lists_are_settings_too(tmp_path: Path) -
         ("train.epochs = [2, 3]", "train.epochs is also set to one value"),
         ("train.seed = [2, 3]", "train.seed cannot be searched"),
         ('train.validation = ["held-out", "test"]', "train.validation cannot be searched"),
-        ("train.start_rate = [0.1, 0.2]", "train.start_rate is read with train.start_from"),
+        (
+            "train.start_rate = [0.1, 0.2]",
+            "train.start_rate only has an effect with train.start_from",
+        ),
         (
             'optimizer.name = ["muon", "adam"]\noptimizer.head_learning_rate = [0.5, 0.7]',
-            "adam has no choice 'head_learning_rate'",
+            "adam has no option 'head_learning_rate'",
         ),
-        ("augment.3.degrees = [1.0, 2.0]", "there is no number 3"),
+        ("augment.3.degrees = [1.0, 2.0]", "no number 3"),
     ],
 )
 def test_what_is_no_space_is_refused(tmp_path: Path, text: str, message: str) -> None:

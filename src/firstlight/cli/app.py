@@ -76,7 +76,7 @@ def _options(
     if verb not in ("train", None) and named() and os.environ["WORLD_SIZE"] != "1":
         if os.environ["RANK"] == "0":
             typer.echo(
-                f"firstlight: only train works on several processes; run firstlight {verb} once, "
+                f"firstlight: only train runs on several processes. Run firstlight {verb} once, "
                 "without a launcher such as torchrun",
                 err=True,
             )
@@ -97,7 +97,7 @@ def _refuse_launchers_options(words: list[str]) -> None:
         option = word.partition("=")[0].replace("_", "-")
         if option in ("--nproc", "--nproc-per-node", "--nnodes"):
             raise UserError(
-                f"{option} is an option of the launcher, which starts the processes: torchrun "
+                f"{option} is an option of the launcher that starts the processes: torchrun "
                 "--standalone --nproc-per-node 2 -m firstlight train ..."
             )
 
@@ -116,7 +116,7 @@ def _run() -> None:
             raise
         typer.echo(
             f"firstlight: this needs {name}{trouble(name, error)} {package_of(name)}, or "
-            "firstlight with all that it depends on",
+            "reinstall firstlight with its dependencies",
             err=True,
         )
         sys.exit(UserError.exit_code)
@@ -124,13 +124,13 @@ def _run() -> None:
         if "memory" not in str(error):
             raise
         typer.echo(
-            "firstlight: there is too little memory for this; try --set train.micro_batch_size=N "
-            "with N below train.batch_size (the same batches in parts), or a smaller network "
+            "firstlight: out of memory. Try gradient accumulation (--set "
+            "train.micro_batch_size=N with N below train.batch_size), or a smaller network "
             f"({str(error).splitlines()[0][:150]})",
             err=True,
         )
         sys.exit(UserError.exit_code)
     except SystemExit as stop:
         if stop.code == RunInterruptedError.exit_code:  # Ctrl-C where there was nothing to save
-            typer.echo("firstlight: interrupted, nothing is kept", err=True)
+            typer.echo("firstlight: interrupted; nothing was saved", err=True)
         raise

@@ -38,7 +38,7 @@ def list_backbones(json: Json = False) -> None:
         for row in rows
     ]
     print_table(columns, lines)
-    typer.echo("all that is known of one: firstlight backbones show NAME")
+    typer.echo("details of one: firstlight backbones show NAME")
 
 
 @app.command()
@@ -63,7 +63,7 @@ def fetch(
     if not here.verified:
         published = backbone_named(name).hub.sha256
         why = "not that of the published file" if published else "the published one is not known"
-        checked = f"{why}; names and shapes of all tensors fit"
+        checked = f"{why}; the names and shapes of all tensors match"
     typer.echo(f"{name}: from {here.origin}")
     typer.echo(f"  SHA-256 {here.sha256}, {checked}")
     typer.echo(f"  kept in {here.folder}")
@@ -97,22 +97,23 @@ def _lines(known: dict[str, Any]) -> list[str]:
         f"  ImageNet       {known['top1']:.1f} % top-1 ({known['top1_source']})",
         f"  parameters     {known['parameters']:,}",
         f"  multiply-adds  {known['multiply_adds']:,} for one image",
-        f"  speed          {known['images_a_second']:.0f} images a second, measured here just now",
+        f"  speed          {known['images_a_second']:.0f} images a second, just measured on this "
+        "machine",
         f"  licence        code {known['code_licence']}, weights {known['weights_licence']}",
         f"  note           {known['note']}",
         f"  weights        {hub['repository']} on the Hugging Face hub, {hub['file']}, "
         f"{hub['megabytes']} MB",
         f"    revision     {hub['revision']}",
-        f"    SHA-256      {hub['sha256'] or 'not known: names and shapes alone are checked'}",
+        f"    SHA-256      {hub['sha256'] or 'not known: only names and shapes are checked'}",
     ]
     if package is not None:
         lines.append(f"  or             the Python package {package['package']}, {package['file']}")
         lines.append(f"    SHA-256      {package['sha256']}")
     if kept is not None:
         lines.append(f"  here           {kept['folder']}, from {kept['origin']}")
-        lines.append(f"    SHA-256      {kept['sha256']} of the file that came")
+        lines.append(f"    SHA-256      {kept['sha256']} of the file it came from")
     elif known["here"]:
-        lines.append("  here           yes; converted at the first use")
+        lines.append("  here           yes; converted on first use")
     else:
         lines.append(f"  here           no; firstlight backbones fetch {known['name']}")
     lines.append(f"the layers: firstlight network {known['name']}")

@@ -41,7 +41,7 @@ def bench(
 
     if seeds < 1:
         raise UserError(f"--seeds must be at least 1, not {seeds}")
-    refuse_settings(settings or [], ["train.seed"], "bench takes the seeds from 0 on")
+    refuse_settings(settings or [], ["train.seed"], "bench uses the seeds 0, 1, 2, …")
     request = DataRequest(name=data, data_dir=data_dir)
     asked = asked_for(request, recipe, settings, device, network)
 

@@ -41,7 +41,7 @@ def list_cache(json: Json = False) -> None:
         print_table(columns, lines)
     typer.echo(f"{size(sum(row['bytes'] for row in rows))} in {cache_folder()}")
     typer.echo(
-        f"{', '.join(MADE)}: {size(most)} at most together ({ROOM}); the longest unused is "
+        f"{', '.join(MADE)}: {size(most)} at most together ({ROOM}); the least recently used is "
         "removed first"
     )
 

@@ -124,11 +124,11 @@ def check(
     asked = (("--page", page, ".html"), ("--map", map_page, ".html"))
     for option, out, ending in (*asked, ("--fix-list", fix_list, ".csv")):
         if out is not None and out.suffix.lower() != ending:
-            raise UserError(f"{option} writes a file whose name ends in {ending}, unlike {out}")
+            raise UserError(f"{option}: wanted a file name that ends in {ending}, got {out}")
     if is_address(path) and not is_hub(path) and not is_archive_address(path):
         raise UserError(f"{word_of(path)}: wanted pictures on this machine, not an address")
     if not is_there(path):
-        raise UserError(f"{path}: there is no such folder or CSV")
+        raise UserError(f"{path}: no such folder or CSV")
     arrays = is_arrays(path)
     if arrays and fix_list is not None:
         raise UserError(f"--fix-list lists picture files, and {path} holds arrays; leave it out")
@@ -165,8 +165,8 @@ def check(
         )
         return
     typer.echo(
-        f"{checked.pictures:,} pictures in {len(checked.classes)} classes; training would take "
-        f"them as {checked.shape_reason}"
+        f"{checked.pictures:,} pictures in {len(checked.classes)} classes; training would resize "
+        f"them to {checked.shape_reason}"
     )
     for note in checked.notes:
         typer.echo(f"  {one_line(note)}")
@@ -179,7 +179,7 @@ def check(
         if len(lines) > shown:
             typer.echo(f"    … and {len(lines) - shown:,} more")
     if not checked.findings:
-        typer.echo("nothing is wrong with them, as far as this can tell")
+        typer.echo("no problems found")
     if page is not None:
         typer.echo(f"page {page}")
     if map_page is not None:
@@ -188,7 +188,7 @@ def check(
         typer.echo(f"{len(checked.exclude):,} pictures to leave out in {fix_list}")
     if checked.mend_first:
         again = shell_line(["firstlight", "data", "check", str(path), *_range(pixel_range)])
-        typer.echo(f"next: mend these first, then {again}: {', '.join(checked.mend_first)}")
+        typer.echo(f"next: fix these first, then {again}: {', '.join(checked.mend_first)}")
     elif fix_list is not None:
         train = shell_line(["firstlight", "train", str(path), "--exclude", str(fix_list)])
         typer.echo(f"next: {train}")
@@ -197,10 +197,7 @@ def check(
     elif page is None and any(finding.suspects for finding in checked.findings):
         typer.echo("see them with --page FILE.html")
     if not labels and not arrays:
-        typer.echo(
-            "likely wrong labels are looked for with --labels, which takes seconds with a backbone "
-            "and minutes without"
-        )
+        typer.echo("look for wrong labels with --labels (seconds with a backbone, minutes without)")
 
 
 @app.command()
@@ -298,11 +295,13 @@ def show(name: Name, data_dir: DataDir = None, json: Json = False) -> None:
         lines += [f"  {file.name}  {file.size:,} bytes  md5 {file.md5}"]
         lines += [f"    {url}" for url in file.urls]
     if isinstance(entry.reader, FileFormat) and entry.content is None:
-        lines += ["  checked by the md5 of these files as published"]
+        lines += ["  checked by the published md5 of these files"]
         if entry.reader.compares_unpacked:
             lines += ["  and of the files in them"]
         else:
-            lines += ["  of unpacked files only counts, shapes and the range of labels are checked"]
+            lines += [
+                "  of unpacked files, only counts, shapes and the range of labels are checked"
+            ]
     elif entry.content is not None:
         lines += ["  checked by the sha256 of the decoded bytes"]
         lines += [f"    {k.replace('_', ' '):12}  {v}" for k, v in asdict(entry.content).items()]

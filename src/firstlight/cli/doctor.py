@@ -24,7 +24,7 @@ def doctor(
     for name, text in _facts(found):
         typer.echo(f"{name:<12}{text}")
     if found["problems"]:
-        typer.echo("\nwrong here:")
+        typer.echo("\nproblems:")
     for problem in found["problems"]:
         typer.echo(f"- {problem}")
 
@@ -42,7 +42,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("processor", f"{found['processor']}, {found['instructions']}, {bfloat16} bfloat16"),
         ("threads", f"{found['threads']} of {found['processors']} processors"),
         ("device", found["accelerator"] or found["device"]),
-        ("data sets", ", ".join(there) or "none is on this machine"),
+        ("data sets", ", ".join(there) or "none on this machine"),
         ("", f"to get {missing[0]}: firstlight data fetch {missing[0]}" if missing else ""),
         ("backbones", ", ".join(found["backbones"]) or _no_backbone()),
         ("cache", ", ".join(of_cache) or "empty"),

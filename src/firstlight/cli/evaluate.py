@@ -91,7 +91,7 @@ def evaluate(
         raise unwritten
     for one in requirements:
         if not one.met_by(metrics):
-            raise ThresholdError(f"{one.metric} is {one.value_in(metrics):.4f}, required was {one}")
+            raise ThresholdError(f"{one.metric} is {one.value_in(metrics):.4f}; required: {one}")
 
 
 def _run(
@@ -126,11 +126,11 @@ def _run(
         if shipped is None or robustness:
             raise
         metrics = shipped
-        typer.echo(f"Measured when this model was made, as {error}\n", err=True)
+        typer.echo(f"These figures are from when the model was made, because {error}\n", err=True)
     else:
         metrics = evaluate_run(folder, device=device, data=data)
         if robustness:
-            with CountingBar("answering", "changed pictures", quiet=json) as bar:
+            with CountingBar("answering", "corrupted pictures", quiet=json) as bar:
                 under = measure(folder, device=device, data=data, progress=bar)
         try:
             page = str(report(folder, data=data))
@@ -176,7 +176,7 @@ def _file(
     from firstlight.verbs.evaluate import evaluate_file
 
     if robustness:
-        raise UserError(f"{path}: --robustness is measured on the run folder, not on its export")
+        raise UserError(f"{path}: --robustness needs the run folder, not its export")
     try:
         place = None if given is None else Path(given.name)
         metrics = evaluate_file(path, device=device, data_dir=data_dir, data=place)
@@ -242,13 +242,15 @@ def _print(metrics: "Metrics", images: str = "test images") -> None:
     for pair in metrics.most_confused[:5]:
         true, predicted = one_line(pair.true), one_line(pair.predicted)
         typer.echo(
-            f"  {true} taken for {predicted}: {pair.count} times, "
-            f"{percent(pair.share)} of all {true}"
+            f"  {true} predicted as {predicted}: {pair.count} times, {percent(pair.share)} of "
+            f"all {true}"
         )
 
 
 def _print_robustness(under: "Robustness") -> None:
-    typer.echo(f"\naccuracy of {under.images:,} test images, changed with growing strength")
+    typer.echo(
+        f"\naccuracy on {under.images:,} test images under corruptions of increasing strength"
+    )
     strengths = ("none", "1", "2", "3", "4", "5")
     print_table(
         [Column("change"), *(Column(strength, right=True) for strength in strengths)],

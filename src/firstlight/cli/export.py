@@ -72,24 +72,24 @@ def export(
 
 def _print(done: "Exported") -> None:
     parity = done.parity
-    typer.echo(f"{done.path}, {done.size / 1e6:.2f} MB, {percent(done.accuracy)} right")
+    typer.echo(f"{done.path}, {done.size / 1e6:.2f} MB, {percent(done.accuracy)} correct")
     if done.loss is None:
         typer.echo(
-            f"the same class as the run for all {parity.images:,} test images, probabilities "
+            f"same class as the run for all {parity.images:,} test images; probabilities agree "
             f"within {parity.largest_difference:.1e}"
         )
     else:
         _print_loss(done.loss, parity.other_classes)
     if done.served_as is not None:
-        typer.echo(f"Triton serves it as {done.served_as}; {done.path / 'README.md'} says how")
+        typer.echo(f"Triton serves it as {done.served_as}; see {done.path / 'README.md'}")
 
 
 def _print_loss(loss: "AccuracyLoss", other_classes: int) -> None:
     from firstlight.verbs.export import LARGEST_LOSS
 
-    typer.echo(f"int8 loses {loss.words()}; it gives {other_classes} another class")
+    typer.echo(f"int8 loses {loss.words()}; {other_classes} get another class")
     if loss.few:
         typer.echo(
-            "these are few test images: one more or less is more than the "
-            f"{100 * LARGEST_LOSS:g} points that int8 may lose"
+            f"there are few test images: a single one is more than the {100 * LARGEST_LOSS:g} "
+            "points that int8 may lose"
         )

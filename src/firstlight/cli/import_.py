@@ -32,7 +32,9 @@ def import_(
     if json:
         print_json({"run": str(folder), **values})
         return
-    scaled = "" if values["imported_from"]["scales"] else ", taken to be trained on pixels / 255"
+    scaled = (
+        "" if values["imported_from"]["scales"] else ", assuming it was trained on pixels / 255"
+    )
     typer.echo(
         f"{values['parameters']:,} parameters for {folder.read_json('data.json')['name']}{scaled}\n"
         f"run {folder}\nnext: firstlight evaluate {folder}"

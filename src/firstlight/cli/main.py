@@ -11,5 +11,5 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:  # while all that was imported
-        sys.stderr.write("firstlight: interrupted, nothing is kept\n")
+        sys.stderr.write("firstlight: interrupted; nothing was saved\n")
         sys.exit(130)

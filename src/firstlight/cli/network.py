@@ -50,4 +50,4 @@ def network(
     print_table(columns, [row.cells() for row in summary.rows])
     typer.echo("\n" + "\n".join(summary.totals()))
     if not is_backbone(where):
-        typer.echo("change a layer by its number: --set network.N.CHOICE=VALUE")
+        typer.echo("to change a layer, give its number: --set network.N.CHOICE=VALUE")

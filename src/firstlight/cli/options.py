@@ -183,13 +183,13 @@ def named_recipe(
 
     if is_backbone(name_or_file):
         raise UserError(
-            f"--recipe {name_or_file}: that is a pretrained backbone, and no recipe; to begin with "
-            f"it: firstlight train DATA --from {name_or_file}"
+            f"--recipe {name_or_file}: this is a pretrained backbone, not a recipe. To start "
+            f"from it: firstlight train DATA --from {name_or_file}"
         )
     recipe = load_recipe(name_or_file)
     if name_or_file not in recipe_names():
         for words in _without_effect(recipe, changes, start, budget):
-            typer.echo(f"{name_or_file}: without effect: {words}", err=True)
+            typer.echo(f"{name_or_file}: these have no effect: {words}", err=True)
     return recipe
 
 
@@ -214,8 +214,8 @@ def _without_effect(
     if keys and budget is None:
         do = "does" if len(keys) == 1 else "do"
         found.append(
-            f"{', '.join(keys)} {do} nothing, as train.epochs is 0: the last layer is fitted and "
-            "nothing is trained"
+            f"{', '.join(keys)} {do} nothing, because train.epochs is 0: only the last layer is "
+            "fitted"
         )
     return found
 
@@ -302,5 +302,5 @@ def duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
     if seconds <= 0:
-        raise UserError(f"--budget wants a time above zero, such as 90s, 3m or 1h, not {text!r}")
+        raise UserError(f"--budget: wanted a time above zero, such as 90s, 3m or 1h, got {text!r}")
     return seconds

@@ -104,9 +104,7 @@ def predict(
     as_csv = as_csv or csv_file is not None
     if out is not None:
         if as_csv or columns is not None or save is not None:
-            raise UserError(
-                "--csv, --columns and --save are for answers without --out; leave them out"
-            )
+            raise UserError("--csv, --columns and --save do not go with --out; leave them out")
         wanted = Wanted(
             model=run,
             words=tuple(images),
@@ -121,20 +119,18 @@ def predict(
         return
     for option, value in (("--format", form), ("--chunk", chunk), ("--workers", workers)):
         if value is not None:
-            raise UserError(
-                f"{option} says how answers are written into --out FOLDER; give that too"
-            )
+            raise UserError(f"{option} sets how --out FOLDER is written; give --out too")
     shards = next((one for one in images if one != "-" and names_shards(one)), None)
     if shards is not None:
-        raise UserError(f"{shards}: answers for shards go into files; add --out FOLDER")
+        raise UserError(f"{shards}: answers for shards are written to files; add --out FOLDER")
     if json and as_csv:
-        raise UserError("--json and --csv are two ways to print the same; choose one")
+        raise UserError("--json and --csv print the same answers in two forms; choose one")
     if save is not None and save.suffix.lower() != ".png":
-        raise UserError(f"--save draws a PNG; its name must end in .png, unlike {save}")
+        raise UserError(f"--save draws a PNG: wanted a name that ends in .png, got {save}")
     if save is not None and any(_same_file(save, image) for image in images):
-        raise UserError(f"--save {save} would replace a picture that is asked about")
+        raise UserError(f"--save {save} would replace one of the pictures to answer")
     if columns is not None and not as_csv:
-        raise UserError("--columns says which columns --csv has; add --csv or --csv FILE.csv")
+        raise UserError("--columns chooses the columns of --csv; add --csv or --csv FILE.csv")
     headings = None if columns is None else headings_of(columns)
     if csv_file is not None:
         _check_replaced(csv_file, headings or _FIRST_HEADINGS, images)
@@ -164,7 +160,11 @@ def predict(
     failed = [answer for answer in answers if answer.error is not None]
     if failed:
         listed = "\n".join(f"  {answer.error}" for answer in failed)
-        kept = "" if headings is None else "; there are no answers for any, as each has to have one"
+        kept = (
+            ""
+            if headings is None
+            else ". Nothing was answered, because every picture needs an answer"
+        )
         raise DataError(
             f"{len(failed)} of {len(answers)} pictures could not be read{kept}\n{listed}"
         )
@@ -179,14 +179,14 @@ def _predict_into(wanted: "Wanted", workers: int | None, json: bool) -> None:
         print_json({**asdict(done), "path": str(done.path)})
     else:
         images, files = _counted(done.images, "image"), _counted(done.files, "file")
-        new = "" if done.answered else ", all of them before"
+        new = "" if done.answered else ", all of them earlier"
         typer.echo(f"answers {one_line(str(done.path))}: {images} in {files}{new}")
     if not done.calibrated:
         typer.echo(f"These probabilities are {UNCALIBRATED}.", err=json)
     if done.unread:
         raise DataError(
-            f"{done.unread:,} of {_counted(done.images, 'image')} could not be read; the column "
-            "error says why"
+            f"{done.unread:,} of {_counted(done.images, 'image')} could not be read; see the "
+            "column error"
         )
 
 
@@ -204,7 +204,7 @@ def _same_file(one: Path, other: str) -> bool:
 def _check_replaced(file: Path, headings: tuple[str, str], images: list[str]) -> None:
     """Raise ``UserError`` where a file would be replaced that holds no answers like these."""
     if any(_same_file(file, image) for image in images):
-        raise UserError(f"--csv {file} would replace what is asked about; choose another name")
+        raise UserError(f"--csv {file} would replace one of the inputs; choose another name")
     try:
         with file.open("rb") as there:
             start = there.read(1024)
@@ -214,7 +214,9 @@ def _check_replaced(file: Path, headings: tuple[str, str], images: list[str]) ->
         raise unwritable(file, error) from error
     first = start.decode("utf-8", "replace").split("\n")[0].rstrip("\r")
     if start and not f"{first},".startswith(f"{','.join(headings)},"):
-        raise UserError(f"--csv {file}: is there, and holds something else; choose another name")
+        raise UserError(
+            f"--csv {file}: already exists and holds something else; choose another name"
+        )
 
 
 def _as_csv(answers: list["Prediction"]) -> str:

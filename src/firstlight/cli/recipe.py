@@ -56,4 +56,4 @@ def compare(first: Where, second: Where, json: Json = False) -> None:
         columns = [Column("choice", whole=True), Column(first), Column(second)]
         print_table(columns, [[one.choice, *one.short] for one in found])
     else:
-        typer.echo("the two recipes make the same choices")
+        typer.echo("the two recipes have the same settings")

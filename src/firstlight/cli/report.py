@@ -38,7 +38,9 @@ def report(
     folders = open_run_folders(runs, list(map(own_code, networks or [])))
     if len(folders) == 1:
         if out is not None:
-            raise UserError("--out goes with several runs; the report of one lies in its folder")
+            raise UserError(
+                "--out goes with several runs; the report of a single run is in its folder"
+            )
         page = report_run(folders[0], data_dir=data_dir, data=data, warn=_warn)
     else:
         page = compare(folders, out or Path("comparison.html"))
@@ -59,4 +61,4 @@ def _is_data(path: Path) -> bool:
 
 
 def _warn(missing: str) -> None:
-    typer.echo(f"the pictures that need the images are left out: {missing}", err=True)
+    typer.echo(f"figures that need the images are left out: {missing}", err=True)

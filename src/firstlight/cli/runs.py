@@ -31,21 +31,21 @@ def runs(
         return
     (root,) = paths
     if (root / "recipe.toml").is_file() or (not root.exists() and str(root) in boxed_names()):
-        raise UserError(f"{root} is a run itself; see: firstlight report {root}")
+        raise UserError(f"{root} is itself a run. See it with: firstlight report {root}")
     if not root.is_dir():
         if where is None and not root.exists():
-            typer.echo("no runs yet; make one with: firstlight train mnist", err=json)
+            typer.echo("no runs yet; train one with: firstlight train mnist", err=json)
             if json:
                 print_json([])
             return
-        raise UserError(f"{root}: wanted a folder with runs in it, there is none")
+        raise UserError(f"{root}: wanted a folder of runs; it does not exist")
     rows = [_row(RunFolder(p.parent)) for p in sorted(root.glob("*/recipe.toml"), key=_in_order)]
     if json:
         print_json(rows)
     elif rows:
         _print(rows)
     else:
-        typer.echo(f"no runs in {root}; make one with: firstlight train mnist")
+        typer.echo(f"no runs in {root}; train one with: firstlight train mnist")
 
 
 def _compare(paths: list[Path], json: bool) -> None:
@@ -75,8 +75,10 @@ def _compare(paths: list[Path], json: bool) -> None:
             f"{name} on {pair.only_second}; McNemar p = {pair.p:.2g}"
         )
     if not others:
-        typer.echo(f"no other run was evaluated on the test images of {best}")
-    typer.echo("\nall have the same recipe" if not found else "\nwhat the recipes differ in:")
+        typer.echo(f"no other run was evaluated on the same test images as {best}")
+    typer.echo(
+        "\nall runs use the same recipe" if not found else "\ndifferences between the recipes:"
+    )
     if found:
         headings = [Column("choice", whole=True), *(Column(name) for name in folders)]
         print_table(headings, [[one.choice, *one.short] for one in found])

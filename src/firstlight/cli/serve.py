@@ -70,14 +70,16 @@ def serve(
     loopback = _is_loopback(host)
     if not loopback and token is None and not no_auth:
         raise UserError(
-            f"--host {host} lets others in: give --token (or FIRSTLIGHT_TOKEN), such as "
-            "--token new, or --no-auth if everyone who can reach it may ask"
+            f"--host {host} lets other machines connect. Give --token (or FIRSTLIGHT_TOKEN), "
+            "such as --token new, or --no-auth if everyone who can reach it may use it"
         )
     made = token == "new"
     if made:
         token = secrets.token_urlsafe(24)
     if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable()):
-        raise UserError("--token wants at least 8 plain signs, better 20; --token new makes one")
+        raise UserError(
+            "--token: wanted at least 8 plain characters, better 20; --token new makes one"
+        )
 
     from firstlight.runs.box import boxed_names
     from firstlight.serve.access import Access
@@ -167,9 +169,9 @@ def _origin(text: str) -> str:
         return origin_of(text)
     except ValueError as error:
         raise UserError(
-            f"--cors {text}: wanted an origin, which is http:// or https://, a name and perhaps a "
-            "port, such as https://a.example or http://localhost:3000; give each site a --cors of "
-            "its own"
+            f"--cors {text}: wanted an origin (http:// or https://, a name and optionally a "
+            "port), such as https://a.example or http://localhost:3000. Repeat --cors for each "
+            "site"
         ) from error
 
 

@@ -197,7 +197,7 @@ def train(
         _tell(take_up(resume, display, again), json=json)
         return
     if data is None:
-        raise UserError("train what? Give a data set, such as: firstlight train mnist")
+        raise UserError("wanted a data set to train on, such as: firstlight train mnist")
     request = DataRequest(
         name=data,
         data_dir=data_dir,
@@ -235,7 +235,8 @@ def _refuse_beside_resume(given: dict[str, object]) -> None:
     extra = [name for name, value in given.items() if value is not None]
     if extra:
         raise UserError(
-            f"--resume goes on with what the run was started with; leave out {', '.join(extra)}"
+            "--resume continues with the options the run was started with; leave out "
+            f"{', '.join(extra)}"
         )
 
 

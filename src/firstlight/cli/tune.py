@@ -146,7 +146,7 @@ def _show(found: "Found") -> None:
         ],
     )
     ends = {"finished": "trained to the end", "stopped": "stopped early (pruned)"}
-    ends |= {"failed": "failed", "interrupted": "interrupted and tried again"}
+    ends |= {"failed": "failed", "interrupted": "interrupted and repeated"}
     counts = {how: sum(one.state == state for one in found.trials) for state, how in ends.items()}
     typer.echo(
         f"\n{len(found.trials)} trial{'' if len(found.trials) == 1 else 's'}: "
@@ -156,8 +156,8 @@ def _show(found: "Found") -> None:
     right = round(found.best.figures["accuracy"] * found.held_out)
     low, high = wilson_interval(right, found.held_out)
     typer.echo(
-        f"{found.held_out:,} images were held out: the 95 % interval of trial {found.best.number} "
-        f"is {100 * low:.1f} to {100 * high:.1f} %"
+        f"{found.held_out:,} images were held out. The 95 % interval of trial "
+        f"{found.best.number} is {100 * low:.1f} to {100 * high:.1f} %"
     )
     if found.importances:
         shares = ", ".join(
@@ -172,6 +172,6 @@ def _show(found: "Found") -> None:
         )
         if found.readings > 1:
             typer.echo(
-                f"The test set was read for {found.readings} recipes of this search. The best of "
-                "several readings looks better than it is."
+                f"The test set was used for {found.readings} recipes of this search. The best of "
+                "several results looks better than it is."
             )

@@ -69,7 +69,7 @@ def address_of(text: str) -> Address:
         return Address(kind="postgresql", where=f"postgresql://{rest}")
     scheme = re.match(r"(\w[\w+.-]*)://", text)
     if scheme is not None and scheme[1] != "sqlite":
-        hint = nearest(scheme[1], ("sqlite", "postgresql"), what="the schemes are")
+        hint = nearest(scheme[1], ("sqlite", "postgresql"), what="choose from")
         raise UserError(f"--storage: wanted {_WHAT}, got {without_password(text)!r}; {hint}")
     path = text.removeprefix("sqlite:///") if scheme is not None else text
     if Path(path).suffix == JOURNAL:

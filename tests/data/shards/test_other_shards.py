@@ -259,7 +259,7 @@ def test_what_is_packed_reads_back_the_same(
         first = tar.getmembers()[0]
         assert (first.name, first.mtime, first.uid, first.uname) == ("00000000.png", 0, 0, "")
     refused = command("data", "pack", "pictures", "--to", "shards")
-    assert refused.code == 2 and "is there already" in refused.err
+    assert refused.code == 2 and "already exists" in refused.err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
