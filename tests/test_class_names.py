@@ -14,7 +14,7 @@ from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import read_answers
 from firstlight.verbs.import_keras import import_keras
 
-TWICE = "the class name 'row' stands for more than one class"
+TWICE = "the class name 'row' is used for more than one class"
 
 
 def test_names_are_texts_each_once() -> None:
@@ -22,7 +22,7 @@ def test_names_are_texts_each_once() -> None:
     for wrong in ("ab", ["a", 1], None, {"a": 1}):
         with pytest.raises(DataError, match="it: class names must be a list of texts"):
             class_names(wrong, "it")
-    with pytest.raises(DataError, match="it: the class name 'b' stands for more than one class"):
+    with pytest.raises(DataError, match="it: the class name 'b' is used for more than one class"):
         class_names(["a", "b", "c", "b"], "it")
 
 

@@ -189,7 +189,7 @@ def test_a_trained_network_takes_floats_and_lists_of_arrays(tmp_path: Path) -> N
     for strange in (x // 16, x / 16, x / 255 / 255, x / 255 * 2 - 1):
         with pytest.raises(DataError, match="range="):
             run.predict(strange)
-    assert "0 to 1 taken for 0 to 255" in run.predict(x / 255)[0].notes[0]
+    assert "0 to 1 read as 0 to 255" in run.predict(x / 255)[0].notes[0]
     explained = run.explain(x[0] / 255)
     assert explained.prediction.probabilities == pytest.approx(wanted[0], rel=1e-4)
 

@@ -222,7 +222,9 @@ def test_a_reader_that_gives_other_data_than_its_entry_says_is_told(
     known = entry().content
     assert known is not None
     monkeypatch.setitem(CATALOG, "stripes", entry(content=replace(known, test_labels="0" * 64)))
-    with pytest.raises(DataError, match=r"its reader gives other data.*test labels should be 000"):
+    with pytest.raises(
+        DataError, match=r"its reader and its catalogue entry disagree.*test labels should be 000"
+    ):
         fl.load("stripes")
 
 

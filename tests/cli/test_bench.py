@@ -159,7 +159,7 @@ def test_another_recipes_figures_are_not_mixed_in(command: Command, begun: dict[
         (
             ("digits", "--out", "no/b.json", "--seeds", "1"),
             2,
-            "no/b.json: cannot be written: No such file or directory; choose another place",
+            "no/b.json: cannot be written: No such file or directory. Choose another path",
         ),
         (("digits", "--out", "bad.json", "--seeds", "1"), 3, "bad.json: not a bench result"),
         (("digits", "--out", "empty.json", "--seeds", "1"), 3, "it lacks 'recipe'; choose another"),

@@ -204,7 +204,7 @@ def test_a_set_that_was_spoiled_as_a_whole_is_not_sent_to_training(
 ) -> None:
     every(clean, lambda image: image.point(lambda v: v // 100))
     done = command("data", "check", clean, "--fix-list", "fix.csv", "--page", "page.html")
-    assert "! nearly one colour: next to nothing to see in them (62 pictures of 62)" in done.out
+    assert "! nearly one colour: almost nothing to see in them (62 pictures of 62)" in done.out
     assert "next: fix these first, then firstlight data check" in done.out
     assert "firstlight train" not in done.out
     assert Path("fix.csv").read_text().splitlines() == ["path,reason"]
@@ -220,7 +220,7 @@ def test_of_a_set_enlarged_from_fewer_pixels_the_size_that_serves_is_told(
     every(clean, lambda image: image.resize((80, 80), how))
     done = command("data", "check", clean)
     assert f"(62 of 62 pictures): {enough} × {enough} hold what 80 × 80 show" in done.out
-    assert f"--size {enough} serves as well" in done.out
+    assert f"--size {enough} is as good" in done.out
 
 
 def test_what_is_severe_comes_first_and_the_list_makes_it_clean(
@@ -245,7 +245,7 @@ def test_what_is_severe_comes_first_and_the_list_makes_it_clean(
 def test_training_says_at_its_start_that_there_is_a_leak(command: Command, clean: Path) -> None:
     leak(clean)
     done = command("train", clean, "--out", "run", "--set", "train.epochs=1")
-    assert "1 pair of copies lies in two parts, so a test will look too good" in done.out
+    assert "1 pair of copies is in two parts, so the test will look too good" in done.out
 
 
 def test_the_page_shows_the_pictures_and_loads_nothing(command: Command, clean: Path) -> None:

@@ -89,8 +89,8 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
         (["evaluate", "."], 2, "is not a run folder, it has no recipe.toml"),
         (["predict", "nowhere", "x.png"], 2, "nowhere: no such run folder"),
         (["report", "nowhere"], 2, "nowhere: no such run folder"),
-        (["data", "show", "mnst"], 2, "no data set is called 'mnst'; there are mnist"),
-        (["data", "fetch", "mnst"], 2, "no data set is called 'mnst'; there are mnist"),
+        (["data", "show", "mnst"], 2, "unknown data set 'mnst'; choose from mnist"),
+        (["data", "fetch", "mnst"], 2, "unknown data set 'mnst'; choose from mnist"),
     ],
 )
 def test_a_wrong_request_is_answered_in_words_with_its_code(

@@ -91,7 +91,7 @@ def test_pictures_can_be_left_out_by_a_csv(stripes: Path, command: Command) -> N
     assert done.code == 0, done.err
     data = json.loads(Path("run/data.json").read_text())
     assert data["train"]["images"] == 78
-    assert "2 of the pictures left out, as asked for" in data["notes"]
+    assert "2 of the pictures left out, as requested" in data["notes"]
     assert command("evaluate", "run").code == 0, "the same pictures are left out again"
 
 
@@ -165,17 +165,17 @@ def test_quiet_hides_progress_and_never_what_was_left_out(stripes: Path, command
     done = command("train", stripes, "--out", "run", *short, "--json")
     assert json.loads(done.out)["run"] == "run"
     lines = done.err.splitlines()
-    assert lines[0] == "train/row/: 1 file left out, no picture: notes.txt"
+    assert lines[0] == "train/row/: 1 file left out, not pictures: notes.txt"
     assert lines[1].startswith("train/row/0.png: not a picture; ")
-    assert lines[2].startswith("1 pair of copies lies in two parts")
+    assert lines[2].startswith("1 pair of copies is in two parts")
     assert len(lines) == 3
 
 
 def test_the_library_warns_of_what_was_left_out(stripes: Path) -> None:
     (stripes / "train" / "row" / "notes.txt").write_text("x")
-    with pytest.warns(UserWarning, match=r"train/row/: 1 file left out, no picture: notes\.txt"):
+    with pytest.warns(UserWarning, match=r"train/row/: 1 file left out, not pictures: notes\.txt"):
         data = fl.load(stripes)
-    assert data.train.warnings == ("train/row/: 1 file left out, no picture: notes.txt",)
+    assert data.train.warnings == ("train/row/: 1 file left out, not pictures: notes.txt",)
     with pytest.warns(UserWarning, match="1 file left out"):
         fl.train(stripes, epochs=2, out=stripes.parent / "run", quiet=True)
 

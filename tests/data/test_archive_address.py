@@ -124,9 +124,9 @@ def test_another_file_at_the_address_is_not_taken_for_it(
     assert command("evaluate", "run").code == 0
     assert command("cache", "clear").code == 0
     changed = command("evaluate", "run", f"{address}#sha256={hashlib.sha256(blob).hexdigest()}")
-    assert (changed.code, "sent another file than is wanted" in changed.err) == (3, True)
+    assert (changed.code, "sent a different file: wanted" in changed.err) == (3, True)
     assert len(fl.load(address).train) + len(fl.load(address).test) == 59
-    with pytest.raises(DataError, match=f"{address}: sent another file .* md5 {'0' * 32}, got"):
+    with pytest.raises(DataError, match=f"{address}: sent a different file.* md5 {'0' * 32}, got"):
         fl.load(f"{address}#md5={'0' * 32}")
     md5 = hashlib.md5(server.files["/pets.tgz"], usedforsecurity=False).hexdigest()
     assert len(fl.load(f"{address}#md5={md5}").test) > 0
@@ -149,7 +149,7 @@ def test_what_was_interrupted_goes_on(server: Server, folder: Path) -> None:
     server.files["/pets.tgz"] = blob = tgz(folder)
     address = f"{server.address}/pets.tgz"
     server.cut = len(blob) // 2
-    with pytest.raises(UnreachableError, match=r"stopped after .* the same again goes on"):
+    with pytest.raises(UnreachableError, match=r"stopped after .* run the same again to continue"):
         fl.load(address)
     server.cut = None
     assert len(fl.load(address).test) > 0
@@ -170,9 +170,9 @@ def test_what_is_no_archive_is_told(server: Server, folder: Path, command: Comma
         out.writestr("../evil.png", b"x")
     server.files["/evil.zip"] = Path("evil.zip").read_bytes()
     for name, message in (
-        ("page.zip", "sent no archive; it begins with b'<!doctype html"),
+        ("page.zip", "did not send an archive; the data begins with b'<!doctype html"),
         ("half.tgz", "/half.tgz: the archive is damaged"),
-        ("evil.zip", "/evil.zip: '../evil.png' leads out of the archive"),
+        ("evil.zip", "/evil.zip: '../evil.png' points outside the archive"),
         ("gone.tgz", "answered 404"),
     ):
         done = command("train", f"{server.address}/{name}", *EPOCHS)

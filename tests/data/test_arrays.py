@@ -225,11 +225,11 @@ def test_tensors_with_a_gradient_are_taken_as_the_numbers_they_hold() -> None:
 
 def test_masked_pixels_are_refused() -> None:
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
-    with pytest.raises(DataError, match="got masked ones"):
+    with pytest.raises(DataError, match="got masked pixels"):
         from_images(np.ma.masked_greater(images, 250), np.arange(20) % 2)
 
 
 def test_classes_that_are_alike_but_for_case_are_warned_of() -> None:
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
     data = from_images(images, ["Cat", "cat"] * 20)
-    assert any("'Cat' and 'cat' are taken for different" in one for one in data.train.warnings)
+    assert any("'Cat' and 'cat' are treated as different" in one for one in data.train.warnings)

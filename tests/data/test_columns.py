@@ -127,22 +127,24 @@ def test_files_are_found_in_one_folder_beside_the_csv(
     pictures(tmp_path, *(place.format(n) for n in "123"), "test/1.png", "test/2.png")
     file = written(tmp_path, {"id": [cell.format(n) for n in "123"], "label": list("aab")})
     assert read(file) == {place.format(n): label for n, label in zip("123", "aab", strict=True)}
-    (note,) = [one for one in list_csv(file).notes if "taken from" in one]
-    assert note == f"train.csv: the pictures are taken from {told}"
+    (note,) = [one for one in list_csv(file).notes if "read from" in one]
+    assert note == f"train.csv: the pictures are read from {told}"
 
 
 def test_the_folder_called_as_the_csv_is_taken_of_two(tmp_path: Path) -> None:
     pictures(tmp_path, "train/1.png", "train/2.png", "test/1.png", "test/2.png")
     cells: dict[str, list[Any]] = {"id": ["1.png", "2.png"], "label": ["a", "b"]}
     assert read(written(tmp_path, cells)) == {"train/1.png": "a", "train/2.png": "b"}
-    with pytest.raises(DataError, match=r"as test/1.png and as train/1.png; write the folder"):
+    with pytest.raises(DataError, match=r"as test/1.png and as train/1.png. Write the folder"):
         list_csv(written(tmp_path, cells, "all.csv"))
 
 
 def test_a_folder_of_no_classes_tells_of_the_csv_in_it(tmp_path: Path) -> None:
     pictures(tmp_path, "train/1.png", "train/2.png")
     written(tmp_path, {"id": ["1.png", "2.png"], "label": ["a", "b"]})
-    with pytest.raises(DataError, match=r"train.csv in it names pictures and classes: train on .*"):
+    with pytest.raises(
+        DataError, match=r"It contains train.csv, which names pictures and classes: train on .*"
+    ):
         list_pictures(tmp_path)
 
 
@@ -209,7 +211,7 @@ def test_names_with_signs_in_them_are_names(tmp_path: Path, labels: tuple[str, .
         (np.array([[0, 1], [0, 0], [1, 0]]), "row 1 has 0 ones.*not supported"),
         ([["a", "b"], ["b", "c"], ["a", "c"]], "row 0 has 2.*not supported"),
         ([["a", "b"], ["b"], ["a"]], "lists of several lengths.*not supported"),
-        (np.array([[0, 1], [0, 1], [1, 0]]), "of one-hot rows take labels.argmax"),
+        (np.array([[0, 1], [0, 1], [1, 0]]), "for one-hot rows use labels.argmax"),
     ],
 )
 def test_rows_of_labels_are_refused_in_arrays(labels: Any, message: str) -> None:

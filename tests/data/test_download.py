@@ -153,7 +153,7 @@ def test_a_file_arrives_whole_and_alone(server: str, tmp_path: Path) -> None:
         (status(500), "answered 500 Internal Server Error"),
         (status(503), "answered 503"),
         (truncated, f"stopped after {HALF:,} of {len(CONTENT):,} bytes"),
-        (wrong, "sent other bytes: wanted md5"),
+        (wrong, "sent different data: wanted md5"),
         (longer, "sent more than the"),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_failing_mirror_is_passed_over_and_alone_it_is_named_with_its_reason(
 def test_a_server_that_stops_sending_is_given_up(
     server: str, tmp_path: Path, answer: Answer
 ) -> None:
-    with pytest.raises(UnreachableError, match=r"no answer for 0\.2 s"):
+    with pytest.raises(UnreachableError, match=r"no response for 0\.2 s"):
         fetch(remote(server, answer), tmp_path, timeout=0.2, schemes=("http",))
     assert "file.bin" not in left(tmp_path)
 
@@ -249,7 +249,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(server: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
-    with pytest.raises(DataError, match=r"cannot be written: .*; make room, or choose"):
+    with pytest.raises(DataError, match=r"cannot be written: .*Free some disk space, or choose"):
         get(remote(server, whole), tmp_path / "file" / "sub")
     assert Handler.asked == []
 

@@ -44,8 +44,8 @@ def test_parts_are_matched_by_class_name(tmp_path: Path, word: str) -> None:
         "test/a/4.png": ("a", "test"),
     }
     assert list_folder(tmp_path).notes == (
-        "test has no picture of b",
-        "validation has no picture of a",
+        "test has no pictures of b",
+        "validation has no pictures of a",
     )
 
 
@@ -70,10 +70,10 @@ def test_everything_else_that_is_left_out_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a" / "notes.txt").write_text("x")
     assert list_folder(tmp_path).notes == (
-        f"1 picture directly in {tmp_path}: of no class, left out",
-        "a/: 1 file left out, no picture: notes.txt",
-        "a/: 1 of its pictures lie in folders below it",
-        "empty/: no picture in it, so no class",
+        f"1 picture directly in {tmp_path}: without a class, left out",
+        "a/: 1 file left out, not pictures: notes.txt",
+        "a/: 1 picture from its subfolders",
+        "empty/: no pictures in it, so not a class",
     )
 
 
@@ -83,7 +83,7 @@ def test_a_loop_of_links_ends_and_is_said(tmp_path: Path) -> None:
     (tmp_path / "a" / "again").symlink_to(tmp_path / "a", target_is_directory=True)
     listing = list_folder(tmp_path)
     assert [p.name for p in listing.pictures] == ["a/1.png", "b/2.png"]
-    assert "a link back to a folder that is met already, not followed" in listing.notes[0]
+    assert "a link back to a folder already visited, not followed" in listing.notes[0]
 
 
 def test_a_link_up_to_all_classes_does_not_put_them_into_one(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_link_up_to_all_classes_does_not_put_them_into_one(tmp_path: Path) -> 
     listing = list_folder(tmp_path / "set")
     assert [p.name for p in listing.pictures] == ["a/1.png", "b/2.png"]
     assert [note.rpartition(": ")[2] for note in listing.notes] == [
-        "a link back to a folder that is met already, not followed"
+        "a link back to a folder already visited, not followed"
     ] * 2
 
 
@@ -167,7 +167,7 @@ def test_the_content_decides_and_not_the_name(tmp_path: Path) -> None:
     assert [p.name for p in listing.pictures] == [
         *("a/00000038.png:large", "a/1.png", "b/3.png", "b/4.jpg?v=2"),
     ]
-    assert listing.notes == ("b/: 1 file left out, no picture: BMW.txt",)
+    assert listing.notes == ("b/: 1 file left out, not pictures: BMW.txt",)
 
 
 # Split folders
@@ -204,14 +204,17 @@ def test_split_folders_under_other_names_are_parts_and_no_classes(
     ("names", "message"),
     [
         (("learn/a", "learn/b", "exam/a", "exam/b"), r"exam, learn hold no pictures .*\(a, b\)"),
-        (("train/a", "train/b", "exam/a", "exam/b"), "beside it there is exam, which is neither"),
-        (("train/a", "train/b", "test/a", "more/a"), "more has classes like train, but is neither"),
-        (("train/a", "train/b", "unlabelled"), "beside it there is unlabelled, which is neither"),
+        (("train/a", "train/b", "exam/a", "exam/b"), "next to it is exam, which is neither"),
+        (("train/a", "train/b", "test/a", "more/a"), "more has classes like train, but its name"),
+        (("train/a", "train/b", "unlabelled"), "next to it is unlabelled, which is neither"),
         (("train/a", "train/b", "Training/a", "test/a"), "Training/ and train/ are both train"),
-        (("val/a", "val/b", "cars"), "val/ holds the classes a, b, but no folder beside it is the"),
+        (
+            ("val/a", "val/b", "cars"),
+            "val/ holds the classes a, b, but no folder next to it is the",
+        ),
         (("cat/train", "cat/test", "dog/train", "dog/test"), "cat, dog hold no pictures themselv"),
         (("train/x/a", "train/x/b", "train/y/a", "test/x/a"), "train/x, train/y hold no pictures"),
-        (("a", "b", "more/a", "more/b"), "more/ holds folders that are called like those beside"),
+        (("a", "b", "more/a", "more/b"), "more/ holds folders with the same names as those"),
     ],
 )
 def test_folders_that_may_be_parts_or_classes_are_an_error_that_names_them(
@@ -253,14 +256,14 @@ def test_a_second_copy_inside_is_left_out(tmp_path: Path, parts: tuple[str, ...]
     pictures(tmp_path / "set", *names)
     listing = list_folder(tmp_path)
     assert [p.name for p in listing.pictures] == sorted(names)
-    assert listing.notes == ("set/: the same pictures as beside it once more, left out",)
+    assert listing.notes == ("set/: a second copy of the pictures next to it, left out",)
 
 
 def test_other_pictures_of_the_same_names_are_no_copy(tmp_path: Path) -> None:
     for name, content in (("a/1.png", b"1"), ("b/1.png", b"2"), ("s/a/1.png", b"3")):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match="s/ holds folders that are called like those beside it"):
+    with pytest.raises(DataError, match="s/ holds folders with the same names as those next"):
         list_folder(tmp_path)
 
 
@@ -268,4 +271,4 @@ def test_a_test_part_without_classes_is_left_out_and_said(tmp_path: Path) -> Non
     pictures(tmp_path, "train/a/1.png", "train/b/2.png", "test1/3.png", "test1/4.png")
     listing = list_folder(tmp_path)
     assert [p.name for p in listing.pictures] == ["train/a/1.png", "train/b/2.png"]
-    assert listing.notes == ("2 pictures directly in test1/: of no class, left out",)
+    assert listing.notes == ("2 pictures directly in test1/: without a class, left out",)

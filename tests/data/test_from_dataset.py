@@ -127,7 +127,7 @@ def test_parts_of_a_dataset_dict_are_kept() -> None:
         wanted = {np.asarray(row["image"]).tobytes() for row in parts[part]}
         assert set(contents(chosen)) == wanted
     assert set(contents(found.test)) == {np.asarray(r["image"]).tobytes() for r in parts["test"]}
-    assert "extra: neither train, validation nor test, left out" in found.train.warnings
+    assert "extra: not train, validation or test; left out" in found.train.warnings
 
 
 def test_a_test_set_beside_and_one_without_labels() -> None:
@@ -151,7 +151,7 @@ def test_names_of_classes_are_given_or_left_out() -> None:
     rows = {"image": [Image.fromarray(one) for one in IMAGES], "label": [1, 2] * 20}
     found = fl.from_dataset(datasets.Dataset.from_dict(rows, features=features))
     assert contents(*found) == WANTED
-    assert found.train.warnings == ("1 of the classes without a picture, left out: bird",)
+    assert found.train.warnings == ("classes without pictures, left out (1): bird",)
 
 
 class Turned(Pairs):
@@ -170,7 +170,7 @@ class Stream(IterableDataset[Any]):
     [
         (lambda: hub_set().remove_columns("label"), "wanted a column label, got image"),
         (lambda: hub_set().remove_columns("image"), "wanted a column image.* got label"),
-        (lambda: hub_set().to_iterable_dataset(), "only gone through"),
+        (lambda: hub_set().to_iterable_dataset(), "only be streamed"),
         (
             lambda: hub_set(
                 label=(datasets.List(datasets.ClassLabel(names=list(NAMES))), [[0, 1]] * 40)
@@ -188,7 +188,7 @@ class Stream(IterableDataset[Any]):
                 one=(datasets.ClassLabel(names=list(NAMES)), [0] * 40),
                 two=(datasets.ClassLabel(names=list(NAMES)), [1] * 40),
             ).remove_columns("label"),
-            "one and two each hold classes; call the one that counts label",
+            "one and two each hold classes. Rename the right one to label",
         ),
         (
             lambda: hub_set().map(
@@ -198,8 +198,8 @@ class Stream(IterableDataset[Any]):
         ),
         (lambda: {"a": hub_set(), "b": hub_set()}, "with the parts train .*got a, b"),
         (lambda: {"train": hub_set(), "training": hub_set()}, "the part train once more"),
-        (Stream, "is made a list first|got Stream"),
-        (Turned, "gives another picture each time"),
+        (Stream, "into a list first|got Stream"),
+        (Turned, "returns a different picture each time"),
         (lambda: Pairs(lambda image: (to_tensor(image) - 0.5) / 0.5), "range=\\(-1, 1\\)"),
         (lambda: [(one, 0, 1) for one in IMAGES], "wanted .picture, label. or a dict, got tuple"),
         (lambda: [{"a": one, "b": 0, "c": 1} for one in IMAGES], "as image and its class as label"),

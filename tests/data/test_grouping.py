@@ -42,7 +42,7 @@ def test_letters_that_chain_are_split_and_it_is_said() -> None:
     images = letters(240, size=34, farthest=3)
     divided = parts(images, np.arange(240) % 8)
     assert_shares(divided, 0.4)
-    assert any("look much alike" in warning for warning in divided.images.warnings)
+    assert any("are very similar" in warning for warning in divided.images.warnings)
 
 
 def test_pictures_of_a_fixed_camera_are_split_and_it_is_said() -> None:
@@ -54,7 +54,7 @@ def test_pictures_of_a_fixed_camera_are_split_and_it_is_said() -> None:
         image[row : row + 4, column : column + 4] = 255
     divided = parts(images.clip(0, 255).astype(np.uint8), np.arange(60) % 2)
     assert_shares(divided, 0.3)
-    assert any("class 0" in w and "look much alike" in w for w in divided.images.warnings)
+    assert any("class 0" in w and "are very similar" in w for w in divided.images.warnings)
 
 
 @pytest.mark.parametrize("originals", [6, 8, 40])

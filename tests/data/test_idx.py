@@ -46,7 +46,7 @@ def test_labels_come_back_as_int64(tmp_path: Path) -> None:
         (b"", "wanted the bytes 00 00 08 03 first, got an empty file"),
         (b"\0\0\x0d\x03" + HEAD[4:] + IMAGES_NHW.tobytes(), "got 00 00 0d 03"),
         (b"\x89PNG\r\n\x1a\n" + bytes(60), "got 89 50 4e 47"),
-        (HEAD[:9], "cut short in its header"),
+        (HEAD[:9], "its header is truncated"),
         (HEAD + IMAGES_NHW.tobytes()[:-1], "cut short: wanted 60 bytes of images, got 59"),
         (HEAD + IMAGES_NHW.tobytes() + b"\0", "longer than its header says"),
         (HEAD[:4] + struct.pack(">III", 2, 4, 5), "the header says 2×4×5 images, wanted 3×4×5"),

@@ -61,7 +61,7 @@ def test_emnists_images_are_set_upright(tmp_path: Path) -> None:
     data = load_own(tmp_path / "set")
     wanted = {image.T.tobytes() for image in IMAGES["t10k"]}
     assert {image.tobytes() for image in data.test.images_NHWC} == wanted
-    assert any("set upright" in note for note in data.train.warnings)
+    assert any("turned upright" in note for note in data.train.warnings)
 
 
 def test_missing_counterparts_several_sets_and_lies_are_told(tmp_path: Path) -> None:
@@ -93,4 +93,4 @@ def test_the_published_files_are_taken_and_their_recipe_is_named(
         pytest.skip("this copy of MNIST is no folder of IDX files")
     data, part_of = read_idx_folder(where)
     assert (part_of.count("train"), part_of.count("test")) == (60_000, 10_000)
-    assert "these are the images of mnist; firstlight train mnist has a recipe" in data.notes[-1]
+    assert "these are the images of mnist. firstlight train mnist uses a recipe" in data.notes[-1]

@@ -72,7 +72,7 @@ def test_a_range_that_is_not_plain_is_asked_for_and_then_taken(
     images: np.ndarray, range_: tuple[float, float]
 ) -> None:
     for given in (images, list(images)):
-        with pytest.raises(DataError, match=r"Say what is black and what is white, such as range="):
+        with pytest.raises(DataError, match=r"Give the levels of black and white, such as range="):
             from_images(given, LABELS)
         low, high = range_
         wanted = np.rint((images - float(low)) / (high - low) * 255)
@@ -188,8 +188,8 @@ def test_what_each_picture_of_floats_was_taken_for_is_told(
     images = LEVELS.astype(np.float32)
     images[:10] /= 255
     notes = load_own(folder(tmp_path / "set", images, ".tif")).train.notes
-    assert "float levels taken for 0 to 1: 10 pictures" in notes
-    assert "float levels taken for 0 to 255: 20 pictures" in notes
+    assert "float levels read as 0 to 1: 10 pictures" in notes
+    assert "float levels read as 0 to 255: 20 pictures" in notes
 
 
 def test_pictures_of_all_their_levels_are_not_told(

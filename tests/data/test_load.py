@@ -210,7 +210,7 @@ def test_without_a_network_one_error_names_addresses_folder_and_files(
 def test_chosen_folders_that_do_not_exist_are_errors(
     small_mnist: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(DataError, match=r"nowhere: no such folder; correct --data-dir"):
+    with pytest.raises(DataError, match=r"nowhere: no such folder. Correct --data-dir"):
         load.load("mnist", small_mnist / "nowhere")
     monkeypatch.setenv("FIRSTLIGHT_DATA", "/nowhere")
     with pytest.raises(DataError, match=r"FIRSTLIGHT_DATA=/nowhere: no such folder"):

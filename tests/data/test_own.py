@@ -170,7 +170,7 @@ def test_a_pipe_and_a_link_to_nothing_hold_nothing_up(tmp_path: Path) -> None:
     os.mkfifo(root / "cat" / "pipe.png")
     (root / "dog" / "gone.png").symlink_to(root / "nowhere.png")
     expected = [
-        "cat/pipe.png: wanted a picture, this is not a regular file; left out",
+        "cat/pipe.png: wanted a picture, got something that is not a regular file; left out",
         "dog/gone.png: there is no such file; left out",
     ]
     data = load_own(root)

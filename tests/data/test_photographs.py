@@ -87,7 +87,7 @@ def test_photographs_of_a_digit_are_read(
     [
         ("ruled", "rule lines removed"),
         ("one line", "1 rule line removed"),
-        ("dark frame", "cropped to the paper within its frame"),
+        ("dark frame", "cropped to the paper inside its frame"),
     ],
 )
 def test_the_notes_say_what_was_taken_away(
@@ -242,5 +242,5 @@ def test_a_picture_without_a_sheet_or_a_stroke_is_not_called_blank() -> None:
         for image in (oval, Image.new("L", (300, 300), 230))
     )
 
-    assert "no stroke found: crop the picture to the digit with some paper around it" in told
+    assert "no stroke found: crop the picture to the digit, with some paper around it" in told
     assert "no stroke found: the picture is blank" in blank

@@ -230,7 +230,7 @@ def test_transparency_is_put_over_white(pixel: tuple[int, ...], expected: list[i
     picture = prepared(encoded(image), model(5, 7, 3))
 
     assert picture.image_HWC[2, 3].tolist() == expected
-    assert ("transparent parts put over white" in picture.notes) is (pixel[3] < 255)
+    assert ("transparent parts drawn on white" in picture.notes) is (pixel[3] < 255)
 
 
 def test_a_palettes_transparent_entry_is_white() -> None:
@@ -241,7 +241,7 @@ def test_a_palettes_transparent_entry_is_white() -> None:
     for content in (encoded(image, transparency=2), encoded(image, "GIF", transparency=2)):
         picture = prepared(content, model(1, 3, 3))
         assert picture.image_HWC.tolist() == [[[0, 0, 0], [250, 10, 20], [255, 255, 255]]]
-        assert picture.notes == ("transparent parts put over white",)
+        assert picture.notes == ("transparent parts drawn on white",)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_grey_with_alpha_stays_grey() -> None:
 
     # 100 · 0.2 + 255 · 0.8 = 224.
     assert picture.image_HWC[0, :, 0].tolist() == [9, 255, 224]
-    assert picture.notes == ("transparent parts put over white",)
+    assert picture.notes == ("transparent parts drawn on white",)
 
 
 def test_white_on_transparent_is_put_over_black() -> None:
@@ -277,7 +277,7 @@ def test_white_on_transparent_is_put_over_black() -> None:
     picture = prepared(content, model(1, 3, 1))
 
     assert picture.image_HWC[0, :, 0].tolist() == [255, 0, 0]
-    assert "over black" in picture.notes[0]
+    assert "on black" in picture.notes[0]
 
 
 # Turned, and many at once
@@ -367,7 +367,7 @@ def test_dark_on_light_of_the_models_size_is_inverted_and_nothing_else() -> None
     picture = prepared(encoded(Image.fromarray(255 - light_HW)), MNIST)
 
     np.testing.assert_array_equal(picture.image_HWC[..., 0], light_HW)
-    assert picture.notes == ("dark on light, inverted to match the training images",)
+    assert picture.notes == ("inverted (dark on light) to match the training images",)
 
 
 def test_a_colour_model_keeps_the_polarity() -> None:
@@ -391,7 +391,7 @@ def test_a_pen_stroke_is_fitted_like_mnists() -> None:
     np.testing.assert_array_equal(picture.image_HWC[..., 0], expected_HW)
     assert picture.notes == (
         "colour turned to grey",
-        "dark on light, inverted to match the training images",
+        "inverted (dark on light) to match the training images",
         "fitted and centred like MNIST",
     )
 
@@ -412,7 +412,7 @@ def test_without_centring_the_whole_picture_is_kept_on_black() -> None:
     expected_HW = np.zeros((8, 8), dtype=np.uint8)
     expected_HW[2:6, 0] = 255
     np.testing.assert_array_equal(picture.image_HWC[..., 0], expected_HW)
-    assert "ground brought to black" in picture.notes
+    assert "background set to black" in picture.notes
 
 
 def test_an_enlarged_digit_comes_back_exactly() -> None:
@@ -478,7 +478,7 @@ def test_mnist_digits_on_a_large_page_come_back_close(
             page_HW = photo_HW.clip(0, 255).astype(np.uint8)
         picture = prepared(encoded(Image.fromarray(page_HW), "BMP"), MNIST)
         assert picture.notes == (
-            "dark on light, inverted to match the training images",
+            "inverted (dark on light) to match the training images",
             "fitted and centred like MNIST",
         )
         differences.append(np.abs(picture.image_HWC[..., 0].astype(int) - digit_HW).mean())
@@ -504,7 +504,7 @@ def test_text_is_no_picture(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"%PDF-1.7", "PDF"),
         (b"<svg xmlns=''></svg>", "SVG"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "begins like a PNG picture but is damaged"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "starts like a PNG picture, but is damaged"),
     ],
 )
 def test_a_file_of_another_kind_is_told_by_name(start: bytes, what: str) -> None:
@@ -584,7 +584,7 @@ def test_a_file_that_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:
     for name, reason in [("gone.png", "no such file"), ("pipe.png", "not a regular file")]:
         with pytest.raises(DataError, match=f"{name}: .*{reason}"):
             prepare(expand([str(tmp_path / name)])[0], MNIST)
-    with pytest.raises(DataError, match="this is a folder"):
+    with pytest.raises(DataError, match="got a folder"):
         prepare(PictureSource(name="a", content=tmp_path), MNIST)
 
 
@@ -773,7 +773,7 @@ def test_a_file_is_taken_by_its_name_whatever_it_looks_like() -> None:
     ("word", "reason"),
     [
         ("*.webp", "no picture matches"),
-        ("empty", "no picture in this folder"),
+        ("empty", "no pictures in this folder"),
         ("gone.png", "no such file"),
         ("a\0b", "cannot be|no such"),
         ("a" * 5000, "cannot be|no such"),

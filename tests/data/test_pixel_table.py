@@ -107,7 +107,7 @@ def test_numbers_without_headings_begin_with_the_label(tmp_path: Path) -> None:
     file = written(tmp_path / "a.csv", None, lambda i: [i % 3, *IMAGES_NHW[i].ravel()])
     data = load_own(file)
     assert data.train.class_names == ("0", "1", "2")
-    assert "a.csv: no headings: the first column is taken for the class" in data.train.notes
+    assert "a.csv: no headings: the first column is used as the class" in data.train.notes
 
 
 def test_the_label_is_last_where_the_first_column_has_one_value_alone(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_the_label_is_last_where_the_first_column_has_one_value_alone(tmp_path: 
     file = written(tmp_path / "a.csv", None, lambda i: [*corner[i].ravel(), i % 2])
     data = load_own(file)
     assert contents(data) == {image.tobytes(): str(i % 2) for i, image in enumerate(corner)}
-    assert "a.csv: no headings: the last column is taken for the class" in data.train.notes
+    assert "a.csv: no headings: the last column is used as the class" in data.train.notes
 
 
 def test_parts_groups_and_floats_are_as_in_other_tables(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_damaged_rows_are_told_by_their_line(
     ("pixels", "message"),
     [
         (80, "got 80 columns of numbers: name the others label"),
-        (243, "243 are a colour picture of 9 × 9, the order of whose channels"),
+        (243, "243 would be a colour picture of 9 × 9, but a CSV does not"),
     ],
 )
 def test_pixels_that_make_no_square_are_refused(tmp_path: Path, pixels: int, message: str) -> None:
@@ -334,7 +334,9 @@ def test_kaggles_folder_is_trained_on_without_the_test_that_has_no_labels(tmp_pa
     assert contents(data) == dict(list(WANTED.items())[:30])
     assert data.train.name == "digits/train"
     (note,) = data.train.warnings
-    assert note.startswith("test.csv: has no labels, left out; for answers to it: firstlight predi")
+    assert note.startswith(
+        "test.csv: has no labels, left out. To get answers for it: firstlight predi"
+    )
 
 
 def test_a_line_that_names_the_separator_hides_no_table(tmp_path: Path) -> None:
@@ -360,7 +362,10 @@ def test_a_test_table_with_labels_is_the_test_part(tmp_path: Path) -> None:
     ("names", "message"),
     [
         (("a.csv", "b.csv"), "wanted one CSV of pixels for each part, such as .* got a.csv, b.csv"),
-        (("train.csv", "mnist_train.csv"), "got mnist_train.csv, train.csv; put those of one set"),
+        (
+            ("train.csv", "mnist_train.csv"),
+            "got mnist_train.csv, train.csv. Put the files of one data set",
+        ),
         (("test.csv",), "wanted train.csv with labels, got test.csv"),
     ],
 )

@@ -53,21 +53,24 @@ def test_a_csv_names_paths_labels_and_parts(tmp_path: Path) -> None:
         ("", "wanted the columns path,label in the first line, got nothing"),
         ("a,b,c\n", "got a,b,c"),
         (",".join(f"pixel{i}" for i in range(50)), r"got pixel0,.*,pixel7,… \(50 columns\)$"),
-        ("path,label\n", "has headings but no row below them"),
+        ("path,label\n", "has headings but no rows"),
         ("path,label\n,a\n", "line 2: wanted a path and a label"),
-        ("1.png,a\n2.png,b\n", "the first line names a picture; put a line with the headings"),
+        ("1.png,a\n2.png,b\n", "the first line names a picture. Add a line with the headings"),
         (
             "path,label\n1.png,a,b\n",
             "line 2: has 3 cells under 2 headings; put cells that hold ','",
         ),
         ("path,label,label\n1.png,a,b\n", "two columns are called 'label'"),
         ("path,label,is_valid\n1.png,a,maybe\n", "line 2: wanted True or False as is_valid"),
-        ("path,label\n1.png,a\n./1.png,b\n", "1.png stands there more than once"),
-        ("path,label\n1.png,a\nx,b\ny,b\n", "there is no file .*x, nor 1 other"),
+        ("path,label\n1.png,a\n./1.png,b\n", "1.png is listed more than once"),
+        ("path,label\n1.png,a\nx,b\ny,b\n", "no such file: .*x and 1 other"),
         ("path,label\nno.png,a\n", "line 2: there is no file .*no.png"),
         ("path,label,part\n1.png,a,holdout\n", "line 2: part 'holdout'; there are train"),
-        ("path,label,part\n1.png,a,train\n2.png,b,\n", "some pictures have a part and others none"),
-        ("path,label\n1.png,a\n1.png,b\n", "1.png stands there more than once"),
+        (
+            "path,label,part\n1.png,a,train\n2.png,b,\n",
+            "some pictures have a part and others do not",
+        ),
+        ("path,label\n1.png,a\n1.png,b\n", "1.png is listed more than once"),
         ("path,label\n1.png,a\n2.png,a\n", "got one class, 'a'"),
     ],
 )
@@ -125,10 +128,12 @@ def test_missing_labels_are_no_class(two: Path, word: str) -> None:
 def test_packed_files_and_binaries_are_told(two: Path) -> None:
     with zipfile.ZipFile(two, "w") as archive:
         archive.writestr("x", "y")
-    with pytest.raises(DataError, match=r"a packed file .*Unpack it, or save the table as CSV"):
+    with pytest.raises(
+        DataError, match=r"an archive or a workbook.*Unpack it, or save the table as CSV"
+    ):
         list_csv(two)
     two.write_bytes(bytes(range(256)) * 20)
-    with pytest.raises(DataError, match="this is no text"):
+    with pytest.raises(DataError, match="this is not text"):
         list_csv(two)
 
 
@@ -206,7 +211,9 @@ def test_a_group_that_its_maker_split_is_told(two: Path) -> None:
         picture(two.parent / f"{number}.png")
     rows = ["1.png,a,train,p", "2.png,b,train,q", "3.png,a,test,p", "4.png,b,test,r"]
     two.write_text("path,label,split,group\n" + "\n".join(rows))
-    assert list_csv(two).notes == ("1 group in two parts, such as p, so a test will look too good",)
+    assert list_csv(two).notes == (
+        "1 group in two parts, such as p, so the test will look too good",
+    )
 
 
 # Paths
@@ -228,7 +235,7 @@ def test_paths_that_lead_out_of_the_folder_are_taken_only_when_allowed(tmp_path:
         "in/../../elsewhere/1.png",
     ):
         file.write_text(f"path,label\n{path},a\nin/2.png,a\nin/3.png,b\n")
-        with pytest.raises(DataError, match=r"line 2: .*leads out .*--allow-outside"):
+        with pytest.raises(DataError, match=r"line 2: .*is outside .*--allow-outside"):
             list_csv(file)
         listing = list_csv(file, allow_outside=True)
         assert sum((listing.root / p.name).samefile(outside) for p in listing.pictures) == 1
@@ -261,7 +268,7 @@ def test_names_to_leave_out_are_read_like_the_other_csvs(tmp_path: Path) -> None
 def test_classes_whose_names_differ_in_case_alone_are_told(two: Path) -> None:
     two.write_text("path,label\n1.png,Sea Cat\n2.png,sea_cat\n")
     (note,) = list_csv(two).notes
-    assert note.startswith("'Sea Cat' and 'sea_cat' are taken for different classes")
+    assert note.startswith("'Sea Cat' and 'sea_cat' are treated as different classes")
     for one, other in (("A", "a"), ("-1", "1"), ("C+", "C-"), ("1.0", "10")):
         two.write_text(f"path,label\n1.png,{one}\n2.png,{other}\n")
         assert list_csv(two).notes == ()

@@ -230,7 +230,7 @@ def test_each_class_has_one_line_whatever_it_is_called(folder: Path) -> None:
         "?",
         "plain",
     ]
-    with pytest.raises(DataError, match=r"labels\.txt.*'a b' stands for more than one class"):
+    with pytest.raises(DataError, match=r"labels\.txt.*'a b' is used for more than one class"):
         card = card_of(folder) | {"class_names": [*"12345678", "a b", "a\nb"]}
         repository("it", content, card, 8)
 

@@ -39,7 +39,7 @@ def test_a_chosen_folder_that_holds_something_is_refused_and_left_alone(tmp_path
 
 def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written: .*; choose another place"):
+    with pytest.raises(UserError, match=r"cannot be written: .* Choose another path"):
         create_run("net", root=tmp_path, out=tmp_path / "file" / "run")
 
 

@@ -102,8 +102,8 @@ def unpacked(path: Path, digest: str, notes: list[str]) -> Path:
         return opened(digest, path.name, notes)
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be unpacked into the cache: {error.strerror}. Make room, or point "
-            "XDG_CACHE_HOME to a folder that can be written"
+            f"{path}: cannot be unpacked into the cache: {error.strerror}. Free some disk space, "
+            "or set XDG_CACHE_HOME to a folder that can be written"
         ) from error
 
 
@@ -118,7 +118,7 @@ def opened(digest: str, name: str, notes: list[str]) -> Path:
     cache.opened(target)
     left = int((target / _LEFT_OUT).read_text())
     if left:
-        notes.append(f"{name}: {left:,} file{'' if left == 1 else 's'} left out, no picture")
+        notes.append(f"{name}: {left:,} file{'' if left == 1 else 's'} left out: not pictures")
     return target / _INNER
 
 
@@ -135,7 +135,10 @@ def list_unpacked(folder: Path, name: str, notes: list[str], least: int) -> List
     except DataError as error:
         shards = ""
         if name.lower().endswith(PACKED_TARS) and not any(one.is_dir() for one in folder.iterdir()):
-            shards = "; if it holds shards, unpack it to a .tar: packed, no image can be read alone"
+            shards = (
+                "; if it holds shards, unpack it to a .tar: in a compressed file, single images "
+                "cannot be read"
+            )
         raise DataError(f"{str(error).replace(str(folder), name)}{shards}") from error
     told = [note.replace(str(folder), name) for note in listing.notes]
     return replace(listing, notes=(*notes, *told))
@@ -170,7 +173,7 @@ def _unpack(path: Path, folder: Path) -> int:
     except (*_UNREADABLE, *UNREADABLE) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the storage's own
             raise
-        raise DataError(f"{path}: the archive is damaged: {error}; get it anew") from error
+        raise DataError(f"{path}: the archive is damaged: {error}. Get a new copy") from error
     return out.left
 
 
@@ -189,7 +192,7 @@ class _Unpacking:
             raise DataError(f"{self._path}: {text} is in it more than once")
         self._names.add(text)
         if len(self._names) > MOST_FILES:
-            raise DataError(f"{self._path}: has more than {MOST_FILES:,} files, which is too many")
+            raise DataError(f"{self._path}: has more than {MOST_FILES:,} files")
         name = _safe_name(self._path, text)
         if name is not None:
             self._spelling.check(name)
@@ -216,9 +219,11 @@ def _check(path: Path, members: list[zipfile.ZipInfo], most: int) -> None:
         raise DataError(_too_much(path, total, most))
     for member in members:
         if member.flag_bits & 1:
-            raise DataError(f"{path}: is encrypted; unpack it, and train on the folder")
+            raise DataError(f"{path}: is encrypted. Unpack it yourself and train on the folder")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise DataError(f"{path}: {member.filename} is no regular file; unpack it yourself")
+            raise DataError(
+                f"{path}: {member.filename} is not a regular file. Unpack the archive yourself"
+            )
 
 
 def _safe_name(path: Path, written: str) -> PurePosixPath | None:
@@ -230,7 +235,7 @@ def _safe_name(path: Path, written: str) -> PurePosixPath | None:
         return None
     if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or "\0" in text:
         raise DataError(
-            f"{path}: {written!r} leads out of the archive; this archive is not to be trusted"
+            f"{path}: {written!r} points outside the archive. Do not trust this archive"
         )
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
     return None if hidden else name
@@ -249,16 +254,16 @@ class _Spelling:
         wrong = [part for part in name.parts if not _ON_WINDOWS.fullmatch(part)]
         if sys.platform == "win32" and wrong:
             raise DataError(
-                f"{self._path}: {str(name)!r} has {wrong[0]!r}, which Windows takes for no file's "
-                "name; pack the pictures anew under another"
+                f"{self._path}: {str(name)!r} has {wrong[0]!r}, which is not a valid file name "
+                "on Windows. Pack the pictures again under another name"
             )
         for at in (name, *name.parents) if self._folds else ():
             key = unicodedata.normalize("NFC", str(at)).casefold()
             if (other := self._seen.setdefault(key, at)) != at:
                 raise DataError(
-                    f"{self._path}: {str(other)!r} and {str(at)!r} are one name on this disk, "
-                    "where capital and small letters are the same; pack the pictures anew under "
-                    "others"
+                    f"{self._path}: {str(other)!r} and {str(at)!r} are the same name on this "
+                    "disk, which does not distinguish upper and lower case. Pack the pictures "
+                    "again under other names"
                 )
 
 
@@ -286,6 +291,6 @@ def _copy(path: Path, start: bytes, stream: IO[bytes], out: Path, room: int) -> 
 
 def _too_much(path: Path, size: int, most: int) -> str:
     return (
-        f"{path}: unpacks to more than {most:,} bytes ({size:,}), far more than pictures do; "
-        "if you trust it, unpack it, and train on the folder"
+        f"{path}: unpacks to more than {most:,} bytes ({size:,}), far more than pictures do. If "
+        "you trust it, unpack it yourself and train on the folder"
     )

@@ -70,8 +70,8 @@ def archive_address(word: str | Path) -> ArchiveAddress:
     found = _SUM.fullmatch(fragment)
     if found is None or len(found[2]) != _LENGTHS[found[1]]:
         raise UserError(
-            f"{url}: wanted #sha256= with 64 hex digits, or #md5= with 32, behind the address; got "
-            f"#{fragment[:80]}"
+            f"{url}: wanted #sha256= with 64 hex digits, or #md5= with 32, after the address; "
+            f"got #{fragment[:80]}"
         )
     return ArchiveAddress(url=url, kind=found[1], wanted=found[2].lower())
 
@@ -114,7 +114,7 @@ def fetched_archive(
     if found is not None:
         return found
     if not connect:
-        raise UnreachableError(f"{address.url}: is not on this machine")
+        raise UnreachableError(f"{address.url} is not on this machine")
     with only_one(place.parent, place.name):
         found = _here(address, _read(place))  # another process was faster
         return _fetch(address, place, report) if found is None else found
@@ -173,7 +173,9 @@ def _fetch(address: ArchiveAddress, place: Path, report: Report | None) -> Fetch
         with part.open("rb") as file:
             start = file.read(16)
         if not start.startswith((b"PK", b"\x1f\x8b", b"BZh")):
-            raise DataError(f"{address.url}: sent no archive; it begins with {start!r}")
+            raise DataError(
+                f"{address.url}: did not send an archive; the data begins with {start!r}"
+            )
         with part.open("rb") as file:
             md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         with part.open("rb") as file:
@@ -181,9 +183,9 @@ def _fetch(address: ArchiveAddress, place: Path, report: Report | None) -> Fetch
         got = {"sha256": sha256, "md5": md5}.get(address.kind, "")
         if got != address.wanted:
             raise DataError(
-                f"{address.url}: sent another file than is wanted: wanted {address.kind} "
-                f"{address.wanted}, got {got}. What is published there has changed: train anew "
-                "without the sum, or find the file as it was"
+                f"{address.url}: sent a different file: wanted {address.kind} {address.wanted}, "
+                f"got {got}. The published file has changed. Train again without the checksum, "
+                "or find the original file"
             )
         try:
             folder = unpacked(part, sha256, notes := list[str]())
@@ -194,8 +196,8 @@ def _fetch(address: ArchiveAddress, place: Path, report: Report | None) -> Fetch
         write_whole(place, json.dumps(told))
     except OSError as error:
         raise DataError(
-            f"{part}: cannot be read: {error.strerror}; make room, or point XDG_CACHE_HOME to a "
-            "folder that can be written"
+            f"{part}: cannot be read: {error.strerror}. Free some disk space, or set "
+            "XDG_CACHE_HOME to a folder that can be written"
         ) from error
     finally:
         part.unlink(missing_ok=True)

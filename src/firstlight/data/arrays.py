@@ -175,8 +175,8 @@ def _check_parts(
     for at, part in placed:
         if at not in learnt:
             raise DataError(
-                f"{name}: {part} has the class {class_names[at][:60]!r}, which train has not; "
-                "rename or remove it"
+                f"{name}: {part} has the class {class_names[at][:60]!r}, which train does not "
+                "have. Rename or remove it"
             )
 
 
@@ -191,12 +191,12 @@ def _as_stack(part: ArrayPart) -> "npt.NDArray[Any] | list[Any]":
     ):
         raise DataError(
             f"{name}: wanted an array of images N×H×W or N×H×W×C, or a list of pictures, got "
-            f"{_kind(images)}; files are read with firstlight.load(PATH)"
+            f"{_kind(images)}. To read files use firstlight.load(PATH)"
         )
     if not hasattr(images, "__array__"):
         images = list(images)
     elif np.ma.is_masked(images):
-        raise DataError(f"{name}: wanted pixels everywhere, got masked ones; fill them first")
+        raise DataError(f"{name}: got masked pixels; fill them first")
     elif as_array(images).dtype == object:
         images = list(as_array(images))
     if isinstance(images, list):
@@ -209,7 +209,7 @@ def _as_stack(part: ArrayPart) -> "npt.NDArray[Any] | list[Any]":
     hint = ""
     side = math.isqrt(stack.shape[1]) if stack.ndim == 2 else 0
     if side > 1 and side * side == stack.shape[1]:
-        hint = f"; of rows of {stack.shape[1]} pixels take images.reshape(-1, {side}, {side})"
+        hint = f"; for rows of {stack.shape[1]} pixels use images.reshape(-1, {side}, {side})"
     raise DataError(
         f"{name}: wanted images N×H×W or N×H×W×C, got an array of shape {stack.shape}{hint}"
     )
@@ -243,9 +243,7 @@ def _pixels(
     levels, notes = levels_of_set(pieces, form.range)
     if len({one.shape[1:] for one in levels}) > 1:
         shapes = " and ".join(str(stack.shape) for stack in arrays)
-        raise DataError(
-            f"{name}: the parts do not fit together: wanted images of one size, got {shapes}"
-        )
+        raise DataError(f"{name}: the parts do not match: wanted images of one size, got {shapes}")
     together = levels[0] if len(levels) == 1 else np.concatenate(levels)
     height, width, channels = together.shape[1:]
     wanted = form.shape or ((form.size,) * 2 + (channels,) if form.size else together.shape[1:])
@@ -277,7 +275,7 @@ def _pictures(
             decoded = decode_into(Path(folder) / "decoded", sources, shape)
             if decoded.problems:
                 where, why = decoded.problems[0]
-                raise DataError(f"{where}: {why}; leave it out, and its label")
+                raise DataError(f"{where}: {why}. Leave out the image and its label")
             flat = np.fromfile(Path(folder) / "decoded", np.uint8)
         except OSError as error:
             raise DataError(f"{folder}: cannot be written: {error.strerror}") from error
@@ -299,9 +297,9 @@ def open_arrays(
             raise DataError(
                 f"{where}: wanted a picture (Pillow's, or an array), got {_kind(image)}; "
                 + (
-                    "make the lists an array first: numpy.array(images)"
+                    "turn the lists into an array first: numpy.array(images)"
                     if isinstance(image, list | tuple)
-                    else "picture files are read with firstlight.load(FOLDER)"
+                    else "to read picture files use firstlight.load(FOLDER)"
                 )
             )
         values = as_array(image)
@@ -362,9 +360,9 @@ def _check_labels(
     if labels.shape != (count,) or labels.dtype.kind not in "biufU":
         hint = ""
         if labels.ndim == 2 and labels.dtype.kind in "biuf":
-            hint = "; of one-hot rows take labels.argmax(axis=1)"
+            hint = "; for one-hot rows use labels.argmax(axis=1)"
         elif isinstance(stack, np.ndarray) and labels.shape == stack.shape[-1:]:
-            hint = "; images numbered by the last axis are numpy.moveaxis(images, -1, 0)"
+            hint = "; if the last axis numbers the images, use numpy.moveaxis(images, -1, 0)"
         raise DataError(
             f"{name}: wanted {count} labels, one for each image, got {labels.dtype} of shape "
             f"{labels.shape}{hint}"
@@ -392,13 +390,13 @@ def _numbered(
             if labels.min() < 0 or labels.max() >= len(names):
                 raise DataError(
                     f"{name}: labels run from {labels.min()} to {labels.max()}, but there are "
-                    f"{len(names)} class names, of 0 to {len(names) - 1}"
+                    f"{len(names)} class names, for 0 to {len(names) - 1}"
                 )
         else:
             place = {one: at for at, one in enumerate(names)}
             strange = next((one for one in labels.tolist() if one not in place), None)
             if strange is not None:
-                raise DataError(f"{name}: the label {strange[:60]!r} is none of the class names")
+                raise DataError(f"{name}: the label {strange[:60]!r} is not one of the class names")
             at_N = np.array([place[one] for one in labels.tolist()])
     return at_N.reshape(-1).astype(np.int64), names
 

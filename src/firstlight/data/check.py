@@ -244,7 +244,7 @@ def _flat(names: Sequence[str], flat: list[int]) -> list[Finding]:
         Finding(
             kind="one colour",
             severe=False,
-            text="nothing but one colour: there is nothing in them to learn",
+            text="only one colour: there is nothing to learn from them",
             groups=tuple((names[at],) for at in flat),
             exclude=tuple(names[at] for at in flat),
         )
@@ -274,8 +274,10 @@ def _dark(
             Finding(
                 kind="levels of 16 bits",
                 severe=True,
-                text="pictures of 16 bits that leave the upper levels unused: they are dark, here "
-                "and in other programs. Save them with their full range",
+                text=(
+                    "16-bit pictures that do not use the upper levels: they are dark, here and "
+                    "in other programs. Save them with their full range"
+                ),
                 details=tuple(deep),
             )
         )
@@ -294,8 +296,10 @@ def _disguised(names: Sequence[str], heads: list[_Head], readable: np.ndarray) -
         Finding(
             kind="wrong ending",
             severe=False,
-            text="not what the name says; read all the same, here, but other programs may refuse "
-            "them",
+            text=(
+                "file endings that do not match the content. firstlight reads them, but other "
+                "programs may not"
+            ),
             groups=tuple((name,) for name, _ in found),
             details=tuple(f"{name}: actually {form}" for name, form in found),
         )
@@ -317,8 +321,9 @@ def _uneven(listing: Listing, readable: np.ndarray) -> list[Finding]:
             Finding(
                 kind="few",
                 severe=min(few.values()) < 2,
-                text=f"fewer than {FEW} pictures to train on: {listed}. Collect more, or put "
-                "classes together",
+                text=(
+                    f"fewer than {FEW} training pictures: {listed}. Collect more, or merge classes"
+                ),
             )
         )
     least, most = min(sizes, key=lambda n: sizes[n]), max(sizes, key=lambda n: sizes[n])
@@ -327,8 +332,10 @@ def _uneven(listing: Listing, readable: np.ndarray) -> list[Finding]:
             Finding(
                 kind="uneven",
                 severe=False,
-                text=f"{most} has {sizes[most]:,} pictures and {least} {sizes[least]:,}: training "
-                "weighs the classes, and accuracy alone says little; look at each class",
+                text=(
+                    f"{most} has {sizes[most]:,} pictures and {least} {sizes[least]:,}: training "
+                    "weights the classes. Accuracy alone says little, so look at each class"
+                ),
             )
         )
     return found
@@ -345,9 +352,11 @@ def _mixed(heads: list[_Head], readable: np.ndarray) -> list[Finding]:
             Finding(
                 kind="sizes",
                 severe=False,
-                text=f"{len(sizes)} different sizes, shorter sides of {min(sides)} to "
-                f"{max(sides)} pixels (half of them at least {sorted(sides)[len(sides) // 2]}), "
-                f"and up to {wide:.1f} times as long as wide: the middle of each is taken",
+                text=(
+                    f"{len(sizes)} different sizes, shorter sides of {min(sides)} to "
+                    f"{max(sides)} pixels (median {sorted(sides)[len(sides) // 2]}), and up to "
+                    f"{wide:.1f} times as long as wide. The middle of each is used"
+                ),
             )
         )
     if len(modes) > 1:

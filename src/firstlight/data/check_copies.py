@@ -71,9 +71,12 @@ def _same(listing: Listing, pairs: Pairs) -> list[Finding]:
             Finding(
                 kind="leak",
                 severe=True,
-                text=f"copies in two parts, such as train and test ({counted(len(both), 'pair')}): "
-                "a model is asked what it has learnt by heart, and looks better than it is. Leave "
-                "out the copy that is not in the test part",
+                text=(
+                    "copies in two parts, such as train and test "
+                    f"({counted(len(both), 'pair')}): the model is tested on pictures it has "
+                    "memorized, so it looks better than it is. Leave out the copy that is not "
+                    "in the test part"
+                ),
                 groups=_named(both, listing),
                 exclude=_learnt(both, listing),
             )
@@ -83,8 +86,10 @@ def _same(listing: Listing, pairs: Pairs) -> list[Finding]:
             Finding(
                 kind="two classes",
                 severe=True,
-                text=f"copies in two classes ({counted(len(across), 'pair')}): at least one of "
-                "each pair is in the wrong folder. Look at them, and leave out or move",
+                text=(
+                    f"copies in two classes ({counted(len(across), 'pair')}): at least one of "
+                    "each pair is in the wrong folder. Look at them and move or remove it"
+                ),
                 groups=_named(across, listing),
                 exclude=tuple(sorted({pictures[k].name for pair in across for k in pair})),
             )
@@ -113,9 +118,11 @@ def _altered(listing: Listing, pairs: Pairs) -> list[Finding]:
             Finding(
                 kind="altered leak",
                 severe=True,
-                text=f"turned, mirrored, cropped or otherwise altered copies in two parts "
-                f"({counted(len(leaks), 'pair')}): a test looks better than it is. Leave out the "
-                "copy that is not in the test part",
+                text=(
+                    "rotated, mirrored, cropped or otherwise altered copies in two parts "
+                    f"({counted(len(leaks), 'pair')}): the test looks better than it is. Leave "
+                    "out the copy that is not in the test part"
+                ),
                 groups=_named(leaks, listing),
                 exclude=_learnt(leaks, listing),
             )
@@ -125,9 +132,12 @@ def _altered(listing: Listing, pairs: Pairs) -> list[Finding]:
             Finding(
                 kind="altered, two classes",
                 severe=False,
-                text="turned, mirrored, cropped or otherwise altered copies in two classes "
-                f"({counted(len(across), 'pair')}): right where that is the difference between the "
-                "classes, as with 6 and 9. Otherwise one of each pair is in the wrong folder",
+                text=(
+                    "rotated, mirrored, cropped or otherwise altered copies in two classes "
+                    f"({counted(len(across), 'pair')}). This is fine if that is what tells the "
+                    "classes apart, as with 6 and 9. Otherwise one of each pair is in the wrong "
+                    "folder"
+                ),
                 groups=_named(across, listing),
             )
         )
@@ -136,9 +146,11 @@ def _altered(listing: Listing, pairs: Pairs) -> list[Finding]:
             Finding(
                 kind="altered copies",
                 severe=False,
-                text="turned, mirrored, cropped or otherwise altered copies in one class and part "
-                f"({counted(len(within), 'pair')}): firstlight keeps them on one side of a split; "
-                "another program may not",
+                text=(
+                    "rotated, mirrored, cropped or otherwise altered copies in one class and "
+                    f"part ({counted(len(within), 'pair')}): firstlight keeps them on one side "
+                    "of a split, but another program may not"
+                ),
                 groups=_named(within, listing),
             )
         )
@@ -151,12 +163,12 @@ def moved_found(listing: Listing, pairs: Pairs) -> list[Finding]:
     if not pairs:
         return []
     leaks, across, within = _sorted_out(listing, pairs)
-    apart = "a split does not look for these: put them in a column group of a CSV"
+    apart = "a split does not detect these. Name them in a column group of a CSV"
     where = [
         f"{counted(len(some), 'pair')} {words}"
         for some, words in (
-            (leaks, "in two parts, so that a test looks better than it is"),
-            (across, "in two classes, of which one may be wrong"),
+            (leaks, "in two parts, so the test looks better than it is"),
+            (across, "in two classes, one of which may be wrong"),
             (within, "in one class and part"),
         )
         if some
@@ -165,8 +177,10 @@ def moved_found(listing: Listing, pairs: Pairs) -> list[Finding]:
         Finding(
             kind="cropped or turned",
             severe=bool(leaks),
-            text=f"copies cropped to a part or turned by some angle: {'; '.join(where)}. Leave out "
-            f"the copy that is not in the test part; {apart}",
+            text=(
+                f"copies that were cropped or rotated by some angle: {'; '.join(where)}. Leave "
+                f"out the copy that is not in the test part; {apart}"
+            ),
             groups=_named([*leaks, *across, *within], listing),
             exclude=_learnt(leaks, listing),
         )
@@ -181,10 +195,12 @@ def _alike(names: list[str]) -> list[Finding]:
         Finding(
             kind="alike",
             severe=False,
-            text=f"most pictures of a class look much alike ({counted(len(names), 'picture')}), as "
-            "views of one thing or simple drawings do: only the closest copies are told, and kept "
-            "on one side of a split. Where they are views of one thing, name such groups in a "
-            "column group of a CSV",
+            text=(
+                f"most pictures of a class are very similar ({counted(len(names), 'picture')}), "
+                "like views of one object or simple drawings. Only the closest copies are "
+                "listed and kept on one side of a split. If they are views of one object, name "
+                "such groups in a column group of a CSV"
+            ),
             groups=(tuple(names),),
         )
     ]

@@ -55,7 +55,7 @@ def looks_found(
     poor_N = flat_N | black_N | white_N
     named = [names[at] for at in readable.tolist()]
     found = [
-        *_poor("nearly one colour", "next to nothing to see in them", flat_N & ~blank_N, named),
+        *_poor("nearly one colour", "almost nothing to see in them", flat_N & ~blank_N, named),
         *_poor("nearly black", f"no pixel above level {BLACK} of 255", black_N, named),
         *_poor("nearly white", f"no pixel below level {WHITE} of 255", white_N, named),
         *_unlike(measures_NF, ~poor_N, named),
@@ -133,9 +133,10 @@ def _poor(kind: str, why: str, which_N: npt.NDArray[np.bool_], names: list[str])
         return []
     many = len(chosen) >= max(2, MANY * len(names))
     advice = (
-        "So many are no slips: look at how the set was made, and make it anew"
+        "These are too many to be single mistakes: check how the data set was made, and make it "
+        "again"
         if many
-        else "Leave them out, unless that is what they should show"
+        else "Leave them out, unless they should look like that"
     )
     return [
         Finding(
@@ -171,9 +172,11 @@ def _unlike(
         Finding(
             kind="unlike the others",
             severe=False,
-            text="far from all others in brightness, contrast, colours or detail "
-            f"({counted(len(chosen), 'picture')}). Look at them: they may not belong here, or be "
-            "of a kind of which there are too few",
+            text=(
+                "far from all others in brightness, contrast, colours or detail "
+                f"({counted(len(chosen), 'picture')}). Look at them: they may not belong here, "
+                "or may be of a kind that is too rare"
+            ),
             groups=tuple((names[at],) for at in chosen),
         )
     ]
@@ -197,9 +200,11 @@ def _enlarged(
                 Finding(
                     kind="enlarged",
                     severe=False,
-                    text=f"enlarged from fewer pixels ({int(held_N.sum()):,} of {len(names):,} "
-                    f"pictures): {width} × {height} hold what {sides[1]} × {sides[0]} show. "
-                    f"--size {max(height, width)} serves as well, and trains faster",
+                    text=(
+                        f"enlarged from fewer pixels ({int(held_N.sum()):,} of {len(names):,} "
+                        f"pictures): {width} × {height} holds as much detail as {sides[1]} × "
+                        f"{sides[0]}. --size {max(height, width)} is as good, and trains faster"
+                    ),
                     groups=tuple((names[at],) for at in numbers[held_N][:12].tolist()),
                 )
             ]
@@ -211,8 +216,10 @@ def _enlarged(
         Finding(
             kind="enlarged",
             severe=False,
-            text=f"enlarged from fewer pixels, or out of focus ({counted(len(some), 'picture')}): "
-            "half the side holds what they show. Where there are better copies, take those",
+            text=(
+                f"enlarged from fewer pixels, or out of focus ({counted(len(some), 'picture')}): "
+                "half their size holds the same detail. If you have better copies, use those"
+            ),
             groups=tuple((names[at],) for at in some),
         )
     ]

@@ -76,7 +76,7 @@ def read_pickled(path: Path, md5: str, images: int, layout: Layout) -> Batch:
     try:
         size = path.stat().st_size
         if size > 2 * images * _PLANES + 1_000_000:
-            raise DataError(f"{path}: {size:,} bytes are too many for {images:,} images")
+            raise DataError(f"{path}: {size:,} bytes is too many for {images:,} images")
         blob = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
@@ -88,7 +88,7 @@ def read_pickled(path: Path, md5: str, images: int, layout: Layout) -> Batch:
         )
     pixels, labels = _pickled_arguments(blob, images, layout.key)
     if len(pixels) != images * _PLANES or len(labels) != images:
-        raise DataError(f"{path}: no pixels and labels of {images:,} images found in it")
+        raise DataError(f"{path}: does not contain the pixels and labels of {images:,} images")
     planes = np.frombuffer(pixels, dtype=np.uint8).reshape(images, _PLANES)
     return _as_images(planes), from_zero(np.array(labels), range(layout.classes), path)
 

@@ -83,8 +83,8 @@ def _label(sheet: Sheet) -> int | None:
         if min(len({one for one, _ in pairs}), len({two for _, two in pairs})) < len(pairs):
             names = " and ".join(sheet.headings[at] for at in (first, other))
             raise DataError(
-                f"{sheet.file}: the columns {names} could each be the class, and do not mean the "
-                "same; call the one that counts label"
+                f"{sheet.file}: the columns {names} could each be the class, and they disagree. "
+                "Rename the right one to label"
             )
     return first
 
@@ -150,8 +150,8 @@ def _paths(sheet: Sheet, columns: Columns, nearness: Callable[[str], int]) -> in
     if len(same) > 1:
         names = " and ".join(sheet.headings[at] or "(no heading)" for at in names_files[:2])
         raise DataError(
-            f"{sheet.file}: the columns {names} each name files, and not the same; call the one "
-            "that counts path"
+            f"{sheet.file}: the columns {names} each name files, and they disagree. Rename the "
+            "right one to path"
         )
     return next(iter(names_files or found), None)
 
@@ -178,9 +178,10 @@ def labels_in(
         if len(yes) != 1:
             names = ", ".join(sheet.headings[at] for at in classes[:5])
             raise DataError(
-                f"{sheet.file}, line {line}: no column is called label; {counted(len(yes), 'one')} "
-                f"in the columns of 0 and 1 ({names}{', …' if len(classes) > 5 else ''}), where a "
-                f"class for each picture would be. {ONE_EACH}"
+                f"{sheet.file}, line {line}: no column is called label; "
+                f"{counted(len(yes), 'one')} in the columns of 0 and 1 "
+                f"({names}{', …' if len(classes) > 5 else ''})instead of one class for each "
+                f"picture. {ONE_EACH}"
             )
         labels += yes
     return labels
@@ -197,13 +198,14 @@ def parts_of(sheet: Sheet, columns: Columns, rows: Sequence[tuple[int, list[str]
             word = part_in_name(cells[columns.part])
             if cells[columns.part] and not word.is_exact:
                 raise DataError(
-                    f"{sheet.file}, line {line}: part {cells[columns.part]!r}; there are "
+                    f"{sheet.file}, line {line}: part {cells[columns.part]!r}; choose from "
                     f"{', '.join(dict.fromkeys(PART_NAMES.values()))}"
                 )
             parts.append(word.part)
         if len({bool(part) for part in parts}) > 1:
             raise DataError(
-                f"{sheet.file}: some pictures have a part and others none; give all one, or none"
+                f"{sheet.file}: some pictures have a part and others do not. Give every picture "
+                "a part, or none"
             )
         return parts
     parts = [TRAIN if columns.flags else ""] * len(rows)

@@ -47,7 +47,7 @@ GREY = ("1", "L", "LA", "La")
 TILE = 1024
 """Pixels a side of the parts in which a large picture is made smaller."""
 
-FEW_LEVELS = "16 bits of which few are used"
+FEW_LEVELS = "16 bits, few of them used"
 """A note on a picture begins so."""
 _FEW_BITS = 14  # at most a quarter of the levels
 
@@ -157,7 +157,7 @@ def _finished(
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise DataError(
-            f"{name}: the picture is damaged or cut short ({reason}); get it anew"
+            f"{name}: the picture is damaged or truncated ({reason}). Get a new copy"
         ) from error
 
 
@@ -238,12 +238,12 @@ def open_picture(name: str, content: Path | bytes | Encoded) -> AbstractContextM
     try:
         kind = content.stat().st_mode
         if stat.S_ISDIR(kind):
-            raise DataError(f"{name}: wanted a picture, this is a folder")
+            raise DataError(f"{name}: wanted a picture, got a folder")
         if not stat.S_ISREG(kind):
-            raise DataError(f"{name}: wanted a picture, this is not a regular file")
+            raise DataError(f"{name}: wanted a picture, got something that is not a regular file")
         return content.open("rb")
     except FileNotFoundError as error:
-        raise DataError(f"{name}: there is no such file") from error
+        raise DataError(f"{name}: no such file") from error
     except PermissionError as error:
         raise DataError(f"{name}: no permission to read this file") from error
     except (OSError, ValueError) as error:
@@ -259,9 +259,9 @@ def _too_large(most_pixels: int) -> str:
 def _check_size(name: str, size: tuple[int, int], most_pixels: int) -> None:
     width, height = size
     if width * height > most_pixels:
-        raise DataError(f"{name}: {width} × {height} pixels is {_too_large(most_pixels)}")
+        raise DataError(f"{name}: {width} × {height} pixels, {_too_large(most_pixels)}")
     if width < 1 or height < 1:
-        raise DataError(f"{name}: the picture is {width} × {height} pixels: there is nothing in it")
+        raise DataError(f"{name}: the picture is empty: {width} × {height} pixels")
 
 
 def _upright(image: Image.Image, same: Image.Image) -> Image.Image:
@@ -318,21 +318,21 @@ def _scale(name: str, image: Image.Image, notes: list[str]) -> _Scale | None:
     # Pillow has brought a PGM's own greatest level to 65535.
     deep = image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM")
     if not deep and (least < 0 or greatest > (255 if image.mode == "F" else 65535)):
-        notes.append(f"levels {least:g} to {greatest:g} stretched to 0 to 255")
+        notes.append(f"levels {least:g} to {greatest:g} scaled to 0 to 255")
         return _Scale(least, 255 / (greatest - least) if greatest > least else 0.0)
     if image.mode == "F":
         white = 1 if greatest <= 1 else 255
-        notes.append(f"float levels taken for 0 to {white}")
+        notes.append(f"float levels read as 0 to {white}")
         return _Scale(0.0, 255 / white)
     sixteen = deep or greatest > 255
     bits = int(greatest).bit_length()
     if sixteen and 0 < bits <= _FEW_BITS:
         notes.append(
-            f"{FEW_LEVELS} (up to {2**bits - 1} of 65535), so that it is dark: save it with "
-            "its full range"
+            f"{FEW_LEVELS} (up to {2**bits - 1} of 65535), so it is dark. Save it with its full "
+            "range"
         )
     elif image.mode == "I" and not deep:
-        notes.append(f"32-bit levels taken for 0 to {65535 if sixteen else 255}")
+        notes.append(f"32-bit levels read as 0 to {65535 if sixteen else 255}")
     return _Scale(0.0, 1 / 257 if sixteen else 1.0)
 
 
@@ -361,9 +361,9 @@ def _opaque(image: Image.Image, notes: list[str]) -> Image.Image:
     over = _over("white", clear)
     if _is_flat(over) and not _is_flat(on_black := _over("black", clear)):
         over = on_black
-        notes.append("transparent parts put over black, since over white nothing was left to see")
+        notes.append("transparent parts drawn on black, because on white nothing was visible")
     else:
-        notes.append("transparent parts put over white")
+        notes.append("transparent parts drawn on white")
     return over.convert(mode)
 
 

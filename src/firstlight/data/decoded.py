@@ -80,7 +80,7 @@ def choose_shape(
         seen = [found for found in looked_at if found is not None]
     sizes, colour = Counter(shape for shape, _ in seen), any(colour for _, colour in seen)
     if not sizes:
-        raise DataError(f"none of the pictures can be read, such as {sources[0].name}")
+        raise DataError(f"none of the pictures can be read; the first is {sources[0].name}")
     channels = 3 if colour else 1
     kind = _kind(channels)
     shorter = sorted(min(one) for one in sizes.elements())

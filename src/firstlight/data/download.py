@@ -82,7 +82,7 @@ def _fetch_from(
             return
         part.unlink()
         if not resumed:
-            raise _RefusedError(f"sent other bytes: wanted md5 {file.md5}, got {have}")
+            raise _RefusedError(f"sent different data: wanted md5 {file.md5}, got {have}")
 
 
 def _pull(
@@ -137,10 +137,12 @@ def fetch_any(
                 write_whole(mark, etag)
             have = _append(answer, part, have, size, _named(report, name))
         if size is not None and have < size:
-            raise _RefusedError(f"stopped after {have:,} of {size:,} bytes; the same again goes on")
+            raise _RefusedError(
+                f"stopped after {have:,} of {size:,} bytes; run the same again to continue"
+            )
     except _RefusedError as reason:
         raise UnreachableError(
-            f"{url}: could not be fetched: {reason}. Look at the address and the connection"
+            f"{url}: could not be fetched: {reason}. Check the address and the connection"
         ) from reason
     except OSError as error:
         raise DataError(_cannot_write(part.parent, error)) from error
@@ -177,7 +179,7 @@ def _opened(
     except (http.client.HTTPException, urllib.error.URLError, OSError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, TimeoutError):
-            raise _RefusedError(f"no answer for {timeout:g} s") from error
+            raise _RefusedError(f"no response for {timeout:g} s") from error
         raise _RefusedError(str(reason) or type(reason).__name__) from error
 
 
@@ -266,6 +268,6 @@ def _new_md5() -> "hashlib._Hash":
 
 def _cannot_write(folder: Path, error: OSError) -> str:
     return (
-        f"{folder}: cannot be written: {error.strerror}; "
-        "make room, or choose another place with --data-dir"
+        f"{folder}: cannot be written: {error.strerror}. Free some disk space, or choose another "
+        "folder with --data-dir"
     )

@@ -51,10 +51,10 @@ def tar_members(archive: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, 
                 if not left:
                     return
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{archive}: damaged archive: {error}; fetch it again") from error
+        raise DataError(f"{archive}: damaged archive: {error}. Fetch it again") from error
     except OSError as error:
         raise DataError(f"{archive}: cannot be read: {error}") from error
-    raise DataError(f"{archive}: {', '.join(left)} missing in the archive")
+    raise DataError(f"{archive}: the archive lacks {', '.join(left)}")
 
 
 def unpack(archive: Path, folder: Path, sizes: Mapping[str, int]) -> None:
@@ -64,7 +64,9 @@ def unpack(archive: Path, folder: Path, sizes: Mapping[str, int]) -> None:
         for name, blob in tar_members(archive, sizes):
             write_whole(folder / name, blob)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be written: {error.strerror}; make room") from error
+        raise DataError(
+            f"{folder}: cannot be written: {error.strerror}. Free some disk space"
+        ) from error
 
 
 def from_zero(labels_N: npt.NDArray[Any], known: range, name: object) -> Int64Array:

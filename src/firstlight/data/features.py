@@ -43,7 +43,7 @@ def picture_columns(
     if class_names is not None and not (
         isinstance(class_names, list) and all(isinstance(one, str) for one in class_names)
     ):
-        raise DataError(f"{where}: the class names of column {label} are no list of names")
+        raise DataError(f"{where}: the class names of column {label} are not a list of names")
     image = "image" if "image" in images else images[0]
     return PictureColumns(image, label, tuple(map(class_name, class_names or ())))
 
@@ -55,8 +55,8 @@ def _label(
     classes = [one for one in names if kinds[one] == "ClassLabel"]
     if not labels and len(classes) > 1:
         raise DataError(
-            f"{where}: the columns {' and '.join(classes)} each hold classes; call the one that "
-            "counts label"
+            f"{where}: the columns {' and '.join(classes)} each hold classes. Rename the right "
+            "one to label"
         )
     chosen = next(iter(labels or classes), None)
     lists = [one for one in names if kinds[one] == "list" and _holds_classes(features[one])]

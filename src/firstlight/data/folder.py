@@ -61,7 +61,7 @@ def _by_part(
         part = parts.get(folder.name)
         if part is None:
             if folder.count:
-                notes.append(f"{folder.path}/: neither train, validation nor test, left out")
+                notes.append(f"{folder.path}/: not train, validation or test; left out")
             continue
         inner = _seen_through(folder, notes)
         _tell_loose(inner, root, notes)
@@ -81,13 +81,16 @@ def _by_class(folders: list[Node], part: str, notes: list[str]) -> Iterator[Foun
     for folder in folders:
         label = class_name(folder.name)
         if label in spellings:
-            notes.append(f"two folders are called {label}, spelt differently in Unicode: one class")
+            notes.append(
+                f"two folders are called {label}, with different Unicode spellings: treated as "
+                "one class"
+            )
         spellings.add(label)
         if not folder.count:
-            notes.append(f"{folder.path}/: no picture in it, so no class")
+            notes.append(f"{folder.path}/: no pictures in it, so not a class")
         elif len(folder.pictures) < folder.count:
             deeper = folder.count - len(folder.pictures)
-            notes.append(f"{folder.path}/: {deeper} of its pictures lie in folders below it")
+            notes.append(f"{folder.path}/: {counted(deeper, 'picture')} from its subfolders")
         if others := folder.others_below():
             notes.append(_left_out(folder.path, others))
         for inner, name in folder.below():
@@ -99,13 +102,15 @@ def _left_out(path: str, names: list[str]) -> str:
     first = ", ".join(list(several)[:3]) + (", …" if len(several) > 3 else "")
     photos = any(is_heic_name(name) for name in names)
     advice = f" ({WANTED}; {HEIC_ADVICE})" if photos else ""
-    return f"{path}/: {counted(len(names), 'file')} left out, no picture: {first}{advice}"
+    return f"{path}/: {counted(len(names), 'file')} left out, not pictures: {first}{advice}"
 
 
 def _tell_loose(folder: Node, root: Path, notes: list[str]) -> None:
     if folder.pictures:
         where = f"directly in {f'{folder.path}/' if folder.path else root}"
-        notes.append(f"{counted(len(folder.pictures), 'picture')} {where}: of no class, left out")
+        notes.append(
+            f"{counted(len(folder.pictures), 'picture')} {where}: without a class, left out"
+        )
 
 
 # What the folders are
@@ -119,8 +124,10 @@ def _seen_through(folder: Node, notes: list[str]) -> Node:
         if only.pictures or (not folder.path and part_in_name(only.name).is_exact):
             break
         others = [other for other in folder.folders if other is not only]
-        notes += [f"{other.path}/: no picture in it, so no class" for other in others]
-        notes.append(f"{only.path}/ is the only folder with pictures: those inside it are taken")
+        notes += [f"{other.path}/: no pictures in it, so not a class" for other in others]
+        notes.append(
+            f"{only.path}/ is the only folder with pictures: the folders inside it are used"
+        )
         folder = only
     return folder
 
@@ -146,11 +153,11 @@ def _without_copies(root: Path, parent: Node, notes: list[str]) -> list[Node]:
         through = _seen_through(folder, [])
         if not all(_is_copy(root, one, beside.get(one.name)) for one in through.filled):
             raise DataError(
-                f"{root}: {folder.path}/ holds folders that are called like those beside it "
-                f"({_some(shared)}), with other pictures; move these pictures into the "
-                "folders beside it, or remove it"
+                f"{root}: {folder.path}/ holds folders with the same names as those next to it "
+                f"({_some(shared)}), but with other pictures. Move these pictures into the "
+                "folders next to it, or remove it"
             )
-        notes.append(f"{folder.path}/: the same pictures as beside it once more, left out")
+        notes.append(f"{folder.path}/: a second copy of the pictures next to it, left out")
     return kept
 
 
@@ -192,7 +199,7 @@ def _parts(root: Path, folders: list[Node]) -> dict[str, str]:
     if len(parts) == 1 and others:
         if holds_classes and named[lead].is_exact:
             raise DataError(
-                f"{root}: {lead}/ holds the classes {_some(inside[lead])}, but beside it there is "
+                f"{root}: {lead}/ holds the classes {_some(inside[lead])}, but next to it is "
                 f"{_some({f.name for f in others})}, which is neither validation nor test; "
                 f"{_RENAME}, or name the folder {lead} itself"
             )
@@ -200,12 +207,12 @@ def _parts(root: Path, folders: list[Node]) -> dict[str, str]:
     twice = [part for part, count in Counter(parts.values()).items() if count > 1]
     if twice:
         both = " and ".join(f"{name}/" for name, part in parts.items() if part == twice[0])
-        raise DataError(f"{root}: {both} are both {twice[0]}; put them together, or remove one")
+        raise DataError(f"{root}: {both} are both {twice[0]}. Merge them, or remove one")
     strange = [f.name for f in others if inside[f.name] & inside[lead]]
     if strange:
         raise DataError(
-            f"{root}: {_some(set(strange))} has classes like {lead}, but is neither train, "
-            f"validation nor test by name; {_RENAME}, or remove it"
+            f"{root}: {_some(set(strange))} has classes like {lead}, but its name is not train, "
+            f"validation or test; {_RENAME}, or remove it"
         )
     return parts
 
@@ -219,8 +226,8 @@ def _refuse_ambiguous(root: Path, folders: list[Node]) -> None:
     if shared and len(times) > 1:
         outer = {path for path, names in inside.items() if names & shared}
         raise DataError(
-            f"{root}: {_some(outer)} hold no pictures themselves, but folders of the same names "
-            f"({_some(shared)}). If they are parts, {_RENAME}; if they are classes, put "
+            f"{root}: {_some(outer)} hold no pictures of their own, only folders of the same "
+            f"names ({_some(shared)}). If they are parts, {_RENAME}; if they are classes, put "
             "their pictures directly into them, or write a CSV of path,label"
         )
     for folder in folders:
@@ -228,7 +235,7 @@ def _refuse_ambiguous(root: Path, folders: list[Node]) -> None:
         if word.is_exact and len(_classes_in(folder)) > 1:
             raise DataError(
                 f"{root}: {folder.path}/ holds the classes {_some(inside[folder.path])}, but no "
-                f"folder beside it is the training part; {_RENAME}"
+                f"folder next to it is the training part; {_RENAME}"
             )
 
 

@@ -106,10 +106,10 @@ def what_else(start: bytes) -> str:
     if _HEIC.match(start):
         return f"this is an HEIC picture: {_HEIC_ADVICE}"
     if _AVIF.match(start):
-        return f"this is an AVIF picture, which this Pillow does not read: {_ADVICE}"
+        return f"this is an AVIF picture, which the installed Pillow cannot read: {_ADVICE}"
     for kind in _KINDS:
         if kind.start.match(start):
-            return f"begins like a {kind.what} picture but is damaged or cut short; get it anew"
+            return f"starts like a {kind.what} picture, but is damaged or truncated. Get a new copy"
     for kind in _FOREIGN:
         if kind.start.match(start):
             return f"this is {kind.what}; {WANTED}: {_ADVICE}"

@@ -78,7 +78,7 @@ def from_dataset(
         notes.append(f"{part}: has no labels, left out")
         del rows[part]
     if not any(part in ("", TRAIN) and not _has_no_labels(one) for part, one in rows.items()):
-        raise DataError(f"{name}: the pictures to train on have no labels; give each its class")
+        raise DataError(f"{name}: the training pictures have no labels. Give each its class")
     names = class_names or _one_of([one.class_names for one in rows.values()], name)
     names, labels = _present(names, [one.labels for one in rows.values()], notes, name)
     parts = [
@@ -111,7 +111,7 @@ def _sets(data: Any, test: Any, name: str) -> tuple[dict[str, Any], list[str]]:
         if not word.is_exact:
             left.append(str(key))
         elif word.part in found:
-            raise DataError(f"{name}: {key} is the part {word.part} once more; leave one out")
+            raise DataError(f"{name}: {key} is the part {word.part} a second time. Leave one out")
         else:
             found[word.part] = one
     if len(data) == 1 and TRAIN not in found:
@@ -119,9 +119,9 @@ def _sets(data: Any, test: Any, name: str) -> tuple[dict[str, Any], list[str]]:
     if TRAIN not in found:
         raise DataError(
             f"{name}: wanted a mapping with the parts train and perhaps validation and test, got "
-            f"{', '.join(map(str, list(data)[:8])) or 'nothing'}; give one of them, as data[KEY]"
+            f"{', '.join(map(str, list(data)[:8])) or 'nothing'}. Pass one of them, as data[KEY]"
         )
-    notes = [f"{', '.join(left)}: neither train, validation nor test, left out"] if left else []
+    notes = [f"{', '.join(left)}: not train, validation or test; left out"] if left else []
     if len(found) == 1:
         return {"": found[TRAIN]}, notes
     return {part: found[part] for part in PARTS if part in found}, notes
@@ -133,12 +133,12 @@ def _rows(data: Any, where: str) -> _Rows:
     if isinstance(data, str | bytes | Path) or not (
         hasattr(data, "__getitem__") and hasattr(data, "__len__")
     ):
-        hint = "; a set that is only gone through is made a list first" if _is_stream(data) else ""
+        hint = "; turn an iterable into a list first" if _is_stream(data) else ""
         raise DataError(f"{where}: {_WANTED}; got {type(data).__name__}{hint}")
     if isinstance(data, np.ndarray) or (isinstance(data, tuple) and len(data) == 2):
-        raise DataError(f"{where}: {_WANTED}; arrays are taken by fl.from_images(images, labels)")
+        raise DataError(f"{where}: {_WANTED}; for arrays use fl.from_images(images, labels)")
     if hasattr(data, "columns") and hasattr(data, "to_dict"):
-        raise DataError(f'{where}: {_WANTED}; a table of pandas is one by .to_dict("records")')
+        raise DataError(f'{where}: {_WANTED}; for a pandas table use .to_dict("records")')
     if not len(data):
         raise DataError(f"{where}: wanted pictures, got none")
     return _of_rows(data, where)
@@ -154,16 +154,18 @@ def _is_stream(data: Any) -> bool:
 def _of_datasets(data: Any, where: str) -> _Rows:
     if not hasattr(data, "__len__"):
         raise DataError(
-            f"{where}: this set is only gone through (streaming); load it with streaming=False, or "
-            "take some of it: datasets.Dataset.from_list(list(data.take(1000)))"
+            f"{where}: this data set can only be streamed. Load it with streaming=False, or take "
+            "part of it: datasets.Dataset.from_list(list(data.take(1000)))"
         )
     if not data.features:
-        raise DataError(f"{where}: says nothing of its columns; {_WANTED}")
+        raise DataError(f"{where}: has no columns; {_WANTED}")
     features = data.features.to_dict()
     columns = picture_columns(tuple(data.features), features, where)
     if columns.label is None:
         names = ", ".join(data.features)
-        raise DataError(f"{where}: wanted a column label, got {names}; rename the one with classes")
+        raise DataError(
+            f"{where}: wanted a column label, got {names}. Rename the column of classes"
+        )
     plain = data.with_format(None)
     labels = list(plain[columns.label])
     if columns.class_names:  # datasets' sign for none
@@ -195,7 +197,7 @@ def _content(told: Any, where: str) -> bytes:
         except OSError as error:
             raise DataError(f"{where}: {told['path']}: {error.strerror}") from error
     if not isinstance(content, bytes):
-        raise DataError(f"{where}: holds no picture")
+        raise DataError(f"{where}: not a picture")
     return content
 
 
@@ -225,7 +227,7 @@ def _of_rows(data: Any, where: str) -> _Rows:
             keys = keys or _keys(row, where)
             missing = next((key for key in keys if key not in row), None)
             if missing is not None:
-                raise DataError(f"{where}[{at}]: has no {missing}, which the rows before it have")
+                raise DataError(f"{where}[{at}]: has no {missing}, unlike the rows before it")
             image, label = row[keys[0]], row[keys[1]]
         elif isinstance(row, tuple | list) and len(row) == 2:
             image, label = row
@@ -261,7 +263,7 @@ def _keys(row: Mapping[str, Any], where: str) -> tuple[str, str]:
     if not images or not labels or (len(images) > 1 and images[0] not in IMAGES):
         raise DataError(
             f"{where}: wanted dicts with a picture as image and its class as label, got "
-            f"{', '.join(map(str, names[:8])) or 'nothing'}; call them so"
+            f"{', '.join(map(str, names[:8])) or 'nothing'}. Rename them"
         )
     return images[0], labels[0]
 
@@ -310,8 +312,8 @@ def _refuse_random(data: Any, images: list[Any], keys: tuple[str, str] | None, w
         again = _picture(row[keys[0]] if keys is not None else row[0], where)
         if not isinstance(again, PictureFile) and not _same(images[at], again):
             raise DataError(
-                f"{where}[{at}]: gives another picture each time, so no run could be repeated; "
-                "leave random transforms out: the recipe augments"
+                f"{where}[{at}]: returns a different picture each time, so a run could not be "
+                "repeated. Remove random transforms: the recipe augments"
             )
 
 
@@ -360,6 +362,6 @@ def _present(
     if not absent or used.min() < 0 or used.max() >= len(names):
         return names, labels
     some = ", ".join(map(str, absent[:5])) + (", …" if len(absent) > 5 else "")
-    notes.append(f"{len(absent)} of the classes without a picture, left out: {some}")
+    notes.append(f"classes without pictures, left out ({len(absent)}): {some}")
     place = np.searchsorted(used, np.arange(len(names)))
     return [names[at] for at in used], [place[one] for one in arrays]

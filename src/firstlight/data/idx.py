@@ -40,9 +40,9 @@ class Member(NamedTuple):
             with zipfile.ZipFile(self.archive) as archive, archive.open(self.name) as stream:
                 yield stream
         except KeyError as error:
-            raise DataError(f"{self.archive}: {self.name} missing in the archive") from error
+            raise DataError(f"{self.archive}: {self.name} is missing from the archive") from error
         except zipfile.BadZipFile as error:
-            raise DataError(f"{self}: damaged archive: {error}; fetch it again") from error
+            raise DataError(f"{self}: damaged archive: {error}. Fetch it again") from error
 
 
 class _Wanted(NamedTuple):
@@ -101,7 +101,7 @@ def _read(path: Path | Member, wanted: _Wanted) -> npt.NDArray[Any]:
             with gzip.GzipFile(fileobj=plain) as unpacked:
                 return _parse(unpacked, path, wanted)  # type: ignore[arg-type]
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{path}: damaged gzip data: {error}; fetch the file again") from error
+        raise DataError(f"{path}: damaged gzip data: {error}. Fetch the file again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -116,7 +116,7 @@ def _parse(stream: IO[bytes], path: Path | Member, wanted: _Wanted) -> npt.NDArr
             f"got {header[:4].hex(' ') or 'an empty file'}"
         )
     if len(header) < 4 + 4 * axes:
-        raise DataError(f"{path}: cut short in its header")
+        raise DataError(f"{path}: its header is truncated")
     lengths = tuple(int.from_bytes(header[4 + 4 * i : 8 + 4 * i]) for i in range(axes))
     for length, want in zip(lengths, wanted.lengths, strict=True):
         if want is not None and length != want:
@@ -127,7 +127,7 @@ def _parse(stream: IO[bytes], path: Path | Member, wanted: _Wanted) -> npt.NDArr
     size, most = math.prod(lengths) * dtype.itemsize, wanted.most
     if most is not None and size > most:
         raise DataError(
-            f"{path}: the header promises {size:,} bytes of {what}; at most {most:,} are unpacked"
+            f"{path}: the header promises {size:,} bytes of {what}; at most {most:,} are read"
         )
     # A header without a wanted count may claim anything: bytes are taken as they come, one more
     # than due at the most, so that a lie costs no memory.

@@ -64,7 +64,9 @@ def read_idx_folder(
         sums[pair.part] = hashlib.sha256(images_NHW.tobytes()).hexdigest()
         if "emnist" in pair.stem.lower():
             images_NHW = images_NHW.transpose(0, 2, 1)
-            warnings.append(f"{pair.images.name}: EMNIST's images lie on their side, set upright")
+            warnings.append(
+                f"{pair.images.name}: EMNIST's images are stored on their side; turned upright"
+            )
         parts.append(
             ArrayPart(
                 part=pair.part,
@@ -75,7 +77,7 @@ def read_idx_folder(
             )
         )
     known = [
-        f"these are the images of {name}; firstlight train {name} has a recipe made for them"
+        f"these are the images of {name}. firstlight train {name} uses a recipe made for them"
         for name, entry in CATALOG.items()
         if entry.content is not None and sums.get(TRAIN) == entry.content.train_images
     ]
@@ -100,15 +102,15 @@ def _pairs(folder: Path) -> list[_Pair]:
         if len(pair) < 2:
             there = next(iter(pair.values()))
             other = "labels" if "images" in pair else "images"
-            raise DataError(f"{there}: wanted its {other} beside it, as {stem}-{other}-idx…-ubyte")
+            raise DataError(f"{there}: wanted its {other} next to it, as {stem}-{other}-idx…-ubyte")
         part = TEST if stem.lower().endswith("t10k") else part_in_name(stem).part
         pairs.append(_Pair(stem, part, pair["images"], pair["labels"]))
     parts = [pair.part for pair in pairs]
     if len(set(parts)) < len(parts) or ("" in parts and len(parts) > 1) or parts == [TEST]:
         raise DataError(
             f"{folder}: wanted the IDX files of one data set, train-images, train-labels and "
-            f"perhaps t10k-images, t10k-labels; got {', '.join(sorted(found)[:8])}. Put those of "
-            "one set into a folder of their own"
+            f"perhaps t10k-images, t10k-labels; got {', '.join(sorted(found)[:8])}. Put the "
+            "files of one data set into their own folder"
         )
     return pairs
 

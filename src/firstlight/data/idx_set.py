@@ -90,8 +90,8 @@ def _read_npz(path: Path, wanted: Sequence[str]) -> dict[str, Arrays]:
         arrays = named_arrays(path, keys, _NPZ_BYTES)
     except DataError as error:
         raise DataError(
-            f"{error}. It is not Keras's mnist.npz; remove it, or fetch the set beside it with: "
-            "firstlight data fetch mnist"
+            f"{error}. It is not the mnist.npz of Keras. Remove it, or fetch the data set next "
+            "to it with: firstlight data fetch mnist"
         ) from error
     for key, array in arrays.items():
         shape = (28, 28) if key.startswith("x") else ()

@@ -61,13 +61,13 @@ def kept(shelf: Path, seen: str, name_of: Callable[[], str], make: Make, name: s
         return _opened(shelf / key, name)
     except _DamagedError as damage:
         _keep(shelf, key, make, again=True)
-        note = f"the cache's copy of these images was damaged ({damage}): made again"
+        note = f"the cached copy of these images was damaged ({damage}) and was made again"
     try:
         train, test = _opened(shelf / key, name)
     except _DamagedError as damage:
         raise DataError(
-            f"{shelf / key}: was written a moment ago, and reads back damaged: {damage}. The "
-            "storage fails, or another program changes it; point XDG_CACHE_HOME to other storage"
+            f"{shelf / key}: was just written, but reads back damaged: {damage}. The storage is "
+            "failing, or another program changes it. Set XDG_CACHE_HOME to another disk"
         ) from damage
     told = replace(train, notes=(*train.notes, note), warnings=(*train.warnings, note))
     return TrainTest(told, test)
@@ -148,7 +148,7 @@ def _opened(folder: Path, name: str) -> TrainTest:
 
 def _compare(file: str, digest: str, sums: dict[str, str]) -> None:
     if sums.get(file) != digest:
-        raise _DamagedError(f"{file} is not what was written")
+        raise _DamagedError(f"{file} differs from what was written")
 
 
 def _sum_of(file: Path) -> str:

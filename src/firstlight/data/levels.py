@@ -103,7 +103,7 @@ def levels_of_set(
                 )
         range_of[dtype] = chosen
         if chosen != BYTES:
-            notes.append(f"{dtype} from {whole}: {chosen} taken for 0 to 255")
+            notes.append(f"{dtype} from {whole}: {chosen} read as 0 to 255")
         elif alike[0].values.dtype.kind == "f":
             notes.append(f"{dtype} from {whole}: rounded to whole levels")
     levels = [as_levels(piece.values, range_of[str(piece.values.dtype)]) for piece in pieces]
@@ -131,14 +131,14 @@ def levels_to_ask(
     elif BYTES.holds(span) and (span.high >= DARK or span.high == 0):
         chosen = BYTES
     elif dtype == np.uint8 and images < _MANY and span.high > 1:
-        chosen, advice = BYTES, "; where they are not, say what is white: range=(0, WHITE)"
+        chosen, advice = BYTES, "; if they are not, give the level of white: range=(0, WHITE)"
         notes = (_dark(span.high) + advice,)
     else:
         chosen = _ask("images", str(dtype), span)
     if not chosen.holds(span):
         raise DataError(f"images: wanted pixels of {chosen}, got {dtype} from {span}")
     if chosen != BYTES:
-        notes = (f"{dtype}: {chosen} taken for 0 to 255",)
+        notes = (f"{dtype}: {chosen} read as 0 to 255",)
     return [as_levels(values, chosen) for values in arrays], notes
 
 
@@ -161,8 +161,8 @@ def dark_note(level: int) -> str:
     if level >= 2 * DARK:
         return ""
     return (
-        f"{_dark(level)}: a network that learns from them answers badly for ordinary pictures. "
-        "Where they were spoiled, make them anew with their full range"
+        f"{_dark(level)}: a network trained on them does badly on ordinary pictures. If this is "
+        "a mistake, make them again with their full range"
     )
 
 
@@ -177,8 +177,8 @@ def _of_parts(alike: Sequence[Piece], spans: Sequence[Range], whole: Range) -> R
     if len(found) > 1:
         listed = ", ".join(f"{p.name} {span}" for p, span in zip(alike, spans, strict=True))
         raise DataError(
-            f"{alike[0].name}: wanted the same range in all parts, got {listed}. Bring them to one "
-            "range first"
+            f"{alike[0].name}: wanted the same range in all parts, got {listed}. Scale them to "
+            "one range first"
         )
     for piece, span, plain in zip(alike, spans, ranges, strict=True):
         if plain is None and (not found or len(piece.values) >= _MANY):
@@ -210,7 +210,7 @@ def _span(piece: Piece) -> Range:
         first = int(np.argwhere(bad)[0][0])
         raise DataError(
             f"{piece.name}: {int(bad.sum()):,} pixels are infinite or not a number, the first in "
-            f"[{first}]. Leave these images out, or mend them"
+            f"[{first}]. Leave these images out, or repair them"
         )
     return span
 
@@ -218,9 +218,7 @@ def _span(piece: Piece) -> Range:
 def _ask(name: str, dtype: str, span: Range) -> Any:
     """Raise ``DataError``: what is black, and what is white?"""
     if span.low == span.high:
-        raise DataError(
-            f"{name}: wanted images that show something, got {dtype}, every pixel {span.low:g}"
-        )
+        raise DataError(f"{name}: the images are blank: {dtype}, every pixel {span.low:g}")
     if span.low < 0:
         low, high = Range(-1, 1) if Range(-1, 1).holds(span) else span
     else:
@@ -234,6 +232,6 @@ def _ask(name: str, dtype: str, span: Range) -> Any:
         meant += ", or range=(0, 1) if they are as dark as that"
     raise DataError(
         f"{name}: wanted pixels of 0 to 255, floats of 0 to 1, or booleans; got {dtype} from "
-        f"{span}. Say what is black and what is white, such as {meant}. A command "
-        f"takes --range {low:g} {high:g}; in an .npz or a .mat an array called range says it"
+        f"{span}. Give the levels of black and white, such as {meant}. On the command line use "
+        f"--range {low:g} {high:g}; in an .npz or a .mat, an array called range"
     )

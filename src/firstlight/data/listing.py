@@ -67,14 +67,14 @@ class Listing:
         strange = sorted(gone - have)
         if strange:
             raise DataError(
-                f"{self.root} has no picture {strange[0]!r}, which is to be left out; names are "
-                f"from the folder on, such as {self.pictures[0].name}"
+                f"{self.root} has no picture {strange[0]!r} to leave out; names start at the "
+                f"folder, such as {self.pictures[0].name}"
             )
         left = tuple(p for p in self.pictures if p.name not in gone)
         for label, name in enumerate(self.class_names):
             if all(p.label != label for p in left):
                 raise DataError(f"{self.root}: every picture of {name!r} would be left out")
-        note = f"{len(gone)} of the pictures left out, as asked for"
+        note = f"{len(gone)} of the pictures left out, as requested"
         return replace(self, pictures=left, notes=(*self.notes, note))
 
 
@@ -96,12 +96,12 @@ def listing_of(root: Path, found: list[Found], notes: list[str], least: int = 2)
         strange = sorted(set(counts) - set(trained))
         if strange:
             raise DataError(
-                f"{root}: {part} has the class {strange[0]!r}, which train has not; there are "
-                f"{', '.join(sorted(trained)[:10])}. Rename or remove it"
+                f"{root}: {part} has the class {strange[0]!r}, which train does not have; train "
+                f"has {', '.join(sorted(trained)[:10])}. Rename or remove it"
             )
         absent = sorted(set(trained) - set(counts))
         if absent:
-            notes.append(f"{part} has no picture of {', '.join(absent[:10])}")
+            notes.append(f"{part} has no pictures of {', '.join(absent[:10])}")
     names = tuple(sorted(trained))
     notes += alike_names(names)
     index = {name: label for label, name in enumerate(names)}
@@ -126,8 +126,8 @@ def alike_names(names: Sequence[str]) -> list[str]:
         return []
     more = f", and {len(alike) - 5:,} more" if len(alike) > 5 else ""
     return [
-        f"{'; '.join(alike[:5])}{more} are taken for different classes; where they are one, give "
-        "them one name"
+        f"{'; '.join(alike[:5])}{more} are treated as different classes. If they are one class, "
+        "give them one name"
     ]
 
 

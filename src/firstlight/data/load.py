@@ -64,8 +64,8 @@ def _parts(
     data_dir = _expanded(data_dir)
     if data_dir is not None and not _is_folder(data_dir):
         raise DataError(
-            f"{data_dir}: no such folder; correct --data-dir, or fill it with: "
-            f"firstlight data fetch {entry.name} --data-dir {data_dir}"
+            f"{data_dir}: no such folder. Correct --data-dir, or create it with: firstlight data "
+            f"fetch {entry.name} --data-dir {data_dir}"
         )
     found = _find(entry, wanted, data_dir)
     if found is None:
@@ -87,7 +87,7 @@ def _parts(
 def entry_named(name: str) -> Entry:
     """The catalogue's entry, or ``UserError`` with the names there are."""
     if name not in CATALOG:
-        raise UserError(f"no data set is called {name!r}; there are {', '.join(CATALOG)}")
+        raise UserError(f"unknown data set {name!r}; choose from {', '.join(CATALOG)}")
     return CATALOG[name]
 
 
@@ -125,8 +125,9 @@ def _fetch_all(entry: Entry, folder: Path, report: Report | None) -> None:
         except UnreachableError as error:
             names = "\n".join(f"  {f.name}  (md5 {f.md5})" for f in entry.files)
             raise UnreachableError(
-                f"{error}\nWith a browser elsewhere, put these files into {folder}:\n{names}\n"
-                f"or point FIRSTLIGHT_DATA to a folder that has them in {entry.shelf}/"
+                f"{error}\nOr download them with a browser and put these files into "
+                f"{folder}:\n{names}\nor set FIRSTLIGHT_DATA to a folder that has them in "
+                f"{entry.shelf}/"
             ) from error
 
 
@@ -147,7 +148,7 @@ def places(data_dir: Path | None = None) -> list[Path]:
         path = _expanded(value)
         if path is not None:
             if not _is_folder(path):
-                raise DataError(f"{label}={path}: no such folder; correct or unset it")
+                raise DataError(f"{label}={path}: no such folder. Correct it or unset it")
             chosen.append(path)
     keras = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets"
     return [*chosen, cache_folder(), keras, Path("data"), DEBIAN]
@@ -197,9 +198,10 @@ def _warnings(entry: Entry, found: Source) -> tuple[str, ...]:
     if can_compare(entry, found):
         return ()
     return (
-        f"{found.where}: {entry.name} is unpacked here, and only its files as published have "
-        "checksums. Counts, shapes and labels are right; the content could not be compared. For a "
-        f"copy that can be: firstlight data fetch {entry.name} --data-dir FOLDER",
+        f"{found.where}: {entry.name} is unpacked here, and checksums exist only for the "
+        "published files. Counts, shapes and labels are right, but the content could not be "
+        f"checked. For a copy that can be checked: firstlight data fetch {entry.name} --data-dir "
+        "FOLDER",
     )
 
 
@@ -213,24 +215,24 @@ def _verify(entry: Entry, content: Content, part: str, read: Arrays, where: Path
             what = f"sha256 of the {part} {what}"
             if where is None:
                 raise DataError(
-                    f"{entry.name}: its reader gives other data than its entry in the catalogue "
-                    f"says: {what} should be {wanted}, is {have}; correct one of them"
+                    f"{entry.name}: its reader and its catalogue entry disagree: {what} should "
+                    f"be {wanted}, is {have}. Correct one of them"
                 )
             raise DataError(_not_official(entry, where, what, wanted, have))
 
 
 def _not_official(entry: Entry, where: Path, what: str, wanted: str, have: str) -> str:
     return (
-        f"{where}: not the published {entry.name}: {what} should be {wanted[:16]}…, "
-        f"is {have[:16]}…; remove it and run: firstlight data fetch {entry.name}"
+        f"{where}: not the published {entry.name}: {what} should be {wanted[:16]}…, is "
+        f"{have[:16]}…. Remove it and run: firstlight data fetch {entry.name}"
     )
 
 
 def _not_here(entry: Entry, data_dir: Path | None) -> str:
     looked = "\n".join(f"  {place}" for place in places(data_dir))
     return (
-        f"{entry.name} is in none of the folders looked into:\n{looked}\n"
-        f"Fetch it with: firstlight data fetch {entry.name}"
+        f"{entry.name} is in none of these folders:\n{looked}\nFetch it with: firstlight data "
+        f"fetch {entry.name}"
     )
 
 

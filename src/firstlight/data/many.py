@@ -102,15 +102,15 @@ def open_pictures(
         if len(of_shards) < len(words):
             other = next(word for word in words if word not in of_shards)
             raise UserError(
-                f"wanted shards or pictures, got both: {of_shards[0]} and {other}; ask for each "
-                "alone"
+                f"wanted shards or pictures, got both: {of_shards[0]} and {other}. Predict each "
+                "on its own"
             )
         return open_shards(find_all(words), progress)
     if "-" in words:
-        raise UserError("wanted files or shards, got - for standard input; name the file")
+        raise UserError("wanted files or shards, got - for standard input. Name the file")
     for word in words:
         if not os.path.lexists(word) and not any(sign in word for sign in "*?["):
-            raise DataError(f"{printable_path(word)}: there is no such file or folder")
+            raise DataError(f"{printable_path(word)}: no such file or folder")
     kept: list[str | PictureSource] = []
     for source in pictures_asked(words, given=given):
         if source.problem:

@@ -49,7 +49,7 @@ def refuse_missing(
     listed = ", ".join(first) + (", …" if len(at) > _SHOWN else "")
     written = ", ".join(sorted({repr(str(labels[i])) for i in at})[:3])
     raise DataError(
-        f"{name}: {len(at):,} of {len(labels):,} labels {'is' if len(at) == 1 else 'are'} missing "
-        f"(written {written}): {unit}{'' if len(at) == 1 else 's'} {listed}. Give each image its "
-        "class, or leave it out; a class that is really called so needs another name"
+        f"{name}: {len(at):,} of {len(labels):,} labels {'is' if len(at) == 1 else 'are'} "
+        f"missing (written {written}): {unit}{'' if len(at) == 1 else 's'} {listed}. Give each "
+        "image its class, or leave it out. If a class really has this name, rename it"
     )

@@ -26,7 +26,7 @@ class _Place(NamedTuple):
         return f"{self.folder}{name}{self.ending}"
 
 
-_BESIDE = ", nor is each of them in one folder beside the CSV"
+_BESIDE = ", and no single folder next to the CSV holds them all"
 _AS_IT_IS = _Place("", "")
 
 
@@ -52,7 +52,7 @@ class FilesBeside:
         place, notes = self._place([path for _, path in paths]), list[str]()
         if place != _AS_IT_IS:
             where = place.path("…")
-            notes.append(f"{self._file.name}: the pictures are taken from {where}")
+            notes.append(f"{self._file.name}: the pictures are read from {where}")
             paths = [(line, place.path(path)) for line, path in paths]
         return _names(self._file, paths, allow_outside), notes
 
@@ -68,8 +68,8 @@ class FilesBeside:
         if len(found) > 1:
             places = " and as ".join(one.path(names[0]) for one in found[:3])
             raise DataError(
-                f"{self._file}: {names[0]} and all others are there as {places}; write the folder "
-                "before each name"
+                f"{self._file}: {names[0]} and all the others exist as {places}. Write the "
+                "folder before each name"
             )
         return found[0] if found else _AS_IT_IS
 
@@ -113,14 +113,14 @@ def _names(file: Path, paths: list[tuple[int, str]], allow_outside: bool) -> lis
         name = _name(root, path)
         if not allow_outside and not _leads_inside(real, root / name, inside):
             raise DataError(
-                f"{file}, line {line}: {path} leads out of the folder of the CSV. Such files are "
-                "taken with --allow-outside (in Python allow_outside=True)"
+                f"{file}, line {line}: {path} is outside the folder of the CSV. To allow such "
+                "files, use --allow-outside (in Python allow_outside=True)"
             )
         names.append(PurePath(name).as_posix())
     if absent:
         line, path = absent[0]
-        more = f", nor {counted(len(absent) - 1, 'other')}" if len(absent) > 1 else ""
-        raise DataError(f"{file}, line {line}: there is no file {root / path}{more}{_BESIDE}")
+        more = f" and {counted(len(absent) - 1, 'other')}" if len(absent) > 1 else ""
+        raise DataError(f"{file}, line {line}: no such file: {root / path}{more}{_BESIDE}")
     return names
 
 

@@ -104,7 +104,7 @@ def load_own(
         if form.range is not None:
             raise UserError(
                 f"--range is for images in arrays, such as a CSV of pixels; {path} holds picture "
-                "files, which say it themselves"
+                "files, which define their own range"
             )
         listing = list_pictures(path, allow_outside=allow_outside).without(excluded)
         packed = path.is_file() and is_archive(path)
@@ -112,8 +112,8 @@ def load_own(
         return _pictures(shelf, listing, form, progress, name)
     except OSError as error:
         raise DataError(
-            f"{shelf}: decoded pictures cannot be kept there: {error.strerror}. Make room, or "
-            "point XDG_CACHE_HOME to a folder that can be written"
+            f"{shelf}: decoded pictures cannot be stored there: {error.strerror}. Free some disk "
+            "space, or set XDG_CACHE_HOME to a folder that can be written"
         ) from error
 
 

@@ -34,7 +34,7 @@ _LABELS = {"labels", "label", "y", "targets"}
 _NAMES = {"class_names", "classes", "label_names"}
 _WANTED = (
     "wanted arrays images and labels, or for each part train_images, train_labels, test_images, "
-    "test_labels (x_train and the like do as well)"
+    "test_labels (or names like x_train)"
 )
 _MATLAB_BYTES = {"double": 8, "single": 4, "logical": 1}
 _MATLAB_BYTES |= {f"{u}int{bits}": bits // 8 for u in ("", "u") for bits in (8, 16, 32, 64)}
@@ -108,7 +108,7 @@ def read_packed(
     if not names & {TRAIN, ""} or ("" in names and len(names) > 1):
         keys = [key for pair in found.parts.values() for key, _ in pair.values()]
         got = _listed(keys + found.other)
-        raise DataError(f"{file}: {_WANTED}; got {got or 'nothing of the kind'}{_beside(file)}")
+        raise DataError(f"{file}: {_WANTED}; got {got or 'none of them'}{_beside(file)}")
     form = ArrayForm(
         class_names=found.class_names,
         range=given or stated(found.range, str(file)),
@@ -161,14 +161,14 @@ def _listed(names: Sequence[str]) -> str:
 def _beside(file: Path) -> str:
     if file.suffix.lower() != ".npy":
         return ""
-    return f". Each is a file of its own beside {file.name}, such as images.npy and labels.npy"
+    return f". Save each as a separate file next to {file.name}, such as images.npy and labels.npy"
 
 
 def _rows(pixels: npt.NDArray[Any]) -> str:
     side = math.isqrt(pixels.shape[1]) if pixels.ndim == 2 else 0
     if side < 2 or side * side != pixels.shape[1]:
         return ""
-    return f"; of rows of {pixels.shape[1]} pixels save images.reshape(-1, {side}, {side})"
+    return f"; for rows of {pixels.shape[1]} pixels save images.reshape(-1, {side}, {side})"
 
 
 def _images_first(
@@ -180,8 +180,8 @@ def _images_first(
         return pixels
     if pixels.shape[0] == count and not (pixels.ndim == 4 and pixels.shape[2] in (1, 3, 4)):
         raise DataError(
-            f"{name}: wanted images N×H×W or H×W×N, got shape {pixels.shape}, which may be either; "
-            "save it with another number of images"
+            f"{name}: wanted images N×H×W or H×W×N, got shape {pixels.shape}, which could be "
+            "either. Save it with another number of images"
         )
     return np.moveaxis(pixels, -1, 0)
 
@@ -218,13 +218,13 @@ def _as_data_error(file: Path) -> Iterator[None]:
     except DataError:
         raise
     except MemoryError as error:
-        raise DataError(f"{file}: its arrays do not fit in memory; take fewer images") from error
+        raise DataError(f"{file}: its arrays do not fit in memory. Use fewer images") from error
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
     # Damaged files make NumPy and SciPy raise two dozen kinds, tokenizer's and struct's among them.
     except Exception as error:
         reason = str(error)[:200] or type(error).__name__
-        raise DataError(f"{file}: damaged, or no arrays of numbers or text: {reason}") from error
+        raise DataError(f"{file}: damaged, or not arrays of numbers or text: {reason}") from error
 
 
 def _read(file: Path, arrays: dict[str, _Stored | None]) -> _Found:
@@ -259,7 +259,7 @@ def _read(file: Path, arrays: dict[str, _Stored | None]) -> _Found:
 def _npz(file: Path) -> dict[str, _Stored | None]:
     if not zipfile.is_zipfile(file):
         raise DataError(
-            f"{file}: cannot be read as .npz: no ZIP archive, or cut short. Write it with "
+            f"{file}: cannot be read as .npz: not a ZIP archive, or truncated. Write it with "
             "numpy.savez"
         )
     arrays: dict[str, _Stored | None] = {}
@@ -306,13 +306,13 @@ def _promised(stream: IO[bytes], length: int, name: str) -> int:
     shape, _, dtype = readers[major](stream)
     if dtype.hasobject:
         raise DataError(
-            f"{name}: wanted numbers or text, got objects, which are a pickle (allow_pickle is off)"
+            f"{name}: wanted numbers or text, got pickled objects (allow_pickle is off)"
         )
     size = math.prod(shape) * int(dtype.itemsize)
     if any(side < 0 for side in shape) or size != length - stream.tell():
         raise DataError(
-            f"{name}: damaged: an array of shape {shape} and {dtype} is promised, of {size:,} "
-            f"bytes, and {length - stream.tell():,} are there"
+            f"{name}: damaged: its header announces an array of shape {shape} and {dtype}, "
+            f"{size:,} bytes, but only {length - stream.tell():,} follow"
         )
     return size
 
@@ -325,7 +325,7 @@ def _mat(file: Path) -> dict[str, _Stored | None]:
         inside = io.whosmat(file)
     except NotImplementedError as error:
         raise DataError(
-            f"{file}: MATLAB's version 7.3 (HDF5) is not read; save it with '-v7', or as .npz"
+            f"{file}: MATLAB's version 7.3 (HDF5) is not supported. Save it with '-v7', or as .npz"
         ) from error
     arrays: dict[str, _Stored | None] = {}
     for key, shape, kind in inside:
@@ -363,6 +363,6 @@ def _check_unpacked(file: Path) -> None:
                     block = unpacker.unconsumed_tail
                     if total > most:
                         raise DataError(
-                            f"{file}: unpacks to more than {most / 1e9:,.1f} GB, which is not "
-                            "read; save it uncompressed ('-v6'), or fewer images"
+                            f"{file}: unpacks to more than {most / 1e9:,.1f} GB, which is too "
+                            "much. Save it uncompressed ('-v6'), or fewer images"
                         )

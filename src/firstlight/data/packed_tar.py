@@ -55,7 +55,8 @@ def tar_files(path: Path, most: int) -> Iterator[tuple[str, IO[bytes]]]:
                         continue
                     if not one.isreg() or one.issparse():
                         raise DataError(
-                            f"{path}: {one_line(one.name)} is no regular file; unpack it yourself"
+                            f"{path}: {one_line(one.name)} is not a regular file. Unpack the "
+                            "archive yourself"
                         )
                     content = tar.extractfile(one)
                     assert content is not None, "a regular file"
@@ -63,7 +64,7 @@ def tar_files(path: Path, most: int) -> Iterator[tuple[str, IO[bytes]]]:
                 # tarfile takes a damaged or missing header for the end.
                 counted.seek(tar.offset)
                 if counted.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                    raise tarfile.ReadError("it ends before its end")
+                    raise tarfile.ReadError("it is truncated")
                 while counted.read(1 << 20):  # its checksum is at the very end
                     pass
 

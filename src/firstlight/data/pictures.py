@@ -152,12 +152,12 @@ def _standard_input(stdin: BinaryIO | None) -> PictureSource:
 
 def _expand_word(word: str) -> Iterator[PictureSource]:
     if not word.strip():
-        yield PictureSource(name=repr(word), problem="an empty word names no picture")
+        yield PictureSource(name=repr(word), problem="wanted a file name, got an empty word")
         return
     path = Path(word)
     try:
         if path.is_dir():
-            paths, nothing = _below(path), f"no picture in this folder; {WANTED}"
+            paths, nothing = _below(path), f"no pictures in this folder; {WANTED}"
         elif os.path.lexists(path) or not any(sign in word for sign in "*?["):
             yield PictureSource(name=printable_path(word), content=path)
             return
@@ -165,7 +165,7 @@ def _expand_word(word: str) -> Iterator[PictureSource]:
             paths, nothing = _matching(path), f"no picture matches this pattern; {WANTED}"
     except (OSError, ValueError, NotImplementedError) as error:
         reason = getattr(error, "strerror", "") or error  # not the word once more
-        paths, nothing = [], f"cannot be looked up: {reason}"
+        paths, nothing = [], f"cannot be opened: {reason}"
     if not paths:
         yield PictureSource(name=printable_path(word), problem=nothing)
     for each in paths:
@@ -242,15 +242,15 @@ def _fit_light_on_dark(
             reason = (
                 "the picture is blank"
                 if is_blank(grey_HW)
-                else "crop the picture to the digit with some paper around it"
+                else "crop the picture to the digit, with some paper around it"
             )
             notes.append(f"no stroke found: {reason}")
     if fitted.inverted if fitted else is_dark_on_light(grey_HW):
-        notes.append("dark on light, inverted to match the training images")
+        notes.append("inverted (dark on light) to match the training images")
         image = ImageOps.invert(image)
     if fitted:
         if fitted.framed:
-            notes.append("cropped to the paper within its frame")
+            notes.append("cropped to the paper inside its frame")
         if fitted.rules:
             notes.append(f"{fitted.rules} rule line{'s' * (fitted.rules > 1)} removed")
         notes.append("fitted and centred like MNIST")
@@ -266,7 +266,7 @@ def _fit_whole(image: Image.Image, size: tuple[int, int], notes: list[str]) -> I
     if 0 < ground < 255:
         levels = [max(0, round((v - ground) * 255 / (255 - ground))) for v in range(256)]
         image = image.point(levels * len(image.getbands()))
-        notes.append("ground brought to black")
+        notes.append("background set to black")
     scale = min(size[0] / image.width, size[1] / image.height)
     width, height = (max(1, round(side * scale)) for side in image.size)
     # An average over whole pixels takes an enlarged picture back to what it was.

@@ -90,8 +90,8 @@ def _in_parts(table: PixelTable, part: str) -> tuple[list[ArrayPart], list[str]]
     file = table.sheet.file
     if table.columns.label is None:
         raise DataError(
-            f"{file}: has images of {_by(table.images_NHW)} but no column label; such a CSV can be "
-            "asked about with firstlight predict"
+            f"{file}: has images of {_by(table.images_NHW)} but no column label. To get answers "
+            "for such a CSV, use firstlight predict"
         )
     labels = [cells[table.columns.label] for _, cells in table.lines]
     refuse_missing(str(file), labels, "line", [line for line, _ in table.lines])
@@ -126,7 +126,7 @@ def open_pixel_table(sheet: Sheet) -> PixelTable | None:
     others = sorted(set(range(len(sheet.headings))) - set(pixels))
     lines, images_NHW = _read(sheet, others, pixels, side)
     if not lines:
-        raise DataError(f"{sheet.file}: has headings but no row below them")
+        raise DataError(f"{sheet.file}: has headings but no rows")
     notes = [f"{sheet.file.name}: {note}" for note in sheet.notes]
     used = {*columns.used, *pixels}
     if not sheet.headings[pixels[0]]:
@@ -136,7 +136,7 @@ def open_pixel_table(sheet: Sheet) -> PixelTable | None:
     counters = {at for at, name in enumerate(sheet.headings) if heading_key(name) in _COUNTERS}
     if "emnist" in sheet.file.name.lower():
         images_NHW = images_NHW.transpose(0, 2, 1)
-        notes.append(f"{sheet.file.name}: EMNIST's images lie on their side there, set upright")
+        notes.append(f"{sheet.file.name}: EMNIST's images are stored on their side; turned upright")
     notes += [*grouped(sheet, columns), *unused(sheet, used | counters)]
     return PixelTable(
         sheet=sheet,
@@ -210,7 +210,7 @@ def _without_headings(
     if place is None:
         return columns, "no headings, and no column for the class"
     where = "first" if place == 0 else "last"
-    return columns._replace(label=place), f"no headings: the {where} column is taken for the class"
+    return columns._replace(label=place), f"no headings: the {where} column is used as the class"
 
 
 def _check_square(sheet: Sheet, count: int) -> None:
@@ -218,13 +218,14 @@ def _check_square(sheet: Sheet, count: int) -> None:
         return
     colour = count % 3 == 0 and math.isqrt(count // 3) ** 2 == count // 3
     why = (
-        f"{count:,} are a colour picture of {math.isqrt(count // 3)} × {math.isqrt(count // 3)}, "
-        "the order of whose channels a CSV does not say; save it as .npz"
+        f"{count:,} would be a colour picture of {math.isqrt(count // 3)} × "
+        f"{math.isqrt(count // 3)}, but a CSV does not define the order of the channels. Save it "
+        "as .npz"
         if colour
         else "name the others label, part, group or id, or save the images as .npz"
     )
     raise DataError(
-        f"{sheet.file}: wanted as many columns of pixels as a square picture has, such as 784, got "
+        f"{sheet.file}: wanted the pixels of a square picture, such as 784 columns, got "
         f"{count:,} columns of numbers: {why}"
     )
 

@@ -13,8 +13,8 @@ SIGNS = (";", "|", ",")
 """What stands between the labels of one picture."""
 _AROUND = " \t[](){}'\""
 ONE_EACH = (
-    "Pictures with several labels are not supported: wanted one class for each. Keep one, or join "
-    "them to one name, as in cat-and-dog"
+    "Pictures with several labels are not supported: wanted one class for each. Keep one, or "
+    "join them into one name, as in cat-and-dog"
 )
 
 

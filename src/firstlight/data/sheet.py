@@ -158,19 +158,19 @@ def _as_text(file: Path, blob: bytes, guess: bool) -> tuple[str, tuple[str, ...]
         raise DataError(f"{file}: cannot be read as a CSV: this is a picture")
     if start.startswith(_PACKED) or start[257:262] == b"ustar":
         raise DataError(
-            f"{file}: cannot be read as a CSV: this is a packed file (an archive or a workbook). "
-            "Unpack it, or save the table as CSV, first"
+            f"{file}: cannot be read as a CSV: this is an archive or a workbook. Unpack it, or "
+            "save the table as CSV, first"
         )
     if _NOT_TEXT.search(start):
-        raise DataError(f"{file}: cannot be read as a CSV: this is no text")
+        raise DataError(f"{file}: cannot be read as a CSV: this is not text")
     with contextlib.suppress(UnicodeDecodeError):
         return blob.decode(), ()
     if not guess:
         return blob.decode(errors="surrogateescape"), ()
     try:
-        return blob.decode("cp1252"), ("no UTF-8: read as Latin-1 (Windows-1252)",)
+        return blob.decode("cp1252"), ("not UTF-8: read as Latin-1 (Windows-1252)",)
     except UnicodeDecodeError:
-        return blob.decode("latin-1"), ("no UTF-8: read as Latin-1",)
+        return blob.decode("latin-1"), ("not UTF-8: read as Latin-1",)
 
 
 def _decoded(file: Path, blob: bytes, encoding: str) -> str:

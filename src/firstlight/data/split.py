@@ -124,14 +124,14 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
         absent = [name for k, name in enumerate(data.class_names) if not (labels == k).any()]
         if absent:
             warnings.append(
-                f"the test part has no picture of {', '.join(absent[:10])}: too few that show "
-                "different things"
+                f"the test part has no pictures of {', '.join(absent[:10])}: there are too few "
+                "that differ"
             )
     counts = np.bincount(data.labels_N[parts[TRAIN]], minlength=len(data.class_names))
     if (counts == 0).any():
         name = data.class_names[int(np.argmin(counts))]
         raise DataError(
-            f"{data.name}: no readable picture of {name!r} to train on; add pictures, or remove "
+            f"{data.name}: no readable picture of {name!r} to train on. Add pictures, or remove "
             "the class"
         )
     part_at = {int(at): part for part in PARTS for at in parts[part]}
@@ -140,8 +140,8 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
     leaks = sum(part_at[i] != part_at[j] for i, j in {*pairs, *alike})
     if leaks:
         see = "" if data.names is None else " (firstlight data check shows them)"
-        lie = "1 pair of copies lies" if leaks == 1 else f"{leaks:,} pairs of copies lie"
-        warnings.append(f"{lie} in two parts, so a test will look too good{see}")
+        lie = "1 pair of copies is" if leaks == 1 else f"{leaks:,} pairs of copies are"
+        warnings.append(f"{lie} in two parts, so the test will look too good{see}")
     notes += warnings[len(data.warnings) :]
     ordered = data.take(np.concatenate([parts[part] for part in PARTS]))
     sizes = {part: len(parts[part]) for part in PARTS}
@@ -151,8 +151,8 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
 def _looks_alike(data: Dataset, alike_N: Int64Array) -> str:
     classes = [data.class_names[k] for k in np.unique(data.labels_N[alike_N])]
     return (
-        f"{len(alike_N):,} pictures of {', '.join(classes[:10])} look much alike, so only the "
-        "closest copies among them are kept together. Where they are views of one thing, a test "
+        f"{len(alike_N):,} pictures of {', '.join(classes[:10])} are very similar, so only the "
+        "closest copies among them are kept together. If they are views of one object, the test "
         "will look too good: name such groups in a column group of a CSV"
     )
 
@@ -196,7 +196,7 @@ def hold_out(data: Dataset, share: float) -> tuple[Int64Array, Int64Array]:
         held_N = np.zeros(len(data), dtype=bool)
         held_N[_chosen(data, order_N, share)] = True
     if held_N.all() or not held_N.any():
-        raise ValueError(f"{data.name}: {len(data)} images are too few to hold some out")
+        raise ValueError(f"{data.name}: {len(data)} images, too few to hold some out")
     return order_N[~held_N[order_N]], order_N[held_N[order_N]]
 
 

@@ -129,7 +129,7 @@ class StoredImages(ImagesOnDisk):
         while len(into):
             got = file.readinto(into)
             if not got:
-                raise OSError(f"{self.path}: shorter than it was; something has changed it")
+                raise OSError(f"{self.path}: shorter than before; another program has changed it")
             into = into[got:]
 
 

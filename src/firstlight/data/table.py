@@ -65,7 +65,9 @@ def _or_table(folder: Path) -> str:
             sheet, beside = read_sheet(file), FilesBeside(file)
             at, columns = path_column(sheet, columns_of(sheet), beside.nearness)
             if at is not None and columns.label is not None:
-                return f". {file.name} in it names pictures and classes: train on {file}"
+                return (
+                    f". It contains {file.name}, which names pictures and classes: train on {file}"
+                )
     return ""
 
 
@@ -85,7 +87,7 @@ def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> List
         raise DataError(_no_columns(sheet))
     rows = list(sheet.rows())
     if not rows:
-        raise DataError(f"{file}: has headings but no row below them")
+        raise DataError(f"{file}: has headings but no rows")
     lines = [line for line, _ in rows]
     for line, cells in rows:
         if not cells[at]:
@@ -101,7 +103,7 @@ def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> List
     groups = groups_of(columns, rows)
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
-        raise DataError(f"{file}: {twice[0]} stands there more than once")
+        raise DataError(f"{file}: {twice[0]} is listed more than once")
     found = [
         Found(part, class_name(label), name, group)
         for part, label, name, group in zip(parts, labels, names, groups, strict=True)
@@ -128,7 +130,7 @@ def _no_columns(sheet: Sheet) -> str:
     file = sheet.file
     if any((file.parent / heading).is_file() for heading in sheet.headings if _is_name(heading)):
         return (
-            f"{file}: the first line names a picture; put a line with the headings path,label "
+            f"{file}: the first line names a picture. Add a line with the headings path,label "
             "above it"
         )
     return f"{file}: wanted the columns path,label in the first line, got {sheet.shown}"
@@ -147,6 +149,6 @@ def _split_groups(found: Sequence[Found]) -> list[str]:
     if not split:
         return []
     return [
-        f"{counted(len(split), 'group')} in two parts, such as {split[0]}, so a test will look "
+        f"{counted(len(split), 'group')} in two parts, such as {split[0]}, so the test will look "
         "too good"
     ]

@@ -67,8 +67,8 @@ def read_table_folder(
         assert table is not None, "looked at before"
         if table.columns.label is None:
             notes.append(
-                f"{file.name}: has no labels, left out; for answers to it: firstlight predict RUN "
-                f"{file.name}"
+                f"{file.name}: has no labels, left out. To get answers for it: firstlight "
+                f"predict RUN {file.name}"
             )
             continue
         tables.append((table, part_in_name(file.stem).part))
@@ -77,18 +77,19 @@ def read_table_folder(
         raise DataError(f"{folder}: none of its CSVs of pixels has a column label to train on")
     if len(tables) == 1 and parts != [TRAIN]:
         raise DataError(
-            f"{folder}: wanted train.csv with labels, got {tables[0][0].sheet.file.name}; name the "
-            "file itself to train on it"
+            f"{folder}: wanted train.csv with labels, got {tables[0][0].sheet.file.name}. To "
+            "train on it, name the file itself"
         )
     if max(Counter(parts).values()) > 1 or TRAIN not in parts or "" in parts:
         names = ", ".join(table.sheet.file.name for table, _ in tables)
         raise DataError(
             f"{folder}: wanted one CSV of pixels for each part, such as train.csv and test.csv, "
-            f"got {names}; put those of one set into a folder of their own, or name one file"
+            f"got {names}. Put the files of one data set into their own folder, or name one file"
         )
     if len(tables) > 1 and any(t.columns.part is not None or t.columns.flags for t, _ in tables):
         raise DataError(
-            f"{folder}: the parts are named by the files and by a column in them; remove the column"
+            f"{folder}: the parts are named by the files and also by a column in them. Remove "
+            "the column"
         )
     tables.sort(key=lambda one: ("train", "validation", "test").index(one[1]))
     if len(tables) == 1:

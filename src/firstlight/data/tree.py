@@ -73,7 +73,7 @@ def read_tree(root: Path, notes: list[str]) -> Node:
             place = _identity(root / node.path)
             if place in seen:
                 notes.append(
-                    f"{root / node.path}: a link back to a folder that is met already, not followed"
+                    f"{root / node.path}: a link back to a folder already visited, not followed"
                 )
                 continue
             seen.add(place)

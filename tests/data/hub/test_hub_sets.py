@@ -129,7 +129,7 @@ def test_a_run_keeps_its_commit(
     # Without a connection the latest commit that is here is taken, and told.
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     new_process()
-    with pytest.warns(UserWarning, match="its latest commit here is taken"):
+    with pytest.warns(UserWarning, match="using its latest commit on this machine"):
         assert len(fl.load("hf:ann/pets").test) == 10
     new_process()
     assert command("evaluate", "run").code == 0
@@ -185,14 +185,14 @@ def test_what_is_neither_is_taken_from_the_hubs_own_parquet(hub: StandIn, tmp_pa
     (tmp_path / "pets").mkdir()
     (tmp_path / "pets" / "train.zip").write_bytes(b"PK")
     hub.put("ann/pets", tmp_path / "pets")
-    with pytest.raises(DataError, match=r"as Parquet, or in a folder .* got train\.zip\."):
+    with pytest.raises(DataError, match=r"as Parquet or as one folder .* got train\.zip\."):
         fl.load("hf:ann/pets")
     made = tmp_path / "made" / "default"
     for split, rows in (("train", range(45)), ("test", range(45, 60))):
         (made / split).mkdir(parents=True)
         table(rows).to_parquet(made / split / "0000.parquet")
     commit = hub.put("ann/pets", tmp_path / "made", "refs/convert/parquet")
-    with pytest.warns(UserWarning, match="taken as the Parquet that the hub made of it"):
+    with pytest.warns(UserWarning, match="uses the Parquet files that the hub made from it"):
         data = fl.load("hf:ann/pets")
     assert contents(data.test) == wanted(range(45, 60))
     assert data.train.notes[0].endswith(f"@{commit}")
@@ -236,7 +236,7 @@ dataset_info:
 """
     (folder / "README.md").write_text(card)
     hub.put("ann/pets", folder)
-    with pytest.raises(DataError, match=r"the configurations big, small; name one, as in hf:ann/p"):
+    with pytest.raises(DataError, match=r"the configurations big, small. Name one, as in hf:ann/p"):
         fl.load("hf:ann/pets")
     with pytest.raises(DataError, match=r"no configuration huge; there are big, small"):
         fl.load("hf:ann/pets/huge")
@@ -246,7 +246,7 @@ dataset_info:
     (folder / "README.md").write_text(card.replace("name: small", "name: small\n  default: true"))
     hub.put("ann/pets", folder)
     new_process()
-    with pytest.warns(UserWarning, match="the configuration small is taken; others are big"):
+    with pytest.warns(UserWarning, match="uses the configuration small; others are big"):
         assert contents(*fl.load("hf:ann/pets")) == wanted(range(6))
 
 
@@ -282,7 +282,7 @@ def test_a_cache_that_the_hubs_library_filled_is_enough(
     shutil.rmtree(tmp_path / "cache")
     (found,) = (tmp_path / "hf").rglob("train-00001-of-00002.parquet")
     found.unlink()
-    with pytest.raises(UnreachableError, match="is not on this machine whole"):
+    with pytest.raises(UnreachableError, match="is not complete on this machine"):
         fl.load("hf:ann/pets")
 
 
@@ -293,7 +293,7 @@ def test_what_the_hub_refuses_is_told(
     hub.gated.add("ann/pets")
     gated = command("train", "hf:ann/pets", *EPOCHS)
     assert gated.code == 3
-    assert "accepted its conditions. Accept them at https://huggingface.co/datasets/ann/pets" in (
+    assert "accept its conditions. Accept them at https://huggingface.co/datasets/ann/pets" in (
         gated.err
     )
     absent = command("train", "hf:ann/cars", *EPOCHS)

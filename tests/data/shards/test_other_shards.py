@@ -213,7 +213,7 @@ def test_what_is_wrong_with_a_parquet_file_is_told(tmp_path: Path) -> None:
 
     assert "wanted a column image" in says({"text": ["a"]})
     outside = [{"bytes": None, "path": "a.png"}]
-    assert "row 0: holds no image's file" in says({"image": outside, "label": [0]})
+    assert "row 0: holds no image data" in says({"image": outside, "label": [0]})
     inside = [{"bytes": picture(0), "path": None}]
     assert "1 of 1 image have no label" in says({"image": inside})
     assert "column label holds float" in says({"image": inside, "label": [0.5]})
@@ -230,7 +230,7 @@ def test_what_is_wrong_with_a_parquet_file_is_told(tmp_path: Path) -> None:
             with pytest.raises(DataError, match=r"a\.parquet"):
                 fl.load(path)
     path.write_bytes(whole[:-9])
-    with pytest.raises(DataError, match=r"a\.parquet: is no whole Parquet file"):
+    with pytest.raises(DataError, match=r"a\.parquet: not a complete Parquet file"):
         fl.load(path)
 
 

@@ -136,8 +136,8 @@ def test_class_names_come_from_a_file_beside_the_shards(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("classes.json", '["a", "b", "a"]', "the class name 'a' stands for more than one class"),
-        ("classes.txt", "a\nb\na \n", "the class name 'a' stands for more than one class"),
+        ("classes.json", '["a", "b", "a"]', "the class name 'a' is used for more than one class"),
+        ("classes.txt", "a\nb\na \n", "the class name 'a' is used for more than one class"),
         ("classes.txt", "a\n\nb\n\n", "the name of one class in each line, but line 2 is empty"),
         ("classes.json", '"ab"', "class names must be a list of texts, not 'ab'"),
         ("classes.json", '{"names": ["a", 1]}', "class names must be a list of texts"),
@@ -190,7 +190,7 @@ def test_a_folder_of_classes_with_a_tar_beside_them_is_no_set_of_shards(tmp_path
     [
         (
             [("a.png", b"no picture at all"), ("a.cls", b"0")],
-            r"none of the pictures can be read, such as a\.tar/a",
+            r"none of the pictures can be read; the first is a\.tar/a",
         ),
         ([("a.png", picture(0)), ("b.cls", b"0")], "1 of 1 image have no label, such as a.tar/a"),
         ([("a.png", picture(0)), ("a.cls", b"")], "a.cls: the label is empty"),
@@ -202,7 +202,7 @@ def test_a_folder_of_classes_with_a_tar_beside_them_is_no_set_of_shards(tmp_path
             [("a.png", picture(0)), ("a.json", b'{"label": [1, 2]}')],
             "label is a list of 2. Pictures with several labels are not supported",
         ),
-        ([("a.png", picture(0)), ("a.jpg", picture(1))], r"one image of a key, got \.png and"),
+        ([("a.png", picture(0)), ("a.jpg", picture(1))], r"one image per key, got \.png and"),
         (
             [("a.png", picture(0)), ("a.cls", b"3"), ("b.png", picture(1)), ("b.cls", b"cat")],
             "the label of a is a number, that of b a name",
@@ -248,17 +248,15 @@ def test_a_shard_cut_short_or_damaged_is_told_with_the_place(tmp_path: Path) -> 
         second.offset,  # between two
     ):
         path.write_bytes(whole[:end])
-        with pytest.raises(
-            DataError, match=r"a\.tar: is (cut short at|damaged or cut .*) 0000[01]"
-        ):
+        with pytest.raises(DataError, match=r"a\.tar: (truncated at|damaged or trunc.*) 0000[01]"):
             fl.load(path)
     damaged = bytearray(whole)
     damaged[second.offset + 10] ^= 1
     path.write_bytes(damaged)
-    with pytest.raises(DataError, match=r"a\.tar: is damaged or cut short after 00000"):
+    with pytest.raises(DataError, match=r"a\.tar: damaged or truncated after 00000"):
         fl.load(path)
     path.write_bytes(b"\x17" * 4096)
-    with pytest.raises(DataError, match=r"a\.tar: is no whole tar"):
+    with pytest.raises(DataError, match=r"a\.tar: not a complete tar"):
         fl.load(path)
 
 
@@ -284,7 +282,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     write_shards(tmp_path, 20, 10)
     with pytest.raises(DataError, match=r"images-000002\.tar: there is no such shard"):
         fl.load(str(tmp_path / "images-{000000..000002}.tar"))
-    with pytest.raises(DataError, match="no shard there"):
+    with pytest.raises(DataError, match="no shards found"):
         fl.load(str(tmp_path / "other-*.tar"))
 
 
@@ -323,7 +321,7 @@ def test_files_that_are_no_pictures_are_left_out_and_told(
     path = write_tar(tmp_path / "a.tar", members)
     streamed(monkeypatch)
     train, test = load_own(path)
-    assert train.warnings == ("1 file is no picture, left out: a.tar/00003",)
+    assert train.warnings == ("1 file is not a picture, left out: a.tar/00003",)
     assert len(train.images_NHWC[:]) + len(test.images_NHWC[:]) == 29
 
 

@@ -42,7 +42,7 @@ def chosen(files: Iterable[str], card: Card, word: HubWord) -> Chosen | None:
         part_of, notes = _parts(configurations[name], word)
         others = [one for one in {**card.patterns, **configurations} if one != name]
         if others and not word.configuration:
-            notes.append(f"{word}: the configuration {name} is taken; others are {_some(others)}")
+            notes.append(f"{word}: uses the configuration {name}; others are {_some(others)}")
         return Chosen(
             kind=PARQUET,
             part_of=part_of,
@@ -108,14 +108,14 @@ def _one(found: Mapping[str, object], card: Card, word: HubWord) -> str:
     if word.configuration:
         if word.configuration not in found:
             raise DataError(
-                f"{word}: has no configuration {word.configuration}; there are {_some(found)}"
+                f"{word}: has no configuration {word.configuration}; choose from {_some(found)}"
             )
         return word.configuration
     default = card.default if card.default in found else "default"
     if len(found) > 1 and default not in found:
         first = next(iter(found))
         raise DataError(
-            f"{word}: has the configurations {_some(found)}; name one, as in "
+            f"{word}: has the configurations {_some(found)}. Name one, as in "
             f"hf:{word.repository}/{first}"
         )
     return default if default in found else next(iter(found))
@@ -126,7 +126,9 @@ def _parts(splits: Mapping[str, list[str]], word: HubWord) -> tuple[dict[str, st
     notes, by_part = list[str](), dict[str, list[str]]()
     partial = [split for split in splits if split.startswith(_PARTIAL)]
     if partial:
-        notes.append(f"{word}: the hub holds only a first part of {', '.join(partial)} as Parquet")
+        notes.append(
+            f"{word}: the hub holds only the first part of {', '.join(partial)} as Parquet"
+        )
     if len(splits) == 1:
         ((_, files),) = splits.items()
         return dict.fromkeys(sorted(files), ""), notes
@@ -141,7 +143,7 @@ def _parts(splits: Mapping[str, list[str]], word: HubWord) -> tuple[dict[str, st
             f"{word}: wanted a split train, got {', '.join(one or '(no name)' for one in splits)}"
         )
     notes += [
-        f"{word}: {' and '.join(these)} are taken together as {part}"
+        f"{word}: {' and '.join(these)} together are {part}"
         for part, these in by_part.items()
         if len(these) > 1
     ]

@@ -55,11 +55,13 @@ def commit_of(word: HubWord, connect: bool) -> Commit:
     if known is None:
         why = f" ({reason})" if reason else ""
         raise UnreachableError(
-            f"{word}: is not on this machine whole, and the hub was not reached{why}. Look at the "
-            "connection, and train on it once"
+            f"{word}: is not complete on this machine, and the hub was not reached{why}. Check "
+            "the connection and train on it once"
         )
     if reason:
-        note = f"{word}: the hub was not reached ({reason}); its latest commit here is taken"
+        note = (
+            f"{word}: the hub was not reached ({reason}); using its latest commit on this machine"
+        )
         return replace(known, notes=(note,))
     return known
 
@@ -73,12 +75,12 @@ def refused(word: HubWord, error: HubRefusedError) -> DataError:
     page = f"https://huggingface.co/datasets/{word.repository}"
     if error.kind == GATED:
         return DataError(
-            f"{word}: is given only to those who accepted its conditions. Accept them at {page}, "
+            f"{word}: is only available after you accept its conditions. Accept them at {page}, "
             "then log in: hf auth login, or set HF_TOKEN"
         )
     return DataError(
-        f"{word}: the hub has no such data set or revision, or shows it only to those who may see "
-        f"it ({error}). Look at {page}; to log in: hf auth login, or set HF_TOKEN"
+        f"{word}: the hub has no such data set or revision, or it is private ({error}). See "
+        f"{page}; to log in: hf auth login, or set HF_TOKEN"
     )
 
 
@@ -102,8 +104,8 @@ def keep(word: HubWord, commit: Commit) -> None:
             write_whole(_place(word, word.revision or "main"), told)
     except OSError as error:
         raise DataError(
-            f"{_shelf()}: cannot be written: {error.strerror}. Make room, or point XDG_CACHE_HOME "
-            "to a folder that can be written"
+            f"{_shelf()}: cannot be written: {error.strerror}. Free some disk space, or set "
+            "XDG_CACHE_HOME to a folder that can be written"
         ) from error
 
 

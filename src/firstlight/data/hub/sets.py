@@ -130,9 +130,9 @@ def _picked(commit: Commit, word: HubWord, connect: bool, quiet: bool) -> tuple[
         return commit, picked
     names = sorted(commit.files)[:6]
     raise DataError(
-        f"{word}: wanted a data set of pictures as Parquet, or in a folder for each class; got "
-        f"{', '.join(names) or 'no files'}{', …' if len(commit.files) > 6 else ''}. With its own "
-        "library: fl.from_dataset(datasets.load_dataset(...))"
+        f"{word}: wanted a data set of pictures as Parquet or as one folder per class; got "
+        f"{', '.join(names) or 'no files'}{', …' if len(commit.files) > 6 else ''}. To use the "
+        "datasets library instead: fl.from_dataset(datasets.load_dataset(...))"
     )
 
 
@@ -146,7 +146,7 @@ def _converted(word: HubWord, quiet: bool) -> tuple[Commit, Chosen] | None:
     if picked is None:
         return None
     keep(word, commit)
-    note = f"{word}: taken as the Parquet that the hub made of it"
+    note = f"{word}: uses the Parquet files that the hub made from it"
     return replace(commit, notes=(*commit.notes, note)), picked
 
 
@@ -179,22 +179,20 @@ class _Fetching:
         if self.is_here(name):
             return self.place(name)
         if not self._connect:
-            raise UnreachableError(
-                f"{word}: {name} is not on this machine, and none is fetched now"
-            )
+            raise UnreachableError(f"{word}: {name} is not on this machine, and downloads are off")
         try:
             path = download(word.repository, name, word.revision, kind="dataset", quiet=self._quiet)
         except HubRefusedError as error:
             if error.kind in (ABSENT, GATED):
                 raise refused(word, error) from error
             raise UnreachableError(
-                f"{word}: {name} could not be fetched ({error}). Look at the connection; what was "
-                "fetched is kept"
+                f"{word}: {name} could not be fetched ({error}). Check the connection; the part "
+                "that was fetched is kept"
             ) from error
         if size not in (-1, path.stat().st_size):
             raise DataError(
-                f"{word}: {name} has {path.stat().st_size:,} bytes, and {size:,} are published; "
-                f"remove {path} and start again"
+                f"{word}: {name} has {path.stat().st_size:,} bytes, but {size:,} are published. "
+                f"Remove {path} and start again"
             )
         return path
 

@@ -162,7 +162,7 @@ def _checked(found: ShardFiles) -> ShardFiles:
     if len({one.kind for one in found.files}) > 1:
         raise DataError(f"{word}: wanted shards of one kind, got both .tar and .parquet")
     if count > MOST_FILES:
-        raise DataError(f"{word}: {count:,} shards; at most {MOST_FILES:,} are read")
+        raise DataError(f"{word}: {count:,} shards; at most {MOST_FILES:,} are supported")
     return found
 
 
@@ -174,8 +174,8 @@ def find_all(words: Sequence[str]) -> ShardFiles:
     names = {one.names_file for one in found}
     if len(names) > 1:
         raise DataError(
-            f"{' and '.join(sorted(one or 'no file' for one in names)[:2])} with names of classes "
-            f"for shards that are taken together; wanted one beside all of them"
+            f"{' and '.join(sorted(one or 'no file' for one in names)[:2])} with class names for "
+            "shards that belong together; wanted a single one for all of them"
         )
     return _checked(
         ShardFiles(word=" ".join(words), files=tuple(each.values()), names_file=names.pop())
@@ -196,7 +196,7 @@ def expanded(word: str) -> list[str]:
             for inner in _alternatives(braces[1], word):
                 longer.append(one[: braces.start()] + inner + one[braces.end() :])
                 if len(longer) > MOST_FILES:
-                    raise UserError(f"{word}: stands for more than {MOST_FILES:,} shards")
+                    raise UserError(f"{word}: means more than {MOST_FILES:,} shards")
         found = longer
     return found
 
@@ -208,7 +208,7 @@ def _alternatives(inside: str, word: str) -> Iterator[str]:
         return
     first, last = counted[1], counted[2]
     if int(first) > int(last):
-        raise UserError(f"{word}: {{{inside}}} counts down; write the smaller number first")
+        raise UserError(f"{word}: {{{inside}}} counts down. Write the smaller number first")
     padded = any(len(end) > 1 and end.startswith("0") for end in (first, last))  # as a shell does
     width = max(len(first), len(last)) if padded else 1
     for number in range(int(first), int(last) + 1):
@@ -261,7 +261,7 @@ def _local(word: str) -> ShardFiles:
         paths = [one for each in expanded(word) for one in _matching(each, word)]
         folders = list(dict.fromkeys(one.parent for one in paths))
     if not paths:
-        raise DataError(f"{word}: no shard there; wanted {WANTED}")
+        raise DataError(f"{word}: no shards found; wanted {WANTED}")
     names = [folder / name for folder in folders for name in NAMES_FILES]
     there = next((str(one) for one in names if one.is_file()), "")
     return ShardFiles(word=word, files=tuple(map(_local_file, sorted(paths))), names_file=there)
@@ -279,7 +279,7 @@ def _matching(each: str, word: str) -> list[Path]:
         found = sorted(base.glob(str(Path(*pattern.parts[first:]))))
         return [one for one in found if _is_shard_name(one.name) and one.is_file()]
     more = "" if each == word else f", which {word} names"
-    raise DataError(f"{each}: there is no such shard{more}; put it there, or name those there are")
+    raise DataError(f"{each}: no such shard{more}. Add it, or name only the shards that exist")
 
 
 def _local_file(path: Path) -> ShardFile:
@@ -288,7 +288,7 @@ def _local_file(path: Path) -> ShardFile:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{path}: wanted a shard, this is no regular file")
+        raise DataError(f"{path}: wanted a shard, got something that is not a regular file")
     return ShardFile(
         name=str(path),
         kind=_checked_kind(str(path)),
@@ -303,9 +303,9 @@ def _checked_kind(name: str) -> str:
     if not kind:
         packed = name.lower().endswith(PACKED_TARS)
         raise DataError(
-            f"{name}: is packed, so no image in it can be read alone; unpack it to a .tar"
+            f"{name} is compressed, so single images in it cannot be read. Unpack it to a .tar"
             if packed
-            else f"{name}: is no shard; wanted {WANTED}"
+            else f"{name} is not a shard; wanted {WANTED}"
         )
     return kind
 
@@ -316,7 +316,7 @@ def _checked_kind(name: str) -> str:
 def _of_hub(word: str) -> ShardFiles:
     found = hub_set(word)
     if found.kind != PARQUET:
-        raise DataError(f"{word}: its pictures are files in folders, and no shards: {found.folder}")
+        raise DataError(f"{word}: its pictures are files in folders, not shards: {found.folder}")
     features = json.dumps(found.features) if found.features else ""
     files = tuple(
         replace(
@@ -343,8 +343,8 @@ def opened(address: str) -> tuple[Any, str]:
         fs, path = fsspec.core.url_to_fs(address)
     except ImportError as error:
         raise UserError(
-            f"{address}: addresses that begin with {scheme}:// need a package that is not "
-            f"installed here ({error}): pip install 'firstlight[cloud]'"
+            f"{address}: addresses with {scheme}:// need a package that is not installed "
+            f"({error}): pip install 'firstlight[cloud]'"
         ) from error
     except ValueError as error:
         raise UserError(f"{address}: {error}; wanted https://, s3://, gs:// or hf://") from error
@@ -359,8 +359,8 @@ def unreachable(address: str, error: Exception) -> UnreachableError:
     if isinstance(error, FileNotFoundError):  # some stores give a name and nothing else
         reason = f"not found: {reason}"
     return UnreachableError(
-        f"{address}: cannot be reached ({reason}). Look at the address, the connection and the "
-        "permissions; what was fetched is kept"
+        f"{address}: cannot be reached ({reason}). Check the address, the connection and the "
+        "permissions; the part that was fetched is kept"
     )
 
 
@@ -392,7 +392,7 @@ def _addresses(fs: Any, word: str) -> list[str]:
             names = [name for name in _listed(fs, inner) if _is_shard_name(name)]
             found += [fs.unstrip_protocol(name) for name in names]
     if not found:
-        raise DataError(f"{word}: no shard there; wanted {WANTED}")
+        raise DataError(f"{word}: no shards found; wanted {WANTED}")
     return sorted(dict.fromkeys(found))
 
 
@@ -416,10 +416,10 @@ def _remote_file(fs: Any, address: str) -> ShardFile:
         if isinstance(why, Exception) and getattr(why, "status", None) not in (404, 410):
             raise unreachable(address, why) from error
         raise DataError(
-            f"{address}: there is no such shard; put it there, or name those there are"
+            f"{address}: no such shard. Add it, or name only the shards that exist"
         ) from error
     if not isinstance(told.get("size"), int):
-        raise DataError(f"{address}: its server does not say how long it is")
+        raise DataError(f"{address}: its server does not give its size")
     signs = {name: str(told[name]) for name in _SIGNS if told.get(name) is not None}
     return ShardFile(name=address, kind=kind, size=told["size"], seen=json.dumps(signs))
 

@@ -43,8 +43,8 @@ def check_room(files: Sequence[ShardFile], together: int) -> None:
     if wanted > room():
         raise DataError(
             f"{min(together, len(sizes))} shards that are read together take {wanted / 1e9:.3g} "
-            f"GB, and the cache may hold {room() / 1e9:.3g} GB of them; set {ROOM}="
-            f"{-(-wanted // 10**9) + 1}GB, or pack them smaller: firstlight data pack"
+            f"GB, but the cache may hold only {room() / 1e9:.3g} GB. Set "
+            f"{ROOM}={-(-wanted // 10**9) + 1}GB, or pack them smaller: firstlight data pack"
         )
 
 
@@ -170,8 +170,8 @@ class HeldShards:
 
 
 _CHANGED = (
-    "has changed since its index was made; start again, which makes a new one (a run that was "
-    "stopped goes on with the shards as they were alone)"
+    "has changed since its index was made. Start again to make a new one (a stopped run can "
+    "only continue with the original shards)"
 )
 
 
@@ -207,8 +207,8 @@ def _from_cache(file: ShardFile) -> int:
                         _make(file, place)
     except OSError as error:
         raise DataError(
-            f"{shelf()}: shards cannot be kept there: {error.strerror}. Make room, lower {ROOM}, "
-            "or point XDG_CACHE_HOME to a folder that can be written"
+            f"{shelf()}: shards cannot be stored there: {error.strerror}. Free some disk space, "
+            f"lower {ROOM}, or set XDG_CACHE_HOME to a folder that can be written"
         ) from error
 
 
@@ -271,7 +271,7 @@ def _copy(file: ShardFile, out: Path) -> None:
         raise unreachable(file.name, error) from error
     if out.stat().st_size != file.size:
         raise DataError(
-            f"{file.name}: {out.stat().st_size:,} bytes came of {file.size:,}; start again"
+            f"{file.name}: {out.stat().st_size:,} of {file.size:,} bytes arrived. Start again"
         )
 
 

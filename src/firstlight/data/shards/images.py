@@ -137,7 +137,7 @@ class ShardImages(EncodedImages):
             return error  # the shard's
         (name,) = self.shards.names(np.array([row]))
         return DataError(
-            f"{name}: {why.removeprefix('image: ')}. To leave it out, list it in a CSV below the "
+            f"{name}: {why.removeprefix('image: ')}. To leave it out, list it in a CSV with the "
             "heading path, and train again with --exclude FILE.csv"
         )
 

@@ -55,8 +55,8 @@ def labels_of(
         labelled = [class_name(name.strip()) for name in given]
         if len(set(labelled)) < len(labelled):
             raise DataError(
-                f"{found.names_file or found.word}: has class names that differ only by spaces at "
-                "their ends, which labels given as names cannot tell apart; label by numbers"
+                f"{found.names_file or found.word}: has class names that differ only by spaces "
+                "at their ends, so labels given as names are ambiguous. Use numbers as labels"
             )
         place = dict(zip(labelled or values, range(len(names)), strict=True))
     labels = []
@@ -64,8 +64,8 @@ def labels_of(
         strange = [value for value in index.values if value not in place]
         if strange:
             raise DataError(
-                f"{file.name}: the label {strange[0]!r} is none of the {len(names):,} classes"
-                f"{f' of {found.names_file}' if found.names_file else ''}"
+                f"{file.name}: the label {strange[0]!r} is not one of the {len(names):,} "
+                f"classes{f' of {found.names_file}' if found.names_file else ''}"
             )
         of_value = np.array([*(place[value] for value in index.values), NO_LABEL], np.int64)
         labels.append(of_value[index.labels_N])
@@ -77,8 +77,8 @@ def _names_inside(found: ShardFiles, indexes: Sequence[ShardIndex]) -> tuple[str
     for file, index in zip(found.files, indexes, strict=True):
         if index.class_names != names:
             raise DataError(
-                f"{file.name}: says other class names than {found.files[0].short}; wanted the same "
-                "in all of them"
+                f"{file.name}: its class names differ from those of {found.files[0].short}; "
+                "wanted the same in all of them"
             )
     return names
 
@@ -94,7 +94,7 @@ def _names_beside(place: str) -> tuple[str, ...]:
                 told = next((told[key] for key in _LISTS if key in told), None)
             return class_names(told, place)  # as they are, spaces included
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: cannot be read as names of classes: {error}") from error
+        raise DataError(f"{place}: cannot be read as class names: {error}") from error
     names = [class_name(line.strip()) for line in text.splitlines()]
     while names and not names[-1]:
         names.pop()
@@ -121,5 +121,5 @@ def _read(place: str) -> bytes:
         except Exception as error:  # each store has errors of its own
             raise unreachable(place, error) from error
     if len(content) > MOST_NAMES_BYTES:
-        raise DataError(f"{place}: is too long for names of classes")
+        raise DataError(f"{place}: too long for a file of class names")
     return content

@@ -65,8 +65,8 @@ def shards_at(path: str | Path, progress: Progress | None = None) -> ShardSet:
     if len(bare):
         (name,) = shards.names(bare[:1])
         raise DataError(
-            f"{shards.word}: {len(bare):,} of {counted(len(shards), 'image')} have no label, such "
-            f"as {name}; wanted a .cls or .json beside each, or a column label"
+            f"{shards.word}: {len(bare):,} of {counted(len(shards), 'image')} have no label, "
+            f"such as {name}; wanted a .cls or .json next to each, or a column label"
         )
     return shards
 
@@ -78,7 +78,7 @@ def _with_labels(found: ShardFiles, shards: ShardSet) -> ShardSet:
     bare = {part for part in (VALIDATION, TEST) if _is_bare(shards, parts, part)}
     if not bare:
         return shards
-    notes = (*found.notes, f"{' and '.join(sorted(bare))}: has no labels, left out")
+    notes = (*found.notes, f"{' and '.join(sorted(bare))}: no labels, left out")
     left = [file for file, part in zip(found.files, parts, strict=True) if part not in bare]
     return open_shards(replace(found, files=tuple(left), notes=notes))
 
@@ -102,8 +102,8 @@ def listed_at(path: str | Path) -> ShardListing:
     shards = shards_at(path)
     if is_large(shards):
         raise DataError(
-            f"{shards.word}: {len(shards):,} images in shards are more than are looked through; "
-            "name fewer shards, as in images-{000000..000003}.tar"
+            f"{shards.word}: {len(shards):,} images in shards are too many to search. Name fewer "
+            "shards, as in images-{000000..000003}.tar"
         )
     return listed(shards)
 
@@ -162,11 +162,11 @@ def streamed(
     notes = [
         *([shards.origin] if shards.origin else []),
         reason,
-        f"{len(rows_N):,} images in {counted(len(shards.files), 'shard')} are more than are "
-        "decoded beforehand: each is decoded when it is needed, and near copies are not looked for",
+        f"{len(rows_N):,} images in {counted(len(shards.files), 'shard')} are too many to decode "
+        "in advance: each is decoded when needed, and near copies are not detected",
     ]
     if excluded:
-        notes.append(f"{len(excluded_N):,} of the images left out, as asked for")
+        notes.append(f"{len(excluded_N):,} of the images left out, as requested")
     notes += unread
     notes += shards.notes
     notes += alike_names(shards.class_names)
@@ -178,7 +178,7 @@ def streamed(
         part_N[learnt_N[chosen_N]] = TEST
         notes.append(
             f"test: {chosen_N.sum():,} of the {len(learnt_N):,} images, {100 * TEST_SHARE:.0f} % "
-            "of each class, chosen by their files' content, identical files kept together"
+            "of each class, chosen by file content; identical files are kept together"
         )
     _check_classes(shards, rows_N, part_N)
     train_N, test_N = rows_N[part_N != TEST], rows_N[part_N == TEST]
@@ -204,7 +204,9 @@ def _unread(shards: ShardSet, rows_N: Int64Array) -> list[str]:
     """What is to be said of files that are no pictures."""
     if not len(rows_N):
         return []
-    what = "1 file is no picture" if len(rows_N) == 1 else f"{len(rows_N):,} files are no pictures"
+    what = (
+        "1 file is not a picture" if len(rows_N) == 1 else f"{len(rows_N):,} files are not pictures"
+    )
     names = ", ".join(shards.names(rows_N[:3]))
     return [f"{what}, left out: {names}{', …' if len(rows_N) > 3 else ''}"]
 
@@ -212,11 +214,11 @@ def _unread(shards: ShardSet, rows_N: Int64Array) -> list[str]:
 def _check_classes(shards: ShardSet, rows_N: Int64Array, part_N: npt.NDArray[np.str_]) -> None:
     names = shards.class_names
     if len(names) < 2:
-        raise DataError(f"{shards.word}: wanted at least two classes, got {names[0]!r} alone")
+        raise DataError(f"{shards.word}: wanted at least two classes, got only {names[0]!r}")
     counts_K = np.bincount(shards.labels_N[rows_N[part_N == TRAIN]], minlength=len(names))
     if not counts_K.all():
         raise DataError(
-            f"{shards.word}: no image of {names[int(np.argmin(counts_K))]!r} to train on; add "
+            f"{shards.word}: no image of {names[int(np.argmin(counts_K))]!r} to train on. Add "
             "images, or remove the class"
         )
 
@@ -235,7 +237,7 @@ def _left_out(shards: ShardSet, excluded: Sequence[str]) -> Int64Array:
                     found.append(row)
     if left:
         raise DataError(
-            f"{shards.word} has no image {sorted(left)[0]!r}, which is to be left out; names are "
-            f"such as {shards.names(np.arange(1))[0]}"
+            f"{shards.word} has no image {sorted(left)[0]!r} to leave out; names look like "
+            f"{shards.names(np.arange(1))[0]}"
         )
     return np.array(found, np.int64)

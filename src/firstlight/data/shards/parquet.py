@@ -45,7 +45,7 @@ def index_parquet(file: ShardFile, source: Path, out: Path | None = None) -> Sha
             if isinstance(error, OSError) and error.errno is not None:  # the storage's own
                 raise
             raise DataError(
-                f"{file.name}: is no whole Parquet file ({_first_line(error)}); get it anew"
+                f"{file.name}: not a complete Parquet file ({_first_line(error)}). Get a new copy"
             ) from error
     return maker.made(columns.class_names)
 
@@ -90,7 +90,7 @@ def _content(image: Any, where: str) -> bytes:
     content = image.get("bytes") if isinstance(image, dict) else image
     if not isinstance(content, bytes):
         raise DataError(
-            f"{where}: holds no image's file; where the set names files elsewhere, embed them: "
+            f"{where}: holds no image data. If the data set names files elsewhere, embed them: "
             "datasets does so in push_to_hub, or with embed_external_files=True"
         )
     if len(content) > MOST_OF_ONE:

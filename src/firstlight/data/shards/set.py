@@ -45,9 +45,9 @@ class EncodedImage:
         if hashlib.blake2b(content, digest_size=16).digest() != self.digest:
             self.shards.forget(self.shard)
             raise DataError(
-                f"{self.shards.files[self.shard].name}: its bytes from {self.offset:,} on are not "
-                "those that were indexed: it is damaged, or was changed. Get it anew, and start "
-                "again"
+                f"{self.shards.files[self.shard].name}: its bytes from {self.offset:,} on differ "
+                "from those that were indexed: it is damaged or was changed. Get a new copy and "
+                "start again"
             )
         return content
 
@@ -206,8 +206,8 @@ def open_shards(found: ShardFiles, progress: Progress | None = None) -> ShardSet
             progress(len(found.files), len(found.files))
     except OSError as error:
         raise DataError(
-            f"{shelf()}: indexes cannot be kept there: {error.strerror}. Make room, or point "
-            "XDG_CACHE_HOME to a folder that can be written"
+            f"{shelf()}: indexes cannot be stored there: {error.strerror}. Free some disk space, "
+            "or set XDG_CACHE_HOME to a folder that can be written"
         ) from error
     if not any(len(index) for index in indexes):
         raise DataError(

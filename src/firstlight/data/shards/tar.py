@@ -41,7 +41,9 @@ def index_tar(file: BinaryIO, name: str) -> ShardIndex:
     for sample in _samples(_members(file, name, size)):
         key = sample[0].key
         if key in seen:
-            raise DataError(f"{name}: the key {one_line(key)} is in it twice; write it anew")
+            raise DataError(
+                f"{name}: the key {one_line(key)} is in it twice. Write the shard again"
+            )
         seen.add(key)
         image = _image(sample, name)
         if image is None:
@@ -70,13 +72,13 @@ def _members(file: BinaryIO, name: str, size: int) -> Iterator[_Member]:
                     continue
                 if not one.isreg() or one.issparse():
                     raise DataError(
-                        f"{name}: {one_line(one.name)} is a link or no regular file; pack the "
+                        f"{name}: {one_line(one.name)} is a link or not a regular file. Pack the "
                         "files themselves"
                     )
                 if one.offset_data + one.size > size:
                     raise DataError(
-                        f"{name}: is cut short at {one_line(one.name)}: {size:,} bytes are there; "
-                        "get it anew"
+                        f"{name}: truncated at {one_line(one.name)}, after {size:,} bytes. Get a "
+                        "new copy"
                     )
                 folder, _, last = one.name.rpartition("/")
                 if last.startswith("."):
@@ -89,11 +91,11 @@ def _members(file: BinaryIO, name: str, size: int) -> Iterator[_Member]:
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise DataError(
-                    f"{name}: is damaged or cut short after {one_line(last_key) or 'its start'}; "
-                    "get it anew"
+                    f"{name}: damaged or truncated after {one_line(last_key) or 'its start'}. "
+                    "Get a new copy"
                 )
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        raise DataError(f"{name}: is no whole tar file ({error}); get it anew") from error
+        raise DataError(f"{name}: not a complete tar file ({error}). Get a new copy") from error
 
 
 def _samples(members: Iterator[_Member]) -> Iterator[list[_Member]]:
@@ -113,7 +115,7 @@ def _image(sample: list[_Member], name: str) -> _Member | None:
     if len(images) > 1:
         endings = " and ".join(f".{one.ending}" for one in images[:3])
         raise DataError(
-            f"{name}, {one_line(sample[0].key)}: wanted one image of a key, got {endings}"
+            f"{name}, {one_line(sample[0].key)}: wanted one image per key, got {endings}"
         )
     return images[0] if images else None
 
@@ -143,7 +145,7 @@ def _label(file: BinaryIO, sample: list[_Member], name: str) -> int | str | None
         try:
             text = _content(file, member, name).decode().strip()
         except UnicodeDecodeError as error:
-            raise DataError(f"{where}: is no text; wanted a number or a name") from error
+            raise DataError(f"{where}: not text; wanted a number or a name") from error
         if ending == "cls":
             return as_label(text, where)
         label = _of_json(text, where)
@@ -156,7 +158,7 @@ def _of_json(text: str, where: str) -> int | str | None:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: is no JSON ({error})") from error
+        raise DataError(f"{where}: not JSON ({error})") from error
     if not isinstance(values, dict):
         return None
     for key in LABEL_KEYS:

@@ -86,7 +86,7 @@ def _write(images: Labelled, folder: Path, progress: Progress | None) -> Written
                     progress(done, len(order))
             shards.append(shard.closed())
     if left == len(order):
-        raise DataError("none of the pictures can be read; there is nothing to pack")
+        raise DataError("none of the pictures can be read, so there is nothing to pack")
     return Written(
         shards=tuple(shard.name for shard in shards),
         images=len(order) - left,
