@@ -305,7 +305,7 @@ def test_the_keys_of_named_recipes_are_read_or_refused(name: str) -> None:
             "train.held_out_fraction=0.3",
             'only has an effect with train.validation="held-out"',
         ),
-        ("mnist-tutorial", "train.start_rate=0.5", "train.start_from=RUN alone"),
+        ("mnist-tutorial", "train.start_rate=0.5", "with train.start_from=RUN"),
     ],
 )
 def test_a_key_that_is_not_read_is_refused_at_once(
@@ -351,8 +351,8 @@ def test_what_something_else_decides_is_refused(command: Command) -> None:
     assert (done.code, "bench uses the seeds 0, 1, 2" in done.err) == (2, True)
     pixels, labels = DATA.train.images_NHWC, DATA.train.labels_N
     for setting, why in (
-        ("train.seed=3", "the estimator's seed decides it"),
-        ("train.validation=test", "with train.patience alone"),
+        ("train.seed=3", "the estimator's seed sets it"),
+        ("train.validation=test", "only with train.patience"),
     ):
         with pytest.raises(fl.UserError, match=why):
             fl.FirstlightClassifier(settings=[setting]).fit(pixels, labels)

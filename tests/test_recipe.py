@@ -87,7 +87,7 @@ def test_digit_recipes_never_mirror() -> None:
             "lr=3",
             "wanted section.key=value, such as train.epochs=3, got 'lr=3'; did you mean op",
         ),
-        ("train.epochs=0", "train.epochs must be above 0, not 0"),
+        ("train.epochs=0", "train.epochs must be above 0, got 0"),
         (
             "train.micro_batch_size=2",
             "micro_batch_size must be 0 (the whole batch) or at least 3",
@@ -95,7 +95,7 @@ def test_digit_recipes_never_mirror() -> None:
         ("train.batch_size=1.5", "train.batch_size must be a whole number, not 1.5"),
         ("train.epochs=many", "train.epochs must be a number, not 'many'"),
         ("train.validation=tets", "did you mean test?"),
-        ("model.dropout=1", "no section 'model'; the network is a list of layers now"),
+        ("model.dropout=1", "no section 'model'; the network is now a list of layers"),
         ("network.1.filters=0", "layer 1 (conv): filters must be at least 1, not 0"),
         ("network.1.kernal=5", "layer 1 (conv): conv has no option 'kernal'; did you mean kernel?"),
         ("network.99.filters=8", "no number 99; the list has 7: network.1 (conv), network.2 (max"),

@@ -162,8 +162,8 @@ def test_another_recipes_figures_are_not_mixed_in(command: Command, begun: dict[
             "no/b.json: cannot be written: No such file or directory. Choose another path",
         ),
         (("digits", "--out", "bad.json", "--seeds", "1"), 3, "bad.json: not a bench result"),
-        (("digits", "--out", "empty.json", "--seeds", "1"), 3, "it lacks 'recipe'; choose another"),
-        (("digits", "--out", ".", "--seeds", "1"), 3, ".: cannot be read: Is a directory; choose"),
+        (("digits", "--out", "empty.json", "--seeds", "1"), 3, "it lacks 'recipe'. Choose another"),
+        (("digits", "--out", ".", "--seeds", "1"), 3, ".: cannot be read: Is a directory. Choose"),
         (("digitz",), 2, "digitz"),
     ],
 )

@@ -274,7 +274,7 @@ def test_another_fault_of_pytorch_is_not_called_want_of_memory(
             (*whitened_net(8, 8, kernel=4), "train.small_share=0.5"),
             "small_share shrinks the images of 8×8, but the network does not fit images of "
             "6×6×1: layer 11 (max-pooling) gets maps of 1×1×8: its window of 2×2 pixels is larger; "
-            'use fewer or smaller pools, padding = "same", or larger images; use --set '
+            'use fewer or smaller pools, padding = "same", or larger images. Use --set '
             "train.small_share=0",
         ),
     ],

@@ -23,8 +23,8 @@ UNEVEN = [0] * 180 + [1] * 20
 @pytest.mark.parametrize("sure", [0.3, 0.9, 0.999])
 def test_always_the_largest_class_is_nothing(sure: float) -> None:
     told = nothing_learnt(answers(UNEVEN, [0] * 200, 2, max(sure, 0.6)))
-    assert "it is right for 90.0 %, and to answer 'a', the largest class, every time" in told
-    assert "would be right for 90.0 %" in told
+    assert "it gets 90.0 % right, and always answering 'a', the largest class," in told
+    assert "would get 90.0 % right" in told
     assert nothing_learnt(answers(EVEN, [2] * 200, 4, sure))
 
 
@@ -54,7 +54,7 @@ def test_a_network_that_is_too_sure_but_mostly_right_is_something() -> None:
     metrics = answers(labels, said, 2, sure=0.9999999)
     assert metrics.log_loss > math.log(2) and metrics.accuracy == 0.8
     assert not nothing_learnt(metrics)
-    assert above_guessing(metrics) == f"its loss is {metrics.log_loss:.4g}, and that of equal " + (
+    assert above_guessing(metrics) == f"its loss is {metrics.log_loss:.4g}; equal " + (
         "probabilities 0.6931"
     )
 

@@ -204,7 +204,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "a deviation of nought": (metadata("preprocess", lambda p: {**p, "std": [0]}), "std must be"),
     "a temperature of nought": (
         metadata("calibration", lambda c: {**c, "temperature": 0}),
-        "no temperature is 0",
+        "wanted a temperature above 0, got 0",
     ),
     "a threshold of 2": (metadata("calibration", lambda c: {**c, "threshold": 2}), "from 0 to 1"),
     "metadata nested without end": (metadata("recipe", lambda _: "[" * 100_000), "nested"),

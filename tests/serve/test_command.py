@@ -144,7 +144,7 @@ def test_a_taken_port_and_a_damaged_run_are_told_before_anything_is_served(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused = command("serve", digits_run.path, "--port", str(taken.getsockname()[1]))
     assert refused.code == 2
-    assert "cannot be listened on" in refused.err
+    assert "cannot listen on" in refused.err
     damaged = tmp_path / "damaged"
     shutil.copytree(digits_run.path, damaged)
     weights = damaged / "model.safetensors"

@@ -39,7 +39,7 @@ def test_an_exported_file_is_served_with_the_runs_answers(
     assert described["platform"] == "onnxruntime_onnx"
     assert ready == 200
     assert inside.status_code == 409
-    assert "an exported file cannot be looked into" in inside.json()["error"]
+    assert "an exported file has no layers to show" in inside.json()["error"]
     assert results is None
     assert (training["state"], training["epochs"], training["summary"]) == ("finished", [], None)
     assert Image.open(io.BytesIO(shown.content)).size == (8, 8)

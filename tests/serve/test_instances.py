@@ -76,20 +76,20 @@ def test_a_picture_that_cannot_be_read_is_told_in_its_place(client: httpx.Client
         (b"{", "no JSON"),
         (b"\xff\xfe{}", "no JSON"),
         (b"{" * 3000, "no JSON"),
-        (b"[]", "no instances"),
-        (b"{}", "no instances"),
-        (b'{"instances": []}', "no instances"),
-        (b'{"instances": {"b64": "QQ=="}}', "no instances"),
-        (b'{"inputs": [{"b64": "QQ=="}]}', "no instances"),
-        (b'{"instances": [{"b64": "QQ=="}], "parameters": {}}', "no instances"),
-        (b'{"image": "QQ=="}', "no instances"),
+        (b"[]", "must hold instances"),
+        (b"{}", "must hold instances"),
+        (b'{"instances": []}', "must hold instances"),
+        (b'{"instances": {"b64": "QQ=="}}', "must hold instances"),
+        (b'{"inputs": [{"b64": "QQ=="}]}', "must hold instances"),
+        (b'{"instances": [{"b64": "QQ=="}], "parameters": {}}', "must hold instances"),
+        (b'{"image": "QQ=="}', "must hold instances"),
         (b'{"instances": ["QQ=="]}', "instances[0] holds no picture"),
         (b'{"instances": [[0, 1, 2]]}', "instances[0] holds no picture"),
         (b'{"instances": [{"b64": 7}]}', "instances[0] holds no picture"),
         (b'{"instances": [{"b64": "QQ==", "key": 1}]}', "instances[0] holds no picture"),
-        (b'{"instances": [{"b64": "QQ=="}, {"b64": "Q"}]}', "instances[1]: b64 is no base64"),
-        (b'{"instances": [{"b64": "Q?=="}]}', "instances[0]: b64 is no base64"),
-        ('{"instances": [{"b64": "é"}]}'.encode(), "instances[0]: b64 is no base64"),
+        (b'{"instances": [{"b64": "QQ=="}, {"b64": "Q"}]}', "instances[1]: b64 is not base64"),
+        (b'{"instances": [{"b64": "Q?=="}]}', "instances[0]: b64 is not base64"),
+        ('{"instances": [{"b64": "é"}]}'.encode(), "instances[0]: b64 is not base64"),
         (b'{"instances": [' + b'{"b64": "QQ=="},' * 64 + b'{"b64": "QQ=="}]}', "at most 64"),
         (b'{"instances": [' + b"{}," * 100_000 + b"{}]}", "too many values"),
     ],
@@ -101,7 +101,7 @@ def test_other_json_is_told_what_is_wanted(client: httpx.Client, body: bytes, sa
         error = answer.json()["error"]
         assert says in error
         assert (
-            "no base64" in says or "at most" in says or '{"instances": [{"b64": "..."}]}' in error
+            "not base64" in says or "at most" in says or '{"instances": [{"b64": "..."}]}' in error
         )
 
 

@@ -69,7 +69,7 @@ def test_when_the_service_is_restarted_the_page_goes_on_and_keeps_the_drawing(
         tab.settled()
 
     tab.stroke((0.45, 0.05), (0.45, 0.95))
-    tab.shows("#notice", "does not answer")
+    tab.shows("#notice", "does not respond")
     tab.page.click("#undo")
     with running([digits_run, stripes_run], port=port):
         tab.page.locator("#notice").wait_for(state="hidden")

@@ -69,7 +69,7 @@ def test_of_a_long_network_page_report_and_explanation_show_the_same_layers(
     report = run.report().read_text(encoding="utf-8")
     # As the recipe lists them, where a block's ReLU is a part of it.
     assert f"Of {2 + 14 * 3 + 3} layers, these 5: " in report
-    assert "The whole network, drawn" in report
+    assert "Drawing of the whole network" in report
     explained = run.explain(images.test.images_NHWC[0])
     page = explained.page.read_text(encoding="utf-8")
     assert len(explained.layers) == len(names)

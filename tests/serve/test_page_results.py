@@ -27,8 +27,8 @@ def test_a_cell_of_the_confusion_matrix_opens_the_pictures_behind_it(
     truth, said = next((r["true"], r["predicted"]) for r in rows if r["true"] != r["predicted"])
     wanted = {int(r["image"]) for r in rows if (r["true"], r["predicted"]) == (truth, said)}
     tab.open("#results/digits-2")
-    tab.page.click(f'[aria-label^="{truth} taken for {said}:"]')
-    tab.shows("#gallery-title", f"{truth} taken for {said}, by digits-2")
+    tab.page.click(f'[aria-label^="{truth} predicted as {said}:"]')
+    tab.shows("#gallery-title", f"{truth} predicted as {said} by digits-2")
     tab.count("#gallery button:disabled", 0)
 
     labels = tab.page.locator("#gallery button").evaluate_all(
@@ -192,9 +192,9 @@ def test_a_hundred_classes_have_a_list_in_place_of_a_table(browser: Any, tmp_pat
         tab = new_tab(context, service.address)
         tab.open("#results/many-1")
         assert tab.page.locator(".matrix").count() == 0
-        tab.page.get_by_label("In truth", exact=True).select_option(label=truth[0])
+        tab.page.get_by_label("True class", exact=True).select_option(label=truth[0])
         tab.page.get_by_label("Taken for", exact=True).select_option(label=truth[1])
         tab.page.get_by_role("button", name="Show", exact=True).click()
-        tab.shows("#gallery-title", f"{truth[0]} taken for {truth[1]}")
+        tab.shows("#gallery-title", f"{truth[0]} predicted as {truth[1]}")
         context.close()
     assert tab.faults == []

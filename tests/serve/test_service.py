@@ -88,7 +88,7 @@ def test_what_is_asked_wrongly_of_predict_is_told(served: Running) -> None:
         refused = client.post("/api/predict?seen=perhaps", content=image)
         assert (refused.status_code, refused.json()["error"]) == (
             422,
-            "query.seen: true or false is wanted",
+            "query.seen: wanted true or false",
         )
         assert client.post("/api/predict?run=nobody", content=image).status_code == 404
 
@@ -96,7 +96,7 @@ def test_what_is_asked_wrongly_of_predict_is_told(served: Running) -> None:
 @pytest.mark.parametrize(
     ("content", "status", "says"),
     [
-        (b"", 422, "no bytes came"),
+        (b"", 422, "empty; send a"),
         (b"not a picture", 422, "not a picture"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, 422, "damaged or cut short"),
     ],

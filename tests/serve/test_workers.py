@@ -99,7 +99,7 @@ def test_each_answers_counts_are_of_all_and_one_that_dies_is_replaced(
         with log.open() as errors:  # it tells of the death before it starts another
             while not (told := errors.readline()):
                 assert started.poll() is None
-        assert told == f"process {both[0]} was ended by signal 9; another is started\n"
+        assert told == f"process {both[0]} was killed by signal 9; starting another\n"
         assert counted(address) == asked + 1  # also what the dead one answered
 
         started.send_signal(signal.SIGTERM)

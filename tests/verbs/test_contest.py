@@ -429,5 +429,5 @@ def test_two_runs_to_be_compared_are_not_taken_up_by_several_processes(
         stopped_at(patch, 3)
         assert command("train", "own.npz", "--out", "run").code == 130
     for folder in ("run", "run-from-scratch"):  # one is finished, and one is not
-        with pytest.raises(fl.UserError, match="resume it without a launcher"):
+        with pytest.raises(fl.UserError, match="Resume it without a launcher"):
             several._resume(Processes(), Path(folder), Silent())

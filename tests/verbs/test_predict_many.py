@@ -149,12 +149,15 @@ def test_images_that_are_given_by_other_words_are_told_by_both(
     whole = str(tmp_path / "pics")
     assert command("predict", digits_run.path, "one.png", "pics", "--out", "a").code == 0
     for words, told in (
-        (("one.png", whole), f"for images from pics, not from {whole};"),
-        (("one.png",), "for images from pics, not from nothing more;"),
-        ((whole, "one.png"), f"for images from one.png and 1 more, not from {whole} and 1 more;"),
+        (("one.png", whole), f"for images from pics, not from {whole}."),
+        (("one.png",), "for images from pics, not from nothing more."),
+        ((whole, "one.png"), f"for images from one.png and 1 more, not from {whole} and 1 more."),
     ):
         done = command("predict", digits_run.path, *words, "--out", "a")
-        assert (done.code, f"a holds answers {told} choose another folder" in done.err) == (2, True)
+        assert (done.code, f"a already holds answers {told} Choose another folder" in done.err) == (
+            2,
+            True,
+        )
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
@@ -531,7 +534,7 @@ def test_a_file_that_changes_while_others_are_answered_is_told(
         (("a.png", "--workers", "2"), 2, "--workers sets how --out"),
         (("a.png", "--chunk", "2"), 2, "--chunk sets how --out"),
         (("a.png", "--format", "csv"), 2, "--format sets how --out"),
-        (("a.png", "--out", "o", "--csv"), 2, "--csv and --save are for a few pictures"),
+        (("a.png", "--out", "o", "--csv"), 2, "--csv, --columns and --save do not go with --out"),
         (("a.png", "--out", "o", "--format", "json"), 2, "wanted answers as csv or parquet"),
         (("a.png", "--out", "o", "--chunk", "0"), 2, "wanted at least 1 image per file"),
         (("a.png", "--out", "o", "--workers", "0"), 2, "wanted at least 1 worker"),
@@ -540,7 +543,7 @@ def test_a_file_that_changes_while_others_are_answered_is_told(
         (("none.png", "--out", "o"), 3, "none.png: no such file or folder"),
         (("empty", "--out", "o"), 3, "empty: no pictures in this folder"),
         (("shards/images-{0..2}.tar", "--out", "o"), 3, "images-2.tar: no such shard"),
-        (("shards", "--out", "shards/o"), 2, "shards/o lies in shards"),
+        (("shards", "--out", "shards/o"), 2, "shards/o is inside shards"),
         (("a.png", "--out", "full"), 2, "full: wanted a new folder for the answers"),
         (("a.png", "--out", "a.png"), 2, "a.png"),
         (("cut.tar", "--out", "o"), 3, "cut.tar"),

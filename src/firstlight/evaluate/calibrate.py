@@ -38,9 +38,9 @@ class Calibration:
         for spec in fields(self):
             value = getattr(self, spec.name)
             if not isinstance(value, int | float) or not math.isfinite(value):
-                raise ValueError(f"calibration: {spec.name} must be a number, not {value!r:.60}")
+                raise ValueError(f"calibration: {spec.name} must be a number, got {value!r:.60}")
         if not (_LEAST_TEMPERATURE <= self.temperature <= 1 / _LEAST_TEMPERATURE):
-            raise ValueError(f"calibration: no temperature is {self.temperature}")
+            raise ValueError(f"calibration: wanted a temperature above 0, got {self.temperature}")
         if not (0 <= self.threshold <= 1 and 0 <= self.coverage <= 1):
             raise ValueError("calibration: threshold and coverage must be from 0 to 1")
 

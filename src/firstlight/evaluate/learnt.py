@@ -26,8 +26,8 @@ def nothing_learnt(metrics: Metrics) -> str:
     error = math.sqrt(sum(chance * (1 - chance) / row.support for row in there)) / len(there)
     if metrics.count >= ENOUGH and metrics.accuracy <= share and found <= chance + 2 * error:
         return (
-            f"it is right for {100 * metrics.accuracy:.1f} %, and to answer {largest.name!r}, the "
-            f"largest class, every time would be right for {100 * share:.1f} %"
+            f"it gets {100 * metrics.accuracy:.1f} % right, and always answering "
+            f"{largest.name!r}, the largest class, would get {100 * share:.1f} % right"
         )
     low, _ = wilson_interval(metrics.correct, metrics.count)
     return above_guessing(metrics) if low <= share else ""
@@ -39,4 +39,7 @@ def above_guessing(metrics: Metrics) -> str:
     guessing = math.log(len(metrics.per_class))
     if metrics.log_loss <= guessing * (1 if metrics.count >= ENOUGH else 2):
         return ""
-    return f"its loss is {metrics.log_loss:.4g}, and that of equal probabilities {guessing:.4g}"
+    return (
+        f"its loss is {metrics.log_loss:.4g}; equal probabilities for all classes give "
+        f"{guessing:.4g}"
+    )

@@ -146,8 +146,8 @@ def measure(
     count, classes = len(labels_N), len(class_names)
     if count == 0 or probabilities_NK.shape != (count, classes):
         raise ValueError(
-            f"{count} labels and {classes} classes do not fit "
-            f"probabilities of shape {probabilities_NK.shape}"
+            f"{count} labels and {classes} classes do not match probabilities of shape "
+            f"{probabilities_NK.shape}"
         )
     predicted_N = probabilities_NK.argmax(axis=1)
     correct = int((predicted_N == labels_N).sum())
@@ -159,7 +159,7 @@ def measure(
     exact_NK = probabilities_NK.astype(np.float64)
     exact_N = exact_NK[np.arange(count), labels_N] / exact_NK.sum(axis=1)
     if not np.isfinite(exact_N).all():
-        raise ValueError("probabilities that are no numbers, or all zero")
+        raise ValueError("probabilities that are not numbers, or all zero")
     resolution = np.finfo(np.float64).eps
     return Metrics(
         count=count,

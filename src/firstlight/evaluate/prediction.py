@@ -12,7 +12,7 @@ from firstlight.evaluate.calibrate import LEAST_IMAGES, Calibration
 
 UNCALIBRATED = (
     "not calibrated, and never unknown: training held out no images, or fewer than "
-    f"{LEAST_IMAGES}, to learn from how sure to be"
+    f"{LEAST_IMAGES}, to calibrate on"
 )
 """Of probabilities, where a run has no calibration."""
 UNKNOWN = "unknown"
@@ -31,15 +31,14 @@ def check_probabilities(
     lowest, highest = probabilities_NK.min(initial=0), probabilities_NK.max(initial=1)
     if not (lowest >= -_TOLERANCE and highest <= 1 + _TOLERANCE):  # also for what is no number
         raise DataError(
-            f"{source} answers with numbers that are no probabilities: they run from "
-            f"{lowest:.3g} to {highest:.3g}; use another model"
+            f"{source} returns numbers that are not probabilities: they range from "
+            f"{lowest:.3g} to {highest:.3g}. Use another model"
         )
     sums_N = probabilities_NK.sum(axis=1)
     if not bool((np.abs(sums_N - 1) <= _TOLERANCE).all()):
         worst = sums_N[int(np.abs(sums_N - 1).argmax())]
         raise DataError(
-            f"{source} answers with probabilities that sum to {worst:.3g} and not to 1; use "
-            "another model"
+            f"{source} returns probabilities that sum to {worst:.3g}, not to 1. Use another model"
         )
     return probabilities_NK
 

@@ -38,8 +38,10 @@ def requirement(text: str) -> Requirement:
     name = (parts[1] or "accuracy") if parts else ""
     if parts is None or _SIGNS.get(name, "") != (parts[2] or ">="):
         examples = ", ".join(f"{one}{sign}0.05" for one, sign in list(_SIGNS.items())[1:])
-        raise UserError(f"--require wants accuracy>=0.97, {examples} or the like, not {text!r}")
+        raise UserError(
+            f"--require: wanted a condition such as accuracy>=0.97 or {examples}, got {text!r}"
+        )
     bound = float(parts[3])
     if bound > (math.inf if name == "log_loss" else 1):
-        raise UserError(f"--require {text}: {name} is a share between 0 and 1, such as 0.97")
+        raise UserError(f"--require {text}: {name} must be between 0 and 1, such as 0.97")
     return Requirement(metric=name, bound=bound)

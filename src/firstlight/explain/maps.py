@@ -52,11 +52,11 @@ def map_source(
         pixels_1CHW = model_input(model, preprocess, image_HWC[None]).requires_grad_()
         watched(model, pixels_1CHW, note)
         if not 0 <= layer < len(seen):
-            raise ValueError(f"there are the layers 0 to {len(seen) - 1}, not {layer}")
+            raise ValueError(f"wanted a layer from 0 to {len(seen) - 1}, got {layer}")
         module, result = seen[layer]
         maps_Chw = as_maps(result[0], token_grids(model))
         if not 0 <= channel < len(maps_Chw):
-            raise ValueError(f"the layer has the maps 0 to {len(maps_Chw) - 1}, not {channel}")
+            raise ValueError(f"wanted a map from 0 to {len(maps_Chw) - 1}, got {channel}")
         map_hw = maps_Chw[channel]
         row, column = divmod(int(map_hw.argmax()), map_hw.shape[1])
         strongest = map_hw[row, column]

@@ -25,9 +25,11 @@ def of_picture(preprocess: Preprocess) -> Words:
     """The image itself."""
     return Words(
         title="What it saw",
-        shows=f"All that reached the network: {preprocess.width}×{preprocess.height} pixels"
-        f"{', grey' if preprocess.channels == 1 else ''}.",
-        cannot="What only a larger picture would show, it cannot know.",
+        shows=(
+            f"The network's input: {preprocess.width}×{preprocess.height} "
+            f"pixels{', grey' if preprocess.channels == 1 else ''}."
+        ),
+        cannot="It cannot see details that only a larger picture would show.",
     )
 
 
@@ -36,7 +38,7 @@ def of_answer() -> Words:
     return Words(
         title="What it answered",
         shows="The probability of each class.",
-        cannot="They share 100 % even where the picture is of something else altogether.",
+        cannot="They add up to 100 % even if the picture shows something else entirely.",
     )
 
 
@@ -46,20 +48,24 @@ def of_grad_cam(cam: GradCam, name: str) -> Words:
     if not height:
         return Words(
             title="Grad-CAM",
-            shows="Left out: this network has no maps, or self-attention mixes their places, so "
-            "it has no regions either.",
-            cannot="Integrated gradients and occlusion need none.",
+            shows=(
+                "Left out: this network has no feature maps, or self-attention mixes their "
+                "positions, so there are no regions to show."
+            ),
+            cannot="Integrated gradients and occlusion do not need them.",
         )
     if not cam.values_HW.any():
         return Words(
             title="Grad-CAM",
-            shows=f"No region speaks for {name}: its Grad-CAM is zero everywhere.",
-            cannot="It leaves out what speaks against a class.",
+            shows=f"No region is evidence for {name}: its Grad-CAM is zero everywhere.",
+            cannot="It does not show evidence against a class.",
         )
     return Words(
         title="Grad-CAM",
-        shows=f"Regions that speak for {name}, from maps of {width}×{height} cells.",
-        cannot="It cannot show single lines or edges, and leaves out what speaks against.",
+        shows=f"Regions that are evidence for {name}, from feature maps of {width}×{height} cells.",
+        cannot=(
+            "It cannot show single lines or edges, and does not show evidence against the class."
+        ),
     )
 
 
@@ -71,8 +77,10 @@ def of_attention(attention: ClassAttention) -> Words:
         title="Attention",
         shows=f"Where the class token of the last block looks, on {width}×{height} patches: the "
         + (f"mean of {heads} heads." if heads > 1 else "share of each."),
-        cannot="It is the same for every class, and tells what is looked at, and not what is made "
-        "of it.",
+        cannot=(
+            "It is the same for every class. It shows where the network looks, not what it "
+            "concludes."
+        ),
     )
 
 
@@ -80,9 +88,11 @@ def of_heads() -> Words:
     """Where each head looks."""
     return Words(
         title="Attention, head by head",
-        shows="Each head of the last block has its own shares. What one head leaves out, another "
-        "may look at.",
-        cannot="Red is more of the class token's attention.",
+        shows=(
+            "Each head of the last block has its own attention. One head may look at what "
+            "another ignores."
+        ),
+        cannot="Red means more attention from the class token.",
     )
 
 
@@ -91,11 +101,15 @@ def of_integrated(result: Integrated, name: str, preprocess: Preprocess) -> Word
     empty = "black" if preprocess.light_on_dark else "the picture's mean colour"
     return Words(
         title="Integrated gradients",
-        shows=f"What each pixel adds to the score of {name} (red) or takes from it (blue), "
-        f"compared with an image all {empty}. Together they make up the difference between the two "
-        f"scores, to within {missed(result)}.",
-        cannot=f"Pixels that are {empty} already get nothing, however telling; single specks mean "
-        "little.",
+        shows=(
+            f"How much each pixel raises (red) or lowers (blue) the score of {name}, compared "
+            f"with an image that is all {empty}. Together they add up to the difference between "
+            f"the two scores, to within {missed(result)}."
+        ),
+        cannot=(
+            f"Pixels that are already {empty} get nothing, even if they matter. Single specks "
+            "mean little."
+        ),
     )
 
 
@@ -113,8 +127,10 @@ def of_occlusion(result: Occluded, name: str, preprocess: Preprocess) -> Words:
         title="Occlusion",
         shows=f"How far the score of {name} falls (red) or rises (blue) when {result.patch}×"
         f"{result.patch} pixels are covered with {cover}.",
-        cannot="It misses parts that can stand in for each other, and a covered picture is like "
-        "none it was trained on.",
+        cannot=(
+            "It misses parts that can replace each other, and the network was never trained on "
+            "covered pictures."
+        ),
     )
 
 
@@ -122,9 +138,11 @@ def of_neighbours(images: int) -> Words:
     """The nearest of so many training images."""
     return Words(
         title="Nearest training images",
-        shows=f"Of {images:,} training images, those that the network takes to be most alike, with "
-        "the cosine of their features (1: the same).",
-        cannot="They need not look alike to you, and did not by themselves cause the answer.",
+        shows=(
+            f"Of {images:,} training images, the ones that look most similar to the network, "
+            "with the cosine similarity of their features (1: identical)."
+        ),
+        cannot="They may not look similar to you, and they did not cause the answer on their own.",
     )
 
 
@@ -132,8 +150,8 @@ def of_missing_neighbours() -> Words:
     """In place of the nearest images, where there are no training images."""
     return Words(
         title="Nearest training images",
-        shows="Left out: the run's training images are not to be found.",
-        cannot="Everything else needs the trained network alone.",
+        shows="Left out: the run's training images were not found.",
+        cannot="Everything else needs only the trained network.",
     )
 
 
@@ -141,15 +159,18 @@ def of_layers(shown: int, layers: int, rest: str) -> Words:
     """The maps of all layers, or of so many of them; ``rest`` says where the others are."""
     return Words(
         title="Layer by layer",
-        shows="What each layer makes of the picture, from the first to the scores of the classes."
+        shows=(
+            "The output of each layer for this picture, from the first to the scores of the "
+            "classes (logits)."
+        )
         + (f" {chosen(shown, layers)} {rest}" if shown < layers else ""),
-        cannot="A strong map says that something was found, not that the answer rests on it.",
+        cannot="A strong map means that something was found, not that the answer depends on it.",
     )
 
 
 def chosen(shown: int, layers: int) -> str:
     """Which layers of a long network are shown."""
     return (
-        f"Of {layers} layers, these {shown}: the first, the last of each size of maps, and those "
+        f"{shown} of {layers} layers are shown: the first, the last of each map size, and those "
         "at the end that give single numbers."
     )

@@ -276,8 +276,8 @@ def trust(
             left.text(*label, f"{inside.sum():,}", ha="center", fontsize=7.5, color=INK)
         left.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
         left.set_ylim(0, 1.09)
-        left.set_xlabel("probability it gave its answer")
-        left.set_title("Share of right answers", loc="left")
+        left.set_xlabel("stated probability of the answer")
+        left.set_title("Share of correct answers", loc="left")
         coverage_N, accuracy_N = accuracy_at_coverage(right_N, confidence_N)
         start = min(len(accuracy_N) - 1, len(accuracy_N) // 50)  # a few answers tell nothing
         right.plot(coverage_N[start:], accuracy_N[start:], color=BLUE)
@@ -293,7 +293,7 @@ def trust(
                 fontsize=8.5,
                 color=INK,
             )
-        right.set_xlabel("share of images answered, surest first")
+        right.set_xlabel("share of images answered, most confident first")
         right.set_title("Accuracy of those answered", loc="left")
         for axes in (left, right):
             axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %", decimals=0))

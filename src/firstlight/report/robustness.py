@@ -47,6 +47,6 @@ def corruption_samples(images: Mapping[str, Sequence[npt.NDArray[np.uint8]]]) ->
                 bare(axes)
                 show(axes, image_HWC.astype(np.float32) / np.float32(255))
                 if first:
-                    axes.set_title("as it is" if strength == 0 else str(strength), fontsize=9)
+                    axes.set_title("original" if strength == 0 else str(strength), fontsize=9)
             row[0].set_ylabel(kind, rotation=0, ha="right", va="center")
     return picture

@@ -75,7 +75,7 @@ class Access:
             if not free and not self._authorised(headers.get(b"authorization", b"")):
                 raise RefusedError(
                     status=401,
-                    message="a token is wanted, as Authorization: Bearer TOKEN",
+                    message="a token is required: Authorization: Bearer TOKEN",
                     headers={"WWW-Authenticate": "Bearer"},
                 )
             return

@@ -25,7 +25,7 @@ RunName = Annotated[str | None, Query(description=RUN)]
 PICTURES: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "One picture as it is, files of a form under any name, or base64 in JSON.",
+        "description": "One picture as the body, files of a form (any names), or base64 in JSON.",
         "content": {
             **{
                 f"image/{kind}": {"schema": {"type": "string", "format": "binary"}}
@@ -95,7 +95,7 @@ def _asked(request: Request) -> tuple[str | None, bool]:
     query = request.query_params
     seen = query.get("seen", "false").lower()
     if seen not in ("true", "1", "false", "0"):
-        raise RefusedError(status=422, message="query.seen: true or false is wanted")
+        raise RefusedError(status=422, message="query.seen: wanted true or false")
     return query.get("run"), seen in ("true", "1")
 
 
@@ -159,11 +159,11 @@ async def pictures_of(request: Request, most: int) -> list[tuple[str, bytes]]:
     except MultiPartException as error:
         raise RefusedError(status=400, message=f"multipart: {error.message}") from error
     except (ValueError, LookupError) as error:
-        raise RefusedError(status=400, message="multipart: it cannot be parsed") from error
+        raise RefusedError(status=400, message="multipart: cannot be parsed") from error
     finally:
         parser.close()
     if not found:
-        raise RefusedError(status=422, message="multipart: it holds no file; send a picture")
+        raise RefusedError(status=422, message="multipart: contains no file; send a picture")
     return found
 
 
@@ -187,7 +187,7 @@ async def only_picture(request: Request, service: Service, predictor: Predictor)
     """The one picture of a request's body. Raises ``RefusedError``."""
     (name, content), *more = await pictures_of(request, service.limits.images)
     if more:
-        raise RefusedError(status=422, message="one picture is wanted, and several came")
+        raise RefusedError(status=422, message="wanted one picture, got several")
     return await service.prepare(predictor, name, content)
 
 

@@ -30,18 +30,18 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": meaning, "content": {"application/json": {"schema": ERROR}}}
     for status, meaning in {
         400: "The request cannot be parsed",
-        401: "The token is wanted",
-        403: "A page of another site asked",
-        404: "There is no such run, picture or address",
-        408: "The request did not come in in time",
-        409: "The run is not finished, or not measured",
-        405: "The address is asked by another method: see Allow",
+        401: "The token is missing or wrong",
+        403: "The request came from a page of another site",
+        404: "No such run, picture or address",
+        408: "The request did not arrive in time",
+        409: "The run is not finished, or not evaluated",
+        405: "The address needs another method: see Allow",
         413: "Too many bytes",
-        415: "The body is compressed in a way that is not read",
-        421: "The service was called by a name that is not its own",
+        415: "The compression of the body is not supported",
+        421: "The Host name is not that of the service",
         422: "A picture cannot be read, or a value is not allowed",
-        431: "The head is too long",
-        503: "Too much is asked at once, or the run is not ready: see Retry-After",
+        431: "The request header is too long",
+        503: "Too many requests at once, or the run is not ready: see Retry-After",
         504: "No answer in time",
     }.items()
 }
@@ -127,7 +127,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     if error.status_code == 404:
-        return _error(404, "there is nothing at this address; /openapi.json lists what is there")
+        return _error(404, "nothing at this address; /openapi.json lists all addresses")
     if error.status_code != 405:
         return _error(error.status_code, str(error.detail), headers)
     named = headers.get("Allow", "GET").replace(" ", "").split(",")
@@ -135,7 +135,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     allow = {"Allow": ", ".join(sorted(methods))}
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=allow)
-    return _error(405, f"this address takes {allow['Allow']}", allow)
+    return _error(405, f"this address accepts {allow['Allow']}", allow)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -146,11 +146,11 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 
 async def _gone(_: Request, error: Exception) -> Response:
-    return _error(400, "the request broke off")  # nobody is there to read it
+    return _error(400, "the request was cut off")  # nobody is there to read it
 
 
 async def _fault(_: Request, error: Exception) -> Response:
-    return _error(500, "a fault of the service; its log says more")
+    return _error(500, "internal error of the service; see its log")
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:

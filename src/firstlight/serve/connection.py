@@ -49,7 +49,7 @@ class Connection(HttpToolsProtocol):
         self._unaccounted += len(data)
         # A body may begin in the same piece.
         if self._unaccounted > self.limits.header_bytes + READ_BYTES:
-            self.send_400_response("the head of the request is too long")
+            self.send_400_response("the request header is too long")
             return
         super().data_received(data)
 

@@ -32,7 +32,7 @@ class Counters:
         )
         self._seconds = Histogram(
             "firstlight_request_seconds",
-            "From a request's head to the end of its answer.",
+            "From the header of a request to the end of its response.",
             ["route"],
             buckets=SECONDS,
             registry=self._registry,

@@ -21,7 +21,7 @@ def unpacker(coding: str) -> "Unpacker | None":
     if name not in WINDOW:
         raise RefusedError(
             status=415,
-            message="Content-Encoding: gzip, deflate, or none is wanted",
+            message="Content-Encoding: wanted gzip, deflate or none",
             headers={"Accept-Encoding": "gzip, deflate", "Connection": "close"},
         )
     return Unpacker(name)
@@ -44,7 +44,7 @@ class Unpacker:
                 if self._stream.eof:
                     self._left -= 1
                     if self._left <= 0:
-                        raise self._damaged("more follows after its end")
+                        raise self._damaged("data follows after its end")
                     self._stream = zlib.decompressobj(WINDOW[self._coding])
                 found += self._stream.decompress(piece, most + 1 - len(found))
                 if len(found) > most:
@@ -53,12 +53,12 @@ class Unpacker:
         except zlib.error as error:
             raise self._damaged("it cannot be unpacked") from error
         if last and not self._stream.eof:
-            raise self._damaged("it is cut short")
+            raise self._damaged("it is truncated")
         return bytes(found)
 
     def _damaged(self, what: str) -> RefusedError:
         return RefusedError(
             status=400,
-            message=f"Content-Encoding says {self._coding}, but of the body: {what}",
+            message=f"Content-Encoding is {self._coding}, but the body does not match: {what}",
             headers={"Connection": "close"},
         )

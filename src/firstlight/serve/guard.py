@@ -161,7 +161,7 @@ class _Request:
             seconds = limits.answer_seconds
             return RefusedError(status=504, message=f"no answer within {seconds:g} s; try again")
         return RefusedError(
-            status=408, message=f"the request did not come in within {limits.body_seconds:g} s"
+            status=408, message=f"the request did not arrive within {limits.body_seconds:g} s"
         )
 
     def _allow(self, seconds: float) -> None:
@@ -203,21 +203,21 @@ def check_head(scope: Scope, headers: dict[bytes, bytes], limits: Limits) -> Non
     if len(given) != len(headers):
         names = [name for name, _ in given]
         if any(names.count(name) > 1 for name in SINGLE):
-            raise _unclear("a field came twice that may come once")
+            raise _unclear("a header field that may occur only once came twice")
     line = len(scope["method"]) + len(scope.get(TARGET, scope["path"])) + LINE_BYTES
     fields = sum(len(name) + len(value) + FIELD_BYTES for name, value in given)
     if line + fields > limits.header_bytes:
-        raise RefusedError(status=431, message="the head of the request is too long")
+        raise RefusedError(status=431, message="the request header is too long")
     if b"transfer-encoding" in headers and b"content-length" in headers:
-        raise _unclear("a length and an encoding came together")
+        raise _unclear("Content-Length and Transfer-Encoding came together")
     if headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
-        raise _unclear("Transfer-Encoding: chunked alone is read")
+        raise _unclear("Transfer-Encoding: only chunked is supported")
     named = ABSOLUTE.match(scope.get(TARGET, b""))
     if named is not None and named[1].lower() not in (b"http", b"https"):
-        raise _unclear("the target names no http address")
+        raise _unclear("the target is not an http address")
     has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
     if has_body and b"upgrade" in headers:
-        raise _unclear("no other protocol is spoken; send the request without Upgrade")
+        raise _unclear("other protocols are not supported; send the request without Upgrade")
     declared = headers.get(b"content-length", b"0")
     # The parser has seen to it that it is a number below 2**64.
     if declared.isdigit() and int(declared) > limits.body_bytes:

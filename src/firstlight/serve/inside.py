@@ -28,8 +28,8 @@ def routes(service: Service) -> APIRouter:
     """The routes."""
     router, page = APIRouter(prefix="/api", tags=["looking inside"]), _Inside(service)
     for path, answer, summary in (
-        ("/inside", page.inside, "The layers' maps for a picture"),
-        ("/map", page.one_map, "What one map looks at"),
+        ("/inside", page.inside, "The feature maps of each layer for a picture"),
+        ("/map", page.one_map, "Where one feature map looks"),
     ):
         router.add_api_route(
             path, answer, methods=["POST"], openapi_extra=PICTURES, summary=summary
@@ -48,10 +48,11 @@ class _Inside:
         request: Request,
         run: RunName = None,
         of: Annotated[
-            str | None, Query(description="The class that Grad-CAM explains; else the best.")
+            str | None,
+            Query(description="The class that Grad-CAM explains; by default the most probable."),
         ] = None,
         whole: Annotated[
-            bool, Query(description="Every layer of a long network, and not a choice of them.")
+            bool, Query(description="Every layer of a long network, not a selection.")
         ] = False,
     ) -> Response:
         """A JSON text and numbers: four bytes, little-endian, with the length of the text, then the
@@ -161,7 +162,7 @@ def _network(predictor: Predictor) -> SavedModel:
     saved = predictor.model.saved
     if saved is None:
         raise RefusedError(
-            status=409, message="an exported file cannot be looked into; serve its run for that"
+            status=409, message="an exported file has no layers to show; serve its run instead"
         )
     return saved
 

@@ -13,7 +13,7 @@ from typing import Any
 from firstlight.serve.limits import RefusedError
 
 WANTED = (
-    '{"instances": [{"b64": "..."}]} is wanted, each picture\'s file as base64; or send one file '
+    'wanted {"instances": [{"b64": "..."}]}, each picture file as base64; or send one file '
     "as the body, or several as a form"
 )
 MOST_VALUES = 4096
@@ -51,10 +51,10 @@ def pictures_in(body: bytes, most: int) -> list[tuple[str, bytes]]:
     try:
         values = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise _wrong(f"the body is no JSON: {WANTED}") from error
+        raise _wrong(f"the body is not JSON: {WANTED}") from error
     instances = values.get("instances") if isinstance(values, dict) else None
     if not isinstance(instances, list) or not instances or not values.keys() <= _ALLOWED:
-        raise _wrong(f"the JSON holds no instances, or others besides: {WANTED}")
+        raise _wrong(f"the JSON must hold instances and nothing else: {WANTED}")
     if len(instances) > most:
         raise _wrong(f"at most {most} instances in one request")
     return [(f"instances[{i}]", _picture(f"instances[{i}]", v)) for i, v in enumerate(instances)]
@@ -65,22 +65,22 @@ def _picture(name: str, instance: Any) -> bytes:
         (instance,) = instance.values()  # under the name of its input
     text = instance.get("b64") if isinstance(instance, dict) and len(instance) == 1 else None
     if not isinstance(text, str):
-        raise _wrong(f"{name} holds no picture: {WANTED}")
+        raise _wrong(f"{name} is not a picture: {WANTED}")
     if (start := _DATA_URL.match(text)) is not None:
         text = text[start.end() :]
     try:
         return base64.b64decode(text.translate(_STANDARD), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _wrong(f"{name}: b64 is no base64, or is cut short") from error
+        raise _wrong(f"{name}: b64 is not base64, or is truncated") from error
 
 
 def hint(content: bytes) -> str:
     """What to send instead of a body that is a picture's text and not the picture; empty else."""
     start = content[:64].lstrip()
     if re.match(rb"data:[^,]*;base64|iVBORw0|/9j/|R0lGOD|UklGR|Qk[0-9A-Za-z+/]|SUkq|TU0A", start):
-        return f"this is base64 text and not a picture: {WANTED}"
+        return f"this is base64 text, not a picture: {WANTED}"
     if re.match(rb"[\w%.\[\]-]{1,60}=", start):
-        return f"this is a form of texts and not a picture: {WANTED}"
+        return f"this is a form of text fields, not a picture: {WANTED}"
     return ""
 
 

@@ -113,7 +113,7 @@ class Predictor(ABC):
         """A picture file's bytes as the network takes them. Raises ``DataError``."""
         source = PictureSource(name=name, content=content)
         if not content:
-            raise DataError(f"{name}: no bytes came; send a PNG, JPEG, WebP, BMP, GIF or TIFF file")
+            raise DataError(f"{name}: empty; send a PNG, JPEG, WebP, BMP, GIF or TIFF file")
         return prepare(source, self.model.preprocess, self.bounds)
 
     def probabilities(self, images_NHWC: UInt8Array) -> npt.NDArray[np.float32]:

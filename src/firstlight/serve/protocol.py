@@ -30,7 +30,7 @@ NUMBER_BYTES, HEAD_BYTES = 6, 64 * 1024
 """Of one number as JSON, such as ``255, ``, and of what stands around the numbers."""
 INPUT, PROBABILITIES, LABEL = "image", "probabilities", "label"
 READ = {"binary_data", "binary_data_size"}
-_FLOATS = "floats of 0 to 1 are multiplied by 255 and rounded first"
+_FLOATS = "multiply floats of 0 to 1 by 255 and round them first"
 VERSION = "1"
 """Of every model: a run is never trained again under its name."""
 BODY: dict[str, Any] = {
@@ -85,7 +85,7 @@ def routes(service: Service) -> APIRouter:
         """200, or 503 while a run is still training."""
         return _ready("service", all(p.ready for p in service.predictors.values()))
 
-    @router.get("", summary="What this server is")
+    @router.get("", summary="About this server")
     async def server() -> Response:
         """Name, version, extensions."""
         return json_response(
@@ -106,7 +106,7 @@ def _of_a_model(service: Service) -> APIRouter:
     """The routes of one model, or of a version of it."""
     router = APIRouter()
 
-    @router.get("", summary="What goes in and comes out")
+    @router.get("", summary="Inputs and outputs of a run")
     async def metadata(model: str) -> Response:
         """Inputs and outputs; -1 is any number."""
         return json_response(_metadata(service.predictor(model)))
@@ -124,9 +124,7 @@ def _of_a_model(service: Service) -> APIRouter:
         body = await request.body()
         # Parsing holds up everyone: no more of it than the largest right request needs.
         if len(body) > NUMBER_BYTES * math.prod(predictor.image_shape) * most + HEAD_BYTES:
-            raise RefusedError(
-                status=413, message=f"more than {most} images of this model can take"
-            )
+            raise RefusedError(status=413, message=f"longer than {most} images of this model")
         asked = _asked(body, request.headers.get(LENGTH), predictor, most)
         rows_NK = await service.probabilities(predictor, asked.images_NHWC)
         return _response(predictor, asked, rows_NK)
@@ -136,7 +134,7 @@ def _of_a_model(service: Service) -> APIRouter:
 
 async def _version(version: Annotated[str, Path(description="1 is the only one.")]) -> None:
     if version != VERSION:
-        raise RefusedError(status=404, message=f"no such version; there is {VERSION} alone")
+        raise RefusedError(status=404, message=f"no such version; the only one is {VERSION}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -154,18 +152,18 @@ def _asked(body: bytes, head_length: str | None, predictor: Predictor, most: int
         # No length of a body has more than nine digits, and int() refuses thousands of them.
         at = int(head_length) if re.fullmatch("[0-9]{1,9}", head_length) else len(body) + 1
         if at > len(body):
-            raise _wrong(f"{LENGTH} is no length within the body")
+            raise _wrong(f"{LENGTH} is not a length within the body")
         head, raw = body[:at], body[at:]
     try:
         values = json.loads(head)
     except (ValueError, RecursionError) as error:
-        raise _wrong("the body is no JSON") from error
+        raise _wrong("the body is not JSON") from error
     inputs = values.get("inputs") if isinstance(values, dict) else None
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise _wrong(f"wanted an object with one of inputs, named {INPUT}")
     given, name = inputs[0], values.get("id")
     if name is not None and not isinstance(name, str):
-        raise _wrong("id is no text")
+        raise _wrong("id must be text")
     return _Asked(
         id=name, images_NHWC=_images(given, raw, predictor, most), outputs=_outputs(values)
     )
@@ -182,7 +180,7 @@ def _images(given: dict[str, Any], raw: bytes, predictor: Predictor, most: int) 
         or tuple(shape[1:]) != wanted
         or shape[0] < 1
     ):
-        raise _wrong(f"wanted the shape [N, {', '.join(map(str, wanted))}] with N of 1 and more")
+        raise _wrong(f"wanted the shape [N, {', '.join(map(str, wanted))}] with N of at least 1")
     if shape[0] > most:
         raise _wrong(f"at most {most} images in one request")
     count = math.prod(shape)
@@ -191,7 +189,7 @@ def _images(given: dict[str, Any], raw: bytes, predictor: Predictor, most: int) 
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if size is not None:
         if size != count or len(raw) != count:
-            raise _wrong(f"wanted {count} bytes of data behind the JSON, one for each number")
+            raise _wrong(f"wanted {count} bytes of data after the JSON, one for each number")
         return _levels(raw, shape)
     data = _flat(given.get("data"), shape)
     if data is None:
@@ -207,7 +205,7 @@ def _levels(data: bytes, shape: Sequence[int]) -> UInt8Array:
     that were cut off, or flags: an answer to them would be wrong without a word."""
     images_NHWC = np.frombuffer(data, dtype=np.uint8).reshape(shape)
     if images_NHWC.max() == 1:
-        raise _wrong(f"wanted levels from 0 to 255, and got 0 and 1 alone; {_FLOATS}")
+        raise _wrong(f"wanted levels from 0 to 255, got only 0 and 1; {_FLOATS}")
     return images_NHWC
 
 
@@ -235,9 +233,7 @@ def _refuse_unread(parameters: Any) -> None:
     """Raise ``RefusedError`` for a parameter of a tensor that would change what its bytes are."""
     if isinstance(parameters, dict) and not parameters.keys() <= READ:
         unread = ", ".join(sorted(parameters.keys() - READ))[:200]
-        raise _wrong(
-            f"of a tensor's parameters {' and '.join(sorted(READ))} are read, not {unread}"
-        )
+        raise _wrong(f"a tensor may have the parameters {' and '.join(sorted(READ))}, not {unread}")
 
 
 def _outputs(values: dict[str, Any]) -> dict[str, bool]:
@@ -248,13 +244,13 @@ def _outputs(values: dict[str, Any]) -> dict[str, bool]:
     if wanted is None:
         return {PROBABILITIES: every, LABEL: every}
     if not isinstance(wanted, list) or not all(isinstance(w, dict) for w in wanted):
-        raise _wrong("outputs is no list of objects")
+        raise _wrong("outputs must be a list of objects")
     found: dict[str, bool] = {}
     for output in wanted:
         name, own = output.get("name"), output.get("parameters")
         _refuse_unread(own)
         if name not in (PROBABILITIES, LABEL):
-            raise _wrong(f"there are the outputs {PROBABILITIES} and {LABEL}")
+            raise _wrong(f"the outputs are {PROBABILITIES} and {LABEL}")
         found[name] = own.get("binary_data", every) is True if isinstance(own, dict) else every
     return found
 

@@ -29,17 +29,17 @@ Name = Annotated[str, Path(description="A run.")]
 def routes(service: Service) -> APIRouter:
     """The routes."""
     router, page = APIRouter(prefix="/api", tags=["results"]), _Results(service)
-    cell = "The pictures behind a cell of the confusion matrix"
+    cell = "The pictures of a cell of the confusion matrix"
     for path, answer, summary in (
         ("/runs", page.runs, "The runs that are served"),
         ("/runs/{run}/training", page.training, "Training, epoch by epoch"),
         ("/runs/{run}/results", page.results, "The test set"),
         ("/runs/{run}/cell", page.cell, cell),
         ("/runs/{run}/mistakes", page.mistakes, "The worst mistakes"),
-        ("/runs/{run}/network.svg", page.network, "The network, drawn"),
+        ("/runs/{run}/network.svg", page.network, "Diagram of the network"),
         ("/runs/{run}/test", page.some, "Some test images"),
         ("/runs/{run}/test/{index}.png", page.image, "One test image"),
-        ("/compare", page.compare, "Two runs on one test set"),
+        ("/compare", page.compare, "Two runs compared on one test set"),
     ):
         router.add_api_route(path, answer, summary=summary)
     return router
@@ -145,7 +145,7 @@ class _Results:
         a, b = await _evaluated(self._service, one), await _evaluated(self._service, other)
         a_M, b_M = in_both(a, b, (one.described, other.described))
         if not len(a_M):
-            raise RefusedError(status=422, message="these runs were tested on different images")
+            raise RefusedError(status=422, message="these runs were evaluated on different images")
         right_a_M, right_b_M = (
             (of.predicted_N == of.true_N)[at] for of, at in ((a, a_M), (b, b_M))
         )
@@ -199,8 +199,10 @@ async def _answers(service: Service, predictor: Predictor) -> Answers | None:
     except DataError as error:
         raise RefusedError(
             status=409,
-            message=f"the answers of {predictor.name} to the test images cannot be read; write "
-            "them anew with: firstlight evaluate RUN",
+            message=(
+                f"the answers of {predictor.name} on the test images cannot be read. Write them "
+                "again with: firstlight evaluate RUN"
+            ),
         ) from error
 
 
@@ -209,7 +211,10 @@ async def _evaluated(service: Service, predictor: Predictor) -> Answers:
     if answers is None:
         raise RefusedError(
             status=409,
-            message=f"{predictor.name} was not measured yet; do it with: firstlight evaluate RUN",
+            message=(
+                f"{predictor.name} has not been evaluated yet. Evaluate it with: firstlight "
+                "evaluate RUN"
+            ),
         )
     return answers
 

@@ -121,8 +121,8 @@ def listeners(host: str, port: int) -> Iterator[list[socket.socket]]:
             found.clear()
         if not found:
             raise UserError(
-                f"{host}:{port} cannot be listened on; another program may have it; choose another "
-                "with --port, or --port 0 for any that is free"
+                f"cannot listen on {host}:{port}: another program may be using it. Choose "
+                "another --port, or --port 0 for any free one"
             )
         yield found
 

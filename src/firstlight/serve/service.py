@@ -64,8 +64,9 @@ class Service:
         if not found.ready:
             raise RefusedError(
                 status=409,
-                message=f"{found.name} is still training, or was stopped; it answers once it is "
-                "finished",
+                message=(
+                    f"{found.name} is still training or was stopped. It answers once it is finished"
+                ),
             )
         try:
             found.load()
@@ -78,7 +79,7 @@ class Service:
         found = next(iter(self.predictors.values())) if name is None else self.predictors.get(name)
         if found is None:
             raise RefusedError(
-                status=404, message=f"no such run; there are {', '.join(self.predictors)}"
+                status=404, message=f"no such run; choose from {', '.join(self.predictors)}"
             )
         return found
 

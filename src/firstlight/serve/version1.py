@@ -68,4 +68,4 @@ def _check(version: str) -> None:
     if version == f"{VERSION}{ASKING}":
         raise HTTPException(405, headers={"Allow": "POST"})
     if version != VERSION:
-        raise RefusedError(status=404, message=f"no such version; there is {VERSION} alone")
+        raise RefusedError(status=404, message=f"no such version; the only one is {VERSION}")

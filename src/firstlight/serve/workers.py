@@ -101,13 +101,13 @@ def _bury(worker: _Worker, folder: str, *, began: bool, others: bool) -> None:
     worker.process.join()
     mark_process_dead(worker.process.pid, folder)
     code = worker.process.exitcode or 0
-    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     if not others:
         raise UserError(
-            f"a process of the service {how} before it could answer; each has the runs in memory: "
-            "try fewer --workers"
+            f"a process of the service {how} before it could answer. Each process has the runs "
+            "in memory: try fewer --workers"
         )
-    sys.stderr.write(f"process {worker.process.pid} {how}; another is started\n")
+    sys.stderr.write(f"process {worker.process.pid} {how}; starting another\n")
     if not began:
         time.sleep(_AGAIN_SECONDS)
 

@@ -195,7 +195,7 @@ def test_a_folder_of_classes_with_a_tar_beside_them_is_no_set_of_shards(tmp_path
         ([("a.png", picture(0)), ("b.cls", b"0")], "1 of 1 image have no label, such as a.tar/a"),
         ([("a.png", picture(0)), ("a.cls", b"")], "a.cls: the label is empty"),
         ([("a.png", picture(0)), ("a.cls", b"-1")], "the label is -1; numbers go from 0"),
-        ([("a.png", picture(0)), ("a.cls", b"\xff\xfe")], "is no text"),
+        ([("a.png", picture(0)), ("a.cls", b"\xff\xfe")], "not text"),
         ([("a.png", picture(0)), ("a.json", b"{")], r"a\.json: is no JSON"),
         ([("a.png", picture(0)), ("a.json", b'{"label": 1.5}')], "label is float"),
         (

@@ -21,12 +21,12 @@ function howSure(prediction, run, truth) {
   const share = sureness(prediction.confidence);
   const sentences = [
     prediction.unknown
-      ? `Too unsure to say. Its best guess is ${prediction.best} with ${share}; ordinary pictures get more.`
-      : `${share} sure${run.calibration ? ", calibrated on held-out images" : " by its own account: it is not calibrated, and never says “unknown”"}.`,
+      ? `Not confident enough to answer. The best guess is ${prediction.best} with ${share}; ordinary pictures score higher.`
+      : `${share} confident${run.calibration ? ", calibrated on held-out images" : ", not calibrated; it never answers “unknown”"}.`,
   ];
   sentences[0] = sentences[0][0].toUpperCase() + sentences[0].slice(1);
   if (truth != null) {
-    sentences.push(truth === prediction.best ? `It is ${truth}, right.` : `In truth it is ${truth}.`);
+    sentences.push(truth === prediction.best ? `Correct: it is ${truth}.` : `It is actually ${truth}.`);
   }
   return sentences.join(" ");
 }

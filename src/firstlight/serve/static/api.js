@@ -23,11 +23,11 @@ async function ask(path, options = {}) {
   try {
     response = await fetch(path, { ...options, headers });
   } catch {
-    throw new Refused("The service does not answer.", 0);
+    throw new Refused("The service does not respond.", 0);
   }
   if (response.ok) return response;
   const said = await response.json().catch(() => ({}));
-  throw new Refused(sentence(said.error) ?? `The service answered ${response.status}.`, response.status);
+  throw new Refused(sentence(said.error) ?? `The service responded with status ${response.status}.`, response.status);
 }
 
 const sentence = (text) => text && `${text[0].toUpperCase()}${text.slice(1)}${/[.?!]$/.test(text) ? "" : "."}`;
@@ -39,7 +39,7 @@ async function whole(response, read) {
   try {
     return await response[read]();
   } catch {
-    throw new Refused("The service does not answer.", 0);
+    throw new Refused("The service does not respond.", 0);
   }
 }
 const json = async (path, options) => whole(await ask(path, options), "json");

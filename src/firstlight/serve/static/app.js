@@ -21,7 +21,7 @@ function failed(error) {
 async function waitForService() {
   if (gone) return;
   gone = true;
-  notice("The service does not answer. This page goes on as soon as it is back.");
+  notice("The service does not respond. This page continues as soon as it is back.");
   while (!(await api.alive())) await new Promise((resolve) => setTimeout(resolve, RETRY));
   gone = false;
   notice("");

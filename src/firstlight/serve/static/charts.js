@@ -40,7 +40,7 @@ export function chart({ title, lines, across, up, xText, yText, whole = false })
   const x = (value) => LEFT + ((value - x0) / (x1 - x0)) * (WIDTH - LEFT - RIGHT);
   const y = (value) => HEIGHT - BOTTOM - ((value - y0) / (y1 - y0)) * (HEIGHT - TOP - BOTTOM);
   const last = drawn.map((line) => `${line.name} ${yText(line.points.at(-1)[1])}`).join(", ");
-  const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}, at the end: ${last}` });
+  const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}, final values: ${last}` });
   for (const value of ticks(y0, y1, 5)) {
     svg.append(shape("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }));
     svg.append(shape("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, yText(value)));

@@ -18,8 +18,8 @@ function cell(run, matrix, truth, said, opened) {
   const number = matrix[truth][said];
   const share = number / (sum(matrix[truth]) || 1);
   const button = make("button", { type: "button", disabled: number === 0 }, number ? count(number) : "·");
-  button.setAttribute("aria-label", `${run.classes[truth]} taken for ${run.classes[said]}: ${number}`);
-  button.title = `${run.classes[truth]} taken for ${run.classes[said]}: ${count(number)}, ${percent(share)} of all ${run.classes[truth]}`;
+  button.setAttribute("aria-label", `${run.classes[truth]} predicted as ${run.classes[said]}: ${number}`);
+  button.title = `${run.classes[truth]} predicted as ${run.classes[said]}: ${count(number)}, ${percent(share)} of all ${run.classes[truth]}`;
   button.className = truth === said ? "right" : "wrong";
   button.style.setProperty("--share", `${Math.round((truth === said ? 40 : 85) * Math.sqrt(share))}%`);
   button.addEventListener("click", () => opened(truth, said));
@@ -28,7 +28,7 @@ function cell(run, matrix, truth, said, opened) {
 
 function table(run, matrix, opened) {
   const names = run.classes;
-  const head = make("tr", {}, make("th", { scope: "col" }, "truth"), ...names.map((name) => make("th", { scope: "col", title: name }, name)));
+  const head = make("tr", {}, make("th", { scope: "col" }, "true class"), ...names.map((name) => make("th", { scope: "col", title: name }, name)));
   const rows = names.map((name, truth) => make("tr", {},
     make("th", { scope: "row", title: name }, name),
     ...names.map((_, said) => cell(run, matrix, truth, said, opened))));
@@ -62,15 +62,15 @@ function list(run, matrix, opened) {
     : matrix.count.map((number, at) => ({ number, truth: matrix.true[at], said: matrix.predicted[at] }));
   const most = pairs.filter((p) => p.number && p.truth !== p.said).sort((a, b) => b.number - a.number).slice(0, LISTED);
   const items = most.map(({ number, truth, said }) => {
-    const button = make("button", { type: "button" }, `${run.classes[truth]} taken for ${run.classes[said]}: ${count(number)}`);
+    const button = make("button", { type: "button" }, `${run.classes[truth]} predicted as ${run.classes[said]}: ${count(number)}`);
     button.addEventListener("click", () => opened(truth, said));
     return make("li", {}, button);
   });
   const choose = (label) => make("select", { "aria-label": label }, ...run.classes.map((name, at) => make("option", { value: at }, name)));
-  const [truth, said] = [choose("In truth"), choose("Taken for")];
+  const [truth, said] = [choose("True class"), choose("Answer")];
   const open = make("button", { type: "button" }, "Show");
   open.addEventListener("click", () => opened(Number(truth.value), Number(said.value)));
   return make("div", {},
-    make("p", { className: "row" }, truth, " taken for ", said, open),
+    make("p", { className: "row" }, truth, " predicted as ", said, open),
     make("ul", { className: "pairs" }, ...items));
 }

@@ -49,8 +49,8 @@ export function detail(place, { layer, index, one, source, named }) {
     const moves = found.pixels.flat();
     const about = width * height > 1 ? "that value" : `${named(channel).toLowerCase()}, now ${number(found.value)},`;
     const where = largest(moves) > 0
-      ? `Where it looks: the brighter a pixel, the more it moves ${about}.`
-      : `Where it looks: no pixel moves ${about} just now.`;
+      ? `Where it looks: the brighter a pixel, the more it changes ${about}.`
+      : `Where it looks: no pixel changes ${about} for this picture.`;
     figures.push(figure(looks(seen, moves), where));
     if (found.filter) figures.push(filterFigure(found));
     place.replaceChildren(make("div", { className: "detail", role: "group", "aria-label": `${one} ${channel} of ${layer.name}` }, ...figures, shut));
@@ -90,7 +90,7 @@ function grid(values, width, height, found) {
 }
 
 function looks(seen, moves) {
-  return hover(shown(warmed(seen, moves), "The picture; pixels that move the value are bright"), moves, seen.width, seen.height);
+  return hover(shown(warmed(seen, moves), "The picture; pixels that change the value are bright"), moves, seen.width, seen.height);
 }
 
 // The filter as it looks at the picture, in its colours; deeper ones as a square for each map that
@@ -105,7 +105,7 @@ function filterFigure(found) {
       for (let channel = 0; channel < 3; channel++) pixels.data[4 * at + channel] = 127.5 + 127.5 * (flat[channel][at] / size);
       pixels.data[4 * at + 3] = 255;
     }
-    return figure(shown(pixels, "The filter"), `Its filter, ${columns}×${rows} pixels, in the colours that it looks for; grey is zero.`);
+    return figure(shown(pixels, "The filter"), `Its filter, ${columns}×${rows} pixels, in the colours it responds to; grey is zero.`);
   }
   const order = flat.map((_, at) => at).sort((a, b) => largest(flat[b]) - largest(flat[a]));
   const some = order.slice(0, MOST_FILTERS);
@@ -133,5 +133,5 @@ function filterFigure(found) {
   const many = some.length < flat.length ? `; the ${MOST_FILTERS} of ${flat.length} with the largest weights` : "";
   return figure(canvas, flat.length === 1
     ? `Its filter, ${columns}×${rows}.`
-    : `Its filter, ${columns}×${rows} for each map that goes in${many}.`);
+    : `Its filter, ${columns}×${rows} for each input map${many}.`);
 }

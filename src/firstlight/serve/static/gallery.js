@@ -28,9 +28,9 @@ export function gallery(failed, tried) {
     const [truth, said] = [run.classes[row.truth], run.classes[row.said]];
     const image = make("img", { alt: "" });
     const button = make("button", { type: "button", disabled: true, title: "Look inside" }, image,
-      make("b", { title: said }, said), make("span", { title: truth }, row.truth === row.said ? "right" : `actually ${truth}`),
+      make("b", { title: said }, said), make("span", { title: truth }, row.truth === row.said ? "correct" : `actually ${truth}`),
       make("span", {}, sureness(row.confidence)));
-    button.setAttribute("aria-label", `Test image ${row.index}: said ${said}, actually ${truth}, ${sureness(row.confidence)} sure`);
+    button.setAttribute("aria-label", `Test image ${row.index}: answer ${said}, actually ${truth}, ${sureness(row.confidence)} confident`);
     let picture = null;
     button.addEventListener("click", () => tried(run, picture, row.index, truth));
     return {
@@ -49,12 +49,12 @@ export function gallery(failed, tried) {
     show,
     async mistakes(run) {
       const found = await api.mistakes(run.name);
-      show(run, "The worst mistakes", found, "those with the least probable truth first");
+      show(run, "Worst mistakes", found, "lowest probability of the correct class first");
     },
     async cell(run, truth, said) {
       try {
         const found = await api.cell(run.name, truth, said);
-        show(run, `${run.classes[truth]} taken for ${run.classes[said]}, by ${run.name}`, found, "the surest first");
+        show(run, `${run.classes[truth]} predicted as ${run.classes[said]} by ${run.name}`, found, "most confident first");
         byId("gallery-title").scrollIntoView({ block: "nearest" });
       } catch (error) {
         failed(error);
@@ -64,8 +64,8 @@ export function gallery(failed, tried) {
 }
 
 function says(found, said) {
-  if (found.count === 0) return "There is none.";
+  if (found.count === 0) return "There are none.";
   const many = `${count(found.count)} ${found.count === 1 ? "image" : "images"}`;
-  const some = found.pictures.length < found.count ? `, of which ${found.pictures.length} are shown` : "";
+  const some = found.pictures.length < found.count ? `, ${found.pictures.length} of them shown` : "";
   return `${many}${some}${said ? `; ${said}` : ""}. Choose one to look inside.`;
 }

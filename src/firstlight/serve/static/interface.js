@@ -28,7 +28,7 @@ function route(path, method, what, whole) {
   if (what.description) parts.push(...paragraphs(what.description));
   if (what.parameters?.length) {
     parts.push(table(`Parameters of ${path}`, ["parameter", "in", "kind", ""], what.parameters.map((p) => [
-      `\`${p.name}\`${p.required ? "" : " (may be left out)"}`, p.in, kindOf(p.schema, whole), p.description ?? p.schema?.description ?? ""])));
+      `\`${p.name}\`${p.required ? "" : " (optional)"}`, p.in, kindOf(p.schema, whole), p.description ?? p.schema?.description ?? ""])));
   }
   const body = what.requestBody?.content;
   if (body) {
@@ -55,4 +55,4 @@ function show(whole) {
 }
 
 api.openapi().then(show, (error) =>
-  notice(error.status === 401 ? "This service wants its token: open the page first, by the address that firstlight serve printed." : error.message));
+  notice(error.status === 401 ? "This service needs its token. First open the page with the address that firstlight serve printed." : error.message));

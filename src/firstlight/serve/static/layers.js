@@ -50,7 +50,7 @@ function layerRow(layer, source) {
   const one = single ? "Number" : "Map";
   const canvas = make("canvas", {
     className: "maps", tabIndex: 0, role: "slider",
-    "aria-label": `${layer.name}, ${what}. Arrow keys choose one, Enter shows where it comes from`,
+    "aria-label": `${layer.name}, ${what}. Arrow keys choose one, Enter shows where it looks`,
     "aria-valuemin": "0", "aria-valuemax": String(channels - 1),
   });
   const pen = canvas.getContext("2d");

@@ -40,7 +40,7 @@ export function pictures(given) {
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: true });
     } catch {
-      return notice("There is no webcam that this page may use.");
+      return notice("This page cannot use a webcam.");
     }
     byId("video").srcObject = stream;
     byId("camera").hidden = false;

@@ -65,13 +65,13 @@ export function results({ failed, again, tried }) {
       const found = await api.compare(first.name, second.name);
       const sure = found.p < 0.001 ? "less than 0.1\u00a0%" : percent(found.p);
       byId("compared").textContent = found.only_first.count + found.only_second.count === 0
-        ? `Both have the same right of the ${count(found.images)} test images that both were measured on.`
-        : `On the ${count(found.images)} test images that both were measured on. Were both equally good, chance alone would part them so far in ${sure} of cases (exact McNemar test).`;
+        ? `Both get the same ones right of the ${count(found.images)} test images they share.`
+        : `On the ${count(found.images)} test images they share. If both were equally good, they would differ at least this much with a probability of ${sure} (exact McNemar test).`;
       for (const [part, one] of [[found.only_first, first], [found.only_second, second]]) {
-        const text = `${count(part.count)} that only ${one.name} has right`;
+        const text = `${count(part.count)} that only ${one.name} gets right`;
         const button = make("button", { type: "button", disabled: part.count === 0 }, text);
         const saying = one === first ? second : first;
-        button.addEventListener("click", () => pictures.show(saying, `Only ${one.name} has these right`, part, `what ${saying.name} said`));
+        button.addEventListener("click", () => pictures.show(saying, `Only ${one.name} gets these right`, part, `answers of ${saying.name}`));
         byId("only").append(button);
       }
     } catch (error) {
@@ -124,11 +124,11 @@ export function results({ failed, again, tried }) {
 function lead({ run, training, tested }) {
   const done = training.epochs.length;
   const words = {
-    training: `This run is still training: ${done} of ${training.total} epochs so far. The curves grow with it.`,
-    stopped: `This run was stopped after ${done} of ${training.total} epochs. Go on with: firstlight train --resume RUN`,
+    training: `This run is still training: ${done} of ${training.total} epochs so far. The curves are updated as it trains.`,
+    stopped: `This run was stopped after ${done} of ${training.total} epochs. Continue with: firstlight train --resume RUN`,
     finished: tested
-      ? `${run.recipe} on ${run.data}, measured on ${count(tested.metrics.count)} test images.`
-      : "This run was not measured on its test images yet. Do it with: firstlight evaluate RUN – this page then shows the rest.",
+      ? `${run.recipe} on ${run.data}, evaluated on ${count(tested.metrics.count)} test images.`
+      : "This run has not been evaluated on its test images yet. Evaluate it with: firstlight evaluate RUN. This page then shows the rest.",
   };
   byId("results-lead").textContent = words[training.state];
 }

@@ -26,7 +26,7 @@ export function showSeen(image, cam, name) {
   pen.drawImage(image, 0, 0);
   plain = pen.getImageData(0, 0, canvas.width, canvas.height);
   heat = cam;
-  canvas.setAttribute("aria-label", `${name}, ${canvas.width} by ${canvas.height} pixels, as the network saw it`);
+  canvas.setAttribute("aria-label", `${name}, ${canvas.width} by ${canvas.height} pixels, as the network sees it`);
   if (cam) pen.putImageData(warmed(plain, cam.values), 0, 0);
 }
 

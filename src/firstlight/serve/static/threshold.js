@@ -14,11 +14,11 @@ export function threshold() {
   function say() {
     const curve = ascending(sides[0]);
     const point = curve[curve.length - 1 - Number(slider.value)];
-    const words = [`Below ${exact(point.threshold)}, it says “unknown”: ${percent(point.coverage)} of the test images are answered, ${percent(point.accuracy, 2)} of those right.`];
+    const words = [`Below ${exact(point.threshold)}, the answer is “unknown”: ${percent(point.coverage)} of the test images are answered, ${percent(point.accuracy, 2)} of those correctly.`];
     if (point.own) words.push("This is the threshold in use.");
     if (sides[1]) {
       const beside = pointAt(ascending(sides[1]), point.coverage);
-      words.push(`Of as many answers of ${sides[1].run.name}, ${percent(beside.accuracy, 2)} are right.`);
+      words.push(`With the same share answered, ${sides[1].run.name} gets ${percent(beside.accuracy, 2)} right.`);
     }
     byId("threshold-says").textContent = words.join(" ");
     slider.setAttribute("aria-valuetext", words[0]);
@@ -37,7 +37,7 @@ export function threshold() {
       title: "Accuracy of the answers", across: "share answered",
       xText: (v) => percent(v, 0), yText: (v) => percent(v, 1),
       lines: sides.map((side, at) => ({
-        name: sides.length > 1 ? side.run.name : "right, of the answered",
+        name: sides.length > 1 ? side.run.name : "correct, of those answered",
         kind: "ab"[at],
         points: ascending(side).map((point) => [point.coverage, point.accuracy]),
       })),
