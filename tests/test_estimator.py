@@ -113,7 +113,7 @@ def test_what_is_saved_comes_back_with_the_same_answers(
         assert model.classes_.dtype == loaded.classes_.dtype
     assert not list((tmp_path / "model").glob("*.pkl"))
     (tmp_path / "model" / "estimator.json").write_text("[]")
-    with pytest.raises(DataError, match="do not fit together"):
+    with pytest.raises(DataError, match="do not match"):
         FirstlightClassifier.load(tmp_path / "model")
 
 

@@ -106,7 +106,7 @@ def test_the_deepest_network_comes_back_from_its_own_files(block: str, tmp_path:
     ],
 )
 def test_whitening_that_would_see_no_images_is_refused(layers: str) -> None:
-    with pytest.raises(UserError, match="only be the first layer, and in no block"):
+    with pytest.raises(UserError, match="must be the first layer, outside any block"):
         architecture(f"{layers}, {END}").shapes()
 
 
@@ -119,7 +119,7 @@ def test_whitening_that_would_see_no_images_is_refused(layers: str) -> None:
     ],
 )
 def test_a_norm_over_one_number_is_refused(layers: str) -> None:
-    with pytest.raises(UserError, match="one number alone, of which 0 would be left"):
+    with pytest.raises(UserError, match="only one number, which would become 0"):
         architecture(layers).shapes()
 
 
@@ -127,7 +127,7 @@ def test_smaller_images_that_two_ways_round_differently_are_told_before_training
     shrinks = f"{{ residual = [{{ max-pool = 2 }}, {CONV}] }}"
     odd = architecture(f"{CONV}, {shrinks}, {HEAD}", side=28)
     odd.check_takes(20, 20)
-    with pytest.raises(UserError, match=r"of 21×21 pixels, .* do not fit one another"):
+    with pytest.raises(UserError, match=r"of 21×21 pixels, .* have different sizes"):
         odd.check_takes(21, 21)
 
 

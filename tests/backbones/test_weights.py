@@ -144,7 +144,7 @@ def test_a_file_with_another_checksum_is_not_believed(
     monkeypatch.setitem(backbones.BACKBONES, "tiny", known)
     with pytest.raises(DataError) as caught:
         open_backbone("tiny")
-    assert f"wanted SHA-256 {'0' * 64}, got {sum_of(path)}; remove it" in str(caught.value)
+    assert f"wanted SHA-256 {'0' * 64}, got {sum_of(path)}. Remove it" in str(caught.value)
     assert kept(known) is None
 
 
@@ -193,7 +193,7 @@ def test_the_hub_is_asked_for_the_pinned_revision_and_its_failure_told(
 
     hub_library(monkeypatch, full)
     done = command("backbones", "fetch", "mobilenet_v4_small")
-    assert done.code == 3 and "No space left on device; make room" in done.err
+    assert done.code == 3 and "No space left on device. Free some disk" in done.err
 
 
 def test_the_hubs_own_library_without_a_connection(tmp_path: Path) -> None:
@@ -270,10 +270,10 @@ def changed(**others: Tensor | None) -> dict[str, Tensor]:
     ("some", "wanted"),
     [
         (changed(fc_bias=None), "Of its 3 tensors 1 missing: 'fc.bias'"),
-        (changed(head=torch.ones(1)), "1 not the network's: 'head'"),
+        (changed(head=torch.ones(1)), "1 not in the network: 'head'"),
         (
             changed(stem_weight=torch.ones(4, 3, 5, 5)),
-            "1 of another shape: 'stem.weight (4, 3, 5, 5) in place of (4, 3, 3, 3)'",
+            "1 of another shape: 'stem.weight (4, 3, 5, 5) instead of (4, 3, 3, 3)'",
         ),
         ({f"x{n}": torch.ones(1) for n in range(9)}, "'x0', 'x1', 'x2', 'x3', …"),
         (changed(fc_bias=torch.full((5,), torch.nan)), "fc.bias holds numbers that are not finite"),
@@ -299,10 +299,10 @@ def test_files_that_are_cut_short_pickles_or_not_there(
     renamed = tmp_path / "renamed.safetensors"
     renamed.write_bytes(pickle.read_bytes())
     for path, code, wanted in (
-        (cut, 3, "damaged or cut short"),
-        (renamed, 3, "no safetensors file"),
-        (pickle, 2, "a pickle, which is a program; only .safetensors is read"),
-        (tmp_path / "none.safetensors", 2, "there is no such file"),
+        (cut, 3, "or damaged"),
+        (renamed, 3, "not a safetensors file"),
+        (pickle, 2, "a pickle, which can run code; only .safetensors is read"),
+        (tmp_path / "none.safetensors", 2, "no such file"),
         (tmp_path, 2, "not a file"),
     ):
         done = command("backbones", "fetch", "tiny", "--from", path)
@@ -438,7 +438,7 @@ def test_a_backbone_is_no_run_in_python_and_no_recipe(
         done = command(verb, "digits", "--recipe", "tiny")
         assert done.code == 2 and "firstlight train DATA --from tiny" in done.err
     unknown = command("evaluate", "timm:other")
-    assert unknown.code == 2 and "no backbone is called 'timm:other'" in unknown.err
+    assert unknown.code == 2 and "unknown backbone 'timm:other'" in unknown.err
 
     (tmp_path / "tiny").mkdir()  # a folder of that name is what is meant
     assert "not a run folder" in command("evaluate", "tiny").err

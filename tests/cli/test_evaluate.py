@@ -281,7 +281,7 @@ def test_answers_that_were_cut_are_not_taken_for_all(command: Command, run: Path
     done = command("report", run)
     assert done.code == 3
     assert "99 of 360 lines" in done.err
-    assert "write it anew with: firstlight evaluate" in done.err
+    assert "Write it again with: firstlight evaluate" in done.err
 
 
 def test_what_was_measured_is_told_even_where_the_report_cannot_be_written(

@@ -97,7 +97,7 @@ def test_from_python_an_explanation_holds_the_numbers_and_shows_itself(tmp_path:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("gone.png",), 3, "gone.png: there is no such file"),
+        (("gone.png",), 3, "gone.png: no such file"),
         (("broken.png",), 3, "broken.png: the file is empty"),
         (("test:99999",), 2, "wanted the number of a test image, test:0 to test:359"),
         (("test:-1",), 2, "wanted the number of a test image"),

@@ -86,7 +86,7 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
         (["train", "--resume", "x", "--seed", "0"], 2, "leave out --seed"),
         (["train", "mnist", "--data-dir", "gone"], 3, "gone: no such folder"),
         (["evaluate", "nowhere"], 2, "nowhere: no such run folder"),
-        (["evaluate", "."], 2, "is not a run folder, it has no recipe.toml"),
+        (["evaluate", "."], 2, "is not a run folder: it has no recipe.toml"),
         (["predict", "nowhere", "x.png"], 2, "nowhere: no such run folder"),
         (["report", "nowhere"], 2, "nowhere: no such run folder"),
         (["data", "show", "mnst"], 2, "unknown data set 'mnst'; choose from mnist"),

@@ -91,7 +91,7 @@ def test_links_are_refused(tmp_path: Path) -> None:
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(file, "a") as out:
         out.writestr(link, "/etc/passwd")
-    with pytest.raises(DataError, match=r"link\.png is no regular file"):
+    with pytest.raises(DataError, match=r"link\.png is not a regular file"):
         load_own(file)
 
 

@@ -202,7 +202,7 @@ def test_bad_npz_files_are_refused_with_the_reason(tmp_path: Path) -> None:
         (
             {"x_train": noise(9, 28, 28), "y_train": LABELS[:9]}
             | {"x_test": noise(9, 30, 28), "y_test": LABELS[:9]},
-            "do not fit together",
+            "do not match",
         ),
     ):
         np.savez(file, allow_pickle=True, **arrays)

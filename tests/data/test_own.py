@@ -160,7 +160,7 @@ def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
     data = load_own(root)
     assert len(data.train) + len(data.test) == 40
     notes = [note for note in data.train.notes if note.endswith("left out")]
-    assert notes[0].startswith("cat/broken.png: the picture is damaged or cut short")
+    assert notes[0].startswith("cat/broken.png: the picture is damaged or truncated")
     assert notes[1].startswith("dog/empty.jpg: the file is empty")
 
 
@@ -171,7 +171,7 @@ def test_a_pipe_and_a_link_to_nothing_hold_nothing_up(tmp_path: Path) -> None:
     (root / "dog" / "gone.png").symlink_to(root / "nowhere.png")
     expected = [
         "cat/pipe.png: wanted a picture, got something that is not a regular file; left out",
-        "dog/gone.png: there is no such file; left out",
+        "dog/gone.png: no such file; left out",
     ]
     data = load_own(root)
     assert len(data.train) + len(data.test) == 40
@@ -430,7 +430,7 @@ def test_storage_that_takes_no_more_is_said_and_nothing_is_left(tmp_path: Path) 
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))"
     )
     done = limited(root, tmp_path / "home", full)
-    assert "DataError" in done.stderr and "Make room, or point XDG_CACHE_HOME to" in done.stderr
+    assert "DataError" in done.stderr and "set XDG_CACHE_HOME to" in done.stderr
     (shelf,) = (tmp_path / "home").rglob("pictures")
     assert list(shelf.iterdir()) == []
 
@@ -442,6 +442,6 @@ def test_a_failed_decoding_leaves_nothing_behind(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(own, "decode_into", full)
-    with pytest.raises(DataError, match=r"No space left on device\. Make room"):
+    with pytest.raises(DataError, match=r"No space left on device\. Free some"):
         load_own(folder(tmp_path / "set"))
     assert list((cache / "pictures").iterdir()) == []

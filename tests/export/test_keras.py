@@ -161,7 +161,7 @@ def layer(config: dict[str, Any], number: int) -> dict[str, Any]:
         (lambda c: layer(c, 1)["config"].update(kernel_size=[3, 5]), "the same kernel_size for"),
         (lambda c: layer(c, 1)["config"].update(kernel_size=[9, 9]), "'conv2d': its window of 9×9"),
         (lambda c: layer(c, 1)["config"].update(padding="causal"), "wanted padding=valid or same"),
-        (lambda c: layer(c, 1)["config"].update(activation="softmax"), "softmax is read at the en"),
+        (lambda c: layer(c, 1)["config"].update(activation="softmax"), "softmax is only supported"),
         (lambda c: layer(c, 1)["config"].update(data_format="channels_first"), "channels_last"),
         (lambda c: layer(c, 1)["config"].update(fn="x"), "unknown setting fn=x"),
         (lambda c: layer(c, 1).update(registered_name="mine>Conv2D"), "is a Conv2D, which is not"),
@@ -173,7 +173,7 @@ def layer(config: dict[str, Any], number: int) -> dict[str, Any]:
         (lambda c: layer(c, 7)["config"].update(activation="tanh"), "softmax at the end, or sco"),
         (lambda c: layer(c, 0)["config"].update(batch_shape=[None, None, None, 1]), "of one size"),
         (lambda c: layer(c, 0)["config"].update(batch_shape=[None, 8, 8, 4]), "1 or 3 channels"),
-        (lambda c: layer(c, 0)["config"].update(batch_shape=[None, 64]), "an Input of 1 axes"),
+        (lambda c: layer(c, 0)["config"].update(batch_shape=[None, 64]), "an Input with 1 axes"),
     ],
 )
 def test_what_has_no_layer_here_is_refused_by_name(
@@ -229,7 +229,7 @@ def test_an_array_kept_in_another_file_is_refused(tmp_path: Path) -> None:
 
     parts = members(FILES / "digits.keras")
     parts["model.weights.h5"] = hdf5(parts, elsewhere)
-    with pytest.raises(DataError, match="is no array of this file"):
+    with pytest.raises(DataError, match="is not an array of this file"):
         read_keras(written(tmp_path / "it.keras", parts))
 
 
@@ -254,7 +254,7 @@ def test_what_is_no_keras_file_is_named(tmp_path: Path) -> None:
     parts = members(FILES / "digits.keras")
     with pytest.raises(DataError, match=r"found config\.json"):
         read_keras(written(other, {"config.json": b"{}"}))
-    with pytest.raises(DataError, match="is no JSON"):
+    with pytest.raises(DataError, match="is not JSON"):
         read_keras(written(other, {**parts, "config.json": b"[" * 100_000}))
     with pytest.raises(DataError, match=r"config\.json is damaged"):
         read_keras(written(other, {**parts, "config.json": b"{}"}))

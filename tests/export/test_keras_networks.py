@@ -389,7 +389,7 @@ def connect(one: dict[str, Any], *names: str) -> None:
     [
         (lambda n: n["add"].update(class_name="Multiply"), "'add' is a Multiply, which is not"),
         (lambda n: n["add"].update(class_name="Maximum"), "'add' is a Maximum, which is not"),
-        (lambda n: n["re_lu"].update(class_name="Sequential"), "'re_lu' is a model of its own"),
+        (lambda n: n["re_lu"].update(class_name="Sequential"), "'re_lu' is itself a model"),
         (lambda n: n["re_lu"]["config"].update(max_value=4.0), "found 4"),
         (
             lambda n: n["conv2d"].update(inbound_nodes=n["conv2d"]["inbound_nodes"] * 2),
@@ -407,11 +407,11 @@ def connect(one: dict[str, Any], *names: str) -> None:
         ),
         (
             lambda n: n[""]["config"].update(output_layers=[["dense", 0, 0], ["add", 0, 0]]),
-            "one output, and found 2",
+            "one output, got 2",
         ),
         (
             lambda n: n[""]["config"].update(input_layers=[["a", 0, 0], ["b", 0, 0]]),
-            "one input, and found 2",
+            "one input, got 2",
         ),
         (
             lambda n: connect(n["add_1"], "batch_normalization_3", "conv2d"),

@@ -104,7 +104,7 @@ UNLIKE: dict[str, Callable[[], nn.Module]] = {
     "BatchNorm1d stands between": lambda: nn.Sequential(
         nn.Flatten(), nn.BatchNorm1d(360), nn.Linear(360, 4)
     ),
-    "Linear is no nn.Sequential": lambda: nn.Linear(3, 4),
+    "Linear is not an nn.Sequential": lambda: nn.Linear(3, 4),
     "is not trained": lambda: nn.Sequential(
         nn.Flatten(), nn.Linear(360, 5).requires_grad_(False), nn.Linear(5, 4)
     ),

@@ -65,7 +65,7 @@ def test_residual_paths_and_branches_are_there_with_their_sums() -> None:
     assert sum(one.attrib.get("class") == "short" for one in tree.iter(f"{SVG}path")) == 3
     said = " ".join(texts(tree))
     assert texts(tree).count("+") == 3
-    assert said.count("plus what came in") == 2 and "plus convolution, 8 filters of 1×1" in said
+    assert said.count("plus the input") == 2 and "plus convolution, 8 filters of 1×1" in said
 
     tree = drawn(*MIXED, shape=(64, 64, 2))
     assert "2 branches, concatenated" in texts(tree)

@@ -232,7 +232,7 @@ def test_resize_makes_three_channels_of_grey_and_refuses_others() -> None:
     colour = module(layer, (5, 5, 1))(grey_NCHW)
     plain = module(layers.Resize(9), (5, 5, 1))(grey_NCHW)
     torch.testing.assert_close(colour, plain.repeat(1, 3, 1, 1))
-    with pytest.raises(UserError, match="makes 3 channels of 1, and 2 come in"):
+    with pytest.raises(UserError, match="turns 1 channel into 3, but its input has 2"):
         layer.output((5, 5, 2))
     with pytest.raises(UserError, match="channels must be 0 or 3, not 2"):
         layers.Resize(9, channels=2)

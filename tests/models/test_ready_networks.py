@@ -88,7 +88,7 @@ def test_resnet_20_is_trained_by_the_papers_recipe() -> None:
     assert recipe.train.held_out_fraction == 5_000 / 50_000
     assert [step.words() for step in recipe.augment] == [
         "shifted by up to 4 pixels",
-        "mirrored or not",
+        "mirrored at random",
     ]
 
 

@@ -42,8 +42,8 @@ def told(*some: Any) -> str:
         ((l.Conv(8, kernel=5, dilation=5), *END), "its window of 21×21 pixels is larger"),
         ((l.Conv(8), l.Dense(64), *END), "layer 2 (dense) gets maps of 26×18×8: it wants features"),
         ((l.Conv(8), l.Dense(64), *END), "put flatten, global-average-pool or global-max-pool"),
-        ((l.Conv(8), l.Dense(64), *END), "write a convolution with kernel = 1 in its place"),
-        ((l.Flatten(), l.Conv(8), *END), "layer 2 (convolution) gets 560 features: it wants maps"),
+        ((l.Conv(8), l.Dense(64), *END), "write a convolution with kernel = 1 instead"),
+        ((l.Flatten(), l.Conv(8), *END), "layer 2 (convolution) gets 560 features: it needs maps"),
         ((l.GlobalMaxPool(), l.MaxPool(), *END), "layer 2 (max-pooling) gets 1 feature: it wants"),
         ((l.Conv(8, groups=3), *END), "it has 3 groups, and 1 channel cannot be split into 3"),
         ((l.Conv(9), l.Conv(8, depthwise=True), *END), "makes 9 groups, and 8 filters cannot be"),
@@ -63,9 +63,9 @@ def told(*some: Any) -> str:
             (l.Conv(6), l.Tokens(), l.Attention(4), *END),
             "layer 3 (self-attention) gets 469 tokens of 6 features: 6 features cannot be split",
         ),
-        ((l.Flatten(), l.Tokens(), *END), "layer 2 (tokens) gets 560 features: it wants maps"),
-        ((l.Flatten(), l.ClassToken(), l.Dense("classes")), "it wants tokens; put it behind"),
-        ((l.Conv(6), l.Tokens(), l.BatchNorm(), *END), "for tokens write layer-norm"),
+        ((l.Flatten(), l.Tokens(), *END), "layer 2 (tokens) gets 560 features: it needs maps"),
+        ((l.Flatten(), l.ClassToken(), l.Dense("classes")), "it needs tokens; put it after"),
+        ((l.Conv(6), l.Tokens(), l.BatchNorm(), *END), "for tokens use layer-norm"),
         ((l.Conv(6), l.Tokens(), l.GlobalMaxPool(), *END), "gets 469 tokens of 6 features: it wan"),
         ((l.Conv(6), l.Tokens(), l.Dense("classes")), "gives 469 tokens of 10 features"),
         (
@@ -79,11 +79,11 @@ def told(*some: Any) -> str:
         ),
         (
             (l.Branches([[l.Conv(8)], [l.Conv(4)]], join="add"), *END),  # type: ignore[arg-type]
-            "of one shape to be added; branch 1 gives maps of 26×18×8, branch 2 gives maps of ",
+            "of the same shape to be added; branch 1 gives maps of 26×18×8, branch 2 gives maps",
         ),
         (
             (l.Branches([[l.Conv(8)], [l.MaxPool(2)]]), *END),  # type: ignore[arg-type]
-            "of one height and width to be concatenated; branch 1 gives maps of 26×18×8, branch 2",
+            "of the same height and width to be concatenated; branch 1 gives maps of 26×18×8, br",
         ),
         (
             (l.Conv(8), l.Residual([l.Conv(8, padding="same"), l.Dense(3)]), *END),  # type: ignore[arg-type]
@@ -97,15 +97,15 @@ def told(*some: Any) -> str:
             (l.Conv(8), l.Repeat(5, layers=(l.Conv(4), l.MaxPool(2))), *END),
             "layer 2.2 (max-pooling) gets maps of 3×1×4 (time 3 of 5): its window of 2×2",
         ),
-        ((l.Conv(8), l.Whiten(8), *END), "a whitening layer sees the images"),
+        ((l.Conv(8), l.Whiten(8), *END), "a whitening layer must be the first"),
         (
             (l.Flatten(), l.Dense("classes"), l.Dense(64)),
             'layer 3 (dense) comes after dense = "classes", and layers must end with',
         ),
         ((l.Conv(8), l.Flatten(), l.Dense(10)), 'dense = "classes", which gives the score of each'),
-        ((l.Conv(8), l.Flatten(), l.Dense(10)), "write it at the end, in place of dense = 10"),
-        ((l.Flatten(), l.Dense("classes"), l.Dense("classes")), "have 2 of it; keep the last"),
-        ((l.Flatten(), l.Residual((l.Dense("classes"),))), "it stands inside another layer"),
+        ((l.Conv(8), l.Flatten(), l.Dense(10)), "write it at the end, instead of dense = 10"),
+        ((l.Flatten(), l.Dense("classes"), l.Dense("classes")), "it occurs 2 times; keep the last"),
+        ((l.Flatten(), l.Residual((l.Dense("classes"),))), "it is inside another layer"),
         (
             (l.Flatten(), l.Dense("classes"), l.Activation("relu")),
             "layer 3 (activation) comes after",
@@ -155,7 +155,7 @@ def test_a_list_that_does_not_fit_is_told_by_the_layers_number(some: Any, wanted
         ("{ relu = true }", 'layer 1 has relu, which is unknown; write activation = "relu"'),
         ("{ Conv2D = 32 }", "did you mean conv?"),
         ("{ maxpooling2d = 2 }", "did you mean max-pool?"),
-        ("{ dense = 10, activation = 'softmax' }", "softmax is no activation here"),
+        ("{ dense = 10, activation = 'softmax' }", "leave out softmax"),
         ("{}", "layer 1 is empty; the words are conv, dense"),
     ],
 )
@@ -184,8 +184,8 @@ def test_a_wrong_word_in_a_file_is_told_by_the_layers_number(text: str, wanted: 
         (lambda: l.Residual(l.Conv(3)), "layers must be a list of layers; write [Conv(3)]"),  # type: ignore[arg-type]
         (lambda: l.Residual([l.Conv]), "number 1 is the class Conv; write Conv(...)"),  # type: ignore[arg-type]
         (lambda: l.Branches([l.Conv(3), l.Conv(4)]), "must be a list of two lists of layers"),  # type: ignore[arg-type]
-        (lambda: l.Repeat([l.Conv(3)]), "repeat wants how often first"),  # type: ignore[arg-type]
-        (lambda: l.Activation("softmax"), "softmax is no activation here"),
+        (lambda: l.Repeat([l.Conv(3)]), "repeat takes the number of times first"),  # type: ignore[arg-type]
+        (lambda: l.Activation("softmax"), "leave out softmax"),
         (lambda: fl.Adam(lr=0.1), "Adam has no option 'lr'; it has learning_rate"),  # type: ignore[call-arg]
         (lambda: fl.SGD("0.1"), "learning_rate must be a number, not '0.1'"),  # type: ignore[arg-type]
         (lambda: fl.SGD(0.1, 0.9), "SGD takes learning_rate without a name, got 2"),  # type: ignore[call-arg]

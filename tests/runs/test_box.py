@@ -146,7 +146,7 @@ def test_without_the_test_images_evaluate_tells_what_was_measured_when_the_model
 def test_a_name_that_is_neither_says_which_there_are(command: Command, shipped: Path) -> None:
     done = command("predict", "nothing", "x.png")
     assert done.code == 2
-    assert "no such run folder; of its own, firstlight has scans" in done.err
+    assert "no such run folder; models in the box: scans" in done.err
 
 
 def test_half_precision_comes_back_as_the_nearest_numbers(

@@ -24,7 +24,7 @@ def test_names_count_up_past_the_largest_there_is(tmp_path: Path) -> None:
 
 def test_a_chosen_folder_that_holds_something_is_refused_and_left_alone(tmp_path: Path) -> None:
     for files, wanted in [
-        ({"notes.txt": ""}, "is not empty and is no run"),
+        ({"notes.txt": ""}, "is not empty and is not a run"),
         ({"recipe.toml": ""}, "Resume it with: firstlight train --resume"),
         ({"recipe.toml": "", "summary.json": "{}"}, "never overwritten"),
     ]:
@@ -125,7 +125,7 @@ def test_a_file_of_someone_else_is_not_taken_for_a_dead_start(tmp_path: Path) ->
         out.mkdir()
         for name in names:
             (out / name).write_text("mine")
-        with pytest.raises(UserError, match="is not empty and is no run"):
+        with pytest.raises(UserError, match="is not empty and is not a run"):
             create_run("net", root=tmp_path, out=out)
 
 
@@ -147,7 +147,9 @@ def test_a_run_that_was_stopped_before_it_had_a_recipe_is_told_how_to_start(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "environment.json").write_text("{}")
-    with pytest.raises(UserError, match=r"stopped before it began: start it again, with --out"):
+    with pytest.raises(
+        UserError, match=r"stopped before the first step. Start it again with --out"
+    ):
         open_run_folder(tmp_path)
 
 

@@ -25,7 +25,7 @@ def run(digits_run: fl.Run, tmp_path: Path) -> Path:
 def test_a_pipe_in_place_of_a_file_holds_nothing_up(run: Path, name: str) -> None:
     (run / name).unlink()
     os.mkfifo(run / name)
-    with pytest.raises(DataError, match=f"{name}: cannot be read: .*no regular file"):
+    with pytest.raises(DataError, match=f"{name}: cannot be read: .*not a regular file"):
         RunFolder(run).read(name)
 
 
@@ -66,5 +66,5 @@ def test_answers_of_another_measurement_are_not_taken_for_this_ones(run: Path) -
     metrics = json.loads((run / "metrics.json").read_text())
     metrics["correct"] -= 1
     (run / "metrics.json").write_text(json.dumps(metrics))
-    with pytest.raises(DataError, match="write it anew with: firstlight evaluate"):
+    with pytest.raises(DataError, match="Write it again with: firstlight evaluate"):
         read_answers(RunFolder(run))

@@ -72,10 +72,10 @@ def test_a_picture_that_cannot_be_read_is_told_in_its_place(client: httpx.Client
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"", "no JSON"),
-        (b"{", "no JSON"),
-        (b"\xff\xfe{}", "no JSON"),
-        (b"{" * 3000, "no JSON"),
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe{}", "not JSON"),
+        (b"{" * 3000, "not JSON"),
         (b"[]", "must hold instances"),
         (b"{}", "must hold instances"),
         (b'{"instances": []}', "must hold instances"),

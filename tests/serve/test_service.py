@@ -98,7 +98,7 @@ def test_what_is_asked_wrongly_of_predict_is_told(served: Running) -> None:
     [
         (b"", 422, "empty; send a"),
         (b"not a picture", 422, "not a picture"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, 422, "damaged or cut short"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, 422, "damaged or truncated"),
     ],
 )
 def test_what_is_no_picture_is_told_so(

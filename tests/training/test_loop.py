@@ -453,7 +453,7 @@ def test_a_state_of_another_network_is_refused() -> None:
     broken: dict[str, Any] = dict(values)
     del broken["records"]
     for t, v in (({}, values), (tensors, broken)):
-        with pytest.raises(ValueError, match="not of this run"):
+        with pytest.raises(ValueError, match="does not belong to this run"):
             trainer(recipe()).restore(t, v)
 
 
@@ -514,11 +514,11 @@ def test_an_epoch_may_be_of_a_share_of_the_images() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"epoch": 100}, "counts do not agree"),
-        ({"batch": 10**6}, "counts do not agree"),
-        ({"step": "x"}, "counts do not agree"),
-        ({"epoch": -5, "step": -30}, "counts do not agree"),
-        ({"records": []}, "goes beyond the run's end"),
+        ({"epoch": 100}, "counts do not match"),
+        ({"batch": 10**6}, "counts do not match"),
+        ({"step": "x"}, "counts do not match"),
+        ({"epoch": -5, "step": -30}, "counts do not match"),
+        ({"records": []}, "past the end of the run"),
     ],
 )
 def test_a_state_that_cannot_be_is_refused(change: dict[str, Any], reason: str) -> None:
@@ -527,7 +527,7 @@ def test_a_state_that_cannot_be_is_refused(change: dict[str, Any], reason: str) 
         if isinstance(event, StepRecord) and event.step == 8:
             break
     tensors, values = stopped.state()
-    with pytest.raises(ValueError, match=f"not of this run: .*{reason}"):
+    with pytest.raises(ValueError, match=f"does not belong to this run: .*{reason}"):
         trainer(recipe(*RICH)).restore(tensors, {**values, **change})
     bare = {k: v for k, v in tensors.items() if not k.startswith("optimizer.")}
     with pytest.raises(ValueError, match="it has no optimizer state"):

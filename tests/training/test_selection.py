@@ -74,7 +74,7 @@ def test_an_epoch_begun_keeps_its_images_whatever_is_learnt_meanwhile() -> None:
 )
 def test_a_state_of_other_images_is_refused(change: dict[str, Tensor]) -> None:
     state = after(torch.rand(40), 0.5).state()
-    with pytest.raises(ValueError, match="not of this run"):
+    with pytest.raises(ValueError, match="does not belong to this run"):
         Selection(40, 0.5, 0, CPU).restore({**state, **change})
-    with pytest.raises(ValueError, match="not of this run"):
+    with pytest.raises(ValueError, match="does not belong to this run"):
         Selection(40, 0.5, 0, CPU).restore({"order": state["order"]})

@@ -134,9 +134,9 @@ def test_neighbors_are_added_first() -> None:
 
 
 def test_processes_that_do_not_divide_the_shards_are_told_which_would() -> None:
-    with pytest.raises(UserError, match="take 1, 2, 3 or 6 processes"):
+    with pytest.raises(UserError, match="Use 1, 2, 3 or 6 processes"):
         ShardedPass(made(), 3, 6, Processes(0, 4))
-    with pytest.raises(UserError, match="cannot have as many of 1 shard each; take one process"):
+    with pytest.raises(UserError, match=r"cannot share 1 shard equally\. Use one process"):
         ShardedPass(made(), 3, 1, Processes(0, 2))
 
 

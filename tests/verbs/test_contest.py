@@ -286,7 +286,7 @@ def test_other_names_and_wrong_ones_are_known(toy: None, command: Command) -> No
     pictures(Path("own.npz"))
     done = command("train", "own.npz", "--from", "timm:resnet18", "--out", "run")
     assert done.code == 2
-    assert "no backbone is called" in done.err
+    assert "unknown backbone" in done.err
     done = command("train", "own.npz", "--from", "efficientnet_lite", "--out", "run")
     assert done.code == 2
     assert "did you mean efficientnet_lite0?" in done.err

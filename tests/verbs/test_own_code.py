@@ -117,7 +117,7 @@ def test_sigterm_and_resume_end_with_the_same_bits(tmp_path: Path) -> None:
     assert process.returncode == 130, message
     told = shlex.split(message.split("Continue with: firstlight ")[1])
     assert told == ["train", "--resume", str(tmp_path / "stopped"), *own]
-    with pytest.raises(fl.UserError, match="is run only where it is named"):
+    with pytest.raises(fl.UserError, match="only runs if you name it"):
         fl.resume(tmp_path / "stopped")
     subprocess.run([*words[:-1], *told], check=True, capture_output=True)
     ends = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("whole", "stopped")]
@@ -172,7 +172,7 @@ def test_no_command_runs_code_that_it_does_not_name(
     marked(trained, tmp_path)
     done = command(*words)
     assert done.code == 2, done.err
-    assert "is run only where it is named" in done.err
+    assert "only runs if you name it" in done.err
     assert "--network own_nets.py:make" in done.err
     assert not Path("ran").exists()
 
@@ -184,7 +184,7 @@ def test_runs_and_training_from_it_run_no_code_either(
     assert command("runs", ".").code == 0
     for words in (["--from", "run"], ["--recipe", "run/recipe.toml"]):
         done = command("train", "digits", *words)
-        assert (done.code, "only where it is named" in done.err.replace("\n", " ")) == (2, True)
+        assert (done.code, "only runs if you name it" in done.err.replace("\n", " ")) == (2, True)
     assert not Path("ran").exists() and not Path("runs").exists()
 
 
@@ -211,7 +211,7 @@ def test_a_run_of_layers_and_an_exported_file_need_no_code(
     done = command("evaluate", digits_run.path, "--network", word)
     assert (done.code, "is a list of layers, which needs no code" in done.err) == (2, True)
     done = command("report", digits_run.path, "--network", word)
-    assert (done.code, "is the code of none of these runs" in done.err) == (2, True)
+    assert (done.code, "is not the code of any of these runs" in done.err) == (2, True)
     opened = fl.open_run(trained.path, network=word)
     assert opened.export(out="net.onnx").parity.other_classes == 0
     assert command("evaluate", "net.onnx").code == 0
@@ -221,7 +221,7 @@ def test_a_run_of_layers_and_an_exported_file_need_no_code(
 
 def test_a_run_starts_from_one_whose_network_is_code(trained: fl.Run, tmp_path: Path) -> None:
     more: dict[str, Any] = {"start": trained.path, "epochs": 1, "quiet": True}
-    with pytest.raises(fl.UserError, match="only where it is named"):
+    with pytest.raises(fl.UserError, match="only runs if you name it"):
         fl.train("digits", out=tmp_path / "no", **more)
     more["settings"] = ["optimizer.learning_rate=1e-12"]
     run = fl.train("digits", out=tmp_path / "more", network=own_nets.make, **more)
@@ -234,7 +234,7 @@ def test_a_run_starts_from_one_whose_network_is_code(trained: fl.Run, tmp_path: 
 def test_a_summary_of_code_is_refused_in_words(command: Command, trained: fl.Run) -> None:
     for where in (trained.path, trained.path / "model.safetensors"):
         done = command("network", where)
-        assert (done.code, "is code, make of own_nets.py, and no list" in done.err) == (2, True)
+        assert (done.code, "is code, make of own_nets.py, not a list" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize("verb", ["train", "lr-find"])
@@ -253,7 +253,7 @@ def test_the_service_answers_with_code_that_was_named_for_it(trained: fl.Run) ->
     opened = fl.open_run(trained.path, network=own_nets.make)
     assert [p.confidence for p in opened.predict(images)] == pytest.approx(answers.max(axis=1))
     unnamed = predictor_of("own", open_served([trained.path])[0], Bounds())
-    with pytest.raises(fl.UserError, match="only where it is named"):
+    with pytest.raises(fl.UserError, match="only runs if you name it"):
         unnamed.load()
 
 
@@ -290,8 +290,8 @@ def source(
 
 
 WRONG = {
-    "nothing": (source("pass"), "gave NoneType.*does it lack a return"),
-    "no module": (source("return 3"), "gave int, and not a torch.nn.Module"),
+    "nothing": (source("pass"), "returned NoneType.*is a return missing"),
+    "no module": (source("return 3"), "returned int, not a torch.nn.Module"),
     "raises": (source("raise KeyError('width')"), "line 15: make raised KeyError: 'width'"),
     "exits": (source("raise SystemExit(0)"), "line 15: make raised SystemExit: 0"),
     "other shape": (source("return Net(shape, classes + 1)"), "returns 3×3, float32; wanted sc"),
@@ -311,7 +311,7 @@ WRONG = {
         source("return Net(shape, classes).requires_grad_(False)"),
         "without parameters to train",
     ),
-    "detached": (source(forward="return y.detach()"), "do not depend on weights"),
+    "detached": (source(forward="return y.detach()"), "do not depend on trainable weights"),
     "input in place": (source(forward="x += 1; return y"), "changes its input in place"),
     "counts answers": (
         source(setup="self.register_buffer('seen', torch.zeros(()))",
@@ -334,22 +334,22 @@ WRONG = {
     "chance of its own": (
         source(setup="self.rng = torch.Generator(); self.rng.seed()",
                forward="return y + torch.rand(y.shape, generator=self.rng) * self.training"),
-        "draws random numbers which no seed decides",
+        "random numbers do not depend on the seed",
     ),
     "weights of chance": (
         source(setup="g = torch.Generator(); g.seed(); nn.init.normal_(self.out.weight, "
                      "generator=g)"),
-        "gave other weights when it was called again",
+        "returned other weights when it was called again",
     ),
     "neighbours": (source(forward="return y - y.mean(0)"), "depends on the other images"),
     "softmax": (source(forward="return y.softmax(1)"), "returns probabilities"),
     "forward fails": (source(forward="return y @ y"), "line 12: its module raised RuntimeError"),
     "extra state": (
-        source() + "\nNet.get_extra_state = lambda self: {'a': 1}\n", "state that is no tensor",
+        source() + "\nNet.get_extra_state = lambda self: {'a': 1}\n", "state that is not a tensor",
     ),
     "no function": ("def other(shape, classes): ...\n", "has no function make; it has other"),
     "syntax": ("def make(:\n", "line 1: the file raised SyntaxError"),
-    "import": ("import a_helper_beside_it\n", "ModuleNotFoundError.*run by itself"),
+    "import": ("import a_helper_beside_it\n", "ModuleNotFoundError.*run on its own"),
     "import fails": ("1 / 0\n", "line 1: the file raised ZeroDivisionError"),
     "null bytes": ("\0", "the file raised"),
     "too few arguments": ("def make(shape): ...\n", "make raised TypeError"),
@@ -400,16 +400,16 @@ def test_an_error_in_the_middle_of_a_training_has_the_line(
     [
         ("mnist-tutorial", "must be FILE.py:FUNCTION"),
         ("nets.py", "must be FILE.py:FUNCTION"),
-        ("missing.py:make", "there is no such file"),
-        (".:make", "no regular file"),
+        ("missing.py:make", "no such file"),
+        (".:make", "not a regular file"),
         (":make", "must be FILE.py:FUNCTION"),
         ("nets.py:a b", "must be FILE.py:FUNCTION"),
         ("nets.py:__import__('os')", "must be FILE.py:FUNCTION"),
         ("x\0y:make", "cannot be read|no such file"),
-        (partial(own_nets.make), "partial function, whose arguments"),
+        (partial(own_nets.make), "partial function, and a run cannot"),
         (3, "must be a list of fl.layers, or a function"),
         (len, "must be a list of fl.layers, or a function"),
-        (eval("lambda shape, classes: None"), "is not to be found"),
+        (eval("lambda shape, classes: None"), "was not found"),
     ],
 )
 def test_what_names_no_code_is_refused(network: Any, told: str, tmp_path: Path) -> None:

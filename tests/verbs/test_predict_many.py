@@ -104,7 +104,7 @@ def test_shards_without_labels_and_with_damaged_pictures(
     assert "label" not in rows[0]
     assert rows[3]["image"] == "s.tar/=3"
     assert [bool(row["error"]) for row in rows] == [False, False, True, True, False]
-    assert "damaged or cut short" in rows[2]["error"]
+    assert "damaged or truncated" in rows[2]["error"]
     assert {rows[2][name] for name in rows[2]} - {rows[2]["image"], rows[2]["error"]} == {""}
     assert rows[4]["best"] == expected(digits_run, 4).best
     assert command("predict", digits_run.path, "s.tar", "--out", "a").code == 3  # as before

@@ -49,7 +49,7 @@ class Augmentation(Part):
 
     def words(self) -> str:
         """What happens to an image, to be read after "each image is"."""
-        raise TypeError(f"{self.kind} has no words")
+        raise TypeError(f"{self.kind} has no description")
 
     def check(self, height: int, width: int) -> None:
         """Raise ``UserError`` where images of this size cannot be changed so."""

@@ -84,7 +84,7 @@ class Noise(Augmentation):
         return seen.on_pixels(lambda plain: plain + self.deviation * noise_BCHW, pixels_BCHW)
 
     def words(self) -> str:
-        return f"given noise of {100 * self.deviation:g} % of the range"
+        return f"overlaid with noise of {100 * self.deviation:g} % of the range"
 
 
 @dataclass(frozen=True, repr=False)

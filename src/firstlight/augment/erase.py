@@ -40,7 +40,7 @@ class Cutout(Augmentation):
         return cutout(pixels_BCHW, self.pixels, rng)
 
     def words(self) -> str:
-        return f"robbed of a square of {self.pixels} pixels"
+        return f"erased in a square of {self.pixels} pixels"
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,4 +106,4 @@ class Erase(Augmentation):
         return down_B, right_B
 
     def words(self) -> str:
-        return f"in {100 * self.share:g} % of cases filled with random colours in a rectangle"
+        return f"in {100 * self.share:g} % of cases filled with random colours inside a rectangle"

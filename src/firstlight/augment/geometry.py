@@ -29,7 +29,7 @@ class Rotate(Geometric):
     """Largest angle to either side; uniform."""
 
     def words(self) -> str:
-        return f"turned by up to {self.degrees:g}°"
+        return f"rotated by up to {self.degrees:g}°"
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,7 +71,7 @@ class Shear(Geometric):
     """Largest angle between a slanted upright line and the upright; uniform."""
 
     def words(self) -> str:
-        return f"slanted by up to {self.degrees:g}°"
+        return f"sheared by up to {self.degrees:g}°"
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +86,7 @@ class Flip(Augmentation):
     every other one (Jordan 2024, section 3.6)."""
 
     def words(self) -> str:
-        return "mirrored every other time" if self.how == "alternate" else "mirrored or not"
+        return "mirrored every second time" if self.how == "alternate" else "mirrored at random"
 
 
 @dataclass(frozen=True, repr=False)

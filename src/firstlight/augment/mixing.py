@@ -19,7 +19,7 @@ class Mix(Augmentation):
     """α of the Beta(α, α) that the shares of a pair are drawn from."""
 
     def words(self) -> str:
-        return f"mixed with another ({self.kind}, not drawn here)"
+        return f"mixed with another image ({self.kind}, not drawn here)"
 
 
 class MixUp(Mix):

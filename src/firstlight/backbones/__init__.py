@@ -28,7 +28,7 @@ def backbone_named(name: str) -> Backbone:
         timms = {f"timm:{there}", f"timm:{there.partition('.')[0]}"} if owner == "timm" else set()
         if name in {backbone.name, f"hf:{repository}"} | timms:
             return backbone
-    raise UserError(f"no backbone is called {shown(name)}; {nearest(name, tuple(BACKBONES))}")
+    raise UserError(f"unknown backbone {shown(name)}; {nearest(name, tuple(BACKBONES))}")
 
 
 def is_backbone(where: str | Path) -> bool:
@@ -44,5 +44,5 @@ def refuse_backbone(where: str | Path) -> None:
         backbone_named(str(where))
         raise UserError(
             f"{where} is a pretrained backbone, which does not know your classes; wanted a run. "
-            f"Make one with your pictures in PATH: firstlight train PATH --from {where}"
+            f"Train one on your pictures in PATH: firstlight train PATH --from {where}"
         )

@@ -14,8 +14,8 @@ from firstlight.pixels import Preprocess
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_NOTE = (
-    "Trained on ImageNet's pictures, which are for research that is not commercial. The weights' "
-    "licence says nothing of that; whether it matters to you is for you to judge."
+    "Trained on ImageNet, whose pictures are for non-commercial research. The licence of the "
+    "weights does not mention this. Decide yourself whether it matters to you."
 )
 
 

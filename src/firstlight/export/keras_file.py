@@ -39,8 +39,8 @@ def members(path: Path, source: Path | IO[bytes]) -> dict[str, bytes]:
             names = archive.namelist()
             if sorted(names) != sorted(MOST_BYTES):
                 raise DataError(
-                    f"{path}: wanted a zip of {', '.join(MOST_BYTES)}, as Keras 3 writes it, and "
-                    f"found {', '.join(names[:5]) or 'nothing'}"
+                    f"{path}: wanted a zip of {', '.join(MOST_BYTES)}, as Keras 3 writes it, got "
+                    f"{', '.join(names[:5]) or 'nothing'}"
                 )
             for name, most in MOST_BYTES.items():
                 with archive.open(name) as member:
@@ -53,7 +53,7 @@ def members(path: Path, source: Path | IO[bytes]) -> dict[str, bytes]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
         raise DataError(
-            f"{path}: not a .keras file, or a damaged one ({error}); Keras 3 writes one with "
+            f"{path}: not a .keras file, or a damaged one ({error}). Keras 3 writes one with "
             'model.save("NAME.keras")'
         ) from error
     return found
@@ -64,9 +64,9 @@ def json_object(path: Path, name: str, content: bytes) -> dict[str, Any]:
     try:
         values = read_json(content)
     except ValueError as error:
-        raise DataError(f"{path}: {name} is no JSON: {error}") from error
+        raise DataError(f"{path}: {name} is not JSON: {error}") from error
     if not isinstance(values, dict):
-        raise DataError(f"{path}: {name} holds no object")
+        raise DataError(f"{path}: {name} is not a JSON object")
     return values
 
 
@@ -132,10 +132,10 @@ def _array(file: "h5py.File", name: str, shape: tuple[int, ...]) -> Float32Array
         if not isinstance(at, h5py.Group) or not isinstance(
             at.get(part, getlink=True), h5py.HardLink
         ):
-            raise ValueError(f"{name} is a link to elsewhere, or missing")
+            raise ValueError(f"{name} is a link to another file, or missing")
         at = at[part]
     if not isinstance(at, h5py.Dataset) or at.external or at.is_virtual:
-        raise ValueError(f"{name} is no array of this file")
+        raise ValueError(f"{name} is not an array of this file")
     if at.dtype != np.float32 or at.shape != shape:
         raise ValueError(f"{name} is {at.dtype} of shape {at.shape}, wanted float32 of {shape}")
     if at.size * 4 > MOST_BYTES[WEIGHTS]:

@@ -103,16 +103,16 @@ def _image_shape(path: Path, node: Node) -> tuple[int, int, int]:
     _, *sides = node.values["batch_shape"]
     if len(sides) != 3:
         raise UserError(
-            f"{path}: wanted images, height × width × channels, found an Input of {len(sides)} axes"
+            f"{path}: wanted images, height × width × channels, got an Input with {len(sides)} axes"
         )
     for side in sides:
         if not isinstance(side, int) or isinstance(side, bool) or not 1 <= side <= MOST_SIDE:
             raise UserError(
-                f"{path}: wanted images of one size of at most {MOST_SIDE} pixels a side, found "
-                f"Input({str(sides)[:60]}); build the model with that size"
+                f"{path}: wanted images of one size of at most {MOST_SIDE} pixels per side, got "
+                f"Input({str(sides)[:60]}). Build the model with a fixed size"
             )
     if sides[2] not in (1, 3):
-        raise UserError(f"{path}: wanted images of 1 or 3 channels, found {sides[2]}")
+        raise UserError(f"{path}: wanted images of 1 or 3 channels, got {sides[2]}")
     return sides[0], sides[1], sides[2]
 
 
@@ -161,7 +161,7 @@ def _scaling(
             factor, offset = affine(chain, node)
             factors, offsets, rest = factors * factor, offsets * factor + offset, rest[1:]
             if not ((factors > 1e-20) & (factors < 1e20) & (abs(offsets) < 1e20)).all():
-                raise UserError("wanted pixels times a number above 0, of an ordinary size")
+                raise UserError("wanted pixels times a number above 0, of ordinary size")
     stds, means = 1 / (255 * factors), 0.0 - offsets / (255 * factors)
     if np.allclose(stds, 1, rtol=1e-6) and not means.any():
         return (0.0,) * channels, (1.0,) * channels, rest
@@ -172,15 +172,15 @@ def _scored(path: Path, chain: Chain, softmax: bool) -> Chain:
     """The layers, of which one dense layer gives a score for each class."""
     if len(chain.shape) != 1:
         raise UserError(
-            f"{path}: wanted one score for each class at the end, found maps of "
+            f"{path}: wanted one score for each class at the end, got maps of "
             f"{'×'.join(map(str, chain.shape))}"
         )
     if chain.shape == (1,) and not softmax:
         _two_classes(path, chain)
     elif not softmax and isinstance(after := _last_part(chain), choice.Activation):
         raise UserError(
-            f"{path}: wanted softmax at the end, or scores (linear), found {after.name}, which "
-            "gives no probabilities of classes"
+            f"{path}: wanted softmax at the end, or scores (linear), got {after.name}, which "
+            "does not give class probabilities"
         )
     if not _ends_in_scores(chain):
         # Scores that no dense layer gives pass one that leaves them as they are.
@@ -218,13 +218,13 @@ def _last_part(chain: Chain) -> Layer | None:
 def _two_classes(path: Path, chain: Chain) -> None:
     """One unit with a sigmoid as two with a softmax: the first class's score is 0."""
     if _last_part(chain) != choice.Activation("sigmoid"):
-        raise UserError(f"{path}: wanted one score for each class at the end, found one number")
+        raise UserError(f"{path}: wanted one score for each class at the end, got one number")
     inside = not isinstance(chain.layers[-1], choice.Activation)
     if not inside:
         chain.layers.pop()
     last = chain.layers[-1] if chain.layers else None
     if not isinstance(last, choice.Dense) or last.activation != ("sigmoid" if inside else "none"):
-        raise UserError(f"{path}: wanted a Dense layer in front of the sigmoid at the end")
+        raise UserError(f"{path}: wanted a Dense layer before the sigmoid at the end")
     dense = sum(isinstance(one, choice.Dense) for one in chain.layers)
     for name in [name for name in chain.weights if name.startswith(f"dense{dense}.")]:
         one: Float32Array = chain.weights[name]
@@ -237,5 +237,5 @@ def _fitting(
 ) -> dict[str, npt.NDArray[Any]]:
     """The arrays, if they are the network's tensors. Raises ``DataError`` where they are not."""
     if {name: array.shape for name, array in found.items()} != tensors:
-        raise DataError(f"{path}: its weights do not fit its layers")
+        raise DataError(f"{path}: its weights do not match its layers")
     return found

@@ -106,7 +106,7 @@ class Chain:
     def maps(self) -> tuple[int, int, int]:
         """The shape as maps. Raises ``UserError`` for features."""
         if len(self.shape) != 3:
-            raise UserError(f"wanted maps, found {self.shape[0]} features")
+            raise UserError(f"wanted maps, got {self.shape[0]} features")
         return self.shape[0], self.shape[1], self.shape[2]
 
     def _join(self, step: Join) -> None:
@@ -142,8 +142,8 @@ class Chain:
             or after.values["padding"] != "valid"
         ):
             raise UserError(
-                'is read in front of a convolution with padding="valid" alone; where the zeros '
-                'are those of padding="same", write that in their place'
+                'is only supported before a convolution with padding="valid". If the zeros '
+                'equal those of padding="same", use that instead'
             )
         with self.naming(after):
             stride = square(after, "strides", 1)
@@ -181,7 +181,7 @@ def activation(value: Any) -> choice.Activation | None:
     if value in _NOTHING:
         return None
     if value == "softmax":
-        raise UserError("softmax is read at the end of the model alone")
+        raise UserError("softmax is only supported at the end of the model")
     if value == "leaky_relu":
         return choice.Activation("leaky-relu", slope=_KERAS_SLOPE)
     if isinstance(value, str) and value in ACTIVATIONS:
@@ -192,7 +192,7 @@ def activation(value: Any) -> choice.Activation | None:
             return _own_activation(kind, settings(f"activation {kind}", kind, values))
     words = value.get("class_name") if isinstance(value, dict) else value
     raise UserError(
-        f"activation={str(words)[:60]} is not read: only {', '.join(ACTIVATIONS)} and "
+        f"activation={str(words)[:60]} is not supported: only {', '.join(ACTIVATIONS)} and "
         "leaky_relu are"
     )
 
@@ -202,14 +202,14 @@ def square(node: Node, key: str, default: int | None = None) -> int:
     value = node.values.get(key, default)
     sides = value if isinstance(value, list) else [value, value]
     if len(sides) != 2 or sides[0] != sides[1]:
-        raise UserError(f"wanted the same {key} for height and width, found {str(value)[:60]}")
+        raise UserError(f"wanted the same {key} for height and width, got {str(value)[:60]}")
     return whole(sides[0], key)
 
 
 def whole(value: Any, key: str) -> int:
     """A whole number of at least 1; a layer of ours knows the most. Raises ``UserError``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"wanted a whole number as {key}, found {str(value)[:60]}")
+        raise UserError(f"wanted a whole number as {key}, got {str(value)[:60]}")
     return value
 
 
@@ -217,7 +217,7 @@ def last_axis(value: Any, shape: Shape) -> None:
     """Raise ``UserError`` unless an axis is that of the channels, or features."""
     axis = value[0] if isinstance(value, list) and len(value) == 1 else value
     if axis not in (-1, len(shape)):
-        raise UserError(f"wanted axis=-1, the channels', found {str(value)[:60]}")
+        raise UserError(f"wanted axis=-1, the channels, got {str(value)[:60]}")
 
 
 def _biased(
@@ -360,7 +360,7 @@ def _own_activation(kind: str, values: dict[str, Any]) -> choice.Activation:
     slope = values.get("negative_slope", 0.0 if kind == "ReLU" else 0.3)
     if values.get("max_value") is not None:
         if slope:
-            raise UserError("a ReLU with both a max_value and a negative_slope is not read")
+            raise UserError("a ReLU with both a max_value and a negative_slope is not supported")
         return choice.Activation("relu6")
     if kind == "ELU" or (kind == "ReLU" and not slope):
         return choice.Activation(kind.lower())
@@ -408,7 +408,7 @@ def numbers(value: Any, key: str, channels: int) -> Any:
     """One number, or one for each channel, as float64 for each. Raises ``UserError``."""
     flat = np.asarray(value, dtype=np.float64).ravel()
     if flat.size not in (1, channels) or not np.isfinite(flat).all():
-        raise UserError(f"wanted one {key} for each of {channels} channels, found {flat.size}")
+        raise UserError(f"wanted one {key} for each of {channels} channels, got {flat.size}")
     return np.broadcast_to(flat, (channels,))
 
 

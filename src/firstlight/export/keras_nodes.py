@@ -104,12 +104,12 @@ def graph(path: Path, config: dict[str, Any]) -> Graph:
     kind, registered = config["class_name"], config.get("registered_name")
     if (kind, registered) not in (("Sequential", None), ("Functional", "Functional")):
         raise UserError(
-            f"{path}: wanted a Sequential or functional model, and found {str(kind)[:60]!r}; a "
-            "class of one's own would have to be executed"
+            f"{path}: wanted a Sequential or functional model, got {str(kind)[:60]!r}. A "
+            "subclassed model would have to be executed"
         )
     saved, groups = config["config"]["layers"], GroupNames()
     if len(saved) > _MOST_LAYERS:
-        raise UserError(f"{path}: wanted at most {_MOST_LAYERS:,} layers, found {len(saved):,}")
+        raise UserError(f"{path}: wanted at most {_MOST_LAYERS:,} layers, got {len(saved):,}")
     nodes: dict[str, Node] = {}
     last = ""
     for number, one in enumerate(saved, start=1):
@@ -134,7 +134,7 @@ def _single(path: Path, what: str, ends: Any) -> str:
         ends = ends[0]
     if not isinstance(ends, list) or not isinstance(ends[0], str):
         found = len(ends) if isinstance(ends, list) else f"a {type(ends).__name__}"
-        raise UserError(f"{path}: wanted a model with one {what}, and found {found}")
+        raise UserError(f"{path}: wanted a model with one {what}, got {found}")
     return str(ends[0])
 
 
@@ -144,8 +144,8 @@ def _inputs(here: str, calls: list[dict[str, Any]]) -> tuple[str, ...]:
         return ()
     if len(calls) > 1:
         raise UserError(
-            f"{here} is used in {len(calls)} places with the same weights; here each layer has "
-            "weights of its own"
+            f"{here} is used in {len(calls)} places with the same weights. Shared weights are "
+            "not supported"
         )
     call = calls[0]
     for key, value in call["kwargs"].items():
@@ -159,12 +159,12 @@ def _inputs(here: str, calls: list[dict[str, Any]]) -> tuple[str, ...]:
 
 def _history(here: str, tensor: Any) -> str:
     if not isinstance(tensor, dict) or tensor.get("class_name") != "__keras_tensor__":
-        raise UserError(f"{here} takes {str(tensor)[:60]} beside other layers' results")
+        raise UserError(f"{here} takes {str(tensor)[:60]} besides the outputs of other layers")
     name, call, number = tensor["config"]["keras_history"]
     if (call, number) != (0, 0):
         raise UserError(
-            f"{here} takes the second result, or call, of layer {str(name)[:60]!r}; here each "
-            "layer gives one"
+            f"{here} takes the second output, or call, of layer {str(name)[:60]!r}. Only one per "
+            "layer is supported"
         )
     return str(name)
 
@@ -176,12 +176,12 @@ def _node(
     if (kind, module, saved.get("registered_name")) == ("Add", ADDITION, "Add"):
         return Node(kind="Add", name=name, values={}, inputs=inputs, group="")
     if kind in ("Sequential", "Functional") and str(module).startswith("keras"):
-        raise UserError(f"{here} is a model of its own; build the model of its layers instead")
+        raise UserError(f"{here} is itself a model. Build the model from its layers instead")
     if kind not in WANTED or module != "keras.layers" or saved.get("registered_name"):
         whole = str(kind) if module == "keras.layers" else f"{module}.{kind}"
         raise UserError(
-            f"{here} is a {whole[:60]}, which is not read: only keras.layers' "
-            f"{', '.join(WANTED)} are, and nothing in a file is executed"
+            f"{here} is a {whole[:60]}, which is not supported. Only {', '.join(WANTED)} of "
+            "keras.layers are, and nothing in a file is executed"
         )
     return Node(
         kind=kind,
@@ -208,6 +208,6 @@ def settings(here: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
                 raise UserError(f"{here}: unknown setting {key[:60]}={str(value)[:60]}")
         elif isinstance(wanted[key], tuple) and value not in wanted[key]:
             words = " or ".join(map(str, wanted[key]))
-            raise UserError(f"{here}: wanted {key}={words}, found {str(value)[:60]}")
+            raise UserError(f"{here}: wanted {key}={words}, got {str(value)[:60]}")
     usual = {key: one[0] for key, one in wanted.items() if isinstance(one, tuple)}
     return usual | values

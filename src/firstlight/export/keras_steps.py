@@ -53,7 +53,7 @@ def _in_order(path: Path, graph: Graph) -> list[str]:
     for name in first:
         if graph.nodes[name].kind != "InputLayer" or len(first) > 1:
             kinds = ", ".join(f"{graph.nodes[one].kind} {one!r}" for one in sorted(first))
-            raise UserError(f"{path}: wanted one Input first, found {kinds[:200]}")
+            raise UserError(f"{path}: wanted one Input first, got {kinds[:200]}")
     missing = {name: len(graph.nodes[name].inputs) for name in needed}
     order = list(first)
     for name in order:
@@ -62,7 +62,7 @@ def _in_order(path: Path, graph: Graph) -> list[str]:
             if missing[after] == 0:
                 order.append(after)
     if len(order) != len(needed):
-        raise ValueError("its layers lead in a circle")
+        raise ValueError("its layers form a cycle")
     return order
 
 
@@ -99,12 +99,12 @@ class _Walk:
             here = f"{self._path}: layer {end[:60]!r}"
             if end in self._used:
                 raise UserError(
-                    f"{here} leads into several branches that do not part and meet again as a "
-                    "whole, so no residual block or branches can be made of it"
+                    f"{here} leads into several branches that do not split and join as a unit, "
+                    "so they cannot become a residual block or branches"
                 )
             self._used.add(end)
             if (node.kind in JOINS) != (len(node.inputs) > 1):
-                raise UserError(f"{here} is a {node.kind} of {len(node.inputs)} inputs")
+                raise UserError(f"{here} is a {node.kind} with {len(node.inputs)} inputs")
             if len(node.inputs) == 1:
                 found.append(node)
                 end = node.inputs[0]

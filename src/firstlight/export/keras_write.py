@@ -36,13 +36,13 @@ def written(saved: SavedModel) -> list[Written]:
     network, preprocess = saved.architecture.network, saved.preprocess
     if network.code is not None:
         raise UserError(
-            "--format keras is for networks of known layers, and this one is a module of one's "
-            "own; --format onnx takes any"
+            "--format keras is for networks made of known layers; this one is your own module. "
+            "Use --format onnx"
         )
     if network.views != "one":
         raise UserError(
-            f'--format keras is for views = "one"; this run\'s answers are averaged over views '
-            f"({network.views}), which no layer of Keras does. --format onnx takes any"
+            f'--format keras is for views = "one"; this run averages its answers over views '
+            f"({network.views}), which Keras has no layer for. Use --format onnx"
         )
     state = saved.model.state_dict()
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
@@ -129,7 +129,7 @@ class _Writer:
             write = _WRITERS.get(type(layer))
             if write is None:
                 raise UserError(
-                    f"--format keras: Keras has no layer for {layer!r}; --format onnx takes any"
+                    f"--format keras: Keras has no layer for {layer!r}. Use --format onnx"
                 )
             write(self, layer, whole, before)
 
@@ -169,8 +169,8 @@ class _Writer:
 def _conv(writer: _Writer, layer: choice.Conv, at: str, before: Shape) -> None:
     if layer.stride > 1 and layer.dilation > 1:
         raise UserError(
-            f"--format keras: {layer!r} has a stride and a dilation above 1, which Keras refuses "
-            "together; --format onnx takes any"
+            f"--format keras: {layer!r} has a stride and a dilation above 1, which Keras does "
+            "not allow together. Use --format onnx"
         )
     weight, bias = writer.arrays[f"{at}.weight"], writer.arrays.get(f"{at}.bias")
     if layer.padding == "half" and (side := layer.reach // 2):

@@ -36,12 +36,13 @@ def require_equal(parity: Parity, what: str) -> None:
     float32 allows."""
     if parity.other_classes:
         raise ThresholdError(
-            f"{what} gives {parity.other_classes} of {parity.images:,} test images another class "
-            "than the run does; no file is left"
+            f"{what} gives {parity.other_classes} of {parity.images:,} test images a different "
+            "class than the run. No file was written"
         )
     # Written so that a difference that is no number is refused too.
     if not parity.largest_difference <= LARGEST_DIFFERENCE:
         raise ThresholdError(
             f"{what} gives probabilities that differ from the run's by up to "
-            f"{parity.largest_difference:.2g}, more than {LARGEST_DIFFERENCE:g}; no file is left"
+            f"{parity.largest_difference:.2g}, more than {LARGEST_DIFFERENCE:g}. No file was "
+            "written"
         )

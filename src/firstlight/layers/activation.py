@@ -32,12 +32,12 @@ LABELS = {
     "tanh": "tanh",
 }
 DOES = {
-    "relu": "What is below zero becomes zero: only what a filter found goes on.",
-    "relu6": "What is below zero becomes zero, what is above 6 becomes 6. The rest stays.",
-    "elu": "What is above zero stays as it is. What is below is bent towards -1.",
-    "gelu": "What lies well below zero becomes nearly zero, what lies above stays nearly as it is.",
-    "silu": "What lies well below zero becomes nearly zero, what lies above stays nearly as it is.",
-    "hard-swish": "What is below -3 becomes zero, what is above 3 stays, with a bend between.",
+    "relu": "Values below zero become zero: only what a filter found is passed on.",
+    "relu6": "Values below zero become zero, values above 6 become 6. The rest is unchanged.",
+    "elu": "Values above zero are unchanged. Values below bend towards -1.",
+    "gelu": "Values well below zero become almost zero, values above stay almost the same.",
+    "silu": "Values well below zero become almost zero, values above stay almost the same.",
+    "hard-swish": "Values below -3 become zero, values above 3 are unchanged, with a bend between.",
     "sigmoid": "Each number is squeezed into the range from 0 to 1.",
     "tanh": "Each number is squeezed into the range from -1 to 1.",
 }
@@ -47,8 +47,8 @@ COMMUTES_WITH_MAX = {"relu", "leaky-relu", "relu6"}
 """They never fall: the largest value of a window, then one of these, is the same to the bit as the
 other way round, and a quarter of the work."""
 SOFTMAX = (
-    "softmax is no activation here: the last layer gives scores, and training and answers make "
-    "probabilities of them; leave it out"
+    "leave out softmax: the last layer gives scores (logits), and firstlight turns them into "
+    "probabilities itself"
 )
 
 
@@ -72,14 +72,14 @@ class Activation(Layer):
             raise UserError(SOFTMAX)
         super().__post_init__()
         if self.slope != SLOPE and self.name != "leaky-relu":
-            raise UserError(f"slope is for leaky-relu alone; leave it out beside {self.name}")
+            raise UserError(f"slope is only for leaky-relu; leave it out with {self.name}")
 
     def label(self) -> str:
         return LABELS[self.name]
 
     def says(self) -> str:
         if self.name == "leaky-relu":
-            return f"What is below zero is multiplied by {self.slope:g}. The rest stays as it is."
+            return f"Values below zero are multiplied by {self.slope:g}. The rest is unchanged."
         return DOES[self.name]
 
     def words(self) -> str:

@@ -29,12 +29,12 @@ class Tokens(Layer):
     title: ClassVar[str] = "tokens"
     one_size: ClassVar[bool] = True
     does: ClassVar[str] = (
-        "Each place becomes a token: the list of its numbers in all maps. Trained numbers that say "
-        "where it was are added. One more token, the class token, is put in front."
+        "Each position becomes a token: the list of its numbers in all maps. A trained position "
+        "embedding is added. One more token, the class token, is put in front."
     )
 
     def words(self) -> str:
-        return "tokens of all places and a class token, with position embedding"
+        return "tokens of all positions and a class token, with position embedding"
 
     def output(self, shape: Shape) -> Shape:
         height, width, channels = maps(self, shape)
@@ -55,8 +55,8 @@ class Attention(Layer):
     title: ClassVar[str] = "self-attention"
     main: ClassVar[str] = "heads"
     does: ClassVar[str] = (
-        "Each token looks at all tokens and takes from those that fit it: so what stands at one "
-        "place can tell about another."
+        "Each token looks at all tokens and takes information from those that match it, so one "
+        "position can use what is at another."
     )
 
     heads: int = number(8, least=1, most=256)
@@ -72,8 +72,8 @@ class Attention(Layer):
         _, features = tokens(shape)
         if features % self.heads:
             raise UserError(
-                f"{features} features cannot be split among {self.heads} heads; choose heads that "
-                "divide them"
+                f"{features} features cannot be split among {self.heads} heads. Choose a number "
+                "of heads that divides them"
             )
         return shape
 
@@ -93,7 +93,7 @@ class ClassToken(Layer):
 
     kind: ClassVar[str] = "class-token"
     title: ClassVar[str] = "class token"
-    does: ClassVar[str] = "Of all tokens only the class token goes on, which has seen the others."
+    does: ClassVar[str] = "Only the class token, which has seen all others, is passed on."
 
     def output(self, shape: Shape) -> Shape:
         return (tokens(shape)[1],)
@@ -107,5 +107,5 @@ class ClassToken(Layer):
 def tokens(shape: Shape) -> tuple[int, int]:
     """The shape as tokens and their features. Raises ``UserError`` for others."""
     if len(shape) != 2:
-        raise UserError("it wants tokens; put it behind the layer that makes them, tokens = true")
+        raise UserError("it needs tokens; put it after the layer that makes them, tokens = true")
     return shape[0], shape[1]

@@ -32,8 +32,8 @@ class Residual(Layer):
     kind: ClassVar[str] = "residual"
     title: ClassVar[str] = "residual block"
     does: ClassVar[str] = (
-        "What the block's layers give is added to what came into the block: they only have to "
-        "find what is still missing."
+        "The output of the block's layers is added to the block's input, so they only have to "
+        "learn the difference."
     )
     main: ClassVar[str] = "layers"
     example: ClassVar[str] = 'Residual([Conv(32, padding="same")])'
@@ -57,8 +57,8 @@ class Residual(Layer):
             return ()
         if len(behind) != 3:
             raise UserError(
-                f"its layers give {shown(behind)}, which cannot be added to {shown(shape)}; let "
-                "them give as many as come in"
+                f"its layers give {shown(behind)}, which cannot be added to {shown(shape)}. Make "
+                "their output the size of their input"
             )
         projection = self._projection(maps(self, shape), behind)
         normed = any(isinstance(layer, BatchNorm) for layer in self.layers)
@@ -123,7 +123,7 @@ class Branches(Layer):
 
     kind: ClassVar[str] = "branches"
     title: ClassVar[str] = "branches"
-    does: ClassVar[str] = "All branches see the same input. What they give is joined."
+    does: ClassVar[str] = "All branches get the same input. Their outputs are joined."
     main: ClassVar[str] = "branches"
     example: ClassVar[str] = "Branches([[Conv(8)], [Conv(16)]])"
 
@@ -160,11 +160,11 @@ class Branches(Layer):
             fits = other == first if self.join == "add" else other[:-1] == first[:-1]
             if not fits or len(other) != len(first):
                 adds = self.join == "add"
-                alike = "of one shape" if adds else "of one height and width"
+                alike = "of the same shape" if adds else "of the same height and width"
                 raise UserError(
-                    f"its branches must give maps, or features, {alike} to be "
-                    f"{'added' if adds else 'concatenated'}; branch 1 gives {shown(first)}, branch "
-                    f"{at} gives {shown(other)}"
+                    f"its branches must output maps or features {alike} to be "
+                    f"{'added' if adds else 'concatenated'}; branch 1 gives {shown(first)}, "
+                    f"branch {at} gives {shown(other)}"
                 )
         if self.join == "add":
             return first
@@ -215,8 +215,9 @@ class Repeat(Layer):
     def __post_init__(self) -> None:
         if not isinstance(self.times, int) and isinstance(self.times, list | tuple):
             raise UserError(
-                "repeat wants how often first, then the layers: Repeat(3, layers=[...]), or "
-                f"{{ repeat = 3, layers = [...] }}; it got {quoted(self.times)}"
+                "repeat takes the number of times first, then the layers: Repeat(3, "
+                "layers=[...]), or { repeat = 3, layers = [...] }; it got "
+                f"{quoted(self.times)}"
             )
         object.__setattr__(self, "layers", check_list(self.layers, "layers"))
         self._check({"layers"})

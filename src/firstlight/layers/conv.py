@@ -28,8 +28,8 @@ class Conv(Layer):
     title: ClassVar[str] = "convolution"
     main: ClassVar[str] = "filters"
     does: ClassVar[str] = (
-        "Each map is one filter's answer at every place: above zero where the picture fits the "
-        "filter, below zero where it fits the opposite."
+        "Each map is the response of one filter at every position: above zero where the picture "
+        "matches the filter, below zero where it matches the opposite."
     )
 
     filters: int = number(32, least=1, most=16384)
@@ -80,9 +80,7 @@ class Conv(Layer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.depthwise and self.groups != 1:
-            raise UserError(
-                "depthwise = true needs groups = 1 beside it: it sets the groups itself"
-            )
+            raise UserError("depthwise = true needs groups = 1, because it sets the groups itself")
 
     def grouped(self, channels: int) -> int:
         """The number of groups for so many channels. Raises ``UserError`` where they do not fit."""

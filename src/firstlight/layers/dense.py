@@ -26,7 +26,7 @@ class Flatten(Layer):
     kind: ClassVar[str] = "flatten"
     title: ClassVar[str] = "flatten"
     one_size: ClassVar[bool] = True
-    does: ClassVar[str] = "The numbers of all maps are put in one row. None of them changes."
+    does: ClassVar[str] = "The numbers of all maps are put in one row, unchanged."
 
     def output(self, shape: Shape) -> Shape:
         return (prod(shape),)
@@ -71,8 +71,8 @@ class Dense(Layer):
         self._check({"units"})
         if self.units == CLASSES and self.activation != "none":
             raise UserError(
-                f'the last layer, dense = "{CLASSES}", gives scores, which softmax makes '
-                f'probabilities of; leave out its activation = "{self.activation}"'
+                f'the last layer, dense = "{CLASSES}", gives scores (logits), which softmax '
+                f'turns into probabilities. Leave out its activation = "{self.activation}"'
             )
 
     def output(self, shape: Shape) -> Shape:

@@ -132,7 +132,7 @@ def described_in_words(network: Network, image_shape: tuple[int, int, int], clas
         f"{at}. {layer.words()}: {shown(behind)}."
         for at, (layer, behind) in enumerate(zip(layers, before[1:], strict=True), start=1)
     ]
-    return " ".join((f"In come {shown(tuple(image_shape))}.", *steps))
+    return " ".join((f"Input: {shown(tuple(image_shape))}.", *steps))
 
 
 def _for_classes(network: Network, classes: int) -> list[Layer]:
@@ -241,7 +241,7 @@ def _residual(layer: Layer, ways: Sequence[Way], shape: Shape, scale: _Scale) ->
     bottom = top + inside.height + GAP + 9
     plus = ", ".join(one.words() for one in short.layers)
     then = layer.words().partition(", ")[2]
-    said = [f"plus {plus}, of what came in" if plus else "plus what came in", then]
+    said = [f"plus {plus} of the input" if plus else "plus the input", then]
     lines = textwrap.wrap("; ".join(filter(None, said)), scale.letters + 4)
     end = bottom + 22 + LINE * (len(lines) - 1)
     left = 8.0

@@ -20,7 +20,7 @@ class Dropout(Layer):
     title: ClassVar[str] = "dropout"
     main: ClassVar[str] = "share"
     does: ClassVar[str] = (
-        "In training a share of the numbers is set to zero, at random. In an answer none is."
+        "In training, a random share of the numbers is set to zero. In prediction, none is."
     )
 
     share: float = number(0.5, least=0.0, most=0.95)
@@ -46,7 +46,7 @@ class SpatialDropout(Layer):
     title: ClassVar[str] = "spatial dropout"
     main: ClassVar[str] = "share"
     does: ClassVar[str] = (
-        "In training a share of the maps is set to zero, at random. In an answer none is."
+        "In training, a random share of the maps is set to zero. In prediction, none is."
     )
 
     share: float = number(0.2, least=0.0, most=0.95)

@@ -104,7 +104,7 @@ def maps(layer: Layer, shape: Shape) -> tuple[int, int, int]:
     """The shape as maps. Raises ``UserError`` for features."""
     if len(shape) != 3:
         raise UserError(
-            "it wants maps (height × width × channels); put it before flatten, dense and global "
+            "it needs maps (height × width × channels); put it before flatten, dense and global "
             "pooling layers"
         )
     return shape[0], shape[1], shape[2]
@@ -114,9 +114,8 @@ def features(layer: Layer, shape: Shape) -> int:
     """The shape as a number of features. Raises ``UserError`` for maps."""
     if len(shape) != 1:
         raise UserError(
-            "it wants features; put flatten, global-average-pool or global-max-pool before it, or, "
-            "where each pixel was to have a dense layer of its own, write a convolution with "
-            "kernel = 1 in its place"
+            "it needs features; put flatten, global-average-pool or global-max-pool before it. "
+            "For a dense layer at each pixel, write a convolution with kernel = 1 instead"
         )
     return shape[0]
 

@@ -56,13 +56,13 @@ class Network(Checked):
 
     def _check_code(self) -> None:
         if self.layers not in ((), tutorial()):
-            raise UserError("layers and code both say what the network is; leave one out")
+            raise UserError("layers and code both define the network; leave one out")
         object.__setattr__(self, "layers", ())
         self._check({"layers", "code"})
         if self.views != "one":
             raise UserError(
-                f'views = "{self.views}" is for networks of known layers; a network that is code '
-                "can average over views in its own forward"
+                f'views = "{self.views}" is for networks made of known layers; code can average '
+                "over views in its own forward"
             )
 
     @property
@@ -120,19 +120,19 @@ def _check_last(layers: Sequence[Layer]) -> None:
     wanted = f'layers must end with dense = "{CLASSES}", which gives the score of each class'
     at = [n for n, one in enumerate(layers) if isinstance(one, Dense) and one.units == CLASSES]
     if len(at) > 1:
-        raise UserError(f"{wanted}, and have {len(at)} of it; keep the last")
+        raise UserError(f"{wanted}, but it occurs {len(at)} times; keep the last")
     if not at:
         every = list(written_out(layers))
         if any(isinstance(one, Dense) and one.units == CLASSES for one in every):
-            raise UserError(f"{wanted}; it stands inside another layer: put it behind that")
+            raise UserError(f"{wanted}; it is inside another layer: put it after that layer")
         last = layers[-1]
-        instead = f", in place of dense = {last.units}" if isinstance(last, Dense) else ""
-        raise UserError(f"{wanted}, and have none; write it at the end{instead}")
+        instead = f", instead of dense = {last.units}" if isinstance(last, Dense) else ""
+        raise UserError(f"{wanted}; write it at the end{instead}")
     for number, one in enumerate(layers[at[0] + 1 :], start=at[0] + 2):
         if isinstance(one, Activation | Dropout | SpatialDropout):
             raise UserError(
                 f'layer {number} ({one.title}) comes after dense = "{CLASSES}", whose scores '
-                "softmax makes probabilities of; leave it out"
+                "softmax turns into probabilities; leave it out"
             )
         if isinstance(one, Dense):
             raise UserError(

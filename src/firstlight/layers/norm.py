@@ -21,8 +21,8 @@ class BatchNorm(Layer):
     kind: ClassVar[str] = "batch-norm"
     title: ClassVar[str] = "batch norm"
     does: ClassVar[str] = (
-        "Each map is shifted and scaled by what is usual for it in training, so that no map drowns "
-        "the others."
+        "Each map is shifted and scaled by its mean and spread in training, so that no map "
+        "dominates the others."
     )
 
     _: KW_ONLY
@@ -38,7 +38,7 @@ class BatchNorm(Layer):
 
     def output(self, shape: Shape) -> Shape:
         if len(shape) == 2:
-            raise UserError("it wants maps or features; for tokens write layer-norm in its place")
+            raise UserError("it needs maps or features; for tokens use layer-norm instead")
         return shape
 
     def build(self, shape: Shape, rng: Generator) -> nn.Module:
@@ -77,7 +77,7 @@ class GroupNorm(Layer):
         if channels % self.groups:
             raise UserError(
                 f"{channels} {'channel' if channels == 1 else 'channels'} cannot be split into "
-                f"{self.groups} equal groups; choose groups that divide them"
+                f"{self.groups} equal groups. Choose a number of groups that divides them"
             )
         _check_several(height * width * channels // self.groups, "group")
         return shape
@@ -97,8 +97,8 @@ class LayerNorm(Layer):
     kind: ClassVar[str] = "layer-norm"
     title: ClassVar[str] = "layer norm"
     does: ClassVar[str] = (
-        "The numbers of all maps at one place are shifted and scaled together, to a mean of 0 and "
-        "a spread of 1, and then scaled and shifted by trained numbers."
+        "The numbers of all maps at one position are shifted and scaled together, to a mean of "
+        "0 and a spread of 1. They are then scaled and shifted by trained numbers."
     )
 
     _: KW_ONLY
@@ -125,6 +125,6 @@ def _check_several(numbers: int, where: str) -> None:
     """Raise ``UserError`` for one number alone: less its own mean, it is always 0."""
     if numbers == 1:
         raise UserError(
-            f"each {where} has one number alone, of which 0 would be left; leave this layer out, "
-            "or give it more channels"
+            f"each {where} has only one number, which would become 0. Leave this layer out, or "
+            "give it more channels"
         )

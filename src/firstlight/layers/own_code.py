@@ -88,8 +88,8 @@ def code_of_table(table: Any) -> OwnCode:
     wanted = {"file", "function", "sha256"}
     if not isinstance(table, Mapping) or set(table) != wanted:
         raise UserError(
-            f"code must be a table of file, function and sha256, as a run writes it, not "
-            f"{shown(table)}; to train with code of your own, give --network FILE.py:FUNCTION"
+            "code must be a table of file, function and sha256, as a run writes it, not "
+            f"{shown(table)}. To train with your own code, give --network FILE.py:FUNCTION"
         )
     return OwnCode(**table)
 
@@ -108,8 +108,8 @@ def own_code(value: Any) -> OwnCode:
         return _instance(value)
     if isinstance(value, partial):
         raise UserError(
-            "network is a partial function, whose arguments no run can record; write a function "
-            "that has them inside"
+            "network is a partial function, and a run cannot record its arguments. Write a "
+            "function that contains them"
         )
     if isinstance(value, Layer):
         raise UserError(f"network must be a list of layers; write [{shown(value)}]")
@@ -131,7 +131,7 @@ def _from_file(word: str) -> OwnCode:
     path = Path(path_text)
     try:
         if not path.is_file():
-            what = "there is no such file" if not path.exists() else "it is no regular file"
+            what = "no such file" if not path.exists() else "it is not a regular file"
             raise UserError(f"{path}: {what}; network takes FILE.py:FUNCTION")
         with path.open("rb") as file:
             source = file.read(MOST_BYTES + 1)
@@ -178,8 +178,8 @@ def _from_function(make: Any) -> OwnCode:
             source, path = "".join(inspect.findsource(make)[0]).encode(), ""
     except (OSError, TypeError, ValueError) as error:
         raise UserError(
-            f"network: the source of {name} is not to be found, so no run could say what it was "
-            "trained with; write the function into a file"
+            f"network: the source of {name} was not found, so a run could not record what it was "
+            "trained with. Write the function into a file"
         ) from error
     return OwnCode(
         file=_plain_name(Path(_source_file(make)).name) or "code",
@@ -250,7 +250,7 @@ def _line(path: str, error: BaseException) -> str:
 def _said(error: BaseException) -> str:
     said = str(error.msg if isinstance(error, SyntaxError) else error)
     missing = isinstance(error, ModuleNotFoundError)
-    more = "; a file is run by itself: put what it needs into it, or on PYTHONPATH"
+    more = "; the file is run on its own: put what it needs into it, or on PYTHONPATH"
     return f"{type(error).__name__}{f': {said}' if said else ''}{more if missing else ''}"
 
 
@@ -265,20 +265,20 @@ def matched(record: OwnCode, given: OwnCode | None, folder: Path) -> OwnCode:
     kept = f" The run keeps a copy of the source; read it before you run it: --network {copy}"
     if given is None:
         raise OwnCodeError(
-            f"{folder}: its network is code, {record.function} of {record.file}, which is run only "
-            f"where it is named: give --network {record.word}, or network={record.function} in "
+            f"{folder}: its network is code, {record.function} of {record.file}, which only runs "
+            f"if you name it: give --network {record.word}, or network={record.function} in "
             f"Python.{kept if copy else ''}"
         )
     if given.function != record.function:
         raise OwnCodeError(
-            f"{folder}: its network is {record.function} of {record.file}, and {given.function} "
-            "was given; name that one"
+            f"{folder}: its network is {record.function} of {record.file}, but {given.function} "
+            "was given. Name the first one"
         )
     if given.sha256 != record.sha256:
         raise OwnCodeError(
             f"{folder}: {given.path or given.file} is not the file that the run was trained with "
-            f"(SHA-256 {record.sha256[:12]}… then, {given.sha256[:12]}… now), so its answers could "
-            f"be others. Put the file back as it was.{kept if copy else ''}"
+            f"(SHA-256 {record.sha256[:12]}… then, {given.sha256[:12]}… now), so its answers "
+            f"could differ. Restore the file.{kept if copy else ''}"
         )
     return given
 

@@ -58,8 +58,8 @@ class MaxPool(_Pool):
     kind: ClassVar[str] = "max-pool"
     title: ClassVar[str] = "max-pooling"
     does: ClassVar[str] = (
-        "Of each small window only the largest value goes on: the maps get smaller, and it matters "
-        "less where exactly something was."
+        "Only the largest value of each small window is kept: the maps get smaller, and the "
+        "exact position matters less."
     )
 
     def build(self, shape: Shape, rng: Generator) -> nn.Module:
@@ -74,7 +74,7 @@ class AveragePool(_Pool):
     kind: ClassVar[str] = "average-pool"
     title: ClassVar[str] = "average pooling"
     does: ClassVar[str] = (
-        "Of each small window the mean goes on: the maps get smaller and smoother."
+        "The mean of each small window is kept: the maps get smaller and smoother."
     )
 
     def build(self, shape: Shape, rng: Generator) -> nn.Module:
@@ -90,8 +90,7 @@ class GlobalMaxPool(Layer):
     kind: ClassVar[str] = "global-max-pool"
     title: ClassVar[str] = "global max-pooling"
     does: ClassVar[str] = (
-        "Of each whole map only the largest value goes on: whether something was found, no longer "
-        "where."
+        "Only the largest value of each whole map is kept: whether something was found, not where."
     )
 
     def window(self, shape: Shape) -> tuple[int, int]:
@@ -113,7 +112,7 @@ class GlobalAveragePool(Layer):
     kind: ClassVar[str] = "global-average-pool"
     title: ClassVar[str] = "global average pooling"
     does: ClassVar[str] = (
-        "Of each whole map the mean goes on: how much of something was found, no longer where."
+        "The mean of each whole map is kept: how much of something was found, not where."
     )
 
     def window(self, shape: Shape) -> tuple[int, int]:

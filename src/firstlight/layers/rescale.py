@@ -19,7 +19,7 @@ class Rescale(Layer):
     kind: ClassVar[str] = "rescale"
     title: ClassVar[str] = "rescale"
     main: ClassVar[str] = "factor"
-    does: ClassVar[str] = "Every number is multiplied by the same fixed one."
+    does: ClassVar[str] = "Every number is multiplied by the same fixed number."
 
     factor: float = number(1.0, least=-1e6, most=1e6)
     """What each number is multiplied by."""
@@ -48,7 +48,7 @@ class LayerScale(Layer):
     kind: ClassVar[str] = "layer-scale"
     title: ClassVar[str] = "layer scale"
     main: ClassVar[str] = "start"
-    does: ClassVar[str] = "Each map, or feature, is multiplied by a trained number of its own."
+    does: ClassVar[str] = "Each map, or feature, is multiplied by its own trained number."
 
     start: float = number(1e-5, least=-1e6, most=1e6)
     """What each number begins with."""

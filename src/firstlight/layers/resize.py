@@ -23,7 +23,7 @@ class Resize(Layer):
     kind: ClassVar[str] = "resize"
     title: ClassVar[str] = "resize"
     main: ClassVar[str] = "side"
-    does: ClassVar[str] = "The image is made larger or smaller."
+    does: ClassVar[str] = "The image is resized."
 
     side: int = number(224, least=1, most=4096)
     """Height and width that come out, in pixels."""
@@ -43,7 +43,9 @@ class Resize(Layer):
     def output(self, shape: Shape) -> Shape:
         channels = maps(self, shape)[2]
         if self.channels and channels not in (1, self.channels):
-            raise UserError(f"it makes 3 channels of 1, and {channels} come in; leave channels out")
+            raise UserError(
+                f"it turns 1 channel into 3, but its input has {channels}; leave channels out"
+            )
         return self.side, self.side, self.channels or channels
 
     def build(self, shape: Shape, rng: Generator) -> nn.Module:

@@ -29,7 +29,7 @@ class SquareRoot(Layer):
 
     kind: ClassVar[str] = "square-root"
     title: ClassVar[str] = "square root"
-    does: ClassVar[str] = "Of each number the square root goes on, and of one below zero, zero."
+    does: ClassVar[str] = "Each number becomes its square root; numbers below zero become zero."
 
     _: KW_ONLY
     epsilon: float = number(1e-3, least=0.0, most=1.0, above=True)

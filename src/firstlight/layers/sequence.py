@@ -25,7 +25,9 @@ def shapes(layers: Sequence[Layer], shape: Shape, within: str = "", when: str = 
         try:
             behind = layer.output(found[-1])
             if prod(behind) > MOST_NUMBERS:
-                raise UserError(f"it would give more than {MOST_NUMBERS:,} numbers for one image")
+                raise UserError(
+                    f"its output would be more than {MOST_NUMBERS:,} numbers for one image"
+                )
         except UserError as error:
             inner = getattr(error, "layer", "")
             place = f"{within}{number}{inner and '.'}{inner}"

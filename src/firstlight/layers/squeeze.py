@@ -23,8 +23,8 @@ class SqueezeExcite(Layer):
     title: ClassVar[str] = "squeeze-and-excitation"
     main: ClassVar[str] = "reduction"
     does: ClassVar[str] = (
-        "Each map is multiplied by a number from 0 to 1, which is found from the means of all "
-        "maps: what matters in this picture is kept, the rest is turned down."
+        "Each map is multiplied by a number from 0 to 1, which is computed from the means of "
+        "all maps: what matters in this picture is kept, the rest is weakened."
     )
 
     reduction: int = number(16, least=1, most=1024)
@@ -38,7 +38,7 @@ class SqueezeExcite(Layer):
         channels = maps(self, shape)[2]
         if channels < self.reduction:
             raise UserError(
-                f"{channels} channels over a reduction of {self.reduction} leave no unit; use a "
+                f"{channels} channels over a reduction of {self.reduction} leave no units. Use a "
                 f"reduction of {channels} or less"
             )
         return channels // self.reduction

@@ -112,14 +112,14 @@ class Summary:
     def totals(self) -> tuple[str, ...]:
         """What stands below the table, a sentence each."""
         height, width, channels = self.image_shape
-        fixed = f", {self.fixed:,} numbers that are not trained" if self.fixed else ""
+        fixed = f", {self.fixed:,} untrained numbers" if self.fixed else ""
         how = " in bfloat16" if self.mixed else ""
         return (
             f"Images of {height}×{width}×{channels}, {self.classes} classes.",
             f"{self.trained:,} parameters{fixed}, {_bytes(4 * (self.trained + self.fixed))}.",
             f"{self.multiply_adds:,} multiply-adds for one image.",
             f"Training with batches of {self.batch_size}{how} holds about "
-            f"{_bytes(self.training_bytes)} at a time. The process takes up to twice that, beside "
+            f"{_bytes(self.training_bytes)} at a time. The process takes up to twice that, plus "
             "PyTorch and the data.",
         )
 
@@ -242,8 +242,8 @@ def require_layers(network: Network) -> None:
     """Raise ``UserError`` for a network that is code of one's own."""
     if network.code is not None:
         raise UserError(
-            f"the network is code, {network.code.function} of {network.code.file}, and no list of "
-            "layers, so there is no summary of it; print(module) in Python shows its modules"
+            f"the network is code, {network.code.function} of {network.code.file}, not a list of "
+            "layers, so it has no summary. In Python, print(module) shows its modules"
         )
 
 
@@ -304,7 +304,7 @@ def _way(
 ) -> Iterator[Row]:
     inside = replace(place, path=f"{place.path}{way.name}.")
     if way.title:
-        what = way.title if way.layers else f"{way.title}: what came in, as it is"
+        what = way.title if way.layers else f"{way.title}: the input, unchanged"
         behind = shapes(way.layers, shape)[-1]
         sees = window(way.layers, shape, seen)[0]
         yield Row(number="", name="", depth=place.depth, what=what, output=behind, sees=sees)

@@ -25,8 +25,9 @@ class Whiten(Layer):
     title: ClassVar[str] = "whitening convolution"
     main: ClassVar[str] = "filters"
     does: ClassVar[str] = (
-        "Each map is one filter's answer at every place. These filters are worked out from the "
-        "training images so that no two maps say the same; they are not trained."
+        "Each map is the response of one filter at every position. These filters are computed "
+        "from the training images so that no two maps carry the same information; they are not "
+        "trained."
     )
 
     filters: int = number(24, least=2, most=1024)

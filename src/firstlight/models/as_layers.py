@@ -51,7 +51,7 @@ def as_layers(module: nn.Module, image_shape: tuple[int, int, int], classes: int
     _take_over(model, modules, order)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if not _same_answers(module, model, image_shape):
-        return AsLayers(why="as a list of layers it answers otherwise")
+        return AsLayers(why="as a list of layers it gives other answers")
     return AsLayers(layers=listed, model=model)
 
 
@@ -67,11 +67,11 @@ def digest(model: nn.Module) -> str:
 def _flat(module: nn.Module) -> Iterator[nn.Module]:
     """The modules of nested plain Sequentials, in order."""
     if type(module) is not nn.Sequential:
-        raise _Unlike(f"{type(module).__name__} is no nn.Sequential")
+        raise _Unlike(f"{type(module).__name__} is not an nn.Sequential")
     seen = set[int]()
     for inner in module:
         if inner._forward_hooks or inner._forward_pre_hooks or id(inner) in seen:
-            raise _Unlike(f"{type(inner).__name__} has a hook, or stands in it twice")
+            raise _Unlike(f"{type(inner).__name__} has a hook, or occurs in it twice")
         seen.add(id(inner))
         if not all(parameter.requires_grad for parameter in inner.parameters()):
             raise _Unlike(f"a {type(inner).__name__} is not trained")
@@ -95,7 +95,7 @@ def _listed(
         elif flattened is not None and isinstance(layer, la.Dense):
             orders[number], flattened = flattened, None
         elif flattened is not None and any(True for _ in module.parameters()):
-            raise _Unlike(f"{type(module).__name__} stands between Flatten and Linear")
+            raise _Unlike(f"{type(module).__name__} is between Flatten and Linear")
         listed.append(layer)
         if number < len(modules) - 1:
             shape = layer.output(shape)

@@ -59,8 +59,8 @@ class Architecture:
                 model(torch.zeros(1, self.image_shape[2], height, width))
         except RuntimeError as error:
             raise UserError(
-                f"of {height}×{width} pixels, the results of a residual block or of branches do "
-                f"not fit one another ({error})"
+                f"of {height}×{width} pixels, the outputs of a residual block or of branches "
+                f"have different sizes ({error})"
             ) from error
 
     def to_json(self) -> dict[str, object]:

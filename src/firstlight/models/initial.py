@@ -29,7 +29,7 @@ def fill(weight: Tensor, way: str, rng: Generator, groups: int = 1) -> None:
     elif way == "zeros":
         nn.init.zeros_(weight)
     else:
-        raise ValueError(f"no way to begin is called {way!r}")
+        raise ValueError(f"unknown initialization {way!r}")
 
 
 def _pass_through(filters: Tensor) -> None:

@@ -151,7 +151,7 @@ def head(model: nn.Module) -> str:
     names = [name for name, one in model.named_modules() if isinstance(one, nn.Linear)]
     if not names:
         raise UserError(
-            "the network has no dense layer (nn.Linear), so none can be made new for other classes"
+            "the network has no dense layer (nn.Linear) that could be replaced for other classes"
         )
     last: str = names[-1]
     return last
@@ -161,14 +161,12 @@ def _check(layers: Sequence[Layer], image_shape: Shape, classes: int) -> None:
     given = shapes(layers, image_shape)[-1]
     if given != (classes,):
         raise UserError(
-            f"the last layer gives {shown(given)}, and {classes} classes want {classes} scores: "
-            f'leave out what stands behind dense = "{CLASSES}"'
+            f"the last layer gives {shown(given)}, but {classes} classes need {classes} scores: "
+            f'leave out what comes after dense = "{CLASSES}"'
         )
     first, *others = flat(layers)
     if any(isinstance(one, Whiten) for one in written_out((*first.inner(), *others))):
-        raise UserError(
-            "a whitening layer sees the images: it can only be the first layer, and in no block"
-        )
+        raise UserError("a whitening layer must be the first layer, outside any block")
 
 
 def _used(parts: Sequence[Layer], side: int) -> int:

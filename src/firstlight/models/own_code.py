@@ -45,16 +45,16 @@ def built(code: OwnCode, image_shape: Shape, classes: int, rng: Generator) -> nn
     """
     if code.make is None:
         raise UserError(
-            f"the network is code, {code.function} of {code.file}, which is run only where it is "
-            f"named: give --network {code.word}, or network={code.function} in Python"
+            f"the network is code, {code.function} of {code.file}, which only runs if you name "
+            f"it: give --network {code.word}, or network={code.function} in Python"
         )
     with seeded(rng):
         with code_errors(code.path, code.function):
             module = code.make(image_shape, classes)
         if not isinstance(module, nn.Module):
             came = type(module).__name__
-            hint = "; does it lack a return?" if module is None else ""
-            raise _wrong(code, f"gave {came}, and not a torch.nn.Module{hint}")
+            hint = "; is a return missing?" if module is None else ""
+            raise _wrong(code, f"returned {came}, not a torch.nn.Module{hint}")
         if any(is_lazy(one) for one in (*module.parameters(), *module.buffers())):
             _answer(code, module.eval(), _pixels(image_shape, 2))  # that sets their shapes
     _check_tensors(code, module)
@@ -79,22 +79,24 @@ def _check_tensors(code: OwnCode, module: nn.Module) -> None:
     try:
         state = module.state_dict()
     except RuntimeError as error:
-        raise _wrong(code, f"gave a module whose state cannot be saved: {error}") from error
+        raise _wrong(code, f"returned a module whose state cannot be saved: {error}") from error
     odd = next((name for name, value in state.items() if not isinstance(value, Tensor)), None)
     if odd is not None:
-        raise _wrong(code, f"gave a module with a state that is no tensor, {odd}; use buffers")
+        raise _wrong(
+            code, f"returned a module with a state that is not a tensor, {odd}; use buffers"
+        )
     if not any(parameter.requires_grad for parameter in module.parameters()):
-        raise _wrong(code, "gave a module without parameters to train")
+        raise _wrong(code, "returned a module without parameters to train")
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_meta:
             raise _wrong(
-                code, f"gave a module on the meta device: {name} has a shape and no numbers"
+                code, f"returned a module on the meta device: {name} has a shape but no numbers"
             )
         if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
-            raise _wrong(code, f"gave a module whose {name} is {tensor.dtype}, {tensor.layout}")
+            raise _wrong(code, f"returned a module whose {name} is {tensor.dtype}, {tensor.layout}")
     for name, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise _wrong(code, f"gave a module whose {name} holds numbers that are not finite")
+            raise _wrong(code, f"returned a module whose {name} holds numbers that are not finite")
 
 
 def check(code: OwnCode, image_shape: Shape, classes: int, rng: Callable[[], Generator]) -> None:
@@ -108,7 +110,7 @@ def check(code: OwnCode, image_shape: Shape, classes: int, rng: Callable[[], Gen
     if not _equal(first.state_dict(), second.state_dict()):
         raise _wrong(
             code,
-            "gave other weights when it was called again with the same seed: draw them from "
+            "returned other weights when it was called again with the same seed. Draw them from "
             "PyTorch's, NumPy's or Python's global generator, or from one with a fixed seed",
         )
     _check_answers(code, first.eval(), image_shape, classes, rng)
@@ -145,13 +147,13 @@ def _scores(code: OwnCode, module: nn.Module, pixels_NCHW: Tensor, classes: int)
     given, count = _answer(code, module, pixels_NCHW), len(pixels_NCHW)
     wanted = f"wanted scores {count}×{classes}, float32, for {count} images"
     if not isinstance(given, Tensor):
-        raise _wrong(code, f"gave a module that returns {type(given).__name__}; {wanted}")
+        raise _wrong(code, f"returned a module that returns {type(given).__name__}; {wanted}")
     if given.shape != (count, classes) or given.dtype != torch.float32:
         came = "×".join(map(str, given.shape)) or "one number"
         kind = str(given.dtype).removeprefix("torch.")
-        raise _wrong(code, f"gave a module that returns {came}, {kind}; {wanted}")
+        raise _wrong(code, f"returned a module that returns {came}, {kind}; {wanted}")
     if not bool(torch.isfinite(given).all()):
-        raise _wrong(code, "gave a module that returns numbers that are not finite")
+        raise _wrong(code, "returned a module that returns numbers that are not finite")
     return given
 
 
@@ -167,33 +169,33 @@ def _check_answers(
         again_NK = _scores(code, module, pixels_NCHW, classes)
         alone_NK = _scores(code, module, pixels_NCHW[:1], classes)
     if not torch.equal(pixels_NCHW, given_NCHW):
-        raise _wrong(code, "gave a module that changes its input in place; work on a copy")
+        raise _wrong(code, "returned a module that changes its input in place; work on a copy")
     changed = _first_change(before, _tensors(module))
     if changed:
         raise _wrong(
             code,
-            f"gave a module that changes {changed} when it answers, so that each answer would "
-            "change the next; change it only while self.training",
+            f"returned a module that changes {changed} in evaluation mode, so each answer would "
+            "change the next. Change it only while self.training",
         )
     if not torch.equal(scores_NK, again_NK):
         raise _wrong(
             code,
-            "gave a module whose answers differ for the same image: it draws random numbers in "
-            "evaluation mode; use nn.Dropout, or pass training=self.training",
+            "returned a module whose answers differ for the same image: it draws random numbers "
+            "in evaluation mode. Use nn.Dropout, or pass training=self.training",
         )
     if not torch.allclose(scores_NK[:1], alone_NK, rtol=1e-2, atol=1e-3):
         raise _wrong(
             code,
-            "gave a module whose answer for an image depends on the other images of its batch; "
-            "in evaluation mode each image must be answered by itself (a batch norm needs its "
+            "returned a module whose answer for an image depends on the other images of its "
+            "batch. In evaluation mode each image must be independent (a batch norm needs its "
             "running statistics, and a reshape must keep the first axis)",
         )
     sums_N = scores_NK.sum(dim=1)
     if bool((scores_NK >= 0).all()) and torch.allclose(sums_N, torch.ones(3), atol=1e-4):
         raise _wrong(
             code,
-            "gave a module that returns probabilities; wanted the scores before them, so leave "
-            "out the last softmax",
+            "returned a module that gives probabilities; wanted scores (logits), so leave out "
+            "the last softmax",
         )
 
 
@@ -212,16 +214,16 @@ def _check_training(
         with seeded(rng()):
             given.append(_scores(code, one, pixels_NCHW, classes))
     if not given[0].requires_grad:
-        raise _wrong(code, "gave a module whose scores do not depend on weights to be trained")
+        raise _wrong(code, "returned a module whose scores do not depend on trainable weights")
     with code_errors(code.path, "the gradient of its module"):
         given[0].sum().backward()
     changed = _first_change(parameters, dict(module.named_parameters()))
     if changed:
-        raise _wrong(code, f"gave a module that changes its weights {changed} in forward")
+        raise _wrong(code, f"returned a module that changes its weights {changed} in forward")
     if not torch.equal(*given):
         raise _wrong(
             code,
-            "gave a module that draws random numbers which no seed decides; draw them from "
+            "returned a module whose random numbers do not depend on the seed. Draw them from "
             "PyTorch's, NumPy's or Python's global generator",
         )
     with seeded(rng()):
@@ -231,8 +233,8 @@ def _check_training(
     if changed and _first_change({changed: before.get(changed)}, {changed: between[changed]}):
         raise _wrong(
             code,
-            f"gave a module that changes {changed} with every batch and does not save it, so that "
-            "a resumed training would differ; make it a buffer: self.register_buffer(...)",
+            f"returned a module that changes {changed} with every batch and does not save it, so "
+            "a resumed training would differ. Make it a buffer: self.register_buffer(...)",
         )
 
 

@@ -37,7 +37,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.nesterov and self.momentum == 0:
-            raise UserError("nesterov = true needs momentum above 0 beside it")
+            raise UserError("nesterov = true needs momentum above 0")
 
     def rules(self, shares: Shares, batch_size: int, precision: dtype | None) -> list[Rule]:
         from firstlight.optimizers.rules import SGDRule, groups

@@ -111,8 +111,8 @@ def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -
             raise
         except (LookupError, TypeError, ValueError, AttributeError, UserError) as error:
             raise DataError(
-                f"{path}: not the weights of a firstlight model, or of another version; train it "
-                f"again: {error}"
+                f"{path}: not the weights of a firstlight model, or from another version. Train "
+                f"it again: {error}"
             ) from error
 
 
@@ -124,13 +124,13 @@ def load_architecture(path: Path) -> Architecture:
     with _opened(RunFolder(path.parent), path.name) as (_, values, _):
         if "architecture" not in values:
             raise DataError(
-                f"{path}: weights alone, which do not say what the network is; give the run that "
-                "they were exported from, or its model.safetensors"
+                f"{path}: only weights, without a description of the network. Give the run they "
+                "were exported from, or its model.safetensors"
             )
         try:
             return _architecture(values)[0]
         except (LookupError, TypeError, ValueError, AttributeError, UserError) as error:
-            raise DataError(f"{path}: does not say what the network is: {error}") from error
+            raise DataError(f"{path}: has no valid description of the network: {error}") from error
 
 
 def _former_names(choice: Mapping[str, Any] | None) -> dict[str, str]:
@@ -181,7 +181,7 @@ def _check_shapes(
     ``names_of``: what each tensor is called in the file, by what it is called now.
     """
     for name in sorted(names_of.keys() ^ wanted.keys()):
-        what = "is missing" if name in wanted else "is none of the network's"
+        what = "is missing" if name in wanted else "does not belong to the network"
         raise ValueError(f"the tensor {shown(name)} {what}")
     for name, shape in wanted.items():
         tensor = stored.get_slice(names_of[name])
@@ -275,7 +275,7 @@ def _opened(folder: RunFolder, name: str) -> Iterator[tuple[Any, dict[str, Any],
     """
     path = folder.path / name
     if not path.is_file():
-        raise DataError(f"{folder.path} has no {name}; the run is damaged")
+        raise DataError(f"{folder.path} has no {name}: the run is damaged")
     try:
         with safe_open(path, framework="pt") as file:
             values = read_json((file.metadata() or {})["firstlight"])
@@ -285,8 +285,8 @@ def _opened(folder: RunFolder, name: str) -> Iterator[tuple[Any, dict[str, Any],
             if found not in _READ:
                 raise DataError(
                     f"{path}: format {shown(found)}; this firstlight reads "
-                    f"{' and '.join(map(str, _READ))}, a newer one may read it"
+                    f"{' and '.join(map(str, _READ))}. A newer version may read it"
                 )
             yield file, values, found
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: damaged or cut short: {error}") from error
+        raise DataError(f"{path}: damaged or truncated: {error}") from error

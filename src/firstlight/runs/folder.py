@@ -60,8 +60,8 @@ class RunFolder:
         except OSError as error:
             kind = UserError if isinstance(error, PermissionError) else DataError
             raise kind(
-                f"{path}: cannot be written: {error.strerror}. What was saved before is kept"
-                f"{self._how_to_go_on()}"
+                f"{path}: cannot be written: {error.strerror}. What was saved earlier is "
+                f"kept{self._how_to_go_on()}"
             ) from error
         return path
 
@@ -77,10 +77,10 @@ class RunFolder:
         path = self.path / name
         try:
             if path.exists() and not path.is_file():  # a pipe would hold the process up
-                raise OSError(errno.EINVAL, "it is no regular file")
+                raise OSError(errno.EINVAL, "it is not a regular file")
             return path.read_bytes().decode(errors=errors)
         except FileNotFoundError as error:
-            raise DataError(f"{self.path} has no {name}; the run is damaged") from error
+            raise DataError(f"{self.path} has no {name}: the run is damaged") from error
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read: {error}") from error
 
@@ -89,7 +89,7 @@ class RunFolder:
         try:
             return read_json(self.read(name))
         except ValueError as error:
-            raise DataError(f"{self.path / name}: damaged, not JSON: {error}") from error
+            raise DataError(f"{self.path / name}: damaged: not JSON: {error}") from error
 
     def recipe(self) -> Recipe:
         """Every choice of the run. Raises ``DataError`` where the file is damaged."""
@@ -138,7 +138,8 @@ class RunFolder:
             yield
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise DataError(
-                f"{self.path}: its files do not fit together, something has changed them: {error!r}"
+                f"{self.path}: its files do not match each other, so something has changed them: "
+                f"{error!r}"
             ) from error
 
     @contextmanager
@@ -204,9 +205,9 @@ def _empty_or_a_dead_start(folder: Path) -> bool:
 def _occupied(out: Path) -> str:
     resume = f"firstlight train --resume {shell_word(out)}"
     if not (out / "recipe.toml").is_file():
-        return f"{out} is not empty and is no run; choose another folder with --out"
+        return f"{out} is not empty and is not a run. Choose another folder with --out"
     if RunFolder(out).finished:
-        return f"{out} holds a finished run, which is never overwritten; choose another --out"
+        return f"{out} holds a finished run, which is never overwritten. Choose another --out"
     return f"{out} holds a run that did not finish. Resume it with: {resume}"
 
 
@@ -222,8 +223,8 @@ def open_run_folder(path: Path, network: OwnCode | None = None) -> RunFolder:
     folder.code = network
     if folder.recipe().network.code is None:
         raise UserError(
-            f"{path}: its network is a list of layers, which needs no code to be opened; leave out "
-            f"--network {network.word} (network= in Python)"
+            f"{path}: its network is a list of layers, which needs no code. Leave out --network "
+            f"{network.word} (network= in Python)"
         )
     return folder
 
@@ -241,7 +242,9 @@ def open_run_folders(paths: Sequence[Path], networks: Sequence[OwnCode]) -> list
             used.append(found)
     for one in networks:
         if not any(one is other for other in used):
-            raise UserError(f"--network {one.word} is the code of none of these runs; leave it out")
+            raise UserError(
+                f"--network {one.word} is not the code of any of these runs. Leave it out"
+            )
     return folders
 
 
@@ -256,17 +259,18 @@ def _opened(path: Path) -> RunFolder:
     if not path.is_dir():
         near = sorted(p.parent.name for p in path.parent.glob("*/recipe.toml"))
         have = f"; {path.parent} has {', '.join(near[-5:])}" if near else ""
-        boxed = f"; of its own, firstlight has {' and '.join(boxed_names())}"
-        what = "a file, where a run folder is wanted" if path.is_file() else "no such run folder"
+        boxed = f"; models in the box: {' and '.join(boxed_names())}"
+        what = "wanted a run folder, got a file" if path.is_file() else "no such run folder"
         raise UserError(f"{path}: {what}{have}{boxed}")
     if not (path / "recipe.toml").is_file():
         dead = (path / "environment.json").is_file()
         raise UserError(
-            f"{path} is not a run folder, it has no recipe.toml; "
+            f"{path} is not a run folder: it has no recipe.toml; "
             + (
-                f"a training stopped before it began: start it again, with --out {shell_word(path)}"
+                "its training was stopped before the first step. Start it again with --out "
+                f"{shell_word(path)}"
                 if dead
-                else "make one with: firstlight train mnist"
+                else "train one with: firstlight train mnist"
             )
         )
     return RunFolder(path)

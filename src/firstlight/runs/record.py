@@ -182,7 +182,7 @@ def read_answers(folder: RunFolder) -> Answers:
             raise ValueError(f"{len(rows)} of {wanted} lines")
         right = sum(row[1] == row[2] for row in rows)
         if right != metrics["correct"]:
-            raise ValueError(f"{right} are right, where metrics.json has {metrics['correct']}")
+            raise ValueError(f"{right} are correct, but metrics.json has {metrics['correct']}")
         true_N = np.array([index[from_cell(row[1])] for row in rows], dtype=np.int64)
         probabilities = np.array([row[3:] for row in rows], dtype=np.float32)
         told = probabilities[:, 1:]
@@ -200,6 +200,6 @@ def read_answers(folder: RunFolder) -> Answers:
         )
     except (ValueError, TypeError, LookupError, csv.Error) as error:
         raise DataError(
-            f"{path}: damaged: {error!r}; "
-            f"write it anew with: firstlight evaluate {shell_word(folder)}"
+            f"{path}: damaged: {error!r}. Write it again with: firstlight evaluate "
+            f"{shell_word(folder)}"
         ) from error

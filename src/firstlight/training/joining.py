@@ -30,8 +30,8 @@ _ANSWER = 5.0
 _LOOK = 0.05
 """Seconds between two looks."""
 _NETWORK = (
-    f"Machines must reach one another on any port. {VARIABLE} names the network interface, such as "
-    "eth0"
+    f"The machines must be able to reach each other on all ports. {VARIABLE} names the network "
+    "interface, such as eth0"
 )
 
 
@@ -73,12 +73,12 @@ def _numbers() -> tuple[int, int]:
         if not 0 <= rank < count:
             raise ValueError(f"RANK is {rank} of WORLD_SIZE {count}")
         if not 0 < int(os.environ["MASTER_PORT"]) < 65536 or not os.environ["MASTER_ADDR"]:
-            raise ValueError("there is no such MASTER_ADDR or MASTER_PORT")
+            raise ValueError("MASTER_ADDR or MASTER_PORT does not exist")
     except (KeyError, ValueError) as error:
-        what = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        what = f"{error} is not set" if isinstance(error, KeyError) else str(error)
         raise UserError(
-            f"the processes cannot be joined: {what}. RANK, WORLD_SIZE, MASTER_ADDR and "
-            "MASTER_PORT must be as a launcher sets them, such as torchrun --nproc-per-node 2 -m "
+            f"the processes cannot connect: {what}. RANK, WORLD_SIZE, MASTER_ADDR and "
+            "MASTER_PORT must be set by a launcher, such as torchrun --nproc-per-node 2 -m "
             "firstlight train ..."
         ) from error
     return rank, count
@@ -99,11 +99,13 @@ def _store(rank: int) -> Any:
     except (OSError, ValueError, RuntimeError) as error:
         why = str(error).splitlines()[0]
         raise UserError(
-            f"process 0 cannot listen at MASTER_PORT {port}: {why}. Take a port that is free"
+            f"process 0 cannot listen on MASTER_PORT {port}: {why}. Choose a free port"
             if keeps
-            else f"{name_of(rank)} cannot reach process 0 at {host}:{port}: {why}. Start process 0 "
-            "within five minutes, and let MASTER_ADDR be an address of its machine that the "
-            "others reach"
+            else (
+                f"{name_of(rank)} cannot reach process 0 at {host}:{port}: {why}. Start process "
+                "0 within five minutes, and set MASTER_ADDR to an address of its machine that "
+                "the others can reach"
+            )
         ) from error
     # A launcher may keep the store when it starts processes again.
     return distributed.PrefixStore(f"start {restarts()}", whole)
@@ -149,7 +151,7 @@ def _joined(store: Any, rank: int, count: int, device: str) -> str:
             _raise_failure(store, rank)
             if time.monotonic() > end:
                 raise UserError(
-                    f"{_missing(store, 'joined', count)} not connected with the others within a "
+                    f"{_missing(store, 'joined', count)} not connected to the others within a "
                     f"minute. {_NETWORK}"
                 )
 
@@ -157,7 +159,7 @@ def _joined(store: Any, rank: int, count: int, device: str) -> str:
         store.set(f"joined {rank}", "")
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"the processes cannot be joined: {str(error).splitlines()[0]}. {_NETWORK}"
+            f"the processes cannot connect: {str(error).splitlines()[0]}. {_NETWORK}"
         ) from error
     return interface
 
@@ -168,8 +170,8 @@ def _wait_for_all(store: Any, rank: int, count: int) -> None:
         _raise_failure(store, rank)
         if time.monotonic() > end:
             raise UserError(
-                f"{_missing(store, 'here', count)} not started within five minutes; start the same "
-                f"command on all {count} processes"
+                f"{_missing(store, 'here', count)} not started within five minutes. Start the "
+                f"same command on all {count} processes"
             )
         time.sleep(_LOOK)
 
@@ -187,7 +189,7 @@ def _raise_failure(store: Any, rank: int) -> None:
         failed = store.get("failed").decode() if store.check(["failed"]) else ""
     except RuntimeError as error:
         raise UserError(
-            "process 0, or its launcher, has ended before all processes were joined"
+            "process 0, or its launcher, has ended before all processes were connected"
         ) from error
     if failed:
         raise UserError(f"cannot join {failed}") if rank == 0 else ToldError(UserError.exit_code)

@@ -82,7 +82,7 @@ def kept_features(
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             damage = getattr(error, "strerror", None) or error
             warnings.append(
-                f"the cache's features of these images are damaged ({damage}): made again"
+                f"the cached features of these images are damaged ({damage}) and are computed again"
             )
     made_VNF = make()
     try:
@@ -91,9 +91,9 @@ def kept_features(
         cache.make_room()
     except OSError as error:
         warnings.append(
-            f"{shelf}: features cannot be kept there ({error.strerror}), so the next training "
-            "computes them again. Make room, or point XDG_CACHE_HOME to a folder that can be "
-            "written"
+            f"{shelf}: features cannot be stored there ({error.strerror}), so the next training "
+            "computes them again. Free some disk space, or set XDG_CACHE_HOME to a folder that "
+            "can be written"
         )
     return KeptFeatures(features_VNF=made_VNF, found=False, warnings=tuple(warnings))
 
@@ -120,7 +120,7 @@ def _read(file: Path, wanted: tuple[int, int]) -> Float32Array:
         numbers_VNF = np.empty((views, images, width), _STORED)
         stream.readinto(numbers_VNF.data.cast("B"))
     if about["sha256"] != _sum(numbers_VNF):
-        raise ValueError("not what was written")
+        raise ValueError("changed since it was written")
     return numbers_VNF.astype(np.float32, copy=False)
 
 

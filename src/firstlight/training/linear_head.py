@@ -231,6 +231,9 @@ def _notes(whole: list[int], class_names: Sequence[str], any_held_out: bool) -> 
     if not whole:
         return ()
     if not any_held_out:
-        return ("too few pictures to hold any out: a usual penalty, and nothing to calibrate by",)
+        return (
+            "too few pictures to hold any out: the default penalty is used, and nothing is "
+            "calibrated",
+        )
     shown = ", ".join(class_names[k] for k in whole[:10]) + (", …" if len(whole) > 10 else "")
-    return (f"too few pictures that show different things to hold any out: {shown}",)
+    return (f"too few different pictures to hold any out: {shown}",)

@@ -456,13 +456,15 @@ class Trainer:
             position = Position(**values)
             position.records = [EpochRecord(**record) for record in values["records"]]
         except (RuntimeError, TypeError, KeyError) as error:
-            raise ValueError(f"the saved state is not of this run: {error}") from error
+            raise ValueError(f"the saved state does not belong to this run: {error}") from error
         self._check(position)
         self._best = _under("best.", tensors) or None
         self._selection.restore(_under("selection.", tensors))
         self.optimizers.restore(_under("optimizer.", tensors))
         if position.step and not _under("optimizer.", tensors):
-            raise ValueError("the saved state is not of this run: it has no optimizer state")
+            raise ValueError(
+                "the saved state does not belong to this run: it has no optimizer state"
+            )
         self._at, self._answers = position, None
 
     def _check(self, at: Position) -> None:
@@ -472,10 +474,12 @@ class Trainer:
             at.step == at.epoch * self.steps_per_epoch + at.batch
             or (at.step == self.steps and at.epoch == self.epochs and at.batch == 0)
         ):
-            raise ValueError("the saved state is not of this run: its counts do not agree")
+            raise ValueError("the saved state does not belong to this run: its counts do not match")
         records = at.epoch + bool(at.records and at.records[0].epoch == 0)
         if at.step > self.steps or len(at.records) != records or at.best_epoch > at.epoch:
-            raise ValueError("the saved state is not of this run: it goes beyond the run's end")
+            raise ValueError(
+                "the saved state does not belong to this run: it is past the end of the run"
+            )
 
 
 def _measured(logits_NK: Tensor, labels_N: Tensor) -> tuple[float, float]:

@@ -60,7 +60,7 @@ class Optimizers:
         if set(state) != set(places):
             name = min(set(state) ^ set(places))
             raise ValueError(
-                f"optimizer state {name}: {'missing' if name in places else 'foreign'}"
+                f"optimizer state {name}: {'missing' if name in places else 'unexpected'}"
             )
         for name, place in places.items():
             if place.shape != state[name].shape:

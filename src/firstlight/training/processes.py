@@ -49,7 +49,7 @@ class Processes:
             torch.distributed.all_gather(found, numbers_N)
         except RuntimeError as error:
             if self._signs is None:
-                raise ProcessLostError(f"a process is gone: {error}") from error
+                raise ProcessLostError(f"a process was lost: {error}") from error
             raise self._signs.lost() from error
         return found
 
@@ -150,7 +150,9 @@ def join(device: str) -> Processes:
 def _join(device: str) -> Processes:
     distributed = torch.distributed
     if not distributed.is_available():
-        raise UserError("this build of PyTorch cannot join processes; train without a launcher")
+        raise UserError(
+            "this build of PyTorch cannot train on several processes. Train without a launcher"
+        )
     if distributed.is_initialized():  # the caller's own
         choose_device(device)
         return Processes(distributed.get_rank(), distributed.get_world_size())

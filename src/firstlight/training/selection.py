@@ -71,7 +71,11 @@ class Selection:
         for name, place in self.state().items():
             found = state.get(name)
             if found is None or (found.shape, found.dtype) != (place.shape, place.dtype):
-                raise ValueError(f"the saved state is not of this run: its {name} does not fit")
+                raise ValueError(
+                    f"the saved state does not belong to this run: its {name} does not match"
+                )
             if name == "order" and not bool(((found >= 0) & (found < self._images)).all()):
-                raise ValueError("the saved state is not of this run: its order goes beyond it")
+                raise ValueError(
+                    "the saved state does not belong to this run: its order is out of range"
+                )
             place.copy_(found)

@@ -46,8 +46,8 @@ def check_divides(processes: int, shards: int) -> None:
         able = [f"{n:,}" for n in range(1, shards + 1) if shards % n == 0]
         few = f"{', '.join(able[:-1])} or {able[-1]} processes" if able[1:] else "one process"
         raise UserError(
-            f"{processes} processes cannot have as many of {shards} "
-            f"shard{'s' if able[1:] else ''} each; take {few}, or other --set train.shards"
+            f"{processes} processes cannot share {shards} shard{'s' if able[1:] else ''} "
+            f"equally. Use {few}, or another --set train.shards"
         )
 
 
@@ -202,8 +202,8 @@ class _Norms:
         for name, (buffer, before) in self._others.items():
             if not torch.equal(buffer, before):
                 raise UserError(
-                    f"the network changes its buffer {name} in training, which shards cannot share "
-                    "out; train it on one process, without train.shards"
+                    f"the network changes its buffer {name} in training, which is not possible "
+                    "with shards. Train it on one process, without train.shards"
                 )
         buffers = [buffer.reshape(-1) for buffer in self._buffers()]
         return torch.cat(buffers) if buffers else torch.zeros(0, device=self._device())

@@ -78,7 +78,7 @@ class Signs:
                 return self._error(self._cut_off())
             if gone := self._silent(4 * _BEAT):
                 return self._error(self._gone(gone))
-        return self._error(f"another process is gone, {_SO}")
+        return self._error(f"another process was lost, {_SO}")
 
     def _look_on(self) -> None:
         with suppress(RuntimeError):  # what keeps the signs has ended, or is out of reach
@@ -117,7 +117,7 @@ class Signs:
         if self._rank != min(set(range(self._count)) - set(gone)):
             return ""
         names = " and ".join(self._names.get(one, f"process {one}") for one in gone)
-        return f"{names} {'are' if len(gone) > 1 else 'is'} gone, {_SO}"
+        return f"{names} {'were' if len(gone) > 1 else 'was'} lost, {_SO}"
 
     def _cut_off(self) -> str:
         """What one process of each machine tells where the signs cannot be reached, which process 0
@@ -126,13 +126,13 @@ class Signs:
             return ""
         first = self._names.get(0, "process 0")
         lost = "the launcher" if self._rank == 0 else f"{first} or its launcher"
-        return f"{lost} is gone or out of reach, {_SO}"
+        return f"{lost} was lost or cannot be reached, {_SO}"
 
     def _error(self, told: str) -> UserError:
         return ProcessLostError(told) if told else ToldError(RunInterruptedError.exit_code)
 
 
 _SO = (
-    "so the training ends. What was saved is kept. Go on with: firstlight train --resume RUN, on "
-    "any number of processes that divides train.shards"
+    "so the training ends. What was saved is kept. Continue with: firstlight train --resume "
+    "RUN, on any number of processes that divides train.shards"
 )

@@ -81,7 +81,7 @@ def sweep(
     except UserError:
         pass  # the loss is no longer a finite number: the sweep has seen enough
     if len(losses) < 10 or not math.isfinite(min(smoothed)):
-        raise UserError("the loss breaks at once, at any learning rate; look at the recipe")
+        raise UserError("the loss diverges at once, at any learning rate. Check the recipe")
     return Sweep(rates=tuple(rates), losses=tuple(losses), smoothed=tuple(smoothed))
 
 

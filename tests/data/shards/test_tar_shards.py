@@ -128,7 +128,7 @@ def test_class_names_come_from_a_file_beside_the_shards(tmp_path: Path) -> None:
     assert fl.load(folder).train.class_names == ("column", "row")
     (folder / "classes.txt").write_text("column\n")
     with pytest.raises(
-        DataError, match=r"images-000000\.tar: the label 1 is none of the 1 classes"
+        DataError, match=r"images-000000\.tar: the label 1 is not one of the 1 classes"
     ):
         fl.load(folder)
 
@@ -353,7 +353,7 @@ def test_what_is_no_file_is_no_shard(tmp_path: Path) -> None:
     (folder / "folder.tar").mkdir()
     os.mkfifo(folder / "pipe.tar")
     assert len(find_shards(folder).files) == 3
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="not a regular file"):
         find_shards(str(folder / "pipe{,}.tar"))
 
 
