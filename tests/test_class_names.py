@@ -66,8 +66,8 @@ def test_answers_on_disk_with_a_name_twice_or_no_numbers_are_refused(tmp_path: P
     for second, first_probability, says in (
         ("column", "0.5", None),
         ("row", "0.5", TWICE),
-        ("column", "nan", "no probabilities"),
-        ("column", "7", "no probabilities"),
+        ("column", "nan", "not probabilities"),
+        ("column", "7", "not probabilities"),
     ):
         text = answers.format(f"p_{second}", first_probability)
         (tmp_path / "predictions.csv").write_text(text)

@@ -133,7 +133,7 @@ def modes(root: Path) -> list[str]:
 def test_a_clean_folder_has_no_finding(command: Command, clean: Path) -> None:
     done = command("data", "check", clean)
     assert done.code == 0
-    assert "62 pictures in 2 classes; training would resize them to 40 × 40 colour" in done.out
+    assert "62 pictures in 2 classes; training would use 40 × 40 colour" in done.out
     assert "no problems found" in done.out
 
 
@@ -219,7 +219,7 @@ def test_of_a_set_enlarged_from_fewer_pixels_the_size_that_serves_is_told(
 ) -> None:
     every(clean, lambda image: image.resize((80, 80), how))
     done = command("data", "check", clean)
-    assert f"(62 of 62 pictures): {enough} × {enough} hold what 80 × 80 show" in done.out
+    assert f"(62 of 62 pictures): {enough} × {enough} holds as much detail as 80 × 80" in done.out
     assert f"--size {enough} is as good" in done.out
 
 

@@ -212,7 +212,7 @@ def test_split_folders_under_other_names_are_parts_and_no_classes(
             ("val/a", "val/b", "cars"),
             "val/ holds the classes a, b, but no folder next to it is the",
         ),
-        (("cat/train", "cat/test", "dog/train", "dog/test"), "cat, dog hold no pictures themselv"),
+        (("cat/train", "cat/test", "dog/train", "dog/test"), "cat, dog hold no pictures of their"),
         (("train/x/a", "train/x/b", "train/y/a", "test/x/a"), "train/x, train/y hold no pictures"),
         (("a", "b", "more/a", "more/b"), "more/ holds folders with the same names as those"),
     ],

@@ -197,7 +197,7 @@ class Stream(IterableDataset[Any]):
             "3 of 40 labels are missing",
         ),
         (lambda: {"a": hub_set(), "b": hub_set()}, "with the parts train .*got a, b"),
-        (lambda: {"train": hub_set(), "training": hub_set()}, "the part train once more"),
+        (lambda: {"train": hub_set(), "training": hub_set()}, "the part train a second time"),
         (Stream, "into a list first|got Stream"),
         (Turned, "returns a different picture each time"),
         (lambda: Pairs(lambda image: (to_tensor(image) - 0.5) / 0.5), "range=\\(-1, 1\\)"),

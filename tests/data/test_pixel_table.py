@@ -259,7 +259,7 @@ def test_the_range_of_pixels_is_stated_beside_the_file(tmp_path: Path, command: 
 
     checked = command("data", "check", file, "--range", "0", "16")
     assert checked.code == 0
-    assert "300 pictures in 10 classes; training would resize them to 8 × 8 grey" in checked.out
+    assert "300 pictures in 10 classes; training would use 8 × 8 grey" in checked.out
 
     words = ("train", file, "--range", "0", "16", "--epochs", "3", "--quiet", "--out", run)
     done = command(*words)

@@ -64,8 +64,8 @@ def test_a_csv_names_paths_labels_and_parts(tmp_path: Path) -> None:
         ("path,label,is_valid\n1.png,a,maybe\n", "line 2: wanted True or False as is_valid"),
         ("path,label\n1.png,a\n./1.png,b\n", "1.png is listed more than once"),
         ("path,label\n1.png,a\nx,b\ny,b\n", "no such file: .*x and 1 other"),
-        ("path,label\nno.png,a\n", "line 2: there is no file .*no.png"),
-        ("path,label,part\n1.png,a,holdout\n", "line 2: part 'holdout'; there are train"),
+        ("path,label\nno.png,a\n", "line 2: no such file: .*no.png"),
+        ("path,label,part\n1.png,a,holdout\n", "line 2: part 'holdout'; choose from train"),
         (
             "path,label,part\n1.png,a,train\n2.png,b,\n",
             "some pictures have a part and others do not",

@@ -54,8 +54,9 @@ def test_a_network_that_is_too_sure_but_mostly_right_is_something() -> None:
     metrics = answers(labels, said, 2, sure=0.9999999)
     assert metrics.log_loss > math.log(2) and metrics.accuracy == 0.8
     assert not nothing_learnt(metrics)
-    assert above_guessing(metrics) == f"its loss is {metrics.log_loss:.4g}; equal " + (
-        "probabilities 0.6931"
+    assert (
+        above_guessing(metrics)
+        == f"its loss is {metrics.log_loss:.4g}; equal probabilities for all classes give 0.6931"
     )
 
 

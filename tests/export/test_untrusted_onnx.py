@@ -178,8 +178,8 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "weights in another file": (elsewhere, "dense1.weight' is stored in another file"),
     "a weight that is no number": (weights_are(float("nan")), "dense1.weight' holds numbers"),
     "an infinite weight": (weights_are(float("inf")), "dense1.weight' holds numbers"),
-    "probabilities that sum to 2": (softmax_gives("Mul", "two"), "no probabilities|sum to 2"),
-    "probabilities below 0": (softmax_gives("Sub", "two"), "no probabilities"),
+    "probabilities that sum to 2": (softmax_gives("Mul", "two"), "not probabilities|sum to 2"),
+    "probabilities below 0": (softmax_gives("Sub", "two"), "not probabilities"),
     "probabilities that sum to 0": (softmax_gives("Floor"), "sum to 0 and not to 1"),
     "two classes of one name": (
         metadata("class_names", two_names_the_same),
@@ -235,7 +235,7 @@ def test_answers_that_are_no_numbers_never_reach_json(
     path = changed(digits_onnx, tmp_path, apply)
     done = command("predict", path, digits_onnx, "--json")
     assert done.code == 3, done.out
-    assert "no probabilities" in done.err or "its graph cannot be run" in done.err
+    assert "not probabilities" in done.err or "its graph cannot be run" in done.err
     assert "NaN" not in done.out
     assert len(done.err.splitlines()) == 1
 

@@ -278,7 +278,7 @@ def test_weights_whose_answers_are_no_numbers_are_told_and_not_answered(saved: R
     rewritten(saved, tensors={"dense1.weight": torch.full((7, 5 * 2), 3e38)})
     loaded = load_model(saved)
     images = np.full((2, 12, 15, 3), 255, np.uint8)
-    with pytest.raises(DataError, match="no probabilities"):
+    with pytest.raises(DataError, match="not probabilities"):
         probabilities(loaded.model, loaded.preprocess, images)
 
 

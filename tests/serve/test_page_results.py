@@ -35,7 +35,7 @@ def test_a_cell_of_the_confusion_matrix_opens_the_pictures_behind_it(
         "(all) => all.map((one) => one.getAttribute('aria-label'))"
     )
     assert {int(label.split()[2].rstrip(":")) for label in labels} == wanted
-    assert all(f"said {said}, actually {truth}" in label for label in labels)
+    assert all(f"answer {said}, actually {truth}" in label for label in labels)
 
 
 def test_a_picture_of_the_gallery_is_tried_when_it_is_chosen(tab: Tab) -> None:
@@ -193,7 +193,7 @@ def test_a_hundred_classes_have_a_list_in_place_of_a_table(browser: Any, tmp_pat
         tab.open("#results/many-1")
         assert tab.page.locator(".matrix").count() == 0
         tab.page.get_by_label("True class", exact=True).select_option(label=truth[0])
-        tab.page.get_by_label("Taken for", exact=True).select_option(label=truth[1])
+        tab.page.get_by_label("Answer", exact=True).select_option(label=truth[1])
         tab.page.get_by_role("button", name="Show", exact=True).click()
         tab.shows("#gallery-title", f"{truth[0]} predicted as {truth[1]}")
         context.close()

@@ -165,8 +165,8 @@ def check(
         )
         return
     typer.echo(
-        f"{checked.pictures:,} pictures in {len(checked.classes)} classes; training would resize "
-        f"them to {checked.shape_reason}"
+        f"{checked.pictures:,} pictures in {len(checked.classes)} classes; training would use "
+        f"{checked.shape_reason}"
     )
     for note in checked.notes:
         typer.echo(f"  {one_line(note)}")

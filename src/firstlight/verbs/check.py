@@ -128,7 +128,7 @@ def write_page(checked: DataCheck, path: Path, out: Path) -> None:
         title=f"The pictures of {path.name}",
         lead=(
             f"{checked.pictures:,} pictures in {len(checked.classes)} classes; training would "
-            f"resize them to {checked.shape_reason}"
+            f"use {checked.shape_reason}"
         ),
         figures={
             "pictures": f"{checked.pictures:,}",

@@ -238,7 +238,7 @@ dataset_info:
     hub.put("ann/pets", folder)
     with pytest.raises(DataError, match=r"the configurations big, small. Name one, as in hf:ann/p"):
         fl.load("hf:ann/pets")
-    with pytest.raises(DataError, match=r"no configuration huge; there are big, small"):
+    with pytest.raises(DataError, match=r"no configuration huge; choose from big, small"):
         fl.load("hf:ann/pets/huge")
     data = fl.load("hf:ann/pets/big")
     assert contents(*data) == wanted(range(60))

@@ -196,7 +196,7 @@ def test_a_folder_of_classes_with_a_tar_beside_them_is_no_set_of_shards(tmp_path
         ([("a.png", picture(0)), ("a.cls", b"")], "a.cls: the label is empty"),
         ([("a.png", picture(0)), ("a.cls", b"-1")], "the label is -1; numbers go from 0"),
         ([("a.png", picture(0)), ("a.cls", b"\xff\xfe")], "not text"),
-        ([("a.png", picture(0)), ("a.json", b"{")], r"a\.json: is no JSON"),
+        ([("a.png", picture(0)), ("a.json", b"{")], r"a\.json: not JSON"),
         ([("a.png", picture(0)), ("a.json", b'{"label": 1.5}')], "label is float"),
         (
             [("a.png", picture(0)), ("a.json", b'{"label": [1, 2]}')],
@@ -280,7 +280,7 @@ def test_an_image_whose_bytes_were_changed_in_place_is_an_error(
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     write_shards(tmp_path, 20, 10)
-    with pytest.raises(DataError, match=r"images-000002\.tar: there is no such shard"):
+    with pytest.raises(DataError, match=r"images-000002\.tar: no such shard"):
         fl.load(str(tmp_path / "images-{000000..000002}.tar"))
     with pytest.raises(DataError, match="no shards found"):
         fl.load(str(tmp_path / "other-*.tar"))
