@@ -63,12 +63,12 @@ def test_of_a_long_network_page_report_and_explanation_show_the_same_layers(
     assert [layer["name"] for layer in heads[0]["layers"]] == [
         *("conv1", "residual14", "activation14", "global_average_pool1", "dense1")
     ]
-    choice = f"Of {len(names)} layers, these 5: "
+    choice = f"5 of {len(names)} layers are shown: "
     assert heads[0]["choice"].startswith(choice)
     run.evaluate()
     report = run.report().read_text(encoding="utf-8")
     # As the recipe lists them, where a block's ReLU is a part of it.
-    assert f"Of {2 + 14 * 3 + 3} layers, these 5: " in report
+    assert f"5 of {2 + 14 * 3 + 3} layers are shown: " in report
     assert "Drawing of the whole network" in report
     explained = run.explain(images.test.images_NHWC[0])
     page = explained.page.read_text(encoding="utf-8")
