@@ -282,7 +282,7 @@ def test_grad_cam_for_a_class_says_which_and_changes_the_picture(tab: Tab) -> No
     pixels = "document.getElementById('seen').toDataURL()"
     plain = tab.page.evaluate(pixels)
     tab.page.check("#cam")
-    tab.shows("#cam-says", "speak")
+    tab.shows("#cam-says", "evidence")
     tab.settled()
     assert tab.page.evaluate(pixels) != plain
     tab.page.select_option("#cam-class", "3")

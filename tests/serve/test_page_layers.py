@@ -91,7 +91,7 @@ def test_the_page_shows_all_layers_and_all_maps_when_asked(
         content = png(images.test.images_NHWC[0])
         tab.page.set_input_files("#file", {**picture, "buffer": content})
         tab.count(".layer", 5)
-        assert "these 5: the first" in tab.text("#choice-says")
+        assert "5 of 61 layers are shown: the first" in tab.text("#choice-says")
         first, more = tab.page.locator(".layer").first, tab.page.locator(".layer button").first
         assert more.inner_text() == "All 40 maps"
         assert first.locator("canvas").get_attribute("aria-valuemax") == "31"

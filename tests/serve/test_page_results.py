@@ -97,8 +97,8 @@ def test_two_runs_stand_side_by_side_with_the_images_that_only_one_has_right(
 
     buttons = tab.page.locator("#only button").all_inner_texts()
     assert buttons == [
-        f"{only[0]} that only digits-1 has right",
-        f"{only[1]} that only digits-2 has right",
+        f"{only[0]} that only digits-1 gets right",
+        f"{only[1]} that only digits-2 gets right",
     ]
     said = tab.text("#compared")
     assert (
@@ -111,7 +111,7 @@ def test_two_runs_stand_side_by_side_with_the_images_that_only_one_has_right(
         pytest.approx(100 * np.mean(part), abs=0.005) for part in right
     ]
     tab.page.locator("#only button").first.click()
-    tab.shows("#gallery-title", "Only digits-1 has these right")
+    tab.shows("#gallery-title", "Only digits-1 gets these right")
 
 
 def test_a_run_that_was_not_measured_says_how_to_and_one_without_its_images_shows_the_rest(
@@ -158,7 +158,7 @@ def test_the_curves_grow_while_the_run_trains_and_it_answers_once_it_is_finished
         assert watched.page.locator(".chart").first.locator("circle.a").count() == 6
         for name in ("model.safetensors", "summary.json"):
             shutil.copy(digits_run.path / name, unfinished.path)
-    watched.shows("#results-lead", "not measured")
+    watched.shows("#results-lead", "not been evaluated")
     watched.page.click("[data-view=try]")
     watched.page.locator("#strip button").first.wait_for()
     watched.settled()

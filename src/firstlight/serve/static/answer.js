@@ -26,7 +26,7 @@ function howSure(prediction, run, truth) {
   ];
   sentences[0] = sentences[0][0].toUpperCase() + sentences[0].slice(1);
   if (truth != null) {
-    sentences.push(truth === prediction.best ? `Correct: it is ${truth}.` : `It is actually ${truth}.`);
+    sentences.push(truth === prediction.best ? `Correct: it is ${truth}.` : `Actually it is ${truth}.`);
   }
   return sentences.join(" ");
 }
