@@ -256,7 +256,9 @@ def test_classes_are_weighed_once(few: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 def test_what_it_does_not_take_says_what_to_do_instead(few: tuple[np.ndarray, np.ndarray]) -> None:
-    with pytest.raises(ValueError, match=r"each fit trains anew.*firstlight\.train\(data, start="):
+    with pytest.raises(
+        ValueError, match=r"each fit trains a new network.*firstlight\.train\(data, start="
+    ):
         FirstlightClassifier(warm_start=True).fit(*few)
     assert not hasattr(FirstlightClassifier(), "partial_fit")
     with pytest.raises(AttributeError, match=r"no partial_fit.*firstlight\.train\(data, start="):

@@ -164,11 +164,11 @@ def test_another_format_is_told_apart_from_one_that_is_none(written: str, said: 
     ("text", "said"),
     [
         ("[augment]\nrotate = 10", "augment: wanted a list of tables, such as [{ rotate = … }]"),
-        ("augment = 3", "augment: wanted a list of tables, such as [{ rotate = … }], and got 3"),
+        ("augment = 3", "augment: wanted a list of tables, such as [{ rotate = … }], got 3"),
         ("[network]\nlayers = { conv = 3 }", "layer: wanted a list of tables, such as [{ conv = …"),
         (
             "format = 2\n[model]\ndense = 64",
-            "unknown key model; the network is a list of layers now",
+            "unknown key model; the network is now a list of layers",
         ),
     ],
 )

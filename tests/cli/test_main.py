@@ -173,7 +173,7 @@ def test_what_is_wrong_in_all_processes_of_a_machine_is_told_by_the_first(
         monkeypatch.setenv("LOCAL_RANK", rank)
         done = command("train", "digits", "--recipe", "nosuch")
         assert done.code == 2
-        assert done.err.count("no recipe is called 'nosuch'") == told
+        assert done.err.count("'nosuch' is not a recipe") == told
 
 
 INTERRUPTED = """

@@ -390,7 +390,7 @@ def connect(one: dict[str, Any], *names: str) -> None:
         (lambda n: n["add"].update(class_name="Multiply"), "'add' is a Multiply, which is not"),
         (lambda n: n["add"].update(class_name="Maximum"), "'add' is a Maximum, which is not"),
         (lambda n: n["re_lu"].update(class_name="Sequential"), "'re_lu' is itself a model"),
-        (lambda n: n["re_lu"]["config"].update(max_value=4.0), "found 4"),
+        (lambda n: n["re_lu"]["config"].update(max_value=4.0), "got 4"),
         (
             lambda n: n["conv2d"].update(inbound_nodes=n["conv2d"]["inbound_nodes"] * 2),
             "'conv2d' is used in 2 places with the same weights",
@@ -502,5 +502,5 @@ def test_zeros_that_no_convolution_puts_are_refused(
     ],
 )
 def test_what_keras_has_no_layer_for_is_not_written(network: Network, says: str) -> None:
-    with pytest.raises(UserError, match=f"{says}.*--format onnx takes any"):
+    with pytest.raises(UserError, match=f"{says}.*Use --format onnx"):
         keras_bytes(saved(network, (9, 9, 1)), {})

@@ -180,7 +180,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "an infinite weight": (weights_are(float("inf")), "dense1.weight' holds numbers"),
     "probabilities that sum to 2": (softmax_gives("Mul", "two"), "not probabilities|sum to 2"),
     "probabilities below 0": (softmax_gives("Sub", "two"), "not probabilities"),
-    "probabilities that sum to 0": (softmax_gives("Floor"), "sum to 0 and not to 1"),
+    "probabilities that sum to 0": (softmax_gives("Floor"), "sum to 0, not to 1"),
     "two classes of one name": (
         metadata("class_names", two_names_the_same),
         "the class name '0' is used for more than one class",

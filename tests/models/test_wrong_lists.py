@@ -40,11 +40,11 @@ def told(*some: Any) -> str:
             "layer 1 (convolution) gets maps of 28×20×1: its window of 21×21 pixels is larger; use",
         ),
         ((l.Conv(8, kernel=5, dilation=5), *END), "its window of 21×21 pixels is larger"),
-        ((l.Conv(8), l.Dense(64), *END), "layer 2 (dense) gets maps of 26×18×8: it wants features"),
+        ((l.Conv(8), l.Dense(64), *END), "layer 2 (dense) gets maps of 26×18×8: it needs features"),
         ((l.Conv(8), l.Dense(64), *END), "put flatten, global-average-pool or global-max-pool"),
         ((l.Conv(8), l.Dense(64), *END), "write a convolution with kernel = 1 instead"),
         ((l.Flatten(), l.Conv(8), *END), "layer 2 (convolution) gets 560 features: it needs maps"),
-        ((l.GlobalMaxPool(), l.MaxPool(), *END), "layer 2 (max-pooling) gets 1 feature: it wants"),
+        ((l.GlobalMaxPool(), l.MaxPool(), *END), "layer 2 (max-pooling) gets 1 feature: it needs"),
         ((l.Conv(8, groups=3), *END), "it has 3 groups, and 1 channel cannot be split into 3"),
         ((l.Conv(9), l.Conv(8, depthwise=True), *END), "makes 9 groups, and 8 filters cannot be"),
         (
@@ -57,7 +57,7 @@ def told(*some: Any) -> str:
         ),
         (
             (l.Conv(6), l.Attention(2), *END),
-            "layer 2 (self-attention) gets maps of 26×18×6: it wants tokens",
+            "layer 2 (self-attention) gets maps of 26×18×6: it needs tokens",
         ),
         (
             (l.Conv(6), l.Tokens(), l.Attention(4), *END),
@@ -66,7 +66,7 @@ def told(*some: Any) -> str:
         ((l.Flatten(), l.Tokens(), *END), "layer 2 (tokens) gets 560 features: it needs maps"),
         ((l.Flatten(), l.ClassToken(), l.Dense("classes")), "it needs tokens; put it after"),
         ((l.Conv(6), l.Tokens(), l.BatchNorm(), *END), "for tokens use layer-norm"),
-        ((l.Conv(6), l.Tokens(), l.GlobalMaxPool(), *END), "gets 469 tokens of 6 features: it wan"),
+        ((l.Conv(6), l.Tokens(), l.GlobalMaxPool(), *END), "gets 469 tokens of 6 features: it nee"),
         ((l.Conv(6), l.Tokens(), l.Dense("classes")), "gives 469 tokens of 10 features"),
         (
             (l.Residual([l.Conv(8)]), *END),  # type: ignore[arg-type]

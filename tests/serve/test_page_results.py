@@ -55,7 +55,7 @@ def test_the_worst_mistakes_begin_with_the_least_probable_truth(
     worst = min(wrong, key=lambda r: float(r[f"p_{r['true']}"]))
     tab.open("#results/digits-2")
     first = tab.page.locator("#gallery button").first.get_attribute("aria-label")
-    assert first.startswith(f"Test image {worst['image']}: said {worst['predicted']}")
+    assert first.startswith(f"Test image {worst['image']}: answer {worst['predicted']}")
     assert f"{len(wrong)} images" in tab.text("#gallery-says")
 
 

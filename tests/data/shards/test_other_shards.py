@@ -96,7 +96,7 @@ def test_shards_at_an_address_are_those_of_the_folder(
     fetched = len([path for path in Quiet.asked if path.endswith(".tar")])
     load_own(pattern).train.images_NHWC[:]
     assert len([path for path in Quiet.asked if path.endswith(".tar")]) == fetched == 4
-    with pytest.raises(DataError, match=r"images-000004\.tar: there is no such shard"):
+    with pytest.raises(DataError, match=r"images-000004\.tar: no such shard"):
         load_own(f"{address}/images-{{000000..000004}}.tar")
 
 

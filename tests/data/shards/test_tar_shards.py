@@ -274,7 +274,9 @@ def test_an_image_whose_bytes_were_changed_in_place_is_an_error(
         file.seek(place + 60)
         file.write(b"\0\0\0\0")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(DataError, match=r"a\.tar: its bytes from 512 on are not those that were"):
+    with pytest.raises(
+        DataError, match=r"a\.tar: its bytes from 512 on differ from those that were"
+    ):
         (train.images_NHWC[:], test.images_NHWC[:])
 
 
