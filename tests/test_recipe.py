@@ -87,7 +87,7 @@ def test_digit_recipes_never_mirror() -> None:
             "lr=3",
             "wanted section.key=value, such as train.epochs=3, got 'lr=3'; did you mean op",
         ),
-        ("train.epochs=0", "train.epochs must be above 0, got 0"),
+        ("train.epochs=0", "train.epochs must be above 0, not 0"),
         (
             "train.micro_batch_size=2",
             "micro_batch_size must be 0 (the whole batch) or at least 3",

@@ -361,7 +361,7 @@ def test_a_recipe_file_may_say_what_is_of_epochs_and_is_told_of_it(
 
 
 def test_what_cannot_be_is_refused(first: Path, tmp_path: Path, command: Command) -> None:
-    with pytest.raises(UserError, match=r"train\.epochs must be above 0, got 0"):
+    with pytest.raises(UserError, match=r"train\.epochs must be above 0, not 0"):
         Recipe(name="any").with_settings(["train.epochs=0"])
     for choice in ("start_head=linear", "start_norm=kept"):
         with pytest.raises(UserError, match=f"{choice.partition('=')[0]} only has an effect with"):
