@@ -125,7 +125,7 @@ class TrainChoice(Checked):
         super().__post_init__()
         if self.epochs == 0 and self.start_head != "linear":
             raise UserError(
-                "epochs must be above 0, not 0. Only a run that just fits the last layer may have 0, "
+                "epochs must be above 0, not 0. Only a run that fits the last layer may have 0, "
                 'with start_from and start_head = "linear"'
             )
         if self.patience > 0 and self.validation != "held-out":
