@@ -152,7 +152,7 @@ def _refuse_name(path: Any) -> None:
     text = os.path.abspath(os.fsdecode(path))  # noqa: PTH100
     if text.startswith(("/proc/", "/dev/", "/sys/")):
         return
-    name = os.path.basename(os.fsdecode(path))  # noqa: PTH119
+    name = os.path.basename(text)  # noqa: PTH119 ("." is the folder one is in)
     if RESERVED.fullmatch(name) or FORBIDDEN.search(name):
         raise OSError(errno.EINVAL, "Invalid argument", text)
     if len(text) > MOST:

@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import NamedTemporaryFile
 
 from firstlight.errors import DataError, UserError
 from firstlight.locks import try_lock
@@ -187,7 +187,7 @@ def write_asked(path: Path, content: str | bytes) -> None:
 def check_takes_files(folder: Path, path: Path) -> None:
     """Raise as ``write_asked`` does where no file can be made in ``folder``, for ``path``."""
     try:
-        TemporaryFile(dir=folder).close()
+        NamedTemporaryFile(dir=folder).close()
     except OSError as error:
         raise unwritable(path, error) from error
 

@@ -84,7 +84,7 @@ def test_a_requirement_decides_the_exit_code(
 def test_robustness_is_measured_kept_and_shown(command: Command, run: Path) -> None:
     done = command("evaluate", run, "--robustness")
     assert done.code == 0
-    assert "accuracy of 360 test images" in done.out
+    assert "accuracy on 360 test images" in done.out
     plain = json.loads((run / "metrics.json").read_text())["accuracy"]
     curves = json.loads((run / "robustness.json").read_text())["curves"]
     for kind, points in curves.items():
@@ -184,7 +184,7 @@ def test_two_runs_are_compared_on_one_page(command: Command, run: Path) -> None:
         json.loads(Path(r, "metrics.json").read_text())["accuracy"] for r in (run, "other")
     ]
     for accuracy in accuracies:
-        assert f"{100 * accuracy:.2f} %" in page
+        assert f"{100 * accuracy:.2f}\N{NO-BREAK SPACE}%" in page
     assert "train.epochs" in page
     assert command("report", run, run).code == 2
     assert command("report", run, "--out", "x.html").code == 2

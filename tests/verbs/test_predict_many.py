@@ -131,7 +131,8 @@ def test_a_folder_of_pictures_at_any_depth(
     done = command("predict", digits_run.path, "pictures", "--out", "a")
     assert done.code == 2
     changed = (
-        "a holds answers for images of pictures that have changed since (3 images then, {} now)"
+        "a already holds answers for images of pictures that have changed since (3 images then, "
+        "{} now)"
     )
     assert changed.format(3) in done.err
     (tmp_path / "pictures" / "b" / "y.png").write_bytes(picture(8))

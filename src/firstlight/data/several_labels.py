@@ -40,8 +40,9 @@ def refuse_several(
 
 
 def refuse_rows(name: str, labels: npt.NDArray[Any]) -> None:
-    """Raise ``DataError`` where labels N×K are no rows of which each has one 1 and else 0."""
-    if labels.ndim != 2 or labels.shape[1] < 2:
+    """Raise ``DataError`` where labels N×K are no rows of which each has one 1 and else 0. A single
+    row is one label for each picture, as MATLAB writes them."""
+    if labels.ndim != 2 or 1 in labels.shape:
         return
     if labels.dtype.kind in "biuf":
         if not bool(np.isin(labels, (0, 1)).all()) or bool((labels.sum(axis=1) == 1).all()):
