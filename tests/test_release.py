@@ -13,6 +13,7 @@ from email import message_from_string
 from pathlib import Path
 
 import pytest
+import yaml
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
@@ -105,13 +106,17 @@ def test_the_wheel_says_what_it_is(release: tuple[Path, Path]) -> None:
     assert not any(c.startswith("License ::") for c in said.get_all("Classifier", []))
 
 
-def test_the_citation_is_of_this_version_and_licence() -> None:
-    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-
-    assert re.search(r"^version: (.*)$", text, re.MULTILINE)[1] == firstlight.__version__  # type: ignore[index]
-    assert re.search(r"^license: (.*)$", text, re.MULTILINE)[1] == "Apache-2.0"  # type: ignore[index]
+def test_the_citation_is_of_the_latest_release_and_the_changes_begin_with_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert changes.startswith(f"# Changelog\n\n## {firstlight.__version__}")
+    headings = re.findall(r"^## (\S+), (\S+)$", changes, re.MULTILINE)
+    released = [one for one in headings if one[1] != "unreleased"]
+
+    assert released[0] == (citation["version"], str(citation["date-released"]))
+    assert citation["license"] == "Apache-2.0"
+    base, _, development = firstlight.__version__.partition(".dev")
+    assert headings[0][0] == base
+    assert (headings[0][1] == "unreleased") == bool(development)
 
 
 def test_the_files_of_the_wheel_alone_are_a_command_with_its_recipes(
