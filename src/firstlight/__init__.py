@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from firstlight.schedules import OneCycle as OneCycle
     from firstlight.schedules import Steps as Steps
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 wait_briefly()
 report_nothing()
