@@ -43,7 +43,7 @@ def test_a_file_that_was_asked_for_tells_a_full_disk_from_a_wrong_place(
         raise OSError(number, "said by the system")
 
     monkeypatch.setattr(files, "write_whole", failing)
-    with pytest.raises(UserError, match="cannot be written: said by the system; choose") as caught:
+    with pytest.raises(UserError, match=r"cannot be written: said by the system\.") as caught:
         write_asked(tmp_path / "a.png", b"")
     assert caught.value.exit_code == code
 

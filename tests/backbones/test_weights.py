@@ -338,7 +338,7 @@ def test_names_and_the_publishers_names(bare: Path) -> None:
         *("timm:mobilenetv4_conv_small", "hf:facebook/dinov2-small", "dinov2_small"),
     ):
         assert backbone_named(name).name in backbones.BACKBONES
-    with pytest.raises(UserError, match=r"did you mean dinov2_small\? there are eff"):
+    with pytest.raises(UserError, match=r"did you mean dinov2_small\? choose from eff"):
         backbone_named("dinov2-small")
 
 

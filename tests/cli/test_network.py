@@ -55,7 +55,7 @@ def test_a_run_and_its_weights_are_listed(command: Command) -> None:
     ("words", "code", "said"),
     [
         (["mnist-quik"], 2, "mnist-quick"),
-        (["model.onnx"], 2, "no list of layers"),
+        (["model.onnx"], 2, "not a list of layers"),
         (["none.safetensors"], 2, "no such file"),
         (["damaged.safetensors"], 3, "damaged"),
         (["mine.toml"], 2, "--data mnist"),

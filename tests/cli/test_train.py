@@ -108,7 +108,7 @@ def test_nothing_finished_is_overwritten(command: Command, tmp_path: Path) -> No
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
     other = command("train", "digits", "--out", "full")
     assert other.code == 2
-    assert "full is not empty and is no run" in other.err
+    assert "full is not empty and is not a run" in other.err
 
 
 def test_a_loss_that_blows_up_stops_with_step_rate_and_advice(

@@ -178,7 +178,7 @@ def test_a_recipe_that_watches_the_test_set_holds_images_out_here(command: Comma
     words = ("tune", "digits", "--recipe", "t.toml", "--trials", "1", "--seeds", "0")
     done = command(*words)
     assert done.code == 0, done.err
-    assert "digits-tutorial is watched by the test set. Here " in done.out
+    assert "digits-tutorial is watched by the test set. For the search, " in done.out
     best = load_recipe("runs/tune-digits-tutorial/best.toml")
     assert best.train.validation == "held-out"
     described = json.loads(Path("runs/tune-digits-tutorial/trial-0000/data.json").read_text())
@@ -250,7 +250,7 @@ def test_a_folder_whose_storage_is_gone_is_not_mixed_with_a_new_search(command: 
     Path("runs/tune-digits-tutorial/search.db").unlink()
     done = command(*words)
     assert done.code == 2
-    assert "holds trials of a search that runs/tune-digits-tutorial/search.db knows" in done.err
+    assert "holds trials of a search that is not in runs/tune-digits-tutorial/search.db" in done.err
 
 
 def test_a_password_stays_out_of_run_folders(

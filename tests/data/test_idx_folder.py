@@ -67,7 +67,7 @@ def test_emnists_images_are_set_upright(tmp_path: Path) -> None:
 def test_missing_counterparts_several_sets_and_lies_are_told(tmp_path: Path) -> None:
     folder = raw(tmp_path / "set")
     (folder / "train-labels-idx1-ubyte").rename(folder / "aside")
-    with pytest.raises(DataError, match="train-images-idx3-ubyte: wanted its labels beside it"):
+    with pytest.raises(DataError, match="train-images-idx3-ubyte: wanted its labels next to it"):
         load_own(folder)
     (folder / "aside").rename(folder / "train-labels-idx1-ubyte")
     for what in ("images-idx3", "labels-idx1"):

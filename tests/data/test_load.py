@@ -218,7 +218,9 @@ def test_chosen_folders_that_do_not_exist_are_errors(
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="'mnst'; there are mnist, fashion_mnist, cifar10, digits"):
+    with pytest.raises(
+        UserError, match="'mnst'; choose from mnist, fashion_mnist, cifar10, digits"
+    ):
         load.load("mnst")
 
 

@@ -172,7 +172,7 @@ def test_32_bit_integers_keep_their_levels_where_they_can(
     picture = prepared(tiff, model(1, 3, 1))
 
     assert picture.image_HWC[0, :, 0].tolist() == expected
-    assert any("stretched" in note for note in picture.notes) is noted
+    assert any("scaled" in note for note in picture.notes) is noted
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_floats_keep_their_levels_where_they_can(
     picture = prepared(tiff, model(1, 3, 1))
 
     assert picture.image_HWC[0, :, 0].tolist() == expected
-    assert any("stretched" in note for note in picture.notes) is noted
+    assert any("scaled" in note for note in picture.notes) is noted
 
 
 def test_a_float_picture_with_infinite_pixels_is_refused() -> None:

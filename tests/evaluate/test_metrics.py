@@ -95,16 +95,16 @@ def test_a_class_that_is_absent_gets_zeros_and_not_a_crash() -> None:
 
 
 def test_shapes_that_disagree_are_refused() -> None:
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="do not match"):
         measure(LABELS, PROBABILITIES[:, :2], NAMES)
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="do not match"):
         measure(LABELS[:0], PROBABILITIES[:0], NAMES)
 
 
 def test_probabilities_that_are_no_numbers_are_refused() -> None:
     probabilities = PROBABILITIES.copy()
     probabilities[0] = np.nan
-    with pytest.raises(ValueError, match="no numbers"):
+    with pytest.raises(ValueError, match="not numbers"):
         measure(LABELS, probabilities, NAMES)
 
 

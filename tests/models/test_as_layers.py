@@ -101,7 +101,7 @@ UNLIKE: dict[str, Callable[[], nn.Module]] = {
     "does not end with Linear": lambda: nn.Sequential(
         nn.Flatten(), nn.Linear(360, 4), nn.LogSoftmax(1)
     ),
-    "BatchNorm1d stands between": lambda: nn.Sequential(
+    "BatchNorm1d is between": lambda: nn.Sequential(
         nn.Flatten(), nn.BatchNorm1d(360), nn.Linear(360, 4)
     ),
     "Linear is not an nn.Sequential": lambda: nn.Linear(3, 4),

@@ -194,7 +194,7 @@ def test_the_text_has_each_layer_once_and_the_sums() -> None:
     lines = text.splitlines()
     assert lines[0].split()[:2] == ["layer", "name"]
     assert len(lines) == 2 + len(found.rows) + 1 + 4
-    assert f"{found.trained:,} parameters, {found.fixed} numbers" in text
+    assert f"{found.trained:,} parameters, {found.fixed} untrained numbers" in text
     assert "2.1.1  conv1" in text and "    convolution, 4 filters of 3×3, same padding" in text
     html = found._repr_html_()
     assert html.count("<tr>") == 1 + len(found.rows)

@@ -111,7 +111,7 @@ def test_a_pictures_text_sent_as_a_picture_is_told_what_is_wanted(
 ) -> None:
     answer = client.post("/api/predict", content=start + text(0))
     assert answer.status_code == 422
-    assert '{"instances": [{"b64": "..."}]} is wanted' in answer.json()["error"]
+    assert 'wanted {"instances": [{"b64": "..."}]}' in answer.json()["error"]
 
 
 def test_a_model_says_that_it_can_answer_as_both_have_it(client: httpx.Client) -> None:

@@ -119,7 +119,7 @@ def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "features").write_text("not a folder")
     made = kept_features(SOURCE, 7, lambda: FEATURES)
     assert np.array_equal(made.features_VNF, FEATURES)
-    assert "cannot be kept" in made.warnings[0]
+    assert "cannot be stored" in made.warnings[0]
 
 
 def test_an_error_while_making_leaves_nothing_behind(shelf: Path) -> None:

@@ -141,7 +141,7 @@ def test_drawings_are_judged_by_networks_and_so_is_all_without_a_backbone(
 
     monkeypatch.setattr(labels, "out_of_fold", certain)
     done = command("data", "check", tmp_path / "digits", "--labels")
-    assert "unlike what tiny learnt from" in done.out, done.err
+    assert "because tiny was trained on photographs" in done.out, done.err
     monkeypatch.setattr(check, "backbone_here", lambda: "")
     done = command("data", "check", tmp_path / "digits", "--labels")
     assert "firstlight backbones fetch efficientnet_lite0" in done.out

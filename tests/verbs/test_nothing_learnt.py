@@ -60,7 +60,7 @@ def test_the_library_warns(tmp_path: Path) -> None:
         run = fl.train(
             striped(100, 14), "mnist-tutorial", settings=settings, out=tmp_path / "r", quiet=True
         )
-    with pytest.warns(fl.NothingLearntWarning, match="the network has learned nothing: it is"):
+    with pytest.warns(fl.NothingLearntWarning, match="the network has learned nothing: it gets"):
         run.evaluate()
 
 

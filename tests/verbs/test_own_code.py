@@ -198,7 +198,7 @@ def test_other_code_is_refused_and_the_copy_opens_the_run(
     assert (done.code, "is not the file that the run was trained with" in done.err) == (2, True)
     assert "--network run/network.py:make" in done.err
     done = command("evaluate", "run", "--network", "own_nets.py:other")
-    assert (done.code, "its network is make of own_nets.py, and other" in done.err) == (2, True)
+    assert (done.code, "its network is make of own_nets.py, but other" in done.err) == (2, True)
     assert command("evaluate", "run", "--network", "run/network.py:make").code == 0
     with pytest.raises(fl.UserError, match="is not the file"):
         fl.open_run("run", network="own_nets.py:make").evaluate()
@@ -316,7 +316,7 @@ WRONG = {
     "counts answers": (
         source(setup="self.register_buffer('seen', torch.zeros(()))",
                forward="self.seen += 1; return y"),
-        "changes seen when it answers",
+        "changes seen in evaluation mode",
     ),
     "counts apart": (
         source(setup="self.steps = 0",
@@ -342,7 +342,7 @@ WRONG = {
         "returned other weights when it was called again",
     ),
     "neighbours": (source(forward="return y - y.mean(0)"), "depends on the other images"),
-    "softmax": (source(forward="return y.softmax(1)"), "returns probabilities"),
+    "softmax": (source(forward="return y.softmax(1)"), "gives probabilities"),
     "forward fails": (source(forward="return y @ y"), "line 12: its module raised RuntimeError"),
     "extra state": (
         source() + "\nNet.get_extra_state = lambda self: {'a': 1}\n", "state that is not a tensor",

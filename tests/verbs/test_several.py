@@ -142,7 +142,7 @@ def test_torchrun_starts_a_training_again_that_goes_on_by_itself(
     stopped(process, out, "1", signal.SIGKILL)
     code, _, err = done(process)
     assert code == 0, err
-    assert len(re.findall(r"firstlight: process 1 \(pid \d+ on .* is gone", err)) == 1, err
+    assert len(re.findall(r"firstlight: process 1 \(pid \d+ on .* was lost", err)) == 1, err
     assert weights(out) == weights(whole)
 
 
@@ -153,7 +153,7 @@ def test_processes_that_do_not_divide_the_shards_are_told_once(
     code, _, err = done(started(*WORDS, "--set=train.shards=5", "--out=run", processes=2))
     assert code != 0
     assert err.count("firstlight: ") == 1, err
-    assert err.count("take 1 or 5 processes") == 1, err
+    assert err.count("Use 1 or 5 processes") == 1, err
     assert not (tmp_path / "run").exists()
 
 

@@ -263,7 +263,7 @@ def test_splits_that_are_no_parts_and_parts_without_labels_are_left_out(
     assert contents(*data) == wanted(range(45))
     text = str(told[0].message)
     assert "the split unsupervised is left out" in text
-    assert "test: has no labels, left out" in text
+    assert "test: no labels, left out" in text
 
 
 def test_a_cache_that_the_hubs_library_filled_is_enough(

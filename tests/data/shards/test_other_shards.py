@@ -122,7 +122,7 @@ def test_any_store_of_fsspec_is_read_and_copies_stay_within_the_cache(
     copies = [one.stat().st_size for one in shelf().glob("*.bytes")]
     assert 0 < sum(copies) <= room()
     assert far.train.shards is not None
-    with pytest.raises(DataError, match=f"6 shards that are read together .*set {ROOM}="):
+    with pytest.raises(DataError, match=f"6 shards that are read together .*Set {ROOM}="):
         far.train.shards.check_room(8)
     memory.rm("/bucket", recursive=True)
 

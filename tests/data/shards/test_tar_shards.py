@@ -376,5 +376,5 @@ def test_packed_tars_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"if it holds shards, unpack it to a \.tar"):
         fl.load(tmp_path / "a.tar.gz")
     (tmp_path / "a.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd")
-    with pytest.raises(DataError, match=r"unpack it to a \.tar"):
+    with pytest.raises(DataError, match=r"Unpack it to a \.tar"):
         fl.load(tmp_path / "a.tar.zst")
