@@ -13,6 +13,7 @@ EXPECTED = (
     "no Keras here",  # it needs an environment of its own
     "nothing is closed to the superuser",
     "no strace, or it may not look at processes here",
+    "network namespaces need",
     "SCIPY_ARRAY_API is not set",  # one of scikit-learn's own checks
 )
 """Reasons, as regular expressions."""

@@ -328,10 +328,11 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr("firstlight.verbs.fit.StopRequest", Stop)
 
 
-@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize(("number", "clear"), [(1, True), (3, True), (3, False)])
 def test_a_stopped_contest_is_taken_up_as_a_whole(
-    toy: None, command: Command, monkeypatch: pytest.MonkeyPatch, number: int
+    toy: None, command: Command, monkeypatch: pytest.MonkeyPatch, number: int, clear: bool
 ) -> None:
+    monkeypatch.setattr("firstlight.verbs.contest.is_clear", lambda *_: clear)
     pictures(Path("own.npz"))
     assert command("train", "own.npz", "--out", "whole").code == 0
     with monkeypatch.context() as patch:  # in the first run's epoch 0, or in the second run
@@ -347,7 +348,10 @@ def test_a_stopped_contest_is_taken_up_as_a_whole(
     assert "compared_with" in told, done.err
     assert told["compared_with"]["run"] in ("run-from-scratch", "run-toy")
     assert told["compared_with"]["log_loss"] <= told["compared_with"]["other_log_loss"]
-    assert told["compared_with"]["held_out"] == 12
+    everything = json.loads(Path("run", "data.json").read_text())["trained_on"] + 12
+    assert told["compared_with"]["held_out"] == (12 if clear else everything)
+    ended = [json.loads(Path(one, "contest.json").read_text()) for one in ("whole", "run")]
+    assert ended[0]["log_loss"] == ended[1]["log_loss"]
     for one in ("", told["compared_with"]["run"].removeprefix("run")):
         ends = [Path(name + one, "model.safetensors").read_bytes() for name in ("whole", "run")]
         assert ends[0] == ends[1]
