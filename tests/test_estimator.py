@@ -1,12 +1,22 @@
 """The scikit-learn estimator: scikit-learn's own checks, images of every accepted form, saving."""
 
+import copy
+import math
+import pickle
+import pickletools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
+import torch
+from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -15,6 +25,8 @@ from tests.kit import whitened_net
 import firstlight as fl
 from firstlight.errors import DataError, UserError
 from firstlight.estimator import FirstlightClassifier
+from firstlight.layers.own_code import own_code
+from firstlight.threads import usable_threads
 
 TINY = (
     *whitened_net(16, scale=0.05),
@@ -44,6 +56,12 @@ def test_scikit_learn_accepts_it(estimator: Any, check: Any) -> None:
 def digits() -> tuple[np.ndarray, np.ndarray]:
     data = load_digits()
     return data.images[:600], data.target[:600]
+
+
+@pytest.fixture(scope="module")
+def few(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = digits
+    return np.rint(images[:60] * (255 / 16)).astype(np.uint8), labels[:60] % 3
 
 
 SHORT = ("train.epochs=1",)
@@ -100,6 +118,149 @@ def test_the_seed_decides_and_the_classes_may_be_text(
     assert set(found[0].predict(images)) <= {"even", "odd"}
 
 
+def pickled(model: Any, _: Path) -> Any:
+    return pickle.loads(pickle.dumps(model))
+
+
+def dumped(model: Any, folder: Path) -> Any:
+    return joblib.load(joblib.dump(model, folder / "model.joblib")[0])
+
+
+def mapped(model: Any, folder: Path) -> Any:
+    return joblib.load(joblib.dump(model, folder / "model.joblib")[0], mmap_mode="r")
+
+
+def deep(model: Any, _: Path) -> Any:
+    return copy.deepcopy(model)
+
+
+@pytest.mark.parametrize("again", [pickled, dumped, mapped, deep])
+def test_a_copy_of_a_fitted_estimator_answers_with_the_same_bits(
+    again: Callable[[Any, Path], Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    images, labels = digits
+    names = np.array(["even", "odd"], dtype=object)[labels % 2]
+    model = FirstlightClassifier(
+        PLAIN.with_settings(["train.epochs=1"]), class_weight={"even": 1.0, "odd": 2.0}, seed=3
+    ).fit(images, names)
+    before = {name: tensor.clone() for name, tensor in model.model_.state_dict().items()}
+    other = again(model, tmp_path)
+    assert np.array_equal(model.predict_proba(images), other.predict_proba(images))
+    assert set(vars(other)) == set(vars(model))
+    assert other.get_params() == model.get_params()
+    assert other.recipe_ == model.recipe_
+    assert list(other.classes_) == ["even", "odd"]
+    # They share no memory, and the copy can be fitted again.
+    with torch.no_grad():
+        for tensor in other.model_.parameters():
+            tensor.zero_()
+    after = model.model_.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert np.array_equal(
+        model.predict_proba(images), other.fit(images, names).predict_proba(images)
+    )
+    assert not hasattr(clone(model), "model_")
+
+
+def test_a_pickle_names_the_estimator_and_numpy_and_nothing_else_of_ours(
+    few: tuple[np.ndarray, np.ndarray],
+) -> None:
+    model = FirstlightClassifier(PLAIN, settings=SHORT).fit(*few)
+    text = pickle.dumps(model, protocol=2)
+    named = {
+        str(value).partition(" ")[0]
+        for op, value, _ in pickletools.genops(text)
+        if op.name == "GLOBAL"
+    }
+    assert "firstlight.estimator" in named
+    assert {name.partition(".")[0] for name in named} <= {
+        "firstlight",
+        "numpy",
+        "copy_reg",
+        "_codecs",
+    }
+    assert [name for name in named if name.startswith("firstlight")] == ["firstlight.estimator"]
+    assert len(text) < 2 * sum(t.nbytes for t in model.model_.state_dict().values()) + 20_000
+
+
+def test_a_pickle_of_version_0_1_0_is_still_read(few: tuple[np.ndarray, np.ndarray]) -> None:
+    model = FirstlightClassifier(settings=SHORT).fit(*few)
+    old = FirstlightClassifier.__new__(FirstlightClassifier)
+    old.__setstate__(dict(vars(model)))
+    assert np.array_equal(model.predict_proba(few[0]), old.predict_proba(few[0]))
+
+
+def test_a_pickle_of_a_newer_version_says_so(few: tuple[np.ndarray, np.ndarray]) -> None:
+    state = FirstlightClassifier(settings=SHORT).fit(*few).__getstate__()
+    state["firstlight"] = state["firstlight"].replace('"format": 1', '"format": 2')
+    with pytest.raises(DataError, match=r"pickled in format 2; this firstlight reads 1\. A newer"):
+        FirstlightClassifier.__new__(FirstlightClassifier).__setstate__(state)
+
+
+def test_a_copy_from_a_device_that_is_not_here_answers_on_the_cpu(
+    few: tuple[np.ndarray, np.ndarray],
+) -> None:
+    model = FirstlightClassifier(settings=SHORT, device="cpu").fit(*few)
+    state = model.__getstate__()
+    missing = "mps" if not torch.backends.mps.is_available() else "cuda"
+    state["firstlight"] = state["firstlight"].replace('"device": "cpu"', f'"device": "{missing}"')
+    other = FirstlightClassifier.__new__(FirstlightClassifier)
+    other.__setstate__(state)
+    assert np.array_equal(model.predict_proba(few[0]), other.predict_proba(few[0]))
+
+
+class Doubled(torch.nn.Module):
+    """What no list of layers says."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        self.scores = torch.nn.Linear(math.prod(shape), classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(self.scores(2 * x.flatten(1)))
+
+
+def test_a_fitted_network_of_code_is_not_pickled(few: tuple[np.ndarray, np.ndarray]) -> None:
+    code = fl.Network(code=own_code(Doubled))
+    model = FirstlightClassifier(replace(fl.Recipe(name="code"), network=code), settings=SHORT)
+    copied = pickle.loads(pickle.dumps(model))  # the function goes by its name
+    assert copied.recipe.network.code.make is Doubled
+    model.fit(*few)
+    with pytest.raises(UserError, match=r"network is code cannot be pickled or copied\. Train it"):
+        pickle.dumps(model)
+    with pytest.raises(UserError, match=r"network is code cannot be saved\. Train it"):
+        model.save("nowhere")
+
+
+def told_threads(model: Any, images: Any, labels: Any) -> float:
+    """A score that says with how many threads this process may compute."""
+    assert model.score(images, labels) >= 0
+    return float(usable_threads())
+
+
+def test_cross_validation_in_two_processes_gives_the_same_scores_and_shares_the_processors(
+    digits: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = (part[:200] for part in digits)
+    monkeypatch.chdir(tmp_path)  # no run folder is made here
+    model = FirstlightClassifier(PLAIN, settings=("train.epochs=2",))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    scoring = {"right": "accuracy", "threads": told_threads}
+    try:
+        two = cross_validate(
+            model, images, labels, cv=2, n_jobs=2, scoring=scoring, return_estimator=True
+        )
+    finally:
+        get_reusable_executor().shutdown(wait=True)
+    assert max(two["test_threads"]) * 2 <= max(2, usable_threads())
+    monkeypatch.setenv("OMP_NUM_THREADS", str(int(two["test_threads"][0])))
+    one = cross_validate(model, images, labels, cv=2, scoring="accuracy", return_estimator=True)
+    assert list(one["test_score"]) == list(two["test_right"])
+    for here, there in zip(one["estimator"], two["estimator"], strict=True):
+        assert np.array_equal(here.predict_proba(images), there.predict_proba(images))
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_saved_comes_back_with_the_same_answers(
     digits: tuple[np.ndarray, np.ndarray], tmp_path: Any
 ) -> None:
@@ -149,12 +310,6 @@ def whole_batches() -> FirstlightClassifier:
     """Plain descent on all rows at once, without anything that rows share or that is drawn."""
     settings = ("train.epochs=12", "train.batch_size=65536")
     return FirstlightClassifier("digits-tutorial", settings=settings)
-
-
-@pytest.fixture(scope="module")
-def few(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = digits
-    return np.rint(images[:60] * (255 / 16)).astype(np.uint8), labels[:60] % 3
 
 
 def test_a_row_of_weight_two_counts_as_two_rows(few: tuple[np.ndarray, np.ndarray]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -26,8 +27,17 @@ from firstlight.errors import DataError, NothingLearntWarning, UserError, shorte
 from firstlight.evaluate.predict import probabilities
 from firstlight.files import make_folder
 from firstlight.models.catalog import Architecture
-from firstlight.recipe import Recipe, load_recipe, refuse_idle, refuse_settings, setting_key
-from firstlight.runs.checkpoint import SavedModel, load_model, save_model
+from firstlight.pixels import Preprocess
+from firstlight.plain import read_json, write_json
+from firstlight.recipe import (
+    Recipe,
+    load_recipe,
+    parse_recipe,
+    refuse_idle,
+    refuse_settings,
+    setting_key,
+)
+from firstlight.runs.checkpoint import SavedModel, apart, load_model, save_model
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import usable_threads
 from firstlight.training.memory import kept_memory
@@ -40,6 +50,8 @@ from firstlight.verbs.start import backbone_of, open_start
 _GO_ON = (
     "Fit on all rows, or continue from a trained network with firstlight.train(data, start=RUN)"
 )
+_STATE = 1
+"""The format of what is pickled."""
 _LONG = 800
 # So many images together are as bright as those of training.
 _MANY = 20
@@ -55,6 +67,11 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     greatest in training become 0 and 255; later images must be of that range. Flat rows without
     ``image_shape`` are taken as plain features, each with a range of its own: it works, and other
     estimators do it better.
+
+    ``n_jobs`` of a search or a cross-validation trains in several processes. ``pickle``, ``joblib``
+    and ``copy.deepcopy`` take a fitted estimator as NumPy arrays and text; the copy answers with
+    the same bits. A pickle can contain any code: load one only if you trust who made it, else use
+    ``save`` and ``load``.
     """
 
     def __init__(
@@ -180,11 +197,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         and ``ValueError`` for classes that are neither numbers, booleans nor text.
         """
         check_is_fitted(self)
-        if self.recipe_.network.code is not None:
-            raise UserError(
-                "an estimator whose network is code cannot be saved. Train it with "
-                "fl.train(data, network=...): its run records the code"
-            )
+        self._refuse_code("saved")
         if self.classes_.dtype.kind not in "biufUO" or not all(
             isinstance(name, bool | int | float | str) for name in self.classes_.tolist()
         ):
@@ -248,6 +261,69 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             loaded.low_ = np.array(values["low"], dtype=np.float64)
             loaded.high_ = np.array(values["high"], dtype=np.float64)
         return loaded
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What ``pickle``, ``joblib`` and ``copy`` take: the weights of a fitted network as NumPy
+        arrays by their names, and as JSON text under ``firstlight`` all that builds the network.
+        No module or tensor is in it.
+
+        Raises ``UserError`` where the fitted network is code.
+        """
+        state = dict(super().__getstate__())
+        text: dict[str, Any] = {"format": _STATE}
+        if "model_" in state:
+            self._refuse_code("pickled or copied")
+            tensors = apart(self.model_.state_dict())
+            state["model_"] = {name: tensor.numpy() for name, tensor in tensors.items()}
+            text["device"] = next(self.model_.parameters()).device.type
+            text["preprocess_"] = state.pop("preprocess_").to_json()
+        for name in ("recipe", "recipe_"):
+            value = state.get(name)
+            # A function cannot be text: before fit, pickle has its own ways with it.
+            if isinstance(value, Recipe) and value.network.code is None:
+                text[name] = value.to_toml()
+                del state[name]
+        return {**state, "firstlight": write_json(text)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Build the network again from what ``__getstate__`` gave, on the device that it was on, or
+        on the CPU where this machine has no such device.
+
+        Raises ``DataError`` for what a newer version wrote.
+        """
+        values = dict(state)
+        if "firstlight" not in values:  # version 0.1.0 pickled the network as a module
+            super().__setstate__(values)
+            return
+        text = read_json(values.pop("firstlight"))
+        if text["format"] != _STATE:
+            raise DataError(
+                f"the estimator was pickled in format {text['format']}; this firstlight reads "
+                f"{_STATE}. A newer version may read it"
+            )
+        for name in {"recipe", "recipe_"} & text.keys():
+            values[name] = parse_recipe(text[name], source="the pickled estimator's recipe")
+        weights = values.pop("model_", None)
+        super().__setstate__(values)
+        if weights is None:
+            return
+        self.preprocess_ = Preprocess.from_json(text["preprocess_"])
+        model = Architecture(
+            network=self.recipe_.network,
+            image_shape=self.preprocess_.image_shape,
+            classes=len(self.classes_),
+        ).build(torch.Generator())
+        # Copies, as arrays that joblib maps from a file cannot be written to.
+        model.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in weights.items()})
+        self.model_ = model.to(_device_or_cpu(text["device"])).eval()
+
+    def _refuse_code(self, what: str) -> None:
+        """Raise ``UserError`` where the fitted network is code."""
+        if self.recipe_.network.code is not None:
+            raise UserError(
+                f"an estimator whose network is code cannot be {what}. Train it with "
+                "fl.train(data, network=...): its run records the code"
+            )
 
     def _resolved(self, train: Dataset) -> Recipe:
         """The recipe to train by. Nothing is held out unless the recipe stops by it."""
@@ -359,6 +435,13 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 f"fitted on pixels of {low:g} to {high:g}, got {X.dtype} from {least:g} to "
                 f"{most:g}. Scale them to the range of the training images first"
             )
+
+
+def _device_or_cpu(name: str) -> str:
+    try:
+        return choose_device(name)
+    except UserError:
+        return "cpu"
 
 
 def _refuse_missing(y: Any) -> None:
