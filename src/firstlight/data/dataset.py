@@ -5,6 +5,7 @@ Axes: N images, H height, W width, C channels (1 grey, 3 red-green-blue), K clas
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -14,9 +15,16 @@ import numpy.typing as npt
 
 from firstlight.checked import class_names
 from firstlight.data.stored import EncodedImages, ImagesOnDisk, at_once
+from firstlight.errors import DataError
 
 UInt8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+BETWEEN = ";"
+"""Between the labels of an image, where it has several."""
+NO_LABEL = "(none)"
+"""What people read of an image that has none of them."""
 
 
 class Known(NamedTuple):
@@ -33,8 +41,9 @@ class Known(NamedTuple):
 class Dataset:
     """Labelled images in memory. Two data sets are equal when their fingerprints are.
 
-    Raises ``ValueError`` when shapes, dtypes or labels do not fit together, and ``DataError`` for
-    a class name that stands twice.
+    An image has one label each (``labels_N``), or any number of them (``labels_NK``). Raises
+    ``ValueError`` when shapes, dtypes or labels do not fit together, and ``DataError`` for a class
+    name that stands twice.
     """
 
     name: str
@@ -42,8 +51,11 @@ class Dataset:
     images_NHWC: UInt8Array
     """uint8, 0 to 255, N×H×W×C with C = 1 or 3. Those of a set larger than memory are
     ``ImagesOnDisk``, which give an array for any index."""
-    labels_N: Int64Array
-    """int64, each 0 to K-1."""
+    labels_N: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))
+    """int64, each 0 to K-1. Empty where images may have several labels: what was made for one
+    label each then fails, and gives no wrong answer."""
+    labels_NK: BoolArray | None = None
+    """bool N×K: whether each image has each label, where it may have several, or none."""
     class_names: tuple[str, ...]
     """K names; a label is an index into them."""
     names: tuple[str, ...] | None = None
@@ -68,31 +80,52 @@ class Dataset:
 
     def __post_init__(self) -> None:
         class_names(self.class_names, self.name)
-        images, labels = self.images_NHWC, self.labels_N
+        images = self.images_NHWC
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
             raise ValueError(
                 f"{self.name}: images must be uint8 N×H×W×C with 1 or 3 channels, "
                 f"not {images.dtype} of shape {images.shape}"
             )
-        if labels.dtype != np.int64 or labels.shape != (len(images),):
-            raise ValueError(
-                f"{self.name}: labels must be int64 of shape ({len(images)},), "
-                f"not {labels.dtype} of shape {labels.shape}"
-            )
+        if self.labels_NK is None:
+            self._check_labels()
+        else:
+            self._check_several(self.labels_NK)
         for beside in (
             *(self.names, self.groups_N, self.origins),
             *(self.weights_N, self.held_out_N),
         ):
             if beside is not None and len(beside) != len(images):
                 raise ValueError(f"{self.name}: {len(beside)} entries for {len(images)} images")
+
+    def _check_labels(self) -> None:
+        images, labels = self.images_NHWC, self.labels_N
+        if labels.dtype != np.int64 or labels.shape != (len(images),):
+            raise ValueError(
+                f"{self.name}: labels must be int64 of shape ({len(images)},), "
+                f"not {labels.dtype} of shape {labels.shape}"
+            )
         if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.class_names)):
             raise ValueError(
                 f"{self.name}: labels run from {labels.min()} to {labels.max()}, "
                 f"but there are {len(self.class_names)} class names"
             )
 
+    def _check_several(self, labels_NK: BoolArray) -> None:
+        wanted = (len(self.images_NHWC), len(self.class_names))
+        if labels_NK.dtype != np.bool_ or labels_NK.shape != wanted or len(self.labels_N):
+            raise ValueError(
+                f"{self.name}: labels_NK must be bool of shape {wanted}, without labels_N; got "
+                f"{labels_NK.dtype} of shape {labels_NK.shape}"
+            )
+        strange = next((name for name in self.class_names if BETWEEN in name), None)
+        if strange is not None:
+            raise DataError(
+                f"{self.name}: the label {strange[:60]!r} contains {BETWEEN!r}, which separates "
+                "labels. Rename it"
+            )
+
     def __len__(self) -> int:
-        return len(self.labels_N)
+        return len(self.images_NHWC)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Dataset) and self.fingerprint == other.fingerprint
@@ -103,6 +136,34 @@ class Dataset:
     def __repr__(self) -> str:
         n, h, w, c = self.images_NHWC.shape
         return f"Dataset({self.name!r}, {n} images {h}×{w}×{c}, {len(self.class_names)} classes)"
+
+    @property
+    def several(self) -> bool:
+        """Whether images may have several labels."""
+        return self.labels_NK is not None
+
+    @property
+    def each_label(self) -> Int64Array | BoolArray:
+        """The labels image by image: ``labels_NK`` where there may be several, else
+        ``labels_N``."""
+        return self.labels_N if self.labels_NK is None else self.labels_NK
+
+    def has(self, label: int) -> BoolArray:
+        """N: whether each image has this label."""
+        return self.labels_N == label if self.labels_NK is None else self.labels_NK[:, label]
+
+    def counts(self, rows: Int64Array | slice = slice(None)) -> Int64Array:
+        """K: how many of these images have each label."""
+        if self.labels_NK is not None:
+            counts_K: Int64Array = self.labels_NK[rows].sum(axis=0, dtype=np.int64)
+            return counts_K
+        return np.bincount(self.labels_N[rows], minlength=len(self.class_names))
+
+    def label_of(self, row: int) -> str:
+        """The name of an image's label; several are joined."""
+        if self.labels_NK is None:
+            return self.class_names[int(self.labels_N[row])]
+        return joined_names(self.labels_NK[row], self.class_names) or NO_LABEL
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -122,7 +183,7 @@ class Dataset:
         step = at_once(self.image_shape)
         for start in range(0, len(self), step):
             digest.update(np.ascontiguousarray(self.images_NHWC[start : start + step]).data)
-        digest.update(np.ascontiguousarray(self.labels_N).data)
+        digest.update(np.ascontiguousarray(self.each_label).data)
         return digest.hexdigest()
 
     @property
@@ -138,7 +199,7 @@ class Dataset:
         digest.update(shards.digests.astype(">u8").tobytes())
         _, shard_N = np.unique(shards.shard_of, return_inverse=True)
         digest.update(shard_N.astype(np.int32).tobytes())
-        digest.update(np.ascontiguousarray(self.labels_N).data)
+        digest.update(np.ascontiguousarray(self.each_label).data)
         return digest.hexdigest()
 
     @cached_property
@@ -150,7 +211,8 @@ class Dataset:
         if self.known is not None:
             return np.array(self.known.content_order, dtype=np.int64)
         high_N, low_N = self._keys.T
-        return np.lexsort((self.labels_N, low_N, high_N))
+        last = (self.labels_N,) if self.labels_NK is None else tuple(self.labels_NK.T)
+        return np.lexsort((*last, low_N, high_N))
 
     @cached_property
     def pictures(self) -> str:
@@ -212,7 +274,8 @@ class Dataset:
             images_NHWC=images.take(indices)
             if isinstance(images, ImagesOnDisk)
             else images[indices],
-            labels_N=self.labels_N[indices],
+            labels_N=self.labels_N if self.several else self.labels_N[indices],
+            labels_NK=None if self.labels_NK is None else self.labels_NK[indices],
             class_names=self.class_names,
             names=None if self.names is None else tuple(self.names[i] for i in indices.tolist()),
             groups_N=None if self.groups_N is None else self.groups_N[indices],
@@ -224,6 +287,11 @@ class Dataset:
             notes=self.notes,
             warnings=self.warnings,
         )
+
+
+def joined_names(labels_K: BoolArray, class_names: Sequence[str]) -> str:
+    """The names of an image's labels, in the order of the classes; empty without a label."""
+    return BETWEEN.join(name for name, has in zip(class_names, labels_K, strict=True) if has)
 
 
 class TrainTest(NamedTuple):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from firstlight import cache
 from firstlight.data.dataset import Dataset, Known, TrainTest, UInt8Array
@@ -100,7 +101,10 @@ def _keep(shelf: Path, key: str, make: Make, *, again: bool = False) -> None:
             "class_names": images.class_names,
             "parts": sizes,
             "names": images.names,
-            "labels": images.labels_N.tolist(),
+            "labels": images.labels_N.tolist()
+            if images.labels_NK is None
+            else [np.flatnonzero(row_K).tolist() for row_K in images.labels_NK],
+            **({"several": True} if images.several else {}),
             "groups": images.groups_N.tolist(),
             "origins": None if images.origins is None else [one.hex() for one in images.origins],
             "notes": images.notes,
@@ -212,20 +216,31 @@ def _worked_out(part: Dataset) -> dict[str, Any]:
     )._asdict()
 
 
+def _rows(labels: Sequence[Sequence[int]], classes: int) -> npt.NDArray[np.bool_]:
+    """bool N×K from the numbers of each image's labels."""
+    labels_NK = np.zeros((len(labels), classes), dtype=bool)
+    for row_K, numbers in zip(labels_NK, labels, strict=True):
+        row_K[numbers] = True
+    return labels_NK
+
+
 def _data(images_NHWC: UInt8Array | StoredImages, about: dict[str, Any], name: str) -> TrainTest:
     """Both parts of all the images: views of an array, or images that stay on disk."""
-    labels_N = np.array(about["labels"], dtype=np.int64)
+    several, count = about.get("several", False), len(about["labels"])
+    labels_N = np.array([] if several else about["labels"], dtype=np.int64)
+    labels_NK = _rows(about["labels"], len(about["class_names"])) if several else None
     train, validation = about["parts"][TRAIN], about["parts"][VALIDATION]
     known, origins = about.get("known"), about["origins"]
 
     def part(which: str, rows: slice) -> Dataset:
-        numbers_N = np.arange(len(labels_N))[rows]
+        numbers_N = np.arange(count)[rows]
         on_disk = isinstance(images_NHWC, StoredImages)
         images = images_NHWC.take(numbers_N) if on_disk else images_NHWC[rows]
         return Dataset(
             name=f"{name}/{which}",
             images_NHWC=cast(UInt8Array, images),
-            labels_N=labels_N[rows],
+            labels_N=labels_N if several else labels_N[rows],
+            labels_NK=None if labels_NK is None else labels_NK[rows],
             class_names=tuple(about["class_names"]),
             names=None if about["names"] is None else tuple(about["names"][rows]),
             groups_N=np.array(about["groups"][rows], dtype=np.int64),

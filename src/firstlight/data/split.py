@@ -13,6 +13,7 @@ from firstlight.data.duplicates import groups, near_copies
 from firstlight.data.grouping import grouped
 from firstlight.data.shards.split import chosen_by_digest
 from firstlight.data.stored import ImagesOnDisk
+from firstlight.data.stratified import stratified
 from firstlight.errors import DataError
 
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
@@ -93,7 +94,7 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
         raise DataError(f"{data.name}: wanted at least two classes, got {got}")
     pairs, altered, alike_N = grouped(
         data.images_NHWC,
-        data.labels_N,
+        data.each_label,
         near_copies(data.images_NHWC),
         altered_copies(data.images_NHWC),
     )
@@ -116,18 +117,19 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
                 f"{', in groups that stay together' if given else ''}. Add pictures"
             ) from error
         parts[TEST], parts[TRAIN] = parts[TRAIN][np.sort(taken)], parts[TRAIN][np.sort(kept)]
+        kind, groups_too = "label" if data.several else "class", "groups and " if given else ""
         notes.append(
             f"test: {len(taken):,} of the {len(rest):,} pictures, {100 * TEST_SHARE:.0f} % of each "
-            f"class, chosen by content, {'groups and ' if given else ''}near copies kept together"
+            f"{kind}, chosen by content, {groups_too}near copies kept together"
         )
-        labels = data.labels_N[parts[TEST]]
-        absent = [name for k, name in enumerate(data.class_names) if not (labels == k).any()]
+        counts_K = data.counts(parts[TEST])
+        absent = [data.class_names[k] for k in np.flatnonzero(counts_K == 0)]
         if absent:
             warnings.append(
                 f"the test part has no pictures of {', '.join(absent[:10])}: there are too few "
                 "that differ"
             )
-    counts = np.bincount(data.labels_N[parts[TRAIN]], minlength=len(data.class_names))
+    counts = data.counts(parts[TRAIN])
     if (counts == 0).any():
         name = data.class_names[int(np.argmin(counts))]
         raise DataError(
@@ -136,7 +138,8 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
         )
     part_at = {int(at): part for part in PARTS for at in parts[part]}
     # Turned copies may well be of two classes, such as 6 and 9; a test is not spoiled by them.
-    alike = {(i, j) for i, j in altered if data.labels_N[i] == data.labels_N[j]}
+    labels = data.each_label
+    alike = {(i, j) for i, j in altered if np.array_equal(labels[i], labels[j])}
     leaks = sum(part_at[i] != part_at[j] for i, j in {*pairs, *alike})
     if leaks:
         see = "" if data.names is None else " (firstlight data check shows them)"
@@ -149,7 +152,7 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
 
 
 def _looks_alike(data: Dataset, alike_N: Int64Array) -> str:
-    classes = [data.class_names[k] for k in np.unique(data.labels_N[alike_N])]
+    classes = [data.class_names[k] for k in np.flatnonzero(data.counts(alike_N))]
     return (
         f"{len(alike_N):,} pictures of {', '.join(classes[:10])} are very similar, so only the "
         "closest copies among them are kept together. If they are views of one object, the test "
@@ -211,6 +214,9 @@ def joined(data: TrainTest) -> Dataset:
         if isinstance(train.images_NHWC, ImagesOnDisk)
         else np.concatenate([train.images_NHWC, test.images_NHWC]),
         labels_N=np.concatenate([train.labels_N, test.labels_N]),
+        labels_NK=None
+        if train.labels_NK is None or test.labels_NK is None
+        else np.concatenate([train.labels_NK, test.labels_NK]),
         class_names=train.class_names,
         names=names,
         groups_N=np.concatenate([train.groups_N, test.groups_N]),
@@ -229,6 +235,11 @@ def folds(data: Dataset, count: int, rows_M: Int64Array | None = None) -> Int64A
         order_N = order_N[np.isin(order_N, rows_M)]
     have_FK = np.zeros((count, len(data.class_names)), np.int64)
     groups = _groups(data, order_N)
+    if data.several:
+        in_turn = [*groups.in_turn(-groups.sizes_G)]
+        for group, fold in zip(in_turn, _parts_of(data, in_turn, [1 / count] * count), strict=True):
+            fold_N[group] = fold
+        return fold_N if rows_M is None else fold_N[rows_M]
     for group in groups.in_turn(-groups.sizes_G):
         counts_K = np.bincount(data.labels_N[group], minlength=len(data.class_names))
         of_these_F = have_FK[:, counts_K > 0].sum(axis=1)
@@ -251,12 +262,17 @@ def _chosen(data: Dataset, order_N: Int64Array, share: float) -> Int64Array:
     A group's place is the sum of its images' places in the order of content, round and round, which
     is as likely early as late. By its first image, one of a hundred would nearly always be chosen.
     """
+    groups = _groups(data, order_N)
+    if data.several:
+        in_turn = [*groups.in_turn(groups.places_G % len(order_N))]
+        part_G = _parts_of(data, in_turn, [share, 1 - share])
+        taken = [group for group, part in zip(in_turn, part_G, strict=True) if part == 0]
+        return np.concatenate(taken) if taken else np.empty(0, np.int64)
     sizes = np.bincount(data.labels_N, minlength=len(data.class_names))
     wanted = np.maximum(1, np.round(share * sizes)).astype(np.int64)
     full = np.minimum(wanted, sizes - 1)
     have = np.zeros_like(sizes)
     chosen: list[Int64Array] = []
-    groups = _groups(data, order_N)
     for group in groups.in_turn(groups.places_G % len(order_N)):
         if (have >= full).all():
             break
@@ -274,6 +290,12 @@ def _chosen(data: Dataset, order_N: Int64Array, share: float) -> Int64Array:
             chosen.append(group)
             have = have + counts
     return np.concatenate(chosen) if chosen else np.empty(0, np.int64)
+
+
+def _parts_of(data: Dataset, groups: Sequence[Int64Array], shares: Sequence[float]) -> Int64Array:
+    """The part of each group of images with several labels."""
+    counts_GK = np.array([data.counts(group) for group in groups])
+    return stratified(counts_GK, np.array([*map(len, groups)]), np.array(shares))
 
 
 def _smallest(data: Dataset, groups: "_Groups", label: int) -> Int64Array:

@@ -1,6 +1,7 @@
 """How far probabilities can be believed, and when to say nothing. Axes: N images, K classes."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -16,7 +17,8 @@ MANY_IMAGES = 50
 """Fewer have no twentieth of their own: the least sure of them is the threshold."""
 DOUBT = 0.5
 """Where all images are right, or there are few, so many more are added that may be of any class."""
-_LARGEST = 100.0
+LARGEST_TEMPERATURE = 100.0
+"""Its inverse is the smallest."""
 _LEAST_TEMPERATURE = 1e-6
 _HALVINGS = 40
 
@@ -92,7 +94,7 @@ def log_losses(scores_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> Floa
 
 
 def _temperature(logits_NK: Float64Array, labels_N: npt.NDArray[np.int64], few: bool) -> float:
-    """The T from 1 / ``_LARGEST`` to ``_LARGEST`` with the smallest mean of -log softmax(z / T).
+    """The T with the smallest mean of -log softmax(z / T), from 1 / ``LARGEST_TEMPERATURE`` on.
 
     That loss is convex in 1 / T, and its slope there is the mean of Σ p·z less z of the true class:
     the interval in which the slope changes its sign is halved, here to 1e-11 of T. Where all images
@@ -113,11 +115,17 @@ def _temperature(logits_NK: Float64Array, labels_N: npt.NDArray[np.int64], few: 
         slope = (expected_N - true_N).sum() + doubt * expected_N.mean() - doubtful
         return bool(slope > 0)
 
-    low, high = -math.log(_LARGEST), math.log(_LARGEST)
+    return math.exp(halved(falls, math.log(LARGEST_TEMPERATURE)))
+
+
+def halved(falls: Callable[[float], bool], largest: float) -> float:
+    """Where a convex loss is smallest between minus and plus ``largest``; ``falls`` says whether it
+    is smaller above a number."""
+    low, high = -largest, largest
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if falls(middle) else (low, middle)
-    return math.exp((low + high) / 2)
+    return (low + high) / 2
 
 
 def accuracy_at_coverage(

@@ -1,0 +1,98 @@
+"""How far probabilities of several labels can be believed, and from which one on a label is given.
+
+Axes: N images, K labels.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.evaluate.calibrate import (
+    DOUBT,
+    LARGEST_TEMPERATURE,
+    LEAST_IMAGES,
+    MANY_IMAGES,
+    halved,
+)
+from firstlight.evaluate.label_metrics import BoolArray, Float64Array, best_threshold
+
+USUAL = 0.5
+"""The threshold of a label that tells nothing of a better one."""
+LEAST_WITH = 10
+"""Held-out images that must have a label, and that must not, to choose its threshold by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelCalibration:
+    """What was learnt from images that the network was not trained on."""
+
+    temperature: float
+    """Logits are divided by this before the sigmoid. One number for all labels: it is certain with
+    few images, where one for each label is not."""
+    thresholds: tuple[float, ...]
+    """K: from this probability on a label is given; the one with the highest F1 on those images."""
+    chosen: tuple[bool, ...]
+    """K: whether there were images enough to choose it; otherwise it is ``USUAL``."""
+    images: int
+    """How many there were."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "thresholds", tuple(self.thresholds))
+        object.__setattr__(self, "chosen", tuple(self.chosen))
+        numbers = (self.temperature, *self.thresholds)
+        if not all(type(one) in (int, float) and 0 < one < math.inf for one in numbers):
+            raise ValueError("calibration: temperature and thresholds must be numbers above 0")
+        if any(one > 1 for one in self.thresholds) or len(self.chosen) != len(self.thresholds):
+            raise ValueError("calibration: wanted thresholds up to 1, and which were chosen")
+
+
+def calibrate_labels(
+    logits_NK: npt.NDArray[np.float32], labels_NK: BoolArray
+) -> LabelCalibration | None:
+    """The temperature with the smallest log loss, and the threshold of each label with the highest
+    F1; None for too few images."""
+    if len(labels_NK) < LEAST_IMAGES:
+        return None
+    exact_NK = logits_NK.astype(np.float64)
+    temperature = _temperature(exact_NK, labels_NK)
+    probabilities_NK = sigmoid(exact_NK / temperature)
+    with_K = labels_NK.sum(axis=0)
+    chosen_K = np.minimum(with_K, len(labels_NK) - with_K) >= LEAST_WITH
+    return LabelCalibration(
+        temperature=temperature,
+        thresholds=tuple(
+            best_threshold(labels_NK[:, k], probabilities_NK[:, k]) if chosen else USUAL
+            for k, chosen in enumerate(chosen_K)
+        ),
+        chosen=tuple(map(bool, chosen_K)),
+        images=len(labels_NK),
+    )
+
+
+def sigmoid(scores_NK: Float64Array) -> Float64Array:
+    """1 / (1 + exp(-z)), of any size of z."""
+    small_NK = np.exp(-np.abs(scores_NK))
+    result: Float64Array = np.where(scores_NK >= 0, 1.0, small_NK) / (1 + small_NK)
+    return result
+
+
+def _temperature(logits_NK: Float64Array, labels_NK: BoolArray) -> float:
+    """The T with the smallest mean binary cross-entropy of z / T.
+
+    As for one label (``calibrate.py``): the loss is convex in 1 / T, with the slope Σ (p - y)·z
+    there. Of few images, and where all signs are right, ``DOUBT`` images are added whose labels are
+    as likely there as not.
+    """
+    few = len(labels_NK) < MANY_IMAGES
+    doubt = DOUBT if few or bool(((logits_NK > 0) == labels_NK).all()) else 0.0
+    share = doubt / len(labels_NK)
+
+    def falls(log_temperature: float) -> bool:
+        """Whether the loss is smaller at a larger temperature."""
+        p_NK = sigmoid(logits_NK / math.exp(log_temperature))
+        slope_NK = (p_NK - labels_NK) * logits_NK + share * (p_NK - 0.5) * logits_NK
+        return bool(slope_NK.sum() > 0)
+
+    return math.exp(halved(falls, math.log(LARGEST_TEMPERATURE)))

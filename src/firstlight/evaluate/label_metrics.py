@@ -1,0 +1,188 @@
+"""What answers with several labels each are worth. Axes: N images, K labels.
+
+Counted with NumPy alone, as ``metrics.py`` does; the tests compare with scikit-learn.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from firstlight.evaluate.metrics import CALIBRATION_BINS, wilson_interval
+
+BoolArray = npt.NDArray[np.bool_]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+
+SEVERAL = "several"
+"""What files of a run hold under ``labels``, where its images have several each."""
+
+LEAST_THRESHOLD = 1e-6
+"""Where every image is best given a label."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRow:
+    """One label: the images that have it against the rest."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    average_precision: float | None
+    """Σ (Rₙ - Rₙ₋₁) Pₙ over all thresholds, without interpolation; None without images."""
+    threshold: float
+    """From this probability on the label is given."""
+    support: int
+    """Images that have this label."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMetrics:
+    """Everything ``evaluate`` reports where images have several labels."""
+
+    count: int
+    correct: int
+    """Images whose labels are exactly those given."""
+    accuracy: float
+    """Their share, known as exact match or subset accuracy."""
+    accuracy_interval: tuple[float, float]
+    """Wilson score interval, 95 %."""
+    f1_micro: float
+    """Of all labels of all images together."""
+    f1_macro: float
+    """The mean of the labels that some image has."""
+    mean_average_precision: float
+    """The mean over the same labels; it depends on no threshold."""
+    log_loss: float
+    """Mean over the images of the binary cross-entropies, summed over the labels, nats."""
+    expected_calibration_error: float
+    """0 to 1; of all N·K probabilities, with 15 equal-width bins."""
+    per_class: tuple[LabelRow, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values, as written to ``metrics.json``."""
+        return {"labels": SEVERAL, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "LabelMetrics":
+        """What ``to_json`` gave. Raises ``TypeError`` or ``LookupError`` for anything else."""
+        low, high = values["accuracy_interval"]
+        changed = {
+            "accuracy_interval": (low, high),
+            "per_class": tuple(LabelRow(**row) for row in values["per_class"]),
+        }
+        return cls(**{k: v for k, v in {**values, **changed}.items() if k != "labels"})
+
+
+def measure_labels(
+    labels_NK: BoolArray,
+    probabilities_NK: Float32Array,
+    class_names: tuple[str, ...],
+    thresholds_K: Float64Array,
+) -> LabelMetrics:
+    """All metrics of N ≥ 1 answers. Raises ``ValueError`` when shapes disagree or a probability is
+    no number."""
+    count, classes = labels_NK.shape
+    if count == 0 or probabilities_NK.shape != (count, classes) or len(class_names) != classes:
+        raise ValueError(
+            f"labels {labels_NK.shape} and {len(class_names)} names do not match probabilities of "
+            f"shape {probabilities_NK.shape}"
+        )
+    if not np.isfinite(probabilities_NK).all():
+        raise ValueError("probabilities that are not numbers")
+    given_NK = given_labels(probabilities_NK, thresholds_K)
+    right_K = (given_NK & labels_NK).sum(axis=0)
+    given_K, true_K = given_NK.sum(axis=0), labels_NK.sum(axis=0)
+    rows = tuple(
+        LabelRow(
+            name=name,
+            precision=_share(right_K[k], given_K[k]),
+            recall=_share(right_K[k], true_K[k]),
+            f1=_share(2 * right_K[k], given_K[k] + true_K[k]),
+            average_precision=average_precision(labels_NK[:, k], probabilities_NK[:, k])
+            if true_K[k]
+            else None,
+            threshold=float(thresholds_K[k]),
+            support=int(true_K[k]),
+        )
+        for k, name in enumerate(class_names)
+    )
+    there = [row for row in rows if row.average_precision is not None]
+    correct = int((given_NK == labels_NK).all(axis=1).sum())
+    return LabelMetrics(
+        count=count,
+        correct=correct,
+        accuracy=correct / count,
+        accuracy_interval=wilson_interval(correct, count),
+        f1_micro=_share(2 * right_K.sum(), given_K.sum() + true_K.sum()),
+        f1_macro=_mean([row.f1 for row in there]),
+        mean_average_precision=_mean([row.average_precision or 0.0 for row in there]),
+        log_loss=_log_loss(labels_NK, probabilities_NK),
+        expected_calibration_error=_calibration_error(labels_NK, probabilities_NK),
+        per_class=rows,
+    )
+
+
+def given_labels(probabilities_NK: Float32Array, thresholds_K: Float64Array) -> BoolArray:
+    """N×K: the labels that each image is given."""
+    given_NK: BoolArray = probabilities_NK.astype(np.float64) >= thresholds_K
+    return given_NK
+
+
+def average_precision(has_N: BoolArray, probability_N: Float32Array) -> float:
+    """Σ (Rₙ - Rₙ₋₁) Pₙ over the distinct thresholds, for a label that at least one image has."""
+    precision_T, recall_T = precision_and_recall(has_N, probability_N)
+    return float((np.diff(recall_T, prepend=0.0) * precision_T).sum())
+
+
+def precision_and_recall(
+    has_N: BoolArray, probability_N: Float32Array
+) -> tuple[Float64Array, Float64Array]:
+    """Precision and recall at each distinct probability as the threshold, the highest first."""
+    right_T, given_T = _found(has_N, probability_N)
+    return right_T / given_T, right_T / float(has_N.sum())
+
+
+def _found(has_N: BoolArray, score_N: npt.NDArray[Any]) -> tuple[Float64Array, Float64Array]:
+    """At each distinct score as the threshold, the highest first: how many of the images with the
+    label are found, and how many images are given it."""
+    order_N = np.argsort(-score_N, kind="stable")
+    falls_N = np.append(np.diff(score_N[order_N]) < 0, True)
+    right_T = np.cumsum(has_N[order_N], dtype=np.float64)[falls_N]
+    return right_T, (1 + np.flatnonzero(falls_N)).astype(np.float64)
+
+
+def best_threshold(has_N: BoolArray, probability_N: Float64Array) -> float:
+    """The threshold with the highest F1, midway between two probabilities; of several the one
+    nearest to a half. Some images have the label, and some have not."""
+    right_T, given_T = _found(has_N, probability_N)
+    f1_T = 2 * right_T / (given_T + has_N.sum())
+    score_T = np.unique(probability_N)[::-1]
+    middle_T = (score_T + np.append(score_T[1:], 0.0)) / 2
+    middle_T = middle_T.clip(LEAST_THRESHOLD, 1.0)
+    best_T = np.flatnonzero(f1_T >= f1_T.max() - 1e-12)
+    return float(middle_T[best_T[np.argmin(np.abs(middle_T[best_T] - 0.5))]])
+
+
+def _log_loss(labels_NK: BoolArray, probabilities_NK: Float32Array) -> float:
+    resolution = np.finfo(np.float64).eps
+    exact_NK = probabilities_NK.astype(np.float64).clip(resolution, 1 - resolution)
+    return float(-np.log(np.where(labels_NK, exact_NK, 1 - exact_NK)).sum(axis=1).mean())
+
+
+def _calibration_error(labels_NK: BoolArray, probabilities_NK: Float32Array) -> float:
+    """How far the share of images with a label is from its probability, on average."""
+    flat, has = probabilities_NK.astype(np.float64).ravel(), labels_NK.ravel()
+    bins = np.clip(np.ceil(flat * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1).astype(np.int64)
+    gaps_B = np.bincount(bins, weights=has - flat, minlength=CALIBRATION_BINS)
+    return float(np.abs(gaps_B).sum() / len(flat))
+
+
+def _share(part: int, whole: int) -> float:
+    return float(part / whole) if whole else 0.0
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else 0.0
