@@ -74,6 +74,7 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 
+BOXED = ("src/firstlight/box/mnist/README", "src/firstlight/box/cifar10/README")
 NAVIGATION = {
     "Get started": (
         "docs/tutorial",
@@ -84,14 +85,14 @@ NAVIGATION = {
     ),
     "Understand": ("docs/networks", "docs/performance", "docs/trust", "docs/explain"),
     "Use": (
-        *("docs/serve", "docs/export", "docs/scale"),
-        *("src/firstlight/box/mnist/README", "src/firstlight/box/cifar10/README"),
+        *("docs/serve", "docs/export", "docs/tracking", "docs/scale"),
+        *BOXED,
     ),
     "Reference": ("docs/reference", "docs/glossary", "docs/design"),
     "Project": ("CHANGELOG", "docs/dev/log", "CONTRIBUTING", "SECURITY"),
 }
-RUN_BY_TESTS = ("docs/serve", "docs/export")
-"""Pages whose Python needs a server or an exported file beside it."""
+RUN_BY_TESTS = ("docs/serve", "docs/export", *BOXED)
+"""Pages whose Python needs a server, or a file beside it."""
 NOTEBOOK = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n"
 
 

@@ -11,8 +11,8 @@ import firstlight as fl
 from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.runs.box import BOX, boxed_names
 from firstlight.runs.folder import RunFolder
-from make_models import MISTAKES, ROOT, results
-from model_card import card
+from firstlight.verbs.card import card
+from make_models import MISTAKES
 
 NAMES = ["mnist", "cifar10"]
 ANSWERED = 1_000
@@ -27,7 +27,7 @@ def test_there_are_a_model_of_digits_and_one_of_photographs_under_three_megabyte
 def test_a_card_says_what_its_files_say_and_travels_with_the_weights(name: str) -> None:
     box = RunFolder(BOX / name)
     text = box.read("README.md")
-    assert text == card(box, ROOT / results(name))
+    assert text == card(box)
     with safe_open(BOX / name / "model.safetensors", framework="pt") as file:
         assert json.loads(file.metadata()["firstlight"])["card"] == text
     correct = json.loads(box.read("measured.json"))["correct"]

@@ -215,6 +215,18 @@ class Run:
 
         return report(self._folder, data=self._data)
 
+    def card(self, *, license: str | None = None) -> str:  # noqa: A002
+        """The model card as Markdown: data, training, accuracy, limits and use. It begins with
+        metadata in the form of the Hugging Face hub.
+
+        Its figures are those of ``evaluate``; without them it says so. ``license`` is the hub's
+        word for the licence of the weights, such as ``mit``; by default the card names none. Raises
+        ``UserError`` for an unfinished run and for what is no such word.
+        """
+        from firstlight.verbs.card import card
+
+        return card(self._folder, license=license)
+
     def export(
         self,
         format: str = "onnx",  # noqa: A002

@@ -21,6 +21,9 @@ _CONTROL = re.compile(
 # apostrophes before it, so that a name which has one already comes back as it was.
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
+# An underscore within a word marks nothing.
+_MARK = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)")
+
 # Hebrew, Arabic and their neighbours, with marks and the digits between them.
 _LETTER = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
 _RIGHT_TO_LEFT = re.compile(f"([{_LETTER}][{_LETTER}\u200e\u200f0-9]*(?:[ _'-]+[{_LETTER}]+)*)")
@@ -60,6 +63,11 @@ def one_line(text: str) -> str:
 def json_safe(document: str) -> str:
     """The same JSON with each character that a terminal would obey as JSON's own escape."""
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is, also in a table: no mark, link or tag begins in it."""
+    return _MARK.sub(r"\\\g<0>", one_line(text))
 
 
 def csv_text(rows: Iterable[Iterable[str]]) -> str:

@@ -13,6 +13,7 @@ from firstlight.cli import (
     backbones,
     bench,
     cache,
+    card,
     data,
     doctor,
     evaluate,
@@ -50,6 +51,7 @@ app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("export")(export.export)
+app.command("card")(card.card)
 app.command("import")(import_.import_)
 app.command("network")(network.network)
 app.command("runs")(runs.runs)

@@ -32,6 +32,10 @@ EXAMPLES = {
         "firstlight export runs/mnist-quick-1",
         "firstlight export runs/mnist-quick-1 --int8",
     ),
+    "card": (
+        "firstlight card runs/mnist-quick-1",
+        "firstlight card runs/mnist-quick-1 --license mit --out README.md",
+    ),
     "import": ("firstlight import model.keras --data mnist",),
     "network": ("firstlight network cifar10-resnet20", "firstlight network runs/mnist-quick-1"),
     "runs": ("firstlight runs", "firstlight runs runs/mnist-quick-1 runs/mnist-tutorial-1"),

@@ -51,6 +51,14 @@ MNIST = Entry(
     licence="CC BY-SA 3.0 (LeCun, Cortes, Burges)",
     citation="Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to "
     "document recognition. Proceedings of the IEEE 86(11), 1998",
+    hub="ylecun/mnist",
+    not_for=(
+        "Letters, several digits in one picture, house numbers or documents. It knows single "
+        "digits, handwritten with a pen by employees and students in the USA around 1990.",
+        "European handwriting: sevens with a bar and ones with a long upstroke are rarer in its "
+        "training images than in Europe.",
+        "Amounts, forms or exam marks, unless a person checks the result.",
+    ),
     light_on_dark=True,
     centred_strokes=True,
 )
@@ -97,6 +105,7 @@ FASHION_MNIST = Entry(
     licence="MIT (Zalando SE)",
     citation="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST, a novel image dataset for "
     "benchmarking machine learning algorithms. arXiv:1708.07747, 2017",
+    hub="zalando-datasets/fashion_mnist",
     light_on_dark=True,
     centred_strokes=False,
 )
@@ -161,6 +170,15 @@ CIFAR10 = Entry(
     licence="none stated; the authors ask to be cited",
     citation="A. Krizhevsky: Learning multiple layers of features from tiny images. "
     "Technical report, University of Toronto, 2009",
+    hub="uoft-cs/cifar10",
+    not_for=(
+        "Anything but these ten classes, each seen whole in a small picture. It has no class for "
+        "people, and it assigns one of its ten classes to most pictures of other things instead "
+        'of answering "unknown".',
+        "Small details in larger pictures: they are lost, because pictures are reduced to 32 "
+        "pixels first.",
+        "Decisions about people, traffic or safety.",
+    ),
     light_on_dark=False,
     centred_strokes=False,
 )
@@ -239,6 +257,7 @@ CIFAR100 = Entry(
     licence="none stated; the authors ask to be cited",
     citation="A. Krizhevsky: Learning multiple layers of features from tiny images. "
     "Technical report, University of Toronto, 2009",
+    hub="uoft-cs/cifar100",
     light_on_dark=False,
     centred_strokes=False,
 )
@@ -382,6 +401,7 @@ SVHN = Entry(
     licence="see http://ufldl.stanford.edu/housenumbers",
     citation="Y. Netzer, T. Wang, A. Coates, A. Bissacco, B. Wu, A. Y. Ng: Reading digits in "
     "natural images with unsupervised feature learning. NIPS workshop on deep learning, 2011",
+    hub="ufldl-stanford/svhn",
     light_on_dark=False,
     centred_strokes=False,
 )

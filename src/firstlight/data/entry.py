@@ -107,6 +107,11 @@ class Entry:
     """Whether that recipe may mirror its images; a digit seen in a mirror is none."""
     licence: str
     citation: str
+    hub: str = ""
+    """Its name on the Hugging Face hub, ``OWNER/NAME``, for the cards of models. It is not taken
+    from there."""
+    not_for: tuple[str, ...] = ()
+    """What a classifier that was trained on it is not for, in sentences, for its card."""
     light_on_dark: bool
     """Light strokes or clothes on a black ground."""
     centred_strokes: bool

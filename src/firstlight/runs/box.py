@@ -15,6 +15,8 @@ BOX = Path(__file__).resolve().parent.parent / "box"
 """A folder of run folders."""
 MEASURED = "measured.json"
 """In each, what ``evaluate`` gave when it was made; a copy's own goes to ``metrics.json``."""
+SEEDS = "seeds.json"
+"""In each, the test accuracies of several seeds of its recipe, for its card."""
 _WRITTEN_ANEW = ("robustness.json",)
 """What a command about the run replaces in the copy."""
 
