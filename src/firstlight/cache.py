@@ -27,8 +27,9 @@ MADE = {
 OTHERS = {
     "shards": "copies of shards, with their indexes",
     "backbones": "pretrained weights",
-    "hub": "file lists of data sets on the Hugging Face hub",
+    "hub": "file lists of data sets and runs on the Hugging Face hub",
     "models": "copies of bundled models, with reports and evaluations",
+    "runs": "runs of the Hugging Face hub, with reports and evaluations",
 }
 """Shelves beside those. ``shards`` has a bound of its own."""
 CLEARED = (*MADE, "shards")

@@ -1,5 +1,6 @@
 """The library: ``load``, ``train`` and ``open_run``; everything else hangs on a ``Run``."""
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from firstlight.backbones import refuse_backbone
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import NothingLearntWarning, UserError
+from firstlight.hub.word import is_hub
 from firstlight.layers.network import Network
 from firstlight.recipe import Recipe
 from firstlight.runs.folder import RunFolder, open_run_folder
@@ -51,6 +53,16 @@ class Run:
     def path(self) -> Path:
         """The run folder."""
         return self._folder.path
+
+    @property
+    def source(self) -> str | None:
+        """``hf:OWNER/NAME@COMMIT`` of a run that was fetched from the hub."""
+        from firstlight.runs.from_hub import SOURCE
+
+        if not (self.path / SOURCE).is_file():
+            return None
+        with self._folder.trusted():
+            return str(self._folder.read_json(SOURCE)["word"])
 
     @property
     def recipe(self) -> Recipe:
@@ -495,12 +507,30 @@ def open_run(
     *,
     network: "Callable[..., Module] | str | None" = None,
 ) -> Run:
-    """A run that exists. ``data``, itself or where it lies now, is needed only where the run's data
-    is not of the catalogue and is no longer where it was; ``network``, the function that it was
-    trained with, only where its network is code, which never runs unless it is named here."""
+    """A run that exists: its folder, a bundled model's name, or ``hf:OWNER/NAME[@REVISION]``, a run
+    of the Hugging Face hub, which is fetched once (extra ``hub``).
+
+    ``data``, itself or where it lies now, is needed only where the run's data is not of the
+    catalogue and is no longer where it was; ``network``, the function that it was trained with,
+    only where its network is code, which never runs unless it is named here.
+    Raises ``UserError`` for what is no run, ``DataError`` for what is not on the hub or no run
+    there, and ``UnreachableError`` where the hub does not answer and the run is not here.
+    """
     refuse_backbone(path)
     given = _given_again(data)
-    return Run(open_run_folder(Path(path), _code(network)), given)
+    return Run(open_run_folder(_run_here(path), _code(network)), given)
+
+
+def _run_here(path: str | Path) -> Path:
+    """A run's folder; one of the hub is fetched."""
+    if not is_hub(path) or os.path.lexists(path):
+        return Path(path)
+    from firstlight.runs.from_hub import hub_run
+
+    found = hub_run(path)
+    for note in found.notes:
+        warnings.warn(note, stacklevel=3)
+    return found.folder
 
 
 def _code(network: Any) -> "OwnCode | None":

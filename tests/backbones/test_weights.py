@@ -30,7 +30,7 @@ from firstlight.backbones.convert import fitted
 from firstlight.backbones.places import kept
 from firstlight.backbones.weights import fetch_backbone, open_backbone
 from firstlight.errors import DataError, UnreachableError, UserError
-from firstlight.hub import hub_cache
+from firstlight.hub.library import hub_cache
 from firstlight.runs import folder as run_folder
 
 Write = Callable[..., Path]

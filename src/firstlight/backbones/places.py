@@ -12,7 +12,7 @@ from firstlight.backbones import backbone_named
 from firstlight.backbones.backbone import Backbone
 from firstlight.errors import DataError
 from firstlight.files import cache_folder
-from firstlight.hub import kept_in
+from firstlight.hub.library import kept_in
 from firstlight.runs.folder import RunFolder
 
 SOURCE_FILE = "source.json"

@@ -14,7 +14,7 @@ from torch import Tensor
 from firstlight.backbones.backbone import Backbone
 from firstlight.backbones.places import Published
 from firstlight.errors import DataError, UnreachableError, UserError
-from firstlight.hub import HubRefusedError, download, need_library
+from firstlight.hub.library import HubRefusedError, download, need_library
 
 _PICKLES = {".pth", ".pt", ".bin", ".ckpt", ".pkl"}
 _READ = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32)

@@ -113,11 +113,11 @@ def check(
 ) -> None:
     """Look for what is wrong with pictures of one's own: leaks, copies, damage, imbalance."""
     from firstlight.data.archive_address import is_archive_address
-    from firstlight.data.hub.word import is_hub
     from firstlight.data.levels import stated
     from firstlight.data.own import is_arrays
     from firstlight.data.shards.files import is_address, is_there, word_of
     from firstlight.errors import UserError
+    from firstlight.hub.word import is_hub
     from firstlight.verbs.check import check_pictures, write_fix_list, write_page
     from firstlight.verbs.picture_map import need_backbone, write_map
 

@@ -4,7 +4,15 @@ from typing import Annotated
 
 import typer
 
-from firstlight.cli.options import Column, DataDir, Json, Settings, print_json, print_table
+from firstlight.cli.options import (
+    Column,
+    DataDir,
+    Json,
+    Settings,
+    print_json,
+    print_table,
+    recipe_or_run,
+)
 
 SPARE = ("name", "not trained", "receptive field")
 """Columns that a narrow terminal does without."""
@@ -17,6 +25,7 @@ def network(
             metavar="RECIPE|RUN|FILE|BACKBONE",
             help="A named recipe or a TOML file, a run, its model.safetensors, or a backbone.",
             show_default=False,
+            callback=recipe_or_run,
         ),
     ],
     data: Annotated[

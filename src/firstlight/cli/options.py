@@ -100,21 +100,47 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 _Paths = TypeVar("_Paths", Path | None, list[Path] | None)
 
 
-def run_named(given: _Paths) -> _Paths:
-    """What is given where runs are wanted. Raises ``UserError`` for a pretrained backbone."""
+def run_named(context: typer.Context, given: _Paths) -> _Paths:
+    """What is given where runs are wanted; ``hf:OWNER/NAME`` is fetched, and is a folder then.
+
+    Raises ``UserError`` for a pretrained backbone, and as ``hub_run`` does.
+    """
+    if context.resilient_parsing:  # a shell completes the line
+        return given
     for path in given if isinstance(given, list) else [given]:
         if path is not None and not os.path.lexists(path):
             from firstlight.backbones import refuse_backbone
 
             refuse_backbone(path)
-    return given
+    if isinstance(given, list):
+        return [run_here(path) for path in given]
+    return None if given is None else run_here(given)
+
+
+def recipe_or_run(context: typer.Context, given: str) -> str:
+    """The same where a name may be something else too."""
+    return given if context.resilient_parsing else str(run_here(Path(given)))
+
+
+def run_here(path: Path) -> Path:
+    """The folder of a run of the hub; another path as it is. What is to be known is told."""
+    from firstlight.hub.word import is_hub
+
+    if not is_hub(path) or os.path.lexists(path):
+        return path
+    from firstlight.runs.from_hub import hub_run
+
+    found = hub_run(path)
+    for note in found.notes or (str(found.word),):
+        typer.echo(note, err=True)
+    return found.folder
 
 
 ModelPath = Annotated[
     Path,
     typer.Argument(
         metavar="RUN",
-        help="A run folder or an exported .onnx.",
+        help="A run folder, hf:OWNER/NAME, or an exported .onnx.",
         show_default=False,
         callback=run_named,
     ),
@@ -125,7 +151,12 @@ OtherData = Annotated[
 ]
 RunPath = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="A run folder.", show_default=False, callback=run_named),
+    typer.Argument(
+        metavar="RUN",
+        help="A run folder, or hf:OWNER/NAME.",
+        show_default=False,
+        callback=run_named,
+    ),
 ]
 
 

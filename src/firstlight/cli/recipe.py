@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from firstlight.cli.help import Verbs
-from firstlight.cli.options import Column, Json, print_exact, print_json, print_table
+from firstlight.cli.options import Column, Json, print_exact, print_json, print_table, recipe_or_run
 
 app = Verbs(help="Named recipes and recipe files: list, show, compare.")
 Where = Annotated[
@@ -14,6 +14,7 @@ Where = Annotated[
         metavar="NAME|FILE|RUN",
         help="A named recipe, a recipe file (TOML), or a run folder.",
         show_default=False,
+        callback=recipe_or_run,
     ),
 ]
 

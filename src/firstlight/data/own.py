@@ -20,7 +20,6 @@ from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
 from firstlight.data.decode import FEW_LEVELS
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
 from firstlight.data.hub.sets import hub_folder
-from firstlight.data.hub.word import hub_word, is_hub
 from firstlight.data.idx_folder import idx_files, read_idx_folder
 from firstlight.data.kept import kept
 from firstlight.data.levels import Range
@@ -43,6 +42,7 @@ from firstlight.data.table import list_pictures
 from firstlight.data.table_folder import read_table_folder, table_files
 from firstlight.errors import DataError, UserError
 from firstlight.files import cache_folder, make_folder
+from firstlight.hub.word import hub_word, is_hub
 
 # Raised with every change of what is kept or how it is made.
 _EDITION = 8

@@ -42,7 +42,7 @@ def boxed_folder(name: str) -> Path:
     target = cache_folder() / "models" / digest.hexdigest()[:16] / name
     try:
         if not target.is_dir():
-            _copy(contents, target)
+            copy_files(contents, target)
         for file, blob in contents.items():
             copy = target / file
             if not copy.is_file() or (file not in _WRITTEN_ANEW and copy.read_bytes() != blob):
@@ -52,7 +52,8 @@ def boxed_folder(name: str) -> Path:
     return target
 
 
-def _copy(contents: dict[str, bytes], target: Path) -> None:
+def copy_files(contents: dict[str, bytes], target: Path) -> None:
+    """A new folder with these files, by their names; whole, or not at all. Raises ``OSError``."""
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         make_folder(target.parent)

@@ -9,10 +9,10 @@ from firstlight.data.archive_address import (
     pinned,
 )
 from firstlight.data.hub.sets import hub_set
-from firstlight.data.hub.word import is_hub
 from firstlight.data.shards.files import is_address, whole_place
 from firstlight.data.shards.held import is_remembered, remember
 from firstlight.errors import UnreachableError
+from firstlight.hub.word import is_hub
 from firstlight.progress import CountingBar, DownloadBar
 
 _ONLY_A_RUN = (

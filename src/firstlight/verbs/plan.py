@@ -122,7 +122,8 @@ def plan(request: DataRequest, asked: Asked) -> Job:
         chosen = named or default_recipe(request, device)
     recipe = chosen.with_parts(**parts).with_settings(asked.settings, source=asked.source)
     if start is None and recipe.train.start_from:
-        start = open_start(recipe.train.start_from, recipe.network.code)
+        # Nobody named an address of the hub that a recipe holds.
+        start = open_start(recipe.train.start_from, recipe.network.code, connect=False)
         request = request_like(request, recipe.train.start_from, start)
     if asked.told is not None:
         asked.told(request.load())

@@ -9,6 +9,7 @@ from torch import nn
 
 from firstlight.backbones import BACKBONES, backbone_named, is_backbone
 from firstlight.errors import UserError
+from firstlight.hub.word import is_hub
 from firstlight.layers import Resize
 from firstlight.layers.layer import Layer, Shape
 from firstlight.layers.network import Network
@@ -19,6 +20,7 @@ from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import open_run_folder
+from firstlight.runs.from_hub import hub_run
 from firstlight.verbs.run_data import DataRequest
 
 
@@ -28,9 +30,12 @@ def backbone_of(network: Network) -> str:
     return next((name for name, one in BACKBONES.items() if one.layers()[:-1] == own), "")
 
 
-def open_start(where: str | Path, code: OwnCode | None = None) -> SavedModel:
-    """The trained network to start from, with its code where it is code. Raises ``UserError`` where
-    that is no finished run, and ``DataError`` where a backbone's weights are not here."""
+def open_start(
+    where: str | Path, code: OwnCode | None = None, *, connect: bool = True
+) -> SavedModel:
+    """The trained network to start from, with its code where it is code; ``connect``: a run of the
+    hub may be fetched. Raises ``UserError`` where that is no finished run, ``DataError`` where a
+    backbone's weights are not here, and as ``hub_run`` does."""
     if is_backbone(where):
         from firstlight.backbones.weights import open_backbone
 
@@ -39,7 +44,9 @@ def open_start(where: str | Path, code: OwnCode | None = None) -> SavedModel:
         raise UserError(
             f"{where}: no such run folder, model in the box or backbone; did you mean {close[0]}?"
         )
-    folder = open_run_folder(Path(where))
+    folder = open_run_folder(
+        hub_run(where, connect=connect).folder if is_hub(where) else Path(where)
+    )
     folder.code = code
     folder.require_finished()
     return load_model(folder)
@@ -74,6 +81,8 @@ def recipe_like(
         if recipe.train.start_head == "linear":
             network = replace(network, layers=_rooted(network.layers))
         network = replace(network, views=recipe.network.views)
+    elif is_hub(where):
+        begun = str(hub_run(where).word)
     else:
         begun = str(open_run_folder(Path(where)).path.resolve())
     share = recipe.train.small_share if network.any_size else 0.0

@@ -323,7 +323,7 @@ def test_a_set_without_pictures_is_told(hub: StandIn, tmp_path: Path) -> None:
 def test_names_that_lead_out_are_not_taken(hub: StandIn, tmp_path: Path) -> None:
     from firstlight.data.hub.card import read_card
     from firstlight.data.hub.chosen import chosen
-    from firstlight.data.hub.word import hub_word
+    from firstlight.hub.word import hub_word
 
     out = io.BytesIO()
     table(range(3)).to_parquet(out)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from firstlight.hub import EXTRA
+from firstlight.hub.library import EXTRA
 from firstlight.packages import imported
 
 _MOST_BYTES = 1 << 20

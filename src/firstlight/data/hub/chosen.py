@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 
 from firstlight.data.formats import SUFFIXES
 from firstlight.data.hub.card import Card
-from firstlight.data.hub.word import HubWord
 from firstlight.data.split import TRAIN, part_in_name
 from firstlight.errors import DataError
+from firstlight.hub.word import HubWord
 
 PARQUET, FOLDER = "parquet", "folder"
 _NUMBERED = re.compile(r"[-_.]?\d{4,}(-of-\d{4,})?$")

@@ -9,10 +9,11 @@ from typing import Any
 
 from firstlight.data.hub.card import read_card
 from firstlight.data.hub.chosen import FOLDER, Chosen, chosen
-from firstlight.data.hub.commits import CARD, Commit, commit_of, keep, listed, refused
-from firstlight.data.hub.word import HubWord, hub_word, is_hub
-from firstlight.errors import DataError, UnreachableError, UserError
-from firstlight.hub import ABSENT, GATED, HubRefusedError, download, hub_cache, kept_in
+from firstlight.errors import DataError, UserError
+from firstlight.hub.commits import CARD, Commit, commit_of, keep, listed
+from firstlight.hub.fetching import Fetching
+from firstlight.hub.library import HubRefusedError, hub_cache, kept_in
+from firstlight.hub.word import HubWord, hub_word, is_hub
 
 CONVERTED = "refs/convert/parquet"
 """The branch into which the hub itself writes each data set as Parquet."""
@@ -94,7 +95,7 @@ def _found(word: HubWord, connect: bool, quiet: bool, progress: Progress | None)
     commit = commit_of(word, connect)
     commit, picked = _picked(commit, word, connect, quiet)
     wanted = list(picked.part_of)
-    fetch = _Fetching(commit, connect, quiet)
+    fetch = Fetching(commit, connect, quiet)
     missing = [name for name in wanted if not fetch.is_here(name)]
     if progress is not None and missing and connect:
         progress(0, len(missing))
@@ -153,48 +154,7 @@ def _converted(word: HubWord, quiet: bool) -> tuple[Commit, Chosen] | None:
 def _card(commit: Commit, connect: bool, quiet: bool) -> Any:
     if CARD not in commit.files:
         return read_card(b"")
-    return read_card(_Fetching(commit, connect, quiet)(CARD).read_bytes())
-
-
-class _Fetching:
-    """Has the files of a commit on this machine."""
-
-    def __init__(self, commit: Commit, connect: bool, quiet: bool) -> None:
-        self._commit, self._connect, self._quiet = commit, connect, quiet
-        word = commit.word
-        self._folder = kept_in("dataset", word.repository) / "snapshots" / word.revision
-
-    def place(self, name: str) -> Path:
-        """Where the hub's library puts a file."""
-        return self._folder.joinpath(*name.split("/"))
-
-    def is_here(self, name: str) -> bool:
-        """Whether it is there, of its whole size."""
-        path, size = self.place(name), self._commit.files[name]
-        return path.is_file() and size in (-1, path.stat().st_size)
-
-    def __call__(self, name: str) -> Path:
-        """The file, fetched where it is not here whole."""
-        word, size = self._commit.word, self._commit.files[name]
-        if self.is_here(name):
-            return self.place(name)
-        if not self._connect:
-            raise UnreachableError(f"{word}: {name} is not on this machine, and downloads are off")
-        try:
-            path = download(word.repository, name, word.revision, kind="dataset", quiet=self._quiet)
-        except HubRefusedError as error:
-            if error.kind in (ABSENT, GATED):
-                raise refused(word, error) from error
-            raise UnreachableError(
-                f"{word}: {name} could not be fetched ({error}). Check the connection; the part "
-                "that was fetched is kept"
-            ) from error
-        if size not in (-1, path.stat().st_size):
-            raise DataError(
-                f"{word}: {name} has {path.stat().st_size:,} bytes, but {size:,} are published. "
-                f"Remove {path} and start again"
-            )
-        return path
+    return read_card(Fetching(commit, connect, quiet)(CARD).read_bytes())
 
 
 def hub_folder(word: str | Path) -> Path | None:

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from firstlight.data.formats import is_picture_file
 from firstlight.data.hub.sets import hub_set, is_here
-from firstlight.data.hub.word import is_hub
 from firstlight.data.packed_tar import is_packed_tar
 from firstlight.errors import DataError, UnreachableError, UserError
+from firstlight.hub.word import is_hub
 from firstlight.packages import imported
 
 TAR, PARQUET = "tar", "parquet"

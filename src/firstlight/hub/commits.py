@@ -1,4 +1,4 @@
-"""Which commit of a data set on the hub is meant, and which files it has.
+"""Which commit of a repository on the hub is meant, and which files it has.
 
 What the hub says of a commit's files is kept in ``hub`` of firstlight's cache. They never change,
 so a word with a commit needs no connection once they are here.
@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from firstlight.data.hub.word import HubWord
 from firstlight.errors import DataError, UnreachableError, UserError
 from firstlight.files import cache_folder, make_folder, write_whole
-from firstlight.hub import ABSENT, GATED, HubRefusedError, kept_in, listing
+from firstlight.hub.library import ABSENT, GATED, HubRefusedError, kept_in, listing
+from firstlight.hub.word import DATASET, MODEL, HubWord
 
 CARD = "README.md"
 _OF_SEVERAL = re.compile(r"-(\d{5,})-of-(\d{5,})\.parquet$")
@@ -21,7 +21,7 @@ _OF_SEVERAL = re.compile(r"-(\d{5,})-of-(\d{5,})\.parquet$")
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """A data set as it was at one moment."""
+    """A repository as it was at one moment."""
 
     word: HubWord
     """With the commit as its revision."""
@@ -56,7 +56,7 @@ def commit_of(word: HubWord, connect: bool) -> Commit:
         why = f" ({reason})" if reason else ""
         raise UnreachableError(
             f"{word}: is not complete on this machine, and the hub was not reached{why}. Check "
-            "the connection and train on it once"
+            f"the connection and {'train on' if word.kind == DATASET else 'open'} it once"
         )
     if reason:
         note = (
@@ -67,44 +67,41 @@ def commit_of(word: HubWord, connect: bool) -> Commit:
 
 
 def listed(word: HubWord) -> Commit:
-    commit, files = listing(word.repository, word.revision or "main")
+    commit, files = listing(word.repository, word.revision or "main", word.kind)
     return Commit(word=replace(word, revision=commit), files=files)
 
 
 def refused(word: HubWord, error: HubRefusedError) -> DataError:
-    page = f"https://huggingface.co/datasets/{word.repository}"
     if error.kind == GATED:
         return DataError(
-            f"{word}: is only available after you accept its conditions. Accept them at {page}, "
-            "then log in: hf auth login, or set HF_TOKEN"
+            f"{word}: is only available after you accept its conditions. Accept them at "
+            f"{word.page}, then log in: hf auth login, or set HF_TOKEN"
         )
     return DataError(
-        f"{word}: the hub has no such data set or revision, or it is private ({error}). See "
-        f"{page}; to log in: hf auth login, or set HF_TOKEN"
+        f"{word}: the hub has no such {word.what} or revision, or it is private ({error}). See "
+        f"{word.page}; to log in: hf auth login, or set HF_TOKEN"
     )
 
 
-def _shelf() -> Path:
-    return cache_folder() / "hub"
-
-
 def _place(word: HubWord, revision: str) -> Path:
+    shelf = cache_folder() / "hub"
     name = re.sub(r"[^\w.-]", "--", f"{word.repository}@{revision}")
-    return _shelf() / f"{name}.json"
+    return (shelf if word.kind == DATASET else shelf / "models") / f"{name}.json"
 
 
 def keep(word: HubWord, commit: Commit) -> None:
     """Note a commit's files, and which commit a branch is."""
     found = commit.word.revision
+    place = _place(word, found)
     try:
-        make_folder(_shelf())
-        write_whole(_place(word, found), json.dumps({"commit": found, "files": commit.files}))
+        make_folder(place.parent)
+        write_whole(place, json.dumps({"commit": found, "files": commit.files}))
         if not word.is_pinned:
             told = json.dumps({"commit": found})
             write_whole(_place(word, word.revision or "main"), told)
     except OSError as error:
         raise DataError(
-            f"{_shelf()}: cannot be written: {error.strerror}. Free some disk space, or set "
+            f"{place.parent}: cannot be written: {error.strerror}. Free some disk space, or set "
             "XDG_CACHE_HOME to a folder that can be written"
         ) from error
 
@@ -123,9 +120,9 @@ def _known(word: HubWord) -> Commit | None:
 
 
 def _in_hubs_cache(word: HubWord) -> Commit | None:
-    """A commit that the hub's own library fetched, where the names of its files tell that none is
-    missing: all are Parquet of so many."""
-    folder, commit = kept_in("dataset", word.repository), word.revision
+    """A commit that the hub's own library fetched. Of a data set only where the names of its files
+    tell that none is missing: all are Parquet of so many."""
+    folder, commit = kept_in(word.kind, word.repository), word.revision
     if not word.is_pinned:
         try:
             commit = (folder / "refs" / (word.revision or "main")).read_text().strip()
@@ -136,6 +133,9 @@ def _in_hubs_cache(word: HubWord) -> Commit | None:
         names = [one.relative_to(place).as_posix() for one in place.rglob("*") if one.is_file()]
     except OSError:
         return None
+    pinned = replace(word, revision=commit)
+    if word.kind == MODEL:
+        return Commit(word=pinned, files=dict.fromkeys(names, -1)) if names else None
     parquet = [one for one in names if one.endswith(".parquet")]
     series = dict[tuple[str, str], set[str]]()
     for one in parquet:
@@ -146,4 +146,4 @@ def _in_hubs_cache(word: HubWord) -> Commit | None:
     if not parquet or any(len(numbers) != int(of) for (_, of), numbers in series.items()):
         return None
     files = {one: -1 for one in names if one in parquet or one == CARD}
-    return Commit(word=replace(word, revision=commit), files=files)
+    return Commit(word=pinned, files=files)

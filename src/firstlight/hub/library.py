@@ -7,15 +7,17 @@ its commit.
 import errno
 import os
 import sys
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from firstlight.errors import DataError
+from firstlight.errors import DataError, UserError
 from firstlight.files import STORAGE
 from firstlight.packages import imported
 
 EXTRA = "'firstlight[hub]'"
-ABSENT, GATED, UNREACHABLE = "absent", "gated", "unreachable"
+ABSENT, GATED, FORBIDDEN, UNREACHABLE = "absent", "gated", "forbidden", "unreachable"
 _ABSENT = {"RepositoryNotFoundError", "RevisionNotFoundError", "RemoteEntryNotFoundError"}
 
 
@@ -27,11 +29,14 @@ class HubRefusedError(Exception):
         super().__init__(reason)
         kinds = {one.__name__ for one in type(error).__mro__}
         self.kind = UNREACHABLE
-        """``absent``, ``gated`` or ``unreachable``."""
+        """``absent``, ``gated``, ``forbidden`` or ``unreachable``."""
+        status = getattr(getattr(error, "response", None), "status_code", None)
         if "GatedRepoError" in kinds:
             self.kind = GATED
         elif kinds & _ABSENT:
             self.kind = ABSENT
+        elif status in (401, 403):
+            self.kind = FORBIDDEN
 
 
 def hub_cache() -> Path:
@@ -64,12 +69,10 @@ def download(
     does not give it, and ``DataError`` where the storage takes no more.
     """
     tool = need_library("fetching from the hub")
-    utils = imported("huggingface_hub.utils", "fetching from the hub", EXTRA)
-    utils.logging.set_verbosity_error()  # it would tell of each attempt
-    if quiet or (kind == "dataset" and not sys.stderr.isatty()):
-        utils.disable_progress_bars()
+    _silence(quiet or (kind == "dataset" and not sys.stderr.isatty()))
+    place = {"repo_type": kind, "cache_dir": hub_cache(), "endpoint": _endpoint()}
     try:
-        return Path(tool.hf_hub_download(repository, file, revision=revision, **_more(kind)))
+        return Path(tool.hf_hub_download(repository, file, revision=revision, **place))
     except OSError as error:  # also the hub's own errors of connection
         if error.errno in STORAGE or error.errno in (errno.EACCES, errno.EPERM):
             raise DataError(
@@ -81,30 +84,69 @@ def download(
         raise HubRefusedError(error) from error
 
 
-def _more(kind: str) -> dict[str, Any]:
-    if kind == "model":
-        return {}
-    place = {"repo_type": kind, "cache_dir": hub_cache()}
-    return place if (endpoint := _endpoint()) is None else {**place, "endpoint": endpoint}
-
-
 def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
-def listing(repository: str, revision: str) -> tuple[str, dict[str, int]]:
-    """The commit of a data set's revision, and its files with their sizes in bytes.
+def listing(repository: str, revision: str, kind: str) -> tuple[str, dict[str, int]]:
+    """The commit of a repository's revision, and its files with their sizes in bytes.
 
     Raises as ``download`` does.
     """
-    tool = need_library(f"hf:{repository}")
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        raise HubRefusedError(ConnectionError("HF_HUB_OFFLINE is set"))
-    try:
-        api = tool.HfApi(endpoint=_endpoint())
-        commit = str(api.dataset_info(repository, revision=revision).sha)
-        tree = api.list_repo_tree(repository, recursive=True, revision=commit, repo_type="dataset")
+    with _asking(f"hf:{repository}") as api:
+        commit = str(api.repo_info(repository, revision=revision, repo_type=kind).sha)
+        tree = api.list_repo_tree(repository, recursive=True, revision=commit, repo_type=kind)
         # Folders have no size.
         return commit, {one.path: int(one.size) for one in tree if hasattr(one, "size")}
+
+
+def open_repository(repository: str, *, private: bool) -> list[str]:
+    """The files of a model's repository, which is made where there is none.
+
+    Raises ``UserError`` where nobody is logged in, else as ``download`` does.
+    """
+    with _asking(f"hf:{repository}") as api:
+        if need_library("").get_token() is None:
+            raise UserError(
+                f"hf:{repository}: to write to the hub, log in first: hf auth login, or set "
+                "HF_TOKEN to a token with write access"
+            )
+        api.create_repo(repository, private=private, exist_ok=True)
+        return list(api.list_repo_files(repository))
+
+
+def commit(
+    repository: str, files: Mapping[str, bytes | Path], removed: Collection[str], message: str
+) -> str:
+    """Write files into a model's repository and remove others, all in one commit; returns its
+    hash. Nothing is changed there unless all of it is. Raises as ``download`` does."""
+    with _asking(f"hf:{repository}") as api:
+        tool = need_library("")
+        changes = [
+            *(tool.CommitOperationAdd(name, content) for name, content in files.items()),
+            *(tool.CommitOperationDelete(name) for name in removed),
+        ]
+        return str(api.create_commit(repository, changes, commit_message=message).oid)
+
+
+@contextmanager
+def _asking(purpose: str) -> Iterator[Any]:
+    """The hub's interface, without words of its library's own; what it says is raised as
+    ``HubRefusedError``."""
+    tool = need_library(purpose)
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        raise HubRefusedError(ConnectionError("HF_HUB_OFFLINE is set"))
+    _silence(not sys.stderr.isatty())
+    try:
+        yield tool.HfApi(endpoint=_endpoint())
+    except UserError:
+        raise
     except Exception as error:  # what its HTTP library raises is its own affair
         raise HubRefusedError(error) from error
+
+
+def _silence(bars: bool) -> None:
+    utils = imported("huggingface_hub.utils", "the hub", EXTRA)
+    utils.logging.set_verbosity_error()  # it would tell of each attempt
+    if bars:
+        utils.disable_progress_bars()

@@ -1,0 +1,82 @@
+"""What names a repository of the hub: ``hf:OWNER/NAME``, ``hf:OWNER/NAME@REVISION``; of a data set
+also ``hf:OWNER/NAME/CONFIGURATION@REVISION``."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from firstlight.errors import UserError
+
+DATASET, MODEL = "dataset", "model"
+WANTED = "wanted hf:OWNER/NAME, hf:OWNER/NAME/CONFIGURATION or hf:OWNER/NAME@REVISION"
+_NAME = r"[A-Za-z0-9][\w.-]*"
+_WORD = re.compile(rf"hf:({_NAME}/{_NAME})(?:/({_NAME}))?(?:@([\w./-]+))?", re.ASCII)
+_COMMIT = re.compile("[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubWord:
+    """A data set or a model of the hub."""
+
+    repository: str
+    """``OWNER/NAME``"""
+    configuration: str = ""
+    """Of a data set."""
+    revision: str = ""
+    """A branch, a tag or a commit; empty for the hub's own choice, ``main``."""
+    kind: str = DATASET
+    """``dataset`` or ``model``, as the hub calls them."""
+
+    def __str__(self) -> str:
+        configuration = f"/{self.configuration}" if self.configuration else ""
+        return f"hf:{self.repository}{configuration}{f'@{self.revision}' if self.revision else ''}"
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the revision is a commit, whose files never change."""
+        return _COMMIT.fullmatch(self.revision) is not None
+
+    @property
+    def name(self) -> str:
+        """Without its owner."""
+        return self.repository.rpartition("/")[2]
+
+    @property
+    def what(self) -> str:
+        """What it is, for people."""
+        return "data set" if self.kind == DATASET else "model"
+
+    @property
+    def page(self) -> str:
+        """Its address for people."""
+        return (
+            f"https://huggingface.co/{'datasets/' if self.kind == DATASET else ''}{self.repository}"
+        )
+
+
+def is_hub(word: str | Path) -> bool:
+    """Whether a word names a repository of the hub, rightly written or not."""
+    return str(word).startswith("hf:") and not str(word).startswith(("hf://", "hf:\\\\"))
+
+
+def hub_word(word: str | Path) -> HubWord:
+    """The data set that it names. Raises ``UserError`` where it is not well written."""
+    text, found = _parsed(word)
+    if found is None:
+        raise UserError(f"{text}: {WANTED}")
+    return HubWord(
+        repository=found[1], configuration=found[2] or "", revision=(found[3] or "").strip("/")
+    )
+
+
+def model_word(word: str | Path) -> HubWord:
+    """The model that it names. Raises ``UserError`` where it is not well written."""
+    text, found = _parsed(word)
+    if found is None or found[2]:
+        raise UserError(f"{text}: wanted hf:OWNER/NAME or hf:OWNER/NAME@REVISION")
+    return HubWord(repository=found[1], revision=(found[3] or "").strip("/"), kind=MODEL)
+
+
+def _parsed(word: str | Path) -> tuple[str, re.Match[str] | None]:
+    text = str(word).replace("\\", "/")
+    return text, None if ".." in text else _WORD.fullmatch(text)
