@@ -239,6 +239,26 @@ class Run:
 
         return card(self._folder, license=license)
 
+    def to_hub(
+        self,
+        repository: str,
+        *,
+        public: bool = False,
+        license: str | None = None,  # noqa: A002
+    ) -> str:
+        """Publish the run on the Hugging Face hub as ``OWNER/NAME`` (extra ``hub``): weights,
+        recipe, figures and the model card. Returns ``hf:OWNER/NAME@COMMIT``, which ``open_run``
+        takes.
+
+        A new repository is seen by its owner alone, unless ``public``; one of an earlier run gets a
+        new commit. ``license`` is as for ``card``. No pictures and no paths of this machine are
+        published. Raises ``UserError``, ``DataError`` or ``UnreachableError``, each saying what to
+        do next; then nothing is changed on the hub.
+        """
+        from firstlight.verbs.push import push
+
+        return push(self._folder, repository, public=public, license=license).word
+
     def export(
         self,
         format: str = "onnx",  # noqa: A002

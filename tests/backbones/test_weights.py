@@ -168,7 +168,7 @@ def test_the_hub_is_asked_for_the_pinned_revision_and_its_failure_told(
 ) -> None:
     asked: list[tuple[Any, ...]] = []
 
-    def give(repository: str, name: str, *, revision: str) -> str:
+    def give(repository: str, name: str, *, revision: str, **_: Any) -> str:
         asked.append((repository, name, revision))
         return str(file())
 

@@ -32,9 +32,11 @@ def backbone_named(name: str) -> Backbone:
 
 
 def is_backbone(where: str | Path) -> bool:
-    """Whether a name is a backbone's, and no file or folder of that name is there."""
+    """Whether a name is a backbone's, and no file or folder of that name is there. Other words of
+    the hub are runs."""
     name = str(where)
-    named = name in BACKBONES or name.startswith(("timm:", "hf:"))
+    published = {f"hf:{backbone.hub.repository}" for backbone in BACKBONES.values()}
+    named = name in BACKBONES or name.startswith("timm:") or name in published
     return named and not os.path.lexists(where)
 
 

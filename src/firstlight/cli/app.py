@@ -23,6 +23,7 @@ from firstlight.cli import (
     lr_find,
     network,
     predict,
+    push,
     recipe,
     report,
     runs,
@@ -52,6 +53,7 @@ app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("card")(card.card)
+app.command("push")(push.push)
 app.command("import")(import_.import_)
 app.command("network")(network.network)
 app.command("runs")(runs.runs)

@@ -20,6 +20,7 @@ EXAMPLES = {
     ),
     "predict": (
         "firstlight predict mnist my-digit.png",
+        "firstlight predict hf:OWNER/NAME photo.jpg",
         "firstlight predict runs/mnist-quick-1 photos/ --out answers/",
         "firstlight predict runs/own-1 test.csv --csv mine.csv --columns ImageId,Label",
     ),
@@ -36,6 +37,7 @@ EXAMPLES = {
         "firstlight card runs/mnist-quick-1",
         "firstlight card runs/mnist-quick-1 --license mit --out README.md",
     ),
+    "push": ("firstlight push runs/mnist-quick-1 OWNER/my-digits --license mit",),
     "import": ("firstlight import model.keras --data mnist",),
     "network": ("firstlight network cifar10-resnet20", "firstlight network runs/mnist-quick-1"),
     "runs": ("firstlight runs", "firstlight runs runs/mnist-quick-1 runs/mnist-tutorial-1"),

@@ -13,11 +13,11 @@ from typing import Any
 from firstlight.backbones import BACKBONES
 from firstlight.data.catalog import CATALOG
 from firstlight.data.entry import Entry
-from firstlight.data.hub.word import hub_word, is_hub
 from firstlight.errors import UserError
 from firstlight.evaluate.learnt import nothing_learnt
 from firstlight.evaluate.metrics import MANY_CLASSES, Metrics
 from firstlight.evaluate.prediction import UNCALIBRATED
+from firstlight.hub.word import hub_word, is_hub
 from firstlight.layers.own_code import COPY
 from firstlight.plain import write_json
 from firstlight.recipe import Recipe

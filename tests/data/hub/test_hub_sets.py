@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from tests.data.hub.stand_in import StandIn, serving
+from tests.hub.stand_in import StandIn, serving
 from tests.kit import Command
 
 import firstlight as fl
