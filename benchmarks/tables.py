@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from table_answers import answers_table
+from table_ideas import ideas_table
 from table_models import models_table
 from table_pictures import (
     decoding_table,
@@ -40,6 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
     "README.md",
     "docs/tutorial.md",
+    "docs/ideas.md",
     "docs/performance.md",
     "docs/networks.md",
     "docs/transfer.md",
@@ -56,6 +58,7 @@ TABLES = {
     "tutorial_changes": changes_table,
     "quick_vs_keras": quick_table,
     "recipes": recipes_table,
+    "ideas": ideas_table,
     "networks": networks_table,
     "transfer": transfer_table,
     "rivals": rivals_table,

@@ -83,7 +83,7 @@ NAVIGATION = {
         "docs/own-pictures",
         "docs/transfer",
     ),
-    "Understand": ("docs/networks", "docs/performance", "docs/trust", "docs/explain"),
+    "Understand": ("docs/ideas", "docs/networks", "docs/performance", "docs/trust", "docs/explain"),
     "Use": (
         *("docs/serve", "docs/export", "docs/tracking", "docs/scale"),
         *BOXED,

@@ -55,8 +55,6 @@ class Picture:
     """uint8, of the model's height, width and channels."""
     notes: tuple[str, ...]
     """What was done to it that the user should know, in the order it was done."""
-    doubt: str = ""
-    """What about the picture may mislead a model, and what to do; empty if nothing was seen."""
 
 
 def expand(sources: Sequence[str], stdin: BinaryIO | None = None) -> list[PictureSource]:
@@ -127,16 +125,16 @@ def _fitted(name: str, image: Image.Image, preprocess: Preprocess, notes: list[s
         if _has_colour(image):
             notes.append("colour turned to grey")
         image = image.convert("L")
-    size, doubt = (preprocess.width, preprocess.height), ""
+    size = (preprocess.width, preprocess.height)
     if preprocess.light_on_dark:
-        image, doubt = _fit_light_on_dark(image, size, preprocess.centred_strokes, notes)
+        image = _fit_light_on_dark(image, size, preprocess.centred_strokes, notes)
     elif image.size != size:
         image = _fit_middle(image, size, notes)
     if preprocess.channels == 3 and image.mode == "L":
         notes.append("grey repeated to three channels")
         image = image.convert("RGB")
     image_HWC = np.array(image).reshape(preprocess.image_shape)
-    return Picture(name=name, image_HWC=image_HWC, notes=tuple(notes), doubt=doubt)
+    return Picture(name=name, image_HWC=image_HWC, notes=tuple(notes))
 
 
 # Finding
@@ -235,18 +233,18 @@ def _has_colour(image: Image.Image) -> bool:
 
 def _fit_light_on_dark(
     image: Image.Image, size: tuple[int, int], centred_strokes: bool, notes: list[str]
-) -> tuple[Image.Image, str]:
-    """The picture as such a model takes it, and what may mislead the model."""
+) -> Image.Image:
     grey_HW = np.asarray(image.convert("L"))
     fitted: Fitted | None = None
-    doubt = ""
     if centred_strokes and image.size != size:
         fitted = fit_stroke(grey_HW, size[1], size[0])
         if fitted is None:
-            blank = is_blank(grey_HW)
-            crop = "crop the picture to the digit, with some paper around it"
-            notes.append(f"no stroke found: {'the picture is blank' if blank else crop}")
-            doubt = "The picture is blank" if blank else f"No stroke was found: {crop}"
+            reason = (
+                "the picture is blank"
+                if is_blank(grey_HW)
+                else "crop the picture to the digit, with some paper around it"
+            )
+            notes.append(f"no stroke found: {reason}")
     if fitted.inverted if fitted else is_dark_on_light(grey_HW):
         notes.append("inverted (dark on light) to match the training images")
         image = ImageOps.invert(image)
@@ -258,22 +256,8 @@ def _fit_light_on_dark(
         notes.append("fitted and centred like MNIST")
         if fitted.thickened:
             notes.append("thin stroke thickened")
-        if fitted.marks > 1:
-            notes.append(f"{fitted.marks} marks side by side")
-        return Image.fromarray(fitted.image_HW), _doubt(fitted)
-    if image.size != size:
-        image = _fit_whole(image, size, notes)
-    return image, doubt
-
-
-def _doubt(fitted: Fitted) -> str:
-    if fitted.marks > 1:
-        return f"The picture shows {fitted.marks} marks side by side: give one at a time"
-    if fitted.rules:
-        return "Lines on the paper cross the ink: write on plain paper"
-    if fitted.framed:
-        return "Paper was cut out of a frame: crop the picture to the paper"
-    return ""
+        return Image.fromarray(fitted.image_HW)
+    return image if image.size == size else _fit_whole(image, size, notes)
 
 
 def _fit_whole(image: Image.Image, size: tuple[int, int], notes: list[str]) -> Image.Image:
