@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from tests.kit import Command
 
+from firstlight.verbs.labels import LabelCheck
+
 CLASSES = ("cat", "dog")
 
 
@@ -165,6 +167,36 @@ def test_each_fault_is_found_and_what_to_leave_out_is_listed(
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == excluded
     assert all(row["reason"] == kind for row in rows)
+
+
+def test_a_copy_is_kept_where_most_copies_are_in_its_class(command: Command, clean: Path) -> None:
+    shutil.copy(clean / "train/cat/1.png", clean / "train/cat/one.png")
+    shutil.copy(clean / "train/cat/1.png", clean / "train/dog/one.png")
+
+    found = json.loads(command("data", "check", clean, "--json").out)
+
+    assert found["exclude"] == {"train/cat/one.png": "copies", "train/dog/one.png": "two classes"}
+
+
+@pytest.mark.parametrize(
+    ("likely", "left_out"),
+    [("cat", {"train/dog/one.png"}), ("dog", {"train/cat/1.png"}), ("bird", None)],
+)
+def test_a_copy_is_kept_where_the_label_check_agrees_with_its_class(
+    command: Command,
+    clean: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    likely: str,
+    left_out: set[str] | None,
+) -> None:
+    pair = other_class(clean)
+    judged = LabelCheck(finding=None, notes=(), likely=dict.fromkeys(pair, likely))
+    monkeypatch.setattr("firstlight.verbs.check._trained", lambda *_: judged)
+    monkeypatch.setattr("firstlight.verbs.check.backbone_here", lambda: "")
+
+    found = json.loads(command("data", "check", clean, "--labels", "--json").out)
+
+    assert set(found["exclude"]) == (left_out or set(pair))
 
 
 def test_a_class_that_looks_alike_is_named_and_its_pictures_are_no_copies(

@@ -1,19 +1,22 @@
 """Copies in a folder of pictures: across its parts, across its classes, and within a class."""
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from firstlight.data.altered import altered_copies
-from firstlight.data.duplicates import Pairs, near_copies
+from firstlight.data.duplicates import Pairs, groups, near_copies
 from firstlight.data.findings import Finding
 from firstlight.data.grouping import grouped
 from firstlight.data.listing import Listing, counted
 from firstlight.data.stored import StoredImages
 
+TWO_CLASSES = "two classes"
+"""The kind of finding of copies of one picture in several classes."""
 _PART_ORDER = ("test", "validation", "train", "")
 
 
@@ -78,20 +81,21 @@ def _same(listing: Listing, pairs: Pairs) -> list[Finding]:
                     "in the test part"
                 ),
                 groups=_named(both, listing),
-                exclude=_learnt(both, listing),
+                exclude=_learnt(leaks, listing),  # what is in two classes is told below
             )
         )
     if across:
         found.append(
             Finding(
-                kind="two classes",
+                kind=TWO_CLASSES,
                 severe=True,
                 text=(
                     f"copies in two classes ({counted(len(across), 'pair')}): at least one of "
-                    "each pair is in the wrong folder. Look at them and move or remove it"
+                    "each pair is in the wrong folder. Look at them and move or remove it. If most "
+                    "copies of a picture are in one class, only the others are left out"
                 ),
                 groups=_named(across, listing),
-                exclude=tuple(sorted({pictures[k].name for pair in across for k in pair})),
+                exclude=_outvoted(across, within, listing),
             )
         )
     if within:
@@ -106,6 +110,31 @@ def _same(listing: Listing, pairs: Pairs) -> list[Finding]:
             )
         )
     return found
+
+
+def _outvoted(across: Pairs, within: Pairs, listing: Listing) -> tuple[str, ...]:
+    """Of copies in several classes, those outside of the class that has most of them; all, if no
+    class has more than every other."""
+    group_N = groups(len(listing.pictures), [*across, *within])
+    found = []
+    for group in {group_N[i] for i, _ in across}:
+        copies = [listing.pictures[at] for at in np.flatnonzero(group_N == group)]
+        first, second, *_ = Counter(picture.label for picture in copies).most_common()
+        kept = first[0] if first[1] > second[1] else None
+        found += [picture.name for picture in copies if picture.label != kept]
+    return tuple(sorted(found))
+
+
+def settled(finding: Finding, label: Mapping[str, str], likely: Mapping[str, str]) -> Finding:
+    """Copies in two classes, once each picture's likely class is known: of a pair, only the one in
+    the other class is left out. ``label`` and ``likely`` are classes by picture."""
+    kept = {
+        one
+        for pair in finding.groups
+        for one, other in (pair, pair[::-1])
+        if likely.get(one) == likely.get(other) == label[one]
+    }
+    return replace(finding, exclude=tuple(name for name in finding.exclude if name not in kept))
 
 
 def _altered(listing: Listing, pairs: Pairs) -> list[Finding]:

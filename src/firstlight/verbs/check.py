@@ -5,7 +5,7 @@ from pathlib import Path
 
 from firstlight.backbones import BACKBONES
 from firstlight.data.check import DataCheck, check, check_arrays
-from firstlight.data.check_copies import moved_found
+from firstlight.data.check_copies import TWO_CLASSES, moved_found, settled
 from firstlight.data.findings import Finding
 from firstlight.data.levels import Range
 from firstlight.data.listing import Listing
@@ -75,9 +75,14 @@ def check_pictures(
         found = replace(found, notes=(*found.notes, *view.warnings))
     else:
         found = _trained(path, size, backbone, quiet, allow_outside)
+    label = {each.name: listing.class_names[each.label] for each in listing.pictures}
+    settled_findings = [
+        settled(finding, label, found.likely) if finding.kind == TWO_CLASSES else finding
+        for finding in checked.findings
+    ]
     return replace(
         checked,
-        findings=(*checked.findings, *([found.finding] if found.finding else [])),
+        findings=(*settled_findings, *([found.finding] if found.finding else [])),
         notes=(*checked.notes, *found.notes),
         thumbnails={**checked.thumbnails, **found.thumbnails},
     )

@@ -44,6 +44,8 @@ class LabelCheck:
     """Which classes were not judged, and where there is no finding, how it came out."""
     thumbnails: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     """The first suspects by name, uint8 H×W×C."""
+    likely: dict[str, str] = field(default_factory=dict)
+    """The most probable class of each picture that was judged, by its name."""
 
 
 def need_cleanlab() -> None:
@@ -97,10 +99,12 @@ def _checked(
     found_NK = _sharpened(found_NK, data.labels_N)
     suspects_M = _suspects(data, found_NK)
     agree = f"agree with {100 * (found_NK.argmax(axis=1) == data.labels_N).mean():.1f} %"
+    assert data.names is not None, "your own pictures have names"
+    classes = [data.class_names[label] for label in found_NK.argmax(axis=1)]
+    likely = dict(zip(data.names, classes, strict=True))
     if not len(suspects_M):
         judged = f"labels: {judges[0].lower()}{judges[1:]} {agree} of the labels"
-        return LabelCheck(finding=None, notes=(judged, *notes))
-    assert data.names is not None, "your own pictures have names"
+        return LabelCheck(finding=None, notes=(judged, *notes), likely=likely)
     listed = tuple(_suspect(data, found_NK, int(at)) for at in suspects_M)
     finding = Finding(
         kind="doubtful label",
@@ -116,7 +120,7 @@ def _checked(
         suspects=listed,
     )
     shown = {data.names[at]: data.images_NHWC[at] for at in suspects_M[:SHOWN].tolist()}
-    return LabelCheck(finding=finding, notes=notes, thumbnails=shown)
+    return LabelCheck(finding=finding, notes=notes, thumbnails=shown, likely=likely)
 
 
 def out_of_fold(data: Dataset, recipe: Recipe, told: Told | None = None) -> Float64Array:
