@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from tests.kit import Command
 
 import firstlight as fl
+from firstlight.runs.box import boxed_folder
 
 
 @pytest.fixture
@@ -49,6 +50,24 @@ def test_a_broken_picture_is_named_and_the_others_are_answered(
     assert done.code == 3
     assert "1 of 4 pictures could not be read" in done.err
     assert "broken.png" in done.err
+
+
+def test_what_may_make_an_answer_unknown_is_said(command: Command, tmp_path: Path) -> None:
+    Image.new("L", (60, 60), 255).save(tmp_path / "blank.png")
+    pair = Image.new("L", (240, 120), 255)
+    for left in (30, 140):
+        points = [(left, 25), (left + 55, 25), (left + 20, 95)]
+        ImageDraw.Draw(pair).line(points, fill=0, width=9, joint="curve")
+    pair.save(tmp_path / "pair.png")
+
+    done = command("predict", boxed_folder("mnist"), tmp_path / "blank.png", tmp_path / "pair.png")
+
+    blank, two = (line for line in done.out.splitlines() if ": unknown, because " in line)
+    assert "blank.png" in blank
+    assert "is below the threshold of" in blank
+    assert blank.endswith("The picture is blank")
+    assert two.endswith("The picture shows 2 marks side by side: give one at a time")
+    assert "next: --save FILE.png draws what the network saw" in done.out
 
 
 def test_csv_and_json_say_the_same(command: Command, digits_run: fl.Run, pictures: Path) -> None:

@@ -166,6 +166,34 @@ def test_separate_parts_of_a_digit_are_kept() -> None:
     assert columns[-1] - columns[0] + 1 == 20
 
 
+@pytest.mark.parametrize(
+    ("drawn", "marks"),
+    [
+        ([(120, 50)], 1),
+        ([(40, 50), (170, 50)], 2),
+        ([(20, 50), (110, 40), (200, 60)], 3),
+        ([(120, 10), (130, 105)], 1),  # one above the other, as the parts of a broken digit are
+    ],
+)
+def test_marks_side_by_side_are_counted(drawn: list[tuple[int, int]], marks: int) -> None:
+    ink_HW = np.maximum.reduce([seven(at=at) for at in drawn])
+
+    for grey_HW in (on_paper(ink_HW), on_paper(ink_HW, 20, 230)):
+        found = fit_stroke(grey_HW, 28, 28)
+        assert found is not None
+        assert found.marks == marks
+
+
+def test_a_small_part_beside_a_digit_is_no_mark_of_its_own() -> None:
+    page_HW = on_paper(seven())
+    page_HW[100:112, 60:72] = 0
+
+    found = fit_stroke(page_HW, 28, 28)
+
+    assert found is not None
+    assert found.marks == 1
+
+
 def test_a_hairline_is_thickened_and_a_pen_stroke_is_not() -> None:
     thin, usual = (fit_stroke(on_paper(seven(pen)), 28, 28) for pen in (2, 14))
 

@@ -152,6 +152,8 @@ def predict(
         print_exact(text if csv_file is None else "")
     else:
         _print_table(answers)
+        if save is None and any(answer.unknown for answer in answers):
+            typer.echo("next: --save FILE.png draws what the network saw")
     read = [answer for answer in answers if answer.error is None]
     if any(not answer.calibrated for answer in read):
         typer.echo(f"These probabilities are {UNCALIBRATED}.", err=json or as_csv)
@@ -247,6 +249,8 @@ def _print_table(answers: list["Prediction"]) -> None:
     for answer in answers:
         if answer.notes:
             typer.echo(f"{one_line(answer.name)}: {'; '.join(answer.notes)}")
+        if answer.unknown:
+            typer.echo(f"{one_line(answer.name)}: unknown, because {answer.reason}")
 
 
 def _draw(answers: list["Prediction"], path: Path) -> None:

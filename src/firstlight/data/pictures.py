@@ -55,6 +55,8 @@ class Picture:
     """uint8, of the model's height, width and channels."""
     notes: tuple[str, ...]
     """What was done to it that the user should know, in the order it was done."""
+    doubt: str = ""
+    """What about the picture may mislead a model, and what to do; empty if nothing was seen."""
 
 
 def expand(sources: Sequence[str], stdin: BinaryIO | None = None) -> list[PictureSource]:
@@ -125,16 +127,16 @@ def _fitted(name: str, image: Image.Image, preprocess: Preprocess, notes: list[s
         if _has_colour(image):
             notes.append("colour turned to grey")
         image = image.convert("L")
-    size = (preprocess.width, preprocess.height)
+    size, doubt = (preprocess.width, preprocess.height), ""
     if preprocess.light_on_dark:
-        image = _fit_light_on_dark(image, size, preprocess.centred_strokes, notes)
+        image, doubt = _fit_light_on_dark(image, size, preprocess.centred_strokes, notes)
     elif image.size != size:
         image = _fit_middle(image, size, notes)
     if preprocess.channels == 3 and image.mode == "L":
         notes.append("grey repeated to three channels")
         image = image.convert("RGB")
     image_HWC = np.array(image).reshape(preprocess.image_shape)
-    return Picture(name=name, image_HWC=image_HWC, notes=tuple(notes))
+    return Picture(name=name, image_HWC=image_HWC, notes=tuple(notes), doubt=doubt)
 
 
 # Finding
@@ -233,18 +235,18 @@ def _has_colour(image: Image.Image) -> bool:
 
 def _fit_light_on_dark(
     image: Image.Image, size: tuple[int, int], centred_strokes: bool, notes: list[str]
-) -> Image.Image:
+) -> tuple[Image.Image, str]:
+    """The picture as such a model takes it, and what may mislead the model."""
     grey_HW = np.asarray(image.convert("L"))
     fitted: Fitted | None = None
+    doubt = ""
     if centred_strokes and image.size != size:
         fitted = fit_stroke(grey_HW, size[1], size[0])
         if fitted is None:
-            reason = (
-                "the picture is blank"
-                if is_blank(grey_HW)
-                else "crop the picture to the digit, with some paper around it"
-            )
-            notes.append(f"no stroke found: {reason}")
+            blank = is_blank(grey_HW)
+            crop = "crop the picture to the digit, with some paper around it"
+            notes.append(f"no stroke found: {'the picture is blank' if blank else crop}")
+            doubt = "The picture is blank" if blank else f"No stroke was found: {crop}"
     if fitted.inverted if fitted else is_dark_on_light(grey_HW):
         notes.append("inverted (dark on light) to match the training images")
         image = ImageOps.invert(image)
@@ -256,8 +258,22 @@ def _fit_light_on_dark(
         notes.append("fitted and centred like MNIST")
         if fitted.thickened:
             notes.append("thin stroke thickened")
-        return Image.fromarray(fitted.image_HW)
-    return image if image.size == size else _fit_whole(image, size, notes)
+        if fitted.marks > 1:
+            notes.append(f"{fitted.marks} marks side by side")
+        return Image.fromarray(fitted.image_HW), _doubt(fitted)
+    if image.size != size:
+        image = _fit_whole(image, size, notes)
+    return image, doubt
+
+
+def _doubt(fitted: Fitted) -> str:
+    if fitted.marks > 1:
+        return f"The picture shows {fitted.marks} marks side by side: give one at a time"
+    if fitted.rules:
+        return "Lines on the paper cross the ink: write on plain paper"
+    if fitted.framed:
+        return "Paper was cut out of a frame: crop the picture to the paper"
+    return ""
 
 
 def _fit_whole(image: Image.Image, size: tuple[int, int], notes: list[str]) -> Image.Image:

@@ -32,6 +32,8 @@ EDGE_SHARE = 0.2
 """A pixel next to ink belongs to the stroke from this share of the ink's level on."""
 DUST_SHARE = 0.03
 """A separate part with less than this share of the largest part's ink is dust."""
+MARK_SHARE = 0.2
+"""A separate part with less than this share of the largest part's ink is no mark of its own."""
 FRAMES = 2
 """One within the other, as a sheet on a table with a box printed on it."""
 FINE = 4
@@ -55,6 +57,8 @@ class Fitted(NamedTuple):
     """Rule lines that were taken off the paper."""
     framed: bool = False
     """Whether a frame, a table or a box around the paper was cut off."""
+    marks: int = 1
+    """Marks side by side: 2 where a picture shows 12."""
 
 
 class Ink(NamedTuple):
@@ -132,7 +136,12 @@ def fit_stroke(grey_HW: UInt8Array, height: int, width: int) -> Fitted | None:
     stroke, thickened = _thick_enough(_contained(cut_HW, (box[0] * FINE, box[1] * FINE)))
     small_HW = np.asarray(_contained(np.asarray(stroke), box))
     return Fitted(
-        _mass_in_the_middle(small_HW, height, width), ink.inverted, thickened, ink.rules, framed
+        _mass_in_the_middle(small_HW, height, width),
+        ink.inverted,
+        thickened,
+        ink.rules,
+        framed,
+        _marks_side_by_side(cut_HW),
     )
 
 
@@ -322,6 +331,30 @@ def _without_dust(
     stroke = (mass > 0) & (mass >= DUST_SHARE * mass.max())
     kept_HW: npt.NDArray[np.bool_] = stroke[parts_HW]
     return kept_HW, int(stroke.sum())
+
+
+def _marks_side_by_side(level_HW: Float32Array) -> int:
+    """How many separate marks stand beside each other.
+
+    Parts of one digit, such as the bar of a 5, are above one another, or small.
+    """
+    from scipy import ndimage
+
+    parts_HW, count = ndimage.label(level_HW > 0, structure=np.ones((3, 3)))
+    if count < 2:
+        return int(count)
+    ink = np.bincount(parts_HW.ravel(), weights=level_HW.ravel(), minlength=count + 1)[1:]
+    boxes = [box[1] for box in ndimage.find_objects(parts_HW)]
+    spans = sorted(
+        (box.start, box.stop)
+        for box, amount in zip(boxes, ink, strict=True)
+        if amount >= MARK_SHARE * ink.max()
+    )
+    marks, end = 1, spans[0][1]
+    for start, stop in spans[1:]:
+        marks += start >= end
+        end = max(end, stop)
+    return marks
 
 
 def _contained(level_HW: npt.NDArray[np.float32], box: tuple[int, int]) -> Image.Image:

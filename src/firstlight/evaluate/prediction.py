@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ UNCALIBRATED = (
 """Of probabilities, where a run has no calibration."""
 UNKNOWN = "unknown"
 """The answer where the best class is too improbable."""
+UNLIKE = "The picture may be unlike the training images"
+"""Of an unknown one, if nothing else about it is known."""
 # Of a sum of float32 probabilities; a file's rounding may also lead a hair outside 0 to 1.
 _TOLERANCE = 1e-3
 
@@ -59,6 +61,8 @@ class Prediction:
     """What the network was shown."""
     unknown: bool = False
     """Whether the most probable class is less probable than for ordinary images."""
+    reason: str = ""
+    """Why the answer is unknown: the threshold, and what about the picture may be the cause."""
     calibrated: bool = True
     """Whether the run held out images enough to learn how sure to be; without, the probabilities
     are those of the network as it is, and no answer is unknown."""
@@ -86,6 +90,7 @@ class Prediction:
             "notes": self.notes,
             "error": self.error,
             "unknown": self.unknown,
+            "reason": self.reason,
             "calibrated": self.calibrated,
             "answer": self.answer,
             "best": self.best,
@@ -93,22 +98,46 @@ class Prediction:
         }
 
 
+class Shown(Protocol):
+    """A picture as a model takes it, such as ``data.pictures.Picture``."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def image_HWC(self) -> npt.NDArray[np.uint8]: ...  # noqa: N802 (its axes)
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def doubt(self) -> str: ...
+
+
 def prediction(
-    name: str,
+    picture: Shown,
     probabilities_K: npt.NDArray[np.float32],
     class_names: Sequence[str],
-    *,
     calibration: Calibration | None,
-    notes: tuple[str, ...] = (),
-    image_HWC: npt.NDArray[np.uint8] | None = None,
 ) -> Prediction:
     """The answer that the probabilities give: unknown where none reaches the threshold."""
     order_K = np.argsort(-probabilities_K, kind="stable")
+    highest = float(probabilities_K.max())
+    unknown = calibration is not None and highest < calibration.threshold
     return Prediction(
-        name=name,
+        name=picture.name,
         probabilities={class_names[k]: float(probabilities_K[k]) for k in order_K},
-        notes=notes,
-        image_HWC=image_HWC,
-        unknown=calibration is not None and bool(probabilities_K.max() < calibration.threshold),
+        notes=picture.notes,
+        image_HWC=picture.image_HWC,
+        unknown=unknown,
+        reason=_reason(highest, calibration.threshold, picture.doubt)
+        if unknown and calibration
+        else "",
         calibrated=calibration is not None,
     )
+
+
+def _reason(highest: float, threshold: float, doubt: str) -> str:
+    """Both in per cent, with as many digits as tell them apart."""
+    digits = 2
+    while f"{highest:.{digits}%}" == f"{threshold:.{digits}%}" and digits < 6:
+        digits += 1
+    low, high = (f"{100 * share:.{digits}f} %" for share in (highest, threshold))
+    return f"{low} is below the threshold of {high}. {doubt or UNLIKE}"

@@ -57,9 +57,9 @@ OPERATION: dict[str, Any] = {
     "description": """Answers for one picture (the body itself) or several (multipart, JSON).
 
 They stand in the order of the pictures. Each has the most probable class (`best`), the `answer`
-(the same, or `unknown` where the model is less sure than for ordinary pictures), its `confidence`,
-every class's calibrated probability, and `notes` on what was done to the picture. A picture that
-cannot be read has an `error`; if none can, the status is 422.""",
+(the same, or `unknown` if the model is less sure than for ordinary pictures), the `reason` of an
+unknown one, its `confidence`, every class's calibrated probability, and `notes` on what was done to
+the picture. A picture that cannot be read has an `error`; if none can, the status is 422.""",
     "parameters": [
         {"name": "run", "in": "query", "description": RUN, "schema": {"type": "string"}},
         {

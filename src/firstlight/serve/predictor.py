@@ -122,14 +122,7 @@ class Predictor(ABC):
 
     def prediction(self, picture: Picture, row_K: npt.NDArray[np.float32]) -> Prediction:
         """The answer for a picture, from its probabilities."""
-        return prediction(
-            picture.name,
-            row_K,
-            self.class_names,
-            notes=picture.notes,
-            image_HWC=picture.image_HWC,
-            calibration=self.model.calibration,
-        )
+        return prediction(picture, row_K, self.class_names, self.model.calibration)
 
 
 class RunPredictor(Predictor):

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from firstlight import __version__
-from firstlight.evaluate.prediction import prediction
 from firstlight.serve.answers import json_response
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.predictor import Predictor
@@ -257,7 +256,7 @@ def _outputs(values: dict[str, Any]) -> dict[str, bool]:
 
 def _response(predictor: Predictor, asked: _Asked, rows_NK: npt.NDArray[np.float32]) -> Response:
     names = predictor.class_names
-    labels = [prediction("", row, names, calibration=None).best or "" for row in rows_NK]
+    labels = [names[at] for at in rows_NK.argmax(axis=1)]
     tensors: dict[str, tuple[str, list[int], Callable[[], Any], Callable[[], bytes]]] = {
         PROBABILITIES: (
             "FP32",

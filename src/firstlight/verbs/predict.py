@@ -12,7 +12,7 @@ import numpy.typing as npt
 from firstlight.data.arrays import CHANNELS, as_array
 from firstlight.data.asked import pictures_asked
 from firstlight.data.levels import Range, levels_to_ask, stated
-from firstlight.data.pictures import PictureSource, prepare
+from firstlight.data.pictures import Picture, PictureSource, prepare
 from firstlight.errors import DataError
 from firstlight.evaluate.prediction import Prediction, prediction
 from firstlight.model import Model
@@ -41,7 +41,10 @@ def predict_array(model: Model, images: npt.NDArray[Any], given: Any = None) -> 
     if len(images) == 0:
         return []
     (levels,), notes = levels_to_ask([images], len(images), stated(given, "images"))
-    return _answers(model, [str(i) for i in range(len(levels))], levels, [notes] * len(levels))
+    pictures = [
+        Picture(name=str(at), image_HWC=image, notes=notes) for at, image in enumerate(levels)
+    ]
+    return _answers(model, pictures)
 
 
 def predict_given(model: Model, images: Sequence[Any], given: Any = None) -> list[Prediction]:
@@ -124,26 +127,13 @@ def predict_pictures(model: Model, everything: Sequence[PictureSource]) -> list[
             pictures.append(prepare(source, model.preprocess))
         except DataError as error:
             failed[place] = Prediction(name=source.name, probabilities={}, error=str(error))
-    answered: list[Prediction] = []
-    if pictures:
-        stack_NHWC = np.stack([p.image_HWC for p in pictures])
-        answered = _answers(
-            model, [p.name for p in pictures], stack_NHWC, [p.notes for p in pictures]
-        )
-    rest = iter(answered)
+    rest = iter(_answers(model, pictures) if pictures else [])
     return [failed[i] if i in failed else next(rest) for i in range(len(everything))]
 
 
-def _answers(
-    model: Model,
-    names: Sequence[str],
-    images_NHWC: npt.NDArray[np.uint8],
-    notes: Sequence[tuple[str, ...]],
-) -> list[Prediction]:
-    probabilities_NK = model.probabilities(images_NHWC)
+def _answers(model: Model, pictures: Sequence[Picture]) -> list[Prediction]:
+    probabilities_NK = model.probabilities(np.stack([p.image_HWC for p in pictures]))
     return [
-        prediction(
-            name, row, model.class_names, notes=note, image_HWC=image, calibration=model.calibration
-        )
-        for name, image, note, row in zip(names, images_NHWC, notes, probabilities_NK, strict=True)
+        prediction(picture, row, model.class_names, model.calibration)
+        for picture, row in zip(pictures, probabilities_NK, strict=True)
     ]

@@ -21,7 +21,7 @@ function howSure(prediction, run, truth) {
   const share = sureness(prediction.confidence);
   const sentences = [
     prediction.unknown
-      ? `Not confident enough to answer. The best guess is ${prediction.best} with ${share}; ordinary pictures score higher.`
+      ? `Not confident enough to answer. The best guess is ${prediction.best}: ${prediction.reason}.`
       : `${share} confident${run.calibration ? ", calibrated on held-out images" : ", not calibrated; it never answers “unknown”"}.`,
   ];
   sentences[0] = sentences[0][0].toUpperCase() + sentences[0].slice(1);
