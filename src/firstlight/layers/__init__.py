@@ -1,7 +1,7 @@
-"""The layers that a network can be written with, each a value without PyTorch.
+"""The layers that a network can have, each a value that needs no PyTorch.
 
-``LAYERS`` is the one table of them: a recipe's word to its class. To add a layer, write its
-class and add its line.
+``LAYERS`` is the one table of them: it maps the name in a recipe to the class. To add a layer,
+write its class and add one line to the table.
 """
 
 from firstlight.layers.activation import Activation

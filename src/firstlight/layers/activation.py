@@ -1,8 +1,8 @@
-"""Activations: one number in, one number out.
+"""Activations: element-wise functions.
 
-``leaky-relu`` after Maas et al. 2013, ``elu`` after Clevert et al. 2016, ``gelu`` after Hendrycks
-and Gimpel 2016, ``silu`` after Elfwing et al. 2018, ``relu6`` after Krizhevsky 2010, ``hard-swish``
-after Howard et al. 2019, section 5.2.
+Sources: ``leaky-relu`` Maas et al. 2013, ``elu`` Clevert et al. 2016, ``gelu`` Hendrycks and Gimpel
+2016, ``silu`` Elfwing et al. 2018, ``relu6`` Krizhevsky 2010, ``hard-swish`` Howard et al. 2019,
+section 5.2.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ DOES = {
     "tanh": "Each number is squeezed into the range from -1 to 1.",
 }
 SLOPE = 0.01
-"""Of ``leaky-relu`` below zero, unless another is chosen."""
+"""Default slope of ``leaky-relu`` below zero."""
 COMMUTES_WITH_MAX = {"relu", "leaky-relu", "relu6"}
-"""They never fall: the largest value of a window, then one of these, is the same to the bit as the
-other way round, and a quarter of the work."""
+"""Activations that never decrease. They commute with max-pooling to the bit: pooling first gives
+the same result for a quarter of the work."""
 SOFTMAX = (
     "leave out softmax: the last layer gives scores (logits), and firstlight turns them into "
     "probabilities itself"
@@ -54,7 +54,7 @@ SOFTMAX = (
 
 @dataclass(frozen=True, repr=False)
 class Activation(Layer):
-    """max(0, x) and its relatives, for each number by itself."""
+    """max(0, x) or a relative of it, applied to each number."""
 
     kind: ClassVar[str] = "activation"
     title: ClassVar[str] = "activation"
@@ -62,10 +62,10 @@ class Activation(Layer):
     bends: ClassVar[bool] = True
 
     name: str = choice("relu", *ACTIVATIONS)
-    """Which."""
+    """Which function."""
     _: KW_ONLY
     slope: float = number(SLOPE, least=0.0, most=1.0)
-    """Of ``leaky-relu`` below zero; the default is PyTorch's."""
+    """Slope of ``leaky-relu`` below zero; the default is PyTorch's."""
 
     def __post_init__(self) -> None:
         if self.name == "softmax":
@@ -95,5 +95,5 @@ class Activation(Layer):
 
 
 def followed_by(activation: str) -> str:
-    """What a layer's words end with where an activation follows."""
+    """The end of a layer's description if an activation follows it."""
     return "" if activation == "none" else f", then {LABELS[activation]}"

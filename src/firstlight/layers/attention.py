@@ -1,7 +1,7 @@
-"""What a vision transformer is made of: tokens, and attention between them.
+"""The layers of a vision transformer: tokens, and attention between them.
 
 Tokens have the shape ``(T, F)``: T tokens of F features each. Dense layers, layer norm, activations
-and dropout take each token by itself.
+and dropout act on each token separately.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Tokens(Layer):
-    """Each place of the maps as a token, behind a trained class token; a trained position embedding
-    is added to each (Dosovitskiy et al. 2021, equation 1).
+    """Turn each position of the maps into a token, put a trained class token in front, and add a
+    trained position embedding to each token (Dosovitskiy et al. 2021, equation 1).
 
-    The patch embedding in front of it is a convolution whose stride is its kernel.
+    The patch embedding before this layer is a convolution whose stride equals its kernel.
     """
 
     kind: ClassVar[str] = "tokens"
@@ -48,8 +48,8 @@ class Tokens(Layer):
 
 @dataclass(frozen=True, repr=False)
 class Attention(Layer):
-    """Multi-head self-attention: each token becomes a weighted mean of all tokens, once for each
-    head (Vaswani et al. 2017, section 3.2.2)."""
+    """Multi-head self-attention: in each head, each token becomes a weighted mean of all tokens
+    (Vaswani et al. 2017, section 3.2.2)."""
 
     kind: ClassVar[str] = "attention"
     title: ClassVar[str] = "self-attention"
@@ -60,7 +60,7 @@ class Attention(Layer):
     )
 
     heads: int = number(8, least=1, most=256)
-    """Attentions side by side, each with its share of the features."""
+    """Number of heads. Each gets an equal share of the features."""
 
     def words(self) -> str:
         return f"{self.title}, {self.heads} head{'' if self.heads == 1 else 's'}"
@@ -89,7 +89,7 @@ class Attention(Layer):
 
 @dataclass(frozen=True, repr=False)
 class ClassToken(Layer):
-    """The class token alone, as features (Dosovitskiy et al. 2021, equation 4)."""
+    """Keep only the class token, as features (Dosovitskiy et al. 2021, equation 4)."""
 
     kind: ClassVar[str] = "class-token"
     title: ClassVar[str] = "class token"
@@ -105,7 +105,7 @@ class ClassToken(Layer):
 
 
 def tokens(shape: Shape) -> tuple[int, int]:
-    """The shape as tokens and their features. Raises ``UserError`` for others."""
+    """Return the number of tokens and of their features. Raises ``UserError`` for other shapes."""
     if len(shape) != 2:
         raise UserError("it needs tokens; put it after the layer that makes them, tokens = true")
     return shape[0], shape[1]

@@ -1,4 +1,4 @@
-"""Layers that hold layers: a residual block, branches, a repeat."""
+"""Layers that contain layers: residual blocks, branches, repeats."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Residual(Layer):
-    """A list of layers whose result is added to what came in (He et al. 2016, section 3).
+    """Add the input to the output of a list of layers (He et al. 2016, section 3).
 
-    Where the shapes differ, what came in passes a 1×1 convolution first (option B there), with
-    batch norm where the list has one.
+    If the shapes differ, the input first passes through a 1×1 convolution (option B of the paper),
+    followed by batch norm if the list contains one.
     """
 
     kind: ClassVar[str] = "residual"
@@ -39,17 +39,17 @@ class Residual(Layer):
     example: ClassVar[str] = 'Residual([Conv(32, padding="same")])'
 
     layers: tuple[Layer, ...]
-    """The layers of the longer way."""
+    """The layers of the residual path."""
     _: KW_ONLY
     activation: str = choice("relu", "none", *ACTIVATIONS)
-    """What follows the addition."""
+    """The activation after the addition."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", check_list(self.layers, "layers"))
         self._check({"layers"})
 
     def shortcut(self, shape: Shape) -> tuple[Layer, ...]:
-        """The layers of the short way: none where the shapes agree."""
+        """The layers of the shortcut: none if the shapes agree."""
         return self._shortcut(shape, shapes(self.layers, shape)[-1])
 
     def _shortcut(self, shape: Shape, behind: Shape) -> tuple[Layer, ...]:
@@ -65,8 +65,8 @@ class Residual(Layer):
         return (projection, BatchNorm()) if normed else (projection,)
 
     def _projection(self, shape: tuple[int, int, int], behind: Shape) -> Conv:
-        """The 1×1 convolution from one shape to the other, with the layers' own stride if it can
-        be."""
+        """The 1×1 convolution from one shape to the other. It has the stride of the layers if
+        possible."""
         least = max(-(-shape[0] // behind[0]), -(-shape[1] // behind[1]))
         for stride in (_stride(self.layers), least):
             if 1 <= stride <= MOST_STRIDE:
@@ -118,8 +118,8 @@ class Residual(Layer):
 
 @dataclass(frozen=True, repr=False)
 class Branches(Layer):
-    """Several lists of layers that all see what came in; their results are joined (Szegedy et al.
-    2015, section 4). An empty list passes on what came in."""
+    """Run several lists of layers on the same input and join their outputs (Szegedy et al. 2015,
+    section 4). An empty list passes the input through."""
 
     kind: ClassVar[str] = "branches"
     title: ClassVar[str] = "branches"
@@ -131,7 +131,7 @@ class Branches(Layer):
     """The lists, two or more."""
     _: KW_ONLY
     join: str = choice("concatenate", "concatenate", "add")
-    """``concatenate``: channels, or features, side by side. ``add``: number by number."""
+    """``concatenate``: join along channels or features. ``add``: element-wise sum."""
 
     def __post_init__(self) -> None:
         lists = self.branches if isinstance(self.branches, list | tuple) else ()
@@ -201,16 +201,16 @@ class Branches(Layer):
 
 @dataclass(frozen=True, repr=False)
 class Repeat(Layer):
-    """A list of layers, several times one after another, each time with weights of its own."""
+    """Repeat a list of layers. Each repetition has its own weights."""
 
     kind: ClassVar[str] = "repeat"
     title: ClassVar[str] = "repeat"
     main: ClassVar[str] = "times"
 
     times: int = number(2, least=1, most=1000)
-    """How often."""
+    """Number of repetitions."""
     layers: tuple[Layer, ...] = ()
-    """What is repeated."""
+    """The layers to repeat."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.times, int) and isinstance(self.times, list | tuple):
@@ -256,7 +256,7 @@ class Repeat(Layer):
 
 
 def _stride(layers: Sequence[Layer]) -> int:
-    """Step between two windows of them all, from their choices alone."""
+    """The combined stride of the layers, computed from their settings alone."""
     stride = 1
     for layer in layers:
         if isinstance(layer, Branches):
@@ -272,10 +272,10 @@ def _stride(layers: Sequence[Layer]) -> int:
 def window(
     layers: Sequence[Layer], shape: Shape, before: tuple[int, int] = (1, 1)
 ) -> tuple[int, int]:
-    """Side of the window of input pixels that one output pixel sees, and the step between two.
+    """Return the side of one output pixel's receptive field, and its stride, in input pixels.
 
-    The receptive field (Araujo et al. 2019, equation 2); a side of 0 is all of the input.
-    ``before`` is what one pixel of ``shape`` sees.
+    See Araujo et al. 2019, equation 2. A side of 0 means the whole input. ``before`` is the
+    receptive field and stride of one pixel of ``shape``.
     """
     side, step = before
     for layer, inner in zip(layers, shapes(layers, shape), strict=False):

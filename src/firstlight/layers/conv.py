@@ -19,7 +19,7 @@ MOST_STRIDE = 64
 
 @dataclass(frozen=True, repr=False)
 class Conv(Layer):
-    """A convolution: each filter's weighted sum of the pixels below it, at every place.
+    """A 2D convolution: at every position, each filter's weighted sum of the pixels below it.
 
     LeCun et al. 1989.
     """
@@ -33,34 +33,34 @@ class Conv(Layer):
     )
 
     filters: int = number(32, least=1, most=16384)
-    """Output channels."""
+    """Number of filters, which is the number of output channels."""
     _: KW_ONLY
     kernel: int = number(3, least=1, most=64)
-    """Side of a filter, in pixels."""
+    """Side of each filter, in pixels."""
     stride: int = number(1, least=1, most=MOST_STRIDE)
-    """Step between two places, in pixels."""
+    """Step between neighbouring positions, in pixels."""
     padding: str = choice("valid", "valid", "same", "half")
-    """``valid``: filters stay inside the maps. ``same``: zeros around them, so that a stride of 1
-    keeps the size; of an odd number the odd one is behind, as in TensorFlow and Keras. ``half``:
-    half a window of zeros on every side (Dumoulin and Visin 2016, section 2.3), as PyTorch's
-    networks have it; it differs from ``same`` with a stride, or an even window."""
+    """``valid``: filters stay inside the maps. ``same``: zeros around the maps, so that a stride of
+    1 keeps their size; an odd zero goes after the pixels, as in TensorFlow and Keras. ``half``:
+    half a window of zeros on every side (Dumoulin and Visin 2016, section 2.3), the usual choice in
+    PyTorch. It differs from ``same`` if the stride is above 1 or the window is even."""
     dilation: int = number(1, least=1, most=64)
-    """Distance between the pixels below a filter."""
+    """Distance between the pixels below a filter, in pixels."""
     groups: int = number(1, least=1, most=16384)
-    """Channels and filters are split into so many groups; a filter sees its own group alone."""
+    """Number of groups for channels and filters. A filter sees only the channels of its group."""
     depthwise: bool = False
-    """Each channel by itself (Howard et al. 2017, section 3.1): as many groups as channels come in,
-    and ``filters`` a multiple of them."""
+    """Convolve each channel separately (Howard et al. 2017, section 3.1): one group per input
+    channel, and ``filters`` is a multiple of the channels."""
     bias: bool = True
-    """Whether a trained number is added to each output channel."""
+    """Whether each output channel has a trained bias."""
     activation: str = choice("none", "none", *ACTIVATIONS)
-    """What follows."""
+    """The activation after the convolution."""
     init: str = choice("glorot", *INITIAL)
-    """How the weights begin."""
+    """How to initialize the weights."""
 
     @property
     def reach(self) -> int:
-        """Side of the window that one output pixel sees."""
+        """Side of the window that one output pixel sees, in input pixels."""
         return self.dilation * (self.kernel - 1) + 1
 
     def window(self, shape: Shape) -> tuple[int, int]:
@@ -83,7 +83,8 @@ class Conv(Layer):
             raise UserError("depthwise = true needs groups = 1, because it sets the groups itself")
 
     def grouped(self, channels: int) -> int:
-        """The number of groups for so many channels. Raises ``UserError`` where they do not fit."""
+        """Return the number of groups for ``channels`` channels. Raises ``UserError`` if they do
+        not fit."""
         groups = channels if self.depthwise else self.groups
         for what, count in (("channels", channels), ("filters", self.filters)):
             if count % groups:
@@ -125,9 +126,9 @@ class Conv(Layer):
 
 
 def zeros_around(size: int, side: int, stride: int) -> tuple[int, int]:
-    """How many zeros ``same`` puts before and behind ``size`` pixels for a window of ``side``.
+    """Return how many zeros ``same`` padding puts before and after ``size`` pixels.
 
-    TensorFlow's rule: the odd one behind.
+    ``side`` is the side of the window. An odd zero goes after the pixels, as in TensorFlow.
     """
     total = max(0, (-(-size // stride) - 1) * stride + side - size)
     return total // 2, total - total // 2

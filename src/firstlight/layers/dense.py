@@ -1,4 +1,4 @@
-"""Dense layers, and what makes features of maps."""
+"""Dense layers, and the layer that flattens maps to features."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MOST = 65536
 
 @dataclass(frozen=True, repr=False)
 class Flatten(Layer):
-    """All numbers of the maps in a row, in the order height, width, channels; of tokens, one token
-    after another."""
+    """Flatten maps to features in the order height, width, channels; flatten tokens one after
+    another."""
 
     kind: ClassVar[str] = "flatten"
     title: ClassVar[str] = "flatten"
@@ -39,7 +39,7 @@ class Flatten(Layer):
 
 @dataclass(frozen=True, repr=False)
 class Dense(Layer):
-    """A weighted sum of all features for each unit; of tokens, of each token by itself."""
+    """A weighted sum of all features for each unit. Tokens are processed separately."""
 
     kind: ClassVar[str] = "dense"
     title: ClassVar[str] = "dense"
@@ -48,15 +48,15 @@ class Dense(Layer):
     does: ClassVar[str] = "Each value is a weighted sum of all values before it."
 
     units: int | str
-    """Features that it gives, 1 to 65,536; ``"classes"`` for one of each class, as a classifier's
-    last layer has."""
+    """Number of output features, 1 to 65,536; or ``"classes"`` for one per class, as in a
+    classifier's last layer."""
     _: KW_ONLY
     bias: bool = True
-    """Whether a trained number is added to each unit."""
+    """Whether each unit has a trained bias."""
     activation: str = choice("none", "none", *ACTIVATIONS)
-    """What follows."""
+    """The activation after the layer."""
     init: str = choice("glorot", *(name for name in INITIAL if name != "dirac"))
-    """How the weights begin."""
+    """How to initialize the weights."""
 
     def __post_init__(self) -> None:
         if self.units != CLASSES:

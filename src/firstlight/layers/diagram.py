@@ -1,7 +1,7 @@
-"""A network drawn for a beginner, as SVG: what each layer gives as a box to scale, from top to
-bottom, with residual paths and branches.
+"""Diagrams of networks for beginners, as SVG.
 
-The drawing is text alone, has the colours of a light or a dark page, and loads nothing.
+Each layer's output is a box drawn to scale, from top to bottom, with residual paths and branches.
+The drawing contains only text, follows a light or a dark page, and loads nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from firstlight.layers.sequence import flat, names, shapes
 from firstlight.layers.summary import Summary, checked_shape, require_layers
 
 SIDE = 56.0
-"""Of the box for the longer side of the largest maps, mostly the image; all lengths are in CSS
+"""Length of the longer side of the largest maps, usually the image's. All lengths are in CSS
 pixels."""
 LEAST = 4.0
 GAP, LINE = 20.0, 16.0
-"""Between two boxes, and from one line of text to the next."""
+"""Gap between two boxes, and height of a line of text."""
 LETTERS, NARROW = 34, 22
-"""In a line of text, and in one of a branch."""
+"""Letters in a line of text, and in a line of text in a branch."""
 LETTER = 6.3
 _FONT = '12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
 _STYLE = f"""
@@ -49,15 +49,15 @@ text {{ fill: currentColor }}
 
 @dataclass(frozen=True, kw_only=True)
 class _Drawn:
-    """A piece of the drawing. Its way comes in from above on the axis, and leaves at the bottom."""
+    """A piece of the drawing. Its path enters from above on the axis and leaves at the bottom."""
 
     marks: tuple[str, ...]
     axis: float
-    """From its left edge."""
+    """Distance from the left edge."""
     width: float
     height: float
     enters: float = 0.0
-    """How far below the top edge the way is to lead."""
+    """How far below the top edge the path ends."""
 
     def at(self, x: float, y: float) -> str:
         return f'<g transform="translate({x:.1f} {y:.1f})">{"".join(self.marks)}</g>'
@@ -65,7 +65,8 @@ class _Drawn:
 
 @dataclass(frozen=True, kw_only=True)
 class _Box:
-    """What some layers give, drawn as one box: the first, and those that leave its shape."""
+    """The output of several layers, drawn as one box: the first layer, and those that keep its
+    shape."""
 
     words: tuple[str, ...]
     name: str
@@ -74,14 +75,15 @@ class _Box:
 
 @dataclass(frozen=True)
 class _Scale:
-    """How large things are drawn."""
+    """The scale of the drawing."""
 
     pixel: float
     letters: int
 
 
 def diagram(network: Network, image_shape: tuple[int, int, int], classes: int) -> str:
-    """The drawing as an SVG document. Raises ``UserError`` where a layer does not fit."""
+    """Return the drawing as an SVG document. Raises ``UserError`` if a layer does not fit its
+    input."""
     require_layers(network)
     image_shape = checked_shape(image_shape)
     layers = _for_classes(network, classes)
@@ -93,7 +95,7 @@ def diagram(network: Network, image_shape: tuple[int, int, int], classes: int) -
 
 
 def _scale(there: Sequence[Shape]) -> _Scale:
-    """That of the largest maps; a network may make its images larger."""
+    """The scale that fits the largest maps. A network may enlarge its images."""
     return _Scale(SIDE / max(max(shape[:2]) for shape in there if len(shape) == 3), LETTERS)
 
 
@@ -109,9 +111,9 @@ def _document(whole: _Drawn, title: str, description: str) -> str:
 
 
 def overview(summary: Summary, numbers: Sequence[int]) -> str:
-    """Some of a long network's layers as an SVG document, and between them how many are left out.
+    """Return some layers of a long network as an SVG document, with the number of layers left out.
 
-    ``numbers`` counts the layers of ``Summary.named`` from 0 on.
+    ``numbers`` are indices into ``Summary.named``, from 0.
     """
     rows = summary.named()
     scale = _scale([summary.image_shape, *(rows[at].output for at in numbers)])
@@ -125,7 +127,7 @@ def overview(summary: Summary, numbers: Sequence[int]) -> str:
 
 
 def described_in_words(network: Network, image_shape: tuple[int, int, int], classes: int) -> str:
-    """The network in words, for those who do not see the drawing."""
+    """Describe the network in words, for readers who cannot see the drawing."""
     layers = _for_classes(network, classes)
     before = shapes(layers, image_shape)
     steps = [
@@ -140,7 +142,7 @@ def _for_classes(network: Network, classes: int) -> list[Layer]:
 
 
 def _pieces(layers: Sequence[Layer], shape: Shape, scale: _Scale) -> list[_Drawn]:
-    """The pieces of layers one after another, which get ``shape``."""
+    """The pieces of consecutive layers. The first gets ``shape``."""
     pieces: list[_Drawn] = []
     box: _Box | None = None
     parts = _written_out(layers)
@@ -162,7 +164,7 @@ def _pieces(layers: Sequence[Layer], shape: Shape, scale: _Scale) -> list[_Drawn
 
 
 def _written_out(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers, with those that a repeat stands for in its place."""
+    """The layers, with each repeat replaced by the layers that it repeats."""
     found: list[Layer] = []
     for layer in layers:
         parts = layer.parts()
@@ -172,7 +174,7 @@ def _written_out(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def _box(box: _Box, scale: _Scale) -> _Drawn:
-    """A box to scale, and beside it what it is."""
+    """A box to scale with its description beside it."""
     first, *others = box.words
     lines = [*textwrap.wrap(first[0].upper() + first[1:], scale.letters)]
     more = textwrap.wrap("then " + ", ".join(others), scale.letters) if others else []
@@ -218,7 +220,8 @@ def _left_out(count: int) -> _Drawn:
 
 
 def _stacked(pieces: Sequence[_Drawn]) -> _Drawn:
-    """Pieces from top to bottom, an arrow from each to the next; without any, a plain way."""
+    """Stack pieces from top to bottom with arrows between them; without pieces, draw a plain
+    line."""
     if not pieces:
         return _Drawn(marks=(_line(20, 0, GAP),), axis=20, width=40, height=GAP)
     axis = max(piece.axis for piece in pieces)
@@ -234,7 +237,7 @@ def _stacked(pieces: Sequence[_Drawn]) -> _Drawn:
 
 
 def _residual(layer: Layer, ways: Sequence[Way], shape: Shape, scale: _Scale) -> _Drawn:
-    """The layers, and around them the way of what came in, up to the sum."""
+    """Draw the layers of a residual block, and its shortcut around them to the sum."""
     long, short = ways
     inside = _stacked(_pieces(long.layers, shape, scale))
     axis, top = inside.axis + 18, 12.0
@@ -266,7 +269,7 @@ def _residual(layer: Layer, ways: Sequence[Way], shape: Shape, scale: _Scale) ->
 
 
 def _branches(layer: Layer, ways: Sequence[Way], shape: Shape, scale: _Scale) -> _Drawn:
-    """Lists side by side, from one way into one."""
+    """Draw branches side by side, from one path and back into one."""
     inner = _Scale(scale.pixel, NARROW)
     columns = [_stacked(_pieces(way.layers, shape, inner)) for way in ways]
     tall = max(column.height for column in columns)

@@ -1,4 +1,4 @@
-"""Dropout: part of what comes in is set to zero in training, at random."""
+"""Dropout: random inputs are set to zero in training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Dropout(Layer):
-    """Each number with this probability; the others are scaled up (Srivastava et al. 2014)."""
+    """Zero each number with this probability; scale up the others (Srivastava et al. 2014)."""
 
     kind: ClassVar[str] = "dropout"
     title: ClassVar[str] = "dropout"
@@ -40,7 +40,7 @@ class Dropout(Layer):
 
 @dataclass(frozen=True, repr=False)
 class SpatialDropout(Layer):
-    """Each whole map with this probability (Tompson et al. 2015, section 3.2)."""
+    """Zero each whole map with this probability (Tompson et al. 2015, section 3.2)."""
 
     kind: ClassVar[str] = "spatial-dropout"
     title: ClassVar[str] = "spatial dropout"

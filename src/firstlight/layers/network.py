@@ -1,4 +1,4 @@
-"""Which network: its layers, what it takes, and what an answer is averaged over."""
+"""A network as a value: its layers, its input, and its test-time augmentation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,28 +20,29 @@ if TYPE_CHECKING:
     from firstlight.layers.summary import Summary
 
 MOST_LAYERS = 1000
-"""In a network, with every repeat written out."""
+"""Most layers in a network, with every repeat expanded."""
 MOST_NESTED = 12
-"""Layers within one another; files of a network can then be read back within their bounds."""
+"""Deepest nesting of layers, so that saved networks can be read back within the reader's limits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network(Checked):
-    """A network of known layers, as a value; or code of one's own, as its record."""
+    """A network of known layers; or a record of the user's own code."""
 
     example: ClassVar[str] = 'Network(layers=[Flatten(), Dense("classes")])'
 
     layers: tuple[Layer, ...] = tutorial()
-    """One after another; ``dense = "classes"`` gives the scores."""
+    """Layers in order; ``dense = "classes"`` gives the scores."""
     pixels: str = choice("scale", "scale", "standardize")
-    """What goes in: pixels from 0 to 1, or those minus the training images' mean of each channel,
-    over its standard deviation."""
+    """The input: pixels from 0 to 1 (``scale``), or those minus the training images' channel means
+    and divided by their standard deviations (``standardize``)."""
     views: str = choice("one", "one", "shift", "mirror", "mirror-and-shift")
-    """Test-time augmentation: what an answer is averaged over. The image; with it, itself shifted
-    by one pixel to each side; its mirror image; or that and both shifted by one pixel to either
-    corner."""
+    """Test-time augmentation: the views whose answers are averaged. ``one``: the image. ``shift``:
+    the image, and the image shifted by one pixel to each side. ``mirror``: the image and its mirror
+    image. ``mirror-and-shift``: those two, and both shifted by one pixel towards two corners."""
     code: OwnCode | None = None
-    """In place of layers: the function that makes the network. It is run only where it is named."""
+    """The function that makes the network, in place of layers. It runs only if the call names
+    it."""
 
     def __post_init__(self) -> None:
         if self.code is not None:
@@ -67,48 +68,49 @@ class Network(Checked):
 
     @property
     def any_size(self) -> bool:
-        """Whether the network takes images of any size, and not of one alone. Of code nobody
-        knows."""
+        """Whether the network accepts images of any size. False for the user's own code."""
         return self.code is None and not any(one.one_size for one in written_out(self.layers))
 
     @property
     def needs_two(self) -> bool:
-        """Whether it learns from two images at a time or more, as batch norm does; code may."""
+        """Whether training needs at least two images in a batch, as batch norm does. True for own
+        code."""
         return self.code is not None or self.has(BatchNorm)
 
     @property
     def drops(self) -> bool:
-        """Whether training draws random numbers inside the network; code may."""
+        """Whether training draws random numbers inside the network. True for the user's own
+        code."""
         return self.code is not None or self.has(Dropout) or self.has(SpatialDropout)
 
     def has(self, kind: type[Layer]) -> bool:
-        """Whether a layer of this kind is in it, at any depth."""
+        """Whether the network contains a layer of this kind, at any depth."""
         return any(isinstance(layer, kind) for layer in written_out(self.layers))
 
     def summary(
         self, image_shape: Sequence[int], classes: int, *, batch_size: int = 32
     ) -> "Summary":
-        """What the network comes to for images of height, width and channels: of each layer its
-        name, output shape, parameters, multiply-adds and receptive field; totals; and the memory
-        that one batch takes in training with Adam.
+        """Return a summary of the network for images of height, width and channels.
 
-        ``print`` shows a table. Raises ``UserError`` where the network does not fit the images.
+        It gives each layer's name, output shape, parameters, multiply-adds and receptive field; the
+        totals; and the memory for one batch of training with Adam. ``print`` shows a table. Raises
+        ``UserError`` if the network does not fit the images.
         """
         from firstlight.layers.summary import summarize
 
         return summarize(self, image_shape, classes, batch_size=batch_size)
 
     def diagram(self, image_shape: tuple[int, int, int], classes: int) -> str:
-        """The network drawn as SVG text: boxes to scale of their maps, residual paths, branches.
+        """Return a diagram as SVG text: maps as boxes to scale, residual paths, branches.
 
-        Raises ``UserError`` where the network does not fit images of height, width and channels.
+        Raises ``UserError`` if the network does not fit images of height, width and channels.
         """
         from firstlight.layers.diagram import diagram
 
         return diagram(self, image_shape, classes)
 
     def to_table(self) -> dict[str, Any]:
-        """The network as a recipe's table."""
+        """Return the network as a table of a recipe."""
         table: dict[str, Any] = {"pixels": self.pixels, "views": self.views}
         if self.code is not None:
             return {**table, "code": self.code.to_table()}
@@ -116,7 +118,7 @@ class Network(Checked):
 
 
 def _check_last(layers: Sequence[Layer]) -> None:
-    """Raise ``UserError`` unless one layer, near the end, gives the score of each class."""
+    """Raise ``UserError`` unless one layer near the end gives a score for each class."""
     wanted = f'layers must end with dense = "{CLASSES}", which gives the score of each class'
     at = [n for n, one in enumerate(layers) if isinstance(one, Dense) and one.units == CLASSES]
     if len(at) > 1:
@@ -142,7 +144,8 @@ def _check_last(layers: Sequence[Layer]) -> None:
 
 
 def _check_nesting(layers: Sequence[Layer]) -> None:
-    """Raise ``UserError`` where they are nested too deep; without calling itself as deep."""
+    """Raise ``UserError`` if the layers are nested too deeply. Not recursive, so any depth is
+    safe."""
     level = tuple(layers)
     for _ in range(MOST_NESTED):
         level = tuple(one for layer in level for one in layer.inner())
@@ -152,8 +155,11 @@ def _check_nesting(layers: Sequence[Layer]) -> None:
 
 
 def as_network(value: Any, like: Network) -> Network:
-    """What ``network=`` takes as a network: one, a list of layers, or code, whose pixels are those
-    of ``like``. Raises ``UserError`` for what is none. ``FILE.py:FUNCTION`` runs the file."""
+    """Convert the value of ``network=`` (a network, a list of layers, or code) to a network.
+
+    Lists and code get the ``pixels`` of ``like``. ``FILE.py:FUNCTION`` runs the file. Raises
+    ``UserError`` for anything else.
+    """
     if isinstance(value, Network):
         return value
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Lists of layers for the two networks that named recipes are made of."""
+"""The layer lists of the two networks behind the named recipes."""
 
 from firstlight.layers.activation import Activation
 from firstlight.layers.conv import Conv
@@ -19,11 +19,12 @@ def tutorial(
     pool_last: bool = True,
     dropout: float = 0.0,
 ) -> tuple[Layer, ...]:
-    """The classic tutorial's: convolutions without padding, each with ReLU and a 2×2 max-pool, then
-    two dense layers.
+    """Return the classic tutorial's network: convolutions without padding, each with ReLU and 2×2
+    max-pooling, then two dense layers.
 
-    MNIST with widths 32, 64 and dense 64 has 121,930 parameters; CIFAR-10 with widths 32, 64, 128,
-    no last pool and dense 128 has 356,810. ``kernel`` is of the first convolution.
+    For MNIST with widths 32, 64 and dense 64 it has 121,930 parameters. For CIFAR-10 with widths
+    32, 64, 128, no last pool and dense 128 it has 356,810. ``kernel`` applies to the first
+    convolution.
     """
     layers: list[Layer] = []
     for number, filters in enumerate(widths, start=1):
@@ -43,11 +44,11 @@ def whitened(
     dropout: float = 0.0,
     scale: float = 0.01,
 ) -> tuple[Layer, ...]:
-    """A whitening stem, groups of two 3×3 convolutions, and one dense layer without bias.
+    """Return a whitening stem, groups of two 3×3 convolutions, and one dense layer without bias.
 
-    After Jordan 2024, section 3. The first convolution of a group widens, and its output is halved
-    in size. The dense layer sees the largest value of each of the last maps, or with ``pool_last``
-    off every place of them; its scores are multiplied by ``scale``.
+    After Jordan 2024, section 3. The first convolution of each group widens, and pooling halves the
+    size of its output. The dense layer sees the maximum of each of the last maps or, if
+    ``pool_last`` is off, every position of them. Its scores are multiplied by ``scale``.
     """
     layers: list[Layer] = [stem, Activation(activation)]
     after = (BatchNorm(momentum=0.4, scale=False), Activation(activation))

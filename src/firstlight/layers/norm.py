@@ -1,4 +1,4 @@
-"""Normalisation: numbers shifted and scaled to what is usual for them."""
+"""Normalization layers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class BatchNorm(Layer):
-    """Each channel minus its mean, over its standard deviation, of the batch in training and of a
-    running mean in answers (Ioffe and Szegedy 2015, algorithms 1 and 2)."""
+    """Normalize each channel by its mean and standard deviation: those of the batch in training,
+    running averages in prediction (Ioffe and Szegedy 2015, algorithms 1 and 2)."""
 
     kind: ClassVar[str] = "batch-norm"
     title: ClassVar[str] = "batch norm"
@@ -27,11 +27,11 @@ class BatchNorm(Layer):
 
     _: KW_ONLY
     momentum: float = number(0.1, least=0.0, most=1.0, above=True)
-    """Share of a new batch in the running statistics. Keras writes 1 minus this."""
+    """Weight of a new batch in the running statistics. Keras uses 1 minus this value."""
     epsilon: float = number(1e-5, least=0.0, most=1.0, above=True)
     """Added to the variance."""
     scale: bool = True
-    """Whether each channel is then multiplied by a trained number."""
+    """Whether each channel is then multiplied by a trained factor."""
 
     def words(self) -> str:
         return self.title
@@ -49,8 +49,8 @@ class BatchNorm(Layer):
 
 @dataclass(frozen=True, repr=False)
 class GroupNorm(Layer):
-    """As batch norm, over the channels of a group and all places of one image (Wu and He 2018,
-    section 3). It does not depend on the batch."""
+    """Normalize over the channels of a group and all positions of one image (Wu and He 2018,
+    section 3). The result does not depend on the batch."""
 
     kind: ClassVar[str] = "group-norm"
     title: ClassVar[str] = "group norm"
@@ -61,7 +61,7 @@ class GroupNorm(Layer):
     )
 
     groups: int = number(8, least=1, most=4096)
-    """Groups of channels."""
+    """Number of channel groups."""
     _: KW_ONLY
     epsilon: float = number(1e-5, least=0.0, most=1.0, above=True)
     """Added to the variance."""
@@ -90,9 +90,8 @@ class GroupNorm(Layer):
 
 @dataclass(frozen=True, repr=False)
 class LayerNorm(Layer):
-    """As batch norm, over the channels of one place of one image, over one token, or over all
-    features (Ba et al. 2016, equation 4; the channels of a place as in Liu et al. 2022, section
-    2.6)."""
+    """Normalize over the channels at one position, over one token, or over all features (Ba et al.
+    2016, equation 4; the channels at a position as in Liu et al. 2022, section 2.6)."""
 
     kind: ClassVar[str] = "layer-norm"
     title: ClassVar[str] = "layer norm"
@@ -122,7 +121,7 @@ class LayerNorm(Layer):
 
 
 def _check_several(numbers: int, where: str) -> None:
-    """Raise ``UserError`` for one number alone: less its own mean, it is always 0."""
+    """Raise ``UserError`` for a single number: minus its own mean, it is always 0."""
     if numbers == 1:
         raise UserError(
             f"each {where} has only one number, which would become 0. Leave this layer out, or "

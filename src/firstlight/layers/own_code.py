@@ -1,7 +1,7 @@
-"""A network that is code: which function of which file makes it.
+"""A network defined by the user's own code: which function in which file makes it.
 
-A recipe and a run folder hold the record alone: three texts. The function itself comes only from
-the call or the command that names it; nothing here looks for a file that a record speaks of.
+A recipe and a run folder hold only the record, which is three texts. The function itself comes only
+from the call or command that names it. Nothing here looks for the file named in a record.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from firstlight.plain import shown
 from firstlight.untrusted import one_line, shell_word
 
 COPY = "network.py"
-"""The file in a run folder that keeps the source. It is never run unless it is named."""
+"""The copy of the source in a run folder. It never runs unless it is named."""
 MOST_BYTES = 1 << 20
-"""Of a source file."""
+"""Most bytes in a source file."""
 WANTED = (
     "a function of image shape (height, width, channels) and number of classes that returns a "
     "torch.nn.Module"
@@ -37,27 +37,28 @@ WANTED = (
 
 
 class OwnCodeError(UserError):
-    """Code that is missing, or is not the code that a run was trained with."""
+    """The code is missing, or differs from the code that the run was trained with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnCode:
-    """The record of a function that makes a network and, where a call named it, the function."""
+    """The record of a function that makes a network; also the function itself, if a call named
+    it."""
 
     file: str
-    """Name of its source file, without folders."""
+    """File name of the source, without folders."""
     function: str
     """Name of the function or class."""
     sha256: str
-    """Of the source file."""
+    """SHA-256 of the source file."""
     make: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
-    """The function; None where only the record is known."""
+    """The function; None if only the record is known."""
     source: bytes = field(default=b"", compare=False, repr=False)
     """The source file's content."""
     path: str = field(default="", compare=False, repr=False)
-    """Where the source file lies; empty for a notebook."""
+    """Path of the source file; empty for a notebook."""
     rebuilds: bool = field(default=True, compare=False, repr=False)
-    """False for a module that was passed itself: it can be used once, and not be built again."""
+    """False for a module object passed directly: it can be used once and cannot be built again."""
 
     def __post_init__(self) -> None:
         for label, value in (("file", self.file), ("function", self.function)):
@@ -69,22 +70,22 @@ class OwnCode:
             raise UserError(f"code.sha256 must be 64 hexadecimal digits, not {shown(self.sha256)}")
 
     def to_table(self) -> dict[str, str]:
-        """The record."""
+        """Return the record as a table."""
         return {"file": self.file, "function": self.function, "sha256": self.sha256}
 
     @property
     def again(self) -> str:
-        """What ``--network`` takes."""
+        """The value for ``--network``."""
         return f"{self.path or self.file}:{self.function}"
 
     @property
     def word(self) -> str:
-        """The same, quoted for a shell."""
+        """The value for ``--network``, quoted for a shell."""
         return shell_word(self.again)
 
 
 def code_of_table(table: Any) -> OwnCode:
-    """The record of a recipe. Raises ``UserError`` for what is none."""
+    """Read the record from a recipe. Raises ``UserError`` if it is not valid."""
     wanted = {"file", "function", "sha256"}
     if not isinstance(table, Mapping) or set(table) != wanted:
         raise UserError(
@@ -95,9 +96,10 @@ def code_of_table(table: Any) -> OwnCode:
 
 
 def own_code(value: Any) -> OwnCode:
-    """What ``network=`` or ``--network`` names: a function, a class, or ``FILE.py:FUNCTION``.
+    """Return the code that ``network=`` or ``--network`` names: a function, class or
+    ``FILE.py:FUNCTION``.
 
-    A file is run. Raises ``UserError`` for what is none of these.
+    ``FILE.py:FUNCTION`` runs the file. Raises ``UserError`` for any other value.
     """
     if isinstance(value, OwnCode):
         return value
@@ -143,7 +145,7 @@ def _from_file(word: str) -> OwnCode:
     digest = hashlib.sha256(source).hexdigest()
     module = ModuleType(f"firstlight_own_code_{digest}")
     module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses look for the module of a class there
+    sys.modules[module.__name__] = module  # dataclasses look up a class's module in sys.modules
     with code_errors(path_text, "the file"):
         exec(compile(source, str(path), "exec"), vars(module))
     make = getattr(module, name, None)
@@ -167,14 +169,14 @@ def _from_file(word: str) -> OwnCode:
 def _from_function(make: Any) -> OwnCode:
     module = sys.modules.get(getattr(make, "__module__", ""), None)
     if module is not None and module.__name__.startswith("firstlight_own_code_"):
-        path = str(module.__file__)  # it came from a file that was named
+        path = str(module.__file__)  # the module came from a named file
     else:
         path = _source_file(make)
     name = make.__name__
     try:
         if Path(path).is_file():
             source = Path(path).read_bytes()
-        else:  # a cell of a notebook
+        else:  # a notebook cell
             source, path = "".join(inspect.findsource(make)[0]).encode(), ""
     except (OSError, TypeError, ValueError) as error:
         raise UserError(
@@ -192,7 +194,7 @@ def _from_function(make: Any) -> OwnCode:
 
 
 def _source_file(make: Any) -> str:
-    """The file of a function, or of a class by one of its own functions; empty for none."""
+    """The file of a function, or of a class by one of its methods; empty if unknown."""
     for one in vars(make).values() if inspect.isclass(make) else (inspect.unwrap(make),):
         code = getattr(one, "__code__", None)
         if code is not None:
@@ -204,7 +206,8 @@ def _source_file(make: Any) -> str:
 
 
 def _instance(module: Any) -> OwnCode:
-    """A module that was passed itself; training makes a list of layers of it, or refuses it."""
+    """Record a module object passed directly. Training converts it to a list of layers or refuses
+    it."""
     name = type(module).__name__
     return OwnCode(
         file="instance",
@@ -221,9 +224,9 @@ def _plain_name(name: str) -> str:
 
 @contextmanager
 def code_errors(path: str, what: str) -> Iterator[None]:
-    """Errors of someone's code as ``UserError``, with the line of their file.
+    """Turn errors in the user's code into ``UserError``, with the line in their file.
 
-    Memory that runs out is passed on.
+    ``MemoryError`` is passed on.
     """
     try:
         yield
@@ -236,7 +239,7 @@ def code_errors(path: str, what: str) -> Iterator[None]:
 
 
 def raised_in(path: str, error: BaseException) -> bool:
-    """Whether an error passed through a file."""
+    """Whether an error passed through code in this file."""
     return any(frame.filename == path for frame in traceback.extract_tb(error.__traceback__))
 
 
@@ -255,9 +258,9 @@ def _said(error: BaseException) -> str:
 
 
 def matched(record: OwnCode, given: OwnCode | None, folder: Path) -> OwnCode:
-    """What was given, as the code of a run in ``folder``.
+    """Return the given code, checked against the code of the run in ``folder``.
 
-    Raises ``OwnCodeError`` where nothing was given, or something else than the run's code.
+    Raises ``OwnCodeError`` if no code was given or it is not the run's code.
     """
     copy = shell_word(f"{folder / COPY}:{record.function}")
     if not record.function.isidentifier():
@@ -284,7 +287,7 @@ def matched(record: OwnCode, given: OwnCode | None, folder: Path) -> OwnCode:
 
 
 def pick(record: OwnCode, given: Sequence[OwnCode]) -> OwnCode | None:
-    """Of several, the one that a record is of; else the one that is most like it."""
+    """Pick the given code that matches the record, or else the most similar."""
 
     def likeness(one: OwnCode) -> int:
         return 2 * (one.function == record.function) + (one.sha256 == record.sha256)

@@ -1,4 +1,4 @@
-"""Pooling: one number for each window, or for each whole map."""
+"""Pooling: one number per window or per map."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class _Pool(Layer):
     """Side of a window, in pixels."""
     _: KW_ONLY
     stride: int = number(0, least=0, most=64)
-    """Step between two windows, in pixels; 0 for the window's side."""
+    """Step between neighbouring windows, in pixels; 0 for the window's side."""
     padding: str = choice("valid", "valid", "same")
-    """``valid``: windows stay inside the maps, and a rest at the edge is left out. ``same``: a rest
-    counts too, without the pixels that are not there."""
+    """``valid``: windows stay inside the maps, and leftover pixels at the edge are ignored.
+    ``same``: windows at the edge count too, with only the pixels inside the maps."""
 
     @property
     def steps(self) -> tuple[int, int]:
-        """Side of a window, and the step between two, in pixels."""
+        """Side of a window, and step between windows, in pixels."""
         return self.size, self.stride or self.size
 
     def window(self, shape: Shape) -> tuple[int, int]:
@@ -53,7 +53,7 @@ class _Pool(Layer):
 
 
 class MaxPool(_Pool):
-    """The largest number of each window."""
+    """The maximum of each window."""
 
     kind: ClassVar[str] = "max-pool"
     title: ClassVar[str] = "max-pooling"
@@ -85,7 +85,7 @@ class AveragePool(_Pool):
 
 @dataclass(frozen=True, repr=False)
 class GlobalMaxPool(Layer):
-    """The largest number of each map: whether something was found, and no longer where."""
+    """The maximum of each map: whether something was found, but not where."""
 
     kind: ClassVar[str] = "global-max-pool"
     title: ClassVar[str] = "global max-pooling"

@@ -1,4 +1,4 @@
-"""Every number times a fixed one, or each channel times a trained one."""
+"""Layers that multiply by a fixed factor, or each channel by a trained one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Rescale(Layer):
-    """x · factor + offset. Behind the last layer, it sets how sharp the first answers are."""
+    """x · factor + offset. After the last layer, it sets how confident the first predictions
+    are."""
 
     kind: ClassVar[str] = "rescale"
     title: ClassVar[str] = "rescale"
@@ -22,10 +23,10 @@ class Rescale(Layer):
     does: ClassVar[str] = "Every number is multiplied by the same fixed number."
 
     factor: float = number(1.0, least=-1e6, most=1e6)
-    """What each number is multiplied by."""
+    """Factor for each number."""
     _: KW_ONLY
     offset: float = number(0.0, least=-1e6, most=1e6)
-    """What is then added."""
+    """Added after the multiplication."""
 
     def words(self) -> str:
         more = f" {'-' if self.offset < 0 else '+'} {abs(self.offset):g}" if self.offset else ""
@@ -42,8 +43,9 @@ class Rescale(Layer):
 
 @dataclass(frozen=True, repr=False)
 class LayerScale(Layer):
-    """Each channel, or feature, times a trained number of its own, which begins small (Touvron et
-    al. 2021, section 2). At the end of a residual block, the block begins by changing little."""
+    """Multiply each channel or feature by its own trained factor, which starts small (Touvron et
+    al. 2021, section 2). At the end of a residual block, it makes the block start close to the
+    identity."""
 
     kind: ClassVar[str] = "layer-scale"
     title: ClassVar[str] = "layer scale"
@@ -51,7 +53,7 @@ class LayerScale(Layer):
     does: ClassVar[str] = "Each map, or feature, is multiplied by its own trained number."
 
     start: float = number(1e-5, least=-1e6, most=1e6)
-    """What each number begins with."""
+    """Initial value of each factor."""
 
     def words(self) -> str:
         return self.title

@@ -1,4 +1,4 @@
-"""Images brought to another size inside the network."""
+"""A layer that resizes images inside the network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Resize(Layer):
-    """Square maps of one size, by cubic interpolation (Keys 1981), smoothed first where they get
-    smaller: as Pillow's BICUBIC. It lets a network that was trained on large pictures take small
-    ones. Receptive fields behind it are in pixels of the new size.
-    """
+    """Resize to square maps of one size by cubic interpolation (Keys 1981), antialiased when
+    shrinking, like Pillow's BICUBIC. A network trained on large pictures can thus take small ones.
+    Receptive fields after this layer are in pixels of the new size."""
 
     kind: ClassVar[str] = "resize"
     title: ClassVar[str] = "resize"
@@ -26,10 +25,10 @@ class Resize(Layer):
     does: ClassVar[str] = "The image is resized."
 
     side: int = number(224, least=1, most=4096)
-    """Height and width that come out, in pixels."""
+    """Output height and width, in pixels."""
     _: KW_ONLY
     channels: int = number(0, least=0, most=3)
-    """3 repeats a grey image as red, green and blue; 0 leaves the channels as they are."""
+    """3 repeats a grey image as red, green and blue; 0 keeps the channels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

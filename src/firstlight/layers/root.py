@@ -1,4 +1,4 @@
-"""The square root of features, before the last layer of a network that begins with a backbone."""
+"""The square root of features, before the last layer of a network that starts with a backbone."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class SquareRoot(Layer):
-    """√(max(0, x) + epsilon), for each number by itself.
+    """√(max(0, x) + epsilon) of each number.
 
-    Features that come from a ReLU are small for most pictures and large for a few. The root brings
-    them closer to a normal distribution, and a linear layer on it needs fewer pictures (Tukey 1977,
-    the ladder of powers; Yang et al. 2021, equation 2, for pictures that are few).
+    Features after a ReLU are small for most pictures and large for a few. The root brings them
+    closer to a normal distribution, so a linear layer on it needs fewer pictures (Tukey 1977, the
+    ladder of powers; Yang et al. 2021, equation 2, for few pictures).
     """
 
     kind: ClassVar[str] = "square-root"
@@ -45,8 +45,8 @@ class SquareRoot(Layer):
 
 
 def feature_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """The layers that make features: those before the last dense one, and before a square root
-    that stands right before it. All of them where none is dense."""
+    """Return the layers that compute features: those before the last dense layer and before a
+    square root directly in front of it. Return all layers if none is dense."""
     last = max((at for at, layer in enumerate(layers) if isinstance(layer, Dense)), default=None)
     if last is not None and last and isinstance(layers[last - 1], SquareRoot):
         last -= 1
@@ -54,8 +54,8 @@ def feature_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 
 
 def never_negative(layers: Sequence[Layer]) -> bool:
-    """Whether what comes out of the last layer is zero or more: behind a ReLU and what keeps
-    that."""
+    """Whether the output of the last layer is never negative: after a ReLU and layers that preserve
+    this."""
     for layer in reversed(flat(layers)):
         if isinstance(layer, Activation):
             return layer.name in ("relu", "relu6", "sigmoid")

@@ -1,4 +1,4 @@
-"""Layers one after another: the shape behind each, and who is told when one does not fit."""
+"""Sequences of layers: the shape after each layer, and the error for a layer that does not fit."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from firstlight.layers.layer import Layer, Shape, shown
 from firstlight.parts import values_of
 
 MOST_NUMBERS = 2**31
-"""That a layer may give for one image."""
+"""Most numbers that a layer may output for one image."""
 
 
 def shapes(layers: Sequence[Layer], shape: Shape, within: str = "", when: str = "") -> list[Shape]:
-    """The shape before the first layer and behind each.
+    """Return the shape before the first layer and after each layer.
 
-    Raises ``UserError``, which numbers the layer from 1 on, within another as ``3.1``; ``when``
-    says in words which time it is that the layers come.
+    Raises ``UserError`` with the layer's number, from 1; a nested layer is numbered like ``3.1``.
+    ``when`` says in words which repetition of the layers this is.
     """
     found = [shape]
     for number, layer in enumerate(layers, start=1):
@@ -37,7 +37,7 @@ def shapes(layers: Sequence[Layer], shape: Shape, within: str = "", when: str = 
 
 
 def flat(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers with all that are short for others written out."""
+    """The layers, with all abbreviations expanded."""
     found: list[Layer] = []
     for layer in layers:
         parts = layer.parts()
@@ -46,8 +46,7 @@ def flat(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def names(parts: Sequence[Layer]) -> list[str]:
-    """What the modules of a flat list are called, by kind and number: ``conv1``, ``conv2``,
-    ``dense1``."""
+    """Name the modules of a flat list by kind and number: ``conv1``, ``conv2``, ``dense1``."""
     counts, found = Counter[str](), list[str]()
     for part in parts:
         counts[part.kind] += 1
@@ -56,14 +55,14 @@ def names(parts: Sequence[Layer]) -> list[str]:
 
 
 def written_out(layers: Sequence[Layer]) -> Iterator[Layer]:
-    """Every layer at every depth, in the order of computing; those that hold others come first."""
+    """Yield every layer at every depth in the order of computation, containers first."""
     for layer in layers:
         yield layer
         yield from written_out(layer.inner())
 
 
 class _NumberedError(UserError):
-    """What is wrong with a layer, and where it stands."""
+    """An error about a layer, with the layer's number."""
 
     def __init__(self, place: str, layer: Layer, shape: Shape, when: str, error: UserError) -> None:
         self.layer = place
@@ -72,9 +71,9 @@ class _NumberedError(UserError):
 
 
 def check_list(value: object, label: str) -> tuple[Layer, ...]:
-    """The value as layers. Raises ``UserError`` where it is none, or empty, or holds what is none.
+    """Return the value as layers. Raises ``UserError`` for an empty list or anything else.
 
-    Such an error of a part says which one, by its number.
+    The error names the wrong element by its number.
     """
     layers = values_of(
         value,

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: maps weighed by what is in all of them."""
+"""Squeeze-and-excitation: maps weighted by the content of all maps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class SqueezeExcite(Layer):
-    """Each map times a number from 0 to 1, which two dense layers find from the means of all maps
-    (Hu et al. 2018, section 3)."""
+    """Multiply each map by a number from 0 to 1 that two dense layers compute from the means of all
+    maps (Hu et al. 2018, section 3)."""
 
     kind: ClassVar[str] = "squeeze-excite"
     title: ClassVar[str] = "squeeze-and-excitation"
@@ -28,13 +28,14 @@ class SqueezeExcite(Layer):
     )
 
     reduction: int = number(16, least=1, most=1024)
-    """The channels over this is the number of units of the first dense layer."""
+    """The first dense layer has channels / reduction units."""
     _: KW_ONLY
     activation: str = choice("relu", *ACTIVATIONS)
-    """Of the first dense layer; the second has a sigmoid."""
+    """Activation of the first dense layer; the second has a sigmoid."""
 
     def units(self, shape: Shape) -> int:
-        """Of the first dense layer. Raises ``UserError`` where the channels are too few."""
+        """Return the units of the first dense layer. Raises ``UserError`` if the channels are too
+        few."""
         channels = maps(self, shape)[2]
         if channels < self.reduction:
             raise UserError(

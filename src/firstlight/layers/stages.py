@@ -1,18 +1,18 @@
-"""Which layers of a long network are shown."""
+"""Which layers of a long network to show."""
 
 from collections.abc import Sequence
 
 MOST_LAYERS = 40
-"""That are all shown. Of more a choice is."""
+"""A network with more layers than this is shown in part."""
 NUMBERS = (1, 1)
 
 
 def stages(sizes: Sequence[tuple[int, int]]) -> list[int]:
-    """The layers to show of a network whose layers give maps of these heights and widths; 1 and 1
-    for single numbers.
+    """Return the indices of the layers to show, given the height and width of each layer's maps (1
+    and 1 for single numbers).
 
-    All of a short one. Of a long one the first, the last of each size of maps, and, once there are
-    no maps left, all that give single numbers.
+    A short network is shown in full. Of a long one: the first layer, the last layer of each map
+    size, and all layers after the maps that output single numbers.
     """
     if len(sizes) <= MOST_LAYERS:
         return [*range(len(sizes))]

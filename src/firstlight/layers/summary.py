@@ -1,4 +1,4 @@
-"""A network layer by layer: shapes, parameters, work, and how far each layer sees."""
+"""A network layer by layer: shapes, parameters, multiply-adds and receptive fields."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ HEADINGS = (
     "receptive field",
 )
 RIGHT = frozenset(HEADINGS[3:])
-"""Columns of numbers."""
+"""Columns of numbers, which are aligned right."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One layer."""
+    """One layer of the table."""
 
     number: str
-    """As ``network.N`` and error messages count: what is repeated has the same each time. Empty for
-    what the recipe does not list."""
+    """Number as in ``network.N`` and error messages; repeats of a layer share it. Empty if the
+    recipe does not list the layer."""
     name: str
-    """Of its module, such as ``conv1`` or ``residual1.layers.conv2``; empty for a heading."""
+    """Name of its module, such as ``conv1`` or ``residual1.layers.conv2``; empty for a heading."""
     depth: int
-    """0, or how many blocks it lies in."""
+    """Nesting depth: 0, or the number of blocks around it."""
     what: str
-    """What it is, in words."""
+    """Description in words."""
     output: Shape
     """Height, width and channels, or features."""
     trained: int = 0
-    """Parameters that training changes. A block's are those of its layers, and it counts 0."""
+    """Trained parameters. A block counts 0, because its layers have their own rows."""
     fixed: int = 0
-    """Numbers that are kept beside them, such as running statistics and filters that are set."""
+    """Numbers that are stored but not trained, such as running statistics and fixed filters."""
     multiply_adds: int = 0
     """For one image."""
     sees: int
-    """Side of its receptive field: the square of the image's pixels that one output depends on; 0
-    for the whole image."""
+    """Side of its receptive field, the square of input pixels that one output depends on; 0 for the
+    whole image."""
 
     def cells(self) -> tuple[str, ...]:
-        """The row as text, under ``HEADINGS``."""
+        """Return the row as text, in the order of ``HEADINGS``."""
         return (
             self.number,
             self.name.rpartition(".")[2],
@@ -72,9 +72,9 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A network for images of one shape and so many classes, layer by layer.
+    """The layers of a network for a given image shape and number of classes.
 
-    ``str`` is a table for a terminal; a notebook shows a table of its own.
+    ``str`` returns a table for a terminal; a notebook shows an HTML table.
     """
 
     image_shape: tuple[int, int, int]
@@ -82,35 +82,34 @@ class Summary:
     classes: int
     rows: tuple[Row, ...]
     batch_size: int
-    """Images in the batch that ``training_bytes`` is of."""
+    """Batch size of ``training_bytes``."""
     mixed: bool
-    """Whether ``training_bytes`` is of maps in bfloat16."""
+    """Whether ``training_bytes`` assumes maps in bfloat16."""
     training_bytes: int
-    """An estimate of what a step of training holds at its peak: weights, gradients, the optimizer's
-    numbers and maps. The process takes more: PyTorch, the data, and freed memory that it keeps for
-    the next step."""
+    """Estimated peak memory of a training step: weights, gradients, optimizer state and maps. The
+    process needs more: PyTorch, the data, and freed memory that it keeps for the next step."""
 
     @property
     def trained(self) -> int:
-        """Parameters that training changes."""
+        """Number of trained parameters."""
         return sum(row.trained for row in self.rows)
 
     @property
     def fixed(self) -> int:
-        """Numbers that are kept and not trained."""
+        """Count of numbers that are stored but not trained."""
         return sum(row.fixed for row in self.rows)
 
     @property
     def multiply_adds(self) -> int:
-        """For one image."""
+        """Multiply-adds for one image."""
         return sum(row.multiply_adds for row in self.rows)
 
     def named(self) -> list[Row]:
-        """The rows of layers, without headings and blocks' ways."""
+        """The rows of layers, without headings and the paths of blocks."""
         return [row for row in self.rows if row.name]
 
     def totals(self) -> tuple[str, ...]:
-        """What stands below the table, a sentence each."""
+        """The sentences below the table."""
         height, width, channels = self.image_shape
         fixed = f", {self.fixed:,} untrained numbers" if self.fixed else ""
         how = " in bfloat16" if self.mixed else ""
@@ -124,7 +123,7 @@ class Summary:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "image_shape": self.image_shape,
             "classes": self.classes,
@@ -168,7 +167,7 @@ def _cell(heading: str, text: str) -> str:
 
 
 def _bytes(count: int) -> str:
-    """1,234,567 as ``1.2 MB``."""
+    """Format 1,234,567 as ``1.2 MB``."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return f"{count / size:.1f} {unit}"
@@ -177,18 +176,18 @@ def _bytes(count: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where a list of layers stands."""
+    """The position of a list of layers in the network."""
 
     number: str | None = ""
-    """What stands before its layers' numbers; None where the recipe does not list them."""
+    """Prefix of its layers' numbers; None if the recipe does not list them."""
     path: str = ""
-    """What stands before its modules' names."""
+    """Prefix of its modules' names."""
     depth: int = 0
     listed: int = 0
-    """How many layers the recipe lists, where they come several times; 0 where they come once."""
+    """Number of layers that the recipe lists, if they repeat; 0 if they do not."""
 
     def counted(self, at: int) -> int:
-        """The number in the recipe of the layer that comes as number ``at``, from 1 on."""
+        """Return the number in the recipe of layer ``at``, from 1."""
         return (at - 1) % self.listed + 1 if self.listed else at
 
 
@@ -201,11 +200,11 @@ def summarize(
     moments: int = 2,
     mixed: bool = False,
 ) -> Summary:
-    """The summary of a network for images of height, width and channels.
+    """Return the summary of a network for images of height, width and channels.
 
-    ``moments`` counts the numbers that the optimizer keeps for each parameter: 2 for Adam.
-    ``mixed`` is whether training computes in bfloat16. Raises ``UserError`` where the network does
-    not fit the images.
+    ``moments`` is how many numbers the optimizer keeps per parameter: 2 for Adam. ``mixed`` is
+    whether training computes in bfloat16. Raises ``UserError`` if the network does not fit the
+    images.
     """
     import torch
     from torch import Generator
@@ -239,7 +238,7 @@ def summarize(
 
 
 def require_layers(network: Network) -> None:
-    """Raise ``UserError`` for a network that is code of one's own."""
+    """Raise ``UserError`` if the network is the user's own code."""
     if network.code is not None:
         raise UserError(
             f"the network is code, {network.code.function} of {network.code.file}, not a list of "
@@ -248,7 +247,7 @@ def require_layers(network: Network) -> None:
 
 
 def checked_shape(given: Sequence[int]) -> tuple[int, int, int]:
-    """Height, width and channels. Raises ``UserError`` for what is none."""
+    """Return height, width and channels. Raises ``UserError`` if the shape is not valid."""
     whole = [one for one in given if isinstance(one, int) and not isinstance(one, bool) and one > 0]
     if len(given) != 3 or len(whole) != 3:
         raise UserError(
@@ -266,8 +265,8 @@ def _rows(
     called: Iterator[str],
     modules: dict[str, nn.Module],
 ) -> Iterator[Row]:
-    """The rows of layers that get maps of ``shape``, of which one pixel sees ``seen``; ``called``
-    gives their modules' names in order."""
+    """Yield the rows of layers whose input has ``shape`` and the receptive field ``seen``;
+    ``called`` yields their modules' names in order."""
     before = shapes(layers, shape)
     for at, layer in enumerate(layers, start=1):
         inner = before[at - 1]
@@ -314,7 +313,7 @@ def _way(
 
 
 def _repeats(layer: Layer) -> bool:
-    """Whether it stands for a list, and not for itself and an activation."""
+    """Whether it expands to a list other than itself and an activation."""
     return not isinstance(layer.parts()[0], type(layer))
 
 

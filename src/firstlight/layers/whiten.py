@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Whiten(Layer):
-    """Filters that give every direction of a patch unit variance, and the same with the other sign.
+    """Filters that give every direction of a patch unit variance; then the same filters negated.
 
-    They are worked out from training images before the first step and are not trained (Jordan 2024,
+    They are computed from training images before the first step and are not trained (Jordan 2024,
     section 3.2; ``models/whitening.py``).
     """
 
@@ -31,14 +31,14 @@ class Whiten(Layer):
     )
 
     filters: int = number(24, least=2, most=1024)
-    """Output channels, half of them the others with the other sign."""
+    """Output channels. The second half are the first half's filters with the sign flipped."""
     _: KW_ONLY
     kernel: int = number(2, least=1, most=11)
     """Side of a patch, in pixels."""
     stride: int = number(1, least=1, most=4)
-    """Step between two patches, in pixels."""
+    """Step between neighbouring patches, in pixels."""
     bias: bool = False
-    """Whether a trained number is added to each channel."""
+    """Whether each channel has a trained bias."""
 
     def window(self, shape: Shape) -> tuple[int, int]:
         return self.kernel, self.stride
