@@ -1,4 +1,4 @@
-"""A module of plain known layers as a list of firstlight's layers, its weights taken over.
+"""Convert a module of plain known layers to a list of firstlight's layers, with its weights.
 
 Axes: N images, C channels, H height, W width, F features.
 """
@@ -20,24 +20,24 @@ from firstlight.models.network import NetworkModule
 
 
 class _Unlike(Exception):  # noqa: N818
-    """Why a module is no list of known layers."""
+    """Why a module cannot be written as a list of known layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AsLayers:
-    """A module as a list of layers, or why it is none."""
+    """A module as a list of layers, or the reason why that is not possible."""
 
     layers: tuple[Layer, ...] = ()
     model: NetworkModule | None = None
-    """The network of the layers, with the module's weights."""
+    """The network of these layers, with the module's weights."""
     why: str = ""
-    """What has no layer, in words; empty where there are layers."""
+    """The part that has no matching layer, in words; empty on success."""
 
 
 def as_layers(module: nn.Module, image_shape: tuple[int, int, int], classes: int) -> AsLayers:
-    """The module, which gives scores for images of the shape, as a list of layers.
+    """Convert a module that gives scores for images of this shape to a list of layers.
 
-    The list answers as the module does; that is tried on noise before it is given.
+    The result is returned only if it gives the module's answers on random noise.
     """
     try:
         modules = list(_flat(module))
@@ -56,7 +56,7 @@ def as_layers(module: nn.Module, image_shape: tuple[int, int, int], classes: int
 
 
 def digest(model: nn.Module) -> str:
-    """SHA-256 of a network's weights, with their names."""
+    """Return the SHA-256 of a network's weights and their names."""
     whole = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         whole.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -65,7 +65,7 @@ def digest(model: nn.Module) -> str:
 
 
 def _flat(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules of nested plain Sequentials, in order."""
+    """Yield the modules of nested plain Sequentials in order."""
     if type(module) is not nn.Sequential:
         raise _Unlike(f"{type(module).__name__} is not an nn.Sequential")
     seen = set[int]()
@@ -84,7 +84,8 @@ def _flat(module: nn.Module) -> Iterator[nn.Module]:
 def _listed(
     modules: list[nn.Module], image_shape: Shape
 ) -> tuple[tuple[Layer, ...], dict[int, Shape]]:
-    """The layers; and for each Linear behind a flatten, the H×W×C that were flattened."""
+    """Return the layers; and for each Linear after a flatten, the H×W×C shape that was
+    flattened."""
     listed: list[Layer] = []
     orders: dict[int, Shape] = {}
     shape, flattened = image_shape, None
@@ -103,7 +104,8 @@ def _listed(
 
 
 def _layer(module: nn.Module, shape: Shape, *, last: bool) -> Layer:
-    """The layer that a module is, for inputs of ``shape``. Raises ``_Unlike`` for none."""
+    """Return the layer for a module with inputs of ``shape``. Raises ``_Unlike`` if none
+    matches."""
     if last and isinstance(module, nn.Linear):
         return la.Dense("classes", bias=module.bias is not None)
     make = _KINDS.get(type(module))
@@ -114,7 +116,7 @@ def _layer(module: nn.Module, shape: Shape, *, last: bool) -> Layer:
 
 
 def _side(value: object) -> int:
-    """One side of a square. Raises ``_Unlike`` where it is none."""
+    """Return the side of a square. Raises ``_Unlike`` if the sides differ."""
     sides = set(value) if isinstance(value, tuple) else {value}
     side = sides.pop()
     if sides or not isinstance(side, int):
@@ -123,8 +125,8 @@ def _side(value: object) -> int:
 
 
 def _padded(module: nn.Module, reach: int, stride: int, shape: Shape, *, half: bool = False) -> str:
-    """The word for a module's padding, of which ``half`` may be one. Raises ``_Unlike`` where there
-    is none."""
+    """Return the name of a module's padding, which may be ``half``. Raises ``_Unlike`` if none
+    matches."""
     padding = module.padding
     if padding in ("valid", "same"):
         return str(padding)
@@ -208,7 +210,7 @@ _KINDS: dict[type[nn.Module], Callable[[Any, Shape], Layer | None]] = {
     nn.Sigmoid: lambda m, _: la.Activation("sigmoid"),
     nn.Tanh: lambda m, _: la.Activation("tanh"),
 }
-"""What each of PyTorch's modules is; None where one of its choices has no counterpart."""
+"""How to convert each PyTorch module. The result is None if a setting has no counterpart."""
 
 
 def _one(module: Any) -> bool:
@@ -218,7 +220,7 @@ def _one(module: Any) -> bool:
 
 @torch.no_grad()
 def _take_over(model: NetworkModule, modules: list[nn.Module], orders: dict[int, Shape]) -> None:
-    """Copy the weights. PyTorch flattens in the order C, H, W, firstlight in H, W, C."""
+    """Copy the weights. PyTorch flattens in the order C, H, W; firstlight in H, W, C."""
     targets = [one for one in model.modules() if any(True for _ in one.parameters(recurse=False))]
     sources = [(n, one) for n, one in enumerate(modules) if any(True for _ in one.parameters())]
     for target, (number, source) in zip(targets, sources, strict=True):

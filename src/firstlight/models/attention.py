@@ -1,5 +1,7 @@
-"""A vision transformer's layers at work. Axes: N images, C channels, H height, W width, T tokens,
-F features, h heads."""
+"""The modules of a vision transformer's layers.
+
+Axes: N images, C channels, H height, W width, T tokens, F features, h heads.
+"""
 
 import torch
 from torch import Generator, Tensor, nn
@@ -12,11 +14,12 @@ from firstlight.layers.layer import Shape
 from firstlight.models.modules import dense
 
 DEVIATION = 0.02
-"""Of the first position embedding (Dosovitskiy et al. 2021, their published code)."""
+"""Standard deviation of the initial position embedding (Dosovitskiy et al. 2021, published
+code)."""
 
 
 class Tokens(nn.Module):
-    """N×C×H×W to N×T×F: the class token, then the places row by row."""
+    """N×C×H×W to N×T×F: the class token, then the positions row by row."""
 
     def __init__(self, choice: TokensChoice, shape: Shape, rng: Generator) -> None:
         super().__init__()
@@ -30,12 +33,13 @@ class Tokens(nn.Module):
     def forward(self, maps_NCHW: Tensor) -> Tensor:
         places_NTF = maps_NCHW.flatten(2).transpose(1, 2)
         first_1F = self.positions[:1] + self.class_token
-        # As a padding: an exported file would copy the class token with an operator of any size.
+        # Use padding: an exported file would copy the class token with an operator that takes any
+        # size.
         return pad(places_NTF, (0, 0, 1, 0)) + torch.cat([first_1F, self.positions[1:]])
 
 
 class Attention(nn.Module):
-    """softmax(q·k / √width)·v for each head, and a dense layer over the heads side by side."""
+    """softmax(q·k / √width)·v for each head, then a dense layer over the concatenated heads."""
 
     def __init__(self, choice: AttentionChoice, shape: Shape, rng: Generator) -> None:
         super().__init__()

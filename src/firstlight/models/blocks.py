@@ -1,4 +1,4 @@
-"""Parts that networks share. Axes: N images, C channels, H height, W width, F features."""
+"""Parts that several networks share. Axes: N images, C channels, H height, W width, F features."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,30 +10,30 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import max_pool2d, max_pool2d_with_indices
 
 KEEPS_INPUT = "mps"
-"""The device whose gradient of max-pooling finds the places anew from the input."""
+"""The device whose max-pooling gradient recomputes the positions from the input."""
 _with_memory = True
 _Layer = TypeVar("_Layer", bound=nn.Conv2d | nn.Linear)
 
 
 @contextmanager
 def shapes_only() -> Iterator[None]:
-    """Networks that are built within have shapes and no numbers, and take no memory for them."""
+    """Build networks that have shapes but no numbers, and take no memory for them."""
     global _with_memory
     before, _with_memory = _with_memory, False
     try:
-        with torch.device("meta"):  # also what is not made there and filled
+        with torch.device("meta"):  # also covers tensors that are only filled inside
             yield
     finally:
         _with_memory = before
 
 
 def unfilled(layer: _Layer) -> _Layer:
-    """A layer of the meta device, now with memory; made there, it has taken nothing from torch's
-    global generator. Within ``shapes_only`` it stays there."""
+    """Move a layer from the meta device to memory, unless inside ``shapes_only``. A layer made on
+    the meta device draws nothing from torch's global generator."""
     if not _with_memory:
         return layer
     for name, weight in list(layer.named_parameters(recurse=False)):
-        # As layer.to_empty does, which loads SymPy for it and takes half a second.
+        # Does the same as layer.to_empty, which loads SymPy and takes half a second.
         setattr(layer, name, nn.Parameter(torch.empty(weight.shape, device="cpu")))
     return layer
 
@@ -41,8 +41,8 @@ def unfilled(layer: _Layer) -> _Layer:
 class Dropout(nn.Module):
     """Zero a share of the inputs in training and scale up the rest (Srivastava et al. 2014).
 
-    With ``whole_maps`` a map is kept or zeroed as one. The coins come from ``rng``, which the
-    training loop provides; evaluation leaves the input as it is.
+    With ``whole_maps``, each map is kept or zeroed as a whole. Random numbers come from ``rng``,
+    which the training loop sets. Evaluation leaves the input unchanged.
     """
 
     def __init__(self, share: float, whole_maps: bool = False) -> None:
@@ -61,11 +61,12 @@ class Dropout(nn.Module):
 
 
 def max_pool_2x2(maps_NCHW: Tensor) -> Tensor:
-    """The largest of every 2×2 pixels for training: ``max_pool2d(maps, 2)``, to the bit.
+    """Return the maximum of each 2×2 window, for training: equals ``max_pool2d(maps, 2)`` to the
+    bit.
 
-    PyTorch's own keeps its whole input for the gradient, which needs only the places;
-    a convolution in front has no use for it either, so here it is let go, and gradients have no
-    gradients. Apple's MPS keeps it.
+    PyTorch's function keeps its whole input for the gradient, which needs only the positions. A
+    convolution before it does not need that input either, so it is freed here. Second-order
+    gradients are not possible. On Apple's MPS the input is kept.
     """
     if maps_NCHW.device.type == KEEPS_INPUT or torch.compiler.is_compiling():
         return max_pool2d(maps_NCHW, 2)
@@ -90,7 +91,8 @@ class _MaxPool2x2(torch.autograd.Function):
         grad_NCHW = torch.empty(
             ctx.shape, dtype=grad_NChw.dtype, device=grad_NChw.device, memory_format=ctx.order
         )
-        # The second stands for the input; on CPU and CUDA only its shape and order are looked at.
+        # The second argument stands in for the input: CPU and CUDA read only its shape and memory
+        # order.
         torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
             grad_NChw,
             grad_NCHW,

@@ -1,4 +1,4 @@
-"""A network of a recipe for images of one shape: all that is needed to build it again."""
+"""A recipe's network for images of one shape: everything needed to build it again."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from firstlight.models.own_code import built
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """All that is needed to build a network again; saved beside its weights."""
+    """Everything needed to build a network again; saved with its weights."""
 
     network: Network
     image_shape: tuple[int, int, int]
@@ -23,10 +23,10 @@ class Architecture:
     classes: int
 
     def build(self, rng: Generator) -> nn.Module:
-        """The network with fresh weights from ``rng``; one of layers is in channels-last memory.
+        """Return the network with initial weights from ``rng``; layers use channels-last memory.
 
-        Raises ``UserError`` when the images do not fit the network, and where its code is not
-        named or fails.
+        Raises ``UserError`` if the network does not fit the images, or if its code was not named or
+        fails.
         """
         if self.network.code is not None:
             return built(self.network.code, self.image_shape, self.classes, rng)
@@ -41,18 +41,18 @@ class Architecture:
         return model
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each of the network's tensors by its name, without building it in memory;
-        code is built, as it may look at numbers.
+        """Return the shape of each tensor by name, without allocating the network.
 
-        Raises ``UserError`` as ``build`` does.
+        The user's own code is built, because it may read numbers. Raises ``UserError`` as ``build``
+        does.
         """
         with nullcontext() if self.network.code is not None else shapes_only():
             tensors = self.build(Generator()).state_dict()
         return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
     def check_takes(self, height: int, width: int) -> None:
-        """Raise ``UserError`` where the network, built for its own images, cannot take smaller
-        ones: ways that meet again may round their sizes differently."""
+        """Raise ``UserError`` if the network cannot take images smaller than its own: paths that
+        meet again may round their sizes differently."""
         model = self.build(Generator()).eval()
         try:
             with torch.no_grad():
@@ -64,7 +64,7 @@ class Architecture:
             ) from error
 
     def to_json(self) -> dict[str, object]:
-        """Plain values, for the metadata of a weights file."""
+        """Return plain values for the metadata of a weights file."""
         return {
             "network": self.network.to_table(),
             "image_shape": self.image_shape,
@@ -73,5 +73,5 @@ class Architecture:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Trained numbers in the network."""
+    """Return the number of trained parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,4 +1,4 @@
-"""3×3 convolutions, trained in the fastest of three ways.
+"""3×3 convolutions that train with the fastest of three algorithms.
 
 Axes: N images, C channels in, O channels out, H height, W width.
 """
@@ -15,13 +15,12 @@ _allowed = True
 
 
 class Convolution3x3(nn.Conv2d):
-    """3×3, padded by a pixel, without bias.
+    """A 3×3 convolution, padded by one pixel, without bias.
 
-    Answers are always computed by PyTorch's own convolution. Its gradient of the filters, though,
-    runs at half the processor's rate in float32 where there is AVX2 and no AVX-512; there a layer
-    of many channels is trained in Winograd's way, or takes its filters' gradient from unfolded
-    maps. Outputs then differ by some millionths of the largest at most, and gradients have no
-    gradients.
+    Prediction always uses PyTorch's own convolution. PyTorch's float32 gradient of the filters runs
+    at half the processor's speed with AVX2 but no AVX-512. There, a layer with many channels trains
+    with Winograd's algorithm, or computes the filter gradient from unfolded maps. Outputs then
+    differ by a few millionths of the largest at most. Second-order gradients are not possible.
     """
 
     def __init__(self, inputs: int, outputs: int, device: str | None = None) -> None:
@@ -38,7 +37,7 @@ class Convolution3x3(nn.Conv2d):
 
 @contextmanager
 def direct() -> Iterator[None]:
-    """Every convolution PyTorch's way, such as to count its work."""
+    """Use PyTorch's own algorithm for every convolution, for example to count multiply-adds."""
     global _allowed
     before, _allowed = _allowed, False
     try:

@@ -1,4 +1,4 @@
-"""What a network holds, and the memory that one batch of training takes.
+"""The numbers that a network stores, and the memory for one batch of training.
 
 Axes: N images, C channels, H height, W width.
 """
@@ -15,7 +15,7 @@ from firstlight.models.blocks import Dropout
 
 
 def held(module: nn.Module) -> tuple[int, int]:
-    """Numbers that are trained, and numbers that are kept beside them: filters that are set, and
+    """Return the count of trained numbers, and of numbers stored but not trained: fixed filters and
     the running statistics of batch norm."""
     tensors = [*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())]
     trained = sum(t.numel() for t in tensors if t.requires_grad)
@@ -25,14 +25,14 @@ def held(module: nn.Module) -> tuple[int, int]:
 def training_bytes(
     model: nn.Module, pixels_NCHW: Tensor, moments: int, *, mixed: bool = False
 ) -> int:
-    """An estimate of the bytes of all tensors that a step of training holds where it is most.
+    """Estimate the peak bytes of all tensors in a training step.
 
-    The weights, their gradients and ``moments`` numbers of the optimizer for each; the maps that
-    the gradient needs, as PyTorch keeps them; and what the layer at work takes and gives, for which
-    there are as large gradients on the way back. With ``mixed`` maps, and a copy of the weights,
-    are in bfloat16. On a CPU it was within a tenth of a step's resident memory
-    (``tests/models/test_summary.py``) where freed memory goes back to the system at once. Model
-    and pixels are on the ``meta`` device, so nothing is computed; ``mixed`` leaves the model in
+    It adds up the weights, their gradients, and ``moments`` optimizer numbers per weight; the maps
+    that PyTorch keeps for the gradient; and the input and output of the current layer, twice,
+    because the backward pass has gradients of the same size. With ``mixed``, maps and a copy of the
+    weights are in bfloat16. On a CPU whose freed memory returns to the system at once, the estimate
+    was within a tenth of the step's resident memory (``tests/models/test_summary.py``). Model and
+    pixels are on the ``meta`` device, so nothing is computed. ``mixed`` leaves the model in
     bfloat16.
     """
     trained, fixed = held(model)
@@ -40,7 +40,7 @@ def training_bytes(
     if mixed:
         model, pixels_NCHW = model.to(torch.bfloat16), pixels_NCHW.to(torch.bfloat16)
         always += 2 * trained + _bytes(pixels_NCHW)
-    kept: dict[int, Tensor] = {}  # by storage: views and in-place results share one
+    kept: dict[int, Tensor] = {}  # by storage, because views and in-place results share one
     counted = {_storage(t) for t in (*model.parameters(), *model.buffers(), pixels_NCHW)}
     peak = 0
 
@@ -75,7 +75,7 @@ def _bytes(value: Any) -> int:
 
 @contextmanager
 def _coins(model: nn.Module) -> Iterator[None]:
-    """A generator for dropout, as training gives it one."""
+    """Give dropout a generator, as training does."""
     drops = [module for module in model.modules() if isinstance(module, Dropout)]
     before = [module.rng for module in drops]
     for module in drops:

@@ -1,4 +1,4 @@
-"""A copy of a network that only answers, for many images on this machine's processors."""
+"""A copy of a network for prediction only, fast for many images on this machine's processor."""
 
 import copy
 from collections.abc import Callable
@@ -18,15 +18,16 @@ _AT_ONCE: dict[str, tuple[str, list[float]]] = {
     "relu6": ("hardtanh", [0.0, 6.0]),
     "hard-swish": ("hardswish", []),
 }
-"""What oneDNN calls the activations that it computes with a convolution, and their numbers."""
+"""oneDNN's names of the activations that it fuses with a convolution, and their parameters."""
 LARGE = 2**18
-"""Numbers in one image's maps, in or out, from which several images' would not stay in a cache."""
+"""If one image's maps, in or out, have more numbers than this, several images do not fit a
+cache."""
 
 
 def folded(model: nn.Module, dtype: torch.dtype, *, at_once: bool = True) -> nn.Module:
-    """A copy in evaluation mode and in ``dtype``, each batch norm made part of the convolution
-    before it and, on a CPU and ``at_once``, the activation behind it computed with it, which has no
-    gradient. What it answers differs by rounding alone."""
+    """Return a copy in evaluation mode and in ``dtype``, with each batch norm folded into the
+    convolution before it. On a CPU with ``at_once``, the activation after it is fused too; that has
+    no gradient. Answers differ only by rounding."""
     quick = copy.deepcopy(model).eval().requires_grad_(False)
     chains = [module for module in quick.modules() if isinstance(module, nn.Sequential)]
     for chain in chains:
@@ -75,19 +76,21 @@ def _with_activations(chain: nn.Sequential) -> None:
             convolution = None
     if _calls_each_in_turn(chain):
         for name, module in list(chain.named_children()):
-            if type(module) is nn.Identity:  # some fifty calls of nothing would be felt
+            if type(module) is nn.Identity:  # fifty calls of nothing take measurable time
                 delattr(chain, name)
 
 
 def _calls_each_in_turn(model: nn.Module) -> bool:
-    """Whether it knows its modules by their order alone; code of one's own may know their names."""
+    """Whether modules are known only by their order. The user's own code may use their names."""
     return isinstance(model, Chain) or type(model) is nn.Sequential
 
 
 def one_by_one(chain: nn.Module, look: Callable[[], object]) -> None:
-    """Let the first modules of a chain, as far as any has large maps, take one image at a time.
-    ``look`` lets the chain compute for one image; what that does not reach stays as it is. Nothing
-    is done for what is no chain, or has a module twice."""
+    """Make the first modules of a chain, up to the last with large maps, take one image at a time.
+
+    ``look`` runs the chain on one image; modules it does not reach stay as they are. Nothing
+    changes if the model is not a chain, or contains a module twice.
+    """
     sizes, parts = dict[str, int](), dict(chain.named_children())
     if not (isinstance(chain, nn.Sequential) and _calls_each_in_turn(chain)):
         return
@@ -118,8 +121,8 @@ def one_by_one(chain: nn.Module, look: Callable[[], object]) -> None:
 
 
 class OneByOne(nn.Sequential):
-    """Modules that take one image after another: what one leaves is still in the processor's caches
-    when the next needs it."""
+    """Modules that process one image after another, so that one module's output is still in the
+    processor's caches when the next needs it."""
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
         found = list[Tensor]()
@@ -131,10 +134,10 @@ class OneByOne(nn.Sequential):
 
 
 class OneDnnConvolution(nn.Module):
-    """A convolution and the activation behind it as one operation of oneDNN, which PyTorch's own
-    compiler uses. PyTorch's convolution takes a slower way for few images on one thread.
+    """A convolution and the activation after it as one oneDNN operation, as in PyTorch's compiler.
 
-    Weights are kept in the order that oneDNN wants for maps of the last call's shape.
+    PyTorch's own convolution is slower for few images on one thread. Weights are kept in the memory
+    order that oneDNN wants for the maps of the last call.
     """
 
     def __init__(self, layer: nn.Conv2d) -> None:
@@ -167,7 +170,7 @@ class OneDnnConvolution(nn.Module):
         if kept is None or kept[0] != shapes:
             reorder = torch.ops.mkldnn._reorder_convolution_weight.default
             kept = shapes, reorder(weight, *places, list(maps_NCHW.shape))
-            self._ordered = kept  # whole, as other threads may compute with it
+            self._ordered = kept  # assign once, because other threads may be computing with it
         result: Tensor = torch.ops.mkldnn._convolution_pointwise.default(
             maps_NCHW, kept[1], self.bias, *places, *self.activation, ""
         )
@@ -175,14 +178,16 @@ class OneDnnConvolution(nn.Module):
 
 
 def _wide(weight_C1HW: Tensor) -> Tensor:
-    """The same filters with a row and a column of zeros before them. Where one zero more belongs
-    behind the maps than before, and as many are put on either side, these see what the filters
-    would; the maps need not be copied for it."""
+    """Return the filters with a row and a column of zeros before them.
+
+    If the maps need one more zero after than before, pad equally on both sides: these filters then
+    see what the originals would, and the maps need not be copied.
+    """
     return pad(weight_C1HW, (1, 0, 1, 0))
 
 
 def _padded(maps_NCHW: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    """With zeros around. PyTorch's ``pad`` writes zeros everywhere first."""
+    """Pad with zeros. PyTorch's ``pad`` first fills the whole output with zeros."""
     images, channels, height, width = maps_NCHW.shape
     shape = images, channels, height + top + bottom, width + left + right
     wide_NCHW = torch.empty(shape, dtype=maps_NCHW.dtype, memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""How weights begin. Axes: O outputs, I inputs, h and w the sides of a filter."""
+"""Weight initialization. Axes: O outputs, I inputs, h and w the sides of a filter."""
 
 from torch import Generator, Tensor, arange, nn, no_grad
 from torch.nn.init import calculate_gain
@@ -6,12 +6,12 @@ from torch.nn.init import calculate_gain
 
 @no_grad()
 def fill(weight: Tensor, way: str, rng: Generator, groups: int = 1) -> None:
-    """Fill a dense layer's weights O×I, or filters O×I×h×w, in one of the ``INITIAL`` ways.
+    """Fill dense weights O×I, or filters O×I×h×w, with one of the ``INITIAL`` methods.
 
-    ``groups`` are the convolution's, of O / groups filters each. Raises ``ValueError``
-    for another way.
+    ``groups`` is the convolution's number of groups, of O / groups filters each. Raises
+    ``ValueError`` for any other method.
     """
-    if weight.is_meta:  # it has no numbers, and PyTorch would load its compiler for it
+    if weight.is_meta:  # has no numbers, and PyTorch would load its compiler
         return
     inputs = weight[0].numel()
     if way == "glorot":
@@ -33,8 +33,8 @@ def fill(weight: Tensor, way: str, rng: Generator, groups: int = 1) -> None:
 
 
 def _pass_through(filters: Tensor) -> None:
-    """The first filters pass one channel each, at the pixel in the middle; of a side that is even,
-    at the one before it, where ``same`` padding has the pixel itself."""
+    """Make the first filters pass one channel each, at the middle pixel. If the side is even, use
+    the pixel before the middle, where ``same`` padding has the pixel itself."""
     count = min(filters.shape[:2])
     middle = (filters.shape[2] - 1) // 2
     filters[:count] = 0

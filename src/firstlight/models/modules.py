@@ -1,4 +1,4 @@
-"""The layers at work. Axes: N images, C channels, H height, W width, F features."""
+"""The modules of the layers. Axes: N images, C channels, H height, W width, F features."""
 
 from collections.abc import Callable
 from functools import partial
@@ -43,7 +43,7 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Activation(nn.Module):
-    """One of the activations, number by number."""
+    """One of the activations, applied to each number."""
 
     def __init__(self, name: str, slope: float = SLOPE) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Activation(nn.Module):
             self.function = partial(functional.leaky_relu, negative_slope=slope)
 
     def in_place(self) -> None:
-        """Let the result take the place of what comes in, which nothing else then needs."""
+        """Overwrite the input with the result. Only valid if nothing else needs the input."""
         self.function = IN_PLACE.get(self.name, self.function)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class Activation(nn.Module):
 
 
 def convolution(choice: Conv, shape: Shape, rng: Generator) -> nn.Module:
-    """A convolution for maps of ``shape``, H×W×C."""
+    """Return a convolution for maps of ``shape``, H×W×C."""
     groups = choice.grouped(shape[2])
     padded = choice.padding != "valid"
     kind: type[nn.Conv2d] = nn.Conv2d
@@ -90,12 +90,12 @@ def convolution(choice: Conv, shape: Shape, rng: Generator) -> nn.Module:
 
 
 Sides = tuple[int, int, int, int]
-"""Pixels at the left, the right, the top and the bottom."""
+"""Pixels to add at the left, right, top and bottom."""
 
 
 def same_sides(maps_NCHW: Tensor, side: int, stride: int) -> Sides:
-    """What ``same`` puts around maps: enough for ⌈size / stride⌉ windows of ``side`` in height and
-    in width. Where the number is odd, the odd one is behind (TensorFlow's rule)."""
+    """Return the padding that ``same`` adds: enough for ⌈size / stride⌉ windows of ``side`` in
+    height and in width. An odd pixel goes after the maps (TensorFlow's rule)."""
     (top, bottom), (left, right) = (zeros_around(n, side, stride) for n in maps_NCHW.shape[2:])
     return left, right, top, bottom
 
@@ -105,7 +105,7 @@ def _even(sides: Sides) -> bool:
 
 
 class SameConvolution(nn.Conv2d):
-    """A convolution whose padding depends on the size of what comes in, and may be uneven."""
+    """A convolution whose padding depends on the input size and may be uneven."""
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
         reach, stride = self.dilation[0] * (self.kernel_size[0] - 1) + 1, self.stride[0]
@@ -119,7 +119,7 @@ class SameConvolution(nn.Conv2d):
 
 
 def dense(choice: Dense, shape: Shape, rng: Generator) -> nn.Linear:
-    """A dense layer for ``shape``, F, or T×F."""
+    """Return a dense layer for ``shape``, F or T×F."""
     units = choice.output(shape)[-1]
     layer = unfilled(nn.Linear(shape[-1], units, bias=choice.bias, device="meta"))
     fill(layer.weight, choice.init, rng)
@@ -129,20 +129,20 @@ def dense(choice: Dense, shape: Shape, rng: Generator) -> nn.Linear:
 
 
 class Flatten(nn.Module):
-    """N×C×H×W to N×F in the order H, W, C: that is how channels-last memory lies, so nothing is
-    copied. Features stay as they are, and tokens N×T×F become N×(T·F)."""
+    """N×C×H×W to N×F in the order H, W, C, which is the order of channels-last memory, so nothing
+    is copied. Features stay as they are; tokens N×T×F become N×(T·F)."""
 
     def forward(self, maps: Tensor) -> Tensor:
         return (maps.permute(0, 2, 3, 1) if maps.dim() == 4 else maps).flatten(1)
 
 
 LARGE = 2**20
-"""Numbers in a batch's maps from which a pool lets them go in training: below, the memory is little
-and PyTorch's own pool is quicker to call."""
+"""A pool in training frees a batch's maps with more numbers than this. Smaller maps take little
+memory, and PyTorch's own pool has less overhead."""
 
 
 class MaxPool(nn.Module):
-    """The largest number of each window."""
+    """The maximum of each window."""
 
     def __init__(self, choice: MaxPoolChoice, shape: Shape) -> None:
         super().__init__()
@@ -158,13 +158,13 @@ class MaxPool(nn.Module):
         sides = same_sides(maps_NCHW, self.size, self.stride)
         if _even(sides):
             return max_pool2d(maps_NCHW, self.size, self.stride, (sides[2], sides[0]))
-        lowest = torch.finfo(maps_NCHW.dtype).min  # not -inf: an exported file's are finite
+        lowest = torch.finfo(maps_NCHW.dtype).min  # not -inf: ONNX files stay finite
         maps_NCHW = functional.pad(maps_NCHW, sides, value=lowest)
         return max_pool2d(maps_NCHW, self.size, self.stride)
 
 
 class AveragePool(nn.Module):
-    """The mean of each window's pixels that are there."""
+    """The mean of each window's pixels inside the maps."""
 
     def __init__(self, choice: AveragePoolChoice, shape: Shape) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class AveragePool(nn.Module):
 
 
 class GlobalMaxPool(nn.Module):
-    """N×C×H×W to N×C: the largest number of each map."""
+    """N×C×H×W to N×C: the maximum of each map."""
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
         return maps_NCHW.amax((2, 3))
@@ -199,7 +199,7 @@ class GlobalAveragePool(nn.Module):
 
 
 def batch_norm(choice: BatchNorm, shape: Shape) -> nn.Module:
-    """Batch norm of maps, or of features; without ``scale`` the factor stays 1."""
+    """Return batch norm of maps or features; without ``scale`` the factor stays 1."""
     kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
     norm = kind(shape[-1], eps=choice.epsilon, momentum=choice.momentum)
     norm.weight.requires_grad = choice.scale
@@ -207,12 +207,13 @@ def batch_norm(choice: BatchNorm, shape: Shape) -> nn.Module:
 
 
 def group_norm(choice: GroupNorm, shape: Shape) -> nn.Module:
-    """Group norm of maps."""
+    """Return group norm of maps."""
     return nn.GroupNorm(choice.groups, shape[2], eps=choice.epsilon)
 
 
 class LayerNorm(nn.LayerNorm):
-    """Over the channels of each place, over the features of each token, or over all features."""
+    """Layer norm over the channels of each position, the features of each token, or all
+    features."""
 
     def __init__(self, choice: LayerNormChoice, shape: Shape) -> None:
         super().__init__(shape[-1], eps=choice.epsilon)
@@ -247,7 +248,7 @@ class SquareRoot(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """Each channel, or feature, times a trained number of its own."""
+    """Multiply each channel or feature by its own trained factor."""
 
     def __init__(self, choice: LayerScaleChoice, shape: Shape) -> None:
         super().__init__()
@@ -258,7 +259,7 @@ class LayerScale(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Each map times what two dense layers find from the means of all."""
+    """Multiply each map by a factor that two dense layers compute from the means of all maps."""
 
     def __init__(self, choice: SqueezeChoice, shape: Shape, rng: Generator) -> None:
         super().__init__()
@@ -274,10 +275,11 @@ class SqueezeExcite(nn.Module):
 
 
 class Resize(nn.Module):
-    """N×C×H×W to N×C×side×side, by cubic interpolation; a grey image as three channels.
+    """N×C×H×W to N×C×side×side by cubic interpolation; a grey image becomes three channels.
 
-    Rows and columns are multiplied by the weights of the interpolation, which gives the same
-    numbers in every runtime."""
+    Rows and columns are multiplied by interpolation matrices, which gives the same numbers in every
+    runtime.
+    """
 
     def __init__(self, choice: ResizeChoice) -> None:
         super().__init__()
@@ -294,7 +296,7 @@ class Resize(nn.Module):
 
 
 def _cubic(size: int, side: int) -> Tensor:
-    """float32 side×size: how much each of ``size`` numbers in a row counts in each of ``side``."""
+    """Return the float32 matrix side×size that interpolates ``size`` numbers to ``side``."""
     each = torch.eye(size)[None, None]
     found: Tensor = functional.interpolate(each, (side, size), mode="bicubic", antialias=True)
     return found[0, 0]

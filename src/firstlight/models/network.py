@@ -1,7 +1,7 @@
-"""A network: the modules of a list of layers, one after another.
+"""A network: the modules of a list of layers, in sequence.
 
-What makes it fast is done to the list here, and leaves every result as it is.
-Axes: N images, C channels, H height, W width, K classes.
+Rewrites that make it fast are applied to the list here. They do not change any result. Axes: N
+images, C channels, H height, W width, K classes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ from firstlight.models.whitening import Whitening
 
 
 class Chain(nn.Sequential):
-    """The modules of layers, by their kinds and numbers: ``conv1``, ``conv2``, ``dense1``."""
+    """The modules of layers, named by kind and number: ``conv1``, ``conv2``, ``dense1``."""
 
     def __init__(self, layers: Sequence[Layer], shape: Shape, rng: Generator) -> None:
         super().__init__()
@@ -35,10 +35,10 @@ class Chain(nn.Sequential):
         last: nn.Module | None = None
         for (name, part), inner in zip(named, before, strict=False):
             module = part.build(inner, rng)
-            # What it is, for those who look inside.
+            # Kept for code that inspects the module.
             module.layer = part  # type: ignore[assignment]
             if isinstance(module, Activation):
-                # The output of such a layer is not needed for its gradient.
+                # The gradient of such a layer does not need its output.
                 plain = isinstance(last, nn.Conv2d) and not isinstance(last, Convolution3x3)
                 if plain or isinstance(last, MaxPooling):
                     module.in_place()
@@ -47,10 +47,10 @@ class Chain(nn.Sequential):
 
 
 def _named(parts: list[Layer]) -> list[tuple[str, Layer]]:
-    """Each part with its name, in the order of computing.
+    """Name each part, in the order of computation.
 
-    An activation that commutes with a max-pool comes after it: the result is the same to the bit,
-    and the activation sees fewer numbers.
+    An activation that commutes with a max-pool is moved after it. The result is the same to the
+    bit, and the activation processes fewer numbers.
     """
     named: list[tuple[str, Layer]] = []
     for one in zip(names(parts), parts, strict=True):
@@ -68,7 +68,7 @@ def _named(parts: list[Layer]) -> list[tuple[str, Layer]]:
 
 
 class Residual(nn.Module):
-    """The layers' result plus what came in, or its projection."""
+    """The layers' output plus the input or its projection."""
 
     def __init__(self, choice: blocks.Residual, shape: Shape, rng: Generator) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Residual(nn.Module):
 
 
 class Branches(nn.Module):
-    """Several chains over the same input, joined."""
+    """Several chains on the same input, joined."""
 
     def __init__(self, choice: blocks.Branches, shape: Shape, rng: Generator) -> None:
         super().__init__()
@@ -94,11 +94,11 @@ class Branches(nn.Module):
         if self.adds:
             total: Tensor = sum(results[1:], results[0])
             return total
-        return cat(results, dim=2 if results[0].dim() == 3 else 1)  # tokens end in their features
+        return cat(results, dim=2 if results[0].dim() == 3 else 1)  # tokens: features are last
 
 
 class NetworkModule(Chain):
-    """A classifier of images: scores (logits) of K classes.
+    """An image classifier that returns scores (logits) for K classes.
 
     In evaluation mode the logits are averaged over the ``views`` of each image.
     """
@@ -110,8 +110,8 @@ class NetworkModule(Chain):
         classes: int,
         rng: Generator,
     ) -> None:
-        """``image_shape``: height, width and channels. Raises ``UserError`` where a layer does not
-        fit the shape that comes to it, or the last gives no score for each class."""
+        """Build the modules. ``image_shape`` is height, width and channels. Raises ``UserError`` if
+        a layer does not fit its input, or if the last one does not give a score for each class."""
         layers = [layer.with_classes(classes) for layer in choice.layers]
         _check(layers, image_shape, classes)
         super().__init__(layers, image_shape, rng)
@@ -119,13 +119,13 @@ class NetworkModule(Chain):
         self.rows, self.columns = (_used(flat(layers), side) for side in image_shape[:2])
 
     def initialize_from(self, pixels_NCHW: Tensor) -> None:
-        """Set what is worked out from training images: a whitening stem's filters."""
+        """Set what is computed from training images: a whitening stem's filters."""
         first = next(self.children())
         if isinstance(first, Whitening):
             first.initialize_from(pixels_NCHW)
 
     def forward(self, pixels_NCHW: Tensor) -> Tensor:
-        """Logits N×K of images float32 N×C×H×W."""
+        """Return logits N×K for images float32 N×C×H×W."""
         if self.training:
             return self._logits(pixels_NCHW)
         share, first_NCHW = next(parts := _views(pixels_NCHW, self.views))
@@ -144,9 +144,9 @@ class NetworkModule(Chain):
 
 
 def head(model: nn.Module) -> str:
-    """The name of the last dense layer, which gives the classes' scores.
+    """Return the name of the last dense layer, which gives the class scores.
 
-    Raises ``UserError`` where there is none.
+    Raises ``UserError`` if there is none.
     """
     names = [name for name, one in model.named_modules() if isinstance(one, nn.Linear)]
     if not names:
@@ -170,10 +170,10 @@ def _check(layers: Sequence[Layer], image_shape: Shape, classes: int) -> None:
 
 
 def _used(parts: Sequence[Layer], side: int) -> int:
-    """How many rows (or columns) of an image the result depends on.
+    """Return how many rows (or columns) of an image the result depends on.
 
-    A pool drops an odd last row, so the last rows of the image may reach nothing: 30 of CIFAR-10's
-    32 and 26 of MNIST's 28 count in the tutorial's networks. Leaving out the others changes no
+    A pool drops an odd last row, so the last rows of an image may have no effect: the tutorial's
+    networks use 30 of CIFAR-10's 32 rows and 26 of MNIST's 28. Cutting off the others changes no
     result and saves a seventh of the work.
     """
     windows = []
@@ -191,7 +191,7 @@ def _used(parts: Sequence[Layer], side: int) -> int:
 
 
 def _views(pixels_NCHW: Tensor, name: str) -> Iterator[tuple[float, Tensor]]:
-    """What an answer is averaged over, the image itself first; each with its share of it."""
+    """Yield the views to average, the image itself first, each with its weight."""
 
     def moved(view_NCHW: Tensor, down: int, right: int) -> Tensor:
         height, width = view_NCHW.shape[2:]
@@ -211,6 +211,6 @@ def _views(pixels_NCHW: Tensor, name: str) -> Iterator[tuple[float, Tensor]]:
         both = (pixels_NCHW, pixels_NCHW.flip(3))
         for view_NCHW in both:
             yield 0.25, view_NCHW
-        for view_NCHW in both:  # shifted views count half, as in the source
+        for view_NCHW in both:  # shifted views have half the weight, as in the source
             yield 0.125, moved(view_NCHW, -1, -1)
             yield 0.125, moved(view_NCHW, 1, 1)

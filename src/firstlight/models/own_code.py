@@ -1,4 +1,4 @@
-"""A network that is code of one's own: built, and looked at before it is trained.
+"""A network made by the user's own code: built, and checked before training.
 
 Axes: N images, C channels, H height, W width, K classes.
 """
@@ -21,8 +21,8 @@ Shape = tuple[int, int, int]
 
 @contextmanager
 def seeded(rng: Generator, device: str = "cpu") -> Iterator[None]:
-    """PyTorch's global generator, NumPy's and Python's start from a number of ``rng``; at the end
-    they go on as if nothing had been drawn."""
+    """Seed the global generators of PyTorch, NumPy and Python from ``rng``, and restore their
+    states at the end."""
     seed = int(torch.randint(1 << 62, (), generator=rng))
     python, numpy = random.getstate(), np.random.get_state()
     kind = "mps" if device == "mps" else "cuda"
@@ -39,9 +39,9 @@ def seeded(rng: Generator, device: str = "cpu") -> Iterator[None]:
 
 
 def built(code: OwnCode, image_shape: Shape, classes: int, rng: Generator) -> nn.Module:
-    """The module that the code makes, with initial weights that ``rng`` decides.
+    """Return the module that the code makes, with initial weights determined by ``rng``.
 
-    Raises ``UserError`` where the code was not named, fails, or makes something else.
+    Raises ``UserError`` if the code was not named, fails, or does not return a module.
     """
     if code.make is None:
         raise UserError(
@@ -56,15 +56,15 @@ def built(code: OwnCode, image_shape: Shape, classes: int, rng: Generator) -> nn
             hint = "; is a return missing?" if module is None else ""
             raise _wrong(code, f"returned {came}, not a torch.nn.Module{hint}")
         if any(is_lazy(one) for one in (*module.parameters(), *module.buffers())):
-            _answer(code, module.eval(), _pixels(image_shape, 2))  # that sets their shapes
+            _answer(code, module.eval(), _pixels(image_shape, 2))  # sets the shapes of lazy modules
     _check_tensors(code, module)
     module.register_forward_pre_hook(_contiguous)
     return module.to("cpu", torch.float32)
 
 
 def _contiguous(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Images in the order of memory that ``view`` expects. ``contiguous`` would keep the strides of
-    one channel, by which a convolution chooses another order."""
+    """Put images into the memory order that ``view`` expects. ``contiguous`` would keep the strides
+    of a single channel, and convolutions choose their algorithm's memory order by those."""
     return tuple(
         one.flatten().view(one.shape) if isinstance(one, Tensor) else one for one in inputs
     )
@@ -75,7 +75,7 @@ def _wrong(code: OwnCode, what: str) -> UserError:
 
 
 def _check_tensors(code: OwnCode, module: nn.Module) -> None:
-    """Raise ``UserError`` for tensors that cannot be trained, saved or read back."""
+    """Raise ``UserError`` for tensors that cannot be trained, saved or loaded."""
     try:
         state = module.state_dict()
     except RuntimeError as error:
@@ -100,11 +100,11 @@ def _check_tensors(code: OwnCode, module: nn.Module) -> None:
 
 
 def check(code: OwnCode, image_shape: Shape, classes: int, rng: Callable[[], Generator]) -> None:
-    """Try the code out on a few images of noise.
+    """Test the code on a few images of random noise.
 
-    ``rng`` gives a generator at the same start each time. Raises ``UserError`` where the module
-    does not turn float32 N×C×H×W into float32 scores N×K, where an answer depends on chance or on
-    the other images of a batch, and where a training could not be repeated.
+    ``rng`` returns a generator with the same seed each time. Raises ``UserError`` if the module
+    does not map float32 N×C×H×W to float32 scores N×K, if a prediction depends on chance or on the
+    other images in the batch, or if training would not be repeatable.
     """
     first, second = (built(code, image_shape, classes, rng()) for _ in range(2))
     if not _equal(first.state_dict(), second.state_dict()):
@@ -118,7 +118,7 @@ def check(code: OwnCode, image_shape: Shape, classes: int, rng: Callable[[], Gen
 
 
 def pass_noise(code: OwnCode, module: nn.Module, image_shape: Shape) -> None:
-    """One pass in training mode, of a few images of noise. Raises ``UserError`` where it fails."""
+    """Run a few images of noise in training mode. Raises ``UserError`` if that fails."""
     with seeded(Generator()):
         _answer(code, module.train(), _pixels(image_shape, 2))
 
@@ -130,20 +130,20 @@ def _equal(some: dict[str, Tensor], others: dict[str, Tensor]) -> bool:
 
 
 def _pixels(image_shape: Shape, count: int) -> Tensor:
-    """Noise, float32 N×C×H×W, laid out as images come."""
+    """Return random float32 N×C×H×W, in the memory layout of real batches."""
     height, width, channels = image_shape
     rng = Generator().manual_seed(0)
     return torch.rand((count, height, width, channels), generator=rng).permute(0, 3, 1, 2)
 
 
 def _answer(code: OwnCode, module: nn.Module, pixels_NCHW: Tensor) -> Any:
-    """What the module gives. Raises ``UserError`` where it fails."""
+    """Return the module's output. Raises ``UserError`` if it fails."""
     with code_errors(code.path, "its module"):
         return module(pixels_NCHW)
 
 
 def _scores(code: OwnCode, module: nn.Module, pixels_NCHW: Tensor, classes: int) -> Tensor:
-    """float32 N×K. Raises ``UserError`` for anything else."""
+    """Return the scores, float32 N×K. Raises ``UserError`` for anything else."""
     given, count = _answer(code, module, pixels_NCHW), len(pixels_NCHW)
     wanted = f"wanted scores {count}×{classes}, float32, for {count} images"
     if not isinstance(given, Tensor):
@@ -161,7 +161,7 @@ def _scores(code: OwnCode, module: nn.Module, pixels_NCHW: Tensor, classes: int)
 def _check_answers(
     code: OwnCode, module: nn.Module, shape: Shape, classes: int, rng: Callable[[], Generator]
 ) -> None:
-    """In evaluation mode, as every answer is given."""
+    """Check evaluation mode, which every prediction uses."""
     pixels_NCHW = _pixels(shape, 3).contiguous()
     given_NCHW, before = pixels_NCHW.clone(), _copied(_tensors(module))
     with seeded(rng()):
@@ -207,7 +207,7 @@ def _check_training(
     classes: int,
     rng: Callable[[], Generator],
 ) -> None:
-    """In training mode; ``other`` is the same module, built again."""
+    """Check training mode; ``other`` is the same module, built again."""
     pixels_NCHW, given = _pixels(shape, 3), list[Tensor]()
     before, parameters = _hidden(module), _copied(dict(module.named_parameters()))
     for one in (module, other):
@@ -247,7 +247,7 @@ def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _hidden(module: nn.Module) -> dict[str, Any]:
-    """What a module holds that is not saved: plain numbers, and buffers that are not persistent."""
+    """Return the state of a module that is not saved: plain numbers and non-persistent buffers."""
     saved = set(module.state_dict())
     hidden: dict[str, Any] = _copied(
         {name: one for name, one in module.named_buffers() if name not in saved}
@@ -260,7 +260,7 @@ def _hidden(module: nn.Module) -> dict[str, Any]:
 
 
 def _first_change(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """The name of the first value that is another one; empty for none."""
+    """Return the name of the first value that differs; empty if none does."""
     for name, one in after.items():
         was = before.get(name)
         if isinstance(one, Tensor) and isinstance(was, Tensor):

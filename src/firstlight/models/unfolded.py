@@ -1,10 +1,10 @@
-"""3×3 convolutions whose filters' gradient is one matrix product of unfolded maps.
+"""3×3 convolutions whose filter gradient is one matrix product of unfolded maps.
 
-Beside each place of a map lie its nine neighbours' channels: 9·C numbers, nine times the memory.
-Their product with the gradient's O numbers at the same places is the gradient of the filters.
-After K. Chellapilla, S. Puri and P. Simard: High performance convolutional neural networks for
-document processing. 2006, section 3.
-Axes: N images, C channels in, O channels out, H height, W width, M places of all images.
+Unfolding stores, for each position of a map, the channels of its 3×3 neighbourhood: 9·C numbers,
+nine times the memory. Their product with the output gradient's O numbers at the same positions is
+the gradient of the filters. After K. Chellapilla, S. Puri and P. Simard: High performance
+convolutional neural networks for document processing. 2006, section 3. Axes: N images, C channels
+in, O channels out, H height, W width, M positions of all images.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,14 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
 PART = 2**22
-"""Numbers that unfolded maps may fill at a time, 16 MB, where one image does not need more."""
+"""Most numbers in unfolded maps at a time (16 MB), unless one image needs more."""
 FEWEST_CHANNELS = 64
-"""Channels in from which unfolding pays, as measured: fewer are copied in too short pieces."""
+"""Fewest input channels for which unfolding is faster, as measured: with fewer, copies are too
+short."""
 
 
 def pays(maps_NCHW: torch.Size) -> bool:
-    """Whether maps of this shape are worth it."""
+    """Whether unfolding is faster for maps of this shape."""
     return maps_NCHW[1] >= FEWEST_CHANNELS
 
 
@@ -62,7 +63,7 @@ def _parts(maps_NHWC: Tensor) -> Iterator[slice]:
 
 
 def _unfold(maps_NHWC: Tensor) -> Tensor:
-    """M×9C: each place's nine neighbours, row by row, zeros beyond the edge."""
+    """Return M×9C: each position's 3×3 neighbourhood, row by row, with zeros beyond the edge."""
     n, height, width, inputs = maps_NHWC.shape
     padded = maps_NHWC.new_zeros(n, height + 2, width + 2, inputs)
     padded[:, 1 : 1 + height, 1 : 1 + width] = maps_NHWC

@@ -1,11 +1,11 @@
 """3×3 convolutions with a quarter of the multiplications: Winograd's F(4×4, 3×3).
 
-Every 4×4 pixels of an output come from a tile of 6×6 input pixels. Tile and filter are taken to
-another basis, in which the convolution is a product place by place; summed over channels, 36 matrix
-products where the direct way needs 144 of the same size (fewer, where a tile lies over the edge).
+Each 4×4 block of an output comes from a 6×6 tile of the input. Tile and filter are transformed to
+another basis, in which the convolution is an element-wise product. Summed over channels, that is 36
+matrix products; the direct algorithm needs 144 of the same size (fewer if a tile crosses the edge).
 After A. Lavin and S. Gray: Fast algorithms for convolutional neural networks. arXiv:1509.09308,
-2015 (Bᵀ, G and Aᵀ of F(4×4, 3×3); the gradients are the same steps transposed).
-Axes: N images, C channels in, O channels out, H height, W width, T tiles.
+2015 (Bᵀ, G and Aᵀ of F(4×4, 3×3); the gradients are the same steps transposed). Axes: N images, C
+channels in, O channels out, H height, W width, T tiles.
 """
 
 from collections.abc import Iterator
@@ -35,13 +35,15 @@ A_T = _matrix(  # basis to output
     [1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]
 )
 PART = 2**21
-"""Numbers in the new basis that a part of a batch may fill, 8 MB: they stay in the cache."""
+"""Most numbers that a part of a batch may have in the new basis (8 MB), so that they stay in
+cache."""
 LEAST_SAVED = 83
-"""Multiplications saved for each number taken to the new basis from which it pays, as measured."""
+"""Fewest multiplications saved per transformed number for which Winograd is faster, as measured."""
 
 
 def pays(maps_NCHW: torch.Size, outputs: int) -> bool:
-    """Whether maps of this shape are worth it: many channels and images, little beyond the edge."""
+    """Whether Winograd is faster for maps of this shape: many channels and images, little beyond
+    the edge."""
     images, inputs, height, width = maps_NCHW
     tiles = images * _fours(height) * _fours(width)
     saved = (9 * images * height * width - 36 * tiles) * inputs * outputs
@@ -86,7 +88,7 @@ class _Convolve(torch.autograd.Function):
 
 
 def _parts(maps_NHWC: Tensor, outputs: int) -> Iterator[slice]:
-    """A few images at a time, so that what is made from them stays in the processor's cache."""
+    """Yield slices of a few images, so that intermediate results stay in the processor's cache."""
     images, height, width, inputs = maps_NHWC.shape
     numbers = 36 * _fours(height) * _fours(width) * (inputs + outputs)
     count = max(1, PART // numbers)
@@ -98,7 +100,7 @@ def _fours(length: int) -> int:
 
 
 def _change(matrix: Tensor, values: Tensor) -> Tensor:
-    """M X Mᵀ for the two first axes of ``values``, s×s to r×r with a matrix r×s."""
+    """Return M X Mᵀ over the first two axes of ``values``, s×s to r×r with a matrix r×s."""
     r, s = matrix.shape
     half_sr = torch.bmm(matrix.expand(s, r, s), values.reshape(s, s, -1).transpose(0, 1))
     whole_rr = torch.bmm(matrix.expand(r, r, s), half_sr.transpose(0, 1))
@@ -114,19 +116,19 @@ def _filters(weight_OC33: Tensor) -> Tensor:
 
 
 def _tiles(maps_NHWC: Tensor) -> Tensor:
-    """36×T×C: the maps' tiles of 6×6 pixels, four apart, in the new basis."""
+    """Return 36×T×C: the maps' 6×6 tiles, four pixels apart, in the new basis."""
     tiles_66NhwC = _windows(_padded(maps_NHWC), 6, 6)
     return _change(B_T, tiles_66NhwC).flatten(2, 4).flatten(0, 1)
 
 
 def _blocks(maps_NHWC: Tensor) -> Tensor:
-    """4×4×T×C: the maps in blocks of 4×4 pixels, zeros beyond the edge."""
+    """Return 4×4×T×C: the maps in blocks of 4×4 pixels, with zeros beyond the edge."""
     inner_NHWC = _padded(maps_NHWC)[:, 1:, 1:]
     return _windows(inner_NHWC, 4, 4).flatten(2, 4)
 
 
 def _padded(maps_NHWC: Tensor) -> Tensor:
-    """A zero before each side, and after it as many as fill the last tile: 4h+2 by 4w+2."""
+    """Pad with one zero before each side, and after it to fill the last tile: 4h+2 by 4w+2."""
     n, height, width, channels = maps_NHWC.shape
     padded = maps_NHWC.new_zeros(n, 4 * _fours(height) + 2, 4 * _fours(width) + 2, channels)
     padded[:, 1 : 1 + height, 1 : 1 + width] = maps_NHWC
@@ -134,7 +136,7 @@ def _padded(maps_NHWC: Tensor) -> Tensor:
 
 
 def _windows(padded_NHWC: Tensor, rows: int, columns: int) -> Tensor:
-    """rows×columns×N×h×w×C, a view: windows of so many pixels, four apart."""
+    """Return rows×columns×N×h×w×C, a view: windows of rows×columns pixels, four pixels apart."""
     n, height, width, channels = padded_NHWC.shape
     per_image, down, right, _ = padded_NHWC.stride()
     h, w = (height - rows) // 4 + 1, (width - columns) // 4 + 1
@@ -144,7 +146,7 @@ def _windows(padded_NHWC: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _join(blocks_44TC: Tensor, out_NHWC: Tensor) -> None:
-    """Write blocks of 4×4 pixels side by side; what lies beyond the edge is left out."""
+    """Write blocks of 4×4 pixels side by side; cut off what lies beyond the edge."""
     n, height, width, channels = out_NHWC.shape
     h, w = _fours(height), _fours(width)
     whole = blocks_44TC.view(4, 4, n, h, w, channels).permute(2, 3, 0, 4, 1, 5)
@@ -152,12 +154,12 @@ def _join(blocks_44TC: Tensor, out_NHWC: Tensor) -> None:
 
 
 def _add_up(tiles_66TC: Tensor, out_NHWC: Tensor) -> None:
-    """Write the sum of tiles of 6×6 pixels, four apart, without the padding."""
+    """Write the sum of overlapping 6×6 tiles, four pixels apart, without the padding."""
     n, height, width, channels = out_NHWC.shape
     h, w = _fours(height), _fours(width)
     tiles = tiles_66TC.view(6, 6, n, h, w, channels)
     padded = out_NHWC.new_zeros(n, 4 * h + 2, 4 * w + 2, channels)
-    for top, rows in ((0, 4), (4, 2)):  # each of the four pieces by itself overlaps nothing
+    for top, rows in ((0, 4), (4, 2)):  # within each of the four pieces, nothing overlaps
         for left, columns in ((0, 4), (4, 2)):
             piece = tiles[top : top + rows, left : left + columns]
             _windows(padded[:, top:, left:], rows, columns).add_(piece)
