@@ -1,7 +1,7 @@
-"""How training images are changed, each time anew; every change is a value without PyTorch.
+"""Random changes of training images, drawn again for each epoch. Each is a value without PyTorch.
 
-``AUGMENTATIONS`` is the one table of them: a recipe's word to its class. To add one, write its
-class and add its line.
+``AUGMENTATIONS`` is the one table of them: it maps the name in a recipe to the class. To add an
+augmentation, write its class and add one line to the table.
 """
 
 from firstlight.augment.augmentation import Augmentation

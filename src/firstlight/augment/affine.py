@@ -1,4 +1,4 @@
-"""Random turns, shifts, scales, shears and mirror images in one resampling.
+"""Random rotations, shifts, scales, shears and mirror images in one resampling.
 
 Axes: N images, C channels, H height, W width.
 """
@@ -15,11 +15,11 @@ from firstlight.augment.geometry import Flip, Rotate, Scale, Shear, Shift
 
 
 def random_affine(images_NCHW: Tensor, moves: Sequence[Augmentation], rng: Generator) -> Tensor:
-    """Turn, shift, scale, shear and mirror each image on its own; the input is left as it was.
+    """Rotate, shift, scale, shear and mirror each image randomly. The input is not changed.
 
     Random numbers are drawn in the order of ``moves``. An output pixel at (x, y) shows the input at
-    M·S·R·(x, y) + t: turned by R, then sheared and scaled by S, then mirrored by M, then shifted by
-    t. Pixels between the grid are bilinear; what comes in from outside repeats the edge.
+    M·S·R·(x, y) + t: rotation R, then shear and scale S, then mirroring M, then shift t. Pixels are
+    interpolated bilinearly; the edge is repeated beyond the image.
     """
     n, _, height, width = images_NCHW.shape
     device = images_NCHW.device
@@ -43,8 +43,8 @@ def random_affine(images_NCHW: Tensor, moves: Sequence[Augmentation], rng: Gener
         elif isinstance(move, Flip):
             mirror_N = mirror_N - 2 * (torch.rand(n, generator=rng, device=device) < 0.5)
     cos_N, sin_N = angle_N.cos(), angle_N.sin()
-    # Rows map an output place to the input place it shows; the ratios keep a turn a turn where
-    # height and width differ.
+    # Rows map an output position to the input position that it shows. The ratios keep a rotation a
+    # rotation if height and width differ.
     across_N2 = [mirror_N * cos_N, -mirror_N * sin_N * height / width]
     along_N2 = [sin_N * width / height, cos_N]
     if slant_N is not None:

@@ -1,8 +1,8 @@
-"""What all augmentations have in common: a value that says how each training image is changed, anew
-each time it is seen.
+"""The base class of all augmentations: a value that says how to change each training image.
 
-An augmentation is a frozen dataclass of choices and needs no PyTorch; its ``apply`` alone imports
-it. Axes: B images, C channels, H height, W width.
+The change is drawn again each time the image is seen. An augmentation is a frozen dataclass of
+settings. It needs no PyTorch; only its ``apply`` imports it. Axes: B images, C channels, H height,
+W width.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known of a batch beside its pixels."""
+    """What an augmentation knows about a batch, apart from its pixels."""
 
     epoch: int
-    """From 0 on."""
+    """Number of the epoch, from 0."""
     first_flip_B: Tensor
-    """bool: which images an alternating flip mirrors in even epochs."""
+    """bool: images that an alternating flip mirrors in even epochs."""
     mean_C: tuple[float, ...]
-    """What was taken from pixels of 0 to 1."""
+    """Channel means that were subtracted from pixels in [0, 1]."""
     std_C: tuple[float, ...]
-    """What they were then divided by."""
+    """Channel standard deviations by which the pixels were then divided."""
 
     def on_pixels(self, change: Callable[[Tensor], Tensor], pixels_BCHW: Tensor) -> Tensor:
-        """``change`` of the pixels as 0 to 1, cut off at both ends, brought back again."""
+        """Apply ``change`` to the pixels as values in [0, 1], clip the result, and normalize it
+        again."""
         mean_C11, std_C11 = (
             pixels_BCHW.new_tensor(values)[:, None, None] for values in (self.mean_C, self.std_C)
         )
@@ -41,15 +42,15 @@ class Seen:
 
 @dataclass(frozen=True, repr=False)
 class Augmentation(Part):
-    """One change of the images of a batch. Subclasses define ``apply`` or belong to a group."""
+    """One change of the images in a batch. Subclasses define ``apply`` or belong to a group."""
 
     def apply(self, pixels_BCHW: Tensor, seen: Seen, rng: Generator) -> Tensor:
-        """The changed images; what came in is left as it was."""
-        raise TypeError(f"{self.kind} is applied by its group")  # of mixes and of one resampling
+        """Return the changed images. The input is not changed."""
+        raise TypeError(f"{self.kind} is applied by its group")  # for mixes and geometric changes
 
     def words(self) -> str:
-        """What happens to an image, to be read after "each image is"."""
+        """Describe the change, as the rest of a sentence that begins "each image is"."""
         raise TypeError(f"{self.kind} has no description")
 
     def check(self, height: int, width: int) -> None:
-        """Raise ``UserError`` where images of this size cannot be changed so."""
+        """Raise ``UserError`` if images of this size cannot be changed this way."""

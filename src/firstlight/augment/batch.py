@@ -1,4 +1,4 @@
-"""What a recipe does to a batch. Axes: B images, C channels, H height, W width."""
+"""Apply a recipe's augmentations to a batch. Axes: B images, C channels, H height, W width."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -16,10 +16,11 @@ from firstlight.augment.shift import shift_and_mirror
 def augment(
     pixels_BCHW: Tensor, steps: Sequence[Augmentation], seen: Seen, rng: Generator
 ) -> Tensor:
-    """The images of a batch, each changed at random, in the order of the list; without mixes.
+    """Return the images of a batch, each changed at random, in the order of the list; without
+    mixes.
 
-    Neighbouring moves of the whole image are done at once: in one resampling where one of them
-    turns, shifts, scales or shears, else in one look-up of whole pixels.
+    Consecutive geometric changes are combined: in one resampling if one of them rotates, shifts,
+    scales or shears, otherwise in one look-up of whole pixels.
     """
     for moves, group in groupby(steps, key=lambda one: isinstance(one, Geometric | Flip | Crop)):
         chosen = [one for one in group if not isinstance(one, Mix)]
@@ -33,7 +34,8 @@ def augment(
 
 
 def _runs(moves: Sequence[Augmentation]) -> list[list[Augmentation]]:
-    """Moves that can be done at once: resampled ones with random flips; a crop with one flip."""
+    """Group changes that can be combined: resampled ones with random flips, or a crop with one
+    flip."""
     runs: list[list[Augmentation]] = []
     for one in moves:
         last = runs[-1] if runs else []

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 _REACH = 4
-"""Standard deviations to either side that a blur takes in; SciPy's default."""
+"""Radius of the blur kernel in standard deviations; SciPy's default."""
 GREY = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in grey (ITU-R BT.601)."""
+"""Weights of red, green and blue for grey (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True, repr=False)
 class Brightness(Augmentation):
-    """Multiply all pixels of an image, as 0 to 1, by one factor."""
+    """Multiply all pixels of an image, in [0, 1], by one random factor."""
 
     kind: ClassVar[str] = "brightness"
     main: ClassVar[str] = "fraction"
 
     fraction: float = number(0.2, least=0.0, most=1.0, above=True)
-    """Largest change: 0.2 for factors from 0.8 to 1.2; uniform."""
+    """Largest change, uniform: 0.2 gives factors from 0.8 to 1.2."""
 
     def apply(self, pixels_BCHW: Tensor, seen: Seen, rng: Generator) -> Tensor:
         factor_B111 = _uniform(pixels_BCHW, 1 - self.fraction, 1 + self.fraction, rng)
@@ -44,7 +44,7 @@ class Contrast(Augmentation):
     main: ClassVar[str] = "fraction"
 
     fraction: float = number(0.2, least=0.0, most=1.0, above=True)
-    """Largest change: 0.2 for distances of 0.8 to 1.2 times what they are; uniform."""
+    """Largest change, uniform: 0.2 gives 0.8 to 1.2 times the distance from the mean."""
 
     def apply(self, pixels_BCHW: Tensor, seen: Seen, rng: Generator) -> Tensor:
         factor_B111 = _uniform(pixels_BCHW, 1 - self.fraction, 1 + self.fraction, rng)
@@ -65,7 +65,7 @@ class Contrast(Augmentation):
 
 @dataclass(frozen=True, repr=False)
 class Noise(Augmentation):
-    """Add normal noise to each pixel by itself."""
+    """Add independent Gaussian noise to each pixel."""
 
     kind: ClassVar[str] = "noise"
     main: ClassVar[str] = "deviation"
@@ -89,7 +89,7 @@ class Noise(Augmentation):
 
 @dataclass(frozen=True, repr=False)
 class Blur(Augmentation):
-    """Blur each image with a Gaussian of its own width; the image is reflected at its edge."""
+    """Blur each image with a Gaussian of random width; the image is reflected at its edge."""
 
     kind: ClassVar[str] = "blur"
     main: ClassVar[str] = "sigma"
@@ -124,14 +124,14 @@ class Blur(Augmentation):
 
 
 def _reflected(places: Tensor, side: int) -> Tensor:
-    """Places in an endless row of pixels, reflected back into its first ``side`` ones: the edge
-    itself stands once, ``2 1 0 1 2``."""
+    """Reflect positions in an endless row of pixels into its first ``side``. The edge pixel appears
+    once: ``2 1 0 1 2``."""
     period = max(1, 2 * (side - 1))
     return (side - 1) - (places % period - (side - 1)).abs()
 
 
 def _uniform(pixels_BCHW: Tensor, low: float, high: float, rng: Generator) -> Tensor:
-    """One number for each image, B×1×1×1."""
+    """Draw one uniform number for each image, B×1×1×1."""
     import torch
 
     drawn_B = torch.rand(len(pixels_BCHW), generator=rng, device=pixels_BCHW.device)

@@ -1,4 +1,4 @@
-"""Parts of images erased. Axes: B images, C channels, H height, W width."""
+"""Augmentations that erase parts of images. Axes: B images, C channels, H height, W width."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 LEAST_RATIO = 0.3
-"""Height over width of an erased rectangle, at least; at most one over it."""
+"""Smallest ratio of an erased rectangle's height to its width; the largest is its inverse."""
 _DRAWS = 10
 
 
 @dataclass(frozen=True, repr=False)
 class Cutout(Augmentation):
-    """Set one square to zero in each image, at a place of its own (DeVries and Taylor 2017)."""
+    """Set one random square to zero in each image (DeVries and Taylor 2017)."""
 
     kind: ClassVar[str] = "cutout"
     main: ClassVar[str] = "pixels"
 
     pixels: int = number(8, least=1, most=512)
-    """Side of the square."""
+    """Side of the square, in pixels."""
 
     def check(self, height: int, width: int) -> None:
         if self.pixels > min(height, width):
@@ -46,8 +46,8 @@ class Cutout(Augmentation):
 @dataclass(frozen=True, repr=False)
 class Erase(Augmentation):
     """Fill a random rectangle of some images with random colours (random erasing, Zhong et al.
-    2020, algorithm 1). The rectangle lies inside the image, and is 0.3 to 1 / 0.3 times as high as
-    wide. The logarithm of that ratio is uniform, as in torchvision, so that upright and lying
+    2020, algorithm 1). The rectangle lies inside the image, and its height is 0.3 to 1 / 0.3 times
+    its width. The logarithm of that ratio is uniform, as in torchvision, so that tall and wide
     rectangles are equally frequent."""
 
     kind: ClassVar[str] = "erase"
@@ -57,9 +57,9 @@ class Erase(Augmentation):
     """Probability that an image loses a rectangle."""
     _: KW_ONLY
     least: float = number(0.02, least=0.0, most=1.0, above=True)
-    """Least area of a rectangle, as a share of the image's; areas are uniform."""
+    """Smallest area of a rectangle, as a share of the image; areas are uniform."""
     most: float = number(0.33, least=0.0, most=1.0, above=True)
-    """Largest area."""
+    """Largest area of a rectangle, as a share of the image."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,10 +86,10 @@ class Erase(Augmentation):
         return torch.where(erased_BHW[:, None], filled_BCHW, pixels_BCHW)
 
     def _sides(self, count: int, height: int, width: int, rng: Generator) -> tuple[Tensor, Tensor]:
-        """Height and width of each image's rectangle, in whole pixels, as floats.
+        """Return the height and width of each image's rectangle, in whole pixels, as floats.
 
-        Area and ratio are drawn until both sides fit; where none of ``_DRAWS`` does, the last
-        ratio is brought to the nearest that does.
+        Area and ratio are drawn until both sides fit. If none of ``_DRAWS`` draws fits, the last
+        ratio is moved to the nearest one that does.
         """
         import torch
 

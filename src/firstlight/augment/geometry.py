@@ -1,6 +1,6 @@
-"""Turns, shifts, scales, shears: each image is moved as a whole, in one resampling.
+"""Rotations, shifts, scales and shears: each moves the whole image, in one resampling.
 
-Neighbours in the list of augmentations are put together, so that pixels are interpolated once.
+Consecutive ones are combined, so that pixels are interpolated only once.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from firstlight.errors import UserError
 
 @dataclass(frozen=True, repr=False)
 class Geometric(Augmentation):
-    """One of the changes that ``augment/affine.py`` puts together."""
+    """One of the changes that ``augment/affine.py`` combines."""
 
 
 @dataclass(frozen=True, repr=False)
 class Rotate(Geometric):
-    """Turn each image by an angle of its own."""
+    """Rotate each image by a random angle."""
 
     kind: ClassVar[str] = "rotate"
     main: ClassVar[str] = "degrees"
 
     degrees: float = number(10.0, least=0.0, most=180.0)
-    """Largest angle to either side; uniform."""
+    """Largest angle in either direction, in degrees; uniform."""
 
     def words(self) -> str:
         return f"rotated by up to {self.degrees:g}°"
@@ -40,7 +40,7 @@ class Shift(Geometric):
     main: ClassVar[str] = "fraction"
 
     fraction: float = number(0.1, least=0.0, most=1.0)
-    """Largest shift, as a share of the image's side; uniform."""
+    """Largest shift, as a share of the side; uniform."""
 
     def words(self) -> str:
         return f"shifted by up to {100 * self.fraction:g} % of its side"
@@ -48,13 +48,13 @@ class Shift(Geometric):
 
 @dataclass(frozen=True, repr=False)
 class Scale(Geometric):
-    """Enlarge or shrink each image about its middle."""
+    """Enlarge or shrink each image about its centre."""
 
     kind: ClassVar[str] = "scale"
     main: ClassVar[str] = "fraction"
 
     fraction: float = number(0.1, least=0.0, most=0.9)
-    """Largest change of the sides: 0.1 for 0.9 to 1.1 times as large; uniform."""
+    """Largest change of the sides, uniform: 0.1 gives 0.9 to 1.1 times the size."""
 
     def words(self) -> str:
         return f"scaled by up to {100 * self.fraction:g} %"
@@ -68,7 +68,7 @@ class Shear(Geometric):
     main: ClassVar[str] = "degrees"
 
     degrees: float = number(10.0, least=0.0, most=60.0)
-    """Largest angle between a slanted upright line and the upright; uniform."""
+    """Largest angle by which an upright line is slanted, in degrees; uniform."""
 
     def words(self) -> str:
         return f"sheared by up to {self.degrees:g}°"
@@ -76,14 +76,14 @@ class Shear(Geometric):
 
 @dataclass(frozen=True, repr=False)
 class Flip(Augmentation):
-    """Mirror images left to right. Not for digits and letters."""
+    """Mirror images left to right. Not suitable for digits and letters."""
 
     kind: ClassVar[str] = "flip"
     main: ClassVar[str] = "how"
 
     how: str = choice("random", "random", "alternate")
-    """``random``: with probability one half. ``alternate``: at random in the first epoch, then in
-    every other one (Jordan 2024, section 3.6)."""
+    """``random``: with probability one half. ``alternate``: at random in the first epoch, then
+    switched in every epoch (Jordan 2024, section 3.6)."""
 
     def words(self) -> str:
         return "mirrored every second time" if self.how == "alternate" else "mirrored at random"
@@ -91,14 +91,14 @@ class Flip(Augmentation):
 
 @dataclass(frozen=True, repr=False)
 class Crop(Augmentation):
-    """A crop of the image's own size from the image with a reflected border: a shift by whole
-    pixels, cheaper than ``shift``."""
+    """Crop the image's own size from the image with a reflected border: a shift by whole pixels,
+    cheaper than ``shift``."""
 
     kind: ClassVar[str] = "crop"
     main: ClassVar[str] = "pixels"
 
     pixels: int = number(4, least=1, most=64)
-    """Width of the border, and so the largest shift; uniform."""
+    """Width of the border, which is also the largest shift, in pixels; uniform."""
 
     def check(self, height: int, width: int) -> None:
         if self.pixels >= min(height, width):

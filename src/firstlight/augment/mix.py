@@ -9,12 +9,13 @@ from firstlight.augment.mixing import Mix, MixUp
 
 
 def mix(images_NCHW: Tensor, choice: Mix | None, rng: Generator) -> tuple[Tensor, Tensor, float]:
-    """The mixed images, for each the index of the other image in it, and the own image's share.
+    """Return the mixed images, the index of each image's partner, and the share of the original
+    image.
 
-    ``mixup``: λ of each image plus 1 - λ of another of the batch (Zhang et al. 2018, eq. 1).
-    ``cutmix``: a rectangle of another image in each, of the images' proportions and of area 1 - λ,
-    its centre anywhere (Yun et al. 2019, eq. 1 and 2). One λ, from Beta(α, α), for the batch. The
-    loss is to be mixed by the same share; where nothing is mixed it is 1.
+    ``mixup``: λ of each image plus 1 - λ of another one in the batch (Zhang et al. 2018, eq. 1).
+    ``cutmix``: a rectangle of another image in each, with the images' proportions, area 1 - λ and a
+    random centre (Yun et al. 2019, eq. 1 and 2). The batch shares one λ, drawn from Beta(α, α). The
+    loss must be mixed with the same share. It is 1 if nothing was mixed.
     """
     n, _, height, width = images_NCHW.shape
     if choice is None:
@@ -32,7 +33,7 @@ def mix(images_NCHW: Tensor, choice: Mix | None, rng: Generator) -> tuple[Tensor
 
 
 def symmetric_beta(alpha: float, rng: Generator) -> float:
-    """One draw of Beta(α, α), 0 < α ≤ 1, by Jöhnk's method (1964)."""
+    """Draw from Beta(α, α), 0 < α ≤ 1, by Jöhnk's method (1964)."""
     while True:
         x, y = (math.pow(u, 1 / alpha) for u in _uniform(2, rng))
         if 0 < x + y <= 1:

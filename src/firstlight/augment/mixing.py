@@ -1,4 +1,5 @@
-"""Mixes of two images and of their labels; at most one, and the last of the augmentations."""
+"""Augmentations that mix two images and their labels: at most one per recipe, and always the
+last."""
 
 from __future__ import annotations
 
@@ -11,25 +12,25 @@ from firstlight.checked import number
 
 @dataclass(frozen=True, repr=False)
 class Mix(Augmentation):
-    """What ``augment/mix.py`` does to a batch."""
+    """A mix of images, which ``augment/mix.py`` computes."""
 
     main: ClassVar[str] = "alpha"
 
     alpha: float = number(1.0, least=0.01, most=1.0)
-    """α of the Beta(α, α) that the shares of a pair are drawn from."""
+    """α of the Beta(α, α) distribution of the shares."""
 
     def words(self) -> str:
         return f"mixed with another image ({self.kind}, not drawn here)"
 
 
 class MixUp(Mix):
-    """λ of each image plus 1 - λ of another of the batch (Zhang et al. 2018, equation 1)."""
+    """λ of each image plus 1 - λ of another one in the batch (Zhang et al. 2018, equation 1)."""
 
     kind: ClassVar[str] = "mixup"
 
 
 class CutMix(Mix):
-    """A rectangle of another image in each, of the images' proportions and of area 1 - λ, its
-    centre anywhere (Yun et al. 2019, equations 1 and 2)."""
+    """Paste a rectangle of another image into each, with the images' proportions, area 1 - λ and a
+    random centre (Yun et al. 2019, equations 1 and 2)."""
 
     kind: ClassVar[str] = "cutmix"

@@ -7,11 +7,12 @@ from torch import Generator, Tensor
 def shift_and_mirror(
     images_NCHW: Tensor, pixels: int, mirrored_N: Tensor, rng: Generator
 ) -> Tensor:
-    """Shift each image by up to ``pixels`` down and right on its own, and mirror those marked.
+    """Shift each image randomly by up to ``pixels`` in each direction, and mirror the marked
+    images.
 
-    Shifts are whole and uniform within ±``pixels``; what comes in from outside is the image
-    reflected at its edge. ``mirrored_N`` (bool) tells which images are mirrored left to right. The
-    input is left as it was. Raises ``ValueError`` when the images are smaller than the shift.
+    Shifts are whole pixels, uniform within ±``pixels``. Pixels from outside are the image reflected
+    at its edge. ``mirrored_N`` (bool) marks the images to mirror left to right. The input is not
+    changed. Raises ``ValueError`` if the images are smaller than the shift.
     """
     n, _, height, width = images_NCHW.shape
     if not 0 <= pixels < min(height, width):
@@ -19,7 +20,7 @@ def shift_and_mirror(
     device = images_NCHW.device
 
     def places(side: int) -> Tensor:
-        """N×side: where each row (or column) of an output is taken from."""
+        """Return N×side: the input row (or column) of each output row (or column)."""
         offset_N = torch.randint(-pixels, pixels + 1, (n,), generator=rng, device=device)
         along = torch.arange(side, device=device) + offset_N[:, None]
         return (side - 1) - ((side - 1) - along.abs()).abs()
