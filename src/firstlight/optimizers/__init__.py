@@ -1,7 +1,7 @@
-"""How the weights follow the gradient; every optimizer is a value without PyTorch.
+"""Optimizers, which update the weights from the gradient. Each is a value without PyTorch.
 
-``OPTIMIZERS`` is the one table of them: a recipe's name to its class. To add one, write its class
-and add its line.
+``OPTIMIZERS`` is the one table of them: it maps the name in a recipe to the class. To add an
+optimizer, write its class and add one line to the table.
 """
 
 from firstlight.optimizers.adam import Adam, AdamW

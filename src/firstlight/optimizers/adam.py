@@ -1,4 +1,4 @@
-"""Adam and its relatives: steps of a size of their own for each weight."""
+"""Adam and its relatives, which adapt the step size of each weight."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Adam(Optimizer):
-    """The gradient's running mean over the root of that of its square (Kingma and Ba 2015,
-    algorithm 1, with ε added to the root)."""
+    """The running mean of the gradient over the root of the running mean of its square (Kingma and
+    Ba 2015, algorithm 1, with ε added to the root)."""
 
     kind: ClassVar[str] = "adam"
 
     _: KW_ONLY
     betas: tuple[float, float] = number((0.9, 0.999), least=0.0, most=0.999999)
-    """Decay of the running mean of the gradient and of its square, per step."""
+    """Decay per step of the running means of the gradient and of its square."""
     epsilon: float = number(1e-7, least=0.0, most=1.0, above=True)
     """Added to the root of the second moment."""
     weight_decay: float = number(0.0, least=0.0, most=1.0)
-    """Times the weights, added to the gradient."""
+    """Factor for the weights, which are added to the gradient."""
 
     def rules(self, shares: Shares, batch_size: int, precision: dtype | None) -> list[Rule]:
         from firstlight.optimizers.rules import AdamRule, groups
@@ -39,18 +39,18 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True, repr=False)
 class AdamW(Optimizer):
-    """Adam whose weight decay shrinks the weights themselves (Loshchilov and Hutter 2019,
-    algorithm 2)."""
+    """Adam with decoupled weight decay, which shrinks the weights directly (Loshchilov and Hutter
+    2019, algorithm 2)."""
 
     kind: ClassVar[str] = "adamw"
 
     _: KW_ONLY
     betas: tuple[float, float] = number((0.9, 0.999), least=0.0, most=0.999999)
-    """Decay of the running mean of the gradient and of its square, per step."""
+    """Decay per step of the running means of the gradient and of its square."""
     epsilon: float = number(1e-8, least=0.0, most=1.0, above=True)
     """Added to the root of the second moment."""
     weight_decay: float = number(0.01, least=0.0, most=1.0)
-    """Times the learning rate: the share of each weight that is taken away in a step."""
+    """Share of each weight subtracted per step, multiplied by the learning rate."""
 
     def rules(self, shares: Shares, batch_size: int, precision: dtype | None) -> list[Rule]:
         from firstlight.optimizers.rules import AdamWRule, groups

@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Muon(Optimizer):
-    """Jordan 2024 for filters: momentum whose update is brought near the closest orthogonal matrix.
-    SGD with Nesterov momentum 0.85 moves dense layers and biases."""
+    """Jordan 2024 for filters: momentum with an update close to the nearest orthogonal matrix. SGD
+    with Nesterov momentum 0.85 updates dense layers and biases."""
 
     kind: ClassVar[str] = "muon"
     moments: ClassVar[int] = 1
 
     learning_rate: float = number(0.24, least=0.0, most=100.0, above=True)
-    """Of filters; the largest of the run."""
+    """Peak learning rate of filters."""
     _: KW_ONLY
     momentum: float = number(0.6, least=0.0, most=0.999)
-    """Of filters."""
+    """Momentum of filters."""
     head_learning_rate: float = number(0.67, least=0.0, most=1e4, above=True)
-    """Of dense layers, for the loss summed over a batch."""
+    """Learning rate of dense layers, for the loss summed over a batch."""
     bias_learning_rate: float = number(0.053, least=0.0, most=1e4, above=True)
-    """Of biases and norms, for the loss summed over a batch."""
+    """Learning rate of biases and norms, for the loss summed over a batch."""
     weight_decay: float = number(2e-6, least=0.0, most=1.0)
-    """Share of dense layers, biases and norms taken away for each image seen."""
+    """Share of dense layers, biases and norms subtracted per image."""
 
     def rules(self, shares: Shares, batch_size: int, precision: dtype | None) -> list[Rule]:
         from firstlight.optimizers.rules import Group, MuonRule, SGDRule
@@ -46,7 +46,7 @@ class Muon(Optimizer):
         for head, rate in rates:
             for share, parameters in shares.items():
                 if some := [p for p in parameters if p.ndim < 4 and (p.ndim > 1) == head]:
-                    # The rates are for a loss summed over the batch; ours is its mean.
+                    # The rates are for a loss summed over the batch; ours is averaged.
                     decay = self.weight_decay / rate
                     rest.append(Group(weights=some, rate=rate * batch_size * share, decay=decay))
         moving: list[Rule] = [SGDRule(rest, momentum=0.85, nesterov=True)]

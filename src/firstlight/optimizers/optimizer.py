@@ -1,6 +1,6 @@
-"""What all optimizers have in common: a value that says how the weights follow the gradient.
+"""The base class of all optimizers: a value that says how to update the weights.
 
-An optimizer is a frozen dataclass of choices and needs no PyTorch; ``rules`` alone imports it.
+An optimizer is a frozen dataclass of settings. It needs no PyTorch; only ``rules`` imports it.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from firstlight.optimizers.rules import Rule
 
     Shares = Mapping[float, list[nn.Parameter]]
-    """Trained parameters by their share of the learning rate."""
+    """Trained parameters by their multiplier of the learning rate."""
 
 
 @dataclass(frozen=True, repr=False)
 class Optimizer(Part, ABC):
-    """One optimizer with its choices; the first is the largest learning rate of the run."""
+    """An optimizer with its settings; the first one is the peak learning rate of the run."""
 
     main: ClassVar[str] = "learning_rate"
     moments: ClassVar[int] = 2
-    """Numbers that it keeps for each weight, at most."""
+    """Most numbers that it stores per weight."""
 
     learning_rate: float = number(1e-3, least=0.0, most=100.0, above=True)
-    """The largest of the run."""
+    """Peak learning rate of the run."""
 
     @abstractmethod
     def rules(self, shares: Shares, batch_size: int, precision: dtype | None) -> list[Rule]:
-        """What moves the weights. ``precision`` is what matrix products may be computed in."""
+        """Return the update rules. ``precision`` is the dtype that matrix products may use."""

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class RMSprop(Optimizer):
-    """The gradient over the root of its square's running mean (Tieleman and Hinton 2012), as
-    ``torch.optim.RMSprop`` computes it."""
+    """The gradient over the root of the running mean of its square (Tieleman and Hinton 2012), as
+    computed by ``torch.optim.RMSprop``."""
 
     kind: ClassVar[str] = "rmsprop"
 
     _: KW_ONLY
     decay: float = number(0.9, least=0.0, most=0.999999)
-    """Of the running mean of the squared gradient, per step."""
+    """Decay per step of the running mean of the squared gradient."""
     momentum: float = number(0.0, least=0.0, most=0.9999)
-    """Share of the last step that is kept."""
+    """Share of the last step to keep."""
     epsilon: float = number(1e-7, least=0.0, most=1.0, above=True)
     """Added to the root."""
     weight_decay: float = number(0.0, least=0.0, most=1.0)
-    """Times the weights, added to the gradient."""
+    """Factor for the weights, which are added to the gradient."""
 
     def rules(self, shares: Shares, batch_size: int, precision: dtype | None) -> list[Rule]:
         from firstlight.optimizers.rules import RMSpropRule, groups

@@ -1,8 +1,7 @@
-"""The rules by which weights follow their gradients, and what they keep of each between steps.
+"""Update rules, and the state that they keep for each weight between steps.
 
-The arithmetic of all but Muon is PyTorch's, through its functions and not its ``Optimizer``
-classes, which load PyTorch's compiler when the first of them is made: a second of a training of
-four.
+All but Muon use PyTorch's own functions for the arithmetic. They avoid its ``Optimizer`` classes,
+because the first one to be created loads PyTorch's compiler: one second of a four-second training.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +18,7 @@ from torch.optim.sgd import sgd
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
-    """Weights that move at one rate."""
+    """Weights with the same learning rate."""
 
     weights: list[nn.Parameter]
     rate: float
@@ -29,15 +28,15 @@ class Group:
 
 
 def groups(shares: Mapping[float, list[nn.Parameter]], rate: float, decay: float) -> list[Group]:
-    """A group for each share of the learning rate."""
+    """Return one group for each multiplier of the learning rate."""
     return [Group(weights=ws, rate=rate * share, decay=decay) for share, ws in shares.items()]
 
 
 class Rule(ABC):
-    """A rule by which weights follow their gradients, and what it keeps of each between steps."""
+    """An update rule, with the state that it keeps for each weight between steps."""
 
     kinds: tuple[str, ...]
-    """Names of the running means that are kept of a weight, each of the weight's shape."""
+    """Names of the running means stored per weight, each of the weight's shape."""
 
     def __init__(self, groups: list[Group]) -> None:
         self._groups = groups
@@ -46,7 +45,7 @@ class Rule(ABC):
 
     @torch.no_grad()
     def step(self, factor: float) -> None:
-        """One update of every weight that has a gradient, at ``factor`` of the peak rate."""
+        """Update every weight that has a gradient, at ``factor`` times the peak rate."""
         for group in self._groups:
             weights: list[Tensor] = [w for w in group.weights if w.grad is not None]
             self.begin([weight for weight in weights if weight not in self.kept])
@@ -55,7 +54,7 @@ class Rule(ABC):
                 self._move(weights, gradients, group.rate * factor, group.decay)
 
     def begin(self, weights: Iterable[Tensor]) -> None:
-        """What is kept of weights before their first step."""
+        """Create the state of weights before their first step."""
         self.kept |= {weight: self._begun(weight) for weight in weights}
 
     def _begun(self, weight: Tensor) -> dict[str, Tensor]:
@@ -107,13 +106,13 @@ class AdamRule(Rule):
 
 
 class AdamWRule(AdamRule):
-    """Adam whose weight decay is taken from the weights, as PyTorch defines it."""
+    """Adam with decoupled weight decay, as PyTorch defines it."""
 
     function: Callable[..., None] = staticmethod(adamw)
 
 
 class RMSpropRule(Rule):
-    """The gradient over the root of its square's running mean, as PyTorch defines it."""
+    """The gradient over the root of the running mean of its square, as PyTorch defines it."""
 
     kinds = ("square_avg", "momentum_buffer")
 
@@ -159,7 +158,7 @@ class SGDRule(Rule):
         sgd(
             weights,
             gradients,
-            list(self._means(weights, "momentum_buffer")),  # zeros are as good as none
+            list(self._means(weights, "momentum_buffer")),  # zeros act like no buffer
             fused=True,
             weight_decay=decay,
             momentum=self._momentum,
@@ -171,11 +170,11 @@ class SGDRule(Rule):
 
 
 class MuonRule(Rule):
-    """Momentum whose update is brought near the closest orthogonal matrix.
+    """Momentum with an update close to the nearest orthogonal matrix.
 
     K. Jordan: Muon: An optimizer for hidden layers in neural networks, 2024. Filters O×I×h×w are
-    seen as matrices O×(I·h·w); each is first rescaled to the norm √O. As in the source, the matrix
-    products may be of a lower ``precision`` than the weights, which keep theirs.
+    treated as matrices O×(I·h·w). Each is first rescaled to the norm √O. As in the source, the
+    matrix products may use a lower ``precision`` than the weights, which keep theirs.
     """
 
     kinds = ("momentum",)
@@ -194,7 +193,7 @@ class MuonRule(Rule):
             self._orthogonal(alike, [gradient_of[weight] for weight in alike], rate)
 
     def _orthogonal(self, weights: list[Tensor], gradients: list[Tensor], rate: float) -> None:
-        """The update of filters of one shape, all at once."""
+        """Return the update of filters of one shape, computed together."""
         running = self._means(weights, "momentum")
         torch._foreach_mul_(running, self._momentum)
         torch._foreach_add_(running, gradients)
@@ -209,8 +208,8 @@ class MuonRule(Rule):
 
 
 def _alike(weights: list[Tensor]) -> list[list[Tensor]]:
-    """Filters of one shape together on an accelerator, where each small step costs a launch; one by
-    one on a CPU, where that was no faster."""
+    """Group filters by shape on an accelerator, where each small step costs a kernel launch. On a
+    CPU grouping was no faster, so they stay separate."""
     if not weights or weights[0].device.type == "cpu":
         return [[weight] for weight in weights]
     shapes: dict[torch.Size, list[Tensor]] = {}
@@ -220,10 +219,10 @@ def _alike(weights: list[Tensor]) -> list[list[Tensor]]:
 
 
 def orthogonalised(matrices_BRC: Tensor, steps: int = 3) -> Tensor:
-    """B matrices with the singular vectors of the inputs and singular values near one.
+    """Return B matrices with the inputs' singular vectors and singular values close to 1.
 
-    The quintic Newton–Schulz iteration X ← aX + (bA + cA²)X with A = XXᵀ, whose coefficients make
-    small singular values grow fast and leave them between about 0.7 and 1.2.
+    This is the quintic Newton–Schulz iteration X ← aX + (bA + cA²)X with A = XXᵀ. Its coefficients
+    make small singular values grow fast and leave them between about 0.7 and 1.2.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices_BRC.shape[1] > matrices_BRC.shape[2]

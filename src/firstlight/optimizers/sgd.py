@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class SGD(Optimizer):
-    """Against the gradient; with momentum, along a decaying sum of gradients (Polyak 1964; in
-    Nesterov's form as Sutskever et al. 2013, section 2), as ``torch.optim.SGD`` computes it."""
+    """A step against the gradient; with momentum, along a decaying sum of gradients (Polyak 1964;
+    Nesterov's form after Sutskever et al. 2013, section 2), as computed by ``torch.optim.SGD``."""
 
     kind: ClassVar[str] = "sgd"
     moments: ClassVar[int] = 1
 
     learning_rate: float = number(0.01, least=0.0, most=100.0, above=True)
-    """The largest of the run."""
+    """Peak learning rate of the run."""
     _: KW_ONLY
     momentum: float = number(0.9, least=0.0, most=0.9999)
-    """Share of the last step's direction that is kept."""
+    """Share of the last step's direction to keep."""
     nesterov: bool = False
-    """Whether the gradient counts as if the momentum had moved the weights already."""
+    """Whether to use Nesterov momentum: the step looks ahead along the momentum."""
     weight_decay: float = number(0.0, least=0.0, most=1.0)
-    """Times the weights, added to the gradient."""
+    """Factor for the weights, which are added to the gradient."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
