@@ -1,1 +1,1 @@
-"""The run folder: everything about one trained model. Nothing else writes inside it."""
+"""The run folder: everything about one trained model. No other package writes inside it."""

@@ -1,7 +1,7 @@
-"""Models that come with firstlight: finished runs, opened by name where no folder has that name.
+"""Models that come with firstlight: finished runs, opened by name unless a folder has that name.
 
-They lie in ``firstlight/box``. What a command writes about a run has no place in an installation,
-so each is copied into the cache at its first use, and is a run folder like any other there.
+They are stored in ``firstlight/box``. Commands must not write into an installation, so each model
+is copied into the cache at its first use. The copy is an ordinary run folder.
 """
 
 import hashlib
@@ -12,26 +12,27 @@ from pathlib import Path
 from firstlight.files import cache_folder, make_folder, put_in_place, write_whole
 
 BOX = Path(__file__).resolve().parent.parent / "box"
-"""A folder of run folders."""
+"""The folder that contains the run folders."""
 MEASURED = "measured.json"
-"""In each, what ``evaluate`` gave when it was made; a copy's own goes to ``metrics.json``."""
+"""In each folder: the result of ``evaluate`` when the model was made. A copy's own results go to
+``metrics.json``."""
 SEEDS = "seeds.json"
-"""In each, the test accuracies of several seeds of its recipe, for its card."""
+"""In each folder: the test accuracies of several seeds of its recipe, for its model card."""
 _WRITTEN_ANEW = ("robustness.json",)
-"""What a command about the run replaces in the copy."""
+"""Files in the copy that commands may replace."""
 
 
 def boxed_names() -> list[str]:
-    """The models in the box, the digits first, as a learner meets them."""
+    """Return the names of the models in the box. The digits come first, as a learner meets them."""
     return sorted((p.parent.name for p in BOX.glob("*/recipe.toml")), reverse=True)
 
 
 def boxed_folder(name: str) -> Path:
-    """The run folder of a model in the box: a copy in the cache, of these very files. One of them
-    that is no longer as it was installed is copied again.
+    """Return the run folder of a model in the box: a copy of the installed files in the cache. If a
+    file of the copy has changed, the model is copied again.
 
-    Where the cache takes none, the installed folder itself: it answers all the same, and only what
-    would be written there fails.
+    If the cache is not writable, return the installed folder itself. It can be read as usual; only
+    writing to it fails.
     """
     source = BOX / name
     contents = {p.name: p.read_bytes() for p in sorted(source.iterdir()) if p.is_file()}
@@ -53,7 +54,7 @@ def boxed_folder(name: str) -> Path:
 
 
 def copy_files(contents: dict[str, bytes], target: Path) -> None:
-    """A new folder with these files, by their names; whole, or not at all. Raises ``OSError``."""
+    """Write these files, by name, into a new folder; all of them or none. Raises ``OSError``."""
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         make_folder(target.parent)
@@ -63,5 +64,5 @@ def copy_files(contents: dict[str, bytes], target: Path) -> None:
         put_in_place(part, target)
     except OSError:
         shutil.rmtree(part, ignore_errors=True)
-        if not target.is_dir():  # another process may have been first
+        if not target.is_dir():  # unless another process was first
             raise

@@ -1,4 +1,4 @@
-"""Weights and training state as safetensors files. No pickle is written or read."""
+"""Weights and training state as safetensors files. Pickle is never written or read."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,11 +25,12 @@ from firstlight.runs.folder import RunFolder
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "checkpoint/state.safetensors"
 START_FILE = "checkpoint/start.safetensors"
-"""The weights that a run started from, until it is finished."""
+"""The weights that a run started from; kept until it is finished."""
 _FORMAT = 2
 _READ = (1, 2)
 _DTYPES = ("F16", "BF16", "F32", "F64", "I64", "I32", "I16", "I8", "U8", "BOOL")
-"""Of tensors; whole numbers count the batches that a batch norm has seen, or are code's own."""
+"""Dtypes of tensors. Integers count the batches that a batch norm has seen, or belong to own
+code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class SavedModel:
     """A trained network with everything needed to use it."""
 
     model: nn.Module
-    """In evaluation mode, on the device asked for."""
+    """In evaluation mode, on the requested device."""
     architecture: Architecture
     preprocess: Preprocess
     class_names: tuple[str, ...]
@@ -46,7 +47,7 @@ class SavedModel:
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by."""
+        """The number that logits are divided by."""
         return 1.0 if self.calibration is None else self.calibration.temperature
 
     @property
@@ -63,10 +64,10 @@ def save_model(
     half: bool = False,
     card: str = "",
 ) -> None:
-    """Write ``model.safetensors``: weights, and how to build and feed the network.
+    """Write ``model.safetensors``: the weights, and how to build the network and prepare its input.
 
-    With ``half``, filters and dense layers are stored as float16, and come back as the float32
-    numbers nearest by; ``card`` is a text for people.
+    With ``half``, filters and dense layers are stored as float16 and loaded as float32. ``card`` is
+    a text for people.
     """
     values: dict[str, Any] = {
         "architecture": saved.architecture.to_json(),
@@ -83,7 +84,7 @@ def save_model(
 
 
 def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -> SavedModel:
-    """Read ``model.safetensors``. Raises ``DataError`` when it is missing or damaged."""
+    """Read ``model.safetensors``. Raises ``DataError`` if it is missing or damaged."""
     path = folder.path / file
     with _opened(folder, file) as (stored, values, _):
         try:
@@ -117,8 +118,11 @@ def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -
 
 
 def load_architecture(path: Path) -> Architecture:
-    """The network that a weights file is of. Raises ``UserError`` where there is no such file, and
-    ``DataError`` where it is damaged or does not say."""
+    """Return the network that a weights file belongs to.
+
+    Raises ``UserError`` if there is no such file, and ``DataError`` if it is damaged or has no
+    description of the network.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     with _opened(RunFolder(path.parent), path.name) as (_, values, _):
@@ -134,12 +138,12 @@ def load_architecture(path: Path) -> Architecture:
 
 
 def _former_names(choice: Mapping[str, Any] | None) -> dict[str, str]:
-    """What layers of format 1 are called now, by what they were called; empty for format 2."""
+    """Map the layer names of format 1 to the current ones; empty for format 2."""
     return {} if choice is None else legacy.layer_names(choice)
 
 
 def _named_now(key: str, former: Mapping[str, str]) -> str:
-    """A tensor's name, its layer by what it is called now."""
+    """Return a tensor's name with the current name of its layer."""
     layer, dot, name = key.rpartition(".")
     return f"{former.get(layer, layer)}{dot}{name}"
 
@@ -149,7 +153,7 @@ def _calibration(values: dict[str, Any] | None) -> Calibration | None:
 
 
 def _architecture(values: Mapping[str, Any]) -> tuple[Architecture, Preprocess]:
-    """What the metadata say of the network and of what it is shown. Raises ``ValueError``."""
+    """Read the network and its preprocessing from the metadata. Raises ``ValueError``."""
     saved, preprocess = values["architecture"], Preprocess.from_json(values["preprocess"])
     former = saved.get("choice")
     network = network_of(saved["network"]) if former is None else legacy.network_of(former)
@@ -162,9 +166,9 @@ def _architecture(values: Mapping[str, Any]) -> tuple[Architecture, Preprocess]:
 
 
 def _with_code(architecture: Architecture, folder: RunFolder) -> Architecture:
-    """With the function that was named for the run, where its network is code.
+    """Add the function that was named for the run, if the network is the user's own code.
 
-    Raises ``OwnCodeError`` where none was named, or another.
+    Raises ``OwnCodeError`` if none was named, or a different one.
     """
     record = architecture.network.code
     if record is None:
@@ -176,9 +180,9 @@ def _with_code(architecture: Architecture, folder: RunFolder) -> Architecture:
 def _check_shapes(
     stored: Any, names_of: Mapping[str, str], wanted: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Raise ``ValueError`` unless an opened file's header has tensors of these names and shapes.
+    """Raise ``ValueError`` unless the file's header has tensors with these names and shapes.
 
-    ``names_of``: what each tensor is called in the file, by what it is called now.
+    ``names_of`` maps current tensor names to those in the file.
     """
     for name in sorted(names_of.keys() ^ wanted.keys()):
         what = "is missing" if name in wanted else "does not belong to the network"
@@ -193,7 +197,7 @@ def _check_shapes(
 
 
 def _check_numbers(model: nn.Module) -> None:
-    """Raise ``ValueError`` for a tensor with which no answer would be a number."""
+    """Raise ``ValueError`` for a tensor that would make every answer NaN."""
     for name, tensor in model.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"the tensor {name} holds numbers that are not finite")
@@ -202,22 +206,23 @@ def _check_numbers(model: nn.Module) -> None:
 
 
 def keep_start(folder: RunFolder, start: SavedModel) -> None:
-    """Keep the network that a run starts from, so that resuming needs nothing else."""
+    """Save the network that a run starts from, so that resuming needs nothing else."""
     save_model(folder, start, file=START_FILE)
 
 
 def load_start(folder: RunFolder) -> SavedModel | None:
-    """What ``keep_start`` wrote, or None where a run started from fresh weights."""
+    """Return what ``keep_start`` saved; None if the run started from random weights."""
     return load_model(folder, file=START_FILE) if (folder.path / START_FILE).exists() else None
 
 
 def save_state(folder: RunFolder, tensors: dict[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Write the state that a resumed run starts from, in one file, replacing the last."""
+    """Save the state for resuming in one file, which replaces the last one."""
     _write(folder, STATE_FILE, tensors, values)
 
 
 def load_state(folder: RunFolder) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The last saved state on the CPU, or None where the run was stopped before the first."""
+    """Return the last saved state, on the CPU; None if the run stopped before the first was
+    saved."""
     if not (folder.path / STATE_FILE).exists():
         return None
     with _opened(folder, STATE_FILE) as (stored, values, written):
@@ -236,7 +241,7 @@ def _recipe_table(folder: RunFolder) -> Any:
 
 
 def drop_state(folder: RunFolder, *, start: bool = True) -> None:
-    """Remove the training state of a finished run; ``start``: and the weights it began with."""
+    """Remove the training state of a finished run and, with ``start``, its starting weights."""
     for name in (STATE_FILE, START_FILE)[: 1 + start]:
         path: Path = folder.path / name
         path.unlink(missing_ok=True)
@@ -248,14 +253,15 @@ def _write(
     folder: RunFolder, name: str, tensors: dict[str, Tensor], values: Mapping[str, Any]
 ) -> None:
     plain = apart(tensors)
-    # One key: safetensors writes several in no fixed order, and the same run gives the same file.
+    # Use a single key: safetensors writes several in random order, and equal runs must give equal
+    # files.
     metadata = {"firstlight": write_json({"format": _FORMAT, **values})}
     folder.write(name, save(plain, metadata))
 
 
 def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, each with memory of its own: safetensors takes no shared memory, and
-    a layer may use another's weights."""
+    """Return the tensors on the CPU, each in its own memory. safetensors refuses shared memory, and
+    a layer may share another's weights."""
     plain, seen = dict[str, Tensor](), set[int]()
     for key, tensor in tensors.items():
         one = tensor.detach().cpu().contiguous()
@@ -269,9 +275,9 @@ def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @contextmanager
 def _opened(folder: RunFolder, name: str) -> Iterator[tuple[Any, dict[str, Any], Any]]:
-    """An opened file, of which only the header was read, its values and its format.
+    """Open a file and yield it with its values and its format. Only the header is read.
 
-    Raises ``DataError`` where it is missing or damaged, also while tensors are read from it.
+    Raises ``DataError`` if the file is missing or damaged, also while tensors are read from it.
     """
     path = folder.path / name
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Make, open and write run folders. Each file appears whole: a temporary name, then a rename."""
+"""Create, open and write run folders. Each file is written under a temporary name, then renamed."""
 
 import errno
 import os
@@ -18,16 +18,16 @@ from firstlight.runs.box import boxed_folder, boxed_names
 from firstlight.untrusted import json_safe, shell_word
 
 CONTEST_FILE = "contest.json"
-"""What a run of a contest says of the other one."""
+"""In a run that belongs to a contest: facts about the opponent."""
 TRIAL_FILE = "trial.json"
-"""What a run of a search says of the search, and how it ended."""
+"""In a run that belongs to a search: facts about the search, and the outcome of the trial."""
 
 
 class RunFolder:
-    """One run's folder. ``path`` exists and belongs to a run, finished or not."""
+    """The folder of one run. ``path`` exists and belongs to a run, finished or not."""
 
     def __init__(self, path: Path, code: OwnCode | None = None) -> None:
-        """``code``: what was named as the code of the run's network, if anything was."""
+        """``code`` is the code that was named for the run's network, if any."""
         self.path, self.code = path, code
 
     def __repr__(self) -> str:
@@ -38,17 +38,17 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The folder's own name, such as ``mnist-quick-1``."""
+        """Name of the folder, such as ``mnist-quick-1``."""
         return self.path.resolve().name
 
     @property
     def finished(self) -> bool:
-        """Whether training came to its end; ``summary.json`` is written last."""
+        """Whether training is finished; ``summary.json`` is written last."""
         return (self.path / "summary.json").is_file()
 
     def write(self, name: str, content: str | bytes) -> Path:
-        """Replace one file as a whole. Raises ``DataError`` when the disk does not take it or the
-        folder is damaged, and ``UserError`` where nothing may be written."""
+        """Replace one file as a whole. Raises ``DataError`` if the disk rejects it or the folder is
+        damaged, and ``UserError`` if the folder is not writable."""
         path = self.path / name
         try:
             if path.parent != self.path and path.parent.is_symlink():
@@ -66,17 +66,17 @@ class RunFolder:
         return path
 
     def write_json(self, name: str, values: Any) -> Path:
-        """``write`` for plain values."""
+        """Write plain values as JSON; see ``write``."""
         return self.write(name, json_safe(write_json(values, indent=2)) + "\n")
 
     def read(self, name: str, errors: str = "strict") -> str:
-        """The text of a file, to the letter. Raises ``DataError`` when it is missing or unreadable.
+        """Return the exact text of a file. Raises ``DataError`` if it is missing or unreadable.
 
-        ``errors`` is ``bytes.decode``'s: ``surrogateescape`` where file names stand inside.
+        ``errors`` is passed to ``bytes.decode``; use ``surrogateescape`` for file names.
         """
         path = self.path / name
         try:
-            if path.exists() and not path.is_file():  # a pipe would hold the process up
+            if path.exists() and not path.is_file():  # reading a pipe would block
                 raise OSError(errno.EINVAL, "it is not a regular file")
             return path.read_bytes().decode(errors=errors)
         except FileNotFoundError as error:
@@ -85,14 +85,14 @@ class RunFolder:
             raise DataError(f"{path}: cannot be read: {error}") from error
 
     def read_json(self, name: str) -> Any:
-        """The values of a JSON file. Raises ``DataError`` when it is missing or damaged."""
+        """Return the values of a JSON file. Raises ``DataError`` if it is missing or damaged."""
         try:
             return read_json(self.read(name))
         except ValueError as error:
             raise DataError(f"{self.path / name}: damaged: not JSON: {error}") from error
 
     def recipe(self) -> Recipe:
-        """Every choice of the run. Raises ``DataError`` where the file is damaged."""
+        """The run's recipe with all settings. Raises ``DataError`` if the file is damaged."""
         try:
             text, source = self.read("recipe.toml"), str(self.path / "recipe.toml")
             return parse_recipe(text, source=source).with_code(self.code)
@@ -102,7 +102,7 @@ class RunFolder:
             raise DataError(str(error)) from error
 
     def require_finished(self) -> None:
-        """Raise ``UserError`` with the way on when the training has not come to its end."""
+        """Raise ``UserError`` with advice if training is not finished."""
         if not self.finished:
             why = "the run did not finish"
             if (self.path / TRIAL_FILE).is_file() and (trial := self.read_json(TRIAL_FILE)):
@@ -117,7 +117,7 @@ class RunFolder:
         return f". Resume it with: firstlight train --resume {shell_word(self.path)}"
 
     def discard(self) -> None:
-        """Remove a folder whose run never began: nothing in it but its own first files."""
+        """Remove the folder of a run that never started. It contains only its own first files."""
         for name in ("environment.json", "data.json", COPY, CONTEST_FILE, TRIAL_FILE, ".lock"):
             with suppress(PermissionError):  # Windows keeps the lock file while it is open
                 (self.path / name).unlink(missing_ok=True)
@@ -125,15 +125,15 @@ class RunFolder:
             self.path.rmdir()
 
     def in_use(self) -> bool:
-        """Whether a process is training this run just now, as far as the system can tell.
+        """Whether a process is training this run now, as far as the system can tell.
 
-        Only looks, and is in nobody's way.
+        Only reads, and never blocks another process.
         """
         return is_held(self.path / ".lock")
 
     @contextmanager
     def trusted(self) -> Iterator[None]:
-        """Values that were read are used as they come; what does not fit is a ``DataError``."""
+        """Turn errors from unexpected values inside into ``DataError``."""
         try:
             yield
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -144,11 +144,12 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for training; the system lets go when the process ends, however it does.
+        """Lock the folder for training. The system releases the lock when the process ends for any
+        reason.
 
-        Raises ``UserError`` when another process holds it or nothing can be written there, and
-        ``DataError`` where the storage takes no more. A file system without locks leaves the folder
-        unguarded.
+        Raises ``UserError`` if another process holds the lock or the folder is not writable, and
+        ``DataError`` if the storage is full. On a file system without locks, the folder is not
+        protected.
         """
         try:
             lock = ExitStack()
@@ -167,9 +168,9 @@ class RunFolder:
 
 
 def create_run(stem: str, *, root: Path, out: Path | None) -> RunFolder:
-    """A new, empty folder: ``out``, or ``root/stem-N`` with the next free N.
+    """Create a new, empty folder: ``out``, or ``root/stem-N`` with the next free N.
 
-    Raises ``UserError`` when ``out`` holds something already or nothing can be made there.
+    Raises ``UserError`` if ``out`` is not empty or the folder cannot be created.
     """
     try:
         if out is not None:
@@ -194,8 +195,8 @@ def create_run(stem: str, *, root: Path, out: Path | None) -> RunFolder:
 
 
 def _empty_or_a_dead_start(folder: Path) -> bool:
-    """Whether a folder holds nothing, or only what a run left that was killed before it had a
-    recipe: its lock, and some of its first files."""
+    """Whether a folder is empty, or holds only the lock and the first files of a run that was
+    killed before it had a recipe."""
     names = {path.name for path in folder.iterdir()}
     first = {"environment.json", "data.json", COPY, CONTEST_FILE, TRIAL_FILE, "recipe.toml"}
     left = {n for n in names if not ((part := PART.fullmatch(n)) and part["name"] in first)}
@@ -212,10 +213,10 @@ def _occupied(out: Path) -> str:
 
 
 def open_run_folder(path: Path, network: OwnCode | None = None) -> RunFolder:
-    """An existing run folder, or the model in the box of that name; ``network`` is the code of its
-    network, where that is code.
+    """Open an existing run folder, or a model in the box by name. ``network`` is the user's own
+    code of the network, if it has any.
 
-    Raises ``UserError`` when ``path`` is neither, or needs no code.
+    Raises ``UserError`` if ``path`` is neither, or if the run needs no code.
     """
     folder = _opened(path)
     if network is None:
@@ -230,9 +231,9 @@ def open_run_folder(path: Path, network: OwnCode | None = None) -> RunFolder:
 
 
 def open_run_folders(paths: Sequence[Path], networks: Sequence[OwnCode]) -> list[RunFolder]:
-    """Several runs, each with the code that is its network's, where that is code.
+    """Open several runs, each with its matching code if its network is the user's own code.
 
-    Raises ``UserError`` as ``open_run_folder`` does, and for code that is no run's.
+    Raises ``UserError`` as ``open_run_folder`` does, and for code that matches no run.
     """
     folders, used = [_opened(path) for path in paths], list[OwnCode]()
     for folder in folders:

@@ -1,8 +1,8 @@
-"""Runs of the Hugging Face hub: ``hf:OWNER/NAME``, pinned to a commit.
+"""Runs on the Hugging Face hub: ``hf:OWNER/NAME``, pinned to a commit.
 
-The files of a run, and no others, are fetched into the hub's own cache. A command may write into a
-run's folder, so each commit is copied into firstlight's cache, and is a run folder like any other
-there. Nothing that is fetched is executed: weights are safetensors, the rest is text.
+Only the files of a run are downloaded, into the hub's own cache. Commands may write into a run's
+folder, so each commit is copied into firstlight's cache, where it is an ordinary run folder.
+Nothing downloaded is executed: weights are safetensors, everything else is text.
 """
 
 from dataclasses import dataclass
@@ -19,41 +19,41 @@ from firstlight.runs.box import copy_files
 
 WEIGHTS = "model.safetensors"
 NEEDED = ("recipe.toml", WEIGHTS, "summary.json", "data.json")
-"""Without these a repository is no run."""
+"""Files that a repository must have to be a run."""
 FILES = (*NEEDED, "environment.json", "epochs.csv", "metrics.json", "robustness.json", COPY)
-"""What is published of a run, beside its card, and all that is fetched."""
+"""The files of a run that are published, apart from its model card, and that are downloaded."""
 SOURCE = "hub.json"
-"""In a copy: the word with its commit."""
+"""In a copy: its ``hf:`` address with the commit."""
 _WRITTEN_ANEW = ("metrics.json", "robustness.json")
-"""What a command about the run replaces in the copy."""
+"""Files in the copy that commands may replace."""
 _MOST_TEXT = 64 * 2**20
-"""Bytes of a file that is not the weights."""
+"""Most bytes in a file other than the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubRun:
-    """A run of the hub on this machine."""
+    """A run from the hub, on this machine."""
 
     folder: Path
-    """A copy in the cache."""
+    """Its copy in the cache."""
     word: HubWord
-    """With its commit."""
+    """Its address, with the commit."""
     notes: tuple[str, ...] = ()
-    """What a person should know of how it was found."""
+    """Notes for the user about how the run was found."""
 
 
 _FOUND: dict[tuple[str, Path], HubRun] = {}
 
 
 def hub_run(word: str | Path, *, connect: bool = True) -> HubRun:
-    """The run that ``hf:OWNER/NAME`` or ``hf:OWNER/NAME@REVISION`` names, fetched where it is not
-    here yet; asked for once in a process.
+    """Return the run at ``hf:OWNER/NAME`` or ``hf:OWNER/NAME@REVISION``, downloaded if necessary.
+    The hub is asked once per process.
 
-    A word with a commit opens no connection once the run is here; another asks the hub which commit
-    it is now. Without ``connect`` none is opened. Raises ``UserError`` for a word that is badly
-    written and where huggingface_hub is needed and not installed, ``DataError`` for a repository
-    that is not there, is given only to some, or is no run, and ``UnreachableError`` where there is
-    no connection and the run is not here.
+    An address with a commit opens no connection if the run is already here; any other address asks
+    the hub for the current commit. With ``connect=False`` no connection is opened. Raises
+    ``UserError`` for a malformed address, and if huggingface_hub is needed but not installed;
+    ``DataError`` if the repository does not exist, is not accessible, or is not a run; and
+    ``UnreachableError`` if there is no connection and the run is not here.
     """
     named = model_word(word)
     key = str(named), cache_folder()
@@ -90,7 +90,7 @@ def _copied(named: HubWord, connect: bool) -> HubRun:
 
 
 def _check(named: HubWord, commit: Commit, there: list[str]) -> None:
-    """Raise ``DataError`` unless a commit holds a run."""
+    """Raise ``DataError`` unless the commit contains a run."""
     if missing := [name for name in NEEDED if name not in there]:
         names = sorted(commit.files)
         listed = ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
@@ -107,7 +107,8 @@ def _check(named: HubWord, commit: Commit, there: list[str]) -> None:
 
 
 def _is_whole(path: Path, size: int) -> bool:
-    """Whether a file of the copy is there; of its published size, where it stays as it was."""
+    """Whether a file of the copy exists and, if commands do not replace it, has its published
+    size."""
     if not path.is_file():
         return False
     return size == -1 or path.name in _WRITTEN_ANEW or path.stat().st_size == size

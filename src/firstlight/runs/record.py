@@ -1,4 +1,4 @@
-"""What a run writes down about itself, besides weights: machine, data, epochs, summary."""
+"""The records of a run, apart from weights: machine, data, epochs, summary."""
 
 import csv
 import io
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from firstlight.training.position import EpochRecord
 
 P_TRUE = "p of the true class"
-"""The one probability of each line, where there are many classes."""
+"""Column of the one probability per line, if there are many classes."""
 CPUINFO = Path("/proc/cpuinfo")
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
-    """Versions, machine and command, for ``environment.json``."""
+    """Return versions, machine and command, for ``environment.json``."""
     import torch
 
     accelerator = torch.cuda.get_device_name() if device == "cuda" else None
@@ -55,15 +55,15 @@ def environment(device: str, threads: int) -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """The processor as the system names it, with family and model where it tells them: in a cloud
-    several generations go by one name."""
+    """Return the system's name of the processor, with family and model if known. Cloud providers
+    use one name for several generations."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
         lines = []
     told: dict[str, str] = {}
     for key, _, value in (line.partition(":") for line in lines):
-        told.setdefault(key.strip(), value.strip())  # of the first core
+        told.setdefault(key.strip(), value.strip())  # keep the first core's value
     if "model name" not in told:
         return platform.processor() or platform.machine()
     if not {"cpu family", "model"} <= told.keys():
@@ -72,7 +72,7 @@ def processor_name() -> str:
 
 
 def write_epochs(folder: RunFolder, records: Sequence["EpochRecord"]) -> None:
-    """``epochs.csv``, one line an epoch; an absent measurement is an empty cell."""
+    """Write ``epochs.csv``, one line per epoch; a missing measurement is an empty cell."""
     if not records:
         return
     text = io.StringIO()
@@ -84,7 +84,7 @@ def write_epochs(folder: RunFolder, records: Sequence["EpochRecord"]) -> None:
 
 
 def read_epochs(folder: RunFolder) -> list[dict[str, float | None]]:
-    """The lines of ``epochs.csv`` as numbers."""
+    """Return the lines of ``epochs.csv`` as numbers."""
     try:
         rows = list(csv.DictReader(io.StringIO(folder.read("epochs.csv"))))
         return [{k: float(v) if v else None for k, v in row.items()} for row in rows]
@@ -98,10 +98,10 @@ def predictions_csv(
     probabilities_NK: npt.NDArray[np.float32],
     class_names: Sequence[str],
 ) -> str:
-    """``predictions.csv``: index or path, truth, answer, confidence, every probability; of more
-    than ``MANY_CLASSES`` the true class's alone.
+    """Return ``predictions.csv``: index or path, truth, answer, confidence, every probability.
 
-    Nine significant digits give the same float32 back. No name is a formula to a spreadsheet.
+    With more than ``MANY_CLASSES`` classes, only the true class's probability is included. Nine
+    significant digits restore the same float32. No name can act as a spreadsheet formula.
     """
     head = ["image", "true", "predicted", "confidence"]
     if len(class_names) > MANY_CLASSES:
@@ -124,7 +124,7 @@ def predictions_csv(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
-    """What ``predictions.csv`` holds of each of N images."""
+    """The content of ``predictions.csv`` for each of N images."""
 
     names: list[str]
     """Index or path of each image."""
@@ -133,17 +133,17 @@ class Answers:
     confidence_N: npt.NDArray[np.float32]
     """The probability of the answer."""
     truth_N: npt.NDArray[np.float32]
-    """The probability that was given to the true class."""
+    """The probability given to the true class."""
 
 
 def in_both(
     first: Answers, second: Answers, described: tuple[dict[str, Any], dict[str, Any]]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The test images that both of two runs were measured on, by their numbers in each.
+    """Return the test images that two runs share, by their indices in each.
 
-    ``described`` is what the runs' ``data.json`` say. All images where their pixels are the same.
-    Of pictures that lie at the same place, those of the same name: runs may take them in other
-    sizes, and hold others out. Otherwise none.
+    ``described`` is the content of the runs' ``data.json``. If the pixels are identical, these are
+    all images. If the pictures come from the same place, they are those with the same names: runs
+    may resize the pictures differently and hold out different ones. Otherwise there are none.
     """
     one, other = described
     same_classes = one["class_names"] == other["class_names"]
@@ -186,7 +186,7 @@ def read_answers(folder: RunFolder) -> Answers:
         true_N = np.array([index[from_cell(row[1])] for row in rows], dtype=np.int64)
         probabilities = np.array([row[3:] for row in rows], dtype=np.float32)
         told = probabilities[:, 1:]
-        # Of many classes one probability is there; the others make up the rest.
+        # With many classes the file has one probability; the others share the rest.
         rows_NK = told if every else np.concatenate([told, 1 - told], axis=1)
         check_probabilities(rows_NK, f"{path}: the model")
         confidence_N = probabilities[:, 1:].max(axis=1) if every else probabilities[:, 0]
