@@ -1,4 +1,4 @@
-"""How far probabilities can be believed, and when to say nothing. Axes: N images, K classes."""
+"""How reliable probabilities are, and when to answer "unknown". Axes: N images, K classes."""
 
 import math
 from collections.abc import Callable
@@ -10,13 +10,13 @@ import numpy.typing as npt
 Float64Array = npt.NDArray[np.float64]
 
 COVERAGE = 0.95
-"""Share of ordinary images that get an answer; of the others ``predict`` says "unknown"."""
+"""Share of ordinary images that get an answer; for the others ``predict`` says "unknown"."""
 LEAST_IMAGES = 10
-"""Of fewer, neither a temperature nor a threshold means anything."""
+"""With fewer images, neither a temperature nor a threshold means anything."""
 MANY_IMAGES = 50
-"""Fewer have no twentieth of their own: the least sure of them is the threshold."""
+"""With fewer images, 5 % is too few to count: the lowest confidence is the threshold."""
 DOUBT = 0.5
-"""Where all images are right, or there are few, so many more are added that may be of any class."""
+"""If all images are right, or there are few, this many are added whose class is random."""
 LARGEST_TEMPERATURE = 100.0
 """Its inverse is the smallest."""
 _LEAST_TEMPERATURE = 1e-6
@@ -25,16 +25,16 @@ _HALVINGS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What was learnt from images that the network was not trained on."""
+    """What was learned from images that the network was not trained on."""
 
     temperature: float
     """Logits are divided by this before the softmax (Guo et al. 2017, section 4.2)."""
     threshold: float
     """Below this probability of the best class, an answer is "unknown"."""
     coverage: float
-    """Share of those images at or above the threshold."""
+    """Share of the held-out images at or above the threshold."""
     images: int
-    """How many there were."""
+    """Number of held-out images."""
 
     def __post_init__(self) -> None:
         for spec in fields(self):
@@ -50,8 +50,8 @@ class Calibration:
 def calibrate(
     logits_NK: npt.NDArray[np.float32], labels_N: npt.NDArray[np.int64]
 ) -> Calibration | None:
-    """The temperature with the smallest log loss, and the threshold that ``COVERAGE`` of the images
-    reach; None for too few images."""
+    """Fit the temperature with the smallest log loss, and the threshold that ``COVERAGE`` of the
+    images reach. Returns None if there are too few images."""
     if len(labels_N) < LEAST_IMAGES:
         return None
     exact_NK = logits_NK.astype(np.float64)
@@ -72,9 +72,12 @@ def calibrate(
 def calibrated_losses(
     logits_NK: npt.NDArray[np.float32], labels_N: npt.NDArray[np.int64]
 ) -> Float64Array:
-    """The log loss of each of at least two images' answers, float64 N, at the temperature that is
-    found from them: networks that are too sure of themselves, or not enough, compare by what they
-    know. Of few images, each has the temperature of all others, as its own answer would decide."""
+    """The log loss of each image, float64 N, after calibration on the same images; N ≥ 2.
+
+    This compares networks by what they know, even if one is over- or underconfident. With few
+    images, the temperature for each image is fitted to all the others, because its own answer would
+    have too much influence.
+    """
     exact_NK, numbers_N = logits_NK.astype(np.float64), np.arange(len(labels_N))
     if len(labels_N) >= MANY_IMAGES:
         return log_losses(exact_NK / _temperature(exact_NK, labels_N, few=False), labels_N)
@@ -88,7 +91,7 @@ def calibrated_losses(
 
 
 def log_losses(scores_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> Float64Array:
-    """-log of the softmax's probability of each true class, float64 N."""
+    """-log of the softmax probability of each image's true class, float64 N."""
     losses_N: Float64Array = -_log_softmax(scores_NK)[np.arange(len(labels_N)), labels_N]
     return losses_N
 
@@ -96,10 +99,10 @@ def log_losses(scores_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> Floa
 def _temperature(logits_NK: Float64Array, labels_N: npt.NDArray[np.int64], few: bool) -> float:
     """The T with the smallest mean of -log softmax(z / T), from 1 / ``LARGEST_TEMPERATURE`` on.
 
-    That loss is convex in 1 / T, and its slope there is the mean of Σ p·z less z of the true class:
-    the interval in which the slope changes its sign is halved, here to 1e-11 of T. Where all images
-    are right it falls without end as T does, and of few images one mistake more or less decides:
-    then ``DOUBT`` images are added to the loss that are like the others and of any class.
+    The loss is convex in 1 / T. Its slope is the mean of Σ p·z minus z of the true class. Bisection
+    finds where the slope changes sign, to 1e-11 of T. If all images are right, the loss keeps
+    falling as T does; with few images, a single mistake decides. In both cases ``DOUBT`` images are
+    added to the loss that look like the others and may be of any class.
     """
     logits_NK = logits_NK - logits_NK.max(axis=1, keepdims=True)
     true_N = logits_NK[np.arange(len(labels_N)), labels_N]
@@ -119,8 +122,8 @@ def _temperature(logits_NK: Float64Array, labels_N: npt.NDArray[np.int64], few: 
 
 
 def halved(falls: Callable[[float], bool], largest: float) -> float:
-    """Where a convex loss is smallest between minus and plus ``largest``; ``falls`` says whether it
-    is smaller above a number."""
+    """The minimum of a convex loss between minus and plus ``largest``, by bisection. ``falls`` says
+    whether the loss is smaller above a number."""
     low, high = -largest, largest
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
@@ -131,7 +134,7 @@ def halved(falls: Callable[[float], bool], largest: float) -> float:
 def accuracy_at_coverage(
     right_N: npt.NDArray[np.bool_], confidence_N: npt.NDArray[np.float32]
 ) -> tuple[Float64Array, Float64Array]:
-    """(coverage, accuracy), N each: of the 1, 2, … N most confident answers."""
+    """Coverage and accuracy, float64 N each, of the 1, 2, … N most confident answers."""
     order_N = np.argsort(-confidence_N, kind="stable")
     counts_N = np.arange(1, len(order_N) + 1)
     return counts_N / len(order_N), np.cumsum(right_N[order_N]) / counts_N

@@ -1,4 +1,4 @@
-"""What a network makes of images before its last dense layer.
+"""The features of images: what a network computes before its last dense layer.
 
 Axes: N images, C channels, H height, W width, F features.
 """
@@ -14,14 +14,14 @@ from firstlight.models.modules import SquareRoot
 
 
 def last_dense(model: nn.Module) -> nn.Linear | None:
-    """The layer that gives the classes' scores, where one does."""
+    """The dense layer that gives the class scores, if there is one."""
     layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
     return layers[-1] if layers else None
 
 
 def head_start(model: nn.Module) -> nn.Module | None:
-    """The layer that is given the features: the last dense one, or the square root right before it
-    in the same chain."""
+    """The layer whose input is the features: the last dense layer, or the square root right before
+    it in the same chain."""
     last = last_dense(model)
     for chain in model.modules():
         if isinstance(chain, nn.Sequential):
@@ -33,12 +33,13 @@ def head_start(model: nn.Module) -> nn.Module | None:
 
 @torch.inference_mode()
 def features(model: nn.Module, pixels_NCHW: Tensor, start: nn.Module | None = None) -> Tensor:
-    """float32 N×F, what the last dense layer, or the square root before it, is given, of the plain
-    view of each image; of a network without a dense layer, its scores. The model must be in
-    evaluation mode. ``start`` is that layer, where it is known: to look for it takes as long as
-    some layers.
+    """The features of each image, float32 N×F, without test-time augmentation.
 
-    Other threads may let the same model answer meanwhile.
+    They are the input of the last dense layer, or of the square root before it; for a network
+    without a dense layer, its scores. The model must be in evaluation mode. Pass that layer as
+    ``start`` if you have it: searching for it takes as long as running some layers.
+
+    Other threads may use the same model at the same time.
     """
     mine = threading.get_ident()
 
@@ -59,8 +60,7 @@ def features(model: nn.Module, pixels_NCHW: Tensor, start: nn.Module | None = No
 
 
 class _EnoughError(Exception):
-    """The features are there; the rest of the forward pass, further views of the images, is not
-    needed."""
+    """Ends the forward pass once the features are computed; other views are not needed."""
 
     def __init__(self, given: Tensor) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How far probabilities of several labels can be believed, and from which one on a label is given.
+"""How reliable the probabilities of several labels are, and when a label is given.
 
 Axes: N images, K labels.
 """
@@ -19,24 +19,24 @@ from firstlight.evaluate.calibrate import (
 from firstlight.evaluate.label_metrics import BoolArray, Float64Array, best_threshold
 
 USUAL = 0.5
-"""The threshold of a label that tells nothing of a better one."""
+"""The threshold of a label if the images do not suggest a better one."""
 LEAST_WITH = 10
-"""Held-out images that must have a label, and that must not, to choose its threshold by."""
+"""To choose a label's threshold, this many held-out images must have it, and as many must not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCalibration:
-    """What was learnt from images that the network was not trained on."""
+    """What was learned from images that the network was not trained on."""
 
     temperature: float
-    """Logits are divided by this before the sigmoid. One number for all labels: it is certain with
-    few images, where one for each label is not."""
+    """Logits are divided by this before the sigmoid. One number for all labels can be estimated
+    from few images; one for each label cannot."""
     thresholds: tuple[float, ...]
-    """K: from this probability on a label is given; the one with the highest F1 on those images."""
+    """K: a label is given from this probability on; the one with the highest F1 on those images."""
     chosen: tuple[bool, ...]
-    """K: whether there were images enough to choose it; otherwise it is ``USUAL``."""
+    """K: whether there were enough images to choose the threshold; otherwise it is ``USUAL``."""
     images: int
-    """How many there were."""
+    """Number of held-out images."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "thresholds", tuple(self.thresholds))
@@ -51,8 +51,8 @@ class LabelCalibration:
 def calibrate_labels(
     logits_NK: npt.NDArray[np.float32], labels_NK: BoolArray
 ) -> LabelCalibration | None:
-    """The temperature with the smallest log loss, and the threshold of each label with the highest
-    F1; None for too few images."""
+    """Fit the temperature with the smallest log loss, and for each label the threshold with the
+    highest F1. Returns None if there are too few images."""
     if len(labels_NK) < LEAST_IMAGES:
         return None
     exact_NK = logits_NK.astype(np.float64)
@@ -72,7 +72,7 @@ def calibrate_labels(
 
 
 def sigmoid(scores_NK: Float64Array) -> Float64Array:
-    """1 / (1 + exp(-z)), of any size of z."""
+    """1 / (1 + exp(-z)), without overflow for any z."""
     small_NK = np.exp(-np.abs(scores_NK))
     result: Float64Array = np.where(scores_NK >= 0, 1.0, small_NK) / (1 + small_NK)
     return result
@@ -81,9 +81,9 @@ def sigmoid(scores_NK: Float64Array) -> Float64Array:
 def _temperature(logits_NK: Float64Array, labels_NK: BoolArray) -> float:
     """The T with the smallest mean binary cross-entropy of z / T.
 
-    As for one label (``calibrate.py``): the loss is convex in 1 / T, with the slope Σ (p - y)·z
-    there. Of few images, and where all signs are right, ``DOUBT`` images are added whose labels are
-    as likely there as not.
+    As for one label (``calibrate.py``), the loss is convex in 1 / T, with the slope Σ (p - y)·z.
+    With few images, or if all signs are right, ``DOUBT`` images are added that have each label with
+    probability one half.
     """
     few = len(labels_NK) < MANY_IMAGES
     doubt = DOUBT if few or bool(((logits_NK > 0) == labels_NK).all()) else 0.0

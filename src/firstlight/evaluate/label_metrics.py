@@ -1,6 +1,6 @@
-"""What answers with several labels each are worth. Axes: N images, K labels.
+"""Metrics of answers with several labels each. Axes: N images, K labels.
 
-Counted with NumPy alone, as ``metrics.py`` does; the tests compare with scikit-learn.
+Computed with NumPy alone, as ``metrics.py`` does; the tests compare with scikit-learn.
 """
 
 from dataclasses import asdict, dataclass
@@ -19,42 +19,42 @@ SEVERAL = "several"
 """What files of a run hold under ``labels``, where its images have several each."""
 
 LEAST_THRESHOLD = 1e-6
-"""Where every image is best given a label."""
+"""The threshold if every image is best given the label."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelRow:
-    """One label: the images that have it against the rest."""
+    """One label: the images that have it against the others."""
 
     name: str
     precision: float
     recall: float
     f1: float
     average_precision: float | None
-    """Σ (Rₙ - Rₙ₋₁) Pₙ over all thresholds, without interpolation; None without images."""
+    """Σ (Rₙ - Rₙ₋₁) Pₙ over all thresholds, without interpolation; None if no image has it."""
     threshold: float
-    """From this probability on the label is given."""
+    """The label is given from this probability on."""
     support: int
-    """Images that have this label."""
+    """Number of images that have this label."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelMetrics:
-    """Everything ``evaluate`` reports where images have several labels."""
+    """Everything ``evaluate`` reports if images have several labels."""
 
     count: int
     correct: int
-    """Images whose labels are exactly those given."""
+    """Number of images whose labels are exactly those given."""
     accuracy: float
     """Their share, known as exact match or subset accuracy."""
     accuracy_interval: tuple[float, float]
     """Wilson score interval, 95 %."""
     f1_micro: float
-    """Of all labels of all images together."""
+    """Over all labels of all images together."""
     f1_macro: float
-    """The mean of the labels that some image has."""
+    """The mean over the labels that at least one image has."""
     mean_average_precision: float
-    """The mean over the same labels; it depends on no threshold."""
+    """The mean over the same labels; independent of thresholds."""
     log_loss: float
     """Mean over the images of the binary cross-entropies, summed over the labels, nats."""
     expected_calibration_error: float
@@ -67,7 +67,7 @@ class LabelMetrics:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "LabelMetrics":
-        """What ``to_json`` gave. Raises ``TypeError`` or ``LookupError`` for anything else."""
+        """The inverse of ``to_json``. Raises ``TypeError`` or ``LookupError`` for anything else."""
         low, high = values["accuracy_interval"]
         changed = {
             "accuracy_interval": (low, high),
@@ -82,8 +82,8 @@ def measure_labels(
     class_names: tuple[str, ...],
     thresholds_K: Float64Array,
 ) -> LabelMetrics:
-    """All metrics of N ≥ 1 answers. Raises ``ValueError`` when shapes disagree or a probability is
-    no number."""
+    """All metrics of N ≥ 1 answers. Raises ``ValueError`` if shapes disagree or a probability is
+    not a number."""
     count, classes = labels_NK.shape
     if count == 0 or probabilities_NK.shape != (count, classes) or len(class_names) != classes:
         raise ValueError(
@@ -140,14 +140,14 @@ def average_precision(has_N: BoolArray, probability_N: Float32Array) -> float:
 def precision_and_recall(
     has_N: BoolArray, probability_N: Float32Array
 ) -> tuple[Float64Array, Float64Array]:
-    """Precision and recall at each distinct probability as the threshold, the highest first."""
+    """Precision and recall for each distinct probability as the threshold, highest first."""
     right_T, given_T = _found(has_N, probability_N)
     return right_T / given_T, right_T / float(has_N.sum())
 
 
 def _found(has_N: BoolArray, score_N: npt.NDArray[Any]) -> tuple[Float64Array, Float64Array]:
-    """At each distinct score as the threshold, the highest first: how many of the images with the
-    label are found, and how many images are given it."""
+    """For each distinct score as the threshold, highest first: how many images with the label are
+    found, and how many images are given it."""
     order_N = np.argsort(-score_N, kind="stable")
     falls_N = np.append(np.diff(score_N[order_N]) < 0, True)
     right_T = np.cumsum(has_N[order_N], dtype=np.float64)[falls_N]
@@ -155,8 +155,8 @@ def _found(has_N: BoolArray, score_N: npt.NDArray[Any]) -> tuple[Float64Array, F
 
 
 def best_threshold(has_N: BoolArray, probability_N: Float64Array) -> float:
-    """The threshold with the highest F1, midway between two probabilities; of several the one
-    nearest to a half. Some images have the label, and some have not."""
+    """The threshold with the highest F1, midway between two probabilities; among equals, the one
+    nearest to one half. Some images must have the label, and some must not."""
     right_T, given_T = _found(has_N, probability_N)
     f1_T = 2 * right_T / (given_T + has_N.sum())
     score_T = np.unique(probability_N)[::-1]
@@ -173,7 +173,7 @@ def _log_loss(labels_NK: BoolArray, probabilities_NK: Float32Array) -> float:
 
 
 def _calibration_error(labels_NK: BoolArray, probabilities_NK: Float32Array) -> float:
-    """How far the share of images with a label is from its probability, on average."""
+    """The mean difference between a probability and the share of images with the label."""
     flat, has = probabilities_NK.astype(np.float64).ravel(), labels_NK.ravel()
     bins = np.clip(np.ceil(flat * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1).astype(np.int64)
     gaps_B = np.bincount(bins, weights=has - flat, minlength=CALIBRATION_BINS)

@@ -5,23 +5,23 @@ import math
 from firstlight.evaluate.metrics import Metrics, wilson_interval
 
 ENOUGH = 50
-"""Of fewer images, an accuracy says too little."""
+"""With fewer images, the accuracy says too little."""
 
 
 def nothing_learnt(metrics: Metrics) -> str:
-    """Why these answers are no better than a guess, as the end of a sentence; empty where they are.
+    """Why these answers are no better than a guess, as the end of a sentence; otherwise empty.
 
-    They are no better where they are right no more often than the largest class is frequent, and
-    find the classes no better than chance does; or where their loss is above ln K, that of equal
-    probabilities, and their accuracy is not clearly above the largest class.
+    They are no better in two cases: the accuracy is at most the share of the largest class and the
+    classes are found no better than by chance; or the loss is above ln K, the loss of equal
+    probabilities, and the accuracy is not clearly above the share of the largest class.
     """
     largest = max(metrics.per_class, key=lambda row: row.support)
     share = largest.support / metrics.count
     there = [row for row in metrics.per_class if row.support]
-    if len(there) < 2:  # there is nothing to tell apart
+    if len(there) < 2:  # nothing to distinguish
         return ""
     chance = 1 / len(metrics.per_class)
-    # Of uneven classes, right answers for the small ones may cost accuracy.
+    # With uneven classes, getting the small ones right may cost accuracy.
     found = sum(row.recall for row in there) / len(there)
     error = math.sqrt(sum(chance * (1 - chance) / row.support for row in there)) / len(there)
     if metrics.count >= ENOUGH and metrics.accuracy <= share and found <= chance + 2 * error:
@@ -34,8 +34,8 @@ def nothing_learnt(metrics: Metrics) -> str:
 
 
 def above_guessing(metrics: Metrics) -> str:
-    """That the loss is above ln K, of few images far above, as the end of a sentence; empty where
-    it is not."""
+    """Says that the loss is above ln K (with few images, far above), as the end of a sentence;
+    otherwise empty."""
     guessing = math.log(len(metrics.per_class))
     if metrics.log_loss <= guessing * (1 if metrics.count >= ENOUGH else 2):
         return ""

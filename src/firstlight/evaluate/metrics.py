@@ -1,7 +1,7 @@
-"""What a set of predictions is worth. Axes: N images, K classes.
+"""Metrics of a set of predictions. Axes: N images, K classes.
 
-Counted with NumPy alone: to load scikit-learn takes a second, as long as MNIST's ten thousand
-answers. The tests compare with scikit-learn and SciPy.
+Computed with NumPy alone: loading scikit-learn takes a second, as long as answering MNIST's ten
+thousand test images. The tests compare with scikit-learn and SciPy.
 """
 
 import math
@@ -17,9 +17,9 @@ Int64Array = npt.NDArray[np.int64]
 
 CALIBRATION_BINS = 15
 MANY_CLASSES = 100
-"""Of more, a confusion matrix is nearly empty: its cells that hold images are written alone."""
+"""With more classes, the confusion matrix is sparse: only its nonzero cells are written."""
 MOST_CELLS = 100_000
-"""Of these, the most frequent first."""
+"""At most this many cells, the most frequent first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +31,18 @@ class ClassMetrics:
     recall: float
     f1: float
     support: int
-    """Images whose true class this is."""
+    """Number of images whose true class this is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfusedPair:
-    """How often one class was taken for another."""
+    """How often one class was mistaken for another."""
 
     true: str
     predicted: str
     count: int
     share: float
-    """Of the images of the true class, 0 to 1."""
+    """As a share of the images of the true class, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Coverage:
     coverage: float
     """Their share of all, 0 to 1."""
     accuracy: float | None
-    """Of these alone; None where there are none."""
+    """Accuracy of these images alone; None if there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,17 +72,17 @@ class Metrics:
     """0 to 1; Guo et al. 2017, eq. 3, with 15 equal-width bins."""
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
-    """K×K counts; rows are true classes, columns predicted ones."""
+    """K×K counts; rows are true classes, columns predicted classes."""
     most_confused: tuple[ConfusedPair, ...]
     """Up to ten, most frequent first."""
     answered: Coverage | None
-    """What is left where the run has a threshold below which it says "unknown"."""
+    """What is answered, if the run has a threshold below which it says "unknown"."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values, as written to ``metrics.json``.
 
-        The confusion matrix of more than ``MANY_CLASSES`` is a table of its cells that hold images:
-        lists ``true``, ``predicted`` and ``count``, as long as one another.
+        With more than ``MANY_CLASSES`` classes, the confusion matrix is written as its nonzero
+        cells: the lists ``true``, ``predicted`` and ``count``, all of the same length.
         """
         values = asdict(replace(self, confusion=()))
         many = len(self.per_class) > MANY_CLASSES
@@ -91,7 +91,7 @@ class Metrics:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Metrics":
-        """What ``to_json`` gave. Raises ``TypeError`` or ``LookupError`` for anything else."""
+        """The inverse of ``to_json``. Raises ``TypeError`` or ``LookupError`` for anything else."""
         low, high = values["accuracy_interval"]
         answered = values["answered"]
         changed = {
@@ -108,9 +108,10 @@ class Metrics:
 
 
 def confusion_counts(written: Any, classes: int) -> Int64Array:
-    """K×K counts from what ``to_json`` wrote. Raises ``ValueError`` or ``LookupError`` for others.
+    """K×K counts from what ``to_json`` wrote.
 
-    Of a sparse one that was cut, the rarest cells are 0.
+    In a sparse matrix that was cut off, the rarest cells are 0. Raises ``ValueError`` or
+    ``LookupError`` for anything else.
     """
     if not isinstance(written, dict):
         counts_KK = np.array(written, dtype=np.int64)
@@ -139,9 +140,9 @@ def measure(
     class_names: tuple[str, ...],
     threshold: float | None = None,
 ) -> Metrics:
-    """All metrics of N ≥ 1 predictions, ``threshold`` being that of "unknown".
+    """All metrics of N ≥ 1 predictions; below ``threshold`` an answer is "unknown".
 
-    Raises ``ValueError`` when shapes disagree or a probability is no number.
+    Raises ``ValueError`` if shapes disagree or a probability is not a number.
     """
     count, classes = len(labels_N), len(class_names)
     if count == 0 or probabilities_NK.shape != (count, classes):
@@ -155,7 +156,7 @@ def measure(
     confusion_KK = confusion_KK.reshape(classes, classes)
     right_K, true_K = confusion_KK.diagonal(), confusion_KK.sum(axis=1)
     predicted_K = confusion_KK.sum(axis=0)
-    # Rows are made to sum to one in float64; less than the resolution counts as that.
+    # Normalize the rows in float64; a probability below the resolution counts as that.
     exact_NK = probabilities_NK.astype(np.float64)
     exact_N = exact_NK[np.arange(count), labels_N] / exact_NK.sum(axis=1)
     if not np.isfinite(exact_N).all():
@@ -187,7 +188,7 @@ def measure(
 
 
 def wilson_interval(right: int, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a share, ``right`` of ``count`` ≥ 1 (Wilson 1927)."""
+    """The 95 % score interval of ``right`` / ``count``, with ``count`` ≥ 1 (Wilson 1927)."""
     share, z = right / count, NormalDist().inv_cdf(0.975)
     middle = share + z**2 / (2 * count)
     half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
@@ -231,7 +232,7 @@ def _most_confused(
 ) -> tuple[ConfusedPair, ...]:
     wrong_KK = confusion_KK.copy()
     np.fill_diagonal(wrong_KK, 0)
-    # A stable sort keeps pairs of equal count in class order.
+    # A stable sort keeps pairs with equal counts in class order.
     order = np.argsort(-wrong_KK, axis=None, kind="stable")[:limit]
     pairs = [tuple(int(i) for i in np.unravel_index(flat, wrong_KK.shape)) for flat in order]
     return tuple(

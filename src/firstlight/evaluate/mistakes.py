@@ -7,9 +7,9 @@ import numpy.typing as npt
 def worst_mistakes(
     wrong_N: npt.NDArray[np.bool_], truth_N: npt.NDArray[np.float32], count: int = 24
 ) -> npt.NDArray[np.int64]:
-    """Indices of up to ``count`` wrong answers, the least probable truth first; ties by index.
+    """Indices of up to ``count`` wrong answers, the least probable true class first; ties by index.
 
-    ``truth_N`` is the probability that each answer gave to the true class.
+    ``truth_N`` is that probability.
     """
     wrong = np.flatnonzero(wrong_N)
     return wrong[np.argsort(truth_N[wrong], kind="stable")][:count]

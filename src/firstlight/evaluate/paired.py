@@ -6,25 +6,25 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-# The normal distribution's, two-sided, 95 %.
+# Two-sided 95 % quantile of the normal distribution.
 _Z = 1.959964
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """The images that only one of two models has right."""
+    """The images that only one of two models gets right."""
 
     only_first: int
     only_second: int
     p: float
-    """How often chance alone parts two equally good models at least so far: the exact, two-sided
-    McNemar test (McNemar 1947)."""
+    """The p-value of the exact, two-sided McNemar test (McNemar 1947): how often two equally good
+    models differ at least this much by chance."""
     images: int
-    """That both answered."""
+    """Number of images that both answered."""
 
 
 def paired(first_right_N: npt.NDArray[np.bool_], second_right_N: npt.NDArray[np.bool_]) -> Paired:
-    """Compare what two models have right of the same N images."""
+    """Compare which of the same N images two models get right."""
     from scipy.stats import binomtest
 
     only_first = int((first_right_N & ~second_right_N).sum())
@@ -35,10 +35,10 @@ def paired(first_right_N: npt.NDArray[np.bool_], second_right_N: npt.NDArray[np.
 
 
 def accuracy_difference(pair: Paired, images: int) -> tuple[float, tuple[float, float]]:
-    """How much more accurate the first is, and the 95 % interval: Wald's, with half an image added
-    to each of the four counts of who is right (Agresti and Min 2005, "Wald+2").
+    """The first model's accuracy minus the second's, -1 to 1, and the ends of its 95 % interval.
 
-    Returned are the difference itself, -1 to 1, and the interval's ends.
+    The interval is Wald's, with half an image added to each of the four counts of who is right
+    (Agresti and Min 2005, "Wald+2").
     """
     more, fewer, total = pair.only_first + 0.5, pair.only_second + 0.5, images + 2
     middle = (more - fewer) / total

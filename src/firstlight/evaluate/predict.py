@@ -19,12 +19,12 @@ BATCH = 125
 # A GPU has neither limit.
 ACCELERATOR_BATCH = 2000
 LARGE = 128 * 128
-"""Images of more pixels are large: of these a forward pass takes fewer at a time."""
-# Of images of 224×224 pixels; of larger ones fewer.
+"""Images of more pixels are large: a forward pass takes fewer of them at a time."""
+# For images of 224×224 pixels; fewer if they are larger.
 LARGE_BATCH, LARGE_ACCELERATOR_BATCH = 16, 128
 _USUAL = 224 * 224
 _ROUNDING = 1e-4
-"""Of the largest score: so far apart may those of a quick copy be."""
+"""How far the scores of a quick copy may differ, as a share of the largest score."""
 
 
 class Images(Protocol):
@@ -35,7 +35,7 @@ class Images(Protocol):
 
 
 def batch_size(device: torch.device, pixels: int = 0) -> int:
-    """Images of so many pixels that a forward pass best takes at a time."""
+    """The best number of images per forward pass, for images of this many pixels."""
     on_cpu = device.type == "cpu"
     if pixels <= LARGE:
         return BATCH if on_cpu else ACCELERATOR_BATCH
@@ -44,7 +44,7 @@ def batch_size(device: torch.device, pixels: int = 0) -> int:
 
 
 def pixels_seen(model: nn.Module, preprocess: Preprocess) -> int:
-    """Pixels of an image as the layers see it: of what a first layer resizes it to, or its own."""
+    """Pixels of an image as the layers see it: after resizing, if the first layer does that."""
     first = next(model.children(), None)
     if isinstance(first, Resize):
         return first.side**2
@@ -52,23 +52,23 @@ def pixels_seen(model: nn.Module, preprocess: Preprocess) -> int:
 
 
 def takes_long(model: nn.Module, preprocess: Preprocess, images: int) -> bool:
-    """Whether so many images are many, and large ones."""
+    """Whether this many images take long: many and large ones."""
     return images > LARGE_BATCH and pixels_seen(model, preprocess) > LARGE
 
 
 @torch.inference_mode()
 def quick(model: nn.Module, preprocess: Preprocess, first_1HWC: Tensor, images: int) -> nn.Module:
-    """What answers so many uint8 images, of which ``first_1HWC`` is one, on the model's device.
+    """The module that answers ``images`` uint8 images fastest, on the model's device.
 
-    For many large ones on a CPU that is a copy in which batch norms are folded and large maps stay
-    in caches: it takes half the time, and its answers differ by rounding alone. Where they differ
-    by more, and for all others, it is the model itself.
+    For many large images on a CPU it is a copy in which batch norms are folded and large maps stay
+    in the caches. It takes half the time, and its answers differ only by rounding, which is tested
+    with ``first_1HWC``, one of the images. Otherwise it is the model itself.
     """
     device = first_1HWC.device.type
     if device != "cpu" or not takes_long(model, preprocess, images):
         return model
     pixels_1CHW = preprocess(first_1HWC)
-    with suppress(Exception):  # code of one's own may fail in any way; it then answers itself
+    with suppress(Exception):  # custom code may fail in any way; then it answers itself
         copy = folded(model, torch.float32)
         one_by_one(copy, lambda: copy(pixels_1CHW))
         wanted_1K = logits(model, preprocess, [first_1HWC])
@@ -80,7 +80,7 @@ def quick(model: nn.Module, preprocess: Preprocess, first_1HWC: Tensor, images: 
 
 @torch.inference_mode()
 def logits(model: nn.Module, preprocess: Preprocess, batches: Iterable[Tensor]) -> Tensor:
-    """float32 logits N×K of uint8 batches on the model's device; the model's mode is restored."""
+    """Logits, float32 N×K, of uint8 batches on the model's device; restores the model's mode."""
     was_training = model.training
     model.eval()
     try:
@@ -96,9 +96,9 @@ def probabilities(
     device: str = "cpu",
     temperature: float = 1.0,
 ) -> npt.NDArray[np.float32]:
-    """Softmax probabilities N×K, float32, of N ≥ 1 uint8 images, at a temperature.
+    """Softmax probabilities, float32 N×K, of N ≥ 1 uint8 images, at a temperature.
 
-    Raises ``DataError`` where weights are so large that an answer is no number.
+    Raises ``DataError`` if the weights are so large that an answer is not a number.
     """
 
     def some(rows: slice) -> Tensor:

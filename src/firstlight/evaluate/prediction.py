@@ -14,24 +14,24 @@ UNCALIBRATED = (
     "not calibrated, and never unknown: training held out no images, or fewer than "
     f"{LEAST_IMAGES}, to calibrate on"
 )
-"""Of probabilities, where a run has no calibration."""
+"""How probabilities are described if a run has no calibration."""
 UNKNOWN = "unknown"
-"""The answer where the best class is too improbable."""
+"""The answer if the best class is below the threshold."""
 UNLIKE = "The picture may be unlike the training images"
-"""Of an unknown one, if nothing else about it is known."""
-# Of a sum of float32 probabilities; a file's rounding may also lead a hair outside 0 to 1.
+"""Why an answer is unknown, if nothing else about the picture is known."""
+# For the sum of float32 probabilities; rounding in a file may also lead slightly outside 0 to 1.
 _TOLERANCE = 1e-3
 
 
 def check_probabilities(
     probabilities_NK: npt.NDArray[np.float32], source: str
 ) -> npt.NDArray[np.float32]:
-    """The same, once each is from 0 to 1 and each row sums to 1.
+    """Return the probabilities after checking that each is from 0 to 1 and each row sums to 1.
 
-    Raises ``DataError``, which opens with ``source``: what answered.
+    Raises ``DataError`` otherwise; its message begins with ``source``, what answered.
     """
     lowest, highest = probabilities_NK.min(initial=0), probabilities_NK.max(initial=1)
-    if not (lowest >= -_TOLERANCE and highest <= 1 + _TOLERANCE):  # also for what is no number
+    if not (lowest >= -_TOLERANCE and highest <= 1 + _TOLERANCE):  # also catches NaN
         raise DataError(
             f"{source} returns numbers that are not probabilities: they range from "
             f"{lowest:.3g} to {highest:.3g}. Use another model"
@@ -47,14 +47,14 @@ def check_probabilities(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """The answer for one picture, or the reason why there is none."""
+    """The answer for one picture, or the reason that there is none."""
 
     name: str
     """The path as given, or the index in an array."""
     probabilities: dict[str, float]
-    """Class name to probability, most probable first; empty where ``error`` is set."""
+    """Class name to probability, most probable first; empty if ``error`` is set."""
     notes: tuple[str, ...] = ()
-    """What was done to the picture that a person should know."""
+    """What was done to the picture that a user should know."""
     error: str | None = None
     """Why the picture could not be read."""
     image_HWC: npt.NDArray[np.uint8] | None = None
@@ -64,8 +64,8 @@ class Prediction:
     reason: str = ""
     """Why the answer is unknown: the threshold, and what about the picture may be the cause."""
     calibrated: bool = True
-    """Whether the run held out images enough to learn how sure to be; without, the probabilities
-    are those of the network as it is, and no answer is unknown."""
+    """Whether the run held out enough images to be calibrated. If not, the probabilities are the
+    network's own, and no answer is unknown."""
 
     @property
     def answer(self) -> str | None:
@@ -117,7 +117,7 @@ def prediction(
     class_names: Sequence[str],
     calibration: Calibration | None,
 ) -> Prediction:
-    """The answer that the probabilities give: unknown where none reaches the threshold."""
+    """The answer for these probabilities: unknown if none reaches the threshold."""
     order_K = np.argsort(-probabilities_K, kind="stable")
     highest = float(probabilities_K.max())
     unknown = calibration is not None and highest < calibration.threshold
@@ -135,7 +135,7 @@ def prediction(
 
 
 def _reason(highest: float, threshold: float, doubt: str) -> str:
-    """Both in per cent, with as many digits as tell them apart."""
+    """Both in percent, with enough digits to tell them apart."""
     digits = 2
     while f"{highest:.{digits}%}" == f"{threshold:.{digits}%}" and digits < 6:
         digits += 1

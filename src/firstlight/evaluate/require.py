@@ -8,12 +8,12 @@ from firstlight.errors import UserError
 from firstlight.evaluate.metrics import Metrics
 
 _SIGNS = {"accuracy": ">=", "log_loss": "<=", "expected_calibration_error": "<="}
-"""Of accuracy more is better, of the others less."""
+"""Higher is better for accuracy, lower for the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
-    """A metric and its bound: the least accuracy, or the most of a loss or an error."""
+    """A metric and its bound: the lowest accuracy, or the highest loss or error."""
 
     metric: str
     bound: float
@@ -22,18 +22,18 @@ class Requirement:
         return f"{self.metric}{_SIGNS[self.metric]}{self.bound:g}"
 
     def value_in(self, metrics: Metrics) -> float:
-        """The metric itself."""
+        """The metric's value."""
         return float(getattr(metrics, self.metric))
 
     def met_by(self, metrics: Metrics) -> bool:
-        """Whether the metric keeps to the bound."""
+        """Whether the metric meets the bound."""
         value = self.value_in(metrics)
         return value >= self.bound if _SIGNS[self.metric] == ">=" else value <= self.bound
 
 
 def requirement(text: str) -> Requirement:
-    """``accuracy>=0.97``, ``log_loss<=0.1`` or ``expected_calibration_error<=0.02``; a bare number
-    is the least accuracy. Raises ``UserError`` for anything else."""
+    """Read ``accuracy>=0.97``, ``log_loss<=0.1`` or ``expected_calibration_error<=0.02``; a bare
+    number is the lowest accuracy. Raises ``UserError`` for anything else."""
     parts = re.fullmatch(r"\s*(?:(\w+)\s*(>=|<=)\s*)?(\d*\.?\d+(?:e-?\d+)?)\s*", text)
     name = (parts[1] or "accuracy") if parts else ""
     if parts is None or _SIGNS.get(name, "") != (parts[2] or ">="):

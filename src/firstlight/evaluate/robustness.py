@@ -1,8 +1,8 @@
-"""How accuracy holds when images are moved, blurred, noisy, pale or compressed.
+"""Accuracy when images are moved, blurred, noisy, pale or compressed.
 
 Six corruptions at five strengths each, after D. Hendrycks & T. Dietterich: Benchmarking Neural
-Network Robustness to Common Corruptions and Perturbations, ICLR 2019; their strengths for small
-images where they name some, and in shares of the image's side, so that one table serves every size.
+Network Robustness to Common Corruptions and Perturbations, ICLR 2019. The strengths are theirs for
+small images, where they give any, as shares of the image's side, so that one table fits every size.
 Axes: N images, H height, W width, C channels, K classes.
 """
 
@@ -22,15 +22,15 @@ UInt8Array = npt.NDArray[np.uint8]
 
 STRENGTHS: dict[str, tuple[float, float, float, float, float]] = {
     "shift": (0.04, 0.08, 0.12, 0.16, 0.20),  # of the side, in a random direction
-    "rotation": (8, 16, 24, 32, 40),  # degrees, to a random side
-    "blur": (0.01, 0.02, 0.03, 0.045, 0.06),  # Gaussian, deviation as a share of the side
-    "noise": (0.04, 0.08, 0.12, 0.18, 0.26),  # Gaussian, deviation as a share of white
-    "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),  # of the image's own, that is left
+    "rotation": (8, 16, 24, 32, 40),  # degrees, in a random direction
+    "blur": (0.01, 0.02, 0.03, 0.045, 0.06),  # Gaussian, standard deviation as a share of the side
+    "noise": (0.04, 0.08, 0.12, 0.18, 0.26),  # Gaussian, standard deviation as a share of white
+    "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),  # share of the image's contrast that is left
     "JPEG": (80, 60, 40, 20, 10),  # quality
 }
 MOST_IMAGES, MOST_LARGE = 2000, 500
-"""As many images are measured, evenly spaced over the set, and of large ones: a standard error of 1
-and of 2 % at most."""
+"""Number of images measured, evenly spaced over the set, and of large images: the standard error is
+at most 1 and 2 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Point:
     strength: int
     """0 (none) to 5."""
     amount: float
-    """What the strength stands for; the unit is the corruption's."""
+    """The strength in the unit of the corruption."""
     accuracy: float
     interval: tuple[float, float]
     """Wilson score interval, 95 %."""
@@ -52,7 +52,7 @@ class Robustness:
 
     images: int
     curves: dict[str, tuple[Point, ...]]
-    """Six points each, the first of the images as they are."""
+    """Six points each; the first is for the unchanged images."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as written to ``robustness.json``."""
@@ -60,9 +60,9 @@ class Robustness:
 
 
 def corrupt(images_NHWC: UInt8Array, kind: str, strength: int) -> UInt8Array:
-    """The images under a corruption of ``STRENGTHS``, at a strength from 1 to 5.
+    """Apply a corruption of ``STRENGTHS`` at a strength from 1 to 5 to copies of the images.
 
-    What is random depends on kind and strength alone. The input is left as it was.
+    Randomness depends only on kind and strength.
     """
     amount = STRENGTHS[kind][strength - 1]
     rng = np.random.default_rng([zlib.crc32(kind.encode()), strength])
@@ -76,8 +76,11 @@ def measure_robustness(
     answers: Callable[[UInt8Array], npt.NDArray[np.float32]],
     progress: Callable[[int, int], None] | None = None,
 ) -> Robustness:
-    """Every corruption at every strength; ``answers`` gives probabilities N×K of images;
-    ``progress`` is told how many changed images of how many have been answered."""
+    """Measure every corruption at every strength.
+
+    ``answers`` returns the probabilities N×K of images. ``progress`` is called with the number of
+    changed images answered so far and in all.
+    """
     done, total = 0, len(labels_N) * (1 + sum(map(len, STRENGTHS.values())))
 
     def point(images: UInt8Array, strength: int, amount: float) -> Point:
@@ -108,7 +111,7 @@ def measure_robustness(
 
 
 def _shift(image_HWC: UInt8Array, share: float, rng: np.random.Generator) -> UInt8Array:
-    """By whole pixels; what comes in repeats the edge."""
+    """By whole pixels; the edge is repeated where the image moved away."""
     height, width = image_HWC.shape[:2]
     angle = rng.uniform(0, 2 * np.pi)
     down, right = round(share * height * np.sin(angle)), round(share * width * np.cos(angle))
@@ -119,7 +122,7 @@ def _shift(image_HWC: UInt8Array, share: float, rng: np.random.Generator) -> UIn
 def _rotation(image_HWC: UInt8Array, degrees: float, rng: np.random.Generator) -> UInt8Array:
     height, width = image_HWC.shape[:2]
     signed = degrees * (1 if rng.random() < 0.5 else -1)
-    # A turn by up to 45° brings in less than half a side from outside.
+    # A rotation by up to 45° needs less than half a side from outside.
     down, right = height // 2, width // 2
     padded = np.pad(image_HWC, ((down,) * 2, (right,) * 2, (0, 0)), mode="edge")
     turned = _opened(padded).rotate(signed, Image.Resampling.BILINEAR)
@@ -136,7 +139,7 @@ def _noise(image_HWC: UInt8Array, deviation: float, rng: np.random.Generator) ->
 
 
 def _contrast(image_HWC: UInt8Array, share: float, rng: np.random.Generator) -> UInt8Array:
-    """Each channel drawn towards its mean."""
+    """Each channel moved towards its mean."""
     mean_C = image_HWC.mean(axis=(0, 1))
     return _levels(mean_C + share * (image_HWC - mean_C))
 
