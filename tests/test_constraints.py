@@ -11,9 +11,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from pin_versions import APART
+
 ROOT = Path(__file__).resolve().parent.parent
 STATED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-EXTRAS = STATED["project"]["optional-dependencies"]
+ALL_EXTRAS = STATED["project"]["optional-dependencies"]
+EXTRAS = {name: of for name, of in ALL_EXTRAS.items() if name not in APART}
 
 
 def pins() -> dict[str, Version]:
@@ -23,7 +26,7 @@ def pins() -> dict[str, Version]:
 
 
 def stated() -> list[Requirement]:
-    """Of the package, its extras, and what builds it."""
+    """Of the package, its extras but those that do not fit the others, and what builds it."""
     texts = [*STATED["project"]["dependencies"], *STATED["build-system"]["requires"]]
     return [Requirement(text) for text in [*texts, *(one for of in EXTRAS.values() for one in of)]]
 

@@ -45,10 +45,11 @@ MAY = {
     "model": {"runs", "runtime", "layers", "pixels", "evaluate", "training"},
     "runs": {"layers", "models", "pixels", "training", "evaluate", "legacy"},
     "report": {"evaluate", "explain"},
+    "track": {"runs", "layers"},
     "verbs": {
         *("pixels", "augment", "models", "data", "evaluate", "training", "runs", "report"),
         *("explain", "export", "model", "runtime", "progress", "interrupt"),
-        *("layers", "optimizers", "schedules", "parts", "toml_text", "backbones"),
+        *("layers", "optimizers", "schedules", "parts", "toml_text", "backbones", "track"),
     },
     "serve": {"layers", "pixels", "data", "evaluate", "explain", "runs", "runtime", "model"},
 }

@@ -21,6 +21,7 @@ HOLDS = {
     "serve": "service, page",
     "model": "what answers",
     "export": "other formats",
+    "track": "trackers",
     "report": "figures, HTML",
     "explain": "why an answer",
     "backbones": "pretrained",

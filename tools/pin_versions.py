@@ -16,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "constraints.txt"
+APART = {"trackio"}
+"""Extras that do not fit the newest versions of the others: Trackio wants Pillow below 13."""
 HEAD = """\
 # The versions that development and the tests use, resolved on Linux with Python 3.11. What the
 # package itself takes stands in pyproject.toml, and is wide. Renew this file with: make pins
@@ -30,7 +32,7 @@ def pinned() -> dict[str, str]:
 def resolved(torch: str) -> dict[str, str]:
     """Name to version of the project's requirements and of theirs, without local version tags."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    extras = ",".join(project["project"]["optional-dependencies"])
+    extras = ",".join(project["project"]["optional-dependencies"].keys() - APART)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

@@ -338,6 +338,7 @@ def train(
     device: str = "auto",
     out: str | Path | None = None,
     limit: int | None = None,
+    track: str | Sequence[str] = (),
     quiet: bool = False,
 ) -> Run:
     """Train a network and return its run.
@@ -359,6 +360,8 @@ def train(
     backbone that is on this machine, and the better network is returned; ``"none"`` refuses that.
     ``budget`` (seconds) takes as many epochs as fit on this machine, in place of ``epochs``;
     ``patience`` stops after so many epochs without a better held-out loss, and keeps the best.
+    ``track`` names trackers that the run is copied to while it is trained: ``tensorboard``,
+    ``trackio``, ``mlflow``, ``wandb``. What goes wrong with one is told, and ends no training.
     What was left out of a folder or a file, or is wrong with it, is a ``UserWarning``; ``quiet``
     hides progress alone.
     Raises ``UserError`` or ``DataError``, each saying what to do next, and warns with
@@ -408,6 +411,7 @@ def train(
         start=None if start is None else Path(start),
         budget=None if budget is None else Budget(seconds=budget, started=started, name="budget"),
         device=device,
+        track=[track] if isinstance(track, str) else track,
         told=_warn_of if named else None,
     )
     display = choose_display(quiet=quiet)

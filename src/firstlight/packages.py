@@ -33,6 +33,13 @@ def imported(module: str, purpose: str, install: str = "") -> Any:
         ) from error
 
 
+def missing(module: str, purpose: str, install: str) -> UserError:
+    """What is raised where a module that is not there is needed, before it is imported."""
+    return UserError(
+        f"{purpose} needs {package_of(module)}, which is not installed: pip install {install}"
+    )
+
+
 def trouble(module: str, error: Exception) -> str:
     """What is wrong with a module that could not be imported: what stands in a message between its
     name and what pip is to be given."""

@@ -28,6 +28,7 @@ from firstlight.cli import (
     report,
     runs,
     serve,
+    track,
     train,
     tune,
 )
@@ -55,6 +56,7 @@ app.command("export")(export.export)
 app.command("card")(card.card)
 app.command("push")(push.push)
 app.command("import")(import_.import_)
+app.command("track")(track.track)
 app.command("network")(network.network)
 app.command("runs")(runs.runs)
 app.command("serve")(serve.serve)

@@ -12,6 +12,7 @@ EXAMPLES = {
         "firstlight train cifar10 --recipe cifar10-tutorial --epochs 10",
         "firstlight train photos/ --budget 10m",
         "firstlight train hf:OWNER/NAME",
+        "firstlight train mnist --track tensorboard",
         "firstlight train --resume runs/mnist-quick-1",
     ),
     "evaluate": (
@@ -38,6 +39,10 @@ EXAMPLES = {
         "firstlight card runs/mnist-quick-1 --license mit --out README.md",
     ),
     "push": ("firstlight push runs/mnist-quick-1 OWNER/my-digits --license mit",),
+    "track": (
+        "firstlight track runs/mnist-quick-1",
+        "firstlight track runs/mnist-quick-1 --to mlflow",
+    ),
     "import": ("firstlight import model.keras --data mnist",),
     "network": ("firstlight network cifar10-resnet20", "firstlight network runs/mnist-quick-1"),
     "runs": ("firstlight runs", "firstlight runs runs/mnist-quick-1 runs/mnist-tutorial-1"),

@@ -120,6 +120,14 @@ def train(
         Path | None,
         typer.Option("--out", metavar="DIR", help="The run folder; else runs/<recipe>-<N>."),
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--track",
+            metavar="TRACKER",
+            help="Copy the run to tensorboard, trackio, mlflow or wandb. Repeatable.",
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option("--resume", metavar="RUN", help="Continue a stopped run.", callback=run_named),
@@ -186,6 +194,7 @@ def train(
                 "--exclude": exclude,
                 "--range": pixel_range,
                 "--allow-outside": allow_outside or None,
+                "--track": track or None,
             }
         )
         again = AskedAgain(
@@ -225,6 +234,7 @@ def train(
         start=start,
         budget=None if seconds is None else Budget(seconds=seconds, started=started),
         device=device,
+        track=track or (),
         told=partial(_tell_of_data, quiet=quiet, json=json),
     )
     _tell(train_best(request, asked, display, out), json=json)

@@ -24,6 +24,7 @@ from firstlight.runs.folder import (
     open_run_folder,
 )
 from firstlight.threads import MOST_THREADS
+from firstlight.track.copying import trackers_of
 from firstlight.training.loop import Trainer
 from firstlight.training.memory import kept_memory
 from firstlight.training.pace import Deadline
@@ -40,6 +41,7 @@ from firstlight.verbs.run_data import (
     describe,
     keep_new_place,
 )
+from firstlight.verbs.track import Copies, copied
 
 # A killed run loses at most this many seconds of work, where an epoch takes longer; and short
 # epochs are saved at most this often.
@@ -164,6 +166,7 @@ def resume(path: Path, display: Display, again: AskedAgain = AS_IT_WAS) -> RunFo
             threads=threads,
             start=start,
             side=side_of(folder),
+            track=tuple(trackers_of(folder)),
         )
         _train(folder, job, display)
     return folder
@@ -171,12 +174,13 @@ def resume(path: Path, display: Display, again: AskedAgain = AS_IT_WAS) -> RunFo
 
 def _train(folder: RunFolder, job: Job, display: Display) -> None:
     try:
-        _trained(folder, job, display)
+        with copied(folder, job.track, display.say) as copies:
+            _trained(folder, job, display, copies)
     except KeyboardInterrupt as error:  # where no step is done, or the second time
         raise _stopped(folder, job.recipe.network.code, "stopped") from error
 
 
-def _trained(folder: RunFolder, job: Job, display: Display) -> None:
+def _trained(folder: RunFolder, job: Job, display: Display, copies: Copies) -> None:
     code = job.recipe.network.code
     with repeatable(job.threads, job.device), _told(code):
         trainer = job.trainer()
@@ -191,7 +195,7 @@ def _trained(folder: RunFolder, job: Job, display: Display) -> None:
                 raise DataError(f"{folder}/{checkpoint.STATE_FILE}: {error}") from error
         try:
             with kept_memory():
-                _run(folder, trainer, display, job)
+                _run(folder, trainer, display, job, copies)
         except torch.OutOfMemoryError as error:
             raise UserError(_too_little_memory(job, trainer.images_per_epoch)) from error
     with _told(code):
@@ -227,7 +231,7 @@ def _too_little_memory(job: Job, images: int) -> str:
     )
 
 
-def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job) -> None:
+def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job, copies: Copies) -> None:
     """Drive the loop: save after each epoch and each minute, show, and stop when asked to."""
     limit, side, saved_at = job.limit, job.side, time.monotonic()
     deadline = None if limit is None else Deadline(limit.end, limit.pace)
@@ -251,6 +255,7 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job) -> Non
                 saved_at = time.monotonic()
             if isinstance(event, EpochRecord):
                 display.epoch(event)
+                copies.look()
                 if job.trial is not None:
                     _look(job.trial, event, folder, trainer)
                 if behind and rival is not None:

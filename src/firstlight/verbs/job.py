@@ -146,6 +146,8 @@ class Job:
     """Where another training is to be compared with this one."""
     trial: Trial | None = None
     """Where a search is to find settings."""
+    track: tuple[str, ...] = ()
+    """Names of the trackers that the run is copied to while it is trained."""
     environments: tuple[dict[str, Any], ...] = ()
     """Of several processes, what each computes with."""
 

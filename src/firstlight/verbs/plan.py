@@ -30,6 +30,7 @@ from firstlight.recipe import (
 )
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.threads import usable_threads
+from firstlight.track import refuse_unusable
 from firstlight.training.memory import kept_memory
 from firstlight.training.pace import measure_pace, rest_of
 from firstlight.training.position import Place
@@ -81,8 +82,13 @@ class Asked:
     """A run, or the name of a model in the box, whose weights are taken over."""
     budget: Budget | None = None
     device: str = "auto"
+    track: Sequence[str] = ()
+    """Names of trackers that the run is copied to. Raises ``UserError`` where one is unusable."""
     told: Callable[[TrainTest], None] | None = None
     """Hears of the data once it is there."""
+
+    def __post_init__(self) -> None:
+        refuse_unusable(self.track)
 
     @property
     def code(self) -> OwnCode | None:
@@ -138,6 +144,7 @@ def plan(request: DataRequest, asked: Asked) -> Job:
         device=device,
         threads=usable_threads(),
         start=start or given,
+        track=tuple(dict.fromkeys(asked.track)),
     )
     job.check()
     return settled(asked, job if budget is None else within(budget, job))

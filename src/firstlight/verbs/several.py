@@ -79,7 +79,7 @@ def train(request: DataRequest, asked: Asked, display: Display, out: Path | None
 
         job = processes.agree(planned)
         environments = _compared(processes, job, display)
-        job = replace(job, environments=environments)
+        job = replace(job, environments=environments, track=job.track if processes.first else ())
         if (budget := asked.budget) is not None:
             whole = job
             job = processes.agree(lambda: settled(asked, within(budget, whole)))

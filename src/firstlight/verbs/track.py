@@ -1,0 +1,182 @@
+"""Copy a run to experiment trackers: while it is trained, or later.
+
+A process for each tracker copies what the run folder holds (``firstlight.track``). Nothing is sent
+to it, so it cannot hold up the training; and what it does cannot change a bit of it.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import IO, Any
+
+import firstlight
+from firstlight.errors import DataError, UserError
+from firstlight.plain import read_json
+from firstlight.runs.folder import RunFolder
+from firstlight.track import refuse_unusable
+from firstlight.track.copying import trackers_of
+from firstlight.untrusted import one_line, shell_word
+
+PATIENCE = 60.0
+"""Seconds without a sign of life after which a tracker is given up, once the training is over."""
+SHORT_PATIENCE = 10.0
+"""The same where the training was stopped, and somebody waits."""
+Say = Callable[[str], None]
+Line = dict[str, Any]
+
+
+def track(folder: RunFolder, names: Sequence[str], say: Say) -> list[str]:
+    """Copy a run that is not trained just now to trackers, by default those that it was copied to
+    before. Returns their names.
+
+    What a tracker has is not copied again. Raises ``UserError`` for a name that is no tracker's or
+    whose package is not installed, and where none is named; ``DataError`` where one could not be
+    given everything.
+    """
+    wanted = list(dict.fromkeys(names or trackers_of(folder)))
+    if not wanted:
+        raise UserError(
+            f"{folder} was not copied to a tracker before. Name one, such as: firstlight track "
+            f"{shell_word(folder)} --to tensorboard"
+        )
+    refuse_unusable(wanted)
+    with folder.locked():
+        copies = Copies(folder, wanted, say)
+        copies.close(PATIENCE)
+    if failed := [f"{name}: {why}" for name, why in copies.failures().items()]:
+        raise DataError(f"{folder} was not copied whole. {'; '.join(failed)}")
+    return wanted
+
+
+@contextmanager
+def copied(folder: RunFolder, names: Sequence[str], say: Say) -> Iterator["Copies"]:
+    """Copy a run while it is trained in the block. What goes wrong is told, and ends nothing."""
+    copies = Copies(folder, names, say, training=True)
+    try:
+        yield copies
+    finally:
+        copies.close(PATIENCE if folder.finished else SHORT_PATIENCE)
+
+
+class Copies:
+    """The processes that copy a run, one for each tracker."""
+
+    def __init__(
+        self, folder: RunFolder, names: Sequence[str], say: Say, *, training: bool = False
+    ) -> None:
+        self._folder, self._say, self._training = folder, say, training
+        self._failed: dict[str, str] = {}
+        self._running: dict[str, _Process] = {}
+        for name in names:
+            try:
+                self._running[name] = _Process(name, folder)
+            except OSError as error:
+                self._fail(name, f"its process could not be started: {error.strerror}")
+
+    def failures(self) -> dict[str, str]:
+        """What went wrong, by tracker."""
+        return dict(self._failed)
+
+    def look(self) -> None:
+        """Tell what has happened since the last look; waits for nothing."""
+        for name, process in list(self._running.items()):
+            while (line := process.hear(0)) is not None:
+                self._hear(name, line)
+
+    def close(self, patience: float) -> None:
+        """Have the rest copied, and end the processes: those that are silent for so many seconds
+        too."""
+        for process in self._running.values():
+            process.finish()
+        try:
+            for name, process in list(self._running.items()):
+                while name in self._running:
+                    line = process.hear(patience)
+                    if line is None:
+                        self._fail(name, f"it gave no sign of life for {patience:.0f} seconds")
+                    else:
+                        self._hear(name, line)
+        except KeyboardInterrupt:
+            for name in list(self._running):
+                self._fail(name, "stopped")
+
+    def _hear(self, name: str, line: Line) -> None:
+        if where := line.get("where"):
+            self._say(one_line(f"{name}: {where}"))
+        if "failed" in line:
+            self._fail(name, str(line["failed"]), goes_on=True)
+        if line.get("done"):
+            if self._failed.pop(name, ""):
+                self._say(f"{name}: in the end the whole run was copied")
+            self._end(name)
+        elif "done" in line or "ended" in line:
+            if name not in self._failed:
+                self._fail(name, "its process ended before everything was copied")
+            self._end(name)
+
+    def _fail(self, name: str, why: str, *, goes_on: bool = False) -> None:
+        """Note what went wrong and say the first of it."""
+        if name not in self._failed and self._training:
+            self._say(
+                one_line(
+                    f"{name}: {why}. The training does not depend on it. To copy the run later: "
+                    f"firstlight track {shell_word(self._folder)} --to {name}"
+                )
+            )
+        self._failed[name] = why
+        if not goes_on:
+            self._end(name)
+
+    def _end(self, name: str) -> None:
+        if (process := self._running.pop(name, None)) is not None:
+            process.end()
+
+
+class _Process:
+    """The process that copies to one tracker."""
+
+    def __init__(self, name: str, folder: RunFolder) -> None:
+        package = str(Path(firstlight.__file__).parents[1])
+        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "firstlight.track", name, str(folder.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is for the training, which then ends this
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._lifeline, self._lines = self._process.stdin, SimpleQueue[Line]()
+        Thread(target=_read, args=(self._process.stdout, self._lines), daemon=True).start()
+
+    def hear(self, seconds: float) -> Line | None:
+        """The next that it told, or None where nothing comes in so many seconds. ``ended`` is the
+        last."""
+        with suppress(Empty):
+            return self._lines.get(timeout=seconds) if seconds else self._lines.get_nowait()
+        return None
+
+    def finish(self) -> None:
+        """Have it copy the rest and end."""
+        with suppress(OSError):
+            self._lifeline.close()
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        self.finish()
+
+
+def _read(out: IO[bytes], lines: "SimpleQueue[Line]") -> None:
+    with out:
+        for line in out:
+            with suppress(ValueError):
+                lines.put(read_json(line))
+    lines.put({"ended": True})
