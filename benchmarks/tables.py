@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from table_answers import answers_table
+from table_dependencies import base_table, extras_table
 from table_ideas import ideas_table
 from table_models import models_table
 from table_pictures import (
@@ -50,10 +51,13 @@ DOCUMENTS = (
     "docs/serve.md",
     "docs/export.md",
     "docs/scale.md",
+    "docs/design.md",
 )
 TABLES = {
     "models": models_table,
     "versions": versions_table,
+    "base": base_table,
+    "extras": extras_table,
     "tutorial_vs_keras": keras_table,
     "tutorial_changes": changes_table,
     "quick_vs_keras": quick_table,

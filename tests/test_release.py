@@ -99,7 +99,7 @@ def test_the_wheel_says_what_it_is(release: tuple[Path, Path]) -> None:
         licence = archive.read(f"{home}/licenses/LICENSE").decode()
 
     assert said["Version"] == firstlight.__version__
-    assert said["License-Expression"] == "Apache-2.0"
+    assert said["License-Expression"] == "Apache-2.0 AND CC-BY-4.0"
     assert "Apache License\n                           Version 2.0, January 2004" in licence
     assert said["Requires-Python"] == ">=3.11"
     assert "firstlight = firstlight.cli.main:main" in entry_points

@@ -8,9 +8,10 @@ Importing this package imports neither torch nor NumPy; the first use of a name 
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from firstlight.packages import report_nothing
+from firstlight.packages import imported, report_nothing
 from firstlight.threads import wait_briefly
 
 if TYPE_CHECKING:
@@ -77,7 +78,13 @@ _HOMES = {
     "tune": "library",
 }
 
-__all__ = [*_HOMES, "__version__"]
+_ESTIMATOR = "FirstlightClassifier"
+
+# A star import takes what can be had.
+__all__ = [
+    *(name for name in _HOMES if name != _ESTIMATOR or find_spec("sklearn") is not None),
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -85,6 +92,8 @@ def __getattr__(name: str) -> object:
         return import_module(f"firstlight.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'firstlight' has no attribute {name!r}")
+    if name == _ESTIMATOR:
+        imported("sklearn", name, "'firstlight[sklearn]'")
     value = getattr(import_module(f"firstlight.{_HOMES[name]}"), name)
     globals()[name] = value  # so that the next use does not come here
     return value

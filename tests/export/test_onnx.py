@@ -373,9 +373,9 @@ def test_an_answer_needs_neither_pytorch_nor_scikit_learn(
 
 
 def test_what_else_a_command_needs_is_named(digits_onnx: Path, tmp_path: Path) -> None:
-    done = without(["torch", "sklearn"], ["evaluate", digits_onnx], tmp_path)
+    done = without(["torch", "fastapi"], ["serve", digits_onnx], tmp_path)
     assert done.code == 2
-    assert "this needs sklearn, which is not installed: pip install scikit-learn" in done.err
+    assert "this needs fastapi, which is not installed: pip install fastapi" in done.err
 
 
 def test_without_onnxruntime_the_way_to_it_is_told(digits_onnx: Path, tmp_path: Path) -> None:

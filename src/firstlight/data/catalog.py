@@ -191,14 +191,14 @@ EMBEDDED_DIGITS = Entry(
     train_count=1_437,
     test_count=360,
     reader=read_digits,
-    origin="scikit-learn",
+    origin="firstlight",
     content=Content(
         train_images="1a5fd3b5c524e826767083c882fe4f8c91850d3568a78caadaa66eb3fe78f5b6",
         train_labels="00d355536cfe54c3c5aaa1bbc756008bcc5ba7030407f225954ebda1d1ca46c9",
         test_images="a422c8110b35908d8bc868469498d8bc67c5d5f4357631b3ded0ee283ca6a1e9",
         test_labels="7a7a9acee298b8862700d7c2a0341a0ee3744e1369c9107a26149f5d0e61b304",
     ),
-    licence="CC BY 4.0 (UCI Machine Learning Repository); embedded in scikit-learn",
+    licence="CC BY 4.0 (UCI Machine Learning Repository); embedded in firstlight",
     citation="E. Alpaydin, C. Kaynak: Optical recognition of handwritten digits. "
     "UCI Machine Learning Repository, 1998, doi:10.24432/C50P49",
     light_on_dark=True,

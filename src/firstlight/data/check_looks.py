@@ -25,6 +25,7 @@ UNLIKE = 6.0
 """How many times as far from its neighbours as the middle picture one is that is like no other."""
 NEIGHBOUR, LEAST_PICTURES = 3, 50
 """The third nearest picture counts, so that two or three of a strange kind are still strange."""
+_ROWS = 256
 _NEIGHBOURS = 1000
 """Neighbours are sought among so many: among more, all are nearer."""
 _LEAST_SPREAD = 4.0
@@ -153,8 +154,6 @@ def _unlike(
     measures_NF: FloatArray, which_N: npt.NDArray[np.bool_], names: list[str]
 ) -> list[Finding]:
     """Pictures whose brightness, contrast, colours and detail are those of no other."""
-    from sklearn.neighbors import NearestNeighbors
-
     numbers = np.flatnonzero(which_N)
     if len(numbers) < LEAST_PICTURES:
         return []
@@ -162,8 +161,12 @@ def _unlike(
     low_F, high_F = np.quantile(points_NF, [0.1, 0.9], axis=0)
     points_NF = points_NF / np.maximum(high_F - low_F, _LEAST_SPREAD)
     some = np.unique(np.linspace(0, len(numbers) - 1, _NEIGHBOURS).astype(np.int64))
-    search = NearestNeighbors(n_neighbors=NEIGHBOUR + 1).fit(points_NF[some])
-    distance_N = search.kneighbors(points_NF)[0][:, NEIGHBOUR]
+    distance_N = np.concatenate(
+        [
+            _distance(points, points_NF[some])
+            for points in np.array_split(points_NF, len(points_NF) // _ROWS + 1)
+        ]
+    )
     far_N = distance_N > UNLIKE * max(float(np.median(distance_N)), 0.1)
     chosen = numbers[far_N][np.argsort(-distance_N[far_N])].tolist()
     if not chosen:
@@ -180,6 +183,13 @@ def _unlike(
             groups=tuple((names[at],) for at in chosen),
         )
     ]
+
+
+def _distance(points_NF: FloatArray, some_MF: FloatArray) -> FloatArray:
+    """From each of N points to its neighbour number ``NEIGHBOUR`` among M, which hold it too."""
+    squares_NM = np.square(points_NF[:, None] - some_MF).sum(axis=2)
+    nearest_N: FloatArray = np.partition(squares_NM, NEIGHBOUR, axis=1)[:, NEIGHBOUR]
+    return np.sqrt(nearest_N)
 
 
 def _enlarged(

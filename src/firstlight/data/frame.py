@@ -5,13 +5,17 @@ none of these. Axes: H height, W width.
 """
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from firstlight.data.regions import connected
+
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
+Scalar = TypeVar("Scalar", bound=np.generic)
 Corners = npt.NDArray[np.float64]
 """4×2: x and y of the top left, bottom left, bottom right and top right corner, in pixels."""
 
@@ -62,16 +66,14 @@ def may_be_sheet(marked_HW: BoolArray) -> bool:
 
 def _sheets(mask_HW: BoolArray) -> Iterator[tuple[float, Corners]]:
     """The area, as a share of the picture, and the corners of each part that is a sheet."""
-    from scipy import ndimage
-
-    parts_HW, count = ndimage.label(mask_HW)
+    parts_HW, count = connected(mask_HW)
     areas = np.bincount(parts_HW.ravel(), minlength=count + 1)
     areas[0] = 0
     large = np.flatnonzero(areas >= SMALLEST * PAPER * mask_HW.size)
-    boxes = ndimage.find_objects(parts_HW) if len(large) else []
     for part in large:
-        box = parts_HW[boxes[part - 1]]
-        if areas[part] < IN_BOX * box.size or _rim(parts_HW == part).mean() > OPEN:
+        y_P, x_P = np.nonzero(parts_HW == part)
+        box = (np.ptp(y_P) + 1) * (np.ptp(x_P) + 1)
+        if areas[part] < IN_BOX * box or _rim(parts_HW == part).mean() > OPEN:
             continue  # a stroke; or the picture itself, but for a stroke that touches its border
         sheet_HW = _filled(parts_HW == part)
         area = int(sheet_HW.sum())
@@ -85,16 +87,14 @@ def _sheets(mask_HW: BoolArray) -> Iterator[tuple[float, Corners]]:
             yield area / sheet_HW.size, corners
 
 
-def _rim(mask_HW: BoolArray) -> BoolArray:
+def _rim(mask_HW: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
     """The pixels along the picture's border."""
     return np.concatenate([*mask_HW[[0, -1]], *mask_HW.T[[0, -1]]])
 
 
 def _filled(part_HW: BoolArray) -> BoolArray:
     """The part and its holes: all but what is joined to the picture's border."""
-    from scipy import ndimage
-
-    others_HW, count = ndimage.label(~part_HW)
+    others_HW, count = connected(~part_HW)
     outside = np.zeros(count + 1, dtype=bool)
     outside[_rim(others_HW)] = True
     outside[0] = False

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.data.regions import opened
+
 Float32Array = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -121,8 +123,6 @@ def find_rules(ink_HW: Float32Array, edge: float) -> list[Rule]:
 
 def without_rules(ink_HW: Float32Array, rules: list[Rule]) -> Float32Array:
     """The ink without the rules; strokes that cross them stay whole."""
-    from scipy import ndimage
-
     height = len(ink_HW)
     clean_HW = ink_HW.copy()
     for rule in rules:
@@ -133,14 +133,13 @@ def without_rules(ink_HW: Float32Array, rules: list[Rule]) -> Float32Array:
         rows_RW = np.rint(rule.y_W[x_W]).astype(int) + offsets_R[:, None]
         band_RW = clean_HW[rows_RW.clip(0, height - 1), x_W]
         # What is longer across the rule than the rule is thick belongs to a stroke.
-        opened_RW = ndimage.grey_opening(band_RW, (tall + 1, 1))
         usual_R1 = np.median(band_RW, axis=1, keepdims=True)
         darker_RW = band_RW > np.maximum(1.5 * usual_R1, 0.75 * rule.level + 0.5 * usual_R1)
-        kept_RW = np.where(darker_RW, band_RW, opened_RW)
-        on_R = np.abs(offsets_R) <= half
-        inside_RW = on_R[:, None] & (rows_RW >= 0) & (rows_RW < height)
-        columns_RW = np.broadcast_to(x_W, rows_RW.shape)
-        clean_HW[rows_RW[inside_RW], columns_RW[inside_RW]] = kept_RW[inside_RW]
+        on = slice(tall, -tall)  # the rule's own rows
+        kept_RW = np.where(darker_RW[on], band_RW[on], opened(band_RW, tall + 1))
+        inside_RW = (rows_RW[on] >= 0) & (rows_RW[on] < height)
+        columns_RW = np.broadcast_to(x_W, inside_RW.shape)
+        clean_HW[rows_RW[on][inside_RW], columns_RW[inside_RW]] = kept_RW[inside_RW]
     return clean_HW
 
 

@@ -22,7 +22,8 @@ from firstlight.data.dataset import Dataset
 from firstlight.data.decoded import Shape
 from firstlight.data.levels import Range, stated
 from firstlight.data.split import PART_NAMES, TRAIN
-from firstlight.errors import DataError
+from firstlight.errors import DataError, UserError
+from firstlight.packages import imported
 
 PACKED = (".npz", ".npy", ".mat")
 UNPACKED = 1 << 30
@@ -215,7 +216,7 @@ def _as_data_error(file: Path) -> Iterator[None]:
     """Whatever goes wrong with a file's arrays."""
     try:
         yield
-    except DataError:
+    except UserError:
         raise
     except MemoryError as error:
         raise DataError(f"{file}: its arrays do not fit in memory. Use fewer images") from error
@@ -318,8 +319,7 @@ def _promised(stream: IO[bytes], length: int, name: str) -> int:
 
 
 def _mat(file: Path) -> dict[str, _Stored | None]:
-    from scipy import io
-
+    io = imported("scipy.io", file.name)
     _check_unpacked(file)
     try:
         inside = io.whosmat(file)

@@ -15,6 +15,7 @@ from PIL import Image, ImageFilter
 
 from firstlight.data.frame import find_sheet, may_be_sheet
 from firstlight.data.lines import Rule, Stroke, find_rules, without_rules
+from firstlight.data.regions import connected
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -317,9 +318,7 @@ def _without_dust(
     Left out: specks, and what comes in over the border (the table, a ruled line, a frame) when
     there is a stroke that does not.
     """
-    from scipy import ndimage
-
-    parts_HW, count = ndimage.label(ink_HW > edge, structure=np.ones((3, 3)))
+    parts_HW, count = connected(ink_HW > edge, diagonally=True)
     mass = np.bincount(parts_HW.ravel(), weights=ink_HW.ravel(), minlength=count + 1)
     mass[np.bincount(parts_HW[ink_HW > seed], minlength=count + 1) == 0] = 0
     mass[0] = 0  # what is no part at all

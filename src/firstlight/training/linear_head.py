@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from firstlight.packages import imported
 from firstlight.threads import usable_threads
 from firstlight.training.logistic import (
     EXACT,
@@ -76,6 +77,11 @@ class FittedHead:
         return softmax(self.held_out_NK.astype(np.float64)).astype(np.float32)
 
 
+def need_scipy() -> None:
+    """Load what solves the regression. Raises ``UserError`` where that is not installed."""
+    imported("scipy.linalg", "a last layer fitted to a pretrained network's features")
+
+
 def fit_head(
     features_NF: Float32Array,
     labels_N: Int64Array,
@@ -96,7 +102,7 @@ def fit_head(
     usual one. The same input gives the same bits, with any number of threads. Raises ``ValueError``
     for features that are not finite.
     """
-    import scipy.linalg  # noqa: F401 (it has threads of its own, limited only once it is loaded)
+    need_scipy()  # it has threads of its own, limited only once it is loaded
 
     if not len(labels_N) or not np.isfinite(features_NF).all():
         raise ValueError(f"features must be finite numbers of at least one image: {len(labels_N)}")

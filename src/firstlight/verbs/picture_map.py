@@ -12,6 +12,7 @@ from firstlight.backbones import BACKBONES
 from firstlight.data.check import DataCheck
 from firstlight.errors import UserError
 from firstlight.files import write_asked
+from firstlight.packages import imported
 from firstlight.report.map import MOST_NAMED, legend, map_of_pictures
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.verbs.feature_view import Float32Array, backbone_here, compute_features
@@ -23,7 +24,9 @@ _COMPONENTS, _PERPLEXITY, _FEW = 50, 30.0, 12
 
 
 def need_backbone() -> str:
-    """The backbone that a map takes. Raises ``UserError`` where none is on this machine."""
+    """The backbone that a map takes. Raises ``UserError`` where none is on this machine, or what
+    draws the map is not installed."""
+    imported("sklearn.manifold", "--map", "'firstlight[sklearn]'")
     if backbone := backbone_here():
         return backbone
     raise UserError(

@@ -31,6 +31,7 @@ from firstlight.recipe import (
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.threads import usable_threads
 from firstlight.track import refuse_unusable
+from firstlight.training.linear_head import need_scipy
 from firstlight.training.memory import kept_memory
 from firstlight.training.pace import measure_pace, rest_of
 from firstlight.training.position import Place
@@ -127,6 +128,8 @@ def plan(request: DataRequest, asked: Asked) -> Job:
     else:
         chosen = named or default_recipe(request, device)
     recipe = chosen.with_parts(**parts).with_settings(asked.settings, source=asked.source)
+    if recipe.train.start_head == "linear":
+        need_scipy()
     if start is None and recipe.train.start_from:
         # Nobody named an address of the hub that a recipe holds.
         start = open_start(recipe.train.start_from, recipe.network.code, connect=False)
@@ -175,6 +178,7 @@ def plan_on(
 def _default(request: DataRequest, device: str, where: Path, start: SavedModel) -> Recipe:
     """The data's own recipe, for a network that comes from ``where``."""
     if backbone_of(start.architecture.network):
+        need_scipy()  # before pictures are decoded
         return transfer_recipe(request.load().train, str(where))
     if request.own is None:
         return default_recipe(request, device)
