@@ -34,7 +34,7 @@ EXTRAS = {
     "export": "ONNX files and the check of their answers; Keras files",
     "runtime": "answers of an exported file, also without PyTorch",
     "heic": "pictures from phones; a C decoder that not everybody needs",
-    "hub": "pinned files that go on after an interruption, for `backbones fetch` and "
+    "hub": "pinned files that go on after an interruption, for `backbones fetch`, `push` and "
     "`hf:OWNER/NAME`; SciPy fits the last layer of a pretrained network",
     "sklearn": "the estimator `FirstlightClassifier`, and `data check --map`",
     "parquet": "the only Parquet reader that keeps to the format's details",
@@ -58,7 +58,7 @@ def _seconds(took: float) -> str:
 
 
 def _megabytes(size: float) -> str:
-    return f"{size:,.0f}" if size >= 10 else f"{size:.1f}"
+    return f"{size:,.0f}" if size >= 10 else f"{max(size, 0.1):.1f}"
 
 
 def base_table() -> str:

@@ -26,12 +26,21 @@ RESULT = ROOT / "benchmarks" / "results" / "dependencies.json"
 OF_DEVELOPMENT = ("dev", "docs")
 TIMES = 5
 MODULES = {
-    **{"pillow": "PIL.Image", "safetensors": "safetensors.torch", "rich": "rich.progress"},
-    **{"matplotlib": "matplotlib.figure", "captum": "captum.attr", "tomli-w": "tomli_w"},
-    **{"packaging": "packaging.requirements", "python-multipart": "python_multipart"},
-    **{"prometheus-client": "prometheus_client", "scikit-learn": "sklearn.base"},
-    **{"scipy": "scipy.optimize", "cleanlab": "cleanlab.filter", "pillow-heif": "pillow_heif"},
-    **{"huggingface-hub": "huggingface_hub", "pyarrow": "pyarrow.parquet"},
+    "pillow": "PIL.Image",
+    "safetensors": "safetensors.torch",
+    "rich": "rich.progress",
+    "matplotlib": "matplotlib.figure",
+    "captum": "captum.attr",
+    "tomli-w": "tomli_w",
+    "packaging": "packaging.requirements",
+    "python-multipart": "python_multipart",
+    "prometheus-client": "prometheus_client",
+    "scikit-learn": "sklearn.base",
+    "scipy": "scipy.optimize",
+    "cleanlab": "cleanlab.filter",
+    "pillow-heif": "pillow_heif",
+    "huggingface-hub": "huggingface_hub",
+    "pyarrow": "pyarrow.parquet",
 }
 """What firstlight imports of a package, where that is not the package's own name."""
 PROGRAM = """
