@@ -153,6 +153,17 @@ def test_the_networks_page_shows_the_layers_of_the_recipes() -> None:
         assert network_of(tomllib.loads(block)).layers == load_recipe(name).network.layers, name
 
 
+def test_the_badge_opens_the_example_where_the_project_is_published() -> None:
+    """On the hosted notebook service, once the project has an address on the code host."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    address, there = project.get("urls", {}).get("Repository"), "examples/first-light.ipynb"
+    if address is not None:
+        place = address.removeprefix("https://github.com/").rstrip("/")
+        there = f"https://colab.research.google.com/github/{place}/blob/main/{there}"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"[![Try it in a notebook](docs/pictures/notebook.svg)]({there})" in readme
+
+
 def anchors(text: str) -> set[str]:
     """What the code host and the site name the headings of a document."""
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)

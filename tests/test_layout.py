@@ -13,6 +13,7 @@ import firstlight
 ROOT = Path(firstlight.__file__).parent
 ALWAYS = {
     "cache",
+    "cells",
     "errors",
     "recipe",
     "reads",

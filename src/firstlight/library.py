@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from firstlight.layers.own_code import OwnCode
     from firstlight.optimizers import Optimizer
     from firstlight.schedules import Schedule
+    from firstlight.serve.live_page import LivePage
     from firstlight.verbs.explanation import Explanation
     from firstlight.verbs.export import Exported
     from firstlight.verbs.other_data import Other
@@ -48,6 +49,11 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
+
+    def _repr_html_(self) -> str | None:
+        from firstlight.verbs.run_cell import run_cell
+
+        return run_cell(self._folder)
 
     @property
     def path(self) -> Path:
@@ -220,6 +226,28 @@ class Run:
 
         display(picture)
         return None
+
+    def draw(self) -> "LivePage":
+        """The page of ``firstlight serve`` for this run, in the cell of a notebook: draw, and watch
+        the answer and the output of every layer.
+
+        It is served by this process, to this machine only, until its ``close``. The same run has
+        one page. A browser on another machine cannot reach it, except in Colab, which leads there.
+        Raises ``UserError`` where the run is not finished, or cannot be read.
+        """
+        from firstlight.serve.live_page import live_page
+
+        self._folder.require_finished()
+        return live_page(self._folder, self._test_images)
+
+    def _test_images(self) -> Dataset | None:
+        """Those that the page shows; None where they are not on this machine."""
+        from firstlight.verbs.run_data import run_test_data
+
+        try:
+            return run_test_data(self._folder, data=self._data)
+        except UserError:
+            return None
 
     def report(self) -> Path:
         """Write ``figures/*.png`` and ``report.html``; returns the page's path."""

@@ -23,6 +23,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 BETWEEN = ";"
 """Between the labels of an image, where it has several."""
+SHOWN_CLASSES, SHOWN_IMAGES = 10, 8
+"""In a notebook, of a data set and of each of these classes."""
 NO_LABEL = "(none)"
 """What people read of an image that has none of them."""
 
@@ -136,6 +138,27 @@ class Dataset:
     def __repr__(self) -> str:
         n, h, w, c = self.images_NHWC.shape
         return f"Dataset({self.name!r}, {n} images {h}×{w}×{c}, {len(self.class_names)} classes)"
+
+    def _repr_html_(self) -> str:
+        from firstlight import cells
+
+        count, height, width, channels = self.images_NHWC.shape
+        rows = []
+        for label, name in enumerate(self.class_names[:SHOWN_CLASSES]):
+            has_N = self.labels_N == label if self.labels_NK is None else self.labels_NK[:, label]
+            which = np.flatnonzero(has_N)
+            images_NHWC = np.asarray(self.images_NHWC[which[:SHOWN_IMAGES]])
+            pictures = cells.strip(images_NHWC, f"{len(images_NHWC)} images of {name}")
+            rows.append((cells.text(name, 30), f"{len(which):,}", pictures))
+        colours = "grey" if channels == 1 else "colour"
+        lead = f"{count:,} images, {height}×{width}, {colours}, {len(self.class_names):,} classes"
+        more = len(self.class_names) - len(rows)
+        return cells.block(
+            self.name,
+            cells.note(lead),
+            cells.table(("class", "images", ""), rows, right=(1,)),
+            cells.note(f"and {more:,} more classes") if more > 0 else "",
+        )
 
     @property
     def several(self) -> bool:
@@ -301,3 +324,6 @@ class TrainTest(NamedTuple):
     """To learn from; what is held out is taken from it."""
     test: Dataset
     """To measure by, once."""
+
+    def _repr_html_(self) -> str:
+        return self.train._repr_html_() + self.test._repr_html_()

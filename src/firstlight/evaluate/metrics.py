@@ -16,6 +16,8 @@ Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
 
 CALIBRATION_BINS = 15
+SHOWN_CLASSES = 20
+"""In a notebook; of more, those with the lowest recall."""
 MANY_CLASSES = 100
 """With more classes, the confusion matrix is sparse: only its nonzero cells are written."""
 MOST_CELLS = 100_000
@@ -88,6 +90,46 @@ class Metrics:
         many = len(self.per_class) > MANY_CLASSES
         values["confusion"] = _sparse(np.array(self.confusion)) if many else self.confusion
         return values
+
+    def _repr_html_(self) -> str:
+        from firstlight import cells
+
+        low, high = (100 * end for end in self.accuracy_interval)
+        facts = {
+            "accuracy": f"{100 * self.accuracy:.2f} % ({self.correct:,} of {self.count:,} images)",
+            "95 % interval": f"{low:.2f} to {high:.2f} %",
+            "log loss": f"{self.log_loss:.4f}",
+            "calibration error": f"{100 * self.expected_calibration_error:.2f} %",
+        }
+        if self.answered is not None and self.answered.accuracy is not None:
+            facts["answered"] = (
+                f"{100 * self.answered.coverage:.2f} %, of these "
+                f"{100 * self.answered.accuracy:.2f} % correctly"
+            )
+        names = [row.name for row in self.per_class]
+        few = len(names) <= SHOWN_CLASSES
+        rows = sorted(self.per_class, key=lambda row: row.recall)[:SHOWN_CLASSES]
+        shown = self.per_class if few else rows
+        left_out = f"The {SHOWN_CLASSES} classes of {len(names):,} with the lowest recall."
+        return cells.block(
+            "Evaluation",
+            cells.facts(facts),
+            "" if few else cells.note(left_out),
+            cells.table(
+                ("class", "precision", "recall", "F1", "images"),
+                [
+                    (
+                        cells.text(row.name),
+                        *(f"{100 * part:.1f} %" for part in (row.precision, row.recall, row.f1)),
+                        f"{row.support:,}",
+                    )
+                    for row in shown
+                ],
+                right=(1, 2, 3, 4),
+            ),
+            cells.note("Rows are true classes, columns the answers.") if few else "",
+            cells.counts(names, self.confusion) if few else "",
+        )
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Metrics":

@@ -15,6 +15,8 @@ UNCALIBRATED = (
     f"{LEAST_IMAGES}, to calibrate on"
 )
 """How probabilities are described if a run has no calibration."""
+SHOWN_CLASSES = 5
+"""In a notebook, the most probable."""
 UNKNOWN = "unknown"
 """The answer if the best class is below the threshold."""
 UNLIKE = "The picture may be unlike the training images"
@@ -81,6 +83,21 @@ class Prediction:
     def confidence(self) -> float | None:
         """Its probability, 0 to 1."""
         return next(iter(self.probabilities.values()), None)
+
+    def _repr_html_(self) -> str:
+        from firstlight import cells
+
+        if self.answer is None:
+            return cells.block(self.name, cells.note(self.error or "no answer"))
+        seen = "" if self.image_HWC is None else cells.strip(self.image_HWC[None], self.name)
+        likely = list(self.probabilities.items())[:SHOWN_CLASSES]
+        rows = [(cells.text(name), f"{100 * share:.2f} %") for name, share in likely]
+        return cells.block(
+            f"{self.name}: {self.answer}",
+            seen,
+            cells.table(("class", "probability"), rows, right=(1,)),
+            *map(cells.note, self.notes),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without the image."""

@@ -4,7 +4,10 @@ Each speaks of the score (logit) of one class, as the network gives it when it a
 over views where it averages. Axes: H height, W width, C channels of the image; h, w of maps.
 """
 
+import warnings
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -132,15 +135,13 @@ def integrated_gradients(
     misses it by less than ``gap``, or there are 4,096. Large images have 96 steps, or of a
     transformer 24 where these are enough.
     """
-    from captum.attr import IntegratedGradients
-
     with answering(model):
         both_2HWC = np.stack([image_HWC, ground(preprocess, image_HWC)])
         pixels_2CHW = model_input(model, preprocess, both_2HWC)
         with torch.no_grad():
             scores_2 = model(pixels_2CHW)[:, class_index].double()
         difference = float(scores_2[0] - scores_2[1])
-        method = IntegratedGradients(model)
+        method = _captum().IntegratedGradients(model)
         pixels = pixels_seen(model, preprocess)
         steps, most = _steps(model, pixels)
         while True:
@@ -163,6 +164,14 @@ def integrated_gradients(
     )
 
 
+def _captum() -> Any:
+    """Loaded late: it takes half a second. In a notebook its progress bars, which are not used
+    here, would warn that ipywidgets is missing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        return import_module("captum.attr")
+
+
 def _steps(model: nn.Module, pixels: int) -> tuple[int, int]:
     """How many to begin with, and how many at most."""
     if pixels <= LARGE:
@@ -178,8 +187,6 @@ def occlusion(
     """Cover a square patch after another with the ground, and see how far the score falls (Zeiler
     and Fergus 2014, section 4.2). A patch is a fifth of the image wide and moves by a third of
     that, over a large image by half of it."""
-    from captum.attr import Occlusion
-
     height, width, channels = image_HWC.shape
     patch = max(1, round(min(height, width) / 5))
     pixels = pixels_seen(model, preprocess)
@@ -188,14 +195,18 @@ def occlusion(
     pixels_2CHW = model_input(model, preprocess, both_2HWC)
     with answering(model), torch.no_grad():
         largest = float(model(pixels_2CHW[:1]).abs().max())
-        values_CHW = Occlusion(model).attribute(
-            pixels_2CHW[:1],
-            sliding_window_shapes=(channels, patch, patch),
-            strides=(channels, stride, stride),
-            baselines=pixels_2CHW[1:],
-            target=class_index,
-            perturbations_per_eval=batch_size(pixels_2CHW.device, pixels),
-        )[0]
+        values_CHW = (
+            _captum()
+            .Occlusion(model)
+            .attribute(
+                pixels_2CHW[:1],
+                sliding_window_shapes=(channels, patch, patch),
+                strides=(channels, stride, stride),
+                baselines=pixels_2CHW[1:],
+                target=class_index,
+                perturbations_per_eval=batch_size(pixels_2CHW.device, pixels),
+            )[0]
+        )
     # A patch covers all channels at once, so each channel holds the same.
     values_HW = _array(values_CHW[0])
     # An image alone and the same in a batch differ in their last bits; that is no patch's effect.

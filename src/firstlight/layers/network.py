@@ -109,6 +109,23 @@ class Network(Checked):
 
         return diagram(self, image_shape, classes)
 
+    def _repr_html_(self) -> str:
+        from firstlight import cells
+
+        if self.code is not None:
+            return cells.block("Network", cells.note(f"code: {self.code.function}"))
+        rows = [
+            (str(number), cells.text(layer.words(), 200))
+            for number, layer in enumerate(self.layers, start=1)
+        ]
+        hint = (
+            ".summary((height, width, channels), classes) adds shapes, parameters and receptive "
+            "fields."
+        )
+        return cells.block(
+            "Network", cells.table(("layer", "what it is"), rows, right=(0,)), cells.note(hint)
+        )
+
     def to_table(self) -> dict[str, Any]:
         """Return the network as a table of a recipe."""
         table: dict[str, Any] = {"pixels": self.pixels, "views": self.views}

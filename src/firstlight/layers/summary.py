@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from firstlight.errors import UserError
@@ -149,21 +148,19 @@ class Summary:
         return "\n".join((lines[0], "─" * max(map(len, lines)), *lines[1:], "", *self.totals()))
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th style="{_side(name)}">{name}</th>' for name in HEADINGS)
-        body = "".join(
-            f"<tr>{''.join(_cell(n, c) for n, c in zip(HEADINGS, row.cells(), strict=True))}</tr>"
+        from firstlight import cells
+
+        rows = [
+            [
+                f'<span style="white-space: pre">{cells.text(cell, 200)}</span>'
+                for cell in row.cells()
+            ]
             for row in self.rows
+        ]
+        right = [at for at, heading in enumerate(HEADINGS) if heading in RIGHT]
+        return cells.block(
+            "Network", cells.table(HEADINGS, rows, right), *map(cells.note, self.totals())
         )
-        foot = "<br>".join(map(escape, self.totals()))
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{foot}</p>"
-
-
-def _side(heading: str) -> str:
-    return f"text-align: {'right' if heading in RIGHT else 'left'}"
-
-
-def _cell(heading: str, text: str) -> str:
-    return f'<td style="{_side(heading)}; white-space: pre">{escape(text)}</td>'
 
 
 def _bytes(count: int) -> str:

@@ -46,6 +46,13 @@ class Access:
     """Wanted from everyone, as ``Authorization: Bearer TOKEN``."""
     origins: frozenset[str] = frozenset()
     """Other sites whose pages may ask and read the answers, such as ``https://a.example``."""
+    framed: bool = False
+    """Whether the page may lie in a frame of another page, such as a notebook. With a token alone:
+    a frame of anybody else's page does not have it."""
+
+    def __post_init__(self) -> None:
+        if self.framed and self.token is None:
+            raise ValueError("only a page that wants a token may be framed")
 
     def shared(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         """What tells a browser whether the page that asked may read the answer."""

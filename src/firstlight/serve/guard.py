@@ -14,11 +14,10 @@ from firstlight.serve.limits import Limits, RefusedError, busy, too_large
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
+UNFRAMED = f"{POLICY}; frame-ancestors 'none'"
 CARRIED = [
-    (b"content-security-policy", POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -106,7 +105,8 @@ class _Request:
         self.taken, self.status = 0, 499
         headers = dict(scope["headers"])
         self._headers, self._came = headers, 0
-        self._access, self._carried = access, [*CARRIED, *access.shared(headers)]
+        policy = (b"content-security-policy", (POLICY if access.framed else UNFRAMED).encode())
+        self._access, self._carried = access, [policy, *CARRIED, *access.shared(headers)]
         declared = headers.get(b"content-length", b"0")
         self._whole = declared == b"0" and b"transfer-encoding" not in headers
 

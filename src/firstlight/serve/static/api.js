@@ -1,12 +1,25 @@
 // Every request to the service: the token, errors as sentences.
 
+// In a frame of a notebook a browser may refuse storage; then a token lasts as long as the page.
+const stored = (use) => {
+  try {
+    return use(sessionStorage);
+  } catch {
+    return null;
+  }
+};
+
+let token = stored((storage) => storage.getItem("token"));
+export const enter = (given) => {
+  token = given;
+  stored((storage) => storage.setItem("token", given));
+};
+
 const params = new URLSearchParams(location.hash.slice(1));
 if (params.has("token")) {
-  sessionStorage.setItem("token", params.get("token"));
+  enter(params.get("token"));
   history.replaceState(null, "", location.pathname); // a token has no place in an address bar
 }
-
-export const enter = (token) => sessionStorage.setItem("token", token);
 
 export class Refused extends Error {
   // status 0: the service could not be reached.
@@ -17,7 +30,6 @@ export class Refused extends Error {
 }
 
 async function ask(path, options = {}) {
-  const token = sessionStorage.getItem("token");
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   let response;
   try {
