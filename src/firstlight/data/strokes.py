@@ -337,18 +337,13 @@ def _marks_side_by_side(level_HW: Float32Array) -> int:
 
     Parts of one digit, such as the bar of a 5, are above one another, or small.
     """
-    from scipy import ndimage
-
-    parts_HW, count = ndimage.label(level_HW > 0, structure=np.ones((3, 3)))
+    parts_HW, count = connected(level_HW > 0, diagonally=True)
     if count < 2:
-        return int(count)
+        return count
     ink = np.bincount(parts_HW.ravel(), weights=level_HW.ravel(), minlength=count + 1)[1:]
-    boxes = [box[1] for box in ndimage.find_objects(parts_HW)]
-    spans = sorted(
-        (box.start, box.stop)
-        for box, amount in zip(boxes, ink, strict=True)
-        if amount >= MARK_SHARE * ink.max()
-    )
+    large = 1 + np.flatnonzero(ink >= MARK_SHARE * ink.max())
+    columns = [np.flatnonzero((parts_HW == part).any(axis=0)) for part in large]
+    spans = sorted((int(of[0]), int(of[-1]) + 1) for of in columns)
     marks, end = 1, spans[0][1]
     for start, stop in spans[1:]:
         marks += start >= end
