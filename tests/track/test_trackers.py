@@ -203,13 +203,23 @@ def test_a_tracker_that_fails_is_told_in_one_line_and_the_training_goes_on(
     assert [c["step"] for c in calls() if c["call"] == "log"][-1] == 1
 
 
+def test_what_goes_wrong_is_told_also_where_nothing_else_is(
+    command: Command, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_FAILS", "init:raise")
+    words = ("train", "digits", "--epochs", "1", "--quiet", "--track", "wandb")
+    done = command(*words, "--out", "run")
+    assert done.code == 0
+    assert done.err.startswith("wandb: ConnectionError: init was refused. ")
+
+
 def test_a_tracker_that_hangs_is_ended(
     calls: Calls, monkeypatch: pytest.MonkeyPatch, evaluated: Path
 ) -> None:
     """It waits for ever in its first call, so any patience ends."""
     monkeypatch.setenv("STAND_IN_FAILS", "init:hang")
     said = list[str]()
-    copies = Copies(RunFolder(evaluated), ["wandb"], said.append, training=True)
+    copies = Copies(RunFolder(evaluated), ["wandb"], said.append, said.append)
     process = copies._running["wandb"]._process
     copies.close(0.1)
     assert process.returncode is not None
@@ -301,6 +311,8 @@ def test_trackio_is_given_the_epochs_with_the_settings_and_the_pictures(
     files = [c["name"] for c in rest if c["call"] == "log_artifact"]
     assert files == [f"digits-1-{name}" for name in ("model.safetensors", "recipe.toml",
                                                      "summary.json")]  # fmt: skip
+    told = command("evaluate", evaluated)
+    assert f"to copy it to trackio: firstlight track {evaluated}" in told.out
     assert command("track", evaluated).code == 0
     (again,) = (c for c in calls() if c.get("resume") == "allow")
     assert again["name"] == "digits-1"

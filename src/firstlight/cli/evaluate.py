@@ -21,7 +21,7 @@ from firstlight.cli.options import (
     print_json,
     print_table,
 )
-from firstlight.untrusted import one_line
+from firstlight.untrusted import one_line, shell_word
 
 if TYPE_CHECKING:
     from firstlight.errors import UserError
@@ -106,6 +106,7 @@ def _run(
     from firstlight.errors import UnreachableError, UserError
     from firstlight.model import run_model
     from firstlight.progress import CountingBar
+    from firstlight.track.copying import trackers_of
     from firstlight.verbs.evaluate import evaluate as evaluate_run
     from firstlight.verbs.evaluate import shipped_metrics
     from firstlight.verbs.other_data import is_other
@@ -144,6 +145,8 @@ def _run(
         if under is not None:
             _print_robustness(under)
         typer.echo(f"\nreport {page}" if page else "")
+        if names := trackers_of(folder):
+            typer.echo(f"to copy it to {', '.join(names)}: firstlight track {shell_word(folder)}")
     return metrics, unwritten
 
 

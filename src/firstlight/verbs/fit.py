@@ -174,7 +174,7 @@ def resume(path: Path, display: Display, again: AskedAgain = AS_IT_WAS) -> RunFo
 
 def _train(folder: RunFolder, job: Job, display: Display) -> None:
     try:
-        with copied(folder, job.track, display.say) as copies:
+        with copied(folder, job.track, display) as copies:
             _trained(folder, job, display, copies)
     except KeyboardInterrupt as error:  # where no step is done, or the second time
         raise _stopped(folder, job.recipe.network.code, "stopped") from error

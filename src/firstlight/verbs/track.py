@@ -17,6 +17,7 @@ from typing import IO, Any
 import firstlight
 from firstlight.errors import DataError, UserError
 from firstlight.plain import read_json
+from firstlight.progress import Display, Silent
 from firstlight.runs.folder import RunFolder
 from firstlight.track import refuse_unusable
 from firstlight.track.copying import trackers_of
@@ -26,6 +27,8 @@ PATIENCE = 60.0
 """Seconds without a sign of life after which a tracker is given up, once the training is over."""
 SHORT_PATIENCE = 10.0
 """The same where the training was stopped, and somebody waits."""
+ENDING_SECONDS = 10.0
+"""A tracker that was given everything has so long to end in its own way."""
 Say = Callable[[str], None]
 Line = dict[str, Any]
 
@@ -54,22 +57,30 @@ def track(folder: RunFolder, names: Sequence[str], say: Say) -> list[str]:
 
 
 @contextmanager
-def copied(folder: RunFolder, names: Sequence[str], say: Say) -> Iterator["Copies"]:
-    """Copy a run while it is trained in the block. What goes wrong is told, and ends nothing."""
-    copies = Copies(folder, names, say, training=True)
+def copied(folder: RunFolder, names: Sequence[str], display: Display) -> Iterator["Copies"]:
+    """Copy a run while it is trained in the block. What goes wrong is told, also where the display
+    shows nothing, and ends nothing."""
+    warn = _to_stderr if type(display) is Silent else display.say
+    copies = Copies(folder, names, display.say, warn)
     try:
         yield copies
     finally:
         copies.close(PATIENCE if folder.finished else SHORT_PATIENCE)
 
 
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
 class Copies:
     """The processes that copy a run, one for each tracker."""
 
     def __init__(
-        self, folder: RunFolder, names: Sequence[str], say: Say, *, training: bool = False
+        self, folder: RunFolder, names: Sequence[str], say: Say, warn: Say | None = None
     ) -> None:
-        self._folder, self._say, self._training = folder, say, training
+        """``say`` hears where the copies are; ``warn`` what goes wrong, as it does."""
+        self._folder, self._say, self._warn = folder, say, warn
         self._failed: dict[str, str] = {}
         self._running: dict[str, _Process] = {}
         for name in names:
@@ -111,18 +122,19 @@ class Copies:
         if "failed" in line:
             self._fail(name, str(line["failed"]), goes_on=True)
         if line.get("done"):
-            if self._failed.pop(name, ""):
-                self._say(f"{name}: in the end the whole run was copied")
-            self._end(name)
+            if self._failed.pop(name, "") and self._warn is not None:
+                self._warn(f"{name}: in the end the whole run was copied")
+            self._end(name, ENDING_SECONDS)
         elif "done" in line or "ended" in line:
             if name not in self._failed:
                 self._fail(name, "its process ended before everything was copied")
             self._end(name)
 
     def _fail(self, name: str, why: str, *, goes_on: bool = False) -> None:
-        """Note what went wrong and say the first of it."""
-        if name not in self._failed and self._training:
-            self._say(
+        """Note what went wrong and tell the first of it."""
+        why = why.rstrip(".")
+        if name not in self._failed and self._warn is not None:
+            self._warn(
                 one_line(
                     f"{name}: {why}. The training does not depend on it. To copy the run later: "
                     f"firstlight track {shell_word(self._folder)} --to {name}"
@@ -132,9 +144,9 @@ class Copies:
         if not goes_on:
             self._end(name)
 
-    def _end(self, name: str) -> None:
+    def _end(self, name: str, seconds: float = 0.0) -> None:
         if (process := self._running.pop(name, None)) is not None:
-            process.end()
+            process.end(seconds)
 
 
 class _Process:
@@ -149,7 +161,9 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is for the training, which then ends this
+            # Ctrl-C is for the training, which then ends this.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # on Windows
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._lifeline, self._lines = self._process.stdin, SimpleQueue[Line]()
@@ -167,8 +181,10 @@ class _Process:
         with suppress(OSError):
             self._lifeline.close()
 
-    def end(self) -> None:
-        """End it, whatever it does."""
+    def end(self, seconds: float) -> None:
+        """End it, whatever it does once so many seconds have passed."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
         self._process.kill()
         self._process.wait()
         self.finish()
