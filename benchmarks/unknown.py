@@ -31,7 +31,7 @@ import firstlight as fl
 from firstlight.data.dataset import TrainTest, UInt8Array
 from firstlight.data.split import hold_out
 from firstlight.devices import repeatable
-from firstlight.evaluate.calibrate import COVERAGE
+from firstlight.evaluate.calibrate import COVERAGE, Calibration
 from firstlight.evaluate.predict import batch_size, logits
 from firstlight.explain.neighbours import features
 from firstlight.files import write_whole
@@ -84,7 +84,7 @@ def measure(name: str, data: TrainTest, seed: int, others: dict[str, UInt8Array]
     with tempfile.TemporaryDirectory() as root:
         run = fl.train(data, f"{name}-quick", seed=seed, out=Path(root) / "run", quiet=True)
         recipe, saved = run.recipe, load_model(RunFolder(run.path), DEVICE)
-    assert saved.calibration is not None, "the quick recipes hold images out"
+    assert isinstance(saved.calibration, Calibration), "the quick recipes hold images out"
     train, test = data
     kept_N, held_N = hold_out(train, recipe.train.held_out_fraction)
     with repeatable(usable_threads(), DEVICE), torch.inference_mode():

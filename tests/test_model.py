@@ -7,6 +7,7 @@ import pytest
 
 import firstlight as fl
 from firstlight.errors import UserError
+from firstlight.evaluate.calibrate import Calibration
 from firstlight.model import Model, open_model, run_model
 from firstlight.runs.folder import open_run_folder
 
@@ -23,7 +24,7 @@ def test_both_kinds_of_model_say_the_same(kinds: tuple[Model, Model]) -> None:
     assert run.class_names == file.class_names == tuple("0123456789")
     assert run.preprocess == file.preprocess
     assert run.calibration == file.calibration
-    assert run.calibration is not None
+    assert isinstance(run.calibration, Calibration)
     assert run.threshold == file.threshold == run.calibration.threshold
 
 

@@ -5,7 +5,7 @@ import difflib
 import math
 from abc import ABCMeta
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import MISSING, field, fields
 from numbers import Integral, Real
 from types import UnionType
@@ -99,6 +99,17 @@ def class_names(names: Any, label: str) -> tuple[str, ...]:
             "class its own name"
         )
     return tuple(names)
+
+
+BETWEEN = ";"
+"""Between the labels of an image, where it has several."""
+NO_LABEL = "(none)"
+"""What people read of an image that has none of them."""
+
+
+def joined_labels(labels: Iterable[str]) -> str:
+    """The labels of one image as a text, for people."""
+    return BETWEEN.join(labels) or NO_LABEL
 
 
 class _Called(ABCMeta):

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from firstlight.augment import Augmentation
-    from firstlight.evaluate.metrics import Metrics
     from firstlight.evaluate.prediction import Prediction
+    from firstlight.evaluate.task import AnyMetrics
     from firstlight.layers import Layer
     from firstlight.layers.own_code import OwnCode
     from firstlight.optimizers import Optimizer
@@ -88,8 +88,10 @@ class Run:
         *,
         range: tuple[float, float] | None = None,  # noqa: A002
         allow_outside: bool = False,
-    ) -> "Metrics":
+    ) -> "AnyMetrics":
         """Test-set metrics, also written to ``metrics.json`` and ``predictions.csv``.
+
+        They are ``Metrics``, or ``LabelMetrics`` where images have several labels.
 
         ``data`` is other labelled data, whose classes are matched by name; its figures are kept
         apart, in the run folder's ``evaluated-…``. Of a set of the catalogue, a ``TrainTest`` or a
@@ -110,7 +112,7 @@ class Run:
             _warn(f"the network has learned nothing: {why}")
         return metrics
 
-    def _evaluate_other(self, other: "Other") -> "Metrics":
+    def _evaluate_other(self, other: "Other") -> "AnyMetrics":
         from firstlight.model import run_model
         from firstlight.verbs.evaluate import evaluate
         from firstlight.verbs.other_data import evaluate_other, is_other
@@ -235,9 +237,11 @@ class Run:
         one page. A browser on another machine cannot reach it, except in Colab, which leads there.
         Raises ``UserError`` where the run is not finished, or cannot be read.
         """
+        from firstlight.evaluate.task import task_in
         from firstlight.serve.live_page import live_page
 
         self._folder.require_finished()
+        task_in(self._folder.read_json("data.json")).require_one("pages", "Use predict")
         return live_page(self._folder, self._test_images)
 
     def _test_images(self) -> Dataset | None:

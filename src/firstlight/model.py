@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.errors import UserError
-from firstlight.evaluate.calibrate import Calibration
+from firstlight.evaluate.task import AnyCalibration, Task
 from firstlight.layers.own_code import OwnCode
 from firstlight.pixels import Preprocess
 from firstlight.runs.folder import RunFolder, open_run_folder
@@ -38,8 +38,13 @@ class Model(Protocol):
         ...
 
     @property
-    def calibration(self) -> Calibration | None:
+    def calibration(self) -> AnyCalibration | None:
         """From held-out images, where the run had any."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """What it answers of an image: its one class, or its labels."""
         ...
 
     @property
@@ -84,9 +89,14 @@ class RunModel:
         return self.saved.class_names
 
     @property
-    def calibration(self) -> Calibration | None:
+    def calibration(self) -> AnyCalibration | None:
         """From held-out images, where the run had any."""
         return self.saved.calibration
+
+    @property
+    def task(self) -> Task:
+        """What it answers of an image."""
+        return self.saved.task
 
     @property
     def threshold(self) -> float:
@@ -120,7 +130,12 @@ class RunModel:
         long = takes_long(saved.model, saved.preprocess, len(images_NHWC))
         with kept_memory() if long else nullcontext():
             return probabilities(
-                saved.model, saved.preprocess, images_NHWC, self.device, saved.temperature
+                saved.model,
+                saved.preprocess,
+                images_NHWC,
+                self.device,
+                saved.temperature,
+                saved.task,
             )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from firstlight.checked import class_names
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.calibrate import Calibration
-from firstlight.evaluate.prediction import check_probabilities
+from firstlight.evaluate.task import AnyCalibration, Task, task_in
 from firstlight.onnx_file import check_graph, read_file
 from firstlight.packages import imported
 from firstlight.pixels import Preprocess
@@ -50,7 +50,9 @@ class OnnxModel:
     preprocess: Preprocess
     """What is in the graph, as values."""
     class_names: tuple[str, ...]
-    calibration: Calibration | None
+    calibration: AnyCalibration | None
+    task: Task
+    """What it answers of an image."""
     card: dict[str, Any]
     """All else that the file says of itself: licence, data, metrics, recipe."""
 
@@ -62,7 +64,7 @@ class OnnxModel:
     @property
     def threshold(self) -> float:
         """Below this probability of the best class, an answer is unknown."""
-        return 0.0 if self.calibration is None else self.calibration.threshold
+        return self.calibration.threshold if isinstance(self.calibration, Calibration) else 0.0
 
     @property
     def file(self) -> Path:
@@ -100,7 +102,7 @@ class OnnxModel:
             raise DataError(
                 f"{self.path}: {found.shape} probabilities for {len(images_NHWC)} images"
             )
-        return check_probabilities(found, str(self.path))
+        return self.task.check(found, str(self.path))
 
     def try_out(self) -> None:
         """Answer a black image. Raises ``DataError`` where that fails or takes too long."""
@@ -170,7 +172,8 @@ def from_bytes(content: bytes, path: Path, threads: int | None = None) -> OnnxMo
         found = card.pop("format")
         if found != FORMAT:
             raise ValueError(f"format {found!r}; this firstlight reads {FORMAT!r}")
-        calibration = card.pop("calibration")
+        task = task_in(card)
+        calibration = task.calibration_of(card.pop("calibration"))
         names = class_names(card.pop("class_names"), f"{path}: its metadata")
         preprocess = Preprocess.from_json(card.pop("preprocess"))
         session = _session(content, path, threads or usable_threads())
@@ -184,7 +187,8 @@ def from_bytes(content: bytes, path: Path, threads: int | None = None) -> OnnxMo
             session=session,
             preprocess=preprocess,
             class_names=names,
-            calibration=None if calibration is None else Calibration(**calibration),
+            calibration=calibration,
+            task=task,
             card=card,
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:

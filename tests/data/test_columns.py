@@ -1,6 +1,7 @@
 """CSVs as competitions and tools write them (by pandas): which column is which, where the files
 are, and pictures with several labels."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from tests.kit import Command
 
 import firstlight as fl
+from firstlight.checked import joined_labels
 from firstlight.data.table import list_csv, list_pictures
 from firstlight.errors import DataError
 
@@ -28,9 +30,11 @@ def written(folder: Path, columns: dict[str, list[Any]], name: str = "train.csv"
 
 
 def read(file: Path) -> dict[str, str]:
-    """name: class"""
+    """name: class, or labels joined"""
     listing = list_csv(file)
-    return {p.name: listing.class_names[p.label] for p in listing.pictures}
+    return {
+        p.name: joined_labels(listing.class_names[k] for k in p.classes) for p in listing.pictures
+    }
 
 
 @pytest.mark.parametrize(
@@ -93,8 +97,7 @@ def test_of_several_columns_the_plain_one_is_taken(
         ({"file": "fgh", "Label": "aab", "label": "xyz"}, "Label and label could each be"),
         ({"file": "fgh", "image": "gfh", "label": "aab"}, "file and image each name files"),
         ({"one": "fgh", "two": "gfh", "label": "aab"}, "one and two each name files"),
-        ({"file": "fgh", "cat": "110", "dog": "011"}, "line 3: no column is called label; 2 ones"),
-        ({"file": "fgh", "cat": "100", "dog": "001"}, "line 3: .* 0 ones in the columns of 0 and"),
+        ({"file": "fgh", "cat": "100", "dog": "001"}, "line 3: .* no 1 in the columns of 0 and"),
     ],
 )
 def test_what_may_mean_two_things_is_refused(
@@ -176,15 +179,62 @@ def test_a_csv_of_names_is_answered_with_its_own_keys(
         ("1,2", "1", "2"),
     ],
 )
-def test_pictures_with_several_labels_are_refused(tmp_path: Path, labels: tuple[str, ...]) -> None:
+def test_lists_of_labels_are_read_in_a_csv_and_refused_elsewhere(
+    tmp_path: Path, labels: tuple[str, ...]
+) -> None:
     names = [f"{at}.png" for at in range(len(labels))]
     pictures(tmp_path, *names)
     file = written(tmp_path, {"path": names, "label": list(labels)})
-    with pytest.raises(DataError, match=r"name several classes at once, .*line \d.*not supported"):
-        list_csv(file)
+    found = [set(one.split(";")) for one in read(file).values()]
+    # Their words, in this test none of which has a sign or a space in it.
+    assert found == [set(re.findall(r"\w+", label)) for label in labels]
     images = np.zeros((len(labels), 8, 8), np.uint8)
-    with pytest.raises(DataError, match=r"name several classes at once, .*not supported"):
+    with pytest.raises(DataError, match=r"name several classes at once, .*from a CSV alone"):
         fl.from_images(images, labels)
+
+
+def test_columns_of_0_and_1_are_labels_where_a_row_has_several(tmp_path: Path) -> None:
+    pictures(tmp_path, "f.png", "g.png", "h.png")
+    names = ["f.png", "g.png", "h.png"]
+    file = written(tmp_path, {"path": names, "sea": [1, 1, 0], "boat": [0, 1, 0]})
+    assert read(file) == {"f.png": "sea", "g.png": "boat;sea", "h.png": "(none)"}
+    (note,) = [note for note in list_csv(file).notes if "0 and 1" in note]
+    assert note == (
+        "train.csv: 2 columns of 0 and 1, a label each: pictures have 0 to 2 of 2 labels, on "
+        "average 1.0; 1 picture without any"
+    )
+
+
+def test_an_empty_list_is_a_picture_without_labels_and_an_empty_cell_is_a_mistake(
+    tmp_path: Path,
+) -> None:
+    pictures(tmp_path, "f.png", "g.png", "h.png")
+    cells: dict[str, list[Any]] = {"path": ["f.png", "g.png", "h.png"]}
+    file = written(tmp_path, {**cells, "labels": ["[a, b]", "[b,a]", "[]"]})
+    assert read(file) == {"f.png": "a;b", "g.png": "a;b", "h.png": "(none)"}
+    file = written(tmp_path, {**cells, "labels": ["a;b", "b;a", ""]})
+    with pytest.raises(DataError, match=r"labels is missing .*: line 4"):
+        list_csv(file)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"path": "fgh", "sea": "110", "boat": "011", "whale": "000"}, "no picture has a 1 in"),
+        ({"path": "fgh", "a;b": "110", "boat": "011"}, "'a;b' contains ';'"),
+        ({"path": "fgh", "part": "ttv", "p": "110", "q": "110", "r": "001"}, "has the class 'r'"),
+    ],
+)
+def test_labels_that_cannot_be_learnt_or_told_apart_are_refused(
+    tmp_path: Path, columns: dict[str, str], message: str
+) -> None:
+    pictures(tmp_path, "f.png", "g.png", "h.png")
+    words = {"t": "train", "v": "validation", "f": "f.png", "g": "g.png", "h": "h.png"}
+    cells: dict[str, list[Any]] = {
+        name: [words.get(one, one) for one in column] for name, column in columns.items()
+    }
+    with pytest.raises(DataError, match=message):
+        list_csv(written(tmp_path, cells))
 
 
 @pytest.mark.parametrize(
@@ -207,10 +257,10 @@ def test_names_with_signs_in_them_are_names(tmp_path: Path, labels: tuple[str, .
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.array([[1, 1], [0, 1], [1, 0]]), "row 0 has 2 ones.*not supported"),
-        (np.array([[0, 1], [0, 0], [1, 0]]), "row 1 has 0 ones.*not supported"),
-        ([["a", "b"], ["b", "c"], ["a", "c"]], "row 0 has 2.*not supported"),
-        ([["a", "b"], ["b"], ["a"]], "lists of several lengths.*not supported"),
+        (np.array([[1, 1], [0, 1], [1, 0]]), "row 0 has 2 ones.*from a CSV alone"),
+        (np.array([[0, 1], [0, 0], [1, 0]]), "row 1 has 0 ones.*from a CSV alone"),
+        ([["a", "b"], ["b", "c"], ["a", "c"]], "row 0 has 2.*from a CSV alone"),
+        ([["a", "b"], ["b"], ["a"]], "lists of several lengths.*from a CSV alone"),
         (np.array([[0, 1], [0, 1], [1, 0]]), "for one-hot rows use labels.argmax"),
     ],
 )

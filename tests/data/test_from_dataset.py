@@ -175,13 +175,13 @@ class Stream(IterableDataset[Any]):
             lambda: hub_set(
                 label=(datasets.List(datasets.ClassLabel(names=list(NAMES))), [[0, 1]] * 40)
             ),
-            "label holds lists of labels.*not supported",
+            "label holds lists of labels.*a CSV alone",
         ),
         (
             lambda: hub_set(
                 tags=(datasets.List(datasets.ClassLabel(names=list(NAMES))), [[0, 1]] * 40)
             ).remove_columns("label"),
-            "tags holds lists of labels.*not supported",
+            "tags holds lists of labels.*a CSV alone",
         ),
         (
             lambda: hub_set(
@@ -203,8 +203,8 @@ class Stream(IterableDataset[Any]):
         (lambda: Pairs(lambda image: (to_tensor(image) - 0.5) / 0.5), "range=\\(-1, 1\\)"),
         (lambda: [(one, 0, 1) for one in IMAGES], "wanted .picture, label. or a dict, got tuple"),
         (lambda: [{"a": one, "b": 0, "c": 1} for one in IMAGES], "as image and its class as label"),
-        (lambda: [{"image": one, "label": [0, 1]} for one in IMAGES], "argmax|not supported"),
-        (lambda: [{"image": one, "label": [1, 1]} for one in IMAGES], "not supported"),
+        (lambda: [{"image": one, "label": [0, 1]} for one in IMAGES], "argmax|a CSV alone"),
+        (lambda: [{"image": one, "label": [1, 1]} for one in IMAGES], "a CSV alone"),
         (lambda: [{"image": one, "label": None} for one in IMAGES], "have no labels"),
         (lambda: [{"image": "a.png", "label": 0}] * 3, "wanted a picture"),
         (lambda: [{"image": b"no", "label": at % 2} for at in range(4)], "none of the pictures"),

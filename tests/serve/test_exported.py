@@ -8,6 +8,7 @@ from PIL import Image
 from tests.serve.running import running
 
 import firstlight as fl
+from firstlight.evaluate.metrics import Metrics
 from firstlight.runs.folder import RunFolder
 from firstlight.runtime import open_onnx
 from firstlight.serve.exported import open_served
@@ -46,9 +47,9 @@ def test_an_exported_file_is_served_with_the_runs_answers(
 
 
 def expected_threshold(run: fl.Run) -> float:
-    answered = run.evaluate().answered
-    assert answered is not None
-    return answered.threshold
+    metrics = run.evaluate()
+    assert isinstance(metrics, Metrics) and metrics.answered is not None
+    return metrics.answered.threshold
 
 
 def test_a_run_folder_is_still_a_run(digits_run: fl.Run) -> None:

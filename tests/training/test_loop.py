@@ -29,7 +29,7 @@ def portion(n: int, seed: int = 0, device: str = "cpu") -> Portion:
     rng = Generator().manual_seed(seed)
     return Portion(
         images_NHWC=torch.randint(0, 256, (n, *SHAPE), generator=rng, dtype=torch.uint8).to(device),
-        labels_N=torch.randint(0, CLASSES, (n,), generator=rng).to(device),
+        targets=torch.randint(0, CLASSES, (n,), generator=rng).to(device),
         rows_M=torch.arange(n, device=device),
     )
 
@@ -174,7 +174,7 @@ def test_two_steps_equal_adam_written_out(at_once: int) -> None:
                 p.copy_(values[k])
         plain.model.zero_grad()
         logits = plain.model(data.images(torch.arange(43)).permute(0, 3, 1, 2) / 255)
-        torch.nn.functional.cross_entropy(logits, data.labels_N).backward()
+        torch.nn.functional.cross_entropy(logits, data.targets).backward()
         for k, p in named.items():
             assert p.grad is not None
             g = p.grad.double()
@@ -428,8 +428,8 @@ def test_records_are_what_a_plain_pass_measures() -> None:
     run.model.eval()
     with torch.no_grad():
         logits = run.model(held.images(torch.arange(9)).permute(0, 3, 1, 2) / 255)
-    loss = torch.nn.functional.cross_entropy(logits, held.labels_N).item()
-    right = (logits.argmax(1) == held.labels_N).double().mean().item()
+    loss = torch.nn.functional.cross_entropy(logits, held.targets).item()
+    right = (logits.argmax(1) == held.targets).double().mean().item()
     assert record.validation_loss == pytest.approx(loss, rel=1e-5)
     assert record.validation_accuracy == pytest.approx(right)
     assert (record.epoch, record.steps) == (1, 6)
@@ -538,7 +538,7 @@ def test_balanced_classes_count_the_same_in_the_loss() -> None:
     labels = torch.tensor([0] * 6 + [1] * 2 + [3])
     part = Portion(
         images_NHWC=torch.zeros(9, *SHAPE, dtype=torch.uint8),
-        labels_N=labels,
+        targets=labels,
         rows_M=torch.arange(9),
     )
     weights_K = part.class_weights()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from firstlight.training.loss import Loss
+from firstlight.training.loss import OneLabelLoss, SeveralLabelsLoss, loss_for
 
 RNG = np.random.default_rng(0)
 LOGITS, LABELS = RNG.normal(size=(12, 5)), RNG.integers(0, 5, 12)
@@ -26,7 +26,35 @@ def test_each_image_counts_by_its_weight_and_that_of_its_class(
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.tensor(array, dtype=torch.float32)
 
-    loss = Loss(smoothing=smoothing, weights_K=tensor(OF_CLASS) if weighs_classes else None)
+    loss = OneLabelLoss(smoothing=smoothing, weights_K=tensor(OF_CLASS) if weighs_classes else None)
     weights = tensor(OF_IMAGE) if weighs_images else None
     found = loss.mean(tensor(LOGITS), torch.tensor(LABELS), weights)
     assert float(found) == pytest.approx(each.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weighs_images", [False, True])
+def test_of_several_labels_the_binary_cross_entropies_add_up(
+    smoothing: float, weighs_images: bool
+) -> None:
+    has = RNG.random((12, 5)) < 0.3
+    p = 1 / (1 + np.exp(-LOGITS))
+    targets = (1 - smoothing) * has + smoothing / 2
+    each = -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).sum(axis=1)
+    each *= OF_IMAGE if weighs_images else 1
+    loss = SeveralLabelsLoss(smoothing=smoothing, weights_K=None)
+    logits = torch.tensor(LOGITS, dtype=torch.float32)
+    weights = torch.tensor(OF_IMAGE, dtype=torch.float32) if weighs_images else None
+    found = loss.mean(logits, torch.tensor(has), weights)
+    assert float(found) == pytest.approx(each.mean(), rel=1e-5)
+
+
+def test_an_image_is_right_if_all_its_labels_are() -> None:
+    logits = torch.tensor([[2.0, -1.0], [2.0, 1.0], [-2.0, -1.0], [-2.0, -1.0]])
+    has = torch.tensor([[True, False], [True, False], [False, False], [False, True]])
+    loss = loss_for(has)(smoothing=0.3, weights_K=None)
+    assert loss.right(logits, has).tolist() == [True, False, True, False]
+    plain, accuracy = loss.measured(logits, has)
+    assert accuracy == 0.5
+    wanted = -np.log(1 / (1 + np.exp(-np.where(has, logits, -logits)))).sum(axis=1).mean()
+    assert plain == pytest.approx(wanted, rel=1e-5)

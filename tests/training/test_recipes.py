@@ -22,7 +22,7 @@ def _trainer(name: str) -> Trainer:
     rng = Generator().manual_seed(0)
     portion = Portion(
         images_NHWC=torch.randint(0, 256, (IMAGES, *shape), generator=rng, dtype=torch.uint8),
-        labels_N=torch.randint(0, 10, (IMAGES,), generator=rng),
+        targets=torch.randint(0, 10, (IMAGES,), generator=rng),
         rows_M=torch.arange(IMAGES),
     )
     architecture = Architecture(network=recipe.network, image_shape=shape, classes=10)

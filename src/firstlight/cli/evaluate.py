@@ -25,8 +25,10 @@ from firstlight.untrusted import one_line, shell_word
 
 if TYPE_CHECKING:
     from firstlight.errors import UserError
+    from firstlight.evaluate.label_metrics import LabelMetrics
     from firstlight.evaluate.metrics import Metrics
     from firstlight.evaluate.robustness import Robustness
+    from firstlight.evaluate.task import AnyMetrics
     from firstlight.model import Model
     from firstlight.runs.folder import RunFolder
     from firstlight.verbs.other_data import Other
@@ -101,7 +103,7 @@ def _run(
     device: str,
     data_dir: Path | None,
     json: bool,
-) -> "tuple[Metrics, UserError | None]":
+) -> "tuple[AnyMetrics, UserError | None]":
     """Measure a run, write its report and print; also why there is no report."""
     from firstlight.errors import UnreachableError, UserError
     from firstlight.model import run_model
@@ -150,7 +152,7 @@ def _run(
     return metrics, unwritten
 
 
-def _other(model: "Model", other: "Other", folder: "RunFolder | None", json: bool) -> "Metrics":
+def _other(model: "Model", other: "Other", folder: "RunFolder | None", json: bool) -> "AnyMetrics":
     """Measure on other data and print; with a run's folder, keep the figures apart."""
     from firstlight.verbs.other_data import evaluate_other
 
@@ -172,7 +174,7 @@ def _file(
     device: str,
     data_dir: Path | None,
     json: bool,
-) -> "Metrics":
+) -> "AnyMetrics":
     """Measure an exported file and print; nothing is written."""
     from firstlight.errors import DataError, UserError
     from firstlight.model import open_model
@@ -194,18 +196,65 @@ def _file(
     return metrics
 
 
-def _told(metrics: "Metrics") -> dict[str, object]:
+def _told(metrics: "AnyMetrics") -> dict[str, object]:
     from firstlight.evaluate.learnt import nothing_learnt
+    from firstlight.evaluate.metrics import Metrics
 
     return {
         **metrics.to_json(),
-        "calibrated": metrics.answered is not None,
+        **({"calibrated": metrics.answered is not None} if isinstance(metrics, Metrics) else {}),
         "nothing_learnt": nothing_learnt(metrics) or None,
     }
 
 
-def _print(metrics: "Metrics", images: str = "test images") -> None:
+def _print(metrics: "AnyMetrics", images: str = "test images") -> None:
+    from firstlight.evaluate.label_metrics import LabelMetrics
+
+    if isinstance(metrics, LabelMetrics):
+        _print_labels(metrics, images)
+    else:
+        _print_classes(metrics, images)
+
+
+def _print_labels(metrics: "LabelMetrics", images: str) -> None:
+    from firstlight.evaluate.metrics import MANY_CLASSES
+
+    low, high = metrics.accuracy_interval
+    typer.echo(
+        f"mean average precision {percent(metrics.mean_average_precision)}, F1 "
+        f"{percent(metrics.f1_macro)} (mean of labels), {percent(metrics.f1_micro)} (all labels)\n"
+        f"exact match {percent(metrics.accuracy)} of {metrics.count:,} {images} "
+        f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %)\n"
+        f"log loss {metrics.log_loss:.4f}, expected calibration error "
+        f"{percent(metrics.expected_calibration_error)}\n"
+    )
+    _print_nothing_learnt(metrics)
+    listed = metrics.per_class
+    if len(listed) > MANY_CLASSES:
+        ranked = sorted(listed, key=lambda row: (row.average_precision or 2.0, row.recall))
+        listed = tuple(ranked[:LISTED])
+        count = len(metrics.per_class)
+        typer.echo(f"the {LISTED} of {count:,} labels with the lowest average precision")
+    headings = ("precision", "recall", "F1", "average precision", "threshold", "images")
+    rows = []
+    for row in listed:
+        shares = (row.precision, row.recall, row.f1, row.average_precision, row.threshold)
+        told = ("-" if share is None else f"{100 * share:.1f} %" for share in shares)
+        rows.append([row.name, *told, f"{row.support:,}"])
+    print_table([Column("label"), *(Column(heading, right=True) for heading in headings)], rows)
+
+
+def _print_nothing_learnt(metrics: "AnyMetrics") -> None:
     from firstlight.evaluate.learnt import nothing_learnt
+
+    if why := nothing_learnt(metrics):
+        typer.echo(
+            f"The network has learned nothing: {why}. Train again with a smaller learning rate or "
+            "more epochs, or check the labels with: firstlight data check\n"
+        )
+
+
+def _print_classes(metrics: "Metrics", images: str) -> None:
     from firstlight.evaluate.metrics import MANY_CLASSES
     from firstlight.evaluate.prediction import UNCALIBRATED
 
@@ -216,11 +265,7 @@ def _print(metrics: "Metrics", images: str = "test images") -> None:
         f"log loss {metrics.log_loss:.4f}, expected calibration error "
         f"{percent(metrics.expected_calibration_error)}\n"
     )
-    if why := nothing_learnt(metrics):
-        typer.echo(
-            f"The network has learned nothing: {why}. Train again with a smaller learning rate or "
-            "more epochs, or check the labels with: firstlight data check\n"
-        )
+    _print_nothing_learnt(metrics)
     if metrics.answered is None:
         typer.echo(f"Its probabilities are {UNCALIBRATED}.\n")
     elif metrics.answered.accuracy is not None:

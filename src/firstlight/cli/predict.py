@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from firstlight.checked import BETWEEN, NO_LABEL
 from firstlight.cli.help import CSV_FILE
 from firstlight.cli.options import (
     Column,
@@ -223,14 +224,19 @@ def _check_replaced(file: Path, headings: tuple[str, str], images: list[str]) ->
 
 def _as_csv(answers: list["Prediction"]) -> str:
     classes = next((sorted(a.probabilities) for a in answers if a.error is None), [])
-    rows = [[*_FIRST_HEADINGS, "confidence", *(f"p_{c}" for c in classes), "error"]]
+    several = any(a.labels is not None for a in answers)
+    sure = [] if several else ["confidence"]
+    rows = [[*_FIRST_HEADINGS, *sure, *(f"p_{c}" for c in classes), "error"]]
     for a in answers:
         if a.confidence is None:
-            rows.append([cell(a.name), "", "", *("" for _ in classes), cell(a.error or "")])
+            rows.append([cell(a.name), "", *("" for _ in [*sure, *classes]), cell(a.error or "")])
         else:
             shares = [f"{a.probabilities[c]:.6f}" for c in classes]
-            answer = cell(a.answer or "")
-            rows.append([cell(a.name), answer, f"{a.confidence:.6f}", *shares, ""])
+            if a.labels is None:
+                answer = [cell(a.answer or ""), f"{a.confidence:.6f}"]
+            else:
+                answer = [cell(BETWEEN.join(a.labels))]
+            rows.append([cell(a.name), *answer, *shares, ""])
     return csv_text(rows)
 
 
@@ -238,19 +244,29 @@ def _print_table(answers: list["Prediction"]) -> None:
     rows = []
     for answer in answers:
         if answer.error is None:
-            best = list(answer.probabilities.items())[:3]
-            cells = [f"{name} {percent(share)}" for name, share in best]
-            if answer.unknown:
-                cells[0] = f"unknown ({cells[0]})"
-            rows.append([answer.name, *cells])
+            rows.append([answer.name, *_cells(answer)])
     if rows:
-        headings = ("answer", "then", "then")
+        several = any(answer.labels is not None for answer in answers)
+        headings = ("labels", "then") if several else ("answer", "then", "then")
         print_table([Column("image"), *(Column(heading, whole=True) for heading in headings)], rows)
     for answer in answers:
         if answer.notes:
             typer.echo(f"{one_line(answer.name)}: {'; '.join(answer.notes)}")
         if answer.unknown:
             typer.echo(f"{one_line(answer.name)}: unknown, because {answer.reason}")
+
+
+def _cells(answer: "Prediction") -> list[str]:
+    """The answer with its probability, and the next most probable classes."""
+    best = [(name, f"{name} {percent(share)}") for name, share in answer.probabilities.items()]
+    if answer.labels is not None:
+        given = [told for name, told in best if name in answer.labels]
+        others = [told for name, told in best if name not in answer.labels]
+        return [", ".join(given) or NO_LABEL, *others[:1]]
+    cells = [told for _, told in best[:3]]
+    if answer.unknown:
+        cells[0] = f"unknown ({cells[0]})"
+    return cells
 
 
 def _draw(answers: list["Prediction"], path: Path) -> None:

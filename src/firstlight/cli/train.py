@@ -43,7 +43,8 @@ def train(
         typer.Argument(
             metavar="DATA",
             help="A named data set (firstlight data list). Or your own: a folder, .zip or .tgz of "
-            "class folders with pictures (also at an https address), a CSV of path,label, "
+            "class folders with pictures (also at an https address), a CSV of path,label (or "
+            "several labels: a;b), "
             "an .npz of images and labels, or shards (.tar, .parquet, also at an address). Or "
             "hf:OWNER/NAME of the Hugging Face hub.",
             show_default=False,
@@ -293,7 +294,9 @@ def _tell(folder: "RunFolder", *, json: bool) -> None:
     if kept["validation_accuracy"] is not None:
         early = kept["epoch"] < summary["epochs"]
         which = f" after epoch {kept['epoch']}, whose weights are kept" if early else ""
-        typer.echo(f"validation accuracy {percent(kept['validation_accuracy'])}{which}")
+        several = folder.read_json("data.json").get("labels") is not None
+        what = "exact match" if several else "accuracy"
+        typer.echo(f"validation {what} {percent(kept['validation_accuracy'])}{which}")
     code = folder.code
     more = "" if code is None else f" --network {code.word}"
     typer.echo(f"run {folder}\nnext: firstlight evaluate {shell_word(folder)}{more}")

@@ -177,7 +177,7 @@ def _check(
         shown = {name for f in findings for group in f.groups[:12] for name in group[:4]}
         number = {name: at for at, name in enumerate(names)}
         thumbnails = {name: images_NHWC[number[name]] for name in shown if readable[number[name]]}
-    counts = Counter(p.label for p in listing.pictures)
+    counts = Counter(label for p in listing.pictures for label in p.classes)
     return DataCheck(
         pictures=len(names),
         classes={name: counts[label] for label, name in enumerate(listing.class_names)},
@@ -308,9 +308,10 @@ def _disguised(names: Sequence[str], heads: list[_Head], readable: np.ndarray) -
 
 def _uneven(listing: Listing, readable: np.ndarray) -> list[Finding]:
     counts = Counter(
-        p.label
+        label
         for p, read in zip(listing.pictures, readable, strict=True)
         if read and p.part in (TRAIN, "")
+        for label in p.classes
     )
     sizes = {name: counts[label] for label, name in enumerate(listing.class_names)}
     found = []
@@ -328,13 +329,15 @@ def _uneven(listing: Listing, readable: np.ndarray) -> list[Finding]:
         )
     least, most = min(sizes, key=lambda n: sizes[n]), max(sizes, key=lambda n: sizes[n])
     if sizes[most] > UNEVEN * max(1, sizes[least]):
+        kind = "label" if listing.several else "class"
+        weighed = "" if listing.several else ": training weights the classes"
         found.append(
             Finding(
                 kind="uneven",
                 severe=False,
                 text=(
-                    f"{most} has {sizes[most]:,} pictures and {least} {sizes[least]:,}: training "
-                    "weights the classes. Accuracy alone says little, so look at each class"
+                    f"{most} has {sizes[most]:,} pictures and {least} {sizes[least]:,}{weighed}. "
+                    f"Accuracy alone says little, so look at each {kind}"
                 ),
             )
         )

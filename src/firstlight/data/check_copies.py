@@ -29,7 +29,8 @@ def copies_found(
     """``digests`` are of the files, empty where one cannot be read; ``readable`` the numbers of
     the images that could be decoded."""
     images = images_NHWC.take(readable)
-    _, labels_N = np.unique([listing.pictures[k].label for k in readable], return_inverse=True)
+    each = [str(listing.pictures[k].classes) for k in readable]
+    _, labels_N = np.unique(each, return_inverse=True)
     near, altered, alike_N = grouped(images, labels_N, near_copies(images), altered_copies(images))
     near = _numbered(near, readable)
     by_digest: dict[bytes, list[int]] = defaultdict(list)
@@ -53,7 +54,7 @@ def _sorted_out(listing: Listing, pairs: Pairs) -> tuple[Pairs, Pairs, Pairs]:
     leaks, across, within = Pairs(), Pairs(), Pairs()
     for i, j in pairs:
         one, other = pictures[i], pictures[j]
-        if one.label != other.label:
+        if one.classes != other.classes:
             across.append((i, j))
         elif one.part != other.part:
             leaks.append((i, j))
@@ -119,9 +120,9 @@ def _outvoted(across: Pairs, within: Pairs, listing: Listing) -> tuple[str, ...]
     found = []
     for group in {group_N[i] for i, _ in across}:
         copies = [listing.pictures[at] for at in np.flatnonzero(group_N == group)]
-        first, second, *_ = Counter(picture.label for picture in copies).most_common()
+        first, second, *_ = Counter(picture.classes for picture in copies).most_common()
         kept = first[0] if first[1] > second[1] else None
-        found += [picture.name for picture in copies if picture.label != kept]
+        found += [picture.name for picture in copies if picture.classes != kept]
     return tuple(sorted(found))
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from firstlight.data.listing import counted
-from firstlight.data.several_labels import ONE_EACH
 from firstlight.data.sheet import Sheet, heading_key
 from firstlight.data.split import PART_NAMES, TEST, TRAIN, VALIDATION, part_in_name
 from firstlight.errors import DataError
@@ -169,21 +168,25 @@ def class_columns(sheet: Sheet, taken: set[int]) -> list[int]:
 
 def labels_in(
     sheet: Sheet, classes: Sequence[int], rows: Sequence[tuple[int, list[str]]]
-) -> list[str]:
-    """The class of each row: the heading of the column with a yes. Raises ``DataError`` where a
-    row has several or none."""
-    labels = []
-    for line, cells in rows:
-        yes = [sheet.headings[at] for at in classes if cells[at].lower() in _YES]
-        if len(yes) != 1:
-            names = ", ".join(sheet.headings[at] for at in classes[:5])
-            raise DataError(
-                f"{sheet.file}, line {line}: no column is called label; "
-                f"{counted(len(yes), 'one')} in the columns of 0 and 1 "
-                f"({names}{', …' if len(classes) > 5 else ''})instead of one class for each "
-                f"picture. {ONE_EACH}"
-            )
-        labels += yes
+) -> list[tuple[str, ...]]:
+    """The labels of each row: the headings of the columns with a yes.
+
+    Raises ``DataError`` where no row has two and some have none: that may be one class for each
+    picture, with a mistake.
+    """
+    labels = [
+        tuple(sheet.headings[at] for at in classes if cells[at].lower() in _YES)
+        for _, cells in rows
+    ]
+    counts = [len(some) for some in labels]
+    if max(counts) == 1 and 0 in counts:
+        names = ", ".join(sheet.headings[at] for at in classes[:5])
+        raise DataError(
+            f"{sheet.file}, line {rows[counts.index(0)][0]}: no column is called label; no 1 in "
+            f"the columns of 0 and 1 ({names}{', …' if len(classes) > 5 else ''}), and one in "
+            "most rows. Give each picture its class. If some are of none of them, add a column for "
+            "those, such as other"
+        )
     return labels
 
 

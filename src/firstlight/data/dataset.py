@@ -5,7 +5,6 @@ Axes: N images, H height, W width, C channels (1 grey, 3 red-green-blue), K clas
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from firstlight.checked import class_names
+from firstlight.checked import BETWEEN, class_names, joined_labels
 from firstlight.data.stored import EncodedImages, ImagesOnDisk, at_once
 from firstlight.errors import DataError
 
@@ -21,12 +20,8 @@ UInt8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-BETWEEN = ";"
-"""Between the labels of an image, where it has several."""
 SHOWN_CLASSES, SHOWN_IMAGES = 10, 8
 """In a notebook, of a data set and of each of these classes."""
-NO_LABEL = "(none)"
-"""What people read of an image that has none of them."""
 
 
 class Known(NamedTuple):
@@ -186,7 +181,7 @@ class Dataset:
         """The name of an image's label; several are joined."""
         if self.labels_NK is None:
             return self.class_names[int(self.labels_N[row])]
-        return joined_names(self.labels_NK[row], self.class_names) or NO_LABEL
+        return joined_labels(self.class_names[k] for k in np.flatnonzero(self.labels_NK[row]))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -310,11 +305,6 @@ class Dataset:
             notes=self.notes,
             warnings=self.warnings,
         )
-
-
-def joined_names(labels_K: BoolArray, class_names: Sequence[str]) -> str:
-    """The names of an image's labels, in the order of the classes; empty without a label."""
-    return BETWEEN.join(name for name, has in zip(class_names, labels_K, strict=True) if has)
 
 
 class TrainTest(NamedTuple):

@@ -13,6 +13,9 @@ from firstlight.errors import DataError
 
 LAYOUT = "wanted a folder for each class with its pictures inside, as in PATH/cat/1.jpg"
 
+SEVERAL = 2**62
+"""In place of a class's number: what looks it up there fails, and gives no wrong class."""
+
 
 class Found(NamedTuple):
     """One picture file and its class."""
@@ -20,11 +23,18 @@ class Found(NamedTuple):
     part: str
     """``train``, ``validation``, ``test``, or empty where that is still to be decided."""
     label: str
-    """The class's name."""
+    """The class's name; with several labels that are joined, or empty."""
     name: str
     """Its path from the root on, with slashes."""
     group: str = ""
     """Pictures of one group stay on one side of a split; empty where it has none."""
+    labels: tuple[str, ...] | None = None
+    """The names of all its labels, where it may have several."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its class, or of its labels."""
+        return (self.label,) if self.labels is None else self.labels
 
 
 class Listed(NamedTuple):
@@ -33,11 +43,23 @@ class Listed(NamedTuple):
     name: str
     """Its path from the root on, with slashes; tells it apart from every other."""
     label: int
-    """Index into the class names."""
+    """Index into the class names; ``SEVERAL`` where the picture may have several labels."""
     part: str = ""
     """As in ``Found``."""
     group: str = ""
     """As in ``Found``."""
+    labels: tuple[int, ...] | None = None
+    """Indices of its labels, ascending, where it may have several."""
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The index of its class, or those of its labels."""
+        return (self.label,) if self.labels is None else self.labels
+
+    @property
+    def told(self) -> str:
+        """All that is known of it but its name, as a text that tells it apart."""
+        return f"{','.join(map(str, self.classes))}\0{self.part}\0{self.group}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +73,8 @@ class Listing:
     """Sorted by name."""
     notes: tuple[str, ...]
     """What was left out or put together, for people."""
+    several: bool = False
+    """Whether a picture may have several labels, or none."""
     origin: str = ""
     """Where the pictures came from, where that is to be told."""
 
@@ -72,7 +96,7 @@ class Listing:
             )
         left = tuple(p for p in self.pictures if p.name not in gone)
         for label, name in enumerate(self.class_names):
-            if all(p.label != label for p in left):
+            if all(label not in p.classes for p in left):
                 raise DataError(f"{self.root}: every picture of {name!r} would be left out")
         note = f"{len(gone)} of the pictures left out, as requested"
         return replace(self, pictures=left, notes=(*self.notes, note))
@@ -83,10 +107,10 @@ def listing_of(root: Path, found: list[Found], notes: list[str], least: int = 2)
     such as two to train on, or a part has a class that ``train`` lacks."""
     by_part: dict[str, Counter[str]] = {}
     for one in found:
-        by_part.setdefault(one.part, Counter())[one.label] += 1
+        by_part.setdefault(one.part, Counter()).update(one.names)
     trained = by_part.get(TRAIN, by_part.get("", Counter()))
     if least == 1:  # nothing is trained on: any part may have classes of its own
-        trained = Counter(one.label for one in found)
+        trained = Counter(name for one in found for name in one.names)
     if len(trained) < least:
         got = f"one class, {next(iter(trained))!r}" if trained else "no picture in any class folder"
         said = "".join(f"\n  {note}" for note in notes)
@@ -105,13 +129,21 @@ def listing_of(root: Path, found: list[Found], notes: list[str], least: int = 2)
     names = tuple(sorted(trained))
     notes += alike_names(names)
     index = {name: label for label, name in enumerate(names)}
-    pictures = [
-        Listed(one.name, index[one.label], one.part, one.group)
-        for one in sorted(found, key=lambda one: one.name)
-    ]
+    pictures = [_listed(one, index) for one in sorted(found, key=lambda one: one.name)]
     return Listing(
-        root=root, class_names=names, pictures=tuple(pictures), notes=tuple(sorted(notes))
+        root=root,
+        class_names=names,
+        pictures=tuple(pictures),
+        notes=tuple(sorted(notes)),
+        several=any(one.labels is not None for one in found),
     )
+
+
+def _listed(one: Found, index: dict[str, int]) -> Listed:
+    if one.labels is None:
+        return Listed(one.name, index[one.label], one.part, one.group)
+    labels = tuple(sorted(index[label] for label in one.labels))
+    return Listed(one.name, SEVERAL, one.part, one.group, labels)
 
 
 def alike_names(names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -205,7 +205,7 @@ def _outside(listing: Listing, form: Form) -> str:
             seen = _seen(os.stat(f"{root}/{one.name}"))  # noqa: PTH116 (60,000 of them)
         except OSError as error:  # a link to nothing, which decoding will say
             seen = str(error.errno)
-        line = f"\0{one.name}\0{one.label}\0{one.part}\0{one.group}\0{seen}"
+        line = f"\0{one.name}\0{one.told}\0{seen}"
         digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
@@ -226,7 +226,7 @@ def _inside(listing: Listing, form: Form) -> str:
         json.dumps([_EDITION, form, listing.class_names]).encode(), digest_size=20
     )
     for one, content in zip(listing.pictures, digests, strict=True):
-        line = f"\0{one.name}\0{one.label}\0{one.part}\0{one.group}\0"
+        line = f"\0{one.name}\0{one.told}\0"
         digest.update(line.encode(errors="surrogateescape"))
         digest.update(content)
     return digest.hexdigest()
@@ -250,7 +250,7 @@ def _decoded(
     every = Dataset(
         name=str(listing.root),
         images_NHWC=cast(UInt8Array, StoredImages(work / "decoded", (len(sources), *shape))),
-        labels_N=np.array([p.label for p in listing.pictures], dtype=np.int64),
+        **_labels(listing),
         class_names=listing.class_names,
         names=tuple(p.name for p in listing.pictures),
         groups_N=together([p.group for p in listing.pictures]),
@@ -259,3 +259,13 @@ def _decoded(
         warnings=(*decoded.unread, *(n for n in decoded.notes if n.startswith(FEW_LEVELS))),
     )
     return every.take(readable), [listing.pictures[at].part for at in readable]
+
+
+def _labels(listing: Listing) -> dict[str, Any]:
+    """``labels_N`` of a data set, or ``labels_NK`` where pictures may have several."""
+    if not listing.several:
+        return {"labels_N": np.array([p.label for p in listing.pictures], dtype=np.int64)}
+    labels_NK = np.zeros((len(listing.pictures), len(listing.class_names)), dtype=bool)
+    for row_K, picture in zip(labels_NK, listing.pictures, strict=True):
+        row_K[[*picture.classes]] = True
+    return {"labels_NK": labels_NK}

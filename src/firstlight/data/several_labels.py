@@ -1,4 +1,4 @@
-"""Pictures with several labels each, which are refused: one class a picture is what is learnt."""
+"""Which texts are lists of labels, for pictures that have several; and where those are refused."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,9 +13,29 @@ SIGNS = (";", "|", ",")
 """What stands between the labels of one picture."""
 _AROUND = " \t[](){}'\""
 ONE_EACH = (
-    "Pictures with several labels are not supported: wanted one class for each. Keep one, or "
-    "join them into one name, as in cat-and-dog"
+    "Pictures with several labels are read from a CSV alone: one column of labels such as cat;dog, "
+    "or a column of 0 and 1 for each label. Otherwise wanted one class for each: keep one, or join "
+    "them into one name, as in cat-and-dog"
 )
+
+
+def split_labels(labels: Sequence[str]) -> list[tuple[str, ...]] | None:
+    """The labels that each text names, where some of the texts are lists of labels; else None.
+
+    Texts are lists where all that one has stands alone elsewhere, or where one label stands at
+    several places of such lists. An empty list, ``[]``, names none.
+    """
+    distinct = set(labels)
+    for sign in SIGNS:
+        if _lists(distinct, sign):
+            return [_pieces(label.split(sign)) for label in labels]
+    if _words(distinct):
+        return [_pieces(label.split()) for label in labels]
+    return None
+
+
+def _pieces(parts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, (part.strip(_AROUND) for part in parts))))
 
 
 def refuse_several(

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from firstlight.checked import BETWEEN
 from firstlight.data.archive import is_archive, list_archive
 from firstlight.data.archive_address import is_archive_address, list_archive_at
 from firstlight.data.columns import (
@@ -24,7 +25,7 @@ from firstlight.data.hub.sets import hub_folder, hub_set
 from firstlight.data.listing import Found, Listing, class_name, counted, listing_of
 from firstlight.data.missing import refuse_missing
 from firstlight.data.named_files import FilesBeside
-from firstlight.data.several_labels import refuse_several
+from firstlight.data.several_labels import split_labels
 from firstlight.data.shards.files import names_shards
 from firstlight.data.shards.load import listed_at
 from firstlight.data.sheet import Sheet, read_sheet
@@ -92,12 +93,17 @@ def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> List
     for line, cells in rows:
         if not cells[at]:
             raise DataError(f"{file}, line {line}: wanted a path and a label")
+    several: list[tuple[str, ...]] | None
     if columns.label is None:
-        labels = labels_in(sheet, classes, rows)
+        several = labels_in(sheet, classes, rows)
+        labels = [BETWEEN.join(some) for some in several]
+        if all(len(some) == 1 for some in several):
+            several = None
     else:
         labels = [cells[columns.label] for _, cells in rows]
-    refuse_missing(str(file), labels, "line", lines)
-    refuse_several(str(file), labels, "line", lines)
+        refuse_missing(str(file), labels, "line", lines)
+        several = split_labels(labels)
+    _check_labels(file, sheet, classes, several)
     names, told = beside.names([(line, cells[at]) for line, cells in rows], allow_outside)
     parts = parts_of(sheet, columns, rows)
     groups = groups_of(columns, rows)
@@ -105,15 +111,60 @@ def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> List
     if twice:
         raise DataError(f"{file}: {twice[0]} is listed more than once")
     found = [
-        Found(part, class_name(label), name, group)
-        for part, label, name, group in zip(parts, labels, names, groups, strict=True)
+        Found(
+            part,
+            class_name(label),
+            name,
+            group,
+            None if several is None else tuple(map(class_name, several[at])),
+        )
+        for at, (part, label, name, group) in enumerate(
+            zip(parts, labels, names, groups, strict=True)
+        )
     ]
     notes = [f"{file.name}: {note}" for note in sheet.notes]
-    if classes:
+    if several is not None:
+        notes.append(_several(file, classes, several))
+    elif classes:
         notes.append(f"{file.name}: the class is the column, of {len(classes)}, that holds a 1")
     notes += [*told, *grouped(sheet, columns), *unused(sheet, {*taken, *classes})]
     notes += _split_groups(found)
     return listing_of(file.parent, found, notes, least)
+
+
+def _check_labels(
+    file: Path, sheet: Sheet, classes: Sequence[int], several: list[tuple[str, ...]] | None
+) -> None:
+    """Raise ``DataError`` for a column that no picture has a 1 in, and for a label that could not
+    be told from two."""
+    if several is None:
+        return
+    there = {name for some in several for name in some}
+    for heading in (sheet.headings[at] for at in classes):
+        if heading not in there:
+            raise DataError(f"{file}: no picture has a 1 in the column {heading}. Remove it")
+    strange = next((name for name in there if BETWEEN in name), None)
+    if strange is not None:
+        raise DataError(
+            f"{file}: the label {strange[:60]!r} contains {BETWEEN!r}, which separates labels. "
+            "Rename it"
+        )
+
+
+def _several(file: Path, classes: Sequence[int], several: list[tuple[str, ...]]) -> str:
+    """A note of how many labels pictures have, and where they were found."""
+    counts = [len(some) for some in several]
+    where = (
+        f"{counted(len(classes), 'column')} of 0 and 1, a label each"
+        if classes
+        else "lists of labels"
+    )
+    without = f"; {counted(counts.count(0), 'picture')} without any" if 0 in counts else ""
+    return (
+        f"{file.name}: {where}: pictures have {min(counts)} to {max(counts)} of "
+        f"{len({name for some in several for name in some})} labels, on average "
+        f"{sum(counts) / len(counts):.1f}{without}"
+    )
 
 
 def read_names(file: Path) -> tuple[str, ...]:

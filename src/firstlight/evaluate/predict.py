@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from firstlight.evaluate.prediction import check_probabilities
+from firstlight.evaluate.task import ONE_LABEL, Task
 from firstlight.models.folded import folded, one_by_one
 from firstlight.models.modules import Resize
 from firstlight.pixels import Preprocess
@@ -95,8 +95,9 @@ def probabilities(
     images_NHWC: Images,
     device: str = "cpu",
     temperature: float = 1.0,
+    task: Task = ONE_LABEL,
 ) -> npt.NDArray[np.float32]:
-    """Softmax probabilities, float32 N×K, of N ≥ 1 uint8 images, at a temperature.
+    """Probabilities of the task, float32 N×K, of N ≥ 1 uint8 images, at a temperature.
 
     Raises ``DataError`` if the weights are so large that an answer is not a number.
     """
@@ -108,5 +109,5 @@ def probabilities(
     answering = quick(model, preprocess, some(slice(0, 1)), count)
     batches = (some(slice(start, start + size)) for start in range(0, count, size))
     scores_NK = logits(answering, preprocess, batches)
-    result: npt.NDArray[np.float32] = (scores_NK / temperature).softmax(dim=1).cpu().numpy()
-    return check_probabilities(result, "the network")
+    result: npt.NDArray[np.float32] = task.probabilities(scores_NK / temperature).cpu().numpy()
+    return task.check(result, "the network")

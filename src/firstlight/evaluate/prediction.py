@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.checked import joined_labels
 from firstlight.errors import DataError
 from firstlight.evaluate.calibrate import LEAST_IMAGES, Calibration
 
@@ -32,17 +33,24 @@ def check_probabilities(
 
     Raises ``DataError`` otherwise; its message begins with ``source``, what answered.
     """
-    lowest, highest = probabilities_NK.min(initial=0), probabilities_NK.max(initial=1)
-    if not (lowest >= -_TOLERANCE and highest <= 1 + _TOLERANCE):  # also catches NaN
-        raise DataError(
-            f"{source} returns numbers that are not probabilities: they range from "
-            f"{lowest:.3g} to {highest:.3g}. Use another model"
-        )
+    check_each(probabilities_NK, source)
     sums_N = probabilities_NK.sum(axis=1)
     if not bool((np.abs(sums_N - 1) <= _TOLERANCE).all()):
         worst = sums_N[int(np.abs(sums_N - 1).argmax())]
         raise DataError(
             f"{source} returns probabilities that sum to {worst:.3g}, not to 1. Use another model"
+        )
+    return probabilities_NK
+
+
+def check_each(probabilities_NK: npt.NDArray[np.float32], source: str) -> npt.NDArray[np.float32]:
+    """Return the probabilities after checking that each is from 0 to 1. Raises ``DataError`` as
+    ``check_probabilities`` does."""
+    lowest, highest = probabilities_NK.min(initial=0), probabilities_NK.max(initial=1)
+    if not (lowest >= -_TOLERANCE and highest <= 1 + _TOLERANCE):  # also catches NaN
+        raise DataError(
+            f"{source} returns numbers that are not probabilities: they range from "
+            f"{lowest:.3g} to {highest:.3g}. Use another model"
         )
     return probabilities_NK
 
@@ -68,10 +76,16 @@ class Prediction:
     calibrated: bool = True
     """Whether the run held out enough images to be calibrated. If not, the probabilities are the
     network's own, and no answer is unknown."""
+    labels: tuple[str, ...] | None = None
+    """The labels that the picture is given, if it may have several: those that reach their
+    thresholds, in the order of the classes. None if it has one class."""
 
     @property
     def answer(self) -> str | None:
-        """The most probable class, or ``unknown``."""
+        """The most probable class, or ``unknown``; of several labels all that are given, joined, or
+        ``(none)``."""
+        if self.labels is not None:
+            return joined_labels(self.labels)
         return UNKNOWN if self.unknown else self.best
 
     @property
@@ -112,6 +126,7 @@ class Prediction:
             "answer": self.answer,
             "best": self.best,
             "confidence": self.confidence,
+            **({} if self.labels is None else {"labels": self.labels}),
         }
 
 
@@ -158,3 +173,24 @@ def _reason(highest: float, threshold: float, doubt: str) -> str:
         digits += 1
     low, high = (f"{100 * share:.{digits}f} %" for share in (highest, threshold))
     return f"{low} is below the threshold of {high}. {doubt or UNLIKE}"
+
+
+def label_prediction(
+    picture: Shown,
+    probabilities_K: npt.NDArray[np.float32],
+    class_names: Sequence[str],
+    given_K: npt.NDArray[np.bool_],
+    *,
+    calibrated: bool,
+) -> Prediction:
+    """The answer where a picture may have several labels: those that are given, and all
+    probabilities."""
+    order_K = np.argsort(-probabilities_K, kind="stable")
+    return Prediction(
+        name=picture.name,
+        probabilities={class_names[k]: float(probabilities_K[k]) for k in order_K},
+        notes=picture.notes,
+        image_HWC=picture.image_HWC,
+        labels=tuple(class_names[k] for k in np.flatnonzero(given_K).tolist()),
+        calibrated=calibrated,
+    )

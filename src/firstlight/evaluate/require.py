@@ -5,10 +5,13 @@ import re
 from dataclasses import dataclass
 
 from firstlight.errors import UserError
-from firstlight.evaluate.metrics import Metrics
+from firstlight.evaluate.task import AnyMetrics
 
 _SIGNS = {"accuracy": ">=", "log_loss": "<=", "expected_calibration_error": "<="}
 """Higher is better for accuracy, lower for the others."""
+_OF_LABELS = {"f1_micro": ">=", "f1_macro": ">=", "mean_average_precision": ">="}
+"""If images may have several labels."""
+_SIGNS |= _OF_LABELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +24,16 @@ class Requirement:
     def __str__(self) -> str:
         return f"{self.metric}{_SIGNS[self.metric]}{self.bound:g}"
 
-    def value_in(self, metrics: Metrics) -> float:
-        """The metric's value."""
+    def value_in(self, metrics: AnyMetrics) -> float:
+        """The metric's value. Raises ``UserError`` if these answers have no such metric."""
+        if not hasattr(metrics, self.metric):
+            raise UserError(
+                f"--require {self}: {self.metric} is a figure of data with several labels for "
+                "each picture. Use accuracy, log_loss or expected_calibration_error"
+            )
         return float(getattr(metrics, self.metric))
 
-    def met_by(self, metrics: Metrics) -> bool:
+    def met_by(self, metrics: AnyMetrics) -> bool:
         """Whether the metric meets the bound."""
         value = self.value_in(metrics)
         return value >= self.bound if _SIGNS[self.metric] == ">=" else value <= self.bound
@@ -37,7 +45,7 @@ def requirement(text: str) -> Requirement:
     parts = re.fullmatch(r"\s*(?:(\w+)\s*(>=|<=)\s*)?(\d*\.?\d+(?:e-?\d+)?)\s*", text)
     name = (parts[1] or "accuracy") if parts else ""
     if parts is None or _SIGNS.get(name, "") != (parts[2] or ">="):
-        examples = ", ".join(f"{one}{sign}0.05" for one, sign in list(_SIGNS.items())[1:])
+        examples = ", ".join(f"{one}{sign}0.05" for one, sign in _SIGNS.items() if sign == "<=")
         raise UserError(
             f"--require: wanted a condition such as accuracy>=0.97 or {examples}, got {text!r}"
         )

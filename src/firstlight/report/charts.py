@@ -35,8 +35,11 @@ class RunScore:
     interval: tuple[float, float]
 
 
-def training_curves(epochs: Epochs, validated_on: str | None) -> SavedFigure:
-    """Loss and accuracy after each epoch, in training and on the images named."""
+def training_curves(
+    epochs: Epochs, validated_on: str | None, accuracy: str = "accuracy"
+) -> SavedFigure:
+    """Loss and accuracy, called by that word, after each epoch, in training and on the images
+    named."""
     with style():
         picture = SavedFigure(8.4, 3.1)
         loss_axes, accuracy_axes = picture.subplots(1, 2)
@@ -44,7 +47,7 @@ def training_curves(epochs: Epochs, validated_on: str | None) -> SavedFigure:
             _curve(axes, epochs, f"train_{what}", "training", BLUE)
             if validated_on is not None:
                 _curve(axes, epochs, f"validation_{what}", validated_on, ORANGE)
-            axes.set_title(what.capitalize(), loc="left")
+            axes.set_title((what if axes is loss_axes else accuracy).capitalize(), loc="left")
             _epoch_axis(axes, len(epochs))
         accuracy_axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         loss_axes.set_ylim(0, 1.08 * loss_axes.get_ylim()[1])
@@ -266,16 +269,7 @@ def trust(
     with style():
         picture = SavedFigure(8.4, 3.5)
         left, right = picture.subplots(1, 2)
-        bins = np.clip((confidence_N * 10).astype(int), 0, 9)
-        for b in np.unique(bins):
-            inside = bins == b
-            share, stated = right_N[inside].mean(), confidence_N[inside].mean()
-            left.bar((b + 0.5) / 10, share, width=0.092, color=BLUE)
-            left.plot([b / 10, (b + 1) / 10], [stated, stated], color=ORANGE, linewidth=2)
-            label = ((b + 0.5) / 10, max(share, stated) + 0.02)
-            left.text(*label, f"{inside.sum():,}", ha="center", fontsize=7.5, color=INK)
-        left.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
-        left.set_ylim(0, 1.09)
+        _reliability(left, confidence_N, right_N)
         left.set_xlabel("stated probability of the answer")
         left.set_title("Share of correct answers", loc="left")
         coverage_N, accuracy_N = accuracy_at_coverage(right_N, confidence_N)
@@ -300,6 +294,63 @@ def trust(
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
             axes.set_xlim(0, 1)
         left.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %", decimals=0))
+    return picture
+
+
+def _reliability(
+    axes: Axes, stated_N: npt.NDArray[np.float32], true_N: npt.NDArray[np.bool_]
+) -> None:
+    """Of what was stated with each probability, the share that is true."""
+    bins = np.clip((stated_N * 10).astype(int), 0, 9)
+    for b in np.unique(bins):
+        inside = bins == b
+        share, stated = true_N[inside].mean(), stated_N[inside].mean()
+        axes.bar((b + 0.5) / 10, share, width=0.092, color=BLUE)
+        axes.plot([b / 10, (b + 1) / 10], [stated, stated], color=ORANGE, linewidth=2)
+        label = ((b + 0.5) / 10, max(share, stated) + 0.02)
+        axes.text(*label, f"{inside.sum():,}", ha="center", fontsize=7.5, color=INK)
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
+    axes.set_ylim(0, 1.09)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelCurve:
+    """Precision against recall of one label, T thresholds."""
+
+    name: str
+    precision_T: npt.NDArray[np.float64]
+    recall_T: npt.NDArray[np.float64]
+    average_precision: float
+    chosen: tuple[float, float]
+    """Recall and precision at the threshold that is used."""
+
+
+def label_trust(
+    curves: Sequence[LabelCurve],
+    stated_N: npt.NDArray[np.float32],
+    true_N: npt.NDArray[np.bool_],
+) -> SavedFigure:
+    """Precision against recall of each label, and how often a label of each probability is there;
+    of up to as many labels as there are colours."""
+    with style():
+        picture = SavedFigure(8.4, 3.8)
+        left, right = picture.subplots(1, 2)
+        for curve, colour in zip(curves, _colours(len(curves)), strict=True):
+            text = f"{fitted(curve.name, 14)}  {100 * curve.average_precision:.1f} %"
+            steps = "steps-post"
+            left.plot(curve.recall_T, curve.precision_T, color=colour, drawstyle=steps, label=text)
+            left.plot(*curve.chosen, "o", color=colour, markersize=5)
+        left.set_ylim(0, 1.04)
+        left.set_xlabel("recall")
+        left.set_title("Precision", loc="left")
+        left.legend(loc="lower left", fontsize=7.5, title="average precision", title_fontsize=7.5)
+        _reliability(right, stated_N, true_N)
+        right.set_xlabel("stated probability of a label")
+        right.set_title("Share of images that have it", loc="left")
+        for axes in (left, right):
+            axes.set_xlim(0, 1.02 if axes is left else 1)
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %", decimals=0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %", decimals=0))
     return picture
 
 

@@ -31,12 +31,19 @@ class Answered:
 
     image_HWC: UInt8Array
     answer: str
-    confidence: float
-    """Probability of the answer, 0 to 1."""
+    confidence: float | None
+    """Probability of the answer, 0 to 1; None where there are several labels."""
     truth: str | None = None
     """The true class, where it is known."""
     name: str | None = None
     """Index or file name, where it helps to find the image again."""
+    faults: tuple[str, ...] = ()
+    """What is wrong with the answer, line by line, in place of the truth."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What stands below a wrong answer."""
+        return (self.faults or (f"is {self.truth}",)) if self.wrong else ()
 
     @property
     def wrong(self) -> bool:
@@ -148,10 +155,8 @@ def _grid(items: Sequence[Answered], columns: int, cell: float) -> SavedFigure:
             show(axes, item.image_HWC.astype(np.float32) / np.float32(255))
             wrong = item.wrong
             colour = RED if wrong else GREEN if item.truth is not None else INK
-            share = ">99 %" if item.confidence > 0.99 else f"{100 * item.confidence:.0f} %"
-            answer = shortened(item.answer, characters - 7)
-            axes.set_title(f"{answer} ({share})", fontsize=9, color=colour, pad=4)
-            below = [shortened(f"is {item.truth}", characters)] if wrong else []
+            axes.set_title(_title(item, characters), fontsize=9, color=colour, pad=4)
+            below = [shortened(remark, characters) for remark in item.remarks]
             below += [end_of(item.name, characters)] if item.name is not None else []
             axes.set_xlabel(
                 "\n".join(below),
@@ -164,8 +169,15 @@ def _grid(items: Sequence[Answered], columns: int, cell: float) -> SavedFigure:
     return picture
 
 
+def _title(item: Answered, characters: int) -> str:
+    if item.confidence is None:
+        return shortened(item.answer, characters)
+    share = ">99 %" if item.confidence > 0.99 else f"{100 * item.confidence:.0f} %"
+    return f"{shortened(item.answer, characters - 7)} ({share})"
+
+
 def _lines_below(item: Answered) -> int:
-    return item.wrong + (item.name is not None)
+    return len(item.remarks) + (item.name is not None)
 
 
 def show(axes: Axes, pixels_HWC: Float32Array) -> None:

@@ -15,6 +15,8 @@ from firstlight import legacy
 from firstlight.checked import class_names
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.calibrate import Calibration
+from firstlight.evaluate.label_metrics import SEVERAL
+from firstlight.evaluate.task import ONE_LABEL, AnyCalibration, Task, task_in
 from firstlight.layers.own_code import OwnCodeError, matched
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
@@ -42,8 +44,10 @@ class SavedModel:
     architecture: Architecture
     preprocess: Preprocess
     class_names: tuple[str, ...]
-    calibration: Calibration | None = None
+    calibration: AnyCalibration | None = None
     """From held-out images, where the run had any."""
+    task: Task = ONE_LABEL
+    """What it answers of an image."""
 
     @property
     def temperature(self) -> float:
@@ -53,7 +57,7 @@ class SavedModel:
     @property
     def threshold(self) -> float:
         """Below this probability of the best class, an answer is unknown."""
-        return 0.0 if self.calibration is None else self.calibration.threshold
+        return self.calibration.threshold if isinstance(self.calibration, Calibration) else 0.0
 
 
 def save_model(
@@ -74,6 +78,7 @@ def save_model(
         "preprocess": saved.preprocess.to_json(),
         "class_names": saved.class_names,
         "calibration": None if saved.calibration is None else asdict(saved.calibration),
+        **({"labels": SEVERAL} if saved.task.several else {}),
         **({"card": card} if card else {}),
     }
     tensors = {
@@ -93,7 +98,8 @@ def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -
             names = class_names(values["class_names"], "its metadata")
             if len(names) != architecture.classes:
                 raise ValueError(f"{len(names)} class names for {architecture.classes} classes")
-            calibration = _calibration(values.get("calibration"))
+            task = task_in(values)
+            calibration = task.calibration_of(values.get("calibration"))
             # Its shapes say what a network takes; only one that the file fills is built.
             was = _former_names(values["architecture"].get("choice"))
             names_of = {_named_now(key, was): key for key in stored.keys()}  # noqa: SIM118
@@ -107,6 +113,7 @@ def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -
                 preprocess=preprocess,
                 class_names=names,
                 calibration=calibration,
+                task=task,
             )
         except OwnCodeError:
             raise
@@ -146,10 +153,6 @@ def _named_now(key: str, former: Mapping[str, str]) -> str:
     """Return a tensor's name with the current name of its layer."""
     layer, dot, name = key.rpartition(".")
     return f"{former.get(layer, layer)}{dot}{name}"
-
-
-def _calibration(values: dict[str, Any] | None) -> Calibration | None:
-    return None if values is None else Calibration(**values)
 
 
 def _architecture(values: Mapping[str, Any]) -> tuple[Architecture, Preprocess]:

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight import __version__
-from firstlight.checked import class_names
+from firstlight.checked import BETWEEN, class_names
 from firstlight.errors import DataError
 from firstlight.evaluate.metrics import MANY_CLASSES
 from firstlight.evaluate.prediction import check_probabilities
+from firstlight.evaluate.task import SEVERAL_LABELS, task_in
 from firstlight.runs.folder import RunFolder
 from firstlight.threads import waiting
 from firstlight.untrusted import cell, csv_text, from_cell, shell_word, without_password
@@ -122,6 +123,61 @@ def predictions_csv(
     return csv_text([head, *rows])
 
 
+def label_predictions_csv(
+    names: Sequence[str],
+    labels_NK: npt.NDArray[np.bool_],
+    probabilities_NK: npt.NDArray[np.float32],
+    class_names: Sequence[str],
+    given_NK: npt.NDArray[np.bool_],
+) -> str:
+    """``predictions.csv`` where an image may have several labels: index or path, its labels, those
+    that it was given, and every probability. Labels are joined with ``;``; none is an empty cell.
+    """
+
+    def joined(row_K: npt.NDArray[np.bool_]) -> str:
+        return cell(BETWEEN.join(class_names[k] for k in np.flatnonzero(row_K).tolist()))
+
+    rows = (
+        [cell(name), joined(true_K), joined(given_K), *(f"{p:.9g}" for p in row_K)]
+        for name, true_K, given_K, row_K in zip(
+            names, labels_NK, given_NK, probabilities_NK, strict=True
+        )
+    )
+    return csv_text([["image", "true", "predicted", *(f"p_{one}" for one in class_names)], *rows])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelAnswers:
+    """The same of N images that may have several of K labels."""
+
+    names: list[str]
+    """Index or path of each image."""
+    true_NK: npt.NDArray[np.bool_]
+    given_NK: npt.NDArray[np.bool_]
+    probabilities_NK: npt.NDArray[np.float32]
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Which images were given their labels and no others."""
+        right_N: npt.NDArray[np.bool_] = (self.true_NK == self.given_NK).all(axis=1)
+        return right_N
+
+    @property
+    def truth(self) -> npt.NDArray[np.bool_]:
+        """N×K."""
+        return self.true_NK
+
+    @property
+    def losses(self) -> npt.NDArray[np.float64]:
+        """Of each image, summed over the labels."""
+        least = np.finfo(np.float64).eps
+        exact_NK = self.probabilities_NK.astype(np.float64).clip(least, 1 - least)
+        losses_N: npt.NDArray[np.float64] = -np.log(
+            np.where(self.true_NK, exact_NK, 1 - exact_NK)
+        ).sum(axis=1)
+        return losses_N
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
     """The content of ``predictions.csv`` for each of N images."""
@@ -135,9 +191,23 @@ class Answers:
     truth_N: npt.NDArray[np.float32]
     """The probability given to the true class."""
 
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Which images were answered rightly."""
+        right_N: npt.NDArray[np.bool_] = self.predicted_N == self.true_N
+        return right_N
+
+    @property
+    def truth(self) -> npt.NDArray[np.int64]:
+        """N."""
+        return self.true_N
+
+
+AnyAnswers = Answers | LabelAnswers
+
 
 def in_both(
-    first: Answers, second: Answers, described: tuple[dict[str, Any], dict[str, Any]]
+    first: AnyAnswers, second: AnyAnswers, described: tuple[dict[str, Any], dict[str, Any]]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the test images that two runs share, by their indices in each.
 
@@ -148,8 +218,8 @@ def in_both(
     one, other = described
     same_classes = one["class_names"] == other["class_names"]
     if one["test"]["sha256"] == other["test"]["sha256"]:
-        alike = same_classes and np.array_equal(first.true_N, second.true_N)
-        every = np.arange(len(first.true_N) if alike else 0)
+        alike = same_classes and np.array_equal(first.truth, second.truth)
+        every = np.arange(len(first.truth) if alike else 0)
         return every, every
     numbered = any(name.isdecimal() for name in (*first.names, *second.names))
     if not one.get("path") or one["path"] != other.get("path") or not same_classes or numbered:
@@ -158,13 +228,21 @@ def in_both(
     pairs = [
         (at, place[name])
         for at, name in enumerate(first.names)
-        if name in place and first.true_N[at] == second.true_N[place[name]]
+        if name in place and np.array_equal(first.truth[at], second.truth[place[name]])
     ]
     rows = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     return rows[:, 0], rows[:, 1]
 
 
 def read_answers(folder: RunFolder) -> Answers:
+    """The lines of ``predictions.csv`` where each image is of one class. Raises ``DataError`` when
+    it is missing or damaged."""
+    answers = read_any_answers(folder)
+    assert isinstance(answers, Answers), "one label each"
+    return answers
+
+
+def read_any_answers(folder: RunFolder) -> AnyAnswers:
     """The lines of ``predictions.csv``. Raises ``DataError`` when it is missing or damaged."""
     path = folder.path / "predictions.csv"
     try:
@@ -172,6 +250,8 @@ def read_answers(folder: RunFolder) -> Answers:
             csv.reader(io.StringIO(folder.read("predictions.csv", "surrogateescape"), newline=""))
         )
         metrics = folder.read_json("metrics.json")
+        if task_in(metrics).several:
+            return _label_answers(head, rows, metrics, path)
         every = head[4:] != [P_TRUE]
         first = [name.removeprefix("p_") for name in head[4:]]
         if not every:
@@ -203,3 +283,34 @@ def read_answers(folder: RunFolder) -> Answers:
             f"{path}: damaged: {error!r}. Write it again with: firstlight evaluate "
             f"{shell_word(folder)}"
         ) from error
+
+
+def _label_answers(
+    head: list[str], rows: list[list[str]], metrics: dict[str, Any], path: Path
+) -> LabelAnswers:
+    """The rows of several labels. Raises ``ValueError`` or ``LookupError`` where they are
+    damaged."""
+    named = [name.removeprefix("p_") for name in head[3:]]
+    index = {name: k for k, name in enumerate(class_names(named, f"{path}: its first line"))}
+    if len(rows) != metrics["count"]:
+        raise ValueError(f"{len(rows)} of {metrics['count']} lines")
+
+    def read(column: int) -> npt.NDArray[np.bool_]:
+        found_NK = np.zeros((len(rows), len(index)), dtype=bool)
+        for row_K, row in zip(found_NK, rows, strict=True):
+            for label in filter(None, from_cell(row[column]).split(BETWEEN)):
+                row_K[index[label]] = True
+        return found_NK
+
+    probabilities_NK = np.array([row[3:] for row in rows], dtype=np.float32)
+    SEVERAL_LABELS.check(probabilities_NK, f"{path}: the model")
+    answers = LabelAnswers(
+        names=[from_cell(row[0]) for row in rows],
+        true_NK=read(1),
+        given_NK=read(2),
+        probabilities_NK=probabilities_NK,
+    )
+    right = int(answers.right.sum())
+    if right != metrics["correct"]:
+        raise ValueError(f"{right} are correct, but metrics.json has {metrics['correct']}")
+    return answers

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from firstlight.data.decode import Bounds
 from firstlight.data.pictures import Picture, PictureSource, prepare
 from firstlight.errors import DataError
-from firstlight.evaluate.prediction import Prediction, prediction
+from firstlight.evaluate.prediction import Prediction
 from firstlight.model import Model, run_model
 from firstlight.recipe import Recipe
 from firstlight.runs.folder import RunFolder
@@ -122,7 +122,8 @@ class Predictor(ABC):
 
     def prediction(self, picture: Picture, row_K: npt.NDArray[np.float32]) -> Prediction:
         """The answer for a picture, from its probabilities."""
-        return prediction(picture, row_K, self.class_names, self.model.calibration)
+        task, calibration = self.model.task, self.model.calibration
+        return task.prediction(picture, row_K, self.class_names, calibration)
 
 
 class RunPredictor(Predictor):

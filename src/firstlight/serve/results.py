@@ -7,7 +7,7 @@ import numpy.typing as npt
 from fastapi import APIRouter, Path, Query, Response
 
 from firstlight.errors import DataError
-from firstlight.evaluate.calibrate import accuracy_at_coverage
+from firstlight.evaluate.calibrate import Calibration, accuracy_at_coverage
 from firstlight.evaluate.mistakes import worst_mistakes
 from firstlight.evaluate.paired import paired
 from firstlight.layers.diagram import diagram
@@ -179,7 +179,7 @@ def _described(predictor: Predictor) -> dict[str, Any]:
     if values["state"] == FINISHED:
         model = predictor.model
         values["draws"] = model.preprocess.light_on_dark
-        if model.calibration is not None:
+        if isinstance(model.calibration, Calibration):
             values["calibration"] = {
                 "threshold": model.calibration.threshold,
                 "coverage": model.calibration.coverage,

@@ -1,6 +1,7 @@
 """The training loop. It touches neither the disk nor the screen: it yields what happened.
 
 Axes: N images, H height, W width, C channels, B images of one batch, P of a part of it, K classes.
+Labels have a second axis K where images may have several.
 """
 
 import math
@@ -14,7 +15,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from firstlight.augment.augmentation import Seen
 from firstlight.augment.batch import augment
@@ -29,7 +29,7 @@ from firstlight.models.own_code import seeded
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.training.averaging import WeightAverage
-from firstlight.training.loss import Loss
+from firstlight.training.loss import loss_for
 from firstlight.training.optimizers import Optimizers
 from firstlight.training.portion import Portion
 from firstlight.training.position import EpochRecord, Fitted, Place, Position, StepRecord
@@ -67,7 +67,7 @@ class Trainer:
             first_B = torch.arange(min(len(train), SEEN_BY_THE_STEM), device=train.rows_M.device)
             model.initialize_from(preprocess(train.images(first_B)))
         self.mixed = recipe.train.precision == "mixed" and computes_in_bfloat16(
-            train.labels_N.device.type
+            train.targets.device.type
         )
         """Whether training computes in bfloat16 what it can."""
         self.low_precision = self.mixed and recipe.train.patience == 0
@@ -81,7 +81,7 @@ class Trainer:
         )
         decay = recipe.train.average_decay
         self._average = WeightAverage(model, decay) if decay > 0 else None
-        seed, device = recipe.train.seed, train.labels_N.device
+        seed, device = recipe.train.seed, train.targets.device
         share, shards_M = recipe.train.epoch_share, train.shard_of()
         self._selection = Selection(len(train), share, seed, device, shards_M)
         self.images_per_epoch = self._selection.count
@@ -100,10 +100,12 @@ class Trainer:
             self.course.done(step)
         )
         """Share of the peak learning rate at each step; a sweep puts its own in place."""
-        self.read_every = 1 if train.labels_N.device.type == "cpu" else STEPS_BETWEEN_READS
+        self.read_every = 1 if train.targets.device.type == "cpu" else STEPS_BETWEEN_READS
         """Losses are read from the device after so many steps: each reading waits for it."""
         weights_K = train.class_weights() if recipe.train.class_weights == "balanced" else None
-        self._loss = Loss(smoothing=recipe.train.label_smoothing, weights_K=weights_K)
+        self._loss = loss_for(train.targets)(
+            smoothing=recipe.train.label_smoothing, weights_K=weights_K
+        )
         self.shards: ShardedPass | None = None
         """How a batch passes where it is of shards."""
         self._pass = self._new_pass()
@@ -111,11 +113,11 @@ class Trainer:
         self._best: dict[str, Tensor] | None = None
         self._answers: tuple[Tensor, Tensor] | None = None
         self._at = Position()
-        self._noise = Generator(device=train.labels_N.device)
+        self._noise = Generator(device=train.targets.device)
         coins_N = torch.rand(
             len(train), generator=reseed(Generator(), recipe.train.seed, "first flip", 0)
         )
-        self._first_flip_N = (coins_N < 0.5).to(train.labels_N.device)
+        self._first_flip_N = (coins_N < 0.5).to(train.targets.device)
         for module in model.modules():
             if isinstance(module, Dropout):
                 module.rng = self._noise
@@ -254,7 +256,7 @@ class Trainer:
 
     def _new_pass(self) -> Pass:
         """For batches of one shape: recorded where that can be."""
-        record = recorder(self.train_data.labels_N.device.type)
+        record = recorder(self.train_data.targets.device.type)
         weighed = self.train_data.weights_N is not None
         if record is None or weighed or self.recipe.network.drops:
             return self._learn_plain
@@ -299,7 +301,7 @@ class Trainer:
             self._average.update(at.step + 1)
         if self._selection.chooses:
             self._selection.note(chosen_B, self._loss.each(logits_BK, labels_B))
-        correct = (logits_BK.argmax(dim=1) == labels_B).sum()
+        correct = self._loss.right(logits_BK, labels_B).sum()
         self._unread.append((loss, correct, len(labels_B)))
         at.batch += 1
         at.step += 1
@@ -311,7 +313,7 @@ class Trainer:
             return nullcontext()
         seed, stream = self.recipe.train.seed, "global" if shard is None else f"global {shard}"
         rng = reseed(Generator(), seed, stream, self._at.step)
-        return seeded(rng, self.train_data.labels_N.device.type)
+        return seeded(rng, self.train_data.targets.device.type)
 
     def _learn_plain(self, pixels_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
         return self._learn(_Batch(pixels_BCHW, labels_B))
@@ -384,7 +386,7 @@ class Trainer:
             answers = self.fitted.answers
         if answers is None and self.validation is not None:
             answers = self.predict(self.validation, low_precision)
-        loss, accuracy = (None, None) if answers is None else _measured(*answers)
+        loss, accuracy = (None, None) if answers is None else self._loss.measured(*answers)
         if answers is None and at.step == 0 and self.fitted is not None and self.fitted.left_out:
             loss, accuracy = self.fitted.left_out
         record = EpochRecord(
@@ -480,12 +482,6 @@ class Trainer:
             raise ValueError(
                 "the saved state does not belong to this run: it is past the end of the run"
             )
-
-
-def _measured(logits_NK: Tensor, labels_N: Tensor) -> tuple[float, float]:
-    """Mean loss and accuracy."""
-    loss = cross_entropy(logits_NK, labels_N).item()
-    return loss, (logits_NK.argmax(dim=1) == labels_N).float().mean().item()
 
 
 class _Batch(NamedTuple):

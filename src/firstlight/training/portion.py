@@ -37,8 +37,9 @@ class Portion:
     """uint8, of the whole set, on the training device; or what reads them from elsewhere."""
     encoded: EncodedRows | None = None
     """The same, where they are decoded when they are asked for."""
-    labels_N: Tensor
-    """int64, of the whole set, on the training device."""
+    targets: Tensor
+    """The labels of the whole set, on the training device: int64 N, or bool N×K of images that may
+    have several."""
     rows_M: Tensor
     """int64: which of them, on the training device."""
     weights_N: Tensor | None = None
@@ -69,8 +70,8 @@ class Portion:
         return shard_N[self.rows_M.cpu()]
 
     def labels(self, numbers_B: Tensor) -> Tensor:
-        """int64 B on the training device."""
-        return self.labels_N.index_select(0, self.rows_M[numbers_B])
+        """int64 B, or bool B×K of images with several labels, on the training device."""
+        return self.targets.index_select(0, self.rows_M[numbers_B])
 
     def weights(self, numbers_B: Tensor) -> Tensor | None:
         """float32 B on the training device; None where all count the same."""
@@ -78,8 +79,13 @@ class Portion:
             return None
         return self.weights_N.index_select(0, self.rows_M[numbers_B])
 
+    def counts(self) -> Tensor:
+        """int64: images of each class, those of labels above the last that occurs left out."""
+        targets_M = self.targets[self.rows_M]
+        return targets_M.sum(dim=0) if targets_M.ndim == 2 else torch.bincount(targets_M)
+
     def class_weights(self) -> Tensor:
         """float32 K: inversely as the images of each class; over the images 1 on average."""
-        counts_K = torch.bincount(self.labels_N[self.rows_M])
+        counts_K = self.counts()
         there_K = (counts_K > 0).float()
         return len(self) / there_K.sum() * there_K / counts_K.clamp(min=1)

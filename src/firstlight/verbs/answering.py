@@ -114,6 +114,7 @@ class Answering:
         _refuse_inside(wanted.out, wanted.words)
         # The bits of an answer may depend on how many threads compute it.
         self.model: Model = open_model(wanted.model, wanted.device, wanted.code, threads=1)
+        self.model.task.require_one("files of answers", "Use --csv FILE.csv in place of --out")
         self.pictures: Pictures = open_pictures(wanted.words, wanted.range, progress)
         count = len(self.pictures)
         self.size = wanted.chunk or min(MOST, max(LEAST, count // SHARE))

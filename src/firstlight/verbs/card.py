@@ -17,6 +17,7 @@ from firstlight.errors import UserError
 from firstlight.evaluate.learnt import nothing_learnt
 from firstlight.evaluate.metrics import MANY_CLASSES, Metrics
 from firstlight.evaluate.prediction import UNCALIBRATED
+from firstlight.evaluate.task import task_in
 from firstlight.hub.word import hub_word, is_hub
 from firstlight.layers.own_code import COPY
 from firstlight.plain import write_json
@@ -51,6 +52,7 @@ def card(folder: RunFolder, *, place: str | None = None, license: str | None = N
             f"got {license!r}"
         )
     folder.require_finished()
+    task_in(folder.read_json("data.json")).require_one("model cards")
     with folder.trusted():
         facts = _Facts(folder=folder, place=place or folder.name, license=license)
         sections = [

@@ -12,6 +12,7 @@ from firstlight.data.listing import Listing
 from firstlight.data.own import read_arrays
 from firstlight.data.table import list_pictures
 from firstlight.errors import UserError
+from firstlight.evaluate.task import task_of
 from firstlight.files import write_asked
 from firstlight.progress import CountingBar, DecodingBar
 from firstlight.report.images import Tile, contact_sheet
@@ -63,6 +64,8 @@ def check_pictures(
     if labels:
         need_cleanlab()
     listing = list_pictures(path, allow_outside=allow_outside)
+    if labels:
+        task_of(listing.several).require_one("checks of labels", "Leave out --labels")
     with DecodingBar(quiet=quiet) as bar:
         checked = check(listing, size=size, progress=bar)
     if not labels:

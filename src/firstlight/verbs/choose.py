@@ -83,7 +83,8 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
     height, width, channels = train.image_shape
     count, classes, side = len(train), len(train.class_names), min(height, width)
     drawn = looks_drawn(train)
-    uneven = _unevenness(train)
+    # Classes are weighed against one another; a label is weighed against its absence.
+    uneven = 1.0 if train.several else _unevenness(train)
     if side > 40 or (drawn and side >= 20):
         first = "a stem of 4×4 filters with stride 2"
         kernel, stride = 4, 2
@@ -117,8 +118,9 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
         if uneven > UNEVEN
         else ""
     )
+    of_what = f"with any of {classes} labels" if train.several else f"in {classes} classes"
     description = (
-        f"Made for {count:,} {kind} images of {width} × {height} pixels in {classes} classes "
+        f"Made for {count:,} {kind} images of {width} × {height} pixels {of_what} "
         f"that look like {what}: {network}; images {changed}; {epochs} epochs in batches of "
         f"{batch}, unless you set others{weights}."
     )
@@ -132,7 +134,8 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
         train=TrainChoice(
             epochs=epochs,
             batch_size=batch,
-            label_smoothing=0.2,
+            # It would tell of a rare label that one image in ten has it.
+            label_smoothing=0.0 if train.several else 0.2,
             precision="mixed",
             class_weights="balanced" if uneven > UNEVEN else "none",
         ),

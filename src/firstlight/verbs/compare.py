@@ -10,7 +10,7 @@ from firstlight.files import write_asked
 from firstlight.report import charts
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.runs.folder import RunFolder
-from firstlight.runs.record import in_both, read_answers, read_epochs
+from firstlight.runs.record import in_both, read_any_answers, read_epochs
 from firstlight.untrusted import shell_word
 from firstlight.verbs.differences import differences
 
@@ -154,14 +154,14 @@ def against_best(folders: dict[str, RunFolder]) -> tuple[str, dict[str, Paired]]
         with folder.trusted():
             accuracy[name] = float(folder.read_json("metrics.json")["accuracy"])
             described[name] = folder.read_json("data.json")
-            answers[name] = read_answers(folder)
+            answers[name] = read_any_answers(folder)
     if not accuracy:
         raise UserError(
             "none of these runs has been evaluated yet; start with: firstlight evaluate "
             f"{shell_word(next(iter(folders.values())))}"
         )
     best = max(accuracy, key=lambda name: accuracy[name])
-    right = {name: of.predicted_N == of.true_N for name, of in answers.items()}
+    right = {name: of.right for name, of in answers.items()}
     pairs = {}
     for name in right:
         told = described[best], described[name]

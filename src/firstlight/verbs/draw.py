@@ -14,6 +14,7 @@ from firstlight.augment.augmentation import Seen
 from firstlight.augment.batch import augment
 from firstlight.data.dataset import Dataset
 from firstlight.evaluate.metrics import MANY_CLASSES
+from firstlight.evaluate.task import task_in
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.report import charts, images
@@ -23,6 +24,7 @@ from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import read_epochs
 from firstlight.training.randomness import reseed
 
+EXACT_MATCH = " Exact match: the share of images whose labels are all right."
 VIEWS = 11
 SAMPLED = 40
 """Classes of which images are shown, where there are too many for all."""
@@ -65,6 +67,8 @@ def draw_training(
         validated = "test" if watched["name"].endswith("/test") else "held out"
         validated = f"{validated} ({watched['images']:,} images)"
     last = epochs[-1]
+    several = task_in(described).several
+    accuracy = "exact match" if several else "accuracy"
     if len(epochs) == 1:
         shares = [f"{100 * (last['train_accuracy'] or 0):.2f} % of the images trained on"]
         if last["validation_accuracy"] is not None:
@@ -75,13 +79,13 @@ def draw_training(
     drawing.add(
         "Training",
         "Where the two curves move apart, the network starts to overfit: it memorizes its "
-        "training images. Training accuracy is measured during the epoch, with augmentation and "
+        f"training images. Training {accuracy} is measured during the epoch, with augmentation and "
         "dropout on, and with hard images more often if the recipe says so. So it may be lower "
-        "than the other.",
+        f"than the other.{EXACT_MATCH if several else ''}",
         (
             "training_curves",
-            charts.training_curves(epochs, validated),
-            f"Loss and accuracy over {len(epochs)} epochs; final training loss "
+            charts.training_curves(epochs, validated, accuracy),
+            f"Loss and {accuracy} over {len(epochs)} epochs; final training loss "
             f"{last['train_loss']:.3f}",
         ),
     )
@@ -90,12 +94,10 @@ def draw_training(
 def draw_data(drawing: Drawing, train: Dataset, recipe: Recipe, preprocess: Preprocess) -> None:
     many = len(train.class_names) > MANY_CLASSES
     names = train.class_names[:SAMPLED] if many else train.class_names
-    by_class = [
-        train.images_NHWC[np.flatnonzero(train.labels_N == k)[:10]] for k in range(len(names))
-    ]
+    by_class = [train.images_NHWC[np.flatnonzero(train.has(k))[:10]] for k in range(len(names))]
     drawing.add(
         "Training images",
-        "The first training images of each class"
+        f"The first training images {'with each label' if train.several else 'of each class'}"
         + (f", for the first {len(names)} of {len(train.class_names):,} classes." if many else "."),
         (
             "class_samples",

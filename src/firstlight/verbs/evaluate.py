@@ -1,5 +1,6 @@
 """Measure a finished run, or an exported file, on its test set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,12 @@ import numpy.typing as npt
 
 from firstlight.data.dataset import Dataset
 from firstlight.errors import DataError
-from firstlight.evaluate.metrics import Metrics, measure
+from firstlight.evaluate.label_metrics import given_labels
+from firstlight.evaluate.task import AnyMetrics, metrics_from_json, thresholds_of
 from firstlight.model import Model, check_device, run_model
 from firstlight.runs.box import MEASURED
 from firstlight.runs.folder import RunFolder
-from firstlight.runs.record import predictions_csv
+from firstlight.runs.record import label_predictions_csv, predictions_csv
 from firstlight.runtime import open_onnx
 from firstlight.verbs.run_data import Given, described_test_data, run_test_data
 
@@ -21,7 +23,7 @@ def evaluate(
     *,
     device: str = "auto",
     data: Given = None,
-) -> Metrics:
+) -> AnyMetrics:
     """Test-set metrics; writes ``predictions.csv`` and ``metrics.json``.
 
     Raises ``UserError`` for an unfinished run and ``DataError`` when the data is not the run's.
@@ -30,26 +32,23 @@ def evaluate(
     test = run_test_data(folder, data=data)
     model = run_model(folder, device)
     metrics, probabilities_NK = measured(model, test)
-    names = test.names or [str(i) for i in range(len(test))]
-    folder.write(
-        "predictions.csv",
-        predictions_csv(names, test.labels_N, probabilities_NK, model.class_names),
-    )
+    names = test.names or tuple(str(i) for i in range(len(test)))
+    folder.write("predictions.csv", answers_csv(model, test, names, probabilities_NK))
     folder.write_json("metrics.json", metrics.to_json())
     return metrics
 
 
-def shipped_metrics(folder: RunFolder) -> Metrics | None:
+def shipped_metrics(folder: RunFolder) -> AnyMetrics | None:
     """What a model in the box was measured to reach when it was made; None for other runs."""
     if not (folder.path / MEASURED).is_file():
         return None
     with folder.trusted():
-        return Metrics.from_json(folder.read_json(MEASURED))
+        return metrics_from_json(folder.read_json(MEASURED))
 
 
 def evaluate_file(
     path: Path, *, device: str = "auto", data_dir: Path | None = None, data: Given = None
-) -> Metrics:
+) -> AnyMetrics:
     """Test-set metrics of an exported ``.onnx``; nothing is written.
 
     Raises ``DataError`` for a damaged file, and when the data is not that of its run.
@@ -62,8 +61,23 @@ def evaluate_file(
     return measured(model, described_test_data(described, str(path), data_dir, data))[0]
 
 
-def measured(model: Model, test: Dataset) -> tuple[Metrics, npt.NDArray[np.float32]]:
+def measured(model: Model, test: Dataset) -> tuple[AnyMetrics, npt.NDArray[np.float32]]:
     """The metrics of a model's answers, and the answers: probabilities N×K."""
     probabilities_NK = model.probabilities(test.images_NHWC)
-    threshold = None if model.calibration is None else model.threshold
-    return measure(test.labels_N, probabilities_NK, model.class_names, threshold), probabilities_NK
+    metrics = model.task.measure(
+        test.each_label, probabilities_NK, model.class_names, model.calibration
+    )
+    return metrics, probabilities_NK
+
+
+def answers_csv(
+    model: Model, test: Dataset, names: Sequence[str], probabilities_NK: npt.NDArray[np.float32]
+) -> str:
+    """``predictions.csv`` of a model's answers to labelled images of these names."""
+    if test.labels_NK is None:
+        return predictions_csv(names, test.labels_N, probabilities_NK, model.class_names)
+    thresholds_K = thresholds_of(model.calibration, len(model.class_names))
+    given_NK = given_labels(probabilities_NK, thresholds_K)
+    return label_predictions_csv(
+        names, test.labels_NK, probabilities_NK, model.class_names, given_NK
+    )

@@ -76,6 +76,7 @@ def explain(
     Raises ``UserError`` for an unknown class or more than one picture, ``DataError`` for a picture
     that cannot be read, ``ValueError`` for an array of another shape or dtype.
     """
+    model.task.require_one("explanations")
     if class_name is not None:
         _check_class(class_name, model.class_names)
     folder = model.folder

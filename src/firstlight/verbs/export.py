@@ -18,9 +18,9 @@ from firstlight import __version__
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
 from firstlight.errors import ThresholdError, UserError
-from firstlight.evaluate.metrics import Metrics
 from firstlight.evaluate.paired import Paired, accuracy_difference, paired
 from firstlight.evaluate.predict import probabilities
+from firstlight.evaluate.task import AnyMetrics
 from firstlight.export.parity import Parity, compare, require_equal
 from firstlight.files import check_new_folder, check_takes_files, new_folder, write_asked
 from firstlight.layers.own_code import OwnCode
@@ -192,6 +192,7 @@ def export(
     form.check()
     path = form.path(folder.name, out)  # said before minutes of measuring
     model = run_model(folder)
+    model.task.require_one("exports")
     if form.format == "keras":  # this too
         from firstlight.export.keras import check_writable
 
@@ -239,7 +240,7 @@ def _traced(code: OwnCode | None, format: str) -> Iterator[None]:  # noqa: A002
         ) from error
 
 
-def card(folder: RunFolder, saved: SavedModel, metrics: Metrics) -> dict[str, Any]:
+def card(folder: RunFolder, saved: SavedModel, metrics: AnyMetrics) -> dict[str, Any]:
     """What the file says of itself: plain values, none of which names a place on this machine."""
     described = folder.read_json("data.json")
     entry = CATALOG.get(described["name"])

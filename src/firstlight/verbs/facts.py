@@ -3,6 +3,7 @@
 from typing import Any
 
 from firstlight.data.catalog import CATALOG
+from firstlight.evaluate.task import task_in
 from firstlight.explain.words import chosen
 from firstlight.layers.diagram import described_in_words, diagram, overview
 from firstlight.layers.layer import Shape
@@ -21,7 +22,13 @@ def headline(summary: dict[str, Any], metrics: dict[str, Any] | None) -> dict[st
     figures = {}
     if metrics is not None:
         low, high = metrics["accuracy_interval"]
-        figures["test accuracy"] = f"{100 * metrics['accuracy']:.2f} %"
+        several = task_in(metrics).several
+        if several:
+            figures["mean average precision"] = f"{100 * metrics['mean_average_precision']:.2f} %"
+            figures["F1, mean of labels"] = f"{100 * metrics['f1_macro']:.2f} %"
+            figures["F1, all labels"] = f"{100 * metrics['f1_micro']:.2f} %"
+        accuracy = "exact match" if several else "test accuracy"
+        figures[accuracy] = f"{100 * metrics['accuracy']:.2f} %"
         # No-break spaces: a card is narrow.
         figures["95 % interval"] = f"{100 * low:.2f} to {100 * high:.2f}\u00a0%"
         figures["correct test images"] = f"{metrics['correct']:,} of {metrics['count']:,}"

@@ -8,14 +8,13 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from firstlight.devices import repeatable
 from firstlight.errors import UserError
-from firstlight.evaluate.calibrate import calibrate
-from firstlight.evaluate.learnt import ENOUGH, above_guessing, nothing_learnt
-from firstlight.evaluate.metrics import Metrics, measure
+from firstlight.evaluate.label_calibration import LabelCalibration
+from firstlight.evaluate.learnt import ENOUGH, above_guessing, guessing_loss, nothing_learnt
+from firstlight.evaluate.task import AnyMetrics, task_of
 from firstlight.models.catalog import parameter_count
 from firstlight.recipe import Recipe
 from firstlight.runs import checkpoint, record
@@ -39,7 +38,7 @@ def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
     Raises ``UserError`` where weights or answers are not finite; nothing is then kept.
     """
     record.write_epochs(folder, trainer.records)
-    model, recipe = trainer.answering, trainer.recipe
+    model, recipe, task = trainer.answering, trainer.recipe, task_of(job.data.train.several)
     calibration, class_names = None, job.data.train.class_names
     with repeatable(job.threads, job.device):
         nothing = what_was_not_learnt(trainer, class_names)
@@ -49,18 +48,20 @@ def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
     held_out = None if answers is None else (answers[0].cpu().numpy(), answers[1].cpu().numpy())
     if (begun := finished(trainer)) is not None:
         seen_M = ~np.isnan(begun.fit.held_out_NK).any(axis=1)
-        calibration = calibrate(begun.fit.held_out_NK[seen_M], begun.labels_M[seen_M])
+        calibration = task.calibrate(begun.fit.held_out_NK[seen_M], begun.labels_M[seen_M])
     elif held_out is not None:
-        calibration = calibrate(*held_out)
+        calibration = task.calibrate(*held_out)
     saved = checkpoint.SavedModel(
         model=model,
         architecture=job.architecture,
         preprocess=trainer.preprocess,
         class_names=class_names,
         calibration=calibration,
+        task=task,
     )
     checkpoint.save_model(folder, saved)
     if job.side is not None and held_out is not None:
+        assert not isinstance(calibration, LabelCalibration), "several labels have no contest"
         parts = answered_parts(held_out, begun, calibration)
         folder.write_json(CONTEST_FILE, asdict(replace(job.side, parts=parts)))
     folder.write_json("summary.json", _summary(trainer, nothing))
@@ -89,7 +90,7 @@ def what_was_not_learnt(trainer: Trainer, class_names: tuple[str, ...]) -> str:
             return _told(trainer, metrics, f"it was not trained on {why}")
     some = Portion(
         images_NHWC=trainer.train_data.images_NHWC,
-        labels_N=trainer.train_data.labels_N,
+        targets=trainer.train_data.targets,
         rows_M=trainer.train_data.rows_M[:: math.ceil(len(trainer.train_data) / LOOKED_AT)],
     )
     metrics = _measured(*trainer.predict(some), class_names, trainer.recipe)
@@ -99,6 +100,8 @@ def what_was_not_learnt(trainer: Trainer, class_names: tuple[str, ...]) -> str:
 
 
 def _suspicious(trainer: Trainer, classes: int) -> bool:
+    if trainer.train_data.targets.ndim == 2:  # their figures tell nothing without the probabilities
+        return True
     kept, guessing = trainer.kept, math.log(classes)
     seen = [(trainer.train_data, kept.train_loss, kept.train_accuracy)]
     if trainer.validation is not None:
@@ -112,22 +115,22 @@ def _suspicious(trainer: Trainer, classes: int) -> bool:
 
 
 def _largest_share(portion: Portion) -> float:
-    counts_K = torch.bincount(portion.labels_N[portion.rows_M])
-    return float(counts_K.max()) / len(portion)
+    return float(portion.counts().max()) / len(portion)
 
 
 def _measured(
     logits_NK: Tensor, labels_N: Tensor, class_names: tuple[str, ...], recipe: Recipe
-) -> Metrics:
+) -> AnyMetrics:
     if not bool(logits_NK.isfinite().all()):
         raise UserError(f"after the last step some outputs are not finite. {_smaller_rate(recipe)}")
-    probabilities_NK: np.ndarray = logits_NK.softmax(dim=1).cpu().numpy()
-    return measure(labels_N.cpu().numpy(), probabilities_NK, class_names)
+    task = task_of(labels_N.ndim == 2)
+    probabilities_NK: np.ndarray = task.probabilities(logits_NK).cpu().numpy()
+    return task.measure(labels_N.cpu().numpy(), probabilities_NK, class_names, None)
 
 
-def _told(trainer: Trainer, metrics: Metrics, why: str) -> str:
+def _told(trainer: Trainer, metrics: AnyMetrics, why: str) -> str:
     highest = max(epoch.train_loss for epoch in trainer.records)
-    if highest > DIVERGED * math.log(len(metrics.per_class)):
+    if highest > DIVERGED * guessing_loss(metrics):
         advice = f"The training diverged. {_smaller_rate(trainer.recipe)}"
     else:
         advice = (

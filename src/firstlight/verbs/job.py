@@ -190,6 +190,8 @@ class Job:
         train, recipe = self.data.train, self.recipe
         if train.shards is not None:
             train.shards.check_room(WINDOW)
+        if train.several:
+            _check_several(recipe)
         if self.start is not None:
             check_shape(self.start, recipe, train.image_shape)
         if recipe.train.start_head == "linear":
@@ -276,6 +278,20 @@ class Job:
             ) from error
 
 
+def _check_several(recipe: Recipe) -> None:
+    """Raise ``UserError`` for a choice that has no meaning where images have several labels."""
+    if recipe.train.class_weights != "none":
+        raise UserError(
+            'train.class_weights = "balanced" is for one class for each picture, and these have '
+            "several labels. Leave it out"
+        )
+    if recipe.train.start_head == "linear":
+        raise UserError(
+            "a last layer is not fitted yet to several labels for each picture. Train from "
+            "scratch: leave out --from"
+        )
+
+
 def _portion(part: Dataset, rows_M: Int64Array, device: str) -> Portion:
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
@@ -286,7 +302,7 @@ def _portion(part: Dataset, rows_M: Int64Array, device: str) -> Portion:
     return Portion(
         images_NHWC=images if isinstance(images, ImagesOnDisk) else tensor(images),
         encoded=part.shards,
-        labels_N=tensor(part.labels_N),
+        targets=tensor(part.each_label),
         rows_M=tensor(rows_M),
         weights_N=None if weights_N is None else tensor(weights_N.astype(np.float32)),
     )

@@ -26,13 +26,12 @@ from firstlight.data.shards.set import ShardSet
 from firstlight.data.split import TEST
 from firstlight.data.table import list_pictures
 from firstlight.errors import DataError, UserError
-from firstlight.evaluate.metrics import Metrics
+from firstlight.evaluate.task import AnyMetrics
 from firstlight.model import Model
 from firstlight.pixels import Preprocess
 from firstlight.runs.folder import RunFolder
-from firstlight.runs.record import predictions_csv
 from firstlight.threads import usable_threads
-from firstlight.verbs.evaluate import measured
+from firstlight.verbs.evaluate import answers_csv, measured
 from firstlight.verbs.run_data import data_of_run, holds_files
 
 FEW = 10
@@ -134,7 +133,7 @@ class Other:
 
 def evaluate_other(
     model: Model, other: Other, folder: RunFolder | None = None
-) -> tuple[Metrics, Matched, Path | None]:
+) -> tuple[AnyMetrics, Matched, Path | None]:
     """Metrics of a model's answers to other data; each picture is taken as ``predict`` takes it.
 
     Of a set of the catalogue the test images are taken, of a folder, a CSV or a file of arrays the
@@ -142,6 +141,7 @@ def evaluate_other(
     answers are written into a folder of their own inside the run's, whose path is returned; the
     run's own are left alone. Raises ``DataError`` where no class has a name of the run's.
     """
+    model.task.require_one("other data", "Measure on the run's own test images: leave out DATA")
     data, matched = _matched(model, other)
     metrics, probabilities_NK = measured(model, data)
     if folder is None:
@@ -149,7 +149,7 @@ def evaluate_other(
     stem = re.sub(r"[^\w.-]+", "-", Path(matched.path).stem if matched.path else other.name)[:60]
     place = f"evaluated-{stem}-{data.fingerprint[:8]}"
     names = data.names or ()
-    text = predictions_csv(names, data.labels_N, probabilities_NK, model.class_names)
+    text = answers_csv(model, data, names, probabilities_NK)
     folder.write(f"{place}/predictions.csv", text)
     folder.write_json(f"{place}/metrics.json", {"data": asdict(matched), **metrics.to_json()})
     return metrics, matched, folder.path / place
@@ -229,7 +229,13 @@ def _labelled(other: Other) -> _Labelled:
         data, part_of = arrays
         chosen_N = np.flatnonzero(np.array([part == TEST for part in part_of], dtype=bool))
         return _of_images(data.take(chosen_N), TEST) if len(chosen_N) else _of_images(data, "all")
-    return _of_listing(list_pictures(path, allow_outside=other.allow_outside, least=1))
+    listing = list_pictures(path, allow_outside=other.allow_outside, least=1)
+    if listing.several:
+        raise UserError(
+            f"{name}: its pictures have several labels, but the run answers with one class for "
+            "each. Give one class for each picture"
+        )
+    return _of_listing(listing)
 
 
 def _of_listing(listing: Listing) -> _Labelled:

@@ -22,6 +22,7 @@ from firstlight.data.shards.write import Labelled, Written, write_shards
 from firstlight.data.split import TEST, TRAIN
 from firstlight.data.table import list_pictures
 from firstlight.errors import DataError
+from firstlight.evaluate.task import task_of
 from firstlight.progress import CountingBar
 from firstlight.verbs.run_data import DataRequest
 
@@ -67,6 +68,7 @@ def _labelled(request: DataRequest) -> tuple[Labelled, list[str]]:
         data, parts = arrays
         return _of_arrays(data, parts), [*data.notes, *_of_groups(data.groups_N is not None)]
     listing = list_pictures(path, allow_outside=request.allow_outside)
+    task_of(listing.several).require_one("shards", "Train on the CSV itself")
     grouped = any(one.group for one in listing.pictures)
     return _of_files(listing), [*listing.notes, *_of_groups(grouped)]
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from firstlight.backbones import BACKBONES
 from firstlight.data.check import DataCheck
 from firstlight.errors import UserError
+from firstlight.evaluate.task import task_of
 from firstlight.files import write_asked
 from firstlight.packages import imported
 from firstlight.report.map import MOST_NAMED, legend, map_of_pictures
@@ -44,6 +45,7 @@ def write_map(
     """
     view = compute_features(path, need_backbone(), allow_outside=allow_outside, quiet=quiet)
     data = view.data
+    task_of(data.several).require_one("maps", "Leave out --map")
     assert data.names is not None, "your own pictures have names"
     suspects = {s.name: s for finding in checked.findings for s in finding.suspects}
     marked_N = np.array([name in suspects for name in data.names])

@@ -14,7 +14,7 @@ from firstlight.data.asked import pictures_asked
 from firstlight.data.levels import Range, levels_to_ask, stated
 from firstlight.data.pictures import Picture, PictureSource, prepare
 from firstlight.errors import DataError
-from firstlight.evaluate.prediction import Prediction, prediction
+from firstlight.evaluate.prediction import Prediction
 from firstlight.model import Model
 
 if TYPE_CHECKING:
@@ -134,6 +134,6 @@ def predict_pictures(model: Model, everything: Sequence[PictureSource]) -> list[
 def _answers(model: Model, pictures: Sequence[Picture]) -> list[Prediction]:
     probabilities_NK = model.probabilities(np.stack([p.image_HWC for p in pictures]))
     return [
-        prediction(picture, row, model.class_names, model.calibration)
+        model.task.prediction(picture, row, model.class_names, model.calibration)
         for picture, row in zip(pictures, probabilities_NK, strict=True)
     ]

@@ -13,20 +13,22 @@ import numpy.typing as npt
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.errors import DataError
 from firstlight.evaluate.learnt import nothing_learnt
-from firstlight.evaluate.metrics import MANY_CLASSES, Metrics, confusion_counts
+from firstlight.evaluate.metrics import MANY_CLASSES, confusion_counts
 from firstlight.evaluate.mistakes import worst_mistakes
 from firstlight.evaluate.prediction import UNCALIBRATED, Prediction
 from firstlight.evaluate.robustness import corrupt
-from firstlight.model import run_model
+from firstlight.evaluate.task import metrics_from_json
+from firstlight.model import RunModel, run_model
 from firstlight.report import charts, images
 from firstlight.report.page import Page, Section, Table, render
 from firstlight.report.picture import SavedFigure
 from firstlight.report.robustness import corruption_samples, robustness_curves
 from firstlight.runs.folder import RunFolder
-from firstlight.runs.record import Answers, read_answers
+from firstlight.runs.record import Answers, AnyAnswers, LabelAnswers, read_any_answers
 from firstlight.verbs.draw import Drawing, draw_data, draw_filters, draw_training
 from firstlight.verbs.facts import facts, headline, where
 from firstlight.verbs.fit import side_of
+from firstlight.verbs.label_report import draw_label_answers, draw_label_metrics, label_strip
 from firstlight.verbs.run_data import Given, data_or_reason, run_test_data
 
 STRIP = 10
@@ -57,15 +59,18 @@ def report(
         warn(missing)
     model = run_model(folder)
     drawing = Drawing(folder)
+    answers = None
     try:
         if metrics is not None:
-            answers = read_answers(folder)
+            answers = read_any_answers(folder)
             if found is not None:
-                threshold = None if model.calibration is None else model.threshold
-                _draw_answers(drawing, found.test, answers, threshold)
+                _draw_any_answers(drawing, found.test, answers, model)
         draw_training(drawing, folder, described, trained=summary["steps"] > 0)
         if metrics is not None:
-            _draw_metrics(drawing, metrics)
+            if isinstance(answers, LabelAnswers):
+                draw_label_metrics(drawing, metrics, answers)
+            else:
+                _draw_metrics(drawing, metrics)
         if (folder.path / "robustness.json").is_file():
             _draw_robustness(drawing, folder.read_json("robustness.json"), found)
         if found is not None:
@@ -94,16 +99,20 @@ def report(
 def prediction_strip_figure(folder: RunFolder, *, data: Given = None) -> SavedFigure:
     """Ten test images with the run's answers; the run has been evaluated."""
     test = run_test_data(folder, data=data)
-    return images.prediction_strip(
-        _answered(test, read_answers(folder), of_every_class(test.labels_N))
-    )
+    answers = read_any_answers(folder)
+    if isinstance(answers, LabelAnswers):
+        return images.prediction_strip(label_strip(test, answers))
+    return images.prediction_strip(_answered(test, answers, of_every_class(test.labels_N)))
 
 
 def prediction_grid(predictions: Sequence[Prediction]) -> bytes:
     """Pictures with their answers as a PNG; those that could not be read are left out."""
     items = [
         images.Answered(
-            image_HWC=p.image_HWC, answer=p.answer, confidence=p.confidence, name=Path(p.name).name
+            image_HWC=p.image_HWC,
+            answer=p.answer,
+            confidence=p.confidence if p.labels is None else None,
+            name=Path(p.name).name,
         )
         for p in predictions
         if p.image_HWC is not None and p.answer is not None and p.confidence is not None
@@ -122,7 +131,7 @@ def _notes(
     folder: RunFolder, metrics: dict[str, Any] | None, missing: str, summary: dict[str, Any]
 ) -> list[Section]:
     notes = []
-    why = "" if metrics is None else nothing_learnt(Metrics.from_json(metrics))
+    why = "" if metrics is None else nothing_learnt(metrics_from_json(metrics))
     if text := f"The network has learned nothing: {why}." if why else summary.get("nothing_learnt"):
         notes.append(Section(title="No better than a guess", text=text[0].upper() + text[1:]))
     side = side_of(folder)
@@ -162,6 +171,16 @@ def _answered(test: Dataset, answers: Answers, indices: Iterable[int]) -> list[i
         )
         for i in indices
     ]
+
+
+def _draw_any_answers(
+    drawing: Drawing, test: Dataset, answers: AnyAnswers, model: RunModel
+) -> None:
+    calibrated = model.calibration is not None
+    if isinstance(answers, LabelAnswers):
+        draw_label_answers(drawing, test, answers, calibrated=calibrated)
+    else:
+        _draw_answers(drawing, test, answers, model.threshold if calibrated else None)
 
 
 def _draw_answers(

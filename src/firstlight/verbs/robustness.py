@@ -33,6 +33,7 @@ def robustness(
     folder.require_finished()
     test = run_test_data(folder, data=data)
     model = run_model(folder, device)
+    model.task.require_one("figures of robustness", "Leave out --robustness")
     is_large = pixels_seen(model.saved.model, model.preprocess) > LARGE
     count = min(len(test), MOST_LARGE if is_large else MOST_IMAGES)
     some = test.take(np.arange(count) * len(test) // count)

@@ -5,6 +5,7 @@ from typing import Any
 from firstlight import cells
 from firstlight.data.listing import counted
 from firstlight.errors import UserError
+from firstlight.evaluate.task import task_in
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import read_epochs
 
@@ -49,7 +50,8 @@ def _tested(folder: RunFolder) -> dict[str, str]:
     metrics = folder.read_json("metrics.json")
     low, high = (100 * end for end in metrics["accuracy_interval"])
     accuracy = 100 * metrics["accuracy"]
-    return {"test accuracy": f"{accuracy:.2f} % (95 % interval {low:.2f} to {high:.2f} %)"}
+    name = "exact match" if task_in(metrics).several else "test accuracy"
+    return {name: f"{accuracy:.2f} % (95 % interval {low:.2f} to {high:.2f} %)"}
 
 
 def _curves(epochs: list[dict[str, float | None]], column: str, name: str) -> str:

@@ -25,6 +25,7 @@ from firstlight.data.shards.files import (
 )
 from firstlight.data.split import limit
 from firstlight.errors import DataError, OtherDataError, UserError
+from firstlight.evaluate.label_metrics import SEVERAL
 from firstlight.pixels import Preprocess
 from firstlight.progress import CountingBar, DecodingBar, DownloadBar
 from firstlight.runs.folder import RunFolder
@@ -196,6 +197,11 @@ def _check_halves(data: TrainTest) -> None:
             f"training images are {train.image_shape}, test images {test.image_shape} (height, "
             "width, channels). Give them the same shape first"
         )
+    if train.several != test.several:
+        raise UserError(
+            "training and test images do not match: those of one part have several labels each. "
+            "Give both parts labels of one kind"
+        )
     if train.class_names != test.class_names:
         raise UserError(
             "training and test images have different classes, or the same classes in another "
@@ -223,6 +229,7 @@ def describe(
         "allow_outside": request.allow_outside,
         "notes": data.train.notes,
         "class_names": data.train.class_names,
+        **({"labels": SEVERAL} if data.train.several else {}),
         "image_shape": data.train.image_shape,
         "train": {"images": len(data.train), "sha256": data.train.fingerprint},
         "test": {"images": len(data.test), "sha256": data.test.fingerprint},

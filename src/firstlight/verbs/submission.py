@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from firstlight.checked import BETWEEN
 from firstlight.data.pictures import PictureSource
 from firstlight.errors import UserError
 from firstlight.evaluate.prediction import Prediction
@@ -25,7 +26,7 @@ def submission(
     headings: tuple[str, str], sources: Sequence[PictureSource], answers: Sequence[Prediction]
 ) -> str:
     """A CSV of two columns: of a row of a table its key, of a picture file its name; and the most
-    probable class, also where the answer is unknown.
+    probable class, also where the answer is unknown, or all labels, joined with ``;``.
 
     Raises ``UserError`` where two pictures have one key.
     """
@@ -36,8 +37,13 @@ def submission(
             f"two pictures would be called {twice[0]!r} in the column {headings[0]}. Predict one "
             "table or one folder at a time, and name the column that tells them apart"
         )
-    rows = [(key, answer.best or "") for key, answer in zip(keys, answers, strict=True)]
+    rows = [(key, _answered(answer)) for key, answer in zip(keys, answers, strict=True)]
     return csv_text([headings, *([_safe(key), _safe(best)] for key, best in rows)])
+
+
+def _answered(answer: Prediction) -> str:
+    """The class; of several labels all that are given, empty where there is none."""
+    return (answer.best or "") if answer.labels is None else BETWEEN.join(answer.labels)
 
 
 def _safe(text: str) -> str:

@@ -1,0 +1,237 @@
+"""A CSV of pictures with several labels, from training to answers."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn import metrics as reference
+from tests.kit import Command
+
+import firstlight as fl
+from firstlight.data.dataset import Dataset
+from firstlight.errors import RunInterruptedError, UserError
+from firstlight.evaluate.label_metrics import LabelMetrics
+from firstlight.verbs import fit
+
+NAMES = ("column", "dot", "row")
+
+
+def drawn(has: tuple[bool, ...], rng: np.random.Generator) -> np.ndarray:
+    """A bright column, a grey dot and a bright row, where they are wanted."""
+    image = rng.integers(0, 60, (28, 28), dtype=np.uint8)
+    places = rng.integers(3, 22, 4)
+    if has[0]:
+        image[:, places[0] : places[0] + 2] = 250
+    if has[1]:
+        image[places[1] : places[1] + 5, places[2] : places[2] + 5] = 140
+    if has[2]:
+        image[places[3] : places[3] + 2] = 250
+    return image
+
+
+def pictures(folder: Path, count: int = 320) -> Path:
+    """CSVs with the same labels: columns of 0 and 1, and lists."""
+    rng = np.random.default_rng(0)
+    rows = []
+    folder.mkdir()
+    for at in range(count):
+        has = tuple(bool(one) for one in rng.random(3) < 0.4)
+        Image.fromarray(drawn(has, rng)).save(folder / f"{at}.png")
+        rows.append((f"{at}.png", has))
+    columns: list[list[Any]] = [["path", *NAMES], *([name, *map(int, has)] for name, has in rows)]
+    lists = [["path", "labels"]]
+    for name, has in rows:
+        lists.append([name, ";".join(np.array(NAMES)[[*has]]) or "[]"])
+    for file, lines in (("columns.csv", columns), ("lists.csv", lists)):
+        with (folder / file).open("w", newline="") as out:
+            csv.writer(out).writerows(lines)
+    return folder
+
+
+def trained(file: Path, out: Path, **choices: Any) -> fl.Run:
+    with pytest.warns(UserWarning, match="pictures have 0 to 3 of 3 labels, on average"):
+        return fl.train(file, out=out, quiet=True, **{"epochs": 8, **choices})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
+    """Trained on the columns; beside it lie the pictures."""
+    place = tmp_path_factory.mktemp("labels")
+    file = pictures(place / "set") / "columns.csv"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        return trained(file, place / "run")
+
+
+@pytest.fixture(autouse=True)
+def _cache(run: fl.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(run.path.parent / "cache"))
+
+
+def set_of(run: fl.Run) -> Path:
+    return run.path.parent / "set"
+
+
+def truth(run: fl.Run) -> dict[str, str]:
+    with (set_of(run) / "lists.csv").open(newline="") as file:
+        return {row["path"]: row["labels"].replace("[]", "") for row in csv.DictReader(file)}
+
+
+def test_a_run_learns_every_label_and_says_so(run: fl.Run, command: Command) -> None:
+    described = json.loads((run.path / "data.json").read_text())
+    assert (described["labels"], described["class_names"]) == ("several", [*NAMES])
+    told = command("evaluate", run.path)
+    assert told.code == 0, told.err
+    written = json.loads((run.path / "metrics.json").read_text())
+    assert written["labels"] == "several"
+    assert f"mean average precision {100 * written['mean_average_precision']:.2f} %" in told.out
+    assert written["mean_average_precision"] > 0.9
+    assert LabelMetrics.from_json(written) == run.evaluate()
+    page = (run.path / "report.html").read_text()
+    assert "Metrics of each label" in page and "Confusion matrix" not in page
+    assert "unknown" not in page
+
+
+def test_the_figures_are_scikit_learns_of_the_answers_that_are_kept(run: fl.Run) -> None:
+    found = run.evaluate()
+    assert isinstance(found, LabelMetrics)
+    with (run.path / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["image"]: row["true"] for row in rows}.items() <= truth(run).items()
+    true, said = (
+        np.array([[name in row[key].split(";") for name in NAMES] for row in rows])
+        for key in ("true", "predicted")
+    )
+    probabilities = np.array([[float(row[f"p_{name}"]) for name in NAMES] for row in rows])
+    thresholds = [row.threshold for row in found.per_class]
+    assert np.array_equal(said, probabilities >= thresholds)
+    assert found.f1_macro == pytest.approx(reference.f1_score(true, said, average="macro"))
+    assert found.mean_average_precision == pytest.approx(
+        reference.average_precision_score(true, probabilities, average="macro")
+    )
+    assert found.accuracy == pytest.approx(reference.accuracy_score(true, said))
+
+
+def test_a_prediction_has_the_labels_that_reach_their_thresholds(
+    run: fl.Run, command: Command
+) -> None:
+    with (run.path / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))[:8]
+    files = [str(set_of(run) / row["image"]) for row in rows]
+    answers = run.predict(files)
+    for row, answer in zip(rows, answers, strict=True):
+        assert answer.labels == tuple(filter(None, row["predicted"].split(";")))
+        assert answer.answer == (row["predicted"] or "(none)")
+        assert not answer.unknown
+        assert sum(answer.probabilities.values()) != pytest.approx(1)
+    told = json.loads(command("predict", run.path, *files, "--json").out)
+    assert [tuple(one["labels"]) for one in told] == [one.labels for one in answers]
+    assert command("predict", run.path, *files, "--csv", "out.csv").code == 0
+    with Path("out.csv").open(newline="") as file:
+        answered = list(csv.DictReader(file))
+    assert [one["predicted"] for one in answered] == [row["predicted"] for row in rows]
+    assert "confidence" not in answered[0]
+    shown = command("predict", run.path, *files, "--save", "out.png")
+    assert shown.code == 0 and Path("out.png").is_file()
+    words = ("--csv", "sent.csv", "--columns", "id,labels")
+    assert command("predict", run.path, *files, *words).code == 0
+    with Path("sent.csv").open(newline="") as file:
+        assert [one["labels"] for one in csv.DictReader(file)] == [row["predicted"] for row in rows]
+
+
+def test_lists_and_columns_of_the_same_labels_train_to_the_same_bits(
+    run: fl.Run, tmp_path: Path
+) -> None:
+    other = trained(set_of(run) / "lists.csv", tmp_path / "other")
+    weights = [(one.path / "model.safetensors").read_bytes() for one in (run, other)]
+    assert weights[0] == weights[1]
+
+
+def test_a_stopped_run_is_taken_up_to_the_same_bits(
+    run: fl.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "LEAST_SECONDS", 0.0)
+        patch.setattr(fit, "finish", stop)
+        with pytest.raises(RunInterruptedError):
+            trained(set_of(run) / "columns.csv", tmp_path / "cut")
+    again = fl.resume(tmp_path / "cut", quiet=True)
+    weights = [(one.path / "model.safetensors").read_bytes() for one in (run, again)]
+    assert weights[0] == weights[1]
+
+
+def test_a_setting_that_is_for_one_class_each_is_refused(run: fl.Run, command: Command) -> None:
+    told = command(
+        "train", set_of(run) / "columns.csv", "--set", 'train.class_weights="balanced"', "--quiet"
+    )
+    assert (told.code, "these have several labels" in told.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [["augment=[{ mixup = 0.4 }]"], ["augment=[{ cutmix = 0.4 }]"], ["train.label_smoothing=0.1"]],
+)
+def test_mixed_images_and_smoothed_labels_work_too(
+    run: fl.Run, tmp_path: Path, settings: list[str]
+) -> None:
+    file = set_of(run) / "columns.csv"
+    done = trained(file, tmp_path / "run", epochs=4, settings=settings)
+    found = done.evaluate()
+    assert isinstance(found, LabelMetrics) and found.mean_average_precision > 0.6
+
+
+def test_what_does_not_work_yet_says_so(run: fl.Run, command: Command) -> None:
+    for words in (
+        ("explain", run.path, "test:0"),
+        ("export", run.path),
+        ("serve", run.path),
+        ("card", run.path),
+        ("evaluate", run.path, "--robustness"),
+        ("evaluate", run.path, "digits"),
+        ("predict", run.path, set_of(run) / "0.png", "--out", "answers"),
+        ("data", "check", set_of(run) / "columns.csv", "--labels"),
+        ("data", "pack", set_of(run) / "columns.csv", "--to", "packed"),
+    ):
+        told = command(*words)
+        assert told.code == 2, (words, told)
+        assert "do not work yet with several labels for each picture" in told.err, words
+
+
+def test_copies_with_other_labels_are_found(run: fl.Run, command: Command) -> None:
+    file = set_of(run) / "columns.csv"
+    (set_of(run) / "copy.png").write_bytes((set_of(run) / "0.png").read_bytes())
+    rows = file.read_text().splitlines()
+    flipped = ",".join("10"[int(one)] for one in rows[1].split(",")[1:])
+    other = set_of(run) / "copies.csv"
+    other.write_text("\n".join([*rows, f"copy.png,{flipped}"]) + "\n")
+    told = command("data", "check", other)
+    assert "copies in two classes (1 pair)" in " ".join(told.out.split())
+
+
+def test_a_run_of_one_class_each_is_not_measured_on_several_labels(
+    run: fl.Run, command: Command, digits_run: fl.Run
+) -> None:
+    told = command("evaluate", digits_run.path, set_of(run) / "columns.csv")
+    assert (told.code, "several labels, but the run answers with one class" in told.err) == (
+        2,
+        True,
+    )
+    with pytest.warns(UserWarning, match="a label each"):
+        whole = fl.load(set_of(run) / "columns.csv")
+    digits = fl.load("digits").test.take(np.arange(20))
+    names = tuple(digits.class_names[:3])
+    few = np.flatnonzero(digits.labels_N < 3)
+    images = np.zeros((len(few), 28, 28, 1), np.uint8)
+    one_each = Dataset(
+        name="one", images_NHWC=images, labels_N=digits.labels_N[few], class_names=names
+    )
+    with pytest.raises(UserError, match="those of one part have several labels"):
+        fl.train((replace(whole.train, warnings=()), one_each), quiet=True)
