@@ -20,8 +20,8 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def backbone_named(name: str) -> Backbone:
-    """The backbone of a name, or of ``timm:NAME`` or ``hf:OWNER/NAME`` that its weights are
-    published under. Raises ``UserError`` for a name that is in no table."""
+    """Return the backbone with this name, or published as ``timm:NAME`` or ``hf:OWNER/NAME``.
+    Raises ``UserError`` for an unknown name."""
     for backbone in BACKBONES.values():
         repository = backbone.hub.repository
         owner, _, there = repository.partition("/")
@@ -32,8 +32,8 @@ def backbone_named(name: str) -> Backbone:
 
 
 def is_backbone(where: str | Path) -> bool:
-    """Whether a name is a backbone's, and no file or folder of that name is there. Other words of
-    the hub are runs."""
+    """Whether a name is a backbone's and no file or folder has that name. Other ``hf:`` addresses
+    are runs."""
     name = str(where)
     published = {f"hf:{backbone.hub.repository}" for backbone in BACKBONES.values()}
     named = name in BACKBONES or name.startswith("timm:") or name in published
@@ -41,7 +41,7 @@ def is_backbone(where: str | Path) -> bool:
 
 
 def refuse_backbone(where: str | Path) -> None:
-    """Raise ``UserError`` where a run is wanted and a backbone is named."""
+    """Raise ``UserError`` if a backbone is named where a run is expected."""
     if is_backbone(where):
         backbone_named(str(where))
         raise UserError(

@@ -1,4 +1,4 @@
-"""A pretrained network as a value: its layers, what it is shown, where its weights lie, and facts.
+"""A pretrained network as a value: its layers, preprocessing, source of weights, and other facts.
 
 Nothing here needs PyTorch.
 """
@@ -21,35 +21,35 @@ IMAGENET_NOTE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
-    """What a publisher calls the tensors of a network."""
+    """The names that a publisher gives to the tensors of a network."""
 
     publisher: str
     layers: tuple[str, ...]
-    """Of each layer that holds tensors, in the order of computing, what stands before their
-    names."""
+    """Prefix of the tensor names of each layer that has tensors, in the order of computation."""
     renamed: tuple[tuple[str, str], ...] = ()
-    """Tensors with another name than here: kind and tensor here, such as ``tokens.positions``, and
-    the name there."""
+    """Tensors with different names: our kind and tensor, such as ``tokens.positions``, and the
+    published name."""
     unused: tuple[str, ...] = ()
-    """Tensors that no answer needs."""
+    """Published tensors that prediction does not need."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubFile:
-    """A file of a repository on the Hugging Face hub, at one revision."""
+    """A file in a repository on the Hugging Face hub, at one revision."""
 
     repository: str
     revision: str
     file: str
     sha256: str = ""
-    """Of the file; empty where it is not known, so that only names and shapes can be checked."""
+    """SHA-256 of the file; empty if unknown, so that only names and shapes can be checked."""
     megabytes: int
-    """About how many."""
+    """Approximate size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackageFile:
-    """A pickle of weights inside an installed Python package, believed by its checksum alone."""
+    """A pickle of weights inside an installed Python package. Only its checksum makes it
+    trusted."""
 
     package: str
     file: str
@@ -58,59 +58,59 @@ class PackageFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """A network whose weights come from elsewhere, and all that is known of it."""
+    """A network with published weights, and everything known about it."""
 
     name: str
     title: str
     paper: str
     layers: Callable[[], tuple[Layer, ...]]
-    """The layers; the last but activations is ``dense = "classes"``."""
+    """The layers. The last one, apart from activations, is ``dense = "classes"``."""
     side: int
-    """Height and width of the images, in pixels."""
+    """Height and width of its images, in pixels."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Of red, green and blue from 0 to 1; what is subtracted."""
+    """Subtracted from red, green and blue in [0, 1]."""
     std: tuple[float, float, float] = IMAGENET_STD
-    """What is then divided by."""
+    """Divides the result."""
     interpolation: str = "bicubic"
-    """How pictures were brought to the side when ``top1`` was measured."""
+    """The interpolation that resized the pictures when ``top1`` was measured."""
     classes: int = 1000
-    """Of the published last layer; 0 where there is none."""
+    """Classes of the published last layer; 0 if there is none."""
     top1: float
-    """ImageNet accuracy as published, in percent."""
+    """Published ImageNet accuracy, in percent."""
     top1_source: str
     parameters: int
-    """Of the network, with the published last layer."""
+    """Number of parameters, with the published last layer."""
     multiply_adds: int
-    """For one image."""
+    """Multiply-adds for one image."""
     code_licence: str = "Apache-2.0"
-    """Of the publisher's code. The layers here are firstlight's own."""
+    """Licence of the publisher's code. The layers here are firstlight's own."""
     weights_licence: str = "Apache-2.0"
     note: str = IMAGENET_NOTE
     hub: HubFile
     package: PackageFile | None = None
     namings: tuple[Naming, ...]
-    """The publishers' names for its tensors."""
+    """The publishers' names of its tensors."""
 
     @property
     def network(self) -> Network:
-        """The network of firstlight's layers."""
+        """The network as firstlight's layers."""
         return Network(layers=self.layers(), pixels="standardize")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the images."""
+        """Height, width and channels of its images."""
         return self.side, self.side, 3
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """ImageNet's classes by their numbers; two without a name where the weights know none."""
+        """The class names of ImageNet in order; two placeholders if the weights have no classes."""
         if not self.classes:
             return "class 0", "class 1"
         return tuple(f"ImageNet {number}" for number in range(self.classes))
 
     @property
     def preprocess(self) -> Preprocess:
-        """The pixel path: uint8 images of its size to what it was trained on."""
+        """The preprocessing from uint8 images of its size to the input that it was trained on."""
         return Preprocess(
             height=self.side, width=self.side, channels=3, mean=self.mean, std=self.std
         )

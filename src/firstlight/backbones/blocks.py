@@ -1,4 +1,4 @@
-"""What convolutional backbones are made of: convolutions with batch norm, inverted residuals."""
+"""Parts of convolutional backbones: convolutions with batch norm, inverted residuals."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from firstlight.layers.norm import BatchNorm
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """What all convolutions of a network have in common."""
+    """Settings that all convolutions of a network share."""
 
     norm: BatchNorm
     activation: str
@@ -26,7 +26,7 @@ class Style:
         depthwise: bool = False,
         bends: bool = True,
     ) -> tuple[Layer, ...]:
-        """A convolution without bias, batch norm, and the activation where it ``bends``."""
+        """A convolution without bias, batch norm, and an activation if ``bends``."""
         conv = Conv(
             filters,
             kernel=kernel,
@@ -47,10 +47,10 @@ class Style:
         start: int = 0,
         stride: int = 1,
     ) -> tuple[Layer, ...]:
-        """An inverted residual: ``expand`` times the channels, a depthwise convolution of side
-        ``middle`` among them, and few channels again (Sandler et al. 2018, section 3.3). One more
-        of side ``start`` may come first, and either side may be 0 for none (Qin et al. 2024,
-        section 3)."""
+        """An inverted residual: expansion to ``expand`` times the channels, a depthwise convolution
+        with a kernel of side ``middle``, and a projection (Sandler et al. 2018, section 3.3).
+        Another depthwise convolution of side ``start`` may come first. A side of 0 means none (Qin
+        et al. 2024, section 3)."""
         wide = channels * expand
         return (
             *(self.conv(channels, start, depthwise=True, bends=False) if start else ()),
@@ -61,6 +61,6 @@ class Style:
 
 
 def repeated(block: tuple[Layer, ...], times: int) -> tuple[Layer, ...]:
-    """A block that adds to what comes in, several times."""
+    """A block with a residual connection, repeated."""
     residual = Residual(block, activation="none")
     return (Repeat(times, (residual,)),) if times > 1 else (residual,) * times

@@ -1,6 +1,6 @@
-"""Published weights as a network of firstlight's layers.
+"""Convert published weights to a network of firstlight's layers.
 
-Axes: T tokens, F features, h and w the places of a position embedding.
+Axes: T tokens, F features, h and w the positions of a position embedding.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,13 +19,13 @@ from firstlight.plain import shown
 from firstlight.runs.checkpoint import SavedModel
 
 _TOLD = 4
-"""Tensors that a message names, of each kind."""
+"""Most tensors of each kind that a message names."""
 _COUNTS = "num_batches_tracked"
-"""Of batch norm; says nothing in an answer, and not every file has it."""
+"""A counter in batch norm, which prediction does not use and some files lack."""
 
 
 def architecture(backbone: Backbone) -> Architecture:
-    """The network for images of its size and the published classes, or two."""
+    """Return the network for images of its size and the published classes, or for two classes."""
     return Architecture(
         network=backbone.network,
         image_shape=backbone.image_shape,
@@ -34,7 +34,7 @@ def architecture(backbone: Backbone) -> Architecture:
 
 
 def published_names(naming: Naming, ours: Iterable[str]) -> dict[str, str]:
-    """What a publisher calls each of the network's tensors, given in the order of computing."""
+    """Map the network's tensors, given in the order of computation, to the publisher's names."""
     renamed, layers, found = dict(naming.renamed), iter(naming.layers), dict[str, str]()
     for layer, tensors in groupby(ours, key=lambda name: name.rpartition(".")[0]):
         there = next(layers)
@@ -46,10 +46,11 @@ def published_names(naming: Naming, ours: Iterable[str]) -> dict[str, str]:
 
 
 def converted(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) -> SavedModel:
-    """The network with published tensors, in evaluation mode; ``source`` opens the messages.
+    """Return the network with published tensors, in evaluation mode; ``source`` begins the
+    messages.
 
-    Tensors by firstlight's own names are taken too. Raises ``DataError`` for the weights of another
-    network, with the tensors that differ, and for numbers that are not finite.
+    Tensors with firstlight's own names are accepted too. Raises ``DataError`` for another network's
+    weights, naming the tensors that differ, and for numbers that are not finite.
     """
     made = architecture(backbone)
     model = made.build(Generator().manual_seed(0))
@@ -76,15 +77,15 @@ def converted(backbone: Backbone, tensors: Mapping[str, Tensor], source: str) ->
 
 
 def fitted(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A published tensor in the network's shape; a position embedding for images of another size
-    is interpolated, as Transformers does it."""
+    """Bring a published tensor to the network's shape. A position embedding for another image size
+    is interpolated, as in Transformers."""
     if name.endswith(".positions") and tensor.numel() != shape[0] * shape[1]:
         return _positions(tensor.float().flatten(0, -2), shape)
     return tensor.reshape(shape)
 
 
 def _positions(published_TF: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The class token's as it is, and those of the places by bicubic interpolation."""
+    """Keep the class token's embedding, and interpolate those of the positions bicubically."""
     side, published = isqrt(shape[0] - 1), isqrt(len(published_TF) - 1)
     grid_Fhw = published_TF[1:].T.unflatten(1, (published, published))
     grid_1Fhw = interpolate(grid_Fhw[None], size=(side, side), mode="bicubic")
@@ -92,7 +93,7 @@ def _positions(published_TF: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _fits(name: str, came: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether a tensor has the shape that is wanted, or one that ``fitted`` brings to it."""
+    """Whether a tensor has the wanted shape, or one that ``fitted`` can convert."""
     plain = tuple(side for side in came if side != 1) == tuple(side for side in wanted if side != 1)
     if not name.endswith(".positions") or plain:
         return plain
@@ -107,7 +108,7 @@ def _check(
     tensors: Mapping[str, Tensor],
     source: str,
 ) -> None:
-    """Raise ``DataError`` with all that tells the tensors from the network's."""
+    """Raise ``DataError`` listing every difference between the tensors and the network."""
     needed = [there for there in names.values() if not there.endswith(_COUNTS)]
     missing = [there for there in needed if there not in tensors]
     known = set(names.values())
@@ -134,5 +135,5 @@ def _check(
 
 
 def _first(some: list[str]) -> str:
-    """The first few, and that there are more."""
+    """List the first few, and say if there are more."""
     return ", ".join(map(shown, some[:_TOLD])) + (", …" if len(some) > _TOLD else "")

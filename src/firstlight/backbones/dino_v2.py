@@ -1,8 +1,8 @@
-"""DINOv2 of small size: a vision transformer that learned from 142 million pictures without labels
-(Oquab et al. 2023).
+"""DINOv2, small: a vision transformer trained on 142 million pictures without labels (Oquab et al.
+2023).
 
-Its position embedding was published for images of 518 pixels, and is brought to 224 once, as the
-weights are converted. It has no last layer; the one here begins at zero.
+Its position embedding was published for images of 518 pixels. It is resized to 224 once, when the
+weights are converted. DINOv2 has no last layer; the one here starts at zero.
 """
 
 from firstlight.backbones.backbone import Backbone, HubFile, Naming
@@ -21,8 +21,8 @@ PATCH = 14
 
 
 def layers() -> tuple[Layer, ...]:
-    """The layers for images of 224×224×3: a patch embedding, 12 transformer blocks with the norm
-    in front and layer scale at the end, and the class token."""
+    """Return the layers for images of 224×224×3: a patch embedding, 12 pre-norm transformer blocks
+    with layer scale, and the class token."""
     norm = LayerNorm(epsilon=1e-6)
     look = (norm, Attention(6), LayerScale())
     think = (norm, Dense(4 * FEATURES, activation="gelu"), Dense(FEATURES), LayerScale())

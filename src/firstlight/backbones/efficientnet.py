@@ -1,7 +1,7 @@
 """EfficientNet-Lite0: EfficientNet (Tan and Le 2019) without squeeze-and-excitation, with ReLU6.
 
-The layers of TensorFlow's published model: its padding, its epsilon of batch norm, and its pixels,
-less 127 and over 128.
+The layers match TensorFlow's published model: its padding, its epsilon of batch norm, and its
+preprocessing (pixel - 127) / 128.
 """
 
 from firstlight.backbones.backbone import Backbone, HubFile, Naming, PackageFile
@@ -20,11 +20,11 @@ STAGES = (
     (192, 5, 2, 4),
     (320, 3, 1, 1),
 )
-"""Filters, kernel, stride of the first block, and blocks."""
+"""Filters, kernel, stride of the first block, and number of blocks."""
 
 
 def layers() -> tuple[Layer, ...]:
-    """The layers for images of 224×224×3."""
+    """Return the layers for images of 224×224×3."""
     found = [
         *STYLE.conv(32, 3, 2),
         *STYLE.conv(32, 3, depthwise=True),

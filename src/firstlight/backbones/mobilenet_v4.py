@@ -1,6 +1,6 @@
-"""MobileNetV4 of convolutions alone, small and medium (Qin et al. 2024, tables 11 and 12).
+"""MobileNetV4, small and medium, of convolutions only (Qin et al. 2024, tables 11 and 12).
 
-The weights are timm's: the paper's own are not published.
+The weights are timm's, because the paper's were not published.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,11 +24,11 @@ class Block(NamedTuple):
 
     filters: int
     expand: int
-    """Times the channels that come in."""
+    """Multiplier of the input channels."""
     start: int
     """Side of the first depthwise convolution; 0 for none."""
     middle: int
-    """Side of the one between; 0 for none."""
+    """Side of the middle depthwise convolution; 0 for none."""
     stride: int = 1
 
 
@@ -54,13 +54,13 @@ MEDIUM: tuple[tuple[Block, ...], ...] = (
 
 
 def small() -> tuple[Layer, ...]:
-    """The layers of the small one for images of 224×224×3."""
+    """Return the layers of the small network for images of 224×224×3."""
     stem = (*STYLE.conv(32, 3, 2), *STYLE.conv(32, 3, 2), *STYLE.conv(32))
     return (*stem, *STYLE.conv(96, 3, 2), *STYLE.conv(64), *_blocks(64, SMALL), *_head())
 
 
 def medium() -> tuple[Layer, ...]:
-    """The layers of the medium one for images of 224×224×3."""
+    """Return the layers of the medium network for images of 224×224×3."""
     stem = (*STYLE.conv(32, 3, 2), *STYLE.conv(128, 3, 2), *STYLE.conv(48, bends=False))
     return (*stem, *_blocks(48, MEDIUM), *_head())
 
@@ -71,7 +71,7 @@ def _head() -> tuple[Layer, ...]:
 
 
 def _blocks(channels: int, stages: Iterable[Iterable[Block]]) -> Iterator[Layer]:
-    """Blocks of the same kind after one another are a repeat."""
+    """Yield blocks, with consecutive equal blocks as one repeat."""
     for block, same in groupby(one for stage in stages for one in stage):
         layers = STYLE.inverted(
             channels,

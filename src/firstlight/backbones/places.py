@@ -1,6 +1,6 @@
 """Where weights are on this machine: in firstlight's cache, the hub's, or an installed package.
 
-Nothing here needs PyTorch, and nothing is opened but ``source.json``.
+Nothing here needs PyTorch, and only ``source.json`` is opened.
 """
 
 from collections.abc import Iterator
@@ -24,14 +24,14 @@ class Published:
 
     path: Path
     origin: str
-    """Where it comes from, in words."""
+    """Its source, in words."""
     sha256: str
-    """What its content has to be; empty where that is not known."""
+    """Expected SHA-256; empty if unknown."""
 
 
 def on_this_machine(backbone: Backbone) -> Iterator[Published]:
-    """The files that there are: in the hub's cache, the pinned revision first, then in an installed
-    package. Nothing is imported or opened for it."""
+    """Yield the files on this machine: first those in the hub's cache, starting with the pinned
+    revision, then those in an installed package. Nothing is imported or opened."""
     hub = backbone.hub
     folder = kept_in("model", hub.repository) / "snapshots"
     pinned = folder / hub.revision / hub.file
@@ -58,23 +58,23 @@ class Kept:
 
     folder: Path
     origin: str
-    """Where they came from, in words."""
+    """Their source, in words."""
     sha256: str
-    """Of the file that they came in."""
+    """SHA-256 of the file that they came in."""
     verified: bool
-    """Whether that is the published one's."""
+    """Whether that file is the published one."""
     model_sha256: str
-    """Of the file that is kept."""
+    """SHA-256 of the file in the cache."""
 
 
 def is_here(name: str) -> bool:
-    """Whether ``open_backbone`` would find weights, as far as names of files tell."""
+    """Whether ``open_backbone`` would find weights, judging by file names."""
     backbone = backbone_named(name)
     return kept(backbone) is not None or any(True for _ in on_this_machine(backbone))
 
 
 def kept(backbone: Backbone) -> Kept | None:
-    """What the cache says that it holds."""
+    """Return what the cache's ``source.json`` says about its weights."""
     folder = RunFolder(folder_of(backbone))
     if not any(folder.path.glob("*.safetensors")):
         return None

@@ -1,7 +1,7 @@
-"""Files of published weights: fetched from the hub, and read.
+"""Download and read files of published weights.
 
-No pickle is executed: a package's is believed after its checksum matched, and then read by
-PyTorch's reader for weights alone.
+No pickle is executed. A file from a package is accepted only if its checksum matches, and PyTorch
+then reads it with its weights-only loader.
 """
 
 import hashlib
@@ -21,10 +21,10 @@ _READ = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int6
 
 
 def fetched(backbone: Backbone, quiet: bool = False) -> Published:
-    """The pinned file from the hub, resumed where a part of it is there.
+    """Download the pinned file from the hub. A partial download is resumed.
 
-    Raises ``UserError`` where huggingface_hub is not installed, ``UnreachableError`` where the hub
-    does not give it, and ``DataError`` where the storage takes no more.
+    Raises ``UserError`` if huggingface_hub is not installed, ``UnreachableError`` if the download
+    fails, and ``DataError`` if the storage is full.
     """
     hub = backbone.hub
     try:
@@ -50,7 +50,7 @@ def _unreachable(backbone: Backbone, error: Exception) -> UnreachableError:
 
 
 def how_to_get(backbone: Backbone) -> str:
-    """What to do where the weights are not on this machine."""
+    """Say how to get the weights if they are not on this machine."""
     hub, name = backbone.hub, backbone.name
     lines = [
         f"to get them ({hub.megabytes} MB): pip install 'firstlight[hub]', then "
@@ -65,8 +65,8 @@ def how_to_get(backbone: Backbone) -> str:
 
 
 def read(published: Published) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a file, and its SHA-256. Raises ``DataError`` where the content is another
-    than is wanted, and where it is damaged."""
+    """Return the tensors of a file, and its SHA-256. Raises ``DataError`` if the checksum differs
+    or the file is damaged."""
     path = published.path
     sha256 = checksum(path)
     if published.sha256 and sha256 != published.sha256:
@@ -86,7 +86,7 @@ def read(published: Published) -> tuple[dict[str, Tensor], str]:
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file. Raises ``DataError`` where it cannot be read."""
+    """Return the SHA-256 of a file. Raises ``DataError`` if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

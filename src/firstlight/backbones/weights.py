@@ -1,7 +1,7 @@
-"""A backbone's weights, converted once and kept in the cache in the form of a run's.
+"""A backbone's weights, converted once and cached in the form of a run.
 
-A folder holds ``model.safetensors`` and, written after it, ``source.json``: where the weights came
-from, the SHA-256 of that file, and that of the one that is kept.
+A folder holds ``model.safetensors`` and ``source.json``, which is written last. The latter has the
+source of the weights, the SHA-256 of the source file, and that of the cached file.
 """
 
 import os
@@ -30,11 +30,11 @@ __all__ = ["Kept", "fetch_backbone", "is_here", "kept", "open_backbone"]
 
 
 def open_backbone(name: str, *, device: str = "cpu") -> SavedModel:
-    """The pretrained network with its published last layer, as a trained run is opened.
+    """Open the pretrained network with its published last layer, like a trained run.
 
-    Taken from firstlight's cache, else from the hub's cache or an installed package, and then kept
-    in firstlight's. No connection is made. Raises ``UserError`` for an unknown name, and
-    ``DataError`` where there are no weights on this machine, or they are damaged.
+    The weights come from firstlight's cache; or else from the hub's cache or an installed package,
+    and are then saved to firstlight's cache. No connection is made. Raises ``UserError`` for an
+    unknown name, and ``DataError`` if the weights are missing from this machine or damaged.
     """
     backbone = backbone_named(name)
     if (saved := _kept_model(backbone, device)) is not None:
@@ -47,7 +47,7 @@ def open_backbone(name: str, *, device: str = "cpu") -> SavedModel:
         except DataError as error:
             wrong = wrong or error
             continue
-        with suppress(DataError):  # where the cache takes none it answers all the same
+        with suppress(DataError):  # prediction works without a cache
             _keep(backbone, saved, published, sha256)
         saved.model.to(device)
         return saved
@@ -59,12 +59,11 @@ def open_backbone(name: str, *, device: str = "cpu") -> SavedModel:
 
 
 def fetch_backbone(name: str, file: Path | None = None, *, quiet: bool = False) -> Kept:
-    """Get the weights into the cache: from ``file``, a safetensors file; else from what is on this
+    """Load the weights into the cache: from ``file`` (safetensors) if given; else from this
     machine; else from the hub.
 
-    Raises ``UserError`` for an unknown name or file, ``DataError`` for weights of another network,
-    a damaged or other file, and storage that takes no more, and ``UnreachableError`` where the hub
-    does not give them.
+    Raises ``UserError`` for an unknown name or file; ``DataError`` for another network's weights, a
+    damaged or wrong file, or full storage; and ``UnreachableError`` if the download fails.
     """
     backbone = backbone_named(name)
     if file is not None:
@@ -76,7 +75,7 @@ def fetch_backbone(name: str, file: Path | None = None, *, quiet: bool = False) 
         if (here := kept(backbone)) is not None and _kept_model(backbone, "cpu") is not None:
             return here
         for published in on_this_machine(backbone):
-            with suppress(DataError):  # the hub may have a whole one
+            with suppress(DataError):  # the hub may have an undamaged one
                 return _convert(backbone, published)
         published = fetched(backbone, quiet)
     return _convert(backbone, published)
@@ -88,14 +87,14 @@ def _convert(backbone: Backbone, published: Published) -> Kept:
 
 
 def _is_whole(backbone: Backbone, here: Kept) -> bool:
-    """Whether the kept file is as it was written."""
+    """Whether the cached file is unchanged since it was written."""
     path = here.folder / MODEL_FILE
     return path.is_file() and checksum(path) == here.model_sha256
 
 
 def _kept_model(backbone: Backbone, device: str) -> SavedModel | None:
-    """The kept network; None where there is none, where it is no longer as it was written, and
-    where another firstlight made it of other layers."""
+    """Return the cached network; None if there is none, if it has changed since it was written, or
+    if another version of firstlight built it from other layers."""
     here = kept(backbone)
     if here is None or not _is_whole(backbone, here):
         return None
@@ -108,10 +107,10 @@ def _kept_model(backbone: Backbone, device: str) -> SavedModel | None:
 
 
 def _keep(backbone: Backbone, saved: SavedModel, published: Published, sha256: str) -> Kept:
-    """Write the two files, the one that tells of the other last. Raises ``DataError``.
+    """Write the two files, ``source.json`` last. Raises ``DataError``.
 
-    Two processes at once each write whole files; where they mix, the next to open them sees that
-    the sums differ, and converts again.
+    Two processes at once each write whole files. If the files of both get mixed, the next reader
+    sees that the checksums differ, and converts again.
     """
     folder = RunFolder(folder_of(backbone))
     known = {backbone.hub.sha256, backbone.package.sha256 if backbone.package else ""} - {""}
