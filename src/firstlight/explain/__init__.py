@@ -1,1 +1,1 @@
-"""What a network's answer rests on: arrays in, arrays and words out. No disk, no pictures."""
+"""Explanations of a network's answers: arrays in, arrays and words out. No disk, no drawing."""

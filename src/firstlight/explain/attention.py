@@ -1,5 +1,5 @@
-"""Where a vision transformer's class token looks. Axes: N images, T tokens, F features, h heads, H
-height, W width."""
+"""Where a vision transformer's class token attends. Axes: N images, T tokens, F features, h heads,
+H height, W width."""
 
 import threading
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ Float32Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassAttention:
-    """The class token's attention to each place, in the last block (Caron et al. 2021)."""
+    """The class token's attention to each position, in the last block (Caron et al. 2021)."""
 
     heads_hHW: Float32Array
-    """float32, heads × rows × columns of patches: shares of each head's attention. They add up to 1
-    less the share that the class token gives itself."""
+    """float32, heads × rows × columns of patches: attention weights of each head. They sum to 1
+    minus the weight that the class token gives itself."""
 
     @property
     def cells(self) -> tuple[int, int]:
@@ -32,7 +32,7 @@ class ClassAttention:
         return height, width
 
     def over(self, height: int, width: int) -> Float32Array:
-        """The mean of the heads, float32 height × width, smoothly enlarged to an image."""
+        """Return the mean of the heads, float32 height × width, smoothly resized to the image."""
         mean_11HW = torch.from_numpy(self.heads_hHW).mean(dim=0)[None, None]
         whole = nn.functional.interpolate(mean_11HW, (height, width), mode="bilinear")
         found: Float32Array = whole[0, 0].numpy()
@@ -42,9 +42,9 @@ class ClassAttention:
 def class_attention(
     model: nn.Module, preprocess: Preprocess, image_HWC: npt.NDArray[np.uint8]
 ) -> ClassAttention | None:
-    """softmax(q·k / √width) of the last attention in front of the class token, the row of that
-    token; None for a network without the two. Of a model that averages over views, that of the
-    image itself."""
+    """Return the class token's row of softmax(q·k / √width) in the last attention before it; None
+    if the network has no such layers. If the model averages over views, only the image itself is
+    used."""
     heard: list[tuple[nn.Module, Tensor]] = []
     hooks = _listen(model, heard)
     try:
@@ -57,13 +57,13 @@ def class_attention(
 
 
 def _listen(model: nn.Module, heard: list[tuple[nn.Module, Tensor]]) -> list[Any]:
-    """Note what each layer of a transformer is given for the first time, until the hooks that come
-    back are removed."""
+    """Record the first input of each layer of a transformer, until the returned hooks are
+    removed."""
     mine, kinds = threading.get_ident(), (Tokens, Attention, ClassToken)
 
     def note(module: nn.Module, given: Any) -> None:
         first = all(module is not other for other, _ in heard)
-        if threading.get_ident() == mine and first:  # a service answers others meanwhile
+        if threading.get_ident() == mine and first:  # a service answers other requests meanwhile
             heard.append((module, given[0]))
 
     modules = [one for one in model.modules() if isinstance(layer_of(one), kinds)]
@@ -90,7 +90,7 @@ def _last(heard: list[tuple[nn.Module, Tensor]]) -> ClassAttention | None:
 
 @torch.inference_mode()
 def _shares(module: nn.Module, tokens_1TF: Tensor) -> Tensor:
-    """h×T×T: how much of its attention each token gives each other, as the module computes it."""
+    """Return h×T×T: the attention weights between tokens, as the module computes them."""
     choice = layer_of(module)
     assert isinstance(choice, Attention)
     queries, keys = (

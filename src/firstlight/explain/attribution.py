@@ -1,7 +1,7 @@
-"""Which parts of an image a score rests on, three ways.
+"""Which parts of an image a score depends on, by three methods.
 
-Each speaks of the score (logit) of one class, as the network gives it when it answers: averaged
-over views where it averages. Axes: H height, W width, C channels of the image; h, w of maps.
+Each explains the score (logit) of one class as used for the answer: averaged over views if the
+network averages. Axes: H height, W width, C channels of the image; h, w of maps.
 """
 
 import warnings
@@ -29,54 +29,57 @@ UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 
 GAP = 0.01
-"""Share of the difference in score that integrated gradients may miss."""
+"""The error that integrated gradients may have, as a share of the difference in score."""
 FEWEST_STEPS, MOST_STEPS = 64, 4096
 LARGE_STEPS = 96
-"""For large images, whatever the sum misses: 4,096 would take minutes."""
-# Of float32 sums, as a share of the largest score.
+"""Number of steps for large images, whatever the error: 4,096 would take minutes."""
+# The rounding error of float32 sums, as a share of the largest score.
 ROUNDING = 1e-5
-# Maps of fewer cells a side say nothing of the place.
+# Maps with fewer cells per side say nothing about position.
 FEWEST_CELLS = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GradCam:
-    """Regions that speak for a class."""
+    """Regions that support a class."""
 
     values_HW: Float32Array
-    """float32, 0 and above, smoothly enlarged to the image."""
+    """float32, not negative, smoothly resized to the image."""
     cells: tuple[int, int]
-    """Height and width of the maps they were computed from; 0 and 0 where the network has no maps,
-    and all values are zero."""
+    """Height and width of the maps that they come from; 0 and 0 if the network has no maps, and
+    then all values are zero."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Integrated:
-    """What each pixel adds to a class's score on the way from the ground to the image."""
+    """Each pixel's contribution to a class's score along the path from the baseline to the
+    image."""
 
     values_HW: Float32Array
-    """float32, summed over channels; below zero what speaks against the class."""
+    """float32, summed over channels; negative values speak against the class."""
     difference: float
-    """Score of the image less score of the ground."""
+    """Score of the image minus score of the baseline."""
     gap: float
-    """How far the values' sum is from it, as a share of it; 0 where both are zero."""
+    """The difference between the values' sum and ``difference``, as a share of it; 0 if both are
+    zero."""
     steps: int
-    """Places on the way at which gradients were taken."""
+    """Points on the path where gradients were taken."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Occluded:
-    """How far the score falls when a part is covered."""
+    """How much the score falls when a part is covered."""
 
     values_HW: Float32Array
-    """float32, at each pixel the mean over the patches that cover it; below zero the score rose."""
+    """float32: at each pixel, the mean over the patches that cover it; negative if the score
+    rose."""
     patch: int
-    """Side of a patch, pixels."""
+    """Side of a patch, in pixels."""
 
 
 def ground(preprocess: Preprocess, image_HWC: UInt8Array) -> UInt8Array:
-    """An empty image H×W×C to compare with: black for light strokes on a dark ground, otherwise
-    all in the image's mean colour."""
+    """Return a baseline image H×W×C: black for light strokes on a dark background, otherwise the
+    image's mean colour."""
     if preprocess.light_on_dark:
         return np.zeros_like(image_HWC)
     colour_C = image_HWC.mean(axis=(0, 1)).round().astype(np.uint8)
@@ -86,20 +89,20 @@ def ground(preprocess: Preprocess, image_HWC: UInt8Array) -> UInt8Array:
 def grad_cam(
     model: nn.Module, preprocess: Preprocess, image_HWC: UInt8Array, class_index: int
 ) -> GradCam:
-    """Grad-CAM: maps weighed by the mean of the score's gradient over each, then ReLU (Selvaraju et
-    al. 2017, eq. 1 and 2).
+    """Grad-CAM: maps weighted by the mean of the score's gradient over each, then ReLU (Selvaraju
+    et al. 2017, eq. 1 and 2).
 
-    The maps are the last ones behind an activation with at least 3 cells a side, or the first where
-    none has so many; those of any layer where no activation gives maps; of the plain view of the
-    image where the answer averages over views. Maps in front of self-attention are not taken: what
-    it makes of them no longer lies where they do.
+    The maps are the last ones after an activation with at least 3 cells per side, or the first ones
+    if none has that many. If no activation gives maps, those of any layer are used. If the answer
+    averages over views, they are those of the image itself. Maps before self-attention are not
+    used, because attention mixes positions.
     """
-    # Captum's own would take the maps of the last view of a network that averages.
+    # Captum would use the maps of the last view if the network averages over views.
     bent: list[Tensor] = []
     others: list[Tensor] = []
 
     def note(name: str, module: nn.Module, result: Tensor) -> None:
-        if isinstance(layer_of(module), Attention):  # it mixes all places of the maps before it
+        if isinstance(layer_of(module), Attention):  # mixes all positions of the maps before it
             bent.clear()
             others.clear()
         elif result.dim() == 4:
@@ -150,7 +153,7 @@ def integrated_gradients(
                 pixels_2CHW[1:],
                 target=class_index,
                 n_steps=steps,
-                # ReLU and max-pool make the gradient jump, where finer rules gain nothing.
+                # ReLU and max-pooling make the gradient jump, so higher-order rules gain nothing.
                 method="riemann_middle",
                 internal_batch_size=batch_size(pixels_2CHW.device, pixels),
             )[0].detach()
@@ -173,10 +176,10 @@ def _captum() -> Any:
 
 
 def _steps(model: nn.Module, pixels: int) -> tuple[int, int]:
-    """How many to begin with, and how many at most."""
+    """Return the first and the largest number of steps."""
     if pixels <= LARGE:
         return FEWEST_STEPS, MOST_STEPS
-    # A transformer is smooth, and few steps are enough; a network of ReLUs needs all of them.
+    # A transformer is smooth, so few steps are enough; a network with ReLUs needs all of them.
     is_smooth = any(isinstance(layer_of(module), Attention) for module in model.modules())
     return LARGE_STEPS // 4 if is_smooth else LARGE_STEPS, LARGE_STEPS
 
@@ -209,7 +212,8 @@ def occlusion(
         )
     # A patch covers all channels at once, so each channel holds the same.
     values_HW = _array(values_CHW[0])
-    # An image alone and the same in a batch differ in their last bits; that is no patch's effect.
+    # The same image alone and in a batch differs in the last bits; that is not an effect of a
+    # patch.
     values_HW[np.abs(values_HW) < ROUNDING * largest] = 0
     return Occluded(values_HW=values_HW, patch=patch)
 

@@ -1,4 +1,4 @@
-"""What every layer of a network makes of one image. Axes: C channels, h height, w width of maps."""
+"""The output of every layer for one image. Axes: C channels, h height, w width of maps."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,29 +18,29 @@ from firstlight.pixels import Preprocess
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerMaps:
-    """One layer's results for one image."""
+    """One layer's output for one image."""
 
     name: str
-    """The module's name, such as ``conv1``; each once."""
+    """The module's name, such as ``conv1``; unique."""
     kind: str
-    """What it is called, such as ``convolution``; the class of a module of one's own."""
+    """Name of the layer, such as ``convolution``; the class name of the user's own module."""
     says: str
-    """What it does, as a sentence; empty for a module of one's own."""
+    """What it does, as a sentence; empty for the user's own module."""
     maps_Chw: npt.NDArray[np.float32]
-    """float32 C×h×w; h = w = 1 where the layer gives single numbers."""
+    """float32 C×h×w; h = w = 1 if the layer gives single numbers."""
 
     @property
     def is_single_numbers(self) -> bool:
-        """Whether there is no height and width left."""
+        """Whether the output has no height and width."""
         return self.maps_Chw.shape[1:] == (1, 1)
 
 
 def layer_maps(
     model: nn.Module, preprocess: Preprocess, image_HWC: npt.NDArray[np.uint8]
 ) -> list[LayerMaps]:
-    """Every layer's results in the order they are computed, the scores of the classes last.
+    """Return every layer's output in the order of computation, the class scores last.
 
-    Of a model that averages over views, those of the image itself.
+    If the model averages over views, only the image itself is used.
     """
     layers, grids = list[LayerMaps](), token_grids(model)
 
@@ -61,25 +61,28 @@ def layer_maps(
 
 
 def shown(layers: Sequence[LayerMaps]) -> list[int]:
-    """The numbers, from 0 on, of the layers to show: all, or of a long network its stages."""
+    """Return the indices of the layers to show: all, or the stages of a long network."""
     return stages([layer.maps_Chw.shape[1:] for layer in layers])
 
 
 Grids = Mapping[int, tuple[int, int]]
-"""Numbers of tokens to the rows and columns of places that they stand for, the class token in
+"""Maps a number of tokens to the rows and columns of their positions, without the class token in
 front."""
 
 
 def token_grids(model: nn.Module) -> Grids:
-    """Those of the model's layers that make tokens."""
+    """Return the grids of the model's layers that make tokens."""
     made: list[Any] = [one for one in model.modules() if isinstance(layer_of(one), Tokens)]
     return {math.prod(module.grid) + 1: module.grid for module in made}
 
 
 def as_maps(result: Tensor, grids: Grids) -> Tensor:
-    """One image's result as maps C×h×w: F numbers as F maps of one place; T×F numbers of tokens as
-    F maps of the places that they stand for, without the class token; other T×F numbers as one map;
-    what has more axes as maps of its last two."""
+    """Return one image's output as maps C×h×w.
+
+    F numbers become F maps of one position. T×F numbers of tokens become F maps of their positions,
+    without the class token. Other T×F numbers become one map. More axes become maps of the last
+    two.
+    """
     if result.dim() < 2:
         return result.reshape(-1, 1, 1)
     if result.dim() == 2 and len(result) in grids:

@@ -1,4 +1,4 @@
-"""Where one map of one layer looks. Axes: H height, W width, C channels of the image."""
+"""What one map of one layer responds to. Axes: H height, W width, C channels of the image."""
 
 from dataclasses import dataclass
 
@@ -16,19 +16,19 @@ Float32Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MapSource:
-    """One map's strongest value, and what it comes from."""
+    """The largest value of one map, and the pixels behind it."""
 
     value: float
     row: int
-    """Of the strongest value, from the top."""
+    """Row of the largest value, from the top."""
     column: int
-    """From the left."""
+    """Column of the largest value, from the left."""
     pixels_HW: Float32Array
-    """float32, 0 and above: how much each pixel moves that value, the absolute gradient summed over
-    channels (Simonyan et al. 2013, section 3)."""
+    """float32, not negative: how much each pixel changes that value, the absolute gradient summed
+    over channels (Simonyan et al. 2013, section 3)."""
     filter_Ikk: Float32Array | None
-    """The filter's weights, float32, one k×k square for each map that goes in; None where the layer
-    is no convolution."""
+    """The filter's weights, float32, one k×k square per input map; None if the layer is not a
+    convolution."""
 
 
 def map_source(
@@ -38,9 +38,9 @@ def map_source(
     layer: int,
     channel: int,
 ) -> MapSource:
-    """What map ``channel`` of the layer with number ``layer`` (as ``layer_maps`` counts) rests on.
+    """Return the source of map ``channel`` in layer number ``layer``, as ``layer_maps`` counts.
 
-    Raises ``ValueError`` where there is no such layer or map.
+    Raises ``ValueError`` if there is no such layer or map.
     """
     seen: list[tuple[nn.Module, Tensor]] = []
 
@@ -67,7 +67,7 @@ def map_source(
         row=row,
         column=column,
         pixels_HW=gradient_1CHW[0].abs().sum(dim=0).float().cpu().numpy(),
-        # Of a convolution alone, and not of a block that holds several.
+        # Only for a single convolution, not for a block that contains several.
         filter_Ikk=filters[0][channel].detach().float().cpu().numpy()
         if len(filters) == 1 and len(filters[0]) == len(maps_Chw)
         else None,

@@ -1,4 +1,4 @@
-"""Images that a network takes to be alike. Axes: N images, H height, W width, C channels, F
+"""Images that a network considers similar. Axes: N images, H height, W width, C channels, F
 features."""
 
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from firstlight.pixels import Preprocess
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbour:
-    """One image out of many."""
+    """One of many images."""
 
     index: int
-    """Its number among them."""
+    """Its index among them."""
     similarity: float
-    """Cosine of the angle between the two images' features, -1 to 1; 1 for the same direction."""
+    """Cosine similarity of the two images' features, -1 to 1."""
 
 
 def nearest(
@@ -31,10 +31,10 @@ def nearest(
     count: int = 9,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Neighbour]:
-    """The ``count`` images most alike to one, the most alike first, ties by number.
+    """Return the ``count`` most similar images, most similar first; ties are ordered by index.
 
-    Features are what the last dense layer is given, of the plain view of an image. One batch of
-    images is in memory at a time; ``progress`` is told how many of how many are done.
+    Features are the input of the last dense layer, for the image itself. Only one batch of images
+    is in memory at a time. ``progress`` is called with the number done and the total.
     """
     query_F = features(model, preprocess, image_HWC[None])[0]
     size = batch_size(query_F.device, pixels_seen(model, preprocess))
@@ -50,7 +50,7 @@ def nearest(
 
 
 def features(model: nn.Module, preprocess: Preprocess, images_NHWC: UInt8Array) -> Tensor:
-    """float32 N×F of length one, on the model's device; of a network without a dense layer, its
+    """Return features float32 N×F of length one, on the model's device; without a dense layer, the
     scores."""
     with answering(model):
         found_NF = of_pixels(model, model_input(model, preprocess, images_NHWC))

@@ -1,4 +1,4 @@
-"""A network at work: what goes in, and what each layer gives.
+"""Run a network and observe its input and the output of each layer.
 
 Axes: N images, H height, W width, C channels, K classes.
 """
@@ -20,19 +20,19 @@ from firstlight.pixels import Preprocess
 UInt8Array = npt.NDArray[np.uint8]
 
 Note = Callable[[str, nn.Module, Tensor], None]
-"""Called with a layer's name, its module, and what it gave."""
+"""Called with a layer's name, its module, and its output."""
 TORCH_ACTIVATIONS = nn.ReLU.__module__
 
 
 def model_input(model: nn.Module, preprocess: Preprocess, images_NHWC: UInt8Array) -> Tensor:
-    """Images as the model takes them, float32 N×C×H×W, on its device."""
+    """Return images as the model's input, float32 N×C×H×W, on its device."""
     device = next(model.parameters()).device
     return preprocess(torch.from_numpy(np.ascontiguousarray(images_NHWC)).to(device))
 
 
 @contextmanager
 def answering(model: nn.Module) -> Iterator[None]:
-    """The model as it answers, in evaluation mode; its own mode comes back at the end."""
+    """Put the model into evaluation mode, and restore its mode at the end."""
     was_training = model.training
     model.eval()
     try:
@@ -42,26 +42,27 @@ def answering(model: nn.Module) -> Iterator[None]:
 
 
 def layer_of(module: nn.Module) -> Layer | None:
-    """The layer that a module was built from; None for a module of one's own."""
+    """Return the layer that a module was built from; None for the user's own module."""
     layer = module.__dict__.get("layer")
     return layer if isinstance(layer, Layer) else None
 
 
 def is_activation(module: nn.Module) -> bool:
-    """Whether it is one of the activations, firstlight's or PyTorch's."""
+    """Whether it is an activation, firstlight's or PyTorch's."""
     layer = layer_of(module)
     return type(module).__module__ == TORCH_ACTIVATIONS if layer is None else layer.bends
 
 
 def watched(model: nn.Module, pixels_NCHW: Tensor, note: Note) -> Tensor:
-    """The model's logits N×K; ``note`` hears of each layer as it is computed, the scores last.
+    """Return the model's logits N×K, and call ``note`` with each layer as it is computed, the
+    scores last.
 
-    A layer is a module that was built from one, or of other modules each that holds no others or
-    has weights of its own; flattening is left out. Of a model that averages over views of an image,
-    only the plain view is noted, which is the first. What was noted stays as it is, whatever later
-    layers do in place.
+    A layer is a module built from a firstlight layer. Among other modules, it is one that has no
+    submodules, or has weights of its own. Flattening is left out. If a model averages over views of
+    an image, only the first view, which is the image itself, is noted. Later in-place layers do not
+    change a noted output.
     """
-    mine = threading.get_ident()  # a service answers others with the same modules meanwhile
+    mine = threading.get_ident()  # a service runs the same modules for others meanwhile
     counts: Counter[str] = Counter()
     last: list[tuple[int, ...]] = []
     ended = False
@@ -89,13 +90,13 @@ def watched(model: nn.Module, pixels_NCHW: Tensor, note: Note) -> Tensor:
     finally:
         for hook in hooks:
             hook.remove()
-    if last != [tuple(logits_NK.shape)]:  # a module of one's own computes more than its parts
+    if last != [tuple(logits_NK.shape)]:  # the user's own module computes more than its parts
         note("scores", model, logits_NK)
     return logits_NK
 
 
 def _is_result(result: Any, images: int) -> bool:
-    """Whether a module gave numbers for each image."""
+    """Whether a module returned numbers for each image."""
     shape = result.shape if isinstance(result, Tensor) and result.is_floating_point() else ()
     return len(shape) > 1 and shape[0] == images
 

@@ -1,4 +1,4 @@
-"""What each picture of an explanation shows, and what it cannot show, in one sentence each."""
+"""Captions of an explanation's pictures: what each shows, and what it cannot show."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from firstlight.pixels import Preprocess
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """What stands beside a picture."""
+    """The caption of a picture."""
 
     title: str
     shows: str
@@ -22,7 +22,7 @@ class Words:
 
 
 def of_picture(preprocess: Preprocess) -> Words:
-    """The image itself."""
+    """Caption of the image itself."""
     return Words(
         title="What it saw",
         shows=(
@@ -43,7 +43,7 @@ def of_answer() -> Words:
 
 
 def of_grad_cam(cam: GradCam, name: str) -> Words:
-    """Grad-CAM for the class ``name``."""
+    """Caption of Grad-CAM for the class ``name``."""
     height, width = cam.cells
     if not height:
         return Words(
@@ -70,7 +70,7 @@ def of_grad_cam(cam: GradCam, name: str) -> Words:
 
 
 def of_attention(attention: ClassAttention) -> Words:
-    """Where the class token looks."""
+    """Caption of the class token's attention."""
     height, width = attention.cells
     heads = len(attention.heads_hHW)
     return Words(
@@ -85,7 +85,7 @@ def of_attention(attention: ClassAttention) -> Words:
 
 
 def of_heads() -> Words:
-    """Where each head looks."""
+    """Caption of the attention of each head."""
     return Words(
         title="Attention, head by head",
         shows=(
@@ -97,7 +97,7 @@ def of_heads() -> Words:
 
 
 def of_integrated(result: Integrated, name: str, preprocess: Preprocess) -> Words:
-    """Integrated gradients for the class ``name``."""
+    """Caption of integrated gradients for the class ``name``."""
     empty = "black" if preprocess.light_on_dark else "the picture's mean colour"
     return Words(
         title="Integrated gradients",
@@ -114,14 +114,14 @@ def of_integrated(result: Integrated, name: str, preprocess: Preprocess) -> Word
 
 
 def missed(result: Integrated) -> str:
-    """The gap of integrated gradients in percent, never less than 0.01 %; kept on one line."""
+    """The error of integrated gradients in percent, at least 0.01 %; without a line break."""
     percent = max(100 * result.gap, 0.01)
     number = f"{percent:.2g}" if percent < 99 else f"{percent:,.0f}"
     return f"{number}\N{NO-BREAK SPACE}%"
 
 
 def of_occlusion(result: Occluded, name: str, preprocess: Preprocess) -> Words:
-    """Occlusion for the class ``name``."""
+    """Caption of occlusion for the class ``name``."""
     cover = "black" if preprocess.light_on_dark else "the picture's mean colour"
     return Words(
         title="Occlusion",
@@ -135,7 +135,7 @@ def of_occlusion(result: Occluded, name: str, preprocess: Preprocess) -> Words:
 
 
 def of_neighbours(images: int) -> Words:
-    """The nearest of so many training images."""
+    """Caption of the nearest among ``images`` training images."""
     return Words(
         title="Nearest training images",
         shows=(
@@ -147,7 +147,7 @@ def of_neighbours(images: int) -> Words:
 
 
 def of_missing_neighbours() -> Words:
-    """In place of the nearest images, where there are no training images."""
+    """Caption in place of the nearest images if there are no training images."""
     return Words(
         title="Nearest training images",
         shows="Left out: the run's training images were not found.",
@@ -156,7 +156,8 @@ def of_missing_neighbours() -> Words:
 
 
 def of_layers(shown: int, layers: int, rest: str) -> Words:
-    """The maps of all layers, or of so many of them; ``rest`` says where the others are."""
+    """Caption of the maps of all layers, or of ``shown`` of them; ``rest`` says where the others
+    are."""
     return Words(
         title="Layer by layer",
         shows=(
@@ -169,7 +170,7 @@ def of_layers(shown: int, layers: int, rest: str) -> Words:
 
 
 def chosen(shown: int, layers: int) -> str:
-    """Which layers of a long network are shown."""
+    """Say which layers of a long network are shown."""
     return (
         f"{shown} of {layers} layers are shown: the first, the last of each map size, and those "
         "at the end that give single numbers."
