@@ -1,4 +1,4 @@
-"""Numbers in, pictures and self-contained HTML pages out. No disk, no data set, no model."""
+"""Figures and self-contained HTML pages made from numbers. No disk, no data set, no model."""
 
 import logging
 
@@ -6,9 +6,9 @@ _NO_CACHE = ("mkdir -p failed", "%s is not a writable directory", "Matplotlib cr
 
 
 def _of_use(record: logging.LogRecord) -> bool:
-    """Whether a line of matplotlib's log is: where its cache cannot be written, as without a home,
-    it takes a temporary folder and all goes on."""
+    """Whether to keep a line of matplotlib's log. If its cache is not writable, for example without
+    a home folder, it uses a temporary folder and works; that message is dropped."""
     return not str(record.msg).startswith(_NO_CACHE)
 
 
-logging.getLogger("matplotlib").addFilter(_of_use)  # it says so when it is imported
+logging.getLogger("matplotlib").addFilter(_of_use)  # it logs when it is imported

@@ -1,4 +1,4 @@
-"""Pictures made of numbers. Axes: K classes."""
+"""Charts of numbers. Axes: K classes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,9 +62,10 @@ def confusion(
     normalised: bool,
     shown: Sequence[int] | None = None,
 ) -> SavedFigure:
-    """Rows are true classes, columns answers; normalised by row, a row sums to 100 %.
+    """Plot a confusion matrix: rows are true classes, columns answers. Normalized rows sum to 100
+    %.
 
-    ``shown`` are the numbers of those classes, of more, that are drawn and have the names.
+    ``shown`` are the indices of the classes to draw if there are more; they have the names.
     """
     counts = np.asarray(counts_KK, dtype=np.int64)
     per_row = counts.sum(axis=1, keepdims=True)
@@ -76,7 +77,7 @@ def confusion(
     with style():
         picture = SavedFigure(side, side * 0.94)
         axes = picture.add_subplot()
-        # The root keeps the few mistakes visible beside the many right answers.
+        # The square root keeps the few mistakes visible beside the many right answers.
         axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1.05)
         names = [fitted(name, 12) for name in class_names]
         tilt = 0 if max(len(n) for n in names) <= 3 else 45
@@ -96,7 +97,7 @@ def confusion(
                 for column in range(k):
                     if counts[row, column]:
                         share = 100 * shares[row, column]
-                        # 99.96 % is not 100 %.
+                        # Do not round 99.96 % to 100 %.
                         percent = f"{share:.1f}" if share < 99.95 or share == 100 else ">99.9"
                         axes.text(
                             column,
@@ -116,9 +117,10 @@ def confusion(
 def class_accuracy(
     class_names: Sequence[str], recalls: Sequence[float], overall: float
 ) -> SavedFigure:
-    """Share of each class's images answered rightly, beside that of all.
+    """Plot the accuracy of each class beside the overall accuracy.
 
-    Points and not bars: bars would have to begin at zero, where accuracies near one look the same.
+    It uses points rather than bars: bars would have to start at zero, where accuracies close to one
+    look the same.
     """
     k, least = len(class_names), min(*recalls, overall)
     span = max(1.0 - least, 0.02)
@@ -156,7 +158,8 @@ def class_accuracy(
 
 
 def comparison_curves(epochs_by_run: Mapping[str, Epochs]) -> SavedFigure:
-    """Validation accuracy of several runs against epochs and against seconds of training."""
+    """Plot the validation accuracy of several runs against epochs and against seconds of
+    training."""
     with style():
         picture = SavedFigure(8.4, 3.4 + 0.2 * len(epochs_by_run))
         by_epoch, by_second = picture.subplots(1, 2, sharey=True)
@@ -187,7 +190,7 @@ def comparison_curves(epochs_by_run: Mapping[str, Epochs]) -> SavedFigure:
 
 
 def comparison_bars(scores: Sequence[RunScore]) -> SavedFigure:
-    """Test accuracies with their 95 % intervals, on a scale that shows the differences."""
+    """Plot test accuracies with their 95 % intervals, on a scale that shows the differences."""
     with style():
         picture = SavedFigure(7.2, 1.0 + 0.42 * len(scores))
         axes = picture.add_subplot()
@@ -221,7 +224,7 @@ def learning_rate_sweep(
     suggestion: float,
     span: tuple[float, float],
 ) -> SavedFigure:
-    """Loss against the learning rate, with the rate that is suggested and the span it is from."""
+    """Plot loss against the learning rate, with the suggested rate and the range it comes from."""
     with style():
         picture = SavedFigure(7.2, 3.8)
         axes = picture.add_subplot()
@@ -265,7 +268,8 @@ def _colours(count: int) -> list[str]:
 def trust(
     confidence_N: npt.NDArray[np.float32], right_N: npt.NDArray[np.bool_], threshold: float | None
 ) -> SavedFigure:
-    """How often answers of each confidence are right, and how right the most confident ones are."""
+    """Plot how often answers at each confidence are right, and how right the most confident ones
+    are."""
     with style():
         picture = SavedFigure(8.4, 3.5)
         left, right = picture.subplots(1, 2)
@@ -273,7 +277,7 @@ def trust(
         left.set_xlabel("stated probability of the answer")
         left.set_title("Share of correct answers", loc="left")
         coverage_N, accuracy_N = accuracy_at_coverage(right_N, confidence_N)
-        start = min(len(accuracy_N) - 1, len(accuracy_N) // 50)  # a few answers tell nothing
+        start = min(len(accuracy_N) - 1, len(accuracy_N) // 50)  # a few answers are too noisy
         right.plot(coverage_N[start:], accuracy_N[start:], color=BLUE)
         if threshold is not None:
             told = float((confidence_N >= threshold).mean())
@@ -360,12 +364,12 @@ class Tried:
 
     number: int
     accuracy: float
-    """Held out; of a trial that was stopped early, its last."""
+    """Accuracy on held-out images; the last one if the trial was stopped early."""
     finished: bool
 
 
 def search(trials: Sequence[Tried], importances: Mapping[str, float]) -> SavedFigure:
-    """A search's trials in their order, with the best so far, and what each setting matters."""
+    """Plot a search's trials in order, with the best so far, and the importance of each setting."""
     with style():
         picture = SavedFigure(9.4, 3.6)
         axes, bars = picture.subplots(1, 2, width_ratios=(3, 2))
@@ -382,7 +386,7 @@ def search(trials: Sequence[Tried], importances: Mapping[str, float]) -> SavedFi
         axes.set_xlabel("trial")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        # A few trials that learnt nothing would press all others together.
+        # A few trials that learned nothing would squeeze all others together.
         low = min(float(np.quantile([one.accuracy for one in done], 0.1)), best[0])
         room = max(0.001, 0.08 * (best[-1] - low))
         axes.set_ylim(low - room, best[-1] + room)

@@ -1,4 +1,4 @@
-"""Pictures of why a network answers as it does, each a drawing of its own or all on one sheet.
+"""Figures that explain a network's answer, one by one or all on one sheet.
 
 Axes: N images, H height, W width, C channels of images; C maps of h×w.
 """
@@ -29,7 +29,7 @@ UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 
 Drawing = Callable[[FigureBase], None]
-"""Draws on a figure, or on a part of one."""
+"""Draws on a figure or a part of one."""
 
 MOST_BARS = 10
 MOST_MAPS = 32
@@ -37,7 +37,7 @@ SIDE = 3.1
 
 
 def single(drawing: Drawing, title: str) -> SavedFigure:
-    """One drawing as a picture."""
+    """Return one drawing as a figure."""
     with style():
         picture = SavedFigure(SIDE, SIDE)
         picture.suptitle(title, x=0.03, ha="left", fontsize=11, fontweight="bold")
@@ -46,7 +46,7 @@ def single(drawing: Drawing, title: str) -> SavedFigure:
 
 
 def overview(panels: Sequence[tuple[Words, Drawing]]) -> SavedFigure:
-    """Drawings with their titles and words, three in a row."""
+    """Return drawings with their captions, three in a row."""
     columns = 3
     with style():
         texts = [_wrapped(words) for words, _ in panels]
@@ -61,7 +61,7 @@ def overview(panels: Sequence[tuple[Words, Drawing]]) -> SavedFigure:
             for part, (words, drawing), text in zip(cells, panels[row], texts[row], strict=False):
                 drawing(part)
                 part.suptitle(words.title, x=0.03, ha="left", fontsize=11, fontweight="bold")
-                # Empty lines keep the drawings of a row at one height.
+                # Empty lines keep the drawings in a row at the same height.
                 full = text + "\n " * (count - text.count("\n") - 1)
                 part.supxlabel(full, x=0.03, ha="left", fontsize=8, color=INK)
     return picture
@@ -72,7 +72,7 @@ def _wrapped(words: Words) -> str:
 
 
 def seen(image_HWC: UInt8Array) -> Drawing:
-    """The image as the network was given it."""
+    """Draw the network's input image."""
 
     def draw(figure: FigureBase) -> None:
         axes = figure.add_subplot()
@@ -83,7 +83,7 @@ def seen(image_HWC: UInt8Array) -> Drawing:
 
 
 def answers(probabilities: Mapping[str, float], explained: str) -> Drawing:
-    """The most probable classes as bars, the explained one in another colour."""
+    """Draw the most probable classes as bars, with the explained one in another colour."""
 
     def draw(figure: FigureBase) -> None:
         names = list(probabilities)[:MOST_BARS]
@@ -101,7 +101,7 @@ def answers(probabilities: Mapping[str, float], explained: str) -> Drawing:
         for spine in axes.spines.values():
             spine.set_visible(False)
         for row, share in enumerate(shares):
-            # 99.96 % is not 100 %.
+            # Do not round 99.96 % to 100 %.
             text = f"{100 * share:.1f} %" if share < 0.9995 else ">99.9 %"
             axes.text(share + 0.02, row, text, va="center", fontsize=8.5)
 
@@ -111,8 +111,8 @@ def answers(probabilities: Mapping[str, float], explained: str) -> Drawing:
 def overlaid(
     image_HWC: UInt8Array, values_HW: Float32Array, *, dark: bool, smooth: bool = False
 ) -> Drawing:
-    """Values over a faint grey image: red above zero, blue below. One with a dark ground is turned
-    light."""
+    """Draw values over a faint grey image: red above zero, blue below. An image with a dark
+    background is inverted."""
 
     def draw(figure: FigureBase) -> None:
         axes = figure.add_subplot()
@@ -121,7 +121,7 @@ def overlaid(
             spine.set(visible=True, color=FAINT, linewidth=0.5)
         grey_HW1 = _pixels(image_HWC).mean(axis=2, keepdims=True)
         show(axes, 0.7 + 0.3 * (1 - grey_HW1 if dark else grey_HW1))
-        # A few pixels lie beyond the scale, so that one does not drown the others.
+        # A few pixels may exceed the scale, so that a single one does not hide the others.
         top = float(np.quantile(np.abs(values_HW), 0.995)) or float(np.abs(values_HW).max()) or 1.0
         shares_HW = (values_HW / top).clip(-1, 1)
         axes.imshow(
@@ -139,7 +139,7 @@ def overlaid(
 def alike(
     images_NHWC: UInt8Array, class_names: Sequence[str], similarities: Sequence[float]
 ) -> Drawing:
-    """Images with their classes and how much they are alike."""
+    """Draw images with their classes and similarities."""
 
     def draw(figure: FigureBase) -> None:
         columns = math.ceil(len(images_NHWC) ** 0.5)
@@ -158,7 +158,7 @@ def alike(
 
 
 def note(text: str) -> Drawing:
-    """Words in place of a picture."""
+    """Draw words in place of a picture."""
 
     def draw(figure: FigureBase) -> None:
         axes = figure.add_subplot()
@@ -169,7 +169,8 @@ def note(text: str) -> Drawing:
 
 
 def layer(maps: LayerMaps, class_names: Sequence[str] = ()) -> SavedFigure:
-    """The first 32 maps of one layer on one scale, or a bar for each of its single numbers."""
+    """Return the first 32 maps of one layer on one scale, or a bar for each of its single
+    numbers."""
     if maps.is_single_numbers:
         return _numbers(maps.maps_Chw[:, 0, 0], class_names)
     shown = maps.maps_Chw[:MOST_MAPS]
@@ -185,7 +186,7 @@ def layer(maps: LayerMaps, class_names: Sequence[str] = ()) -> SavedFigure:
         sheet[y : y + height, x : x + width] = map_hw
     largest = float(np.abs(maps.maps_Chw).max()) or 1.0
     with style():
-        side = max(0.8, 2.4 / columns)  # of a map, inches
+        side = max(0.8, 2.4 / columns)  # inches per map
         picture = SavedFigure(side * columns + 0.8, max(0.8, side * rows * height / width) + 0.1)
         axes = picture.add_subplot()
         bare(axes)

@@ -1,4 +1,4 @@
-"""Pictures made of images. Axes: N images, H height, W width, C channels, K classes."""
+"""Figures made of images. Axes: N images, H height, W width, C channels, K classes."""
 
 import math
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Answered:
     confidence: float | None
     """Probability of the answer, 0 to 1; None where there are several labels."""
     truth: str | None = None
-    """The true class, where it is known."""
+    """The true class, if known."""
     name: str | None = None
     """Index or file name, where it helps to find the image again."""
     faults: tuple[str, ...] = ()
@@ -47,29 +47,29 @@ class Answered:
 
     @property
     def wrong(self) -> bool:
-        """Whether the truth is known and is another."""
+        """Whether the true class is known and differs from the answer."""
         return self.truth is not None and self.truth != self.answer
 
 
 def prediction_strip(items: Sequence[Answered]) -> SavedFigure:
-    """The tutorial's strip: images with answers, five in a row; wrong ones show the truth."""
+    """Return a strip of images with answers, five in a row; wrong ones also show the truth."""
     return _grid(items, columns=5, cell=1.75)
 
 
 def mistakes_page(items: Sequence[Answered]) -> SavedFigure:
-    """Wrong answers, the least probable truth first, six in a row."""
+    """Return the wrong answers, least probable truth first, six in a row."""
     return _grid(items, columns=6, cell=1.6)
 
 
 def prediction_grid(items: Sequence[Answered]) -> SavedFigure:
-    """Pictures from outside with their answers, named."""
+    """Return external pictures with their names and answers."""
     return _grid(items, columns=min(5, max(1, len(items))), cell=2.0)
 
 
 def class_samples(
     images_by_class: Sequence[UInt8Array], class_names: Sequence[str], columns: int = 10
 ) -> SavedFigure:
-    """One row of images for each class; ``images_by_class`` holds K arrays n×H×W×C."""
+    """Return one row of images per class; ``images_by_class`` holds K arrays n×H×W×C."""
     rows = len(class_names)
     height, width = _side(images_by_class)
     gap = max(1, round(0.06 * width))
@@ -93,7 +93,7 @@ def class_samples(
 
 
 def augmentation_views(original_HWC: UInt8Array, views_NHWC: Float32Array) -> SavedFigure:
-    """One image, and what augmentation makes of it; views are 0 to 1."""
+    """Return one image and its augmented versions; views are in [0, 1]."""
     columns = 6
     rows = math.ceil((len(views_NHWC) + 1) / columns)
     with style():
@@ -109,10 +109,10 @@ def augmentation_views(original_HWC: UInt8Array, views_NHWC: Float32Array) -> Sa
 
 
 def first_layer_filters(filters_OCHW: Float32Array) -> SavedFigure:
-    """The first convolution's weights, one tile a filter.
+    """Return the first convolution's weights, one tile per filter.
 
-    Grey filters run from blue (negative) over white (zero) to red (positive), on one scale for
-    all. Colour filters are shown as colours, each stretched to its own range.
+    Grey filters run from blue (negative) through white (zero) to red (positive), all on one scale.
+    Colour filters are shown in colour, each stretched to its own range.
     """
     count, channels = filters_OCHW.shape[:2]
     columns = min(count, 16)
@@ -181,7 +181,7 @@ def _lines_below(item: Answered) -> int:
 
 
 def show(axes: Axes, pixels_HWC: Float32Array) -> None:
-    """Draw an image of 0 to 1, grey or colour."""
+    """Draw an image in [0, 1], grey or colour."""
     if pixels_HWC.shape[2] == 1:
         axes.imshow(pixels_HWC[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     else:
@@ -203,7 +203,7 @@ class Tile:
 
 
 def contact_sheet(groups: Sequence[Sequence[Tile]]) -> SavedFigure:
-    """Pictures with their names; those of one group stand together, a gap apart from the next."""
+    """Return named pictures in groups, with a gap between groups."""
     widest = max(len(group) for group in groups)
     across = max(1, 6 // widest)
     rows = math.ceil(len(groups) / across)
@@ -225,6 +225,6 @@ def contact_sheet(groups: Sequence[Sequence[Tile]]) -> SavedFigure:
 
 
 def _broken(name: str, width: int) -> str:
-    """A file's name in lines of so many characters, the last three of them."""
+    """Break a file name into lines of ``width`` characters, and keep the last three lines."""
     lines = [name[i : i + width] for i in range(0, len(name), width)]
     return "\n".join(lines if len(lines) <= 3 else ["…" + lines[-3][1:], *lines[-2:]])

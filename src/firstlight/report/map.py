@@ -1,4 +1,4 @@
-"""A set of pictures laid out by what they show. Axes: N pictures, K classes, S side of the map."""
+"""Map of a set of pictures, by content. Axes: N pictures, K classes, S side of the map."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from firstlight.report.picture import SERIES, SavedFigure, bare, style
 
 SIDE = 1400
 MOST_NAMED = 40
-"""Of more classes the colours are not named: they could not be told apart."""
+"""With more classes than this, the colours are not named: they would be too similar."""
 _SMALLEST, _LARGEST, _MARGIN = 26, 72, 60
 _MARK = (0, 0, 0)
 
@@ -24,8 +24,8 @@ def map_of_pictures(
     classes: int,
     marked_N: npt.NDArray[np.bool_],
 ) -> SavedFigure:
-    """Each picture, uint8 H×W×C, small at its place, framed in its class's colour. Those marked are
-    larger, with a black frame around it, and lie on top."""
+    """Draw each picture, uint8 H×W×C, small at its position, with a frame in its class's colour.
+    Marked pictures are larger, have a black frame, and lie on top."""
     colours = _colours(classes)
     side = int(np.clip(SIDE * (0.6 / len(thumbnails)) ** 0.5, _SMALLEST, _LARGEST))
     low_2, high_2 = places_N2.min(axis=0), places_N2.max(axis=0)
@@ -48,7 +48,8 @@ def map_of_pictures(
 
 
 def legend(class_names: Sequence[str]) -> dict[str, str]:
-    """The classes and their colours, ``#rrggbb``; none of more than ``MOST_NAMED``."""
+    """Return the classes and their colours, ``#rrggbb``; empty for more than ``MOST_NAMED``
+    classes."""
     if len(class_names) > MOST_NAMED:
         return {}
     colours = _colours(len(class_names))

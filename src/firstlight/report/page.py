@@ -1,8 +1,8 @@
-"""One self-contained HTML file: nothing is loaded from elsewhere.
+"""One self-contained HTML file, which loads nothing from elsewhere.
 
-Its content-security policy lets nothing in it do so: pictures stand inside, and of styles and
-scripts only the template's own count, known by their hashes. Text from right to left stands in a
-``bdi``, so that it turns nothing around beside it.
+Its content-security policy enforces this: pictures are embedded, and only the template's own styles
+and scripts, identified by their hashes, are allowed. Right-to-left text is inside ``bdi``, so that
+it does not reorder the text beside it.
 """
 
 import base64
@@ -23,14 +23,13 @@ class Shown:
 
     png: bytes = b""
     svg: str = ""
-    """In place of the PNG: a drawing with the colours of a light or a dark page."""
+    """A drawing that follows a light or a dark page, in place of the PNG."""
     alt: str
-    """What a person who cannot see it should be told."""
+    """Alternative text for people who cannot see the picture."""
     caption: str = ""
-    """Stands under the picture."""
+    """The caption below the picture."""
     wide: bool = False
-    """Too much to see on a small screen: there it is moved from side to side in place of being made
-    smaller."""
+    """Too wide for a small screen, where it scrolls sideways instead of shrinking."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,34 +42,34 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One heading with what stands under it, in this order."""
+    """A heading and its content, in this order."""
 
     title: str
     text: str = ""
     legend: Mapping[str, str] = field(default_factory=dict)
-    """What each colour of the pictures means: names and their colours, ``#rrggbb``."""
+    """The meaning of each colour in the pictures: names and their colours, ``#rrggbb``."""
     pictures: Sequence[Shown] = ()
     table: Table | None = None
     code: str = ""
     folded: bool = False
-    """Closed until a person opens it; open on paper."""
+    """Collapsed until the reader opens it; open in print."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """All that a page says."""
+    """The content of a page."""
 
     title: str
     lead: str
-    """One line under the title."""
+    """One line below the title."""
     figures: Mapping[str, str] = field(default_factory=dict)
-    """The headline numbers: what, and how much."""
+    """The headline numbers: name and value."""
     sections: Sequence[Section] = ()
     foot: str = ""
 
 
 def render(page: Page) -> str:
-    """The page as one HTML file."""
+    """Return the page as one HTML file."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -81,7 +80,7 @@ def render(page: Page) -> str:
 
 
 def _policy(template: str) -> str:
-    """What the page may do. Browsers hash what stands between the tags, to the letter."""
+    """Return the content-security policy. Browsers hash the exact text between the tags."""
     hashes = {}
     for tag in ("style", "script"):
         (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)

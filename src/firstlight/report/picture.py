@@ -1,4 +1,4 @@
-"""A figure without pyplot: no global state, the same bytes each time, shown by a notebook."""
+"""Figures without pyplot: no global state, the same bytes every time, displayed by notebooks."""
 
 import io
 import textwrap
@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from firstlight.untrusted import printable, right_to_left
 
 INK, FAINT, PAPER = "#1f2933", "#7b8794", "#ffffff"
-# Okabe and Ito's colours, told apart by people with any colour vision.
+# Okabe and Ito's colours, which people with any colour vision can distinguish.
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#c8372d"
 SERIES = (BLUE, ORANGE, GREEN, RED, "#cc79a7", "#56b4e9", "#7f6b00", "#404040")
 
@@ -31,25 +31,25 @@ _STYLE: dict[Any, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
-    "text.parse_math": False,  # a class name may hold a dollar sign
+    "text.parse_math": False,  # a class name may contain a dollar sign
 }
 
 
 class SavedFigure(Figure):
-    """A figure that a notebook shows and that saves to the same bytes each time."""
+    """A figure that notebooks display and that saves to the same bytes every time."""
 
     def __init__(self, width: float, height: float) -> None:
-        """Width and height in inches, of 110 pixels each."""
+        """Width and height in inches of 110 pixels each."""
         super().__init__(figsize=(width, height), facecolor=PAPER, layout="constrained")
 
     def png(self) -> bytes:
-        """The picture as a PNG file."""
+        """Return the figure as a PNG file."""
         out = io.BytesIO()
         for text in self.findobj(Text):
             assert isinstance(text, Text)
             text.set_text(_drawable(text.get_text()))
         with rc_context(_STYLE), warnings.catch_warnings():
-            # Where the font lacks a sign of a name, it draws a box; the page has the name as text.
+            # A missing glyph is drawn as a box; the page has the name as text.
             warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
             self.savefig(out, format="png", dpi=110, metadata={"Software": None})
         return out.getvalue()
@@ -59,19 +59,19 @@ class SavedFigure(Figure):
 
 
 def _drawable(text: str) -> str:
-    """Text without what cannot be drawn: a file's name may be no text at all. Marks on both sides
-    of words from right to left keep them from turning around what stands beside them."""
+    """Replace characters that cannot be drawn, because a file name may not be valid text. Marks
+    around right-to-left words keep them from reordering the text beside them."""
     pieces = right_to_left(printable(text))
     return "".join(f"\u200e{piece}\u200e" if turned else piece for turned, piece in pieces)
 
 
 def style() -> AbstractContextManager[None]:
-    """The look of every picture; axes must be made inside ``with style():``."""
+    """Apply the style of every figure; create axes inside ``with style():``."""
     return rc_context(_STYLE)
 
 
 def bare(axes: Axes) -> None:
-    """No ticks and no frame: for images."""
+    """Remove ticks and frame, for images."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -79,16 +79,16 @@ def bare(axes: Axes) -> None:
 
 
 def fitted(text: str, width: int) -> str:
-    """Text broken to lines of ``width`` characters, at most two of them."""
+    """Break text into at most two lines of ``width`` characters."""
     first, *rest = textwrap.wrap(text, width) or [text]
     return "\n".join([first, shortened(" ".join(rest), width)] if rest else [first])
 
 
 def shortened(text: str, width: int) -> str:
-    """Text of at most ``width`` characters, its end left out where there are more."""
+    """Cut text to at most ``width`` characters."""
     return text if len(text) <= width else text[: width - 1].rstrip() + "…"
 
 
 def end_of(path: str, width: int) -> str:
-    """The last ``width`` characters of a path, where the file's name is."""
+    """Return the last ``width`` characters of a path, which include the file name."""
     return path if len(path) <= width else "…" + path[1 - width :]

@@ -1,4 +1,4 @@
-"""Pictures of how accuracy holds under corruptions. Axes: H height, W width, C channels."""
+"""Figures of accuracy under corruptions. Axes: H height, W width, C channels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def robustness_curves(curves: Curves) -> SavedFigure:
-    """Accuracy against strength, one panel a corruption, on one scale."""
+    """Plot accuracy against strength, one panel per corruption, all on one scale."""
     with style():
         picture = SavedFigure(8.4, 4.6)
         panels = picture.subplots(2, 3, sharex=True, sharey=True)
@@ -36,7 +36,8 @@ def robustness_curves(curves: Curves) -> SavedFigure:
 
 
 def corruption_samples(images: Mapping[str, Sequence[npt.NDArray[np.uint8]]]) -> SavedFigure:
-    """One image under each corruption (rows) at each strength (columns), the first as it is."""
+    """Return one image under each corruption (rows) at each strength (columns), the original
+    first."""
     rows, columns = len(images), len(next(iter(images.values())))
     with style():
         picture = SavedFigure(1.0 + 1.0 * columns, 0.3 + 1.0 * rows)
