@@ -1,1 +1,1 @@
-"""A trained run as a file that other programs run."""
+"""Export a trained run to a file that other programs can run."""

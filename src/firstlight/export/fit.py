@@ -1,9 +1,10 @@
-"""Images of any size and kind brought to a model's, in tensor operations that a graph can hold.
+"""Bring images of any size and kind to the model's, with tensor operations that a graph can
+contain.
 
-It is what ``data.pictures`` does with Pillow where no stroke is looked for and no ground cleared:
-the same grey, the same part of the picture, the same filters. ``pixels.Preprocess`` takes over from
-there. Axes: N images, H height, W width, C channels; h and w are the model's height and width,
-S the pixels of one axis and s those it is brought to.
+This equals ``data.pictures``, which uses Pillow, where that searches no stroke and clears no
+background: the same grey, the same part of the picture, the same filters. ``pixels.Preprocess``
+does the rest. Axes: N images, H height, W width, C channels; h and w are the model's height and
+width, S the pixels of one axis before resizing and s after.
 """
 
 from dataclasses import dataclass
@@ -13,23 +14,24 @@ from torch import Tensor
 
 from firstlight.pixels import Preprocess
 
-# Pillow's weights of red, green and blue for grey (ITU-R 601-2), in 65,536ths.
+# Pillow's weights of red, green and blue for grey (ITU-R 601-2), in units of 1/65,536.
 GREY = (19595, 38470, 7471)
 
 
 def fitted(images_NHWC: Tensor, preprocess: Preprocess) -> Tensor:
-    """uint8 N×h×w×C of the model, from uint8 of any height and width with one or three channels.
+    """Return uint8 N×h×w×C for the model, from uint8 of any height and width with one or three
+    channels.
 
-    Images that have the model's shape come back as they are, to the bit.
+    Images that have the model's shape are returned unchanged, to the bit.
     """
     return _resized(_with_channels(images_NHWC, preprocess.channels), preprocess)
 
 
 def _with_channels(images_NHWC: Tensor, channels: int) -> Tensor:
-    """One or three channels made ``channels``, 1 or 3.
+    """Convert one or three channels to ``channels``, 1 or 3.
 
-    Everything is made three first, and for a grey model one again, which leaves grey as it was: the
-    weights sum to 65,536.
+    Everything is first converted to three channels, and for a grey model back to one. That leaves
+    grey unchanged, because the weights sum to 65,536.
     """
     last = _number(images_NHWC.shape[3], torch.int64) - 1
     three_NHWC = images_NHWC.index_select(3, torch.arange(3).minimum(last))
@@ -42,8 +44,8 @@ def _with_channels(images_NHWC: Tensor, channels: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Span:
-    """Where one axis of the picture goes: ``length`` pixels from ``start`` on become ``size`` of
-    the model's, from ``place`` on. Whole numbers, as float64 scalars."""
+    """Where one axis of the picture goes: ``length`` pixels from ``start`` are resized to ``size``
+    pixels of the model from ``place``. All are whole numbers, as float64 scalars."""
 
     start: Tensor
     length: Tensor
@@ -52,8 +54,8 @@ class _Span:
 
 
 def _resized(images_NHWC: Tensor, preprocess: Preprocess) -> Tensor:
-    """uint8 N×h×w×C: for a model of light on dark the whole picture on black, for another its
-    middle."""
+    """Return uint8 N×h×w×C: the whole picture on black for a model of light strokes on dark,
+    otherwise its centre."""
     sides = [_number(side) for side in images_NHWC.shape[1:3]]
     wanted = [_number(side) for side in (preprocess.height, preprocess.width)]
     scales = [want / side for want, side in zip(wanted, sides, strict=True)]
@@ -69,7 +71,7 @@ def _resized(images_NHWC: Tensor, preprocess: Preprocess) -> Tensor:
             spans, images_NHWC.shape[1:3], (preprocess.height, preprocess.width), strict=True
         )
     )
-    # Across first and rounded in between, as Pillow does.
+    # Resize horizontally first and round in between, as Pillow does.
     maps_NCHW = images_NHWC.permute(0, 3, 1, 2).to(torch.float32)
     maps_NCHW = _whole_levels(maps_NCHW @ across.T)
     maps_NCHW = _whole_levels(down @ maps_NCHW)
@@ -89,9 +91,10 @@ def _middle(side: Tensor, wanted: Tensor, scale: Tensor) -> _Span:
 
 
 def _weights(span: _Span, stored: int, wanted: int, scale: Tensor, light_on_dark: bool) -> Tensor:
-    """float32 s×S: each row what one pixel of the model takes of each pixel of the picture."""
+    """Return float32 s×S: each row has the weights of the picture's pixels in one pixel of the
+    model."""
     step = span.length / span.size
-    stretch = step.clamp(min=1)  # a picture made smaller is averaged over more of its pixels
+    stretch = step.clamp(min=1)  # shrinking averages over more of the picture's pixels
     target_s = torch.arange(wanted, dtype=torch.float64) - span.place
     source_S = torch.arange(stored, dtype=torch.float64) - span.start
     centre_s1 = ((target_s + 0.5) * step)[:, None]
@@ -109,7 +112,7 @@ def _weights(span: _Span, stored: int, wanted: int, scale: Tensor, light_on_dark
 
 
 def _box(source_S: Tensor, centre_s1: Tensor, stretch: Tensor) -> Tensor:
-    """The pixels that Pillow looks at; what falls on an edge falls on the same side as there."""
+    """The pixels that Pillow uses; a value on an edge is rounded as in Pillow."""
     first = (centre_s1 - stretch / 2 + 0.5).floor()
     end = (centre_s1 + stretch / 2 + 0.5).floor()
     return (source_S >= first) & (source_S < end)
@@ -124,7 +127,7 @@ def _cubic(away: Tensor) -> Tensor:
 
 
 def _lanczos(away: Tensor) -> Tensor:
-    """A sinc under the middle of a three times wider one."""
+    """A sinc, windowed by the central lobe of a sinc three times as wide."""
     return torch.where(away.abs() < 3, _sinc(away) * _sinc(away / 3), 0.0)
 
 
@@ -138,5 +141,5 @@ def _whole_levels(levels: Tensor) -> Tensor:
 
 
 def _number(value: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """A size as a tensor: a number of Python would be fixed in the graph."""
+    """A size as a tensor; a Python number would become a constant in the graph."""
     return torch.full((), value, dtype=dtype)

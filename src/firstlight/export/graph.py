@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 OPSETS = range(18, 24)
-"""Versions of ONNX's operators that can be written; onnxruntime has read the last since 1.23."""
+"""ONNX opset versions that can be written; onnxruntime reads the last one since version 1.23."""
 OPSET = 18
-"""What most programs read."""
+"""The default opset, which most programs can read."""
 INPUT, OUTPUTS, SEEN = "images", ("probabilities", "label"), "seen"
 REFUSAL = "images_must_be_NxHxWxC_with_C_1_or_3"
-"""The node that fails on any other layout. onnxruntime and OpenVINO name it in their errors."""
+"""The node that fails on any other layout. onnxruntime and OpenVINO show its name in their
+errors."""
 _PREFIX = "fit/"
 
 
 class Fit(nn.Module):
-    """Images of any size, grey or colour, as uint8 images of the model's shape."""
+    """Converts images of any size, grey or colour, to uint8 images of the model's shape."""
 
     def __init__(self, preprocess: Preprocess) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ class Classifier(nn.Module):
 
 
 class Layout(nn.Module):
-    """Images as they came; an error where they are not N×H×W×1 or N×H×W×3, or have no pixels."""
+    """Passes images on unchanged; fails if they are not N×H×W×1 or N×H×W×3, or have no pixels."""
 
     def forward(self, images_NHWC: Tensor) -> Tensor:
         height, width, channels = (
@@ -72,7 +73,7 @@ class Layout(nn.Module):
 
 
 def program(saved: SavedModel) -> ExportedProgram:
-    """PyTorch's own export, for any number of images of any size."""
+    """Return PyTorch's own export, for any number of images of any size."""
     whole = nn.Sequential(Layout(), Fit(saved.preprocess), Classifier(saved))
     return _traced(whole, _any_images(saved))
 
@@ -83,9 +84,9 @@ def network(saved: SavedModel, opset: int = OPSET) -> "ModelProto":
 
 
 def with_any_size(network: "ModelProto", saved: SavedModel, opset: int = OPSET) -> "ModelProto":
-    """The same behind what takes images of any size, grey or colour.
+    """Put nodes that accept images of any size, grey or colour, before the network.
 
-    Images that have the model's shape already go straight to the network.
+    Images that already have the model's shape go straight to the network.
     """
     import onnx
     from onnx import compose, helper
@@ -152,7 +153,7 @@ def _onnx(
             verbose=False,
         )
     assert written is not None
-    # The trace's own notes are three times as long as the graph.
+    # The trace's notes are three times as long as the graph.
     for clean in (common.RemoveUnusedNodesPass(), common.ClearMetadataAndDocStringPass()):
         clean(written.model)
     proto: ModelProto = onnx_ir.to_proto(written.model)
@@ -168,7 +169,7 @@ def _shape_tensor(shape: tuple[int, int, int]) -> "TensorProto":
 
 
 def _either(change: "GraphProto", shape: Sequence[str | int]) -> list["NodeProto"]:
-    """The nodes that give images of the model's shape: as they came, or changed."""
+    """Return nodes that output images of the model's shape: unchanged or converted."""
     from onnx import TensorProto, helper
 
     (came,), (changed,) = change.input, change.output
@@ -200,11 +201,11 @@ def _either(change: "GraphProto", shape: Sequence[str | int]) -> list["NodeProto
 
 
 def _layout() -> tuple[list["NodeProto"], str]:
-    """Nodes that pass the images on, and the name of what they give.
+    """Return nodes that check and pass on the images, and the name of their output.
 
-    ONNX has no assertion. A Reshape fails in every runtime where the numbers of pixels differ, so
-    the images are given the shape that they should have: 3 channels where they came with 3, else
-    1, and at least one pixel in either direction.
+    ONNX has no assertion. A Reshape fails in every runtime if the numbers of pixels differ. So the
+    images are reshaped to the shape they should have: 3 channels if they came with 3, otherwise 1,
+    and at least one pixel in each direction.
     """
     from onnx import TensorProto, helper
 
@@ -231,7 +232,7 @@ def _layout() -> tuple[list["NodeProto"], str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what PyTorch's exporter says about itself."""
+    """Silence the messages of PyTorch's exporter."""
     log = logging.getLogger("torch.onnx")
     before = log.level
     log.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""A network whose convolutions and dense layers compute with whole numbers of eight bits."""
+"""Quantization: convolutions and dense layers that compute with 8-bit integers."""
 
 import tempfile
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 IMAGES = 1000
-"""Training images that the ranges of the numbers are taken from."""
+"""Number of training images that calibrate the ranges."""
 _BATCH = 100
 
 
 def quantized(network: "ModelProto", images_NHWC: npt.NDArray[np.uint8]) -> "ModelProto":
-    """The network in int8: each filter with a scale of its own, and for what flows between layers
-    the ranges seen with ``images_NHWC``, uint8 of the model's shape (Jacob et al. 2018)."""
+    """Return the network in int8: each filter has its own scale, and activations have the ranges
+    seen with ``images_NHWC``, uint8 of the model's shape (Jacob et al. 2018)."""
     import onnx
     from onnxruntime import quantization
 
@@ -36,7 +36,7 @@ def quantized(network: "ModelProto", images_NHWC: npt.NDArray[np.uint8]) -> "Mod
 
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
-        # Shapes are inferred and batch norms taken into the convolutions first.
+        # First infer shapes and fold batch norms into the convolutions.
         source = Path(folder, "source.onnx")
         onnx.save(network, source)
         quantization.quant_pre_process(str(source), str(before), skip_symbolic_shape=True)

@@ -1,7 +1,7 @@
 """A network as a Keras 3 file (``.keras``): a zip of JSON and of weights in HDF5.
 
-A list of layers becomes a Sequential model, and one with residual blocks or branches a functional
-model. Both take pixels 0 to 255, N×H×W×C, and give calibrated probabilities.
+A list of layers becomes a Sequential model; with residual blocks or branches it becomes a
+functional model. Both take pixels 0 to 255, N×H×W×C, and return calibrated probabilities.
 """
 
 import io
@@ -16,13 +16,13 @@ from firstlight.plain import write_json
 from firstlight.runs.checkpoint import SavedModel
 
 KERAS_VERSION = "3.0.0"
-"""Named as the writer: the first that read this format."""
-# A zip holds a date for each member; the same run gives the same file.
+"""The version named as the writer: the first that reads this format."""
+# A fixed date for each member of the zip, so that the same run gives the same file.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def keras_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
-    """The file's content. Raises ``UserError`` for what Keras has no layer for."""
+    """Return the file's content. Raises ``UserError`` for a layer that Keras does not have."""
     layers = written(saved)
     functional = any(len(one.inputs) > 1 for one in layers)
     members = {
@@ -38,7 +38,8 @@ def keras_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
 
 
 def check_writable(saved: SavedModel) -> None:
-    """Raise ``UserError`` where a network has what Keras has no layer for, or is code."""
+    """Raise ``UserError`` if the network has a layer that Keras lacks, or is the user's own
+    code."""
     if saved.architecture.network.code is not None:
         raise UserError(
             "--format keras is for networks made of known layers; this one is code, which a "

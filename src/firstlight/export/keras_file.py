@@ -1,4 +1,4 @@
-"""The container of a Keras 3 model: a zip of JSON and of weights in HDF5, read within bounds.
+"""The container of a Keras 3 model: a zip of JSON and of weights in HDF5, read within limits.
 
 Nothing in it is executed.
 """
@@ -25,13 +25,13 @@ Float32Array = npt.NDArray[np.float32]
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 """The members of a file."""
 MOST_BYTES = {METADATA: 1 << 20, CONFIG: 2 << 20, WEIGHTS: 1 << 29}
-"""Of each member, unpacked."""
+"""Most bytes of each member, unpacked."""
 
 
 def members(path: Path, source: Path | IO[bytes]) -> dict[str, bytes]:
-    """The members of the zip, each read to its bound and no further.
+    """Return the members of the zip, each read no further than its limit.
 
-    Raises ``DataError`` for what is no such zip, and ``UserError`` where there is no file.
+    Raises ``DataError`` for anything but such a zip, and ``UserError`` if there is no file.
     """
     found = {}
     try:
@@ -60,7 +60,7 @@ def members(path: Path, source: Path | IO[bytes]) -> dict[str, bytes]:
 
 
 def json_object(path: Path, name: str, content: bytes) -> dict[str, Any]:
-    """A member's JSON object. Raises ``DataError`` where it is none."""
+    """Parse a member's JSON object. Raises ``DataError`` if it is not valid."""
     try:
         values = read_json(content)
     except ValueError as error:
@@ -71,13 +71,13 @@ def json_object(path: Path, name: str, content: bytes) -> dict[str, Any]:
 
 
 class GroupNames:
-    """Where Keras keeps a layer's weights: by its class, numbered where there are several."""
+    """The names of Keras's weight groups: a layer's class, numbered if there are several."""
 
     def __init__(self) -> None:
         self._used: dict[str, int] = {}
 
     def next(self, kind: str) -> str:
-        """The group of the next layer of a class, such as ``layers/conv2d_1/vars``."""
+        """Return the group of the next layer of a class, such as ``layers/conv2d_1/vars``."""
         snake = snake_case(kind)
         count = self._used.get(snake, 0)
         self._used[snake] = count + 1
@@ -85,21 +85,21 @@ class GroupNames:
 
 
 def snake_case(kind: str) -> str:
-    """A class's name as Keras has it in paths: ``max_pooling2d``, ``leaky_re_lu``."""
+    """Return a class's name as Keras writes it in paths: ``max_pooling2d``, ``leaky_re_lu``."""
     split = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", split).lower()
 
 
 class Arrays:
-    """The weights of an opened file."""
+    """The weights in an open file."""
 
     def __init__(self, path: Path, file: "h5py.File") -> None:
         self._path, self._file = path, file
 
     def read(self, name: str, shape: tuple[int, ...]) -> Float32Array:
-        """One array of the file itself, of the shape that the layers have.
+        """Read one array of the file itself, with the shape that the layer expects.
 
-        Raises ``DataError`` for a link to another file, another shape, and numbers that are not
+        Raises ``DataError`` for a link to another file, a different shape, or numbers that are not
         finite.
         """
         try:
@@ -113,7 +113,7 @@ _DAMAGE = (OSError, RuntimeError, LookupError, TypeError, AttributeError, ValueE
 
 @contextmanager
 def weights(path: Path, content: bytes) -> Iterator[Arrays]:
-    """The weights of a member's bytes. Raises ``DataError`` where it is no HDF5."""
+    """Open the weights from a member's bytes. Raises ``DataError`` if they are not HDF5."""
     import h5py
 
     try:

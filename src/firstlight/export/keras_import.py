@@ -1,7 +1,7 @@
 """Read a network that Keras trained from its ``.keras`` file. Nothing in it is executed.
 
-A ``.keras`` file is a zip; every member, layer, setting and array in it is known by name here and
-checked against bounds before it is read, or the file is refused.
+A ``.keras`` file is a zip. Every member, layer, setting and array in it must be known here, and is
+checked against limits before it is read. Otherwise the file is refused.
 """
 
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ from firstlight.models.catalog import Architecture
 from firstlight.pixels import MOST_SIDE
 
 _SCALES = ("Rescaling", "Normalization")
-# Layers that have no weights: a scale behind them is one of the pixels still.
+# Layers without weights: a scale after them still scales pixels.
 _WEIGHTLESS = {"ZeroPadding2D", "Dropout", "SpatialDropout2D", "Identity", "Flatten"}
 _WEIGHTLESS |= {"MaxPooling2D", "AveragePooling2D"}
 _WEIGHTLESS |= {"GlobalMaxPooling2D", "GlobalAveragePooling2D"}
@@ -40,27 +40,27 @@ _WEIGHTLESS |= {"GlobalMaxPooling2D", "GlobalAveragePooling2D"}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KerasNetwork:
-    """What a ``.keras`` file holds."""
+    """The content of a ``.keras`` file."""
 
     network: Network
     image_shape: tuple[int, int, int]
     """Height, width, channels."""
     classes: int
     weights: dict[str, npt.NDArray[Any]]
-    """By the names and in the axes of the network built from the layers."""
+    """Weights, by the names and in the axes of the network built from the layers."""
     scales: bool
     """Whether the model takes pixels from 0 to 255 and scales them itself."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    """How it does: ``(pixel / 255 - mean) / std`` of each channel."""
+    """Per channel, in ``(pixel / 255 - mean) / std``."""
     keras_version: str
 
 
 def read_keras(path: Path | IO[bytes]) -> KerasNetwork:
-    """The network of a file, or of an opened one.
+    """Read the network from a file or an open file object.
 
-    Raises ``DataError`` where it is damaged or too large, and ``UserError`` where it has what no
-    list of layers has, naming it.
+    Raises ``DataError`` if the file is damaged or too large, and ``UserError``, with the name, for
+    anything that a list of layers cannot express.
     """
     source, path = path, path if isinstance(path, Path) else Path("the file")
     found = members(path, source)
@@ -117,8 +117,8 @@ def _image_shape(path: Path, node: Node) -> tuple[int, int, int]:
 
 
 def _without_softmax(rest: tuple[Step, ...]) -> tuple[tuple[Step, ...], bool]:
-    """The steps without a softmax at their end, which answers have of themselves; and whether
-    there was one."""
+    """Remove a softmax at the end, because our answers apply one anyway; also return whether there
+    was one."""
     last = rest[-1] if rest else None
     if not isinstance(last, Node):
         return rest, False
@@ -132,7 +132,7 @@ def _without_softmax(rest: tuple[Step, ...]) -> tuple[tuple[Step, ...], bool]:
 
 
 def _takes_raw_pixels(rest: tuple[Step, ...]) -> bool:
-    """Whether a scale stands before the first layer with weights, or an activation."""
+    """Whether a scale comes before the first layer with weights or activation."""
     for step in rest:
         if isinstance(step, Join):
             if any(_takes_raw_pixels(branch) for branch in step.branches):
@@ -153,7 +153,8 @@ def _works(branch: tuple[Step, ...]) -> bool:
 def _scaling(
     chain: Chain, rest: tuple[Step, ...], raw: bool
 ) -> tuple[tuple[float, ...], tuple[float, ...], tuple[Step, ...]]:
-    """Mean and deviation of each channel of pixels / 255, and the steps behind their scales."""
+    """Return mean and deviation of each channel of pixels / 255, and the steps after their
+    scales."""
     channels = chain.shape[-1]
     factors, offsets = np.full(channels, 1.0 if raw else 1 / 255), np.zeros(channels)
     while rest and isinstance(node := rest[0], Node) and node.kind in _SCALES:
@@ -169,7 +170,7 @@ def _scaling(
 
 
 def _scored(path: Path, chain: Chain, softmax: bool) -> Chain:
-    """The layers, of which one dense layer gives a score for each class."""
+    """Return the layers with one dense layer that gives a score for each class."""
     if len(chain.shape) != 1:
         raise UserError(
             f"{path}: wanted one score for each class at the end, got maps of "
@@ -183,7 +184,7 @@ def _scored(path: Path, chain: Chain, softmax: bool) -> Chain:
             "does not give class probabilities"
         )
     if not _ends_in_scores(chain):
-        # Scores that no dense layer gives pass one that leaves them as they are.
+        # Scores that do not come from a dense layer get an identity dense layer.
         kept = {"weight": np.eye(chain.shape[0], dtype=np.float32)}
         chain.add(choice.Dense(chain.shape[0], bias=False), kept)
     at, last = _last_dense(chain)
@@ -192,7 +193,7 @@ def _scored(path: Path, chain: Chain, softmax: bool) -> Chain:
 
 
 def _last_dense(chain: Chain) -> tuple[int, choice.Dense]:
-    """The last dense layer and where it stands. Raises ``ValueError`` where there is none."""
+    """Return the last dense layer and its index. Raises ``ValueError`` if there is none."""
     dense = [(i, one) for i, one in enumerate(chain.layers) if isinstance(one, choice.Dense)]
     if not dense:
         raise ValueError("no dense layer")
@@ -200,7 +201,7 @@ def _last_dense(chain: Chain) -> tuple[int, choice.Dense]:
 
 
 def _ends_in_scores(chain: Chain) -> bool:
-    """Whether a dense layer gives the scores, and what stands behind it may stand there."""
+    """Whether a dense layer gives the scores, and only allowed layers follow it."""
     if not any(isinstance(one, choice.Dense) for one in chain.layers):
         return False
     at, last = _last_dense(chain)
@@ -216,7 +217,7 @@ def _last_part(chain: Chain) -> Layer | None:
 
 
 def _two_classes(path: Path, chain: Chain) -> None:
-    """One unit with a sigmoid as two with a softmax: the first class's score is 0."""
+    """Turn one unit with a sigmoid into two with a softmax: the first class's score is 0."""
     if _last_part(chain) != choice.Activation("sigmoid"):
         raise UserError(f"{path}: wanted one score for each class at the end, got one number")
     inside = not isinstance(chain.layers[-1], choice.Activation)
@@ -235,7 +236,7 @@ def _two_classes(path: Path, chain: Chain) -> None:
 def _fitting(
     path: Path, found: dict[str, Float32Array], tensors: dict[str, tuple[int, ...]]
 ) -> dict[str, npt.NDArray[Any]]:
-    """The arrays, if they are the network's tensors. Raises ``DataError`` where they are not."""
+    """Return the arrays if they match the network's tensors. Raises ``DataError`` otherwise."""
     if {name: array.shape for name, array in found.items()} != tensors:
         raise DataError(f"{path}: its weights do not match its layers")
     return found

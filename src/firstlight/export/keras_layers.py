@@ -1,7 +1,7 @@
-"""What each of Keras's layers is here: the layers that compute the same, with its weights.
+"""Convert each of Keras's layers to firstlight's layers that compute the same, with its weights.
 
-Keras keeps a filter as height × width × inputs × outputs and a dense layer as inputs × outputs; it
-flattens maps as height × width × channels, as the networks here do.
+Keras stores a filter as height × width × inputs × outputs and a dense layer as inputs × outputs. It
+flattens maps as height × width × channels, like the networks here.
 """
 
 from collections import Counter
@@ -25,24 +25,25 @@ from firstlight.layers.layer import Layer, Shape
 ACTIVATIONS = {"relu": "relu", "elu": "elu", "gelu": "gelu", "silu": "silu", "swish": "silu"}
 ACTIVATIONS |= {"relu6": "relu6", "hard_silu": "hard-swish", "hard_swish": "hard-swish"}
 ACTIVATIONS |= {"sigmoid": "sigmoid", "tanh": "tanh"}
-"""Keras's words for ours."""
+"""Maps Keras's names of activations to ours."""
 _KERAS_SLOPE = 0.2
-"""Of the word ``leaky_relu``, which has no setting."""
+"""Slope of the name ``leaky_relu``, which has no setting."""
 _NOTHING = ("linear", None)
 
 
 class Chain:
-    """Layers one after another, with their weights, made step by step."""
+    """Consecutive layers with their weights, built step by step."""
 
     def __init__(self, path: Path, arrays: Arrays, shape: Shape) -> None:
         self.path, self.arrays, self.shape = path, arrays, shape
         self.layers: list[Layer] = []
         self.weights: dict[str, Float32Array] = {}
-        """By the names of the network's tensors."""
+        """Weights by the names of the network's tensors."""
         self._counts = Counter[str]()
 
     def steps(self, steps: tuple[Step, ...]) -> "Chain":
-        """Add the layers of the steps. Raises ``UserError`` with the name of one that has none."""
+        """Add the layers of the steps. Raises ``UserError`` with the name of an unsupported
+        layer."""
         waiting = list(steps)
         while waiting:
             step = waiting.pop(0)
@@ -59,7 +60,7 @@ class Chain:
 
     @contextmanager
     def naming(self, node: Node) -> Iterator[None]:
-        """Errors within say which layer of the file they are of."""
+        """Add the name of the layer in the file to errors raised inside."""
         try:
             yield
         except DataError:
@@ -71,7 +72,7 @@ class Chain:
             raise UserError(f"{before}{node.name[:60]!r}: {error}") from None
 
     def add(self, layer: Layer, weights: Mapping[str, Float32Array] | None = None) -> None:
-        """Add one layer; ``weights`` by their names within it."""
+        """Add one layer; ``weights`` are named relative to it."""
         last = self.layers[-1] if self.layers else None
         if (
             isinstance(layer, choice.Activation)
@@ -90,7 +91,7 @@ class Chain:
     def with_activation(
         self, layer: choice.Conv | choice.Dense, node: Node, weights: Mapping[str, Float32Array]
     ) -> None:
-        """Add a layer and the activation that Keras has inside it."""
+        """Add a layer and the activation that Keras includes in it."""
         after = activation(node.values.get("activation"))
         if after is None or after.slope != SLOPE:
             self.add(layer, weights)
@@ -100,11 +101,11 @@ class Chain:
             self.add(replace(layer, activation=after.name), weights)
 
     def read(self, node: Node, number: int, shape: tuple[int, ...]) -> Float32Array:
-        """One of a layer's arrays, in the order in which Keras made them."""
+        """Read one of a layer's arrays, numbered in the order in which Keras created them."""
         return self.arrays.read(f"{node.group}/{number}", shape)
 
     def maps(self) -> tuple[int, int, int]:
-        """The shape as maps. Raises ``UserError`` for features."""
+        """Return the shape as maps. Raises ``UserError`` for features."""
         if len(self.shape) != 3:
             raise UserError(f"wanted maps, got {self.shape[0]} features")
         return self.shape[0], self.shape[1], self.shape[2]
@@ -129,7 +130,8 @@ class Chain:
         self.add(choice.Branches(tuple(tuple(way.layers) for way in ways), join=join), inner)
 
     def _padded(self, node: Node, after: Step | None) -> Node:
-        """The convolution behind a ZeroPadding2D as one with padding ``same`` or ``half``."""
+        """Merge a ZeroPadding2D with the convolution after it, which gets padding ``same`` or
+        ``half``."""
         height, width, _ = self.maps()
         padding = node.values["padding"]
         (top, bottom), (left, right) = (
@@ -164,7 +166,7 @@ class Chain:
 
 
 def _is_shortcut(short: list[Layer], way: Chain, shape: Shape) -> bool:
-    """Whether these are the short way of a residual block around the layers of ``way``."""
+    """Whether these layers are the shortcut of a residual block around the layers of ``way``."""
     try:
         wanted = choice.Residual(tuple(way.layers)).shortcut(shape)
     except UserError:
@@ -177,7 +179,7 @@ def _is_shortcut(short: list[Layer], way: Chain, shape: Shape) -> bool:
 
 
 def activation(value: Any) -> choice.Activation | None:
-    """What a setting ``activation`` says. Raises ``UserError`` for what is not known."""
+    """Parse a setting ``activation``. Raises ``UserError`` if it is unknown."""
     if value in _NOTHING:
         return None
     if value == "softmax":
@@ -198,7 +200,7 @@ def activation(value: Any) -> choice.Activation | None:
 
 
 def square(node: Node, key: str, default: int | None = None) -> int:
-    """A setting for height and width. Raises ``UserError`` where the two differ."""
+    """Return a setting for height and width. Raises ``UserError`` if the two differ."""
     value = node.values.get(key, default)
     sides = value if isinstance(value, list) else [value, value]
     if len(sides) != 2 or sides[0] != sides[1]:
@@ -207,14 +209,14 @@ def square(node: Node, key: str, default: int | None = None) -> int:
 
 
 def whole(value: Any, key: str) -> int:
-    """A whole number of at least 1; a layer of ours knows the most. Raises ``UserError``."""
+    """Return an integer of at least 1; our layer checks the maximum. Raises ``UserError``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UserError(f"wanted a whole number as {key}, got {str(value)[:60]}")
     return value
 
 
 def last_axis(value: Any, shape: Shape) -> None:
-    """Raise ``UserError`` unless an axis is that of the channels, or features."""
+    """Raise ``UserError`` unless an axis is that of the channels or features."""
     axis = value[0] if isinstance(value, list) and len(value) == 1 else value
     if axis not in (-1, len(shape)):
         raise UserError(f"wanted axis=-1, the channels, got {str(value)[:60]}")
@@ -251,7 +253,7 @@ def _geometry(node: Node) -> dict[str, Any]:
 def _by_channel(
     chain: Chain, node: Node, bias: bool
 ) -> tuple[choice.Conv, dict[str, Float32Array]]:
-    """A convolution of each channel by itself, and its filters."""
+    """Return a depthwise convolution and its filters."""
     channels = chain.maps()[2]
     times = whole(node.values.get("depth_multiplier", 1), "depth_multiplier")
     layer = choice.Conv(channels * times, **_geometry(node), depthwise=True, bias=bias)
@@ -280,7 +282,7 @@ def _separable(chain: Chain, node: Node) -> None:
 def _dense(chain: Chain, node: Node) -> None:
     units, inputs = whole(node.values["units"], "units"), chain.shape[-1]
     bias = node.values["use_bias"]
-    if len(chain.shape) == 3:  # of each place's channels, as a 1×1 convolution
+    if len(chain.shape) == 3:  # over the channels at each position: a 1×1 convolution
         layer: choice.Conv | choice.Dense = choice.Conv(units, kernel=1, bias=bias)
     else:
         layer = choice.Dense(units, bias=bias)
@@ -308,7 +310,7 @@ def _windows(node: Node) -> dict[str, Any]:
 
 
 def _affine(chain: Chain, node: Node) -> tuple[int, Float32Array, Float32Array]:
-    """How many arrays were read, and what each channel is multiplied by and moved by."""
+    """Return the number of arrays read, and the factor and offset of each channel."""
     last_axis(node.values.get("axis", -1), chain.shape)
     shape, read = (chain.shape[-1],), 0
     factor, offset = np.ones(shape, np.float32), np.zeros(shape, np.float32)
@@ -356,7 +358,7 @@ def _activation(chain: Chain, node: Node) -> None:
 
 
 def _own_activation(kind: str, values: dict[str, Any]) -> choice.Activation:
-    """An activation that is a layer of Keras's."""
+    """Return an activation that is a layer in Keras."""
     slope = values.get("negative_slope", 0.0 if kind == "ReLU" else 0.3)
     if values.get("max_value") is not None:
         if slope:
@@ -380,14 +382,14 @@ def _rescaling(chain: Chain, node: Node) -> None:
     if len(set(factors)) == len(set(offsets)) == 1:
         chain.add(choice.Rescale(float(factors[0]), offset=float(offsets[0])))
         return
-    channels = chain.maps()[2]  # each channel by itself: a 1×1 convolution of it
+    channels = chain.maps()[2]  # per channel: a depthwise 1×1 convolution
     layer = choice.Conv(channels, kernel=1, depthwise=True)
     kernel = factors.astype(np.float32).reshape(channels, 1, 1, 1)
     chain.add(layer, {"weight": kernel, "bias": offsets.astype(np.float32)})
 
 
 def affine(chain: Chain, node: Node) -> tuple[Any, Any]:
-    """What a Rescaling or Normalization multiplies each channel by, and then adds; float64."""
+    """Return the factor and offset of each channel in a Rescaling or Normalization; float64."""
     channels = chain.shape[-1]
     if node.kind == "Rescaling":
         factors, offsets = (
@@ -399,13 +401,13 @@ def affine(chain: Chain, node: Node) -> tuple[Any, Any]:
     if mean is None or variance is None:
         mean, variance = (chain.read(node, i, (channels,)) for i in range(2))
     means = numbers(mean, "mean", channels)
-    # Keras divides by 1e-7 at the least.
+    # Keras divides by at least 1e-7.
     deviations = np.sqrt(np.maximum(numbers(variance, "variance", channels), 1e-14))
     return 1 / deviations, -means / deviations
 
 
 def numbers(value: Any, key: str, channels: int) -> Any:
-    """One number, or one for each channel, as float64 for each. Raises ``UserError``."""
+    """Return one number per channel as float64, given one or all. Raises ``UserError``."""
     flat = np.asarray(value, dtype=np.float64).ravel()
     if flat.size not in (1, channels) or not np.isfinite(flat).all():
         raise UserError(f"wanted one {key} for each of {channels} channels, got {flat.size}")

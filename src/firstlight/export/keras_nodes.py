@@ -1,6 +1,6 @@
-"""The layers of a Keras model as its ``config.json`` lists them, and how they are connected.
+"""The layers of a Keras model, as listed in its ``config.json``, and their connections.
 
-Every layer and every setting of it is known by name here, or the file is refused.
+Every layer and every setting must be known here. Otherwise the file is refused.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from firstlight.export.keras_file import GroupNames
 
 ADDITION = "keras.src.ops.numpy"
 """The module of ``x + y`` in a functional model."""
-# What a layer's setting must be for the layer to be read: one of a tuple, Keras's default first;
-# _READ: what makes our layer of it says; _ANY: it decides nothing once a network is trained.
+# The value that a layer's setting must have for the layer to be read: one of a tuple, with Keras's
+# default first. _READ: the conversion to our layer reads it. _ANY: it has no effect after training.
 _READ, _ANY = None, object()
 _LAST = ("channels_last",)
 _CONV = {
@@ -74,32 +74,32 @@ _TRAINING = ("name", "trainable", "_initializer", "_regularizer", "_constraint")
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One layer of a Keras model, every setting of it known."""
+    """One layer of a Keras model, with only known settings."""
 
     kind: str
     """Its class."""
     name: str
     values: dict[str, Any]
-    """Its settings, without those that decide nothing once it is trained."""
+    """Its settings, without those that have no effect after training."""
     inputs: tuple[str, ...]
-    """Names of the layers whose results it takes."""
+    """Names of the layers whose outputs it takes."""
     group: str
-    """Where the file keeps its weights."""
+    """The group of its weights in the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """The layers by name, and the one whose result is the model's."""
+    """The layers by name, and the one whose output is the model's."""
 
     nodes: dict[str, Node]
     output: str
 
 
 def graph(path: Path, config: dict[str, Any]) -> Graph:
-    """The layers of a model.
+    """Return the layers of a model.
 
-    Raises ``UserError`` with the name of a layer or setting that is not known. A damaged file ends
-    in ``LookupError``, ``TypeError``, ``AttributeError`` or ``ValueError``.
+    Raises ``UserError`` with the name of an unknown layer or setting. A damaged file raises
+    ``LookupError``, ``TypeError``, ``AttributeError`` or ``ValueError``.
     """
     kind, registered = config["class_name"], config.get("registered_name")
     if (kind, registered) not in (("Sequential", None), ("Functional", "Functional")):
@@ -129,7 +129,7 @@ def graph(path: Path, config: dict[str, Any]) -> Graph:
 
 
 def _single(path: Path, what: str, ends: Any) -> str:
-    """The name of the one layer that is a functional model's input or output."""
+    """Return the name of the only input or output layer of a functional model."""
     while isinstance(ends, list) and len(ends) == 1:
         ends = ends[0]
     if not isinstance(ends, list) or not isinstance(ends[0], str):
@@ -139,7 +139,7 @@ def _single(path: Path, what: str, ends: Any) -> str:
 
 
 def _inputs(here: str, calls: list[dict[str, Any]]) -> tuple[str, ...]:
-    """The layers whose results a layer takes. Raises ``UserError`` where it is called twice."""
+    """Return the layers whose outputs a layer takes. Raises ``UserError`` if it is called twice."""
     if not calls:
         return ()
     if len(calls) > 1:
@@ -149,7 +149,7 @@ def _inputs(here: str, calls: list[dict[str, Any]]) -> tuple[str, ...]:
         )
     call = calls[0]
     for key, value in call["kwargs"].items():
-        # Frozen batch norm is called with training=False: as it answers.
+        # Frozen batch norm is called with training=False: as in prediction.
         if value is not None and (key, value) != ("training", False):
             raise UserError(f"{here} is called with {key[:60]}={str(value)[:60]}, which is unknown")
     args = call["args"]
@@ -193,8 +193,8 @@ def _node(
 
 
 def settings(here: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a layer of this class, those that have one as Keras's defaults where they are
-    left out. Raises ``UserError`` with the name of what is unknown."""
+    """Return the settings of a layer of this class, with Keras's defaults for missing ones. Raises
+    ``UserError`` with the name of an unknown setting."""
     values, wanted = dict(config), WANTED[kind]
     policy = values.pop("dtype", "float32")
     policy = policy["config"]["name"] if isinstance(policy, dict) else policy

@@ -1,7 +1,7 @@
-"""A graph of layers as steps one after another, some of which are branches that are joined.
+"""A graph of layers as a sequence of steps, some of which are joined branches.
 
-Any graph is read in which whatever parts comes together again at one layer, as residual blocks and
-branches do; another has no form here and is refused with the layer's name.
+Any graph can be read in which paths that split meet again at one layer, as in residual blocks and
+branches. Any other graph is refused with the layer's name.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from firstlight.export.keras_nodes import Graph, Node
 
 JOINS = ("Add", "Concatenate")
 _MOST_DEPTH = 20
-"""Of branches within branches."""
+"""Deepest nesting of branches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ Step: TypeAlias = Node | Join
 
 
 def steps(path: Path, graph: Graph) -> tuple[Node, tuple[Step, ...]]:
-    """The input layer, and the steps from it to the output.
+    """Return the input layer, and the steps from it to the output.
 
-    Raises ``UserError`` where the graph has no such form, and ``ValueError`` where it is none.
+    Raises ``UserError`` if the graph does not have this form, and ``ValueError`` if it is invalid.
     """
     order = _in_order(path, graph)
     return graph.nodes[order[0]], _Walk(path, graph, _forks(graph, order)).between(
@@ -39,7 +39,8 @@ def steps(path: Path, graph: Graph) -> tuple[Node, tuple[Step, ...]]:
 
 
 def _in_order(path: Path, graph: Graph) -> list[str]:
-    """The layers that the output rests on, each behind its inputs; the input layer first."""
+    """Return the layers that the output depends on, each after its inputs; the input layer
+    first."""
     needed, waiting = {graph.output}, [graph.output]
     behind: dict[str, list[str]] = {}
     while waiting:
@@ -67,7 +68,7 @@ def _in_order(path: Path, graph: Graph) -> list[str]:
 
 
 def _forks(graph: Graph, order: list[str]) -> dict[str, str]:
-    """For each layer the last one before it that every way to it passes: its dominator."""
+    """Map each layer to its immediate dominator: the last layer that every path to it passes."""
     forks: dict[str, str] = {}
     depth = {order[0]: 0}
     for name in order[1:]:
@@ -83,14 +84,14 @@ def _forks(graph: Graph, order: list[str]) -> dict[str, str]:
 
 
 class _Walk:
-    """From the output back to the input, each layer once."""
+    """A walk from the output back to the input that visits each layer once."""
 
     def __init__(self, path: Path, graph: Graph, forks: dict[str, str]) -> None:
         self._path, self._nodes, self._forks = path, graph.nodes, forks
         self._used: set[str] = set()
 
     def between(self, start: str, end: str, depth: int) -> tuple[Step, ...]:
-        """The steps behind ``start``, up to ``end``."""
+        """Return the steps after ``start``, up to ``end``."""
         if depth > _MOST_DEPTH:
             raise UserError(f"{self._path}: branches are nested more than {_MOST_DEPTH} deep")
         found: list[Step] = []

@@ -1,4 +1,4 @@
-"""A network's layers as Keras's, each with its settings, its weights and its inputs."""
+"""Convert a network's layers to Keras's, with settings, weights and inputs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,16 +23,16 @@ class Written:
     """Its class."""
     name: str
     inputs: tuple[str, ...]
-    """Names of the layers whose results it takes."""
+    """Names of the layers whose outputs it takes."""
     shape: Shape
-    """Of what it gives, without the images' axis."""
+    """Shape of its output, without the batch axis."""
     values: dict[str, Any] = field(default_factory=dict)
     weights: tuple[Float32Array, ...] = ()
 
 
 def written(saved: SavedModel) -> list[Written]:
-    """All layers, in the order in which Keras keeps them. Raises ``UserError`` for what Keras has
-    no layer for."""
+    """Return all layers in Keras's order. Raises ``UserError`` for a layer that Keras does not
+    have."""
     network, preprocess = saved.architecture.network, saved.preprocess
     if network.code is not None:
         raise UserError(
@@ -54,7 +54,7 @@ def written(saved: SavedModel) -> list[Written]:
         writer.add("Normalization", "standardize", {**values, "variance": variance})
     layers = [layer.with_classes(saved.architecture.classes) for layer in network.layers]
     last, head = _named(layers)[-1]
-    if isinstance(head, choice.Dense):  # scores over the temperature, without a layer for it
+    if isinstance(head, choice.Dense):  # scale the weights: no layer is needed
         for name in [name for name in arrays if name.startswith(f"{last}.")]:
             arrays[name] = arrays[name] / np.float32(saved.temperature)
     writer.chain(layers, "")
@@ -65,11 +65,11 @@ def written(saved: SavedModel) -> list[Written]:
 
 
 _WORDS = {"hard-swish": "hard_silu"}
-"""Keras's for an activation, where it is another than ours."""
+"""Keras's names of activations, if they differ from ours."""
 
 
 def _named(layers: Sequence[Layer]) -> list[tuple[str, Layer]]:
-    """The layers, repeats written out, each with the name of its module."""
+    """The layers, with repeats expanded, each with the name of its module."""
     found = _without_repeats(layers)
     return list(zip(names(found), found, strict=True))
 
@@ -83,7 +83,7 @@ def _without_repeats(layers: Sequence[Layer]) -> list[Layer]:
 
 
 class _Writer:
-    """Keras's layers so far; ``end`` is the one that the next is connected to."""
+    """The Keras layers so far; ``end`` is the one that the next connects to."""
 
     def __init__(self, arrays: dict[str, Float32Array], shape: Shape) -> None:
         self.arrays, self.shape, self.end = arrays, shape, "pixels"
@@ -94,7 +94,7 @@ class _Writer:
     def add(
         self, kind: str, name: str, values: dict[str, Any], *weights: Float32Array | None
     ) -> None:
-        """Add a layer behind the last; it gives ``self.shape``."""
+        """Add a layer after the last one; its output has the shape ``self.shape``."""
         self.join(kind, name, (self.end,), values, *weights)
 
     def join(
@@ -105,7 +105,7 @@ class _Writer:
         values: dict[str, Any],
         *weights: Float32Array | None,
     ) -> None:
-        """Add a layer behind several."""
+        """Add a layer after several others."""
         self.layers.append(
             Written(
                 kind=kind,
@@ -119,7 +119,7 @@ class _Writer:
         self.end = name
 
     def chain(self, layers: Sequence[Layer], prefix: str) -> None:
-        """Add layers one after another; ``prefix`` leads the names of their tensors."""
+        """Add consecutive layers; ``prefix`` begins the names of their tensors."""
         for name, layer in _named(layers):
             whole = f"{prefix}{name}"
             before, self.shape = self.shape, layer.output(self.shape)
@@ -141,7 +141,7 @@ class _Writer:
             self.add("Activation", at, {"activation": _WORDS.get(name, name)})
 
     def zeros(self, side: int, at: str, before: Shape) -> None:
-        """Add so many zeros on every side of maps of the shape ``before``."""
+        """Add ``side`` zeros on every side of maps of the shape ``before``."""
         behind, (height, width, channels) = self.shape, before
         self.shape = height + 2 * side, width + 2 * side, channels
         values = {"padding": [[side, side], [side, side]], "data_format": "channels_last"}
@@ -214,7 +214,7 @@ def _with_activation(
     values: dict[str, Any],
     weights: tuple[Float32Array | None, ...],
 ) -> None:
-    """A layer with its activation inside, where Keras has a word for it."""
+    """Add a layer with its activation built in, if Keras has a name for it."""
     inside = activation not in ("none", "leaky-relu")
     word = _WORDS.get(activation, activation) if inside else "linear"
     writer.add(kind, _flat(at), {**values, "activation": word}, *weights)
@@ -284,15 +284,15 @@ _WRITERS: dict[type[Layer], Callable[[_Writer, Any, str, Shape], None]] = {
 
 
 def _in_order(layers: list[Written]) -> list[Written]:
-    """The layers by their distance from the output, the farthest first; those of one distance in
-    the order of a walk from the output back.
+    """Sort the layers by their distance from the output, farthest first; ties are in the order of a
+    walk from the output back.
 
-    Keras puts a functional model's layers in this order as it opens a file, and finds weights by
-    a layer's number among those of its class.
+    Keras sorts a functional model's layers this way when it opens a file, and finds weights by a
+    layer's number among those of its class.
     """
     inputs = {one.name: one.inputs for one in layers}
     distance = {one.name: 0 for one in layers}
-    for one in reversed(layers):  # each stands behind its inputs
+    for one in reversed(layers):  # each comes after its inputs
         for before in one.inputs:
             distance[before] = max(distance[before], distance[one.name] + 1)
     walked: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Whether an exported file answers as the run does. Axes: N images, K classes."""
+"""Compare an exported file's answers with the run's. Axes: N images, K classes."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ import numpy.typing as npt
 from firstlight.errors import ThresholdError
 
 LARGEST_DIFFERENCE = 1e-5
-"""Between two probabilities of one image; float32 sums in another order differ by less."""
+"""Largest allowed difference of two probabilities; reordered float32 sums differ by less."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """The two on the same images."""
+    """The difference between the answers of run and file for the same images."""
 
     images: int
     other_classes: int
     """Images to which the file gives another class."""
     largest_difference: float
-    """Between the two probabilities of any class and image."""
+    """Largest difference between the two probabilities of any class and image."""
 
 
 def compare(run_NK: npt.NDArray[np.float32], file_NK: npt.NDArray[np.float32]) -> Parity:
@@ -32,14 +32,14 @@ def compare(run_NK: npt.NDArray[np.float32], file_NK: npt.NDArray[np.float32]) -
 
 
 def require_equal(parity: Parity, what: str) -> None:
-    """Raise ``ThresholdError`` unless every class is the same and every probability as near as
-    float32 allows."""
+    """Raise ``ThresholdError`` unless every class is the same and every probability within float32
+    accuracy."""
     if parity.other_classes:
         raise ThresholdError(
             f"{what} gives {parity.other_classes} of {parity.images:,} test images a different "
             "class than the run. No file was written"
         )
-    # Written so that a difference that is no number is refused too.
+    # Written so that NaN is refused too.
     if not parity.largest_difference <= LARGEST_DIFFERENCE:
         raise ThresholdError(
             f"{what} gives probabilities that differ from the run's by up to "

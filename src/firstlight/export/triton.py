@@ -1,8 +1,8 @@
-"""A trained network as a model repository of Triton Inference Server, with a manifest for KServe.
+"""A trained network as a model repository for Triton Inference Server, with a manifest for KServe.
 
-What Triton reads is in its documents under ``model_repository`` and ``model_configuration``, and
-what KServe reads in that of its ``InferenceService``. Axes: N images, H height, W width, C
-channels, K classes.
+Triton's documentation describes its files under ``model_repository`` and ``model_configuration``;
+KServe's describes its ``InferenceService``. Axes: N images, H height, W width, C channels, K
+classes.
 """
 
 import json
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
 LABELS = "labels.txt"
 TYPES = {"UINT8": "TYPE_UINT8", "INT64": "TYPE_INT64", "FLOAT": "TYPE_FP32"}
-"""ONNX's names of an export's types, and Triton's."""
+"""Maps ONNX's names of an export's types to Triton's."""
 _SERVICE_LENGTH = 40
-"""Of the service's name: Kubernetes allows 63 characters, and KServe appends words of its own."""
+"""Most characters of the service's name: Kubernetes allows 63, and KServe appends its own words."""
 
 
 def model_name(name: str) -> str:
-    """The name that Triton serves a run as: the run's, of letters, digits and ``.``, ``_``, ``-``.
+    """Return the name under which Triton serves a run: the run's name in letters, digits, ``.``,
+    ``_`` and ``-``.
 
-    Triton finds a model by the path of the request as it is sent, so a character that is escaped in
-    an address can never be asked for. A name that loses some ends in digits of its SHA-256: two
-    such runs would else be one model.
+    Triton takes a model's name literally from the request path, so escaped characters never match.
+    A name that loses characters ends in digits of its SHA-256; otherwise two such runs could become
+    one model.
     """
     kept = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "model"
     if kept == name:
@@ -39,11 +40,11 @@ def model_name(name: str) -> str:
 
 
 def repository(name: str, content: bytes, card: dict[str, Any], batch: int) -> dict[str, bytes]:
-    """Each file's path in the repository, with ``/``, and its content.
+    """Return the path of each file in the repository, with ``/``, and its content.
 
-    ``name`` is ``model_name``'s, ``content`` an ONNX file, ``card`` what that file says of itself,
-    and ``batch`` the most images that are computed at a time. Raises ``DataError`` for class names
-    that are alike once each is on one line.
+    ``name`` comes from ``model_name``, ``content`` is an ONNX file, ``card`` is that file's
+    description, and ``batch`` is the largest batch size. Raises ``DataError`` if two class names
+    become equal when each is written on one line.
     """
     texts = {
         f"{name}/config.pbtxt": _config(name, content, card, batch),
@@ -56,15 +57,15 @@ def repository(name: str, content: bytes, card: dict[str, Any], batch: int) -> d
 
 
 def _config(name: str, content: bytes, card: dict[str, Any], batch: int) -> str:
-    """Triton's ``ModelConfig`` in protobuf's text format, its tensors as the graph has them."""
+    """Return Triton's ``ModelConfig`` in protobuf's text format, with the tensors of the graph."""
     import onnx
 
     graph = onnx.load_model_from_string(content).graph
-    # ``seen`` is left out: Triton would send it with every answer.
+    # Leave out ``seen``: Triton would send it with every answer.
     outputs = [value for value in graph.output if value.name in OUTPUTS]
     blocks = [
         f'name: {_quoted(name)}\nbackend: "onnxruntime"\nmax_batch_size: {batch}',
-        # Requests that wait are put together; none waits for others to come.
+        # Batch the requests that are waiting; none waits for others to arrive.
         "dynamic_batching { }",
         *(f"input {{{_tensor(value)}\n}}" for value in graph.input),
         *(f"output {{{_tensor(value)}\n}}" for value in outputs),
@@ -78,14 +79,14 @@ def _config(name: str, content: bytes, card: dict[str, Any], batch: int) -> str:
 
 
 def _tensor(value: "ValueInfoProto") -> str:
-    """The fields of an input or output. The first axis of the graph is Triton's batch."""
+    """Return the fields of an input or output. The first axis of the graph is Triton's batch."""
     import onnx
 
     kind = value.type.tensor_type
     data_type = TYPES[onnx.TensorProto.DataType.Name(kind.elem_type)]
     dims = [dim.dim_value or -1 for dim in kind.shape.dim][1:]
     lines = [f"name: {_quoted(value.name)}", f"data_type: {data_type}"]
-    # A tensor needs an axis beside the batch; Triton takes this one away for the graph.
+    # A tensor needs an axis beside the batch; Triton removes this one for the graph.
     lines += [f"dims: {dims}"] if dims else ["dims: [1]", "reshape { shape: [] }"]
     if value.name == OUTPUTS[0]:
         lines.append(f"label_filename: {_quoted(LABELS)}")
@@ -93,12 +94,12 @@ def _tensor(value: "ValueInfoProto") -> str:
 
 
 def _quoted(text: str) -> str:
-    """A string of protobuf's text format, and of YAML: JSON's are both."""
+    """Quote a string for protobuf's text format and for YAML; JSON's quoting suits both."""
     return json.dumps(text)
 
 
 def _labels(names: Sequence[str]) -> str:
-    """One name a line, as Triton counts lines: a line break in a name becomes a space."""
+    """Write one name per line, as Triton counts lines: a line break in a name becomes a space."""
     lines = class_names([" ".join(name.splitlines()) for name in names], f"the names for {LABELS}")
     return "".join(f"{line}\n" for line in lines)
 
@@ -156,7 +157,7 @@ Triton does not, so your program has to. `config.pbtxt` has the exact number as 
 
 
 def _manifest(name: str) -> str:
-    """KServe's ``InferenceService``, whose names are as KServe wants them."""
+    """Return KServe's ``InferenceService``, with names that KServe accepts."""
     service = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
     service = service if service[:1].isalpha() else f"model-{service}"
     service = service[:_SERVICE_LENGTH].strip("-")

@@ -1,4 +1,4 @@
-"""The weights alone, and PyTorch's own export."""
+"""Export of weights only, and PyTorch's own export."""
 
 import io
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from firstlight.runs.checkpoint import SavedModel, apart
 
 
 def safetensors_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
-    """Every tensor of the network by its name, float32, and the card as JSON in the metadata under
-    ``firstlight``."""
+    """Return every tensor of the network by name, float32, with the card as JSON in the metadata
+    under ``firstlight``."""
     return save(apart(saved.model.state_dict()), {"firstlight": write_json(card)})
 
 
 def torch_export_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
-    """What ``torch.export.load`` reads (``.pt2``): uint8 images of any size to probabilities and
-    class numbers; the card as JSON under ``firstlight.json``."""
+    """Return a file for ``torch.export.load`` (``.pt2``), from uint8 images of any size to
+    probabilities and class indices; the card is JSON under ``firstlight.json``."""
     stream = io.BytesIO()
     text = write_json(card)
     with quiet():
@@ -34,7 +34,7 @@ def torch_export_bytes(saved: SavedModel, card: Mapping[str, Any]) -> bytes:
 def safetensors_answers(
     content: bytes, saved: SavedModel, images_NHWC: Images
 ) -> npt.NDArray[np.float32]:
-    """Probabilities N×K of the run's architecture with the file's weights."""
+    """Return probabilities N×K of the run's architecture with the file's weights."""
     model = saved.architecture.build(torch.Generator())
     model.load_state_dict(load(content))
     return probabilities(model, saved.preprocess, images_NHWC, temperature=saved.temperature)
@@ -42,7 +42,7 @@ def safetensors_answers(
 
 @torch.inference_mode()
 def torch_export_answers(content: bytes, images_NHWC: Images) -> npt.NDArray[np.float32]:
-    """Probabilities N×K of the program in the file."""
+    """Return probabilities N×K of the program in the file."""
     module = torch.export.load(io.BytesIO(content)).module()
     parts = []
     for start in range(0, len(images_NHWC), BATCH):
