@@ -1,9 +1,9 @@
-"""Who may ask.
+"""Access control.
 
-The service listens on this machine alone unless it is told otherwise. Two ways remain in which
-a page of another site could reach it through the user's own browser, and both are closed here:
-a name of that site made to point at this machine (DNS rebinding; the Host header tells), and
-a form or script that posts across sites (the Origin header tells). Sites that are listed may ask.
+By default the service listens only on this machine. A page of another site could still reach it
+through the user's own browser in two ways, and both are blocked here: a name of that site that
+resolves to this machine (DNS rebinding, visible in the Host header), and a form or script that
+posts across sites (visible in the Origin header). Listed sites are allowed.
 """
 
 import hmac
@@ -23,7 +23,7 @@ Scope = MutableMapping[str, Any]
 GUARDED = ("/api", "/v1", "/v2", "/metrics", "/openapi.json")
 OPEN = ("/v2/health/live", "/v2/health/ready")
 TARGET = "firstlight.target"
-"""Where the connection leaves the request's target as it came, in the scope."""
+"""Key in the scope where the connection stores the request's target as it was sent."""
 EXPOSED = b"Retry-After, Inference-Header-Content-Length"
 PERMITTED = [
     (b"access-control-allow-methods", b"GET, HEAD, POST"),
@@ -33,17 +33,17 @@ PERMITTED = [
     ),
     (b"access-control-max-age", b"600"),
 ]
-"""What a page of a listed site may send."""
+"""Headers that a page of a listed site may send."""
 ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
-"""A target that names a host, as a proxy is asked."""
+"""A target with a host name, as in a request to a proxy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """Who may ask."""
+    """Decides which requests are allowed."""
 
     token: str | None = None
-    """Wanted from everyone, as ``Authorization: Bearer TOKEN``."""
+    """Required from every client, as ``Authorization: Bearer TOKEN``."""
     origins: frozenset[str] = frozenset()
     """Other sites whose pages may ask and read the answers, such as ``https://a.example``."""
     framed: bool = False
@@ -55,7 +55,7 @@ class Access:
             raise ValueError("only a page that wants a token may be framed")
 
     def shared(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-        """What tells a browser whether the page that asked may read the answer."""
+        """Return the headers that let a browser's page read the answer."""
         if not self.origins:
             return []
         vary = [(b"vary", b"Origin")]
@@ -65,7 +65,7 @@ class Access:
         return [*vary, origin, (b"access-control-expose-headers", EXPOSED)]
 
     def asks_first(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
-        """Whether a browser asks if a page of a listed site may send what it wants to."""
+        """Whether this is a CORS preflight request from a page of a listed site."""
         asks = scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
         return asks and self._is_listed(headers)
 
@@ -73,11 +73,11 @@ class Access:
         return headers.get(b"origin", b"").decode("latin-1") in self.origins
 
     def check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        """Raise ``RefusedError`` for who may not."""
+        """Raise ``RefusedError`` if the request is not allowed."""
         method, path = scope["method"], scope["path"]
         if self.token is not None:
-            # A token is sent by no browser on its own, so neither name nor origin matters.
-            # A browser asks first without the token.
+            # Browsers never send a token on their own, so host and origin do not matter. A
+            # preflight request has no token.
             free = path in OPEN or self.asks_first(scope, headers) or not is_route(path)
             if not free and not self._authorised(headers.get(b"authorization", b"")):
                 raise RefusedError(
@@ -105,13 +105,13 @@ class Access:
 
 
 def is_route(path: str) -> bool:
-    """Whether an address is one of the service's routes, or of its files otherwise."""
+    """Whether a path is one of the service's routes; otherwise it is one of its files."""
     return any(path == part or path.startswith(f"{part}/") for part in GUARDED)
 
 
 def origin_of(text: str) -> str:
-    """An origin as browsers send it. Raises ``ValueError`` for what is none, such as an address
-    with a path, or a pattern."""
+    """Return an origin as browsers send it. Raises ``ValueError`` for anything else, such as an
+    address with a path, or a pattern."""
     parts = urlsplit(text)
     scheme, host, usual = parts.scheme, parts.hostname or "", {"http": 80, "https": 443}
     if not re.fullmatch(r"[a-z0-9.-]*[a-z0-9]|[0-9a-f:.]+", host) or scheme not in usual:
@@ -127,7 +127,8 @@ def origin_of(text: str) -> str:
 
 @lru_cache(maxsize=64)
 def is_own(host: str) -> bool:
-    """Whether a Host field names this machine: by its name or any address, with or without port."""
+    """Whether a Host header names this machine: by its name or any address, with or without a
+    port."""
     own = socket.gethostname().lower()
     if any(sign in host for sign in "@/?#\\"):
         return False

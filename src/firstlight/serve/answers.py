@@ -46,7 +46,7 @@ PICTURES: dict[str, Any] = {
         },
     }
 }
-"""A route that takes pictures, for the OpenAPI document."""
+"""Responses of a route that takes pictures, for the OpenAPI document."""
 
 
 PATH = "/api/predict"
@@ -75,11 +75,11 @@ the picture. A picture that cannot be read has an `error`; if none can, the stat
 
 
 def route(service: Service) -> Route:
-    """The route. It is the one that crowds ask, and so Starlette's: through FastAPI's, a small
-    picture takes a fifth more time, the network's apart."""
+    """Return the route. It uses Starlette directly because it carries the most load: through
+    FastAPI, a small picture takes a fifth longer, not counting the network."""
 
     async def predict(request: Request) -> Response:
-        request.scope["route"] = found  # under which it is counted
+        request.scope["route"] = found  # the route under which it is counted
         run, seen = _asked(request)
         predictor = service.predictor(run)
         contents = await pictures_of(request, service.limits.images)
@@ -91,7 +91,8 @@ def route(service: Service) -> Route:
 
 
 def _asked(request: Request) -> tuple[str | None, bool]:
-    """Which run answers, and whether what it was shown is wanted. Raises ``RefusedError``."""
+    """Return which run answers, and whether to include the network's input. Raises
+    ``RefusedError``."""
     query = request.query_params
     seen = query.get("seen", "false").lower()
     if seen not in ("true", "1", "false", "0"):
@@ -102,9 +103,10 @@ def _asked(request: Request) -> tuple[str | None, bool]:
 async def classified(
     service: Service, predictor: Predictor, contents: list[tuple[str, bytes]], seen: bool = False
 ) -> list[dict[str, Any]]:
-    """An answer for each picture, as values for JSON; ``seen``: with what the network was shown.
+    """Return an answer for each picture, as values for JSON; with ``seen``, include the network's
+    input.
 
-    Raises ``RefusedError`` where none can be read.
+    Raises ``RefusedError`` if no picture can be read.
     """
     places: list[Picture | RefusedError] = []
     for name, content in contents:
@@ -139,11 +141,11 @@ async def _answers(
 
 
 async def pictures_of(request: Request, most: int) -> list[tuple[str, bytes]]:
-    """Name and bytes of each picture in a request's body. Raises ``RefusedError``."""
+    """Return name and bytes of each picture in a request's body. Raises ``RefusedError``."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         body = await whole_body(request)
-        # No picture begins with a brace. curl calls JSON a form, unless it is told.
+        # No picture starts with a brace. By default curl labels JSON as a form.
         if kind == "application/json" or body[:1] == b"{":
             return pictures_in(body, most)
         if text := hint(body):
@@ -168,23 +170,23 @@ async def pictures_of(request: Request, most: int) -> list[tuple[str, bytes]]:
 
 
 async def whole_body(request: Request) -> bytes:
-    """A request's body, which the request itself does not keep."""
+    """Return a request's body without storing it in the request."""
     return b"".join([piece async for piece in request.stream()])
 
 
 class _InMemory(MultiPartParser):
-    """Starlette's, which keeps no file on the disk; the guard bounds what comes."""
+    """Starlette's parser without temporary files on disk; the guard limits the size."""
 
     spool_max_size = 2**40
 
     def close(self) -> None:
-        """Let go of all files, also those of a form that turned out to be none."""
+        """Release all files, also those of a malformed form."""
         for file in self._files_to_close_on_error:
             file.close()
 
 
 async def only_picture(request: Request, service: Service, predictor: Predictor) -> Picture:
-    """The one picture of a request's body. Raises ``RefusedError``."""
+    """Return the only picture in a request's body. Raises ``RefusedError``."""
     (name, content), *more = await pictures_of(request, service.limits.images)
     if more:
         raise RefusedError(status=422, message="wanted one picture, got several")
@@ -192,7 +194,7 @@ async def only_picture(request: Request, service: Service, predictor: Predictor)
 
 
 def json_response(values: Any) -> Response:
-    """Values as JSON; numbers that are none become null, as JSON has no name for them."""
+    """Return values as JSON. NaN and infinity become null, because JSON cannot express them."""
     try:
         text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except ValueError:
@@ -211,12 +213,12 @@ def _finite(values: Any) -> Any:
 
 
 def png(image_HWC: npt.NDArray[np.uint8]) -> bytes:
-    """A uint8 image H×W×1 or H×W×3 as a PNG file."""
+    """Return a uint8 image H×W×1 or H×W×3 as a PNG file."""
     stream = io.BytesIO()
     Image.fromarray(image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC).save(stream, "PNG")
     return stream.getvalue()
 
 
 def data_url(image_HWC: npt.NDArray[np.uint8]) -> str:
-    """The same, for a page."""
+    """Return the image as a data URL."""
     return "data:image/png;base64," + base64.b64encode(png(image_HWC)).decode()

@@ -45,11 +45,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         504: "No answer in time",
     }.items()
 }
-"""What any route may answer, for the OpenAPI document."""
+"""Responses of any route, for the OpenAPI document."""
 
 
 def create_app(service: Service, access: Access) -> Any:
-    """Everything that is served, behind the guard."""
+    """Return the whole application, behind the guard."""
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
@@ -63,9 +63,9 @@ def create_app(service: Service, access: Access) -> Any:
         description="Answers of trained image classifiers.",
         lifespan=running,
         responses=ERRORS,
-        docs_url=None,  # its page would be loaded from elsewhere; /api.html is ours
+        docs_url=None,  # that page loads files from elsewhere; ours is /api.html
         redoc_url=None,
-        redirect_slashes=False,  # it would send the client to whatever Host it named
+        redirect_slashes=False,  # a redirect would trust the client's Host header
     )
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(HTTPException, _http_error)
@@ -75,7 +75,7 @@ def create_app(service: Service, access: Access) -> Any:
     app.router.routes.append(answers.route(service))
     for part in (results, protocol, version1):
         app.include_router(part.routes(service))
-    if find_spec("torch") is not None:  # exported files are also served without it
+    if find_spec("torch") is not None:  # exported files can be served without it
         from firstlight.serve import inside
 
         app.include_router(inside.routes(service))
@@ -97,16 +97,16 @@ def create_app(service: Service, access: Access) -> Any:
             raise HTTPException(404)
         await files(scope, receive, send)
 
-    # Mounted, the files would also answer where a route is asked by a method that it does not take.
+    # If the files were mounted, they would also answer a route's path with an unsupported method.
     app.router.default = page
     return Guard(app, access=access, limits=service.limits, counters=service.counters)
 
 
 class _App(FastAPI):
-    """FastAPI's, which also documents the one route that is not FastAPI's."""
+    """A FastAPI application that also documents the route that uses Starlette directly."""
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document."""
+        """Return the OpenAPI document."""
         document = super().openapi()
         if answers.PATH not in document["paths"]:
             responses = {
@@ -146,7 +146,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 
 async def _gone(_: Request, error: Exception) -> Response:
-    return _error(400, "the request was cut off")  # nobody is there to read it
+    return _error(400, "the request was cut off")  # no client is left to read it
 
 
 async def _fault(_: Request, error: Exception) -> Response:

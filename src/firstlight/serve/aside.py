@@ -1,7 +1,7 @@
-"""What takes its time, in threads: bounded in number, and in the memory that they take together.
+"""Slow work in threads, with a limited number of threads and limited memory.
 
-A request that gave up while it waited leaves nothing behind. One whose work has begun cannot stop
-it: until that ends, what the work holds counts as held.
+A request that gives up while it waits leaves nothing behind. Work that has begun cannot be stopped:
+until it ends, its memory counts as used.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from firstlight.threads import compute_with
 _Result = TypeVar("_Result")
 
 LARGE = 32 * 1024**2
-"""Bytes; so much memory is given back to the system when nobody takes any."""
+"""Bytes. Memory blocks of this size are returned to the system when nobody needs them."""
 BEGUN: ContextVar[list[Future[Any]]] = ContextVar("begun")
-"""What a request's work is done in; set for each request by who counts its body."""
+"""The running work of a request; set for each request by the code that counts its body."""
 
 
 class Aside:
-    """The threads."""
+    """A pool of threads."""
 
     def __init__(self, *, threads: int, waiting: int) -> None:
-        """``threads``: as many at once; ``waiting``: requests that may wait for one."""
+        """``threads``: number of threads; ``waiting``: most requests that may wait for one."""
         at_once = max(2, threads)
         self._pool = ThreadPoolExecutor(
             max_workers=at_once,
@@ -38,7 +38,8 @@ class Aside:
         self._free, self._most, self._inside = asyncio.Semaphore(at_once), waiting, 0
 
     async def do(self, work: Callable[[], _Result]) -> _Result:
-        """The result of the work. Raises ``RefusedError`` 503 where too many are waiting."""
+        """Return the result of the work. Raises ``RefusedError`` 503 if too many requests are
+        waiting."""
         if self._inside >= self._most:
             raise busy()
         self._inside += 1
@@ -54,19 +55,19 @@ class Aside:
             self._inside -= 1
 
     def close(self) -> None:
-        """Wait for what has begun."""
+        """Wait for work that has begun."""
         self._pool.shutdown(cancel_futures=True)
 
 
 def told(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> None:
-    """Have the loop do something, from another thread; nothing where it has ended."""
+    """Schedule a call in the loop from another thread; do nothing if the loop has ended."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(what)
 
 
 class Memory:
-    """Bytes that threads take, together at most so many. Who is first is served first, and one who
-    wants more than there is has it alone."""
+    """A limited number of bytes that threads share. Requests are served in order. A request for
+    more than the total gets all of it alone."""
 
     def __init__(self, room: int) -> None:
         self._room, self._held = room, 0
@@ -74,7 +75,7 @@ class Memory:
 
     @contextmanager
     def take(self, count: int) -> Iterator[None]:
-        """Wait for so many, and have them inside."""
+        """Wait for this many bytes, and hold them inside the block."""
         with self._next, self._changed:
             while self._held and self._held + count > self._room:
                 self._changed.wait()

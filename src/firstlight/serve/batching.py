@@ -1,8 +1,8 @@
-"""Answers for many at once: images wait in one bounded queue, and one thread computes.
+"""Batched prediction: images wait in one bounded queue, and one thread computes.
 
-A pass begins when as many images wait as share its cost well, or when the server has read all that
-came in: so a lone request never waits for company, and a crowd is not answered in passes of two.
-Axes: N images, H height, W width, C channels, K classes.
+A forward pass starts when enough images wait to share its cost, or when the server has read all
+input that has arrived. So a single request never waits for others, and many requests are not
+answered in batches of two. Axes: N images, H height, W width, C channels, K classes.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 Compute = Callable[[UInt8Array], Float32Array]
 
-# Images of one forward pass. More than the most would only make the others wait. For each size the
-# processor's library keeps kernels of its own (0.7 MB for a small network): with any size, memory
-# would grow for as long as new ones come.
+# Sizes of a forward pass. A larger one would only make the others wait. The processor's library
+# caches kernels for each size (0.7 MB for a small network); with arbitrary sizes, memory would grow
+# with every new one.
 PASSES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 ENOUGH = 16
-"""Images for which no more are waited for: each then takes little more than it would among 64."""
+"""With this many images, do not wait for more: each takes hardly longer than in a batch of 64."""
 CALM_ROUNDS = 2
-"""Of the event loop, without a further image: what it has read asks one round later."""
-# The computing thread asks for Python's lock at each of a network's many small steps, and by
-# default waits 5 ms each time while the server has it.
+"""Rounds of the event loop without a new image: requests already read arrive one round later."""
+# The computing thread needs Python's GIL at each of a network's many small steps. By default it
+# waits 5 ms each time while the server holds it.
 SWITCH_SECONDS = 0.0005
 
 
@@ -49,29 +49,29 @@ class Batcher:
     def __init__(
         self, *, threads: int, room: int, queued: Callable[[int], None] = lambda _: None
     ) -> None:
-        """``threads``: the processors of one forward pass; ``room``: images that may wait;
-        ``queued`` is told how many wait, at each change."""
+        """``threads``: processors for one forward pass; ``room``: most images that may wait;
+        ``queued`` is called with the length of the queue at each change."""
         self.room, self._queued = room, queued
         self._threads = threads
         self._jobs: deque[_Job] = deque()
         self._waiting = 0
-        self._due, self._looking = 0, False  # images that wait for no others
+        self._due, self._looking = 0, False  # images due without waiting
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
 
     @property
     def waiting(self) -> int:
-        """Images in the queue."""
+        """Number of images in the queue."""
         return self._waiting
 
     def start(self) -> None:
-        """Begin to compute."""
+        """Start computing."""
         sys.setswitchinterval(SWITCH_SECONDS)
         self._thread.start()
 
     def close(self) -> None:
-        """Take nothing more; what was taken is answered before this returns."""
+        """Accept no more images, and answer those in the queue before returning."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -80,13 +80,13 @@ class Batcher:
 
     @property
     def full(self) -> bool:
-        """Whether not one more image may wait."""
+        """Whether the queue has no room for another image."""
         return self._waiting >= self.room
 
     async def ask(self, compute: Compute, images_NHWC: UInt8Array) -> Float32Array:
-        """``compute(images)``, perhaps together with others' images.
+        """Return ``compute(images)``, possibly computed together with other requests' images.
 
-        Raises ``RefusedError`` 503 where there is no room. Who gives up cancels.
+        Raises ``RefusedError`` 503 if the queue is full. A caller that gives up cancels.
         """
         loop = asyncio.get_running_loop()
         job = _Job(compute=compute, images_NHWC=images_NHWC, answer=loop.create_future())
@@ -104,7 +104,7 @@ class Batcher:
         return await job.answer
 
     def _look(self, loop: asyncio.AbstractEventLoop, waiting: int, calm: int) -> None:
-        """Hand over once nothing more comes."""
+        """Start a pass when no more images arrive."""
         if self._waiting > waiting:
             calm = 0
         if calm < CALM_ROUNDS:
@@ -128,13 +128,13 @@ class Batcher:
                     return
                 jobs = self._take()
                 self._due = max(0, self._due - sum(len(job.images_NHWC) for job in jobs))
-            # Whoever gave up costs no time.
+            # Skip callers that gave up.
             jobs = [job for job in jobs if not job.answer.cancelled()]
             if jobs:
                 self._answer(jobs)
 
     def _take(self) -> list[_Job]:
-        """The oldest job and those behind it for the same model that make up a whole pass."""
+        """Take the oldest job, and later jobs for the same model that fill the pass."""
         alike = [job for job in self._jobs if job.compute == self._jobs[0].compute]
         counts = list(accumulate(len(job.images_NHWC) for job in alike))
         ends = [number for number, count in enumerate(counts, start=1) if count in PASSES]
@@ -151,7 +151,7 @@ class Batcher:
             rows_NK = np.concatenate([jobs[0].compute(part) for part in passes(images_NHWC)])
             ends = np.cumsum([len(job.images_NHWC) for job in jobs])
             results: list[Float32Array | Exception] = list(np.split(rows_NK, ends[:-1]))
-        except Exception as error:  # told to each who asked; the thread goes on
+        except Exception as error:  # each caller gets the error; the thread goes on
             results = [error] * len(jobs)
         loop = jobs[0].answer.get_loop()
         if not loop.is_closed():
@@ -159,7 +159,7 @@ class Batcher:
 
 
 def passes(images_NHWC: UInt8Array) -> Iterator[UInt8Array]:
-    """The images in parts of the sizes of ``PASSES``, the largest first."""
+    """Split the images into the sizes of ``PASSES``, the largest first."""
     start = 0
     while (left := len(images_NHWC) - start) > 0:
         size = max(size for size in PASSES if size <= left)

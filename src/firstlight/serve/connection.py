@@ -1,9 +1,10 @@
-"""One connection: uvicorn's protocol, less patient with clients and more careful with answers.
+"""One connection: uvicorn's protocol, stricter with slow clients and more careful to deliver
+answers.
 
-A client may send its head byte by byte or never, take no answer, send without end what is neither
-head nor body, or only open connections. None of these holds a connection, memory or other clients
-for ever. A client that ends its side after a whole request, sends nonsense behind one, or is
-refused in the middle of its upload, still gets its answers, each to its own request.
+A client may send its headers byte by byte or never, read no answer, send endless data that is
+neither headers nor body, or only open connections. None of these may hold a connection, memory or
+other clients forever. A client that closes its side after a whole request, sends garbage after one,
+or is refused in the middle of its upload still gets its answers, each for its own request.
 """
 
 import asyncio
@@ -16,67 +17,67 @@ from firstlight.serve.guard import error_body
 from firstlight.serve.limits import Limits, RefusedError, busy
 
 READ_BYTES = 256 * 1024
-"""What asyncio reads at most at once."""
+"""Most bytes that asyncio reads at once."""
 PIPELINED = 64
-"""Requests of one connection that may wait for the answer to the one before."""
+"""Most pipelined requests that may wait on one connection."""
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's, with bounds. ``limits`` is set by the server that makes it."""
+    """uvicorn's protocol with limits. The server sets ``limits``."""
 
     limits = Limits()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Room is made by closing the connection that has been idle longest."""
+        """If there are too many connections, close the one that has been idle longest."""
         now = self.loop.time()
         self._real, self._ending = transport, _Ending(transport, self)
         super().connection_made(self._ending)  # type: ignore[arg-type]
-        self._running, self._idle_since = False, now  # whether an answer is being made
-        self._malformed = ""  # why nothing more is read
+        self._running, self._idle_since = False, now  # whether an answer is being computed
+        self._malformed = ""  # why no more input is read
         self._head_since: float | None = now
-        self._unaccounted = 0  # bytes since the last that were body or ended a head
+        self._unaccounted = 0  # bytes since the last that were body or ended the headers
         self._ended: float | None = None
         self._unsent, self._moved = 0, now
         if len(self.connections) > self.limits.connections and not self._make_room():
             self._answer_at_once(busy())
 
     def data_received(self, data: bytes) -> None:
-        """Parse, unless nothing more is wanted."""
+        """Parse, unless no more input is wanted."""
         if self._ended is not None or self._malformed:
             return
         if self._head_since is None and not self._running:
             self._head_since = self.loop.time()
         self._unaccounted += len(data)
-        # A body may begin in the same piece.
+        # The same data may contain the start of the body.
         if self._unaccounted > self.limits.header_bytes + READ_BYTES:
             self.send_400_response("the request header is too long")
             return
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing refers to itself any longer."""
+        """Break reference cycles."""
         super().connection_lost(exc)
         self.transport = self._real
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """A client that only sends no more still gets what it asked for."""
+        """A client that closes only its sending side still gets its answers."""
         if not self._running or self.cycle.more_body:
             return None
         self.cycle.keep_alive = False
         return True
 
     def on_message_begin(self) -> None:
-        """A further request on a kept connection has its own time."""
+        """Start the time limit of a further request on a kept-alive connection."""
         super().on_message_begin()
         self._head_since = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Fields behind a body are dropped: the request was checked without them."""
+        """Drop trailers after a body, because the request was checked without them."""
         if self._head_since is not None:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head came in time."""
+        """The headers arrived in time."""
         self._head_since, self._unaccounted = None, 0
         self.scope[TARGET] = self.url  # type: ignore[literal-required]
         named = ABSOLUTE.match(self.url)
@@ -84,20 +85,20 @@ class Connection(HttpToolsProtocol):
             self.url = named[0] + b"/" + self.url[named.end() :]
         super().on_headers_complete()
         if self.parser.should_upgrade():
-            self.cycle.keep_alive = False  # the parser reads nothing behind such a request
+            self.cycle.keep_alive = False  # the parser reads nothing after such a request
         if len(self.pipeline) > PIPELINED:
             raise ValueError("too many requests at once")
 
     def on_body(self, body: bytes) -> None:
-        """What is body is counted by the guard."""
+        """The guard counts body bytes."""
         self._unaccounted = 0
         super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what cannot be parsed, once what came before it is answered."""
+        """Refuse malformed input after earlier requests are answered."""
         newest = self.cycle
         if newest is not None and newest.more_body and not newest.response_complete:
-            # Its own body is malformed: it will never be whole.
+            # Its own body is malformed, so it will never be complete.
             newest.disconnected = True
             newest.message_event.set()
             if self.pipeline:
@@ -118,7 +119,7 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, if this one is at its end."""
+        """Continue with the next request if this one is complete."""
         self._ending.flush()
         self._running, self._idle_since = False, self.loop.time()
         if self._head_since is not None:
@@ -130,7 +131,7 @@ class Connection(HttpToolsProtocol):
             self._answer_at_once(RefusedError(status=400, message=self._malformed))
 
     def shutdown(self) -> None:
-        """Answer what was taken, then close."""
+        """Answer accepted requests, then close."""
         if self._ended is not None:
             self.drop()
         else:
@@ -138,11 +139,11 @@ class Connection(HttpToolsProtocol):
 
     @property
     def unsent(self) -> int:
-        """Bytes of answers that the client has not taken."""
+        """Bytes of answers that the client has not read."""
         return self._real.get_write_buffer_size()
 
     def sweep(self, now: float) -> None:
-        """Close or drop what has taken too long; called about twice a second."""
+        """Close or drop connections that took too long; called about twice a second."""
         unsent, patience = self.unsent, self.limits.stall_seconds
         if unsent == 0 or unsent != self._unsent:
             self._unsent, self._moved = unsent, now
@@ -158,7 +159,7 @@ class Connection(HttpToolsProtocol):
     def end(self) -> None:
         """Close, but let a client that is still sending read its answer first.
 
-        Closing with unread bytes would reset the connection, and the answer would be lost.
+        Closing with unread bytes would reset the connection and lose the answer.
         """
         if self._ended is not None:
             return
@@ -183,7 +184,7 @@ class Connection(HttpToolsProtocol):
         return True
 
     def drop(self) -> None:
-        """Break the connection off, whatever is under way."""
+        """Abort the connection immediately."""
         self._ended = self.loop.time()
         self.connections.discard(self)
         self._real.abort()
@@ -204,7 +205,7 @@ class Connection(HttpToolsProtocol):
 
 
 class _Ending:
-    """A transport that sends an answer's head and body as one, and closes by way of
+    """A transport that sends an answer's headers and body together, and closes through
     ``Connection.end``."""
 
     def __init__(self, transport: asyncio.Transport, connection: Connection) -> None:
@@ -212,7 +213,7 @@ class _Ending:
         self._connection, self.close = connection, connection.end
 
     def write(self, data: bytes) -> None:
-        """Send, at the latest when the loop comes round."""
+        """Send in the loop's next round at the latest."""
         if not self._pieces:
             self._connection.loop.call_soon(self.flush)
         self._pieces.append(data)
@@ -232,5 +233,5 @@ class _Ending:
 
 
 def with_limits(limits: Limits) -> type[Any]:
-    """The class that a server makes connections of."""
+    """Return the class that a server uses for connections."""
     return type("LimitedConnection", (Connection,), {"limits": limits})

@@ -1,7 +1,7 @@
-"""What the service counts, for Prometheus.
+"""The service's metrics for Prometheus.
 
-Where several processes answer, each keeps its counters in a file of a folder that they share, and
-any of them tells the sums.
+If several processes serve, each keeps its counters in a file in a shared folder, and any of them
+reports the sums.
 """
 
 import os
@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""prometheus_client's own; it has an effect where it is set before the first import."""
+"""prometheus_client's own variable. It must be set before the first import."""
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -40,7 +40,7 @@ class Counters:
         self._images = Counter(
             "firstlight_images", "Images answered.", ["run"], registry=self._registry
         )
-        # Finding one of many by its labels takes as long as counting.
+        # Looking up a counter by its labels takes as long as counting.
         self._requests_of = cache(self._requests.labels)
         self._seconds_of = cache(self._seconds.labels)
         self._queue = Gauge(
@@ -51,20 +51,20 @@ class Counters:
         )
 
     def queued(self, images: int) -> None:
-        """So many images wait now."""
+        """Set the number of images in the queue."""
         self._queue.set(images)
 
     def answered(self, run: str, images: int) -> None:
-        """So many images were answered by a run."""
+        """Count images that a run answered."""
         self._images.labels(run).inc(images)
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """A request came to its end."""
+        """Count a finished request."""
         self._requests_of(route, status).inc()
         self._seconds_of(route).observe(seconds)
 
     def text(self) -> bytes:
-        """All of it in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         if FOLDER not in os.environ:
             return generate_latest(self._registry)
         together = CollectorRegistry()

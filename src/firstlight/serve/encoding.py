@@ -1,19 +1,20 @@
-"""A request's body as it was before the client compressed it, as far as a bound."""
+"""Decompression of a request's body, up to a limit."""
 
 import zlib
 
 from firstlight.serve.limits import RefusedError, too_large
 
 WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-"""What zlib calls each coding. HTTP's "deflate" is the format with zlib's own header."""
+"""zlib's ``wbits`` for each coding. HTTP's "deflate" is the format with zlib's header."""
 MEMBERS = 64
-"""A gzip body may be several one after another. Each costs a copy of what follows it."""
+"""Most members of a gzip body, which may be several concatenated. Each costs a copy of the rest."""
 
 
 def unpacker(coding: str) -> "Unpacker | None":
-    """What undoes the coding of a ``Content-Encoding`` field; None where there is none to undo.
+    """Return the decompressor for a ``Content-Encoding`` header; None if the body is not
+    compressed.
 
-    Raises ``RefusedError`` 415 for a coding that is not read.
+    Raises ``RefusedError`` 415 for an unsupported coding.
     """
     name = coding.strip().lower()
     if name in ("", "identity"):
@@ -28,16 +29,15 @@ def unpacker(coding: str) -> "Unpacker | None":
 
 
 class Unpacker:
-    """One compressed body, piece by piece."""
+    """Decompresses one body, chunk by chunk."""
 
     def __init__(self, coding: str) -> None:
         self._coding, self._stream = coding, zlib.decompressobj(WINDOW[coding])
         self._left = MEMBERS if coding != "deflate" else 1
 
     def unpack(self, piece: bytes, most: int, *, last: bool) -> bytes:
-        """What the piece holds. Raises ``RefusedError`` 413 for more than ``most`` bytes, 400 where
-        the body is damaged, or at its ``last`` piece cut short.
-        """
+        """Decompress a chunk. Raises ``RefusedError`` 413 for more than ``most`` bytes, and 400 if
+        the body is damaged or, at its ``last`` chunk, truncated."""
         found = bytearray()
         try:
             while piece:

@@ -1,4 +1,5 @@
-"""An exported file behind the service. It says little of its training and cannot be looked into."""
+"""An exported file behind the service. Little is known of its training, and its layers are
+hidden."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,32 +15,32 @@ from firstlight.runtime import OnnxModel, is_onnx, open_onnx
 from firstlight.serve.predictor import Predictor, RunPredictor
 
 Served = RunFolder | OnnxModel
-"""What can be served."""
+"""A model that can be served."""
 
 
 class OnnxPredictor(Predictor):
-    """One exported file behind the service, computed by onnxruntime."""
+    """An exported file behind the service, computed by onnxruntime."""
 
     platform = "onnxruntime_onnx"
 
     def __init__(self, name: str, model: OnnxModel, bounds: Bounds) -> None:
-        """``bounds``: of each picture."""
+        """``bounds`` limit each picture."""
         super().__init__(name, model.path, bounds)
         self._model = model
 
     @property
     def finished(self) -> bool:
-        """A file is there as a whole."""
+        """Always true: a file is complete."""
         return True
 
     @property
     def model(self) -> OnnxModel:
-        """What answers."""
+        """The model that answers."""
         return self._model
 
     @cached_property
     def described(self) -> dict[str, Any]:
-        """What ``data.json`` of its run says, as far as the file has it."""
+        """The part of its run's ``data.json`` that the file contains."""
         return {
             "image_shape": self._model.preprocess.image_shape,
             "class_names": self._model.class_names,
@@ -48,7 +49,7 @@ class OnnxPredictor(Predictor):
 
     @property
     def recipe(self) -> Recipe:
-        """Its name; the rest is not in the file."""
+        """The recipe's name; the file does not contain the rest."""
         return Recipe(name=str(self._model.card.get("recipe", "exported")))
 
 
@@ -65,7 +66,7 @@ def open_served(paths: Sequence[Path], networks: Sequence[OwnCode] = ()) -> list
 
 
 def predictor_of(name: str, served: Served, bounds: Bounds) -> Predictor:
-    """What answers for it; ``bounds``: of each picture."""
+    """Return the predictor for a run or file; ``bounds`` limit each picture."""
     if isinstance(served, OnnxModel):
         return OnnxPredictor(name, served, bounds)
     return RunPredictor(name, served, bounds)

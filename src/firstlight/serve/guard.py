@@ -1,4 +1,4 @@
-"""How much may come, and what every answer carries: around all routes."""
+"""Middleware around all routes: limits on requests, and headers of every answer."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ SINGLE = (
     *(b"host", b"content-length", b"transfer-encoding", b"content-encoding"),
     *(b"authorization", b"origin"),
 )
-"""Fields of which two would leave it open which one counts."""
+"""Headers that must not appear twice, because it would be unclear which one counts."""
 LINE_BYTES = len(b"  HTTP/1.1\r\n")
 FIELD_BYTES = len(b": \r\n")
 
@@ -40,7 +40,7 @@ class Guard:
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Check, count, and pass on."""
+        """Check and count the request, and pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -69,13 +69,14 @@ class Guard:
             self._counters.request(route, request.status, time.perf_counter() - started)
 
     def hold(self, count: int) -> None:
-        """So many more bytes of bodies are in memory. Raises ``RefusedError`` beyond the room."""
+        """Reserve ``count`` bytes for bodies in memory. Raises ``RefusedError`` if there is no
+        room."""
         self._held += count
         if self._held > self._limits.all_bodies_bytes:
             raise busy()
 
     def _let_go(self, count: int, begun: list[Future[Any]]) -> None:
-        """A request has ended, and holds nothing once the last work that it began has, too."""
+        """Release a request's bytes once it has ended and its last background work is done."""
 
         def free() -> None:
             self._held -= count
@@ -88,17 +89,17 @@ class Guard:
 
     @property
     def limits(self) -> Limits:
-        """Of one request, and of all."""
+        """Limits per request and in total."""
         return self._limits
 
 
 class _Request:
-    """One request on its way: how much of it came, how long it may take, what was answered."""
+    """One request: how much of it arrived, its time limit, and whether it was answered."""
 
     clock: asyncio.Timeout
 
     def __init__(self, scope: Scope, receive: Any, send: Any, guard: Guard, access: Access) -> None:
-        # What HEAD asks for is made as for GET; the connection sends it without its body.
+        # HEAD is answered like GET; the connection leaves out the body.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         self.scope: Scope = {**scope, "method": method}
         self._receive, self._send, self._guard = receive, send, guard
@@ -111,7 +112,7 @@ class _Request:
         self._whole = declared == b"0" and b"transfer-encoding" not in headers
 
     async def answered_by(self, app: Any) -> None:
-        """Check the head, then let the application answer."""
+        """Check the headers, then let the application answer."""
         limits = self._guard.limits
         self._allow(limits.answer_seconds if self._whole else limits.body_seconds)
         check_head(self.scope, self._headers, limits)
@@ -123,7 +124,7 @@ class _Request:
         await app(self.scope, self._bounded, self._sending)
 
     async def refuse(self, refused: RefusedError) -> None:
-        """Answer with an error, as JSON; too late where another answer has begun."""
+        """Answer with an error as JSON, unless another answer has begun."""
         if self.status != 499:
             raise refused
         body = error_body(refused)
@@ -146,8 +147,8 @@ class _Request:
         await self._send({"type": "http.response.body", "body": body})
 
     async def _permit(self) -> None:
-        """Tell a browser what a page may send. Some ask once more for an address of this machine
-        or its network."""
+        """Answer a CORS preflight request. Some browsers send another one for addresses of this
+        machine or its network."""
         private = [(b"access-control-allow-private-network", b"true")]
         asked = b"access-control-request-private-network" in self._headers
         headers = [*PERMITTED, *(private if asked else [])]
@@ -155,7 +156,7 @@ class _Request:
         await self._send({"type": "http.response.body", "body": b""})
 
     def late(self) -> RefusedError:
-        """The answer where time is up."""
+        """The answer when the time limit is exceeded."""
         limits = self._guard.limits
         if self._whole:
             seconds = limits.answer_seconds
@@ -168,7 +169,7 @@ class _Request:
         self.clock.reschedule(asyncio.get_running_loop().time() + seconds)
 
     async def _bounded(self) -> Any:
-        """The next piece of the body, as long as the body keeps to its size."""
+        """Return the next chunk of the body, while the body stays within its limit."""
         message = await self._receive()
         limits = self._guard.limits
         piece, more = message.get("body", b""), message.get("more_body", False)
@@ -189,16 +190,16 @@ class _Request:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = dict(message.get("headers", []))
-            if not self._whole:  # the connection ends with the answer, which a client must be told
+            if not self._whole:  # the rest is not read; tell the client
                 headers[b"connection"] = b"close"
             message["headers"] = [*headers.items(), *self._carried]
-            self.clock.reschedule(None)  # from here the connection sees that it is taken
+            self.clock.reschedule(None)  # the connection watches the client from here
         await self._send(message)
 
 
 def check_head(scope: Scope, headers: dict[bytes, bytes], limits: Limits) -> None:
-    """Raise ``RefusedError`` for a head that is too long, or that two readers would take for two
-    different ones."""
+    """Raise ``RefusedError`` for headers that are too long, or that two parsers could read
+    differently."""
     given = scope["headers"]
     if len(given) != len(headers):
         names = [name for name, _ in given]
@@ -219,7 +220,7 @@ def check_head(scope: Scope, headers: dict[bytes, bytes], limits: Limits) -> Non
     if has_body and b"upgrade" in headers:
         raise _unclear("other protocols are not supported; send the request without Upgrade")
     declared = headers.get(b"content-length", b"0")
-    # The parser has seen to it that it is a number below 2**64.
+    # The parser guarantees a number below 2**64.
     if declared.isdigit() and int(declared) > limits.body_bytes:
         raise too_large(limits.body_bytes)
 
@@ -229,5 +230,5 @@ def _unclear(message: str) -> RefusedError:
 
 
 def error_body(refused: RefusedError) -> bytes:
-    """An error as JSON."""
+    """Return an error as JSON."""
     return json.dumps({"error": refused.message}, ensure_ascii=False).encode("utf-8", "replace")

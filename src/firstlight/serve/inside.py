@@ -1,4 +1,4 @@
-"""What the page shows of a network at work: layers' maps, Grad-CAM or attention, a map's origin.
+"""What the page shows inside a network: layers' maps, Grad-CAM or attention, and a map's source.
 
 Axes: H height, W width, C channels.
 """
@@ -38,7 +38,7 @@ def routes(service: Service) -> APIRouter:
 
 
 class _Inside:
-    """What each route answers. The methods' docstrings stand in the OpenAPI document."""
+    """The routes' answers. The methods' docstrings appear in the OpenAPI document."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -137,7 +137,7 @@ class _Inside:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Regions:
-    """What lies over the picture."""
+    """The overlay on the picture."""
 
     values_HW: npt.NDArray[np.float32]
     cells: tuple[int, int]
@@ -145,7 +145,7 @@ class _Regions:
 
 
 def _regions(saved: SavedModel, image_HWC: npt.NDArray[np.uint8], name: str) -> _Regions:
-    """Grad-CAM for a class; of a vision transformer, where its class token looks."""
+    """Return Grad-CAM for a class, or the class token's attention in a vision transformer."""
     arguments = (saved.model, saved.preprocess, image_HWC)
     if (attention := class_attention(*arguments)) is not None:
         return _Regions(
@@ -158,7 +158,7 @@ def _regions(saved: SavedModel, image_HWC: npt.NDArray[np.uint8], name: str) -> 
 
 
 def _network(predictor: Predictor) -> SavedModel:
-    """The network to look into. Raises ``RefusedError`` for an exported file."""
+    """Return the network to inspect. Raises ``RefusedError`` for an exported file."""
     saved = predictor.model.saved
     if saved is None:
         raise RefusedError(
@@ -168,7 +168,7 @@ def _network(predictor: Predictor) -> SavedModel:
 
 
 def _is_first(predictor: Predictor, filter_Ikk: npt.NDArray[np.float32] | None) -> bool:
-    """Whether the filter looks at the picture itself, so that it can be shown in its colours."""
+    """Whether the filter reads the picture itself, so that it can be shown in colour."""
     channels = predictor.model.preprocess.channels
     return filter_Ikk is not None and len(filter_Ikk) == channels
 
@@ -178,7 +178,7 @@ def _with_numbers(
     maps: Sequence[npt.NDArray[np.float32]],
     cam_HW: npt.NDArray[np.float32],
 ) -> Response:
-    """The text, with the offset of each part's numbers, and the numbers."""
+    """Return the JSON text with the offset of each part's numbers, and then the numbers."""
     at = 0
     for layer, maps_Chw in zip(head["layers"], maps, strict=True):
         layer["offset"] = at

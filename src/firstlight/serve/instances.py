@@ -1,7 +1,7 @@
-"""Pictures as base64 in JSON, and the routes that TensorFlow Serving and KServe's version 1 have.
+"""Pictures as base64 in JSON, and the routes of TensorFlow Serving and KServe's version 1.
 
-``{"instances": [{"b64": "iVBORw0..."}]}``, where an instance may also hold this object under the
-name of its input, as in ``{"image": {"b64": "..."}}``.
+The format is ``{"instances": [{"b64": "iVBORw0..."}]}``. An instance may also contain this object
+under the name of its input, as in ``{"image": {"b64": "..."}}``.
 """
 
 import base64
@@ -17,8 +17,8 @@ WANTED = (
     "as the body, or several as a form"
 )
 MOST_VALUES = 4096
-"""Objects, lists and entries of a text; a right one has few besides its pictures. Each costs
-memory, so they are counted before the text is parsed."""
+"""Most objects, lists and entries in a text; a valid one has few besides its pictures. Each costs
+memory, so they are counted before parsing."""
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["instances"],
@@ -34,7 +34,7 @@ SCHEMA: dict[str, Any] = {
         }
     },
 }
-"""For the OpenAPI document."""
+"""The request body, for the OpenAPI document."""
 BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": SCHEMA}}}
 }
@@ -44,8 +44,8 @@ _STANDARD = str.maketrans("-_", "+/", " \t\r\n")
 
 
 def pictures_in(body: bytes, most: int) -> list[tuple[str, bytes]]:
-    """Name and bytes of each picture in a JSON text. Raises ``RefusedError`` 400, which says what
-    is wanted."""
+    """Return name and bytes of each picture in a JSON text. Raises ``RefusedError`` 400 with the
+    expected format."""
     if sum(body.count(sign) for sign in (b"[", b"{", b",")) > MOST_VALUES:
         raise _wrong(f"the JSON holds too many values: {WANTED}")
     try:
@@ -75,7 +75,8 @@ def _picture(name: str, instance: Any) -> bytes:
 
 
 def hint(content: bytes) -> str:
-    """What to send instead of a body that is a picture's text and not the picture; empty else."""
+    """Say what to send instead if a body is a picture's base64 text; otherwise return an empty
+    string."""
     start = content[:64].lstrip()
     if re.match(rb"data:[^,]*;base64|iVBORw0|/9j/|R0lGOD|UklGR|Qk[0-9A-Za-z+/]|SUkq|TU0A", start):
         return f"this is base64 text, not a picture: {WANTED}"

@@ -1,44 +1,45 @@
-"""What one request may ask for, and how it is told no."""
+"""Limits per request, and the error for refused requests."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Every bound of the service."""
+    """All limits of the service."""
 
     body_bytes: int = 16 * 1024**2
-    """Of one request, as it comes and as it is unpacked."""
+    """Body of one request, both as sent and decompressed."""
     all_bodies_bytes: int = 256 * 1024**2
-    """Of all requests in hand; beyond, requests are answered 503."""
+    """Bodies of all current requests; more are answered with 503."""
     decoding_bytes: int = 512 * 1024**2
-    """Memory for pictures while they are decoded; beyond, they wait."""
+    """Memory for decoding pictures; beyond it, pictures wait."""
     unsent_bytes: int = 128 * 1024**2
-    """Of answers that clients have not taken; beyond, those with most of it are dropped."""
+    """Answers that clients have not read; beyond it, the clients with the most are disconnected."""
     pixels: int = 24 * 1024**2
     """Width × height of one picture."""
     images: int = 64
-    """In one request."""
+    """Images in one request."""
     waiting: int = 256
-    """Images in the queue; beyond, requests are answered 503."""
+    """Images in the queue; more are answered with 503."""
     connections: int = 512
-    """Open at once; beyond, the one idle longest is closed, or else the new one gets 503."""
+    """Open connections. Beyond it, the one idle longest is closed, or else the new one gets 503."""
     idle_seconds: float = 1.0
-    """From when on a connection counts as idle: under load, requests lie unread for a while."""
+    """Time after which a connection counts as idle: under load, requests stay unread for a
+    while."""
     header_bytes: int = 32 * 1024
-    """Of one request's head."""
+    """Headers of one request."""
     header_seconds: float = 10.0
-    """For a request's head to come in."""
+    """Time for a request's headers to arrive."""
     body_seconds: float = 30.0
-    """For a request's head and body to come in; beyond, 408."""
+    """Time for a request's headers and body to arrive; then 408."""
     answer_seconds: float = 10.0
-    """From a whole request to its answer; beyond, 504."""
+    """Time from a complete request to its answer; then 504."""
     stall_seconds: float = 30.0
-    """For a client to take some of its answer, and to stop sending what was refused."""
+    """Time for a client to read part of its answer, or to stop sending a refused body."""
 
 
 class RefusedError(Exception):
-    """An answer that is an error; the message says nothing about the machine."""
+    """An error as the answer; the message reveals nothing about the machine."""
 
     def __init__(self, *, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -46,15 +47,15 @@ class RefusedError(Exception):
 
 
 def busy() -> RefusedError:
-    """The answer where no room is left."""
+    """Return the answer if there is no room left."""
     return RefusedError(
         status=503, message="too many requests at once; try again", headers={"Retry-After": "1"}
     )
 
 
 def too_large(most: int) -> RefusedError:
-    """The answer to a body of more than so many bytes; as the rest is not read, the connection ends
-    with it, which a client must be told."""
+    """Return the answer to a body of more than ``most`` bytes. The rest is not read, so the
+    connection closes with the answer, which says so."""
     return RefusedError(
         status=413,
         message=f"more than {most / 1024**2:.3g} MiB in one request",

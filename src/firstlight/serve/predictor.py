@@ -1,4 +1,4 @@
-"""A model made ready to answer. Axes: N images, H height, W width, C channels, K classes."""
+"""A model that is ready to answer. Axes: N images, H height, W width, C channels, K classes."""
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -22,25 +22,26 @@ UInt8Array = npt.NDArray[np.uint8]
 
 
 class Predictor(ABC):
-    """One model behind the service, and what is known of its training. Nothing is ever written."""
+    """A model behind the service, and the known facts about its training. It never writes
+    anything."""
 
     platform: str
-    """What computes, in the protocol's words."""
+    """The platform, in the protocol's terms."""
 
     def __init__(self, name: str, path: Path, bounds: Bounds) -> None:
-        """``bounds``: of each picture."""
+        """``bounds`` limit each picture."""
         self.name, self.path, self.bounds = name, path, bounds
         self._loaded = False
 
     @property
     @abstractmethod
     def finished(self) -> bool:
-        """Whether there is something to answer with."""
+        """Whether the model can answer."""
 
     @property
     @abstractmethod
     def model(self) -> Model:
-        """What answers. Raises ``UserError`` while there is none."""
+        """The model that answers. Raises ``UserError`` if there is none yet."""
 
     @property
     @abstractmethod
@@ -50,7 +51,7 @@ class Predictor(ABC):
     @property
     @abstractmethod
     def recipe(self) -> Recipe:
-        """How it was trained."""
+        """The recipe of its training."""
 
     @property
     def ready(self) -> bool:
@@ -59,41 +60,41 @@ class Predictor(ABC):
 
     @property
     def in_training(self) -> bool:
-        """Whether a process is training it just now."""
+        """Whether a process is training it now."""
         return False
 
     @property
     def epochs(self) -> list[dict[str, float | None]]:
-        """The lines of ``epochs.csv``; none where the training is not known."""
+        """The lines of ``epochs.csv``; empty if the training is unknown."""
         return []
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """The figures that a finished training ended with, where they are known."""
+        """The final figures of the training, if known."""
         return None
 
     @property
     def metrics(self) -> dict[str, Any] | None:
-        """What ``evaluate`` measured, where it did."""
+        """The results of ``evaluate``, if any."""
         return None
 
     @property
     def evaluated(self) -> bool:
-        """Whether it was measured."""
+        """Whether it has been evaluated."""
         return False
 
     @property
     def answers(self) -> Answers | None:
         """The answers to the test set; None before ``evaluate``.
 
-        Raises ``DataError`` where they are damaged.
+        Raises ``DataError`` if they are damaged.
         """
         return None
 
     def load(self) -> None:
-        """Read the network and answer once, so that the first who asks does not wait for it.
+        """Load the network and answer once, so that the first request need not wait.
 
-        Done already, this costs nothing. Raises ``UserError`` where it cannot be read.
+        Does nothing if already done. Raises ``UserError`` if the network cannot be read.
         """
         if not self._loaded:
             self.probabilities(np.zeros((1, *self.image_shape), dtype=np.uint8))
@@ -101,23 +102,23 @@ class Predictor(ABC):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """K names."""
+        """The K class names."""
         return self.model.class_names
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of what the network takes."""
+        """Height, width and channels of the network's input."""
         return self.model.preprocess.image_shape
 
     def prepare(self, name: str, content: bytes) -> Picture:
-        """A picture file's bytes as the network takes them. Raises ``DataError``."""
+        """Convert a picture file's bytes to the network's input. Raises ``DataError``."""
         source = PictureSource(name=name, content=content)
         if not content:
             raise DataError(f"{name}: empty; send a PNG, JPEG, WebP, BMP, GIF or TIFF file")
         return prepare(source, self.model.preprocess, self.bounds)
 
     def probabilities(self, images_NHWC: UInt8Array) -> npt.NDArray[np.float32]:
-        """Calibrated probabilities N×K."""
+        """Return calibrated probabilities N×K."""
         return self.model.probabilities(images_NHWC)
 
     def prediction(self, picture: Picture, row_K: npt.NDArray[np.float32]) -> Prediction:
@@ -139,7 +140,7 @@ class RunPredictor(Predictor):
 
     @property
     def finished(self) -> bool:
-        """Whether the run has finished training."""
+        """``bounds`` limit each picture."""
         return self._folder.finished
 
     @cached_property

@@ -1,7 +1,7 @@
 """The Open Inference Protocol, version 2, over HTTP, with its binary tensor extension.
 
-One input, ``image``: uint8 N×H×W×C of the model's size. Two outputs: ``probabilities``, float32
-N×K, and ``label``, N names. See https://github.com/kserve/open-inference-protocol.
+The input is ``image``: uint8 N×H×W×C of the model's size. The outputs are ``probabilities``,
+float32 N×K, and ``label``, N names. See https://github.com/kserve/open-inference-protocol.
 """
 
 import itertools

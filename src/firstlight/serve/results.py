@@ -1,4 +1,4 @@
-"""What the page shows of a run's training and its test. Axes: N images, K classes."""
+"""What the page shows about a run's training and test. Axes: N images, K classes."""
 
 from typing import Annotated, Any
 
@@ -18,9 +18,9 @@ from firstlight.serve.predictor import Predictor
 from firstlight.serve.service import Service
 
 MOST = 60
-"""Pictures behind one cell of the confusion matrix."""
+"""Most pictures shown for one cell of the confusion matrix."""
 POINTS = 200
-"""Of the curve of accuracy against coverage."""
+"""Points on the curve of accuracy against coverage."""
 FINISHED, TRAINING, STOPPED = "finished", "training", "stopped"
 
 Name = Annotated[str, Path(description="A run.")]
@@ -46,7 +46,7 @@ def routes(service: Service) -> APIRouter:
 
 
 class _Results:
-    """What each route answers. The methods' docstrings stand in the OpenAPI document."""
+    """The routes' answers. The methods' docstrings appear in the OpenAPI document."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -59,7 +59,7 @@ class _Results:
         """The lines of `epochs.csv` so far, and whether more will come; `summary` has the figures
         of the finished run."""
         predictor = self._service.run(run)
-        # The state first: what is written after that is asked for again.
+        # Read the state first: whatever is written later is requested again.
         state = _state(predictor)
         return json_response(
             {
@@ -220,7 +220,7 @@ async def _evaluated(service: Service, predictor: Predictor) -> Answers:
 
 
 def _surest(answers: Answers, chosen: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
-    """At most ``MOST`` of the chosen images, by their numbers, those with the most probable answers
+    """Return at most ``MOST`` of the chosen images by index, those with the most probable answers
     first."""
     sure_N = answers.confidence_N[chosen]
     return [_row(answers, i) for i in chosen[np.argsort(-sure_N, kind="stable")][:MOST]]
@@ -236,13 +236,14 @@ def _row(answers: Answers, i: int) -> dict[str, Any]:
 
 
 def _coverage(answers: Answers) -> list[dict[str, float]]:
-    """Threshold, share answered and accuracy of the answered, from all answers to the surest."""
+    """Return threshold, coverage and accuracy of the answered images, from full coverage
+    downwards."""
     confidence_N = answers.confidence_N
     coverage_N, accuracy_N = accuracy_at_coverage(
         answers.predicted_N == answers.true_N, confidence_N
     )
     thresholds_N = np.sort(confidence_N)[::-1]
-    # Equal confidences are answered all or none: only the last of them stands for a threshold.
+    # Equal confidences are answered together, so only the last of them is a threshold.
     ends = np.flatnonzero(np.append(thresholds_N[1:] < thresholds_N[:-1], True))
     places = ends[np.unique(np.linspace(len(ends) - 1, 0, POINTS).round().astype(int))[::-1]]
     return [

@@ -1,4 +1,4 @@
-"""Run the service until it is told to stop."""
+"""Run the service until it is stopped."""
 
 import asyncio
 import errno
@@ -18,22 +18,22 @@ from firstlight.serve.limits import Limits
 
 SHUTDOWN_SECONDS = 15
 BACKLOG = 2048
-"""Connections that may wait to be taken."""
+"""Connections that may wait to be accepted."""
 NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-"""What an IPv6 address of a name is told by where there is no IPv6."""
+"""Errors for an IPv6 address of a name if there is no IPv6."""
 SPARE_BYTES = 64 * 1024**2
-"""More memory than at the start, from which on some is sought to give back."""
+"""If memory grew by more than this since the start, try to return some to the system."""
 MOST_WAIT = 31
-"""Looks that are left out where nothing was gained; one is every other second."""
+"""Most checks to skip after one that gained nothing; there is one check every two seconds."""
 COLLECT_AFTER = (700, 10, 10)
-"""How often Python looks for unused cycles by itself."""
+"""Thresholds of Python's garbage collector."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, which says when it listens."""
+    """uvicorn's server, which also reports when it listens."""
 
     def __init__(self, app: Any, *, limits: Limits, listening: Callable[[int], None]) -> None:
-        for name in ("uvicorn.error", "python_multipart"):  # what clients do wrong is no news
+        for name in ("uvicorn.error", "python_multipart"):  # no log of clients' mistakes
             logging.getLogger(name).setLevel(logging.ERROR)
         super().__init__(
             uvicorn.Config(
@@ -54,13 +54,13 @@ class Server(uvicorn.Server):
         self._settled, self._wait, self._spare_ticks = resident(), 0, 0
 
     async def startup(self, sockets: Any = None) -> None:
-        """Begin to listen at these sockets, and say so."""
+        """Start listening on these sockets, and report it."""
         await super().startup(sockets)
         if self.started:
             self._listening(int(sockets[0].getsockname()[1]))
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second; every fifth time connections are looked over."""
+        """Runs ten times a second; every fifth time it checks the connections."""
         if counter % 5 == 0:
             self._look_over()
         if counter % 20 == 0:
@@ -80,7 +80,7 @@ class Server(uvicorn.Server):
             connection.drop()
 
     def _give_back(self) -> None:
-        """Give freed memory back to the system, less often where there is nothing to gain."""
+        """Return freed memory to the system, less often if there is nothing to gain."""
         if self._spare_ticks > 0:
             self._spare_ticks -= 1
             return
@@ -93,17 +93,17 @@ class Server(uvicorn.Server):
         self._spare_ticks = self._wait
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Finish what was taken. A signal that was obeyed is not raised once more."""
+        """Finish accepted requests. Do not raise a signal again that was obeyed."""
         await super().shutdown(sockets)
         self._captured_signals.clear()
 
 
 @contextmanager
 def listeners(host: str, port: int) -> Iterator[list[socket.socket]]:
-    """Sockets that listen at all addresses of this name until the block ends; port 0 is any that is
-    free.
+    """Yield sockets that listen on all addresses of this name until the block ends; port 0 means
+    any free port.
 
-    Raises ``UserError`` where an address cannot be had.
+    Raises ``UserError`` if an address is not available.
     """
     with ExitStack() as stack:
         found = list[socket.socket]()
@@ -128,7 +128,7 @@ def listeners(host: str, port: int) -> Iterator[list[socket.socket]]:
 
 
 def _addresses(host: str, port: int) -> list[tuple[int, str]]:
-    """Family and address of each that the name has. Raises ``OSError``."""
+    """Return family and address of each address of the name. Raises ``OSError``."""
     try:
         known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except UnicodeError as error:
@@ -137,12 +137,12 @@ def _addresses(host: str, port: int) -> list[tuple[int, str]]:
 
 
 def run(server: Server, sockets: Sequence[socket.socket]) -> None:
-    """Answer requests until SIGINT or SIGTERM, then finish what was taken. A second SIGINT does not
-    wait."""
-    # What is loaded stays: else the collector walks over all of PyTorch's objects again and again,
-    # which was a fifth of a request's time.
+    """Answer requests until SIGINT or SIGTERM, then finish accepted ones. A second SIGINT stops at
+    once."""
+    # Freeze loaded objects; otherwise the garbage collector walks over all of PyTorch's objects
+    # again and again, which took a fifth of a request's time.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)  # the command looks more seldom
+    gc.set_threshold(*COLLECT_AFTER)  # the command collects less often
     with suppress(KeyboardInterrupt):
         server.run(list(sockets))

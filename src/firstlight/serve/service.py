@@ -1,4 +1,4 @@
-"""What all routes share: the runs, the queue, the limits, the counters.
+"""State that all routes share: the runs, the queue, the limits, the counters.
 
 Axes: N images, H height, W width, C channels, K classes.
 """
@@ -25,13 +25,13 @@ from firstlight.serve.predictor import Predictor
 UInt8Array = npt.NDArray[np.uint8]
 _Result = TypeVar("_Result")
 
-# A PNG of at most so many pixels a side is decoded in a tenth of a millisecond, less than it takes
-# to hand it to a thread.
+# A PNG with at most this many pixels per side is decoded in a tenth of a millisecond, faster than
+# it can be handed to a thread.
 SMALL, SMALL_BYTES = 64, 16 * 1024
 
 
 class Service:
-    """The runs that are served, and the one way to an answer."""
+    """The served runs, and the only way to get an answer from them."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Service:
         threads: int,
         find: Callable[[Predictor], Dataset | None],
     ) -> None:
-        """``find``: a run's test images, or None where they are not on this machine."""
+        """``find`` returns a run's test images, or None if they are not on this machine."""
         self.predictors, self.limits, self._find = dict(predictors), limits, find
         self._test: dict[str, Dataset | None] = {}
         self._finding = threading.Lock()
@@ -50,16 +50,17 @@ class Service:
         self._threads = Aside(threads=threads, waiting=limits.waiting)
 
     def start(self) -> None:
-        """Begin to compute."""
+        """Start computing."""
         self.batcher.start()
 
     def close(self) -> None:
-        """Answer what was taken, then stop."""
+        """Answer accepted requests, then stop."""
         self.batcher.close()
         self._threads.close()
 
     def predictor(self, name: str | None) -> Predictor:
-        """The run of this name, or the first. Raises ``RefusedError`` where it cannot answer."""
+        """Return the run with this name, or the first. Raises ``RefusedError`` if it cannot
+        answer."""
         found = self.run(name)
         if not found.ready:
             raise RefusedError(
@@ -75,7 +76,7 @@ class Service:
         return found
 
     def run(self, name: str | None) -> Predictor:
-        """The run of this name, finished or not, or the first."""
+        """Return the run with this name, finished or not, or the first."""
         found = next(iter(self.predictors.values())) if name is None else self.predictors.get(name)
         if found is None:
             raise RefusedError(
@@ -84,15 +85,15 @@ class Service:
         return found
 
     def test_images(self, predictor: Predictor) -> Dataset | None:
-        """Those of a run's data, found once; None where they are not on this machine."""
+        """Return a run's test images, found only once; None if they are not on this machine."""
         with self._finding:
             if predictor.name not in self._test:
                 self._test[predictor.name] = self._find(predictor)
             return self._test[predictor.name]
 
     async def prepare(self, predictor: Predictor, name: str, content: bytes) -> Picture:
-        """A picture file's bytes as the network takes them. Raises ``RefusedError``."""
-        if self.batcher.full:  # before any work is done in vain
+        """Convert a picture file's bytes to the network's input. Raises ``RefusedError``."""
+        if self.batcher.full:  # before any wasted work
             raise busy()
         try:
             if _small_png(content):
@@ -102,18 +103,18 @@ class Service:
             raise RefusedError(status=422, message=str(error)) from error
 
     async def aside(self, work: Callable[[], _Result]) -> _Result:
-        """Do what takes its time in a thread, so that others are still answered.
+        """Do slow work in a thread, so that other requests are still answered.
 
-        Raises ``RefusedError`` 503 where too much is waiting.
+        Raises ``RefusedError`` 503 if too many requests are waiting.
         """
         return await self._threads.do(work)
 
     async def probabilities(
         self, predictor: Predictor, images_NHWC: UInt8Array
     ) -> npt.NDArray[np.float32]:
-        """Calibrated probabilities N×K, computed together with others' images.
+        """Return calibrated probabilities N×K, computed together with other requests' images.
 
-        Raises ``RefusedError`` 503 where the queue is full.
+        Raises ``RefusedError`` 503 if the queue is full.
         """
         rows_NK = await self.batcher.ask(predictor.probabilities, images_NHWC)
         self.counters.answered(predictor.name, len(images_NHWC))
@@ -122,14 +123,14 @@ class Service:
     async def predictions(
         self, predictor: Predictor, pictures: Sequence[Picture]
     ) -> list[Prediction]:
-        """One answer for each picture."""
+        """Return one answer for each picture."""
         images_NHWC = np.stack([picture.image_HWC for picture in pictures])
         rows_NK = await self.probabilities(predictor, images_NHWC)
         return [predictor.prediction(p, row) for p, row in zip(pictures, rows_NK, strict=True)]
 
 
 def _small_png(content: bytes) -> bool:
-    """Whether the head of a file says that it is a PNG of few pixels, and nothing much else."""
+    """Whether the header of a file shows a small PNG with little other content."""
     if content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR":
         return False
     sides = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
@@ -137,9 +138,9 @@ def _small_png(content: bytes) -> bool:
 
 
 def named(models: Sequence[Served]) -> dict[str, Served]:
-    """The runs by the names they are asked for: their folders' own, numbered where two are alike.
+    """Map names to runs: the folders' own names, numbered if two are equal.
 
-    One that is given twice is served once.
+    A run that is given twice is served once.
     """
     found: dict[str, Served] = {}
     for served in {served.path.resolve(): served for served in models}.values():
@@ -151,9 +152,9 @@ def named(models: Sequence[Served]) -> dict[str, Served]:
 
 
 def predictors(models: Sequence[Served], limits: Limits) -> dict[str, Predictor]:
-    """What answers for each, by name. Finished runs are loaded.
+    """Return the predictor for each name. Finished runs are loaded.
 
-    Raises ``UserError`` where one cannot be read.
+    Raises ``UserError`` if one cannot be read.
     """
     bounds = Bounds(pixels=limits.pixels, memory=Memory(limits.decoding_bytes).take)
     found = {name: predictor_of(name, served, bounds) for name, served in named(models).items()}

@@ -15,7 +15,7 @@ Version = Annotated[str, Path(description="1 is the only one.")]
 
 
 def routes(service: Service) -> APIRouter:
-    """The routes."""
+    """The routes of version 1."""
     router = APIRouter(prefix="/v1", tags=["TensorFlow Serving and KServe version 1"])
 
     @router.get("/models", summary="The models")

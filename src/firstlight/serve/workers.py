@@ -1,7 +1,7 @@
 """Several processes behind one port.
 
-Each has the runs in memory and takes connections from the same sockets. One that dies is replaced:
-its connections are lost, and those of the others go on.
+Each loads the runs and accepts connections from the same sockets. A process that dies is replaced;
+its connections are lost, but those of the others continue.
 """
 
 import os
@@ -28,19 +28,19 @@ from firstlight.serve.server import SHUTDOWN_SECONDS, Server, run
 
 _PROCESSES = get_context("spawn")  # PyTorch's threads do not survive a fork
 _AGAIN_SECONDS = 1.0
-"""Before a process that died while it started is replaced."""
+"""Delay before replacing a process that died during its start."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Worker:
     process: BaseProcess
     line: Connection
-    """It sends None once it listens, or the error that keeps it from it. When this end is closed,
-    also by our death, it stops."""
+    """The process sends None once it listens, or the error that prevents it. It stops when this end
+    is closed, also by our death."""
 
 
 class _StopError(BaseException):
-    """SIGINT, SIGTERM or SIGHUP came."""
+    """SIGINT, SIGTERM or SIGHUP arrived."""
 
 
 def serve_together(
@@ -51,11 +51,11 @@ def serve_together(
     count: int,
     listening: Callable[[int], None],
 ) -> None:
-    """Answer requests in ``count`` processes until SIGINT, SIGTERM or SIGHUP, then finish what was
-    taken.
+    """Answer requests in ``count`` processes until SIGINT, SIGTERM or SIGHUP, then finish accepted
+    ones.
 
-    ``make`` goes to each process by pickle and makes the ASGI application there. ``listening`` is
-    told the port once all listen. Raises ``UserError`` where one cannot start.
+    ``make`` is pickled, sent to each process, and creates the ASGI application there. ``listening``
+    is called with the port once all processes listen. Raises ``UserError`` if one cannot start.
     """
     workers, ready = list[_Worker](), set[int]()
     with _counted_together() as folder, _stopped_by_signals():
@@ -86,18 +86,18 @@ def _started(make: Callable[[], Any], limits: Limits, sockets: Sequence[socket])
     ours, its = _PROCESSES.Pipe()
     process = _PROCESSES.Process(target=_work, args=(make, limits, list(sockets), its))
     process.start()
-    its.close()  # only the process has it, so that its death is seen here
+    its.close()  # only the process keeps its end, so that its death is noticed here
     return _Worker(process, ours)
 
 
 def _that_spoke(workers: Sequence[_Worker]) -> list[_Worker]:
-    """Those that sent something or died; waits for one."""
+    """Wait for processes that sent something or died, and return them."""
     spoke = connection.wait([worker.line for worker in workers])
     return [worker for worker in workers if worker.line in spoke]
 
 
 def _bury(worker: _Worker, folder: str, *, began: bool, others: bool) -> None:
-    """Tell of a death. Raises ``UserError`` where none has listened yet."""
+    """Report a death. Raises ``UserError`` if no process has listened yet."""
     worker.process.join()
     mark_process_dead(worker.process.pid, folder)
     code = worker.process.exitcode or 0
@@ -129,7 +129,7 @@ def _stopped_by_signals() -> Iterator[None]:
     def stop(*_: object) -> None:
         raise _StopError
 
-    hang_up = getattr(signal, "SIGHUP", signal.SIGTERM)  # a terminal that is closed; not on Windows
+    hang_up = getattr(signal, "SIGHUP", signal.SIGTERM)  # a closed terminal; not on Windows
     numbers = (signal.SIGINT, signal.SIGTERM, hang_up)
     before = [signal.signal(number, stop) for number in numbers]
     try:
@@ -141,7 +141,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 @contextmanager
 def _counted_together() -> Iterator[str]:
-    """The folder in which the processes that are started inside keep their counters."""
+    """Yield the folder in which processes started inside the block keep their counters."""
     with tempfile.TemporaryDirectory(prefix="firstlight-", ignore_cleanup_errors=True) as folder:
         before = os.environ.get(FOLDER)
         os.environ[FOLDER] = folder
@@ -156,8 +156,8 @@ def _counted_together() -> Iterator[str]:
 def _work(
     make: Callable[[], Any], limits: Limits, sockets: Sequence[socket], line: Connection
 ) -> None:
-    """What each process does."""
-    # A terminal's Ctrl-C comes to all; the first process tells when to stop.
+    """The main function of each process."""
+    # A terminal sends Ctrl-C to every process; the first one decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def say(error: UserError | None) -> None:

@@ -1,4 +1,4 @@
-// The answer: its name, how sure, every class as a bar.
+// The answer: its name, its confidence, and a bar for every class.
 
 import { byId, make, percent, sureness } from "./elements.js";
 
@@ -7,7 +7,7 @@ const MOST = 100;
 
 export function showAnswer(prediction, run, truth) {
   byId("answer").textContent = prediction ? prediction.answer : "–";
-  // On a phone the answer stays in sight while one draws.
+  // On a phone the answer stays visible while the user draws.
   byId("answer-now").textContent = byId("answer").textContent;
   byId("sure-now").textContent = prediction ? sureness(prediction.confidence) : "";
   byId("sure").textContent = prediction ? howSure(prediction, run, truth) : "";
@@ -33,7 +33,7 @@ function howSure(prediction, run, truth) {
 
 function showBars(prediction, run) {
   const list = byId("bars");
-  // The names of an object's values may be numbers, which JavaScript puts in an order of its own.
+  // An object's keys may be numbers, which JavaScript would sort.
   const shares = new Map(prediction ? Object.entries(prediction.probabilities) : []);
   const names = [...run.classes];
   if (names.length > FEW) names.sort((a, b) => (shares.get(b) ?? 0) - (shares.get(a) ?? 0));

@@ -46,7 +46,7 @@ const sentence = (text) => text && `${text[0].toUpperCase()}${text.slice(1)}${/[
 const query = (values) => new URLSearchParams(Object.entries(values).filter(([, v]) => v != null));
 const runPath = (run, rest) => `api/runs/${encodeURIComponent(run)}/${rest}`;
 
-// A body may break off after its head came: the service is gone just as well.
+// A body may break off after its headers: the service is gone then too.
 async function whole(response, read) {
   try {
     return await response[read]();

@@ -1,4 +1,4 @@
-// The page: which run, which view, and what to do when the service cannot be reached.
+// The page: the current run and view, and what to do if the service cannot be reached.
 
 import * as api from "./api.js";
 import { byId, make, notice } from "./elements.js";
@@ -29,14 +29,14 @@ async function waitForService() {
   await load();
 }
 
-// The address says what is shown: #VIEW/RUN.
+// The address holds the state: #VIEW/RUN.
 function asked() {
   const [view, ...rest] = location.hash.slice(1).split("/");
   let name = rest.join("/");
   try {
     name = decodeURIComponent(name);
   } catch {
-    // an address that somebody has cut: the first run
+    // a truncated address: use the first run
   }
   return { view: VIEWS.includes(view) ? view : "try", run: runs.find((run) => run.name === name) ?? runs[0] };
 }
@@ -76,7 +76,7 @@ async function load() {
 
 const label = (run) => (run.state === "finished" ? run.name : `${run.name} (${run.state})`);
 
-// A run has come further than when it was last asked for.
+// A run has made progress since the last request.
 async function again() {
   opened = null;
   await load();

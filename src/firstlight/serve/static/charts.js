@@ -1,4 +1,4 @@
-// Line charts as SVG, small enough to be read here.
+// Line charts as SVG, in little code.
 
 import { make, tip } from "./elements.js";
 
@@ -12,7 +12,7 @@ function shape(tag, attributes, ...children) {
   return element;
 }
 
-// Round numbers from low to high, about `wanted` of them.
+// Returns about `wanted` round numbers from low to high.
 function ticks(low, high, wanted) {
   const rough = (high - low) / wanted || 1;
   const unit = 10 ** Math.floor(Math.log10(rough));
@@ -29,8 +29,8 @@ function span(values, floor) {
   return [low - room, high + room];
 }
 
-// `lines`: {name, kind, points: [[x, y], …]}; `kind` names colour and dash in the style sheet.
-// Returns the figure, with `mark(x)` for an upright line.
+// `lines`: {name, kind, points: [[x, y], …]}; `kind` selects colour and dash in the style sheet.
+// Returns the figure, whose `mark(x)` draws a vertical line.
 export function chart({ title, lines, across, up, xText, yText, whole = false }) {
   const drawn = lines.filter((line) => line.points.length);
   const xs = drawn.flatMap((line) => line.points.map((point) => point[0]));

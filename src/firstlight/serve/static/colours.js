@@ -1,4 +1,4 @@
-// Numbers as colours: above zero warm, below zero cool, the page's own ground at zero.
+// Colours for numbers: warm above zero, cool below, the page's background at zero.
 
 function parts(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim().split(" ").map(Number);
@@ -23,7 +23,7 @@ export function largest(values) {
   return top;
 }
 
-// `count` values from `start` on into the pixels of an image; `top` gets the full colour.
+// Writes `count` values from `start` into the pixels of an image; `top` gets the full colour.
 export function paint(pixels, values, start, count, top) {
   ends ??= { zero: parts("--zero"), above: parts("--above"), below: parts("--below") };
   const { zero } = ends;

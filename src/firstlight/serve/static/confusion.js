@@ -1,4 +1,5 @@
-// What was taken for what: a table whose cells open their pictures, or a list for many classes.
+// The confusion matrix: a table whose cells open their pictures, or a list if there are many
+// classes.
 
 import { count, make, percent } from "./elements.js";
 
@@ -42,7 +43,7 @@ function table(run, matrix, opened) {
   return make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": `Confusion matrix of ${run.name}` }, whole);
 }
 
-// On to the next cell that has pictures.
+// Moves to the next cell that has pictures.
 function walk(from, [down, right]) {
   const rows = [...(from?.closest("tbody").rows ?? [])];
   let row = rows.indexOf(from?.parentElement);
@@ -56,7 +57,7 @@ function walk(from, [down, right]) {
 }
 
 function list(run, matrix, opened) {
-  // Of many classes the cells that hold images are told alone.
+  // With many classes, a screen reader hears only the cells that hold images.
   const pairs = Array.isArray(matrix)
     ? matrix.flatMap((row, truth) => row.map((number, said) => ({ number, truth, said })))
     : matrix.count.map((number, at) => ({ number, truth: matrix.true[at], said: matrix.predicted[at] }));

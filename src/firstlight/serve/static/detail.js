@@ -1,4 +1,4 @@
-// One map from near: its numbers, its filter, and which pixels of the picture move it.
+// One map in detail: its numbers, its filter, and the pixels that change it.
 
 import { oneMap } from "./api.js";
 import { largest, paint } from "./colours.js";
@@ -75,7 +75,7 @@ function hover(canvas, values, width, height) {
   return canvas;
 }
 
-// A map, with its largest value framed.
+// A map with a frame around its largest value.
 function grid(values, width, height, found) {
   const scale = Math.max(1, Math.round(240 / Math.max(width, height)));
   const small = shown(paint(new ImageData(width, height), values, 0, values.length, largest(values)), "");
@@ -93,8 +93,8 @@ function looks(seen, moves) {
   return hover(shown(warmed(seen, moves), "The picture; pixels that change the value are bright"), moves, seen.width, seen.height);
 }
 
-// The filter as it looks at the picture, in its colours; deeper ones as a square for each map that
-// goes in, those with the largest weights first.
+// The filter as applied to the picture, in colour; a deeper filter as one square per input map,
+// those with the largest weights first.
 function filterFigure(found) {
   const [rows, columns] = [found.filter[0].length, found.filter[0][0].length];
   const flat = found.filter.map((square) => square.flat());

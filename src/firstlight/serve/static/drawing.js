@@ -1,11 +1,12 @@
-// A canvas to draw on with mouse, finger, pen or keys: light strokes on a dark ground, as in MNIST.
+// A canvas to draw on with mouse, finger, pen or keys: light strokes on a dark background, as in
+// MNIST.
 
 import { byId } from "./elements.js";
 
 const STEP = 10;
 const ARROWS = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
 
-// `changed` is told after every bit of a stroke whether there is anything on the paper.
+// `changed` is called after every part of a stroke, with whether anything is drawn.
 export function drawing(changed) {
   const paper = byId("paper");
   const pen = paper.getContext("2d", { willReadFrequently: true });

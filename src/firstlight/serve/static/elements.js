@@ -1,4 +1,4 @@
-// Small ways to make and find elements, and to write numbers.
+// Helpers to create and find elements, and to format numbers.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -14,7 +14,7 @@ export function make(tag, properties = {}, ...children) {
 
 export const percent = (share, places = 1) => `${(100 * share).toFixed(places)}\u00a0%`;
 
-// A probability in words never claims to be certain because of its rounding.
+// Rounding must not make a probability look certain.
 export const sureness = (share) => (share > 0.999 ? "more than 99.9\u00a0%" : percent(share));
 
 export const count = (value) => value.toLocaleString("en");
@@ -44,7 +44,7 @@ export function tip(event, text) {
   box.style.top = `${top}px`;
 }
 
-// Of an element and a mouse: where on its grid of cells, as [column, row], or null.
+// Returns the grid cell of an element under the mouse, as [column, row], or null.
 export function cellAt(event, element, columns, rows) {
   const box = element.getBoundingClientRect();
   const column = Math.floor(((event.clientX - box.left) / box.width) * columns);

@@ -1,4 +1,4 @@
-// Pictures of the test set with what was said of them: the worst mistakes, or one cell's.
+// Test pictures with their answers: the worst mistakes, or those of one cell.
 
 import * as api from "./api.js";
 import { byId, count, make, sureness } from "./elements.js";

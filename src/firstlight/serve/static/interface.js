@@ -1,9 +1,9 @@
-// The OpenAPI document as a page to read.
+// The OpenAPI document as a readable page.
 
 import * as api from "./api.js";
 import { byId, make, notice } from "./elements.js";
 
-// The document's texts mark code with backquotes, and part paragraphs with an empty line.
+// The document's texts mark code with backquotes and separate paragraphs with an empty line.
 const marked = (text) => text.split("`").map((part, at) => (at % 2 ? make("code", {}, part) : part));
 const paragraphs = (text) => text.trim().split(/\n\s*\n/).map((part) => make("p", {}, ...marked(part)));
 

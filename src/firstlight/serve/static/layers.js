@@ -1,4 +1,4 @@
-// Every layer's maps for one picture, each layer on a canvas of its own.
+// Every layer's maps for one picture, each layer on its own canvas.
 
 import { make, number, tip } from "./elements.js";
 import { largest, paint, whenThemeChanges } from "./colours.js";
@@ -10,7 +10,7 @@ const NUMBER = 16; // and of a single number
 const LARGE = 72; // and of a map, at most
 const MOST_MAPS = matchMedia("(max-width: 40rem)").matches ? 12 : 32; // of a layer, until all are asked for
 
-// `source` gives the picture that is shown, for what a chosen map is asked.
+// `source` returns the current picture, for requests about a selected map.
 export function layers(place, source) {
   let rows = [];
 
@@ -114,7 +114,7 @@ function layerRow(layer, source) {
     pen.strokeRect(x + 1, y + 1, wide - 2, high - 2);
   }
 
-  // Channel, row and column under a mouse.
+  // Returns channel, row and column under the mouse.
   function under(event) {
     if (!grid) return null;
     const { columns, wide, high } = grid;

@@ -1,4 +1,4 @@
-// Work that is asked for faster than it is done: so many at a time, and of what waits only the newest.
+// Limits how many requests run at once; of the waiting ones, only the newest is kept.
 
 export function newest(work, most = 1) {
   let working = 0;

@@ -1,11 +1,11 @@
-// Pictures from elsewhere: dropped, pasted, chosen, taken with the webcam, or of the test set.
+// Pictures from outside: dropped, pasted, chosen, from the webcam, or from the test set.
 
 import { testImage, testImages } from "./api.js";
 import { byId, make, notice } from "./elements.js";
 
 const STRIP = 14;
 
-// `given` gets a picture and what to call it.
+// `given` receives a picture and its name.
 export function pictures(given) {
   const drop = byId("drop");
   const file = byId("file");
@@ -55,7 +55,7 @@ export function pictures(given) {
   });
 }
 
-// Test images to click. `chosen` gets one, its name and its class.
+// Test images to click. `chosen` receives the image, its name and its class.
 export function strip(chosen) {
   const list = byId("strip");
   let run = null;

@@ -1,4 +1,4 @@
-// The view "Results": training, the test, and a second run beside it.
+// The view "Results": training, the test, and a second run for comparison.
 
 import * as api from "./api.js";
 import { chart } from "./charts.js";
@@ -9,7 +9,7 @@ import { threshold } from "./threshold.js";
 
 const EVERY = 2000; // ms between looks at a run that is not done
 
-// `again` is called where a run has come further; `tried` opens one of its test images.
+// `again` is called when a run has made progress; `tried` opens one of its test images.
 export function results({ failed, again, tried }) {
   const pictures = gallery(failed, tried);
   const setThreshold = threshold();
@@ -80,7 +80,7 @@ export function results({ failed, again, tried }) {
     }
   }
 
-  // A run that trains is looked at again and again, as is one that waits to be measured.
+  // Polls a run that is training, or that has not been evaluated yet.
   async function watch() {
     clearTimeout(timer);
     if (!shown || !run || both().every((side) => side.tested)) return;

@@ -1,4 +1,4 @@
-// The very image that the network saw, pixel by pixel, with Grad-CAM over it where it is wanted.
+// The exact image that the network saw, pixel by pixel, optionally with Grad-CAM over it.
 
 import { byId, cellAt, make, number, tip } from "./elements.js";
 
@@ -32,7 +32,7 @@ export function showSeen(image, cam, name) {
 
 const WARM = [255, 130, 0];
 
-// The picture in the dark where the values are 0, and in warm light where they are large.
+// Dark where the values are 0, and warm light where they are large.
 export function warmed(pixels, values) {
   const result = new ImageData(new Uint8ClampedArray(pixels.data), pixels.width, pixels.height);
   let top = 0;

@@ -1,4 +1,4 @@
-// When to say "unknown": what a threshold leaves answered, and how much of that is right.
+// When to say "unknown": how much a threshold leaves answered, and how much of that is right.
 
 import { chart } from "./charts.js";
 import { byId, percent } from "./elements.js";
@@ -8,7 +8,7 @@ export function threshold() {
   let sides = [];
   let drawn = null;
 
-  // The last point of a curve that has at least so much of the images answered.
+  // Returns the last point of a curve with at least this share of images answered.
   const pointAt = (curve, share) => curve.findLast((point) => point.coverage <= share + 1e-9) ?? curve[0];
 
   function say() {
@@ -50,7 +50,7 @@ export function threshold() {
   };
 }
 
-// The curve from the surest answers to all, with the run's own threshold as one of its points.
+// The curve from the most confident answers to all, including the run's own threshold as a point.
 function ascending({ run, tested }) {
   const own = run.calibration && tested.metrics.answered;
   const points = own ? [...tested.coverage, { ...own, own: true }] : [...tested.coverage];
@@ -59,7 +59,7 @@ function ascending({ run, tested }) {
 
 const exact = (share) => percent(share, share > 0.99 ? 3 : 1);
 
-// The slider's place for the run's own threshold; null where it has none.
+// Returns the slider's position for the run's own threshold; null if it has none.
 function own(side) {
   const at = ascending(side).findIndex((point) => point.own);
   return at < 0 ? null : ascending(side).length - 1 - at;

@@ -1,4 +1,4 @@
-// The view "Try it": a picture comes in, and its answer, what was seen and every layer come out.
+// The view "Try it": a picture goes in; its answer, the network's input and every layer come out.
 
 import { inside, networkDrawn, predict } from "./api.js";
 import { showAnswer } from "./answer.js";
@@ -9,12 +9,13 @@ import { newest } from "./newest.js";
 import { pictures, strip } from "./pictures.js";
 import { clearSeen, decoded, showSeen } from "./seen.js";
 
-// The layers take several times as long as the answer: they wait for a hand that rests so long.
+// The layers take several times as long as the answer, so they wait until the pointer rests this
+// long.
 const REST_MS = 40;
-// Answers on the way at once: the last bit of a stroke need not wait for the answer to the one before.
+// Concurrent requests: the last part of a stroke need not wait for the answer to the one before.
 const ON_THE_WAY = 2;
 
-// `failed` is told of errors that are the service's or the connection's.
+// `failed` is called with errors of the service or the connection.
 export function trying(failed) {
   let run = null;
   let now = null; // the picture: a blob or a drawing, its name, its class where that is known
@@ -50,7 +51,7 @@ export function trying(failed) {
     answer(series);
   }
 
-  // The answer comes first and alone, so that it keeps up with the hand; then all the rest.
+  // The answer comes first and alone, to keep up with the drawing; everything else follows.
   const answer = newest(async (of) => {
     if (of !== series) return;
     const [picture, served, turn] = [now, run, ++sent];
@@ -124,14 +125,14 @@ export function trying(failed) {
     if (now) give(now);
   });
 
-  // Which layers of a long network stand there.
+  // Says which layers of a long network are shown.
   function choice(head) {
     byId("choice").hidden = !head.choice;
     byId("choice-says").textContent = byId("whole").checked ? "" : head.choice;
     byId("whole-says").textContent = `Show all ${head.all_layers} layers`;
   }
 
-  // An exported file does not list its layers, and has none.
+  // An exported file has no list of its layers, so there is no drawing.
   async function drawNetwork() {
     const of = run;
     byId("network").hidden = true;
