@@ -1,1 +1,1 @@
-"""The command: one file a verb. Each parses, calls one verb, and prints."""
+"""The command line: one file per verb. Each parses its arguments, calls one verb, and prints."""

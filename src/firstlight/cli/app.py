@@ -1,4 +1,4 @@
-"""The ``firstlight`` command: its verbs, its version, and what an error looks like."""
+"""The ``firstlight`` command: its verbs, its version, and its error messages."""
 
 import atexit
 import gc
@@ -38,8 +38,8 @@ from firstlight.launcher import first_here, named
 from firstlight.packages import package_of, trouble
 from firstlight.terminal import screened
 
-# So many new objects before Python looks for unused cycles among them: those of PyTorch are 170,000
-# and stay, and to walk over them took a tenth of a second each time.
+# Number of new objects before Python collects garbage. PyTorch creates 170,000 objects that stay;
+# walking over them took a tenth of a second each time.
 NEW_OBJECTS = 100_000
 
 app = Verbs(
@@ -90,15 +90,15 @@ def _options(
 
 
 def run() -> None:
-    """Run the command, as ``main`` says."""
+    """Run the command; see ``main``."""
     gc.set_threshold(NEW_OBJECTS)
-    atexit.register(gc.freeze)  # nor at the end, a quarter of a second; memory goes back anyway
+    atexit.register(gc.freeze)  # at exit, collecting takes a quarter of a second for nothing
     with screened():
         _run()
 
 
 def _refuse_launchers_options(words: list[str]) -> None:
-    """Raise ``UserError`` for what is an option of torchrun, and not of firstlight."""
+    """Raise ``UserError`` for an option that belongs to torchrun."""
     for word in words:
         option = word.partition("=")[0].replace("_", "-")
         if option in ("--nproc", "--nproc-per-node", "--nnodes"):
@@ -116,7 +116,7 @@ def _run() -> None:
         if not error.told and (first_here() or isinstance(error, RunInterruptedError)):
             typer.echo(f"firstlight: {error}", err=True)
         sys.exit(error.exit_code)
-    except ImportError as error:  # where only what answers was installed, or a part is broken
+    except ImportError as error:  # only part of the packages is installed, or one is broken
         name = (error.name or "firstlight").partition(".")[0]
         if name == "firstlight":
             raise
@@ -126,7 +126,7 @@ def _run() -> None:
             err=True,
         )
         sys.exit(UserError.exit_code)
-    except RuntimeError as error:  # PyTorch's, of a GPU's memory or of this machine's
+    except RuntimeError as error:  # PyTorch's error about GPU memory or this machine
         if "memory" not in str(error):
             raise
         typer.echo(
@@ -137,6 +137,6 @@ def _run() -> None:
         )
         sys.exit(UserError.exit_code)
     except SystemExit as stop:
-        if stop.code == RunInterruptedError.exit_code:  # Ctrl-C where there was nothing to save
+        if stop.code == RunInterruptedError.exit_code:  # Ctrl-C with nothing to save
             typer.echo("firstlight: interrupted; nothing was saved", err=True)
         raise

@@ -69,7 +69,7 @@ def clear(
 
 
 def size(count: int) -> str:
-    """Bytes for people, such as ``1.2 GB``."""
+    """Format bytes for people, such as ``1.2 GB``."""
     for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if count >= unit:
             return f"{count / unit:.1f} {name}"

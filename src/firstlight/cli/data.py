@@ -65,7 +65,7 @@ def fetch(
         if entry.files and not is_complete(entry, data_dir):
             with DownloadBar() as bar:
                 fetch_files(entry, data_dir, None if json else bar)
-        warnings = load(entry.name, data_dir, download=False).train.warnings  # checks what is there
+        warnings = load(entry.name, data_dir, download=False).train.warnings  # checks files
         found = _text(where_found(entry, data_dir))
         done.append({"name": entry.name, "found": found, "verified": not warnings})
         if not json and not warnings:
@@ -251,7 +251,7 @@ def _range(given: tuple[float, float] | None) -> list[str]:
 
 
 def _lines(finding: "Finding") -> list[str]:
-    """One for each group of pictures, or of each suspect what is suspected."""
+    """Return one line per group of pictures, or one per suspect with the suspicion."""
     if finding.suspects:
         return [
             f"{s.name}: {s.given} → {s.suggested} ({100 * s.probability:.1f} % for {s.given})"

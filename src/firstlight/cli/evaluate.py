@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from firstlight.verbs.other_data import Other
 
 LISTED = 20
-"""Classes on the screen, where there are too many for all."""
+"""Most classes shown on the screen."""
 
 
 def evaluate(
@@ -137,7 +137,7 @@ def _run(
                 under = measure(folder, device=device, data=data, progress=bar)
         try:
             page = str(report(folder, data=data))
-        except UserError as error:  # what was measured is told all the same
+        except UserError as error:  # still print the measurements
             unwritten = error
     if json:
         more = {} if under is None else {"robustness": under.to_json()}
@@ -280,7 +280,7 @@ def _print_classes(metrics: "Metrics", images: str) -> None:
         typer.echo(f"the {LISTED} of {len(metrics.per_class):,} classes with the lowest recall")
     for row in listed:
         if images == "images" and not row.support:
-            continue  # said before
+            continue  # already printed
         shares = (f"{100 * x:.1f} %" for x in (row.precision, row.recall, row.f1))
         rows.append([row.name, *shares, f"{row.support:,}"])
     headings = ("precision", "recall", "F1", "images")

@@ -1,4 +1,4 @@
-"""What ``--help`` shows: arguments by their names, options in groups, and examples."""
+"""The layout of ``--help``: arguments by name, options in groups, and examples."""
 
 from collections.abc import Callable
 from typing import Any
@@ -70,28 +70,29 @@ EXAMPLES = {
 }
 
 CSV_FILE = "--csv-file"
-"""What ``--csv FILE.csv`` is for the parser, which knows no option whose value may be left out."""
+"""What ``--csv FILE.csv`` becomes, because the parser does not know options with an optional
+value."""
 MANY = 16
-"""More options than this are shown in groups."""
+"""With more options than this, they are shown in groups."""
 
 
 class Command(TyperCommand):
     """One verb."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As it is, and ``--csv FILE.csv``."""
+        """Parse as usual, after rewriting ``--csv FILE.csv``."""
         if any(CSV_FILE in one.opts for one in self.get_params(ctx)):
             args = _with_csv_file(args)
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """``RUN`` for an argument that must be given, ``[DATA]`` for one that may, and ``IMAGE...``
+        """Show ``RUN`` for a required argument, ``[DATA]`` for an optional one, and ``IMAGE...``
         for several."""
         named = [_in_usage(one) for one in self.get_params(ctx) if _is_argument(one)]
         return ["[OPTIONS]", *named]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """The arguments, then the options by their groups."""
+        """Write the arguments, then the options in their groups."""
         groups: dict[str, list[tuple[str, str]]] = {}
         params = self.get_params(ctx)
         many = len(params) > MANY
@@ -111,7 +112,7 @@ class Command(TyperCommand):
                 formatter.write_dl(records)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """The examples, as they are to be typed."""
+        """Write the examples exactly as they are typed."""
         verb = ctx.command_path.partition(" ")[2]
         if verb in EXAMPLES:
             formatter.write_paragraph()
@@ -121,10 +122,10 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """Verbs with a word in common, or all."""
+    """A group of verbs, or all verbs."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Each with the whole first sentence of its help."""
+        """Show each verb with the whole first sentence of its help."""
         found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(
@@ -133,7 +134,7 @@ class Group(TyperGroup):
 
 
 class Verbs(typer.Typer):
-    """A set of verbs whose help is written so."""
+    """A set of verbs with this help layout."""
 
     def __init__(self, **more: Any) -> None:
         settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -148,7 +149,7 @@ class Verbs(typer.Typer):
     def command(  # type: ignore[override]
         self, name: str | None = None, **more: Any
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """As ``typer.Typer.command``."""
+        """Does the same as ``typer.Typer.command``."""
         return super().command(name, cls=Command, **more)
 
 
@@ -166,7 +167,7 @@ def _in_usage(one: Any) -> str:
 
 
 def _with_csv_file(args: list[str]) -> list[str]:
-    """``--csv FILE.csv`` as two options, of which one needs a value and the other takes none."""
+    """Rewrite ``--csv FILE.csv`` as two options: one that takes a value, and one that does not."""
     words, rest = list[str](), list(args)
     while rest:
         word = rest.pop(0)

@@ -15,7 +15,7 @@ from firstlight.cli.options import (
 )
 
 SPARE = ("name", "not trained", "receptive field")
-"""Columns that a narrow terminal does without."""
+"""Columns that a narrow terminal leaves out."""
 
 
 def network(

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the ways to print."""
+"""Options that several verbs share, and functions that print."""
 
 import os
 import re
@@ -101,11 +101,11 @@ _Paths = TypeVar("_Paths", Path | None, list[Path] | None)
 
 
 def run_named(context: typer.Context, given: _Paths) -> _Paths:
-    """What is given where runs are wanted; ``hf:OWNER/NAME`` is fetched, and is a folder then.
+    """Convert the given paths to run folders; ``hf:OWNER/NAME`` is downloaded.
 
-    Raises ``UserError`` for a pretrained backbone, and as ``hub_run`` does.
+    Raises ``UserError`` for a pretrained backbone, and the errors of ``hub_run``.
     """
-    if context.resilient_parsing:  # a shell completes the line
+    if context.resilient_parsing:  # shell completion
         return given
     for path in given if isinstance(given, list) else [given]:
         if path is not None and not os.path.lexists(path):
@@ -118,12 +118,13 @@ def run_named(context: typer.Context, given: _Paths) -> _Paths:
 
 
 def recipe_or_run(context: typer.Context, given: str) -> str:
-    """The same where a name may be something else too."""
+    """Like ``run_named``, for an argument that may also be a recipe."""
     return given if context.resilient_parsing else str(run_here(Path(given)))
 
 
 def run_here(path: Path) -> Path:
-    """The folder of a run of the hub; another path as it is. What is to be known is told."""
+    """Return the folder of a run on the hub, and any other path unchanged. Prints the hub's
+    notes."""
     from firstlight.hub.word import is_hub
 
     if not is_hub(path) or os.path.lexists(path):
@@ -161,7 +162,8 @@ RunPath = Annotated[
 
 
 def code_named(network: str | None) -> "OwnCode | None":
-    """What ``--network`` names; its file is run. Raises ``UserError`` for what is none."""
+    """Return the code that ``--network`` names, by running its file. Raises ``UserError`` if it
+    names none."""
     from firstlight.layers.own_code import own_code
 
     return None if network is None else own_code(network)
@@ -174,8 +176,8 @@ def asked_for(
     device: str,
     network: str | None,
 ) -> "Asked":
-    """What the options that ``bench`` and ``lr-find`` share ask of a training; what is wrong with
-    the data is told. Raises ``UserError`` for an unknown name."""
+    """Collect the options that ``bench`` and ``lr-find`` share, and print warnings about the data.
+    Raises ``UserError`` for an unknown name."""
     from firstlight.verbs.plan import Asked
 
     request.check_name()
@@ -190,13 +192,13 @@ def asked_for(
 
 
 def network_part(network: str | None) -> "dict[str, OwnCode]":
-    """The part of a recipe that ``--network`` names; its file is run."""
+    """Return the recipe's network that ``--network`` names, by running its file."""
     code = code_named(network)
     return {} if code is None else {"network": code}
 
 
 def tell_warnings(request: "DataRequest") -> None:
-    """What of the data was left out or is wrong, on standard error."""
+    """Print on standard error which data were left out or are wrong."""
     for warning in request.load().train.warnings:
         typer.echo(warning, err=True)
 
@@ -207,8 +209,8 @@ def named_recipe(
     start: Path | None = None,
     budget: float | None = None,
 ) -> "Recipe":
-    """The recipe; of a file it is told which keys it changes without effect, beside what the other
-    options say."""
+    """Return the recipe. For a recipe file, print which of its keys have no effect given the other
+    options."""
     from firstlight.backbones import is_backbone
     from firstlight.recipe import load_recipe, recipe_names
 
@@ -238,7 +240,7 @@ def _without_effect(
     try:
         recipe = recipe.with_settings(changes)
     except UserError:
-        return []  # the plan tells it
+        return []  # the plan reports it
     said = {setting_key(one) for one in changes}
     found = [why_unread(recipe, [key]) for key in unread_changes(recipe) if key not in said]
     keys = [key for key in idle_changes(recipe) if key not in said]
@@ -252,13 +254,13 @@ def _without_effect(
 
 
 def print_json(values: Any) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     ascii_only = "utf" not in (sys.stdout.encoding or "utf-8").lower()
     typer.echo(json_safe(write_json(values, indent=2, ascii_only=ascii_only)))
 
 
 def print_exact(text: str) -> None:
-    """Data for programs: exact, unless a person reads it on a terminal."""
+    """Print data for programs exactly; make them safe if standard output is a terminal."""
     out = plain(sys.stdout)
     if out.isatty() or not hasattr(out, "buffer"):
         typer.echo(text, nl=False)
@@ -273,22 +275,22 @@ class Column(NamedTuple):
 
     heading: str
     right: bool = False
-    """Numbers stand so; they are never broken into lines."""
+    """Align numbers to the right; they are never wrapped."""
     whole: bool = False
-    """Never broken into lines, though it stands left."""
+    """Never wrapped, although aligned to the left."""
     spare: bool = False
-    """Left out where the terminal is too narrow for lines that can be read."""
+    """Left out if the terminal is too narrow for readable lines."""
 
 
 _READABLE = 24
-"""Characters that a column of words needs."""
+"""Fewest characters for a column of words."""
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-    """As wide as the terminal; into a file or a pipe as wide as it needs, one line a row.
+    """Print a table as wide as the terminal; into a file or pipe, one line per row at full width.
 
-    A cell is shown as it is, escapes and square brackets included. A row may have fewer cells than
-    there are columns.
+    Cells are printed literally, including escapes and square brackets. A row may have fewer cells
+    than there are columns.
     """
     from rich.table import Table
     from rich.text import Text
@@ -315,7 +317,7 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
 
 
 def _least_width(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
-    """Characters that a table takes where its words are broken into lines, and still read well."""
+    """Return the fewest characters in which the table, with words wrapped, is readable."""
     total = 0
     for at, column in enumerate(columns):
         wide = max(len(column.heading), *(len(row[at]) for row in rows), 0)
@@ -324,12 +326,13 @@ def _least_width(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> in
 
 
 def percent(share: float) -> str:
-    """0.9897 as ``98.97 %``."""
+    """Format 0.9897 as ``98.97 %``."""
     return f"{100 * share:.2f} %"
 
 
 def duration(text: str) -> float:
-    """``90``, ``90s``, ``1.5m`` or ``1h`` in seconds. Raises ``UserError`` for anything else."""
+    """Convert ``90``, ``90s``, ``1.5m`` or ``1h`` to seconds. Raises ``UserError`` for anything
+    else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
     if seconds <= 0:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from firstlight.evaluate.prediction import Prediction
     from firstlight.verbs.answering import Wanted
 
-# On one sheet; more cannot be made out.
+# Most pictures on one sheet; more would be too small to see.
 MOST_DRAWN = 200
 _FIRST_HEADINGS = ("image", "predicted")
 
@@ -205,7 +205,7 @@ def _same_file(one: Path, other: str) -> bool:
 
 
 def _check_replaced(file: Path, headings: tuple[str, str], images: list[str]) -> None:
-    """Raise ``UserError`` where a file would be replaced that holds no answers like these."""
+    """Raise ``UserError`` if a file to be replaced does not hold answers like these."""
     if any(_same_file(file, image) for image in images):
         raise UserError(f"--csv {file} would replace one of the inputs; choose another name")
     try:

@@ -51,7 +51,7 @@ def report(
 
 
 def _is_data(path: Path) -> bool:
-    """Whether a path beside a run is data, and no second run."""
+    """Whether a second path is data rather than another run."""
     from firstlight.data.catalog import CATALOG
     from firstlight.runs.box import boxed_names
 

@@ -49,7 +49,7 @@ def runs(
 
 
 def _compare(paths: list[Path], json: bool) -> None:
-    """The runs, and each beside the best on the same test images."""
+    """Print the runs, and compare each with the best one on the same test images."""
     from firstlight.verbs.compare import against_best, named
     from firstlight.verbs.differences import differences
 
@@ -101,7 +101,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _in_order(recipe: Path) -> tuple[str, int]:
-    """Runs of one name by their number."""
+    """Sort runs with the same name by number."""
     stem, _, number = recipe.parent.name.rpartition("-")
     return (stem, int(number)) if number.isdecimal() else (recipe.parent.name, 0)
 

@@ -102,7 +102,7 @@ def serve(
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
         shown = f"[{shown}]" if ":" in shown else shown
         address, secret = f"http://{shown}:{at}/", f"#token={token}" if token else ""
-        # A token that was given is known, and what is printed may be kept in a log.
+        # The user knows a token that they gave, and the output may be kept in a log.
         page = address + (secret if made else "")
         typer.echo(f"serving {names}\npage {page}\nstop with Ctrl-C")
         if browser:
@@ -120,7 +120,7 @@ def serve(
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
-    """What a process serves; plain values, as it may go to others."""
+    """What a process serves. All values are plain, because they may be sent to other processes."""
 
     paths: Sequence[Path]
     networks: Sequence[str]
@@ -128,17 +128,17 @@ class _Work:
     access: "Access"
     limits: "Limits"
     threads: int
-    """Of one forward pass."""
+    """Threads for one forward pass."""
 
     def models(self) -> "list[Served]":
-        """The run folders and files. Raises ``UserError`` where one is none."""
+        """Open the run folders and files. Raises ``UserError`` if one is neither."""
         from firstlight.layers.own_code import own_code
         from firstlight.serve.exported import open_served
 
         return open_served(self.paths, list(map(own_code, self.networks)))
 
     def __call__(self) -> Any:
-        """The ASGI application, with the runs loaded. Raises ``UserError``."""
+        """Return the ASGI application, with the runs loaded. Raises ``UserError``."""
         from firstlight.serve.app import create_app
         from firstlight.serve.service import Service, predictors
 
@@ -152,7 +152,7 @@ class _Work:
 
 
 def test_images(predictor: "Predictor", data_dir: Path | None = None) -> "Dataset | None":
-    """The test images of a served run's data; None where they are not on this machine."""
+    """Return the test images of a served run; None if they are not on this machine."""
     from firstlight.verbs.run_data import described_test_data
 
     try:
@@ -162,7 +162,7 @@ def test_images(predictor: "Predictor", data_dir: Path | None = None) -> "Datase
 
 
 def _origin(text: str) -> str:
-    """A site of ``--cors``. Raises ``UserError`` for what is none."""
+    """Parse a site given with ``--cors``. Raises ``UserError`` if it is not valid."""
     from firstlight.serve.access import origin_of
 
     try:

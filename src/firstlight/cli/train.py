@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from firstlight.recipe import Setting
     from firstlight.runs.folder import RunFolder
 
-# What Python takes to start and to end, on two cores that do nothing else.
+# Time that Python needs to start and exit, on two idle cores.
 PROCESS_SECONDS = 0.3
 
 
@@ -164,7 +164,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a network on DATA and save it in a run folder."""
-    # A budget counts the imports below, and what is before this line and after the last.
+    # A budget includes the imports below, and the time before this line and after the last.
     started = time.perf_counter() - PROCESS_SECONDS
     from firstlight.data.levels import stated
     from firstlight.data.table import read_names
@@ -242,7 +242,7 @@ def train(
 
 
 def _refuse_beside_resume(given: dict[str, object]) -> None:
-    """Raise ``UserError`` for options that say how a run starts."""
+    """Raise ``UserError`` for options that define how a run starts."""
     extra = [name for name, value in given.items() if value is not None]
     if extra:
         raise UserError(
@@ -254,7 +254,8 @@ def _refuse_beside_resume(given: dict[str, object]) -> None:
 def _settings(
     settings: list[str], options: dict[str, tuple[str, Any]], budget: float | None
 ) -> "list[str | Setting]":
-    """All changes of the recipe: the environment's first, then ``--set``, then the options."""
+    """Return all changes of the recipe: first from the environment, then ``--set``, then the
+    options."""
     from firstlight.recipe import Setting
 
     first = list[Setting]()
@@ -272,13 +273,13 @@ def _settings(
 
 
 def _tell_of_data(data: "TrainTest", *, quiet: bool, json: bool) -> None:
-    """What is to be said of the data: all of it, or the warnings alone."""
+    """Print the facts about the data, or only the warnings."""
     for text in data.train.warnings if quiet else data.train.notes:
         typer.echo(text, err=json or quiet)
 
 
 def _tell(folder: "RunFolder", *, json: bool) -> None:
-    """How the run ended. Raises ``ThresholdError`` where it answers no better than a guess."""
+    """Print how the run ended. Raises ``ThresholdError`` if it is no better than guessing."""
     from firstlight.verbs.contest import contest_of
     from firstlight.verbs.several import speaks
 
@@ -304,6 +305,6 @@ def _tell(folder: "RunFolder", *, json: bool) -> None:
 
 
 def _require_learnt(summary: dict[str, Any]) -> None:
-    """Raise ``ThresholdError`` where the network answers no better than a guess; it is kept."""
+    """Raise ``ThresholdError`` if the network is no better than guessing; the run is kept."""
     if summary["nothing_learnt"]:
         raise ThresholdError(summary["nothing_learnt"])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from firstlight.verbs.tune import Found
 
 SHOWN = 10
-"""Of the trials, the best."""
+"""Number of best trials to show."""
 
 
 def tune(
@@ -101,8 +101,8 @@ def tune(
 
 
 def _fitting(keys: "list[str]", width: int | None) -> int:
-    """How many settings have columns in so many characters, the most important ones; None for any
-    width. All are in trials.csv."""
+    """Return how many settings, most important first, fit in columns of ``width`` characters; None
+    means any width. trials.csv has all of them."""
     from firstlight.verbs.tune import short
 
     if width is None:
