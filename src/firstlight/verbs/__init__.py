@@ -1,1 +1,2 @@
-"""What the command and the library can do: here effects meet mathematics, one file a verb."""
+"""The operations behind the command and the library, one file per verb. They combine I/O and
+computing."""

@@ -1,4 +1,4 @@
-"""Answers as files: a row for each picture, in CSV or Parquet, with the same columns.
+"""Files of answers: one row per picture, in CSV or Parquet, with the same columns.
 
 Axes: N pictures, K classes.
 """
@@ -20,7 +20,7 @@ from firstlight.untrusted import cell, csv_text
 CSV, PARQUET = "csv", "parquet"
 FORMATS = (CSV, PARQUET)
 MOST_CLASSES = 100
-"""Of more classes only the ``BEST`` most probable ones are written."""
+"""With more classes, only the ``BEST`` most probable ones are written."""
 BEST = 5
 
 _ESCAPED = "backslashreplace"
@@ -29,17 +29,17 @@ Texts = Sequence[str | None]
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerTable:
-    """Which columns the answers of a model have, and what is in them."""
+    """The columns of a model's answers, and their contents."""
 
     class_names: tuple[str, ...]
     threshold: float | None
-    """Below this probability an answer is unknown; None where the model knows no such thing."""
+    """Below this probability an answer is unknown; None if the model has no threshold."""
     labelled: bool
     """Whether the pictures have labels."""
 
     @property
     def columns(self) -> dict[str, str]:
-        """Name to kind: ``string``, ``float`` or ``bool``."""
+        """Map names to types: ``string``, ``float`` or ``bool``."""
         kinds = {"image": "string"}
         if self.labelled:
             kinds["label"] = "string"
@@ -61,8 +61,8 @@ class AnswerTable:
         probabilities_NK: npt.NDArray[np.float32],
         problems: dict[int, str],
     ) -> dict[str, Any]:
-        """The columns of these pictures: lists N of texts, floats and truths, None where a picture
-        that cannot be read has none."""
+        """Return the columns of these pictures: lists of N texts, floats and booleans, with None
+        for a picture that cannot be read."""
         count, read_N = len(names), np.ones(len(names), bool)
         read_N[list(problems)] = False
         order_NB = np.argsort(-probabilities_NK, axis=1, kind="stable")[:, :BEST]
@@ -92,12 +92,12 @@ class AnswerTable:
 
 
 def encoded(table: dict[str, Any], kinds: dict[str, str], form: str) -> bytes:
-    """The file of these columns, the same bytes each time."""
+    """Return the file of these columns, the same bytes every time."""
     return _as_csv(table, kinds) if form == CSV else _as_parquet(table, kinds)
 
 
 def check_form(form: str, purpose: str) -> None:
-    """Raise ``UserError`` where a package is missing that the form needs."""
+    """Raise ``UserError`` if a package that the format needs is missing."""
     if form == PARQUET:
         imported("pyarrow.parquet", purpose, "'firstlight[parquet]'")
 
@@ -112,7 +112,7 @@ def _text(value: Any, kind: str) -> str:
     if value is None:
         return ""
     if kind == "float":
-        return f"{value:.9g}"  # gives the same float32 back
+        return f"{value:.9g}"  # restores the same float32
     return str(value).lower() if kind == "bool" else cell(value)
 
 
@@ -134,16 +134,16 @@ def _as_parquet(table: dict[str, Any], kinds: dict[str, str]) -> bytes:
 
 
 def _utf8(text: str) -> str:
-    """The text as a file holds it: bytes of a name that are no text stand as escapes."""
+    """Return the text as stored in a file: undecodable bytes of a name are escaped."""
     return text.encode(errors=_ESCAPED).decode()
 
 
 def unread_in(path: Path, form: str) -> int:
-    """How many rows of a file of answers are of pictures that could not be read. Raises
-    ``DataError`` where the file cannot be read."""
+    """Count the rows of a file of answers whose pictures could not be read. Raises ``DataError`` if
+    the file cannot be read."""
     try:
         errors = (_csv_errors if form == CSV else _parquet_errors)(path)
-    except Exception as error:  # pyarrow has errors of its own
+    except Exception as error:  # pyarrow has its own exceptions
         raise DataError(f"{path}: these answers cannot be read: {error}") from error
     return sum(bool(one) for one in errors)
 

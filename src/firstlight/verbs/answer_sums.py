@@ -1,7 +1,7 @@
-"""Whether a file of answers is as it was written.
+"""Check whether a file of answers has changed since it was written.
 
-The hidden file ``.NAME.sha256`` beside it holds its sum, as ``sha256sum`` writes it. It is written
-first, so that no whole file is ever without its sum.
+The hidden file ``.NAME.sha256`` beside it has its checksum, in the format of ``sha256sum``. It is
+written first, so that a complete file always has its checksum.
 """
 
 import hashlib
@@ -11,17 +11,17 @@ from firstlight.errors import DataError
 
 
 def sum_file(name: str) -> str:
-    """The name of the file that holds the sum of the file ``name``."""
+    """Return the name of the checksum file of ``name``."""
     return f".{name}.sha256"
 
 
 def sum_line(name: str, content: bytes) -> str:
-    """What the file of the sum holds."""
+    """Return the content of the checksum file."""
     return f"{hashlib.sha256(content).hexdigest()}  {name}\n"
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content, as hex digits. Raises ``DataError`` where it cannot be read."""
+    """Return the SHA-256 of a file as hex digits. Raises ``DataError`` if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -30,8 +30,8 @@ def sha256(path: Path) -> str:
 
 
 def is_as_written(path: Path) -> bool:
-    """Whether the file has the content whose sum lies beside it. Raises ``DataError`` where the
-    file cannot be read."""
+    """Whether the file matches the checksum beside it. Raises ``DataError`` if the file cannot be
+    read."""
     found = f"{sha256(path)}  {path.name}\n".encode()
     try:
         return (path.parent / sum_file(path.name)).read_bytes() == found

@@ -1,8 +1,8 @@
-"""Answers for any number of pictures, chunk after chunk, shared by any number of processes.
+"""Answers for any number of pictures, chunk by chunk, shared by any number of processes.
 
-A chunk is answered by one thread of one process, in batches that depend on the chunk alone, and its
-file is written whole or not at all. So it does not matter who answers it, nor how often it was
-begun. Axes: N pictures, K classes.
+One thread of one process answers a chunk, in batches that depend only on the chunk, and its file is
+written as a whole or not at all. So the result does not depend on which process answers it, nor on
+interrupted attempts. Axes: N pictures, K classes.
 """
 
 import re
@@ -36,22 +36,22 @@ from firstlight.verbs.claims import alone, claimed
 
 MANIFEST = "answers.json"
 LEAST, SHARE, MOST = 500, 100, 10_000
-"""Images of a chunk: a hundredth of all, within these limits, unless a number is asked for."""
+"""Images per chunk: a hundredth of all, within these limits, unless a number is given."""
 LOOK = 0.2
-"""Seconds between two looks at what other processes have done."""
+"""Seconds between two checks of other processes' progress."""
 _KINDS = {
     **dict.fromkeys(("run", "model", "fingerprint", "format"), str),
     **dict.fromkeys(("images", "chunk"), int),
     **dict.fromkeys(("input", "columns"), list),
     "finished": bool,
 }
-"""What is read in the manifest."""
+"""Fields that are read from the manifest."""
 _LOCK = re.compile(r"\..+\.lock")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is to be answered, by what, and where the answers go."""
+    """A request: the pictures, the model, and the destination of the answers."""
 
     model: Path
     """A run folder or an exported file."""
@@ -61,15 +61,15 @@ class Wanted:
     form: str
     """One of ``FORMATS``."""
     chunk: int | None = None
-    """Images of a file at most; None for a share of all."""
+    """Most images per file; None for a share of all."""
     device: str = "auto"
     code: OwnCode | None = None
-    """Of a run whose network is code."""
+    """The user's own code of the run's network, if any."""
     range: Range | None = None
-    """Of the pixels of a table."""
+    """Pixel range of a table."""
 
     def to_json(self) -> dict[str, Any]:
-        """For another process."""
+        """Return values for another process."""
         return {
             "model": str(self.model),
             "words": self.words,
@@ -83,7 +83,7 @@ class Wanted:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Wanted":
-        """What ``to_json`` gave. The file of a network's code is run again."""
+        """Inverse of ``to_json``. Runs the file of a network's code again."""
         code, limits = values["code"], values["range"]
         return cls(
             **{
@@ -98,12 +98,12 @@ class Wanted:
 
 
 class Answering:
-    """The work in one folder, as one of its processes sees it."""
+    """The work in one folder, as seen by one of its processes."""
 
     def __init__(self, wanted: Wanted, progress: Progress | None = None) -> None:
-        """``progress`` is told how many of the shards are indexed.
+        """``progress`` is called with the number of indexed shards.
 
-        Raises ``UserError`` and ``DataError``; nothing is written then.
+        Raises ``UserError`` and ``DataError``; then nothing is written.
         """
         if wanted.form not in FORMATS:
             raise UserError(f"wanted answers as {' or '.join(FORMATS)}, got {wanted.form}")
@@ -112,7 +112,7 @@ class Answering:
         check_form(wanted.form, f"answers as {wanted.form}")
         self.out, self.form, self._wanted = wanted.out, wanted.form, wanted
         _refuse_inside(wanted.out, wanted.words)
-        # The bits of an answer may depend on how many threads compute it.
+        # The bits of an answer may depend on the number of threads.
         self.model: Model = open_model(wanted.model, wanted.device, wanted.code, threads=1)
         self.model.task.require_one("files of answers", "Use --csv FILE.csv in place of --out")
         self.pictures: Pictures = open_pictures(wanted.words, wanted.range, progress)
@@ -134,8 +134,8 @@ class Answering:
     # The folder
 
     def begin(self) -> None:
-        """Make the folder, or join in where the same work was begun there. Raises ``UserError``
-        where it holds something else."""
+        """Create the folder, or join the same work already begun there. Raises ``UserError`` if the
+        folder holds anything else."""
         _refuse_other_files(self.out)
         try:
             make_folder(self.out)
@@ -154,12 +154,12 @@ class Answering:
         return found is not None
 
     def place(self, number: int) -> Path:
-        """The file of a chunk."""
+        """Return the path of a chunk's file."""
         return self.out / f"part-{number:05d}.{self.form}"
 
     def remove_changed(self) -> list[str]:
-        """Remove each file that is not as it was written, so that it is answered again; their
-        names. Raises ``DataError`` for one that cannot be read or removed."""
+        """Remove each file that has changed, so that it is answered again, and return their names.
+        Raises ``DataError`` for one that cannot be read or removed."""
         removed = []
         absent = set(self.missing())
         for number in (one for one in range(len(self.chunks)) if one not in absent):
@@ -178,7 +178,7 @@ class Answering:
         return removed
 
     def missing(self) -> list[int]:
-        """The chunks that are not answered yet, by the names of the files."""
+        """Return the chunks without answers, judging by file names."""
         try:
             there = {one.name for one in self.out.iterdir()}
         except OSError as error:
@@ -186,14 +186,14 @@ class Answering:
         return [at for at in range(len(self.chunks)) if self.place(at).name not in there]
 
     def unread(self) -> int | None:
-        """How many pictures could not be read; None where that was not counted yet."""
+        """Number of pictures that could not be read; None if not counted yet."""
         found = self._read_manifest() or {}
         unread = found.get("unread") if found.get("finished") else None
         return unread if isinstance(unread, int) else None
 
     def finish(self) -> int:
-        """Look through all files, and write down that the work is done; how many pictures could
-        not be read. Raises ``DataError`` for a file that is not as it was written."""
+        """Check all files, record that the work is done, and return how many pictures could not be
+        read. Raises ``DataError`` for a file that has changed."""
         unread = 0
         for place in map(self.place, range(len(self.chunks))):
             if not is_as_written(place):
@@ -256,7 +256,7 @@ class Answering:
         return found
 
     def _compare(self, found: dict[str, Any]) -> None:
-        """Raise ``UserError`` where the folder's answers are others."""
+        """Raise ``UserError`` if the folder's answers belong to other work."""
         ours = self._manifest
         other = [
             text
@@ -297,9 +297,9 @@ class Answering:
     # The work
 
     def work(self, threads: int, told: Callable[[int], None] = lambda done: None) -> None:
-        """Answer chunks that no other process has, until all are answered. One thread computes,
-        and so many decode. ``told`` hears, again and again, how many images of a chunk that is not
-        finished are answered here."""
+        """Answer chunks that no other process holds, until all are answered. One thread computes;
+        ``threads`` threads decode. ``told`` is called repeatedly with the number of images answered
+        in this process's current chunk."""
         with _decoders(threads) as pool:
             self._work(pool, told)
 
@@ -317,7 +317,7 @@ class Answering:
                 told(0)
             if not begun:
                 told(0)
-                time.sleep(LOOK)  # others answer the rest, of whom one may die
+                time.sleep(LOOK)  # other processes answer the rest, and one may die
 
     def _answer(
         self, number: int, pool: ThreadPoolExecutor | None, told: Callable[[int], None]
@@ -339,7 +339,7 @@ class Answering:
 
 @contextmanager
 def _decoders(threads: int) -> Iterator[ThreadPoolExecutor | None]:
-    """None where there is one: it decodes between two batches by itself."""
+    """Yield a pool of decoding threads; None for a single thread, which decodes between batches."""
     if threads < 2:
         yield None
         return
@@ -362,7 +362,7 @@ def _refuse_inside(out: Path, words: Sequence[str]) -> None:
 
 
 def _refuse_other_files(out: Path) -> None:
-    """Raise ``UserError`` for a folder that holds files, and none that say what they answer."""
+    """Raise ``UserError`` for a folder with files but no manifest."""
     try:
         if not out.exists() or (out / MANIFEST).exists():
             return

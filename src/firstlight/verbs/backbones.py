@@ -1,4 +1,4 @@
-"""What is known of the backbones: facts, whether the weights are here, and images a second."""
+"""Facts about the backbones: whether the weights are here, and images per second."""
 
 import time
 from dataclasses import asdict
@@ -13,12 +13,12 @@ _SECONDS = 2.0
 
 
 def listed() -> list[dict[str, Any]]:
-    """The facts of every backbone, and whether its weights are on this machine."""
+    """Return the facts of every backbone, and whether its weights are on this machine."""
     return [facts(backbone) for backbone in BACKBONES.values()]
 
 
 def facts(backbone: Backbone) -> dict[str, Any]:
-    """All that is known, as plain values."""
+    """Return all facts as plain values."""
     return {
         "name": backbone.name,
         "title": backbone.title,
@@ -42,19 +42,19 @@ def facts(backbone: Backbone) -> dict[str, Any]:
 
 
 def kept_facts(backbone: Backbone) -> dict[str, Any] | None:
-    """What firstlight's cache holds of it, as plain values."""
+    """Return what firstlight's cache holds of a backbone, as plain values."""
     here = kept(backbone)
     return None if here is None else told(here)
 
 
 def told(here: Kept) -> dict[str, Any]:
-    """Kept weights as plain values."""
+    """Return cached weights as plain values."""
     return {**asdict(here), "folder": str(here.folder)}
 
 
 def images_a_second(backbone: Backbone) -> float:
-    """Measured here for some seconds with all the processor's threads that PyTorch takes; the
-    weights' values do not matter."""
+    """Measure for some seconds with all of PyTorch's threads. The values of the weights do not
+    matter."""
     import torch
 
     from firstlight.backbones.convert import architecture
@@ -63,7 +63,7 @@ def images_a_second(backbone: Backbone) -> float:
     images_NHWC = torch.zeros((_BATCH, *backbone.image_shape), dtype=torch.uint8)
     with torch.inference_mode():
         pixels_NCHW = backbone.preprocess(images_NHWC)
-        model(pixels_NCHW)  # the first is slower
+        model(pixels_NCHW)  # the first batch is slower
         start, batches = time.perf_counter(), 0
         while (seconds := time.perf_counter() - start) < _SECONDS:
             model(pixels_NCHW)

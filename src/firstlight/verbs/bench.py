@@ -1,4 +1,4 @@
-"""Train one recipe with several seeds and write down every run's figures."""
+"""Train one recipe with several seeds and record every run's figures."""
 
 import os
 import statistics
@@ -35,13 +35,13 @@ from firstlight.verbs.run_data import DataRequest
 
 Figures = dict[str, Any]
 SAME_MACHINE = ("firstlight", "torch", "processor", "device", "accelerator", "threads", "waiting")
-"""What must agree for runs to stand in one file."""
+"""Facts that must agree for runs in the same file."""
 WORDS = {"firstlight": "version of firstlight", "torch": "version of torch"}
 WORDS |= {"threads": "number of threads", "waiting": "thread wait policy"}
 LOOK = 1.0
-"""Seconds between two looks at what other benches have done."""
+"""Seconds between two checks of other benches' progress."""
 FIGURES = {"seed", "test_accuracy", "fit_seconds", "train_seconds", "peak_memory_mb"}
-"""What each run has at least."""
+"""Figures that each run must have."""
 
 
 def bench(
@@ -52,25 +52,25 @@ def bench(
     *,
     told: Callable[[Figures], None] | None = None,
 ) -> tuple[dict[str, Any], Path]:
-    """Figures of seeds 0, 1, …, and the file that they are in.
+    """Return the figures of seeds 0, 1, …, and the file that contains them.
 
-    Each run is a process of its own, and reads the test set once, after training.
+    Each run is a separate process, and reads the test set once, after training.
 
     ``out`` (JSON), by default ``bench-RECIPE.json``, is rewritten after each run, so that a bench
-    can be stopped; the seeds that it holds already, of the same recipe, are not run again. Several
-    benches with the same ``out``, on a disk that keeps locks, share the seeds, and each returns
-    all figures. ``told`` hears of each run that is made here. Raises ``UserError`` where ``out`` is
-    of another recipe or cannot be written, and ``DataError`` where the storage takes no more or
-    ``out`` is something else.
+    can be interrupted. Seeds of the same recipe already in it are not run again. Several benches
+    with the same ``out``, on a disk that supports locks, share the seeds, and each returns all
+    figures. ``told`` is called for each run of this bench. Raises ``UserError`` if ``out`` belongs
+    to another recipe or is not writable, and ``DataError`` if the storage is full or ``out`` is
+    some other file.
     """
-    job = plan(request, asked)  # what is missing or wrong is found out before the first run
+    job = plan(request, asked)  # finds missing or wrong input before the first run
     out = out or Path(f"bench-{job.recipe.name}.json")
     environment = record.environment(job.device, job.threads)
 
     def begun() -> dict[str, Any]:
         return _begun(out, request.name, job.recipe, environment)
 
-    begun()  # what is there and damaged is told first
+    begun()  # first report a damaged file
     with _alone(out):
         write_asked(out, write_json(begun(), indent=2) + "\n")
     while missing := _missing(begun(), seeds):
@@ -86,7 +86,7 @@ def bench(
                 told(figures)
             break
         else:
-            time.sleep(LOOK)  # others run the rest, of whom one may die
+            time.sleep(LOOK)  # other benches run the rest, and one may die
     return begun(), out
 
 
@@ -96,7 +96,7 @@ def _missing(whole: dict[str, Any], seeds: int) -> list[int]:
 
 
 def _with(whole: dict[str, Any], figures: Figures) -> dict[str, Any]:
-    """The content of ``out`` with one run more."""
+    """Return the content of ``out`` with one more run."""
     run = {key: value for key, value in figures.items() if key != "parameters"}
     runs = sorted([*whole["runs"], run], key=lambda one: int(one["seed"]))
     whole = {**whole, "runs": runs, "parameters": figures["parameters"]}
@@ -104,28 +104,28 @@ def _with(whole: dict[str, Any], figures: Figures) -> dict[str, Any]:
 
 
 def _claimed(out: Path, seed: int) -> AbstractContextManager[bool]:
-    """Whether this process runs a seed."""
+    """Yields whether this process may run a seed."""
     return claimed(out.with_name(f".{out.name}.seed-{seed}.lock"), out)
 
 
 def _alone(out: Path) -> AbstractContextManager[None]:
-    """Within, no other bench changes ``out``."""
+    """Inside the block, no other bench changes ``out``."""
     return alone(out.with_name(f".{out.name}.lock"), out)
 
 
 def _apart(seed: int, request: DataRequest, asked: Asked) -> Figures:
-    """``measure`` in a process of its own, which ends with this one however it ends."""
+    """Run ``measure`` in a separate process, which ends together with this one."""
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(
         target=_child,
-        # A copy of the request has not loaded its data, which the child does itself.
+        # A copy of the request has no loaded data; the child loads it itself.
         args=(sender, replace(request), _sendable(asked), time.time()),
         daemon=True,
     )
     kept = "the finished seeds are kept. Run the same command to continue from there"
     process.start()
-    sender.close()  # the child's end alone is left open, so that its death is an end of file
+    sender.close()  # only the child's end stays open, so that its death gives an end of file
     try:
         outcome = receiver.recv()
     except EOFError as error:
@@ -145,7 +145,8 @@ def _apart(seed: int, request: DataRequest, asked: Asked) -> Figures:
 
 
 def _sendable(asked: Asked) -> Asked:
-    """Without the function of code of one's own, which the other process makes anew of its file."""
+    """Remove the function of the user's own code; the other process loads it again from its
+    file."""
     code = asked.code
     if code is None:
         return asked
@@ -153,7 +154,7 @@ def _sendable(asked: Asked) -> Asked:
 
 
 def _child(sender: Connection, request: DataRequest, asked: Asked, called: float) -> None:
-    """What the process does: measure, and send the figures or the user's mistake."""
+    """The child process: measure, and send the figures or the user's error."""
     parent = parent_process()
     assert parent is not None, "started by _apart"
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
@@ -163,7 +164,7 @@ def _child(sender: Connection, request: DataRequest, asked: Asked, called: float
             asked = replace(asked, parts={**asked.parts, "network": again})
         sender.send(measure(request, asked, called))
     except RunInterruptedError:
-        pass  # Ctrl-C went to both processes, and the parent answers it
+        pass  # Ctrl-C reached both processes, and the parent handles it
     except UserError as error:
         sender.send(error)
 
@@ -174,7 +175,7 @@ def _end_with(parent: int) -> None:
 
 
 def measure(request: DataRequest, asked: Asked, called: float) -> Figures:
-    """One run's figures, in a process of its own that was asked for at ``called`` (Unix time)."""
+    """Return one run's figures, in a process that was requested at ``called`` (Unix time)."""
     start_seconds, load = time.time() - called, _load()
     device = choose_device(asked.device)
     with repeatable(usable_threads(), device):
@@ -208,12 +209,12 @@ def measure(request: DataRequest, asked: Asked, called: float) -> Figures:
 
 
 def _load() -> float | None:
-    """How many processes computed or waited to in the last minute; None on Windows."""
+    """Return the load average of the last minute; None on Windows."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """n, mean and standard deviation of the accuracy, medians of the rest."""
+    """Return n, mean and standard deviation of the accuracy, and medians of the rest."""
     accuracies = [run["test_accuracy"] for run in runs]
     return {
         "n": len(runs),
@@ -228,7 +229,7 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def matmul_gflops(device: str, dtype: torch.dtype, size: int = 1024, turns: int = 10) -> float:
-    """Best of several matrix products on the device, in GFLOP/s: what it can do just now."""
+    """Return the best of several matrix products on the device in GFLOP/s: its current speed."""
     matrix = torch.randn(size, size, device=device, dtype=dtype)
     best = 0.0
     for _ in range(turns):
@@ -239,9 +240,12 @@ def matmul_gflops(device: str, dtype: torch.dtype, size: int = 1024, turns: int 
 
 
 def step_gflop(job: Job) -> float:
-    """Work of one training step, in units of 10⁹ additions and multiplications: convolutions, as
-    the direct way does them, and matrix products, forward, backward and in the optimizer. Where
-    the first steps see smaller images, the mean over all; 0 where there are none."""
+    """Return the work of one training step, in units of 10⁹ additions and multiplications.
+
+    It counts convolutions, by the direct algorithm, and matrix products: forward, backward and in
+    the optimizer. If the first steps use smaller images, it is the mean over all steps; 0 without
+    steps.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     total = 0.0
@@ -261,7 +265,7 @@ def step_gflop(job: Job) -> float:
 
 
 def _begun(out: Path, data: str, recipe: Recipe, environment: dict[str, Any]) -> dict[str, Any]:
-    """What ``out`` holds already of the same recipe on the same machine, or a new beginning."""
+    """Return runs of the same recipe on the same machine from ``out``, or an empty start."""
     choices = recipe.with_settings(["train.seed=0"]).to_table()
     if not _is_there(out):
         return {"data": data, "recipe": choices, "environment": environment, "runs": []}

@@ -1,4 +1,4 @@
-"""What the cache holds, and clearing it."""
+"""List and clear the cache."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from firstlight.files import cache_folder
 
 
 def listed() -> list[dict[str, Any]]:
-    """Every shelf that is there, as plain values: name, content, bytes, last use."""
+    """Return every existing shelf as plain values: name, content, bytes, last use."""
     return [
         {
             "name": name,
@@ -26,11 +26,11 @@ def listed() -> list[dict[str, Any]]:
 
 
 def clear(names: Sequence[str]) -> dict[str, Any]:
-    """Remove these shelves, or all that can be made again from where the data is. Gives their names
-    and the bytes that are free now.
+    """Remove these shelves, or all that can be made again from the data. Returns their names and
+    the number of freed bytes.
 
-    Raises ``UserError`` for an unknown name, before anything is removed, and ``DataError`` for what
-    cannot be removed.
+    Raises ``UserError`` for an unknown name before removing anything, and ``DataError`` if
+    something cannot be removed.
     """
     known = _contents()
     for name in names:
@@ -47,7 +47,7 @@ def clear(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _removed(entry: Entry) -> int:
-    """The bytes that it took."""
+    """Remove an entry and return its size in bytes."""
     remove(entry.path)
     left = [path for path in _traces(entry.path) if path.exists()]
     if left:

@@ -1,7 +1,7 @@
-"""The model card of a run, as Markdown: what it answers, what it was made of, and how well it does.
+"""The model card of a run, as Markdown: its purpose, its making, and its accuracy.
 
-It is made of what the run's folder says. Nothing is measured, and no network is loaded.
-Model cards: Mitchell et al. 2019, "Model cards for model reporting".
+It uses only the run's folder. Nothing is measured, and no network is loaded. Model cards: Mitchell
+et al. 2019, "Model cards for model reporting".
 """
 
 import statistics
@@ -29,22 +29,22 @@ from firstlight.verbs.card_metadata import Measured, Metadata, is_license
 from firstlight.verbs.facts import where
 
 FEW_IMAGES = 30
-"""Of fewer test images of a class, its precision and recall say little."""
+"""With fewer test images of a class, its precision and recall are unreliable."""
 GENERAL = (
     "Pictures of anything but its classes.",
     "Decisions about people, health or safety, unless it was tested for them and a person checks "
     "the answers.",
 )
-"""What no small classifier is for, where its data set does not say more."""
+"""Uses that no small classifier suits, unless the data set's entry says more."""
 
 
 def card(folder: RunFolder, *, place: str | None = None, license: str | None = None) -> str:  # noqa: A002
-    """Markdown that begins with metadata in the form of the Hugging Face hub.
+    """Return Markdown that begins with metadata in the format of the Hugging Face hub.
 
-    ``place`` is what opens the run in the examples, by default its folder's name; ``license`` the
-    hub's word for the licence of the weights, such as ``mit``. Figures of the test set are there
-    once the run is evaluated. Raises ``UserError`` for an unfinished run and for what is no
-    licence's word, and ``DataError`` for a damaged folder.
+    ``place`` opens the run in the examples, by default its folder's name. ``license`` is the hub's
+    identifier for the licence of the weights, such as ``mit``. Test-set figures are included if the
+    run was evaluated. Raises ``UserError`` for an unfinished run or an invalid licence identifier,
+    and ``DataError`` for a damaged folder.
     """
     if license is not None and not is_license(license):
         raise UserError(
@@ -70,7 +70,7 @@ def card(folder: RunFolder, *, place: str | None = None, license: str | None = N
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Facts:
-    """What a run's folder says, read where it is wanted."""
+    """The content of a run's folder, read on demand."""
 
     folder: RunFolder
     place: str
@@ -92,7 +92,7 @@ class _Facts:
 
     @cached_property
     def metrics(self) -> Metrics | None:
-        """Of the test set; of a model in the box as it was made."""
+        """Test-set metrics; for a model in the box, those from when it was made."""
         for name in (MEASURED, "metrics.json"):
             if (self.folder.path / name).is_file():
                 return Metrics.from_json(self.folder.read_json(name))
@@ -100,7 +100,7 @@ class _Facts:
 
     @property
     def entry(self) -> Entry | None:
-        """Of a named data set."""
+        """The catalogue's entry of a named data set."""
         return CATALOG.get(self.described["name"])
 
     @property
@@ -110,7 +110,7 @@ class _Facts:
 
     @property
     def data_name(self) -> str:
-        """What the data is called, without its place on this machine."""
+        """Name of the data, without its location on this machine."""
         name = str(self.described["name"])
         return name if is_hub(name) else Path(name).name
 
@@ -175,7 +175,7 @@ def _use(facts: _Facts) -> list[str]:
 
 
 def _python(text: str) -> str:
-    """A text as Python writes it."""
+    """Quote a text as Python does."""
     return json_safe(write_json(text))
 
 
@@ -278,7 +278,7 @@ def _measured(facts: _Facts) -> list[str]:
 
 
 def _of_seeds(folder: RunFolder) -> str:
-    """Mean and spread over seeds of the recipe, in words."""
+    """Describe mean and spread over seeds of the recipe."""
     if not (folder.path / SEEDS).is_file():
         return ""
     of = [100 * share for share in folder.read_json(SEEDS)["test_accuracies"]]

@@ -1,7 +1,7 @@
-"""The metadata at the head of a model card, as the Hugging Face hub reads it: YAML between two
-lines of ``---``.
+"""The metadata at the head of a model card, for the Hugging Face hub: YAML between two lines
+``---``.
 
-Its form: https://huggingface.co/docs/hub/model-cards, with results as ``model-index``.
+Format: https://huggingface.co/docs/hub/model-cards, with results as ``model-index``.
 """
 
 import re
@@ -13,24 +13,24 @@ from firstlight.plain import write_json
 from firstlight.untrusted import json_safe
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{1,60}")
-# Words that YAML 1.1 reads as text whatever stands around them; all others are quoted.
+# Words that YAML 1.1 always reads as text; all others are quoted.
 _PLAIN = re.compile(r"[A-Za-z][\w-]*(?:[./][\w-]+)*", re.ASCII)
 _NOT_TEXT = {"y", "n", "yes", "no", "true", "false", "on", "off", "null"}
 
 
 def is_license(word: str) -> bool:
-    """Whether a word has the form of the hub's words for licences, such as ``cc-by-4.0``."""
+    """Whether a word has the form of the hub's licence identifiers, such as ``cc-by-4.0``."""
     return _LICENSE.fullmatch(word) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a model reached on its test set."""
+    """A model's results on its test set."""
 
     data: str
-    """The data set's name, for people."""
+    """Display name of the data set."""
     data_id: str
-    """Its name on the hub, or another."""
+    """Its name on the hub, or another identifier."""
     configuration: str = ""
     revision: str = ""
     accuracy: float
@@ -39,7 +39,7 @@ class Measured:
     """Nats."""
 
     def plain(self, name: str) -> dict[str, Any]:
-        """As the hub's ``model-index`` has it."""
+        """Return plain values for the hub's ``model-index``."""
         data = {
             "name": self.data,
             "type": self.data_id,
@@ -61,18 +61,18 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What the hub is told of a model."""
+    """A model's metadata for the hub."""
 
     name: str
     license: str | None = None
     data_set: str = ""
-    """``OWNER/NAME`` on the hub, where it is there."""
+    """``OWNER/NAME`` on the hub, if it is there."""
     base_model: str = ""
     """``OWNER/NAME`` of the weights that training started from."""
     measured: Measured | None = None
 
     def plain(self) -> dict[str, Any]:
-        """Plain values; what is not known is left out."""
+        """Return plain values, leaving out what is unknown."""
         measured = self.measured
         values = {
             "library_name": "firstlight",
@@ -87,12 +87,12 @@ class Metadata:
         return {key: value for key, value in values.items() if value is not None}
 
     def text(self) -> str:
-        """YAML with a line of ``---`` before and after it."""
+        """Return YAML between two lines ``---``."""
         return "\n".join(["---", *_lines(self.plain()), "---", ""])
 
 
 def _lines(values: Any, indent: str = "") -> Iterator[str]:
-    """A mapping or a list in YAML's block form."""
+    """Yield the lines of a mapping or list in YAML's block style."""
     items = values.items() if isinstance(values, dict) else ((None, one) for one in values)
     for key, value in items:
         head = f"{indent}- " if key is None else f"{indent}{key}:"
@@ -111,7 +111,7 @@ def _lines(values: Any, indent: str = "") -> Iterator[str]:
 
 
 def _scalar(value: Any) -> str:
-    """A number or a text. JSON's quoted texts are YAML's too."""
+    """Format a number or a text. JSON's quoted texts are valid YAML."""
     if not isinstance(value, str):
         return write_json(value)
     if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:

@@ -32,7 +32,7 @@ from firstlight.verbs.labels import (
     need_cleanlab,
 )
 
-# Groups of pictures that the page shows of each finding.
+# Most groups of pictures that the page shows for each finding.
 SHOWN = 12
 LISTED = 200
 
@@ -46,13 +46,13 @@ def check_pictures(
     allow_outside: bool = False,
     given: Range | None = None,
 ) -> DataCheck:
-    """Every fault of pictures of one's own, most harmful first; with ``labels`` also the pictures
-    that may be in the wrong class: by features where a backbone is on this machine and the
-    pictures are photographs, else by networks that are trained for it. ``allow_outside`` takes the
-    files of a CSV that lie outside its folder; ``given`` is the range of arrays.
+    """Return every problem in a folder of pictures, most harmful first.
 
-    Raises ``DataError`` where there are no pictures in classes, and ``UserError`` where ``labels``
-    need what is not installed.
+    With ``labels``, also find pictures that may be in the wrong class: by features if a backbone is
+    on this machine and the pictures are photographs, otherwise by networks trained for it.
+    ``allow_outside`` accepts files in a CSV that lie outside its folder; ``given`` is the range of
+    arrays. Raises ``DataError`` if there are no pictures in classes, and ``UserError`` if
+    ``labels`` needs a package that is not installed.
     """
     if (arrays := read_arrays(path, given)) is not None:
         if labels or allow_outside:
@@ -92,7 +92,7 @@ def check_pictures(
 
 
 def _with_moved(checked: DataCheck, listing: Listing, view: FeatureView) -> DataCheck:
-    """Also with copies that were cropped or turned, as far as they are not told yet."""
+    """Add cropped or rotated copies that were not reported yet."""
     assert view.data.names is not None, "your own pictures have names"
     number = {picture.name: at for at, picture in enumerate(listing.pictures)}
     told = {
@@ -113,7 +113,7 @@ def _with_moved(checked: DataCheck, listing: Listing, view: FeatureView) -> Data
 def _trained(
     path: Path, size: int | None, backbone: str, quiet: bool, allow_outside: bool
 ) -> LabelCheck:
-    """The labels as networks from scratch judge them; and why it was not done the quick way."""
+    """Check the labels with networks trained from scratch; also say why features were not used."""
     with CountingBar("judging the labels of", quiet=quiet) as bar:
         found = check_labels(path, size=size, told=bar, allow_outside=allow_outside)
     way = (
@@ -130,7 +130,7 @@ def _trained(
 
 
 def write_page(checked: DataCheck, path: Path, out: Path) -> None:
-    """One self-contained page with the pictures concerned."""
+    """Write one self-contained page with the affected pictures."""
     height, width, channels = checked.shape
     page = Page(
         title=f"The pictures of {path.name}",
@@ -162,13 +162,14 @@ def write_page(checked: DataCheck, path: Path, out: Path) -> None:
 
 
 def write_fix_list(checked: DataCheck, out: Path) -> None:
-    """A CSV of path and reason for ``train --exclude``."""
+    """Write a CSV of path and reason for ``train --exclude``."""
     rows = [[cell(name), cell(why)] for name, why in sorted(checked.exclude.items())]
     write_asked(out, csv_text([["path", "reason"], *rows]))
 
 
 def _sections(finding: Finding, checked: DataCheck) -> list[Section]:
-    """What it is with some of the pictures, and their names, folded where they are many."""
+    """Return sections with a finding, some of its pictures, and their names, collapsed if there are
+    many."""
     shown = finding.groups if finding.suspects else finding.groups[:SHOWN]
     titles = {s.name: f"{s.given} → {s.suggested}" for s in finding.suspects}
     tiles = [

@@ -1,4 +1,4 @@
-"""Which recipe a data set gets when none is asked for, and why.
+"""Choose a recipe for a data set if none is given, and say why.
 
 Axes: N images, H height, W width, C channels.
 """
@@ -22,24 +22,27 @@ from firstlight.recipe import Recipe, TrainChoice, load_recipe, recipe_names
 from firstlight.schedules import OneCycle
 from firstlight.verbs.run_data import DataRequest
 
-# Images a run sees in all, where the set has fewer: enough for a small network to come to rest.
+# Images that a run sees in total if the set is small: enough for a small network to converge.
 SEEN = 120_000
 MOST_EPOCHS, LEAST_EPOCHS = 100, 4
-# Above this share between the largest and the smallest class, the loss weighs classes.
+# Above this ratio of the largest to the smallest class, the loss weights classes.
 UNEVEN = 3.0
-# Fewer images tell nothing of which epoch is better.
+# Fewer images cannot tell which epoch is better.
 LEAST_HELD_OUT = 10
-# With fewer, the held-out images are too few to tell whether fine-tuning made it better: with 100
-# images of CIFAR-10 it answered 5 points less of the test images right.
+# With fewer, the held-out images cannot tell whether fine-tuning helped: with 100 images of
+# CIFAR-10, test accuracy fell by 5 points.
 LEAST_TUNED = 500
-# Fine-tuning a pretrained network: its learning rate, its most epochs, and how many images it may
-# see in all without being asked for more, as each takes a processor a tenth of a second.
+# Fine-tuning a pretrained network: its learning rate, its most epochs, and the most images it sees
+# by default, because each takes a processor a tenth of a second.
 TUNING_RATE, TUNING_EPOCHS, TUNING_SEEN = 3e-4, 4.0, 2000
 
 
 def default_recipe(request: DataRequest, device: str) -> Recipe:
-    """``quick`` on a CPU and ``standard`` on a GPU for a named set, else its tutorial, else the
-    ``standard`` of the set it is like; for other images, one made for them."""
+    """Return the default recipe.
+
+    For a named set it is ``quick`` on a CPU and ``standard`` on a GPU, or else its tutorial, or
+    else ``standard`` of a similar set. For other images, a recipe is made for them.
+    """
     if request.name in CATALOG:
         level = "quick" if choose_device(device) == "cpu" else "standard"
         for name in (f"{request.name}-{level}", f"{request.name}-tutorial"):
@@ -51,8 +54,8 @@ def default_recipe(request: DataRequest, device: str) -> Recipe:
 
 
 def _recipe_like(entry: Entry) -> Recipe:
-    """The recipe of another set for one without its own: ``standard``, as a quick recipe is no
-    longer than the set that it is named for needs."""
+    """Return a similar set's recipe for a set without its own: ``standard``, because a quick recipe
+    is only as long as its own set needs."""
     name = f"{entry.recipes}-standard"
     recipe = replace(
         load_recipe(name),
@@ -75,10 +78,10 @@ def _recipe_like(entry: Entry) -> Recipe:
 
 
 def recipe_for(train: Dataset, network: str = "") -> Recipe:
-    """A whitened network, its augmentation and its length, fit to the images.
+    """Return a whitened network with augmentation and a length that suit the images.
 
-    ``network`` says in words what takes that network's place. The recipe's description says in
-    one paragraph what was chosen and why.
+    ``network`` describes a network that takes its place. The recipe's description explains the
+    choices in one paragraph.
     """
     height, width, channels = train.image_shape
     count, classes, side = len(train), len(train.class_names), min(height, width)
@@ -143,15 +146,15 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
 
 
 def tuning_epochs(count: int) -> float:
-    """The usual length of fine-tuning on so many images."""
+    """Return the usual number of epochs for fine-tuning on ``count`` images."""
     return min(TUNING_EPOCHS, round(TUNING_SEEN / count, 2))
 
 
 def transfer_recipe(train: Dataset, start: str) -> Recipe:
-    """How a pretrained network learns other classes: its last layer first, then all of it.
-    ``start`` is a backbone, or a run that has its layers.
+    """Return a recipe for transfer learning: first fit the last layer, then fine-tune the whole
+    network. ``start`` is a backbone, or a run that has its layers.
 
-    Of images too few to hold some out the last layer alone is learned: its penalty and calibration
+    With too few images to hold some out, only the last layer is fitted; its penalty and calibration
     come from cross-validation.
     """
     count, classes = len(train), len(train.class_names)
@@ -193,7 +196,7 @@ def transfer_recipe(train: Dataset, start: str) -> Recipe:
 
 
 def _can_hold_out(train: Dataset) -> bool:
-    """Whether enough of the images can be held out to judge by."""
+    """Whether there are enough images to hold some out."""
     try:
         _, held_N = hold_out(train, TrainChoice().held_out_fraction)
     except ValueError:
@@ -202,7 +205,7 @@ def _can_hold_out(train: Dataset) -> bool:
 
 
 def _is_grey(train: Dataset) -> bool:
-    """Whether the images have one channel, or three that are alike."""
+    """Whether the images have one channel, or three equal ones."""
     if train.image_shape[2] == 1:
         return True
     some_NHWC = train.some(100)
@@ -210,13 +213,13 @@ def _is_grey(train: Dataset) -> bool:
 
 
 def _unevenness(train: Dataset) -> float:
-    """Images of the largest class for each of the smallest."""
+    """Return the ratio of the largest class to the smallest."""
     per_class = np.bincount(train.labels_N, minlength=len(train.class_names))
     return float(per_class.max() / max(1, per_class.min()))
 
 
 def looks_drawn(train: Dataset) -> bool:
-    """Whether nearly all images are grey and mostly one level, above all at their edge: digits,
+    """Whether almost all images are grey and mostly of one level, especially at their edge: digits,
     letters, drawings."""
     if not _is_grey(train):
         return False

@@ -1,7 +1,7 @@
-"""Work that processes share by files beside their output, which they hold locked.
+"""Claims on pieces of work that processes share: locked files beside their output.
 
-The system lets go of a lock when its process ends, however it ends. So a claim never outlives who
-made it.
+The system releases a lock when its process ends, for whatever reason. So a claim never outlives its
+owner.
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ Given = TypeVar("Given")
 
 @contextmanager
 def claimed(claim: Path, out: Path) -> Iterator[bool]:
-    """Whether this process does a piece of the work for ``out``; others leave it as long as this
-    one lives. ``claim`` is a file of the piece's own, which is gone afterwards.
+    """Yield whether this process may do a piece of the work for ``out``; while it lives, others
+    leave that piece alone. ``claim`` is the piece's own file, which is removed afterwards.
 
-    Who is given a claim looks once more whether the piece is done. Raises ``DataError`` or
-    ``UserError`` where no file can be made there.
+    With a claim, check again whether the piece is done. Raises ``DataError`` or ``UserError`` if no
+    file can be created there.
     """
     with _taken(locks.held(claim, passing=True), out) as ours:
         yield ours
@@ -29,7 +29,7 @@ def claimed(claim: Path, out: Path) -> Iterator[bool]:
 
 @contextmanager
 def alone(lock: Path, out: Path) -> Iterator[None]:
-    """Within, no other process is within the same. Raises as ``claimed`` does."""
+    """Exclude other processes from the same block. Raises as ``claimed`` does."""
     with _taken(locks.alone(lock), out):
         yield
 

@@ -1,4 +1,5 @@
-"""Several runs on one page: how accurate, how sure, how fast, and what their recipes differ in."""
+"""Compare several runs on one page: accuracy, calibration, speed, and differences of their
+recipes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from firstlight.verbs.differences import differences
 def compare(folders: Sequence[RunFolder], out: Path) -> Path:
     """Write one self-contained page about two or more finished runs to ``out``.
 
-    Raises ``UserError`` for an unfinished run or where ``out`` cannot be written.
+    Raises ``UserError`` for an unfinished run, or if ``out`` is not writable.
     """
     runs = named(folders)
     try:
@@ -34,9 +35,9 @@ def compare(folders: Sequence[RunFolder], out: Path) -> Path:
 
 
 def named(folders: Sequence[RunFolder]) -> dict[str, RunFolder]:
-    """The folders by their own names, or by their whole paths where two have the same name.
+    """Return the folders by name, or by full path if two have the same name.
 
-    Raises ``UserError`` for an unfinished run, and where there are not two different ones.
+    Raises ``UserError`` for an unfinished run, and unless there are two different ones.
     """
     for folder in folders:
         folder.require_finished()
@@ -144,9 +145,9 @@ def _scores(metrics: dict[str, Any]) -> Section:
 
 
 def against_best(folders: dict[str, RunFolder]) -> tuple[str, dict[str, Paired]]:
-    """The evaluated run with the highest accuracy, and each other that was measured on some of the
-    same test images beside it, the best first in each pair. Raises ``UserError`` where none was
-    evaluated."""
+    """Return the evaluated run with the highest accuracy, and its comparison with each other run
+    that was measured on some of the same test images; the best is first in each pair. Raises
+    ``UserError`` if none was evaluated."""
     accuracy, described, answers = {}, {}, {}
     for name, folder in folders.items():
         if not (folder.path / "metrics.json").is_file():

@@ -1,4 +1,5 @@
-"""Pictures of one's own: a pretrained network or one from scratch: the better is kept."""
+"""For the user's own pictures, train a pretrained network and one from scratch, and keep the
+better."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -30,22 +31,23 @@ from firstlight.verbs.plan import Asked, plan
 from firstlight.verbs.run_data import DataRequest, request_of_run
 
 NONE = "none"
-"""As the start: no contest, and no pretrained network."""
+"""Value of ``start`` for no contest and no pretrained network."""
 SHARE_OF_BUDGET = 0.5
-"""For the pretrained network; the other takes what is left."""
+"""Share for the pretrained network; the other gets the rest."""
 _MAY_BE_SET = ("train.seed",)
 _Parts = tuple[Answered, ...]
-"""Held-out parts, answered by one of the two."""
+"""Held-out parts with the answers of one of the two networks."""
 
 
 def train(
     request: DataRequest, asked: Asked, display: Display, out: Path | None = None
 ) -> RunFolder:
-    """Train what is asked for. Where that is only the data, pictures of one's own, and a backbone
-    is on this machine, it and a network from scratch are both trained, and the one that answers
-    held-out pictures with the smaller log loss is in the folder that is returned; the other lies
-    beside it.
-    On the processes of a launcher one network is trained, by all of them.
+    """Train what is asked for.
+
+    If the request names only the user's own pictures, and a backbone is on this machine, train both
+    the backbone and a network from scratch. The one with the lower log loss on held-out pictures is
+    in the returned folder; the other is beside it. With a launcher's processes, all of them train
+    one network.
     """
     if launched():
         if str(asked.start) == NONE:
@@ -80,8 +82,8 @@ def train(
 
 
 def resume(path: Path, display: Display, again: AskedAgain = AS_IT_WAS) -> RunFolder:
-    """Take up a stopped run, as ``fit.resume`` does. Where it is one of two that are to be
-    compared, what is left of the other is trained too, and the better one is returned."""
+    """Resume a stopped run, as ``fit.resume`` does. If it is one of two in a contest, also finish
+    the other, and return the better one."""
     if launched():
         return several.resume(path, display, again)
     folder = open_run_folder(path, again.code)
@@ -109,12 +111,13 @@ def resume(path: Path, display: Display, again: AskedAgain = AS_IT_WAS) -> RunFo
 
 
 def _own_place(path: Path) -> Path:
-    """A path that ends in the folder's own name, beside which the other run lies."""
+    """Return a path that ends in the folder's own name, so that the other run is beside it."""
     return path.resolve() if path.name in ("", "..") or path.is_symlink() else path
 
 
 def _beside(folder: RunFolder, side: Side) -> RunFolder:
-    """The other run. Raises ``UserError`` where it is not there, or another is in its place."""
+    """Return the other run. Raises ``UserError`` if it is missing, or another run is in its
+    place."""
     other = folder.path.with_name(side.other)
     found = side_of(RunFolder(other)) if (other / "recipe.toml").is_file() else None
     if found is None or bool(found.start) == bool(side.start) or found.other != folder.path.name:
@@ -127,18 +130,19 @@ def _beside(folder: RunFolder, side: Side) -> RunFolder:
 
 
 def _names_data_alone(request: DataRequest, asked: Asked) -> bool:
-    """Whether no network is asked for, and the data is pictures of one's own."""
+    """Whether the request names only the user's own pictures, and no network."""
     named = asked.recipe is not None or asked.parts or asked.start is not None
     return request.own is not None and not named
 
 
 def _open_ended(asked: Asked) -> bool:
-    """Whether nothing is asked for that only one of the two ways has."""
+    """Whether the request fits both networks."""
     return {setting_key(one) for one in asked.settings} <= set(_MAY_BE_SET)
 
 
 def backbone_here() -> str:
-    """The first backbone of the table whose weights are on this machine, or an empty text."""
+    """Return the first backbone of the table whose weights are on this machine, or an empty
+    text."""
     from firstlight.backbones.places import is_here
 
     return next((name for name in BACKBONES if is_here(name)), "")
@@ -154,12 +158,12 @@ def _contest(
         display.say("There are also too few to compare it with a network trained from scratch.")
         return folder
     first = fit(replace(job, side=Side(start=name, size=request.size)), display, out=out)
-    del job  # its pictures are larger than those of the network trained from scratch
+    del job  # its pictures are larger than those for the network from scratch
     return _against(first, request, asked, display)
 
 
 def _against(first: RunFolder, request: DataRequest, asked: Asked, display: Display) -> RunFolder:
-    """Train a network from scratch too, and give the better of the two."""
+    """Also train a network from scratch, and return the better of the two."""
     first = RunFolder(_own_place(first.path))
     with _interrupted(first):  # between two trainings
         return _second(first, request, asked, display)
@@ -180,7 +184,7 @@ def _second(first: RunFolder, request: DataRequest, asked: Asked, display: Displ
     side = _side(first)
     try:
         job = plan(request, replace(asked, recipe=recipe_for(request.load().train), told=None))
-    except UserError as error:  # as where the first took most of a budget
+    except UserError as error:  # for example, the first took most of a budget
         display.say(f"No network was trained from scratch: {error}")
         return first
     display.say(job.recipe.description)
@@ -197,7 +201,7 @@ def _second(first: RunFolder, request: DataRequest, asked: Asked, display: Displ
 
 @dataclass(frozen=True, kw_only=True)
 class _Again:
-    """How the network from scratch can be trained again."""
+    """How to train the network from scratch again."""
 
     request: DataRequest
     device: str
@@ -206,9 +210,11 @@ class _Again:
 def _compared(
     first: RunFolder, second: RunFolder, again: _Again | None, display: Display
 ) -> RunFolder:
-    """The better of two finished runs. Where too few pictures are held out to tell, the network
-    from scratch is also trained with other pictures held out, one part after another (k-fold
-    cross-validation), until it is clear or all are judged."""
+    """Return the better of two finished runs.
+
+    If too few pictures are held out, also train the network from scratch with other parts held out
+    (k-fold cross-validation), until the result is clear or every picture was used.
+    """
     judged = _parts(first), _parts(second)
     with _interrupted(first):
         few = len(judged[0]) > 1 and len(judged[0][0].losses) < MANY_IMAGES
@@ -240,13 +246,13 @@ def _more(
 def _better(
     first: RunFolder, second: RunFolder, parts: tuple[_Parts, _Parts], display: Display
 ) -> RunFolder:
-    """The one that answers held-out pictures with the smaller log loss, in the folder of the first.
+    """Return the run with the lower log loss on held-out pictures, in the folder of the first.
 
-    Few pictures tell little by how many are right: of 20, one more is 5 %. The log loss also counts
-    how sure each answer is, after calibration.
+    With few pictures, accuracy is too coarse: of 20, one more is 5 %. The log loss also counts how
+    confident each answer is, after calibration.
     """
     path, lost = first.path, second.path
-    number = min(map(len, parts))  # where fewer parts were enough for the second
+    number = min(map(len, parts))  # fewer parts were enough for the second
     judged = [_together(some[:number]) for some in parts]
     name = _side(first).start
     swapped = judged[1].log_loss < judged[0].log_loss
@@ -268,13 +274,13 @@ def _better(
 
 @dataclass(frozen=True, kw_only=True)
 class _Judged:
-    """How a network answers all held-out pictures that were looked at."""
+    """A network's answers to all held-out pictures that were used."""
 
     held_out: int
-    """How many there are."""
+    """Number of pictures."""
     right: int
     log_loss: float
-    """Calibrated."""
+    """Log loss after calibration."""
 
 
 def _together(parts: _Parts) -> _Judged:
@@ -295,7 +301,7 @@ def _parts(folder: RunFolder) -> _Parts:
 
 
 def _note(folder: RunFolder, judged: Sequence[_Judged], other: Path) -> None:
-    """Write into a run's folder how the contest ended: what it has right, and what the other."""
+    """Record the result of the contest in a run's folder: its correct answers, and the other's."""
     own, others = judged
     side = replace(
         _side(folder),
@@ -310,7 +316,7 @@ def _note(folder: RunFolder, judged: Sequence[_Judged], other: Path) -> None:
 
 
 def contest_of(folder: RunFolder) -> dict[str, Any]:
-    """How a run was compared with another, for programs; empty where it was not."""
+    """Return the result of a run's contest, for programs; empty if there was none."""
     side = side_of(folder)
     if side is None or side.held_out is None:
         return {}
@@ -333,7 +339,7 @@ def _side(folder: RunFolder) -> Side:
 
 
 def _free(path: Path, way: str) -> Path:
-    """A name beside the run's that nothing has."""
+    """Return an unused name beside the run's."""
     for number in count(1):
         other = path.with_name(f"{path.name}-{way}{f'-{number}' if number > 1 else ''}")
         if not os.path.lexists(other):
@@ -345,7 +351,7 @@ def _pretrained(name: str, asked: Asked) -> Asked:
     budget = asked.budget
     if budget is not None:
         budget = replace(budget, seconds=SHARE_OF_BUDGET * budget.seconds)
-    # The seed is for the other network, where this one's last layer is fitted alone.
+    # The seed matters only to the other network, because here only the last layer is fitted.
     settings = [
         one._replace(asked=False) if isinstance(one, Setting) else Setting(one, asked.source, False)
         for one in asked.settings

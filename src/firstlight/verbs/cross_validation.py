@@ -1,4 +1,4 @@
-"""A network that is trained without some of the images, to answer these.
+"""Train a network without some of the images, to predict those.
 
 Axes: N images, K classes.
 """
@@ -28,9 +28,9 @@ def train_apart(
     device: str,
     told: Callable[[float], None],
 ) -> tuple[Job, Trainer]:
-    """Train on all images but those; they are the validation part where the recipe has one.
+    """Train on all images except those; they are the validation part if the recipe has one.
 
-    ``told`` is given the share of the steps that is done. Nothing is written.
+    ``told`` is called with the share of steps done. Nothing is written.
     """
     apart = replace(data, held_out_N=held_N)
     job = plan_on(TrainTest(apart, apart), recipe, device)
@@ -45,8 +45,8 @@ def train_apart(
 def other_parts(
     data: Dataset, recipe: Recipe, count: int, device: str, told: Callable[[float], None]
 ) -> Iterator[Answered]:
-    """One after another, the ``count`` parts of the images that a recipe does not hold out, each
-    answered by a network that was trained without it, as ``held_out.answered_parts`` has them."""
+    """Yield the other ``count`` parts of the images, one by one, each predicted by a network that
+    was trained without it, in the format of ``held_out.answered_parts``."""
     kept_N, _ = hold_out(data, recipe.train.held_out_fraction)
     fold_N = folds(data, count, kept_N)
     for part in range(count):

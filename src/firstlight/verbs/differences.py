@@ -1,5 +1,5 @@
-"""What recipes differ in: choice by choice, and for lists of layers and augmentations as an aligned
-diff, so that one more layer does not make all later ones look changed."""
+"""Differences of recipes: setting by setting, and for lists of layers and augmentations an aligned
+diff, so that one extra layer does not make all later ones look changed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,29 +11,29 @@ from firstlight.recipe import Recipe
 from firstlight.toml_text import toml_value
 
 NOTHING = "–"
-"""Stands where a recipe has no such choice, layer or augmentation."""
+"""Shown where a recipe lacks a setting, layer or augmentation."""
 MOST_UNLIKE = 40
-"""Lines of layers. Where more are unlike, and more than alike, the networks are two of their own,
-and one line says so."""
+"""Lines of layers. If more than this differ, and more than agree, the networks are unrelated, and
+one line says so."""
 _Row = list[Part | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One choice, layer or augmentation that is not the same in all recipes."""
+    """A setting, layer or augmentation that is not the same in all recipes."""
 
     choice: str
-    """Its key, such as ``train.epochs`` or ``network.3``; ``network.3 / 4`` where it stands at
-    different places."""
+    """Its key, such as ``train.epochs`` or ``network.3``; ``network.3 / 4`` if its position
+    differs."""
     values: tuple[str, ...]
-    """As TOML, one of each recipe; ``NOTHING`` where there is none."""
+    """Its value in each recipe, as TOML; ``NOTHING`` if there is none."""
     short: tuple[str, ...]
-    """The same for a table: of a block its own choices, and how many layers it holds."""
+    """Short values for a table: a block shows its own settings and its number of layers."""
 
 
 def differences(recipes: Sequence[Recipe]) -> list[Difference]:
-    """What two or more recipes differ in, in the order of a recipe file; their names and
-    descriptions are no choices."""
+    """Return the differences of two or more recipes, in the order of a recipe file. Names and
+    descriptions do not count."""
     tables = [recipe.to_table() for recipe in recipes]
     found: list[Difference] = []
     for section in ("network", "augment", "optimizer", "schedule", "train"):
@@ -60,7 +60,7 @@ def _of_tables(label: str, tables: Sequence[Mapping[str, Any]]) -> list[Differen
 
 
 def _of_lists(label: str, lists: Sequence[Sequence[Part]]) -> list[Difference]:
-    """Differences of lists of parts, each part numbered from 1 on."""
+    """Return the differences of lists of parts, numbered from 1."""
     found: list[Difference] = []
     counts = [0] * len(lists)
     rows = aligned(lists)
@@ -90,7 +90,8 @@ def _of_lists(label: str, lists: Sequence[Sequence[Part]]) -> list[Difference]:
 
 
 def _inside(key: str, row: _Row) -> list[Difference]:
-    """Differences of parts of one kind that hold lists of parts; none where they hold none."""
+    """Return the differences inside parts of one kind that contain lists; empty if they contain
+    none."""
     parts = [part for part in row if part is not None]
     if len(parts) < len(row) or len({type(part) for part in parts}) > 1:
         return []
@@ -111,7 +112,7 @@ def _inside(key: str, row: _Row) -> list[Difference]:
 
 
 def _lists(value: Any) -> list[tuple[Part, ...]]:
-    """The lists of parts that a choice is: one, several, or none."""
+    """Return the lists of parts in a setting: one, several or none."""
     if not isinstance(value, tuple):
         return []
     if value and all(isinstance(one, Part) for one in value):
@@ -123,10 +124,9 @@ def _lists(value: Any) -> list[tuple[Part, ...]]:
 
 
 def aligned(lists: Sequence[Sequence[Part]]) -> list[_Row]:
-    """The lists side by side, one row for what stands at the same place in each; ``None`` where a
-    list has nothing there.
+    """Align the lists, one row per position; ``None`` where a list has no part there.
 
-    Equal parts stand side by side first, then parts of one kind between them.
+    Equal parts are aligned first, then parts of the same kind between them.
     """
     rows: list[_Row] = [[part] for part in lists[0]]
     for width, more in enumerate(lists[1:], start=1):
@@ -145,7 +145,7 @@ _Pair = tuple[int | None, int | None]
 
 
 def _pairs(left: Sequence[Part], right: Sequence[Part]) -> list[_Pair]:
-    """Numbers of the parts that stand side by side in two lists."""
+    """Return pairs of indices of aligned parts in two lists."""
     pairs: list[_Pair] = []
     for tag, a, b, c, d in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
         if tag == "equal":
@@ -162,12 +162,12 @@ def _pairs(left: Sequence[Part], right: Sequence[Part]) -> list[_Pair]:
 
 
 def _line(part: Part) -> str:
-    """A part as TOML in one line."""
+    """Format a part as one line of TOML."""
     return " ".join(toml_value(plain_value(part)).split())
 
 
 def _short(part: Part) -> str:
-    """A part as TOML in one line, with the number of layers in place of lists of them."""
+    """Format a part as one line of TOML, with the number of layers in place of lists."""
     texts = {key: toml_value(value) for key, value in part.to_table().items()}
     for spec in fields(part):
         count = sum(map(_count, _held(part, spec.name)))
@@ -178,10 +178,10 @@ def _short(part: Part) -> str:
 
 
 def _count(part: Part) -> int:
-    """The layers that a part holds, at any depth; 1 for one that holds none."""
+    """Count the layers in a part, at any depth; 1 if it contains none."""
     return sum(_count(one) for spec in fields(part) for one in _held(part, spec.name)) or 1
 
 
 def _held(part: Part, name: str) -> list[Part]:
-    """The parts in the lists that a choice is; none where it is another value."""
+    """Return the parts in the lists of a setting; empty for any other value."""
     return [one for held in _lists(getattr(part, name)) for one in held]

@@ -1,4 +1,4 @@
-"""What is on this machine for firstlight, how fast it is, and what to do about what is missing."""
+"""Check this machine for firstlight: what is installed, its speed, and how to fix problems."""
 
 import os
 import platform
@@ -31,15 +31,15 @@ from firstlight.verbs.plan import Asked, plan
 from firstlight.verbs.run_data import DataRequest
 
 SPEED_RECIPE = "mnist-quick"
-"""The recipe whose training steps are timed."""
+"""Recipe for timing training steps."""
 _OF_DEVELOPMENT = ("dev", "docs")
 _IMAGES, _SECONDS = 4096, 3.0
 
 
 def examine(*, speed: bool = True) -> dict[str, Any]:
-    """The facts, as plain values; ``problems`` says what is wrong, with what to do.
+    """Return the facts as plain values; ``problems`` says what is wrong and how to fix it.
 
-    ``speed`` takes some five seconds of computing.
+    ``speed`` takes about five seconds of computing.
     """
     problems = list[str]()
     device = choose_device("auto")
@@ -66,14 +66,14 @@ def examine(*, speed: bool = True) -> dict[str, Any]:
 
 
 def _data(problems: list[str]) -> dict[str, str | None]:
-    """Where each named set that has files is; None where it is not on this machine."""
+    """Return the location of each named set that needs files; None if it is not on this machine."""
     found: dict[str, str | None] = {}
     for name, entry in CATALOG.items():
         if not entry.files:
             continue
         try:
             where = where_found(entry)
-        except UserError as error:  # of all sets the same
+        except UserError as error:  # the same for all sets
             problems.append(str(error))
             return {}
         found[name] = None if where is None else str(where)
@@ -105,10 +105,10 @@ def _cache(problems: list[str]) -> dict[str, Any]:
 
 
 def _extras(problems: list[str]) -> dict[str, list[str]]:
-    """Of each extra, the packages that are missing here."""
+    """Return the missing packages of each extra."""
     try:
         wanted = [Requirement(line) for line in requires("firstlight") or []]
-    except PackageNotFoundError:  # run from its source
+    except PackageNotFoundError:  # runs from a source checkout
         return {}
     found: dict[str, list[str]] = {}
     for one in wanted:
@@ -132,7 +132,7 @@ def _extras(problems: list[str]) -> dict[str, list[str]]:
 
 
 def _extra_of(one: Requirement) -> str:
-    """The extra that wants it; empty where all do."""
+    """Return the extra of a requirement; empty if it is always required."""
     if one.marker is None or one.marker.evaluate({"extra": ""}):
         return ""
     text = str(one.marker)
@@ -140,7 +140,7 @@ def _extra_of(one: Requirement) -> str:
 
 
 def _speed(device: str) -> dict[str, float]:
-    """Matrix products, and images a second in training steps on images of noise."""
+    """Measure matrix products, and images per second in training steps on random images."""
     gflops = matmul_gflops(device, torch.float32)
     rng = np.random.default_rng(0)
     noise = Dataset(

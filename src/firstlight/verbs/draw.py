@@ -1,4 +1,4 @@
-"""What a run learnt from and how: its sections of the page with their pictures.
+"""Sections of a run's page with figures of its data and training.
 
 Axes: N images, H height, W width, C channels, O filters.
 """
@@ -27,18 +27,18 @@ from firstlight.training.randomness import reseed
 EXACT_MATCH = " Exact match: the share of images whose labels are all right."
 VIEWS = 11
 SAMPLED = 40
-"""Classes of which images are shown, where there are too many for all."""
+"""Most classes whose images are shown."""
 
 
 class Drawing:
-    """Sections of one run's page; each picture is also written under ``figures/``."""
+    """Sections of one run's page; each figure is also written under ``figures/``."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self.sections: list[Section] = []
 
     def add(self, title: str, text: str, *pictures: tuple[str, SavedFigure, str]) -> None:
-        """One section; each picture is (file stem, picture, alternative text)."""
+        """Add a section; each figure is (file stem, figure, alternative text)."""
         shown = []
         for stem, picture, alt in pictures:
             png = picture.png()
@@ -50,7 +50,7 @@ class Drawing:
 def draw_training(
     drawing: Drawing, folder: RunFolder, described: dict[str, Any], *, trained: bool
 ) -> None:
-    """``trained``: here, and not taken over from elsewhere."""
+    """``trained`` is whether it was trained here, and not imported."""
     epochs = read_epochs(folder) if (folder.path / "epochs.csv").is_file() else []
     if not epochs:
         text = "The network was imported with its weights. How it was trained is not known."

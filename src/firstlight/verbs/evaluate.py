@@ -1,4 +1,4 @@
-"""Measure a finished run, or an exported file, on its test set."""
+"""Evaluate a finished run, or an exported file, on its test set."""
 
 from collections.abc import Sequence
 from pathlib import Path

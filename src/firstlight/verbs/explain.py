@@ -1,4 +1,4 @@
-"""Show what one answer rests on: a sheet under ``figures/``, and a page with every layer.
+"""Explain one answer: a sheet under ``figures/``, and a page with every layer.
 
 Axes: N images, H height, W width, C channels.
 """
@@ -43,13 +43,13 @@ from firstlight.verbs.run_data import Given, data_or_reason
 
 UInt8Array = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
-# Of large training images, how many are compared with the plain network's features.
+# Number of large training images to compare by the original network's features.
 CANDIDATES = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Subject:
-    """The image that is asked about."""
+    """The image to explain."""
 
     name: str
     image_HWC: UInt8Array
@@ -117,11 +117,11 @@ def explain(
 
 
 def _many_passes(model: RunModel) -> tuple[nn.Module, nn.Module]:
-    """The network for many gradients and for many answers: of large images copies that differ by
-    rounding alone and take less time."""
+    """Return the networks for many gradients and for many predictions. For large images they are
+    faster copies that differ only by rounding."""
     network, preprocess = model.saved.model, model.preprocess
     if pixels_seen(network, preprocess) > LARGE and isinstance(network, NetworkModule):
-        with suppress(RuntimeError, ValueError, TypeError):  # what cannot be copied answers itself
+        with suppress(RuntimeError, ValueError, TypeError):  # used itself if not copyable
             smooth = folded(network, torch.float32, at_once=False)
             return smooth, folded(network, torch.float32)
     return network, network
@@ -130,8 +130,8 @@ def _many_passes(model: RunModel) -> tuple[nn.Module, nn.Module]:
 def _nearest(
     model: RunModel, image_HWC: UInt8Array, found: TrainTest, progress: Progress | None
 ) -> list[Neighbour]:
-    """The training images most alike. Of large ones a quick copy of the network finds the
-    candidates, and the network itself compares them."""
+    """Return the most similar training images. For large images, a fast copy of the network finds
+    the candidates, and the network itself compares them."""
     network, preprocess = model.saved.model, model.preprocess
     images_NHWC = found.train.images_NHWC
     if pixels_seen(network, preprocess) <= LARGE or len(images_NHWC) <= CANDIDATES:
@@ -146,11 +146,11 @@ def _nearest(
 
 
 def _all_features(model: RunModel, train: Dataset, progress: Progress | None) -> Float32Array:
-    """float32 N×F of the training images' plain views: those that the training kept in the cache,
-    else computed, and kept for the next picture."""
+    """Return features float32 N×F of the training images themselves: from the cache if training
+    saved them; otherwise compute and save them for the next picture."""
     network, preprocess = model.saved.model, model.preprocess
     listed = model.saved.architecture.network
-    if listed.code is not None or last_dense(network) is None:  # code is not known by its layers
+    if listed.code is not None or last_dense(network) is None:  # the layers of own code are unknown
         found_VNF = extract(network, preprocess, train.images_NHWC, progress=progress)
     else:
         extractor = extractor_of(network, preprocess, listed)
@@ -209,7 +209,7 @@ def _subject(
 
 
 def _stem(name: str, class_name: str | None) -> str:
-    """A part of a file name: the picture's own, and the class where one was asked for."""
+    """Return part of a file name: the picture's name, and the class if one was given."""
     own = "standard-input" if name == "-" else Path(name).stem
     whole = own if class_name is None else f"{own}-as-{class_name}"
     return re.sub(r"[^\w.-]+", "-", whole).strip("-.")[:80] or "picture"

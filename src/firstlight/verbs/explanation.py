@@ -1,4 +1,4 @@
-"""An explanation as a value, as a sheet of pictures, and as a page with every layer.
+"""An explanation as a value, as a sheet of figures, and as a page with every layer.
 
 Axes: N images, H height, W width, C channels.
 """
@@ -27,31 +27,31 @@ from firstlight.untrusted import shell_word
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """What one answer rests on, as numbers, and where it is drawn."""
+    """The explanation of one answer as numbers, and the files with its figures."""
 
     prediction: Prediction
     class_name: str
     """The class whose score is explained."""
     truth: str | None
-    """The true class, of a test image."""
+    """The true class of a test image."""
     grad_cam: GradCam
     attention: ClassAttention | None
-    """Of a vision transformer, where Grad-CAM has no maps."""
+    """For a vision transformer, where Grad-CAM has no maps."""
     integrated_gradients: Integrated
     occlusion: Occluded
     layers: tuple[LayerMaps, ...]
-    """Every layer's maps for the image, in the order they are computed."""
+    """Every layer's maps for the image, in the order of computation."""
     nearest: tuple[Neighbour, ...]
-    """Training images by number, the most alike first; none where they are not to be found."""
+    """Indices of training images, most similar first; empty if they cannot be found."""
     missing: str
-    """Why there are no training images to compare it with; empty where there are."""
+    """Why there are no training images to compare; empty if there are."""
     sheet: Path
-    """The PNG."""
+    """The PNG file."""
     page: Path
     """The HTML file."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, without arrays."""
+        """Return plain values, without arrays."""
         integrated = self.integrated_gradients
         return {
             **self.prediction.to_json(),
@@ -86,20 +86,20 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Panel:
-    """One picture of the sheet and the page."""
+    """One figure of the sheet and the page."""
 
     words: words.Words
     drawing: draw.Drawing
     alt: str
 
     def shown(self) -> Shown:
-        """The picture for the page, where its words stand under it."""
+        """Return the figure for the page, with its caption below it."""
         png = draw.single(self.drawing, self.words.title).png()
         return Shown(png=png, alt=self.alt, caption=self.words.text)
 
 
 def panels(result: Explanation, preprocess: Preprocess, found: TrainTest | None) -> list[Panel]:
-    """Picture, answer, three attributions, nearest images."""
+    """Return the panels: picture, answer, three attributions, nearest images."""
     answer, name = result.prediction, result.class_name
     image_HWC = answer.image_HWC
     assert image_HWC is not None and answer.confidence is not None
@@ -132,7 +132,7 @@ def panels(result: Explanation, preprocess: Preprocess, found: TrainTest | None)
 
 
 def _regions_panel(result: Explanation, image_HWC: npt.NDArray[np.uint8], *, dark: bool) -> Panel:
-    """Grad-CAM, or of a vision transformer where it looks."""
+    """Return Grad-CAM or, for a vision transformer, its attention."""
     cam, attention, name = result.grad_cam, result.attention, result.class_name
     if attention is None:
         said, values_HW = words.of_grad_cam(cam, name), cam.values_HW
@@ -195,7 +195,7 @@ def page(model: RunModel, result: Explanation, panels: list[Panel]) -> Page:
 
 
 def _heads(attention: ClassAttention | None) -> list[Section]:
-    """Where each head looks, of a vision transformer with several."""
+    """Show the attention of each head, for a vision transformer with several."""
     if attention is None or len(attention.heads_hHW) == 1:
         return []
     said, heads_hHW = words.of_heads(), attention.heads_hHW
@@ -272,7 +272,7 @@ def _attention_rows(attention: ClassAttention | None) -> list[list[str]]:
 
 
 def _place(values_HW: npt.NDArray[np.float32]) -> str:
-    """Where the largest value lies, in words."""
+    """Describe the position of the largest value."""
     if not values_HW.any():
         return "nowhere (zero everywhere)"
     height, width = values_HW.shape

@@ -1,4 +1,4 @@
-"""Write a trained run as a file that other programs run, once it has proved to answer the same.
+"""Export a trained run to a file for other programs, after checking that it gives the same answers.
 
 Axes: N images, K classes.
 """
@@ -44,33 +44,33 @@ SUFFIXES = {
     "keras": ".keras",
     "triton": "",
 }
-"""The formats, and how their files end. ``triton`` is a folder, which may have any name."""
+"""Maps each format to its file extension. ``triton`` is a folder with any name."""
 ONNX = ("onnx", "triton")
 """The formats that hold an ONNX file."""
 LARGEST_LOSS = 0.003
-"""Of accuracy, 0 to 1, that int8 may cost unless it is accepted."""
+"""Largest loss of accuracy, 0 to 1, by int8 without acceptance."""
 LEAST_LOST = 2
-"""Test images, on balance, that a refusal takes. Where one is more than ``LARGEST_LOSS``, one lost
-image says nothing: of 100 images a loss that may be still costs one or more in 26 of 100 tests, and
-two or more in 4."""
+"""Fewest test images, net, that int8 must lose for a refusal. If one image exceeds
+``LARGEST_LOSS``, losing one means nothing: of 100 images, an acceptable loss costs one or more in
+26 of 100 tests, and two or more in 4."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What the file is to be."""
+    """The kind of file to write."""
 
     format: str = "onnx"
     """One of ``SUFFIXES``."""
     opset: int | None = None
-    """Of ONNX; None is the usual one."""
+    """ONNX opset; None for the default."""
     int8: bool = False
-    """Whether it computes in eight bits."""
+    """Whether it computes with 8-bit integers."""
     accept_loss: bool = False
-    """Whether that may cost more than ``LARGEST_LOSS``."""
+    """Whether a loss above ``LARGEST_LOSS`` is accepted."""
 
     def path(self, name: str, out: Path | None) -> Path:
-        """Where the export of the run ``name`` goes. Raises ``UserError`` for an ``out`` where it
-        cannot be written, and ``DataError`` where the storage takes no more."""
+        """Return the path of the export of the run ``name``. Raises ``UserError`` if ``out`` is not
+        writable, and ``DataError`` if the storage is full."""
         suffix = SUFFIXES[self.format]
         if out is not None and self.format != "triton" and out.suffix != suffix:
             raise UserError(
@@ -87,11 +87,11 @@ class Form:
         return path
 
     def named(self, name: str) -> str:
-        """What the export of the run ``name`` is called."""
+        """Return the default name of the export of the run ``name``."""
         return f"{name}-int8" if self.int8 else name
 
     def check(self) -> None:
-        """Raise ``UserError`` for a format or a choice that is not to be had."""
+        """Raise ``UserError`` for an unknown format or an unavailable option."""
         if self.format not in SUFFIXES:
             raise UserError(f"--format {self.format}: wanted one of {', '.join(SUFFIXES)}")
         if self.format not in ONNX and (self.int8 or self.opset is not None):
@@ -109,22 +109,22 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyLoss:
-    """What eight bits cost on the test images."""
+    """The loss by int8 on the test images."""
 
     accuracy: float
-    """Of the run, minus that of the file; 0 to 1."""
+    """Accuracy of the run minus that of the file, 0 to 1."""
     interval: tuple[float, float]
-    """95 %, paired: both answered the same images."""
+    """95 % interval, paired, because both predicted the same images."""
     lost: int
-    """Images that the run alone has right."""
+    """Images that only the run gets right."""
     gained: int
-    """Images that the file alone has right."""
+    """Images that only the file gets right."""
     images: int
-    """Test images."""
+    """Number of test images."""
 
     @classmethod
     def of(cls, pair: Paired, images: int) -> "AccuracyLoss":
-        """Of the run, first, and the file on so many images."""
+        """Return the loss, given the pairs of the run and the file on ``images`` images."""
         accuracy, interval = accuracy_difference(pair, images)
         return cls(
             accuracy=accuracy,
@@ -136,7 +136,7 @@ class AccuracyLoss:
 
     @property
     def too_much(self) -> bool:
-        """Whether the test images show a loss of more than ``LARGEST_LOSS``."""
+        """Whether the test images show a loss above ``LARGEST_LOSS``."""
         return self.accuracy > LARGEST_LOSS and self.lost - self.gained >= LEAST_LOST
 
     @property
@@ -145,7 +145,7 @@ class AccuracyLoss:
         return self.images * LARGEST_LOSS < 1
 
     def words(self) -> str:
-        """What was measured."""
+        """Describe the measurement."""
         low, high = (100 * end for end in self.interval)
         return (
             f"{100 * self.accuracy:.2f} points of accuracy (95 % interval {low:.2f} to "
@@ -156,21 +156,21 @@ class AccuracyLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A file that was written, or the folder of a model repository."""
+    """A written file, or the folder of a model repository."""
 
     path: Path
     size: int
-    """Bytes, of all files together."""
+    """Total bytes of all files."""
     accuracy: float
-    """Of the file on the test images."""
+    """Accuracy of the file on the test images."""
     parity: Parity
     loss: AccuracyLoss | None
-    """For int8."""
+    """The loss by int8."""
     served_as: str | None = None
-    """The name that Triton serves it as, for a model repository."""
+    """For a model repository, the name under which Triton serves it."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {**asdict(self), "path": str(self.path)}
 
 
@@ -182,15 +182,15 @@ def export(
     data: Given = None,
     data_dir: Path | None = None,
 ) -> Exported:
-    """Write the run's network to ``out``, by default ``NAME`` and the format's ending, in the
-    current folder. A file is replaced; a model repository wants a folder that is new or empty.
+    """Write the run's network to ``out``, by default ``NAME`` with the format's extension in the
+    current folder. A file is replaced; a model repository needs a new or empty folder.
 
-    Every test image goes through both; unless all classes are equal and all probabilities within
-    1e-5, nothing is written. With ``int8`` the accuracy lost is measured instead. Raises
-    ``ThresholdError`` for either, ``UserError`` and ``DataError`` as ``evaluate`` does.
+    Every test image goes through both. Nothing is written unless all classes are equal and all
+    probabilities are within 1e-5. With ``int8``, the loss of accuracy is measured instead. Raises
+    ``ThresholdError`` for either, and ``UserError`` and ``DataError`` as ``evaluate`` does.
     """
     form.check()
-    path = form.path(folder.name, out)  # said before minutes of measuring
+    path = form.path(folder.name, out)  # raises before minutes of measuring
     model = run_model(folder)
     model.task.require_one("exports")
     if form.format == "keras":  # this too
@@ -271,7 +271,7 @@ def card(folder: RunFolder, saved: SavedModel, metrics: AnyMetrics) -> dict[str,
 def _written(
     saved: SavedModel, facts: dict[str, Any], train: Dataset, form: Form, path: Path
 ) -> tuple[bytes, Callable[[Dataset], Float32Array]]:
-    """The file's bytes, and what reads them as another program would and answers."""
+    """Return the file's bytes, and a function that reads them like another program and predicts."""
     if form.format in ONNX:
         content = _onnx(saved, facts, train, form)
         return content, lambda test: from_bytes(content, path).probabilities(test.images_NHWC)
@@ -290,7 +290,7 @@ def _written(
 
 
 def _keras_answers(content: bytes, saved: SavedModel, test: Dataset) -> Float32Array:
-    """Keras is not asked here, as it need not be installed; its file is read back instead."""
+    """Predict with the file read back, because Keras need not be installed."""
     from firstlight.export.keras_import import read_keras
 
     read = read_keras(io.BytesIO(content))
@@ -304,7 +304,7 @@ def _keras_answers(content: bytes, saved: SavedModel, test: Dataset) -> Float32A
 
 
 def _repository(done: Exported, content: bytes, facts: dict[str, Any], name: str) -> Exported:
-    """``done``, once its folder is written around the ONNX file."""
+    """Return ``done`` after writing its folder around the ONNX file."""
     from firstlight.export import triton
 
     served_as = triton.model_name(name)

@@ -1,4 +1,4 @@
-"""What a run's page says in words and tables: its figures, its recipe, its weights, its machine."""
+"""Text and tables of a run's page: its figures, recipe, weights and machine."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from firstlight.untrusted import shell_line
 
 
 def headline(summary: dict[str, Any], metrics: dict[str, Any] | None) -> dict[str, str]:
-    """The figures at the head of the page."""
+    """Return the figures at the top of the page."""
     figures = {}
     if metrics is not None:
         low, high = metrics["accuracy_interval"]
@@ -42,7 +42,7 @@ def headline(summary: dict[str, Any], metrics: dict[str, Any] | None) -> dict[st
 
 
 def where(environment: dict[str, Any]) -> str:
-    """The machine, in a few words."""
+    """Describe the machine in a few words."""
     if environment["accelerator"]:
         return str(environment["accelerator"])
     threads = environment["threads"]
@@ -52,7 +52,8 @@ def where(environment: dict[str, Any]) -> str:
 def _repeat(
     folder: RunFolder, recipe_read: Recipe, described: dict[str, Any], environment: dict[str, Any]
 ) -> str:
-    """The command, or for a caller's own images the call, that trains this run again."""
+    """Return the command, or for a caller's own images the Python call, that repeats this
+    training."""
     code = recipe_read.network.code
     if recipe_read.train.start_weights:
         return (
@@ -84,7 +85,7 @@ def facts(
     *,
     trained: bool,
 ) -> list[Section]:
-    """The sections at the end of the page; ``trained``: here, and not taken over from elsewhere."""
+    """Return the last sections; ``trained`` is whether it was trained here, and not imported."""
     weights = [
         [name, "×".join(map(str, tensor.shape)), f"{tensor.numel():,}"]
         for name, tensor in saved.model.state_dict().items()
@@ -118,7 +119,7 @@ def facts(
 
 
 def _network(built: Architecture) -> list[Section]:
-    """The network's drawing and its layers; nothing of one that is code."""
+    """Return the network's diagram and layers; nothing for the user's own code."""
     if built.network.code is not None:
         return []
     summary = summarize(built.network, built.image_shape, built.classes)
@@ -151,5 +152,5 @@ def _network(built: Architecture) -> list[Section]:
 
 
 def _size(shape: Shape) -> tuple[int, int]:
-    """Of a layer's maps, or 1 and 1 for single numbers."""
+    """Return height and width of a layer's maps, or 1 and 1 for single numbers."""
     return (shape[0], shape[1]) if len(shape) > 1 else (1, 1)

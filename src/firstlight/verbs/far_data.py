@@ -1,4 +1,4 @@
-"""Data at addresses: which connections are opened for it, and what is fetched before it is read."""
+"""Data at addresses: which connections are allowed, and what is downloaded before reading."""
 
 import sys
 
@@ -22,11 +22,11 @@ _ONLY_A_RUN = (
 
 
 def have_here(name: str, *, named: bool, quiet: bool) -> None:
-    """Have on this machine what a word names, where that is fetched as a whole.
+    """Download the data at an address to this machine, if it is downloaded as a whole.
 
-    ``named`` says that a person named it now. Raises ``UnreachableError`` for an address that only
-    a run's folder names, and nobody here has named before, unless it is here already; else as
-    ``hub_set`` and ``fetched_archive`` do.
+    ``named`` is whether the user named it in this call. Raises ``UnreachableError`` for an address
+    that only a run's folder names and that no user named here before, unless the data is here
+    already; also raises as ``hub_set`` and ``fetched_archive`` do.
     """
     if not is_address(name):
         return
@@ -49,13 +49,13 @@ def have_here(name: str, *, named: bool, quiet: bool) -> None:
 
 
 def _of_hub(name: str, connect: bool, quiet: bool) -> str:
-    """The data set with its commit."""
-    # On a terminal the hub's library has a bar of its own, of bytes.
+    """Return the data set's address with its commit."""
+    # In a terminal the hub's library shows its own progress bar, in bytes.
     with CountingBar("fetching", "files", quiet=quiet or sys.stderr.isatty()) as bar:
         return str(hub_set(name, connect=connect, quiet=quiet, progress=bar).word)
 
 
 def exact_place(name: str) -> str:
-    """Where data lies, from the root on; with the sum or the commit of what is fetched as a
+    """Return the absolute location of data; with the checksum or commit of data downloaded as a
     whole."""
     return pinned(name) if is_archive_address(name) else whole_place(name)

@@ -1,4 +1,4 @@
-"""Pictures of one's own as a pretrained network sees them.
+"""Features of the user's own pictures from a pretrained network.
 
 Axes: N images, F features.
 """
@@ -26,11 +26,12 @@ from firstlight.verbs.picture_features import Extractor, picture_features
 Float32Array = npt.NDArray[np.float32]
 
 NEAREST, ALIKE = 5, 0.2
-"""Of each picture so many others are compared with it in detail, whose whitened features have such
-a product at least: a crop to three quarters at a corner is among them 146 times of 150."""
+"""Each picture is compared in detail with at most ``NEAREST`` others whose whitened features have
+at least the product ``ALIKE``: a crop to three quarters at a corner is among them in 146 of 150
+cases."""
 _MOST_DIRECTIONS, _EACH_DIRECTION = 512, 8
 _FEW = 64
-"""Of so few pictures every pair is compared."""
+"""With at most this many pictures, every pair is compared."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,19 +42,20 @@ class FeatureView:
     data: Dataset
     """In the backbone's size and colours; nothing is held out."""
     features_NF: Float32Array
-    """float32, what the backbone's last dense layer is given."""
+    """float32, the input of the backbone's last dense layer."""
     warnings: tuple[str, ...]
-    """That the cache of features was damaged, or cannot be written."""
+    """Warnings that the feature cache was damaged, or is not writable."""
 
 
 def backbone_here() -> str:
-    """The first backbone of the table whose weights are on this machine, or an empty text."""
+    """Return the first backbone of the table whose weights are on this machine, or an empty
+    text."""
     return next((name for name in BACKBONES if is_here(name)), "")
 
 
 def are_photographs(path: Path, channels: int, *, allow_outside: bool = False) -> bool:
-    """Whether a pretrained network has seen the like: colours, or grey but no drawings on a plain
-    ground. ``channels`` are those that training would choose. Raises ``DataError``."""
+    """Whether the pictures resemble those of a pretrained network: colours, or grey but no drawings
+    on a plain background. ``channels`` is what training would choose. Raises ``DataError``."""
     if channels == 3:
         return True
     return not looks_drawn(load_own(path, allow_outside=allow_outside).train)
@@ -81,7 +83,7 @@ def compute_features(
         extractor = Extractor(
             model=saved.model,
             preprocess=saved.preprocess,
-            sha256="" if here is None else here.model_sha256,  # the cache takes nothing
+            sha256="" if here is None else here.model_sha256,  # the cache is not writable
         )
         found = picture_features(extractor, data, VIEWS[:1], bar)
     features_NF = found.features_VNF[0]
@@ -91,8 +93,8 @@ def compute_features(
 
 
 def copies_by_features(view: FeatureView) -> Pairs:
-    """Numbers (i, j), i < j, of pictures of which one was cropped from the other, or turned by any
-    angle, or both: those that the features, or the rings around the middle, make candidates."""
+    """Return index pairs (i, j), i < j, of pictures of which one is a cropped or rotated copy of
+    the other. The candidates come from the features, or from the rings around the centre."""
     images_NHWC, count = view.data.images_NHWC, len(view.data)
     if count <= _FEW:
         candidates = {(i, j) for j in range(count) for i in range(j)}
@@ -103,7 +105,8 @@ def copies_by_features(view: FeatureView) -> Pairs:
 
 
 def _whitened(features_NF: Float32Array) -> Float32Array:
-    """Each of length 1: along the main directions, in units of their spread."""
+    """Return whitened features of length 1: along the principal axes, in units of their
+    deviation."""
     centred_NF = features_NF - features_NF.mean(axis=0)
     squares_FF = centred_NF.T @ centred_NF / len(centred_NF)
     variances_F, directions_FF = np.linalg.eigh(squares_FF.astype(np.float64))

@@ -1,4 +1,4 @@
-"""How a training ends: weights and summary are kept, and what was not learnt is said.
+"""The end of a training: save weights and summary, and report if nothing was learned.
 
 Axes: N images, K classes.
 """
@@ -27,15 +27,16 @@ from firstlight.verbs.job import Job
 from firstlight.verbs.linear_start import finished
 
 LOOKED_AT = 1000
-"""Training images answered to see what was learnt."""
+"""Most training images predicted to see what was learned."""
 DIVERGED = 2.0
-"""A training whose loss rose to so many times that of equal probabilities had too large a rate."""
+"""If the loss rose to this multiple of the loss of uniform probabilities, the learning rate was too
+large."""
 
 
 def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
-    """Write the weights and, last, the summary of a run that was trained to its end.
+    """Write the weights and, last, the summary of a completed training.
 
-    Raises ``UserError`` where weights or answers are not finite; nothing is then kept.
+    Raises ``UserError`` if weights or answers are not finite; nothing is then saved.
     """
     record.write_epochs(folder, trainer.records)
     model, recipe, task = trainer.answering, trainer.recipe, task_of(job.data.train.several)
@@ -69,10 +70,11 @@ def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
 
 
 def what_was_not_learnt(trainer: Trainer, class_names: tuple[str, ...]) -> str:
-    """A sentence where a trained network answers no better than a guess, with what to try.
+    """Return a sentence with advice if a trained network is no better than guessing, or an empty
+    text.
 
-    Empty where it answers better. Images are answered only where the last epoch's figures give
-    reason to look. Raises ``UserError`` for weights or answers that are not finite.
+    Images are predicted only if the last epoch's figures give reason to. Raises ``UserError`` for
+    weights or answers that are not finite.
     """
     weights = trainer.answering.state_dict().values()
     if not all(bool(weight.isfinite().all()) for weight in weights):
@@ -108,7 +110,7 @@ def _suspicious(trainer: Trainer, classes: int) -> bool:
         assert kept.validation_loss is not None and kept.validation_accuracy is not None
         seen.append((trainer.validation, kept.validation_loss, kept.validation_accuracy))
     return any(
-        # Also where a loss is no number.
+        # Also true if a loss is NaN.
         not loss <= guessing or accuracy <= _largest_share(portion)
         for portion, loss, accuracy in seen
     )

@@ -1,4 +1,4 @@
-"""Train a network and keep everything about it in a run folder."""
+"""Train a network and save everything about it in a run folder."""
 
 import time
 from collections.abc import Iterator
@@ -43,14 +43,14 @@ from firstlight.verbs.run_data import (
 )
 from firstlight.verbs.track import Copies, copied
 
-# A killed run loses at most this many seconds of work, where an epoch takes longer; and short
-# epochs are saved at most this often.
+# A killed run loses at most this many seconds of work if an epoch takes longer; short epochs are
+# saved at most this often.
 CHECKPOINT_SECONDS = 60.0
 LEAST_SECONDS = 2.0
 
 
 def fit(job: Job, display: Display, *, out: Path | None = None) -> RunFolder:
-    """Train a new run to its end, in ``out`` or a folder under ``runs``.
+    """Train a new run to its end, in ``out`` or in a folder under ``runs``.
 
     Raises ``RunInterruptedError`` after Ctrl-C, with the state saved, and ``PrunedError`` for a
     trial that its search stops.
@@ -86,7 +86,7 @@ def fit(job: Job, display: Display, *, out: Path | None = None) -> RunFolder:
 
 
 def _try(folder: RunFolder, job: Job, trial: Trial, display: Display) -> None:
-    """Train a trial, and note in its folder how it ended."""
+    """Train a trial, and record its outcome in its folder."""
     try:
         _train(folder, job, display)
     except PrunedError as error:
@@ -106,28 +106,29 @@ def _note_trial(folder: RunFolder, trial: Trial, state: str, why: str = "") -> N
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AskedAgain:
-    """What a caller says of a run that is taken up. All that is left out is as it was."""
+    """What a caller may change about a resumed run. Everything left out stays the same."""
 
     device: str | None = None
     data_dir: Path | None = None
     data: Given = None
-    """The data itself, or where it lies now."""
+    """The data, or its new location."""
     code: OwnCode | None = None
-    """Of the network, where that is code."""
+    """The user's own code of the network, if any."""
 
 
 AS_IT_WAS = AskedAgain()
 
 
 def resume(path: Path, display: Display, again: AskedAgain = AS_IT_WAS) -> RunFolder:
-    """Take up a stopped run where it was last saved; it ends with the bits of one never stopped.
+    """Resume a stopped run from its last saved state. The result has the bits of an uninterrupted
+    run.
 
     That holds on the machine and the device of the first start; another device is allowed.
     """
     folder = open_run_folder(path, again.code)
     with folder.locked():
         if folder.finished:
-            checkpoint.drop_state(folder)  # where the process was killed just before that
+            checkpoint.drop_state(folder)  # the process was killed just before this line
             raise UserError(
                 f"{path} is finished, so there is nothing to resume. See it with: firstlight "
                 f"report {shell_word(path)}"
@@ -204,7 +205,7 @@ def _trained(folder: RunFolder, job: Job, display: Display, copies: Copies) -> N
 
 @contextmanager
 def _told(code: OwnCode | None) -> Iterator[None]:
-    """Errors that pass through code of one's own as ``UserError``, with its line."""
+    """Convert errors in the user's own code to ``UserError``, with the line."""
     try:
         yield
     except Exception as error:
@@ -215,7 +216,7 @@ def _told(code: OwnCode | None) -> Iterator[None]:
 
 
 def _too_little_memory(job: Job, images: int) -> str:
-    """What to try, for an epoch of so many images."""
+    """Suggest a remedy for too little memory, for an epoch of ``images`` images."""
     batch, part = job.recipe.train.batch_size, job.recipe.train.micro_batch_size
     at_once = min(batch, images, part or batch)
     half = at_once // 2
@@ -243,7 +244,7 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job, copies
             behind = isinstance(event, EpochRecord) and rival is not None and rival.look(trainer)
             if behind:
                 folder.write("recipe.toml", trainer.recipe.to_toml())
-                deadline = None  # it has time enough
+                deadline = None  # there is enough time
             passed, stopping = time.monotonic() - saved_at, stop.wanted
             if trainer.shards is not None:  # all processes stop after the same step
                 trainer.shards.stop, stopping = stopping, trainer.shards.stopping
@@ -270,7 +271,7 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job, copies
 
 
 def _look(trial: Trial, event: EpochRecord, folder: RunFolder, trainer: Trainer) -> None:
-    """Raise ``PrunedError`` where the search wants no more of the run, and there is more."""
+    """Raise ``PrunedError`` if the search stops the run before its last epoch."""
     why = trial.look(event)
     if why and event.steps < trainer.steps:
         record.write_epochs(folder, trainer.records)
@@ -287,8 +288,8 @@ def _far_behind(trainer: Trainer, rival: Rival) -> str:
 
 
 def side_of(folder: RunFolder) -> Side | None:
-    """What a run's folder says of a contest; None where it was trained alone. Raises ``DataError``
-    where that is damaged."""
+    """Read a run's role in a contest from its folder; None if it was trained alone. Raises
+    ``DataError`` if the file is damaged."""
     if not (folder.path / CONTEST_FILE).is_file():
         return None
     values = folder.read_json(CONTEST_FILE)

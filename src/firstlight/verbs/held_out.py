@@ -1,4 +1,4 @@
-"""How a network of a contest answers pictures that it was not trained on.
+"""Answers of a network in a contest to pictures that it was not trained on.
 
 Axes: N images, M images of all parts, K classes.
 """
@@ -14,7 +14,7 @@ from firstlight.training.linear_head import FOLDS
 from firstlight.verbs.linear_start import LinearStart
 
 CLEAR = 2.0
-"""Standard errors of the mean difference, from which on it is not by chance."""
+"""Standard errors of the mean difference from which it counts as significant."""
 
 Answers = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 """Logits N×K and labels N."""
@@ -22,7 +22,7 @@ Answers = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """A held-out part, answered."""
+    """A held-out part with its answers."""
 
     right: int
     losses: tuple[float, ...]
@@ -30,7 +30,7 @@ class Answered:
 
     @classmethod
     def from_json(cls, values: Any) -> "Answered":
-        """Raises ``LookupError``, ``TypeError`` or ``ValueError`` for others' values."""
+        """Raises ``LookupError``, ``TypeError`` or ``ValueError`` for invalid values."""
         part = cls(right=values["right"], losses=tuple(values["losses"]))
         if type(part.right) is not int or not 0 <= part.right <= len(part.losses):
             raise ValueError(f"{part.right!r} of {len(part.losses)} are right")
@@ -42,8 +42,8 @@ class Answered:
 def answered_parts(
     held_out: Answers, begun: LinearStart | None, calibration: Calibration | None
 ) -> tuple[Answered, ...]:
-    """The held-out part; and of a last layer that was fitted and not trained further, each other
-    part too, by the layer that was fitted without it."""
+    """Return the held-out part. If the last layer was fitted and not trained further, also return
+    each other part, predicted by the layer that was fitted without it."""
     if begun is None or calibration is None or np.isnan(begun.fit.held_out_NK).any():
         return (answered(held_out, calibrated_losses(*held_out)),)
     scores_MK = begun.fit.held_out_NK
@@ -56,15 +56,15 @@ def answered_parts(
 
 
 def answered(answers: Answers, losses_N: npt.NDArray[np.float64]) -> Answered:
-    """How many are right, and the losses."""
+    """Return the number of correct answers, and the losses."""
     logits_NK, labels_N = answers
     right = int((logits_NK.argmax(axis=1) == labels_N).sum())
     return Answered(right=right, losses=tuple(losses_N.tolist()))
 
 
 def is_clear(first: tuple[Answered, ...], second: tuple[Answered, ...]) -> bool:
-    """Whether the parts that both answered tell which has the smaller loss: the mean of the
-    pictures' differences is ``CLEAR`` standard errors from zero."""
+    """Whether the common parts show which network has the lower loss: the mean difference per
+    picture is at least ``CLEAR`` standard errors from zero."""
     differences_N = np.concatenate(
         [np.subtract(one.losses, other.losses) for one, other in zip(first, second, strict=False)]
     )

@@ -1,4 +1,4 @@
-"""Make a run of a network that Keras has trained."""
+"""Make a run from a network that Keras trained."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from firstlight.runs.folder import RunFolder, create_run
 from firstlight.threads import usable_threads
 from firstlight.verbs.run_data import DataRequest, describe, preprocess_for
 
-# What the tutorial trains on, by the shape of the images.
+# Data set by the shape of the images, as in the tutorial.
 USUAL_DATA = {(28, 28, 1): "mnist", (32, 32, 3): "cifar10", (8, 8, 1): "digits"}
 
 
@@ -30,11 +30,11 @@ def import_keras(
     out: Path | None = None,
     data_dir: Path | None = None,
 ) -> RunFolder:
-    """A finished run with the weights of a ``.keras`` file, as if it had been trained here.
+    """Return a finished run with the weights of a ``.keras`` file, as if it had been trained here.
 
-    ``data`` is what it was trained on, by default the set whose images have its shape; that set's
-    class names are taken, and it must be on this machine. Raises ``UserError`` where the network
-    has what no list of layers has, naming it, and ``DataError`` for a damaged file.
+    ``data`` is the training data, by default the data set whose images have the network's shape. It
+    gives the class names and must be on this machine. Raises ``UserError``, with the name, for
+    anything that a list of layers cannot express, and ``DataError`` for a damaged file.
     """
     need_h5py()
     read = read_keras(path)
@@ -76,7 +76,7 @@ def import_keras(
 
 
 def need_h5py() -> None:
-    """Raise ``UserError`` where h5py cannot be imported."""
+    """Raise ``UserError`` if h5py cannot be imported."""
     imported("h5py", "a .keras file")
 
 
@@ -106,7 +106,7 @@ def _model(path: Path, read: KerasNetwork, architecture: Architecture) -> nn.Mod
 
 
 def _summary(path: Path, read: KerasNetwork, recipe: Recipe, model: nn.Module) -> dict[str, Any]:
-    """What training would have ended with, as far as it is known."""
+    """Return the summary of the training, as far as it is known."""
     return {
         "recipe": recipe.name,
         "seed": 0,

@@ -1,4 +1,4 @@
-"""A training, decided: one value from what was asked for to the run's first step.
+"""A planned training: one value with everything from the request to the run's first step.
 
 Axes: N images, M images trained on.
 """
@@ -39,50 +39,50 @@ from firstlight.verbs.start import check_shape, pixel_path, take_over
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Parts:
-    """What is trained on and what is watched."""
+    """The images to train on, and those to validate on."""
 
     train: Dataset
     rows_M: Int64Array
-    """Numbers of the images in ``train`` that are trained on, in an order of content."""
+    """Indices in ``train`` of the images to train on, in an order that depends on their content."""
     validation: Dataset | None
     held_M: Int64Array
-    """Numbers of the images in ``train`` that are watched and not trained on."""
+    """Indices in ``train`` of the validation images, which are not trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeLimit:
-    """When a training must be over, and how fast it goes here."""
+    """When a training must end, and its speed on this machine."""
 
     end: float
-    """As ``time.perf_counter`` counts, in seconds."""
+    """Seconds on the clock of ``time.perf_counter``."""
     pace: Pace
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One of two trainings on the same pictures, of which the better is kept."""
+    """One of two trainings on the same pictures; the better one is kept."""
 
     start: str
     """The backbone that it starts from; empty for a network from scratch."""
     size: int | None
-    """The side of the pictures that was asked for, if any was."""
+    """The requested side of the pictures, if any."""
     other: str = ""
-    """The name of the other run's folder, beside this one; empty before that has begun."""
+    """Name of the other run's folder, beside this one; empty before it has begun."""
     other_wrong: int | None = None
-    """Held-out images that the other answers wrong, where it is finished before this begins."""
+    """Held-out images that the other run got wrong, if it finished before this one began."""
     parts: tuple[Answered, ...] = ()
-    """The held-out parts, answered, once this training is finished."""
+    """The held-out parts with answers, once this training is finished."""
     held_out: int | None = None
-    """Images that both were judged on, once they are."""
+    """Number of images that both were compared on, if done."""
     right: int | None = None
     other_right: int | None = None
     log_loss: float | None = None
-    """Of their answers, calibrated: the smaller one decides."""
+    """Log loss of its calibrated answers; the lower one wins."""
     other_log_loss: float | None = None
 
     @property
     def told(self) -> str:
-        """How the two compare, once they are judged."""
+        """Describe the comparison of the two, once done."""
         other = "a network trained from scratch" if self.start else "a pretrained network"
         return (
             f"On {self.held_out:,} held-out pictures, this network gets {self.right:,} "
@@ -93,7 +93,8 @@ class Side:
 
     @classmethod
     def from_json(cls, values: Any) -> "Side":
-        """From a run folder's file. Raises ``TypeError`` or ``ValueError`` for others' values."""
+        """Read from a run folder's file. Raises ``TypeError`` or ``ValueError`` for invalid
+        values."""
         parts = tuple(map(Answered.from_json, values.get("parts", ())))
         side = cls(**{**values, "parts": parts})
         numbers = (side.size, side.other_wrong, side.held_out, side.right, side.other_right)
@@ -115,23 +116,23 @@ def _loss(log_loss: float | None) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trial:
-    """What a run is of a search."""
+    """A run's role in a search."""
 
     search: str
     number: int
     settings: dict[str, Any]
-    """What the search chose, by key."""
+    """The settings that the search chose, by key."""
     look: Callable[[EpochRecord], str]
-    """Called after each epoch; why the run is to be stopped, or an empty text."""
+    """Called after each epoch. Returns why to stop the run, or an empty text."""
 
 
 class PrunedError(Exception):
-    """A trial was stopped before its end, as its search wanted it. The message says why."""
+    """A search stopped a trial early. The message says why."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """What is trained, on what, where, and from which weights."""
+    """What to train, on which data and device, and from which weights."""
 
     request: DataRequest
     recipe: Recipe
@@ -139,26 +140,26 @@ class Job:
     """``cpu``, ``cuda`` or ``mps``."""
     threads: int
     start: SavedModel | None = None
-    """The weights to begin with, where they are not drawn from the seed."""
+    """The initial weights, if they are not drawn from the seed."""
     limit: TimeLimit | None = None
-    """Where a budget decides the epochs."""
+    """Set if a budget determines the epochs."""
     side: Side | None = None
-    """Where another training is to be compared with this one."""
+    """Set if another training is compared with this one."""
     trial: Trial | None = None
     """Where a search is to find settings."""
     track: tuple[str, ...] = ()
     """Names of the trackers that the run is copied to while it is trained."""
     environments: tuple[dict[str, Any], ...] = ()
-    """Of several processes, what each computes with."""
+    """With several processes, the environment of each."""
 
     @property
     def data(self) -> TrainTest:
-        """Training and test part; loaded once. Raises ``DataError`` where that fails."""
+        """Training and test part; loaded once. Raises ``DataError`` if that fails."""
         return self.request.load()
 
     @cached_property
     def parts(self) -> Parts:
-        """Training and validation images, as the recipe has it."""
+        """Training and validation images, according to the recipe."""
         train, choice = self.data.train, self.recipe.train
         if choice.validation == "held-out":
             try:
@@ -170,7 +171,7 @@ class Job:
             held = train.take(held_N, name=f"{train.name}, held out")
             return Parts(train=train, rows_M=kept_N, validation=held, held_M=held_N)
         rows_N = train.content_order
-        if train.held_out_N is not None:  # its maker's validation part is never trained on
+        if train.held_out_N is not None:  # a given validation part is never trained on
             rows_N = rows_N[~train.held_out_N[rows_N]]
         watched = self.data.test if choice.validation == "test" else None
         return Parts(train=train, rows_M=rows_N, validation=watched, held_M=rows_N[:0])
@@ -186,7 +187,7 @@ class Job:
         )
 
     def check(self) -> None:
-        """Raise ``UserError`` where network, augmentation, batches or start do not fit the data."""
+        """Raise ``UserError`` if network, augmentation, batches or start do not fit the data."""
         train, recipe = self.data.train, self.recipe
         if train.shards is not None:
             train.shards.check_room(WINDOW)
@@ -197,7 +198,7 @@ class Job:
         if recipe.train.start_head == "linear":
             scale(recipe.network)
         model = self.architecture.build(Generator())
-        self._begin(model)  # refuses what does not fit
+        self._begin(model)  # raises if they do not fit
         if recipe.train.shards and (code := recipe.network.code) is not None:
             check_buffers(model, lambda: pass_noise(code, model, train.image_shape))
         if recipe.network.needs_two and min(recipe.train.batch_size, len(self.parts.rows_M)) < 2:
@@ -211,7 +212,7 @@ class Job:
         self._check_small()
 
     def trainer(self) -> Trainer:
-        """The run before its first step, without a folder."""
+        """Return the training before its first step, without a folder."""
         train, parts = self.data.train, self.parts
         model = self.architecture.build(reseed(Generator(), self.recipe.train.seed, "weights", 0))
         standardize = self.recipe.network.pixels == "standardize"
@@ -221,7 +222,7 @@ class Job:
             preprocess = pixel_path(preprocess, self.start)
         model = model.to(self.device)
         linear = self._linear(model, preprocess)
-        if self.device == "cuda":  # tensor cores want it; on a CPU no difference was measured
+        if self.device == "cuda":  # tensor cores need it; on a CPU it made no measurable difference
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         watched = parts.validation
         trainer = Trainer(
@@ -237,7 +238,7 @@ class Job:
         return trainer
 
     def _linear(self, model: nn.Module, preprocess: Preprocess) -> LinearStart | None:
-        """The last layer fitted, and put into the model, where the recipe begins with that."""
+        """Fit the last layer and put it into the model, if the recipe starts that way."""
         choice, parts = self.recipe.train, self.parts
         if choice.start_head != "linear":
             return None
@@ -253,7 +254,7 @@ class Job:
         return found
 
     def _begin(self, model: nn.Module) -> None:
-        """Take over the weights that the run begins with, if any."""
+        """Load the initial weights, if any."""
         if self.start is None:
             return
         if self.recipe.train.start_weights:
@@ -262,7 +263,7 @@ class Job:
             take_over(model, self.start)
 
     def _check_small(self) -> None:
-        """Raise ``UserError`` where the network cannot take ``small_share``'s smaller images."""
+        """Raise ``UserError`` if the network cannot take the smaller images of ``small_share``."""
         if self.recipe.train.small_share == 0:
             return
         architecture = self.architecture

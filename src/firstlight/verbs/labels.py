@@ -1,4 +1,4 @@
-"""Labels that are likely wrong, as networks see them that were not trained on the picture.
+"""Find labels that are probably wrong, with networks that were not trained on the picture.
 
 Axes: N images, F features, K classes.
 """
@@ -26,30 +26,30 @@ from firstlight.verbs.feature_view import FeatureView, Float32Array
 
 FOLDS = 4
 LEAST = 2 * FOLDS
-"""Pictures of a class that are no copies of one another; of fewer, none is judged."""
+"""Fewest distinct pictures of a class; classes with fewer are not judged."""
 SHOWN = 60
-"""Suspects whose pixels are kept to be shown."""
+"""Most suspects whose pixels are kept for display."""
 Float64Array = npt.NDArray[np.float64]
 Told = Callable[[int, int], None]
-"""Told how many pictures of how many there is a verdict on, as far as the work is done."""
+"""Called with the number of judged pictures and the total."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCheck:
-    """What the networks make of the labels."""
+    """The result of a check of the labels."""
 
     finding: Finding | None
-    """The suspects, most suspicious first; None where there is none."""
+    """The suspects, most suspicious first; None if there are none."""
     notes: tuple[str, ...]
-    """Which classes were not judged, and where there is no finding, how it came out."""
+    """Which classes were not judged and, if there is no finding, the result."""
     thumbnails: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     """The first suspects by name, uint8 H×W×C."""
     likely: dict[str, str] = field(default_factory=dict)
-    """The most probable class of each picture that was judged, by its name."""
+    """The most probable class of each judged picture, by its name."""
 
 
 def need_cleanlab() -> None:
-    """Raise ``UserError`` where cleanlab cannot be imported."""
+    """Raise ``UserError`` if cleanlab cannot be imported."""
     imported("cleanlab.filter", "--labels")
 
 
@@ -61,13 +61,13 @@ def check_labels(
     told: Told | None = None,
     allow_outside: bool = False,
 ) -> LabelCheck:
-    """Pictures of one's own that may be in the wrong class, as networks from scratch judge them.
+    """Find the user's pictures that may be in the wrong class, with networks trained from scratch.
 
-    Every picture, of training and test part alike, is judged by a network that was trained on
-    three quarters of the pictures, neither on this one nor on a copy of it. Which probabilities are
-    too low for the given class is decided by confident learning (Northcutt, Jiang and Chuang 2021),
-    as cleanlab has it. ``recipe`` is by default the one that ``train`` would take. Raises
-    ``UserError`` without cleanlab, and ``DataError`` as ``load_own`` does.
+    Every picture, in the training and test part, is judged by a network that was trained on three
+    quarters of the pictures, without this one and its copies. Confident learning (Northcutt, Jiang
+    and Chuang 2021), as implemented by cleanlab, decides which probabilities are too low for the
+    given class. ``recipe`` is by default that of ``train``. Raises ``UserError`` without cleanlab,
+    and ``DataError`` as ``load_own`` does.
     """
     need_cleanlab()
     data, _, notes = _judged(joined(load_own(path, Form(size), allow_outside=allow_outside)))
@@ -78,8 +78,8 @@ def check_labels(
 
 
 def check_labels_by_features(view: FeatureView) -> LabelCheck:
-    """The same by features: every picture is judged by a linear head on a pretrained network's
-    features that was fitted to three quarters of the pictures, neither to this one nor to a copy.
+    """Find suspects by features: every picture is judged by a linear head on a pretrained network's
+    features, fitted to three quarters of the pictures, without this one and its copies.
 
     Raises ``UserError`` without cleanlab.
     """
@@ -95,7 +95,7 @@ def check_labels_by_features(view: FeatureView) -> LabelCheck:
 def _checked(
     data: Dataset, found_NK: Float64Array, judges: str, notes: tuple[str, ...]
 ) -> LabelCheck:
-    """The suspects by out-of-fold probabilities; ``judges`` is whose these are."""
+    """Find the suspects from out-of-fold probabilities; ``judges`` says whose they are."""
     found_NK = _sharpened(found_NK, data.labels_N)
     suspects_M = _suspects(data, found_NK)
     agree = f"agree with {100 * (found_NK.argmax(axis=1) == data.labels_N).mean():.1f} %"
@@ -124,7 +124,7 @@ def _checked(
 
 
 def out_of_fold(data: Dataset, recipe: Recipe, told: Told | None = None) -> Float64Array:
-    """Probabilities N×K, each image's by a network trained without it and without its group."""
+    """Return probabilities N×K, each from a network trained without the image and its group."""
     fold_N = folds(data, FOLDS)
     recipe = recipe.with_settings(
         ["train.validation=none", "train.patience=0", "train.epoch_share=1.0"]
@@ -150,8 +150,8 @@ def out_of_fold(data: Dataset, recipe: Recipe, told: Told | None = None) -> Floa
 def out_of_fold_heads(
     data: Dataset, features_NF: Float32Array
 ) -> tuple[Float64Array, tuple[str, ...]]:
-    """Probabilities N×K, each image's by a linear head fitted without it and without its group;
-    and whose class could not be held out, whose labels are then taken as right."""
+    """Return probabilities N×K, each from a linear head fitted without the image and its group;
+    also the classes that could not be held out, whose labels are assumed to be right."""
     fitted = fit_head(features_NF, data.labels_N, data.class_names, folds(data, FOLDS))
     found_NK = fitted.probabilities().astype(np.float64)
     unseen_N = ~np.isfinite(found_NK).all(axis=1)
@@ -161,8 +161,8 @@ def out_of_fold_heads(
 
 
 def _judged(data: Dataset) -> tuple[Dataset, npt.NDArray[np.int64], tuple[str, ...]]:
-    """The data without the classes that have too few pictures; the numbers of what is left; and
-    what there is to say of it."""
+    """Return the data without classes that have too few pictures, the indices of the rest, and
+    notes about what was left out."""
     assert data.groups_N is not None, "your own pictures have groups"
     labels = range(len(data.class_names))
     different = [len(np.unique(data.groups_N[data.labels_N == label])) for label in labels]
@@ -188,8 +188,8 @@ def _judged(data: Dataset) -> tuple[Dataset, npt.NDArray[np.int64], tuple[str, .
 
 
 def _sharpened(found_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> Float64Array:
-    """The probabilities at the temperature that suits the labels: networks trained with smoothed
-    labels are less sure than they could be, which hides wrong labels."""
+    """Scale the probabilities to the temperature that suits the labels. Networks trained with label
+    smoothing are underconfident, which hides wrong labels."""
     logs_NK = np.log(np.maximum(found_NK, np.finfo(np.float32).tiny))
     calibration = calibrate(logs_NK.astype(np.float32), labels_N)
     if calibration is None:
@@ -200,7 +200,7 @@ def _sharpened(found_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> Float
 
 
 def _suspects(data: Dataset, found_NK: Float64Array) -> npt.NDArray[np.int64]:
-    """Numbers of the images whose label is likely wrong, most suspicious first."""
+    """Return indices of images whose label is probably wrong, most suspicious first."""
     from cleanlab.filter import find_label_issues
 
     return np.asarray(

@@ -1,4 +1,4 @@
-"""The last layer fitted to the features of a network that was trained before.
+"""The last layer, fitted to the features of a pretrained network.
 
 Axes: N images, M of them used, F features, K classes.
 """
@@ -30,20 +30,20 @@ from firstlight.verbs.picture_features import extractor_of, picture_features
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LinearStart(Fitted):
-    """A last layer to begin with, and the one to end with where no epoch after it is better.
+    """A last layer to start from, and one to end with if no epoch is better.
 
     Loss and accuracy are those of ``first`` on the images that it was fitted to.
     """
 
     first: LinearHead
-    """Fitted without the images that are held out."""
+    """Fitted without the held-out images."""
     fit: FittedHead
-    """To all images, and what each scores by heads that were fitted without it."""
+    """Fitted to all images; with each image's scores from heads fitted without it."""
     labels_M: Int64Array
     fold_M: Int64Array
-    """In which fold each was held out, as ``fit_head`` has it; 0 is the held-out part."""
+    """The fold of each image, as in ``fit_head``; 0 is the held-out part."""
     notes: tuple[str, ...]
-    """What could not be held out, and what is wrong with the cache, for people."""
+    """Notes for the user: what could not be held out, and problems with the cache."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,11 +52,11 @@ class Images:
 
     train: Dataset
     rows_M: Int64Array
-    """Those to train on."""
+    """Indices of images to train on."""
     held_M: Int64Array
-    """Those that are held out."""
+    """Indices of held-out images."""
     balanced: bool
-    """Whether all classes count alike."""
+    """Whether all classes have the same weight."""
     quiet: bool = False
     """Whether progress is hidden."""
 
@@ -64,8 +64,8 @@ class Images:
 def linear_start(
     model: nn.Module, preprocess: Preprocess, network: Network, images: Images
 ) -> LinearStart:
-    """Heads for the features that ``model``, of ``network``, gives for the images. Where an answer
-    is averaged over a mirrored view, the features are averaged too."""
+    """Fit heads to the features that ``model``, of ``network``, computes. If predictions are
+    averaged over a mirrored view, so are the features."""
     started = time.perf_counter()
     train, rows_M, held_M = images.train, images.rows_M, images.held_M
     fold_N = np.full(len(train), NEVER)
@@ -103,13 +103,13 @@ def linear_start(
 def _answered(
     layer: LinearHead, features_NF: Float32Array, train: Dataset, rows_M: Int64Array
 ) -> tuple[Tensor, Tensor]:
-    """Logits M×K and labels M of some of the images."""
+    """Return logits M×K and labels M of some of the images."""
     scores_MK = torch.from_numpy(layer.scores(features_NF[rows_M]))
     return scores_MK, torch.from_numpy(train.labels_N[rows_M])
 
 
 def _left_out(found: FittedHead, labels_M: Int64Array) -> tuple[float, float] | None:
-    """Loss and accuracy of the images that some head was fitted without."""
+    """Return loss and accuracy of the images that some head was fitted without."""
     seen_M = ~np.isnan(found.held_out_NK).any(axis=1)
     if not seen_M.any():
         return None
@@ -122,7 +122,7 @@ def _left_out(found: FittedHead, labels_M: Int64Array) -> tuple[float, float] | 
 def _features(
     model: nn.Module, preprocess: Preprocess, images: Images, network: Network
 ) -> tuple[Float32Array, tuple[str, ...]]:
-    """float32 N×F of all images, from the cache where they are there, and what to say of that."""
+    """Return float32 N×F of all images, from the cache if possible, and notes about the cache."""
     views = VIEWS if "mirror" in network.views else VIEWS[:1]
     extractor = extractor_of(model, preprocess, network)
     with CountingBar("looking at", quiet=images.quiet) as bar:
@@ -132,7 +132,8 @@ def _features(
 
 
 def _into_last(model: nn.Module, features_VNF: Float32Array) -> Float32Array:
-    """What the last layer is given of features: their square root, where the network takes it."""
+    """Return the input of the last layer: the square root of the features if the network uses
+    it."""
     root = head_start(model)
     if not isinstance(root, SquareRoot):
         return features_VNF
@@ -141,7 +142,7 @@ def _into_last(model: nn.Module, features_VNF: Float32Array) -> Float32Array:
 
 
 def _weights(train: Dataset, used_M: Int64Array, balanced: bool) -> Float32Array | None:
-    """float32 M: how much each image counts, 1 on average; None where all count the same."""
+    """Return float32 M, the weight of each image, with mean 1; None if all are equal."""
     weights_M = None if train.weights_N is None else train.weights_N[used_M].astype(np.float64)
     if balanced:
         counts_K = np.bincount(train.labels_N[used_M], minlength=len(train.class_names))
@@ -154,8 +155,8 @@ def _weights(train: Dataset, used_M: Int64Array, balanced: bool) -> Float32Array
 
 
 def scale(network: Network) -> float:
-    """What the last layer's scores are multiplied by. Raises ``UserError`` where that layer has no
-    bias, or something other than a rescaling stands behind it."""
+    """Return the factor of the last layer's scores. Raises ``UserError`` if that layer has no bias,
+    or is followed by anything but a rescaling."""
     layers, factor, offset = [*network.layers], 1.0, 0.0
     while layers and isinstance(last := layers[-1], Rescale):
         factor, offset = factor * last.factor, offset or last.offset
@@ -179,8 +180,8 @@ def put(found: LinearHead, model: nn.Module, network: Network) -> None:
 
 
 def finished(trainer: Trainer) -> LinearStart | None:
-    """The fitted layers, where no epoch was better and so nothing was trained after all; the last
-    layer is then the one that all images went into, held out or not."""
+    """Return the fitted layers if no epoch was better, so that nothing was trained. The last layer
+    is then the one fitted to all images, including held-out ones."""
     begun = trainer.fitted
     if not isinstance(begun, LinearStart) or trainer.kept.epoch != 0:
         return None

@@ -1,4 +1,4 @@
-"""Find a learning rate for a recipe on a data set, and draw how."""
+"""Find a learning rate for a recipe on a data set, and plot the result."""
 
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from firstlight.verbs.plan import changed
 
 
 def find_learning_rate(job: Job, out: Path, *, steps: int = 200) -> Sweep:
-    """Train fresh weights with a rising learning rate; ``out`` (PNG) shows the loss against it.
+    """Train random weights with an increasing learning rate; ``out`` (PNG) plots the loss against
+    it.
 
-    No run folder is made, and no test image is looked at. Raises ``UserError`` where nothing is
-    learnt, where the recipe has no epochs, or where ``out`` cannot be written.
+    No run folder is made, and no test image is used. Raises ``UserError`` if nothing is learned, if
+    the recipe has no epochs, or if ``out`` is not writable.
     """
     if out.suffix.lower() != ".png":
         raise UserError(f"--save draws a PNG: wanted a name that ends in .png, got {out}")
@@ -30,7 +31,7 @@ def find_learning_rate(job: Job, out: Path, *, steps: int = 200) -> Sweep:
             f"find one for fine-tuning, add --set train.epochs={usual:g} here and to the "
             "training"
         )
-    # Enough epochs for all steps, and no early end.
+    # Enough epochs for all steps, without early stopping.
     watched = choice.validation
     long = changed(
         job,

@@ -1,4 +1,4 @@
-"""The summary of a network: of a recipe for a data set, of a run, or of a run's weights file."""
+"""Summarize a network: of a recipe for a data set, of a run, or of a run's weights file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ Inputs = tuple[tuple[int, int, int], int]
 def network_summary(
     where: str, request: DataRequest | None = None, settings: Sequence[str] = ()
 ) -> Summary:
-    """The summary of a named recipe, a recipe file, a run, its ``model.safetensors`` or a backbone,
-    with ``settings`` changed, for the images of ``request``.
+    """Return the summary of a named recipe, a recipe file, a run, its ``model.safetensors`` or a
+    backbone, with ``settings`` changed, for the images of ``request``.
 
-    Without a request a run takes its own images, and a recipe those of the data set that its name
-    begins with. Raises ``UserError`` where it cannot tell, or the network does not fit.
+    Without a request, a run uses its own images, and a recipe those of the data set at the start of
+    its name. Raises ``UserError`` if that does not identify them, or the network does not fit.
     """
     path = Path(where)
     if is_onnx(path):
@@ -65,7 +65,7 @@ def network_summary(
 
 
 def _inputs(recipe: Recipe, folder: RunFolder | None, request: DataRequest | None) -> Inputs:
-    """The images that the network is for."""
+    """Return the images that the network is for."""
     if request is None and folder is not None:
         with folder.trusted():
             described = folder.read_json("data.json")

@@ -1,4 +1,4 @@
-"""A trained run on other labelled data than its own: matched by the classes' names.
+"""Evaluate a trained run on other labelled data, matched by class names.
 
 Axes: N images, H height, W width, C channels.
 """
@@ -35,33 +35,33 @@ from firstlight.verbs.evaluate import answers_csv, measured
 from firstlight.verbs.run_data import data_of_run, holds_files
 
 FEW = 10
-"""Names that a message lists."""
+"""Most names that a message lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matched:
-    """What of the other data was measured, and what was not."""
+    """Which of the other data was measured, and which was not."""
 
     name: str
-    """As it was given."""
+    """The name as given."""
     path: str | None
-    """None for a set of the catalogue."""
+    """None for a named data set."""
     part: str
-    """``test`` where the data has such a part, which alone is measured; else ``all``."""
+    """``test`` if the data has a test part, which alone is measured; otherwise ``all``."""
     images: int
-    """How many were measured."""
+    """Number of measured images."""
     sha256: str
-    """Of these images, as the network was shown them, and their labels."""
+    """SHA-256 of these images, as given to the network, and their labels."""
     missing: tuple[str, ...]
-    """Classes of the run that the data has no picture of."""
+    """Classes of the run without a picture in the data."""
     surplus: dict[str, int]
-    """Classes that the run has not, and their pictures, which are left out."""
+    """Classes that the run lacks, with their numbers of pictures, which are left out."""
     unread: tuple[str, ...]
     """Pictures that could not be read, with the reason."""
 
     @property
     def told(self) -> list[str]:
-        """The same in lines, for people."""
+        """Return the notes in lines for people."""
         lines = [f"{self.images:,} images of {self.name}"]
         if self.part == TEST:
             lines[0] += ", its test part"
@@ -86,15 +86,15 @@ class _Labelled:
 
 
 def is_other(folder: RunFolder, other: "Other") -> bool:
-    """Whether this is not the run's own data, wherever that lies now.
+    """Whether this differs from the run's own data, wherever that is now.
 
-    Raises ``DataError`` where it is at the run's own place and was changed: most of it was trained
-    on; and ``UserError`` where it is the run's own, with choices of how to read it.
+    Raises ``DataError`` if it is the run's own data but changed, because most of it was trained on;
+    and ``UserError`` if it is the run's own with options for reading it.
     """
     name = other.name
     try:
         data_of_run(folder, other.data_dir, Path(name))
-    except UserError:  # also where it cannot be read with the run's size or range
+    except UserError:  # also if it cannot be read with the run's size or range
         own = folder.read_json("data.json").get("path")
         if own is not None and whole_place(name) == whole_place(own):
             raise
@@ -112,21 +112,21 @@ class Other:
     """Other labelled data, and how to read it."""
 
     data: str | Dataset
-    """A name of the catalogue, a path, or the images themselves."""
+    """The name of a data set, a path, or the images."""
     data_dir: Path | None = None
     allow_outside: bool = False
     """Whether a CSV may name files outside its folder."""
     range: Range | None = None
-    """What is black and what is white in arrays."""
+    """The values of black and white in arrays."""
 
     @property
     def name(self) -> str:
-        """As it was given."""
+        """The name as given."""
         return self.data.name if isinstance(self.data, Dataset) else self.data
 
     @property
     def path(self) -> Path | None:
-        """None for a set of the catalogue and for images in memory."""
+        """The path; None for a named data set and for images in memory."""
         given = isinstance(self.data, str) and self.data not in CATALOG
         return Path(self.name) if given else None
 
@@ -168,7 +168,7 @@ def _matched(model: Model, other: Other) -> tuple[Dataset, Matched]:
 
 
 def _match_shards(shards: ShardSet, name: str, model: Model) -> tuple[Dataset, Matched]:
-    """The same for images that are decoded only as the network is asked."""
+    """Match images that are decoded only when the network needs them."""
     index = {one: at for at, one in enumerate(model.class_names)}
     part_N = np.array(shards.parts())[shards.shard_N]
     has_test = bool((part_N == TEST).any())
@@ -253,7 +253,7 @@ def _of_listing(listing: Listing) -> _Labelled:
 
 
 def _refuse_unread(other: Other) -> None:
-    """Raise ``UserError`` for options that mean nothing for this data."""
+    """Raise ``UserError`` for options that have no effect on this data."""
     path = other.path
     if other.allow_outside and (path is None or holds_files(path) or is_arrays(path)):
         raise UserError(f"--allow-outside is for a CSV of paths; {other.name} is not one")
@@ -280,7 +280,7 @@ def _of_images(data: Dataset, part: str) -> _Labelled:
 def _match(
     labelled: _Labelled, other: Other, class_names: Sequence[str], preprocess: Preprocess
 ) -> tuple[Dataset, Matched]:
-    """The pictures whose class the run has, as its network takes them."""
+    """Return the pictures whose class the run has, prepared for its network."""
     name = other.name
     index = {one: at for at, one in enumerate(class_names)}
     surplus: dict[str, int] = {}

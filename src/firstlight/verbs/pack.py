@@ -1,4 +1,4 @@
-"""Pack a set of images, of whatever kind, into shards."""
+"""Pack a data set of any kind into shards."""
 
 import io
 from dataclasses import dataclass
@@ -29,17 +29,17 @@ from firstlight.verbs.run_data import DataRequest
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """What was packed, and what should be known of it."""
+    """The result of packing, with its warnings."""
 
     written: Written
     notes: tuple[str, ...]
 
 
 def pack(request: DataRequest, to: Path) -> Packed:
-    """Write the images of a named set, a folder, a ZIP, a CSV, arrays or shards into shards in
-    ``to``: files as they are, arrays as PNG.
+    """Write the images of a named set, a folder, a ZIP, a CSV, arrays or shards as shards into
+    ``to``: files unchanged, arrays as PNG.
 
-    Raises ``UserError`` and ``DataError``; nothing is written then.
+    Raises ``UserError`` and ``DataError``; then nothing is written.
     """
     request.check_name()
     images, notes = _labelled(request)

@@ -1,8 +1,9 @@
-"""The features of a data set's pictures, from the cache or computed now.
+"""The features of a data set's pictures, from the cache or newly computed.
 
-They are computed and kept in the order of the pictures' content. So the same pictures have the same
-features, to the bit, in any order and with any labels: where a label was corrected, nothing is
-computed again. Axes: V views, N images, H height, W width, C channels, F features.
+They are computed and stored in an order that depends only on the pictures' content. So equal
+pictures have equal features, to the bit, in any order and with any labels: after a correction of
+labels, nothing is computed again. Axes: V views, N images, H height, W width, C channels, F
+features.
 """
 
 import hashlib
@@ -23,17 +24,17 @@ from firstlight.training.kept_features import Float32Array, KeptFeatures, Source
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Extractor:
-    """A network whose last dense layer's input is wanted."""
+    """A network that computes features, the input of its last dense layer."""
 
     model: nn.Module
     preprocess: Preprocess
     sha256: str
-    """Of all that features depend on in the network; empty where nothing is to be kept."""
+    """SHA-256 of everything in the network that features depend on; empty to store nothing."""
 
 
 def extractor_of(model: nn.Module, preprocess: Preprocess, network: Network) -> Extractor:
-    """A network that is a list of layers, and ends in a dense one, which features do not depend
-    on."""
+    """Return the extractor of a network that is a list of layers and ends in a dense one. Features
+    do not depend on that last layer."""
     whole, last = hashlib.sha256(repr(feature_layers(network.layers)).encode()), f"{head(model)}."
     for name, tensor in model.state_dict().items():
         if not name.startswith(last):
@@ -45,8 +46,8 @@ def extractor_of(model: nn.Module, preprocess: Preprocess, network: Network) -> 
 def picture_features(
     extractor: Extractor, data: Dataset, views: tuple[str, ...], progress: Progress | None
 ) -> KeptFeatures:
-    """float32 V×N×F of all images, in the data set's order. Of features that are kept with more
-    views than are wanted, the first are taken."""
+    """Return float32 V×N×F of all images, in the data set's order. If more views are cached than
+    wanted, the first ones are used."""
     order_N = data.content_order
     images = _InOrder(data.images_NHWC, order_N)
 
@@ -73,7 +74,7 @@ def picture_features(
 
 
 class _InOrder:
-    """Images in another order, copied or read as they are asked for."""
+    """Images in another order, copied or read on demand."""
 
     def __init__(self, images_NHWC: UInt8Array, order_N: Int64Array) -> None:
         self._images_NHWC, self._order_N = images_NHWC, order_N

@@ -1,4 +1,5 @@
-"""A map of pictures of one's own: what a pretrained network finds alike lies together.
+"""A map of the user's own pictures: those that a pretrained network finds similar are close
+together.
 
 Axes: N pictures, F features.
 """
@@ -19,7 +20,7 @@ from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.verbs.feature_view import Float32Array, backbone_here, compute_features
 
 MOST = 2000
-"""Pictures on a map: of more, those of them evenly spaced, and every suspect."""
+"""Most pictures on a map. If there are more, every n-th is shown, and every suspect."""
 _LISTED = 200
 _COMPONENTS, _PERPLEXITY, _FEW = 50, 30.0, 12
 
@@ -39,7 +40,7 @@ def need_backbone() -> str:
 def write_map(
     path: Path, checked: DataCheck, out: Path, *, allow_outside: bool = False, quiet: bool = False
 ) -> None:
-    """One self-contained page with the map; the suspects of ``--labels`` are marked.
+    """Write one self-contained page with the map; the suspects of ``--labels`` are marked.
 
     Raises ``UserError`` without a backbone, and ``DataError`` as ``load_own`` does.
     """
@@ -112,8 +113,8 @@ def write_map(
 
 
 def places(features_NF: Float32Array) -> npt.NDArray[np.float64]:
-    """float64 N×2: the main 50 directions, and of them two dimensions by t-SNE (van der Maaten and
-    Hinton 2008). The same features give the same places."""
+    """Return float64 N×2: the first 50 principal components, reduced to two dimensions by t-SNE
+    (van der Maaten and Hinton 2008). Equal features give equal positions."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

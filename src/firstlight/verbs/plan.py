@@ -1,4 +1,5 @@
-"""What is to be trained, decided once, for the command, the library, the estimator and the rest."""
+"""Plan a training, once and in one place, for the command, the library, the estimator and the
+rest."""
 
 import math
 import reprlib
@@ -41,23 +42,23 @@ from firstlight.verbs.job import Job, TimeLimit
 from firstlight.verbs.run_data import DataRequest, preprocess_for
 from firstlight.verbs.start import backbone_of, open_start, recipe_like, request_like
 
-# The rest of a budget is for a machine that slows down a little at the end, and for saving.
+# The rest of a budget allows for a slower machine towards the end, and for saving.
 BUDGET_USED = 0.98
 ENDING_SECONDS = 0.1
 SHORT = 60.0
-"""In a budget of fewer seconds no fitted last layer is followed by fine-tuning: to measure how long
-that takes takes long."""
+"""With a smaller budget in seconds, no fine-tuning follows a fitted last layer: measuring its speed
+takes too long."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """A time that a training may take, from ``started`` on."""
+    """The time that a training may take, counted from ``started``."""
 
     seconds: float
     started: float
-    """As ``time.perf_counter`` counts."""
+    """On the clock of ``time.perf_counter``."""
     name: str = "--budget"
-    """What the caller calls it."""
+    """The caller's name for it."""
 
     def __post_init__(self) -> None:
         is_number = isinstance(self.seconds, Real) and not isinstance(self.seconds, bool)
@@ -69,18 +70,18 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a caller wants of a training. All that is left out, the recipe decides."""
+    """A caller's request for a training. The recipe determines everything left out."""
 
     recipe: str | Path | Recipe | None = None
-    """A name, a file or a value; else the data's own."""
+    """A name, a file or a value; by default the data's own."""
     parts: Mapping[str, Any] = field(default_factory=dict)
-    """``network``, ``augment``, ``optimizer`` and ``schedule`` in place of the recipe's."""
+    """``network``, ``augment``, ``optimizer`` and ``schedule``, which replace the recipe's."""
     settings: Sequence[str | Setting] = ()
-    """Changes by key, the last one counts."""
+    """Changes by key; the last one counts."""
     source: str = "--set"
-    """What the caller calls settings that do not say it."""
+    """The caller's name for settings without a source of their own."""
     start: Path | None = None
-    """A run, or the name of a model in the box, whose weights are taken over."""
+    """A run, or the name of a model in the box, whose weights are used."""
     budget: Budget | None = None
     device: str = "auto"
     track: Sequence[str] = ()
@@ -93,7 +94,7 @@ class Asked:
 
     @property
     def code(self) -> OwnCode | None:
-        """Code of one's own that is named as the network."""
+        """The user's own code that is named as the network."""
         network = self.parts.get("network")
         if isinstance(network, Network):
             return network.code
@@ -101,9 +102,9 @@ class Asked:
 
 
 def plan(request: DataRequest, asked: Asked) -> Job:
-    """The job that is asked for, checked as far as that goes without training it.
+    """Return the requested job, checked as far as possible without training.
 
-    Loads the data. With a budget the machine's own speed is measured, and the recipe gets as many
+    Loads the data. With a budget, it measures the machine's speed and gives the recipe as many
     epochs as fit. Raises ``UserError`` or ``DataError``, each saying what to do next.
     """
     request.check_name()
@@ -122,7 +123,7 @@ def plan(request: DataRequest, asked: Asked) -> Job:
         default = named or _default(request, device, asked.start, start)
         chosen = recipe_like(default, asked.start, start, shape)
         if code is not None:
-            del parts["network"]  # it is the run's
+            del parts["network"]  # the run's network is used
     elif named is None and "network" in parts:
         chosen = Recipe(name=OWN_NETWORK)
     else:
@@ -131,7 +132,7 @@ def plan(request: DataRequest, asked: Asked) -> Job:
     if recipe.train.start_head == "linear":
         need_scipy()
     if start is None and recipe.train.start_from:
-        # Nobody named an address of the hub that a recipe holds.
+        # The user did not name a hub address that only a recipe contains.
         start = open_start(recipe.train.start_from, recipe.network.code, connect=False)
         request = request_like(request, recipe.train.start_from, start)
     if asked.told is not None:
@@ -154,14 +155,14 @@ def plan(request: DataRequest, asked: Asked) -> Job:
 
 
 def settled(asked: Asked, job: Job) -> Job:
-    """The job, whose epochs are known. Raises ``UserError`` where something was asked for that it
-    does not read."""
+    """Return the job, once its epochs are known. Raises ``UserError`` if a requested setting has no
+    effect."""
     refuse_idle(job.recipe, asked.settings, asked.source, parts=tuple(asked.parts))
     return job
 
 
 def changed(job: Job, settings: Sequence[str]) -> Job:
-    """The job with other choices of its recipe; the data, the device and the start are the same."""
+    """Return the job with other settings of its recipe, and the same data, device and start."""
     other = replace(job, recipe=job.recipe.with_settings(settings))
     other.check()
     return other
@@ -170,13 +171,13 @@ def changed(job: Job, settings: Sequence[str]) -> Job:
 def plan_on(
     data: TrainTest, recipe: Recipe, device: str = "auto", start: Path | None = None
 ) -> Job:
-    """The training of a recipe on data that is here."""
+    """Return the job that trains a recipe on loaded data."""
     request = DataRequest(name=data.train.name.partition("/")[0], data=data)
     return plan(request, Asked(recipe=recipe, device=device, start=start))
 
 
 def _default(request: DataRequest, device: str, where: Path, start: SavedModel) -> Recipe:
-    """The data's own recipe, for a network that comes from ``where``."""
+    """Return the data's own recipe, for a network that comes from ``where``."""
     if backbone_of(start.architecture.network):
         need_scipy()  # before pictures are decoded
         return transfer_recipe(request.load().train, str(where))
@@ -187,7 +188,7 @@ def _default(request: DataRequest, device: str, where: Path, start: SavedModel) 
 
 
 def refuse_epochs_beside(budget: Budget, settings: Sequence[str | Setting]) -> None:
-    """Raise ``UserError`` where what a budget is to choose is given beside it."""
+    """Raise ``UserError`` if a setting that the budget determines is given too."""
     decided = ("train.epochs", "train.replanned")
     given = [
         one.source if isinstance(one, Setting) else one
@@ -199,11 +200,11 @@ def refuse_epochs_beside(budget: Budget, settings: Sequence[str | Setting]) -> N
 
 
 def _settled(recipe: Recipe, train: Dataset) -> tuple[Recipe, SavedModel | None]:
-    """The recipe with code that makes plain known layers as their list; and then the network with
+    """Return the recipe with code of plain known layers converted to a list, and the network with
     the weights that came with it.
 
-    Raises ``UserError`` where code of one's own makes no module that can be trained, or a recipe
-    needs weights that did not come.
+    Raises ``UserError`` if the user's own code makes no trainable module, or if a recipe needs
+    weights that were not given.
     """
     code, seed = recipe.network.code, recipe.train.seed
     if code is None:
@@ -241,10 +242,10 @@ def _settled(recipe: Recipe, train: Dataset) -> tuple[Recipe, SavedModel | None]
 
 
 def within(budget: Budget, job: Job) -> Job:
-    """The job with as many epochs as fit into the budget, and what keeps them inside. Of several
-    processes the first one's clock decides.
+    """Return the job with as many epochs as fit into the budget, and with a time limit that
+    enforces it. With several processes, the first one's clock counts.
 
-    Raises ``UserError`` where not even one fits, or less than one where the recipe has less.
+    Raises ``UserError`` if not even one epoch fits, or less if the recipe has less.
     """
     if job.recipe.train.start_head == "linear" and budget.seconds < SHORT:
         return changed(job, ["train.epochs=0"])
@@ -258,7 +259,7 @@ def within(budget: Budget, job: Job) -> Job:
     rest = replace(rest_of(trial), at=Place(step=0, epoch=0))
     steps, least = rest.most_steps(left, pace), min(per_epoch, trial.steps)
     if job.recipe.train.start_head == "linear":
-        steps, least = steps if left > 0 else 0, 0  # the fitted last layer alone answers too
+        steps, least = steps if left > 0 else 0, 0  # the fitted last layer can answer on its own
     if steps < least:
         epoch = rest.seconds(least, pace)
         enough = math.ceil(1.1 * (budget.seconds - left + epoch))

@@ -1,4 +1,4 @@
-"""Answer for pictures that nobody has labelled."""
+"""Predict pictures without labels."""
 
 import sys
 from collections.abc import Sequence
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 
 
 def predict_array(model: Model, images: npt.NDArray[Any], given: Any = None) -> list[Prediction]:
-    """One prediction for each image, N×H×W×C, or N×H×W where the model is grey.
+    """Return one prediction for each image, N×H×W×C, or N×H×W if the model is grey.
 
-    Pixels are 0 to 255, floats of 0 to 1, or booleans; ``given`` says what is black and what is
-    white in others. Raises ``ValueError`` for another shape, and ``DataError`` for pixels of which
-    that is not plain.
+    Pixels are 0 to 255, floats in [0, 1], or booleans; for other values ``given`` has black and
+    white. Raises ``ValueError`` for another shape, and ``DataError`` if the range is unclear.
     """
     came = images.shape
     if images.ndim == 3 and model.preprocess.channels == 1:
@@ -48,10 +47,10 @@ def predict_array(model: Model, images: npt.NDArray[Any], given: Any = None) -> 
 
 
 def predict_given(model: Model, images: Sequence[Any], given: Any = None) -> list[Prediction]:
-    """One prediction for each picture: paths, Pillow's pictures, or arrays H×W×C or H×W.
+    """Return one prediction for each picture: paths, Pillow images, or arrays H×W×C or H×W.
 
-    ``given`` is the range of the arrays, which is one for all of a dtype. Raises ``ValueError`` for
-    anything else, and ``DataError`` where the range is not plain.
+    ``given`` is the range of the arrays, the same for all of a dtype. Raises ``ValueError`` for
+    anything else, and ``DataError`` if the range is unclear.
     """
     from PIL import Image
 
@@ -78,7 +77,7 @@ def predict_given(model: Model, images: Sequence[Any], given: Any = None) -> lis
 def _opened(
     images: Sequence[Any], given: Range | None
 ) -> "tuple[dict[int, Image.Image], dict[int, tuple[str, ...]]]":
-    """The arrays among them, by their places, as Pillow's pictures; and what was done to each."""
+    """Return the arrays, by position, as Pillow images; and what was done to each."""
     from PIL import Image
 
     by_dtype: dict[str, dict[int, npt.NDArray[Any]]] = {}
@@ -103,10 +102,11 @@ def predict_files(
     stdin: BinaryIO | None = None,
     given: Range | None = None,
 ) -> list[Prediction]:
-    """One prediction for each picture that the sources (files, folders, patterns, ``-``) name.
+    """Return one prediction for each picture that the sources name (files, folders, patterns,
+    ``-``).
 
-    A picture that cannot be read becomes a prediction with its ``error`` set, in its place.
-    ``given`` is the range of the pixels of a CSV.
+    For a picture that cannot be read, the prediction has its ``error`` set. ``given`` is the range
+    of the pixels of a CSV.
     """
     return predict_pictures(model, sources_of(sources, stdin, given))
 
@@ -114,12 +114,13 @@ def predict_files(
 def sources_of(
     words: Sequence[str], stdin: BinaryIO | None = None, given: Range | None = None, key: str = ""
 ) -> list[PictureSource]:
-    """The pictures that ``predict_files`` answers for; ``key`` is as for ``pictures_asked``."""
+    """Return the pictures that ``predict_files`` predicts; ``key`` is as for ``pictures_asked``."""
     return list(pictures_asked(words, stdin or getattr(sys.stdin, "buffer", None), given, key))
 
 
 def predict_pictures(model: Model, everything: Sequence[PictureSource]) -> list[Prediction]:
-    """One prediction for each picture, those that cannot be read with their ``error`` set."""
+    """Return one prediction for each picture; those that cannot be read have their ``error``
+    set."""
     failed: dict[int, Prediction] = {}
     pictures = []
     for place, source in enumerate(everything):

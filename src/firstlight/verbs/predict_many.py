@@ -1,4 +1,4 @@
-"""Answer for pictures by the million, with several processes on this machine."""
+"""Predict millions of pictures with several processes on this machine."""
 
 import json
 import os
@@ -20,8 +20,8 @@ from firstlight.threads import usable_threads
 from firstlight.verbs.answering import Answering, Wanted
 
 COUNT_SECONDS = 1.0
-"""Between two looks at which files there are."""
-# Not by multiprocessing, which would import the caller's own script again.
+"""Seconds between two listings of the existing files."""
+# Not with multiprocessing, which would import the caller's script again.
 _CHILD = """
 import json, sys
 given = json.loads(sys.stdin.readline())
@@ -33,29 +33,29 @@ help_out(given)
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """What is in the folder of answers when all is done."""
+    """The content of the folder of answers after all is done."""
 
     path: Path
     images: int
     files: int
-    """Of answers."""
+    """Number of files with answers."""
     unread: int
-    """Pictures that could not be read; their ``error`` says why."""
+    """Number of pictures that could not be read; their ``error`` says why."""
     answered: int
-    """Images that were not answered before."""
+    """Number of images that had no answer before."""
     calibrated: bool
     """Whether the model can answer "unknown"."""
 
 
 def predict_many(wanted: Wanted, workers: int | None = None, *, quiet: bool = False) -> Answered:
-    """Answer all pictures into the files of a folder, each once; what is there already is not
-    done again. A file that is not as it was written is, and that is told.
+    """Write predictions of all pictures into files in a folder, and skip those already there. A
+    changed file is reported and answered again.
 
-    So many processes work, of which this is one; by default one for each processor, or one where
-    another device computes. Other processes with the same ``wanted`` share the work. Raises
-    ``UserError`` where the folder is of other work, ``DataError`` for pictures that are missing, a
-    damaged shard and storage that takes no more, and ``RunInterruptedError`` for Ctrl-C. What was
-    answered is kept then, and the same call goes on.
+    ``workers`` processes work, including this one; by default one per processor, or one if another
+    device computes. Other processes with the same ``wanted`` share the work. Raises ``UserError``
+    if the folder belongs to other work; ``DataError`` for missing pictures, a damaged shard and
+    full storage; and ``RunInterruptedError`` on Ctrl-C. Finished answers are kept, and the same
+    call continues.
     """
     if workers is not None and workers < 1:
         raise UserError(f"wanted at least 1 worker, got {workers}")
@@ -94,7 +94,7 @@ def _again(out: Path, changed: list[str]) -> str:
 
 
 def _workers(asked: int | None, wanted: Wanted, work: Answering, bar: PaceBar) -> int:
-    """How many processes, this one included."""
+    """Return the number of processes, including this one."""
     if wanted.code is not None and not wanted.code.path:
         if asked is not None and asked > 1:
             raise UserError(
@@ -143,7 +143,7 @@ class _Helpers:
         self._running: list[subprocess.Popen[str]] = []
 
     def start(self, given: dict[str, Any]) -> None:
-        """One more, which is told this."""
+        """Start another process with these values."""
         with _deaf_to_interrupts():
             process = subprocess.Popen(
                 [sys.executable, "-c", _CHILD],
@@ -153,24 +153,24 @@ class _Helpers:
             )
         self._running.append(process)
         assert process.stdin is not None, "asked for above"
-        with suppress(BrokenPipeError):  # it died, which is found out below
+        with suppress(BrokenPipeError):  # it died, which is detected below
             process.stdin.write(json.dumps(given) + "\n")
             process.stdin.flush()
 
     def look(self) -> None:
-        """Tell of those that died. Raises what stopped one, if it is a thing to mend."""
+        """Report processes that died. Raises the error that stopped one, if the user can fix it."""
         for process in list(self._running):
             if process.poll() is not None:
                 self._ended(process)
 
     def wait(self) -> None:
-        """Until all have ended."""
+        """Wait until all have ended."""
         for process in list(self._running):
             process.wait()
         self.look()
 
     def stop(self) -> None:
-        """End them now."""
+        """Stop them now."""
         for process in self._running:
             process.kill()
         for process in self._running:
@@ -194,7 +194,7 @@ class _Helpers:
 
 @contextmanager
 def _helpers(wanted: Wanted, workers: int, bar: PaceBar) -> Iterator[_Helpers]:
-    """All workers but this one; they are gone afterwards."""
+    """Start all workers except this one, and stop them afterwards."""
     helpers = _Helpers(bar)
     given = {"wanted": wanted.to_json(), "path": sys.path, "threads": _threads_of(workers)}
     try:
@@ -206,13 +206,13 @@ def _helpers(wanted: Wanted, workers: int, bar: PaceBar) -> Iterator[_Helpers]:
 
 
 def _threads_of(workers: int) -> int:
-    """The share of one worker."""
+    """Return the number of threads per worker."""
     return max(1, usable_threads() // workers)
 
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """A process that is started within does not hear Ctrl-C, which this one answers."""
+    """Processes started inside the block ignore Ctrl-C, which this process handles."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -224,7 +224,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 def help_out(given: dict[str, Any]) -> None:
-    """What another process does: work, and say what stopped it."""
+    """The main function of a helper process: work, and report what stopped it."""
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     try:
         work = Answering(Wanted.from_json(given["wanted"]))
@@ -237,7 +237,7 @@ def help_out(given: dict[str, Any]) -> None:
 
 
 def _end_with_the_first() -> None:
-    """The first process holds the other end of this one's standard input."""
+    """End this process with the first, which holds the other end of standard input."""
     while os.read(0, 1):
         pass
     os._exit(1)

@@ -1,7 +1,7 @@
 """Publish a run on the Hugging Face hub, in one commit.
 
-What is published tells how to build, feed and judge the network. No picture and no name of a
-picture is among it, and no place on this machine: ``published`` says what of each file is left.
+The published files say how to build, feed and judge the network. They contain no picture, no name
+of a picture, and no path on this machine: ``published`` describes what remains of each file.
 """
 
 from collections.abc import Mapping
@@ -35,17 +35,17 @@ _HUBS_OWN = (".gitattributes", CARD)
 
 @dataclass(frozen=True, kw_only=True)
 class Pushed:
-    """A run that is on the hub now."""
+    """A run that is now on the hub."""
 
     word: str
     """``hf:OWNER/NAME@COMMIT``, which opens it."""
     page: str
-    """Its address for people."""
+    """The address of its web page."""
     files: tuple[str, ...]
     size: int
-    """Bytes, of all files together."""
+    """Total bytes of all files."""
     measured: bool
-    """Whether the card has figures of the test images."""
+    """Whether the card has test-set figures."""
 
 
 def push(
@@ -55,16 +55,16 @@ def push(
     public: bool = False,
     license: str | None = None,  # noqa: A002
 ) -> Pushed:
-    """Publish a finished run as ``OWNER/NAME``, for its owner alone unless ``public``; a
-    repository that is there keeps who may see it, and what was there of another run is replaced.
+    """Publish a finished run as ``OWNER/NAME``, private unless ``public``. An existing repository
+    keeps its visibility, and files of an earlier run in it are replaced.
 
-    Raises ``UserError`` for a name that is none, for an unfinished run, for a repository that holds
-    something else, and where nobody is logged in or may write there; ``DataError`` for a damaged
-    run; and ``UnreachableError`` where the hub does not answer. Then nothing is changed there.
+    Raises ``UserError`` for an invalid name, for an unfinished run, for a repository with other
+    content, and if the user is not logged in or may not write there; ``DataError`` for a damaged
+    run; and ``UnreachableError`` if the hub does not answer. The hub is then unchanged.
     """
     word = _named(repository)
     folder.require_finished()
-    load_architecture(folder.path / WEIGHTS)  # a damaged file is told here
+    load_architecture(folder.path / WEIGHTS)  # raises for a damaged file
     files = published(folder)
     text = card(folder, place=str(word), license=license)
     try:
@@ -118,12 +118,11 @@ def _refused(word: HubWord, error: HubRefusedError) -> UserError:
 
 
 def published(folder: RunFolder) -> dict[str, bytes | Path]:
-    """What is published of a run: the content by the file's name, or where it is.
+    """Return the published files of a run by name: their content, or where they are.
 
-    Weights, figures and the source of the network's code go as they are. Of ``environment.json``
-    the command is left out, of ``data.json`` all that names a place or a picture, and of
-    ``recipe.toml`` the folders above the run that it started from. Raises ``DataError`` for a
-    damaged run.
+    Weights, figures and the source of the network's code are unchanged. ``environment.json`` loses
+    the command, ``data.json`` all names of places and pictures, and ``recipe.toml`` the folders
+    above the run that it started from. Raises ``DataError`` for a damaged run.
     """
     recipe = folder.recipe()
     files: dict[str, bytes | Path] = {
@@ -134,7 +133,7 @@ def published(folder: RunFolder) -> dict[str, bytes | Path]:
     for name in ("summary.json", "environment.json", "metrics.json", "robustness.json"):
         there = name
         if name == "metrics.json" and (folder.path / MEASURED).is_file():
-            there = MEASURED  # of a model in the box
+            there = MEASURED  # for a model in the box
         if (folder.path / there).is_file():
             values = folder.read_json(there)
             if name == "environment.json":
@@ -152,7 +151,7 @@ def _json(values: Any) -> bytes:
 
 
 def _portable(recipe: Recipe) -> Recipe:
-    """The recipe with the name alone of the run that it started from."""
+    """Return the recipe with only the name of the run that it started from."""
     begun = recipe.train.start_from
     if not begun or is_hub(begun) or is_backbone(begun):
         return recipe
@@ -160,8 +159,8 @@ def _portable(recipe: Recipe) -> Recipe:
 
 
 def _placeless(described: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
-    """``data.json`` with what is known to others: names of the catalogue and of the hub as they
-    are, of others the last part; no notes and no names of pictures."""
+    """Return ``data.json`` with only public facts: names of data sets and hub addresses are kept,
+    of other places only the last part; notes and names of pictures are removed."""
     with folder.trusted():
         name, path = described["name"], described.get("path")
         watched = described.get("validated_on")
@@ -177,7 +176,7 @@ def _placeless(described: Mapping[str, Any], folder: RunFolder) -> dict[str, Any
 
 
 def _name(word: str) -> str:
-    """Of a path or an address the last part, without what a query says."""
+    """Return the last part of a path or an address, without a query."""
     if word in CATALOG or is_hub(word):
         return word
     plain = word.partition("?")[0].partition("#")[0].replace("\\", "/").rstrip("/")
@@ -185,6 +184,6 @@ def _name(word: str) -> str:
 
 
 def _part(name: str) -> str:
-    """``photos/train, held out``, of whatever place."""
+    """Return ``photos/train, held out`` without its location."""
     head, _, part = name.rpartition("/")
     return f"{_name(head)}/{part}" if head else part

@@ -1,4 +1,4 @@
-"""Recipes by name, from a file, or of a run."""
+"""Find recipes by name, from a file, or of a run."""
 
 from importlib import resources
 from pathlib import Path
@@ -12,9 +12,9 @@ from firstlight.runs.folder import open_run_folder
 
 
 def find_recipe(where: str) -> Recipe:
-    """A named recipe, that of a TOML file, or that of a run folder or of a model in the box.
+    """Return a named recipe, or that of a TOML file, a run folder or a model in the box.
 
-    Raises ``UserError`` where there is none, and ``DataError`` for a damaged run.
+    Raises ``UserError`` if there is none, and ``DataError`` for a damaged run.
     """
     path = Path(where)
     if Path(where.partition(":")[0]).suffix == ".py":
@@ -37,7 +37,7 @@ def find_recipe(where: str) -> Recipe:
 
 
 def names_run(where: str) -> bool:
-    """Whether it is a folder, or names a model in the box, and no recipe."""
+    """Whether it is a folder or names a model in the box, and is not a recipe."""
     path = Path(where)
     if where in recipe_names():
         return False
@@ -47,13 +47,13 @@ def names_run(where: str) -> bool:
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # a folder on the way that may not be searched, a name too long
+    except (OSError, ValueError):  # folder not searchable, or name too long
         return False
 
 
 def recipe_text(where: str) -> str:
-    """TOML that ``train DATA --recipe FILE`` takes: of a named recipe its file with its comments,
-    of a file or a run every choice."""
+    """Return TOML for ``train DATA --recipe FILE``: the file of a named recipe with its comments,
+    or every setting of a file or a run."""
     recipe = find_recipe(where)
     if where in recipe_names():
         return (resources.files("firstlight.recipes") / f"{where}.toml").read_text(encoding="utf-8")

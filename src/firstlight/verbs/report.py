@@ -1,4 +1,4 @@
-"""Draw a run: pictures under ``figures/``, and ``report.html`` with all of them inside.
+"""Draw a run: figures under ``figures/``, and ``report.html``, which contains all of them.
 
 Axes: N images, H height, W width, C channels, K classes.
 """
@@ -33,7 +33,7 @@ from firstlight.verbs.run_data import Given, data_or_reason, run_test_data
 
 STRIP = 10
 DRAWN = 40
-"""Classes in a picture, where there are too many for all."""
+"""Most classes in a figure."""
 
 
 def report(
@@ -43,11 +43,11 @@ def report(
     data: Given = None,
     warn: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write ``figures/*.png`` and ``report.html``; returns the page's path.
+    """Write ``figures/*.png`` and ``report.html``, and return the path of the page.
 
-    What needs the data or the test-set metrics is left out, with a note on the page, where they
-    are missing; ``warn`` hears why there is no data.
-    Raises ``UserError`` for an unfinished run and ``DataError`` for a damaged one.
+    Sections that need missing data or test-set metrics are left out, with a note on the page;
+    ``warn`` is called with the reason for missing data. Raises ``UserError`` for an unfinished run
+    and ``DataError`` for a damaged one.
     """
     folder.require_finished()
     recipe = folder.recipe()
@@ -97,7 +97,7 @@ def report(
 
 
 def prediction_strip_figure(folder: RunFolder, *, data: Given = None) -> SavedFigure:
-    """Ten test images with the run's answers; the run has been evaluated."""
+    """Return ten test images with the run's answers; the run must have been evaluated."""
     test = run_test_data(folder, data=data)
     answers = read_any_answers(folder)
     if isinstance(answers, LabelAnswers):
@@ -106,7 +106,7 @@ def prediction_strip_figure(folder: RunFolder, *, data: Given = None) -> SavedFi
 
 
 def prediction_grid(predictions: Sequence[Prediction]) -> bytes:
-    """Pictures with their answers as a PNG; those that could not be read are left out."""
+    """Return pictures with their answers as a PNG; those that could not be read are left out."""
     items = [
         images.Answered(
             image_HWC=p.image_HWC,
@@ -149,8 +149,8 @@ def _notes(
 
 
 def of_every_class(labels_N: npt.NDArray[np.int64]) -> list[int]:
-    """Numbers of ``STRIP`` images by class: the first of each class, then the second, and so on. Of
-    more classes than that, those are shown that lie evenly apart."""
+    """Return indices of ``STRIP`` images by class: the first of each class, then the second, and so
+    on. With more classes than that, evenly spaced ones are shown."""
     classes_K = np.unique(labels_N)
     if len(classes_K) > STRIP:
         classes_K = classes_K[np.arange(STRIP) * len(classes_K) // STRIP]
@@ -301,7 +301,7 @@ def _draw_metrics(drawing: Drawing, metrics: dict[str, Any]) -> None:
 
 
 def _most_mistaken(counts_KK: npt.NDArray[np.int64]) -> list[int]:
-    """The classes to draw, in their order: all, or of many those with most mistakes."""
+    """Return the classes to draw, in order: all, or of many those with the most mistakes."""
     classes = len(counts_KK)
     if classes <= MANY_CLASSES:
         return list(range(classes))

@@ -1,4 +1,4 @@
-"""Measure how a finished run's accuracy holds under corruptions, and keep the numbers."""
+"""Measure a finished run's accuracy under corruptions, and save the figures."""
 
 from collections.abc import Callable
 
@@ -24,11 +24,11 @@ def robustness(
     data: TrainTest | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Robustness:
-    """Accuracy of up to 2,000 test images under each corruption, or of 500 where the network sees
-    more than 128×128 pixels; writes ``robustness.json``. ``progress`` is told how many answers of
-    how many are there.
+    """Measure the accuracy on up to 2,000 test images under each corruption, or on 500 if the
+    network's input is larger than 128×128 pixels; write ``robustness.json``. ``progress`` is called
+    with the number of answers and the total.
 
-    Raises ``UserError`` for an unfinished run and ``DataError`` when the data is not the run's.
+    Raises ``UserError`` for an unfinished run, and ``DataError`` if the data is not the run's.
     """
     folder.require_finished()
     test = run_test_data(folder, data=data)

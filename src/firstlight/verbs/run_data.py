@@ -1,4 +1,4 @@
-"""The data of a run: asked for by name, described in ``data.json``, found again later."""
+"""The data of a run: requested by name, described in ``data.json``, and found again later."""
 
 import difflib
 import os
@@ -35,42 +35,42 @@ from firstlight.verbs.far_data import exact_place, have_here
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DataRequest:
-    """Which data, and how much of it."""
+    """Which data to load, and how much of it."""
 
     name: str
-    """A name of the catalogue, a folder, CSV or ``.npz`` of pictures, or any name where ``data``
-    is given."""
+    """The name of a data set; a folder, CSV or ``.npz`` of pictures; or any name if ``data`` is
+    given."""
     data: TrainTest | None = None
-    """The data itself, where it is not of the catalogue."""
+    """The data itself, if it is not a named data set."""
     data_dir: Path | None = None
-    """Where to look first."""
+    """The folder to search first."""
     limit: int | None = None
-    """At most so many images of each part."""
+    """Most images of each part."""
     size: int | None = None
-    """Side of the images in pixels, for pictures of one's own."""
+    """Side of the images in pixels, for the user's own pictures."""
     shape: tuple[int, int, int] | None = None
-    """Height, width and channels to bring pictures of one's own to, in place of ``size``."""
+    """Height, width and channels for the user's own pictures, in place of ``size``."""
     shape_why: str = OF_NETWORK
-    """Why ``shape``, in words for a note."""
+    """The reason for ``shape``, for a note."""
     range: Range | None = None
-    """What is black and what is white, for arrays of one's own."""
+    """The values of black and white, for the user's own arrays."""
     excluded: tuple[str, ...] = ()
-    """Names of pictures of one's own that are left out."""
+    """Names of the user's own pictures to leave out."""
     allow_outside: bool = False
     """Whether a CSV may name files outside its folder."""
     download: bool = True
-    """Whether a set found nowhere may be fetched."""
+    """Whether a missing data set may be downloaded."""
     quiet: bool = False
-    """Whether progress in fetching and decoding is hidden."""
+    """Whether to hide progress of downloading and decoding."""
 
     @property
     def own(self) -> Path | None:
-        """The folder or file, for pictures of one's own."""
+        """The folder or file of the user's own pictures."""
         return None if self.data is not None or self.name in CATALOG else Path(self.name)
 
     def check_name(self) -> None:
-        """Raise ``UserError`` when this is neither data, nor a known set, nor a path that is there,
-        or when it has settings that mean nothing for it."""
+        """Raise ``UserError`` if this is neither data, nor a known data set, nor an existing path,
+        or if it has settings that have no effect on it."""
         named = self.own is None and self.data is None
         if named and (self.size is not None or self.excluded):
             raise UserError(
@@ -91,11 +91,11 @@ class DataRequest:
             )
 
     def load(self) -> TrainTest:
-        """The data, loaded once. Raises ``DataError`` when it is missing or damaged."""
+        """Return the data, loaded once. Raises ``DataError`` if it is missing or damaged."""
         return self._loaded
 
     def load_test(self) -> Dataset:
-        """The test images of a set of the catalogue, without the others; nothing is fetched."""
+        """Return only the test images of a named data set, without downloading."""
         self._check()
         return self._limited(load_test(self.name, self.data_dir))
 
@@ -134,7 +134,7 @@ class DataRequest:
         return TrainTest(*(self._limited(self._reasoned(part)) for part in whole))
 
     def _told_of_namesake(self, data: TrainTest) -> TrainTest:
-        """With a note where a folder or file here is called as the set is."""
+        """Add a note if a folder or file here has the data set's name."""
         if not os.path.lexists(self.name):
             return data
         note = (
@@ -144,7 +144,8 @@ class DataRequest:
         return TrainTest(replace(data.train, notes=(*data.train.notes, note)), data.test)
 
     def _reasoned(self, part: Dataset) -> Dataset:
-        """The part with the reason for its shape: what is kept is shared by all who give one."""
+        """Return a copy of the part with the reason for its shape; cached parts are shared by all
+        callers."""
         notes = tuple(note.replace(OF_NETWORK, self.shape_why) for note in part.notes)
         return part if notes == part.notes else replace(part, notes=notes)
 
@@ -152,7 +153,7 @@ class DataRequest:
     def from_json(
         cls, values: dict[str, Any], data_dir: Path | None = None, data: TrainTest | None = None
     ) -> "DataRequest":
-        """The request that a run was started with, from its ``data.json``."""
+        """Return the request that a run was started with, from its ``data.json``."""
         try:
             excluded, size = values.get("excluded", ()), values.get("size")
             shape = None
@@ -181,13 +182,13 @@ class DataRequest:
 
 
 def holds_files(name: str | Path) -> bool:
-    """Whether a path is a folder, an archive or shards, and no list of files elsewhere."""
+    """Whether a path is a folder, an archive or shards, and not a list of files elsewhere."""
     path = Path(name)
     return names_shards(name) or path.is_dir() or (path.is_file() and is_archive(path))
 
 
 def _check_halves(data: TrainTest) -> None:
-    """Raise ``UserError`` unless training and test images can meet one network."""
+    """Raise ``UserError`` unless training and test images fit the same network."""
     train, test = data
     for part in data:
         if len(part) == 0:
@@ -216,7 +217,7 @@ def describe(
     validation: Dataset | None,
     folder: Path,
 ) -> dict[str, Any]:
-    """What ``data.json`` in a run's folder holds."""
+    """Return the content of ``data.json`` for a run's folder."""
     return {
         "name": request.name,
         "path": None if request.own is None else exact_place(request.name),
@@ -241,13 +242,13 @@ def describe(
 
 
 Given = TrainTest | Path | None
-"""The data itself, or where it lies now (a name of the catalogue too), in place of where it was."""
+"""The data itself, or its new location (also the name of a data set)."""
 
 
 def data_of_run(folder: RunFolder, data_dir: Path | None = None, data: Given = None) -> TrainTest:
-    """The same images the run was trained with; raises ``DataError`` when they are others.
+    """Return the images that the run was trained with. Raises ``DataError`` if they differ.
 
-    Opens no connection: a set that is nowhere on this machine is an error.
+    Opens no connection: a data set that is not on this machine is an error.
     """
     values = folder.read_json("data.json")
     return _whole(_described(values, folder.path, data_dir, data), values, str(folder))
@@ -256,21 +257,22 @@ def data_of_run(folder: RunFolder, data_dir: Path | None = None, data: Given = N
 def data_to_resume(
     folder: RunFolder, data_dir: Path | None = None, data: Given = None
 ) -> TrainTest:
-    """As ``data_of_run``; a set of the catalogue that is nowhere is fetched, as for a new run."""
+    """Like ``data_of_run``, but download a missing named data set, as for a new run."""
     return request_of_run(folder, data_dir, data).load()
 
 
 def request_of_run(
     folder: RunFolder, data_dir: Path | None = None, data: Given = None
 ) -> DataRequest:
-    """What gives ``data_to_resume``, loaded."""
+    """Return the loaded request of ``data_to_resume``."""
     values = folder.read_json("data.json")
     requests = _described(values, folder.path, data_dir, data)
     return _found([replace(one, download=True) for one in requests], values, str(folder))
 
 
 def keep_new_place(folder: RunFolder, data: Path) -> None:
-    """Write into ``data.json`` where the run's data lies now: it need not be named again."""
+    """Record the new location of the run's data in ``data.json``, so that it need not be named
+    again."""
     values = folder.read_json("data.json")
     name = word_of(data)
     own = None if name in CATALOG else name
@@ -281,8 +283,8 @@ def keep_new_place(folder: RunFolder, data: Path) -> None:
 
 
 def run_test_data(folder: RunFolder, data_dir: Path | None = None, data: Given = None) -> Dataset:
-    """As ``data_of_run``, the test images alone; of a set of the catalogue no others are read,
-    where they are in files of their own."""
+    """Like ``data_of_run``, but return only the test images. Of a named data set, other files are
+    not read."""
     values = folder.read_json("data.json")
     return _test(_described(values, folder.path, data_dir, data), values, str(folder))
 
@@ -290,7 +292,7 @@ def run_test_data(folder: RunFolder, data_dir: Path | None = None, data: Given =
 def described_test_data(
     values: dict[str, Any], owner: str, data_dir: Path | None = None, data: Given = None
 ) -> Dataset:
-    """The same for what an exported file's card says; ``owner`` names the file in messages."""
+    """Return the test images for an exported file's card; ``owner`` names the file in messages."""
     return _test(_described(values, Path(owner), data_dir, data), values, owner)
 
 
@@ -299,7 +301,7 @@ def _whole(requests: list[DataRequest], values: dict[str, Any], owner: str) -> T
 
 
 def _found(requests: list[DataRequest], values: dict[str, Any], owner: str) -> DataRequest:
-    """The first of the requests that gives the images of the run, loaded."""
+    """Return the first of the requests that gives the run's images, loaded."""
     *others, last = requests
     for request in others:
         try:
@@ -323,7 +325,7 @@ def _test(requests: list[DataRequest], values: dict[str, Any], owner: str) -> Da
 def _described(
     values: dict[str, Any], folder: Path, data_dir: Path | None, data: Given
 ) -> list[DataRequest]:
-    """What to load, one request for each place where the data may lie; there is one at least."""
+    """Return at least one request, one for each possible location of the data."""
     request = DataRequest.from_json(values, data_dir, data if isinstance(data, TrainTest) else None)
     request = replace(request, download=False)
     if isinstance(data, Path):
@@ -344,8 +346,8 @@ def _described(
 
 
 def _places(values: dict[str, Any], folder: Path) -> list[str]:
-    """Where pictures of one's own may lie: where they were, in the same place as seen from the run,
-    and where a relative name leads from a folder above the run."""
+    """Return possible locations of the user's own pictures: the original one, the same one relative
+    to the run, and a relative name from each folder above the run."""
     here, name = folder.resolve(), values["name"]
     if is_address(values.get("path") or name):
         return [values.get("path") or name]
@@ -362,15 +364,15 @@ def _relative(own: str, folder: Path) -> str | None:
         return None
     try:
         return os.path.relpath(whole_place(own), folder.resolve())
-    except ValueError:  # on another drive of Windows
+    except ValueError:  # on another drive in Windows
         return None
 
 
 def data_or_reason(
     folder: RunFolder, data_dir: Path | None = None, data: Given = None
 ) -> tuple[TrainTest | None, str]:
-    """``data_of_run``, or why there is none, for what can do without; a path that is given is not
-    done without."""
+    """Return ``data_of_run``, or the reason why there is none, for callers that can do without. If
+    a path is given, errors are raised."""
     try:
         return data_of_run(folder, data_dir, data), ""
     except UserError as error:
@@ -405,9 +407,9 @@ def _remedy(values: dict[str, Any]) -> str:
 
 
 def preprocess_for(train: Dataset, *, standardize: bool) -> Preprocess:
-    """Pixels / 255, and what is known of the images' ground and placing.
+    """Return the preprocessing: pixels / 255, and facts about the images' background and placement.
 
-    With ``standardize`` each channel is shifted and scaled to mean 0 and deviation 1 over
+    With ``standardize``, each channel is shifted and scaled to mean 0 and deviation 1 over
     ``train``.
     """
     height, width, channels = train.image_shape
@@ -431,7 +433,8 @@ def preprocess_for(train: Dataset, *, standardize: bool) -> Preprocess:
 
 
 def _moments(train: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel's pixels / 255; 1 where a channel is constant."""
+    """Return mean and standard deviation of each channel's pixels / 255; 1 for a constant
+    channel."""
     counts = train.level_counts
     levels, total = np.arange(256) / 255, counts[0].sum()
     mean_C = counts @ levels / total

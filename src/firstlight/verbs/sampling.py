@@ -1,8 +1,8 @@
-"""What a search tries next: Optuna's TPE, seeded anew for each trial.
+"""The next trial of a search: Optuna's TPE, reseeded for each trial.
 
-A trial's settings follow from the seed, its place in the search, and the trials that are finished
-by then. So a search by one worker repeats, also where it was stopped and taken up. Imports Optuna,
-so it is itself imported late.
+A trial's settings depend on the seed, its place in the search, and the trials finished by then. So
+a search by one worker is repeatable, even after an interruption. This module imports Optuna, so it
+is itself imported late.
 """
 
 import math
@@ -25,15 +25,15 @@ from firstlight.verbs.search_space import Options, Range, Space
 from firstlight.verbs.shared_work import slots_of
 
 RANDOM_TRIALS = 10
-"""Before there are so many, trials are drawn at random."""
+"""Number of initial trials that are drawn at random."""
 UNPRUNED_TRIALS = 5
-"""So many are trained to their end before any is stopped early."""
+"""Number of trials trained to their end before any is stopped early."""
 UNPRUNED_SHARE = 1 / 3
-"""Of a training, its first part, in which none is stopped."""
+"""The first part of a training, as a share, in which no trial is stopped."""
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """The space as Optuna has it."""
+    """Return the space as Optuna's distributions."""
     return {one.key: _distribution(one) for one in space}
 
 
@@ -46,22 +46,22 @@ def _distribution(one: Range | Options) -> BaseDistribution:
 
 
 def pruner(epochs: float) -> MedianPruner:
-    """A trial is stopped where its best epoch so far is worse than half of the others were after
-    the same epoch (Golovin et al. 2017, section 3.2.2, the median stopping rule)."""
+    """Stop a trial if its best epoch so far is worse than half of the other trials at the same
+    epoch (median stopping rule, Golovin et al. 2017, section 3.2.2)."""
     return MedianPruner(
         n_startup_trials=UNPRUNED_TRIALS, n_warmup_steps=math.ceil(UNPRUNED_SHARE * epochs)
     )
 
 
 class BySlot(BaseSampler):
-    """The first trial has the recipe's own settings, where it can; the others are TPE's."""
+    """The first trial uses the recipe's own settings if possible; TPE chooses the others."""
 
     def __init__(self, seed: int, own: Mapping[str, Any] | None) -> None:
         self._seed, self._own = seed, own
         self._first, self._inner = False, TPESampler(seed=seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Seed the sampler by the trial's slot."""
+        """Seed the sampler with the trial's slot."""
         mine = trial.user_attrs.get("slot", trial.number)
         earlier = [t for t in study.get_trials(deepcopy=False) if t.number < mine]
         slot = len(slots_of(earlier))
@@ -71,19 +71,19 @@ class BySlot(BaseSampler):
             seed=seed,
             n_startup_trials=RANDOM_TRIALS,
             multivariate=True,
-            constant_liar=True,  # trials of others count as bad while they run
+            constant_liar=True,  # running trials count as bad meanwhile
         )
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """As TPE; none for the first trial."""
+        """Return TPE's space; empty for the first trial."""
         return {} if self._first else self._inner.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As TPE."""
+        """Sample with TPE."""
         return self._inner.sample_relative(study, trial, search_space)
 
     def sample_independent(
@@ -93,7 +93,7 @@ class BySlot(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """The recipe's own value, or as TPE."""
+        """Return the recipe's own value, or TPE's."""
         if self._first and self._own is not None:
             return self._own[param_name]
         return self._inner.sample_independent(study, trial, param_name, param_distribution)

@@ -1,9 +1,7 @@
-"""What a search may change of a recipe: by default, or as a TOML file says.
+"""The settings of a recipe that a search may change: by default, or from a TOML file.
 
-```toml
-"optimizer.learning_rate" = { low = 1e-4, high = 1e-1, log = true }
-"train.batch_size" = [32, 64, 128]
-```
+```toml "optimizer.learning_rate" = { low = 1e-4, high = 1e-1, log = true } "train.batch_size" =
+[32, 64, 128] ```
 """
 
 import math
@@ -20,9 +18,9 @@ from firstlight.toml_text import toml_value
 
 EXAMPLE = "{ low = 1e-4, high = 1e-1, log = true } or [32, 64, 128]"
 RATE_BELOW, RATE_ABOVE = 10.0, 5.0
-"""How far the default space goes from the recipe's learning rate."""
+"""Factors below and above the recipe's learning rate in the default space."""
 DECAYS = (0.0, 1e-5, 1e-4, 1e-3)
-"""Of a recipe without weight decay."""
+"""Weight decays to try if the recipe has none."""
 _OPTIONS = ("low", "high", "log")
 _DECIDES = {
     "train.seed": "all trials use the same seed, so that only their settings differ",
@@ -36,13 +34,13 @@ _DECIDES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """A setting that is a number between two others."""
+    """A numeric setting between two limits."""
 
     key: str
     low: float
     high: float
     log: bool = False
-    """Whether equal ratios are equally likely, in place of equal differences."""
+    """Whether to sample on a log scale."""
     whole: bool = False
 
     @property
@@ -52,31 +50,31 @@ class Range:
 
     @property
     def words(self) -> str:
-        """In words, for people."""
+        """Description for people."""
         return f"{self.low:g} to {self.high:g}{' (log scale)' if self.log else ''}"
 
     def holds(self, value: Any) -> bool:
-        """Whether a recipe's value lies within."""
+        """Whether a recipe's value is in the range."""
         known = isinstance(value, int | float) and not isinstance(value, bool)
         return known and self.low <= value <= self.high
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """A setting that is one of several values."""
+    """A setting with several possible values."""
 
     key: str
     values: tuple[str, ...]
-    """As TOML."""
+    """The values as TOML."""
 
     @property
     def ends(self) -> tuple[str, ...]:
-        """All of them."""
+        """All values."""
         return self.values
 
     @property
     def words(self) -> str:
-        """In words, for people."""
+        """Description for people."""
         return ", ".join(self.values)
 
     def holds(self, value: Any) -> bool:
@@ -88,9 +86,9 @@ Space = tuple[Range | Options, ...]
 
 
 def read_space(path: Path, recipe: Recipe, settings: Sequence[str | Setting] = ()) -> Space:
-    """The space of a TOML file, each value of it tried on the recipe.
+    """Read the space from a TOML file, and try each value on the recipe.
 
-    ``settings`` are those that the caller fixed. Raises ``UserError`` for what is none.
+    ``settings`` are fixed by the caller. Raises ``UserError`` if it is not valid.
     """
     try:
         table = read_toml(path.read_text(encoding="utf-8-sig"))
@@ -110,7 +108,7 @@ def space_of(
     *,
     source: str = "search",
 ) -> Space:
-    """The space of a table, as ``read_space`` does it; ``source`` opens every message."""
+    """Read the space from a table, like ``read_space``; ``source`` begins every message."""
     leaves = list(_leaves(table, ""))
     if not leaves:
         raise UserError(
@@ -136,7 +134,7 @@ def space_of(
 
 
 def _leaves(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """Keys and their values, whether written as "a.b" = …, a.b = … or below [a]."""
+    """Yield keys and values, whether written as "a.b" = …, a.b = … or below [a]."""
     for name, value in table.items():
         key = f"{prefix}{name}".strip()
         inside = value.values() if isinstance(value, Mapping) else ()
@@ -192,9 +190,9 @@ def _end(key: str, name: str, value: Mapping[str, Any]) -> float:
 
 
 def _as_read(key: str, value: Any, recipe: Recipe) -> Any:
-    """The value as the recipe has it once it is set: a whole number may stand for a decimal one.
+    """Return the value as the recipe stores it: an integer may become a float.
 
-    Values that the recipe does not take alone stay as they are; ``_try_out`` says what is wrong.
+    A value that the recipe refuses alone is unchanged; ``_try_out`` says what is wrong.
     """
     try:
         return value_in(recipe.with_settings([f"{key}={toml_value(value)}"]), key)
@@ -203,8 +201,8 @@ def _as_read(key: str, value: Any, recipe: Recipe) -> Any:
 
 
 def value_in(recipe: Recipe, key: str) -> Any:
-    """What a recipe has under a key, as plain values. Raises ``LookupError`` where that is no
-    place."""
+    """Return a recipe's value by key, as plain values. Raises ``LookupError`` if the key does not
+    exist."""
     section, *rest = key.split(".")
     at = recipe.to_table()[section]
     if section == "network" and rest[0].isdecimal():
@@ -215,7 +213,7 @@ def value_in(recipe: Recipe, key: str) -> Any:
         elif word in at:
             at = at[word]
         else:
-            # The main choice of a part stands behind the part's word, with others at default.
+            # The main setting of a part follows the part's name; the others are at their default.
             return _choice_in(recipe, section, rest)
     return at
 
@@ -229,7 +227,7 @@ def _choice_in(recipe: Recipe, section: str, rest: Sequence[str]) -> Any:
 
 
 def _try_out(space: Space, recipe: Recipe, source: str) -> None:
-    """Raise ``UserError`` for a value that the recipe does not take, or not beside the others."""
+    """Raise ``UserError`` for a value that the recipe refuses, alone or in combination."""
     first = {one.key: one.ends[0] for one in space}
     for one in space:
         for text in one.ends:
@@ -238,10 +236,10 @@ def _try_out(space: Space, recipe: Recipe, source: str) -> None:
 
 
 def default_space(recipe: Recipe, images: int, settings: Sequence[str | Setting] = ()) -> Space:
-    """What is worth trying of any recipe: learning rate, weight decay, batch size, label
-    smoothing, and how strong its augmentations are.
+    """Return the default space of any recipe: learning rate, weight decay, batch size, label
+    smoothing, and the strength of its augmentations.
 
-    ``images`` are trained on; keys in ``settings`` are fixed.
+    ``images`` is the number trained on; keys in ``settings`` are fixed.
     """
     fixed = {setting_key(one) for one in settings}
     rate, batch = recipe.optimizer.learning_rate, recipe.train.batch_size
@@ -274,7 +272,8 @@ def default_space(recipe: Recipe, images: int, settings: Sequence[str | Setting]
 
 
 def _strength(number: int, part: Any) -> Range | None:
-    """How strong an augmentation is: from a quarter of the recipe's to twice as much."""
+    """Return the range of an augmentation's strength: from a quarter of the recipe's to twice as
+    much."""
     value = getattr(part, part.main, None) if part.main else None
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         return None
@@ -289,19 +288,19 @@ def _strength(number: int, part: Any) -> Range | None:
 
 
 def _rule(part: Any, name: str, end: str, otherwise: float) -> float:
-    """The least or the most that a choice of a part may be."""
+    """Return the minimum or maximum of a part's setting."""
     (spec,) = (spec for spec in fields(part) if spec.name == name)
     value = spec.metadata.get(end)
     return otherwise if value is None else float(value)
 
 
 def _rounded(value: float) -> float:
-    """To three digits, as a person would write it."""
+    """Round to three digits, as a person would write it."""
     return float(f"{value:.3g}")
 
 
 def as_table(space: Space) -> dict[str, Any]:
-    """The space as plain values: what a file holds, for records and comparison."""
+    """Return the space as plain values, as in a file, for records and comparison."""
     return {
         one.key: list(one.values)
         if isinstance(one, Options)
@@ -311,7 +310,7 @@ def as_table(space: Space) -> dict[str, Any]:
 
 
 def plain_settings(params: Mapping[str, Any]) -> dict[str, Any]:
-    """What was chosen, by key, as plain values: of ``Options`` the TOML is read."""
+    """Return the chosen settings by key, as plain values; the TOML of ``Options`` is parsed."""
     return {
         key: read_toml(f"value = {value}")["value"] if isinstance(value, str) else value
         for key, value in params.items()
@@ -319,7 +318,7 @@ def plain_settings(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_values(space: Space, recipe: Recipe) -> dict[str, Any] | None:
-    """The recipe's own values of the space's settings; None where one lies outside."""
+    """Return the recipe's own values of the space's settings; None if one lies outside."""
     found = dict[str, Any]()
     for one in space:
         try:

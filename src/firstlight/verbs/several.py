@@ -1,7 +1,7 @@
-"""A training on several processes, which a launcher such as torchrun started.
+"""Training on several processes, started by a launcher such as torchrun.
 
-All plan it, and are compared. Each then trains in a folder of its own: that of the first is the
-run, the others' are thrown away.
+All of them plan it, and the plans are compared. Then each trains in its own folder: the first one's
+is the run, the others are deleted.
 """
 
 import os
@@ -33,21 +33,21 @@ from firstlight.verbs.plan import Asked, changed, plan, refuse_epochs_beside, se
 from firstlight.verbs.run_data import DataRequest
 
 SHARDS = 8
-"""Of a batch, where the recipe names none."""
+"""Number of shards of a batch, if the recipe does not set it."""
 _FILES = (
     *("environment.json", "data.json", "recipe.toml", "epochs.csv", COPY),
     *(checkpoint.STATE_FILE, checkpoint.START_FILE),
 )
-"""What a stopped run is taken up from."""
+"""Files needed to resume a stopped run."""
 
 
 def speaks() -> bool:
-    """Whether this process is to say how a training ended: the first of several, or one alone."""
+    """Whether this process reports how a training ended: the first of several, or the only one."""
     return current().first
 
 
 def train(request: DataRequest, asked: Asked, display: Display, out: Path | None) -> RunFolder:
-    """Train what is asked for on all processes. Returns the run's folder to each.
+    """Train what is asked for on all processes, and return the run's folder in each.
 
     Raises ``UserError`` in the first process and ``ToldError`` in the others.
     """
@@ -91,7 +91,7 @@ def train(request: DataRequest, asked: Asked, display: Display, out: Path | None
 
 
 def resume(path: Path, display: Display, again: AskedAgain) -> RunFolder:
-    """Take up a stopped run on all processes; only the first needs to see its folder."""
+    """Resume a stopped run on all processes; only the first needs access to its folder."""
     processes = _join(again.device or "auto", display)
     with processes.watched():
         return _resume(processes, path, display, again)
@@ -144,7 +144,7 @@ def _resume(
 
 
 def _begun(out: Path | None) -> str:
-    """What a training that is started again has left: ``finished``, ``stopped`` or nothing."""
+    """Return the state of a restarted training: ``finished``, ``stopped`` or empty."""
     if out is None:
         raise UserError(
             "a training that may be restarted needs a fixed folder to continue from: give --out"
@@ -155,7 +155,7 @@ def _begun(out: Path | None) -> str:
 
 
 def _compared(processes: Processes, job: Job, display: Display) -> tuple[dict[str, Any], ...]:
-    """What each process computes with. Raises where their data or recipes are not the same."""
+    """Return the environment of each process. Raises if their data or recipes differ."""
     train, test = job.data
     same = {
         "training images": train.fingerprint,
@@ -191,7 +191,7 @@ def _compared(processes: Processes, job: Job, display: Display) -> tuple[dict[st
 
 @contextmanager
 def _own_folder(processes: Processes, name: str, out: Path | None) -> Iterator[Path]:
-    """Where this process trains: the run's folder, or one that is thrown away."""
+    """Return where this process trains: the run's folder, or a temporary one."""
     with tempfile.TemporaryDirectory() as other:
 
         def made() -> Path:
@@ -203,7 +203,7 @@ def _own_folder(processes: Processes, name: str, out: Path | None) -> Iterator[P
 
 
 def _all(processes: Processes, path: Path, work: Callable[[], RunFolder]) -> RunFolder:
-    """The first process's folder, once all have done their work in ``path``."""
+    """Return the first process's folder after all have done their work in ``path``."""
     try:
         folder = work()
     except ToldError:

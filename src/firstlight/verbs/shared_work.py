@@ -1,8 +1,8 @@
-"""Work that any number of workers share through a storage: a search's trials, a recipe's seeds.
+"""Work that any number of workers share through a storage: a search's trials, or a recipe's seeds.
 
-The work is of slots, numbered from 0. A slot is one turn, or several where turns fail: a turn is
-one trial of Optuna's. Whatever a worker is killed in is found out and done by another. Imports
-Optuna, so it is itself imported late.
+The work consists of slots, numbered from 0. A slot takes one turn, or several if turns fail; a turn
+is one Optuna trial. If a worker is killed, another one notices and does its turn. This module
+imports Optuna, so it is itself imported late.
 """
 
 import re
@@ -27,48 +27,48 @@ from firstlight.locks import has_locks, held, is_held
 from firstlight.verbs.storage import Address, open_storage, reached
 
 MOST_FAILURES = 3
-"""A slot whose turns failed so often is given up."""
+"""A slot is given up after this many failed turns."""
 BEAT_SECONDS, GRACE_SECONDS = 15.0, 60.0
-"""A worker gives a sign of life so often; one on another machine that gave none for the second time
-is taken for dead."""
+"""Interval of a worker's heartbeat. A worker on another machine that misses it for the grace time
+counts as dead."""
 POLL_SECONDS = 1.0
-"""Between two looks of a worker that waits for others."""
+"""Seconds between two checks while waiting for other workers."""
 _SETTLED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class LostTurnError(Exception):
-    """Other workers took this one for dead, and its turn over."""
+    """Other workers considered this one dead and took its turn."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Turn:
-    """What a worker does now."""
+    """A worker's current turn."""
 
     number: int
-    """Of all turns; no two have the same."""
+    """Number among all turns, unique."""
     slot: int
     attempt: int
-    """From 1."""
+    """Attempt at the slot, from 1."""
     params: dict[str, Any]
-    """What the sampler chose."""
+    """The sampler's choice."""
     trial: Trial
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """What is known of a turn."""
+    """The known facts about a turn."""
 
     number: int
     slot: int
     state: str
-    """``finished``, ``stopped`` (early, and not tried again), ``failed``, ``interrupted``,
-    ``running`` or ``waiting``."""
+    """``finished``, ``stopped`` (early, not repeated), ``failed``, ``interrupted``, ``running`` or
+    ``waiting``."""
     value: float | None
     params: dict[str, Any]
     figures: dict[str, Any]
-    """What the worker wrote down."""
+    """The figures that the worker recorded."""
     why: str
-    """Why it was stopped or has failed."""
+    """Why it stopped or failed."""
 
 
 _STATES = {
@@ -81,7 +81,8 @@ _STATES = {
 
 
 def slots_of(turns: Iterable[FrozenTrial]) -> list[list[FrozenTrial]]:
-    """The turns of each slot, both in their order. A slot is known by the number of its first."""
+    """Return the turns of each slot, in order. A slot is identified by the number of its first
+    turn."""
     found = dict[int, list[FrozenTrial]]()
     for one in sorted(turns, key=lambda one: one.number):
         if not one.user_attrs.get("surplus"):
@@ -90,7 +91,7 @@ def slots_of(turns: Iterable[FrozenTrial]) -> list[list[FrozenTrial]]:
 
 
 class SharedWork:
-    """A study of a storage, as one worker sees it."""
+    """A study in a storage, as seen by one worker."""
 
     def __init__(
         self,
@@ -112,8 +113,8 @@ class SharedWork:
         sampler: optuna.samplers.BaseSampler | None = None,
         pruner: optuna.pruners.BasePruner | None = None,
     ) -> "SharedWork":
-        """The work of this name, which is begun where it is not there. Raises ``DataError`` where
-        the storage cannot be reached."""
+        """Open the work with this name, or create it. Raises ``DataError`` if the storage cannot be
+        reached."""
         storage = open_storage(address)
         with reached(address):
             study = optuna.create_study(
@@ -127,17 +128,17 @@ class SharedWork:
         return cls(address, study, distributions or {})
 
     def note(self, key: str, value: Any) -> None:
-        """Keep a plain value for all workers."""
+        """Store a plain value for all workers."""
         with reached(self.address):
             self._study.set_user_attr(key, value)
 
     def noted(self, key: str) -> Any:
-        """What was kept under a key; None where nothing was."""
+        """Return the value stored under a key; None if there is none."""
         with reached(self.address):
             return self._study.user_attrs.get(key)
 
     def agreed(self, key: str, value: Any) -> Any:
-        """What all workers go by: ``value``, where this is the first."""
+        """Return the value that all workers use: ``value`` if this worker is the first."""
         if self.noted(key) is None:
             self.note(key, value)
         return self.noted(key)
@@ -148,11 +149,12 @@ class SharedWork:
         run: Callable[[Turn], None],
         waits: Callable[[int], None],
     ) -> None:
-        """Take turns until all slots are settled, also those that other workers are at now.
+        """Take turns until all slots are settled, including those of other workers.
 
-        ``slots`` says how many there are, asked anew each time; None for no more than have begun.
-        ``run`` ends in one of ``finish``, ``stop`` and ``fail``. What it raises ends this worker,
-        and the slot is another's. ``waits`` hears of how many turns of others this one waits for.
+        ``slots`` returns their number, asked again each time; None for no more than have begun.
+        ``run`` ends with one of ``finish``, ``stop`` and ``fail``. If it raises, this worker ends
+        and leaves the slot to another. ``waits`` is called with the number of other workers' turns
+        it is waiting for.
         """
         told = False
         with self._present():
@@ -177,7 +179,7 @@ class SharedWork:
             except LostTurnError:
                 return
             except BaseException as error:
-                with suppress(LostTurnError, DataError):  # what ended it is told
+                with suppress(LostTurnError, DataError):  # the original error is reported
                     innocent = isinstance(error, KeyboardInterrupt | UserError)
                     why = str(error) or type(error).__name__
                     if isinstance(error, KeyboardInterrupt | RunInterruptedError):
@@ -186,7 +188,7 @@ class SharedWork:
                 raise
 
     def results(self) -> list[Result]:
-        """All turns so far, by number."""
+        """Return all turns so far, by number."""
         found = [
             Result(
                 number=one.number,
@@ -203,37 +205,37 @@ class SharedWork:
         return sorted(found, key=lambda one: one.number)
 
     def importances(self) -> dict[str, float]:
-        """Of the finished turns, how much of what parts good from bad ones goes with each setting,
-        as shares of 1 (PED-ANOVA; Watanabe, Bansal and Hutter 2023). Empty where too few are
-        finished."""
+        """Return the importance of each setting in the finished turns, as shares of 1 (PED-ANOVA;
+        Watanabe, Bansal and Hutter 2023). Empty if too few turns are finished."""
         if len({one.value for one in self.results() if one.state == "finished"}) < 2:
             return {}
         with reached(self.address):
             return optuna.importance.get_param_importances(self._study)
 
     def report(self, turn: Turn, step: int, value: float) -> bool:
-        """Tell how far a turn is. Gives whether it is to be stopped, as others did better."""
+        """Report a turn's progress. Returns whether to stop it, because others did better."""
         with self._owned(turn):
             turn.trial.report(value, step)
             return turn.trial.should_prune()
 
     def write(self, turn: Turn, figures: Mapping[str, Any]) -> None:
-        """Keep what is known of a turn, in place of what was written before."""
+        """Store a turn's figures, replacing earlier ones."""
         with self._owned(turn):
             turn.trial.set_user_attr("figures", dict(figures))
 
     def finish(self, turn: Turn, value: float) -> None:
-        """The turn has come to its end."""
+        """Mark a turn as finished."""
         self._end(turn, TrialState.COMPLETE, value)
 
     def stop(self, turn: Turn, why: str) -> None:
-        """The turn is over before its end, and is not tried again."""
+        """Mark a turn as stopped early; it is not repeated."""
         with self._owned(turn):
             turn.trial.set_user_attr("why", why)
         self._end(turn, TrialState.PRUNED)
 
     def fail(self, turn: Turn, why: str, *, counts: bool = True) -> None:
-        """The turn is over, and the slot is somebody's again. ``counts``: it may be its fault."""
+        """Mark a turn as failed, and free its slot. ``counts`` is whether the turn may be at
+        fault."""
         with self._owned(turn):
             turn.trial.set_user_attr("why", why)
             if not counts:
@@ -257,7 +259,7 @@ class SharedWork:
             return slots_of(self._study.get_trials(deepcopy=False))
 
     def _claim(self, limit: int | None) -> Turn | None:
-        """A turn that nobody has. None where there is none now."""
+        """Claim a free turn. Returns None if there is none now."""
         slots = self._slots()
         waiting = any(one.state == TrialState.WAITING for turns in slots for one in turns)
         if not waiting and (limit is None or len(slots) >= limit):
@@ -280,7 +282,7 @@ class SharedWork:
             beyond = at == 0 and (limit is None or slot >= limit)
             if not taken and not beyond:
                 return turn
-            with suppress(LostTurnError), self._owned(turn):  # somebody else was faster
+            with suppress(LostTurnError), self._owned(turn):  # another worker was faster
                 trial.set_user_attr("surplus", True)
                 self._end(turn, TrialState.FAIL)
         return None
@@ -290,7 +292,7 @@ class SharedWork:
         return (limit is None or len(slots) >= limit) and all(map(_settled, slots[:limit]))
 
     def _revive(self, limit: int | None) -> None:
-        """Fail the turns of dead workers, and queue what failed for another try."""
+        """Fail the turns of dead workers, and queue failed ones for another attempt."""
         dead = [
             one
             for turns in self._slots()[:limit]
@@ -320,7 +322,7 @@ class SharedWork:
 
     @contextmanager
     def _present(self) -> Iterator[None]:
-        """Hold a lock that others on this machine see, as long as this worker lives."""
+        """Hold a lock that other workers on this machine can see, while this worker lives."""
         with ExitStack() as stack:
             token = secrets.token_hex(8)
             with suppress(OSError):
@@ -333,14 +335,14 @@ class SharedWork:
 
     @contextmanager
     def _alive(self, turn: Turn) -> Iterator[None]:
-        """Give signs of life, for workers on other machines."""
+        """Send heartbeats for workers on other machines."""
         over = threading.Event()
 
         def beat() -> None:
             count = 0
             while not over.wait(BEAT_SECONDS):
                 count += 1
-                # A storage that is gone is told of by the training itself.
+                # The training itself reports a lost storage.
                 with suppress(Exception):
                     turn.trial.set_user_attr("beat", count)
 
@@ -354,7 +356,7 @@ class SharedWork:
 
 
 def _settled(turns: list[FrozenTrial]) -> bool:
-    """Whether a slot is done, or is given up."""
+    """Whether a slot is done or given up."""
     if any(one.state in _SETTLED for one in turns):
         return True
     guilty = [o for o in turns if o.state == TrialState.FAIL and not o.user_attrs.get("innocent")]

@@ -1,4 +1,5 @@
-"""Start from a trained run or a backbone: its network with a new last layer, its pixel path."""
+"""Start from a trained run or a backbone: its network with a new last layer, and its
+preprocessing."""
 
 import os
 from dataclasses import replace
@@ -25,7 +26,8 @@ from firstlight.verbs.run_data import DataRequest
 
 
 def backbone_of(network: Network) -> str:
-    """The name of the backbone that gives a network its features; empty for others."""
+    """Return the name of the backbone that computes a network's features; empty if there is
+    none."""
     own = feature_layers(network.layers)[isinstance(_first(network), Resize) :]
     return next((name for name, one in BACKBONES.items() if one.layers()[:-1] == own), "")
 
@@ -33,9 +35,9 @@ def backbone_of(network: Network) -> str:
 def open_start(
     where: str | Path, code: OwnCode | None = None, *, connect: bool = True
 ) -> SavedModel:
-    """The trained network to start from, with its code where it is code; ``connect``: a run of the
-    hub may be fetched. Raises ``UserError`` where that is no finished run, ``DataError`` where a
-    backbone's weights are not here, and as ``hub_run`` does."""
+    """Return the trained network to start from, with its code if it has any. With ``connect``, a
+    run on the hub may be downloaded. Raises ``UserError`` if it is not a finished run,
+    ``DataError`` if a backbone's weights are not here, and as ``hub_run`` does."""
     if is_backbone(where):
         from firstlight.backbones.weights import open_backbone
 
@@ -53,7 +55,7 @@ def open_start(
 
 
 def request_like(request: DataRequest, where: str | Path, start: SavedModel) -> DataRequest:
-    """Pictures of one's own in the shape that the start takes; others keep theirs."""
+    """Bring the user's own pictures to the shape of the start; other data keep theirs."""
     if request.own is None:
         return request
     shape, why = start.architecture.image_shape, f"the size that {where} takes"
@@ -71,8 +73,8 @@ def request_like(request: DataRequest, where: str | Path, start: SavedModel) -> 
 def recipe_like(
     recipe: Recipe, where: str | Path, start: SavedModel, shape: Shape | None = None
 ) -> Recipe:
-    """The recipe with the start's network, from its weights; with whole images throughout where the
-    network takes one size alone. Before a backbone, images of ``shape`` are resized."""
+    """Return the recipe with the start's network and weights. It uses only whole images if the
+    network takes a single size. Before a backbone, images of ``shape`` are resized."""
     network = start.architecture.network
     if is_backbone(where):
         begun = backbone_named(str(where)).name
@@ -91,13 +93,13 @@ def recipe_like(
 
 
 def _rooted(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """The layers with the square root of features before the last, where none is negative."""
+    """Insert the square root of features before the last layer, if none is negative."""
     below = feature_layers(layers)
     return (*below, SquareRoot(), *layers[len(below) :]) if never_negative(below) else layers
 
 
 def _resized(start: SavedModel, shape: Shape) -> tuple[Resize, ...]:
-    """What brings images of a named set, or arrays, to what a backbone was trained on."""
+    """Return the layer that resizes images of a named data set, or arrays, for a backbone."""
     side, _, channels = start.architecture.image_shape
     if shape == (side, side, channels):
         return ()
@@ -105,9 +107,9 @@ def _resized(start: SavedModel, shape: Shape) -> tuple[Resize, ...]:
 
 
 def take_over(model: nn.Module, start: SavedModel) -> None:
-    """Copy all weights but the last layer's into a network.
+    """Copy all weights except the last layer's into a network.
 
-    Raises ``UserError`` where the two do not fit.
+    Raises ``UserError`` if the two do not fit.
     """
     own, last = model.state_dict(), f"{head(model)}."
     weights = {k: v for k, v in start.model.state_dict().items() if not k.startswith(last)}
@@ -121,7 +123,7 @@ def take_over(model: nn.Module, start: SavedModel) -> None:
 
 
 def check_shape(start: SavedModel, recipe: Recipe, shape: Shape) -> None:
-    """Raise ``UserError`` where images of ``shape`` are not what the start was trained on."""
+    """Raise ``UserError`` if images of ``shape`` differ from those the start was trained on."""
     first, wanted = _first(recipe.network), start.architecture.image_shape
     given = first.output(shape) if isinstance(first, Resize) else shape
     if given == wanted:
@@ -141,8 +143,8 @@ def _first(network: Network) -> object:
 
 
 def pixel_path(own: Preprocess, start: SavedModel) -> Preprocess:
-    """The images' own pixel path with the mean and deviation of the start; for grey images before
-    a network of colour, those of its channels on average."""
+    """Return the images' own preprocessing with the mean and deviation of the start. For grey
+    images and a colour network, those are averaged over its channels."""
     mean, std = start.preprocess.mean, start.preprocess.std
     if len(mean) != own.channels:
         mean, std = ((sum(numbers) / len(numbers),) * own.channels for numbers in (mean, std))

@@ -1,6 +1,7 @@
-"""Where workers share what they do: an SQLite file, a journal file, or a PostgreSQL server.
+"""The storage through which workers share their work: an SQLite file, a journal file, or
+PostgreSQL.
 
-Optuna keeps it. This module imports Optuna, so it is itself imported late.
+Optuna manages it. This module imports Optuna, so it is itself imported late.
 """
 
 import errno
@@ -30,13 +31,13 @@ from firstlight.untrusted import without_password
 
 SQLITE, JOURNAL = (".db", ".sqlite", ".sqlite3"), ".journal"
 CONNECT_SECONDS, LOST_SECONDS, BUSY_SECONDS = 10, 30, 60
-"""How long a server may take to answer a first call and to be silent later; and how long an SQLite
-file may be held by others."""
+"""Time limits for a server's first answer and for later silence; and how long other workers may
+hold an SQLite file."""
 _BLOCK = 1 << 16
 _RECORD = b'{"op_code":'
-"""How each line of a journal begins."""
+"""The start of each line in a journal."""
 _OPENINGS = 5
-"""Several workers may make the tables at once; all but one of them look again."""
+"""Several workers may create the tables at once; all but one of them retry."""
 _WHAT = (
     "an SQLite file (FILE.db), a journal file on a shared disk (FILE.journal), or a server "
     "(postgresql://USER@HOST/DATABASE)"
@@ -46,7 +47,7 @@ _POSTGRES = re.compile(r"(postgres|postgresql)(\+\w+)?://")
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """A storage that a person named."""
+    """A storage that the user named."""
 
     kind: str
     """``sqlite``, ``journal`` or ``postgresql``."""
@@ -58,12 +59,12 @@ class Address:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is a file that is there."""
+        """Whether it is an existing file."""
         return self.kind != "postgresql" and os.path.lexists(self.where)
 
 
 def address_of(text: str) -> Address:
-    """What ``--storage`` names. Raises ``UserError`` for what is none."""
+    """Parse the value of ``--storage``. Raises ``UserError`` if it is not valid."""
     if _POSTGRES.match(text):
         rest = text.partition("://")[2]
         return Address(kind="postgresql", where=f"postgresql://{rest}")
@@ -80,9 +81,9 @@ def address_of(text: str) -> Address:
 
 
 def open_storage(address: Address) -> BaseStorage:
-    """The storage, made where it is missing.
+    """Open the storage, and create it if necessary.
 
-    Raises ``DataError`` where it cannot be reached, and ``UserError`` for a missing driver.
+    Raises ``DataError`` if it cannot be reached, and ``UserError`` for a missing driver.
     """
     if address.kind == "postgresql":
         imported("psycopg", "a PostgreSQL storage", "'psycopg[binary]'")
@@ -118,8 +119,8 @@ def _opened(address: Address) -> BaseStorage:
 
 
 class _Journal(JournalFileBackend):
-    """Optuna's, whose last line is whole: what a full disk or a killed process left of a line is
-    dropped before anything is written behind it."""
+    """Optuna's backend with a complete last line: a partial line, left by a full disk or a killed
+    process, is removed before anything is appended."""
 
     def __init__(self, where: str) -> None:
         self._path, self._alone = Path(where), JournalFileOpenLock(where)
@@ -134,7 +135,7 @@ class _Journal(JournalFileBackend):
                 end = _end_of_last_line(file)
                 file.seek(end)
                 left = file.read(len(_RECORD)) or b""
-                if not _RECORD.startswith(left):  # a file of another kind is not cut
+                if not _RECORD.startswith(left):  # never truncate a file of another kind
                     raise ValueError("its last line is not a record")
                 file.truncate(end)
                 file.seek(end)
@@ -149,14 +150,14 @@ class _Journal(JournalFileBackend):
 
 
 def _write_all(file: RawIOBase, content: bytes) -> None:
-    """A full disk may take a part of what is written, and refuse the rest."""
+    """A full disk may write a part and refuse the rest."""
     left = memoryview(content)
     while left:
         left = left[file.write(left) or 0 :]
 
 
 def _end_of_last_line(file: RawIOBase) -> int:
-    """Where the last whole line ends."""
+    """Return the end of the last complete line."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:
         start = max(0, end - _BLOCK)
@@ -169,7 +170,7 @@ def _end_of_last_line(file: RawIOBase) -> int:
 
 
 def _prepare(address: Address) -> None:
-    """Refuse a folder that is not there, and an SQLite file where there are no locks."""
+    """Refuse a missing folder, and an SQLite file on a file system without locks."""
     path = Path(address.where)
     if not path.absolute().parent.is_dir():
         raise DataError(f"{address}: no such folder {path.parent}; create it, or correct --storage")
@@ -185,7 +186,7 @@ def _prepare(address: Address) -> None:
 
 @contextmanager
 def reached(address: Address) -> Iterator[None]:
-    """What goes wrong with the storage inside as a ``DataError`` that names it."""
+    """Convert errors of the storage to a ``DataError`` that names it."""
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
@@ -209,7 +210,7 @@ def reached(address: Address) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna says nothing of its own inside."""
+    """Silence Optuna's own messages."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     try:
@@ -219,7 +220,7 @@ def quiet() -> Iterator[None]:
 
 
 def _trouble(error: BaseException) -> str:
-    """The cause in the words of the database."""
+    """Return the cause, in the words of the database."""
     cause: BaseException = error
     while not isinstance(cause, DatabaseError) and cause.__cause__ is not None:
         cause = cause.__cause__

@@ -1,4 +1,4 @@
-"""Answers as two columns, a key and a class for each picture: what a competition's test wants."""
+"""Answers as two columns, a key and a class for each picture, as competitions require."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from firstlight.untrusted import cell, csv_text
 
 
 def headings_of(words: str) -> tuple[str, str]:
-    """``ImageId,Label`` as two headings. Raises ``UserError`` for anything else."""
+    """Parse ``ImageId,Label`` as two headings. Raises ``UserError`` for anything else."""
     names = [name.strip() for name in words.split(",")]
     if len(names) != 2 or not all(names) or names[0] == names[1]:
         raise UserError(
@@ -47,7 +47,7 @@ def _answered(answer: Prediction) -> str:
 
 
 def _safe(text: str) -> str:
-    """A cell that no spreadsheet runs; numbers stay numbers."""
+    """Make a cell that no spreadsheet runs; numbers are unchanged."""
     try:
         float(text)
     except ValueError:

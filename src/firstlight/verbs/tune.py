@@ -1,5 +1,5 @@
 """Search for the settings of a recipe: trials on held-out images, shared by any number of workers;
-then one test-set reading of the chosen one over several seeds."""
+then an evaluation of the chosen one on the test set, with several seeds."""
 
 import math
 import re
@@ -39,29 +39,29 @@ if TYPE_CHECKING:
     from firstlight.verbs.shared_work import Result, SharedWork, Turn
 
 TRIALS = 30
-"""Where neither a number nor a budget is asked for."""
+"""Number of trials, if neither a number nor a budget is given."""
 SEEDS = 3
-"""Of the test-set reading."""
+"""Number of seeds for the evaluation on the test set."""
 MOST_ERRORS = 3
-"""A worker whose turns failed so often one after another, by faults of ours, ends."""
+"""A worker ends after this many consecutive turns failed by our errors."""
 ENDLESS = 1 << 30
-"""Trials, where a budget alone ends a search."""
+"""Number of trials if only a budget ends a search."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What a caller asks of a search, beside the data and the recipe."""
+    """A caller's request for a search, apart from the data and the recipe."""
 
     trials: int | None = None
-    """Of all workers together; by default ``TRIALS``, or with a budget any number."""
+    """Total of all workers; by default ``TRIALS``, or any number with a budget."""
     budget: Budget | None = None
-    """From the start of the first worker on."""
+    """Counted from the start of the first worker."""
     space: Path | Mapping[str, Any] | None = None
-    """A file, or the same as a table; None for the default space."""
+    """A file or a table; None for the default space."""
     storage: str | None = None
-    """As ``--storage``; by default an SQLite file in the search's folder."""
+    """As in ``--storage``; by default an SQLite file in the search's folder."""
     name: str | None = None
-    """By default the recipe's and the data's."""
+    """By default from the recipe's and the data's names."""
     seeds: int = SEEDS
     out: Path | None = None
     """The search's folder; by default ``runs/tune-NAME``."""
@@ -77,47 +77,47 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """How a search ended, or how far it is."""
+    """The result of a search, final or so far."""
 
     folder: Path
     name: str
     storage: str
     space: Space
     recipe: Recipe
-    """As it was before."""
+    """The recipe before the search."""
     held_out: int
-    """Images that trials were judged on."""
+    """Number of images that trials were judged on."""
     trials: "list[Result]"
     best: "Result"
     best_recipe: Recipe
     importances: dict[str, float]
-    """By key, the most important first; shares of 1."""
+    """By key, most important first; shares of 1."""
     test: "list[Result]"
-    """One for each seed of the chosen recipe. Empty where none was asked for."""
+    """One result for each seed of the chosen recipe. Empty if no test was requested."""
     readings: int
-    """Recipes of this search that the test set was read for, this one included."""
+    """Number of recipes of this search that were evaluated on the test set, including this one."""
 
     @property
     def accuracies(self) -> list[float]:
-        """On the test set, by seed."""
+        """Accuracies on the test set, by seed."""
         return [one.value for one in self.test if one.value is not None]
 
     @property
     def mean(self) -> float | None:
-        """Of the accuracies."""
+        """Mean of the accuracies."""
         return statistics.mean(self.accuracies) if self.accuracies else None
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation of the accuracies, of two seeds or more."""
+        """Standard deviation of the accuracies, for at least two seeds."""
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
 
 def tune(request: DataRequest, asked: Asked, search: Search, display: Display) -> Found:
-    """Search, together with all workers that are called alike, and give what was found.
+    """Search, together with all workers of the same name, and return the result.
 
-    Returns once every trial is settled and, where this is asked for, the chosen recipe is measured.
-    Raises ``UserError`` or ``DataError``, each saying what to do next.
+    Returns when every trial is settled and, if requested, the chosen recipe is evaluated. Raises
+    ``UserError`` or ``DataError``, each saying what to do next.
     """
     imported("optuna", "tune", "'firstlight[tune]'")
     from firstlight.verbs.storage import quiet
@@ -139,7 +139,7 @@ _GO_ON = "stopped; finished trials are kept. Run the same command to continue"
 
 
 def _begun(request: DataRequest, asked: Asked, search: Search, display: Display) -> "_Worker":
-    """This worker, with all that can be wrong found out before its first trial."""
+    """Return this worker, after checking everything that can be wrong before its first trial."""
     from firstlight.verbs import sampling
     from firstlight.verbs.shared_work import SharedWork
     from firstlight.verbs.storage import address_of
@@ -189,7 +189,7 @@ def _begun(request: DataRequest, asked: Asked, search: Search, display: Display)
 
 
 def _held_out(request: DataRequest, asked: Asked, display: Display) -> tuple[Asked, Job]:
-    """What is asked for, with images held out to judge by where the recipe holds none out."""
+    """Return the request with images held out for judging, if the recipe holds out none."""
     job = plan(request, asked)
     watched = job.recipe.train.validation
     if watched == "held-out":
@@ -231,13 +231,14 @@ def _check_folder(folder: Path, name: str) -> None:
 
 
 def _trial_numbers(folder: Path) -> list[int]:
-    """Of the trials that have folders there."""
+    """Return the numbers of the trials that have folders there."""
     found = [re.fullmatch(r"trial-(\d+)", path.name) for path in folder.iterdir()]
     return [int(one[1]) for one in found if one]
 
 
 def _agree(work: "SharedWork", name: str, job: Job, space: Space) -> None:
-    """Raise ``UserError`` where the search of this name is of other data, recipe or space."""
+    """Raise ``UserError`` if the search with this name has other data, another recipe or another
+    space."""
     train, test = job.data
     mine = read_json(
         write_json(
@@ -270,14 +271,14 @@ def _agree(work: "SharedWork", name: str, job: Job, space: Space) -> None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Worker:
-    """One of those that search together."""
+    """One of the workers that search together."""
 
     request: DataRequest
     asked: Asked
     seeds: int
     display: Display
     job: Job
-    """Of the recipe as it was."""
+    """The job of the original recipe."""
     space: Space
     name: str
     folder: Path
@@ -285,7 +286,7 @@ class _Worker:
     errors: list[Exception] = field(default_factory=list)
 
     def agree_on_end(self, search: Search) -> None:
-        """How many trials, and until when: the most that any worker asked for."""
+        """Agree on the number of trials and the end: the most that any worker asked for."""
         work = self.work
         work.agreed("started", time.time())
         seconds = None if search.budget is None else search.budget.seconds
@@ -301,7 +302,7 @@ class _Worker:
                 self.display.say(f"This search keeps its earlier limit: {much}")
 
     def slots(self) -> int | None:
-        """Trials in all; None where no more are to begin."""
+        """Return the total number of trials; None if no more are to begin."""
         trials, budget = self.work.noted("trials"), self.work.noted("budget")
         if budget is not None:
             results = self.work.results()
@@ -314,7 +315,7 @@ class _Worker:
         return ENDLESS if trials is None else int(trials)
 
     def search(self) -> None:
-        """Take part in the trials until all are settled."""
+        """Run trials until all are settled."""
         self.work.do(self.slots, self._trial, partial(self._waits, "trials"))
         budget = self.work.noted("budget")
         over = budget is not None and time.time() > self.work.noted("started") + budget
@@ -328,8 +329,8 @@ class _Worker:
         self.display.say(f"waiting for {count} {what} from other workers")
 
     def chosen(self) -> "Result":
-        """The best trial: by held-out accuracy, then by loss. Raises ``UserError`` where none was
-        trained to its end."""
+        """Return the best trial: by held-out accuracy, then by loss. Raises ``UserError`` if none
+        was trained to its end."""
         results = self.work.results()
         finished = [one for one in results if one.value is not None]
         if not results and (budget := self.work.noted("budget")) is not None:
@@ -346,7 +347,7 @@ class _Worker:
         return max(finished, key=merit)
 
     def _trial(self, turn: "Turn") -> None:
-        """Train with the turn's settings, and tell how well it answers held-out images."""
+        """Train with the turn's settings, and report the result on held-out images."""
         path, said = self.folder / f"trial-{turn.number:04}", list[EpochRecord]()
         started = time.perf_counter()
 
@@ -384,7 +385,7 @@ class _Worker:
             self.work.stop(turn, str(error))
         except (DataError, RunInterruptedError):
             raise
-        except UserError as error:  # as where the loss is not finite
+        except UserError as error:  # for example, the loss is not finite
             self.work.write(turn, figures(said[-1] if said else None))
             self.work.stop(turn, str(error))
         except Exception as error:
@@ -397,7 +398,7 @@ class _Worker:
         self._tell(turn)
 
     def _failed(self, turn: "Turn", error: Exception) -> None:
-        """Leave it to another try. Raises the error where it comes again and again."""
+        """Leave the turn to another attempt. Raises the error if it keeps coming."""
         from firstlight.verbs.shared_work import LostTurnError
 
         if isinstance(error, LostTurnError):
@@ -420,7 +421,7 @@ class _Worker:
         return replace(self.asked, settings=[*kept, *settings])
 
     def measure(self, best: "Result") -> "list[Result]":
-        """Train the chosen recipe anew with several seeds, shared among workers, and measure each
+        """Train the chosen recipe with several seeds, shared among workers, and evaluate each run
         on the test set."""
         from firstlight.verbs.shared_work import SharedWork
 
@@ -461,7 +462,7 @@ class _Worker:
         self.display.say(f"seed {seed}: {100 * metrics.accuracy:.2f} % of the test images")
 
     def found(self, best: "Result", test: "list[Result]") -> Found:
-        """What this worker gives back, with all that others found."""
+        """Return the result, including the work of other workers."""
         validation = self.job.parts.validation
         assert validation is not None and best.value is not None, "images are held out"
         chosen = plan(self.request, self._asked_with(best.params)).recipe
@@ -492,7 +493,7 @@ def merit(one: "Result") -> tuple[float, float, int]:
 
 
 def trial_line(one: "Result") -> str:
-    """A trial that is over, as a line for people."""
+    """Format a finished trial as a line for people."""
     settings = "  ".join(f"{short(key)} {value_text(value)}" for key, value in one.params.items())
     seconds = one.figures.get("seconds")
     time_taken = "" if seconds is None else f" in {seconds:.1f} s"
@@ -507,11 +508,12 @@ def trial_line(one: "Result") -> str:
 
 
 def short(key: str) -> str:
-    """``learning_rate`` of ``optimizer.learning_rate``; an augmentation keeps its number."""
+    """Shorten ``optimizer.learning_rate`` to ``learning_rate``; an augmentation keeps its
+    number."""
     section, _, name = key.partition(".")
     return name if section in ("optimizer", "train", "schedule") else key
 
 
 def value_text(value: Any) -> str:
-    """A setting's value in a table: three digits are enough to read."""
+    """Format a setting's value for a table, with three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

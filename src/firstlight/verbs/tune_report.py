@@ -1,4 +1,4 @@
-"""What a search leaves in its folder: the best recipe, all trials, and a picture of them."""
+"""The files of a search: the best recipe, all trials, and a figure."""
 
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from firstlight.verbs.tune import Found, merit
 
 
 def write_found(found: Found) -> Path:
-    """Write the files; returns where the best recipe is.
+    """Write the files, and return the path of the best recipe.
 
-    All workers write the same, each into its own folder. Raises ``UserError`` or ``DataError``
-    where nothing can be written.
+    All workers write the same files, each into its own folder. Raises ``UserError`` or
+    ``DataError`` if they cannot be written.
     """
     best = found.folder / "best.toml"
     write_asked(
@@ -28,13 +28,13 @@ def write_found(found: Found) -> Path:
 
 
 def best_first(found: Found) -> list[Result]:
-    """The trials that were trained to their end."""
+    """Return the trials that were trained to their end, best first."""
     finished = [one for one in found.trials if one.value is not None]
     return sorted(finished, key=merit, reverse=True)
 
 
 def as_json(found: Found) -> dict[str, Any]:
-    """Everything, for programs."""
+    """Return everything, for programs."""
     return {
         "search": found.name,
         "folder": str(found.folder),
