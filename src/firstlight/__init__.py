@@ -4,7 +4,7 @@
 >>> run = fl.train("mnist")
 >>> run.evaluate().accuracy
 
-Importing this package imports neither torch nor NumPy; the first use of a name does.
+Importing this package imports neither torch nor NumPy. The first use of a name does.
 """
 
 from importlib import import_module
@@ -95,7 +95,7 @@ def __getattr__(name: str) -> object:
     if name == _ESTIMATOR:
         imported("sklearn", name, "'firstlight[sklearn]'")
     value = getattr(import_module(f"firstlight.{_HOMES[name]}"), name)
-    globals()[name] = value  # so that the next use does not come here
+    globals()[name] = value  # so that later uses skip this function
     return value
 
 

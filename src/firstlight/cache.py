@@ -1,7 +1,7 @@
-"""What the cache holds, how large it may become, and what goes first.
+"""The cache: its content, its size limit, and the order of removal.
 
-Shelves whose entries are made from a person's own data are bounded together: what was not used for
-longest is removed. Data sets, backbones and copies of models stay until they are cleared by name.
+Shelves made from the user's own data share one limit; the least recently used entries are removed
+first. Data sets, backbones and copies of models stay until they are cleared by name.
 """
 
 import os
@@ -16,14 +16,14 @@ from firstlight.errors import UserError
 from firstlight.files import cache_folder
 
 ROOM = "FIRSTLIGHT_CACHE"
-"""The environment variable with the bound, such as 40GB."""
+"""Environment variable with the limit, such as 40GB."""
 DEFAULT_ROOM = 32 * 10**9
 MADE = {
     "pictures": "your pictures, decoded and resized",
     "features": "backbone features of your pictures",
     "archives": "archives of pictures, unpacked",
 }
-"""Shelves that are bounded together."""
+"""Shelves that share the limit."""
 OTHERS = {
     "shards": "copies of shards, with their indexes",
     "backbones": "pretrained weights",
@@ -31,11 +31,11 @@ OTHERS = {
     "models": "copies of bundled models, with reports and evaluations",
     "runs": "runs of the Hugging Face hub, with reports and evaluations",
 }
-"""Shelves beside those. ``shards`` has a bound of its own."""
+"""Other shelves. ``shards`` has a limit of its own."""
 CLEARED = (*MADE, "shards")
-"""What can be made again from where the data is."""
+"""Shelves whose entries can be made again from the data."""
 IN_USE_SECONDS = 2 * 86400
-"""An entry that was opened so recently may belong to a training that still reads it."""
+"""An entry opened this recently may belong to a training that still reads it."""
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -51,8 +51,8 @@ class Entry:
 
 
 def size_named(variable: str, default: int) -> int:
-    """Bytes that an environment variable names, such as 40GB. Raises ``UserError`` for a size that
-    is none."""
+    """Return the bytes that an environment variable sets, such as 40GB. Raises ``UserError`` for an
+    invalid size."""
     given = os.environ.get(variable, "")
     text = given.strip().upper().replace(" ", "")
     if not text:
@@ -68,8 +68,8 @@ def size_named(variable: str, default: int) -> int:
 
 
 def entries(shelf: Path) -> list[Entry]:
-    """What is on a shelf, the longest unused first; empty where there is none. Locks are left out:
-    a process may hold one."""
+    """Return the entries of a shelf, least recently used first; empty if there is no shelf. Locks
+    are left out, because a process may hold one."""
     found = list[Entry]()
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(shelf) as children:
         for child in (one for one in children if not one.name.endswith(".lock")):
@@ -88,19 +88,20 @@ def _sizes(folder: os.DirEntry[str]) -> Iterator[int]:
 
 
 def opened(entry: Path) -> None:
-    """Note that an entry is used now."""
+    """Record that an entry is used now."""
     with suppress(OSError):
         os.utime(entry)
 
 
 def bound() -> int:
-    """Bytes that the shelves of ``MADE`` may take. Raises ``UserError`` for a size that is none."""
+    """Return the limit in bytes of the ``MADE`` shelves. Raises ``UserError`` for an invalid
+    size."""
     return size_named(ROOM, DEFAULT_ROOM)
 
 
 def make_room() -> None:
-    """Remove what was not used for longest, until the bound is kept. What was opened of late stays,
-    also beyond the bound. Raises ``UserError`` for a bound that is none."""
+    """Remove the least recently used entries until the limit is kept. Entries opened recently stay,
+    even beyond the limit. Raises ``UserError`` for an invalid limit."""
     most, now = bound(), time.time()
     made = [entry for name in MADE for entry in entries(cache_folder() / name)]
     total = sum(entry.size for entry in made)
@@ -112,7 +113,7 @@ def make_room() -> None:
 
 
 def remove(entry: Path) -> None:
-    """Remove a file or a folder, under another name first: nobody finds half of it."""
+    """Remove a file or a folder. It is renamed first, so that nobody finds half of it."""
     gone = entry.with_name(f".{entry.name}.gone")
     with suppress(OSError):
         entry.rename(gone)

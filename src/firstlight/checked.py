@@ -1,5 +1,4 @@
-"""Values that refuse what they cannot be, by name: wrong types, and numbers and words that are
-impossible."""
+"""Value classes that validate their fields: types, number ranges and allowed words."""
 
 import difflib
 import math
@@ -18,17 +17,18 @@ from firstlight.plain import shown
 def number(
     default: Any, *, least: float | None = None, most: float | None = None, above: bool = False
 ) -> Any:
-    """A number, or each number of a list, within [least, most], or (least, most] with ``above``."""
+    """A number, or each number of a list, in [least, most], or in (least, most] with ``above``."""
     return field(default=default, metadata={"least": least, "most": most, "above": above})
 
 
 def choice(default: str, *names: str) -> Any:
-    """One of the names."""
+    """A field whose value is one of the names."""
     return field(default=default, metadata={"names": names})
 
 
 def typed(value: Any, hint: Any, *, label: str) -> Any:
-    """The value as the field's type: a whole number may stand for a decimal one, nothing else."""
+    """Return the value as the field's type. An integer is accepted for a float; nothing else is
+    converted."""
     if get_origin(hint) is tuple:
         items = get_args(hint)
         wanted = len(items) if items[-1] is not Ellipsis else None
@@ -51,7 +51,7 @@ def typed(value: Any, hint: Any, *, label: str) -> Any:
         one = plain[hint].replace("a ", "one ", 1)
         raise UserError(f"{label} must be {one}, used for every direction, not {shown(value)}")
     if hint is int and isinstance(value, Integral) and not isinstance(value, bool):
-        return int(value)  # also one of NumPy's
+        return int(value)  # also NumPy's
     if hint is float and isinstance(value, Real) and not isinstance(value, int):
         value = float(value)
     fits = isinstance(value, hint) and not (hint is not bool and isinstance(value, bool))
@@ -77,7 +77,7 @@ def _check(value: Any, rule: Mapping[str, Any], *, label: str) -> None:
 
 
 def nearest(word: str, names: Sequence[str], *, what: str = "choose from", prefix: str = "") -> str:
-    """The names in full, each behind ``prefix``, led by the one most like ``word``."""
+    """List all names, each after ``prefix``, beginning with the one most similar to ``word``."""
     lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(word[:100].lower(), lower, n=1)
     hint = f"did you mean {prefix}{lower[close[0]]}? " if close else ""
@@ -85,10 +85,10 @@ def nearest(word: str, names: Sequence[str], *, what: str = "choose from", prefi
 
 
 def class_names(names: Any, label: str) -> tuple[str, ...]:
-    """The names as a tuple: texts, each once.
+    """Return the class names as a tuple of unique texts.
 
-    ``label`` says whose they are. Raises ``DataError``: a name twice would join two classes
-    wherever answers go by name.
+    ``label`` says whose names they are. Raises ``DataError``: a repeated name would merge two
+    classes wherever answers are looked up by name.
     """
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{label}: class names must be a list of texts, not {shown(names)}")
@@ -113,11 +113,11 @@ def joined_labels(labels: Iterable[str]) -> str:
 
 
 class _Called(ABCMeta):
-    """What happens when a checked class is called, before Python's own ``TypeError`` would."""
+    """Checks the arguments of a checked class before Python would raise its own ``TypeError``."""
 
     def __call__(cls, *values: Any, **choices: Any) -> Any:
-        """The value. Raises ``UserError`` for arguments that are none of its fields, come twice,
-        are missing, or have no name where they want one."""
+        """Return the value. Raises ``UserError`` for arguments that are unknown, repeated, missing,
+        or positional where a name is required."""
         if not getattr(cls, "__abstractmethods__", None):
             cls._check_call(values, list(choices))
         return super().__call__(*values, **choices)
@@ -148,16 +148,16 @@ class _Called(ABCMeta):
 
 
 class Checked(metaclass=_Called):
-    """Refuses impossible values at birth."""
+    """Base class that refuses invalid values when it is created."""
 
     example: ClassVar[str] = ""
-    """As it is written, where a call that lacks something is to be told so."""
+    """Correct code to show in an error about a call with missing arguments."""
 
     def __post_init__(self) -> None:
         self._check(set())
 
     def _check(self, apart: Set[str]) -> None:
-        """Every field by its type and rule, apart from those that a class checks itself."""
+        """Check every field's type and rule, except those that a class checks itself."""
         hints = get_type_hints(type(self))
         for spec in fields(self):  # type: ignore[arg-type]
             if spec.name in apart:

@@ -1,4 +1,4 @@
-"""Where and with how many threads a run computes."""
+"""The device and the number of threads of a run."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,8 @@ from firstlight.errors import UserError
 
 
 def choose_device(name: str) -> str:
-    """``auto``, ``cpu``, ``cuda`` or ``mps`` to a device that is there, or ``UserError``."""
+    """Resolve ``auto``, ``cpu``, ``cuda`` or ``mps`` to an available device, or raise
+    ``UserError``."""
     present = ["cpu"]
     if torch.cuda.is_available():
         present.append("cuda")
@@ -30,7 +31,8 @@ def choose_device(name: str) -> str:
 
 
 def computes_in_bfloat16(device: str) -> bool:
-    """Whether the device has instructions for bfloat16; without them it is slower than float32."""
+    """Whether the device has bfloat16 instructions; without them bfloat16 is slower than
+    float32."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device != "cpu":
@@ -41,7 +43,7 @@ def computes_in_bfloat16(device: str) -> bool:
 
 @contextmanager
 def repeatable(threads: int, device: str) -> Iterator[None]:
-    """Fix the thread count and, on a GPU, deterministic kernels; restored at the end."""
+    """Set the thread count and, on a GPU, deterministic kernels; restore both at the end."""
     threads_before = torch.get_num_threads()
     strict_before = torch.are_deterministic_algorithms_enabled()
     warns_before = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -51,12 +53,13 @@ def repeatable(threads: int, device: str) -> Iterator[None]:
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # Nothing here reads memory before writing it; filling it first would cost a kernel each.
+        # Our code never reads uninitialized memory, and filling it would cost a kernel launch each
+        # time.
         memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(threads_before)
-        if device == "cuda":  # elsewhere unchanged; to set it loads PyTorch's compiler, a second
+        if device == "cuda":  # elsewhere it only costs a second to set
             torch.use_deterministic_algorithms(strict_before, warn_only=warns_before)
         memory.fill_uninitialized_memory = fill_before

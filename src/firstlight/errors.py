@@ -1,7 +1,7 @@
-"""Every error that a user can cause, with the exit code the command gives it.
+"""All errors that a user can cause, with the command's exit code for each.
 
-Each message says what was wanted, what came, and what to do next. A misused function raises
-``ValueError`` instead, and an ``assert`` guards our own invariants.
+Each message says what was expected, what was found, and what to do next. A misused function raises
+``ValueError`` instead, and ``assert`` checks our own invariants.
 """
 
 import re
@@ -10,8 +10,8 @@ _WORD, _LINE = 500, 1000
 
 
 def shortened(message: str) -> str:
-    """A message whose long words and lines are cut in their middle: what came may be an array,
-    written out, or any text."""
+    """Cut long words and lines of a message in the middle, because the user's value may be a whole
+    array or any text."""
     message = re.sub(
         rf"\S{{{_WORD},}}",
         lambda word: f"{word[0][:80]}…({len(word[0]):,} characters)…{word[0][-40:]}",
@@ -26,28 +26,28 @@ def shortened(message: str) -> str:
 
 
 class UserError(Exception):
-    """Something the person at the keyboard can mend: a wrong request (exit code 2)."""
+    """A mistake that the user can fix: a wrong request (exit code 2)."""
 
     exit_code = 2
     told = False
-    """Whether it was said already, as by another process."""
+    """Whether it was already reported, for example by another process."""
 
     def __init__(self, message: str) -> None:
         super().__init__(shortened(message))
 
 
 class DataError(UserError):
-    """Data that is missing, damaged or not what it claims to be (exit code 3)."""
+    """Data that are missing, damaged or not what they claim to be (exit code 3)."""
 
     exit_code = 3
 
 
 class OtherDataError(DataError):
-    """Data that is whole, and not what a run was trained with (exit code 3)."""
+    """Undamaged data that differ from those a run was trained with (exit code 3)."""
 
 
 class UnreachableError(DataError):
-    """Data that is not on this machine and that no address gave (exit code 3)."""
+    """Data that are neither on this machine nor at any known address (exit code 3)."""
 
 
 class ThresholdError(UserError):
@@ -63,4 +63,4 @@ class RunInterruptedError(UserError):
 
 
 class NothingLearntWarning(UserWarning):
-    """A trained network answers no better than a guess. The message says how, and what to try."""
+    """A trained network is no better than guessing. The message says how, and what to try."""

@@ -51,27 +51,28 @@ _GO_ON = (
     "Fit on all rows, or continue from a trained network with firstlight.train(data, start=RUN)"
 )
 _STATE = 1
-"""The format of what is pickled."""
+"""Version of the pickle format."""
 _LONG = 800
-# So many images together are as bright as those of training.
+# With this many images, their brightness resembles that of the training images.
 _MANY = 20
-# Rows of plain features are laid out as a picture at least so wide and high.
+# Plain features are arranged as a picture with at least this height and width.
 _LEAST_SIDE = 6
 
 
 class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A small network that learns images from arrays, as scikit-learn's estimators do.
+    """A small neural network that classifies images in arrays, with scikit-learn's estimator
+    interface.
 
-    ``X`` is (n, h, w), (n, h, w, c) with 1 or 3 channels, or flat (n, features) with
-    ``image_shape``. Pixels are uint8 of 0 to 255, or numbers of another range, whose least and
-    greatest in training become 0 and 255; later images must be of that range. Flat rows without
-    ``image_shape`` are taken as plain features, each with a range of its own: it works, and other
-    estimators do it better.
+    ``X`` has the shape (n, h, w), (n, h, w, c) with 1 or 3 channels, or flat (n, features) with
+    ``image_shape``. Pixels are uint8 from 0 to 255, or numbers in another range; then the training
+    minimum and maximum become 0 and 255, and later images must have that range. Flat rows without
+    ``image_shape`` are plain features, each with its own range. That works, but other estimators do
+    it better.
 
     ``n_jobs`` of a search or a cross-validation trains in several processes. ``pickle``, ``joblib``
-    and ``copy.deepcopy`` take a fitted estimator as NumPy arrays and text; the copy answers with
-    the same bits. A pickle can contain any code: load one only if you trust who made it, else use
-    ``save`` and ``load``.
+    and ``copy.deepcopy`` store a fitted estimator as NumPy arrays and text; the copy gives answers
+    with the same bits. A pickle can contain any code: load one only if you trust its author.
+    Otherwise use ``save`` and ``load``.
     """
 
     def __init__(
@@ -86,14 +87,17 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         class_weight: dict[Any, float] | str | None = None,
         warm_start: bool = False,
     ) -> None:
-        """``recipe``: a name, a TOML file or a value; None for one made for the images.
-        ``image_shape``: (h, w) or (h, w, c) of flat rows. ``start``: the name of a pretrained
-        backbone, such as ``"efficientnet_lite0"``, or a run whose weights are taken over, all but
-        the last layer's; images are resized in the network. ``settings``: ``"section.key=value"``
-        changes of the recipe. ``seed`` decides all that is random. ``device``: auto, cpu, cuda or
-        mps. ``class_weight``: class to weight, or ``"balanced"``, as in scikit-learn, in place of
-        the recipe's ``train.class_weights``. ``warm_start`` is refused, as each ``fit`` trains
-        from fresh weights."""
+        """Set the parameters.
+
+        ``recipe``: a name, a TOML file or a value; None makes one for the images. ``image_shape``:
+        (h, w) or (h, w, c) of flat rows. ``start``: the name of a pretrained backbone, such as
+        ``"efficientnet_lite0"``, or a run, whose weights are used except for the last layer; the
+        network resizes images. ``settings``: changes of the recipe as ``"section.key=value"``.
+        ``seed``: determines everything random. ``device``: auto, cpu, cuda or mps.
+        ``class_weight``: a dict from class to weight, or ``"balanced"``, as in scikit-learn; it
+        replaces the recipe's ``train.class_weights``. ``warm_start`` is refused, because each
+        ``fit`` starts from new weights.
+        """
         self.recipe = recipe
         self.image_shape = image_shape
         self.start = start
@@ -114,14 +118,14 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def fit(
         self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> "FirstlightClassifier":
-        """Train from fresh weights; ``y`` holds n labels of any kind.
+        """Train from new weights; ``y`` holds n labels of any kind.
 
-        ``sample_weight``: n numbers, 0 or more. The loss of a row counts so many times, on average
-        once; one of weight 0 is left out altogether.
+        ``sample_weight`` holds n non-negative numbers. They multiply the loss of each row, and are
+        scaled to a mean of 1. Rows of weight 0 are left out.
 
-        Raises ``ValueError`` for arrays that do not fit, and ``UserError`` for a recipe that does
-        not fit them. Warns with ``NothingLearntWarning`` where the network answers no better than a
-        guess.
+        Raises ``ValueError`` for arrays that do not fit together, and ``UserError`` for a recipe
+        that does not fit them. Warns with ``NothingLearntWarning`` if the network is no better than
+        guessing.
         """
         if self.warm_start:
             raise ValueError(
@@ -170,7 +174,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return self
 
     def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """N×K probabilities, in the order of ``classes_``."""
+        """Return probabilities N×K, in the order of ``classes_``."""
         check_is_fitted(self)
         with _messages_cut():
             values = validate_data(
@@ -185,7 +189,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return result
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
-        """N labels: the most probable class of each image."""
+        """Return N labels: the most probable class of each image."""
         check_is_fitted(self)
         answers: npt.NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return answers
@@ -193,8 +197,8 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def save(self, path: str | Path) -> None:
         """Write the fitted estimator into a new folder: weights as safetensors, the rest as JSON.
 
-        Raises ``DataError`` where it cannot be written, ``UserError`` where its network is code,
-        and ``ValueError`` for classes that are neither numbers, booleans nor text.
+        Raises ``DataError`` if it cannot be written, ``UserError`` if its network is the user's own
+        code, and ``ValueError`` for classes that are not numbers, booleans or text.
         """
         check_is_fitted(self)
         self._refuse_code("saved")
@@ -237,7 +241,8 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> "FirstlightClassifier":
-        """What ``save`` wrote. Raises ``DataError`` when it is missing or damaged."""
+        """Load an estimator that ``save`` wrote. Raises ``DataError`` if it is missing or
+        damaged."""
         folder = RunFolder(Path(path))
         saved = load_model(folder, choose_device(device))
         recipe = folder.recipe()
@@ -263,11 +268,11 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return loaded
 
     def __getstate__(self) -> dict[str, Any]:
-        """What ``pickle``, ``joblib`` and ``copy`` take: the weights of a fitted network as NumPy
-        arrays by their names, and as JSON text under ``firstlight`` all that builds the network.
-        No module or tensor is in it.
+        """Return the state for ``pickle``, ``joblib`` and ``copy``.
 
-        Raises ``UserError`` where the fitted network is code.
+        It has the fitted network's weights as NumPy arrays by name and, under ``firstlight``, a
+        JSON text with everything needed to build the network. It contains no module and no tensor.
+        Raises ``UserError`` if the fitted network is the user's own code.
         """
         state = dict(super().__getstate__())
         text: dict[str, Any] = {"format": _STATE}
@@ -279,17 +284,17 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             text["preprocess_"] = state.pop("preprocess_").to_json()
         for name in ("recipe", "recipe_"):
             value = state.get(name)
-            # A function cannot be text: before fit, pickle has its own ways with it.
+            # A function cannot become text. Before fit, pickle handles it in its own way.
             if isinstance(value, Recipe) and value.network.code is None:
                 text[name] = value.to_toml()
                 del state[name]
         return {**state, "firstlight": write_json(text)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build the network again from what ``__getstate__`` gave, on the device that it was on, or
-        on the CPU where this machine has no such device.
+        """Build the network again from the state of ``__getstate__``, on the same kind of device,
+        or on the CPU if this machine does not have it.
 
-        Raises ``DataError`` for what a newer version wrote.
+        Raises ``DataError`` for a state from a newer version.
         """
         values = dict(state)
         if "firstlight" not in values:  # version 0.1.0 pickled the network as a module
@@ -313,12 +318,12 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             image_shape=self.preprocess_.image_shape,
             classes=len(self.classes_),
         ).build(torch.Generator())
-        # Copies, as arrays that joblib maps from a file cannot be written to.
+        # Copy, because arrays that joblib maps from a file are read-only.
         model.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in weights.items()})
         self.model_ = model.to(_device_or_cpu(text["device"])).eval()
 
     def _refuse_code(self, what: str) -> None:
-        """Raise ``UserError`` where the fitted network is code."""
+        """Raise ``UserError`` if the fitted network is the user's own code."""
         if self.recipe_.network.code is not None:
             raise UserError(
                 f"an estimator whose network is code cannot be {what}. Train it with "
@@ -326,7 +331,8 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             )
 
     def _resolved(self, train: Dataset) -> Recipe:
-        """The recipe to train by. Nothing is held out unless the recipe stops by it."""
+        """Return the recipe for training. No images are held out unless the recipe needs them to
+        stop."""
         network = None if self.start is None else open_start(self.start).architecture.network
         if self.recipe is None and network is not None and backbone_of(network):
             chosen = transfer_recipe(train, str(self.start))
@@ -334,7 +340,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             chosen = recipe_for(train)
         else:
             chosen = self.recipe if isinstance(self.recipe, Recipe) else load_recipe(self.recipe)
-        if self.start is not None:  # settings may be about it
+        if self.start is not None:  # settings may refer to it
             chosen = replace(chosen, train=replace(chosen.train, start_from=str(self.start)))
         settings = [self.settings] if isinstance(self.settings, str) else self.settings
         refuse_settings(settings, ["train.seed"], "the estimator's seed sets it")
@@ -357,7 +363,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             chosen = chosen.with_settings(["train.class_weights=none"])
         if chosen.train.patience == 0:
             chosen = chosen.with_settings(["train.validation=none"])
-        # With patience images are held out, so it decides what the last layer is fitted to.
+        # With patience, images are held out, so it decides what the last layer is fitted to.
         refuse_idle(
             chosen, [one for one in settings if setting_key(one) != "train.patience"], "settings"
         )
@@ -367,9 +373,10 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _weights(
         self, values: npt.NDArray[Any], targets: npt.NDArray[Any], given: npt.ArrayLike | None
     ) -> npt.NDArray[np.float64] | None:
-        """Of each row, from ``sample_weight`` and ``class_weight``; None where all are the same.
+        """Return the weight of each row from ``sample_weight`` and ``class_weight``; None if all
+        are equal.
 
-        Raises ``ValueError`` for what are no weights.
+        Raises ``ValueError`` for invalid weights.
         """
         if given is None and self.class_weight is None:
             return None
@@ -385,7 +392,8 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return None if (result == result[0]).all() else result
 
     def _images(self, X: npt.NDArray[Any], *, fitting: bool) -> npt.NDArray[np.uint8]:
-        """uint8 N×H×W×C. Fitting sets the input's shape and range, which later inputs keep to."""
+        """Return uint8 N×H×W×C. Fitting sets the input's shape and range; later inputs must
+        match."""
         if fitting:
             self.input_shape_ = X.shape[1:]
         elif X.shape[1:] != self.input_shape_:
@@ -423,12 +431,12 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return pixels
 
     def _check_range(self, X: npt.NDArray[Any]) -> None:
-        """Raise ``ValueError`` for images of another range than those of training."""
+        """Raise ``ValueError`` for images whose range differs from the training images'."""
         if X.dtype.kind == "b":
             return
         low, high = float(self.low_), float(self.high_)
         least, most, width = float(X.min()), float(X.max()), high - low
-        # A picture may be dark; many, or one without any light, are of another range.
+        # One picture may be dark, but many dark ones, or one without any light, have another range.
         share = 1 / 8 if len(X) >= _MANY else 1 / 64
         if least < low - width or most > high + width or low < most < low + share * width:
             raise ValueError(
@@ -445,9 +453,9 @@ def _device_or_cpu(name: str) -> str:
 
 
 def _refuse_missing(y: Any) -> None:
-    """Raise ``ValueError`` with the first rows that have no label."""
+    """Raise ``ValueError`` naming the first rows without a label."""
     if y is None:
-        return  # scikit-learn says it
+        return  # scikit-learn reports it
     labels = y if isinstance(y, list) else np.asarray(y).reshape(-1)
     try:
         refuse_missing("y", labels, "row")
@@ -457,7 +465,7 @@ def _refuse_missing(y: Any) -> None:
 
 @contextmanager
 def _messages_cut() -> Iterator[None]:
-    """scikit-learn's messages may hold the array that they are about."""
+    """Shorten scikit-learn's messages, which may contain the whole array."""
     try:
         yield
     except ValueError as error:
@@ -468,13 +476,13 @@ def _messages_cut() -> Iterator[None]:
 
 
 def _is_flat(X: npt.ArrayLike) -> bool:
-    """Whether this is rows of features, or not even that."""
+    """Whether X has two axes (rows of features) or fewer."""
     ndim = getattr(X, "ndim", None)
     return (np.asarray(X).ndim if ndim is None else int(ndim)) < 3
 
 
 def _listed(class_weight: dict[Any, float] | str | None) -> Any:
-    """For JSON, whose objects have names of text alone."""
+    """Convert to a list for JSON, whose object keys can only be texts."""
     if not isinstance(class_weight, dict):
         return class_weight
     return [[np.asarray(key).item(), float(weight)] for key, weight in class_weight.items()]
@@ -485,7 +493,7 @@ def _unlisted(values: Any) -> dict[Any, float] | str | None:
 
 
 def _as_picture(features_NF: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Features as squares of a grid, the rest of it black: uint8 N×H×W×1."""
+    """Arrange features in a square grid, padded with black: uint8 N×H×W×1."""
     count, features = features_NF.shape
     cells = math.ceil(math.sqrt(features))
     block = math.ceil(_LEAST_SIDE / cells)

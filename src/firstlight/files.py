@@ -1,4 +1,4 @@
-"""Write a file or a folder as a whole or not at all; and the place for what can be made again."""
+"""Write a file or a folder as a whole or not at all; and find the cache folder."""
 
 import contextlib
 import errno
@@ -15,36 +15,36 @@ from tempfile import NamedTemporaryFile
 from firstlight.errors import DataError, UserError
 from firstlight.locks import try_lock
 
-# What the storage cannot do, whatever the name.
+# Errors of the storage itself, for any name.
 STORAGE = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EFBIG}
 STORAGE |= {getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has none
 
-# A folder that the file system cannot sync, or that may not be read, gives one of these.
+# Errors for a folder that the file system cannot sync or that is not readable.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
 
 PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]+\.part")
-"""The temporary name of a file that is being written, or was when its process was killed."""
-# Where there are no locks, what nobody has touched for so many seconds is nobody's.
+"""Temporary name of a file being written, or left behind by a killed process."""
+# On a file system without locks, a temporary file untouched for this many seconds is abandoned.
 _STALE_SECONDS = 3600.0
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Replace ``path`` through a temporary name beside it, of which nothing is left behind.
+    """Replace ``path`` through a temporary file beside it, which never remains.
 
-    When it returns, the content survives a power cut. Raises ``OSError``, also where ``path`` is
-    there and no regular file: a device stays one.
+    After this function returns, the content survives a power cut. Raises ``OSError``, also if
+    ``path`` exists and is not a regular file: a device stays one.
     """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it exists and is not a regular file")
     clear_parts(path.parent, path.name)
-    # Bytes of a file's name that are no text come back as they were.
+    # Restores the bytes of file names that are not valid text.
     blob = content.encode(errors="surrogateescape") if isinstance(content, str) else content
     part, descriptor = _new_part(path)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(blob)
             file.flush()
-            if os.name != "nt":  # there, a file that is open cannot be renamed
+            if os.name != "nt":  # Windows cannot rename an open file
                 put_in_place(part, path)
         if os.name == "nt":
             put_in_place(part, path)
@@ -54,8 +54,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there. False also where the folder may not be searched; that is as good as
-    no file."""
+    """Whether a file exists. Also False if its folder is not searchable, since the file is unusable
+    then."""
     try:
         return path.is_file()
     except OSError:
@@ -63,11 +63,11 @@ def is_file(path: Path) -> bool:
 
 
 def clear_parts(folder: Path, name: str | None = None) -> None:
-    """Remove what processes left in ``folder`` that were killed while writing: of the file
-    ``name``, or of any.
+    """Remove the temporary files of killed processes in ``folder``: those of the file ``name``, or
+    all.
 
-    A process that writes holds a lock on its part, so a running one's is never taken. What cannot
-    be removed stays.
+    A process that writes holds a lock on its temporary file, so a running process is not disturbed.
+    Files that cannot be removed stay.
     """
     with contextlib.suppress(OSError):
         for part in list(folder.iterdir()):
@@ -82,7 +82,7 @@ def _clear(part: Path) -> None:
         if not stat.S_ISREG(status.st_mode):
             return
         old = time.time() - status.st_mtime > _STALE_SECONDS
-        if os.name == "nt":  # an open file cannot be removed there
+        if os.name == "nt":  # Windows cannot remove an open file
             if old:
                 part.unlink()
             return
@@ -96,7 +96,7 @@ def _clear(part: Path) -> None:
 
 
 def _new_part(path: Path) -> tuple[Path, int]:
-    """A new file beside ``path`` that nobody else has, and its descriptor, locked."""
+    """Create a new file beside ``path`` that no other process uses, and lock its descriptor."""
     while True:
         part = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -108,20 +108,20 @@ def _new_part(path: Path) -> tuple[Path, int]:
             return part, descriptor
         if try_lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
             return part, descriptor
-        os.close(descriptor)  # another process took it for stale before it was locked
+        os.close(descriptor)  # another process removed it as abandoned before it was locked
         part.unlink(missing_ok=True)
 
 
 def put_in_place(part: Path, target: Path) -> None:
-    """Rename ``part``, a file or a folder with all its files, to ``target`` so that a power cut
-    leaves either the old ``target`` or the whole new one.
+    """Rename ``part``, a file or a complete folder, to ``target``. After a power cut, there is
+    either the old ``target`` or the whole new one.
 
-    The content is synced to the disk, then the name is changed, then the folder that holds it is
-    synced. Whatever ``target`` replaces may be removed afterwards. Raises ``OSError``; a folder
-    replaces only an empty folder.
+    The content is synced to disk, then renamed, and then the parent folder is synced. Whatever
+    ``target`` replaces may be removed afterwards. Raises ``OSError``; a folder replaces only an
+    empty folder.
     """
     _sync_all(part)
-    if os.name == "nt" and part.is_dir():  # there, not even an empty folder is replaced
+    if os.name == "nt" and part.is_dir():  # Windows does not even replace an empty folder
         with contextlib.suppress(OSError):
             target.rmdir()
     part.replace(target)
@@ -129,7 +129,7 @@ def put_in_place(part: Path, target: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make ``folder`` and those above it, as far as they are missing, to survive a power cut.
+    """Create ``folder`` and its missing parents, so that they survive a power cut.
 
     Raises ``OSError``.
     """
@@ -140,9 +140,9 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in ``folder`` on the disk, where the system can: Windows has no such call.
+    """Sync the names in ``folder`` to disk if the system can: Windows has no such call.
 
-    Raises ``OSError`` where the disk fails.
+    Raises ``OSError`` if the disk fails.
     """
     if os.name == "nt":
         return
@@ -154,7 +154,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _sync_all(path: Path) -> None:
-    """Have a file, or a folder with everything in it, on the disk."""
+    """Sync a file, or a folder and everything in it, to disk."""
     if not path.is_dir():
         _sync(path)
         return
@@ -164,7 +164,7 @@ def _sync_all(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    # Windows syncs only what is open for writing, and Linux opens a folder only for reading.
+    # Windows syncs only files open for writing; Linux opens a folder only for reading.
     opened = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -173,10 +173,9 @@ def _sync(path: Path) -> None:
 
 
 def write_asked(path: Path, content: str | bytes) -> None:
-    """``write_whole`` for a file that a person named.
+    """Like ``write_whole``, for a file that the user named.
 
-    Raises ``DataError`` where the storage takes no more, and ``UserError`` for a place where
-    nothing can be written.
+    Raises ``DataError`` if the storage is full, and ``UserError`` if the place is not writable.
     """
     try:
         write_whole(path, content)
@@ -185,7 +184,7 @@ def write_asked(path: Path, content: str | bytes) -> None:
 
 
 def check_takes_files(folder: Path, path: Path) -> None:
-    """Raise as ``write_asked`` does where no file can be made in ``folder``, for ``path``."""
+    """Raise as ``write_asked`` does if no file can be created in ``folder``, for ``path``."""
     try:
         NamedTemporaryFile(dir=folder).close()
     except OSError as error:
@@ -193,9 +192,9 @@ def check_takes_files(folder: Path, path: Path) -> None:
 
 
 def check_new_folder(folder: Path) -> None:
-    """Raise ``UserError`` where ``folder`` is there and holds something, or is no folder."""
+    """Raise ``UserError`` if ``folder`` exists and is not an empty folder."""
     try:
-        # The folder "." has no name, and could not be put in place.
+        # The folder "." has no name and could not be replaced.
         taken = not folder.name or folder.is_symlink() or any(folder.iterdir())
     except FileNotFoundError:
         taken = False
@@ -209,10 +208,10 @@ def check_new_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes ``folder`` at the end of the block: whole or not at
-    all.
+    """Yield a temporary folder that becomes ``folder`` at the end of the block, as a whole or not
+    at all.
 
-    Raises as ``check_new_folder`` and ``write_asked`` do, also for an ``OSError`` of the block.
+    Raises as ``check_new_folder`` and ``write_asked`` do, also for an ``OSError`` in the block.
     """
     check_new_folder(folder)
     work = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
@@ -228,14 +227,15 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def unwritable(path: Path, error: OSError) -> UserError:
-    """What to tell of a place that a person named and that cannot be written: ``DataError`` where
+    """Return the error for a place that the user named and that is not writable: ``DataError`` if
     the storage is full, read-only or failing, otherwise ``UserError``."""
     kind = DataError if error.errno in STORAGE else UserError
     return kind(f"{path}: cannot be written: {error.strerror}. Choose another path")
 
 
 def cache_folder() -> Path:
-    """The system's cache folder for this program: for what it can fetch or make again."""
+    """Return this program's folder in the system's cache, for files that can be downloaded or made
+    again."""
     from platformdirs import user_cache_path
 
     return user_cache_path("firstlight", appauthor=False)

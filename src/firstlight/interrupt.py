@@ -1,4 +1,4 @@
-"""A polite stop: the first Ctrl-C asks, the second insists."""
+"""A graceful stop: the first Ctrl-C requests it, the second forces it."""
 
 import signal
 import threading
@@ -7,9 +7,9 @@ from typing import Any
 
 
 class StopRequest:
-    """While entered, Ctrl-C (or SIGTERM) sets ``wanted`` instead of raising; a second one raises.
+    """In its block, Ctrl-C (or SIGTERM) sets ``wanted`` instead of raising; a second one raises.
 
-    Outside the main thread Python cannot take signals over; there, nothing changes.
+    Python handles signals only in the main thread. In other threads this changes nothing.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a launcher such as torchrun says of this process, by the environment's variables."""
+"""What a launcher such as torchrun says about this process in environment variables."""
 
 import os
 
@@ -11,11 +11,11 @@ def named() -> bool:
 
 
 def restarts() -> int:
-    """How often torchrun has started the processes again."""
+    """Return how often torchrun has restarted the processes."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def first_here() -> bool:
-    """Whether this is the first process that a launcher started on this machine, or the only one.
-    What is wrong before the processes are joined is wrong in all of them."""
+    """Whether this is the only process, or the first that a launcher started on this machine.
+    Errors before the processes join are the same in all of them, so one reports them."""
     return not named() or os.environ.get("LOCAL_RANK", "0") == "0"

@@ -1,7 +1,7 @@
-"""Recipes and networks of format 1, turned into those of format 2.
+"""Convert recipes and networks of format 1 to format 2.
 
-Format 1 was one table of settings for two networks and two optimizers. Nothing writes it any more;
-its recipe files, run folders and weights are still read.
+Format 1 was one table of settings for two networks and two optimizers. Nothing writes it any more,
+but its recipe files, run folders and weights can still be read.
 """
 
 from collections.abc import Mapping
@@ -82,8 +82,8 @@ _MUON = ("learning_rate", "momentum", "head_learning_rate", "bias_learning_rate"
 
 
 def recipe_table(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The table of a recipe of format 2 for one of format 1. Raises ``UserError`` for what is
-    neither."""
+    """Return a recipe table of format 2, given format 1 or 2. Raises ``UserError`` for anything
+    else."""
     table = {k: v for k, v in values.items() if k not in _SECTIONS and k != "format"}
     model, augment, optimizer, schedule = (
         _table(kind, values.get(name, {}), name) for name, kind in _SECTIONS.items()
@@ -104,12 +104,12 @@ def recipe_table(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def network_of(saved: Mapping[str, Any]) -> Network:
-    """The network of a weights file of format 1."""
+    """Return the network of a weights file of format 1."""
     return _network(_table(_Model, saved, "model"))
 
 
 def layer_names(saved: Mapping[str, Any]) -> dict[str, str]:
-    """What the layers of a weights file of format 1 are called now, by what they were called."""
+    """Map the former names of layers in a weights file of format 1 to the current ones."""
     model = _table(_Model, saved, "model")
     count = len(model.widths)
     if model.name == "tutorial":

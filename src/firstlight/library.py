@@ -1,4 +1,5 @@
-"""The library: ``load``, ``train`` and ``open_run``; everything else hangs on a ``Run``."""
+"""The Python library: ``load``, ``train`` and ``open_run``; most of the rest is methods of
+``Run``."""
 
 import os
 import time
@@ -62,7 +63,7 @@ class Run:
 
     @property
     def source(self) -> str | None:
-        """``hf:OWNER/NAME@COMMIT`` of a run that was fetched from the hub."""
+        """``hf:OWNER/NAME@COMMIT`` of a run that was downloaded from the hub."""
         from firstlight.runs.from_hub import SOURCE
 
         if not (self.path / SOURCE).is_file():
@@ -72,12 +73,13 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """Every choice of the run."""
+        """The recipe of the run, with all settings."""
         return self._folder.recipe()
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What training ended with: parameters, steps, seconds, the last epoch's figures."""
+        """Final figures of the training: parameters, steps, seconds, and those of the last
+        epoch."""
         self._folder.require_finished()
         summary: dict[str, Any] = self._folder.read_json("summary.json")
         return summary
@@ -131,14 +133,13 @@ class Run:
         *,
         range: tuple[float, float] | None = None,  # noqa: A002
     ) -> list["Prediction"]:
-        """One prediction for each image.
+        """Return one prediction for each image.
 
-        ``images`` is an array N×H×W×C (or N×H×W for grey) of the model's size, or picture files,
-        folders and patterns, or pictures that Pillow has opened or arrays H×W×C (or H×W), of any
-        size. Arrays hold 0 to 255, floats of 0 to 1, or booleans; ``range`` says what is black
-        and what is white in others. A picture that cannot be read has its ``error`` set. Raises
-        ``ValueError`` for an array of another shape, and ``DataError`` where its range is not
-        plain.
+        ``images`` is an array N×H×W×C (or N×H×W for grey) of the model's size. It may also be
+        picture files, folders and patterns, or Pillow images or arrays H×W×C (or H×W), all of any
+        size. Arrays hold 0 to 255, floats in [0, 1], or booleans; for other values ``range`` gives
+        black and white. A picture that cannot be read has its ``error`` set. Raises ``ValueError``
+        for an array of another shape, and ``DataError`` if its range is unclear.
         """
         from firstlight.data.arrays import as_array
         from firstlight.model import run_model
@@ -147,7 +148,7 @@ class Run:
         model = run_model(self._folder)
         if hasattr(images, "__array__"):
             return predict_array(model, as_array(images), range)
-        # A path as text is a sequence too, of letters.
+        # A path as text is also a sequence, of letters.
         if isinstance(images, Sequence) and not isinstance(images, str):
             return predict_given(model, images, range)
         return predict_given(model, [images], range)
@@ -164,17 +165,17 @@ class Run:
         device: str = "auto",
         quiet: bool = False,
     ) -> "Answered":
-        """Predictions for any number of images as files in the folder ``out``, each image once.
+        """Predict any number of images and write the answers to files in the folder ``out``.
 
-        ``images`` are picture files, folders and patterns, or shards: tar files, Parquet,
-        patterns of them, addresses. ``out`` gets ``part-00000.csv`` and so on (``format``:
-        ``csv`` or ``parquet``) of at most ``chunk`` images, by default 500 to 10,000, and
-        ``answers.json``. So many ``workers``, processes, do it, by default one for each processor;
-        the files are the same for any number. The same call goes on where one was stopped. Pictures
-        that cannot be read are counted and have an ``error``; others are as in ``predict``.
-        ``range`` is that of the pixels of a CSV. Raises ``UserError`` where ``out`` is of other
-        images or another model, ``DataError`` for images that are not there, a damaged shard and a
-        full disk, and ``RunInterruptedError`` for Ctrl-C.
+        ``images`` are picture files, folders and patterns, or shards: tar files, Parquet files,
+        patterns, addresses. ``out`` receives ``answers.json`` and ``part-00000.csv`` and so on
+        (``format``: ``csv`` or ``parquet``), each with at most ``chunk`` images, by default 500 to
+        10,000. ``workers`` is the number of processes, by default one per processor; it does not
+        change the files. Call again with the same arguments to continue after a stop. Pictures that
+        cannot be read are counted and have an ``error``; the others are as in ``predict``.
+        ``range`` applies to pixels in a CSV. Raises ``UserError`` if ``out`` belongs to other
+        images or another model; ``DataError`` for missing images, a damaged shard or a full disk;
+        and ``RunInterruptedError`` on Ctrl-C.
         """
         from firstlight.data.levels import stated
         from firstlight.verbs.answering import Wanted
@@ -196,11 +197,11 @@ class Run:
     def explain(
         self, image: npt.NDArray[np.uint8] | str | Path, class_name: str | None = None
     ) -> "Explanation":
-        """What the answer for one image rests on, also written to ``figures/explain-NAME.png`` and
+        """Explain the answer for one image. Also writes ``figures/explain-NAME.png`` and
         ``explain-NAME.html``; a notebook shows the picture.
 
         ``image`` is a picture file, ``"test:N"`` for a test image, or a uint8 array H×W×C (H×W for
-        grey) of the model's size; ``class_name`` the class to explain instead of the answer.
+        grey) of the model's size. ``class_name`` is the class to explain, by default the answer.
         Raises ``UserError`` or ``DataError``, each saying what to do next, and ``ValueError`` for
         an array of another shape or dtype.
         """
@@ -211,10 +212,10 @@ class Run:
         return explain(model, image, class_name=class_name, data=self._data)
 
     def show_predictions(self) -> "Figure | None":
-        """The strip of ten test images with the answers: shown in a notebook, returned elsewhere.
+        """Show ten test images with their answers in a notebook; elsewhere, return the figure.
 
-        Evaluates the run first where that has not been done. In a notebook nothing is returned,
-        so that a cell that ends with this line shows one picture and not two.
+        Evaluates the run first if necessary. In a notebook nothing is returned, so that a cell
+        ending with this call shows the figure only once.
         """
         from firstlight.progress import in_notebook
         from firstlight.verbs.report import prediction_strip_figure
@@ -254,18 +255,18 @@ class Run:
             return None
 
     def report(self) -> Path:
-        """Write ``figures/*.png`` and ``report.html``; returns the page's path."""
+        """Write ``figures/*.png`` and ``report.html``, and return the path of the page."""
         from firstlight.verbs.report import report
 
         return report(self._folder, data=self._data)
 
     def card(self, *, license: str | None = None) -> str:  # noqa: A002
-        """The model card as Markdown: data, training, accuracy, limits and use. It begins with
-        metadata in the form of the Hugging Face hub.
+        """Return the model card as Markdown: data, training, accuracy, limits and use. It begins
+        with metadata in the format of the Hugging Face hub.
 
-        Its figures are those of ``evaluate``; without them it says so. ``license`` is the hub's
-        word for the licence of the weights, such as ``mit``; by default the card names none. Raises
-        ``UserError`` for an unfinished run and for what is no such word.
+        The figures come from ``evaluate``; without them, the card says so. ``license`` is the hub's
+        identifier for the licence of the weights, such as ``mit``; by default the card names none.
+        Raises ``UserError`` for an unfinished run or an invalid identifier.
         """
         from firstlight.verbs.card import card
 
@@ -279,13 +280,13 @@ class Run:
         license: str | None = None,  # noqa: A002
     ) -> str:
         """Publish the run on the Hugging Face hub as ``OWNER/NAME`` (extra ``hub``): weights,
-        recipe, figures and the model card. Returns ``hf:OWNER/NAME@COMMIT``, which ``open_run``
-        takes.
+        recipe, figures and model card. Returns ``hf:OWNER/NAME@COMMIT``, which ``open_run``
+        accepts.
 
-        A new repository is seen by its owner alone, unless ``public``; one of an earlier run gets a
-        new commit. ``license`` is as for ``card``. No pictures and no paths of this machine are
-        published. Raises ``UserError``, ``DataError`` or ``UnreachableError``, each saying what to
-        do next; then nothing is changed on the hub.
+        A new repository is private unless ``public``; an existing one gets a new commit.
+        ``license`` is as in ``card``. No pictures and no paths of this machine are published.
+        Raises ``UserError``, ``DataError`` or ``UnreachableError``, each saying what to do next;
+        the hub is then unchanged.
         """
         from firstlight.verbs.push import push
 
@@ -321,15 +322,18 @@ def load(
     size: int | None = None,
     allow_outside: bool = False,
 ) -> TrainTest:
-    """A named data set, checked against its published checksums, fetched where it is nowhere; or
-    the pictures of a folder or CSV, or an ``.npz``, ``.npy`` or ``.mat``, decoded once, ``size``
-    pixels wide and high where that is set. Also ``hf:OWNER/NAME``, a data set of the Hugging Face
-    hub, and ``https://HOST/NAME.tgz`` or ``.zip``, an archive of class folders: fetched once.
+    """Load a data set.
 
-    ``allow_outside`` takes the files of a CSV that lie outside its folder.
-    A named set is looked for in ``data_dir``, ``$FIRSTLIGHT_DATA``, the cache, and what Keras and
-    torchvision leave. Raises ``UserError`` for what is neither, ``DataError`` for damaged files,
-    and ``UnreachableError`` when the set is nowhere to be had.
+    ``data`` may be the name of a data set, which is checked against its published checksums and
+    downloaded if necessary; a folder or CSV of pictures, an ``.npz``, ``.npy`` or ``.mat`` file,
+    which are decoded once, at ``size`` × ``size`` pixels if that is set; ``hf:OWNER/NAME``, a data
+    set on the Hugging Face hub; or ``https://HOST/NAME.tgz`` or ``.zip``, an archive of class
+    folders. The last two are downloaded once.
+
+    ``allow_outside`` accepts files in a CSV that lie outside its folder. A named data set is
+    searched in ``data_dir``, ``$FIRSTLIGHT_DATA``, the cache, and the folders of Keras and
+    torchvision. Raises ``UserError`` for an unknown ``data``, ``DataError`` for damaged files, and
+    ``UnreachableError`` if the data set cannot be found or downloaded.
     """
     from firstlight.verbs.run_data import DataRequest
 
@@ -346,7 +350,7 @@ def load(
 
 
 def _warn_of(data: TrainTest) -> None:
-    """A Python warning for all that was left out or is wrong, to the caller of the caller."""
+    """Warn the caller's caller about data that were left out or are wrong."""
     if data.train.warnings:
         warnings.warn("\n".join((data.train.name, *data.train.warnings)), stacklevel=3)
 
@@ -399,7 +403,7 @@ def train(
     Raises ``UserError`` or ``DataError``, each saying what to do next, and warns with
     ``NothingLearntWarning`` where the network answers no better than a guess.
     """
-    started = time.perf_counter()  # a budget counts the imports below
+    started = time.perf_counter()  # a budget includes the imports below
     from firstlight.progress import choose_display
     from firstlight.recipe import Setting
     from firstlight.verbs.contest import train as train_best
@@ -468,17 +472,18 @@ def tune(
     out: str | Path | None = None,
     quiet: bool = False,
 ) -> "Found":
-    """Search for the settings of a recipe, by Optuna (``pip install 'firstlight[tune]'``).
+    """Search for the best settings of a recipe with Optuna (``pip install 'firstlight[tune]'``).
 
-    ``data``, ``recipe``, ``network`` and ``settings`` are as for ``train``. ``search`` is a TOML
-    file of settings to try, or the same as a mapping, ``{"train.batch_size": [32, 64]}``; by
-    default learning rate, weight decay, batch size, label smoothing and the strength of each
+    ``data``, ``recipe``, ``network`` and ``settings`` are as in ``train``. ``search`` is a TOML
+    file of settings to try, or a mapping such as ``{"train.batch_size": [32, 64]}``. By default it
+    covers the learning rate, weight decay, batch size, label smoothing and the strength of each
     augmentation. Each trial is a run folder in ``out``, by default ``runs/tune-NAME``. Held-out
-    images decide, never the test set. It ends after ``trials`` (30 where nothing is asked for), or
-    when another does not fit into ``budget`` (seconds). ``storage`` is an SQLite file, a journal
-    file on a shared disk or a PostgreSQL server; all who name the same search there share its
-    trials. At the end the chosen recipe is trained anew with ``seeds`` seeds, and each is measured
-    on the test set.
+    images decide, never the test set. The search ends after ``trials`` (30 if neither limit is
+    given), or when another trial would exceed ``budget`` (seconds). ``storage`` is an SQLite file,
+    a journal file on a shared disk, or a PostgreSQL server; searches with the same name there share
+    their trials. At the end the chosen recipe is trained with ``seeds`` seeds, and each run is
+    evaluated on the test set.
+
     Writes ``best.toml``, ``search.json``, ``trials.csv`` and ``search.png`` into ``out``. Raises
     ``UserError`` or ``DataError``, each saying what to do next.
     """
@@ -520,7 +525,7 @@ def tune(
 
 
 def _refuse_two_rates(optimizer: Any, learning_rate: Any) -> None:
-    """Raise ``UserError`` where an optimizer has a rate of its own beside another one."""
+    """Raise ``UserError`` if an optimizer with its own learning rate comes with another one."""
     from firstlight.optimizers import Optimizer
 
     if learning_rate is None or not isinstance(optimizer, Optimizer):
@@ -540,11 +545,11 @@ def resume(
     network: "Callable[..., Module] | str | None" = None,
     quiet: bool = False,
 ) -> Run:
-    """Take up a stopped run; it ends with the same bits as one never stopped.
+    """Resume a stopped run. The result has the same bits as a run that was never stopped.
 
-    ``data``, itself (as ``train`` takes it) or where it lies now, is needed only where the run's
-    data is not of the catalogue and is no longer where it was; ``network``, the function that the
-    run was started with, only where its network is code.
+    ``data``, as in ``train``, or its new location, is needed only if the run's data is not a named
+    data set and was moved. ``network``, the function that the run was started with, is needed only
+    if its network is your own code.
     """
     from firstlight.progress import choose_display
     from firstlight.verbs.contest import resume as take_up
@@ -563,14 +568,15 @@ def open_run(
     *,
     network: "Callable[..., Module] | str | None" = None,
 ) -> Run:
-    """A run that exists: its folder, a bundled model's name, or ``hf:OWNER/NAME[@REVISION]``, a run
-    of the Hugging Face hub, which is fetched once (extra ``hub``).
+    """Open an existing run: its folder, the name of a bundled model, or
+    ``hf:OWNER/NAME[@REVISION]``, a run on the Hugging Face hub, which is downloaded once (extra
+    ``hub``).
 
-    ``data``, itself or where it lies now, is needed only where the run's data is not of the
-    catalogue and is no longer where it was; ``network``, the function that it was trained with,
-    only where its network is code, which never runs unless it is named here.
-    Raises ``UserError`` for what is no run, ``DataError`` for what is not on the hub or no run
-    there, and ``UnreachableError`` where the hub does not answer and the run is not here.
+    ``data``, or its new location, is needed only if the run's data is not a named data set and was
+    moved. ``network``, the function that the run was trained with, is needed only if its network is
+    your own code, which never runs unless it is named here. Raises ``UserError`` if it is not a
+    run; ``DataError`` if it is not on the hub or not a run there; and ``UnreachableError`` if the
+    hub does not answer and the run is not on this machine.
     """
     refuse_backbone(path)
     given = _given_again(data)
@@ -578,7 +584,7 @@ def open_run(
 
 
 def _run_here(path: str | Path) -> Path:
-    """A run's folder; one of the hub is fetched."""
+    """Return a run's folder; download a run on the hub."""
     if not is_hub(path) or os.path.lexists(path):
         return Path(path)
     from firstlight.runs.from_hub import hub_run
@@ -590,7 +596,7 @@ def _run_here(path: str | Path) -> Path:
 
 
 def _code(network: Any) -> "OwnCode | None":
-    """What ``network=`` names, where that is code."""
+    """Return the code that ``network=`` names, if it is code."""
     from firstlight.layers.own_code import own_code
 
     if network is None or isinstance(network, Network):
@@ -599,7 +605,7 @@ def _code(network: Any) -> "OwnCode | None":
 
 
 def _given(data: Any) -> TrainTest | None:
-    """The data itself, where that is given; None for a name or a path."""
+    """Return data that was passed directly; None for a name or a path."""
     from firstlight.data.arrays import from_images
 
     if isinstance(data, TrainTest):
@@ -623,7 +629,7 @@ def _given(data: Any) -> TrainTest | None:
 
 
 def _other(data: Any, pixel_range: Any, allow_outside: bool) -> "Other":
-    """Other labelled data as the verb takes it."""
+    """Convert other labelled data for the verb."""
     from firstlight.data.arrays import whole_of
     from firstlight.data.levels import stated
     from firstlight.verbs.other_data import Other
@@ -647,19 +653,19 @@ def _other(data: Any, pixel_range: Any, allow_outside: bool) -> "Other":
 
 
 def _given_again(data: Any) -> TrainTest | Path | None:
-    """The data of a run that exists: itself, or where it lies now."""
+    """Return the data of an existing run, passed directly or by its new location."""
     if data is None:
         return None
     return Path(data) if isinstance(data, str | Path) else _given(data)
 
 
 def _told_of_levels(data: TrainTest) -> TrainTest:
-    """With a warning where the training images are nearly black."""
+    """Warn if the training images are almost black."""
     from firstlight.data.levels import dark_note
 
     train, test = data
     if not isinstance(train.images_NHWC, np.ndarray) or not len(train):
-        return data  # larger than memory, and so read from files, which has been told then
+        return data  # larger than memory, read from files, and already warned about
     note = dark_note(int(train.images_NHWC.max()))
     if not note or note in train.warnings:
         return data
@@ -673,6 +679,6 @@ def _kind(data: Any) -> str:
 
 
 def _warn(nothing_learnt: str | None) -> None:
-    """Show the caller's line beside what was not learnt."""
+    """Warn with the caller's line if nothing was learned."""
     if nothing_learnt:
         warnings.warn(nothing_learnt, NothingLearntWarning, stacklevel=3)

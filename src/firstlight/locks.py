@@ -1,11 +1,11 @@
-"""Locks that the system lets go when a process ends, however it ends.
+"""Locks that the system releases when a process ends, for whatever reason.
 
-Every lock of this program is taken here. ``filelock`` comes with PyTorch, but it finds out whether
-others hold a lock only by taking it, and would be in their way.
+All locks of this program are taken here. ``filelock`` comes with PyTorch, but it can check a lock
+only by taking it, which would block others.
 
-On Linux and macOS ``flock`` keeps others out. A record lock beside it is for those who only ask:
-``F_GETLK`` tells of a lock and takes none, so nobody who asks is ever in the way. On Windows the
-first byte of the file is locked, and whoever asks tries to read it.
+On Linux and macOS, ``flock`` keeps others out. A record lock beside it serves those who only check:
+``F_GETLK`` reports a lock without taking one, so checking never blocks anyone. On Windows the first
+byte of the file is locked, and a check tries to read it.
 """
 
 import os
@@ -18,24 +18,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# A process does not see its own record locks, and closing the file once more would drop them.
+# A process does not see its own record locks, and closing the file a second time would drop them.
 _ours: set[tuple[int, int]] = set()
 _changing = threading.Lock()
 
-# Neither through a link nor waiting for a pipe's other end.
+# Do not follow links, or wait for the other end of a pipe.
 _PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 PAUSE = 0.05
-"""Seconds between two tries of those that wait."""
+"""Seconds between two attempts while waiting."""
 
 
 @contextmanager
 def held(path: Path, *, passing: bool = False) -> Iterator[bool]:
-    """Hold the lock of the file at ``path``, which is made where it is missing.
+    """Hold the lock of the file ``path``, which is created if necessary.
 
-    Gives whether the lock could be had; True where the file system has no locks. With ``passing``
-    the file is removed when the lock is let go. Raises ``OSError`` where the file cannot be
-    written.
+    Yields whether the lock was obtained; True if the file system has no locks. With ``passing`` the
+    file is removed when the lock is released. Raises ``OSError`` if the file is not writable.
     """
     with _changing:
         descriptor = None if _identity(path) in _ours else _locked(path)
@@ -54,16 +53,16 @@ def held(path: Path, *, passing: bool = False) -> Iterator[bool]:
             if passing and not _OPEN_FILES_STAY:  # while nobody else can have it
                 _remove(path)
             os.close(descriptor)
-            if passing and _OPEN_FILES_STAY:  # where another has it open, that one removes it
+            if passing and _OPEN_FILES_STAY:  # if another process has it open, that one removes it
                 _remove(path)
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Wait until nobody else is in here with ``path``: no other process and no other thread.
+    """Wait until no other process or thread is in this block with ``path``.
 
-    The file is removed in the end. Where the file system has no locks, nobody waits. Raises
-    ``OSError`` where the file cannot be written.
+    The file is removed at the end. On a file system without locks, nobody waits. Raises ``OSError``
+    if the file is not writable.
     """
     while True:
         with held(path, passing=True) as free:
@@ -76,7 +75,7 @@ def alone(path: Path) -> Iterator[None]:
 def is_held(path: Path) -> bool:
     """Whether a process holds the lock of ``path``, as far as the system can tell.
 
-    Takes no lock, needs no right to write, and says False where there is no such file.
+    Takes no lock, needs no write permission, and returns False if there is no such file.
     """
     with _changing:
         if _identity(path) in _ours:
@@ -92,9 +91,9 @@ def is_held(path: Path) -> bool:
 
 
 def has_locks(folder: Path) -> bool:
-    """Whether the disk that a folder is on keeps locks. Raises ``OSError`` where no file can be
-    made there."""
-    # Not NamedTemporaryFile, which nobody opens once more on Windows.
+    """Whether the disk of a folder supports locks. Raises ``OSError`` if no file can be created
+    there."""
+    # Not NamedTemporaryFile, which cannot be opened a second time on Windows.
     first, name = tempfile.mkstemp(dir=folder, prefix=".locks-")
     second = os.open(name, os.O_RDWR | _PLAIN)
     try:
@@ -106,7 +105,7 @@ def has_locks(folder: Path) -> bool:
 
 
 def _locked(path: Path) -> int | None:
-    """A descriptor of the file at ``path`` with its lock; None where another has it."""
+    """Return a descriptor of the file ``path`` with its lock; None if another process has it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _PLAIN, 0o666)
         if try_lock(descriptor) is False:
@@ -115,7 +114,7 @@ def _locked(path: Path) -> int | None:
         status = os.fstat(descriptor)
         if _OPEN_FILES_STAY or _identity(path) == (status.st_dev, status.st_ino):
             return descriptor
-        os.close(descriptor)  # the one before removed the file between the two calls
+        os.close(descriptor)  # the previous owner removed the file between the two calls
 
 
 def _remove(path: Path) -> None:
@@ -134,13 +133,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
 if sys.platform == "win32":
     import msvcrt
 
-    _OPEN_FILES_STAY = True  # what is open cannot be removed
+    _OPEN_FILES_STAY = True  # open files cannot be removed
 
     def try_lock(descriptor: int) -> bool | None:
-        """Lock an open file. False: another process has it; None: there are no locks here."""
+        """Lock an open file. Returns False if another process has it, and None if locks are not
+        supported."""
         try:
             os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, b"\n")  # what is to be locked and read must be there
+            os.write(descriptor, b"\n")  # the byte to lock and read must exist
             os.lseek(descriptor, 0, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except PermissionError:
@@ -150,7 +150,7 @@ if sys.platform == "win32":
         return True
 
     def _show(descriptor: int) -> None:
-        """The lock shows by itself."""
+        """Does nothing: the lock itself is visible."""
 
     def _seen(descriptor: int) -> bool:
         try:
@@ -166,12 +166,13 @@ else:
 
     _OPEN_FILES_STAY = False
 
-    # The start, length, process, kind and origin of a lock; BSD has them in another order.
+    # The start, length, process, type and origin of a lock; BSD orders them differently.
     _LINUX = sys.platform.startswith("linux")
     _RECORD = struct.Struct("hhqqi16x" if _LINUX else "qqihh16x")
 
     def try_lock(descriptor: int) -> bool | None:
-        """Lock an open file. False: another process has it; None: there are no locks here."""
+        """Lock an open file. Returns False if another process has it, and None if locks are not
+        supported."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -181,7 +182,7 @@ else:
         return True
 
     def _show(descriptor: int) -> None:
-        """Set the record lock; where it and ``flock`` are one, ``flock`` shows by itself."""
+        """Set the record lock; if it and ``flock`` are the same, ``flock`` is visible already."""
         with suppress(OSError):
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

@@ -1,5 +1,5 @@
-"""What a process holds in memory, and what the GNU C library does with freed memory; elsewhere
-nothing is changed."""
+"""A process's memory, and how the GNU C library treats freed memory. Other libraries are
+unchanged."""
 
 import ctypes
 import mmap
@@ -11,14 +11,14 @@ PAGE = mmap.PAGESIZE
 
 
 def give_back() -> None:
-    """Give the system what is free just now: over thousands of steps the gaps would add up."""
+    """Return free memory to the system; otherwise gaps add up over thousands of steps."""
     library = c_library()
     if library is not None:
         library.malloc_trim(0)
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory; 0 where the system does not tell."""
+    """Return this process's resident memory in bytes; 0 if the system does not report it."""
     pages = "0 0"
     with suppress(OSError):
         pages = Path("/proc/self/statm").read_text(encoding="ascii")
@@ -26,8 +26,8 @@ def resident() -> int:
 
 
 def peak() -> float | None:
-    """MB (2²⁰ bytes) of this process that were in memory at most; None on Windows, which does not
-    tell."""
+    """Return this process's peak resident memory in MB (2²⁰ bytes); None on Windows, which does not
+    report it."""
     if sys.platform == "win32":
         return None
     import resource
@@ -37,6 +37,6 @@ def peak() -> float | None:
 
 
 def c_library() -> ctypes.CDLL | None:
-    """The GNU C library, where it is the one in use."""
+    """Return the GNU C library if the process uses it."""
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     return library if library is not None and hasattr(library, "malloc_trim") else None

@@ -1,6 +1,6 @@
-"""The model that answers: a run's network, or an exported file. Axes: N images, K classes.
+"""The interface of models: a run's network, or an exported file. Axes: N images, K classes.
 
-Prediction, evaluation, the page, the service, explanation and export ask a ``Model``.
+Prediction, evaluation, the page, the service, explanation and export all use a ``Model``.
 """
 
 from contextlib import nullcontext
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """Images in, calibrated probabilities out. ``RunModel`` and ``OnnxModel`` are its two kinds."""
+    """Images in, calibrated probabilities out. ``RunModel`` and ``OnnxModel`` implement it."""
 
     @property
     def preprocess(self) -> Preprocess:
-        """What turns images into the network's input."""
+        """The conversion of images to the network's input."""
         ...
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """K names."""
+        """The K class names."""
         ...
 
     @property
@@ -49,21 +49,21 @@ class Model(Protocol):
 
     @property
     def threshold(self) -> float:
-        """Below this probability of the best class, an answer is unknown."""
+        """If the best class's probability is below this, the answer is unknown."""
         ...
 
     @property
     def file(self) -> Path:
-        """What holds its weights, its classes and its calibration."""
+        """The file with its weights, classes and calibration."""
         ...
 
     @property
     def saved(self) -> "SavedModel | None":
-        """The network with its layers, to look inside; None of an exported file."""
+        """The network with its layers, for inspection; None for an exported file."""
         ...
 
     def probabilities(self, images_NHWC: "Images") -> npt.NDArray[np.float32]:
-        """Float32 N×K of N ≥ 1 uint8 images of the model's shape."""
+        """Return float32 N×K for N ≥ 1 uint8 images of the model's shape."""
         ...
 
 
@@ -72,20 +72,20 @@ class RunModel:
     """A run's network on a device."""
 
     folder: RunFolder
-    """The run."""
+    """The run's folder."""
     saved: "SavedModel"
     device: str
     threads: int | None
-    """How many compute; None leaves PyTorch's settings as they are."""
+    """Number of threads; None keeps PyTorch's setting."""
 
     @property
     def preprocess(self) -> Preprocess:
-        """What turns images into the network's input."""
+        """The conversion of images to the network's input."""
         return self.saved.preprocess
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """K names."""
+        """The K class names."""
         return self.saved.class_names
 
     @property
@@ -100,7 +100,7 @@ class RunModel:
 
     @property
     def threshold(self) -> float:
-        """Below this probability of the best class, an answer is unknown."""
+        """If the best class's probability is below this, the answer is unknown."""
         return self.saved.threshold
 
     @property
@@ -111,9 +111,9 @@ class RunModel:
         return self.folder.path / MODEL_FILE
 
     def probabilities(self, images_NHWC: "Images") -> npt.NDArray[np.float32]:
-        """Float32 N×K of N ≥ 1 uint8 images of the model's shape.
+        """Return float32 N×K for N ≥ 1 uint8 images of the model's shape.
 
-        Raises ``DataError`` where weights are so large that an answer is no number.
+        Raises ``DataError`` if weights are so large that an answer is NaN.
         """
         if self.threads is None:
             return self._probabilities(images_NHWC)
@@ -140,8 +140,8 @@ class RunModel:
 
 
 def run_model(folder: RunFolder, device: str = "cpu", threads: int | None = None) -> RunModel:
-    """A finished run's network, which computes with so many threads, or all. Raises ``UserError``
-    for one that is not finished."""
+    """Return a finished run's network, computing with ``threads`` threads, by default all. Raises
+    ``UserError`` for an unfinished run."""
     from firstlight.devices import choose_device
     from firstlight.runs.checkpoint import load_model
 
@@ -154,10 +154,10 @@ def run_model(folder: RunFolder, device: str = "cpu", threads: int | None = None
 def open_model(
     path: Path, device: str = "auto", code: OwnCode | None = None, threads: int | None = None
 ) -> Model:
-    """A run folder's network, or an exported ``.onnx``, which computes on the CPU; ``code`` is that
-    of a run's network, where it is code. It computes with so many threads, or all.
+    """Open a run folder, or an exported ``.onnx``, which computes on the CPU.
 
-    Raises ``UserError`` or ``DataError`` where there is neither.
+    ``code`` is the user's own code of a run's network, if it has any. ``threads`` is the number of
+    threads, by default all. Raises ``UserError`` or ``DataError`` if the path is neither.
     """
     if not is_onnx(path):
         return run_model(open_run_folder(path, code), device, threads)
@@ -167,12 +167,12 @@ def open_model(
 
 
 def refuse_code(path: Path, code: OwnCode | None) -> None:
-    """Raise ``UserError`` where code is named for an exported file, which holds its network."""
+    """Raise ``UserError`` if code is named for an exported file, which contains its network."""
     if code is not None:
         raise UserError(f"{path}: an exported file contains its network; leave out --network")
 
 
 def check_device(path: Path, device: str) -> None:
-    """Raise ``UserError`` unless an exported file computes on this device."""
+    """Raise ``UserError`` unless an exported file can compute on this device."""
     if device not in ("auto", "cpu"):
         raise UserError(f"{path}: an exported file runs on the CPU, not with --device {device}")

@@ -1,8 +1,8 @@
-"""What an ONNX file holds, read before any of it is computed; neither onnx nor a runtime is needed.
+"""Check the content of an ONNX file before computing any of it. Needs neither onnx nor a runtime.
 
-A graph is a program: it may loop for ever or read other files. Only the operators that
-``firstlight export`` writes are taken, none of which loops. ONNX is protobuf, whose fields are
-numbered: ``onnx.proto`` of the ONNX project gives the numbers below.
+A graph is a program: it may loop forever or read other files. Only the operators that ``firstlight
+export`` writes are accepted, and none of them loops. ONNX is protobuf, which numbers its fields:
+the numbers below are from ``onnx.proto`` of the ONNX project.
 """
 
 from collections.abc import Iterator
@@ -75,11 +75,11 @@ OPERATORS = {
     "Unsqueeze",
     "Where",
 }
-"""Those that an export writes, at any operator set, in float32 and in eight bits."""
+"""Operators that an export contains, at any opset, in float32 and int8."""
 MOST_NODES = 10_000
-"""Operators in all; the largest model in the box has 600."""
+"""Most operators in total; the largest model in the box has 600."""
 MOST_DEPTH = 4
-"""Graphs within one another, such as the branches of an If."""
+"""Deepest nesting of graphs, such as the branches of an If."""
 
 _Value = int | memoryview
 _MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 14, 25
@@ -96,7 +96,7 @@ _VARINT, _EIGHT, _LENGTH, _FOUR = 0, 1, 2, 5
 
 @dataclass(kw_only=True)
 class OnnxFile:
-    """What was found."""
+    """The content of a file."""
 
     metadata: dict[str, str] = field(default_factory=dict)
     nodes: int = 0
@@ -104,7 +104,7 @@ class OnnxFile:
 
 
 def read_file(content: bytes) -> OnnxFile:
-    """The metadata of a file. Raises ``ValueError`` where it is no ONNX file."""
+    """Read the metadata of a file. Raises ``ValueError`` if it is not an ONNX file."""
     found = OnnxFile()
     for number, value in _fields(memoryview(content)):
         if number == _MODEL_GRAPH:
@@ -120,8 +120,8 @@ def read_file(content: bytes) -> OnnxFile:
 
 
 def check_graph(file: OnnxFile) -> None:
-    """Raise ``ValueError`` for what an export does not hold: other operators, numbers that are not
-    finite, and data that lie in other files. The tensor is named."""
+    """Raise ``ValueError`` for anything that an export does not contain: other operators, numbers
+    that are not finite, and data in other files. The message names the tensor."""
     for graph in file.graphs:
         _check_graph(file, graph, 1)
 
@@ -169,7 +169,7 @@ def _check_attribute(file: OnnxFile, attribute: memoryview, output: str, depth: 
 
 
 def _check_tensor(tensor: memoryview, output: str) -> None:
-    """``output`` names a tensor that has no name itself."""
+    """Check a tensor; ``output`` identifies one without a name."""
     kind, name = 0, output
     numbers: list[tuple[int, _Value]] = []
     for number, value in _fields(tensor):
@@ -201,7 +201,7 @@ def _check_finite(numbers: npt.NDArray[np.floating], name: str) -> None:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
-    """Number and value of each field of a protobuf message: a whole number, or bytes."""
+    """Yield number and value of each field of a protobuf message: an integer or bytes."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
@@ -220,7 +220,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A whole number of seven bits a byte, and where it ends."""
+    """Decode a variable-length integer, 7 bits per byte, and return it with its end."""
     value = 0
     for place in range(10):
         if at + place >= len(message):

@@ -1,4 +1,4 @@
-"""Packages that only some commands need: what to tell where one cannot be imported."""
+"""Packages that only some commands need, and the message if one cannot be imported."""
 
 import os
 from importlib import import_module
@@ -6,22 +6,22 @@ from typing import Any
 
 from firstlight.errors import UserError
 
-# Where a module's package has another name.
+# Modules whose package has a different name.
 NAMES = {"sklearn": "scikit-learn", "PIL": "pillow", "multipart": "python-multipart"}
 
 
 def report_nothing() -> None:
-    """Keep onnxruntime from reporting its use to its maker, unless the environment says otherwise.
+    """Keep onnxruntime from sending telemetry, unless the environment says otherwise.
 
-    It reads this as it is imported.
+    It reads this variable when it is imported.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def imported(module: str, purpose: str, install: str = "") -> Any:
-    """The module. Raises ``UserError`` with what to do where it is not there, or does not work.
+    """Import and return a module. Raises ``UserError`` with advice if it is missing or broken.
 
-    ``purpose`` opens the message; ``install`` is what pip is to be given, by default the module's
+    ``purpose`` begins the message; ``install`` is the argument for pip, by default the module's
     package.
     """
     try:
@@ -41,11 +41,11 @@ def missing(module: str, purpose: str, install: str) -> UserError:
 
 
 def trouble(module: str, error: Exception) -> str:
-    """What is wrong with a module that could not be imported: what stands in a message between its
-    name and what pip is to be given."""
+    """Say what is wrong with a module that could not be imported: the middle of a message, after
+    its name and before pip's argument."""
     from importlib.metadata import PackageNotFoundError, version  # takes a twentieth of a second
 
-    # Where a part of it is missing, it is of another version than is wanted.
+    # If a part of it is missing, it is the wrong version.
     if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
         return ", which is not installed: pip install"
     try:
@@ -60,6 +60,6 @@ def trouble(module: str, error: Exception) -> str:
 
 
 def package_of(module: str) -> str:
-    """The name that pip knows."""
+    """Return the name for pip."""
     root = module.partition(".")[0]
     return NAMES.get(root, root)

@@ -1,7 +1,7 @@
-"""Parts of a recipe that come in kinds: layers, augmentations, optimizers, schedules.
+"""Parts of a recipe that have several kinds: layers, augmentations, optimizers, schedules.
 
-A part is a frozen dataclass of choices that needs no PyTorch. In a recipe it is a table, led by its
-word. All parts of a kind are found through one table, from word to class.
+A part is a frozen dataclass of settings that needs no PyTorch. In a recipe it is a table that
+begins with its name. One table per kind maps each name to its class.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _Part = TypeVar("_Part", bound="Part")
 
 @dataclass(frozen=True, repr=False)
 class Part(Checked):
-    """One part. Its ``repr`` can be typed back in."""
+    """A part of a recipe. Its ``repr`` is valid Python."""
 
     kind: ClassVar[str]
-    """Its word in a recipe, such as ``max-pool``."""
+    """Its name in a recipe, such as ``max-pool``."""
     main: ClassVar[str] = ""
-    """The field whose value stands behind the word; empty where ``true`` does."""
+    """The field whose value follows the name; if empty, ``true`` follows."""
 
     def to_table(self) -> dict[str, Any]:
-        """The part as ``{word = main choice}``, with the other choices that are not the default."""
+        """Return ``{name = main setting}`` with the other settings that differ from the default."""
         value = plain_value(getattr(self, self.main)) if self.main else True
         return {self.kind: value} | {name: plain_value(value) for name, value in self._changed()}
 
     def to_named_table(self) -> dict[str, Any]:
-        """The part as ``{name = word}`` with every choice."""
+        """Return ``{name = kind}`` with every setting."""
         choices = {spec.name: plain_value(getattr(self, spec.name)) for spec in fields(self)}
         return {"name": self.kind, **choices}
 
@@ -42,7 +42,8 @@ class Part(Checked):
         return f"{type(self).__name__}({', '.join(words)})"
 
     def _changed(self) -> Iterator[tuple[str, Any]]:
-        """Names and values of the choices beside the main one that are not the default."""
+        """Yield names and values of the settings, except the main one, that differ from the
+        default."""
         for spec in fields(self):
             value = getattr(self, spec.name)
             if spec.name != self.main and not _is_default(spec, value):
@@ -54,7 +55,7 @@ def _is_default(spec: Field[Any], value: Any) -> bool:
 
 
 def plain_value(value: Any) -> Any:
-    """Values as TOML and JSON have them."""
+    """Convert values to those of TOML and JSON."""
     if isinstance(value, Part):
         return value.to_table()
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -63,15 +64,16 @@ def plain_value(value: Any) -> Any:
 
 
 def part_of(table: Any, kinds: Mapping[str, type[_Part]], *, label: str) -> _Part:
-    """The part of ``{word = main choice, other = choice}``. Raises ``UserError`` for what is none.
+    """Read a part from ``{name = main setting, other = setting}``. Raises ``UserError`` if it is
+    not valid.
 
-    ``label`` opens every message, such as ``layer 3``.
+    ``label`` begins every message, such as ``layer 3``.
     """
     if not isinstance(table, Mapping):
         some = next(iter(kinds))
         raise UserError(f"{label} must be a table, such as {{ {some} = … }}, not {table!r}")
     words = [key for key in table if isinstance(key, str) and key in kinds]
-    if len(words) > 1 and "activation" in words:  # a layer, and what follows it
+    if len(words) > 1 and "activation" in words:  # a layer with its activation
         words.remove("activation")
     if len(words) > 1:
         raise UserError(f"{label} has both {' and '.join(words)}; write them as two")
@@ -101,9 +103,9 @@ def part_named(
     label: str,
     meant: Callable[[str], str],
 ) -> _Part:
-    """The part of ``{name = word, choice = value}``. Raises ``UserError`` for what is none.
+    """Read a part from ``{name = kind, key = setting}``. Raises ``UserError`` if it is not valid.
 
-    ``meant`` tells, of a choice that it has not, where else it may be; empty for nowhere.
+    ``meant`` says where else an unknown key exists; empty if nowhere.
     """
     if not isinstance(table, Mapping):
         raise UserError(f"{label} must be a table, [{label}], not {table!r}")
@@ -139,7 +141,7 @@ def _made(kind: type[_Part], choices: dict[str, Any], *, label: str, prefix: str
 
 
 def _unknown(words: list[Any], kinds: Mapping[str, type[Part]]) -> str:
-    """What is wrong with a table that has none of the kinds' words."""
+    """Say what is wrong with a table that has none of the known names."""
     if not words:
         return f"is empty; the words are {', '.join(kinds)}"
     word = str(words[0])
@@ -153,7 +155,7 @@ def _unknown(words: list[Any], kinds: Mapping[str, type[Part]]) -> str:
 
 
 def _decoded(value: Any, kinds: Mapping[str, type[_Part]], label: str) -> Any:
-    """Lists of tables, at any depth, as lists of parts; ``label`` comes before their number."""
+    """Convert lists of tables, at any depth, to lists of parts; ``label`` precedes their number."""
     if not isinstance(value, list) or not any(isinstance(v, Mapping | list) for v in value):
         return value
     return [
@@ -165,7 +167,7 @@ def _decoded(value: Any, kinds: Mapping[str, type[_Part]], label: str) -> Any:
 
 
 def parts_of(tables: Any, kinds: Mapping[str, type[_Part]], *, label: str) -> tuple[_Part, ...]:
-    """The parts of a list of tables; messages number them from 1 on."""
+    """Return the parts of a list of tables; messages number them from 1."""
     if not isinstance(tables, list | tuple):
         raise UserError(
             f"{label}: wanted a list of tables, such as [{{ {next(iter(kinds))} = … }}], got "
@@ -178,7 +180,8 @@ def parts_of(tables: Any, kinds: Mapping[str, type[_Part]], *, label: str) -> tu
 
 
 def require_known(parts: Iterable[Part], table: Mapping[str, type[Part]], label: str) -> None:
-    """Raise ``UserError`` for a part that is not in its table: no recipe with it could be read."""
+    """Raise ``UserError`` for a part that is not in its table, because its recipe could not be
+    read."""
     for part in parts:
         if table.get(part.kind) is not type(part):
             name = type(part).__name__
@@ -191,10 +194,10 @@ def require_known(parts: Iterable[Part], table: Mapping[str, type[Part]], label:
 def values_of(
     value: Any, kind: type[_Part], *, label: str, word: str, example: str, table: str = ""
 ) -> tuple[_Part, ...]:
-    """A list that Python gives, as parts of a kind. Raises ``UserError`` for what is none.
+    """Check a Python list of parts of one kind. Raises ``UserError`` for anything else.
 
-    ``word`` is what one of them is called, ``example`` one as it is written, ``table`` one as a
-    recipe has it, where such lists come from recipes too.
+    ``word`` is the name of such a part, ``example`` shows one in Python, and ``table`` shows one in
+    a recipe if recipes have such lists too.
     """
     such_as = f"such as [{example}]" + (f", in a recipe [{table}]" if table else "")
     if isinstance(value, kind):
@@ -214,7 +217,7 @@ def values_of(
 def value_of(
     value: Any, kinds: Mapping[str, type[_Part]], kind: type[_Part], *, label: str, example: str
 ) -> _Part:
-    """A value that Python gives, as a part of a kind. Raises ``UserError`` for what is none."""
+    """Check a Python value as a part of a kind. Raises ``UserError`` for anything else."""
     if isinstance(value, kind):
         return value
     what = _kind_of(value, label)
@@ -224,7 +227,7 @@ def value_of(
 
 
 def _kind_of(value: Any, word: str) -> str:
-    """What came in place of a part, and what to do about it."""
+    """Say what came in place of a part, and what to do about it."""
     if isinstance(value, type):
         mine = issubclass(value, Part)
         return f"the class {value.__name__}" + (f"; write {value.__name__}(...)" if mine else "")

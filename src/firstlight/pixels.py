@@ -1,7 +1,7 @@
-"""The one pixel path: the only code that turns an image into model input.
+"""Preprocessing: the only code that turns an image into model input.
 
-Training, evaluation, prediction and every export go through ``Preprocess``; it is saved with the
-weights. PyTorch is imported by what computes: a program that runs an exported graph reads only the
+Training, evaluation, prediction and every export use ``Preprocess``, which is saved with the
+weights. Only computing imports PyTorch: a program that runs an exported graph reads only the
 values. Axes: N images, C channels, H height, W width.
 """
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 MOST_SIDE = 4096
-"""Pixels in height or width: no model sees larger images."""
-# What float32 divides by, and subtracts, without leaving its range.
+"""Largest height or width in pixels of a model's images."""
+# Limits that keep float32 division and subtraction within its range.
 _LEAST_STD, _MOST = 1e-30, 1e30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """uint8 images to the numbers a network was trained on: ``(pixel / 255 - mean) / std``."""
+    """Converts uint8 images to a network's input: ``(pixel / 255 - mean) / std``."""
 
     height: int
     """Pixels."""
@@ -31,13 +31,13 @@ class Preprocess:
     channels: int
     """1 (grey) or 3 (red, green, blue)."""
     mean: tuple[float, ...]
-    """Subtracted from each channel after scaling to 0..1; one number a channel."""
+    """Subtracted from each channel after scaling to [0, 1]; one number per channel."""
     std: tuple[float, ...]
-    """Each channel is divided by this; one positive number a channel."""
+    """Divisor of each channel; one positive number per channel."""
     light_on_dark: bool = False
-    """Whether the training images are light strokes on a dark ground, as in MNIST."""
+    """Whether the training images are light strokes on a dark background, as in MNIST."""
     centred_strokes: bool = False
-    """Whether the training images are single strokes fitted and centred the way MNIST's were."""
+    """Whether the training images are single strokes, scaled and centred as in MNIST."""
 
     def __post_init__(self) -> None:
         if not all(isinstance(n, int) and not isinstance(n, bool) for n in self.image_shape):
@@ -60,11 +60,11 @@ class Preprocess:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the images that are accepted."""
+        """Height, width and channels of accepted images."""
         return self.height, self.width, self.channels
 
     def __call__(self, images_NHWC: "Tensor") -> "Tensor":
-        """float32 N×C×H×W in channels-last memory, from uint8 N×H×W×C.
+        """Return float32 N×C×H×W in channels-last memory, given uint8 N×H×W×C.
 
         Raises ``ValueError`` for another dtype or shape.
         """
@@ -75,23 +75,23 @@ class Preprocess:
                 f"wanted uint8 images N×{self.height}×{self.width}×{self.channels}, "
                 f"got {images_NHWC.dtype} {tuple(images_NHWC.shape)}"
             )
-        # In one block, also where the images are a view that is turned: rows are changed in place.
+        # Make it contiguous even if the images are a rotated view: rows are changed in place.
         block = torch.contiguous_format
         pixels_NHWC = images_NHWC.to(torch.float32, memory_format=block).div_(255)
         if self.mean != (0.0,) * self.channels or self.std != (1.0,) * self.channels:
-            # Whole rows at once: a few numbers repeated take five times as long.
+            # Whole rows at once: repeating a few numbers takes five times as long.
             rows_NHR = pixels_NHWC.flatten(2)
             rows_NHR -= _on(images_NHWC.device, self.mean * self.width)
             rows_NHR /= _on(images_NHWC.device, self.std * self.width)
         return pixels_NHWC.permute(0, 3, 1, 2)
 
     def to_json(self) -> dict[str, object]:
-        """Plain values, for the metadata of a weights file."""
+        """Return plain values for the metadata of a weights file."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, object]) -> "Preprocess":
-        """The inverse of ``to_json``; raises ``ValueError`` when a field is missing or unknown."""
+        """Inverse of ``to_json``. Raises ``ValueError`` for missing or unknown fields."""
         try:
             fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             return cls(**fields)  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ class Preprocess:
 
 @lru_cache(maxsize=64)
 def _on(device: "torch.device", values: tuple[float, ...]) -> "Tensor":
-    """float32 numbers, copied to the device once: a copy a batch would make a GPU wait."""
+    """Copy float32 numbers to the device only once: a copy per batch would make a GPU wait."""
     import torch
 
     return torch.tensor(values, dtype=torch.float32, device=device)

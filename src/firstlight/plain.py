@@ -1,7 +1,7 @@
-"""Plain values as text: JSON and TOML, read within bounds, and JSON written without NaN.
+"""Plain values as text: JSON and TOML, read within limits, and JSON written without NaN.
 
-What is read may come from anywhere. A short text can ask for much work: lists nested a hundred
-thousand deep, numbers of ten thousand digits, keys of twenty thousand parts.
+The text may come from anywhere. A short text can demand much work: lists nested a hundred thousand
+deep, numbers with ten thousand digits, keys with twenty thousand parts.
 """
 
 import json
@@ -11,20 +11,20 @@ import tomllib
 from typing import Any
 
 MOST_DEPTH = 64
-"""Lists and tables within one another."""
+"""Deepest nesting of lists and tables."""
 MOST_DIGITS = 20
-"""Of a whole number: more than 64 bits hold."""
+"""Most digits of an integer: more than 64 bits hold."""
 MOST_TOML = 1 << 20
-"""Characters of a TOML text."""
+"""Most characters of a TOML text."""
 MOST_PARTS = 8
-"""Of a dotted key: TOML's reader takes the square of their number in time and memory."""
-# Nothing is tried twice, so that the search takes time in proportion to the text.
+"""Most parts of a dotted key: TOML's parser takes quadratic time and memory in their number."""
+# No backtracking, so the search takes linear time.
 _PART = r"""(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
 _LONG_KEY = re.compile(rf"{_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{MOST_PARTS}}}")
 
 
 def read_json(text: str | bytes) -> Any:
-    """The values of a JSON text. Raises ``ValueError`` where it is none, or goes beyond bounds."""
+    """Parse a JSON text. Raises ``ValueError`` if it is invalid or exceeds the limits."""
     try:
         values = json.loads(
             text, parse_int=_whole, parse_float=_decimal, parse_constant=_no_constant
@@ -36,7 +36,7 @@ def read_json(text: str | bytes) -> Any:
 
 
 def write_json(values: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
-    """JSON text. A number that is not finite becomes null, as JSON has no name for it."""
+    """Return JSON text. NaN and infinity become null, because JSON cannot express them."""
     given: dict[str, Any] = {"indent": indent, "ensure_ascii": ascii_only, "default": str}
     try:
         return json.dumps(values, allow_nan=False, **given)
@@ -45,7 +45,7 @@ def write_json(values: Any, *, indent: int | None = None, ascii_only: bool = Fal
 
 
 def read_toml(text: str) -> dict[str, Any]:
-    """The values of a TOML text. Raises ``ValueError`` where it is none, or goes beyond bounds."""
+    """Parse a TOML text. Raises ``ValueError`` if it is invalid or exceeds the limits."""
     if len(text) > MOST_TOML:
         raise ValueError(f"longer than {MOST_TOML:,} characters")
     if _LONG_KEY.search(text):
@@ -59,7 +59,7 @@ def read_toml(text: str) -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """A value in an error message, cut where it is long."""
+    """Format a value for an error message, shortened if it is long."""
     text = repr(value)
     return text if len(text) <= 120 else f"{text[:120]}…"
 

@@ -1,4 +1,4 @@
-"""How a training run shows itself: a live bar, one line an epoch, a notebook line, or nothing."""
+"""Displays of a training run: a live bar, one line per epoch, a notebook line, or nothing."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class TrainingRun(Protocol):
-    """What a display reads of a run, whose length may change on the way."""
+    """What a display reads from a run, whose length may change during training."""
 
     @property
     def epochs(self) -> int: ...
@@ -23,18 +23,18 @@ class TrainingRun(Protocol):
 
     @property
     def total(self) -> int:
-        """Images of the whole run."""
+        """Number of images in the whole run."""
 
     @property
     def seen(self) -> int:
-        """Images trained on so far."""
+        """Number of images trained on so far."""
 
     def work(self, seen: int) -> float:
-        """What training on the first so many images takes; only shares of it matter."""
+        """Return the work of training on the first ``seen`` images, in any unit."""
 
 
 class Display(Protocol):
-    """What ``verbs.fit`` tells while it trains."""
+    """What ``verbs.fit`` calls during training."""
 
     def __enter__(self) -> "Display": ...
     def __exit__(
@@ -47,12 +47,12 @@ class Display(Protocol):
     def step(self, record: "StepRecord") -> None: ...
     def epoch(self, record: "EpochRecord") -> None: ...
     def say(self, text: str) -> None:
-        """A sentence between two trainings."""
+        """Show a sentence between two trainings."""
         ...
 
 
 def epoch_line(record: "EpochRecord", epochs: int) -> str:
-    """One finished epoch, as a line of a log that fits 80 columns."""
+    """Format a finished epoch as a log line that fits 80 columns."""
     text = (
         f"epoch {record.epoch:>{len(str(epochs))}}/{epochs}  loss {record.train_loss:.4f}  "
         f"acc {100 * record.train_accuracy:.2f} %"
@@ -93,7 +93,7 @@ class Silent:
 
 
 class Log(Silent):
-    """One line an epoch, for files and pipes."""
+    """One line per epoch, for files and pipes."""
 
     def __init__(self, *, to_stderr: bool = False) -> None:
         self._stream = sys.stderr if to_stderr else sys.stdout
@@ -105,14 +105,14 @@ class Log(Silent):
         try:
             print(text, file=self._stream, flush=True)
         except BrokenPipeError:
-            # Whoever read along has gone; training is not theirs to end. A second failure at the
-            # end of the process, when Python flushes, is spared too.
+            # The reader of the pipe is gone, but training continues. This also avoids a second
+            # error when Python flushes at exit.
             self._stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
             sys.stdout = self._stream
 
 
 class _Pace:
-    """Images a second and seconds left, from what was seen since the display started."""
+    """Images per second and seconds left, measured since the display started."""
 
     def __init__(self, run: TrainingRun) -> None:
         self.run = run
@@ -120,7 +120,8 @@ class _Pace:
         self.shown = 0.0
 
     def due(self, seen: int) -> bool:
-        """At most ten times a second, and at an epoch's end: drawing costs more than a step."""
+        """Whether to draw: at most ten times a second, and at an epoch's end. Drawing costs more
+        than a step."""
         now = time.monotonic()
         if now - self.shown < 0.1 and seen < self.run.images_per_epoch:
             return False
@@ -128,7 +129,7 @@ class _Pace:
         return True
 
     def read(self, record: "StepRecord") -> tuple[float, float, float]:
-        """Work done in the whole run, images a second, seconds left."""
+        """Return the work done in the whole run, images per second, and seconds left."""
         run = self.run
         done = (record.epoch - 1) * run.images_per_epoch + record.seen
         passed = max(1e-9, time.monotonic() - self.started)
@@ -138,7 +139,7 @@ class _Pace:
 
 
 class Live(Silent):
-    """A bar on a terminal, with one line above it for each finished epoch."""
+    """A progress bar in a terminal, with a line above it for each finished epoch."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
@@ -199,7 +200,7 @@ class Live(Silent):
 
 
 class Notebook(Silent):
-    """A line in the notebook's cell that is written over until its epoch is done."""
+    """A line in the notebook's cell that is overwritten until its epoch ends."""
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -227,7 +228,7 @@ class Notebook(Silent):
         self.say(epoch_line(record, self.run.epochs))
 
     def say(self, text: str) -> None:
-        if self._handle is None:  # no training has begun
+        if self._handle is None:  # training has not started
             sys.stdout.write(f"{text}\n")
             return
         self._lines.append(text)
@@ -235,7 +236,7 @@ class Notebook(Silent):
 
 
 def choose_display(*, quiet: bool = False, json: bool = False) -> Display:
-    """The display that fits where the output goes."""
+    """Choose the display that suits the output."""
     if quiet:
         return Silent()
     if in_notebook():
@@ -246,7 +247,7 @@ def choose_display(*, quiet: bool = False, json: bool = False) -> Display:
 
 
 class WithoutEpochs(Silent):
-    """Another display, without a line for each epoch: for many trainings, one line each."""
+    """Wraps another display without its epoch lines: for many trainings, one line each."""
 
     def __init__(self, shown: Display) -> None:
         self._shown = shown
@@ -274,13 +275,14 @@ class WithoutEpochs(Silent):
 
 
 def in_notebook() -> bool:
-    """Whether a notebook's kernel runs this process; nothing is imported to find out."""
+    """Whether this process is a notebook kernel; imports nothing to find out."""
     shell = sys.modules.get("IPython")
     return shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell"
 
 
 class _Bar:
-    """A bar that appears when there is something to show, and goes with the block that holds it."""
+    """A bar that appears when there is something to show, and disappears at the end of the
+    block."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -299,10 +301,10 @@ class _Bar:
 
 
 class DownloadBar(_Bar):
-    """A bar for each file that is fetched; without a terminal, a line when it begins.
+    """A bar for each download; without a terminal, a line when it begins.
 
-    It appears with the first byte, so that it can be made where nothing may come, and goes when
-    the block that holds it ends.
+    It appears with the first byte, so it can be created before it is known whether anything will be
+    downloaded. It disappears at the end of its block.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -311,7 +313,7 @@ class DownloadBar(_Bar):
         self._tasks: dict[str, Any] = {}
 
     def __call__(self, name: str, done: int, total: int | None) -> None:
-        """Told as a file grows: its name, the bytes so far, the bytes in all."""
+        """Called as a file grows, with its name, the bytes so far, and the total."""
         if self._quiet:
             return
         if not sys.stderr.isatty():
@@ -337,8 +339,8 @@ def _download_progress() -> Any:
 
 
 class CountingBar(_Bar):
-    """A bar while pictures, or others, are gone through; without a terminal, a line when it begins.
-    Nothing shows where there are none."""
+    """A bar that counts pictures or other items; without a terminal, a line when it begins. Shows
+    nothing if there are no items."""
 
     def __init__(self, what: str, things: str = "pictures", *, quiet: bool = False) -> None:
         super().__init__()
@@ -346,7 +348,7 @@ class CountingBar(_Bar):
         self._told = False
 
     def __call__(self, done: int, total: int) -> None:
-        """Told how many of how many are done."""
+        """Called with the number done and the total."""
         if self._quiet:
             return
         if not sys.stderr.isatty():
@@ -373,7 +375,7 @@ class CountingBar(_Bar):
 
 
 class PaceBar(_Bar):
-    """A bar for long work on many images, with images a second and the time left; without a
+    """A bar for long work on many images, with images per second and the time left; without a
     terminal, a line for each tenth."""
 
     def __init__(self, what: str, *, quiet: bool = False) -> None:
@@ -383,8 +385,8 @@ class PaceBar(_Bar):
         self._tenth = 0
 
     def __call__(self, done: int, total: int) -> None:
-        """Told how many images of how many are done; what was done at the first call took no
-        time of this one's."""
+        """Called with the number of images done and the total. Images done before the first call
+        took no time of this bar."""
         if self._quiet:
             return
         if self._began is None:
@@ -402,7 +404,7 @@ class PaceBar(_Bar):
             self.say(f"{self._what} {text}")
 
     def say(self, text: str) -> None:
-        """A line of its own, also when quiet."""
+        """Show a line of its own, even if quiet."""
         if self._bar is not None:
             self._bar.console.print(text, highlight=False, markup=False)
             return
@@ -422,7 +424,7 @@ class PaceBar(_Bar):
 
 
 def _clock(seconds: int) -> str:
-    """``4:05``, ``1:04:05``."""
+    """Format seconds as ``4:05`` or ``1:04:05``."""
     hours, rest = divmod(seconds, 3600)
     return (f"{hours}:{rest // 60:02}" if hours else f"{rest // 60}") + f":{rest % 60:02}"
 

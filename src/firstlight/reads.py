@@ -1,8 +1,8 @@
-"""Which keys of a recipe are read, given its other choices.
+"""Which keys of a recipe are used, given its other settings.
 
-A part of a recipe has its own keys alone; a key that belongs to another optimizer or layer is
-refused as unknown. Here are the keys that a part has, and that do nothing beside some other choice.
-A key is ``section.name``. One that is not in the table is always read.
+A part of a recipe has only its own keys. A key of another optimizer or layer is refused as unknown.
+The table here lists keys that exist but have no effect in combination with some other setting. A
+key is ``section.name``. One that is not in the table is always used.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Need:
-    """What another key must be for a key to be read."""
+    """The condition on another key for a key to be used."""
 
     key: str
     holds: Callable[["Recipe"], bool]
     wanted: str
-    """The same in words, as the value would be written."""
+    """The condition in words, as one would write the value."""
 
 
 def _warmup(recipe: "Recipe") -> float:
@@ -32,7 +32,7 @@ _WARM = "schedule.warmup_fraction"
 NEEDS: dict[str, Need] = {
     "schedule.start_fraction": Need(_WARM, lambda r: _warmup(r) > 0, f"{_WARM}>0"),
     "schedule.final_fraction": Need(_WARM, lambda r: _warmup(r) < 1, f"{_WARM}<1"),
-    "train.replanned": Need(  # a constant rate is the same wherever the end is
+    "train.replanned": Need(  # a constant rate does not depend on the end
         "schedule.name",
         lambda r: r.schedule.kind != "constant" or r.train.small_share > 0,
         'schedule.name="one-cycle"',
@@ -42,7 +42,7 @@ NEEDS: dict[str, Need] = {
         lambda r: r.train.validation == "held-out",
         'train.validation="held-out"',
     ),
-    "network.pixels": Need(  # what a network begins with has its own pixel path
+    "network.pixels": Need(  # the starting network has its own preprocessing
         "train.start_from", lambda r: not r.train.start_from, 'train.start_from=""'
     ),
     **{
@@ -60,11 +60,11 @@ FITTED_READS = frozenset(
         *("train.start_from", "train.start_head", "train.start_weights"),
     }
 )
-"""What a run of no epochs reads, beside its network: its last layer is fitted, and no step of
-training follows."""
+"""Keys that a run of no epochs uses, apart from its network: its last layer is fitted, and no
+training step follows."""
 _OF_TRAINING = ("init", "start", "share", "momentum")
-"""Choices of layers that only training reads: of weights before the first step, of dropout, and of
-batch norm's running statistics."""
+"""Settings of layers that only training uses: initial weights, dropout, and the running statistics
+of batch norm."""
 
 
 def fits_alone(recipe: "Recipe") -> bool:
@@ -73,7 +73,7 @@ def fits_alone(recipe: "Recipe") -> bool:
 
 
 def idle(recipe: "Recipe", keys: Iterable[str]) -> list[str]:
-    """The keys that do nothing, as nothing is trained."""
+    """Return the keys that have no effect because nothing is trained."""
     if not fits_alone(recipe):
         return []
     return [
@@ -85,7 +85,8 @@ def idle(recipe: "Recipe", keys: Iterable[str]) -> list[str]:
 
 
 def why_unread(recipe: "Recipe", keys: Iterable[str]) -> str:
-    """Why the first of the keys that the recipe does not read is not read; empty where all are."""
+    """Say why the recipe does not use the first of the keys that it ignores; empty if it uses
+    all."""
     for key in keys:
         need = NEEDS.get(key)
         if need is not None and not need.holds(recipe):
@@ -97,12 +98,12 @@ def why_unread(recipe: "Recipe", keys: Iterable[str]) -> str:
 
 
 def unread_changes(recipe: "Recipe") -> list[str]:
-    """Keys that a recipe does not read and that are not as they are by default."""
+    """Return keys that the recipe does not use although they differ from the default."""
     return [key for key in _changes(recipe, ("schedule", "train")) if why_unread(recipe, [key])]
 
 
 def idle_changes(recipe: "Recipe") -> list[str]:
-    """Keys that do nothing, as nothing is trained, and that are not as they are by default."""
+    """Return keys that differ from the default but have no effect because nothing is trained."""
     augment = ["augment"] if recipe.augment else []
     return idle(recipe, [*augment, *_changes(recipe, ("optimizer", "schedule", "train"))])
 

@@ -1,8 +1,8 @@
-"""A recipe: one frozen value that holds every choice of a training run.
+"""A recipe: one frozen value with every setting of a training run.
 
-It is composed of parts: a network, augmentations, an optimizer, a schedule, and how long to train.
-It is read from TOML and written back into the run folder. Unknown keys, wrong types and impossible
-values are refused by name, with the nearest valid ones.
+It consists of parts: a network, augmentations, an optimizer, a schedule, and the training settings.
+It is read from TOML and saved in the run folder. Unknown keys, wrong types and invalid values are
+refused by name, with the nearest valid ones.
 """
 
 import re
@@ -42,84 +42,88 @@ _Kind = TypeVar("_Kind", bound=Part)
 FORMAT = 2
 MOST_EPOCHS = 100_000.0
 MOST_LISTED = 12
-"""Parts of a list that an error names."""
+"""Most parts of a list that an error names."""
 OWN_NETWORK = "own-network"
-"""The name of the recipe for a network that comes without one."""
+"""Name of the recipe for a network that has none."""
 LEAST_MICRO_BATCH = 3
-"""Batch norm needs two images; in parts of two, a batch of three would leave one alone."""
+"""Batch norm needs two images: with parts of two, a batch of three would leave one alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainChoice(Checked):
-    """How long, in what portions, and watched by what."""
+    """Length, batches and monitoring of training."""
 
     epochs: float = number(5.0, least=0.0, most=MOST_EPOCHS)
-    """Passes over the training images, or over ``epoch_share`` of them; the last may be a part of
-    one. 0 leaves the network as it is with ``start_head``."""
+    """Passes over the training images, or over ``epoch_share`` of them; the last may be partial. 0,
+    with ``start_head``, only fits the last layer."""
     replanned: tuple[tuple[float, float], ...] = ()
-    """Where a budget changed ``epochs`` on the way: pairs of the epoch at which and of what it was
-    until then. The schedule's first part is that of a run of so many, the rest is spread evenly."""
+    """Changes of ``epochs`` by a budget during training: pairs of the epoch of the change and the
+    previous value. Up to a change, the schedule follows the previous value; the rest is spread
+    evenly."""
     epoch_share: float = number(1.0, least=0.0, most=1.0, above=True)
     """Share of the training images in one epoch. Below 1, half of them are those with the largest
-    loss when last trained on, whatever their class, and the others random
-    (``training/selection.py``). Images with wrong labels are then trained on more often too."""
+    loss when last trained on, of any class; the others are random (``training/selection.py``).
+    Images with wrong labels are then also trained on more often."""
     small_share: float = number(0.0, least=0.0, most=0.9)
-    """Share of the schedule, its first part, whose steps see images of three quarters of their
-    sides, little more than half the work (progressive resizing; Tan and Le 2021, section 4). All
-    answers are of whole images, and patience begins with the first epoch that trains on them
-    alone. With epoch_share an image that was small when last trained on is as hard as its loss was
-    then."""
+    """The first share of the schedule, whose steps shrink images to three quarters of their sides,
+    for little more than half the work (progressive resizing; Tan and Le 2021, section 4).
+    Prediction always uses whole images, and patience starts with the first epoch that trains only
+    on whole images. With epoch_share, the loss of an image may come from its shrunk version."""
     batch_size: int = number(32, least=1, most=65536)
-    """Images a step; the last step of an epoch takes what is left."""
+    """Images per step; the last step of an epoch takes the rest."""
     micro_batch_size: int = number(0, least=0, most=65536)
-    """Images that pass through the network at once, at most; 0 for the whole batch. The gradients
-    of a batch's parts are added up: the memory of the network's maps goes with the parts, the step
-    with the batch. Batch norm sees one part at a time (Hoffer et al. 2017, algorithm 1)."""
+    """Most images that pass through the network at once; 0 for the whole batch. The gradients of a
+    batch's parts are added up (gradient accumulation): memory for maps depends on the part, the
+    step on the batch. Batch norm sees one part at a time (Hoffer et al. 2017, algorithm 1)."""
     shards: int = number(0, least=0, most=4096)
-    """Parts of a batch that several processes share out, each as many; 0 for a batch as a whole.
-    With the same shards a run has the same bits on any number of processes that divides them.
+    """Parts of a batch that are divided equally among several processes; 0 keeps the batch whole.
+    With the same shards, a run has the same bits on any number of processes that divides them.
     Batch norm sees one shard at a time, and each shard draws its own dropout."""
     clip_norm: float = number(0.0, least=0.0, most=1e6)
-    """Gradient clipping: a batch's gradients whose norm, over all weights together, is larger are
+    """Gradient clipping: if the norm of a batch's gradients, over all weights, is larger, they are
     scaled down to it (Pascanu et al. 2013, algorithm 1). 0 for none."""
     validation: str = choice("held-out", "held-out", "test", "none")
-    """What is measured after each epoch. ``test`` is what the tutorial does; nothing is chosen
+    """Images to measure after each epoch. ``test`` is what the tutorial uses; nothing is selected
     by it."""
     held_out_fraction: float = number(0.1, least=0.001, most=0.9)
-    """Share of the training images held out, with validation = "held-out"."""
+    """Share of the training images to hold out, with validation = "held-out"."""
     patience: int = number(0, least=0, most=100_000)
-    """Stop after so many epochs without a smaller loss on the held-out images, and keep the
-    weights of the best epoch; 0 to train to the end and keep the last."""
+    """Early stopping: stop after this many epochs without a lower loss on the held-out images, and
+    keep the weights of the best epoch. 0 trains to the end and keeps the last weights."""
     average_decay: float = number(0.0, least=0.0, most=0.999999)
-    """Of the running mean of the weights, which is what is measured and kept; 0 for the last
-    weights as they are."""
+    """Decay of the running average of the weights, which is then measured and saved; 0 uses the
+    last weights."""
     precision: str = choice("float32", "float32", "mixed")
-    """Of training: ``mixed`` takes bfloat16 for convolutions and matrix products on a device that
-    computes in it, and float32 elsewhere. Held-out images are answered so too after all epochs but
-    the last, unless patience compares them; evaluation and prediction are always in float32."""
+    """Precision of training. ``mixed`` uses bfloat16 for convolutions and matrix products on
+    devices that support it, and float32 elsewhere. Held-out images are also measured that way after
+    all epochs but the last, unless patience compares them. Evaluation and prediction always use
+    float32."""
     label_smoothing: float = number(0.0, least=0.0, most=0.99)
-    """Share of the target spread evenly over all classes (Szegedy et al. 2016, section 7)."""
+    """Share of the target that is spread evenly over all classes (Szegedy et al. 2016, section
+    7)."""
     class_weights: str = choice("none", "none", "balanced")
-    """``balanced``: the loss of an image counts inversely to the number of training images of its
-    class, 1 on average."""
+    """``balanced``: an image's loss is weighted inversely to the number of training images in its
+    class, with mean 1."""
     start_from: str = ""
-    """A run folder whose weights are taken over, all but the last layer's; empty for fresh ones."""
+    """A run folder whose weights are used, except for the last layer's; empty for random
+    weights."""
     start_head: str = choice("random", "random", "linear")
-    """With start_from: the last layer's first weights. ``linear`` fits them to the features that
-    the layers before it give: logistic regression, whose penalty is chosen on images left out
+    """With start_from: the initial weights of the last layer. ``linear`` fits them to the features
+    of the layers before it by logistic regression, whose penalty is chosen on held-out images
     (linear probing, then fine-tuning; Kumar et al. 2022, section 4). With patience these weights
     are kept unless an epoch is better."""
     start_norm: str = choice("learned", "learned", "kept")
-    """With start_from: whether batch norm goes on with the means and deviations of batches, or
-    keeps those that it came with, as a few pictures say little of them."""
+    """With start_from: whether batch norm learns from the means and deviations of batches, or keeps
+    its own (``kept``), because few pictures give poor estimates."""
     start_weights: str = ""
-    """SHA-256 of the weights that the training began with, where they came with a module that was
-    passed as ``network``; empty for weights from the seed."""
+    """SHA-256 of the initial weights, if they came with a module passed as ``network``; empty for
+    weights from the seed."""
     start_rate: float = number(0.1, least=0.0, most=1.0, above=True)
-    """With start_from: the first layer's learning rate as a share of the last one's; those between
-    lie evenly on a log scale (discriminative rates, Howard & Ruder 2018, section 3.2)."""
+    """With start_from: the first layer's learning rate as a share of the last layer's. Those
+    between are spaced evenly on a log scale (discriminative rates, Howard & Ruder 2018, section
+    3.2)."""
     seed: int = number(0, least=0, most=2**31 - 1)
-    """Decides weights, order, augmentation and dropout."""
+    """Determines weights, order, augmentation and dropout."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -157,17 +161,17 @@ class TrainChoice(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Checked):
-    """Every choice of a run. Changes by name go through ``with_settings``."""
+    """Every setting of a run. Use ``with_settings`` to change settings by name."""
 
     example: ClassVar[str] = 'Recipe(name="mine")'
 
     name: str
-    """Names the run folder."""
+    """Name of the recipe, and of its run folders."""
     description: str = ""
     """One line for people."""
     network: Network = field(default_factory=Network)
     augment: tuple[Augmentation, ...] = ()
-    """What happens to each training image, in order, anew each time it is seen."""
+    """Random changes of each training image, in order, drawn again each time it is seen."""
     optimizer: Optimizer = field(default_factory=Adam)
     schedule: Schedule = field(default_factory=Constant)
     train: TrainChoice = TrainChoice()
@@ -206,13 +210,13 @@ class Recipe(Checked):
 
     @property
     def mix(self) -> Mix | None:
-        """How images are mixed in pairs, if they are."""
+        """How images are mixed in pairs, if at all."""
         last = self.augment[-1] if self.augment else None
         return last if isinstance(last, Mix) else None
 
     def with_parts(self, **parts: Any) -> "Recipe":
-        """A new recipe with these parts in place of its own: values, or for ``network`` a list of
-        layers or code, for ``augment`` a list. Raises ``UserError`` for what is none."""
+        """Return a new recipe with these parts replaced by values; ``network`` may be a list of
+        layers or code, and ``augment`` a list. Raises ``UserError`` for invalid parts."""
         if "network" in parts:
             parts["network"] = as_network(parts["network"], self.network)
         if "augment" in parts:
@@ -242,7 +246,7 @@ class Recipe(Checked):
         return replace(self, **parts)
 
     def to_table(self) -> dict[str, Any]:
-        """The recipe as plain values, as TOML has them."""
+        """Return the recipe as plain TOML values."""
         return {
             "name": self.name,
             "format": FORMAT,
@@ -255,11 +259,11 @@ class Recipe(Checked):
         }
 
     def to_toml(self) -> str:
-        """TOML text that ``parse_recipe`` reads back to an equal recipe."""
+        """Return TOML text that ``parse_recipe`` reads as an equal recipe."""
         return toml_text(self.to_table())
 
     def settings(self) -> dict[str, str]:
-        """Every choice by its key, as TOML text; layers and augmentations by their number."""
+        """Return every setting by key, as TOML text; layers and augmentations by number."""
         found: dict[str, str] = {}
         for section, values in self.to_table().items():
             if section == "augment":
@@ -275,15 +279,17 @@ class Recipe(Checked):
     def with_settings(
         self, settings: "Sequence[str | Setting]", *, source: str = "--set"
     ) -> "Recipe":
-        """A new recipe with each ``section.key=value`` changed; the value is written as in TOML.
+        """Return a new recipe with each ``section.key=value`` changed; values are written as in
+        TOML.
 
-        ``network.3.filters=64`` changes a choice of the third layer, ``network.4.2.filters=64`` one
-        of the second layer within the fourth, ``augment.1.degrees=5`` one of the first
-        augmentation, ``augment=[{ rotate = 10 }]`` the whole list. A new ``optimizer.name`` or
-        ``schedule.name`` begins with its own defaults. ``source`` opens the error messages of
-        settings that have none of their own. The settings are taken together, so that two may fit
-        that do not fit alone; of one source the last of a key counts. A key that the new recipe
-        does not read is refused, and so is one that two sources say differently.
+        ``network.3.filters=64`` changes a setting of the third layer, and
+        ``network.4.2.filters=64`` one of the second layer inside the fourth.
+        ``augment.1.degrees=5`` changes one of the first augmentation, and ``augment=[{ rotate = 10
+        }]`` the whole list. A new ``optimizer.name`` or ``schedule.name`` starts with its own
+        defaults. ``source`` begins the error messages of settings without a source of their own.
+        All settings are applied together, because two may fit only in combination; of one source,
+        the last value of a key counts. A key that the new recipe does not use is refused, and so is
+        one that two sources set differently.
         """
         given = [one if isinstance(one, Setting) else Setting(one, source) for one in settings]
         table, asked = self.to_table(), dict[str, tuple[str, Any]]()
@@ -292,7 +298,7 @@ class Recipe(Checked):
             _refuse_other(asked, ".".join(keys), setting.source, value)
             _put(table, keys, value, f"{setting.source} {setting.text}")
         if "train.epochs" in asked and "train.replanned" not in asked:
-            table["train"]["replanned"] = []  # is of other epochs
+            table["train"]["replanned"] = []  # it belongs to other epochs
         try:
             changed = recipe_of(table, source="")
             why = why_unread(changed, asked)
@@ -303,37 +309,37 @@ class Recipe(Checked):
         return changed.with_code(self.network.code)
 
     def with_code(self, code: OwnCode | None) -> "Recipe":
-        """The recipe with its code named, where ``code`` is the code that it records."""
+        """Return the recipe with its code attached, if ``code`` is the code that it records."""
         if code is None or code != self.network.code:
             return self
         return replace(self, network=replace(self.network, code=code))
 
 
 class Setting(NamedTuple):
-    """A change of one choice of a recipe, from an option or an argument of its own."""
+    """A change of one setting of a recipe, from an option or an argument."""
 
     text: str
     """``section.key=value``"""
     source: str
-    """What a person called it: it opens every message about it."""
+    """The user's name for it, which begins every message about it."""
     asked: bool = True
-    """Whether it is of this call, and neither of the environment nor of firstlight itself."""
+    """Whether it comes from this call, and not from the environment or from firstlight itself."""
 
 
 def setting_key(setting: str | Setting) -> str:
-    """``section.key`` of a setting."""
+    """Return ``section.key`` of a setting."""
     text = setting.text if isinstance(setting, Setting) else setting
     return text.partition("=")[0].strip()
 
 
 def _source_of(why: str, settings: Sequence[Setting]) -> str:
-    """The source of the setting that a message is about, else of all of them."""
+    """Return the source of the setting that a message is about, or else of all of them."""
     about = [one.source for one in settings if why.startswith(setting_key(one))]
     return about[-1] if about else ", ".join(dict.fromkeys(one.source for one in settings))
 
 
 def refuse_settings(settings: Sequence[str | Setting], keys: Sequence[str], why: str) -> None:
-    """Raise ``UserError`` where one of the settings is of a key that something else decides."""
+    """Raise ``UserError`` if a setting changes a key that something else determines."""
     for setting in settings:
         if (key := setting_key(setting)) in keys:
             text = setting.text if isinstance(setting, Setting) else setting
@@ -343,12 +349,12 @@ def refuse_settings(settings: Sequence[str | Setting], keys: Sequence[str], why:
 def refuse_idle(
     recipe: Recipe, settings: Sequence[str | Setting], source: str, *, parts: Sequence[str] = ()
 ) -> None:
-    """Raise ``UserError`` where one of the settings, or a part in place of the recipe's, does
-    nothing, as no epoch follows a fitted last layer. ``source`` is of those that have none."""
+    """Raise ``UserError`` if a setting or replaced part has no effect, because no epoch follows a
+    fitted last layer. ``source`` belongs to those without their own."""
     given = [one if isinstance(one, Setting) else Setting(one, source) for one in settings]
     asked = {part: source for part in parts if part != "network"}
     asked |= {setting_key(one): one.source for one in given if one.asked}
-    # Without patience set to 0 nothing but held-out images can be watched.
+    # Unless patience is set to 0, only held-out images can be measured.
     keys = [key for key in asked if key != "train.patience" or "train.validation" not in asked]
     for key in idle(recipe, keys):
         raise UserError(
@@ -358,13 +364,13 @@ def refuse_idle(
 
 
 def recipe_names() -> list[str]:
-    """The named recipes, sorted."""
+    """Return the named recipes, sorted."""
     folder = resources.files("firstlight.recipes")
     return sorted(p.name[: -len(".toml")] for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
 def load_recipe(name_or_file: str | Path) -> Recipe:
-    """A named recipe, or one from a TOML file. Raises ``UserError`` when there is none."""
+    """Load a named recipe, or one from a TOML file. Raises ``UserError`` if there is none."""
     text = str(name_or_file)
     if text in recipe_names():
         resource = resources.files("firstlight.recipes") / f"{text}.toml"
@@ -383,15 +389,15 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a folder on the way that may not be searched
+    except OSError:  # a parent folder is not searchable
         return False
 
 
 def parse_recipe(text: str, *, source: str) -> Recipe:
-    """A recipe from TOML text; ``source`` opens every error message."""
+    """Parse a recipe from TOML text; ``source`` begins every error message."""
     try:
         values = read_toml(text)
-    except ValueError as error:  # also numbers of thousands of digits
+    except ValueError as error:  # also raised for numbers with thousands of digits
         raise UserError(f"{source}: not valid TOML: {error}") from error
     if "name" not in values:
         raise UserError(f'{source}: a recipe needs a name, such as name = "my-recipe"')
@@ -399,7 +405,7 @@ def parse_recipe(text: str, *, source: str) -> Recipe:
 
 
 def recipe_of(table: Mapping[str, Any], *, source: str) -> Recipe:
-    """A recipe from its table, of this format or an older one."""
+    """Return a recipe from its table, in this format or an older one."""
     written = table.get("format", 1 if "model" in table else FORMAT)
     if isinstance(written, bool) or not isinstance(written, int):
         raise UserError(
@@ -442,7 +448,7 @@ def _named(table: Mapping[str, Any], section: str, kinds: Mapping[str, type[_Kin
 
 
 def network_of(table: Any) -> Network:
-    """A network from its table. Raises ``UserError`` for what is none."""
+    """Return a network from its table. Raises ``UserError`` if it is not valid."""
     if isinstance(table, Mapping) and "layers" in table:
         table = {**table, "layers": parts_of(table["layers"], LAYERS, label="layer")}
     if isinstance(table, Mapping) and "code" in table:
@@ -451,7 +457,7 @@ def network_of(table: Any) -> Network:
 
 
 def _checked(kind: type[_Choice], table: Any, label: str) -> _Choice:
-    """The choice of a table, every key a field of ``kind``."""
+    """Return the settings of a table whose keys must all be fields of ``kind``."""
     if not isinstance(table, Mapping):
         raise UserError(f"{label} must be a table, [{label}], not {table!r}")
     names = [spec.name for spec in fields(kind)]  # type: ignore[arg-type]
@@ -466,11 +472,12 @@ def _checked(kind: type[_Choice], table: Any, label: str) -> _Choice:
 
 
 _ENVIRONMENT = "FIRSTLIGHT_"
-"""What names of environment variables begin with. What they say is for all calls, and gives way."""
+"""Prefix of environment variables. They apply to all calls, and other sources override them."""
 
 
 def _refuse_other(asked: dict[str, tuple[str, Any]], key: str, source: str, value: Any) -> None:
-    """Note what a source says of a key. Raises ``UserError`` where another said otherwise."""
+    """Record what a source says about a key. Raises ``UserError`` if another source contradicts
+    it."""
     before, said = asked.get(key, (source, value))
     if before != source and said != value and not before.startswith(_ENVIRONMENT):
         raise UserError(
@@ -481,7 +488,7 @@ def _refuse_other(asked: dict[str, tuple[str, Any]], key: str, source: str, valu
 
 
 def _parse_setting(setting: str, source: str) -> tuple[list[str], Any]:
-    """Keys and value of ``section.key=value``."""
+    """Return keys and value of ``section.key=value``."""
     key, equals, text = setting.partition("=")
     keys = [word.strip() for word in key.split(".")]
     sections = [spec.name for spec in fields(Recipe)][2:]
@@ -509,7 +516,7 @@ _RENAMED = {
 
 
 def _put(table: dict[str, Any], keys: Sequence[str], value: Any, label: str) -> None:
-    """Set the value at a place of a recipe's table. Raises ``UserError`` where there is none."""
+    """Set a value in a recipe's table. Raises ``UserError`` if the key does not exist."""
     section, *rest = keys
     if not rest:
         table[section] = value
@@ -532,8 +539,8 @@ def _put(table: dict[str, Any], keys: Sequence[str], value: Any, label: str) -> 
 
 
 def _put_in_list(parts: Any, rest: Sequence[str], value: Any, label: str, place: str) -> None:
-    """Set the choice of a part of a list, at any depth; ``place`` is the list's, such as
-    ``network.4``. Raises ``UserError`` where there is no such part."""
+    """Set a setting of a part in a list, at any depth; ``place`` is the list's key, such as
+    ``network.4``. Raises ``UserError`` if there is no such part."""
     number, *further = rest
     if not number.isdecimal() or not further:
         whole = "augment" if place.startswith("augment") else "network.layers"
@@ -558,14 +565,14 @@ def _put_in_list(parts: Any, rest: Sequence[str], value: Any, label: str, place:
 
 
 def _inside(part: Any) -> list[Any] | None:
-    """The list of parts, or of lists of them, that a part's table holds; None where it has none."""
+    """Return the list of parts inside a part's table, or of lists of them; None if it has none."""
     values = part.values() if isinstance(part, Mapping) else ()
     lists = (one for one in values if isinstance(one, list))
     return next((one for one in lists if any(isinstance(v, Mapping | list) for v in one)), None)
 
 
 def _listed(parts: Any, place: str) -> str:
-    """How many parts a list has and which, the first of them."""
+    """Say how many parts a list has, and name the first ones."""
     if not isinstance(parts, list) or not parts:
         return "none"
     names = [f"{place}.{n} ({_word(one)})" for n, one in enumerate(parts[:MOST_LISTED], start=1)]
@@ -575,19 +582,19 @@ def _listed(parts: Any, place: str) -> str:
 
 
 def _word(part: Any) -> str:
-    """What a part of a list is, in the word of its table."""
+    """Return the name of a part in a list, as in its table."""
     if isinstance(part, list):
         return "a branch"
     return next((key for key in part if key in _kinds()), "unknown")
 
 
 def _kinds() -> dict[str, Any]:
-    """What may stand in a list, also parts that were added from outside."""
+    """Return the kinds of parts that a list may contain, including those added from outside."""
     return {**LAYERS, **AUGMENTATIONS}
 
 
 def _meant(key: str, here: str = "") -> str:
-    """The question whether another section's key is meant, where there is one of this name."""
+    """Ask whether another section's key was meant, if one has this name."""
     name = key.lower().replace("-", "_")
     name = {"lr": "learning_rate", "batch": "batch_size"}.get(name, name)
     kinds: dict[str, Sequence[Any]] = {

@@ -1,4 +1,4 @@
-"""An exported model, opened by onnxruntime; PyTorch is not needed.
+"""An exported model, run by onnxruntime without PyTorch.
 
 Axes: N images, H height, W width, C channels, K classes.
 """
@@ -30,35 +30,35 @@ if TYPE_CHECKING:
 FORMAT = 1
 SUFFIX = ".onnx"
 MOST_BYTES = 2 * 1024**3
-"""What one ONNX file can hold."""
+"""Most bytes of an ONNX file."""
 MOST_MEMORY = 2 * 1024**3
-"""Bytes that graphs may hold at a time, all opened files of a process together."""
+"""Most bytes that graphs may use at a time, for all open files of a process together."""
 MOST_SECONDS = 30
-"""That a graph may take for one image when it is opened."""
-# As in ``evaluate.predict``: activations stay in the processor's caches. Of large images fewer are
-# taken at a time, for memory.
+"""Most seconds that a graph may take for one image when it is opened."""
+# As in ``evaluate.predict``: activations stay in the processor's caches. For large images, fewer
+# are computed at a time to save memory.
 _BATCH, _BATCH_PIXELS = 125, 125 * 64 * 64
 _MAKE_ONE = "make one with: firstlight export RUN"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OnnxModel:
-    """What ``firstlight export`` wrote, ready to answer."""
+    """An exported model, ready to answer."""
 
     path: Path
     session: "InferenceSession"
     preprocess: Preprocess
-    """What is in the graph, as values."""
+    """The graph's preprocessing, as values."""
     class_names: tuple[str, ...]
     calibration: AnyCalibration | None
     task: Task
     """What it answers of an image."""
     card: dict[str, Any]
-    """All else that the file says of itself: licence, data, metrics, recipe."""
+    """All other metadata in the file: licence, data, metrics, recipe."""
 
     @property
     def name(self) -> str:
-        """The file's, without its ending."""
+        """Name of the file, without extension."""
         return self.path.stem
 
     @property
@@ -73,13 +73,13 @@ class OnnxModel:
 
     @property
     def saved(self) -> None:
-        """Nothing: its graph cannot be looked into."""
+        """Always None: the graph's layers cannot be inspected."""
         return None
 
     def probabilities(self, images_NHWC: "Images") -> npt.NDArray[np.float32]:
-        """Calibrated probabilities N×K of N ≥ 1 uint8 images of any one size.
+        """Return calibrated probabilities N×K for N ≥ 1 uint8 images of any one size.
 
-        Raises ``DataError`` where the graph fails, or gives what are no probabilities.
+        Raises ``DataError`` if the graph fails, or its output is not probabilities.
         """
         parts = []
         size = images_at_once(self.preprocess.image_shape)
@@ -93,7 +93,7 @@ class OnnxModel:
     ) -> npt.NDArray[np.float32]:
         try:
             (found,) = self.session.run(["probabilities"], {"images": images_NHWC}, options)
-        except Exception as error:  # onnxruntime's own have no common class but this
+        except Exception as error:  # onnxruntime's errors have no other common class
             raise DataError(
                 f"{self.path}: its graph cannot be run; {_MAKE_ONE} (onnxruntime says: "
                 f"{_reason(error)})"
@@ -105,7 +105,7 @@ class OnnxModel:
         return self.task.check(found, str(self.path))
 
     def try_out(self) -> None:
-        """Answer a black image. Raises ``DataError`` where that fails or takes too long."""
+        """Predict a black image. Raises ``DataError`` if that fails or takes too long."""
         import onnxruntime
 
         options = onnxruntime.RunOptions()
@@ -126,21 +126,22 @@ class OnnxModel:
 
 
 def images_at_once(image_shape: tuple[int, int, int]) -> int:
-    """How many images of H×W×C are best computed together."""
+    """Return how many images of H×W×C to compute together."""
     height, width, _ = image_shape
     return max(1, min(_BATCH, _BATCH_PIXELS // (height * width)))
 
 
 def is_onnx(path: Path) -> bool:
-    """Whether a path names an exported model and not a run folder."""
+    """Whether a path names an exported model rather than a run folder."""
     return path.suffix.lower() == SUFFIX and not path.is_dir()
 
 
 def open_onnx(path: Path, threads: int | None = None) -> OnnxModel:
-    """An exported model, which computes with so many threads, or all.
+    """Open an exported model, computing with ``threads`` threads, by default all.
 
-    Raises ``DataError`` where the file is damaged or of another maker, and ``UserError`` where
-    there is none, or no onnxruntime."""
+    Raises ``DataError`` if the file is damaged or not firstlight's, and ``UserError`` if there is
+    no file, or onnxruntime is not installed.
+    """
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path}: too large for an ONNX file")
@@ -153,7 +154,7 @@ def open_onnx(path: Path, threads: int | None = None) -> OnnxModel:
 
 
 def from_bytes(content: bytes, path: Path, threads: int | None = None) -> OnnxModel:
-    """The model of a file's bytes; ``path`` names it in messages."""
+    """Open a model from a file's bytes; ``path`` names it in messages."""
     if not content:
         raise DataError(f"{path}: the file is empty (0 bytes); {_MAKE_ONE}")
     try:
@@ -204,18 +205,19 @@ def _session(content: bytes, path: Path, threads: int) -> "InferenceSession":
     _bound_memory()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # what fails is raised, and told as one message
+    options.log_severity_level = 4  # errors are raised, and reported in one message
     options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         return onnxruntime.InferenceSession(
             content,
             options,
             providers=["CPUExecutionProvider"],
-            # It would compute outside the bounded memory; exports have nothing left to fold.
+            # Constant folding would allocate outside the limited memory, and exports have nothing
+            # to fold.
             disabled_optimizers=["ConstantFolding"],
-            enable_fallback=0,  # else it tries the same again, and prints so
+            enable_fallback=0,  # a fallback would try the same again, and print a message
         )
-    except Exception as error:  # onnxruntime's own have no common class but this
+    except Exception as error:  # onnxruntime's errors have no other common class
         raise DataError(
             f"{path}: not an ONNX file, or damaged; {_MAKE_ONE} (onnxruntime says: "
             f"{_reason(error)})"
@@ -224,7 +226,7 @@ def _session(content: bytes, path: Path, threads: int) -> "InferenceSession":
 
 @cache
 def _bound_memory() -> None:
-    """Once a process: what sessions with ``session.use_env_allocators`` take their memory from."""
+    """Set, once per process, the memory limit for sessions with ``session.use_env_allocators``."""
     import onnxruntime
 
     place = onnxruntime.OrtMemoryInfo(
@@ -233,7 +235,7 @@ def _bound_memory() -> None:
         0,
         onnxruntime.OrtMemType.DEFAULT,
     )
-    # Else as onnxruntime has it: it grows in powers of two.
+    # Otherwise onnxruntime's default: it grows in powers of two.
     bounds = onnxruntime.OrtArenaCfg(MOST_MEMORY, 0, -1, -1)
     onnxruntime.create_and_register_allocator(place, bounds)
 

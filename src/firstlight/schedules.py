@@ -1,7 +1,7 @@
-"""How the learning rate moves over the run; every schedule is a value without PyTorch.
+"""Schedules of the learning rate over a run. Each is a value without PyTorch.
 
-``SCHEDULES`` is the one table of them: a recipe's name to its class. To add one, write its class
-and add its line.
+``SCHEDULES`` is the one table of them: it maps the name in a recipe to the class. To add a
+schedule, write its class and add one line to the table.
 """
 
 import math
@@ -16,16 +16,16 @@ from firstlight.parts import Part
 
 @dataclass(frozen=True, repr=False)
 class Schedule(Part, ABC):
-    """A share of the peak learning rate for each place of the run."""
+    """Gives the learning rate, as a share of the peak, at each point of the run."""
 
     @abstractmethod
     def factor(self, done: float) -> float:
-        """The share where ``done`` of the run's steps, 0 to 1, lie behind."""
+        """Return the share after ``done`` of the run's steps, 0 to 1."""
 
 
 @dataclass(frozen=True, repr=False)
 class Constant(Schedule):
-    """The peak throughout."""
+    """The peak learning rate throughout."""
 
     kind: ClassVar[str] = "constant"
 
@@ -35,17 +35,18 @@ class Constant(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class OneCycle(Schedule):
-    """Linear up to the peak, then linear down (Smith and Topin 2018, with constant momentum)."""
+    """Linear warm-up to the peak, then linear decay (Smith and Topin 2018, with constant
+    momentum)."""
 
     kind: ClassVar[str] = "one-cycle"
 
     _: KW_ONLY
     warmup_fraction: float = number(0.25, least=0.0, most=1.0)
-    """Share of all steps until the peak."""
+    """Share of all steps before the peak."""
     start_fraction: float = number(0.1, least=0.0, most=1.0)
-    """First learning rate, as a share of the peak; with a warm-up alone."""
+    """Initial learning rate, as a share of the peak; only with a warm-up."""
     final_fraction: float = number(0.0, least=0.0, most=1.0)
-    """Last learning rate, as a share of the peak."""
+    """Final learning rate, as a share of the peak."""
 
     def factor(self, done: float) -> float:
         if done < self.warmup_fraction:
@@ -57,18 +58,18 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class Cosine(Schedule):
-    """Linear up to the peak, then down along half a cosine (Loshchilov and Hutter 2017, equation 5,
+    """Linear warm-up to the peak, then cosine decay (Loshchilov and Hutter 2017, equation 5,
     without restarts)."""
 
     kind: ClassVar[str] = "cosine"
 
     _: KW_ONLY
     warmup_fraction: float = number(0.05, least=0.0, most=1.0)
-    """Share of all steps until the peak."""
+    """Share of all steps before the peak."""
     start_fraction: float = number(0.1, least=0.0, most=1.0)
-    """First learning rate, as a share of the peak; with a warm-up alone."""
+    """Initial learning rate, as a share of the peak; only with a warm-up."""
     final_fraction: float = number(0.0, least=0.0, most=1.0)
-    """Last learning rate, as a share of the peak."""
+    """Final learning rate, as a share of the peak."""
 
     def factor(self, done: float) -> float:
         if done < self.warmup_fraction:
@@ -80,15 +81,16 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class Steps(Schedule):
-    """The peak, then a share of it after each of the steps (He et al. 2016, section 4.2)."""
+    """The peak, multiplied by a factor after each of the given shares (He et al. 2016, section
+    4.2)."""
 
     kind: ClassVar[str] = "steps"
 
     _: KW_ONLY
     at: tuple[float, ...] = number((0.5, 0.75), least=0.0, most=1.0, above=True)
-    """Shares of all steps after which the rate falls, in rising order."""
+    """Shares of all steps after which the rate falls, in increasing order."""
     factor_each: float = number(0.1, least=0.0, most=1.0, above=True)
-    """What the rate is multiplied by each time."""
+    """Factor at each step down."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

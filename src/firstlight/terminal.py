@@ -1,4 +1,5 @@
-"""What is printed passes here: a terminal shows names that others chose, and obeys none of them."""
+"""Safe output: a terminal shows names from untrusted sources without obeying their control
+characters."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,22 +15,22 @@ if TYPE_CHECKING:
 class Screen:
     """A text stream that makes everything written to it ``printable``.
 
-    It has no ``buffer``, so that nothing passes it by. What the stream's encoding lacks stands as
-    an escape too.
+    It has no ``buffer``, so nothing can bypass it. Characters that the stream's encoding lacks are
+    also escaped.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self.plain = stream
 
     def write(self, text: str) -> int:
-        """Write it; returns the number of characters that were given."""
+        """Write the text; return the number of given characters."""
         encoding = self.plain.encoding or "utf-8"
         safe = printable(text).encode(encoding, "backslashreplace").decode(encoding)
         self.plain.write(safe)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Each through ``write``."""
+        """Write each line."""
         for line in lines:
             self.write(line)
 
@@ -41,7 +42,7 @@ class Screen:
 
 @contextmanager
 def screened() -> Iterator[None]:
-    """Standard output and standard error are a ``Screen`` inside."""
+    """Make standard output and standard error a ``Screen`` inside the block."""
     screens = {name: Screen(getattr(sys, name)) for name in ("stdout", "stderr")}
     for name, screen in screens.items():
         setattr(sys, name, screen)
@@ -49,18 +50,18 @@ def screened() -> Iterator[None]:
         yield
     finally:
         for name, screen in screens.items():
-            if getattr(sys, name) is screen:  # else somebody had a reason to put another there
+            if getattr(sys, name) is screen:  # otherwise someone replaced it on purpose
                 setattr(sys, name, screen.plain)
 
 
 def plain(stream: TextIO) -> TextIO:
-    """The stream itself, for what colours or moves the cursor, and for data that is exact."""
+    """Return the raw stream, for colours, cursor movements and exact data."""
     return stream.plain if isinstance(stream, Screen) else stream
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """For bars and tables. It obeys escapes, so text of others is made ``printable`` first; it
-    takes no square brackets for styles."""
+    """Return a console for bars and tables. It obeys escapes, so make untrusted text ``printable``
+    first. Square brackets are not styles."""
     from rich.console import Console
 
     return Console(file=plain(sys.stderr if stderr else sys.stdout), markup=False, emoji=False)

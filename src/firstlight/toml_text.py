@@ -1,4 +1,4 @@
-"""TOML as a person would write it: a list of tables has one line for each."""
+"""Readable TOML: a list of tables has one line per table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import tomli_w
 
 
 def toml_text(table: Mapping[str, Any]) -> str:
-    """The text of a table of plain values, tables, lists, and lists of tables."""
+    """Return the text of a table of plain values, tables, lists, and lists of tables."""
     sections = {k: v for k, v in table.items() if isinstance(v, Mapping) or _is_tables(v)}
     lines = [f"{key} = {toml_value(value)}" for key, value in table.items() if key not in sections]
     for name, section in sections.items():
@@ -28,14 +28,14 @@ def _is_tables(value: Any) -> bool:
 
 
 def _holds_tables(value: Any) -> bool:
-    """Whether it is a table with anything in it, or a list of such, at any depth."""
+    """Whether it is a non-empty table, or a list of such tables at any depth."""
     if isinstance(value, Mapping):
         return bool(value)
     return isinstance(value, list) and any(map(_holds_tables, value))
 
 
 def toml_value(value: Any, indent: str = "") -> str:
-    """A plain value as TOML, lists of tables over several lines."""
+    """Format a plain value as TOML, with lists of tables over several lines."""
     if isinstance(value, Mapping):
         return f"{{ {', '.join(f'{key} = {toml_value(v, indent)}' for key, v in value.items())} }}"
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,7 +1,7 @@
-"""Text that others chose, such as names of classes and files, made safe for where it goes.
+"""Make untrusted text, such as names of classes and files, safe for its destination.
 
-A terminal obeys control characters, a spreadsheet runs cells that begin like a formula, and text
-written from right to left turns around what stands beside it.
+A terminal obeys control characters, a spreadsheet runs cells that look like formulas, and
+right-to-left text reorders the text beside it.
 """
 
 import csv
@@ -12,19 +12,19 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 
-# Control characters but tab and newline, line and paragraph separators, what turns the direction
-# of writing, and the halves that stand for bytes of a file name that are no text.
+# Control characters except tab and newline, line and paragraph separators, direction controls, and
+# surrogates that represent undecodable bytes of a file name.
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-# What a spreadsheet takes for the start of a formula, also in full width; any number of
-# apostrophes before it, so that a name which has one already comes back as it was.
+# What a spreadsheet takes for the start of a formula, also in full width; with any number of
+# apostrophes before it, so that a name that already starts with one is restored unchanged.
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
-# An underscore within a word marks nothing.
+# An underscore inside a word has no meaning in Markdown.
 _MARK = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)")
 
-# Hebrew, Arabic and their neighbours, with marks and the digits between them.
+# Hebrew, Arabic and related scripts, with marks and the digits between them.
 _LETTER = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
 _RIGHT_TO_LEFT = re.compile(f"([{_LETTER}][{_LETTER}\u200e\u200f0-9]*(?:[ _'-]+[{_LETTER}]+)*)")
 
@@ -32,48 +32,48 @@ _NAME = re.compile(f"[{_LETTER}][{_LETTER}\u200e\u200f0-9 _'().-]*")
 
 
 def shell_word(text: object) -> str:
-    """A name or a path as one word of a command that a person copies into a shell.
+    """Quote a name or a path as one word of a shell command to copy.
 
-    Windows' shells know no apostrophes, and a path there is full of backslashes.
+    Windows shells have no apostrophe quoting, and paths there contain backslashes.
     """
     return shell_line([str(text)])
 
 
 def shell_line(words: Sequence[str]) -> str:
-    """A command as it is typed."""
+    """Format a command as typed in a shell."""
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def without_password(text: str) -> str:
-    """A text with stars in place of the password of an address, such as a server's."""
+    """Replace the password in an address, such as a server's, with stars."""
     return re.sub(r"(\w://[^:/@\s]*):[^\s]*@", r"\1:***@", text)
 
 
 def printable(text: str) -> str:
-    """Text that a terminal only shows: each character it would obey stands as its escape, such as
-    ``\\x1b``. Tabs and newlines stay."""
+    """Escape each character that a terminal would obey, for example as ``\\x1b``. Tabs and newlines
+    stay."""
     return _CONTROL.sub(_escape, text)
 
 
 def one_line(text: str) -> str:
-    """``printable``, with tabs and newlines as escapes too: a name that cannot feign a line."""
+    """Like ``printable``, but also escape tabs and newlines, so that a name cannot fake a line."""
     return printable(text.replace("\t", "\\t").replace("\n", "\\n"))
 
 
 def json_safe(document: str) -> str:
-    """The same JSON with each character that a terminal would obey as JSON's own escape."""
+    """Return the same JSON with each character that a terminal would obey as a JSON escape."""
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
 
 
 def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it is, also in a table: no mark, link or tag begins in it."""
+    """Escape text for Markdown, also in a table, so that no markup, link or tag begins in it."""
     return _MARK.sub(r"\\\g<0>", one_line(text))
 
 
 def csv_text(rows: Iterable[Iterable[str]]) -> str:
-    """Rows as CSV, a newline after each. Names are to be passed through ``cell`` first."""
+    """Format rows as CSV with a newline after each. Pass names through ``cell`` first."""
     text = io.StringIO()
-    # Only characters of the line's end are quoted, so a carriage return must be one of them.
+    # Only line terminators are quoted, so a carriage return must be one of them.
     writer = csv.writer(text, lineterminator="\r\n")
     lines = []
     for row in rows:
@@ -85,20 +85,21 @@ def csv_text(rows: Iterable[Iterable[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """A CSV cell that no spreadsheet runs: an apostrophe before what begins like a formula."""
+    """Make a CSV cell that no spreadsheet runs: an apostrophe precedes anything that looks like a
+    formula."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def from_cell(text: str) -> str:
-    """What ``cell`` was given."""
+    """Return the text that ``cell`` was given."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def right_to_left(text: str) -> list[tuple[bool, str]]:
-    """The text in pieces, each with whether it is written from right to left.
+    """Split the text into pieces, each with whether it is right-to-left.
 
-    Such a piece is one or several words; what stands between two names belongs to neither. A text
-    that is one name as a whole, numbers included, is one piece.
+    Such a piece is one or more words; text between two names belongs to neither. A text that is a
+    single name, numbers included, is one piece.
     """
     if _NAME.fullmatch(text):
         return [(True, text)]
