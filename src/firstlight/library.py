@@ -324,7 +324,7 @@ def load(
 ) -> TrainTest:
     """Load a data set.
 
-    ``data`` may be the name of a data set, which is checked against its published checksums and
+    ``name`` may be the name of a data set, which is checked against its published checksums and
     downloaded if necessary; a folder or CSV of pictures, an ``.npz``, ``.npy`` or ``.mat`` file,
     which are decoded once, at ``size`` × ``size`` pixels if that is set; ``hf:OWNER/NAME``, a data
     set on the Hugging Face hub; or ``https://HOST/NAME.tgz`` or ``.zip``, an archive of class
@@ -332,7 +332,7 @@ def load(
 
     ``allow_outside`` accepts files in a CSV that lie outside its folder. A named data set is
     searched in ``data_dir``, ``$FIRSTLIGHT_DATA``, the cache, and the folders of Keras and
-    torchvision. Raises ``UserError`` for an unknown ``data``, ``DataError`` for damaged files, and
+    torchvision. Raises ``UserError`` for an unknown ``name``, ``DataError`` for damaged files, and
     ``UnreachableError`` if the data set cannot be found or downloaded.
     """
     from firstlight.verbs.run_data import DataRequest
