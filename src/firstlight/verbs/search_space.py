@@ -1,7 +1,9 @@
 """The settings of a recipe that a search may change: by default, or from a TOML file.
 
-```toml "optimizer.learning_rate" = { low = 1e-4, high = 1e-1, log = true } "train.batch_size" =
-[32, 64, 128] ```
+```toml
+"optimizer.learning_rate" = { low = 1e-4, high = 1e-1, log = true }
+"train.batch_size" = [32, 64, 128]
+```
 """
 
 import math
