@@ -1,10 +1,10 @@
-"""What each part of the short recipes is worth: one thing changed at a time, on paired seeds.
+"""Measure what each part of the short recipes contributes: one change at a time, on paired seeds.
 
     python benchmarks/ablations.py --seeds 3
 
-A tenth of the training images is held out and measured; the test set is not looked at. The result
-file is rewritten after each run, and a run it holds is not made again. ``benchmarks/tables.py``
-makes the documents' table from it.
+A tenth of the training images is held out and measured; the test set is not used. The result file
+is rewritten after each run, and runs already in it are not repeated. ``benchmarks/tables.py`` makes
+the table in the documents from it.
 """
 
 import argparse
@@ -36,24 +36,25 @@ MOVED = "{ crop = 2 }, { flip = 'alternate' }"
 
 
 def network(widths: tuple[int, ...], stem: Whiten, **choices: Any) -> tuple[str]:
-    """The setting of a whitened network."""
+    """Return the setting of a whitened network."""
     return (f"network.layers={toml_value(plain_value(whitened(widths, stem=stem, **choices)))}",)
 
 
 def cifar10_quick(kernel: int = 2, stride: int = 1, activation: str = "gelu") -> tuple[str]:
-    """The network of ``cifar10-quick``, with another stem or activation."""
+    """Return the network of ``cifar10-quick`` with another stem or activation."""
     stem = Whiten(24, kernel=kernel, stride=stride, bias=True)
     return network((32, 64, 128), stem, activation=activation, scale=0.008)
 
 
 def mnist(activation: str = "relu", pool_last: bool = False, **choices: Any) -> tuple[str]:
-    """The network of ``mnist-quick`` or ``mnist-standard`` with another end or activation."""
+    """Return the network of ``mnist-quick`` or ``mnist-standard`` with another end or
+    activation."""
     widths, filters = choices.pop("widths", (32, 64)), choices.pop("filters", 16)
     stem = Whiten(filters, kernel=4, stride=2)
     return network(widths, stem, activation=activation, pool_last=pool_last, **choices)
 
 
-# Not a setting, as nobody should choose it: see ``random_stem``.
+# Not a setting, because nobody should use it: see ``random_stem``.
 RANDOM_STEM = "random stem filters, trained"
 ADAM = {
     f"Adam instead of Muon, learning rate {rate}": (
@@ -63,7 +64,7 @@ ADAM = {
     for rate in (0.003, 0.01, 0.03)
 }
 
-# What is changed, by its name in the table. No settings are the recipe itself.
+# The changes, by their name in the table. No settings means the recipe itself.
 CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
     "cifar10-quick": {
         "unchanged": (),
@@ -113,7 +114,7 @@ CHANGES: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def random_stem(seed: int) -> AbstractContextManager[object]:
-    """In place of whitening: the stem starts as PyTorch's convolutions do, and is trained."""
+    """Replace whitening: the stem is initialized like PyTorch's convolutions, and is trained."""
 
     def see(stem: Whitening, pixels_NCHW: Tensor) -> None:
         rng = Generator().manual_seed(seed)
@@ -124,7 +125,7 @@ def random_stem(seed: int) -> AbstractContextManager[object]:
 
 
 def measured(recipe: str, name: str, seed: int) -> dict[str, Any]:
-    """Held-out accuracy and seconds of one run with a change."""
+    """Return held-out accuracy and seconds of one run with a change."""
     data = recipe.partition("-")[0]
     stem = random_stem(seed) if name == RANDOM_STEM else nullcontext()
     with tempfile.TemporaryDirectory() as folder, stem:

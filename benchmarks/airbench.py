@@ -1,10 +1,10 @@
-"""The CIFAR-10 speed record's recipe, one run: python airbench.py DATA.npz SEED EPOCHS.
+"""The recipe of the CIFAR-10 speed record, one run: python airbench.py DATA.npz SEED EPOCHS.
 
 Written from the published numbers (K. Jordan: 94 % on CIFAR-10 in 3.29 seconds on a single GPU,
 2024, and the later variant with Muon): whitening stem, widths 64/256/256, batches of 2,000, Muon at
 0.24 for the filters, SGD for the rest, linear decay, alternating flips, crops after reflecting two
-pixels, label smoothing, six test views. bfloat16 stands for the source's float16 where the
-processor computes in it. It prints one JSON line.
+pixels, label smoothing, six test views. It uses bfloat16 instead of the source's float16 if the
+processor supports it. It prints one JSON line.
 """
 
 import json

@@ -1,10 +1,11 @@
-"""How fast an answer comes: PyTorch, the exported ONNX file and its int8 form in firstlight, beside
-the same networks in plain onnxruntime and OpenVINO, in turn, on the same machine.
+"""Measure prediction speed: firstlight with PyTorch, ONNX and int8, and bare onnxruntime and
+OpenVINO.
 
     python benchmarks/answers.py
 
-Weights do not change the speed, so each network is trained for a moment only. Every round asks each
-side in turn: some images one by one, then batches. The ratios are of one round's figures.
+All sides compute the same networks, in turn, on the same machine. Weights do not affect the speed,
+so each network is trained only briefly. Every round measures each side in turn: some images one by
+one, then batches. The ratios are of figures from the same round.
 """
 
 import argparse
@@ -38,14 +39,14 @@ RECIPES = ("mnist-tutorial", "mnist-quick", "cifar10-tutorial", "cifar10-quick")
 ONE_BY_ONE = 30
 BATCHES = (16, 64, 125)
 AGAINST = {"onnx": "onnxruntime", "int8": "onnxruntime-int8"}
-"""A side of firstlight's, and the bare runtime with the same network."""
+"""Maps a side of firstlight to the bare runtime with the same network."""
 
 Images = npt.NDArray[np.uint8]
 Side = Callable[[Images], Any]
 
 
 def sides(recipe: str, folder: Path, threads: int) -> tuple[dict[str, Side], Images]:
-    """Each side by its name, ready to answer, and images to ask with."""
+    """Return each side by name, ready to predict, and the images."""
     data = fl.load(recipe.partition("-")[0])
     some = fl.TrainTest(*(part.take(np.arange(1000)) for part in data))
     run = fl.train(some, recipe, epochs=0.1, out=folder / recipe, quiet=True)
@@ -67,7 +68,7 @@ def sides(recipe: str, folder: Path, threads: int) -> tuple[dict[str, Side], Ima
 
 
 def plain(graph: bytes, threads: int) -> Side:
-    """The network alone in onnxruntime, asked without anything between."""
+    """Return the network alone in onnxruntime, called directly."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -76,7 +77,7 @@ def plain(graph: bytes, threads: int) -> Side:
 
 
 def in_openvino(graph: bytes, threads: int) -> Side:
-    """The network alone in OpenVINO."""
+    """Return the network alone in OpenVINO."""
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(graph), "CPU", settings)
@@ -85,7 +86,7 @@ def in_openvino(graph: bytes, threads: int) -> Side:
 
 
 def ask(side: Side, images: Images) -> dict[str, float]:
-    """Median seconds of one image, and images a second at the best batch size."""
+    """Return the median seconds for one image, and images per second at the best batch size."""
     seconds = []
     for i in range(ONE_BY_ONE):
         started = time.perf_counter()
@@ -100,7 +101,7 @@ def ask(side: Side, images: Images) -> dict[str, float]:
 
 
 def measure(recipe: str, rounds: int, threads: int) -> dict[str, Any]:
-    """All rounds of one network, and their medians."""
+    """Run all rounds for one network, and return their medians."""
     with tempfile.TemporaryDirectory() as folder:
         found, images = sides(recipe, Path(folder), threads)
         names = list(found)

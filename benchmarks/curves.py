@@ -1,9 +1,9 @@
-"""Draw test error against seconds from the committed result files: python benchmarks/curves.py
+"""Plot test error against seconds from the committed result files: python benchmarks/curves.py
 
-One picture a data set, ``docs/pictures/seconds-<set>.png``: the tutorial's epochs in Keras (from
+One figure per data set, ``docs/pictures/seconds-<set>.png``: the tutorial's epochs in Keras (from
 ``quick_vs_keras.json``), in a plain PyTorch loop and in firstlight (``peers.json``), mean and range
-over runs; the recipes' ends, mean and standard deviation, from these files or else from their own.
-All are to be of one processor.
+over runs; and the results of the recipes, mean and standard deviation, from these files or their
+own. All must come from the same processor.
 """
 
 import json
@@ -24,7 +24,7 @@ TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 
 
 def curve(axes: Axes, runs: list[dict[str, Any]], label: str, colour: str) -> None:
-    """Error after each epoch against the share of the whole time that it stands for."""
+    """Plot the error after each epoch against its share of the whole time."""
     if not runs:
         return
     errors = 100 * (1 - np.array([run["test_accuracy_by_epoch"] for run in runs], dtype=float))
@@ -35,7 +35,7 @@ def curve(axes: Axes, runs: list[dict[str, Any]], label: str, colour: str) -> No
 
 
 def ends(runs: list[dict[str, Any]]) -> tuple[float, list[float]]:
-    """Median seconds, and the accuracy that each run ends with."""
+    """Return the median seconds, and the final accuracy of each run."""
     seconds = float(np.median([run["fit_seconds"] for run in runs]))
     return seconds, [run["test_accuracy_by_epoch"][-1] for run in runs]
 
@@ -43,14 +43,14 @@ def ends(runs: list[dict[str, Any]]) -> tuple[float, list[float]]:
 def point(
     axes: Axes, seconds: float, accuracies: list[float], label: str, colour: str, mark: str
 ) -> None:
-    """The end of a recipe, named beside it."""
+    """Plot the result of a recipe, with its name beside it."""
     errors = 100 * (1 - np.array(accuracies))
     spread = errors.std(ddof=1) if len(errors) > 1 else 0.0
     axes.errorbar(seconds, errors.mean(), spread, fmt=mark, color=colour, capsize=3, markersize=6)
     axes.annotate(
         f"{label} (n = {len(errors)})",
         (seconds, errors.mean()),
-        xytext=(7, 6) if mark == "o" else (7, -14),  # a peer's name lies below, clear of ours
+        xytext=(7, 6) if mark == "o" else (7, -14),  # a peer's name is below, clear of ours
         textcoords="offset points",
         fontsize=8.5,
         color=colour,
@@ -58,7 +58,7 @@ def point(
 
 
 def draw(name: str) -> SavedFigure:
-    """The picture of one data set."""
+    """Return the figure of one data set."""
     beside = [json.loads((RESULTS / f"{s}.json").read_text()) for s in ("quick_vs_keras", "peers")]
     of_side: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for run in (run for whole in beside for run in whole["runs"] if run["data"] == name):

@@ -1,16 +1,18 @@
-"""How fast folders of pictures are decoded, started again, checked, and in how much memory.
+"""Measure how fast, and in how much memory, folders of pictures are decoded, reopened and checked.
 
     python benchmarks/decoding.py --repeats 3
 
-CIFAR-10 written out as 60,000 PNG files: the first start (list, decode, find copies, split), the
-second, and ``data check`` of its 50,000 training pictures. And 210,000 photographs of 128 × 128
-pixels, each of sixteen CIFAR-10 images, as JPEG files, which decode to 10 GB: first start, second
-start, and a short training. Each is a process of its own; its memory is the most it ever held, and
-its processor seconds, of all threads together, say what it costs also on a machine that is busy.
-The result file is rewritten after each run, and a run it holds is not made again.
-``--repeats`` is how often the first set is measured. All files take 14 GB in a temporary folder, or
-in ``--scratch``, where picture files stay and are not written again. They lie in the system's file
-cache, as far as that holds them.
+The first set is CIFAR-10 as 60,000 PNG files: the first start (list, decode, find copies, split),
+the second start, and ``data check`` of its 50,000 training pictures. The second set is 210,000
+photographs of 128 × 128 pixels, each made of sixteen CIFAR-10 images, as JPEG files, which decode
+to 10 GB: first start, second start, and a short training. Each measurement is a separate process.
+Its memory is the peak; its processor seconds are the total of all threads, which is meaningful on a
+busy machine too.
+
+The result file is rewritten after each run, and runs already in it are not repeated. ``--repeats``
+is the number of measurements of the first set. All files take 14 GB in a temporary folder, or in
+``--scratch``, where picture files are kept and reused. They are in the system's file cache as far
+as it can hold them.
 """
 
 import argparse
@@ -40,7 +42,7 @@ LARGE, SIDE, QUALITY = 210_000, 128, 85
 
 
 def write_cifar10(root: Path) -> None:
-    """``root/{train,test}/CLASS/*.png``, the published parts."""
+    """Write ``root/{train,test}/CLASS/*.png``, the published parts."""
     for part, data in zip(("train", "test"), fl.load("cifar10"), strict=True):
         for name in data.class_names:
             (root / part / name).mkdir(parents=True)
@@ -51,7 +53,8 @@ def write_cifar10(root: Path) -> None:
 
 
 def write_mosaics(root: Path, numbers: range) -> None:
-    """``root/CLASS/*.jpg``: sixteen images of one class side by side, drawn by the number."""
+    """Write ``root/CLASS/*.jpg``: sixteen images of one class side by side, chosen by the
+    number."""
     train = fl.load("cifar10").train
     of_class = [np.flatnonzero(train.labels_N == label) for label in range(10)]
     for name in train.class_names:
@@ -66,7 +69,7 @@ def write_mosaics(root: Path, numbers: range) -> None:
 
 
 def start(root: Path) -> dict[str, Any]:
-    """From the call to data that can be trained on."""
+    """Measure from the call to data that is ready for training."""
     from firstlight.data.own import load_own
 
     told: list[tuple[float, int]] = []
@@ -75,14 +78,14 @@ def start(root: Path) -> dict[str, Any]:
         "images": len(train) + len(test),
         "decoded_bytes": (len(train) + len(test)) * int(np.prod(train.image_shape)),
     }
-    if told:  # the first chunk is done when it is first told
+    if told:  # the first call comes after the first chunk
         (first, before), (last, done) = told[0], told[-1]
         figures["decoded_per_second"] = (done - before) / (last - first)
     return figures
 
 
 def check(root: Path) -> dict[str, Any]:
-    """``data check`` without labels."""
+    """Measure ``data check`` without labels."""
     from firstlight.verbs.check import check_pictures
 
     checked = check_pictures(root, quiet=True)
@@ -93,7 +96,7 @@ def check(root: Path) -> dict[str, Any]:
 
 
 def train(root: Path) -> dict[str, Any]:
-    """A start, and some hundred steps of the recipe that the pictures get."""
+    """Measure a start, and about a hundred steps of the pictures' recipe."""
     with tempfile.TemporaryDirectory(dir=root.parent) as folder:
         run = fl.train(root, epochs=0.2, out=Path(folder) / "run", quiet=True)
         return {
@@ -107,13 +110,14 @@ MEASURES = {"first start": start, "second start": start, "check": check, "train"
 
 
 def peak_memory_mb() -> float:
-    """Of this process alone; ``ru_maxrss`` begins with that of the process it came from."""
+    """Return the peak memory of this process alone; ``ru_maxrss`` starts with the parent's
+    value."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def measure(whole: dict[str, Any], repeat: int, what: str, root: Path) -> None:
-    """One figure, in a process of its own, into the result file where it is not there yet."""
+    """Take one measurement in a separate process, unless the result file has it."""
     key = {"set": root.name, "what": what, "repeat": repeat}
     if any(key.items() <= run.items() for run in whole["runs"]):
         return
@@ -127,7 +131,7 @@ def measure(whole: dict[str, Any], repeat: int, what: str, root: Path) -> None:
 
 
 def measure_all(whole: dict[str, Any], scratch: Path, repeats: int) -> None:
-    """Every figure of both sets."""
+    """Take all measurements of both sets."""
     cache = scratch / "cache"
     os.environ["XDG_CACHE_HOME"] = str(cache)
     small, large = scratch / "cifar10-png", scratch / "mosaics"
@@ -177,7 +181,7 @@ def main() -> None:
         },
     }
     with tempfile.TemporaryDirectory() as folder:
-        # Absolute: a relative XDG_CACHE_HOME counts for nothing.
+        # Absolute, because a relative XDG_CACHE_HOME is ignored.
         scratch = (options.scratch or Path(folder)).resolve()
         measure_all(whole, scratch, options.repeats)
 

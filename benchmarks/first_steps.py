@@ -1,12 +1,11 @@
-"""What every named recipe comes to in its first steps, as hashes: the oracle of a change that must
-leave training as it is.
+"""Hash the first steps of every named recipe, to check that a change leaves training as it is.
 
     python benchmarks/first_steps.py --steps 30 > after.json
     python benchmarks/first_steps.py --steps 30 --compare before.json
 
-Hashes are of the trained numbers in the order of the layers, of the losses, and of the answers to
-the first test images. They hold for one kind of processor, one version of PyTorch and one number of
-threads, which stand beside them.
+The hashes cover the trained numbers in the order of the layers, the losses, and the answers to the
+first test images. They are valid for one kind of processor, one version of PyTorch and one number
+of threads, which are recorded with them.
 """
 
 import argparse
@@ -53,7 +52,7 @@ def main() -> int:
 
 
 def first_steps(name: str, steps: int) -> dict[str, Any]:
-    """Hashes of a recipe after ``steps`` steps on the set in its name."""
+    """Return hashes of a recipe after ``steps`` steps on the data set in its name."""
     set_name = next(one for one in CATALOG if name.startswith(f"{one}-"))
     job = plan(DataRequest(name=set_name), Asked(recipe=name, device="cpu"))
     with repeatable(job.threads, "cpu"):

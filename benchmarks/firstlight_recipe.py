@@ -1,8 +1,8 @@
-"""A recipe of firstlight, one run: python firstlight_recipe.py mnist|cifar10 SEED RECIPE.
+"""Run one firstlight recipe once: python firstlight_recipe.py mnist|cifar10 SEED RECIPE.
 
-It prints one JSON line. The time is that of ``fl.train``: loading, checksums, training, validation
-after each epoch, and every checkpoint; and of the evaluation, where a recipe does not itself
-measure the test set after each epoch.
+It prints one JSON line. The time includes ``fl.train``: loading, checksums, training, validation
+after each epoch, and every checkpoint. It also includes the evaluation, unless the recipe itself
+measures the test set after each epoch.
 """
 
 import json
@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import firstlight as fl  # says how threads wait, before PyTorch is loaded
+import firstlight as fl  # sets how threads wait, before PyTorch is loaded
 
 # isort: split
 import torch

@@ -1,6 +1,6 @@
-"""Images that belong to no class of MNIST or CIFAR-10, made on the spot or from the other set.
+"""Images that belong to no class of MNIST or CIFAR-10, generated or taken from the other set.
 
-Each maker takes a count and a generator and gives uint8 images count×H×W×C. Axes: N images, H
+Each function takes a count and a generator and returns uint8 images count×H×W×C. Axes: N images, H
 height, W width, C channels.
 """
 
@@ -20,11 +20,11 @@ FloatArray = npt.NDArray[np.float64]
 Maker = Callable[[int, Generator], UInt8Array]
 MNIST_SIDE, CIFAR10_SIDE = 28, 32
 LEAST_CONTRAST = 100
-"""Between two colours of one image, in levels of the channel where they differ most."""
+"""Least difference between two colours of an image, in levels of the channel that differs most."""
 
 
 def foreign(name: str, count: int) -> dict[str, UInt8Array]:
-    """``count`` images of each kind that is foreign to the named set; the same at every call."""
+    """Return ``count`` images of each kind that is foreign to the named set; deterministic."""
     return {
         kind: make(count, np.random.default_rng(zlib.crc32(f"{name} {kind}".encode())))
         for kind, make in KINDS[name].items()
@@ -32,12 +32,12 @@ def foreign(name: str, count: int) -> dict[str, UInt8Array]:
 
 
 def grey_noise(count: int, rng: Generator) -> UInt8Array:
-    """Every pixel uniform by itself."""
+    """Every pixel is uniform and independent."""
     return rng.integers(0, 256, (count, MNIST_SIDE, MNIST_SIDE, 1), dtype=np.uint8)
 
 
 def colour_noise(count: int, rng: Generator) -> UInt8Array:
-    """Every channel of every pixel uniform by itself."""
+    """Every channel of every pixel is uniform and independent."""
     return rng.integers(0, 256, (count, CIFAR10_SIDE, CIFAR10_SIDE, 3), dtype=np.uint8)
 
 
@@ -51,7 +51,7 @@ def grey_photographs(count: int, rng: Generator) -> UInt8Array:
 
 
 def quartered_digits(count: int, rng: Generator) -> UInt8Array:
-    """MNIST's test digits cut into quarters, none of which stays where it was."""
+    """MNIST's test digits cut into quarters, all of which move."""
     test = fl.load("mnist").test.images_NHWC
     half = MNIST_SIDE // 2
     orders = [o for o in permutations(range(4)) if all(o[i] != i for i in range(4))]
@@ -78,10 +78,10 @@ def digits_in_colour(count: int, rng: Generator) -> UInt8Array:
 
 def clouds(count: int, rng: Generator) -> UInt8Array:
     """Noise whose amplitude falls with the spatial frequency, as in photographs, in mixed colours;
-    each image spans all levels."""
+    each image uses all levels."""
     side = CIFAR10_SIDE
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
-    frequency[0, 0] = np.inf  # no mean
+    frequency[0, 0] = np.inf  # zero mean
     slopes_N = rng.uniform(1, 2, count)[:, None, None, None]
     noise = rng.standard_normal((count, 3, side, side))
     smooth = np.fft.irfft2(np.fft.rfft2(noise) / frequency**slopes_N, s=(side, side))
@@ -91,7 +91,7 @@ def clouds(count: int, rng: Generator) -> UInt8Array:
 
 
 def stripes(count: int, rng: Generator) -> UInt8Array:
-    """Waves of two colours, 3 to 16 pixels long, in any direction, every other image with hard
+    """Waves of two colours, 3 to 16 pixels long, in any direction; every second image has hard
     edges."""
     y, x = np.mgrid[:CIFAR10_SIDE, :CIFAR10_SIDE]
     angle, period, phase = (rng.uniform(0, to, (count, 1, 1)) for to in (np.pi, 13, 2 * np.pi))
@@ -110,13 +110,13 @@ def checks(count: int, rng: Generator) -> UInt8Array:
 
 
 def plain_colours(count: int, rng: Generator) -> UInt8Array:
-    """One colour, all over."""
+    """A single colour."""
     colours = rng.integers(0, 256, (count, 1, 1, 3), dtype=np.uint8)
     return np.tile(colours, (1, CIFAR10_SIDE, CIFAR10_SIDE, 1))
 
 
 def _in_two_colours(masks_NHW: npt.NDArray[np.generic], rng: Generator) -> UInt8Array:
-    """Where a mask is 0 one colour, where it is 1 another, and a mixture between."""
+    """One colour where a mask is 0, another where it is 1, and mixtures between."""
     pairs = rng.integers(0, 256, (len(masks_NHW), 2, 3)).astype(float)
     while (pale := np.abs(pairs[:, 0] - pairs[:, 1]).max(axis=1) < LEAST_CONTRAST).any():
         pairs[pale] = rng.integers(0, 256, (int(pale.sum()), 2, 3))

@@ -1,7 +1,7 @@
 """The classic tutorial in Keras, one run: python keras_tutorial.py DATA.npz mnist|cifar10 SEED.
 
-It runs in an environment of its own and prints one JSON line. The arrays come from the file, so
-that both sides see the same pixels.
+It runs in its own environment and prints one JSON line. The arrays come from the file, so that both
+sides use the same pixels.
 """
 
 import json
@@ -47,7 +47,7 @@ def network(name: str) -> keras.Model:
 
 def main(path: str, name: str, seed: int, epochs: int) -> None:
     # Python's generator seeds the weights. TensorFlow's own seed is left unset on purpose: with it
-    # (keras.utils.set_random_seed), fit draws the same order of images in every epoch, while the
+    # (keras.utils.set_random_seed), fit uses the same order of images in every epoch, while the
     # tutorial, which sets no seed, reshuffles.
     random.seed(seed)
     with np.load(path, allow_pickle=False) as file:

@@ -1,13 +1,13 @@
-"""Answers for 200,000 images in tar shards: images a second, and memory, by number of workers.
+"""Measure answers for 200,000 images in tar shards: images per second and memory, by workers.
 
     python benchmarks/many_answers.py
 
 The images are CIFAR-10's 50,000 training images as JPEG files, four times over, in shards of
-10,000: 600 MB in a temporary folder, or in ``--scratch``, where shards stay and are not written
-again. The network is the tutorial's, trained for a fifth of an epoch: how right it is does not
-matter. The index is made beforehand. Each measurement is a process of its own that runs
-``Run.predict_to``, which starts the other workers. A quarter of the images is measured too: memory
-should not grow with their number. Every folder of answers must have the same bytes.
+10,000: 600 MB in a temporary folder, or in ``--scratch``, where shards are kept and reused. The
+network is the tutorial's, trained for a fifth of an epoch, because its accuracy does not matter.
+The index is made beforehand. Each measurement is a separate process that runs ``Run.predict_to``,
+which starts the other workers. A quarter of the images is measured too, because memory should not
+grow with their number. Every folder of answers must have the same bytes.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def write_shards(folder: Path) -> None:
 
 
 def peaks_mb(pid: int) -> dict[int, float]:
-    """The most memory that a process and each of those below it have held resident so far."""
+    """Return the peak resident memory of a process and of each of its descendants."""
     found = {}
     below = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
     for one in (pid, *map(int, below)):
@@ -70,7 +70,7 @@ def peaks_mb(pid: int) -> dict[int, float]:
 
 
 def measure(scratch: Path, shards: int, workers: int) -> dict[str, Any]:
-    """In this process, which should have done nothing else."""
+    """Measure in this process, which must not have done anything else."""
     run = fl.open_run(scratch / "run")
     words = [scratch / "shards" / f"images-{shard:06d}.tar" for shard in range(shards)]
     peaks, over = dict[int, float](), threading.Event()

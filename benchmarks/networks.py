@@ -1,11 +1,12 @@
-"""Train the networks of docs/networks.md, one process a run, each on one thread.
+"""Train the networks of docs/networks.md, one process per run, each on one thread.
 
     python benchmarks/networks.py                                    # all; about two hours
     python benchmarks/networks.py --networks mnist-lenet5 --seeds 0  # one run
 
-Every run is kept in ``results/networks.json``, in place of an earlier one with the same recipe and
-seed. The file is rewritten after each run. The test images are answered once, after training; a
-``tutorial`` recipe watches them after each epoch, as the tutorial does, and nothing is chosen.
+Every run is saved in ``results/networks.json``, replacing an earlier one with the same recipe and
+seed. The file is rewritten after each run. The test images are predicted once, after training; a
+``tutorial`` recipe measures them after each epoch, as the tutorial does, but selects nothing by
+them.
 """
 
 import argparse
@@ -43,16 +44,16 @@ SEEDS = {
     "cifar10-mobile": 2,
     "cifar10-quick": 3,
 }
-"""How many seeds each recipe is trained with, from 0 on."""
+"""Number of seeds for each recipe, counted from 0."""
 
 
 def set_of(name: str) -> str:
-    """The named set that a recipe is for."""
+    """Return the named data set that a recipe is for."""
     return name.partition("-")[0]
 
 
 def multiply_adds(recipe: Recipe) -> int:
-    """Multiply-adds of one image's answer, in the layers that have weights."""
+    """Return the multiply-adds for one image, in the layers that have weights."""
     entry = CATALOG[set_of(recipe.name)]
     layers = [layer.with_classes(len(entry.class_names)) for layer in recipe.network.layers]
     before = shapes(layers, entry.image_shape)
@@ -75,7 +76,7 @@ def main() -> None:
 def keep(
     recipe: Recipe, seed: int, run: dict[str, Any], result: Path, order: Sequence[str]
 ) -> None:
-    """Put a run into the result file, whose recipes stand in this order, and print it."""
+    """Print a run, and add it to the result file, which keeps the recipes in this order."""
     print(
         f"{recipe.name} seed {seed}: {run['test_accuracy_by_epoch'][-1]:.4f}, "
         f"{run['processor_seconds']:.0f} processor seconds, {run['fit_seconds']:.0f} s",

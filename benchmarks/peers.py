@@ -1,11 +1,11 @@
-"""Other ways to the same accuracy, run by run in turn with firstlight, on the same machine.
+"""Compare other ways to the same accuracy with firstlight, in alternating runs on the same machine.
 
     python benchmarks/peers.py --seeds 1
 
-For each set: the tutorial as a plain PyTorch data-loader loop beside the tutorial in firstlight;
-for CIFAR-10 also the speed record's recipe, written from its published numbers, beside
-``cifar10-standard`` and ``cifar10-best``. The result file is rewritten after each run, and a run it
-holds is not made again. ``benchmarks/tables.py`` makes the documents' table from it.
+For each data set: the tutorial as a plain PyTorch data-loader loop, and the tutorial in firstlight.
+For CIFAR-10 also the recipe of the speed record, written from its published numbers, and
+``cifar10-standard`` and ``cifar10-best``. The result file is rewritten after each run, and runs
+already in it are not repeated. ``benchmarks/tables.py`` makes the table in the documents from it.
 """
 
 import argparse
@@ -26,7 +26,7 @@ AIRBENCH_EPOCHS = 8
 
 
 def sides(name: str, arrays: str, seed: str) -> dict[str, list[str]]:
-    """Each side's script and arguments, in the order of the runs."""
+    """Return each side's script and arguments, in the order of the runs."""
     loop = ["pytorch_tutorial.py", arrays, name, seed, str(EPOCHS[name])]
     pairs = {
         "pytorch-loop": loop,

@@ -1,10 +1,12 @@
-"""How many photographs of a digit the boxed model reads, by what lies on and around the paper.
+"""Measure how many photographs of a digit the boxed model reads, by what is on and around the
+paper.
 
     python benchmarks/photographs.py
 
-The photographs are made: MNIST's test digits with odd numbers on paper with lines, shading, blur,
-noise and JPEG as ``tests/data/photographs.py`` has them under ``CHECK``, which are others than the
-search for lines and frames was developed on. They go the way that ``predict`` takes.
+The photographs are synthetic: MNIST's test digits with odd numbers on paper with lines, shading,
+blur, noise and JPEG, using the ``CHECK`` settings of ``tests/data/photographs.py``. The search for
+lines and frames was developed on different settings. The photographs are prepared as in
+``predict``.
 """
 
 import argparse

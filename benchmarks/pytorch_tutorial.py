@@ -1,8 +1,8 @@
 """The classic tutorial as a plain PyTorch loop, one run: python pytorch_tutorial.py DATA.npz NAME
 SEED EPOCHS.
 
-A ``Dataset`` of single images, a ``DataLoader`` that shuffles and collates them, contiguous
-tensors, Adam: what PyTorch's own beginner's pages teach. It prints one JSON line.
+It uses a ``Dataset`` of single images, a ``DataLoader`` that shuffles and collates them, contiguous
+tensors and Adam, as PyTorch's own beginner's tutorial does. It prints one JSON line.
 """
 
 import json
@@ -45,7 +45,7 @@ def main(path: str, name: str, seed: int, epochs: int) -> None:
         test = Images(file["test_images"], file["test_labels"])
     started = time.perf_counter()
     model = network(name)
-    for layer in model.modules():  # as Keras begins
+    for layer in model.modules():  # initialize as Keras does
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             assert layer.bias is not None

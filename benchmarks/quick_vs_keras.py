@@ -1,10 +1,11 @@
-"""The Keras tutorial, and the short recipes that go past its accuracy, in turn on the same machine.
+"""Run the Keras tutorial, and the short recipes that beat its accuracy, in turn on the same
+machine.
 
     python benchmarks/quick_vs_keras.py --rounds 2
 
-In each round Keras trains once, then each recipe with three seeds, as they take seconds. Every run
-is a process of its own. The result file is rewritten after each run; ``benchmarks/tables.py`` makes
-the documents' table from it.
+In each round Keras trains once, then each recipe with three seeds, because they take seconds. Every
+run is a separate process. The result file is rewritten after each run; ``benchmarks/tables.py``
+makes the table in the documents from it.
 """
 
 import argparse
@@ -26,7 +27,7 @@ RECIPES = {
     "cifar10": [str(HERE / "recipes" / "cifar10-keras-accuracy.toml"), "cifar10-quick"],
 }
 RUNS = 3
-"""Of each recipe in a round."""
+"""Runs of each recipe per round."""
 
 
 def main() -> None:

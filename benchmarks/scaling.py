@@ -1,9 +1,9 @@
-"""Seconds and bytes of a training step on 1, 2 and 4 processes of one thread each.
+"""Measure seconds and bytes of a training step on 1, 2 and 4 processes with one thread each.
 
     python benchmarks/scaling.py --rounds 3
 
-Each is ``torchrun ... -m firstlight train`` on images of CIFAR-10, with eight shards a batch. The
-numbers of processes take turns. The first epoch of each run warms up; the others are timed.
+Each run is ``torchrun ... -m firstlight train`` on images of CIFAR-10, with eight shards per batch.
+The numbers of processes take turns. The first epoch of each run warms up; the others are timed.
 ``results/scaling.json`` is rewritten at the end.
 """
 
@@ -36,7 +36,7 @@ COUNTS = (1, 2, 4)
 
 
 class Counting(Processes):
-    """A process that tells nobody anything, and counts what it would send."""
+    """A process that sends nothing, and counts what it would send."""
 
     numbers = 0
 
@@ -46,7 +46,7 @@ class Counting(Processes):
 
 
 def sent(recipe: str, count: int) -> int:
-    """Bytes that a process of so many sends to each other one after a step."""
+    """Return the bytes that one of ``count`` processes sends to each other one after a step."""
     settings = [f"train.shards={SHARDS}", "train.validation=none"]
     job = plan(DataRequest(name="cifar10"), Asked(recipe=recipe, settings=settings))
     trainer, processes = job.trainer(), Counting(0, count)
@@ -57,7 +57,7 @@ def sent(recipe: str, count: int) -> int:
 
 
 def step_seconds(recipe: str, count: int) -> float:
-    """Median seconds of a step."""
+    """Return the median seconds of a step."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]

@@ -1,15 +1,15 @@
-"""A million images in tar shards: memory, and how fast they are decoded beside other loaders.
+"""Measure a million images in tar shards: memory, and decoding speed compared with other loaders.
 
     python benchmarks/sharded.py --images 1000000
 
-The images are CIFAR-10's training images enlarged to 64 × 64 pixels, each time cropped, mirrored
-and brightened by its number, as JPEG files in shards of 10,000: 4 GB in a temporary folder, or in
-``--scratch``, where shards stay and are not written again. First the index is made and a small
-network trained on for some hundred steps. Then each loader gives batches of 256 of 100,000 of them,
-alone and to a small network that trains on them: firstlight, a plain PyTorch ``DataLoader`` over
-the places of the images in the tars, WebDataset's own loader, and the ``datasets`` library, each
-with two workers or threads. Each measurement is a process of its own. Processor seconds are those
-of all its threads and processes together, and say what it costs also on a machine that is busy.
+The images are CIFAR-10's training images enlarged to 64 × 64 pixels, each cropped, mirrored and
+brightened by its number, as JPEG files in shards of 10,000: 4 GB in a temporary folder, or in
+``--scratch``, where shards are kept and reused. First the index is made, and a small network is
+trained for about a hundred steps. Then each loader yields batches of 256 from 100,000 of them,
+alone and for a small network that trains on them: firstlight, a plain PyTorch ``DataLoader`` over
+the offsets of the images in the tars, WebDataset's own loader, and the ``datasets`` library, each
+with two workers or threads. Each measurement is a separate process. Processor seconds are the total
+of all its threads and processes, which is meaningful on a busy machine too.
 """
 
 import argparse
@@ -41,13 +41,13 @@ from firstlight.threads import usable_threads
 RESULT = Path(__file__).resolve().parent / "results" / "sharded.json"
 SIDE, QUALITY, EACH, BATCH, WORKERS = 64, 85, 10_000, 256, 2
 TIMED_SHARDS = 10
-"""The loaders' speed is measured on so many: some list all images first."""
+"""Number of shards for the loaders' speed: some loaders list all images first."""
 BUFFER = 10_000
-"""Images that the other libraries shuffle in."""
+"""Size of the other libraries' shuffle buffer."""
 
 
 def write_shard(folder: Path, shard: int, count: int) -> None:
-    """``folder/images-NNNNNN.tar``; each image is made from its number."""
+    """Write ``folder/images-NNNNNN.tar``; each image is made from its number."""
     train = fl.load("cifar10").train
     place = folder / f"images-{shard:06d}.tar"
     part = place.with_suffix(".part")
@@ -92,7 +92,7 @@ def of_firstlight(folder: Path) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 class _Places(Dataset[tuple[Tensor, int]]):
-    """The usual map-style dataset: a list of places, opened and decoded one by one."""
+    """The usual map-style dataset: a list of offsets, opened and decoded one by one."""
 
     def __init__(self, folder: Path) -> None:
         self.places: list[tuple[Path, int, int, int]] = []
@@ -162,13 +162,13 @@ LOADERS: dict[str, Callable[[Path], Iterator[tuple[Tensor, Tensor]]]] = {
 
 
 def processor_seconds() -> float:
-    """Of this process and those that it has waited for."""
+    """Return the processor seconds of this process and of its finished children."""
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in both)
 
 
 def of_children() -> float:
-    """Processor seconds of the processes below this one that still run."""
+    """Return the processor seconds of running descendants."""
     total, ticks = 0.0, os.sysconf("SC_CLK_TCK")
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -181,7 +181,7 @@ def of_children() -> float:
 
 
 def load(folder: Path, loader: str, batches: int, train: bool) -> dict[str, Any]:
-    """Images a second after the first ten batches, given to nothing or to a small network."""
+    """Return images per second after the first ten batches, alone or with a small network."""
     model = nn.Sequential(
         *(nn.Conv2d(3, 16, 3, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU()),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)),
@@ -208,13 +208,13 @@ def load(folder: Path, loader: str, batches: int, train: bool) -> dict[str, Any]
 
 
 def index(folder: Path) -> dict[str, Any]:
-    """From nothing to a data set."""
+    """Measure the time until the data set is ready, without a cache."""
     train, test = fl.load(folder)
     return {"images": len(train) + len(test), "shards": len(list(folder.glob("*.tar")))}
 
 
 def train(folder: Path) -> dict[str, Any]:
-    """A start, some hundred steps, all held-out images, and all test images."""
+    """Measure a start, about a hundred steps, all held-out images, and all test images."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         run = fl.train(folder, epochs=0.05, start="none", out=Path(place) / "run", quiet=True)
         figures = {
@@ -228,13 +228,14 @@ def train(folder: Path) -> dict[str, Any]:
 
 
 def peak_memory_mb() -> float:
-    """Of this process alone; ``ru_maxrss`` begins with that of the process it came from."""
+    """Return the peak memory of this process alone; ``ru_maxrss`` starts with the parent's
+    value."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def measure(whole: dict[str, Any], key: dict[str, Any], words: list[str]) -> None:
-    """One figure, in a process of its own, into the result file where it is not there yet."""
+    """Take one measurement in a separate process, unless the result file has it."""
     if any(key.items() <= run.items() for run in whole["runs"]):
         return
     load_before = os.getloadavg()[0]

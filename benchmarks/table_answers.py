@@ -1,4 +1,4 @@
-"""The table of how fast an answer comes, by what computes it."""
+"""The table of prediction speed, by runtime."""
 
 import json
 from typing import Any
@@ -17,7 +17,8 @@ SIDES = {
 
 
 def answers_table() -> str:
-    """Latency of one image and the best throughput, firstlight's beside the bare runtimes'."""
+    """Return the latency of one image and the best throughput, firstlight's beside the bare
+    runtimes'."""
     whole: dict[str, Any] = json.loads((RESULTS / "answers-cpu.json").read_text())
     lines = [
         "| network | side | one image, median | relative to the bare runtime "
@@ -54,6 +55,6 @@ def answers_table() -> str:
 
 
 def ratio(figures: dict[str, float], figure: str) -> str:
-    """Firstlight's figure by that of the bare runtime, where the side has one."""
+    """Return the ratio of firstlight's figure to the bare runtime's, if there is one."""
     value = figures.get(f"{figure}_to_bare")
     return "" if value is None else f"{value:.2f}"

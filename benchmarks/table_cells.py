@@ -1,4 +1,4 @@
-"""What the documents' tables are made of: means with their spread, spans, lines."""
+"""Parts of the documents' tables: means with their spread, ranges, rows."""
 
 import statistics
 from collections.abc import Iterable
@@ -11,37 +11,37 @@ SCORES = ("probability", "energy", "neighbours")
 
 
 def row_of(name: str, cells: list[str]) -> str:
-    """One line of a table."""
+    """Return one row of a table."""
     return f"| {' | '.join([name, *cells])} |"
 
 
 def by_score(rows: list[dict[str, Any]], figure: str) -> list[str]:
-    """A share by each score, in per cent."""
+    """Return a share for each score, in per cent."""
     return [accuracy(row[figure][score] for row in rows) for score in SCORES]
 
 
 def load_of(rows: list[dict[str, Any]]) -> str:
-    """The load averages just before, from the least to the greatest."""
+    """Return the smallest and largest of the load averages just before the runs."""
     loads = [row["load_before"]["load_1_min"] for row in rows]
     low, high = f"{min(loads):.0f}", f"{max(loads):.0f}"
     return low if low == high else f"{low} to {high}"
 
 
 def three_places(values: Iterable[float]) -> str:
-    """Mean and standard deviation of numbers from 0 to 1."""
+    """Return mean and standard deviation of numbers from 0 to 1."""
     of = list(values)
     return f"{statistics.mean(of):.3f} ± {statistics.stdev(of):.3f}"
 
 
 def accuracy(values: Iterable[float]) -> str:
-    """Mean, and standard deviation where there is more than one, in per cent."""
+    """Return the mean, and the standard deviation if there are several, in per cent."""
     of = [100 * value for value in values]
     spread = f" ± {statistics.stdev(of):.2f}" if len(of) > 1 else ""
     return f"{statistics.mean(of):.2f}{spread} %"
 
 
 def span(rates: list[float]) -> str:
-    """The smallest and the largest rate."""
+    """Return the smallest and the largest rate."""
     if not rates:
         return "not counted"
     low, high = f"{min(rates):,.0f}", f"{max(rates):,.0f}"

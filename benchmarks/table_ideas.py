@@ -17,7 +17,7 @@ TITLES = {
 
 
 def ideas_table() -> str:
-    """How each run ended, and what all took."""
+    """Return how each run ended, and how long all took."""
     whole: dict[str, Any] = json.loads((RESULTS / "ideas.json").read_text())
     lines = [
         "| run | epochs | training loss | validation loss | lowest validation loss "

@@ -7,7 +7,7 @@ from table_cells import RESULTS, accuracy, row_of
 
 
 def models_table() -> str:
-    """What each reaches, beside other seeds of its recipe, and how large it is."""
+    """Return each model's accuracy and size, beside other seeds of its recipe."""
     lines = [
         "| model | correct test images | same recipe, other seeds | size |",
         "|---|---|---|---|",

@@ -26,7 +26,8 @@ STEPS = {
 
 
 def small_sets_table() -> str:
-    """Three small sets: firstlight, scikit-learn, Keras in the same time."""
+    """Return the comparison on three small sets: firstlight, scikit-learn, Keras in the same
+    time."""
     whole: dict[str, Any] = json.loads((RESULTS / "small_sets.json").read_text())
     kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in whole["runs"]:
@@ -51,7 +52,7 @@ def small_sets_table() -> str:
 
 
 def sharded_table() -> str:
-    """A million images in shards, and loaders beside one another."""
+    """Return the comparison of loaders on a million images in shards."""
     whole: dict[str, Any] = json.loads((RESULTS / "sharded.json").read_text())
     runs = whole["runs"]
     (index,) = (run for run in runs if run["what"] == "index")
@@ -89,7 +90,7 @@ def sharded_table() -> str:
 
 
 def decoding_table() -> str:
-    """Folders of pictures: seconds, files a second, memory."""
+    """Return the figures of decoding folders of pictures: seconds, files per second, memory."""
     whole: dict[str, Any] = json.loads((RESULTS / "decoding.json").read_text())
     kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in whole["runs"]:
@@ -126,7 +127,8 @@ def decoding_table() -> str:
 
 
 def unknown_tables() -> str:
-    """Foreign images against ordinary ones: by what ``predict`` uses, and by two other scores."""
+    """Return how well foreign images are told from ordinary ones: by the score of ``predict``, and
+    by two others."""
     whole: dict[str, Any] = json.loads((RESULTS / "unknown-cpu.json").read_text())
     by_recipe: dict[str, list[dict[str, Any]]] = {}
     for run in whole["runs"]:
@@ -169,7 +171,8 @@ FEATURE_SCORES = ("probability", "energy", "neighbors", "mahalanobis", "either")
 
 
 def unknown_features_table() -> str:
-    """Foreign images against ordinary ones, for a last layer on a backbone's features."""
+    """Return how well foreign images are told from ordinary ones by a last layer on a backbone's
+    features."""
     whole: dict[str, Any] = json.loads((RESULTS / "unknown-features-cpu.json").read_text())
     runs, where = whole["runs"], whole["environment"]
     lines = [
@@ -196,7 +199,7 @@ def unknown_features_table() -> str:
 
 
 def photographs_table() -> str:
-    """Photographs of a digit by what lies on and around the paper."""
+    """Return the results on photographs of a digit, by what is on and around the paper."""
     whole: dict[str, Any] = json.loads((RESULTS / "photographs.json").read_text())
     lines = [
         "| paper | photographs | correct | unknown | wrong | best class correct |",
@@ -217,7 +220,7 @@ def photographs_table() -> str:
 
 
 def many_answers_table() -> str:
-    """Answers for many images in shards, by number of workers."""
+    """Return the speed of answers for many images in shards, by number of workers."""
     whole: dict[str, Any] = json.loads((RESULTS / "many_answers.json").read_text())
     lines = [
         "| images | workers | images/s | images per processor second | peak memory of a worker |",

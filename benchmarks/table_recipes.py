@@ -1,4 +1,4 @@
-"""The table of what ``firstlight bench`` has measured, with what to know about each row."""
+"""The table of recipes that ``firstlight bench`` measured, with notes on each row."""
 
 import json
 import statistics
@@ -29,11 +29,11 @@ CAVEATS = {
     "mnist-quick-avx2": "stem bias trained, narrower network, batches of 128, global max-pooling "
     "at the end",
 }
-"""By the result file's name: how its runs differ from the recipe as it is, and what ran beside."""
+"""Notes by result file: how its runs differ from the current recipe, and what else was running."""
 
 
 def recipes_table() -> str:
-    """Every recipe that ``firstlight bench`` has measured: accuracy, seconds, memory."""
+    """Return accuracy, seconds and memory of every recipe that ``firstlight bench`` measured."""
     head = [
         *("processor", "n", "test accuracy, mean ± sd", "`fl.train`, median", "of it training"),
         *("peak memory", "compute rate in training", "matrix products in float32", "caveats"),
@@ -61,7 +61,8 @@ def recipes_table() -> str:
 
 
 def _processor(name: str, whole: dict[str, Any]) -> str:
-    """The generation, threads and precision of a file's runs: older files tell no generation."""
+    """Return the processor, threads and precision of a file's runs; older files lack the
+    processor."""
     where, run = whole["environment"], whole["runs"][0]
     kind = where["accelerator"] or where["processor"]
     if name.endswith("-avx2"):
@@ -74,7 +75,7 @@ def _processor(name: str, whole: dict[str, Any]) -> str:
 
 
 def as_it_is(measured: dict[str, Any]) -> bool:
-    """Whether a recipe is still what it was when it was measured."""
+    """Whether a recipe is unchanged since it was measured."""
     name = measured["name"]
     now = load_recipe(name if name in recipe_names() else str(RECIPES / f"{name}.toml"))
     was = recipe_of(measured, source=name)

@@ -1,4 +1,4 @@
-"""The tables of docs/scale.md on processes."""
+"""The tables in docs/scale.md about several processes."""
 
 import json
 import statistics
@@ -7,12 +7,12 @@ from typing import Any
 from table_cells import RESULTS, row_of
 
 LINKS = {"1 Gbit/s": 1e9 / 8, "10 Gbit/s": 10e9 / 8, "100 Gbit/s": 100e9 / 8}
-"""Bytes a second that Ethernet of these classes carries (IEEE 802.3)."""
+"""Bytes per second of Ethernet in these classes (IEEE 802.3)."""
 NUMBERS = (1, 2, 4, 8)
 
 
 def scaling_table() -> str:
-    """Seconds and bytes of a step, as measured."""
+    """Return the measured seconds and bytes of a step."""
     whole = _whole()
     counts = sorted({run["processes"] for run in whole["runs"]})
     heads = [f"{n} process{'' if n == 1 else 'es'}" for n in counts]
@@ -39,7 +39,7 @@ def scaling_table() -> str:
 
 
 def cluster_table() -> str:
-    """What the measured times come to on links of other speeds, on paper."""
+    """Return estimates for links of other speeds, from the measured times."""
     whole = _whole()
     lines = [
         row_of("milliseconds per step, estimated", [f"{n} machines" for n in NUMBERS[1:]]),

@@ -14,7 +14,8 @@ SERVERS = {
 
 
 def serve_tables() -> str:
-    """The service: latency, requests a second beside LitServe, a long overload, fuzzing."""
+    """Return the service's latency, requests per second beside LitServe, a long overload, and
+    fuzzing."""
     latency, throughput, soak, fuzz = (
         json.loads((RESULTS / f"serve-{name}-cpu.json").read_text())
         for name in ("latency", "throughput", "soak", "fuzz")
@@ -77,7 +78,7 @@ def serve_tables() -> str:
 
 
 def workers_table() -> str:
-    """Requests a second of one process and of two."""
+    """Return the requests per second of one process and of two."""
     whole = json.loads((RESULTS / "serve-workers-cpu.json").read_text())
     lines = [
         "| processes | requests per second, median | processor time per request, median |",

@@ -1,4 +1,4 @@
-"""Tables of trainings: the tutorial beside Keras, networks, peers, one change at a time."""
+"""Tables of training runs: the tutorial beside Keras, networks, peers, one change at a time."""
 
 import json
 import statistics
@@ -21,7 +21,7 @@ TITLES = {"mnist": "MNIST, 5 epochs", "cifar10": "CIFAR-10, 10 epochs"}
 
 
 def keras_table() -> str:
-    """The tutorial in Keras and in firstlight: accuracy, time, memory."""
+    """Return accuracy, time and memory of the tutorial in Keras and in firstlight."""
     whole: dict[str, Any] = json.loads((RESULTS / "tutorial_vs_keras.json").read_text())
     lines = [
         "| the classic tutorial | | test accuracy, mean ± sd | wall time, median | peak memory |",
@@ -52,7 +52,7 @@ def keras_table() -> str:
 
 
 def quick_table() -> str:
-    """The tutorial in Keras, and the short recipes beside it."""
+    """Return the tutorial in Keras beside the short recipes."""
     whole: dict[str, Any] = json.loads((RESULTS / "quick_vs_keras.json").read_text())
     kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in whole["runs"]:
@@ -82,7 +82,7 @@ def quick_table() -> str:
 
 
 def networks_table() -> str:
-    """The ready networks: what each has, computes and reaches."""
+    """Return the size, work and accuracy of the ready networks."""
     whole: dict[str, Any] = json.loads((RESULTS / "networks.json").read_text())
     by_recipe: dict[str, list[dict[str, Any]]] = {}
     for run in whole["runs"]:
@@ -123,7 +123,7 @@ CHANGED = {
 
 
 def changes_table() -> str:
-    """What each change to the tutorial's networks did."""
+    """Return the effect of each change to the tutorial's networks."""
     whole: dict[str, Any] = json.loads((RESULTS / "tutorial_changes.json").read_text())
     lines = [
         "| | | parameters | multiply-adds | test accuracy, mean ± sd | difference | n "
@@ -158,16 +158,16 @@ def changes_table() -> str:
 
 
 def _beside(found: dict[int, float], before: dict[int, float]) -> str:
-    """Mean and standard deviation, over the seeds that both have, of how much more is right."""
+    """Return mean and standard deviation of the gain in accuracy, over the seeds that both have."""
     more = [100 * (found[seed] - before[seed]) for seed in found if seed in before]
     if found is before or len(more) < 2:
         return ""
-    mean = round(statistics.mean(more), 2) + 0.0  # no minus before a zero
+    mean = round(statistics.mean(more), 2) + 0.0  # avoids a minus sign before zero
     return f"{mean:+.2f} ± {statistics.stdev(more):.2f}".replace("-", "−").replace("+0.00", "0.00")
 
 
 def peers_table() -> str:
-    """Other ways to train, in turn with firstlight."""
+    """Return other ways to train beside firstlight."""
     path = RESULTS / "peers.json"
     whole: dict[str, Any] = json.loads(path.read_text())
     kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -195,7 +195,7 @@ def peers_table() -> str:
 
 
 def ablations_table() -> str:
-    """One change at a time: how far the held-out accuracy moves, seed by seed."""
+    """Return the change in held-out accuracy of each single change, seed by seed."""
     whole: dict[str, Any] = json.loads((RESULTS / "ablations.json").read_text())
     by_recipe: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
     for run in whole["runs"]:

@@ -31,7 +31,7 @@ UNLIMITED = {"timm": "timm, 5 epochs", "fastai": "fastai, 1 + 5 epochs"}
 
 
 def transfer_table() -> str:
-    """Small sets: firstlight's ways, scikit-learn and a plain script."""
+    """Return small sets: firstlight's methods, scikit-learn and a plain script."""
     whole, found = _runs("transfer")
     lines = [
         row_of("training images", [*SIDES.values(), "n"]),
@@ -55,7 +55,7 @@ def transfer_table() -> str:
 
 
 def rivals_table() -> str:
-    """firstlight's default beside timm's and fastai's fine-tuning."""
+    """Return firstlight's default beside the fine-tuning of timm and fastai."""
     whole, found = _runs("transfer_rivals")
     lines = [
         row_of("training images", [*RIVALS.values(), *UNLIMITED.values(), "n"]),
@@ -91,7 +91,7 @@ def rivals_table() -> str:
 
 
 def _runs(name: str) -> tuple[dict[str, Any], dict[tuple[str, str], list[dict[str, Any]]]]:
-    """A result file, and its runs by set and side."""
+    """Return a result file, and its runs by set and side."""
     whole: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in whole["runs"]:
@@ -100,7 +100,7 @@ def _runs(name: str) -> tuple[dict[str, Any], dict[tuple[str, str], list[dict[st
 
 
 def _count(sides: list[list[dict[str, Any]]]) -> str:
-    """How many seeds the sides have."""
+    """Return the number of seeds that the sides have."""
     least, most = (pick(len(runs) for runs in sides if runs) for pick in (min, max))
     return str(most) if least == most else f"{least} to {most}"
 

@@ -1,4 +1,4 @@
-"""The table of versions that the tests were run on."""
+"""The table of versions that the tests ran on."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "versions.json"
 
 
 def versions_table() -> str:
-    """A row for each Python, PyTorch and choice of the other packages' versions."""
+    """Return a row for each Python, PyTorch and choice of the other packages' versions."""
     rows = [
         "| system | Python | PyTorch | the other packages | tests passed | failed | skipped |",
         "|---|---|---|---|---|---|---|",

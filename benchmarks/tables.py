@@ -1,7 +1,7 @@
-"""Write the documents' result tables from the committed result files.
+"""Write the result tables in the documents from the committed result files.
 
     python benchmarks/tables.py          # rewrite the tables in place
-    python benchmarks/tables.py --check  # exit 1 where a document disagrees
+    python benchmarks/tables.py --check  # exit 1 if a document differs
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``.
 """
@@ -84,7 +84,7 @@ TABLES = {
 
 
 def with_tables(text: str) -> str:
-    """The document with every table made anew."""
+    """Return the document with every table regenerated."""
 
     def table(match: re.Match[str]) -> str:
         return f"<!-- table: {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"

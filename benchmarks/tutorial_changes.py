@@ -1,10 +1,10 @@
-"""Train the tutorial's networks and changed ones, one process a run, each on one thread.
+"""Train the tutorial's networks and modified ones, one process per run, each on one thread.
 
     python benchmarks/tutorial_changes.py                      # all; about an hour
     python benchmarks/tutorial_changes.py --sets mnist --seeds 0
 
-Each change is made to the tutorial's recipe alone, and everything else stays. Every run is kept in
-``results/tutorial_changes.json`` as ``networks.py`` keeps its runs.
+Each change is made to the tutorial's recipe alone; everything else stays the same. Every run is
+saved in ``results/tutorial_changes.json``, in the same way as in ``networks.py``.
 """
 
 import argparse
@@ -29,14 +29,14 @@ Layers = tuple[Layer, ...]
 
 
 def convolution(network: Layers) -> Layers:
-    """One more convolution before flatten, like the last, that keeps the size of the maps."""
+    """Add a convolution like the last one before flatten, which keeps the size of the maps."""
     last = [one for one in network if isinstance(one, layers.Conv)][-1]
     at = next(n for n, one in enumerate(network) if isinstance(one, layers.Flatten))
     return (*network[:at], replace(last, padding="same"), *network[at:])
 
 
 def batch_norm(network: Layers) -> Layers:
-    """Batch norm behind each convolution, before its activation."""
+    """Add batch norm after each convolution, before its activation."""
     found: list[Layer] = []
     for one in network:
         if isinstance(one, layers.Conv):
@@ -48,12 +48,12 @@ def batch_norm(network: Layers) -> Layers:
 
 
 def dropout(network: Layers) -> Layers:
-    """Dropout before the last layer."""
+    """Add dropout before the last layer."""
     return (*network[:-1], layers.Dropout(0.5), network[-1])
 
 
 def every(network: Layers) -> Layers:
-    """All three."""
+    """Make all three changes."""
     return dropout(batch_norm(convolution(network)))
 
 
@@ -68,7 +68,7 @@ SETS = ("mnist", "cifar10")
 
 
 def changed(data: str, change: str) -> Recipe:
-    """The tutorial's recipe for a set, with one change."""
+    """Return the tutorial's recipe for a data set, with one change."""
     recipe = load_recipe(f"{data}-tutorial")
     network = replace(recipe.network, layers=CHANGES[change](recipe.network.layers))
     return replace(

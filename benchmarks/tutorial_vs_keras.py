@@ -1,9 +1,9 @@
-"""The classic tutorial in Keras and in firstlight, interleaved run by run, on the same machine.
+"""Run the classic tutorial in Keras and in firstlight, in alternating runs on the same machine.
 
     python benchmarks/tutorial_vs_keras.py --seeds 3
 
-Keras gets an environment of its own (``.venv-keras``, made at the first call). The result file
-holds every run's figures; ``benchmarks/tables.py`` makes the documents' tables from it.
+Keras gets its own environment (``.venv-keras``, created by the first call). The result file holds
+every run's figures; ``benchmarks/tables.py`` makes the tables in the documents from it.
 """
 
 import argparse
@@ -32,7 +32,7 @@ EPOCHS = {"mnist": 5, "cifar10": 10}
 
 
 def keras_python() -> Path:
-    """The interpreter of Keras's environment, made and filled where it is missing."""
+    """Return the interpreter of Keras's environment, which is created if necessary."""
     folder = HERE.parent / ".venv-keras"
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not python.exists():
@@ -42,10 +42,10 @@ def keras_python() -> Path:
 
 
 def timed(command: list[str]) -> dict[str, Any]:
-    """Run one side as a process of its own; its JSON line, and the seconds of the whole process.
+    """Run one side in its own process; return its JSON line, and the seconds of the whole process.
 
-    Each side has the environment that this process was started with: how threads wait is set here
-    by importing firstlight, and is not for the others.
+    Each side gets the environment that this process was started with. Importing firstlight here
+    changes how threads wait, and that must not affect the others.
     """
     ours = ("GOMP_SPINCOUNT", str(SPINS))
     env = dict(item for item in os.environ.items() if item != ours)
@@ -58,7 +58,7 @@ def timed(command: list[str]) -> dict[str, Any]:
 
 
 def save_arrays(name: str, folder: Path) -> Path:
-    """The data set as ``.npz``, for sides that know nothing of firstlight."""
+    """Save the data set as ``.npz``, for sides without firstlight."""
     train, test = fl.load(name)
     arrays = folder / f"{name}.npz"
     np.savez(
@@ -72,7 +72,7 @@ def save_arrays(name: str, folder: Path) -> Path:
 
 
 def run_set(name: str, seeds: int, python: Path, folder: Path) -> list[dict[str, Any]]:
-    """All runs of one data set: Keras, firstlight, Keras, firstlight, …"""
+    """Return all runs of one data set: Keras, firstlight, Keras, firstlight, …"""
     arrays, epochs, runs = str(save_arrays(name, folder)), str(EPOCHS[name]), []
     for seed in map(str, range(seeds)):
         keras = [str(python), str(HERE / "keras_tutorial.py"), arrays, name, seed, epochs]
@@ -86,7 +86,7 @@ def run_set(name: str, seeds: int, python: Path, folder: Path) -> list[dict[str,
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means, spreads, and the ratios firstlight / Keras, pair by pair."""
+    """Return means, spreads, and the ratios firstlight / Keras, pair by pair."""
     sides = {s: [r for r in runs if r["side"] == s] for s in ("keras", "firstlight")}
     summary: dict[str, Any] = {}
     for side, of_side in sides.items():

@@ -1,17 +1,17 @@
-"""How well ``unknown`` tells foreign images from ordinary ones, by three scores.
+"""Measure how well ``unknown`` tells foreign images from ordinary ones, by three scores.
 
     python benchmarks/unknown.py
 
 Each run trains the set's quick recipe with another seed, then scores the whole test set and 2,000
-images of each foreign kind (``foreign_images.py``) in three ways, none of which was trained for
+images of each foreign kind (``foreign_images.py``) in three ways. None of them was trained for
 this: the calibrated probability of the best class, which ``predict`` uses; the logarithm of the
 summed exponentials of the logits (minus the energy of W. Liu et al.: Energy-based
 Out-of-distribution Detection, NeurIPS 2020); and the cosine similarity of the features before the
-last layer to the 50th nearest of the images trained on (Y. Sun et al.: Out-of-Distribution
-Detection with Deep Nearest Neighbors, ICML 2022). For each score: the area under the ROC curve,
-what share falls below a threshold that 95 % of the held-out images reach, and what share of the
-test images at or above it is answered right. The result file is rewritten after each run, and a
-run it holds is not made again. Axes: N images, K classes, F features.
+last layer to those of the 50th nearest training image (Y. Sun et al.: Out-of-Distribution Detection
+with Deep Nearest Neighbors, ICML 2022). For each score, it reports the area under the ROC curve,
+the share below a threshold that 95 % of the held-out images reach, and the accuracy on the test
+images at or above it. The result file is rewritten after each run, and runs already in it are not
+repeated. Axes: N images, K classes, F features.
 """
 
 import argparse
@@ -47,24 +47,24 @@ FOREIGN_IMAGES = 2000
 NEIGHBOURS = 50
 DEVICE = "cpu"
 Scores = dict[str, npt.NDArray[np.float32]]
-"""Name of a score to its values N; greater for more ordinary images."""
+"""Maps the name of a score to its values N; larger for more ordinary images."""
 
 
 def batches(images_NHWC: UInt8Array) -> Iterator[UInt8Array]:
-    """In the order and of the size of a forward pass."""
+    """Yield the images in batches of a forward pass, in order."""
     size = batch_size(torch.device(DEVICE))
     return (images_NHWC[start : start + size] for start in range(0, len(images_NHWC), size))
 
 
 def features_of(saved: SavedModel, images_NHWC: UInt8Array) -> Tensor:
-    """float32 N×F of length one."""
+    """Return features float32 N×F of length one."""
     parts = [features(saved.model, saved.preprocess, batch) for batch in batches(images_NHWC)]
     return torch.cat(parts)
 
 
 def scores(saved: SavedModel, known_MF: Tensor, images_NHWC: UInt8Array) -> tuple[Scores, Tensor]:
-    """All three scores of the images, and their logits N×K; ``known_MF`` are the features of the
-    images trained on."""
+    """Return all three scores of the images, and their logits N×K; ``known_MF`` are the features of
+    the training images."""
     tensors = (torch.from_numpy(np.ascontiguousarray(batch)) for batch in batches(images_NHWC))
     logits_NK = logits(saved.model, saved.preprocess, tensors)
     found_NF = features_of(saved, images_NHWC)
@@ -80,7 +80,7 @@ def scores(saved: SavedModel, known_MF: Tensor, images_NHWC: UInt8Array) -> tupl
 
 
 def measure(name: str, data: TrainTest, seed: int, others: dict[str, UInt8Array]) -> dict[str, Any]:
-    """One run's figures."""
+    """Return one run's figures."""
     with tempfile.TemporaryDirectory() as root:
         run = fl.train(data, f"{name}-quick", seed=seed, out=Path(root) / "run", quiet=True)
         recipe, saved = run.recipe, load_model(RunFolder(run.path), DEVICE)
@@ -129,7 +129,7 @@ def measure(name: str, data: TrainTest, seed: int, others: dict[str, UInt8Array]
 
 
 def auroc(ordinary_N: npt.NDArray[np.float32], foreign_N: npt.NDArray[np.float32]) -> float:
-    """How often an ordinary image has a greater score than a foreign one; ties count half."""
+    """Return how often an ordinary image has a larger score than a foreign one; ties count half."""
     is_ordinary = np.repeat([True, False], [len(ordinary_N), len(foreign_N)])
     return float(roc_auc_score(is_ordinary, np.concatenate([ordinary_N, foreign_N])))
 

@@ -1,26 +1,26 @@
-"""How well a pretrained network's last layer, or its features, tell images of no known class.
+"""Measure how well a pretrained network's last layer, or its features, detect unknown classes.
 
     python benchmarks/unknown_features.py
 
-Known are six of CIFAR-10's classes, 100 training images of each, drawn by a seed with the classes.
+Six of CIFAR-10's classes are known, with 100 training images each; a seed draws classes and images.
 A last layer is fitted to the features of ``efficientnet_lite0``, as ``train --from
-efficientnet_lite0 --epochs 0`` does. Five scores are then compared on test images of these
-classes, of the other four, and of MNIST:
+efficientnet_lite0 --epochs 0`` does. Five scores are then compared on test images of these classes,
+of the other four, and of MNIST:
 
 - the calibrated probability of the best class, which ``predict`` uses;
 - energy: the logarithm of the summed exponentials of the logits (Liu et al. 2020);
 - neighbors: minus the distance to the k-th nearest training image, by features of length one (Sun
   et al. 2022). k is the square root of the training images of a class;
 - Mahalanobis: minus the distance to the nearest class mean under one covariance for all classes
-  (Lee et al. 2018), which is shrunk as Ledoit and Wolf (2004) do, for there are fewer images than
-  features;
-- either: the lesser of two ranks, that of the probability and that of neighbors, among training
-  images that were left out. So an image is unknown by one or by the other.
+  (Lee et al. 2018), which is shrunk as in Ledoit and Wolf (2004), because there are fewer images
+  than features;
+- either: the smaller of two ranks, that of the probability and that of neighbors, among held-out
+  training images. So an image is unknown by one or by the other.
 
-For each score: the area under the ROC curve, and the share of foreign images that still get an
-answer where 95 % of the right answers are kept (FPR95). A network's wrong answers count as a kind
-of foreign images too: to withhold those is the other purpose of "unknown". The features are
-computed once. Axes: N images, M training images, K classes, F features.
+For each score, it reports the area under the ROC curve, and the share of foreign images that still
+get an answer if 95 % of the right answers are kept (FPR95). A network's wrong answers also count as
+a kind of foreign images, because withholding them is the other purpose of "unknown". The features
+are computed once. Axes: N images, M training images, K classes, F features.
 """
 
 import argparse
@@ -51,20 +51,19 @@ BACKBONE = "efficientnet_lite0"
 SEEDS = 5
 KNOWN, A_CLASS = 6, 100
 POOL, TESTED, FAR = 200, 200, 1000
-"""Images whose features are computed: to train on and to test by, of each class of CIFAR-10; of
-MNIST."""
+"""Number of images with features: per class of CIFAR-10 for training and for testing; of MNIST."""
 Float32Array = npt.NDArray[np.float32]
 
 
 def first_of_each(of: Dataset, count: int) -> npt.NDArray[np.int64]:
-    """The numbers of the first so many images of each class, class by class."""
+    """Return the indices of the first ``count`` images of each class, class by class."""
     return np.concatenate(
         [np.flatnonzero(of.labels_N == k)[:count] for k in range(len(of.class_names))]
     )
 
 
 class Features:
-    """The backbone's features of all images that any seed may take."""
+    """The backbone's features of all images that any seed may use."""
 
     def __init__(self) -> None:
         fetch_backbone(BACKBONE, quiet=True)
@@ -89,7 +88,7 @@ class Features:
 
 
 def measure(features: Features, seed: int) -> dict[str, Any]:
-    """One seed's figures."""
+    """Return one seed's figures."""
     rng = np.random.default_rng(seed)
     known = np.sort(rng.permutation(10)[:KNOWN])
     rows_M = np.concatenate(
@@ -136,12 +135,12 @@ def measure(features: Features, seed: int) -> dict[str, Any]:
 
 Values = npt.NDArray[np.floating[Any]]
 Score = Callable[[Float32Array, Float32Array], Values]
-"""Of features N×F and logits N×K, N values; greater for more ordinary images."""
+"""Takes features N×F and logits N×K, and returns N values, larger for more ordinary images."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What was trained on, and the head's scores of each image by a head fitted without it."""
+    """The training data, and the head's scores of each image by a head fitted without it."""
 
     features_MF: Float32Array
     labels_M: npt.NDArray[np.int64]
@@ -150,7 +149,7 @@ class Trained:
     temperature: float
 
     def scores(self) -> dict[str, Score]:
-        """The scores to compare; of neighbors also with other numbers of them."""
+        """The scores to compare; for neighbors also with other numbers of them."""
         k = max(1, round(A_CLASS**0.5))
         return {
             "probability": self._probability,
@@ -167,7 +166,7 @@ class Trained:
 
     def _neighbors(self, k: int) -> Score:
         known_MF = unit(self.features_MF)
-        # Of length one, the cosine orders as the distance does.
+        # With length one, cosine and distance give the same order.
         return lambda found_NF, _: np.sort(unit(found_NF) @ known_MF.T, axis=1)[:, -k]
 
     def _mahalanobis(self) -> Score:
@@ -205,7 +204,7 @@ class Trained:
 
 
 def rank(values_N: Values, among_M: Values) -> Values:
-    """From 0 to 1 among others; below 0 those that are less than all of them."""
+    """Return the rank, 0 to 1, among other values; below 0 for those smaller than all of them."""
     ordered_M = np.sort(among_M)
     shares_M = np.arange(len(ordered_M)) / len(ordered_M)
     below_N = np.minimum(0, values_N - ordered_M[0])
@@ -214,20 +213,20 @@ def rank(values_N: Values, among_M: Values) -> Values:
 
 
 def unit(rows_NF: Float32Array) -> Float32Array:
-    """Rows of length one."""
+    """Scale rows to length one."""
     found: Float32Array = rows_NF / np.linalg.norm(rows_NF, axis=1, keepdims=True)
     return found
 
 
 def softmax(logits_NK: Float32Array) -> Float32Array:
-    """Probabilities."""
+    """Return probabilities."""
     raised = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
     found: Float32Array = raised / raised.sum(axis=1, keepdims=True)
     return found
 
 
 def auroc(ordinary_N: Values, foreign_N: Values) -> float:
-    """How often an ordinary image has a greater score than a foreign one; ties count half."""
+    """Return how often an ordinary image has a larger score than a foreign one; ties count half."""
     is_ordinary = np.repeat([True, False], [len(ordinary_N), len(foreign_N)])
     return float(roc_auc_score(is_ordinary, np.concatenate([ordinary_N, foreign_N])))
 

@@ -1,11 +1,11 @@
 """The long form of ``tests/serve/test_fuzz.py``: 20,000 damaged pictures, 10,000 malformed
-requests, and Schemathesis over the OpenAPI document, against one service that runs all the time.
+requests, and Schemathesis over the OpenAPI document, all against one running service.
 
     PYTHONPATH=. python benchmarks/serve/fuzz.py RUN
 
-Written down: how often each status came; every 5xx other than 503, answer that tells of the
-machine, hang, and wrong answer to a right request in between; whether the service still ran at the
-end, and its memory.
+It records how often each status came; every 5xx other than 503, every answer that reveals facts
+about the machine, every hang, and every wrong answer to a valid request in between; whether the
+service still ran at the end, and its memory.
 """
 
 import argparse
@@ -36,7 +36,8 @@ SEED = 20261124
 
 
 def asker(run: fl.Run, port: int) -> Callable[[], bool]:
-    """What asks for one picture after another and says whether the answer is ``predict``'s."""
+    """Return a function that sends one picture after another and says whether the answer is
+    ``predict``'s."""
     images_NHWC, contents = pictures(50)
     expected = [p.probabilities for p in run.predict(images_NHWC)]
     turn = 0
@@ -52,7 +53,7 @@ def asker(run: fl.Run, port: int) -> Callable[[], bool]:
 
 
 def schemathesis(port: int, examples: int) -> dict[str, Any]:
-    """What it found; its checks for answers that are a fault or not as the document says."""
+    """Return Schemathesis's findings: answers that are errors or do not match the document."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [
@@ -77,7 +78,7 @@ def schemathesis(port: int, examples: int) -> dict[str, Any]:
 
 
 def as_json(tally: Tally) -> dict[str, Any]:
-    """A tally's figures."""
+    """Return a tally's figures."""
     return {
         "sent": tally.sent,
         "statuses": dict(sorted(tally.statuses.items())),

@@ -1,9 +1,9 @@
-"""One client, one request after another: how long a 28×28 PNG takes to be answered.
+"""Measure how long a 28×28 PNG takes to be answered: one client, one request after another.
 
     python benchmarks/serve/latency.py RUN
 
-The server is ``firstlight serve RUN`` in a process of its own; the client is this process, with one
-kept connection. Every answer is compared with what ``predict`` gives.
+The server is ``firstlight serve RUN`` in its own process. The client is this process, with one
+kept-alive connection. Every answer is compared with that of ``predict``.
 """
 
 import argparse
@@ -24,7 +24,8 @@ WARM_UP = 300
 
 
 def ask(connection: socket.socket, whole: bytes) -> tuple[bytes, float]:
-    """The answer's body, and the milliseconds from the first byte sent to the last received."""
+    """Return the answer's body, and the milliseconds from the first byte sent to the last
+    received."""
     begun = time.perf_counter()
     connection.sendall(whole)
     read = b""
@@ -39,7 +40,7 @@ def ask(connection: socket.socket, whole: bytes) -> tuple[bytes, float]:
 
 
 def measure(run: fl.Run, count: int) -> dict[str, Any]:
-    """``count`` requests in turn."""
+    """Measure ``count`` requests in turn."""
     images_NHWC, contents = pictures(1000)
     expected = [p.probabilities for p in run.predict(images_NHWC)]
     wrong, farthest, milliseconds = 0, 0.0, []

@@ -1,9 +1,9 @@
-"""The same network behind LitServe, the plain way of its documentation.
+"""The same network behind LitServe, as in its documentation.
 
     python benchmarks/serve/litserve_side.py RUN PORT [--batched]
 
-Runs in an environment of its own (``pip install torch==2.13.0 litserve``, then firstlight, which
-only reads the weights). ``--batched`` turns LitServe's own batching on.
+It runs in its own environment (``pip install torch==2.13.0 litserve``, then firstlight, which only
+reads the weights). ``--batched`` turns on LitServe's own batching.
 """
 
 import argparse
@@ -22,40 +22,40 @@ from firstlight.runs.folder import open_run_folder
 
 
 class Digits(litserve.LitAPI):
-    """PNG in base64 in, class and probabilities out."""
+    """Takes a PNG in base64, and returns class and probabilities."""
 
     def __init__(self, run: Path, **settings: Any) -> None:
         super().__init__(**settings)
         self._run = run
 
     def setup(self, device: str) -> None:
-        """The network."""
-        torch.set_num_threads(1)  # beside the server and the client, two are slower here
+        """Load the network."""
+        torch.set_num_threads(1)  # beside server and client, two are slower here
         self._saved = load_model(open_run_folder(self._run))
 
     def decode_request(self, request: dict[str, str]) -> torch.Tensor:
-        """The picture as uint8, H×W×1."""
+        """Return the picture as uint8, H×W×1."""
         picture = Image.open(io.BytesIO(base64.b64decode(request["image"]))).convert("L")
         return torch.from_numpy(np.array(picture)[..., None])
 
     def batch(self, inputs: list[torch.Tensor]) -> torch.Tensor:
-        """Uint8 N×H×W×1."""
+        """Return uint8 N×H×W×1."""
         return torch.stack(inputs)
 
     @torch.inference_mode()
     def predict(self, x: torch.Tensor) -> torch.Tensor:
-        """Probabilities, N×K or K."""
+        """Return probabilities, N×K or K."""
         images_NHWC = x if x.ndim == 4 else x[None]
         scores_NK = self._saved.model(self._saved.preprocess(images_NHWC)).float()
         probabilities_NK = (scores_NK / self._saved.temperature).softmax(dim=1)
         return probabilities_NK if x.ndim == 4 else probabilities_NK[0]
 
     def unbatch(self, output: torch.Tensor) -> list[torch.Tensor]:
-        """One row for each."""
+        """Return one row per request."""
         return list(output)
 
     def encode_response(self, output: torch.Tensor) -> dict[str, Any]:
-        """What is sent back."""
+        """Return the response."""
         names = self._saved.class_names
         return {
             "answer": names[int(output.argmax())],

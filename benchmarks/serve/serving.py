@@ -1,4 +1,4 @@
-"""A server in a process of its own, real pictures to send it, and what the machine was doing."""
+"""Start a server in its own process, make real pictures to send, and record the machine's load."""
 
 import io
 import os
@@ -26,32 +26,32 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass
 class Served:
-    """A server that listens."""
+    """A running server."""
 
     port: int
     process: subprocess.Popen[str]
 
     def memory_mb(self) -> float:
-        """Resident, now."""
+        """Return the current resident memory."""
         text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         found = re.search(r"^VmRSS:\s+(\d+) kB", text, flags=re.MULTILINE)
         assert found is not None
         return int(found[1]) / 1024
 
     def cpu_seconds(self) -> float:
-        """Of all its processes and threads, so far."""
+        """Return the seconds used by all its processes and threads so far."""
         ticks = 0
         for path in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # one that has just ended
+            with suppress(OSError):  # a process that has just ended
                 fields = path.read_text().rpartition(")")[2].split()
-                if int(fields[2]) == self.process.pid:  # of its group
+                if int(fields[2]) == self.process.pid:  # belongs to its group
                     ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
 def started(command: Sequence[str]) -> Iterator[Served]:
-    """A server, from the line in which it says its address until the block ends."""
+    """Start a server, and yield it when it prints its address."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert process.stdout is not None
@@ -70,38 +70,38 @@ def started(command: Sequence[str]) -> Iterator[Served]:
 
 
 def firstlight_server(run: Path) -> list[str]:
-    """The command that serves a run."""
+    """Return the command that serves a run."""
     return [sys.executable, "-u", "-m", "firstlight", "serve", str(run), "--port", "0"]
 
 
 def pictures(count: int) -> tuple[npt.NDArray[np.uint8], list[bytes]]:
-    """The first test images of MNIST, N×28×28×1, and each as a PNG file."""
+    """Return the first test images of MNIST, N×28×28×1, and each as a PNG file."""
     images_NHWC = fl.load("mnist").test.images_NHWC[:count]
     return images_NHWC, [png(image_HWC) for image_HWC in images_NHWC]
 
 
 def png(image_HWC: npt.NDArray[np.uint8]) -> bytes:
-    """A grey image as a PNG file."""
+    """Return a grey image as a PNG file."""
     stream = io.BytesIO()
     Image.fromarray(image_HWC[..., 0]).save(stream, "PNG")
     return stream.getvalue()
 
 
 def request(path: str, content: bytes) -> bytes:
-    """A whole POST."""
+    """Return a complete POST request."""
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n"
     return head.encode() + content
 
 
 def circumstances(command: str) -> dict[str, Any]:
-    """What a result file says of where it comes from."""
+    """Return facts about the machine and the command for a result file."""
     where = {k: v for k, v in environment("cpu", 1).items() if k != "command"}
     return {"command": command, "environment": where, "cores": os.cpu_count()}
 
 
 def load() -> dict[str, float]:
-    """How many processes wanted a processor of late, and what share of the processors the others
-    took within a second just now: measured while nothing of ours is at work."""
+    """Return the load average, and the share of the processors that other programs used during the
+    last second, measured while none of our processes work."""
     before = _busy()
     time.sleep(1)
     after = _busy()

@@ -1,10 +1,11 @@
-"""Ten minutes at twice what the service can do: every answer is checked, and its memory watched.
+"""Run the service for ten minutes at twice its capacity, checking every answer and its memory.
 
     python benchmarks/serve/soak.py RUN
 
-``wrk`` finds the capacity first. Then this process sends twice as many requests a second, ready or
-not, over as many connections as it takes, more than the service lets in: it is to answer what it
-can, rightly, and to say 503 to the rest. A request without an answer after 30 seconds is a hang.
+``wrk`` finds the capacity first. Then this process sends requests at twice that rate, whether or
+not the service keeps up, over as many connections as needed, more than the service accepts. The
+service must answer as many as it can, correctly, and answer 503 to the rest. A request without an
+answer after 30 seconds is a hang.
 """
 
 import argparse
@@ -47,14 +48,14 @@ class Client:
 
     socket: socket.socket
     which: int = -1
-    """The picture asked for; -1 while none is."""
+    """The requested picture; -1 for none."""
     sent: float = 0.0
     read: bytearray = field(default_factory=bytearray)
 
 
 @dataclass
 class Soak:
-    """The load, and what came of it."""
+    """The load, and its results."""
 
     port: int
     wholes: list[bytes]
@@ -63,7 +64,7 @@ class Soak:
     wrong: int = 0
     hangs: int = 0
     broken: int = 0
-    """Connections that ended without the answer."""
+    """Connections that ended without an answer."""
     unsent: int = 0
     """Requests for which no connection was free."""
     milliseconds: list[float] = field(default_factory=list)
@@ -76,7 +77,8 @@ class Soak:
         self._next = 0
 
     def run(self, rate: float, seconds: float, served: Served) -> list[tuple[float, float]]:
-        """Send so many a second; returns seconds and the server's MB, every other second."""
+        """Send ``rate`` requests per second; return seconds and the server's memory in MB every two
+        seconds."""
         begun = time.perf_counter()
         issued, looked, memory = 0, 0.0, list[tuple[float, float]]()
         while (now := time.perf_counter() - begun) < seconds:
@@ -93,7 +95,7 @@ class Soak:
         return memory
 
     def _finish(self) -> None:
-        """Every request that is under way gets its time."""
+        """Wait for all open requests."""
         until = time.perf_counter() + HANG_SECONDS
         while any(c.which >= 0 for c in self._all) and time.perf_counter() < until:
             self._read(0.05)

@@ -1,10 +1,10 @@
-"""How soon the page shows the answer to a stroke, in a real browser.
+"""Measure how soon the page shows the answer to a stroke, in a real browser.
 
     python benchmarks/serve/strokes.py runs/mnist-quick-1
 
-Serves the run in a process of its own and draws on the page as a hand does: strokes of 25 moves,
-one in 16 ms, so that the answers on the way are asked for too. Measured in the page, from the last
-move's event to the frame in which its answer stands there. Needs Chromium and Playwright.
+Serves the run in its own process and draws on the page like a hand: strokes of 25 moves, one every
+16 ms, so that intermediate answers are requested too. The page measures the time from the event of
+the last move to the frame that shows its answer. Needs Chromium and Playwright.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from firstlight.runs.record import processor_name
 
 RESULT = Path(__file__).resolve().parent.parent / "results" / "serve-strokes-cpu.json"
 MOVES, PAUSE = 25, 16
-# The time of the newest move, and of each frame that shows an answer to all moves before it.
+# Record the time of the newest move, and of each frame that shows an answer to all earlier moves.
 WATCH = """
 window.waits = [];
 let moved = null;
@@ -43,7 +43,7 @@ addEventListener("DOMContentLoaded", () => {
 
 
 def draw(page: Page, rng: random.Random) -> float:
-    """One stroke; milliseconds from its last move to its answer."""
+    """Draw one stroke, and return the milliseconds from its last move to its answer."""
     box = page.locator("#paper").bounding_box()
     assert box is not None
     across, down, turn = rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.5), rng.uniform(2, 6)
@@ -62,7 +62,7 @@ def draw(page: Page, rng: random.Random) -> float:
 
 
 def measure(address: str, strokes: int, rng: random.Random) -> list[float]:
-    """Milliseconds of each stroke; every third time the paper is cleared first."""
+    """Return the milliseconds of each stroke; every third time the canvas is cleared first."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
@@ -77,7 +77,7 @@ def measure(address: str, strokes: int, rng: random.Random) -> list[float]:
                 page.click("#clear")
             waits.append(draw(page, rng))
         browser.close()
-    return waits[3:]  # the first ones warm the browser up
+    return waits[3:]  # the first ones warm up the browser
 
 
 def main() -> None:

@@ -1,11 +1,12 @@
-"""Requests a second at saturation: firstlight and LitServe with the same network, in turn.
+"""Measure requests per second at saturation: firstlight and LitServe with the same network, in
+turn.
 
     python benchmarks/serve/throughput.py RUN --litserve ENVIRONMENT
 
-``ENVIRONMENT`` is a virtual environment with LitServe (``litserve_side.py`` says how). Every side
-gets the same pictures from ``wrk`` (``apt install wrk``), one thread, from its own process. All
-servers run all the time, and are asked in turn, for a few seconds each. LitServe is measured plain
-and with its own batching.
+``ENVIRONMENT`` is a virtual environment with LitServe (see ``litserve_side.py``). Every side gets
+the same pictures from ``wrk`` (``apt install wrk``), one thread, in its own process. All servers
+run all the time, and are measured in turn for a few seconds each. LitServe is measured with and
+without its own batching.
 """
 
 import argparse
@@ -34,7 +35,7 @@ PICTURES = 500
 
 @contextmanager
 def side(name: str, run: Path, litserve: Path) -> Iterator[Served]:
-    """A server of this side, ready."""
+    """Start a server of this side, and yield it when ready."""
     if name == "firstlight":
         with started(firstlight_server(run)) as served:
             yield served
@@ -49,7 +50,7 @@ def side(name: str, run: Path, litserve: Path) -> Iterator[Served]:
 
 
 def until_ready(port: int) -> None:
-    """Wait until LitServe's worker has its model."""
+    """Wait until LitServe's worker has loaded its model."""
     for _ in range(600):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
@@ -62,7 +63,7 @@ def until_ready(port: int) -> None:
 
 
 def bodies(folder: Path) -> dict[str, tuple[Path, str, str]]:
-    """Each side's request bodies, path, and content type."""
+    """Return each side's request bodies, path, and content type."""
     plain, coded = folder / "png", folder / "json"
     for made in (plain, coded):
         made.mkdir()
@@ -79,7 +80,7 @@ def bodies(folder: Path) -> dict[str, tuple[Path, str, str]]:
 
 
 def wrk(port: int, of: tuple[Path, str, str], connections: int, seconds: int) -> dict[str, Any]:
-    """What wrk says after so many seconds."""
+    """Return wrk's results after ``seconds`` seconds."""
     folder, path, kind = of
     done = subprocess.run(
         [
@@ -120,7 +121,7 @@ def main() -> None:
         servers = {
             name: stack.enter_context(side(name, run.path, arguments.litserve)) for name in SIDES
         }
-        for name in SIDES:  # so that everything is loaded
+        for name in SIDES:  # load everything first
             wrk(servers[name].port, of[name], arguments.connections, 3)
         for number in range(arguments.rounds):
             before = load()

@@ -1,9 +1,9 @@
-"""Requests a second at saturation with one process and with two behind one port.
+"""Measure requests per second at saturation, with one process and with two behind one port.
 
     python benchmarks/serve/workers.py RUN
 
-Both services run all the time and are asked in turn, for a few seconds each, by ``wrk`` on the same
-machine (``apt install wrk``).
+Both services run all the time, and ``wrk`` on the same machine measures them in turn for a few
+seconds each (``apt install wrk``).
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
             count: stack.enter_context(started([*command, "--workers", str(count)]))
             for count in COUNTS
         }
-        for served in servers.values():  # so that everything is loaded
+        for served in servers.values():  # load everything first
             wrk(served.port, body, arguments.connections, 3)
         for number in range(arguments.rounds):
             before = load()

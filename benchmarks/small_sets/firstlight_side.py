@@ -1,4 +1,5 @@
-"""firstlight as it comes, one run: python firstlight_side.py FOLDER SEED; prints one JSON line."""
+"""firstlight with its defaults, one run: python firstlight_side.py FOLDER SEED; prints one JSON
+line."""
 
 import json
 import resource

@@ -1,13 +1,13 @@
-"""Keras's example "Image classification from scratch", for so many seconds:
-python keras_side.py FOLDER SEED SECONDS flip|no-flip; prints one JSON line.
+"""Keras's example "Image classification from scratch", with a time limit: python keras_side.py
+FOLDER SEED SECONDS flip|no-flip; prints one JSON line.
 
 A small Xception (convolution 128 with stride 2; separable convolutions of 256, 512, 728 with
-residuals and pools; 1,024; dropout 0.25), Adam with 3e-4, turns of a tenth and, for photographs,
-mirror images: the example's published numbers, but for as many epochs as fit. Changed in its
-favour: batches of 32 instead of 128 and batch norm's momentum 0.9 instead of 0.99, as with so few
-steps its running statistics do not settle otherwise (of scikit-learn's digits, 99.6 % of the
-training images were right and 9 % of the test images); and pictures are brought to 28 pixels at
-least, as the network divides sides by 16.
+residuals and pools; 1,024; dropout 0.25), Adam with 3e-4, rotations of a tenth and, for
+photographs, mirror images: the example's published numbers, but for as many epochs as fit. Changes
+in its favour: batches of 32 instead of 128, and batch norm's momentum 0.9 instead of 0.99, because
+its running statistics do not converge in so few steps otherwise (of scikit-learn's digits, 99.6 %
+of the training images were right and 9 % of the test images); and pictures have at least 28 pixels,
+because the network divides their sides by 16.
 """
 
 import json
@@ -83,7 +83,7 @@ def main(root: Path, seed: int, seconds: float, flip: bool) -> None:
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    # The first step builds the graph; that is not counted.
+    # The first step builds the graph, and is not counted.
     weights = model.get_weights()
     model.train_on_batch(images[:BATCH], labels[:BATCH])
     model.set_weights(weights)

@@ -1,14 +1,14 @@
-"""Three small sets of pictures: firstlight as it comes, scikit-learn, and Keras in the same time.
+"""Compare firstlight's defaults, scikit-learn, and Keras in the same time, on three small sets.
 
     python benchmarks/small_sets/run.py --seeds 3
 
-The sets are written as PNG files into a folder of their own: scikit-learn's digits, CIFAR-10 with
-100 images a class, MNIST with 2,000 down to 20 images a class. Each side is a process that gets
-that folder: ``firstlight train PATH`` with no other choice; the better of two scikit-learn
-pipelines (PCA or HOG, then an SVM), each with its parameters chosen by cross-validation on the
-training images; and the network and augmentation of Keras's example "Image classification from
-scratch", trained for as long as firstlight took. The result file is rewritten after each run, and
-a run it holds is not made again.
+The sets are written as PNG files into their own folders: scikit-learn's digits, CIFAR-10 with 100
+images per class, MNIST with 2,000 down to 20 images per class. Each side is a process that gets
+that folder: ``firstlight train PATH`` without options; the better of two scikit-learn pipelines
+(PCA or HOG, then an SVM), each with its parameters chosen by cross-validation on the training
+images; and the network and augmentation of Keras's example "Image classification from scratch",
+trained for as long as firstlight took. The result file is rewritten after each run, and runs
+already in it are not repeated.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SIDES = ("firstlight", "scikit-learn", "keras")
 
 
 def training_part(name: str, train: Dataset) -> Dataset:
-    """The training images of a small set; drawn once, the same for every seed."""
+    """Return the training images of a small set; drawn once, the same for every seed."""
     if name == "digits":
         return train
     rng = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def training_part(name: str, train: Dataset) -> Dataset:
 
 
 def write_set(name: str, root: Path) -> None:
-    """``root/{train,test}/CLASS/*.png``; the test part is the whole published one."""
+    """Write ``root/{train,test}/CLASS/*.png``; the test part is the whole published one."""
     train, test = fl.load(name.partition("-")[0])
     for part, data in (("train", training_part(name, train)), ("test", test)):
         for number, (image_HWC, label) in enumerate(
@@ -65,7 +65,7 @@ def write_set(name: str, root: Path) -> None:
 
 
 def command(side: str, root: Path, name: str, seed: int, seconds: float) -> list[str]:
-    """What runs one side."""
+    """Return the command of one side."""
     if side == "firstlight":
         return [sys.executable, str(HERE / "firstlight_side.py"), str(root), str(seed)]
     if side == "scikit-learn":
@@ -88,14 +88,14 @@ def main() -> None:
     }
     for name in SETS:
         with tempfile.TemporaryDirectory() as folder:
-            # Nothing is taken from an earlier run's cache.
+            # Do not use an earlier run's cache.
             os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
             root = Path(folder) / name
             write_set(name, root)
             for seed in range(options.seeds):
                 for side in SIDES:
                     if side == "scikit-learn" and seed > 0:
-                        continue  # nothing in it is random
+                        continue  # it is deterministic
                     key = {"data": name, "side": side, "seed": seed}
                     if any(key.items() <= run.items() for run in whole["runs"]):
                         continue

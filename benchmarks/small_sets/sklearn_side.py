@@ -1,8 +1,8 @@
 """scikit-learn, one run: python sklearn_side.py FOLDER; prints one JSON line.
 
-PCA and HOG, each before an SVM with a Gaussian kernel whose parameters three-fold cross-validation
-chooses on the training images; the better of the two by the same cross-validation answers.
-Axes: N images, H height, W width.
+PCA and HOG, each followed by an SVM with a Gaussian kernel, whose parameters are chosen by
+three-fold cross-validation on the training images. The same cross-validation chooses the better of
+the two. Axes: N images, H height, W width.
 """
 
 import json
@@ -26,15 +26,15 @@ BINS = 9
 
 
 def read(folder: Path) -> tuple[FloatArray, npt.NDArray[np.str_]]:
-    """Pixels from 0 to 1, and the class of each picture."""
+    """Return pixels from 0 to 1, and the class of each picture."""
     files = sorted(folder.glob("*/*.png"))
     images = np.stack([np.asarray(Image.open(file), dtype=np.float64) / 255 for file in files])
     return images, np.array([file.parent.name for file in files])
 
 
 def hog(images: FloatArray) -> FloatArray:
-    """Histograms of oriented gradients (Dalal & Triggs 2005): nine directions in cells of an
-    eighth of the side, 2×2 cells a block, each block of length 1."""
+    """Return histograms of oriented gradients (Dalal & Triggs 2005): nine directions in cells of an
+    eighth of the side, 2×2 cells per block, each block of length 1."""
     grey_NHW = images if images.ndim == 3 else images.mean(axis=3)
     down, right = np.gradient(grey_NHW, axis=(1, 2))
     strength = np.hypot(down, right)

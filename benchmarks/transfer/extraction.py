@@ -1,10 +1,10 @@
-"""How long a backbone's features take here, beside bare onnxruntime.
+"""Measure how long a backbone's features take here, compared with bare onnxruntime.
 
     python benchmarks/transfer/extraction.py [BACKBONE] [ROUNDS]
 
-One thread each, the sides in turn, processor time an image, medians of five rounds. firstlight's
-side begins with uint8 pixels, and what it takes to begin with is subtracted; onnxruntime is given
-float32 ones, 1, 4 and 8 at a time.
+One thread each, the sides in turn, processor time per image, medians of five rounds. firstlight's
+side starts from uint8 pixels, and its set-up time is subtracted; onnxruntime is given float32
+pixels, 1, 4 and 8 images at a time.
 """
 
 import copy
@@ -37,7 +37,7 @@ AT_ONCE = (1, 4, 8)
 
 
 def bare(saved: SavedModel, images_NHWC: np.ndarray, size: int) -> Callable[[], None]:
-    """The folded network without its last layer, in onnxruntime."""
+    """Return the folded network without its last layer, in onnxruntime."""
     model = copy.deepcopy(folded(saved.model, torch.float32, at_once=False))
     last = last_dense(model)
     for module in list(model.modules()):
@@ -69,7 +69,7 @@ def bare(saved: SavedModel, images_NHWC: np.ndarray, size: int) -> Callable[[], 
 
 
 def ours(saved: SavedModel, images_NHWC: np.ndarray, *, bfloat16: bool) -> Callable[[], None]:
-    """What ``train`` does, as on a processor that computes in bfloat16 or one that does not."""
+    """Do the same as ``train``, with bfloat16 or without."""
 
     def answer() -> None:
         with mock.patch.object(extraction, "computes_in_bfloat16", lambda _: bfloat16):
@@ -79,7 +79,7 @@ def ours(saved: SavedModel, images_NHWC: np.ndarray, *, bfloat16: bool) -> Calla
 
 
 def main(backbone: str = "efficientnet_lite0", rounds: str = "5") -> None:
-    """Print a line for each side."""
+    """Print one line per side."""
     torch.set_num_threads(1)
     saved = open_start(backbone)
     saved.model.eval()

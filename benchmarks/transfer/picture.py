@@ -1,7 +1,7 @@
-"""Draw the learning curves of docs/transfer.md: python benchmarks/transfer/picture.py
+"""Plot the learning curves of docs/transfer.md: python benchmarks/transfer/picture.py
 
-Accuracy against training images of each class of CIFAR-10, mean and standard deviation over seeds,
-from ``results/transfer.json``.
+Accuracy against training images per class of CIFAR-10, mean and standard deviation over seeds, from
+``results/transfer.json``.
 """
 
 import json
@@ -24,7 +24,7 @@ PICTURE = HERE.parents[1] / "docs" / "pictures" / "transfer-cifar10.png"
 
 
 def draw(runs: list[dict[str, Any]]) -> SavedFigure:
-    """One line for each side."""
+    """Plot one line per side."""
     counts: set[int] = set()
     with style():
         picture = SavedFigure(8.4, 4.6)

@@ -1,11 +1,11 @@
 """A plain fine-tuning script: python pytorch_side.py SET.npz SEED SECONDS; prints one JSON line.
 
-As PyTorch's tutorial "Transfer learning for computer vision" has it: all weights are trained by SGD
-with a rate of 0.001 and momentum 0.9, cut to a tenth after 7 epochs, in batches of 4, with random
-resized crops and mirror images, ImageNet's mean and deviation; the epoch with the most held-out
-images right is kept. The network is that of the package efficientnet-lite-pytorch with its own
-mean and deviation (with ImageNet's it answers worse). It trains for SECONDS of processor time, or
-25 epochs.
+As in PyTorch's tutorial "Transfer learning for computer vision": SGD trains all weights with a
+learning rate of 0.001 and momentum 0.9, cut to a tenth after 7 epochs, in batches of 4, with random
+resized crops and mirror images, and ImageNet's mean and deviation; the epoch with the highest
+held-out accuracy is kept. The network is that of the package efficientnet-lite-pytorch with its own
+mean and deviation (with ImageNet's its accuracy is lower). It trains for SECONDS of processor time,
+or 25 epochs.
 """
 
 import json
@@ -24,7 +24,8 @@ SIDE, MEAN, STD, BATCH, EPOCHS = 224, 0.498, 0.502, 4, 25
 
 
 def pixels(images_NHWC: np.ndarray, rng: np.random.Generator | None) -> Tensor:
-    """Resized to the network's side; with ``rng`` a random part of each, which may be mirrored."""
+    """Resize to the network's side; with ``rng``, crop a random part of each and perhaps mirror
+    it."""
     found = []
     for image_HWC in images_NHWC:
         image = Image.fromarray(image_HWC.squeeze()).convert("RGB")
@@ -42,7 +43,7 @@ def pixels(images_NHWC: np.ndarray, rng: np.random.Generator | None) -> Tensor:
 
 
 def right(model: nn.Module, images_NHWC: np.ndarray, labels_N: np.ndarray) -> float:
-    """The share of the images that are answered right."""
+    """Return the accuracy on the images."""
     model.eval()
     answers = []
     with torch.inference_mode():

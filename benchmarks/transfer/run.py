@@ -95,7 +95,7 @@ def check(parser: argparse.ArgumentParser, python: str) -> None:
 def of(
     side: str, python: str, data: Path, seed: int, seconds: float, epochs: int | None
 ) -> dict[str, Any]:
-    """One side's figures."""
+    """Return one side's figures."""
     timed = [data, seed, seconds]
     command = {
         "scikit-learn": ["sklearn_side.py", data, seed],
@@ -118,21 +118,21 @@ class Result:
         self.path = path
 
     def runs(self) -> list[dict[str, Any]]:
-        """All that are kept."""
+        """All saved runs."""
         return list(json.loads(self.path.read_text())["runs"]) if self.path.exists() else []
 
     def find(self, name: str, seed: int, side: str) -> dict[str, Any]:
-        """A run that is kept; empty if there is none."""
+        """Return a saved run; empty if there is none."""
         key = (name, seed, side)
         found = (run for run in self.runs() if (run["set"], run["seed"], run["side"]) == key)
         return next(found, {})
 
     def limit(self, name: str, seed: int) -> float:
-        """Processor seconds that firstlight's default took."""
+        """Return the processor seconds that firstlight's default took."""
         return float(self.find(name, seed, "default").get("processor_seconds", 0.0))
 
     def keep(self, name: str, seed: int, side: str, figures: dict[str, Any]) -> None:
-        """Put a run into the file, in place of an earlier one."""
+        """Save a run in the file, replacing an earlier one."""
         key = (name, seed, side)
         runs = [run for run in self.runs() if (run["set"], run["seed"], run["side"]) != key]
         runs.append({"set": name, "seed": seed, "side": side, **figures})

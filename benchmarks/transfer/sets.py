@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 from tests.data.photographs import CHECK, KINDS, photograph
 
 TESTED = 500
-"""Test images, the same for every seed and side."""
+"""Number of test images, the same for every seed and side."""
 SETS = {
     "cifar10-10": ("cifar10", 10),
     "cifar10-25": ("cifar10", 25),
@@ -28,7 +28,7 @@ SETS = {
 """By name: the set, and training images of each class."""
 PAPERS = ("blank", "ruled", "squared", "thin pen", "dark frame", "table edge")
 SIDE = 128
-"""Of a photograph of paper, in pixels."""
+"""Side of a photograph of paper, in pixels."""
 
 
 def write(name: str, seed: int, path: Path) -> None:
@@ -57,7 +57,7 @@ def write(name: str, seed: int, path: Path) -> None:
 
 
 def on_paper(digits_NHWC: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Digits as photographs of pen on paper, uint8 N×128×128×3."""
+    """Return digits as photographs of pen on paper, uint8 N×128×128×3."""
     found = []
     for at, digit_HWC in enumerate(digits_NHWC):
         kind = KINDS[PAPERS[at % len(PAPERS)]]

@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 
 BATCH, RATE, DECAY, SMOOTHING, WARM, HEAD = 32, 1e-4, 0.01, 0.1, 5 / 30, 0.01
 MOST = 300
-"""The script's own epochs: no more, however fast they are."""
+"""The script's own number of epochs: no more, however fast they are."""
 
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
@@ -55,7 +55,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 
 def loader(images_NHWC: np.ndarray, labels_N: np.ndarray, size: int, training: bool) -> Batches:
-    """Batches in timm's way."""
+    """Return batches as timm makes them."""
     made: Batches = create_loader(
         Pictures(images_NHWC, labels_N),
         input_size=(3, SIDE, SIDE),
@@ -72,7 +72,7 @@ def loader(images_NHWC: np.ndarray, labels_N: np.ndarray, size: int, training: b
 
 
 class Training:
-    """A network and what changes it."""
+    """A network and its optimizer."""
 
     def __init__(self, classes: int, updates: int) -> None:
         self.model = timm.create_model(
@@ -93,7 +93,7 @@ class Training:
         self.loss, self.done = LabelSmoothingCrossEntropy(SMOOTHING), 0
 
     def epoch(self, batches: Batches, updates: int) -> None:
-        """Once over the images, or fewer updates."""
+        """Train one epoch, or fewer updates."""
         self.model.train()
         for _, (pixels_BCHW, labels_B) in zip(range(updates), batches, strict=False):
             self.optimizer.zero_grad()
@@ -104,7 +104,7 @@ class Training:
 
 
 def right(model: nn.Module, batches: Batches) -> float:
-    """The share of the images that are answered right."""
+    """Return the accuracy on the images."""
     model.eval()
     with torch.inference_mode():
         found = [model(pixels).argmax(1) == labels for pixels, labels in batches]
@@ -112,7 +112,7 @@ def right(model: nn.Module, batches: Batches) -> float:
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """Processor time of some work."""
+    """Return the processor time of some work."""
     before = time.process_time()
     work()
     return time.process_time() - before
