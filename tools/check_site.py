@@ -1,7 +1,7 @@
-"""Look over built pages: python tools/check_site.py FOLDER.
+"""Check built pages: python tools/check_site.py FOLDER.
 
-Exit code 1, and a line for each, where a link, an anchor or a picture leads nowhere, a picture has
-no description, or a page would load something from another host.
+The exit code is 1, with one line per problem, if a link, an anchor or a picture leads nowhere, if a
+picture has no description, or if a page would load something from another host.
 """
 
 import argparse
@@ -17,7 +17,7 @@ IN_STYLES = re.compile(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)")
 
 
 class Page(HTMLParser):
-    """What a page points at, and the places in it that can be pointed at."""
+    """The links of a page, and its anchors."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -41,13 +41,13 @@ class Page(HTMLParser):
 
 
 def style_addresses(text: str) -> list[str]:
-    """What a style sheet loads, but for what it carries in itself."""
+    """Return what a style sheet loads from outside itself."""
     found = (first or second for first, second in IN_STYLES.findall(text))
     return [address for address in found if not address.startswith(("data:", "#"))]
 
 
 def problems(site: Path) -> list[str]:
-    """Each as ``page: what is wrong``."""
+    """Return each problem as ``page: what is wrong``."""
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
     found = []
     for path, page in pages.items():
@@ -69,7 +69,7 @@ def problems(site: Path) -> list[str]:
 
 
 def broken(site: Path, page: Path, address: str, pages: dict[Path, Page]) -> str | None:
-    """Why the address leads nowhere; None where it leads somewhere, or out of the site."""
+    """Return why the address leads nowhere; None if it is valid, or leads out of the site."""
     parts = urlsplit(address)
     if parts.scheme or parts.netloc:
         return None

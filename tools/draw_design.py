@@ -2,8 +2,8 @@
 
     python tools/draw_design.py
 
-A part stands above all that it imports. A line that others imply is left out. ``layers`` and
-``models`` import each other, ``layers`` only where it builds; here ``models`` stands above.
+A part is drawn above all that it imports. Lines implied by others are left out. ``layers`` and
+``models`` import each other, but ``layers`` imports only when it builds; so ``models`` is above.
 """
 
 import ast
@@ -52,7 +52,7 @@ STYLE = """
 
 
 def imports(part: str) -> set[str]:
-    """The parts that one imports, anywhere in its files."""
+    """Return the parts that this one imports, anywhere in its files."""
     single = PACKAGE / f"{part}.py"
     found: set[str] = set()
     for path in [single] if single.exists() else sorted((PACKAGE / part).glob("**/*.py")):
@@ -68,7 +68,7 @@ def imports(part: str) -> set[str]:
 
 
 def picture() -> str:
-    """The SVG."""
+    """Return the SVG."""
     below = {part: imports(part) for part in HOLDS}
     levels: dict[str, int] = {}
 

@@ -1,10 +1,11 @@
-"""Draw the pictures of docs/ideas.md: ``docs/pictures/idea-NAME.png``.
+"""Draw the figures of docs/ideas.md: ``docs/pictures/idea-NAME.png``.
 
     python tools/draw_ideas.py                 # train all runs and draw: minutes on one core
-    python tools/draw_ideas.py --runs FOLDER   # keep the runs, and train only those not there
+    python tools/draw_ideas.py --runs FOLDER   # keep the runs, and train only missing ones
 
-Needs MNIST and CIFAR-10. How each run ended is kept in ``benchmarks/results/ideas.json``; from it
-``benchmarks/tables.py`` makes the page's table. The same machine draws the same bytes.
+Needs MNIST and CIFAR-10. The results of the runs are saved in ``benchmarks/results/ideas.json``,
+from which ``benchmarks/tables.py`` makes the page's table. On one machine the figures have the same
+bytes every time.
 """
 
 import argparse
@@ -30,7 +31,7 @@ RESULT = ROOT / "benchmarks" / "results" / "ideas.json"
 
 
 def pictures(runs: Mapping[str, Ran]) -> dict[str, SavedFigure]:
-    """Each picture by its name, in the order of the page."""
+    """Return each figure by name, in the order of the page."""
     mnist, cifar10 = fl.load("mnist"), fl.load("cifar10")
     inside = digit.Inside(runs[DIGITS].folder, mnist)
     return {
@@ -51,7 +52,7 @@ def pictures(runs: Mapping[str, Ran]) -> dict[str, SavedFigure]:
 
 
 def result(runs: Mapping[str, Ran]) -> str:
-    """What the runs ended with, as JSON."""
+    """Return the results of the runs, as JSON."""
     whole = {
         "command": "python tools/draw_ideas.py",
         "processor": processor_name(),

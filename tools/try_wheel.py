@@ -1,8 +1,9 @@
-"""Use a wheel as a new user does: python tools/try_wheel.py WHEEL [--python PYTHON] [--first WHAT].
+"""Use a wheel as a new user would: python tools/try_wheel.py WHEEL [--python PYTHON] [--first
+WHAT].
 
-The wheel is installed into a bare environment; then the README's commands run in an empty folder,
-with nothing but the console script on the PATH. MNIST comes from where ``firstlight`` looks for it.
-Exit code 1 with what the command said where one fails.
+The wheel is installed into an empty environment. Then the README's commands run in an empty folder,
+with only the console script on the PATH. MNIST comes from where ``firstlight`` searches for it. The
+exit code is 1, with the command's output, if one fails.
 """
 
 import argparse
@@ -24,7 +25,7 @@ DRAWING = (
 
 
 def done(words: Sequence[str | Path], folder: Path, env: dict[str, str] | None = None) -> str:
-    """What a command printed; ends this program where it fails."""
+    """Return what a command printed; exit if it fails."""
     said = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True)
     if said.returncode != 0:
         shown = " ".join(map(str, words))
@@ -33,7 +34,7 @@ def done(words: Sequence[str | Path], folder: Path, env: dict[str, str] | None =
 
 
 def readme_commands() -> list[list[str]]:
-    """The words of each."""
+    """Return the words of each command in the README."""
     blocks = re.findall(
         r"^```console\n(.*?)^```",
         (ROOT / "README.md").read_text(encoding="utf-8"),
@@ -43,8 +44,8 @@ def readme_commands() -> list[list[str]]:
 
 
 def try_wheel(wheel: Path, python: str, first: str | None, folder: Path) -> None:
-    """In ``folder``: env, the environment; bin, all that is on the PATH; home; here, where it is
-    used."""
+    """Try the wheel in ``folder``, with subfolders env (the environment), bin (all that is on the
+    PATH), home, and here (the working folder)."""
     for name in ("bin", "home", "here"):
         (folder / name).mkdir()
     here, inside = folder / "here", folder / "env" / "bin" / "python"

@@ -1,4 +1,5 @@
-"""The pictures of docs/ideas.md, drawn by ``draw_ideas.py``."""
+"""The figures of docs/ideas.md, drawn by ``draw_ideas.py``."""
 
 WIDTH = 4.2
-"""Inches: a little wider than a phone shows, so that letters stay readable when scaled down."""
+"""Width in inches: slightly wider than a phone's screen, so that text stays readable when scaled
+down."""

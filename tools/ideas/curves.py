@@ -1,4 +1,4 @@
-"""Pictures of whole runs: losses, learning rates, calibration. Axes: N images, K classes."""
+"""Figures of whole runs: losses, learning rates, calibration. Axes: N images, K classes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -35,14 +35,14 @@ PLAIN, AUGMENTED, DROPOUT = OVERFITTING
 GRID = "#e4e7eb"
 VIEWS = 5
 VIEWED = 7
-"""The number of the training image that is augmented."""
+"""Index of the training image that is augmented."""
 BINS = CALIBRATION_BINS
 LEAST = 20
-"""Of fewer images a share means little, and no bar is drawn."""
+"""With fewer images a share means little, and no bar is drawn."""
 
 
 def overfitting(runs: Runs) -> SavedFigure:
-    """Losses of the run that is trained for too long."""
+    """Plot the losses of the run that trains for too long."""
     run = runs[PLAIN]
     with style():
         picture = SavedFigure(WIDTH, 2.6)
@@ -64,7 +64,7 @@ def overfitting(runs: Runs) -> SavedFigure:
 
 
 def augmentation(runs: Runs, data: TrainTest) -> SavedFigure:
-    """An image as the augmented run sees it, and the losses of both runs."""
+    """Show an image as the augmented run sees it, and plot the losses of both runs."""
     with style():
         picture = SavedFigure(WIDTH, 3.5)
         above, below = picture.subfigures(2, 1, squeeze=False, height_ratios=(1, 3.2))[:, 0]
@@ -80,7 +80,7 @@ def augmentation(runs: Runs, data: TrainTest) -> SavedFigure:
 
 
 def views(run: Ran, data: TrainTest) -> list[npt.NDArray[np.float32]]:
-    """One training image and what its recipe makes of it, each 0 to 1."""
+    """Return one training image and its augmented versions, each in [0, 1]."""
     image_1HWC = torch.from_numpy(data.train.images_NHWC[VIEWED : VIEWED + 1])
     saved = load_model(open_run_folder(run.folder))
     pixels_BCHW = saved.preprocess(image_1HWC).repeat(VIEWS, 1, 1, 1)
@@ -93,7 +93,7 @@ def views(run: Ran, data: TrainTest) -> list[npt.NDArray[np.float32]]:
 
 
 def dropout(runs: Runs) -> SavedFigure:
-    """The losses without and with dropout."""
+    """Plot the losses with and without dropout."""
     with style():
         picture = SavedFigure(WIDTH, 2.6)
         beside(picture.add_subplot(), runs, DROPOUT, "dropout")
@@ -101,7 +101,7 @@ def dropout(runs: Runs) -> SavedFigure:
 
 
 def beside(axes: Axes, runs: Runs, other: str, label: str) -> None:
-    """Losses of the plain run and of another one."""
+    """Plot the losses of the plain run and of another one."""
     for name, colour, words in ((PLAIN, BLUE, "plain"), (other, ORANGE, label)):
         losses(axes, runs[name].validation_losses, colour, f"{words}, validation")
         losses(axes, runs[name].training_losses, colour, f"{words}, training", dashed=True)
@@ -109,7 +109,8 @@ def beside(axes: Axes, runs: Runs, other: str, label: str) -> None:
 
 
 def batch_norm(runs: Runs) -> SavedFigure:
-    """Validation loss after two epochs against the learning rate, with and without batch norm."""
+    """Plot the validation loss after two epochs against the learning rate, with and without batch
+    norm."""
     with style():
         picture = SavedFigure(WIDTH, 2.6)
         axes = picture.add_subplot()
@@ -130,7 +131,7 @@ def batch_norm(runs: Runs) -> SavedFigure:
 
 
 def learning_rate(runs: Runs) -> SavedFigure:
-    """Training loss at three learning rates."""
+    """Plot the training loss at three learning rates."""
     with style():
         picture = SavedFigure(WIDTH, 2.6)
         axes = picture.add_subplot()
@@ -144,7 +145,7 @@ def learning_rate(runs: Runs) -> SavedFigure:
 
 
 def schedule() -> SavedFigure:
-    """How each schedule changes the learning rate over a run."""
+    """Plot each schedule's learning rate over a run."""
     done = np.linspace(0, 1, 401)
     kinds = (schedules.Constant(), schedules.Steps(), schedules.Cosine(), schedules.OneCycle())
     with style():
@@ -163,7 +164,8 @@ def schedule() -> SavedFigure:
 
 
 def calibration(runs: Runs, data: TrainTest) -> SavedFigure:
-    """How often answers of each probability are right, before and after the temperature."""
+    """Plot how often answers with each probability are right, before and after temperature
+    scaling."""
     saved, test = load_model(open_run_folder(runs[PLAIN].folder)), limit(data.test, TEST_IMAGES)
     with style():
         picture = SavedFigure(WIDTH, 2.6)
@@ -184,7 +186,7 @@ def calibration(runs: Runs, data: TrainTest) -> SavedFigure:
 def reliability(
     axes: Axes, answers_NK: npt.NDArray[np.float32], labels_N: npt.NDArray[np.int64]
 ) -> None:
-    """A bar for each bin of the calibration error; it should end at the dashed line."""
+    """Draw a bar for each bin of the calibration error; ideally it ends at the dashed line."""
     confidence_N = answers_NK.max(axis=1)
     right_N = answers_NK.argmax(axis=1) == labels_N
     bins_N = np.clip(np.ceil(confidence_N * BINS) - 1, 0, BINS - 1).astype(int)
@@ -204,13 +206,13 @@ def reliability(
 def losses(
     axes: Axes, values: Sequence[float], colour: str, label: str, *, dashed: bool = False
 ) -> None:
-    """One line, a point for each epoch."""
+    """Draw one line with a point per epoch."""
     line = "--" if dashed else "-"
     axes.plot(range(1, len(values) + 1), values, line, color=colour, linewidth=2, label=label)
 
 
 def by_epoch(axes: Axes) -> None:
-    """What curves over epochs have in common."""
+    """Format axes for curves over epochs."""
     axes.set_ylim(0, 1.04 * axes.get_ylim()[1])
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss")

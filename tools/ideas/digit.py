@@ -1,4 +1,4 @@
-"""Pictures of the inside of one network, trained on MNIST. Axes: N images, K classes, h×w maps."""
+"""Figures of the inside of one network, trained on MNIST. Axes: N images, K classes, h×w maps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,13 +24,14 @@ from ideas.runs import IMAGES, TEST_IMAGES
 
 Float32Array = npt.NDArray[np.float32]
 TICKS = 500
-"""Test images that are drawn as ticks."""
+"""Number of test images drawn as ticks."""
 DIGIT = 0
-"""The number of the test image whose maps are drawn."""
+"""Index of the test image whose maps are drawn."""
 
 
 class Inside:
-    """The trained network, its answers, and what one filter of its first layer makes of a digit."""
+    """The trained network, its answers, and the map of one filter of its first layer for a
+    digit."""
 
     def __init__(self, run: Path, data: TrainTest) -> None:
         self.saved = load_model(open_run_folder(run))
@@ -41,11 +42,11 @@ class Inside:
 
         weights = self.saved.model.state_dict()
         digit_1CHW = self.saved.preprocess(images_NHWC[DIGIT : DIGIT + 1])
-        # The network itself leaves out what its pooling drops, and pools before ReLU.
+        # The network itself leaves out pixels that its pooling drops, and pools before ReLU.
         maps_Fhw = conv2d(digit_1CHW, weights["conv1.weight"], weights["conv1.bias"])[0]
         largest_F, smallest_F = maps_Fhw.amax(dim=(1, 2)), maps_Fhw.amin(dim=(1, 2))
         self.filter = int(torch.minimum(largest_F, -smallest_F).argmax())
-        """The number of the filter whose map has both large and very negative numbers."""
+        """The filter whose map has both large and very negative numbers."""
         found_1hw = maps_Fhw[self.filter, None]
         self.pixels_hw: Float32Array = digit_1CHW[0, 0].numpy()
         self.kernel_hw: Float32Array = weights["conv1.weight"][self.filter, 0].numpy()
@@ -58,7 +59,7 @@ class Inside:
 
 
 def signed(axes: Axes, numbers_hw: Float32Array, largest: float, *, written: bool = False) -> None:
-    """Numbers as colours from blue over white to red, as the report draws filters."""
+    """Draw numbers as colours from blue through white to red, as the report draws filters."""
     axes.imshow(numbers_hw, cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest")
     bare(axes)
     frame(axes, numbers_hw.shape)
@@ -77,20 +78,20 @@ def signed(axes: Axes, numbers_hw: Float32Array, largest: float, *, written: boo
 
 
 def frame(axes: Axes, shape: Sequence[int]) -> None:
-    """A thin line around an image, which may be white at its edge."""
+    """Draw a thin line around an image, whose edge may be white."""
     axes.add_patch(
         Rectangle((-0.5, -0.5), shape[1], shape[0], fill=False, edgecolor=FAINT, linewidth=0.8)
     )
 
 
 def marked(axes: Axes, row: int, column: int, side: int) -> None:
-    """An orange square around some pixels."""
+    """Draw an orange square around some pixels."""
     corner = (column - 0.5, row - 0.5)
     axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=ORANGE, linewidth=2))
 
 
 def convolution(inside: Inside) -> SavedFigure:
-    """The digit, one kernel, and the map that it gives."""
+    """Show the digit, one kernel, and the resulting map."""
     row, column = inside.strongest
     with style():
         picture = SavedFigure(WIDTH, 1.95)
@@ -113,7 +114,7 @@ def convolution(inside: Inside) -> SavedFigure:
 
 
 def pooling(inside: Inside) -> SavedFigure:
-    """The map after ReLU, and after max-pooling."""
+    """Show the map after ReLU, and after max-pooling."""
     row, column = (2 * (place // 2) for place in inside.strongest)
     with style():
         picture = SavedFigure(WIDTH, 2.4)
@@ -129,7 +130,7 @@ def pooling(inside: Inside) -> SavedFigure:
 
 
 def activation(inside: Inside) -> SavedFigure:
-    """ReLU as a function, and what it leaves of the map."""
+    """Plot ReLU, and show the map after it."""
     largest = float(np.abs(inside.map_hw).max())
     with style():
         picture = SavedFigure(WIDTH, 1.75)
@@ -147,7 +148,7 @@ def activation(inside: Inside) -> SavedFigure:
 
 
 def softmax(inside: Inside) -> SavedFigure:
-    """The scores and the probabilities of the right answer that the network is least sure of."""
+    """Show the scores and probabilities of the least confident right answer."""
     right_N = inside.scores_NK.argmax(dim=1) == inside.labels_N
     surest_N = inside.scores_NK.softmax(dim=1).amax(dim=1)
     at = int(torch.where(right_N, surest_N, torch.inf).argmin())
@@ -176,7 +177,7 @@ def softmax(inside: Inside) -> SavedFigure:
 
 
 def loss(inside: Inside) -> SavedFigure:
-    """Cross-entropy against the probability of the true class, with test images below it."""
+    """Plot cross-entropy against the probability of the true class, with test images below."""
     each_N = cross_entropy(inside.scores_NK, inside.labels_N, reduction="none").numpy()
     worst, largest = int(each_N.argmax()), float(each_N.max())
     ticks = np.exp(-each_N)[:TICKS]
@@ -208,7 +209,8 @@ def loss(inside: Inside) -> SavedFigure:
 
 
 def gradient(inside: Inside) -> SavedFigure:
-    """The gradient of one kernel before training, and the loss after one step along it all."""
+    """Show the gradient of one kernel before training, and plot the loss after one step along the
+    gradient of all weights."""
     architecture = inside.saved.architecture
     model = architecture.build(reseed(Generator(), 0, "weights", 0)).eval()
     images_NHWC = torch.from_numpy(inside.train.images_NHWC[:IMAGES])

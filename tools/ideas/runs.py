@@ -15,24 +15,25 @@ from firstlight.runs.folder import open_run_folder
 from firstlight.runs.record import read_epochs
 
 IMAGES = 2000
-"""Trained on in each run; as many others are held out and measured after each epoch."""
+"""Training images of each run; the same number is held out and measured after each epoch."""
 TEST_IMAGES = 2 * IMAGES
 HELD_OUT = ("train.validation=held-out", "train.held_out_fraction=0.5")
 
 OVERFITTING = ("cifar10-tutorial", "cifar10-tutorial-augmented", "cifar10-tutorial-dropout")
 DIGITS = "mnist-tutorial"
 RATES = (0.003, 0.1, 1.0)
-"""Of plain gradient descent for MNIST's tutorial network: too small, good, too large."""
+"""Learning rates of plain gradient descent for MNIST's tutorial network: too small, good, too
+large."""
 SWEPT = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Of the deeper network with and without batch norm."""
+"""Learning rates of the deeper network with and without batch norm."""
 SECONDS = "processor-seconds.txt"
-"""The file of a run that says how long it took."""
+"""The file of a run with its duration."""
 FILTERS = (8, 8, 16, 16, 32, 32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """A finished run, as the pictures need it."""
+    """The data of a finished run for the figures."""
 
     folder: Path
     epochs: list[dict[str, Any]]
@@ -42,33 +43,33 @@ class Ran:
 
     @property
     def training_losses(self) -> list[float]:
-        """Of each epoch: the mean over its batches."""
+        """Mean training loss of each epoch, over its batches."""
         return [row["train_loss"] for row in self.epochs]
 
     @property
     def validation_losses(self) -> list[float]:
-        """On the held-out images, after each epoch."""
+        """Loss on the held-out images after each epoch."""
         return [row["validation_loss"] for row in self.epochs]
 
     @property
     def best(self) -> int:
-        """The epoch with the smallest validation loss, from 1 on."""
+        """The epoch with the lowest validation loss, from 1."""
         losses = self.validation_losses
         return 1 + losses.index(min(losses))
 
 
 def swept(rate: float, normed: bool) -> str:
-    """The name of a run of the deeper network."""
+    """Return the name of a run of the deeper network."""
     return f"six-convolutions-{rate:g}{'-batch-norm' if normed else ''}"
 
 
 def at_rate(rate: float) -> str:
-    """The name of a run of the tutorial's network with plain gradient descent."""
+    """Return the name of a run of the tutorial's network with plain gradient descent."""
     return f"{DIGITS}-{rate:g}"
 
 
 def recipes() -> dict[str, fl.Recipe]:
-    """Each run's recipe by the run's name."""
+    """Return each run's recipe by the run's name."""
     found = {name: of_length(load_recipe(name), 20) for name in OVERFITTING}
     found[DIGITS] = of_length(load_recipe(DIGITS), 5)
     for rate in RATES:
@@ -81,17 +82,18 @@ def recipes() -> dict[str, fl.Recipe]:
 
 
 def of_length(recipe: fl.Recipe, epochs: int) -> fl.Recipe:
-    """With so many epochs, and half of the images held out."""
+    """Set the number of epochs, and hold out half of the images."""
     return recipe.with_settings([*HELD_OUT, f"train.epochs={epochs}"])
 
 
 def descending(recipe: fl.Recipe, rate: float) -> fl.Recipe:
-    """With plain gradient descent, without momentum."""
+    """Use plain gradient descent without momentum."""
     return recipe.with_parts(optimizer=fl.SGD(learning_rate=rate, momentum=0.0))
 
 
 def six_convolutions(normed: bool) -> list[layers.Layer]:
-    """Pairs of convolutions with a pooling after each pair; batch norm behind each or none."""
+    """Return pairs of convolutions with pooling after each pair, with or without batch norm after
+    each."""
     found: list[layers.Layer] = []
     for number, filters in enumerate(FILTERS):
         if normed:
@@ -105,13 +107,13 @@ def six_convolutions(normed: bool) -> list[layers.Layer]:
 
 
 def train_all(folder: Path) -> Mapping[str, Ran]:
-    """Train every run that is not yet in the folder, in their order."""
+    """Train every run that is not in the folder, in order."""
     for name, recipe in recipes().items():
         if (folder / name / "summary.json").is_file():
             continue
         began = time.process_time()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NothingLearntWarning)  # two rates are too large
+            warnings.simplefilter("ignore", NothingLearntWarning)  # two of the rates are too large
             data = name.partition("-")[0] if name in OVERFITTING else "mnist"
             fl.train(data, recipe, out=folder / name, limit=TEST_IMAGES, quiet=True)
         seconds = time.process_time() - began
