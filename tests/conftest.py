@@ -1,4 +1,5 @@
-"""What many tests need: the command called in this process, a small trained run, the real data."""
+"""Fixtures for many tests: the command called in this process, a small trained run, the real
+data."""
 
 import os
 import sys
@@ -23,7 +24,7 @@ from firstlight.data.catalog import CATALOG
 def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Command:
-    """``firstlight WORDS...`` run in an empty folder."""
+    """Run ``firstlight WORDS...`` in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str | Path) -> Outcome:
@@ -41,15 +42,16 @@ def command(
 
 @pytest.fixture(autouse=True)
 def _no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures train, and are checked, alike whatever this machine's cache holds."""
+    """Make the training and checking of pictures independent of this machine's cache."""
     monkeypatch.setattr("firstlight.verbs.contest.backbone_here", lambda: "")
     monkeypatch.setattr("firstlight.verbs.check.backbone_here", lambda: "")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _drawn_once() -> Iterator[None]:
-    """Pictures of the same numbers are drawn once for the pages of all runs: a page takes more than
-    a second, and many tests make the same one. ``tests/report/test_pictures.py`` draws itself."""
+    """Draw figures of the same numbers only once for the pages of all runs, because a page takes
+    more than a second and many tests make the same one. ``tests/report/test_pictures.py`` draws
+    without this."""
     from firstlight.report import charts, images
     from firstlight.verbs import draw, report
 
@@ -64,7 +66,7 @@ def _drawn_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _traced_once() -> Iterator[None]:
-    """The same layers with the same weights are traced for ONNX once, which takes seconds."""
+    """Trace the same layers with the same weights for ONNX only once, because it takes seconds."""
     from firstlight.export import graph
 
     with pytest.MonkeyPatch.context() as patch:
@@ -75,8 +77,8 @@ def _traced_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
-    """Six epochs of the embedded digits, evaluated, with its report. Not to be changed: processes
-    that test at the same time share it."""
+    """Return a run of six epochs on the embedded digits, evaluated, with its report. Do not change
+    it: parallel test processes share it."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     out, done = base / "runs" / "digits-1", base / "digits-1.done"
@@ -90,7 +92,7 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Real-data tests run where the sets that they name are found, and say so where not."""
+    """Run tests with real data only if their data sets are found; otherwise say so."""
     marker = item.get_closest_marker("real_data")
     if marker is None:
         return
@@ -108,13 +110,13 @@ def _unexpected_skips(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A test that should have run, and was skipped, fails the run."""
+    """Fail the session if a test was skipped that should have run."""
     if exitstatus == 0 and _unexpected_skips(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Name the tests that should have run. Pytest itself lists all that were skipped, with why."""
+    """Name the tests that should have run. Pytest itself lists all skipped tests with reasons."""
     if names := _unexpected_skips(config):
         terminalreporter.section("these should not have been skipped", red=True)
         for name in names:
@@ -123,7 +125,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.fixture
 def nothing_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine without any data set; returns the folder that is its home."""
+    """Simulate a machine without any data set; returns its home folder."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.delenv("FIRSTLIGHT_DATA", raising=False)

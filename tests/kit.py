@@ -1,4 +1,4 @@
-"""What tests share: the outcome of a command, and a small data set with a known answer."""
+"""Shared by tests: the outcome of a command, and a small data set with a known answer."""
 
 import os
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from firstlight.toml_text import toml_value
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left behind."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -29,7 +29,7 @@ Command = Callable[..., Outcome]
 
 
 def striped(count: int = 60, size: int = 8) -> TrainTest:
-    """Grey images with a bright row (class "row") or a bright column (class "column")."""
+    """Return grey images with a bright row (class "row") or a bright column (class "column")."""
     rng = np.random.default_rng(0)
     parts = []
     for name in ("train", "test"):
@@ -50,12 +50,12 @@ def striped(count: int = 60, size: int = 8) -> TrainTest:
 
 
 def tutorial_net(*widths: int, **choices: Any) -> str:
-    """The setting that makes a recipe's network the tutorial's, this wide."""
+    """Return the setting that makes a recipe's network the tutorial's, with these widths."""
     return _layers(tutorial(widths, **choices))
 
 
 def whitened_net(*widths: int, filters: int = 8, kernel: int = 2, **choices: Any) -> list[str]:
-    """The settings that make a recipe's network a whitened one, this wide."""
+    """Return the settings that make a recipe's network a whitened one, with these widths."""
     stem = Whiten(
         filters, kernel=kernel, stride=choices.pop("stride", 1), bias=choices.pop("bias", False)
     )
@@ -68,17 +68,18 @@ def _layers(layers: tuple[Layer, ...]) -> str:
 
 @dataclass
 class DiskCalls:
-    """The system calls that decide what a power cut leaves, in their order.
+    """The system calls that determine the state after a power cut, in order.
 
-    Files and folders are known by their inode: a file is the same one before and after a rename.
+    Files and folders are identified by their inode: a file is the same one before and after a
+    rename.
     """
 
     made: list[tuple[str, int, Path]] = field(default_factory=list)
-    """("sync" | "rename" | "remove", inode of what is synced or moved, its path afterwards)."""
+    """("sync" | "rename" | "remove", inode of the synced or moved file, its path afterwards)."""
     unsafe: list[str] = field(default_factory=list)
-    """What a power cut would have lost; empty where every rename was safe."""
+    """What a power cut would have lost; empty if every rename was safe."""
     _waiting: dict[int, Path] = field(default_factory=dict)
-    """Folders with a rename that is not on the disk yet."""
+    """Folders with a rename that is not on disk yet."""
 
     def synced(self, inode: int) -> None:
         self._waiting.pop(inode, None)
@@ -97,19 +98,19 @@ class DiskCalls:
         self.made.append(("remove", 0, path))
 
     def finished(self) -> "DiskCalls":
-        """Every rename is on the disk by now, or is unsafe."""
+        """Mark every rename that is not on disk by now as unsafe."""
         self.unsafe += [
             f"the rename of {target} was never synced" for target in self._waiting.values()
         ]
         return self
 
     def places(self, what: str) -> list[Path]:
-        """What was renamed to, or removed."""
+        """Return the paths that were renamed to, or removed."""
         return [path for kind, _, path in self.made if kind == what]
 
 
 def disk_calls(monkeypatch: pytest.MonkeyPatch) -> DiskCalls:
-    """Record the calls from now on, which are made all the same."""
+    """Record the calls from now on, and still make them."""
     calls, fsync = DiskCalls(), os.fsync
 
     def sync(descriptor: int) -> None:
@@ -125,7 +126,7 @@ def disk_calls(monkeypatch: pytest.MonkeyPatch) -> DiskCalls:
 
 
 def _told(call: Callable[..., None], before: Callable[..., None]) -> Callable[..., None]:
-    """``call``, with its paths told to ``before`` first."""
+    """Wrap ``call`` so that its paths are passed to ``before`` first."""
 
     def both(*paths: str | Path, **more: object) -> None:
         before(*map(Path, paths))

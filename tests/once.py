@@ -1,4 +1,4 @@
-"""Slow work that gives the same for the same arguments, done once for all tests of a session."""
+"""Slow work with the same result for the same arguments, done once per test session."""
 
 import pickle
 from collections.abc import Callable
@@ -17,8 +17,8 @@ def once(
     given: Callable[[Any], Any],
     key: Callable[..., Any] = lambda *values, **named: (values, named),
 ) -> Callable[..., Any]:
-    """``work``, done once for each value of ``key`` of its arguments. Each caller is given
-    ``given`` of what it made; a key of None is never kept."""
+    """Wrap ``work`` so that it runs once for each value of ``key`` of its arguments. Each caller
+    gets ``given`` of the result; results with a key of None are not kept."""
     made: dict[bytes, Any] = {}
 
     def again(*values: Any, **named: Any) -> Any:
@@ -34,7 +34,7 @@ def once(
 
 
 def each_once(module: ModuleType) -> SimpleNamespace:
-    """The module's names, with functions that draw once for the same arguments."""
+    """Return the module's names, with functions that draw once for the same arguments."""
     return SimpleNamespace(
         **{
             name: once(value, with_png)
@@ -46,7 +46,7 @@ def each_once(module: ModuleType) -> SimpleNamespace:
 
 
 def with_png(picture: Any) -> Any:
-    """The picture, whose file is made once."""
+    """Return the figure, whose file is made once."""
     if "png" not in vars(picture):
         png = picture.png()
         picture.png = lambda: png
@@ -54,7 +54,8 @@ def with_png(picture: Any) -> Any:
 
 
 def of_network(saved: SavedModel, *opset: int) -> Any:
-    """All that the graph of a network depends on; None where its layers are code."""
+    """Return everything that the graph of a network depends on; None if it is the user's own
+    code."""
     if saved.architecture.network.code is not None:
         return None
     weights = {name: value.numpy().tobytes() for name, value in saved.model.state_dict().items()}
@@ -62,5 +63,5 @@ def of_network(saved: SavedModel, *opset: int) -> Any:
 
 
 def of_any_size(network: "ModelProto", saved: SavedModel, *opset: int) -> Any:
-    """All that the graph around a network's depends on."""
+    """Return everything that the graph around a network's depends on."""
     return network.SerializeToString(), saved.preprocess, saved.architecture.classes, opset

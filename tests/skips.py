@@ -1,5 +1,5 @@
-"""Skipped tests that are expected where everything that can be installed is; all others are a fault
-there.
+"""Skipped tests that are expected although everything installable is installed. Any other skip is
+an error there.
 
 ``.ci/run`` sets ``FIRSTLIGHT_SKIPS=expected``, and ``FIRSTLIGHT_MISSING`` to what it could not
 install. A run then fails if a test was skipped for another reason.
@@ -23,11 +23,11 @@ BY_PACKAGE = {
     "postgresql": "no PostgreSQL server",
     "dataset-fashion-mnist": "fashion_mnist is not on this machine",
 }
-"""Reasons by the system's package whose absence they name."""
+"""Reasons, by the system package whose absence they name."""
 
 
 def unexpected(reasons: list[str]) -> list[str]:
-    """Those of the reasons that nothing explains; empty where nobody asked."""
+    """Return the reasons that nothing explains; empty unless requested."""
     if os.environ.get("FIRSTLIGHT_SKIPS") != "expected":
         return []
     missing = os.environ.get("FIRSTLIGHT_MISSING", "").split()

@@ -1,4 +1,4 @@
-"""A class name stands for one class, wherever names come from."""
+"""A class name identifies one class, wherever names come from."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The files for clusters: schedulers can read them, and the command knows their lines."""
+"""The files for clusters: schedulers can read them, and the command accepts their lines."""
 
 import re
 import shlex
@@ -21,14 +21,14 @@ OPTION = re.compile(
 
 
 def known(text: str) -> Iterator[str]:
-    """The commands of firstlight in a script, each as the command itself reads it."""
+    """Yield the firstlight commands in a script, parsed by the command itself."""
     line = r"^[^#\n]*\bfirstlight ((?:train|tune|bench)\b.*)$"
     for words in re.findall(line, text, re.MULTILINE):
         name, *rest = shlex.split(words)
         group = typer.main.get_command(app)
         command = group.get_command(typer.Context(group), name)  # type: ignore[attr-defined]
         assert command is not None, name
-        command.make_context(name, rest)  # raises for what it does not know
+        command.make_context(name, rest)  # raises for anything unknown
         yield name
 
 
@@ -39,7 +39,7 @@ def test_slurm_and_the_shell_can_read_a_batch_file(script: Path) -> None:
     asked = [line for line in text.splitlines() if line.startswith("#SBATCH")]
     assert asked and all(OPTION.fullmatch(line) for line in asked), asked
     before, _, _ = text.partition("set -euo pipefail")
-    assert all(line in before for line in asked)  # Slurm reads none behind the first command
+    assert all(line in before for line in asked)  # Slurm reads none after the first command
     subprocess.run(["bash", "-n", script], check=True)
     assert script.stem in set(known(text))
 

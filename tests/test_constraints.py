@@ -1,4 +1,4 @@
-"""Development installs by constraints.txt alone, and the package itself takes what it holds."""
+"""Development installs only from constraints.txt, and the package itself accepts those versions."""
 
 import re
 import sys
@@ -26,7 +26,7 @@ def pins() -> dict[str, Version]:
 
 
 def stated() -> list[Requirement]:
-    """Of the package, its extras but those that do not fit the others, and what builds it."""
+    """Return the requirements of the package, its build, and its extras that fit together."""
     texts = [*STATED["project"]["dependencies"], *STATED["build-system"]["requires"]]
     return [Requirement(text) for text in [*texts, *(one for of in EXTRAS.values() for one in of)]]
 
@@ -59,9 +59,9 @@ def test_whatever_is_needed_here_is_pinned_too() -> None:
         assert key[0] in held, f"{one.name} is not in constraints.txt: make pins"
         try:
             installed = Version(version(one.name))
-        except PackageNotFoundError:  # of an extra that is not installed here
+        except PackageNotFoundError:  # belongs to an extra that is not installed here
             continue
-        if installed.public != str(held[key[0]]):  # what another version needs is not asked
+        if installed.public != str(held[key[0]]):  # another version may need other packages
             continue
         for further in map(Requirement, requires(one.name) or ()):
             extras = {"", *one.extras}

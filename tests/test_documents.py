@@ -1,4 +1,4 @@
-"""What the documents say works, is run; their tables are those of the result files."""
+"""The examples in the documents work, and their tables match the result files."""
 
 import inspect
 import json
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def blocks(document: str, language: str) -> list[str]:
-    """The fenced blocks of one language, in their order."""
+    """Return the fenced blocks of one language, in order."""
     text = (ROOT / document).read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
@@ -51,7 +51,8 @@ def test_the_page_of_data_sets_lists_the_catalogue() -> None:
 
 
 def small_mnist(name: str) -> fl.TrainTest:
-    """600 images a part of MNIST where it is on this machine, else enlarged embedded digits."""
+    """Return 600 images per part of MNIST if it is on this machine, or else enlarged embedded
+    digits."""
     assert name == "mnist"
     if where_found(CATALOG["mnist"]) is not None:
         return fl.TrainTest(*(limit(part, 600) for part in load("mnist", download=False)))
@@ -165,7 +166,7 @@ def test_the_badge_opens_the_example_where_the_project_is_published() -> None:
 
 
 def anchors(text: str) -> set[str]:
-    """What the code host and the site name the headings of a document."""
+    """Return the anchors that the code host and the site give to the headings of a document."""
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -195,7 +196,7 @@ def test_the_reference_names_what_the_library_offers_and_each_name_says_what_it_
     )
     named = [name.removeprefix("firstlight.") for name in directives]
 
-    values = {*OPTIMIZER_NAMES, *SCHEDULE_NAMES}  # named by their modules
+    values = {*OPTIMIZER_NAMES, *SCHEDULE_NAMES}  # documented under their modules
     assert {name for name in named if "." not in name} | values == set(fl.__all__)
     assert len(named) == len(set(named))
     for name in set(fl.__all__) - {"__version__"}:

@@ -1,4 +1,4 @@
-"""The scikit-learn estimator: scikit-learn's own checks, images of every accepted form, saving."""
+"""The scikit-learn estimator: scikit-learn's own checks, images in every accepted form, saving."""
 
 import copy
 import math
@@ -210,7 +210,7 @@ def test_a_copy_from_a_device_that_is_not_here_answers_on_the_cpu(
 
 
 class Doubled(torch.nn.Module):
-    """What no list of layers says."""
+    """A module that no list of layers expresses."""
 
     def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
@@ -223,7 +223,7 @@ class Doubled(torch.nn.Module):
 def test_a_fitted_network_of_code_is_not_pickled(few: tuple[np.ndarray, np.ndarray]) -> None:
     code = fl.Network(code=own_code(Doubled))
     model = FirstlightClassifier(replace(fl.Recipe(name="code"), network=code), settings=SHORT)
-    copied = pickle.loads(pickle.dumps(model))  # the function goes by its name
+    copied = pickle.loads(pickle.dumps(model))  # pickle stores the function's name
     assert copied.recipe.network.code.make is Doubled
     model.fit(*few)
     with pytest.raises(UserError, match=r"network is code cannot be pickled or copied\. Train it"):
@@ -233,7 +233,7 @@ def test_a_fitted_network_of_code_is_not_pickled(few: tuple[np.ndarray, np.ndarr
 
 
 def told_threads(model: Any, images: Any, labels: Any) -> float:
-    """A score that says with how many threads this process may compute."""
+    """A score that equals the number of threads available to this process."""
     assert model.score(images, labels) >= 0
     return float(usable_threads())
 
@@ -307,7 +307,8 @@ def test_another_size_is_refused_later_and_a_wrong_recipe_at_once(
 
 
 def whole_batches() -> FirstlightClassifier:
-    """Plain descent on all rows at once, without anything that rows share or that is drawn."""
+    """Return plain gradient descent on all rows at once, with no randomness and nothing shared by
+    rows."""
     settings = ("train.epochs=12", "train.batch_size=65536")
     return FirstlightClassifier("digits-tutorial", settings=settings)
 

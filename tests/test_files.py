@@ -1,4 +1,4 @@
-"""Whole files or none."""
+"""Complete files or none."""
 
 import errno
 import os
@@ -64,7 +64,7 @@ files.write_whole(Path(sys.argv[1]), "new")
 
 @contextmanager
 def writing(path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Another process in the middle of writing ``path``, and the name of its part."""
+    """Yield another process that is writing ``path``, and the name of its temporary file."""
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(path)],
         stdin=subprocess.PIPE,

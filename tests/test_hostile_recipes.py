@@ -1,4 +1,5 @@
-"""Recipes from strangers: what a short text may ask for is bounded, and refused in words."""
+"""Recipes from strangers: the work that a short text can cause is limited, and refused with a
+message."""
 
 import resource
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the pictures of docs/ideas.md say of a network, computed again by hand."""
+"""What the figures of docs/ideas.md say about a network, computed again by hand."""
 
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,7 @@ from ideas.runs import recipes, six_convolutions, swept
 
 @pytest.fixture(scope="module")
 def inside(tmp_path_factory: pytest.TempPathFactory) -> digit.Inside:
-    """A small network after an epoch of 300 of scikit-learn's digits."""
+    """Return a small network after an epoch on 300 of scikit-learn's digits."""
     run = tmp_path_factory.mktemp("ideas") / "run"
     data = fl.load("digits")
     network = [

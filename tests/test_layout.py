@@ -1,4 +1,4 @@
-"""Who may import whom, as docs/design.md has it; and that starting up stays cheap."""
+"""Which part may import which, as in docs/design.md; and that starting up stays cheap."""
 
 import ast
 import subprocess
@@ -57,7 +57,8 @@ MAY = {
 
 
 def imported_parts(path: Path) -> set[str]:
-    """The parts of the package that a module imports anywhere, type checking included."""
+    """Return the parts of the package that a module imports anywhere, including for type
+    checking."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -100,11 +101,11 @@ def test_nothing_is_cast_to_look_like_a_model(part: str) -> None:
 
 MOST_PARAMETERS = 6
 PUBLIC = {"library.py", "estimator.py", "from_images"}
-"""Files and functions that a user calls with what they want to say, and no more."""
+"""Files and functions that a user calls with settings."""
 
 
 def with_many_parameters(path: Path) -> set[str]:
-    """The functions of a file that take more than six parameters, ``self`` not counted."""
+    """Return the functions of a file with more than six parameters, not counting ``self``."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
@@ -168,7 +169,7 @@ def test_importing_the_package_or_the_command_loads_no_heavy_library() -> None:
 
 @pytest.mark.parametrize("recipe", ["mnist-quick", "mnist-tutorial"])
 def test_to_train_and_evaluate_loads_no_compiler_and_no_scientific_library(recipe: str) -> None:
-    """They take from half a second to two each, of a training of three."""
+    """Each takes half a second to two seconds, of a training of three."""
     program = f"""
 import tempfile
 import firstlight as fl

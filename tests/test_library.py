@@ -1,4 +1,4 @@
-"""The library as a user meets it."""
+"""The Python library as seen by a user."""
 
 import shutil
 from dataclasses import replace
@@ -144,7 +144,7 @@ def test_a_limited_run_on_own_data_is_evaluated_on_the_same_images(tmp_path: Pat
 
 
 def bright(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Grey images 8×8 in two classes: light above, or light below."""
+    """Return grey images 8×8 in two classes: light above, or light below."""
     rng = np.random.default_rng(seed)
     images, labels = rng.integers(0, 60, (count, 8, 8), dtype=np.uint8), np.arange(count) % 2
     for image, label in zip(images, labels, strict=True):

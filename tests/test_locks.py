@@ -1,4 +1,4 @@
-"""Locks end with their process, and whoever asks for one is in nobody's way."""
+"""Locks end with their process, and checking one blocks nobody."""
 
 import os
 import subprocess
@@ -55,7 +55,7 @@ while True:
 
 @contextmanager
 def other(program: str, path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Another process that runs ``program``, and its first line."""
+    """Start another process that runs ``program``, and yield its first line."""
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(path)],
         stdin=subprocess.PIPE,
@@ -78,7 +78,7 @@ def test_one_process_holds_it_and_others_see_that_until_it_is_killed(tmp_path: P
         assert is_held(lock)
         with held(lock) as ours:
             assert not ours
-        assert is_held(lock)  # having tried takes nothing from the holder
+        assert is_held(lock)  # a failed attempt takes nothing from the holder
         process.kill()
         process.wait()
         assert not is_held(lock)
@@ -141,7 +141,7 @@ def test_threads_of_one_process_keep_each_other_out(tmp_path: Path) -> None:
         for _ in range(300):
             with held(lock) as free:
                 if free:
-                    counted[1] += counted[0]  # another thread inside would show here
+                    counted[1] += counted[0]  # a second thread inside would show here
                     counted[0] += 1
                     counted[0] -= 1
 

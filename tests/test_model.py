@@ -1,4 +1,4 @@
-"""A run and its exported file are asked in the same way, and say the same."""
+"""A run and its exported file have the same interface, and give the same answers."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from firstlight.runs.folder import open_run_folder
 
 @pytest.fixture(scope="module")
 def kinds(digits_run: fl.Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Model]:
-    """The run's, and its exported file's."""
+    """Return the run's model, and its exported file's."""
     exported = digits_run.export(out=tmp_path_factory.mktemp("exported") / "digits.onnx")
     return open_model(digits_run.path), open_model(exported.path)
 
@@ -45,7 +45,7 @@ def test_only_a_run_can_be_looked_into(kinds: tuple[Model, Model]) -> None:
 
 
 def test_threads_change_no_answer_of_a_run(digits_run: fl.Run) -> None:
-    """The service computes with the threads that it has set; ``predict`` with as many as fit."""
+    """The service computes with the threads that it set; ``predict`` with as many as suit."""
     from dataclasses import replace
 
     model, images = run_model(open_run_folder(digits_run.path)), fl.load("digits").test.images_NHWC

@@ -1,4 +1,4 @@
-"""The models that come with firstlight: their size, their cards, and what they reach."""
+"""The models that come with firstlight: their size, their cards, and their accuracy."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_the_recipe_in_the_box_trains_as_many_numbers_as_its_card_tells(name: st
 def test_a_model_in_the_box_is_wrong_where_it_was_when_its_card_was_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    """In a tenth of the test set; `make models` answers all of it."""
+    """On a tenth of the test set; `make models` evaluates all of it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     wrong = json.loads(MISTAKES.read_text(encoding="utf-8"))[name]
     correct = RunFolder(BOX / name).read_json("measured.json")["correct"]

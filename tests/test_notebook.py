@@ -1,4 +1,4 @@
-"""The library in a notebook: a real kernel runs the cells, progress and pictures show there."""
+"""The library in a notebook: a real kernel runs the cells and shows progress and figures."""
 
 import base64
 import os
@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nbformat import v4
 
 
-# The kernel's client leaves sockets to the garbage collector and uses an older event loop call.
+# The kernel's client leaves sockets to the garbage collector and uses an outdated event loop call.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_progress_and_pictures_show_in_a_notebook(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is told where a package cannot be imported; and that nobody is told who uses it."""
+"""The messages if a package cannot be imported; and that no package reports its use to anyone."""
 
 import os
 import re
@@ -40,20 +40,20 @@ with subprocess.Popen(serving, stdout=subprocess.PIPE, text=True) as service:
     finally:
         service.terminate()
 """
-# Of strace's lines: where a socket is connected to, or something is sent to.
+# In strace's lines: connections of a socket, and data sent.
 ADDRESS = re.compile(
     r'sin6?_port=htons\((\d+)\).*?(?:inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)")'
 )
 
 
 def strangers(trace: str) -> set[str]:
-    """Addresses that are not this machine's own, and all that names are looked up at."""
+    """Return addresses other than this machine's own, and all name servers."""
     found = [(port, v4 or v6) for port, v4, v6 in ADDRESS.findall(trace)]
     return {f"{at}:{port}" for port, at in found if port == "53" or at not in ("127.0.0.1", "::1")}
 
 
 def traced(program: str, folder: Path) -> str:
-    """What a program and its children connect and send to."""
+    """Return what a program and its children connect and send to."""
     strace = shutil.which("strace")
     log = folder / "trace.txt"
     if strace is None or subprocess.run([strace, "-f", "-o", log, "true"]).returncode != 0:
@@ -95,7 +95,7 @@ def test_a_look_up_and_a_connection_are_seen(tmp_path: Path) -> None:
 
 def test_training_answers_exports_and_the_service_reach_no_other_machine(tmp_path: Path) -> None:
     assert strangers(traced(WORK, tmp_path)) == set()
-    # onnxruntime keeps what it would report under the cache, from its import on.
+    # onnxruntime stores its telemetry in the cache as soon as it is imported.
     kept = {path.name for path in (tmp_path / "cache").glob("*")}
     assert kept <= {"firstlight", "matplotlib", "fontconfig"}
 

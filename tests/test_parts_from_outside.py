@@ -1,5 +1,5 @@
-"""A layer, an augmentation, an optimizer, a schedule and a data set that come from outside the
-package: a line in their table is all it takes."""
+"""A layer, an augmentation, an optimizer, a schedule and a data set from outside the package: one
+line in their table is enough."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -57,7 +57,7 @@ class Squaring(nn.Module):
 
 @dataclass(frozen=True, repr=False)
 class Invert(Augmentation):
-    """Black for white in some images."""
+    """Invert some images."""
 
     kind: ClassVar[str] = "invert"
     main: ClassVar[str] = "share"
@@ -85,7 +85,7 @@ class SignRule(Rule):
 
 @dataclass(frozen=True, repr=False)
 class Sign(Optimizer):
-    """A step of one size for every weight."""
+    """A step of the same size for every weight."""
 
     kind: ClassVar[str] = "sign"
 

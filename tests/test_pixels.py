@@ -1,4 +1,4 @@
-"""The pixel path, against arithmetic by hand."""
+"""Preprocessing, compared with arithmetic by hand."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_it_survives_json() -> None:
 def test_images_that_lie_in_another_order_in_memory_give_the_same_pixels(
     order: tuple[int, ...],
 ) -> None:
-    """As arrays of other programs do: channels first, columns first, or all the other way round."""
+    """Layouts of other programs' arrays: channels first, columns first, or everything reversed."""
     preprocess = Preprocess(
         height=2, width=4, channels=3, mean=(0.5, 0.25, 0.1), std=(0.5, 0.25, 2.0)
     )

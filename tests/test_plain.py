@@ -1,4 +1,4 @@
-"""JSON and TOML are read within bounds, and JSON is written without NaN."""
+"""JSON and TOML are read within limits, and JSON is written without NaN."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""What a power cut leaves: a name appears after its content, and nothing goes before that.
+"""What a power cut leaves: a name appears after its content, and nothing is removed before.
 
 The order of the system calls is the oracle: content synced, renamed, folder synced, and only then
-is anything removed that the new name stands for.
+is anything removed that the new name replaces.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The time that is left, against a clock told by hand."""
+"""The remaining time, with a simulated clock."""
 
 from types import SimpleNamespace
 
@@ -11,8 +11,8 @@ from firstlight.training.position import StepRecord
 def test_the_time_left_counts_smaller_images_as_the_less_that_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of two epochs of 100 images the first is of smaller ones, half the work, at 10 s a whole
-    image."""
+    """The first of two epochs of 100 images has smaller ones, at half the work; a whole image takes
+    10 s."""
 
     def work(seen: int) -> float:
         return seen - 0.5 * min(seen, 100)

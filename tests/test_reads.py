@@ -1,7 +1,7 @@
-"""Every choice of every part does something, or is refused when it is set.
+"""Every setting of every part has an effect, or is refused when it is set.
 
 The oracle is training itself: a few steps on tiny images, whose records, weights and answers must
-differ where a choice is taken.
+differ if a setting is changed.
 """
 
 from dataclasses import MISSING, fields, replace
@@ -146,12 +146,12 @@ TRAIN_CHOICES: dict[str, Any] = {
     "seed": 1,
 }
 ELSEWHERE = {"start_from", "start_rate", "start_head", "start_norm", "start_weights"}
-"""Need a trained run or a module: ``tests/verbs/test_start.py``, ``tests/models/test_as_layers.py``
-have them."""
+"""These need a trained run or a module: see ``tests/verbs/test_start.py`` and
+``tests/models/test_as_layers.py``."""
 
 
 def tiny() -> fl.TrainTest:
-    """40 images of 12 × 12, three of four of one class."""
+    """Return 40 images of 12 × 12, three out of four in one class."""
     parts = []
     for part in striped(40, 12):
         order_N = np.argsort(part.labels_N, kind="stable")[:26]
@@ -163,7 +163,7 @@ DATA = tiny()
 
 
 def of(*some: Layer, **choices: Any) -> Recipe:
-    """A recipe that trains in milliseconds."""
+    """Return a recipe that trains in milliseconds."""
     network = Network(layers=some, pixels="standardize")
     train = TrainChoice(epochs=2.0, batch_size=10)
     schedule = choices.pop("schedule", OneCycle())
@@ -174,7 +174,7 @@ PLAIN = of(CONV, layers.MaxPool(2), layers.GlobalMaxPool(), layers.Dense("classe
 
 
 def bits(recipe: Recipe) -> bytes:
-    """What a training leaves: losses, weights, and the answers to the test images."""
+    """Return the result of a training: losses, weights, and the answers to the test images."""
     torch.set_num_threads(1)
     trainer = plan_on(DATA, recipe, "cpu").trainer()
     for _ in trainer.run():
@@ -258,7 +258,7 @@ def test_every_choice_of_the_training_changes_the_bits(monkeypatch: pytest.Monke
     assert set(TRAIN_CHOICES) | ELSEWHERE == names(TrainChoice)
     for key, value in TRAIN_CHOICES.items():
         base = PLAIN
-        if key == "patience":  # it ends a training whose loss gets no better
+        if key == "patience":  # it ends a training whose loss stops improving
             base = PLAIN.with_settings(["train.epochs=12", "optimizer.learning_rate=1.0"])
         changed = replace(base, train=replace(base.train, **{key: value}))
         assert bits(changed) != bits(base), key
@@ -267,13 +267,13 @@ def test_every_choice_of_the_training_changes_the_bits(monkeypatch: pytest.Monke
 def test_every_choice_of_the_network_changes_the_bits() -> None:
     for setting in ("network.pixels=scale", "network.views=mirror", "network.views=shift"):
         assert bits(PLAIN.with_settings([setting])) != bits(PLAIN), setting
-    # Code is another network: tests/verbs/test_own_code.py.
+    # Own code is another network: see tests/verbs/test_own_code.py.
     assert names(Network) == {"layers", "pixels", "views", "code"}
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_the_keys_of_named_recipes_are_read_or_refused(name: str) -> None:
-    """Those that a part has, and that another choice of the recipe makes useless."""
+    """Keys of a part that another setting of the recipe makes useless."""
     recipe = load_recipe(name)
     for key, need in NEEDS.items():
         section, _, choice = key.partition(".")
@@ -329,7 +329,7 @@ def test_what_is_needed_may_be_set_beside_it_in_any_order() -> None:
 
 
 def test_files_that_carry_keys_which_are_not_read_still_open() -> None:
-    """Every run folder's recipe holds all keys."""
+    """Every run folder's recipe has all keys."""
     for name in recipe_names():
         recipe = load_recipe(name)
         assert parse_recipe(recipe.to_toml(), source="recipe.toml") == recipe
@@ -359,7 +359,7 @@ def test_what_something_else_decides_is_refused(command: Command) -> None:
 
 
 def test_defaults_and_choices_of_a_part_are_all_told_of() -> None:
-    """Each choice has a rule or a check, and a default, but for what a part is of."""
+    """Each setting has a rule or a check, and a default, except a part's content."""
     kinds: list[type[Part]] = [*LAYERS.values(), *AUGMENTATIONS.values(), *OPTIMIZERS.values()]
     needed = {
         (kind.__name__, spec.name)

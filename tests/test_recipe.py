@@ -1,4 +1,4 @@
-"""Recipes: read back as written, and refused by name when wrong."""
+"""Recipes: read back as written, and refused by name if they are wrong."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What others are given: wheel and sdist, complete, and the same bytes wherever they are built."""
+"""Releases: wheel and sdist, complete, with the same bytes wherever they are built."""
 
 import os
 import re
@@ -24,7 +24,7 @@ LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*")
 
 
 def project_copy(folder: Path, *, touched: float) -> Path:
-    """What a release is built from, in another place, each file last changed at ``touched``."""
+    """Copy the source of a release elsewhere, with every file last changed at ``touched``."""
     folder.mkdir()
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     names = stated["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
@@ -40,7 +40,7 @@ def project_copy(folder: Path, *, touched: float) -> Path:
 
 
 def built(folder: Path) -> tuple[Path, Path]:
-    """The wheel and the sdist."""
+    """Return the wheel and the sdist."""
     wheel = next(WheelBuilder(str(folder)).build(directory=str(folder / "dist")))
     sdist = next(SdistBuilder(str(folder)).build(directory=str(folder / "dist")))
     return Path(wheel), Path(sdist)
@@ -57,7 +57,7 @@ def test_wheel_and_sdist_are_the_same_bytes_from_another_folder_at_another_time(
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 40_000_000.0)
     elsewhere = project_copy(tmp_path / "another name", touched=1.8e9)
-    for path in elsewhere.rglob("*.py"):  # as another umask would have them
+    for path in elsewhere.rglob("*.py"):  # as with another umask
         path.chmod(0o600)
 
     for ours, theirs in zip(release, built(elsewhere), strict=True):

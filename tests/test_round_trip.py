@@ -1,4 +1,4 @@
-"""Recipes of every part there is: as TOML and back, and what Python prints typed in again."""
+"""Recipes with every part: to TOML and back, and ``repr`` evaluated again."""
 
 from dataclasses import MISSING, fields
 from typing import Any, get_args, get_origin, get_type_hints
@@ -33,7 +33,7 @@ NAMES: dict[str, Any] = {
 
 
 def values(hint: Any, rule: Any) -> st.SearchStrategy[Any]:
-    """What a choice may be, by its type and its rule."""
+    """Return the possible values of a setting, by its type and rule."""
     if get_origin(hint) is tuple:
         items = get_args(hint)
         one = values(items[0], rule)
@@ -53,12 +53,12 @@ def values(hint: Any, rule: Any) -> st.SearchStrategy[Any]:
 def made(kind: type[Part], **choices: Any) -> Any:
     try:
         return kind(**choices)
-    except UserError:  # two choices that do not go together
+    except UserError:  # two settings that exclude each other
         return None
 
 
 def of_kind(kind: type[Part]) -> st.SearchStrategy[Any]:
-    """Values of a part, some choices left as they are by default."""
+    """Return values of a part, with some settings at their defaults."""
     hints = get_type_hints(kind)
     choices: dict[str, Any] = {}
     for spec in fields(kind):

@@ -1,4 +1,4 @@
-"""A test that should have run is not passed over in silence."""
+"""A test that should have run is not skipped silently."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How many threads, and how they wait, as the environment says."""
+"""The number of threads, and how they wait, according to the environment."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Names of others: terminals show them, spreadsheets do not run them, readers get them back."""
+"""Untrusted names: terminals only show them, spreadsheets do not run them, readers restore them."""
 
 import csv
 import io
@@ -21,8 +21,8 @@ from firstlight.untrusted import (
     shell_word,
 )
 
-# What a terminal obeys: C0 but tab and newline, DEL, C1 (0x9b is an escape sequence's start), and
-# what Unicode's bidirectional algorithm takes for a command (UAX 9, section 2).
+# Characters that a terminal obeys: C0 except tab and newline, DEL, C1 (0x9b starts an escape
+# sequence), and the directional controls of Unicode's bidirectional algorithm (UAX 9, section 2).
 OBEYED = [
     *(chr(c) for c in range(0x20) if chr(c) not in "\t\n"),
     *map(chr, range(0x7F, 0xA0)),

@@ -1,4 +1,4 @@
-"""What differs on Windows, tried on the model of it in ``tests/windows.py``."""
+"""Differences on Windows, tested on the model of it in ``tests/windows.py``."""
 
 import os
 import subprocess
@@ -94,7 +94,7 @@ for line in sys.argv[1].splitlines():
 
 
 def on_windows(program: str, folder: Path, *words: str) -> str:
-    """What a program prints there, decoded as Windows would."""
+    """Return a program's output there, decoded as Windows would."""
     kept = {key: value for key, value in os.environ.items() if key != "FIRSTLIGHT_DATA"}
     done = subprocess.run(
         [sys.executable, "-c", MODEL + program, *words],
@@ -120,7 +120,7 @@ def here(tmp_path: Path) -> Path:
 
 
 def pictures(folder: Path) -> None:
-    """Of classes "row" and "σ", a letter that cp1252 lacks."""
+    """Create pictures of the classes "row" and "σ", a letter that cp1252 lacks."""
     rng = np.random.default_rng(0)
     for name in ("row", "σ"):
         (folder / name).mkdir(parents=True)
@@ -167,7 +167,7 @@ def test_files_are_whole_or_not_there_and_an_open_one_is_left_alone(here: Path) 
 
 def test_from_training_to_an_exported_file(here: Path) -> None:
     pictures(here / "pictures")
-    (here / "shards").mkdir()  # an empty folder is taken as if it were not there
+    (here / "shards").mkdir()  # an empty folder counts as missing
     said = on_windows(
         COMMANDS,
         here,

@@ -1,4 +1,4 @@
-"""What the public code host runs is what the package says of itself."""
+"""The workflow of the public code host runs what the package claims."""
 
 import re
 import tomllib
@@ -15,7 +15,7 @@ SYSTEMS = ("ubuntu-latest", "macos-latest", "windows-latest")
 
 
 def pythons() -> list[str]:
-    """As the classifiers have them, from the lowest to the newest."""
+    """Return the Python versions of the classifiers, from the lowest to the newest."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
     assert project["requires-python"] == f">={found[0]}"

@@ -1,18 +1,18 @@
-"""A model of Windows, on Linux: ``as_on_windows()`` first, then firstlight is imported.
+"""A model of Windows, on Linux: call ``as_on_windows()`` first, then import firstlight.
 
-It takes away what Windows lacks, and refuses what Windows refuses:
+It removes what Windows lacks, and refuses what Windows refuses:
 
 - firstlight's modules see ``sys.platform`` win32 and ``os.name`` nt, and neither ``fcntl`` nor
-  ``fork``, ``pread``, ``SIGKILL`` and the like; what they import from elsewhere sees Linux.
-- A file that this process has open or mapped is neither removed nor replaced, by anybody's code.
-- A folder with an open file is not renamed, and none is renamed to a name that is taken.
-- Names with ``: ? * < > " | \\``, those of devices, and those that end in a dot or a space cannot
-  be made, nor paths of 260 characters.
-- A temporary file of Python's own kind is opened by nobody else.
+  ``fork``, ``pread``, ``SIGKILL`` and the like; modules that they import from elsewhere see Linux.
+- A file that this process has open or mapped can be neither removed nor replaced, by any code.
+- A folder with an open file cannot be renamed, and no folder can be renamed to an existing name.
+- Names with ``: ? * < > " | \\``, names of devices, and names that end in a dot or a space cannot
+  be created, nor paths of 260 characters.
+- A temporary file of Python's own kind cannot be opened by another process.
 - ``msvcrt.locking`` keeps others from reading and writing the bytes.
-- What is printed is cp1252, and processes are spawned.
+- Output is cp1252, and processes are spawned.
 
-It models neither a file's rights nor names that differ by case alone.
+It does not model file permissions, nor names that differ only by case.
 """
 
 import builtins
@@ -48,7 +48,7 @@ _REFUSED = PermissionError(errno.EACCES, "Permission denied")
 
 
 class Seen:
-    """A module as firstlight sees it: some names are gone, some are others."""
+    """A module as firstlight sees it: some names are removed, some are replaced."""
 
     def __init__(self, real: ModuleType, gone: set[str], **others: Any) -> None:
         vars(self).update(_real=real, _gone=gone, **others)
@@ -62,13 +62,13 @@ class Seen:
         setattr(self._real, name, value)
 
 
-# The start and length of a lock that belongs to an open file, as Windows has them.
+# The start and length of a lock that belongs to an open file, as on Windows.
 _LOCK = struct.Struct("hhqqi4x")
 _SET, _GET = 37, 36
 
 
 def locking(descriptor: int, mode: int, length: int) -> None:
-    """``msvcrt.locking`` of the bytes from the present place on, without waiting."""
+    """Do what ``msvcrt.locking`` does, from the current position, without waiting."""
     import fcntl
 
     asked = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, os.lseek(descriptor, 0, 1), length, 0)
@@ -88,26 +88,26 @@ def _check_bytes(descriptor: int) -> None:
 
 
 def read(descriptor: int, length: int) -> bytes:
-    """``os.read``, which another's lock forbids."""
+    """Do what ``os.read`` does, unless another process holds a lock."""
     _check_bytes(descriptor)
     return os.read(descriptor, length)
 
 
 def write(descriptor: int, content: bytes) -> int:
-    """``os.write``, likewise."""
+    """Do what ``os.write`` does, unless another process holds a lock."""
     _check_bytes(descriptor)
     return os.write(descriptor, content)
 
 
 def open_folder_never(path: Any, flags: int, mode: int = 0o777, **where: Any) -> int:
-    """``os.open``, which opens no folder."""
+    """Do what ``os.open`` does, but never open a folder."""
     if not where and Path(path).is_dir():
         raise _REFUSED
     return os.open(path, flags, mode, **where)
 
 
 def _in_use() -> tuple[set[tuple[int, int]], list[str]]:
-    """The files that this process has open or mapped: their identities, and their places."""
+    """Return the files that this process has open or mapped: their identities, and their paths."""
     found, places = set(), []
     for entry in os.listdir("/proc/self/fd"):  # noqa: PTH208
         try:
@@ -183,7 +183,7 @@ def _audit(event: str, given: tuple[Any, ...]) -> None:
 
 
 def _rename(source: Any, target: Any, **where: Any) -> None:
-    """``os.rename``, which replaces nothing."""
+    """Do what ``os.rename`` does, but replace nothing."""
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "File exists", os.fspath(source), None, target)
     _real_rename(source, target, **where)
@@ -233,7 +233,7 @@ SEEN: dict[str, Any] = {
 
 
 def as_on_windows() -> None:
-    """From now on, in this process, for good."""
+    """Switch to the model in this process, for good."""
     assert "firstlight" not in sys.modules, "it was imported before"
     sys.meta_path.insert(0, _Finder())
     sys.addaudithook(_audit)

@@ -1,4 +1,4 @@
-"""Random affine changes, against SciPy and against arithmetic by hand."""
+"""Random affine changes, compared with SciPy and with arithmetic by hand."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_a_mirror_keeps_every_pixel_and_about_half_are_mirrored() -> None:
 
 
 def test_shifts_stay_within_their_share_of_each_side_and_repeat_the_edge() -> None:
-    # Brightness equal to the column (or row) number tells how far an image moved.
+    # Brightness equal to the column (or row) number shows how far an image moved.
     h, w, share = 20, 50, 0.1
     columns = torch.arange(w, dtype=torch.float32).expand(300, 1, h, w)
     moved = random_affine(columns, choice(shift=share), Generator().manual_seed(0))

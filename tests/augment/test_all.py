@@ -1,4 +1,4 @@
-"""What every augmentation keeps to, and the numbers of Pillow, SciPy and the papers."""
+"""Facts about every augmentation, and comparisons with Pillow, SciPy and the papers."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def test_images_of_any_kind_are_changed_and_what_came_in_is_left(
         assert torch.equal(result, run(one, given, known))
         assert not torch.equal(result, run(one, given, known, seed=2))
         torch.testing.assert_close(run(one, given.contiguous(), known), result)
-        if kind is not augment.Cutout:  # whose zeros are black, or the mean
+        if kind is not augment.Cutout:  # its zeros are black, or the mean
             # 1e-5: standardised and back, in float32.
             torch.testing.assert_close(
                 result,
@@ -147,7 +147,7 @@ def test_noise_is_normal_of_its_deviation_and_of_each_pixel_by_itself() -> None:
 @pytest.mark.parametrize(("height", "width"), [(24, 41), (5, 51), (1, 45)])
 @pytest.mark.parametrize("sigma", [0.7, 3.0])
 def test_a_blur_is_scipys_gaussian(sigma: float, height: int, width: int) -> None:
-    """Channel 0 holds a row of points, whose neighbours tell each image's own σ."""
+    """Channel 0 holds a row of points, whose neighbours reveal each image's σ."""
     images = plain((40, 3, height, width))
     images[:, 0] = 0
     images[:, 0, :, width // 2] = 1
@@ -164,7 +164,8 @@ def test_a_blur_is_scipys_gaussian(sigma: float, height: int, width: int) -> Non
 
 
 def sources(moved: Tensor, height: int, width: int) -> tuple[Any, Any]:
-    """The matrix and the offset, in pixels, of where each output pixel's colour comes from.
+    """Return the matrix and the offset, in pixels, from output pixels to the sources of their
+    colours.
 
     The first two channels hold the row's and the column's number.
     """
@@ -201,7 +202,7 @@ def test_moves_are_scipys_affine_transform(
     for moved in result:
         matrix, offset = sources(moved, height, width)
         theirs = ndimage.affine_transform(texture, matrix, offset, order=1, mode="nearest")
-        # 2e-3 of a range of 0.3: places are rounded in float32, and read off them here.
+        # 2e-3 of a range of 0.3: positions are rounded in float32, and read from them here.
         np.testing.assert_allclose(moved[2].numpy(), theirs, atol=2e-3)
         matrices.append(matrix)
     (down, lean), (rise, right) = np.transpose(matrices, (1, 2, 0))
@@ -227,7 +228,7 @@ def test_moves_are_scipys_affine_transform(
 def erased(
     one: augment.Erase, count: int, height: int, width: int, channels: int = 3
 ) -> NDArray[np.float64]:
-    """Top, left, height and width of each erased rectangle; rows of zeros where none is."""
+    """Return top, left, height and width of each erased rectangle; rows of zeros for none."""
     images = torch.full((count, channels, height, width), 2.0)  # whiter than any colour
     gone = (run(one, images, seen(count, SCALED, channels)) != 2).numpy()
     assert (gone == gone[:, :1]).all(), "all channels alike"
@@ -243,7 +244,7 @@ def erased(
 def algorithm_1(
     least: float, most: float, count: int, height: int, width: int
 ) -> NDArray[np.float64]:
-    """Zhong et al. 2020, algorithm 1, with torchvision's ratios, written out: sides."""
+    """Zhong et al. 2020, algorithm 1, with torchvision's ratios, written out: returns the sides."""
     rng, found = np.random.default_rng(1), list[tuple[float, float]]()
     while len(found) < count:
         area = rng.uniform(least, most) * height * width

@@ -1,4 +1,4 @@
-"""Squares cut out: how many pixels, where, and of which images."""
+"""Cutout: how many pixels, where, and in which images."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Mixed images against the papers' formulas, and the shares against SciPy's distribution."""
+"""Mixed images compared with the papers' formulas, and the shares with SciPy's distribution."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Shifts and mirror images, against padding and cutting by hand."""
+"""Shifts and mirror images, compared with padding and cropping by hand."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Smaller images, against Pillow's bilinear filter, which weighs by the same triangle."""
+"""Shrunk images, compared with Pillow's bilinear filter, which uses the same triangle."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A machine without weights, and small stand-ins for published files."""
+"""A machine without weights, and small replacements for published files."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,7 +31,7 @@ TINY = replace(
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No caches, no package, and ``tiny`` in the table; returns the hub's cache."""
+    """Remove all caches and packages, and put ``tiny`` in the table; returns the hub's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -49,7 +49,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def tensors(seed: int = 0) -> dict[str, Tensor]:
-    """Published weights of ``tiny``."""
+    """Return published weights of ``tiny``."""
     rng = Generator().manual_seed(seed)
     return {
         "stem.weight": torch.randn(4, 3, 3, 3, generator=rng),
@@ -60,7 +60,7 @@ def tensors(seed: int = 0) -> dict[str, Tensor]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Callable[..., Path]:
-    """Writes tensors as a safetensors file."""
+    """Return a function that writes tensors as a safetensors file."""
 
     def write(some: dict[str, Tensor] | None = None, to: Path | None = None) -> Path:
         path = to or tmp_path / "given.safetensors"
@@ -72,6 +72,6 @@ def file(tmp_path: Path) -> Callable[..., Path]:
 
 
 def pinned(hub: Path, backbone: Backbone = TINY, revision: str = "") -> Path:
-    """Where the hub's library keeps the file."""
+    """Return the path of the file in the cache of the hub's library."""
     folder = hub / f"models--{backbone.hub.repository.replace('/', '--')}" / "snapshots"
     return folder / (revision or backbone.hub.revision) / backbone.hub.file

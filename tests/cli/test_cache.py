@@ -1,4 +1,4 @@
-"""``firstlight cache``, and the bound that the cache keeps to."""
+"""``firstlight cache``, and the size limit of the cache."""
 
 import json
 import os
@@ -17,7 +17,7 @@ DAY = 86400.0
 
 
 def put(shelf: str, name: str, size: int, days: float = 0.0) -> Path:
-    """An entry of so many bytes, last used so many days ago."""
+    """Create an entry of ``size`` bytes, last used ``days`` days ago."""
     folder = cache_folder() / shelf / name
     folder.mkdir(parents=True)
     (folder / "content").write_bytes(bytes(size))

@@ -1,4 +1,4 @@
-"""``data check``: each fault put into a clean folder is found, named and listed; no other is."""
+"""``data check``: each problem put into a clean folder is found, named and listed, and no other."""
 
 import csv
 import json
@@ -18,7 +18,8 @@ CLASSES = ("cat", "dog")
 
 @pytest.fixture
 def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Blurred colour noise, no two alike, 25 to train and 6 to test of each class."""
+    """Create blurred colour noise, no two alike, 25 for training and 6 for testing in each
+    class."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
     for part, count in (("train", 25), ("test", 6)):
@@ -202,7 +203,7 @@ def test_a_copy_is_kept_where_the_label_check_agrees_with_its_class(
 def test_a_class_that_looks_alike_is_named_and_its_pictures_are_no_copies(
     command: Command, clean: Path
 ) -> None:
-    """Pictures of a fixed camera: only the noise differs."""
+    """Pictures from a fixed camera: only the noise differs."""
     rng = np.random.default_rng(0)
     scene = np.asarray(Image.open(clean / "train/dog/1.png").convert("RGB")).astype(float)
     for path in (clean / "train/dog").iterdir():

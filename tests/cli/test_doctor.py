@@ -1,4 +1,4 @@
-"""``firstlight doctor``: what is here, and what to do about what is missing."""
+"""``firstlight doctor``: what is installed, and what to do about what is missing."""
 
 import json
 import platform

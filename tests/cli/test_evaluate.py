@@ -22,7 +22,7 @@ FIGURES = {
 
 @pytest.fixture
 def run(digits_run: fl.Run, tmp_path: Path) -> Path:
-    """A copy that a test may change."""
+    """Return a copy that a test may change."""
     return shutil.copytree(digits_run.path, tmp_path / "digits-1")
 
 
@@ -203,7 +203,7 @@ def test_a_damaged_run_does_not_hide_the_others(command: Command, run: Path) -> 
 
 
 def test_runs_compares_in_pairs(command: Command, run: Path) -> None:
-    """Three answers are made wrong in a copy: only the other has them right; p is 2/2³."""
+    """Three answers are made wrong in a copy: only the other run gets them right; p is 2/2³."""
     other = shutil.copytree(run, run.parent / "other")
     lines = (other / "predictions.csv").read_text().splitlines()
     names = lines[0].split(",")

@@ -1,4 +1,4 @@
-"""``explain``: a sheet and a page about one answer, and what is said when that cannot be."""
+"""``explain``: a sheet and a page about one answer, and the messages if that is impossible."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from firstlight.verbs import picture_features
 
 @pytest.fixture
 def run(digits_run: fl.Run, tmp_path: Path) -> Path:
-    """A copy that a test may change."""
+    """Return a copy that a test may change."""
     return shutil.copytree(digits_run.path, tmp_path / "digits-1")
 
 
@@ -136,8 +136,8 @@ def test_an_unfinished_run_is_told_how_to_go_on(command: Command, run: Path) -> 
 def test_features_of_large_training_images_are_taken_from_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a training from a pretrained network keeps them, or an explanation before. The nearest
-    images are those of the network itself."""
+    """The cached features come from a training from a pretrained network, or from an earlier
+    explanation. The nearest images are still those of the network itself."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data = striped(40)
     plain = fl.train(data, "digits-tutorial", epochs=1, out=tmp_path / "run", quiet=True)

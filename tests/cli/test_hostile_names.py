@@ -1,4 +1,4 @@
-"""Classes and files with names that command a terminal, a spreadsheet or the direction of text."""
+"""Classes and files whose names contain commands for terminals, spreadsheets or text direction."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""``lr-find``: what it says and draws, and that a training agrees."""
+"""``lr-find``: its messages and plot, and that a training agrees."""
 
 import json
 from itertools import pairwise
@@ -64,7 +64,7 @@ def test_wrong_requests_are_refused(command: Command, words: tuple[str, ...], me
 def test_where_the_last_layer_is_fitted_alone_there_is_no_rate_to_find(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # no features are there
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # no cached features
     command("train", "digits", "--epochs", "1", "--out", "first")
     begun = ("--recipe", "digits-tutorial", "--set", "train.start_from=first")
     fitted = (*begun, "--set", "train.start_head=linear")
@@ -72,7 +72,7 @@ def test_where_the_last_layer_is_fitted_alone_there_is_no_rate_to_find(
     assert done.code == 2 and done.out == ""
     assert "takes no learning rate" in done.err
     assert "--set train.epochs=1.39" in done.err  # 2,000 images seen, of 1,437
-    assert "pictures" not in done.err  # none was looked at for it
+    assert "pictures" not in done.err  # none was examined for it
 
     tuned = ("lr-find", "digits", *fitted, "--set", "train.epochs=6", "--steps", "20")
     done = command(*tuned)

@@ -1,4 +1,4 @@
-"""The command as a whole: help, version, exit codes, and how errors look."""
+"""The command as a whole: help, version, exit codes, and the form of errors."""
 
 import os
 import re

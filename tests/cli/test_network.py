@@ -1,4 +1,4 @@
-"""``firstlight network``: for recipes, runs and files, with what cannot be listed told."""
+"""``firstlight network``: for recipes, runs and files, with messages if layers cannot be listed."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def test_other_data_and_settings_change_it(command: Command) -> None:
 def test_a_narrow_terminal_shows_the_numbers_that_settings_need(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # makes rich treat it as a terminal
     monkeypatch.setenv("COLUMNS", "80")
     lines = re.sub(r"\x1b\[[0-9;]*m", "", command("network", "mnist-quick").out).splitlines()
 

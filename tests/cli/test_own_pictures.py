@@ -17,7 +17,7 @@ SHORT = ("--set", "train.epochs=2", "--quiet")
 
 @pytest.fixture
 def stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Coloured pictures with a bright row or column, in the parts train and test."""
+    """Create coloured pictures with a bright row or column, in the parts train and test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
     for part, count in (("train", 40), ("test", 10)):
@@ -41,7 +41,7 @@ def test_a_folder_is_trained_evaluated_and_asked(stripes: Path, command: Command
     assert (data["class_names"], data["image_shape"]) == (["column", "row"], [32, 36, 3])
     assert data["test"]["images"] == 20
     assert data["path"] == str(stripes)
-    # Made for 80 pictures: the recipe says so, and the run can be evaluated and asked.
+    # Made for 80 pictures: the recipe says so, and the run can be evaluated and used.
     assert "Made for 80 colour images of 36 × 32 pixels in 2 classes" in (
         Path("run/recipe.toml").read_text()
     )

@@ -1,4 +1,4 @@
-"""A place that cannot be written: one exit code for each cause, whichever command names it."""
+"""A place that is not writable: one exit code per cause, for all commands."""
 
 import errno
 import os

@@ -16,7 +16,7 @@ from firstlight.runs.box import boxed_folder
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Three readable pictures of test digits, enlarged, and two that are none."""
+    """Create three readable pictures of test digits, enlarged, and two unreadable files."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     test = fl.load("digits").test

@@ -1,4 +1,4 @@
-"""``predict RUN test.csv --csv FILE --columns ImageId,Label``: what Kaggle's digits want back."""
+"""``predict RUN test.csv --csv FILE --columns ImageId,Label``, as Kaggle's digits require."""
 
 from pathlib import Path
 
@@ -19,14 +19,14 @@ IMAGES_NHW: npt.NDArray[np.uint8] = np.rint(load_digits().images[1500:1530] * 25
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """``test.csv`` as Kaggle has it: pixels and nothing else."""
+    """Write ``test.csv`` like Kaggle's: only pixels."""
     pixels = pd.DataFrame(IMAGES_NHW.reshape(-1, 64), columns=[f"pixel{i}" for i in range(64)])
     pixels.to_csv(tmp_path / "test.csv", index=False)
     return tmp_path / "test.csv"
 
 
 def best(run: fl.Run) -> list[int]:
-    """The class of each image, as the library answers for the array."""
+    """Return the class of each image, as the library predicts it from the array."""
     return [int(answer.best or "") for answer in run.predict(IMAGES_NHW)]
 
 

@@ -1,4 +1,4 @@
-"""``firstlight train``: what it prints, what it keeps, and how the environment has its say."""
+"""``firstlight train``: its output, its files, and the effect of the environment."""
 
 import csv
 import json
@@ -162,7 +162,7 @@ def test_a_budget_that_is_no_time_is_refused(command: Command, text: str) -> Non
 def test_a_budget_chooses_the_epochs_and_its_recipe_repeats_the_run(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pace = Pace(small=1.0, whole=1.0, validation=2.0, last=5.0)  # as on a machine that is very slow
+    pace = Pace(small=1.0, whole=1.0, validation=2.0, last=5.0)  # as on a very slow machine
     monkeypatch.setattr("firstlight.verbs.plan.measure_pace", lambda *_: pace)
     monkeypatch.setattr("firstlight.training.pace.Deadline.look", lambda *_: False)  # it is not
 

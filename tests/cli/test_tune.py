@@ -24,7 +24,7 @@ NET = ("--set", tutorial_net(4, pool_last=False, dense=8))
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished search of six trials, and its folder. Not to be changed."""
+    """Return a finished search of six trials, and its folder. Do not change them."""
     out = tmp_path_factory.mktemp("tune") / "search"
     settings = ["train.epochs=3", tutorial_net(4, pool_last=False, dense=8)]
     fl.tune("digits", settings=settings, trials=9, seeds=2, out=out, quiet=True)
@@ -111,7 +111,7 @@ def test_the_table_of_trials_is_a_csv(searched: Path) -> None:
 def test_a_stopped_search_goes_on_and_ends_as_one_never_stopped(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped in its third trial, which another turn does again."""
+    """Stopped in its third trial, which another turn repeats."""
     settings = ["train.epochs=3", tutorial_net(4, pool_last=False, dense=8)]
     report, calls = shared_work.SharedWork.report, [0]
 
@@ -152,7 +152,7 @@ def test_a_finished_search_is_shown_again_and_may_be_made_longer(
 
 
 def test_the_test_set_chooses_nothing(tmp_path: Path) -> None:
-    """Other test images: the same trials, and the same choice."""
+    """With other test images, the trials and the choice are the same."""
     data = striped(120)
     other = TrainTest(data.train, striped(40).test)
     settings = ["train.epochs=2", tutorial_net(4, pool_last=False, dense=8)]

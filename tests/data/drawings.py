@@ -1,4 +1,4 @@
-"""Pictures that look alike and are no copies: noise with a mark, drawings, letters."""
+"""Pictures that look similar but are not copies: noise with a mark, drawings, letters."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ Pictures = np.ndarray
 
 
 def noise_with(mark: str, count: int = 80, side: int = 32, levels: int = 90) -> Pictures:
-    """A bright row, column or dot at any place, on noise of its own."""
+    """A bright row, column or dot at a random position, on independent noise."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, levels, (count, side, side, 3), dtype=np.uint8)
     y, x = np.mgrid[:side, :side]
@@ -25,7 +25,7 @@ def noise_with(mark: str, count: int = 80, side: int = 32, levels: int = 90) -> 
 
 
 def defects(count: int = 80) -> Pictures:
-    """A scratch on a texture that is another one in each picture."""
+    """A scratch on a texture that differs in each picture."""
     rng = np.random.default_rng(1)
     images = []
     for _ in range(count):
@@ -37,7 +37,7 @@ def defects(count: int = 80) -> Pictures:
 
 
 def corners_darkened(count: int = 80) -> Pictures:
-    """Bare ground under one lamp; faint noise is all that differs."""
+    """A plain background under a lamp; only faint noise differs."""
     rng = np.random.default_rng(2)
     y, x = np.mgrid[-1:1:64j, -1:1:64j]
     ground = 200 - 60 * np.hypot(y, x)[None]
@@ -46,7 +46,7 @@ def corners_darkened(count: int = 80) -> Pictures:
 
 
 def shapes(count: int = 120, side: int = 64, noise: float = 0) -> Pictures:
-    """Discs, squares and triangles of three sizes at any place."""
+    """Discs, squares and triangles of three sizes at random positions."""
     rng = np.random.default_rng(3)
     images = []
     for k in range(count):
@@ -66,7 +66,7 @@ def shapes(count: int = 120, side: int = 64, noise: float = 0) -> Pictures:
 
 
 def letters(count: int = 160, size: int = 20, farthest: int = 6, noise: float = 0) -> Pictures:
-    """Eight letters of one font, at any place; picture k shows letter k % 8."""
+    """Eight letters of one font, at random positions; picture k shows letter k % 8."""
     rng = np.random.default_rng(4)
     font = ImageFont.load_default(size)
     images = []
@@ -79,7 +79,7 @@ def letters(count: int = 160, size: int = 20, farthest: int = 6, noise: float = 
 
 
 def windows(count: int = 40) -> Pictures:
-    """Screens with one title and other lines of text."""
+    """Screens with the same title and different lines of text."""
     rng = np.random.default_rng(5)
     font = ImageFont.load_default(9)
     images = []
@@ -106,11 +106,11 @@ NOISY: dict[str, Callable[[], Pictures]] = {
     "letters on noise": lambda: letters(noise=10),
     "windows": windows,
 }
-"""No two of these are copies."""
+"""No two pictures in these are copies."""
 DRAWN: dict[str, Callable[[], Pictures]] = {
     "shapes": shapes,
     "shapes on noise": lambda: shapes(noise=8),
     "letters": letters,
     "a row on faint noise": lambda: noise_with("row", side=64, levels=10),
 }
-"""Some of these may be the same by chance, or when turned."""
+"""Some pictures in these may be the same by chance, or when rotated."""

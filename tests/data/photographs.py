@@ -1,9 +1,9 @@
-"""Photographs of a written digit, made: pen on paper of many kinds, under a lamp, by a camera.
+"""Synthetic photographs of a written digit: pen on paper of many kinds, under a lamp, by a camera.
 
-The paper is described in its own coordinates, in which rules are straight and evenly apart; each
-pixel of the photograph looks up where on the paper it lies (a rotation with perspective). So lines
-and edges are anti-aliased and nothing is drawn twice. ``DEVELOPMENT`` is what the search for lines
-and frames was developed on; ``CHECK`` has other values throughout, and tests use it alone.
+The paper is described in its own coordinates, in which rules are straight and evenly spaced. Each
+pixel of the photograph looks up its position on the paper (a rotation with perspective). So lines
+and edges are anti-aliased, and nothing is drawn twice. The search for lines and frames was
+developed on ``DEVELOPMENT``. ``CHECK`` has different values throughout, and tests use only it.
 Axes: H height, W width, C channels.
 """
 
@@ -24,14 +24,15 @@ Range = tuple[float, float]
 Colour = tuple[int, int, int]
 
 FIELD = 28
-"""Pixels of a side of an MNIST image, whose digit is 20 of them wide or high."""
+"""Side of an MNIST image in pixels; its digit is 20 pixels wide or high."""
 LARGER = 8
-"""The digit's shape is kept at this many times its resolution."""
+"""The digit's shape is stored at this multiple of its resolution."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What photographs are drawn from. Lengths are shares of the photograph's shorter side."""
+    """Ranges from which photographs are drawn. Lengths are shares of the photograph's shorter
+    side."""
 
     sizes: tuple[tuple[int, int], ...]
     """Height, width in pixels."""
@@ -42,12 +43,12 @@ class Setting:
     tables: tuple[Colour, ...]
     boards: tuple[Colour, ...]
     digit: Range
-    """Length of the digit's field of 28 pixels."""
+    """Side of the digit's field of 28 pixels."""
     spacing: Range
     thickness: Range
-    """Of a line, in pixels."""
+    """Width of a line, in pixels."""
     thin: Range
-    """Of a thin pen."""
+    """Width of a thin pen."""
     border: Range
     """Width of the frame or table on one side."""
     degrees: Range
@@ -59,7 +60,7 @@ class Setting:
     noise: Range
     """Standard deviation in levels."""
     quality: tuple[int, int]
-    """Of the JPEG file."""
+    """Quality of the JPEG file."""
 
 
 DEVELOPMENT = Setting(
@@ -106,18 +107,18 @@ CHECK = Setting(
 
 @dataclass(frozen=True)
 class Kind:
-    """What lies on the paper and around it."""
+    """What is on the paper and around it."""
 
     rules: str = ""
-    """``ruled``, ``margin`` (ruled, with a line down the side), ``squared``, ``dotted``, ``one``
-    (a single line), ``parts`` (ruled, on a part of the paper) or nothing."""
+    """``ruled``, ``margin`` (ruled, with a line down the side), ``squared``, ``dotted``, ``one`` (a
+    single line), ``parts`` (ruled on part of the paper), or empty."""
     around: str = ""
     """``frame`` (on all sides), ``edge`` (on one or two sides), ``box`` (drawn around the digit,
-    with paper outside) or nothing."""
+    with paper outside), or empty."""
     pen: str = ""
-    """``thin``, ``marker``, ``chalk`` or nothing for a pen as thick as MNIST's."""
+    """``thin``, ``marker``, ``chalk``, or empty for a pen as thick as MNIST's."""
     touching: bool = False
-    """Whether a line passes through the digit's foot."""
+    """Whether a line passes through the digit's lower end."""
 
 
 KINDS = {
@@ -144,7 +145,7 @@ KINDS = {
 
 
 def photograph(digit_HW: UInt8Array, kind: Kind, setting: Setting, rng: Generator) -> bytes:
-    """A JPEG file that shows the digit (uint8 28×28, light on dark)."""
+    """Return a JPEG file that shows the digit (uint8 28×28, light on dark)."""
     height, width = setting.sizes[rng.integers(len(setting.sizes))]
     side = min(height, width)
     chalk = kind.pen == "chalk"
@@ -159,7 +160,7 @@ def photograph(digit_HW: UInt8Array, kind: Kind, setting: Setting, rng: Generato
     v_HW, u_HW = _places(height, width, setting, rng)
     field = rng.uniform(*setting.digit) * side
     if kind.around:
-        field *= 0.75  # room for what is around
+        field *= 0.75  # room for the surroundings
     at = np.array([rng.uniform(-1, 1) * max(0.0, 0.42 * n - 0.5 * field) for n in (height, width)])
     at *= 0.4 if kind.around else 0.8
     image_HWC = np.full((height, width, 3), paper, dtype=float)
@@ -178,9 +179,10 @@ def photograph(digit_HW: UInt8Array, kind: Kind, setting: Setting, rng: Generato
 def photographs(
     name: str, digits_NHW: UInt8Array, setting: Setting, count: int
 ) -> list[tuple[bytes, int]]:
-    """``count`` photographs of the kind and the number in ``digits_NHW`` of what each shows.
+    """Return ``count`` photographs of the kind, and the index in ``digits_NHW`` of each one's
+    digit.
 
-    The same at every call.
+    Deterministic.
     """
     rng = np.random.default_rng(zlib.crc32(f"{name} {setting.sizes}".encode()))
     chosen = rng.permutation(len(digits_NHW))[:count]
@@ -194,7 +196,8 @@ def _pick(colours: tuple[Colour, ...], rng: Generator) -> Colour:
 def _places(
     height: int, width: int, setting: Setting, rng: Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """Down and across on the paper in pixels from its middle, for each pixel of the photograph."""
+    """Return the position on the paper, down and across from its centre in pixels, of each
+    pixel."""
     y_HW, x_HW = np.indices((height, width), dtype=float)
     y_HW -= height / 2
     x_HW -= width / 2
@@ -207,12 +210,12 @@ def _places(
 
 
 def _cover(distance_HW: FloatArray, thick: float) -> FloatArray:
-    """How much of each pixel a line covers, whose middle is so far away."""
+    """Return how much of each pixel a line covers, given the distance of its centre line."""
     return np.clip(thick / 2 + 0.5 - np.abs(distance_HW), 0, 1)
 
 
 def _repeated(place_HW: FloatArray, spacing: float, first: float) -> FloatArray:
-    """Distance to the nearest of evenly spaced lines."""
+    """Return the distance to the nearest of evenly spaced lines."""
     return (place_HW - first + spacing / 2) % spacing - spacing / 2
 
 
@@ -224,7 +227,7 @@ def _rules(
     rng: Generator,
 ) -> FloatArray:
     (v_HW, u_HW), (spacing, thick), (at, field) = places, measures, digit
-    foot = at[0] + field * 10 / FIELD  # where the digit ends below
+    foot = at[0] + field * 10 / FIELD  # lower end of the digit
     first = foot - rng.uniform(0, 0.08) * field if kind.touching else rng.uniform(0, spacing)
     ruled_HW = _cover(_repeated(v_HW, spacing, first), thick)
     if kind.rules in ("ruled", "margin"):
@@ -248,7 +251,8 @@ def _margin(u_HW: FloatArray, width: int, thick: float) -> FloatArray:
 
 
 def _pen(kind: Kind, setting: Setting, side: int, rng: Generator) -> float:
-    """Width in pixels of a pen that follows the digit's middle line; 0 is the digit as it is."""
+    """Return the width in pixels of a pen that follows the digit's centre line; 0 keeps the
+    digit."""
     if kind.pen == "thin":
         return rng.uniform(*setting.thin) * side
     return 0.11 * setting.digit[1] * side if kind.pen == "marker" else 0.0
@@ -257,7 +261,8 @@ def _pen(kind: Kind, setting: Setting, side: int, rng: Generator) -> float:
 def _drawn(
     digit_HW: UInt8Array, down_HW: FloatArray, across_HW: FloatArray, field: float, pen: float
 ) -> FloatArray:
-    """How much of each pixel the digit covers, by the places from its middle."""
+    """Return how much of each pixel the digit covers, given the positions relative to its
+    centre."""
     large = Image.fromarray(digit_HW).resize((FIELD * LARGER,) * 2, Image.Resampling.BICUBIC)
     shape_HW = np.asarray(large) / 255.0
     scale = FIELD * LARGER / field
@@ -283,17 +288,17 @@ def _around(
     setting: Setting,
     rng: Generator,
 ) -> FloatArray:
-    """How much of each pixel the frame, the table or the box's line covers."""
+    """Return how much of each pixel the frame, the table or the box's line covers."""
     height, width = size
     if not kind.around:
         return np.zeros_like(v_HW)
     borders = rng.uniform(*setting.border, 4) * min(size)
     if kind.around == "edge":
-        borders[rng.permutation(4)[: rng.integers(2, 4)]] = -max(size)  # out of the picture
+        borders[rng.permutation(4)[: rng.integers(2, 4)]] = -max(size)  # outside the picture
     top, bottom, left, right = borders
     distances = [v_HW + height / 2 - top, height / 2 - bottom - v_HW]
     distances += [u_HW + width / 2 - left, width / 2 - right - u_HW]
-    inside_HW = np.min(distances, axis=0)  # pixels to the paper's nearest side
+    inside_HW = np.min(distances, axis=0)  # pixels to the nearest side of the paper
     if kind.around == "box":
         return _cover(inside_HW, rng.uniform(*setting.thickness) + 2)
     cover_HW: FloatArray = np.clip(0.5 - inside_HW, 0, 1)
@@ -301,7 +306,7 @@ def _around(
 
 
 def _taken(image_HWC: FloatArray, setting: Setting, rng: Generator) -> bytes:
-    """Lit from a side, blurred by the lens, grained by the sensor, and packed."""
+    """Light from one side, blur by the lens, add sensor noise, and encode as JPEG."""
     height, width, _ = image_HWC.shape
     y_HW, x_HW = np.indices((height, width)) / [[[height]], [[width]]]
     towards = rng.uniform(0, 2 * np.pi)

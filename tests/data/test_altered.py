@@ -1,4 +1,4 @@
-"""Altered copies: made here by Pillow, found; strangers and look-alikes are not."""
+"""Altered copies, made here with Pillow, are found; other pictures and look-alikes are not."""
 
 import io
 from collections.abc import Callable
@@ -17,7 +17,8 @@ Alter = Callable[[Image.Image], Image.Image]
 
 
 def photographs(count: int, side: int = SIDE, seed: int = 0) -> np.ndarray:
-    """Coloured noise whose energy falls with the square of the frequency, as in photographs."""
+    """Return coloured noise whose energy falls with the square of the frequency, as in
+    photographs."""
     rng = np.random.default_rng(seed)
     row, column = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
     fall = 1 / np.maximum(np.hypot(row, column), 0.5 / side)
@@ -96,7 +97,7 @@ def test_the_eight_turns_of_a_picture_are_one_group() -> None:
 
 
 def test_of_a_set_of_turned_copies_alone_none_is_lost() -> None:
-    """Each picture has copies, so that copies are a good part of all pairs."""
+    """Each picture has copies, so a large share of all pairs are copies."""
     images = photographs(2)
     both = np.concatenate([images, altered(images, transposed(Image.Transpose.ROTATE_90))])
     assert altered_copies(both) == [(0, 2), (1, 3)]
@@ -134,7 +135,7 @@ def test_among_look_alikes_quarter_turns_and_mirror_images_are_found() -> None:
     made = np.concatenate([digits[:20].swapaxes(1, 2), digits[20:40, ::-1]])
     pairs = altered_copies(np.concatenate([digits, made]))
     assert {(i, 1437 + i) for i in range(40)} <= set(pairs)
-    assert len(pairs) <= 44  # a turned copy is like its picture's own mirror image, now and then
+    assert len(pairs) <= 44  # a rotated copy sometimes resembles its picture's mirror image
 
 
 @pytest.mark.real_data
@@ -146,7 +147,7 @@ def test_copies_of_photographs_are_found_and_of_ten_thousand_few_are_taken_for_c
         assert sum(j == i + 150 for i, j in pairs) >= share * 150
     pairs = altered_copies(train.images_NHWC[:10_000])
     assert np.bincount(groups(10_000, pairs)).max() <= 10
-    assert len(pairs) <= 70  # looked at: pictures of one photograph, two or three pairs apart
+    assert len(pairs) <= 70  # inspected: all but 2 or 3 pairs are one photograph
 
 
 @pytest.mark.parametrize("name", NOISY)

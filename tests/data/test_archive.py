@@ -1,4 +1,4 @@
-"""ZIP archives of folders: taken like the folder, and refused where they are hostile."""
+"""ZIP archives of folders: read like the folder, and refused if they are hostile."""
 
 import io
 import stat
@@ -32,7 +32,7 @@ def picture(seed: int) -> bytes:
 
 
 def packed(file: Path, **more: bytes) -> Path:
-    """Twenty pictures of each of two classes, and more."""
+    """Write twenty pictures in each of two classes, and more files."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
         for seed in range(40):
             out.writestr(f"set/{('cat', 'dog')[seed % 2]}/{seed}.png", picture(seed))
@@ -103,7 +103,7 @@ def test_a_bomb_is_refused_by_what_it_says_and_by_what_it_is(
     file = packed(tmp_path / "set.zip", **{"set/cat/bomb.png": bytes(1_000_000)})
     with pytest.raises(DataError, match=r"unpacks to more than 200,000 bytes"):
         load_own(file)
-    blob = file.read_bytes()  # says that it is small, both in the directory and at the file
+    blob = file.read_bytes()  # claims to be small, in the directory and at the file
     file.write_bytes(blob.replace((1_000_000).to_bytes(4, "little"), (9).to_bytes(4, "little")))
     with pytest.raises(DataError, match=r"damaged|unpacks to more than"):
         load_own(file)
@@ -156,7 +156,7 @@ def test_classes_that_a_disk_takes_for_one_are_refused_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = packed(tmp_path / "set.zip", **{"set/Cat/a.png": picture(50)})
-    assert load_own(file).train.class_names == ("Cat", "cat", "dog")  # Linux tells them apart
+    assert load_own(file).train.class_names == ("Cat", "cat", "dog")  # Linux distinguishes them
     monkeypatch.setattr(archive, "_folds_case", lambda _: True)
     other = packed(tmp_path / "other.zip", **{"set/Cat/a.png": picture(51)})
     with pytest.raises(DataError, match="'set/cat' and 'set/Cat' are the same name on this disk"):

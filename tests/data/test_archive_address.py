@@ -1,5 +1,5 @@
-"""``train https://HOST/NAME.tgz`` against a server on this machine: fetched once, known by its
-SHA-256, and nothing else taken for it."""
+"""``train https://HOST/NAME.tgz`` with a server on this machine: downloaded once, identified by its
+SHA-256, and never replaced by anything else."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ EPOCHS = ("--epochs", "0.1", "--quiet")
 
 
 class Server:
-    """Files by path, how often each was asked for, and where answers are cut short."""
+    """Files by path, the number of requests for each, and where answers are cut off."""
 
     def __init__(self) -> None:
         self.address = ""
@@ -38,7 +38,7 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server, an empty cache, and an empty folder to be in."""
+    """Start a server, with an empty cache and an empty current folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     state = Server()
@@ -154,7 +154,7 @@ def test_what_was_interrupted_goes_on(server: Server, folder: Path) -> None:
     server.cut = None
     assert len(fl.load(address).test) > 0
     assert server.sent_from == [0, len(blob) // 2]
-    # A file that changed meanwhile is fetched from its start.
+    # A file that changed meanwhile is downloaded from the start.
     server.files["/a"], server.cut = bytes(100_000), 50_000
     with pytest.raises(UnreachableError):
         fetch_any(f"{server.address}/a", Path("a"), name="a", schemes=("http",))

@@ -25,7 +25,7 @@ IMAGES_NHWC = RNG.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
 
 
 def record(image_HWC: np.ndarray, label: int) -> bytes:
-    """As the data set's page describes it: the label, then each colour plane row by row."""
+    """Encode as on the data set's page: the label, then each colour plane row by row."""
     planes = [
         bytes(int(image_HWC[y, x, c]) for y in range(32) for x in range(32)) for c in range(3)
     ]
@@ -134,7 +134,7 @@ def test_pixels_and_labels_are_taken_out_of_a_pickle(tmp_path: Path, protocol: i
 
 
 class Bomb:
-    """Unpickling this makes a file."""
+    """Unpickling this creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

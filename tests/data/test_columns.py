@@ -1,4 +1,4 @@
-"""CSVs as competitions and tools write them (by pandas): which column is which, where the files
+"""CSVs as written (by pandas) for competitions and tools: which column is which, where the files
 are, and pictures with several labels."""
 
 import re
@@ -63,18 +63,18 @@ def test_well_known_headings_are_known(tmp_path: Path, headings: tuple[str, str]
 @pytest.mark.parametrize(
     ("columns", "wanted"),
     [
-        # label and path are what is asked for, whatever is beside them.
+        # The columns label and path are used, whatever others there are.
         ({"path": "fg", "image": "gf", "label": "ab"}, {"f": "a", "g": "b"}),
         ({"path": "fg", "label": "ab", "category": "xx"}, {"f": "a", "g": "b"}),
-        # Two columns that mean the same.
+        # Two columns with the same meaning.
         ({"path": "fg", "class": "01", "class_name": "ab"}, {"f": "0", "g": "1"}),
         ({"path": "fg", "class_id": "01", "label_name": "ab"}, {"f": "a", "g": "b"}),
-        # Of two columns one names files.
+        # Only one of two columns names files.
         ({"id": "12", "picture": "fg", "label": "ab"}, {"f": "a", "g": "b"}),
         ({"nr": "12", "scan": "fg", "label": "ab"}, {"f": "a", "g": "b"}),
-        # Of two that may name files, the one that names them as they are.
+        # Of two columns that may name files, the one with exact names.
         ({"id": "12", "image": "12", "label": "ab"}, {"1": "a", "2": "b"}),
-        # One column for each class.
+        # One column per class.
         ({"image": "fg", "MEL": "10", "NV": "01"}, {"f": "MEL", "g": "NV"}),
     ],
 )
@@ -112,7 +112,7 @@ def test_what_may_mean_two_things_is_refused(
         list_csv(written(tmp_path, cells))
 
 
-# Where the files are
+# Location of the files
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_csv_of_names_is_answered_with_its_own_keys(
 @pytest.mark.parametrize(
     "labels",
     [
-        ("cat;dog", "dog;bird", "bird"),  # dog at two places
+        ("cat;dog", "dog;bird", "bird"),  # dog in two positions
         ("cat", "dog", "cat|dog"),
         ("cat", "dog", "['cat', 'dog']"),
         ("scab rust", "scab", "rust", "rot", "rust rot"),
@@ -241,7 +241,7 @@ def test_labels_that_cannot_be_learnt_or_told_apart_are_refused(
     "labels",
     [
         ("red, ripe", "red, unripe", "green, ripe"),  # names with commas
-        ("Animalia;Aves", "Animalia;Pisces"),  # one label within another, each at its place
+        ("Animalia;Aves", "Animalia;Pisces"),  # one label contains another, each at its position
         ("ice cream", "ice", "cream"),
         ("polar bear", "brown bear", "bear"),
     ],

@@ -77,7 +77,7 @@ def test_what_does_not_fit_together_is_refused(
 
 
 def test_the_order_of_content_is_that_of_the_pixels_digests_then_of_the_labels() -> None:
-    """What every split and every training begins with, so it must stay what it is."""
+    """Every split and training starts from this order, so it must not change."""
     pixels = [[7, 200], [7, 201], [255, 0], [7, 200], [0, 0], [7, 200]]
     labels = [2, 0, 1, 0, 2, 1]
     data = Dataset(

@@ -1,4 +1,4 @@
-"""Downloads against a real server on this machine that fails in the ways servers fail."""
+"""Downloads from a real server on this machine that fails in the ways servers fail."""
 
 import hashlib
 import multiprocessing
@@ -25,7 +25,7 @@ Answer = Callable[["Handler"], None]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers each path as the test asks for, and notes the Range header of each request."""
+    """Answers each path as the test asks, and records the Range header of each request."""
 
     protocol_version = "HTTP/1.1"
     answers: dict[str, Answer] = {}  # noqa: RUF012
@@ -49,12 +49,12 @@ class Handler(BaseHTTPRequestHandler):
 
     @property
     def first(self) -> int:
-        """The first byte asked for."""
+        """The first requested byte."""
         return int((self.headers["Range"] or "bytes=0-")[6:-1])
 
 
 def whole(handler: Handler) -> None:
-    """The file, without any knowledge of ranges."""
+    """Send the whole file, ignoring ranges."""
     handler.head(200, len(CONTENT))
     handler.wfile.write(CONTENT)
 
@@ -102,7 +102,7 @@ def status(code: int) -> Answer:
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """The server's address; ``Handler.answers`` says what it does."""
+    """Yield the server's address; ``Handler.answers`` controls it."""
     Handler.answers, Handler.asked = {}, []
     Handler.released = threading.Event()
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -117,7 +117,7 @@ def server() -> Iterator[str]:
 
 
 def remote(server: str, *answers: Answer) -> RemoteFile:
-    """A file at one address an answer."""
+    """Return a file with one address per answer."""
     urls = []
     for number, answer in enumerate(answers):
         Handler.answers[f"/{number}/file.bin"] = answer
@@ -131,7 +131,7 @@ def get(file: RemoteFile, folder: Path, **options: Any) -> Path:
 
 
 def left(folder: Path) -> set[str]:
-    """The files in the folder, locks aside."""
+    """Return the files in the folder, except locks."""
     return {p.name for p in folder.iterdir() if not p.name.endswith(".lock")}
 
 

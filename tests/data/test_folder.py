@@ -1,4 +1,4 @@
-"""Which pictures of a folder count, and what is said of the others."""
+"""Which pictures of a folder are used, and the messages about the others."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def picture(path: Path, level: int = 0) -> None:
 
 
 def labelled(root: Path) -> dict[str, tuple[str, str]]:
-    """name: (class, part)"""
+    """Return name: (class, part)."""
     listing = list_folder(root)
     return {p.name: (listing.class_names[p.label], p.part) for p in listing.pictures}
 

@@ -1,4 +1,5 @@
-"""Sets of Hugging Face's ``datasets`` and of PyTorch, and plain rows, against what they give."""
+"""Data sets of Hugging Face's ``datasets`` and of PyTorch, and plain rows, compared with their
+items."""
 
 import io
 import json
@@ -25,7 +26,7 @@ WANTED = {image.tobytes(): NAMES[at % 2] for at, image in enumerate(IMAGES)}
 
 
 def contents(*parts: fl.Dataset) -> dict[bytes, str]:
-    """Pixels to class."""
+    """Map pixels to class."""
     return {
         image.tobytes(): part.class_names[label]
         for part in parts
@@ -34,7 +35,7 @@ def contents(*parts: fl.Dataset) -> dict[bytes, str]:
 
 
 def hub_set(rows: range = range(40), **columns: Any) -> Any:
-    """A ``datasets.Dataset`` of these rows, with a ``ClassLabel`` unless told otherwise."""
+    """Return a ``datasets.Dataset`` of these rows, by default with a ``ClassLabel``."""
     features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(NAMES))}
     values: dict[str, Any] = {
         "image": [Image.fromarray(IMAGES[at]) for at in rows],
@@ -46,7 +47,7 @@ def hub_set(rows: range = range(40), **columns: Any) -> Any:
 
 
 class Pairs(Dataset[Any]):
-    """A map-style set as torchvision's are: pictures with numbers, and ``classes``."""
+    """A map-style data set like torchvision's: pictures with numbers, and ``classes``."""
 
     classes: Any = NAMES
 
@@ -63,7 +64,7 @@ class Pairs(Dataset[Any]):
 
 
 def to_tensor(image: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """As torchvision's ``ToTensor``: floats of 0 to 1, channels first."""
+    """Do the same as torchvision's ``ToTensor``: floats in [0, 1], channels first."""
     return torch.from_numpy(image).permute(2, 0, 1).float() / 255
 
 
@@ -101,7 +102,7 @@ def test_the_pixels_and_classes_are_those_of_the_set(data: Callable[[], Any]) ->
 
 
 def test_arrays_of_datasets_stay_as_they_are() -> None:
-    """Smaller than pictures in files would be left."""
+    """Pictures in files this small would be left out."""
     small = IMAGES[:, :8, :8, 0]
     features = datasets.Features(
         {"image": datasets.Array2D((8, 8), "uint8"), "label": datasets.Value("string")}

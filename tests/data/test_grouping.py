@@ -1,4 +1,4 @@
-"""Pictures that look alike leave something to hold out, and real copies stay together."""
+"""Pictures that look similar leave some to hold out, and real copies stay together."""
 
 from dataclasses import replace
 
@@ -21,13 +21,13 @@ def parts(images: np.ndarray, labels: np.ndarray) -> Divided:
 
 
 def assert_shares(divided: Divided, most: float) -> None:
-    """Each class is on both sides, and no more than ``most`` of it is held out."""
+    """Assert that each class is in both parts, and at most ``most`` of it is held out."""
     labels = divided.images.labels_N
     test = np.bincount(labels[divided.sizes["train"] :], minlength=labels.max() + 1)
     assert (test > 0).all()
     assert (test <= most * np.bincount(labels)).all()
     rest = divided.images.take(np.arange(divided.sizes["train"]))
-    hold_out(rest, 0.1)  # something is left to validate on
+    hold_out(rest, 0.1)  # something remains to validate on
 
 
 @pytest.mark.parametrize("name", [*NOISY, *DRAWN])
@@ -49,7 +49,7 @@ def test_pictures_of_a_fixed_camera_are_split_and_it_is_said() -> None:
     rng = np.random.default_rng(0)
     scene = photographs(1, 48).astype(float)
     images = np.repeat(scene, 60, axis=0) + rng.normal(0, 2, (60, 48, 48, 3))
-    for image in images[1::2]:  # a scratch on every other one
+    for image in images[1::2]:  # a scratch on every second one
         row, column = rng.integers(4, 40, 2)
         image[row : row + 4, column : column + 4] = 255
     divided = parts(images.clip(0, 255).astype(np.uint8), np.arange(60) % 2)
@@ -59,7 +59,7 @@ def test_pictures_of_a_fixed_camera_are_split_and_it_is_said() -> None:
 
 @pytest.mark.parametrize("originals", [6, 8, 40])
 def test_all_turns_of_each_picture_stay_on_one_side(originals: int) -> None:
-    """With three or more originals of a class, there is one to test by and one to validate by."""
+    """With three or more originals of a class, there is one for testing and one for validation."""
     images = photographs(originals)
     turned = [np.rot90(way, k, (1, 2)) for way in (images, images[:, ::-1]) for k in range(4)]
     labels = np.tile(np.arange(originals) % 2, 8)

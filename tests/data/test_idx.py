@@ -1,4 +1,4 @@
-"""IDX files, written here byte by byte from the format's description."""
+"""IDX files, written here byte by byte as the format's description says."""
 
 import gzip
 import struct

@@ -1,4 +1,4 @@
-"""Folders of IDX files, as MNIST/raw is."""
+"""Folders of IDX files, such as MNIST/raw."""
 
 import gzip
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_both_parts_are_read_to_the_bit(tmp_path: Path, packed: bool, inner: str
 
 def test_emnists_images_are_set_upright(tmp_path: Path) -> None:
     raw(tmp_path / "set", "emnist-letters-")
-    for path in (tmp_path / "set").glob("*t10k*"):  # EMNIST's test part is called otherwise
+    for path in (tmp_path / "set").glob("*t10k*"):  # EMNIST names its test part differently
         path.rename(path.with_name(path.name.replace("t10k", "test")))
     data = load_own(tmp_path / "set")
     wanted = {image.T.tobytes() for image in IMAGES["t10k"]}

@@ -1,4 +1,4 @@
-"""Pictures of millions of pixels: made smaller as they are read, in little memory."""
+"""Pictures of millions of pixels: shrunk while reading, in little memory."""
 
 import io
 import subprocess
@@ -20,7 +20,7 @@ from firstlight.pixels import Preprocess
 
 FloatArray = npt.NDArray[np.float64]
 ENOUGH = Bounds(enough=400)
-"""So that small pictures are large."""
+"""Makes small pictures count as large."""
 
 
 def file(image: Image.Image, kind: str = "PNG", **settings: Any) -> bytes:
@@ -30,7 +30,7 @@ def file(image: Image.Image, kind: str = "PNG", **settings: Any) -> bytes:
 
 
 def means(values_HWC: FloatArray, factor: int) -> FloatArray:
-    """The mean of each factor × factor pixels, at the edges of fewer."""
+    """Return the mean of each factor × factor block, with smaller blocks at the edges."""
     height, width = values_HWC.shape[:2]
     return np.array(
         [

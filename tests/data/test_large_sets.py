@@ -1,4 +1,4 @@
-"""Sets of many large images are looked through a few images at a time."""
+"""Data sets of many large images are processed a few images at a time."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ SIDE, COUNT = 224, 300
 
 @pytest.fixture(scope="module")
 def on_disk(tmp_path_factory: pytest.TempPathFactory) -> StoredImages:
-    """Coarse pictures of 45 MB together, of which 100 are exact copies of others."""
+    """Create coarse pictures of 45 MB in total, 100 of them exact copies of others."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (COUNT - 100, 14, 14, 3), dtype=np.uint8)
     images_NHWC = coarse.repeat(16, axis=1).repeat(16, axis=2)
@@ -60,7 +60,7 @@ def test_memory_is_bounded_whatever_is_looked_for(
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # As float32 the pictures are 180 MB, and there would be several such arrays.
+    # As float32 the pictures take 180 MB, and several such arrays would be needed.
     assert most < 120e6
 
 

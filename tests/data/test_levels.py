@@ -1,4 +1,4 @@
-"""Which range of numbers is plain, which is asked for, and what becomes of the pixels."""
+"""Which ranges of numbers are clear, which must be given, and the resulting pixels."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def bytes_of(images: np.ndarray) -> set[bytes]:
         (LEVELS / 255, LEVELS),
         ((LEVELS / 255).astype(np.float32), LEVELS),
         ((LEVELS / 255).astype(np.float16), LEVELS),
-        (LEVELS / 255 * 1.0005, LEVELS),  # what interpolation overshoots
+        (LEVELS / 255 * 1.0005, LEVELS),  # overshoot of interpolation
         (LEVELS > 128, (LEVELS > 128) * 255),
         (LEVELS.astype(np.uint16) * 257, LEVELS),
     ],
@@ -96,7 +96,7 @@ def test_a_range_is_two_numbers_that_rise(wrong: Any) -> None:
 
 def test_one_range_holds_for_a_list_of_which_one_is_dark() -> None:
     floats = [one.astype(np.float64) for one in LEVELS]
-    floats[3] = floats[3] / 255  # nearly black, among images of 0 to 255
+    floats[3] = floats[3] / 255  # almost black, among images of 0 to 255
     assert np.rint(floats[3]).astype(np.uint8).tobytes() in pixels(from_images(floats, LABELS))
 
 

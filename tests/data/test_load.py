@@ -1,6 +1,6 @@
-"""Where a set is looked for, what is accepted there, and what is refused.
+"""Where a data set is searched, what is accepted there, and what is refused.
 
-The sets are small ones made here; their checksums stand in for the published ones.
+The data sets are small ones made here; their checksums replace the published ones.
 """
 
 import gzip
@@ -48,7 +48,7 @@ NAMES = [
 
 @pytest.fixture
 def small_mnist(monkeypatch: pytest.MonkeyPatch, nothing_cached: Path) -> Path:
-    """MNIST of nine images in the catalogue, and nothing of it on this machine."""
+    """Put an MNIST of nine images in the catalogue, and none of it on this machine."""
     entry = replace(catalog.MNIST, content=CONTENT, train_count=6, test_count=3)
     monkeypatch.setitem(catalog.CATALOG, "mnist", entry)
     return nothing_cached
@@ -258,7 +258,7 @@ FASHION = pytest.mark.real_data("fashion_mnist")
 @pytest.mark.parametrize(
     ("name", "shape", "counts"),
     [
-        # Each class's images as the publishers give them; MNIST's as everyone has counted them.
+        # Number of images in each class, as published; MNIST's as everyone counts them.
         pytest.param(
             *("mnist", (28, 28, 1), [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]),
             marks=pytest.mark.real_data,
@@ -294,7 +294,7 @@ def test_fetching_into_a_folder_fetches_also_what_is_elsewhere(
 def test_two_at_once_unpack_cifar10_once_and_none_is_disturbed(
     nothing_cached: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second to come waits, finds the batches unpacked, and neither fetches nor unlinks."""
+    """The second process waits, finds the batches unpacked, and neither downloads nor deletes."""
     fetched: list[str] = []
 
     def fetch_one(file: RemoteFile, folder: Path, report: object) -> Path:
@@ -321,7 +321,8 @@ def test_two_at_once_unpack_cifar10_once_and_none_is_disturbed(
 def test_fashion_mnist_is_known_by_its_pixels_and_not_by_its_archives(
     tmp_path: Path, packed: bool
 ) -> None:
-    """Debian packs the files without their names and torchvision unpacks them: other checksums."""
+    """Debian packs the files without their names, and torchvision unpacks them, so checksums
+    differ."""
     data = load.load("fashion_mnist", download=False)
     folder = tmp_path / "FashionMNIST" / "raw"
     folder.mkdir(parents=True)

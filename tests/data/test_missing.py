@@ -10,7 +10,7 @@ from firstlight.errors import DataError
 
 
 class NAType:
-    """As pandas' NA: a comparison gives no truth."""
+    """Like pandas' NA: comparisons have no truth value."""
 
     def __ne__(self, other: object) -> bool:
         raise TypeError("boolean value of NA is ambiguous")

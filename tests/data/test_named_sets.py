@@ -1,6 +1,6 @@
-"""Sets whose content no checksum is published of: known by the MD5 of their files as published.
+"""Data sets without published checksums of their content: identified by the MD5 of their files.
 
-The files are made here in the published layout, a few images each; their MD5 stands in for the
+The files are made here in the published layout, with a few images each; their MD5 replaces the
 published one.
 """
 
@@ -48,8 +48,8 @@ def md5(blob: bytes) -> str:
 
 @pytest.fixture
 def put(monkeypatch: pytest.MonkeyPatch, nothing_cached: Path, tmp_path: Path) -> Put:
-    """Makes a small set of the catalogue published as these files, and puts them where its fetched
-    files are kept; returns that folder."""
+    """Return a function that publishes a small version of a data set with these files, and puts
+    them where its downloaded files are stored; it returns that folder."""
 
     def publish(name: str, files: dict[str, bytes]) -> Path:
         entry = replace(CATALOG[name], train_count=COUNTS["train"], test_count=COUNTS["test"])
@@ -69,7 +69,7 @@ def put(monkeypatch: pytest.MonkeyPatch, nothing_cached: Path, tmp_path: Path) -
 
 
 def labels_of(name: str, part: str) -> np.ndarray:
-    """The first class and the last are among them."""
+    """Return labels that include the first and the last class."""
     last = len(CATALOG[name].class_names) - 1
     return np.array([last, 0, 3, 2, 1, last] if part == "train" else [2, last, 0])
 
@@ -220,7 +220,7 @@ def test_what_is_fetched_of_a_set_without_known_content_stays_as_published(
     assert load.is_complete(CATALOG["cifar100"], tmp_path / "other")
 
 
-# KMNIST: as MNIST. QMNIST: eight 32-bit integers for each label, the class first.
+# KMNIST: as MNIST. QMNIST: eight 32-bit integers per label, the class first.
 
 
 def idx_of(array: np.ndarray, kind: int = 8) -> bytes:
@@ -229,7 +229,7 @@ def idx_of(array: np.ndarray, kind: int = 8) -> bytes:
 
 
 def plain_files(name: str, images: dict[str, np.ndarray]) -> dict[str, bytes]:
-    """The four files, not packed, by the names they are published with."""
+    """Return the four files, unpacked, by their published names."""
     plain = []
     for part in COUNTS:
         labels_N = labels_of(name, part)
@@ -383,7 +383,7 @@ def test_a_damaged_archive_is_said_also_where_its_md5_is_right(put: Put) -> None
         folder.rmdir()
 
 
-# SVHN: MATLAB's arrays, numbered by the last axis; 10 is the digit 0.
+# SVHN: MATLAB arrays, indexed by the last axis; 10 is the digit 0.
 
 
 def mat_of(**arrays: Any) -> bytes:
@@ -475,17 +475,17 @@ def stl10_files(images: dict[str, np.ndarray]) -> dict[str, bytes]:
 
 
 def put_stl10(put: Put, files: dict[str, bytes]) -> Path:
-    """Packed, where each file has the MD5 that is published."""
+    """Pack the files, each with its MD5 as the published one."""
     members = {f"stl10_binary/{name}": blob for name, blob in files.items()}
     folder = put("stl10", {"stl10_binary.tar.gz": tar_of(members)})
     names = [f"{part}_{what}.bin" for part in COUNTS for what in "Xy"]
     reader = Stl10Files(md5s={name: md5(files.get(name, b"")) for name in names})
-    CATALOG["stl10"] = replace(CATALOG["stl10"], reader=reader)  # put takes it back
+    CATALOG["stl10"] = replace(CATALOG["stl10"], reader=reader)  # put restores it
     return folder
 
 
 def unpack_stl10(folder: Path) -> Path:
-    """As ``data fetch`` does."""
+    """Unpack as ``data fetch`` does."""
     reader = CATALOG["stl10"].reader
     assert isinstance(reader, Stl10Files)
     reader.unpack(CATALOG["stl10"], folder)

@@ -1,4 +1,4 @@
-"""Folders of pictures as data sets: pixels against Pillow's, splits, and the cache."""
+"""Folders of pictures as data sets: pixels compared with Pillow's, splits, and the cache."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def folder(root: Path, per_class: int = 20, *, size: tuple[int, int] = (30, 34)) -> Path:
-    """Colour noise in two classes; the file's number is in its name."""
+    """Create colour noise in two classes, with the file's number in its name."""
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (root / name).mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_near_copies_are_found_and_strangers_are_not() -> None:
     images = rng.integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
     images[7] = np.clip(images[3].astype(int) + 6, 0, 255)
     images[20] = images[7]
-    images[30], images[31] = 90, 90  # one colour: nothing to tell
+    images[30], images[31] = 90, 90  # one colour: nothing to compare
     assert near_copies(images) == [(3, 7), (3, 20), (7, 20)]
     assert groups(5, [(0, 3), (3, 4)]).tolist() == [0, 1, 2, 0, 0]
 
@@ -244,7 +244,7 @@ def test_what_was_worked_out_of_the_pixels_is_kept_and_right(
 
 
 def cached(cache: Path) -> Path:
-    """The folder of the one data set that is kept."""
+    """Return the folder of the only cached data set."""
     (sums,) = cache.glob("pictures/*/sha256")
     return sums.parent
 
@@ -337,18 +337,18 @@ def test_all_is_on_disk_before_it_has_its_name_and_that_before_the_old_is_remove
     (target / "pixels").write_bytes(b"")
     calls = disk_calls(monkeypatch)
     load_own(root)
-    moved_away, *lost = calls.finished().unsafe  # what is damaged need not be on disk
+    moved_away, *lost = calls.finished().unsafe  # a damaged one need not be on disk
     assert ".old" in moved_away and lost == []
     kinds = [(what, path) for what, _, path in calls.made]
     at = kinds.index(("rename", target))
     before = {inode for what, inode, _ in calls.made[:at] if what == "sync"}
     assert {path.stat().st_ino for path in (target, *target.iterdir())} <= before
     assert calls.made[at + 1][:2] == ("sync", target.parent.stat().st_ino)
-    assert ("remove", Path("pixels")) in kinds[at + 2 :]  # of the old one
+    assert ("remove", Path("pixels")) in kinds[at + 2 :]  # the old one
 
 
 def listed(root: Path, names: tuple[str, str]) -> Path:
-    """A CSV of the folder's pictures, its classes called otherwise."""
+    """Write a CSV of the folder's pictures with other class names."""
     called = dict(zip(("cat", "dog"), names, strict=True))
     lines = [f"{p.relative_to(root)},{called[p.parent.name]}" for p in sorted(root.glob("*/*"))]
     file = root / "labels.csv"
@@ -393,7 +393,7 @@ DECODE = "import sys; from pathlib import Path; from firstlight.data.own import 
 
 
 def limited(root: Path, cache: Path, code: str) -> subprocess.CompletedProcess[str]:
-    """Load a folder in a process of its own, after the statement ``code``."""
+    """Load a folder in a separate process, after running ``code``."""
     return subprocess.run(
         [sys.executable, "-c", f"{DECODE}{code}; load_own(Path({str(root)!r}))"],
         capture_output=True,

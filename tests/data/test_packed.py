@@ -66,7 +66,7 @@ def test_other_matlab_files_are_taken(tmp_path: Path) -> None:
     assert "left out: info" in data.train.notes
     savemat(file, {"images": GREY.reshape(40, -1)[:, :900], "labels": LABELS}, format="4")
     with pytest.raises(DataError, match=r"save images\.reshape\(-1, 30, 30\)"):
-        load_own(file)  # version 4 knows two axes
+        load_own(file)  # version 4 has only two axes
     savemat(file, {"images": GREY > 128, "labels": LABELS})
     assert of_both(load_own(file)) == wanted((GREY > 128) * np.uint8(255), LABELS)
     savemat(
@@ -106,7 +106,7 @@ def test_files_of_one_array_each_are_taken_together(tmp_path: Path) -> None:
         data = load_own(path)
         assert np.array_equal(data.test.images_NHWC, COLOUR[:8])
         assert wanted(data.train.images_NHWC, data.train.labels_N) == wanted(COLOUR, LABELS)
-    np.save(folder / "y_train.npy", 1 - LABELS)  # another file than the one that is named
+    np.save(folder / "y_train.npy", 1 - LABELS)  # a different file from the named one
     data = load_own(folder / "x_train.npy")
     assert wanted(data.train.images_NHWC, data.train.labels_N) == wanted(COLOUR, 1 - LABELS)
 
@@ -153,7 +153,7 @@ def test_missing_labels_are_told_with_their_rows(tmp_path: Path, missing: Any) -
 
 
 def header(text: str) -> bytes:
-    """A header of NumPy's format as it stands, and nothing behind it."""
+    """Return a header of NumPy's format as given, without data."""
     line = text.encode() + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(line)) + line
 

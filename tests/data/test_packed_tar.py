@@ -1,5 +1,4 @@
-"""Tars of class folders that gzip or bzip2 packed: taken like the folder, refused where they are
-hostile."""
+"""Tars of class folders, packed with gzip or bzip2: read like the folder, refused if hostile."""
 
 import gzip
 import io
@@ -25,7 +24,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """As Imagenette is laid out: parts, classes, JPEG; and a table that is no picture."""
+    """Create the layout of Imagenette: parts, classes, JPEG; and a table, which is not a
+    picture."""
     rng = np.random.default_rng(0)
     for at in range(40):
         place = tmp_path / "set" / ("train" if at < 30 else "val") / ("n01", "n02")[at % 2]
@@ -85,7 +85,7 @@ def test_hostile_members_are_refused_and_nothing_is_left(
 
 def test_bombs_are_refused(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "FREE_BYTES", 3_000_000)
-    for name in ("set/train/n01/bomb.png", "set/bomb.txt"):  # also what is no picture
+    for name in ("set/train/n01/bomb.png", "set/bomb.txt"):  # also files that are not pictures
         file = packed(tmp_path / "set.tgz", folder, (member(name), bytes(20_000_000)))
         monkeypatch.setattr(archive, "MOST_TIMES", 1)
         with pytest.raises(DataError, match=r"unpacks to more than"):

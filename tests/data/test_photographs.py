@@ -1,7 +1,8 @@
-"""Digits on ruled, squared and framed paper are read; straight strokes are never taken for rules.
+"""Digits on ruled, squared and framed paper are read, and straight strokes are never taken for
+rules.
 
-The photographs have other lines, papers and light than those that the search was developed on.
-Axes: H height, W width.
+The photographs have other lines, papers and light than those the search was developed on. Axes: H
+height, W width.
 """
 
 import gzip
@@ -38,7 +39,7 @@ LEAST_RIGHT = {
     "chalk, ruled": 0.8,
     "blank": 0.85,
 }
-"""Of the photographs of a kind, those that get the right answer and not "unknown"."""
+"""Smallest share of each kind's photographs with the right answer rather than "unknown"."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[UInt8Array, UInt8Array]:
-    """MNIST's test images with odd numbers, uint8 5000×28×28, and their labels."""
+    """Return MNIST's test images with odd numbers, uint8 5000×28×28, and their labels."""
     folder = Path(os.environ.get("FIRSTLIGHT_DATA", ""), "mnist")
     files = [folder / f"t10k-{what}.gz" for what in ("images-idx3-ubyte", "labels-idx1-ubyte")]
     if not all(path.is_file() for path in files):
@@ -111,7 +112,7 @@ def test_nothing_is_taken_from_plain_paper(
 def page(
     points: list[tuple[float, float]], pen: int = 20, size: tuple[int, int] = (400, 300)
 ) -> UInt8Array:
-    """H×W, a line of so many pixels through the points (x, y as shares) on white paper."""
+    """Return H×W, a line of ``pen`` pixels through the points (x, y as shares) on white paper."""
     height, width = size
     image = Image.new("L", (width, height), 255)
     ends = [(x * width, y * height) for x, y in points]
@@ -141,8 +142,8 @@ def test_straight_strokes_are_no_rules(name: str, pen: int, cropped: bool) -> No
 
     found = fit_stroke(grey_HW, 28, 28)
 
-    if cropped and name in ("1", "minus"):  # nearly all of the picture
-        # A bar that fills its picture is ink or ground: what comes of it is not said here.
+    if cropped and name in ("1", "minus"):  # almost all of the picture
+        # A bar that fills its picture may be ink or background; no result is asserted here.
         assert found is None or not (found.rules or found.framed)
         return
     assert found is not None and not (found.rules or found.framed)
@@ -171,7 +172,7 @@ def test_a_stroke_that_crosses_rules_of_its_own_colour_stays_whole(pen: int, thi
     assert ruled.rules == 9
     assert distance(fitted(plain_HW).image_HW, ruled.image_HW) < 6
     assert ink is not None
-    # Nothing of the stem is lost, but for what an edge of a rule takes from a pen as thin as it.
+    # Nothing of the stem is lost, except what the edge of a rule takes from an equally thin pen.
     kept = (ink.level_HW > 0.5)[plain_HW < 100].mean()
     assert kept > (0.97 if pen > thick else 0.8)
 

@@ -1,4 +1,4 @@
-"""Any picture file becomes what a model accepts, or an error that says what is wrong with it."""
+"""Any picture file becomes a model's input, or an error that says what is wrong with it."""
 
 import gzip
 import io
@@ -56,7 +56,7 @@ def prepared(content: bytes, preprocess: Preprocess) -> Picture:
 def png(
     width: int, height: int, depth: int, colour_type: int, rows: bytes, extra: bytes = b""
 ) -> bytes:
-    """A PNG written by hand: ``rows`` with a filter byte each, ``extra`` chunks before them."""
+    """Return a PNG written by hand: ``rows`` with a filter byte each, after ``extra`` chunks."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
     data = chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + data + chunk(b"IEND", b"")
@@ -66,7 +66,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-# Pixels that must come through untouched
+# Pixels that must be unchanged
 
 
 @pytest.mark.parametrize("format_name", ["PNG", "BMP", "TIFF", "WEBP"])
@@ -280,7 +280,7 @@ def test_white_on_transparent_is_put_over_black() -> None:
     assert "on black" in picture.notes[0]
 
 
-# Turned, and many at once
+# Rotation, and many at once
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -316,7 +316,7 @@ def test_of_several_frames_the_first_is_used(format_name: str) -> None:
 
 
 def test_of_a_file_with_thousands_of_pictures_no_more_than_a_thousand_are_counted() -> None:
-    """Counting all would take a second for each megabyte of such a TIFF."""
+    """Counting all would take a second per megabyte of such a TIFF."""
     dot = Image.new("L", (1, 1))
     content = encoded(dot, "TIFF", save_all=True, append_images=[dot] * 1500)
 
@@ -343,7 +343,7 @@ def test_shrinking_averages_instead_of_skipping() -> None:
 
     for preprocess in (model(8, 8, 1), model(8, 8, 3)):
         image_HWC = prepared(encoded(Image.fromarray(checks_HW)), preprocess).image_HWC
-        # Between black and white; skipping pixels would give one or the other.
+        # Between black and white; skipping pixels would give one of the two.
         np.testing.assert_allclose(image_HWC, 127.5, atol=2)
 
 
@@ -431,7 +431,7 @@ def test_an_enlarged_digit_comes_back_exactly() -> None:
 
 
 def mnist_test_images() -> UInt8Array:
-    """uint8 10000×28×28, read by hand from the published file."""
+    """Return uint8 10000×28×28, parsed by hand from the published file."""
     path = Path(os.environ.get("FIRSTLIGHT_DATA", ""), "mnist", "t10k-images-idx3-ubyte.gz")
     if not path.is_file():
         pytest.skip("MNIST was not found under FIRSTLIGHT_DATA")
@@ -445,7 +445,7 @@ def test_every_mnist_test_image_comes_through_bit_for_bit() -> None:
 
     assert len(images_NHW) == 10_000
     for digit_HW in images_NHW:
-        # BMP is the quickest to write.
+        # BMP is the fastest to write.
         picture = prepared(encoded(Image.fromarray(digit_HW), "BMP"), MNIST)
         assert picture.notes == ()
         assert np.array_equal(picture.image_HWC[..., 0], digit_HW)
@@ -486,7 +486,7 @@ def test_mnist_digits_on_a_large_page_come_back_close(
     assert np.mean(differences) < tolerance
 
 
-# What is refused
+# Refused files
 
 
 def test_text_is_no_picture(tmp_path: Path) -> None:
@@ -647,7 +647,7 @@ def test_a_picture_cut_short_is_an_error_or_whole(variant: str) -> None:
     assert refused >= len(content) // 37
 
 
-# What comes out of damaged bytes is an error of one kind, or a picture
+# Damaged bytes give an error of one kind, or a picture
 
 BYTES = {name: encoded(NOISE, kind, **options) for name, (kind, options) in VARIANTS.items()}
 BYTES["palette"] = encoded(NOISE.convert("P"), transparency=bytes(range(0, 256, 2)))
@@ -656,7 +656,8 @@ BYTES["alpha"] = encoded(NOISE.convert("RGBA"), "TIFF")
 
 
 def outcome(content: bytes) -> list[str]:
-    """What came of a file for two models, ``refused`` or ``taken``, and what is wrong with that."""
+    """Return a file's outcome for two models, ``refused`` or ``taken``, and what is wrong with
+    it."""
     came = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -702,12 +703,12 @@ def test_damaged_pictures_raise_nothing_but_data_errors(
     assert outcome(bytes(content[: int(keep**0.2 * len(content)) + 1])) in (REFUSED, TAKEN)
 
 
-# Finding
+# Finding pictures
 
 
 @pytest.fixture
 def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with pictures and other files in it."""
+    """Create a current folder with pictures and other files."""
     names = ["b.png", "a.JPG", "über uns/ein Bild.png", "deep/er/c.tiff", "x[1].png"]
     others = ["n.png:large", ".hidden.png", ".cache/d.png", "deep/.e.png", "empty/readme.md"]
     for name in [*names, *others]:

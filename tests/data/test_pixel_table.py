@@ -1,4 +1,4 @@
-"""CSVs whose rows are images: scikit-learn's digits and noise, written as people bring them."""
+"""CSVs whose rows are images: scikit-learn's digits and noise, written in common layouts."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ def written(
 
 
 def contents(data: fl.TrainTest) -> dict[bytes, str]:
-    """Pixels to class, of both parts."""
+    """Map pixels to class, over both parts."""
     return {
         image.tobytes(): part.class_names[label]
         for part in data
@@ -245,7 +245,7 @@ def test_the_command_trains_on_a_table_and_answers_one(tmp_path: Path, command: 
 
 
 def test_the_range_of_pixels_is_stated_beside_the_file(tmp_path: Path, command: Command) -> None:
-    """scikit-learn's digits have 0 to 16, which the file cannot say itself."""
+    """scikit-learn's digits range from 0 to 16, which the file itself cannot say."""
     images_NHW, labels = load_digits(return_X_y=True)[0].reshape(-1, 8, 8), load_digits().target
     lines = ["label," + ",".join(f"p{i}" for i in range(64))]
     lines += [
@@ -268,7 +268,7 @@ def test_the_range_of_pixels_is_stated_beside_the_file(tmp_path: Path, command: 
     whole = fl.open_run(run).evaluate()
     assert whole.count == len(levels.test)
 
-    # Other numbers of the same kind are answered as the same pictures in 0 to 255 are.
+    # Other numbers of the same kind give the answers of the same pictures in 0 to 255.
     other = tmp_path / "other.csv"
     other.write_text("\n".join([lines[0], *lines[1:41]]))
     stated = command("evaluate", run, other, "--range", "0", "16", "--json")
@@ -295,7 +295,7 @@ def test_a_range_that_means_nothing_is_refused(tmp_path: Path, command: Command)
 
 
 def test_arrays_are_checked_as_files_are(tmp_path: Path, command: Command) -> None:
-    """One image is in both parts; the numbers count from 0 in each."""
+    """One image is in both parts; indices start at 0 in each."""
     images = np.concatenate([IMAGES_NHW, IMAGES_NHW[7:8]])
     labels = np.array([*LABELS, LABELS[7]])
     np.savez(
@@ -317,7 +317,8 @@ def test_arrays_are_checked_as_files_are(tmp_path: Path, command: Command) -> No
 
 
 def kaggle(folder: Path, *, labelled_test: bool = False) -> Path:
-    """``train.csv`` and ``test.csv`` as pandas writes Kaggle's digits, and the sample beside."""
+    """Write ``train.csv`` and ``test.csv`` like Kaggle's digits by pandas, and the sample
+    submission."""
     folder.mkdir()
     pixels = pd.DataFrame(IMAGES_NHW.reshape(40, 81), columns=PIXELS)
     labelled = pixels.copy()
@@ -350,7 +351,7 @@ def test_a_test_table_with_labels_is_the_test_part(tmp_path: Path) -> None:
     assert contents(data) == WANTED
     tested = {image.tobytes() for image in data.test.images_NHWC}
     assert tested == {image.tobytes() for image in IMAGES_NHW[30:]}
-    # The same contents under other names are other parts.
+    # The same content under other names is another part.
     (tmp_path / "digits" / "test.csv").rename(tmp_path / "digits" / "validation.csv")
     data = load_own(tmp_path / "digits")
     assert data.train.held_out_N is not None

@@ -1,5 +1,5 @@
-"""Pictures are split alike in whatever size they are asked for, so that runs in several sizes are
-measured on the same ones."""
+"""Pictures are split the same way at every size, so that runs at different sizes are measured on
+the same pictures."""
 
 from hashlib import blake2b
 from pathlib import Path
@@ -17,7 +17,7 @@ FORMS = (Form(size=32), Form(size=48), Form(shape=(64, 64, 3)), Form(shape=(40, 
 
 
 def noise(count: int, side: int = 50) -> np.ndarray:
-    """Pictures that no two of which are alike, coarse enough to stay so when they are small."""
+    """Return pictures of which no two are similar, coarse enough to stay so when they are small."""
     rng = np.random.default_rng(7)
     coarse_NHWC = rng.integers(0, 256, (count, 10, 10, 3), dtype=np.uint8)
     return coarse_NHWC.repeat(side // 10, axis=1).repeat(side // 10, axis=2)
@@ -70,7 +70,7 @@ def test_arrays_have_the_same_parts_in_every_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    # Random labels, so that their order tells which images are where.
+    # Random labels, so that their order shows which images are where.
     labels = np.random.default_rng(3).integers(0, 2, 60)
     np.savez(tmp_path / "own.npz", images=noise(60), labels=labels)
     found = []
@@ -98,7 +98,7 @@ def test_a_grey_picture_is_the_same_in_one_channel_and_in_three(
 
 
 def test_a_large_photograph_has_one_name_in_every_size(tmp_path: Path) -> None:
-    """Of large ones more detail is kept for large sizes."""
+    """Large pictures keep more detail at large sizes."""
     rng = np.random.default_rng(2)
     rough = Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
     rough.resize((5000, 4000)).save(tmp_path / "large.jpg")

@@ -1,4 +1,4 @@
-"""Parts of a data set whose images have several labels."""
+"""Splits of a data set whose images have several labels."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ SHARES = np.array([0.5, 0.3, 0.1, 0.02])
 
 
 def labelled(count: int = 1000) -> Dataset:
-    """Noise, with labels that 50, 30, 10 and 2 % of the images have; a third has none."""
+    """Return noise with labels that 50, 30, 10 and 2 % of the images have; a third has none."""
     rng = np.random.default_rng(0)
     return Dataset(
         name="noise",
@@ -27,7 +27,7 @@ def labelled(count: int = 1000) -> Dataset:
 
 
 def shares(data: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Of the images with each label, and of those without any, the part in these rows."""
+    """Return the share in these rows of the images with each label, and of those without any."""
     assert data.labels_NK is not None
     every = np.column_stack([data.labels_NK, ~data.labels_NK.any(axis=1)])
     found: np.ndarray = every[rows].sum(axis=0) / every.sum(axis=0)
@@ -39,7 +39,7 @@ def test_the_held_out_part_has_the_wanted_share_of_each_label_and_of_images_with
     kept_rows, held = hold_out(data, 0.2)
     assert sorted([*kept_rows.tolist(), *held.tolist()]) == list(range(1000))
     assert shares(data, held) == pytest.approx(np.full(5, 0.2), abs=0.05)
-    # Of the rare label there are some 20 images; chance would miss a fifth of them often.
+    # About 20 images have the rare label; chance would often miss a fifth of them.
     assert shares(data, held)[:3] == pytest.approx(np.full(3, 0.2), abs=0.01)
 
 

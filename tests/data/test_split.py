@@ -1,4 +1,4 @@
-"""Parts of a data set."""
+"""Splits of a data set."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def test_the_images_and_not_their_order_decide_what_is_held_out() -> None:
     order = np.random.default_rng(0).permutation(120)
     one, other = data, data.take(order)
     for ours, theirs in zip(hold_out(one, 0.2), hold_out(other, 0.2), strict=True):
-        # Also the same order, so that the same seed trains to the same bits.
+        # The order is also the same, so that the same seed trains to the same bits.
         assert np.array_equal(one.images_NHWC[ours], other.images_NHWC[theirs])
 
 
@@ -41,13 +41,13 @@ def test_images_of_one_group_stay_together() -> None:
 
 
 def test_images_of_large_groups_are_held_out_no_more_often_than_others() -> None:
-    """Half of the images are in groups of five, so about half of those held out are, too."""
+    """Half of the images are in groups of five, so about half of the held-out ones are too."""
     images = np.random.default_rng(0).integers(0, 256, (2000, 2, 2, 1), dtype=np.uint8)
     groups = np.concatenate([np.arange(1000) // 5 * 5, np.arange(1000, 2000)])
     data = replace(numbered([2000]), images_NHWC=images, groups_N=groups)
     _, held = hold_out(data, 0.1)
-    # 20 groups expected of 200, so 100 images give or take 21 (binomial); by their first image
-    # four groups of ten come among the first tenth.
+    # 20 of 200 groups are expected, so 100 ± 21 images (binomial); by first images, four groups of
+    # ten are in the first tenth.
     assert 200 <= len(held) <= 205
     assert 40 < (held < 1000).sum() < 160
 

@@ -1,4 +1,4 @@
-"""Strokes are found on any paper and placed the way MNIST's digits were. H height, W width."""
+"""Strokes are found on any paper and placed as in MNIST. H height, W width."""
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ HEIGHT, WIDTH = 200, 300
 
 
 def seven(pen: int = 14, at: tuple[int, int] = (120, 50)) -> Float64Array:
-    """H×W, 1 on the stroke of a 7 some 60 pixels wide and 90 tall, 0 elsewhere."""
+    """Return H×W, 1 on the stroke of a 7 about 60 pixels wide and 90 tall, 0 elsewhere."""
     mask = Image.new("L", (WIDTH, HEIGHT))
     x, y = at
     points = [(x, y), (x + 60, y), (x + 20, y + 90)]
@@ -40,15 +40,15 @@ def fitted(grey_HW: UInt8Array) -> UInt8Array:
 
 
 def centre_of_mass(image_HW: UInt8Array) -> tuple[float, float]:
-    """In pixels from the top left corner."""
+    """Return the centre of mass in pixels from the top left corner."""
     y_HW, x_HW = np.indices(image_HW.shape) + 0.5
     return float(np.average(y_HW, weights=image_HW)), float(np.average(x_HW, weights=image_HW))
 
 
 def distance(a_HW: UInt8Array, b_HW: UInt8Array) -> float:
-    """Mean absolute difference in levels, at the best shift of at most one pixel.
+    """Return the mean absolute difference in levels, at the best shift of at most one pixel.
 
-    Where a centre of mass lies next to a pixel's edge, any change may move the image by one.
+    If a centre of mass is near the edge of a pixel, any change may move the image by one.
     """
     shifts = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
     a_HW = a_HW.astype(np.int16)
@@ -62,7 +62,7 @@ def test_the_stroke_is_as_long_as_mnists_and_its_mass_in_the_middle() -> None:
     y, x = centre_of_mass(image_HW)
 
     assert rows[-1] - rows[0] + 1 == 20
-    # The drawn seven is some 74 wide and 98 tall.
+    # The drawn seven is about 74 wide and 98 tall.
     assert columns[-1] - columns[0] + 1 == pytest.approx(15, abs=1)
     assert image_HW.max() == 255
     # Whole pixels: the centre of every MNIST test image lies in [14, 15).
@@ -78,7 +78,7 @@ def test_the_box_grows_with_the_model_and_keeps_the_aspect() -> None:
 
     assert found is not None
     expected_HW = np.zeros((56, 70), dtype=np.uint8)
-    expected_HW[8:48, 25:45] = 255  # 40 of 56 tall, half as wide, in the middle
+    expected_HW[8:48, 25:45] = 255  # 40 of 56 tall, half as wide, in the centre
     np.testing.assert_array_equal(found.image_HW, expected_HW)
 
 
@@ -101,8 +101,8 @@ def test_shading_and_noise_leave_the_stroke_where_it_is(noise: float) -> None:
 
     image_HW = fitted(photo.clip(0, 255).astype(np.uint8))
 
-    # The mean level is 28, and moving the seven by one pixel makes 13. Measured: 0.9 and 1.7 with
-    # light and grain, 7.0 with noise that hides it until it is looked for coarsely.
+    # The mean level is 28, and moving the seven by one pixel gives 13. Measured: 0.9 and 1.7 with
+    # light and grain, 7.0 with noise that hides it until a coarse search.
     assert distance(image_HW, fitted(on_paper(seven()))) < (9 if noise > 10 else 3)
 
 
@@ -172,7 +172,7 @@ def test_separate_parts_of_a_digit_are_kept() -> None:
         ([(120, 50)], 1),
         ([(40, 50), (170, 50)], 2),
         ([(20, 50), (110, 40), (200, 60)], 3),
-        ([(120, 10), (130, 105)], 1),  # one above the other, as the parts of a broken digit are
+        ([(120, 10), (130, 105)], 1),  # one above the other, like the parts of a broken digit
     ],
 )
 def test_marks_side_by_side_are_counted(drawn: list[tuple[int, int]], marks: int) -> None:
@@ -199,7 +199,7 @@ def test_a_hairline_is_thickened_and_a_pen_stroke_is_not() -> None:
 
     assert thin is not None and thin.thickened
     assert usual is not None and not usual.thickened
-    # Unthickened, two of 90 pixels would leave less than half of full level at 20.
+    # Without thickening, two of 90 pixels would give less than half of the full level at 20.
     assert np.median(thin.image_HW[thin.image_HW > 20]) > 128
 
 
@@ -238,7 +238,7 @@ def test_otsu_agrees_with_trying_every_threshold() -> None:
 
     best = min(spread(float(t)) for t in np.sort(values)[:-1])
 
-    # One of 256 bins is as close as a histogram comes.
+    # A histogram of 256 bins is accurate to one bin.
     assert spread(otsu(values)) == pytest.approx(best, rel=0.01)
 
 
@@ -256,7 +256,7 @@ def test_stroke_width_of_a_bar_is_its_width() -> None:
 
 def test_the_ground_is_the_commonest_level_of_the_border() -> None:
     garment_HW = np.zeros((28, 20), dtype=np.uint8)
-    # A coat in many shades over two thirds of the border.
+    # A coat in many shades covers two thirds of the border.
     garment_HW[:, 3:17] = np.random.default_rng(4).integers(90, 255, (28, 14))
     garment_HW[9:, :3] = np.random.default_rng(5).integers(90, 255, (19, 3))
 

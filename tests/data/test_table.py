@@ -1,4 +1,4 @@
-"""CSVs that name pictures: headings, encodings, parts, groups, and what is refused."""
+"""CSVs that name pictures: headings, encodings, parts, groups, and refused files."""
 
 import zipfile
 from collections.abc import Callable
@@ -21,14 +21,14 @@ def picture(path: Path, level: int = 0) -> None:
 
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
-    """A folder with 1.png and 2.png; returns the CSV's path in it."""
+    """Create a folder with 1.png and 2.png; returns the path of a CSV in it."""
     picture(tmp_path / "1.png")
     picture(tmp_path / "2.png")
     return tmp_path / "all.csv"
 
 
 def read(file: Path) -> dict[str, str]:
-    """name: class"""
+    """Return name: class."""
     listing = list_csv(file)
     return {p.name: listing.class_names[p.label] for p in listing.pictures}
 
@@ -197,7 +197,7 @@ def test_an_origin_groups_only_where_each_class_has_enough_of_them(
 
 
 def noise(root: Path, cell: Callable[[int], str], heading: str) -> Path:
-    """Forty pictures of noise in two classes, and a CSV with one more column."""
+    """Create forty pictures of noise in two classes, and a CSV with another column."""
     rng, lines = np.random.default_rng(0), [f"path,label,{heading}"]
     for i in range(40):
         Image.fromarray(rng.integers(0, 256, (30, 30), dtype=np.uint8)).save(root / f"{i}.png")

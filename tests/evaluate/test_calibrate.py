@@ -1,4 +1,4 @@
-"""Temperature and threshold, against a grid search and plain counting."""
+"""Temperature and threshold, compared with a grid search and with counting."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 
 def drawn(count: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
-    """Labels drawn from the softmax of scores, and the scores told ``sharpness`` times as sure."""
+    """Return labels drawn from the softmax of scores, and those scores times ``sharpness``."""
     scores = RNG.normal(size=(count, 5)) * 2
     labels = np.array([RNG.choice(5, p=p) for p in softmax(scores, axis=1)])
     return (scores * sharpness).astype(np.float32), labels.astype(np.int64)
@@ -28,7 +28,7 @@ def test_the_temperature_undoes_too_much_and_too_little_confidence(sharpness: fl
     logits, labels = drawn(4000, sharpness)
     found = calibrate(logits, labels)
     assert found is not None
-    # Drawn at temperature `sharpness`; 4,000 images tell it to some per cent.
+    # Drawn at temperature `sharpness`; 4,000 images determine it to a few per cent.
     assert found.temperature == pytest.approx(sharpness, rel=0.1)
     grid = np.exp(np.linspace(np.log(sharpness) - 0.5, np.log(sharpness) + 0.5, 401))
     losses = [-log_softmax(logits / t, axis=1)[range(4000), labels].mean() for t in grid]
@@ -40,13 +40,13 @@ def test_the_threshold_lets_the_stated_share_through() -> None:
     found = calibrate(logits, labels)
     assert found is not None
     confidence = softmax(logits.astype(float) / found.temperature, axis=1).max(axis=1)
-    # One image lies at the threshold itself, on either side by rounding.
+    # One image is exactly at the threshold, so rounding decides its side.
     assert abs((confidence >= found.threshold).sum() - 1000 * COVERAGE) <= 1
     assert found.coverage == pytest.approx(COVERAGE, abs=0.002)
 
 
 def all_right(count: int, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """As label smoothing leaves them: every answer right, none of them very sure."""
+    """Return scores as label smoothing leaves them: all answers right, none very confident."""
     labels = np.arange(count) % 5
     logits = RNG.normal(size=(count, 5)).astype(np.float32) * 0.1
     logits[range(count), labels] = logits.max(axis=1) + margin
@@ -54,15 +54,15 @@ def all_right(count: int, margin: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def doubting_loss(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
-    """The loss of all images, and of half an image more that is of any class."""
+    """Return the loss of all images, and of another half image with a uniform class."""
     scores = log_softmax(logits / temperature, axis=1)
     return float(-scores[range(len(labels)), labels].sum() - 0.5 * scores.mean())
 
 
 @pytest.mark.parametrize("count", [10, 49, 200])
 def test_images_that_are_all_right_are_believed_as_far_as_their_number_goes(count: int) -> None:
-    """Without doubt their loss falls with the temperature for ever, and ends where every answer is
-    certain; at a temperature of 1, answers that are always right are given with 77 %."""
+    """Without that half image, the loss falls with the temperature forever, until every answer is
+    certain. At a temperature of 1, answers that are always right have 77 %."""
     logits, labels = all_right(count, 2.6)
     found = calibrate(logits, labels)
     assert found is not None

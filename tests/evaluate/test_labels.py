@@ -1,4 +1,5 @@
-"""Metrics, temperature and thresholds of several labels, against scikit-learn and counting."""
+"""Metrics, temperature and thresholds for several labels, compared with scikit-learn and
+counting."""
 
 from dataclasses import asdict
 from typing import Any
@@ -27,7 +28,7 @@ NAMES = ("a", "b", "c", "d")
 
 
 def drawn(count: int, sharpness: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels drawn from the sigmoid of scores, and the scores told ``sharpness`` times as sure."""
+    """Return labels drawn from the sigmoid of scores, and those scores times ``sharpness``."""
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(count, len(NAMES))) * 2 - 1
     labels = rng.random(scores.shape) < expit(scores)
@@ -135,7 +136,7 @@ def test_the_temperature_undoes_too_much_and_too_little_confidence(sharpness: fl
 def test_the_temperature_of_answers_that_are_all_right_stays_a_number() -> None:
     labels = np.random.default_rng(0).random((200, 4)) < 0.3
     found = calibrate_labels(np.where(labels, 3, -3).astype(np.float32), labels)
-    # Half an image more, of any labels: p = (200 + 0.25) / 200.5 of the right ones.
+    # Another half image with any labels: p = (200 + 0.25) / 200.5 of the right ones.
     assert found is not None
     assert expit(3 / found.temperature) == pytest.approx(200.25 / 200.5)
 

@@ -1,4 +1,4 @@
-"""What is called no better than a guess, by hand-made answers whose worth is known."""
+"""When answers count as no better than guessing, for constructed answers."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_right_answers_are_something() -> None:
 
 
 def test_small_classes_found_at_the_cost_of_the_large_one_are_something() -> None:
-    """85 % right, less than the largest class's 90 %, but both classes are found."""
+    """85 % right is less than the largest class's 90 %, but both classes are found."""
     said = [0] * 152 + [1] * 28 + [1] * 18 + [0] * 2
     metrics = answers(UNEVEN, said, 2)
     assert metrics.accuracy == 0.85
@@ -48,7 +48,7 @@ def test_small_classes_found_at_the_cost_of_the_large_one_are_something() -> Non
 
 
 def test_a_network_that_is_too_sure_but_mostly_right_is_something() -> None:
-    """An overfitted one: its loss is above ln 2, and 80 % of its answers are right."""
+    """An overfitted network: its loss is above ln 2, but 80 % of its answers are right."""
     labels = [i % 2 for i in range(200)]
     said = [(1 - x) if i % 5 == 0 else x for i, x in enumerate(labels)]
     metrics = answers(labels, said, 2, sure=0.9999999)

@@ -1,4 +1,4 @@
-"""Metrics, against figures worked out by hand and published ones."""
+"""Metrics, compared with figures computed by hand and published ones."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_the_interval_is_wilsons() -> None:
 
 
 def test_figures_are_scikit_learns() -> None:
-    """Also with a class that is never true, one that is never predicted, and a certain mistake."""
+    """Includes a class that is never true, one that is never predicted, and a certain mistake."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 6, 500)
     probabilities = rng.dirichlet([0.3] * 7, 500).astype(np.float32)

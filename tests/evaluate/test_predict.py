@@ -1,4 +1,4 @@
-"""Many large images are answered by a quick copy of the network, which answers as it does."""
+"""Many large images are predicted by a fast copy of the network, with the same answers."""
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ def images(count: int, side: int) -> npt.NDArray[np.uint8]:
 
 @torch.no_grad()
 def plainly(model: nn.Module, images_NHWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """One pass of the network itself."""
+    """Return one pass of the network itself."""
     pixels_NCHW = path(images_NHWC.shape[1])(torch.from_numpy(images_NHWC))
     found: npt.NDArray[np.float32] = model.eval()(pixels_NCHW).softmax(dim=1).numpy()
     return found
@@ -48,7 +48,7 @@ def plainly(model: nn.Module, images_NHWC: npt.NDArray[np.uint8]) -> npt.NDArray
 
 @pytest.fixture
 def copies(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
-    """What is copied."""
+    """Return the networks that are copied."""
     made = list[nn.Module]()
 
     def noting(model: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -1,4 +1,4 @@
-"""One answer as a value: when it is unknown, and what it says of that."""
+"""One answer as a value: when it is unknown, and what it then says."""
 
 import numpy as np
 

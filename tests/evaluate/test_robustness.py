@@ -1,4 +1,5 @@
-"""Corruptions by hand arithmetic and against Pillow; accuracies of networks that are known."""
+"""Corruptions compared with arithmetic by hand and Pillow; accuracies of networks with known
+answers."""
 
 import io
 from pathlib import Path
@@ -48,7 +49,7 @@ def test_a_greater_strength_takes_an_image_further(kind: str) -> None:
 
 
 def test_a_shift_moves_whole_pixels_and_repeats_the_edge() -> None:
-    """One bright pixel: it is found at a distance of a tenth of the side or so, nothing is lost."""
+    """One bright pixel moves by about a tenth of the side, and nothing is lost."""
     images = np.zeros((40, 50, 50, 1), np.uint8)
     images[:, 25, 25] = 255
     places = np.argwhere(corrupt(images, "shift", 5)[..., 0] == 255)
@@ -86,8 +87,9 @@ def test_a_turned_disc_stays_and_a_bar_does_not() -> None:
 
 
 def test_accuracies_are_those_of_a_network_whose_answers_are_known() -> None:
-    """It tells bright images from dark ones: only contrast, towards each image's own mean, and
-    moves leave every answer as it is; a network that always says 0 is right half the time."""
+    """It tells bright images from dark ones. Only contrast, which moves pixels towards each image's
+    own mean, and shifts leave every answer unchanged. A network that always says 0 is right half
+    the time."""
     images = np.zeros((20, 24, 24, 1), np.uint8)
     images[::2] = 180
     labels = np.arange(20) % 2

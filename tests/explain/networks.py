@@ -1,4 +1,4 @@
-"""Networks for these tests: of every kind, trained ones, and images to ask about."""
+"""Networks of every kind for these tests, trained ones, and images to explain."""
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ PREPROCESS = Preprocess(height=20, width=26, channels=3, mean=(0.5, 0.4, 0.3), s
 
 
 def build(name: str, views: str = "one", seed: int = 1, pool_last: bool = True) -> nn.Module:
-    """One of ``NETWORKS`` with random weights, in evaluation mode."""
+    """Return one of ``NETWORKS`` with random weights, in evaluation mode."""
     layers = (
         tutorial((6, 8), dense=7, pool_last=pool_last)
         if name == "tutorial"
@@ -30,13 +30,13 @@ def build(name: str, views: str = "one", seed: int = 1, pool_last: bool = True) 
     )
     if isinstance(model, NetworkModule) and name == "whitened":
         model.initialize_from(PREPROCESS(torch.from_numpy(images(30))))
-        with torch.no_grad():  # statistics that are not those of a new batch norm
+        with torch.no_grad():  # statistics that differ from a new batch norm's
             model.train()(PREPROCESS(torch.from_numpy(images(30))))
     return model.eval()
 
 
 def images(count: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Smooth colour images N×20×26×3."""
+    """Return smooth colour images N×20×26×3."""
     rough = torch.rand(count, 3, 5, 6, generator=Generator().manual_seed(seed))
     smooth = nn.functional.interpolate(rough, SHAPE[:2], mode="bilinear")
     result: NDArray[np.uint8] = (255 * smooth).permute(0, 2, 3, 1).to(torch.uint8).numpy()

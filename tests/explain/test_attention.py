@@ -1,4 +1,4 @@
-"""Where a class token looks, against softmax(QKᵀ/√d) in NumPy."""
+"""Where a class token attends, compared with softmax(QKᵀ/√d) in NumPy."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ END = (la.LayerNorm(), la.ClassToken(), la.Dense("classes"))
 
 
 def transformer(*, views: str = "one", end: tuple[la.Layer, ...] = END) -> nn.Module:
-    """Of DINOv2's form: two blocks with the norm in front and layer scale at the end."""
+    """Return a network like DINOv2: two pre-norm blocks with layer scale."""
     norm = la.LayerNorm(epsilon=1e-6)
     look = (norm, la.Attention(HEADS), la.LayerScale())
     think = (norm, la.Dense(4 * FEATURES, activation="gelu"), la.Dense(FEATURES), la.LayerScale())
@@ -31,7 +31,7 @@ def transformer(*, views: str = "one", end: tuple[la.Layer, ...] = END) -> nn.Mo
     rng = Generator().manual_seed(2)
     with torch.no_grad():
         for name, weights in model.named_parameters():
-            if "query" in name or "key" in name:  # heads that look at some places more
+            if "query" in name or "key" in name:  # heads that attend more to some positions
                 weights.copy_(torch.randn(weights.shape, generator=rng))
             elif "positions" in name or "layer_scale" in name:
                 weights.add_(torch.randn(weights.shape, generator=rng))
@@ -39,7 +39,7 @@ def transformer(*, views: str = "one", end: tuple[la.Layer, ...] = END) -> nn.Mo
 
 
 def by_hand(model: nn.Module) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Heads × rows × columns: what the class token of the last block looks at."""
+    """Return heads × rows × columns: the attention of the last block's class token."""
     seen: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = {}
 
     def keep(name: str) -> None:
@@ -83,8 +83,8 @@ def test_attention_over_the_image_is_the_mean_of_heads_where_the_patch_is() -> N
     assert found is not None
     large_HW = found.over(4 * ROWS, 4 * COLUMNS)
     mean_HW = by_hand(model).mean(axis=0)
-    # Bilinear: a corner has its patch's value, and the four pixels in the middle of a patch are it
-    # and a little of the patches beside it.
+    # Bilinear: a corner has its patch's value. The four pixels in the centre of a patch have its
+    # value and a little of the neighbouring patches'.
     assert large_HW[0, 0] == pytest.approx(mean_HW[0, 0], abs=1e-6)
     assert large_HW[-1, -1] == pytest.approx(mean_HW[-1, -1], abs=1e-6)
     assert (

@@ -1,4 +1,4 @@
-"""Attributions against networks whose answer is known by hand, and against Captum's Grad-CAM."""
+"""Attributions of networks with answers known by hand, and comparison with Captum's Grad-CAM."""
 
 import math
 from copy import deepcopy
@@ -29,7 +29,7 @@ def picture(preprocess: Preprocess, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def linear(preprocess: Preprocess) -> tuple[nn.Module, NDArray[np.float64]]:
-    """A network without hidden layers, and the weights C×H×W of its class 1."""
+    """Return a network without hidden layers, and the weights C×H×W of its class 1."""
     dense = nn.Linear(math.prod(preprocess.image_shape), 3)
     nn.init.normal_(dense.weight, generator=Generator().manual_seed(2))
     shape = (preprocess.channels, preprocess.height, preprocess.width)
@@ -38,7 +38,7 @@ def linear(preprocess: Preprocess) -> tuple[nn.Module, NDArray[np.float64]]:
 
 
 def by_hand(image_HWC: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[np.float64]:
-    """The model's input C×H×W, worked out without the pixel path."""
+    """Return the model's input C×H×W, computed without the library's preprocessing."""
     return ((image_HWC / 255 - preprocess.mean) / preprocess.std).transpose(2, 0, 1)
 
 
@@ -79,7 +79,7 @@ def test_an_empty_image_differs_in_nothing_from_the_ground() -> None:
 
 def test_steps_are_added_until_the_sum_is_near_enough() -> None:
     class Kinked(nn.Module):
-        """A score that jumps up near the end of the way, where few steps look."""
+        """A score that jumps near the end of the path, where few steps fall."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -118,8 +118,8 @@ def test_occlusion_of_a_linear_network_is_what_the_covered_pixels_add() -> None:
 
 
 def cornered() -> tuple[nn.Module, Preprocess, NDArray[np.uint8]]:
-    """A network that looks at red in the upper left corner alone; an image red there, and green
-    and blue elsewhere."""
+    """Return a network that uses only red in the upper left corner, and an image that is red there
+    and green and blue elsewhere."""
     preprocess = Preprocess(height=15, width=20, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
     maps, dense = nn.Conv2d(3, 2, 1), nn.Linear(600, 2)
     model = nn.Sequential(maps, nn.ReLU(), nn.Flatten(), dense)
@@ -152,7 +152,7 @@ def test_occlusion_and_integrated_gradients_find_it_too() -> None:
     covered = occlusion(model, preprocess, image_HWC, 1).values_HW
     integrated = integrated_gradients(model, preprocess, image_HWC, 1).values_HW
 
-    # Patches of 3×3, so nothing that lies 2 pixels or more away from the corner is in one with it.
+    # Patches are 3×3, so pixels 2 or more away from the corner share no patch with it.
     assert covered[:4, :4].min() > 0
     assert not covered[6:].any() and not covered[:, 6:].any()
     assert covered.argmax() == 0, "the patches over it lie wholly in the corner"
@@ -162,7 +162,7 @@ def test_occlusion_and_integrated_gradients_find_it_too() -> None:
 
 @pytest.mark.parametrize("fine", [True, False])
 def test_grad_cam_is_captums_where_there_is_one_view(fine: bool) -> None:
-    # Maps of 3×5 behind the second ReLU; or of 2×4, too few cells, then 6×8 behind the first.
+    # Maps of 3×5 after the second ReLU; or of 2×4, too few cells, then 6×8 after the first.
     generator = Generator().manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 4, 4), nn.ReLU(), nn.Conv2d(4, 5, 4 if fine else 5), nn.ReLU(), nn.Flatten()
@@ -190,7 +190,7 @@ def test_grad_cam_of_an_answer_averaged_over_views_is_that_of_the_plain_view() -
     plain = grad_cam(one, PREPROCESS, image_HWC, 3).values_HW
     averaged = grad_cam(six, PREPROCESS, image_HWC, 3).values_HW
 
-    # The plain view is a quarter of the average.
+    # The plain view has a quarter of the weight.
     assert plain.any()
     np.testing.assert_allclose(averaged, plain / 4, rtol=1e-3, atol=1e-7)
 
@@ -221,7 +221,7 @@ def test_every_kind_of_network_is_explained_as_it_answers(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def views_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
-    """A whitened network whose answers are averages over six views."""
+    """Return a whitened network that averages over six views."""
     return fl.train(
         striped(400, size=16),
         "cifar10-quick",
@@ -238,7 +238,7 @@ def trained(run: fl.Run) -> tuple[SavedModel, NDArray[np.uint8]]:
 
 
 def in_disorder(model: nn.Module) -> nn.Module:
-    """A copy with the numbers of each weight tensor in random order."""
+    """Return a copy with the numbers of each weight tensor shuffled."""
     copy, rng = deepcopy(model), Generator().manual_seed(9)
     with torch.no_grad():
         for tensor in copy.parameters():
@@ -251,7 +251,7 @@ def in_disorder(model: nn.Module) -> nn.Module:
 def test_attributions_are_complete_and_change_with_the_weights(
     which: str, request: pytest.FixtureRequest
 ) -> None:
-    """The sanity check of Adebayo et al. 2018: with weights in disorder the maps are others."""
+    """The sanity check of Adebayo et al. 2018: shuffled weights change the maps."""
     saved, images_NHWC = trained(request.getfixturevalue(which))
     shuffled = in_disorder(saved.model)
     alike: dict[str, list[float]] = {"grad_cam": [], "integrated": [], "occlusion": []}

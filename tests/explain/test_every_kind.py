@@ -1,4 +1,4 @@
-"""Every kind of layer, and modules of one's own, as explanations and the page show them."""
+"""Explanations and pages with every kind of layer, and with the user's own modules."""
 
 import threading
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def build(*layers: la.Layer, views: str = "one") -> nn.Module:
 
 
 def kept(model: nn.Module, names: list[str]) -> dict[str, Tensor]:
-    """What the modules give, written down by hooks of our own, copied at once."""
+    """Return the outputs of the modules, copied at once by our own hooks."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[..., None]:
@@ -80,7 +80,7 @@ def test_every_layer_of_every_kind_is_shown_with_its_own_maps(views: str) -> Non
     assert names.index("residual1.layers.conv1") < names.index("residual1.shortcut.conv1")
     for layer in found:
         plain = kept(model, names)[layer.name][0].numpy()
-        if plain.ndim == 2:  # tokens: the class token, then the places row by row
+        if plain.ndim == 2:  # tokens: the class token, then the positions row by row
             plain = plain[1:].T
         np.testing.assert_array_equal(layer.maps_Chw, plain.reshape(layer.maps_Chw.shape))
 
@@ -96,7 +96,7 @@ def test_each_kind_of_layer_says_what_it_does(kind: str) -> None:
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_each_activation_in_front_of_which_all_is_kept(name: str) -> None:
-    """Also ReLU, which writes over what came in."""
+    """Includes ReLU, which overwrites its input."""
     model = build(la.Conv(4), la.Activation(name), la.Flatten(), la.Dense("classes"))
     conv, bent, *_ = layer_maps(model, PREPROCESS, IMAGE)
 
@@ -108,7 +108,7 @@ def test_each_activation_in_front_of_which_all_is_kept(name: str) -> None:
 
 
 class Own(nn.Module):
-    """A network of one's own: one module used twice, functions, an activation in place."""
+    """A user's own network: one module used twice, functions, an in-place activation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class Own(nn.Module):
 
 
 class Scaled(nn.Module):
-    """Weights of its own, and a module inside."""
+    """Has its own weights, and a module inside."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ def test_modules_of_one_s_own_have_their_class_names_and_each_use_is_shown() -> 
 
 
 class Places(nn.Module):
-    """Gives no numbers for each image: whole numbers, one number, several tensors."""
+    """Does not return numbers for each image: integers, one number, several tensors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class Gives(nn.Module):
 
 
 class Functional(nn.Module):
-    """All in functions, with one weight."""
+    """Uses only functions, with one weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ def test_maps_in_front_of_self_attention_are_no_regions() -> None:
 
 
 def test_the_filter_of_a_padded_or_depthwise_convolution_is_its_own() -> None:
-    padded = la.Conv(8, kernel=2, padding="same")  # a zero more on one side than on the other
+    padded = la.Conv(8, kernel=2, padding="same")  # one zero more on one side than on the other
     model = build(padded, la.Conv(8, depthwise=True), la.Flatten(), la.Dense("classes"))
 
     first, second = (map_source(model, PREPROCESS, IMAGE, at, 3).filter_Ikk for at in (0, 1))
@@ -227,7 +227,7 @@ def test_the_filter_of_a_padded_or_depthwise_convolution_is_its_own() -> None:
 
 
 def test_other_threads_answers_are_not_taken_for_the_picture_s() -> None:
-    """A service answers with the same modules while one looks inside."""
+    """A service uses the same modules for other answers while one is inspected."""
     model = build(la.Conv(4, activation="relu"), la.Flatten(), la.Dense("classes"))
     first = model.get_submodule("conv1")
     alone = layer_maps(model, PREPROCESS, IMAGE)

@@ -1,4 +1,4 @@
-"""Large images: fewer passes in smaller batches, which say the same."""
+"""Large images: fewer passes in smaller batches, with the same result."""
 
 import math
 
@@ -36,7 +36,7 @@ def picture() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 
 class Counted(nn.Module):
-    """A linear network that counts the images it is given at a time."""
+    """A linear network that records its batch sizes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def test_attributions_of_a_linear_network_are_known_in_few_small_batches() -> No
 
     np.testing.assert_allclose(found.values_HW, parts_HW, atol=1e-4)
     assert found.steps == 96
-    # The first patch, 26 pixels a side; 13 pixels on the next ones begin.
+    # The first patch has 26 pixels per side; the next one starts 13 pixels further.
     assert covered.patch == 26
     np.testing.assert_allclose(covered.values_HW[:13, :13], parts_HW[:26, :26].sum(), rtol=1e-3)
     assert max(model.batches) == 16
@@ -126,7 +126,7 @@ def test_a_copy_with_norms_folded_has_the_same_gradients() -> None:
 
 def test_of_a_long_network_the_first_the_last_of_each_size_and_the_numbers_are_shown() -> None:
     sizes = [(8, 8)] * 36 + [(4, 4), (1, 1), (4, 4), (8, 2), (4, 4), (1, 1), (1, 1)]
-    # Number 37, a squeeze in the middle, is none of the scores at the end.
+    # Number 37, a squeeze in the middle, is not one of the final scores.
     assert stages(sizes) == [0, 35, 39, 40, 41, 42]
     assert stages(sizes[-40:]) == [*range(40)]
     assert stages([(1, 1)] * 50) == [*range(50)]

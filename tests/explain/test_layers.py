@@ -1,4 +1,4 @@
-"""Layer maps against a forward pass written out by hand; nearest images against plain NumPy."""
+"""Layer maps compared with a forward pass written out; nearest images compared with plain NumPy."""
 
 import numpy as np
 import pytest
@@ -117,7 +117,7 @@ def test_every_layer_has_a_name_of_its_own_and_a_sentence(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_nearest_image_of_a_training_image_is_itself(name: str) -> None:
-    """And the others follow by the cosine of what enters the last layer."""
+    """The others follow by the cosine of the last layer's input."""
     model, train_NHWC = build(name), images(300)
     entered: list[np.ndarray] = []
     dense = [m for m in model.modules() if isinstance(m, torch.nn.Linear)][-1]
@@ -138,7 +138,7 @@ def test_the_nearest_image_of_a_training_image_is_itself(name: str) -> None:
 
 
 class OnDisk:
-    """Images that are read a part at a time, and remember the largest part."""
+    """Images that are read in parts, and record the largest part."""
 
     def __init__(self, images_NHWC: NDArray[np.uint8]) -> None:
         self._images_NHWC, self.largest = images_NHWC, 0

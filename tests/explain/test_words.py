@@ -1,4 +1,4 @@
-"""The sentences beside the pictures."""
+"""The captions of the pictures."""
 
 import numpy as np
 import pytest

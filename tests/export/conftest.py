@@ -1,4 +1,4 @@
-"""One export that many tests look at."""
+"""Exports that many tests use."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ import firstlight as fl
 
 @pytest.fixture(scope="session")
 def digits_onnx(digits_run: fl.Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The digits' run as ONNX. Not to be changed."""
+    """Return the digits' run as ONNX. Do not change it."""
     out = tmp_path_factory.mktemp("exports") / "digits.onnx"
     return digits_run.export(out=out).path
 
 
 @pytest.fixture(scope="session")
 def digits_pt2(digits_run: fl.Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The digits' run as PyTorch's own export. Not to be changed."""
+    """Return the digits' run as PyTorch's own export. Do not change it."""
     out = tmp_path_factory.mktemp("exports") / "digits.pt2"
     return digits_run.export("torch-export", out).path

@@ -1,4 +1,4 @@
-"""Every layer that a network can have goes into each kind of file, and comes back from it."""
+"""Every layer that a network can have is exported to each kind of file, and read back."""
 
 from pathlib import Path
 

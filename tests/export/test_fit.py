@@ -1,4 +1,4 @@
-"""What the exported graph does to images of another size or kind, beside Pillow."""
+"""How the exported graph prepares images of another size or kind, compared with Pillow."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_a_picture_of_any_size_is_within_one_level_of_what_predict_makes_with_pi
 
     (got,) = fitted(torch.from_numpy(picture)[None], pixels).numpy()
 
-    # Pillow's filters are whole numbers of 22 bits, and a half may be rounded the other way.
+    # Pillow's filters are 22-bit integers, and a half may be rounded the other way.
     difference = np.abs(got.astype(int) - expected)
     assert difference.max() <= 1
     assert difference.mean() < 0.01

@@ -1,6 +1,6 @@
-"""Networks of other forms than the tutorial's, from Keras and for it.
+"""Networks with other structures than the tutorial's, from Keras and for Keras.
 
-The files in ``keras/`` and their answers are real Keras's (``keras/make_networks.py``).
+The files in ``keras/`` and their answers come from real Keras (``keras/make_networks.py``).
 """
 
 import io
@@ -154,7 +154,7 @@ FOR_KERAS: dict[str, tuple[Network, tuple[int, int, int], float]] = {
 
 
 def saved(network: Network, shape: tuple[int, int, int], temperature: float = 1.0) -> SavedModel:
-    """A network for five classes with random weights and statistics."""
+    """Return a network for five classes with random weights and statistics."""
     rng = Generator().manual_seed(1)
     architecture = Architecture(network=network, image_shape=shape, classes=5)
     model = architecture.build(rng)
@@ -308,7 +308,7 @@ def test_what_stands_between_the_last_dense_layer_and_softmax_is_kept(tmp_path: 
     file = written(tmp_path / "it.keras", {**parts, "config.json": json.dumps(config).encode()})
     with np.load(FILES / "plain-answers.npz") as known:
         images, scores = known["images"], np.log(known["probabilities"])
-    # tanh is not the same for scores that are moved: Keras's are, by an amount of their own.
+    # tanh changes if scores are shifted, and Keras's scores are shifted by their own amount.
     read = read_keras(FILES / "plain.keras")
     model = imported(read).model
     sees = Preprocess(height=15, width=14, channels=1, mean=(0.0,), std=(1.0,))
@@ -330,7 +330,7 @@ def test_forms_that_have_a_layer_here_become_it() -> None:
         Conv(8, padding="same", depthwise=True, bias=False),
         Conv(6, kernel=1, activation="relu"),
     )
-    # Keras's momentum of 0.99 is ours of 0.01.
+    # Keras's momentum of 0.99 is our 0.01.
     assert BatchNorm(momentum=0.01, epsilon=1e-3) in (
         read_keras(FILES / "plain.keras").network.layers
     )
@@ -343,7 +343,7 @@ def test_how_pixels_are_scaled_inside_is_read() -> None:
     assert (read.mean, read.std, read.network.pixels) == ((0.0,) * 3, (1.0,) * 3, "scale")
     assert read.scales
     assert not read_keras(FILES / "plain.keras").scales
-    # Behind a pool it is still the pixels' scale.
+    # After a pool it is still the scale of the pixels.
     assert read_keras(FILES / "two-classes.keras").scales
 
 
@@ -367,7 +367,7 @@ def test_an_imported_residual_network_is_a_run_that_exports_again(tmp_path: Path
 
 
 def functional(tmp_path: Path, name: str, change: Callable[[dict[str, Any]], None]) -> Path:
-    """A file of real Keras with its layers changed, by their names."""
+    """Return a real Keras file with modified layers, by name."""
     parts = members(FILES / f"{name}.keras")
     config = json.loads(parts["config.json"])
     change({one["name"]: one for one in config["config"]["layers"]} | {"": config})
@@ -428,7 +428,7 @@ def test_graphs_that_no_list_of_layers_has_are_refused_by_name(
 
 def test_branches_that_meet_in_between_are_refused_by_name(tmp_path: Path) -> None:
     def change(layers: dict[str, Any]) -> None:
-        # What the first block adds goes on by itself, too.
+        # The sum of the first block is also used by another layer.
         connect(layers["concatenate_1"], "conv2d_1", "conv2d_2")
 
     with pytest.raises(UserError, match="layer 'conv2d_1' leads into several branches"):
@@ -438,7 +438,7 @@ def test_branches_that_meet_in_between_are_refused_by_name(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "change",
     [
-        lambda n: connect(n["conv2d"], "dense"),  # in a circle
+        lambda n: connect(n["conv2d"], "dense"),  # a cycle
         lambda n: connect(n["conv2d"], "nobody"),
         lambda n: n["conv2d"].pop("inbound_nodes"),
         lambda n: n["conv2d"]["config"].pop("filters"),

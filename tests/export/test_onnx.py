@@ -1,4 +1,4 @@
-"""The exported ONNX file: what other programs find in it and get from it."""
+"""The exported ONNX file: its content, and its results in other programs."""
 
 import csv
 import json
@@ -129,7 +129,7 @@ def test_a_browsers_onnxruntime_gives_the_same(digits_onnx: Path, tmp_path: Path
         assert got["labels"] == label.tolist()
 
 
-# Channels first, and channels that are neither grey nor red, green and blue; also no pixels.
+# Channels first; a number of channels that is neither 1 nor 3; also no pixels.
 WRONG_SHAPES = [(2, 1, 8, 8), (2, 3, 8, 8), (2, 1, 28, 28), (1, 3, 20, 30)]
 WRONG_SHAPES += [(2, 8, 8, channels) for channels in (0, 2, 4, 5)] + [(2, 0, 8, 1), (2, 8, 0, 3)]
 REFUSED = "images_must_be_NxHxWxC_with_C_1_or_3"
@@ -276,7 +276,7 @@ def test_int8_says_what_it_costs_and_is_refused_where_that_is_too_much(
 @pytest.mark.parametrize(
     ("images", "lost", "gained", "too_much"),
     [
-        (40, 1, 0, False),  # a single image says nothing, though it is 2.5 points
+        (40, 1, 0, False),  # a single image means nothing, though it is 2.5 points
         (40, 3, 2, False),
         (40, 2, 0, True),  # 0.7 % of tests of a loss of 0.3 points give that
         (40, 0, 3, False),
@@ -308,7 +308,7 @@ def test_few_test_images_do_not_refuse_int8_for_one_of_them(
         return replace(paired(first_N, second_N), only_first=lost[0], only_second=0)
 
     monkeypatch.setattr(verb, "paired", with_lost)
-    monkeypatch.setattr(verb, "LARGEST_LOSS", 0.0027)  # of 360 images one is more
+    monkeypatch.setattr(verb, "LARGEST_LOSS", 0.0027)  # one of 360 images is more
     words = ("export", digits_run.path, "--int8", "--out", tmp_path / "it.onnx")
     done = command(*words)
     assert done.code == 0, done.err
@@ -341,7 +341,7 @@ def test_predict_and_evaluate_take_the_file_in_place_of_the_run(
 
 
 def without(missing: list[str], words: list[str | Path], folder: Path) -> Outcome:
-    """A command where some packages are not installed."""
+    """Run a command as if some packages were not installed."""
     program = (
         "import sys\n"
         f"for name in {missing!r}: sys.modules[name] = None\n"  # importing it fails

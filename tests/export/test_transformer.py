@@ -1,4 +1,4 @@
-"""A network of DINOv2's form, made small: its ONNX file answers as PyTorch does."""
+"""The ONNX file of a small network like DINOv2 gives PyTorch's answers."""
 
 from pathlib import Path
 
@@ -21,7 +21,8 @@ TOLERANCE = 1e-4
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
-    """The layers of ``dino_v2``, of 2 blocks and 48 features; layer scale as after a training."""
+    """Return a run with the layers of ``dino_v2``, 2 blocks and 48 features; layer scale as after
+    training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dino_v2, "BLOCKS", 2)
         patch.setattr(dino_v2, "FEATURES", 48)

@@ -1,7 +1,7 @@
 """The model repository for Triton, read as Triton and its onnxruntime backend read it.
 
-No Triton runs here. Its configuration is parsed by the class that NVIDIA generates from its
-schema, and the rules are those that the backend checks as it loads a model.
+Triton does not run here. Its configuration is parsed by the class that NVIDIA generates from its
+schema, and the rules are those that the backend checks when it loads a model.
 """
 
 import errno
@@ -35,7 +35,7 @@ TYPES = {
     "tensor(float)": "TYPE_FP32",
     "tensor(int64)": "TYPE_INT64",
 }
-"""onnxruntime's names, and Triton's."""
+"""Maps onnxruntime's names to Triton's."""
 ODD = [
     "../..",
     ".",
@@ -60,14 +60,14 @@ def module(name: str, path: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def schema() -> Any:
-    """Triton's ``model_config.proto`` as its client carries it; the rest there needs gRPC."""
+    """Return Triton's ``model_config.proto`` from its client, whose other parts need gRPC."""
     file = distribution("tritonclient").locate_file("tritonclient/grpc/model_config_pb2.py")
     return module("model_config_pb2", Path(str(file)))
 
 
 @pytest.fixture(scope="module")
 def folder(digits_run: fl.Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The digits' run as a repository. Not to be changed."""
+    """Return the digits' run as a repository. Do not change it."""
     out = tmp_path_factory.mktemp("exports") / "models"
     done = digits_run.export("triton", out)
     assert done.served_as == "digits-1"
@@ -80,7 +80,7 @@ def config(schema: Any, text: str | bytes) -> Any:
 
 
 def card_of(folder: Path) -> dict[str, Any]:
-    """What the ONNX file in a repository says of itself."""
+    """Return the metadata of the ONNX file in a repository."""
     model = open_onnx(folder / "digits-1" / "1" / "model.onnx")
     return {
         "firstlight": model.card["firstlight"],
@@ -91,7 +91,7 @@ def card_of(folder: Path) -> dict[str, Any]:
 
 
 def check_loads(schema: Any, model: Path) -> None:
-    """What Triton refuses a model for, in the folder that Triton names it by."""
+    """Check the rules by which Triton refuses a model, in a folder with Triton's name for it."""
     found = config(schema, (model / "config.pbtxt").read_bytes())
     assert found.name == model.name
     assert (found.backend, found.platform) == ("onnxruntime", "")
@@ -101,13 +101,13 @@ def check_loads(schema: Any, model: Path) -> None:
     session = onnxruntime.InferenceSession(model / "1" / "model.onnx")
     inputs = {one.name: one for one in session.get_inputs()}
     outputs = {one.name: one for one in session.get_outputs()}
-    # The backend wants all inputs, and takes some of the outputs.
+    # The backend needs all inputs, and accepts a subset of the outputs.
     assert [one.name for one in found.input] == list(inputs)
     assert {one.name for one in found.output} <= set(outputs)
     for one in [*found.input, *found.output]:
         tensor = (inputs | outputs)[one.name]
         assert schema.DataType.Name(one.data_type) == TYPES[tensor.type]
-        # Axes that may be of any size have names, and the first is the batch.
+        # Axes of any size have names, and the first is the batch.
         first, *sides = [-1 if isinstance(side, str) else side for side in tensor.shape]
         assert first == -1
         dims = list(one.reshape.shape) if one.HasField("reshape") else list(one.dims)
@@ -167,7 +167,7 @@ def test_the_threshold_is_found_where_there_is_one(
 def test_eight_bits_are_another_model_that_can_lie_beside_the_first(
     command: Command, schema: Any, digits_run: fl.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # ``test_onnx.py`` looks at the quantized network, which takes seconds to make.
+    # ``test_onnx.py`` tests the quantized network, which takes seconds to make.
     monkeypatch.setattr("firstlight.export.int8.quantized", lambda network, images: network)
     done = command("export", digits_run.path, "--format", "triton", "--int8")
     assert done.code == 0, done.err
@@ -180,7 +180,8 @@ def test_a_run_of_any_name_has_a_name_that_can_be_asked_for(
     schema: Any, folder: Path, run: str
 ) -> None:
     name = model_name(run)
-    # The characters that an address does not escape; a folder, and neither of the two special ones.
+    # Characters that addresses do not escape; a folder name that is not one of the two special
+    # ones.
     assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name)
     content = (folder / "digits-1" / "1" / "model.onnx").read_bytes()
     files = repository(name, content, card_of(folder), 8)
@@ -194,7 +195,7 @@ def test_a_run_of_any_name_has_a_name_that_can_be_asked_for(
 def test_runs_whose_names_lose_characters_stay_two_models() -> None:
     runs = ["a b", "a-b", "a/b", "数字", "модель", "model"]
     assert len({model_name(run) for run in runs}) == len(runs)
-    assert model_name("数字") == "model-c16ec9"  # as sha256sum says
+    assert model_name("数字") == "model-c16ec9"  # according to sha256sum
 
 
 def test_an_ordinary_name_stays_as_far_as_it_may(folder: Path) -> None:
@@ -248,7 +249,7 @@ def test_kserve_reads_the_manifest(folder: Path) -> None:
     assert set(model) == {"modelFormat", "protocolVersion", "storageUri", "resources"}
     assert model["modelFormat"] == {"name": "triton"}
     assert model["protocolVersion"] == "v2"
-    # No name of a bucket has capitals, so what is not filled in is found nowhere.
+    # Bucket names have no capitals, so a placeholder that was not filled in never exists.
     assert re.fullmatch(r"s3://FILL-IN-[A-Z]+/FILL-IN-[A-Z]+", model["storageUri"])
     for resources in model["resources"].values():
         assert {key: type(value) for key, value in resources.items()} == {"cpu": str, "memory": str}

@@ -1,4 +1,4 @@
-"""An ONNX file of anyone: what is not an export is refused when it is opened, in bounded work."""
+"""An ONNX file from any source: anything but an export is refused when opened, in limited work."""
 
 import json
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def constant(name: str, values: Any, kind: int = TensorProto.INT64) -> Any:
 
 
 def before_the_answer(*nodes: Any) -> Change:
-    """Nodes that make ``extra``, of any numbers, of which the answer then depends."""
+    """Add nodes that compute ``extra``, on which the answer then depends."""
 
     def apply(model: Any) -> None:
         graph = model.graph
@@ -82,7 +82,7 @@ def vast_range(count: int) -> list[Any]:
 
 
 def vast_sum(side: int) -> list[Any]:
-    """A table of side × side numbers from two short rows of them."""
+    """Return a table of side × side numbers from two short rows of them."""
     first, *_, row = vast_range(side)
     row.output[0] = "row"
     return [
@@ -111,7 +111,7 @@ def elsewhere(model: Any) -> None:
 
 
 def softmax_gives(kind: str, *inputs: str) -> Change:
-    """Other numbers in the place of the probabilities, by one operator more."""
+    """Replace the probabilities by other numbers, with one more operator."""
 
     def apply(model: Any) -> None:
         (softmax,) = [n for n in model.graph.node if "probabilities" in n.output]

@@ -1,4 +1,4 @@
-"""The weights alone, and PyTorch's own export, read by programs that know nothing of firstlight."""
+"""The weights alone, and PyTorch's own export, read by programs without firstlight."""
 
 import json
 import subprocess

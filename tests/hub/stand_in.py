@@ -1,5 +1,5 @@
-"""A stand-in for the hub's HTTP interface, as its own library asks it: what a commit of a data set
-or a model holds, its files, and a push with large files. Repositories are folders."""
+"""A stand-in for the hub's HTTP interface as used by its library: the content of a commit of a data
+set or model, its files, and a push with large files. Repositories are folders."""
 
 import base64
 import hashlib
@@ -18,31 +18,31 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class StandIn:
-    """What it holds, and what it was asked for. Models and data sets have names of their own kind:
-    those of data sets begin with ``datasets/``."""
+    """Its content, and the requests it received. Models and data sets have separate names: those of
+    data sets begin with ``datasets/``."""
 
     root: Path
-    """Where what is pushed is put."""
+    """The folder for pushed files."""
     address: str = ""
     commits: dict[tuple[str, str], tuple[str, Path]] = field(default_factory=dict)
-    """(repository, branch) to its commit and the folder with its files."""
+    """Maps (repository, branch) to its commit and the folder with its files."""
     private: dict[str, bool] = field(default_factory=dict)
-    """Of repositories that were made by a push."""
+    """Visibility of repositories created by a push."""
     gated: set[str] = field(default_factory=set)
     owners: dict[str, str] = field(default_factory=dict)
-    """Token to the name under which it may write."""
+    """Maps a token to the name under which it may write."""
     blobs: dict[str, bytes] = field(default_factory=dict)
     """Large files by their SHA-256."""
     asked: list[str] = field(default_factory=list)
     broken: str = ""
-    """What a path ends with that is answered with an error of the server."""
+    """Paths with this ending get a server error."""
 
     def put(self, repository: str, folder: Path, branch: str = "main") -> str:
-        """Publish a folder as a data set; returns the commit, which its files decide."""
+        """Publish a folder as a data set; returns the commit, which depends on its files."""
         return self._put(f"datasets/{repository}", folder, branch)
 
     def put_model(self, repository: str, folder: Path, branch: str = "main") -> str:
-        """The same as a model."""
+        """Publish a folder as a model."""
         return self._put(repository, folder, branch)
 
     def _put(self, repository: str, folder: Path, branch: str) -> str:
@@ -53,19 +53,19 @@ class StandIn:
         return digest.hexdigest()
 
     def find(self, repository: str, revision: str) -> tuple[str, Path] | None:
-        """The commit of a branch, or of itself."""
+        """Return the commit of a branch or of a commit."""
         if (found := self.commits.get((repository, revision))) is not None:
             return found
         those = [one for (name, _), one in self.commits.items() if name == repository]
         return next((one for one in those if one[0] == revision), None)
 
     def files(self, repository: str) -> dict[str, bytes]:
-        """What the main branch holds."""
+        """Return the content of the main branch."""
         _, folder = self.commits[repository, "main"]
         return {one.name: one.read_bytes() for one in folder.iterdir()}
 
     def changed(self, repository: str, lines: list[dict[str, Any]]) -> str:
-        """A new commit by the lines of a push: all of them, or none."""
+        """Create a commit from the lines of a push: all of them, or none."""
         folder = Path(tempfile.mkdtemp(dir=self.root))
         if (before := self.find(repository, "main")) is not None:
             shutil.copytree(before[1], folder, dirs_exist_ok=True)
@@ -233,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving() -> Iterator[StandIn]:
-    """A stand-in at an address of this machine."""
+    """Yield a stand-in at an address on this machine."""
     with tempfile.TemporaryDirectory() as root:
         hub = StandIn(root=Path(root))
         handler = type("Handler", (_Handler,), {"hub": hub})

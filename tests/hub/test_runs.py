@@ -1,5 +1,5 @@
-"""Runs of the hub against a stand-in of its HTTP interface: published by a push, opened by
-``hf:OWNER/NAME``. What huggingface_hub fetches lies in its own cache."""
+"""Runs on the hub, with a stand-in for its HTTP interface: published by a push, opened by
+``hf:OWNER/NAME``. huggingface_hub stores its downloads in its own cache."""
 
 import json
 import re
@@ -32,7 +32,7 @@ ALL = {
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """The stand-in in place of the hub, empty caches, and ann logged in."""
+    """Replace the hub by a stand-in, with empty caches and the user ann logged in."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
@@ -47,13 +47,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 
 
 def new_process() -> None:
-    """What was asked for once is asked for again."""
+    """Forget which requests were made, so that they are made again."""
     from_hub._FOUND.clear()
 
 
 @pytest.fixture
 def digit(tmp_path: Path, digits_run: fl.Run) -> Path:
-    """A picture of a digit."""
+    """Write a picture of a digit."""
     path = tmp_path / "digit.png"
     images = fl.load("digits").test.images_NHWC
     Image.fromarray(np.squeeze(images[3])).save(path)
@@ -79,7 +79,7 @@ def test_a_run_comes_back_from_the_hub_with_the_same_bits(
     assert [p.to_json() for p in run.predict(images)] == [
         p.to_json() for p in digits_run.predict(images)
     ]
-    # The published bits are the run's, and it is evaluated to the published figures.
+    # The published bits are the run's, and evaluating them gives the published figures.
     published = hub.files("ann/digits")
     assert published["model.safetensors"] == before["model.safetensors"]
     assert json.loads(published["metrics.json"]) == json.loads(before["metrics.json"])
@@ -101,7 +101,7 @@ def test_a_word_with_its_commit_needs_no_connection_again(
     run = fl.open_run(word)
     assert len(hub.asked) == asked
 
-    # Its name alone is asked for, and answered by the latest commit here where nobody answers.
+    # An address without a commit; offline, the latest cached commit is used.
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     new_process()
     with pytest.raises(UnreachableError, match=r"hub was not reached .* and open it once"):
@@ -112,7 +112,7 @@ def test_a_word_with_its_commit_needs_no_connection_again(
     new_process()
     with pytest.warns(UserWarning, match=r"not reached .* using its latest commit on this machine"):
         assert fl.open_run("hf:ann/digits").path == run.path
-    # A file of the copy that was cut is copied again, from the hub's own cache.
+    # A truncated file of the copy is copied again from the hub's own cache.
     whole = (run.path / "model.safetensors").read_bytes()
     (run.path / "model.safetensors").write_bytes(whole[:1000])
     new_process()
@@ -122,7 +122,7 @@ def test_a_word_with_its_commit_needs_no_connection_again(
 def test_the_hubs_own_cache_is_enough(
     hub: StandIn, digits_run: fl.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As somebody fills it with the hub's own command, and carries it to another machine."""
+    """The hub's own command fills the cache, which is then moved to another machine."""
     commit = digits_run.to_hub("ann/digits").partition("@")[2]
     cache = tmp_path / "hf" / "hub"
     library.snapshot_download("ann/digits", endpoint=hub.address, cache_dir=cache)
@@ -173,7 +173,8 @@ def test_a_training_starts_from_it_and_notes_the_commit(
     model = fl.FirstlightClassifier(start=word, settings=["train.epochs=0.5"]).fit(X, y)
     assert model.recipe_.train.start_from == word
 
-    # A recipe that names it is no person who does: it is taken where it is here, and not fetched.
+    # A recipe that names it does not count as a user: the run is used if it is cached, not
+    # downloaded.
     recipe = "a/recipe.toml"
     again = command("train", "digits", "--recipe", recipe, *short, "--out", "b")
     assert again.code == 0, again.err
@@ -189,7 +190,7 @@ def test_a_training_starts_from_it_and_notes_the_commit(
 def test_nothing_published_tells_of_pictures_places_or_people(
     hub: StandIn, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run on pictures of one's own, started from another run, its names all telltale."""
+    """A run on the user's own pictures, started from another run, all with private names."""
     home = tmp_path / "home" / "jane-doe"
     pictures = home / "secret-photos"
     train = striped(count=40).train
@@ -224,7 +225,7 @@ def test_nothing_published_tells_of_pictures_places_or_people(
     assert described["class_names"] == ["column", "row"]
     assert b'start_from = "first-run"' in published["recipe.toml"]
 
-    # It answers, and the same pictures are found again where they are named.
+    # It answers, and finds the same pictures again when they are named.
     digit = next(pictures.glob("row/patient-?.png"))
     assert command("predict", "hf:ann/photos", digit).code == 0
     lost = command("evaluate", "hf:ann/photos")

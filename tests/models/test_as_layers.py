@@ -1,4 +1,4 @@
-"""A plain nn.Sequential becomes a list of layers that answers as it does.
+"""A plain nn.Sequential becomes a list of layers with the same answers.
 
 The oracle is PyTorch's own module.
 """
@@ -66,7 +66,7 @@ def noise(count: int = 9) -> Tensor:
 
 
 def used(module: nn.Sequential) -> nn.Sequential:
-    """With running statistics and weights that are not those of a new module."""
+    """Give the module running statistics and weights that differ from a new one's."""
     module.train()
     with torch.no_grad():
         for parameter in module.parameters():
@@ -154,7 +154,7 @@ def test_a_function_of_plain_layers_needs_no_code_afterwards(tmp_path: Path) -> 
 
 
 def test_a_trained_module_is_taken_over_with_its_weights(tmp_path: Path) -> None:
-    """A rate of almost nothing: the run answers as the module that was passed."""
+    """The learning rate is almost zero, so the run has the answers of the given module."""
     torch.manual_seed(3)
     module = plain((8, 8, 1), 2)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}

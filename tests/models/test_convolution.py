@@ -1,4 +1,4 @@
-"""The fast convolutions and the pooling, against PyTorch's own in double precision."""
+"""The fast convolutions and pooling, compared with PyTorch's own in double precision."""
 
 import math
 from collections.abc import Callable
@@ -145,7 +145,7 @@ def test_work_is_counted_as_the_direct_way_would_do_it(monkeypatch: pytest.Monke
 def test_pooling_keeps_its_input_where_the_gradient_reads_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """MPS looks for the largest pixels once more; PyTorch's meta device stands for it here."""
+    """MPS searches for the largest pixels again; PyTorch's meta device takes its place here."""
     monkeypatch.setattr(blocks, "KEEPS_INPUT", "meta")
     maps = torch.empty(2, 3, 4, 4, device="meta", requires_grad=True)
     kept: list[Tensor] = []

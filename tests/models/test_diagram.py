@@ -1,4 +1,4 @@
-"""Drawings of networks: every layer is in it, to scale, and it is a document that stands alone."""
+"""Diagrams of networks: every layer is in them, to scale, and they are self-contained documents."""
 
 import re
 from pathlib import Path

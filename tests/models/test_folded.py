@@ -1,4 +1,4 @@
-"""A folded network answers as the plain one does."""
+"""A folded network gives the answers of the original one."""
 
 import pytest
 import torch
@@ -44,14 +44,14 @@ def test_it_answers_the_same(layers: tuple[Layer, ...], side: int) -> None:
     images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
     model.train()
     with torch.no_grad():
-        model(images_NCHW)  # batch norms have then seen something
+        model(images_NCHW)  # gives batch norm some statistics
         quick = folded(model, torch.float32)
         assert any(isinstance(module, OneDnnConvolution) for module in quick.modules())
         torch.testing.assert_close(quick(images_NCHW), model.eval()(images_NCHW))
 
 
 def inverted_residual(side: int) -> nn.Module:
-    """In evaluation mode, for colour images."""
+    """Return a block in evaluation mode, for colour images."""
     layers = (
         L.Conv(16, kernel=3, stride=2, padding="same", bias=False),
         L.BatchNorm(),
@@ -91,7 +91,7 @@ def test_layers_with_large_maps_take_one_image_at_a_time() -> None:
     one_by_one(quick, lambda: quick(images_NCHW[:1]))
     first, *others = quick.children()
     assert isinstance(first, OneByOne)
-    assert len(first) == 3  # the maps of 96 × 80 × 80 come out of the second, into the third
+    assert len(first) == 3  # 96 × 80 × 80 maps leave the second and enter the third
     assert not any(isinstance(part, OneByOne) for part in others)
     torch.testing.assert_close(quick(images_NCHW), model(images_NCHW))
 
@@ -104,7 +104,7 @@ def test_small_maps_are_taken_together() -> None:
 
 
 class ByNumber(nn.Sequential):
-    """Code of one's own that knows its modules by their numbers."""
+    """A user's own network that accesses its modules by number."""
 
     def forward(self, maps: Tensor) -> Tensor:
         result: Tensor = self[2](self[1](self[0](maps)))
@@ -112,7 +112,7 @@ class ByNumber(nn.Sequential):
 
 
 class Twofold(nn.Module):
-    """Gives no tensor."""
+    """Does not return a tensor."""
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         return maps, maps

@@ -1,4 +1,4 @@
-"""Every layer against plain PyTorch, TensorFlow's rule of padding, and its first weights."""
+"""Every layer compared with plain PyTorch, TensorFlow's padding rule, and its initial weights."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def maps(shape: Shape, count: int = 3) -> Tensor:
 
 
 def padded(maps_NCHW: Tensor, side: int, stride: int, value: float) -> Tensor:
-    """TensorFlow's ``same``, as its documentation of ``tf.nn`` words it."""
+    """TensorFlow's ``same`` padding, as described in the documentation of ``tf.nn``."""
     sides: list[int] = []
     for size in (maps_NCHW.shape[3], maps_NCHW.shape[2]):
         rest = size % stride
@@ -46,7 +46,7 @@ def padded(maps_NCHW: Tensor, side: int, stride: int, value: float) -> Tensor:
 
 
 def windows(maps_NCHW: Tensor, side: int, stride: int) -> Tensor:
-    """N×C×h×w×side×side: the pixels below each window that lies inside."""
+    """Return N×C×h×w×side×side: the pixels of each window inside the maps."""
     return maps_NCHW.unfold(2, side, stride).unfold(3, side, stride)
 
 
@@ -140,8 +140,8 @@ def test_pools_take_the_largest_or_the_mean_of_the_pixels_that_are_there(
 
 
 def test_tensorflows_own_example_of_same() -> None:
-    """From TensorFlow's guide to padding: 13 pixels, a filter of 6, a stride of 5: one zero before
-    and two behind; three results."""
+    """From TensorFlow's guide to padding: 13 pixels, a filter of 6 and a stride of 5 give one zero
+    before, two after, and three results."""
     row = torch.arange(1.0, 14.0).expand(1, 1, 13, 13)
     conv = module(layers.Conv(1, kernel=6, stride=5, padding="same"), (13, 13, 1))
     with torch.no_grad():
@@ -152,7 +152,7 @@ def test_tensorflows_own_example_of_same() -> None:
 
 @pytest.mark.parametrize("stride", [2, 3])
 def test_same_layers_take_images_of_other_sizes_than_they_were_built_for(stride: int) -> None:
-    """As smaller images of the first part of a training."""
+    """Such as the smaller images at the beginning of a training."""
     block = layers.Residual([layers.Conv(4, stride=stride, padding="same")])  # type: ignore[arg-type]
     pools = (
         layers.MaxPool(3, stride=stride, padding="same"),
@@ -257,7 +257,7 @@ def test_norms_of_features_and_a_dense_layer_are_pytorchs() -> None:
     dense = module(layers.Dense(5), (11,))
     weight, bias = (values.detach() for values in dense.parameters())
     torch.testing.assert_close(dense(features_NF), features_NF @ weight.T + bias)
-    with pytest.raises(AssertionError):  # what it would be without its weights
+    with pytest.raises(AssertionError):  # expected without its weights
         torch.testing.assert_close(dense(features_NF), features_NF[:, :5])
 
 
@@ -331,7 +331,7 @@ def test_dense_and_norm_take_each_token_by_itself_and_flatten_puts_them_in_a_row
 
 
 def test_a_network_of_tokens_takes_one_size_and_is_summed_up_and_drawn() -> None:
-    """The position embedding has a row for each place."""
+    """The position embedding has one row per position."""
     block = layers.Residual((layers.LayerNorm(), layers.Attention(2)), activation="none")
     stem = (layers.Conv(8, kernel=4, stride=4), layers.Tokens(), block, layers.ClassToken())
     network = Network(layers=(*stem, layers.Dense("classes")))
@@ -486,7 +486,7 @@ def test_the_first_filters_of_each_group_begin_by_passing_their_channel(conv: la
 
 
 def test_a_layer_added_at_the_end_leaves_the_first_weights_of_the_earlier_ones() -> None:
-    """As a list and inside a network, for every way to begin."""
+    """As a list and inside a network, for every initialization."""
     stem: list[Layer] = [
         layers.Conv(6, init=init, padding="same")
         for init in ("glorot", "he", "orthogonal", "dirac")
@@ -503,14 +503,14 @@ def test_a_layer_added_at_the_end_leaves_the_first_weights_of_the_earlier_ones()
 
 
 def test_resnet_20_begins_as_its_paper_counts_it() -> None:
-    """0.27 million parameters (He et al. 2016, table 6), of which projections take a little."""
+    """0.27 million parameters (He et al. 2016, table 6), a few of them in projections."""
     network = load_recipe("cifar10-resnet20").network
     chain = Chain([one.with_classes(10) for one in network.layers], (32, 32, 3), Generator())
     assert 0.265e6 < sum(p.numel() for p in chain.parameters()) < 0.28e6
 
 
 def test_numpy_says_the_same_of_a_whole_small_network() -> None:
-    """Two layers and their order in memory, by hand."""
+    """Two layers and their memory order, computed by hand."""
     chain = Chain(
         (layers.Conv(2, kernel=2), layers.Flatten(), layers.Dense(3)),
         (3, 4, 1),

@@ -1,4 +1,4 @@
-"""Networks of layers, against plain PyTorch networks, covariances and averages worked out apart."""
+"""Networks of layers, compared with plain PyTorch networks, covariances and averages."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def build(choice: Network, shape: tuple[int, int, int], classes: int = 10) -> Ne
 
 
 def small(**choices: object) -> NetworkModule:
-    """A whitened network for images of ``SHAPE``."""
+    """Return a whitened network for images of ``SHAPE``."""
     kernel, filters = choices.pop("kernel", 2), choices.pop("filters", 24)
     stem = Whiten(filters, kernel=kernel, stride=choices.pop("stride", 1))  # type: ignore[arg-type]
     views, widths = str(choices.pop("views", "one")), choices.pop("widths", (8, 12, 16))
@@ -35,15 +35,15 @@ def small(**choices: object) -> NetworkModule:
 
 
 def pixels(count: int = 40) -> torch.Tensor:
-    """Smooth colour images: neighbouring pixels are alike, as in photographs."""
+    """Return smooth colour images: neighbouring pixels are similar, as in photographs."""
     rough = torch.rand(count, 3, 5, 6, generator=Generator().manual_seed(0))
     return torch.nn.functional.interpolate(rough, (20, 26), mode="bilinear")
 
 
 def plain_tutorial(weights: dict[str, nn.Parameter], shape: tuple[int, int, int]) -> nn.Sequential:
-    """The tutorial's network as it writes it, in contiguous memory: convolution, ReLU, max-pool.
+    """The tutorial's network as written there, in contiguous memory: convolution, ReLU, max-pool.
 
-    The dense layer's columns are reordered, because here features are flattened as C, H, W.
+    The dense layer's columns are reordered, because features are flattened as C, H, W here.
     """
     layers: list[nn.Module] = []
     convolutions = [v for k, v in weights.items() if k.startswith("conv") and v.dim() == 4]
@@ -78,7 +78,7 @@ def test_logits_and_gradients_equal_those_of_the_network_as_the_tutorial_writes_
     plain = plain_tutorial(weights, shape)
     images = torch.rand(3, shape[2], *shape[:2], generator=Generator().manual_seed(0))
     one, other = ours(images), plain(images)
-    # 1e-5: float32 sums of up to 2,048 terms taken in another order.
+    # 1e-5: float32 sums of up to 2,048 terms in another order.
     assert torch.allclose(one, other, atol=1e-5)
     one.square().sum().backward()
     other.square().sum().backward()
@@ -97,7 +97,8 @@ def test_weights_are_glorot_uniform_and_biases_zero() -> None:
         limit = (6 / fan) ** 0.5
         values = weights[name].detach()
         assert values.abs().max() <= limit
-        # A uniform law's standard deviation; 3 % is over four of its standard errors at n ≥ 18,432.
+        # The standard deviation of a uniform distribution; 3 % is over four standard errors at n ≥
+        # 18,432.
         assert values.std().item() == pytest.approx(limit / 3**0.5, rel=0.03)
     assert all((v == 0).all() for k, v in weights.items() if k.endswith("bias"))
 
@@ -168,7 +169,7 @@ def test_the_stem_gives_every_direction_of_a_patch_unit_variance() -> None:
     second_moment = rows.T @ rows / len(rows)
 
     assert torch.allclose(out[:, :half], -out[:, half:])
-    # Directions whose variance is near or below EPSILON = 5e-4 come out smaller than one.
+    # Directions with a variance near or below EPSILON = 5e-4 come out smaller than one.
     diagonal = np.sort(np.diag(second_moment))[::-1]
     assert diagonal[0] == pytest.approx(1, abs=0.01)
     assert diagonal[-1] <= 1
@@ -209,7 +210,8 @@ def test_shifted_views_are_the_image_moved_by_a_pixel_to_each_side() -> None:
 
 
 def test_views_of_a_network_that_leaves_out_rows_are_of_the_whole_image() -> None:
-    """The tutorial's network sees 26 of 28 rows: its mirrored view is of all 28, then cut."""
+    """The tutorial's network uses 26 of 28 rows: its mirrored view mirrors all 28, and is then
+    cut."""
     layers = tutorial((3, 5), dense=7)
     plain, mirrored = (
         build(Network(layers=layers, views=views), (28, 28, 1)).eval()
@@ -239,7 +241,7 @@ def test_a_stride_quarters_the_maps_and_fewer_filters_keep_the_largest_direction
 
 
 def test_the_last_layer_sees_the_largest_value_of_each_map_or_every_place() -> None:
-    # Images of 20×26 pixels: 19×25 behind the stem, and 9×12, 4×6, 2×3 behind the groups.
+    # Images of 20×26 pixels: 19×25 after the stem, and 9×12, 4×6, 2×3 after the groups.
     for pool_last in (True, False):
         model = small(pool_last=pool_last, scale=0.5).eval()
         model.initialize_from(pixels())
@@ -289,7 +291,7 @@ def test_dropout_zeroes_what_the_last_layer_sees_in_training_alone() -> None:
 
     dropping(pixels(8))
     share = (seen[0] == 0).float().mean().item()
-    plain.load_state_dict(dropping.state_dict())  # the pass has moved the batch statistics
+    plain.load_state_dict(dropping.state_dict())  # the pass changed the batch statistics
 
     assert share == pytest.approx(0.5, abs=0.15)
     with torch.no_grad():

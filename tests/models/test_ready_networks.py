@@ -1,4 +1,4 @@
-"""The ready networks beside their papers' numbers."""
+"""The ready networks, compared with their papers' numbers."""
 
 import pytest
 from torch import Generator
@@ -27,7 +27,7 @@ def parameters(name: str) -> int:
 
 
 def in_order(layers: tuple[Layer, ...]) -> list[Layer]:
-    """Every layer with weights of its own, repeats written out."""
+    """Return every layer with its own weights, with repeats expanded."""
     flat: list[Layer] = []
     for layer in layers:
         parts = layer.parts()
@@ -46,7 +46,7 @@ def in_order(layers: tuple[Layer, ...]) -> list[Layer]:
         # Keras's example mnist_mlp.py: two layers of 512, as its summary prints it.
         ("mnist-mlp", 669_706),
         ("fashion_mnist-mlp", 669_706),
-        # 156 + 2,416 + 48,120 + 10,164 + 850: every map of the second convolution sees all six.
+        # 156 + 2,416 + 48,120 + 10,164 + 850: every map of the second convolution uses all six.
         ("mnist-lenet5", 61_706),
         ("fashion_mnist-lenet5", 61_706),
     ],
@@ -67,7 +67,7 @@ def test_lenet_5_has_the_maps_of_the_papers_figure_2() -> None:
 def test_resnet_20_has_the_papers_layers_and_parameters() -> None:
     """He et al. 2016, section 4.2 and table 6: 6n + 2 layers with n = 3, and 0.27 million.
 
-    269,722 is with option A, whose shortcuts have no parameters; ours are of option B.
+    269,722 is the number with option A, whose shortcuts have no parameters; ours use option B.
     """
     layers = net("cifar10-resnet20").layers
     weighted = [one for one in in_order(layers) if isinstance(one, Conv | Dense)]
@@ -79,8 +79,8 @@ def test_resnet_20_has_the_papers_layers_and_parameters() -> None:
 
 
 def test_resnet_20_is_trained_by_the_papers_recipe() -> None:
-    """Section 4.2; 64,000 steps of 128 are 182 passes over 45,000 images, divided by 10 at 32,000
-    and 48,000."""
+    """Section 4.2: 64,000 steps of 128 are 182 passes over 45,000 images; the rate is divided by 10
+    at 32,000 and 48,000."""
     recipe = load_recipe("cifar10-resnet20")
     assert recipe.optimizer == SGD(0.1, momentum=0.9, weight_decay=1e-4)
     assert recipe.schedule == Steps(at=(32 / 64, 48 / 64), factor_each=0.1)
@@ -117,7 +117,7 @@ def test_a_separable_convolution_costs_what_the_paper_says() -> None:
 
 @pytest.mark.parametrize("name", ["cifar10-vgg", "cifar10-resnet20", "cifar10-mobile"])
 def test_no_convolution_before_batch_norm_has_a_bias(name: str) -> None:
-    """Batch norm takes any constant away again (Ioffe and Szegedy 2015, section 3.2)."""
+    """Batch norm removes any constant (Ioffe and Szegedy 2015, section 3.2)."""
     layers = in_order(net(name).layers)
     convs = [one for one in layers if isinstance(one, Conv)]
     assert convs

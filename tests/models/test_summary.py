@@ -1,4 +1,4 @@
-"""Summaries: counts by hand, PyTorch's own count of work, receptive fields by gradients."""
+"""Summaries: counts by hand, PyTorch's own count of work, receptive fields from gradients."""
 
 import ctypes
 import json
@@ -94,7 +94,7 @@ def test_a_residual_network_s_figures_by_hand() -> None:
         ("2.1.3", 2, 0, 0, 0),
         ("2.1.4", 2, 144, 0, same),
         ("2.1.5", 2, *norm4, 0),
-        ("", 2, 0, 0, 0),  # the shortcut, which has no layers
+        ("", 2, 0, 0, 0),  # the shortcut, without layers
     ]
     assert lines[-11:-1] == [
         ("3", 0, 0, 0, 0),
@@ -136,8 +136,8 @@ def test_the_work_is_what_pytorch_counts_and_names_are_those_of_the_modules(name
 
 
 def field(model: NetworkModule, name: str) -> int:
-    """Side of the square of pixels that moves the cell in the middle of a module's maps, of many
-    random images."""
+    """Return the side of the square of pixels that change the middle cell of a module's maps, over
+    many random images."""
     seen: list[torch.Tensor] = []
     hook = model.get_submodule(name).register_forward_hook(lambda _m, _i, out: seen.append(out))
     pixels = torch.rand(60, SHAPE[2], *SHAPE[:2], generator=Generator().manual_seed(1))
@@ -153,7 +153,7 @@ def field(model: NetworkModule, name: str) -> int:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_receptive_fields_are_where_the_gradient_is_not_zero(name: str) -> None:
     model, found = build(NETWORKS[name]), summarize(Network(layers=NETWORKS[name]), SHAPE, 3)
-    with torch.no_grad():  # nothing cancels out, and no ReLU is dead
+    with torch.no_grad():  # nothing cancels, and no ReLU is dead
         for weight in model.parameters():
             weight.abs_()
     named = [row for row in found.rows if row.name and len(row.output) == 3]
@@ -213,7 +213,7 @@ def test_memory_grows_with_the_batch_and_with_what_the_optimizer_keeps() -> None
 
     assert memory(32, moments=2) - memory(32, moments=1) == 4 * trained
     assert memory(96) - memory(64) == memory(64) - memory(32) > 0
-    # Nothing is computed, and nothing held: a batch of a million images costs as little.
+    # Nothing is computed or stored: a batch of a million images costs as little.
     assert memory(1_000_000) > 10**10
 
 

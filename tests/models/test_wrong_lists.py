@@ -1,4 +1,4 @@
-"""Networks that cannot be: each is told by the layer's number, what came in, and what to do."""
+"""Invalid networks: each error gives the layer's number, its input, and what to do."""
 
 import copy
 import pickle

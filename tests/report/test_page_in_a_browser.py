@@ -1,4 +1,4 @@
-"""Every page that is written, in a real browser: its policy forbids nothing that it needs."""
+"""Every kind of page in a real browser: its policy forbids nothing that it needs."""
 
 import shutil
 import socket
@@ -22,7 +22,7 @@ TURNED = "חתול"
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory, digits_run: fl.Run) -> dict[str, Path]:
-    """A report, a comparison and a data check."""
+    """Return a report, a comparison and a data check."""
     root = tmp_path_factory.mktemp("pages")
     shutil.copytree(digits_run.path, root / "digits-2")
     folders = [RunFolder(digits_run.path), RunFolder(root / "digits-2")]
@@ -78,7 +78,7 @@ def test_the_policy_stops_what_somebody_else_puts_in(browser: Any, tmp_path: Pat
     assert (
         page.evaluate("getComputedStyle(document.querySelector('main')).color") != "rgb(255, 0, 0)"
     )
-    with away, pytest.raises(BlockingIOError):  # nobody came
+    with away, pytest.raises(BlockingIOError):  # no connection came
         away.accept()
     page.close()
 
@@ -162,7 +162,7 @@ def test_on_a_phone_nothing_is_wider_than_the_page_and_charts_keep_their_letters
     widths = page.evaluate(
         "[...document.querySelectorAll('.chart img')].map((i) => [i.width, i.naturalWidth])"
     )
-    # Letters of 11 points at 110 pixels an inch are 17 pixels high: at half of that still 8.
+    # Letters of 11 points at 110 pixels per inch are 17 pixels high; at half that size, still 8.
     assert widths and all(width >= natural / 2 for width, natural in widths)
     heights = page.evaluate(
         "[...document.querySelectorAll('section td')].map((cell) => cell.clientHeight)"

@@ -1,4 +1,4 @@
-"""The pictures: what stands in them is what was given, and the same bytes come out each time."""
+"""The figures contain what they were given, and have the same bytes every time."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Models that come with firstlight, opened by name; here another box stands in for it."""
+"""Models that come with firstlight, opened by name; another box takes its place here."""
 
 import json
 import os
@@ -18,7 +18,7 @@ KEPT = ("recipe.toml", "environment.json", "data.json", "epochs.csv", "summary.j
 
 @pytest.fixture
 def shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits_run: fl.Run) -> Path:
-    """A box with one model, ``scans``; returns its folder in the installation."""
+    """Make a box with one model, ``scans``; returns its folder in the installation."""
     folder = tmp_path / "installed" / "scans"
     folder.mkdir(parents=True)
     for name in (*KEPT, "model.safetensors"):

@@ -1,4 +1,4 @@
-"""Weights and state on disk: safetensors, whole or refused, never a pickle."""
+"""Weights and state on disk: safetensors, complete or refused, never a pickle."""
 
 import io
 import json
@@ -107,8 +107,8 @@ def test_no_module_of_the_package_reads_pickles() -> None:
     forbidden = re.compile(
         r"pickle\.loads?\(|torch\.load\(|joblib\.load|allow_pickle=True|import pickle\b"
     )
-    # One package's weights are a pickle: PyTorch reads them as weights alone, which executes
-    # nothing, after their checksum matched (tests/backbones).
+    # One package's weights are a pickle. PyTorch reads it with its weights-only loader, which
+    # executes nothing, after the checksum matched (tests/backbones).
     allowed = 'torch.load(path, map_location="cpu", weights_only=True)'
     told = "safetensors.torch.save_file(torch.load(FILE, "
     guilty = []
@@ -157,7 +157,7 @@ def rewritten(
     change: Callable[[Values], object] = lambda _: None,
     tensors: dict[str, torch.Tensor] | None = None,
 ) -> Path:
-    """The file with other metadata, and other tensors under the names that are given."""
+    """Return the file with other metadata, and other tensors under the given names."""
     path = folder.path / MODEL_FILE
     with safe_open(path, framework="pt") as file:
         values = json.loads(file.metadata()["firstlight"])

@@ -1,4 +1,4 @@
-"""Run folders: files appear whole, names count up, nothing finished is overwritten."""
+"""Run folders: files appear complete, names count up, nothing finished is overwritten."""
 
 import errno
 import os

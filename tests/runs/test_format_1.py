@@ -1,7 +1,7 @@
 """Runs of format 1, which nothing writes any more, are opened, and resumed where they stopped.
 
 ``format1`` holds two runs of the last version that wrote it. Each was stopped by SIGTERM in its
-fifth of eight epochs; ``finished.safetensors`` is what the same run gave that was never stopped.
+fifth of eight epochs; ``finished.safetensors`` is the result of the same run without a stop.
 """
 
 import shutil
@@ -33,7 +33,7 @@ def test_a_stopped_run_is_resumed_and_ends_with_the_weights_of_one_never_stopped
     wanted = load_model(RunFolder(tmp_path), file="finished.safetensors").model.state_dict()
     assert list(came) == list(wanted)
     for tensor, number in wanted.items():
-        # Equal to the bit on the processor that trained both; others round otherwise.
+        # Equal to the bit on the processor that trained both; others round differently.
         torch.testing.assert_close(came[tensor], number, rtol=1e-3, atol=1e-5, msg=tensor)
 
 

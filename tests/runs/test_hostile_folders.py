@@ -1,4 +1,4 @@
-"""Run folders that somebody else has changed: nothing hangs, nothing is written elsewhere."""
+"""Run folders that someone else changed: nothing hangs, nothing is written elsewhere."""
 
 import json
 import os

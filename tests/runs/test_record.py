@@ -1,4 +1,4 @@
-"""What a run says of the machine, and which test images two runs share."""
+"""A run's record of the machine, and the test images that two runs share."""
 
 import platform
 from pathlib import Path
@@ -55,7 +55,7 @@ def told(sha256: str, path: str | None = None) -> dict[str, Any]:
 
 
 def test_two_runs_share_all_test_images_or_those_of_the_same_name_at_one_place() -> None:
-    """Runs that take the pictures of one folder in two sizes hold other ones out."""
+    """Runs that use one folder's pictures at two sizes hold out different ones."""
     one = answers(["a/1.jpg", "a/2.jpg", "b/3.jpg", "b/9.jpg"], [0, 0, 1, 1])
     other = answers(["b/3.jpg", "a/7.jpg", "a/2.jpg", "b/9.jpg"], [1, 0, 0, 0])
 
@@ -65,10 +65,10 @@ def test_two_runs_share_all_test_images_or_those_of_the_same_name_at_one_place()
     here = told("x", "photos")
     assert shared(one, one, here, told("x", "elsewhere")) == [[0, 1, 2, 3]] * 2
     assert shared(one, one, here, here | {"class_names": ["b", "a"]}) == [[], []]
-    # The last is of another class there.
+    # The last one has another class there.
     assert shared(one, other, here, told("y", "photos")) == [[1, 2], [2, 0]]
     assert shared(one, other, here, told("y", "elsewhere")) == [[], []]
     assert shared(one, other, told("x"), told("y")) == [[], []]
-    # Numbers are no names: of a part of a set they are others.
+    # Indices are not names: they differ for a part of a data set.
     numbered = answers(["0", "1"], [0, 1])
     assert shared(numbered, numbered, here, told("y", "photos")) == [[], []]

@@ -1,4 +1,4 @@
-"""A real browser for the page's tests, and runs for it to show."""
+"""A real browser for the page's tests, and runs to show in it."""
 
 import shutil
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ CHROMIUM = next(
     None,
 )
 WAIT = 30_000
-"""Milliseconds that a condition may take to come true."""
+"""Milliseconds to wait for a condition."""
 
 
 @dataclass
 class Tab:
-    """A page in the browser, and what it asked for and complained of."""
+    """A page in the browser, with its requests and errors."""
 
     page: Any
     address: str
@@ -34,19 +34,19 @@ class Tab:
     faults: list[str] = field(default_factory=list)
 
     def open(self, place: str = "") -> None:
-        """Go to ``#place`` and wait until all is there."""
+        """Go to ``#place`` and wait until everything is loaded."""
         self.page.goto(f"{self.address}/{place}")
         self.settled()
 
     def settled(self) -> None:
-        """Wait until every answer that was asked for is shown."""
+        """Wait until every requested answer is shown."""
         from playwright.sync_api import expect
 
         expect(self.page).not_to_have_title("firstlight", timeout=WAIT)
         self.count("[aria-busy=true]:visible", 0)
 
     def count(self, selector: str, number: int) -> None:
-        """Wait until so many elements are there."""
+        """Wait until there are ``number`` elements."""
         from playwright.sync_api import expect
 
         expect(self.page.locator(selector)).to_have_count(number, timeout=WAIT)
@@ -55,11 +55,11 @@ class Tab:
         return str(self.page.locator(selector).inner_text())
 
     def shows(self, selector: str, text: str) -> None:
-        """Wait until an element has this text in it."""
+        """Wait until an element contains this text."""
         self.page.locator(selector, has_text=text).first.wait_for()
 
     def stroke(self, *points: tuple[float, float], sheet: str = "#paper") -> None:
-        """One stroke of the mouse, through points as shares of the canvas."""
+        """Draw one stroke with the mouse, through points as shares of the canvas."""
         box = self.page.locator(sheet).bounding_box()
         places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
         self.page.mouse.move(*places[0])
@@ -71,7 +71,7 @@ class Tab:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, which finds no other machine than this one."""
+    """Start Chromium, which can reach only this machine."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine; apt-get install chromium")
     from playwright.sync_api import sync_playwright
@@ -98,7 +98,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def stripes_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
-    """Rows against columns: not calibrated, not evaluated, its images in memory alone."""
+    """Rows against columns: not calibrated, not evaluated, with images only in memory."""
     out = tmp_path_factory.mktemp("runs") / "stripes-1"
     settings = ["train.epochs=20", "train.batch_size=20"]
     return fl.train(striped(), "digits-tutorial", settings=settings, out=out, quiet=True)
@@ -106,7 +106,7 @@ def stripes_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
 
 @pytest.fixture(scope="session")
 def second_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
-    """The digits once more, less well."""
+    """Another run on the digits, less accurate."""
     out = tmp_path_factory.mktemp("runs") / "digits-2"
     run = fl.train("digits", epochs=1, seed=1, out=out, quiet=True)
     run.evaluate()
@@ -121,7 +121,8 @@ def served(digits_run: fl.Run, second_run: fl.Run, stripes_run: fl.Run) -> Itera
 
 @pytest.fixture
 def tab(browser: Any, served: Running) -> Iterator[Tab]:
-    """A fresh browser profile at the service; afterwards, nothing may have gone wrong in it."""
+    """Open a new browser profile at the service; at the end, assert that nothing went wrong in
+    it."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     opened = new_tab(context, served.address)
     yield opened
@@ -130,7 +131,7 @@ def tab(browser: Any, served: Running) -> Iterator[Tab]:
 
 
 def new_tab(context: Any, address: str) -> Tab:
-    """One more page of a profile."""
+    """Open another page in a profile."""
     page = context.new_page()
     page.set_default_timeout(WAIT)
     opened = Tab(page, address)
@@ -140,7 +141,7 @@ def new_tab(context: Any, address: str) -> Tab:
 
 
 def evaluated_rows(run: fl.Run) -> list[dict[str, str]]:
-    """The lines of ``predictions.csv``."""
+    """Return the lines of ``predictions.csv``."""
     import csv
 
     with (Path(run.path) / "predictions.csv").open(newline="") as lines:

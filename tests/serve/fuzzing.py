@@ -1,6 +1,5 @@
-"""Damaged pictures and malformed requests without end, the same for the same seed; and what a
-service made of them.
-"""
+"""Endless damaged pictures and malformed requests, reproducible by seed, and a service's responses
+to them."""
 
 import io
 import json
@@ -22,26 +21,26 @@ UInt8Array = npt.NDArray[np.uint8]
 Rng = np.random.Generator
 
 PATIENCE = 30.0
-"""Seconds without an answer that count as a hang."""
+"""After this many seconds without an answer, it counts as a hang."""
 OF_THE_MACHINE = re.compile(rb"/(home|root|usr|tmp|var|opt)/|site-packages|\.py\b|0x[0-9a-f]{6}")
-"""What no answer may hold."""
+"""What no answer may contain."""
 
 
 @dataclass
 class Tally:
-    """What a service answered."""
+    """A service's responses."""
 
     sent: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
-    """5xx other than 503, answers that tell of the machine, hangs, answers that were wrong."""
+    """5xx other than 503, answers that reveal facts about the machine, hangs, wrong answers."""
 
 
 # Pictures
 
 
 def mutated_pictures(seed: int) -> Iterator[bytes]:
-    """Files of all six formats with one to eight damages each."""
+    """Yield files of all six formats, with one to eight damages each."""
     rng = np.random.default_rng(seed)
     whole = whole_pictures(rng)
     while True:
@@ -49,12 +48,12 @@ def mutated_pictures(seed: int) -> Iterator[bytes]:
         for _ in range(rng.integers(1, 9)):
             content = damaged(content, rng, whole)
         if content.startswith(b"\x89PNG") and rng.random() < 0.5:
-            content = with_right_checksums(content)  # so that more than the checksum is tested
+            content = with_right_checksums(content)  # to test more than the checksum
         yield content
 
 
 def whole_pictures(rng: Rng) -> list[bytes]:
-    """Small files of many kinds."""
+    """Return small files of many kinds."""
     noise_HWC = rng.integers(0, 256, (31, 37, 4), dtype=np.uint8)
     rgba = Image.fromarray(noise_HWC)
     rgb, grey = rgba.convert("RGB"), rgba.convert("L")
@@ -81,14 +80,14 @@ def whole_pictures(rng: Rng) -> list[bytes]:
 
 
 def encoded(image: Image.Image, kind: str, settings: dict[str, Any]) -> bytes:
-    """A file's bytes."""
+    """Return a file's bytes."""
     stream = io.BytesIO()
     image.save(stream, kind, **settings)
     return stream.getvalue()
 
 
 def damaged(content: bytes, rng: Rng, others: list[bytes]) -> bytes:
-    """One damage, mostly near the start, where the headers are."""
+    """Apply one damage, usually near the start, where the headers are."""
     near = min(len(content), 64) if rng.random() < 0.5 else len(content)
     at = int(rng.integers(near + 1)) if near else 0
     far = at + int(rng.integers(1, 40))
@@ -106,7 +105,7 @@ def damaged(content: bytes, rng: Rng, others: list[bytes]) -> bytes:
 
 
 def with_right_checksums(content: bytes) -> bytes:
-    """A PNG whose chunks say what is in them, as far as it has chunks."""
+    """Return a PNG with correct checksums, as far as it has chunks."""
     parts, at = [content[:8]], 8
     while at + 8 <= len(content):
         length = int.from_bytes(content[at : at + 4], "big")
@@ -122,7 +121,7 @@ def with_right_checksums(content: bytes) -> bytes:
 
 
 def malformed_requests(seed: int, model: str) -> Iterator[list[bytes]]:
-    """Requests with damages in head and body, in one piece or several."""
+    """Yield requests with damage in header and body, in one piece or several."""
     rng = np.random.default_rng(seed)
     whole = whole_requests(rng, model)
     while True:
@@ -135,7 +134,7 @@ def malformed_requests(seed: int, model: str) -> Iterator[list[bytes]]:
 
 
 def whole_requests(rng: Rng, model: str) -> list[bytes]:
-    """Requests of every kind that the service answers."""
+    """Return requests of every kind that the service answers."""
     picture = encoded(Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)), "PNG", {})
     tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": [0] * 64}
     infer = json.dumps({"id": "1", "inputs": [tensor], "outputs": [{"name": "label"}]}).encode()
@@ -233,7 +232,7 @@ TOKENS = (
 
 
 def garbled(content: bytes, rng: Rng, others: list[bytes]) -> bytes:
-    """One damage."""
+    """Apply one damage."""
     near = min(len(content), 120) if rng.random() < 0.7 else len(content)
     at = int(rng.integers(near + 1)) if near else 0
     far = at + int(rng.integers(1, 30))
@@ -260,7 +259,7 @@ def garbled(content: bytes, rng: Rng, others: list[bytes]) -> bytes:
 def send_pictures(
     port: int, contents: Iterator[bytes], count: int, answers: Callable[[], bool]
 ) -> Tally:
-    """Each as a request; after every hundredth, ``answers`` says whether all is as ever."""
+    """Send each as a request; after every hundredth, ``answers`` says whether the service works."""
     tally = Tally()
     for number, content in enumerate(islice(contents, count)):
         head = (
@@ -277,7 +276,7 @@ def send_pictures(
 def send_requests(
     port: int, requests: Iterator[list[bytes]], count: int, answers: Callable[[], bool]
 ) -> Tally:
-    """Each over a connection of its own; after every hundredth, ``answers`` as above."""
+    """Send each over its own connection; after every hundredth, ``answers`` as above."""
     tally = Tally()
     for number, pieces in enumerate(islice(requests, count)):
         _note(tally, exchange(port, pieces), b"".join(pieces))
@@ -287,7 +286,7 @@ def send_requests(
 
 
 def exchange(port: int, pieces: list[bytes]) -> bytes | None:
-    """All that comes back until the service closes; None where it does not close in time."""
+    """Return everything received until the service closes; None if it does not close in time."""
     read = []
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -299,7 +298,7 @@ def exchange(port: int, pieces: list[bytes]) -> bytes | None:
                 read.append(piece)
         except TimeoutError:
             return None
-        except OSError:  # it closed while something was still on its way
+        except OSError:  # it closed while data was still in transit
             pass
     return b"".join(read)
 
@@ -313,7 +312,7 @@ def _note(tally: Tally, answer: bytes | None, content: bytes) -> None:
     tally.statuses.update(s.decode() for s in statuses or [b"none"])
     if any(s.startswith(b"5") and s != b"503" for s in statuses):
         tally.faults.append(f"{statuses}: {content[:300]!r}")
-    # The body may repeat a name that the request gave; the machine's own are looked for.
+    # The body may repeat a name from the request; this looks for the machine's own.
     if OF_THE_MACHINE.search(answer) and not OF_THE_MACHINE.search(content):
         tally.faults.append(f"tells of the machine: {answer[:500]!r}")
 

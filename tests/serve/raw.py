@@ -1,4 +1,4 @@
-"""A client that sends bytes as they are, and reads answers one by one."""
+"""A client that sends raw bytes, and reads answers one by one."""
 
 import socket
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ class Raw:
         self.socket.sendall(content)
 
     def no_more(self) -> None:
-        """End this side only."""
+        """Close only the sending side."""
         self.socket.shutdown(socket.SHUT_WR)
 
     def answer(self) -> tuple[int, dict[str, str], bytes] | None:
-        """Status, fields and body of the next answer; None at the end of the connection."""
+        """Return status, headers and body of the next answer; None at the end of the connection."""
         head = self._until(b"\r\n\r\n")
         if head is None:
             return None
@@ -51,7 +51,7 @@ class Raw:
 
 @contextmanager
 def raw(port: int) -> Iterator[Raw]:
-    """A connection, closed at the end."""
+    """Yield a connection, and close it at the end."""
     client = Raw(port)
     try:
         yield client
@@ -60,6 +60,6 @@ def raw(port: int) -> Iterator[Raw]:
 
 
 def post(path: str, content: bytes, *fields: str) -> bytes:
-    """A request, as bytes."""
+    """Return a request as bytes."""
     head = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(content)}", *fields]
     return "\r\n".join(head).encode() + b"\r\n\r\n" + content

@@ -1,4 +1,4 @@
-"""Digits drawn again by hand, so to say: their middle lines with a round brush on a canvas.
+"""Digits redrawn as if by hand: their middle lines with a round brush on a canvas.
 
 Axes: H height, W width.
 """
@@ -10,18 +10,18 @@ from PIL import Image, ImageDraw
 CANVAS = 280
 # Drawn larger and then averaged, so that edges are as soft as on the page's canvas.
 FINER = 4
-# The middle of a stroke is looked for in an enlarged image, where small loops stay open.
+# The middle of a stroke is found in an enlarged image, where small loops stay open.
 LARGER = 4
 
 
 def redrawn(image_HW: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
-    """The digit as thick strokes, 90 to 250 pixels high or wide, anywhere on the canvas."""
+    """Return the digit as thick strokes, 90 to 250 pixels high or wide, anywhere on the canvas."""
     large = Image.fromarray(image_HW).resize((28 * LARGER,) * 2, Image.Resampling.BICUBIC)
     lines = _segments(middle_lines(np.asarray(large) > 110))
     points = np.array(lines, float).reshape(-1, 2)
     low, high = points.min(axis=0), points.max(axis=0)
     side = rng.uniform(90, 250)
-    brush = side * rng.uniform(0.08, 0.14)  # about as thick as pens were for MNIST
+    brush = side * rng.uniform(0.08, 0.14)  # about as thick as the pens of MNIST
     scale = (side - brush) / max(*(high - low), 1)
     extent = (high - low) * scale + brush
     corner = rng.uniform(0, CANVAS - extent) + brush / 2
@@ -38,7 +38,7 @@ def redrawn(image_HW: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.
 
 
 def _segments(on_HW: npt.NDArray[np.bool_]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Every pixel joined to its neighbours; one alone to itself."""
+    """Connect every pixel to its neighbours; a single one to itself."""
     places = {(int(row), int(column)) for row, column in np.argwhere(on_HW)}
     found = [(place, place) for place in sorted(places)]
     for row, column in sorted(places):
@@ -49,7 +49,7 @@ def _segments(on_HW: npt.NDArray[np.bool_]) -> list[tuple[tuple[int, int], tuple
 
 
 def middle_lines(on_HW: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Strokes thinned to one pixel (Zhang and Suen 1984)."""
+    """Thin strokes to one pixel (Zhang and Suen 1984)."""
     on = np.pad(on_HW, 1)
     while True:
         before = on.copy()

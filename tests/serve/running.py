@@ -1,4 +1,4 @@
-"""A service that runs for a test, on a port of its own."""
+"""Run a service for a test, on its own port."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from firstlight.serve.service import Service, predictors
 
 @dataclass
 class Running:
-    """A service at work."""
+    """A running service."""
 
     port: int
     service: Service
@@ -43,7 +43,7 @@ def running(
     origins: Sequence[str] = (),
     port: int = 0,
 ) -> Iterator[Running]:
-    """The runs, served in a thread until the block ends."""
+    """Serve the runs in a thread until the block ends."""
     bounds = limits or Limits()
     served = open_served([run.path for run in runs])
     service = Service(

@@ -1,4 +1,4 @@
-"""Work in threads: how many at once, how much memory, and what is left of who gave up."""
+"""Work in threads: how many at once, how much memory, and what remains of requests that gave up."""
 
 import asyncio
 import gc
@@ -57,7 +57,7 @@ def test_who_wants_more_than_there_is_has_it_alone() -> None:
     assert inside.wait(60)
     second = threading.Thread(target=small)
     second.start()
-    while second.is_alive() and not memory._next.locked():  # until it waits, or did not
+    while second.is_alive() and not memory._next.locked():  # until it waits, or failed to
         pass
     release.set()
     first.join(60)
@@ -66,11 +66,11 @@ def test_who_wants_more_than_there_is_has_it_alone() -> None:
 
 
 class Content:
-    """What a request holds."""
+    """The content of a request."""
 
 
 def holding(aside: Aside) -> tuple["asyncio.Task[str]", "weakref.ref[Content]"]:
-    """A request that waits for its work, and what only this work holds."""
+    """Return a request that waits for its work, and content that only this work holds."""
     content = Content()
     return asyncio.create_task(aside.do(lambda: str(content))), weakref.ref(content)
 
@@ -92,7 +92,7 @@ def test_who_gives_up_while_waiting_leaves_nothing_and_the_next_is_served() -> N
         waits.cancel()
         await asyncio.gather(waits, return_exceptions=True)
         del waits
-        await asyncio.sleep(0)  # the loop comes round
+        await asyncio.sleep(0)  # one round of the loop
         gc.collect()
         assert gone() is None
         release.set()
@@ -127,7 +127,7 @@ def test_what_a_request_holds_whose_time_is_up_counts_until_its_work_ends(
         served.service._threads.close()  # the work has ended
         with raw(served.port) as third:
             third.send(b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert third.status() == 200  # a round of the loop later
+            assert third.status() == 200  # one round of the loop later
             third.send(post("/nothing", b"x" * 200_000))
             assert third.status() == 405
         assert served.service.limits.all_bodies_bytes == 300_000

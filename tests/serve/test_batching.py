@@ -1,4 +1,4 @@
-"""The queue by itself: who is computed with whom, and who gets which answer."""
+"""The queue alone: which requests are computed together, and who gets which answer."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ Array = npt.NDArray[np.uint8]
 
 
 class Network:
-    """Answers with the sum of each image; the first pass waits until it is let go."""
+    """Returns the sum of each image; the first pass waits until it is released."""
 
     def __init__(self) -> None:
         self.sizes, self.begun, self.release = list[int](), threading.Event(), threading.Event()
@@ -47,7 +47,8 @@ async def until(event: threading.Event) -> None:
 def test_what_waits_is_computed_together_in_few_sizes_and_each_gets_its_own(
     batcher: Batcher,
 ) -> None:
-    """Each size costs memory in the processor's library, so any size would look like a leak."""
+    """Each size costs memory in the processor's library, so arbitrary sizes would look like a
+    leak."""
     network, other = Network(), Network()
     other.release.set()
     counts = [1] * 29 + [37, 5, 1, 20, 7]
@@ -76,7 +77,7 @@ def test_what_waits_is_computed_together_in_few_sizes_and_each_gets_its_own(
 
 
 def test_a_crowd_that_the_server_is_still_reading_is_computed_together(batcher: Batcher) -> None:
-    """In passes of one or two, an image costs up to four times what it costs among sixteen."""
+    """In passes of one or two, an image costs up to four times as much as in a batch of sixteen."""
     network = Network()
     network.release.set()
 

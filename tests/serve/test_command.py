@@ -1,4 +1,4 @@
-"""``firstlight serve`` as a process: what it prints, when it stops, and what it refuses."""
+"""``firstlight serve`` as a process: its output, when it stops, and what it refuses."""
 
 import io
 import json
@@ -26,7 +26,7 @@ from firstlight.serve.limits import Limits
 
 @contextmanager
 def process(run: fl.Run, *words: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """The command at work, and its port."""
+    """Start the command, and yield it with its port."""
     command = [sys.executable, "-u", "-m", "firstlight", "serve", str(run.path), "--port", "0"]
     pipe = subprocess.PIPE
     with subprocess.Popen([*command, *words], stdout=pipe, stderr=pipe, text=True) as started:
@@ -46,7 +46,8 @@ def process(run: fl.Run, *words: str) -> Iterator[tuple[subprocess.Popen[str], i
 def test_a_signal_stops_it_once_what_was_taken_is_answered_and_is_a_good_end(
     digits_run: fl.Run, number: signal.Signals
 ) -> None:
-    """Eight clients ask without pause; whatever was sent whole is answered, or was never taken."""
+    """Eight clients send requests without pause. Every complete request is answered or was never
+    accepted."""
     images = fl.load("digits").test.images_NHWC[:16]  # eight times as many fit into the queue
     expected = [p.best for p in digits_run.predict(images)]
     tensor = {
@@ -77,7 +78,7 @@ def test_a_signal_stops_it_once_what_was_taken_is_answered_and_is_a_good_end(
         except ConnectionError:
             return  # sent after the service had stopped reading
         except AssertionError as error:
-            bad.append(str(error))  # an answer that was cut short
+            bad.append(str(error))  # a truncated answer
 
     with process(digits_run) as (started, port):
         threads = [threading.Thread(target=ask, args=(n, port), daemon=True) for n in range(8)]

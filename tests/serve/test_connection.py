@@ -1,4 +1,4 @@
-"""One connection, byte by byte: what a careless or hostile client does, and what it gets."""
+"""One connection, byte by byte: careless and hostile clients, and the answers they get."""
 
 import json
 import socket
@@ -27,14 +27,15 @@ def served(digits_run: fl.Run) -> Iterator[Running]:
 
 
 def infer(value: int) -> bytes:
-    """A request for one grey image of the digits' size."""
+    """Return a request for one grey image of the digits' size."""
     tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": [value] * 64}
     return post("/v2/models/digits-1/infer", json.dumps({"inputs": [tensor]}).encode())
 
 
 @contextmanager
 def held(served: Running) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """While inside, answers wait; gives what tells that one is computed, and what lets it go."""
+    """Hold back answers inside the block; yields an event that one is being computed, and one to
+    release it."""
     predictor = served.service.predictor(None)
     original, computing, release = predictor.probabilities, threading.Event(), threading.Event()
 
@@ -70,7 +71,7 @@ def test_nonsense_behind_a_request_is_answered_after_it_and_not_instead_of_it(
         client.send(infer(7))
         assert computing.wait(60)
         client.send(b"NONSENSE\r\n\r\n")
-        # The service reads in order: it has seen the nonsense once it has answered another.
+        # The service reads in order: it has seen the garbage once it has answered another request.
         with raw(served.port) as other:
             other.send(GET)
             assert other.status() == 200
@@ -140,7 +141,7 @@ def test_a_client_refused_in_the_middle_of_its_upload_can_still_read_why(
 ) -> None:
     with raw(served.port) as client:
         client.send(head.encode() + b"\r\n\r\n")
-        for _ in range(40):  # more than the system takes for a connection that nobody reads
+        for _ in range(40):  # more than the system buffers for a connection that nobody reads
             client.send(b"x" * 100_000)
         answer = client.answer()
         assert answer is not None
@@ -193,7 +194,7 @@ def test_fields_behind_a_body_count_for_nothing_and_cannot_be_without_end(served
     )
     with raw(served.port) as client:
         client.send(chunked + b"Origin: http://evil.example\r\n\r\n")
-        assert client.status() == 400  # not 403: its JSON is wrong, and that alone was looked at
+        assert client.status() == 400  # not 403: only its wrong JSON was checked
         client.send(chunked)
         for number in range(50_000):
             client.send(b"x-%d: 1\r\n" % number)
@@ -211,7 +212,7 @@ def test_slow_heads_bodies_and_idle_drips_end_while_others_are_answered(digits_r
         slow.send(BEGUN)
         kept.send(GET)
         assert kept.status() == 200
-        kept.send(b"\r\n")  # allowed between requests, and no request
+        kept.send(b"\r\n")  # allowed between requests, and not a request
         with raw(served.port) as other:
             other.send(GET)
             assert other.status() == 200
@@ -223,7 +224,7 @@ def test_a_client_that_takes_no_answer_is_dropped(digits_run: fl.Run) -> None:
         with raw(served.port) as client:
             client.socket.settimeout(60)
             try:
-                while True:  # until the service stops reading, and then lets go
+                while True:  # until the service stops reading, and then closes
                     client.send(GET * 60)
             except OSError:
                 pass
@@ -238,7 +239,7 @@ def test_of_answers_that_nobody_takes_no_more_is_kept_than_the_limit(digits_run:
         with raw(served.port) as client:
             client.socket.settimeout(60)
             try:
-                while True:  # until the service lets go of it
+                while True:  # until the service closes
                     client.send(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 60)
             except OSError:
                 pass
@@ -286,7 +287,7 @@ def test_no_more_is_held_of_all_bodies_than_the_limit(digits_run: fl.Run) -> Non
         with raw(served.port) as first, raw(served.port) as second:
             first.send(begun)
             second.send(begun)
-            # One of them fills the room; which one is refused depends on what is read first.
+            # One of them fills the room; which one is refused depends on the order of reading.
             for client in (first, second):
                 client.send(b"x")
             statuses = sorted(client.status() or 0 for client in (first, second))

@@ -1,4 +1,4 @@
-"""Pages of other sites: those that are listed may ask and read the answers, no others."""
+"""Pages of other sites: listed ones may send requests and read the answers, others may not."""
 
 import threading
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ class _Page(BaseHTTPRequestHandler):
         self.wfile.write(b"<!doctype html><title>elsewhere</title>")
 
     def log_message(self, *_: object) -> None:
-        """Nothing is said."""
+        """Log nothing."""
 
 
 @contextmanager
 def site() -> Iterator[str]:
-    """Another site, and its origin."""
+    """Start another site, and yield its origin."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -72,7 +72,7 @@ ASK = """async ([address, bytes, headers]) => {
 
 
 def asked(browser: Any, origin: str, served: Running, **headers: str) -> dict[str, Any]:
-    """What a page at ``origin`` gets of the service."""
+    """Return what a page at ``origin`` gets from the service."""
     content = list(png(fl.load("digits").test.images_NHWC[0]))
     page = browser.new_page()
     page.goto(origin)
@@ -117,7 +117,7 @@ def served(digits_run: fl.Run) -> Iterator[Running]:
         ("https://a.example:8443", False),
         ("https://a.example.evil.example", False),
         ("https://b.a.example", False),
-        ("HTTPS://A.EXAMPLE", False),  # no browser sends it so
+        ("HTTPS://A.EXAMPLE", False),  # no browser sends this form
         ("null", False),
         ("*", False),
         ("", False),

@@ -1,4 +1,4 @@
-"""What docs/serve.md shows, is run."""
+"""The examples in docs/serve.md work."""
 
 import dataclasses
 import re

@@ -28,7 +28,7 @@ def served(digits_run: fl.Run) -> Iterator[Running]:
 
 @pytest.fixture
 def answers(served: Running, digits_run: fl.Run) -> Iterator[Callable[[], bool]]:
-    """Whether a right picture gets its right answer."""
+    """Yields a function that says whether a valid picture gets the right answer."""
     image = fl.load("digits").test.images_NHWC[0]
     (expected,) = digits_run.predict(image[None])
     with served.client() as client:

@@ -1,4 +1,4 @@
-"""What HTTP says of any server: targets, methods, compressed bodies."""
+"""General HTTP: targets, methods, compressed bodies."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ import firstlight as fl
 from firstlight.serve.limits import Limits
 
 HEAD_BYTES = 32 * 1024
-"""Promised by the documents."""
+"""As documented."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def client(served: Running) -> Iterator[httpx.Client]:
 
 
 def status_of(served: Running, target: str, *fields: str, method: str = "GET") -> int | None:
-    """Of one request, its head sent as it is."""
+    """Return the status of one request, whose headers are sent as given."""
     lines = [f"{method} {target} HTTP/1.1", *(fields or ("Host: localhost",)), "", ""]
     with raw(served.port) as client:
         client.send("\r\n".join(lines).encode())
@@ -55,7 +55,7 @@ def test_a_head_of_32_kib_is_taken_and_one_byte_more_is_not(
         ),
     }
     pattern, status = fill[where]
-    # The empty line at the end counts for nothing.
+    # The empty line at the end does not count.
     head = pattern.replace("{}", "x" * (HEAD_BYTES + over + 2 - len(pattern) + 2))
     with raw(served.port) as client:
         client.send(head.encode())
@@ -77,7 +77,7 @@ def test_head_is_answered_as_get_without_the_body(client: httpx.Client) -> None:
         assert head.content == b""
         same = ("content-type", "content-security-policy", "allow")
         assert [head.headers.get(k) for k in same] == [got.headers.get(k) for k in same], path
-        if path != "/metrics":  # which counts the request before it
+        if path != "/metrics":  # it counts the request before it
             assert head.headers["content-length"] == str(len(got.content)), path
 
 
@@ -159,7 +159,7 @@ def test_a_target_that_names_a_host_is_found_as_one_that_does_not(served: Runnin
 
 
 def packed(content: bytes) -> dict[str, bytes]:
-    """The same bytes in each coding."""
+    """Return the same bytes in each coding."""
     return {
         "gzip": gzip.compress(content, mtime=0),
         "x-gzip": gzip.compress(content, mtime=0),
@@ -175,7 +175,7 @@ def test_a_compressed_body_gets_the_answer_of_the_same_body_as_it_is(
     image = fl.load("digits").test.images_NHWC[4]
     (expected,) = digits_run.predict(image[None])
     for coding, body in packed(png(image)).items():
-        pieces = (body[at : at + 7] for at in range(0, len(body), 7))  # its length is not told
+        pieces = (body[at : at + 7] for at in range(0, len(body), 7))  # its length is not declared
         for content in (body, pieces):
             fields = {"content-encoding": coding}
             answer = client.post("/api/predict", content=content, headers=fields)

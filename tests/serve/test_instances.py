@@ -1,4 +1,4 @@
-"""Pictures as base64 in JSON, as clients of TensorFlow Serving and KServe's version 1 send them."""
+"""Pictures as base64 in JSON, as sent by clients of TensorFlow Serving and KServe's version 1."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ def client(served: Running) -> Iterator[httpx.Client]:
 
 
 def text(number: int) -> str:
-    """A test image's file as base64."""
+    """Return a test image's file as base64."""
     return base64.b64encode(png(fl.load("digits").test.images_NHWC[number])).decode()
 
 

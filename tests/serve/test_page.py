@@ -229,7 +229,8 @@ def test_a_test_image_says_its_class_and_every_layer_shows_its_numbers(
     tab.settled()
     assert f"it is {test.class_names[test.labels_N[index]]}" in tab.text("#sure").lower()
 
-    # Of the last layer the number under the mouse is the class's score, as plain PyTorch has it.
+    # In the last layer, the number under the mouse is the class's score, as computed by plain
+    # PyTorch.
     scores = plain_scores(digits_run, test.images_NHWC[index])
     last = tab.page.locator(".maps").last
     last.scroll_into_view_if_needed()
@@ -250,7 +251,7 @@ def test_a_test_image_says_its_class_and_every_layer_shows_its_numbers(
 
 
 def plain_scores(run: fl.Run, image_HWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """The network's scores, computed by hand from the run's weights."""
+    """Return the network's scores, computed by hand from the run's weights."""
     import json
 
     import torch

@@ -1,4 +1,4 @@
-"""The page stays on this machine, comes back after a restart, and is for everyone."""
+"""The page stays on this machine, recovers after a restart, and is accessible."""
 
 import socket
 import sys
@@ -13,7 +13,7 @@ from tests.serve.running import Running, running
 import firstlight as fl
 
 AXE = Path(sys.prefix) / "axe" / "node_modules" / "axe-core" / "axe.min.js"
-"""Put there by the Makefile."""
+"""Installed by the Makefile."""
 
 
 def free_port() -> int:

@@ -1,4 +1,5 @@
-"""A network of more layers than are shown at once: in the report, the explanation, on the page."""
+"""A network with more layers than are shown at once: in the report, the explanation, on the
+page."""
 
 import io
 import json
@@ -56,7 +57,7 @@ def test_of_a_long_network_page_report_and_explanation_show_the_same_layers(
         last = heads[0]["layers"][-1]["number"]
         found = client.post(f"/api/map?layer={last}&channel=0", content=content).json()
     # Two convolutions, fourteen blocks with their layers, and three at the end. The last ReLU is
-    # computed behind the pool.
+    # computed after the pool.
     names = [layer["name"] for layer in heads[1]["layers"]]
     assert len(names) == heads[0]["all_layers"] == 2 + 14 * 4 + 3
     assert [layer["number"] for layer in heads[1]["layers"]] == [*range(len(names))]
@@ -67,7 +68,7 @@ def test_of_a_long_network_page_report_and_explanation_show_the_same_layers(
     assert heads[0]["choice"].startswith(choice)
     run.evaluate()
     report = run.report().read_text(encoding="utf-8")
-    # As the recipe lists them, where a block's ReLU is a part of it.
+    # As listed in the recipe, where a block's ReLU is part of it.
     assert f"5 of {2 + 14 * 3 + 3} layers are shown: " in report
     assert "Drawing of the whole network" in report
     explained = run.explain(images.test.images_NHWC[0])

@@ -1,4 +1,4 @@
-"""The page's results in a real browser, against the run's own files and plain arithmetic."""
+"""The page's results in a real browser, compared with the run's own files and arithmetic."""
 
 import re
 import shutil
@@ -71,7 +71,7 @@ def test_the_threshold_tells_what_share_is_answered_and_how_much_of_it_is_right(
     for place in (0, most // 3, most):
         slider.fill(str(place))
         threshold, coverage, accuracy = percents(tab.text("#threshold-says"))[:3]
-        # What is read here is rounded, so the edge lies within half a unit of its last place.
+        # The page shows rounded numbers, so the edge is within half a unit of the last digit.
         counts = {int((sure >= (threshold + nudge) / 100).sum()) for nudge in (-0.05, 0, 0.05)}
         count = min(counts, key=lambda n: abs(100 * n / len(rows) - coverage))
         assert 100 * count / len(rows) == pytest.approx(coverage, abs=0.0501)
@@ -127,7 +127,7 @@ def test_a_run_that_was_not_measured_says_how_to_and_one_without_its_images_show
 
 @pytest.fixture
 def unfinished(digits_run: fl.Run, tmp_path: Path) -> RunFolder:
-    """The digits' run as it lay there after two of its six epochs."""
+    """Return the digits' run as it was after two of its six epochs."""
     folder = RunFolder(tmp_path / "digits-3")
     folder.path.mkdir()
     for name in ("recipe.toml", "data.json", "environment.json"):
@@ -149,7 +149,7 @@ def watched(browser: Any, unfinished: RunFolder) -> Iterator[Tab]:
 def test_the_curves_grow_while_the_run_trains_and_it_answers_once_it_is_finished(
     watched: Tab, unfinished: RunFolder, digits_run: fl.Run
 ) -> None:
-    with unfinished.locked():  # as the process does that trains it
+    with unfinished.locked():  # as a process does that trains it
         watched.open("#results/digits-3")
         watched.shows("#results-lead", "2 of 6 epochs")
         assert watched.page.locator(".chart").first.locator("circle.a").count() == 2

@@ -1,4 +1,4 @@
-"""What the page asks the service for, without a browser."""
+"""The page's requests to the service, without a browser."""
 
 import json
 import shutil
@@ -48,7 +48,7 @@ def test_equal_confidences_are_answered_all_or_none(digits_run: fl.Run, tmp_path
     folder = RunFolder(shutil.copytree(digits_run.path, tmp_path / "ties-1"))
     head, *rows = folder.read("predictions.csv").splitlines()
     classes = [name.removeprefix("p_") for name in head.split(",")[4:]]
-    # A thousand at most in three steps: 0.9, 0.6 and 0.3, all said to be the class "0".
+    # At most a thousand in three steps: 0.9, 0.6 and 0.3, all predicted as the class "0".
     lines, steps = [head], (0.9, 0.6, 0.3)
     for at, row in enumerate(rows):
         image, true = row.split(",")[:2]
@@ -97,7 +97,7 @@ def test_a_cell_holds_the_images_of_that_truth_and_answer_the_surest_first(
 
 
 def colour(classes: int) -> TrainTest:
-    """Random colour images, each class with a shade of its own."""
+    """Return random colour images, each class with its own shade."""
     rng = np.random.default_rng(0)
     labels = np.arange(8 * classes) % classes
     images = rng.integers(0, 60, (len(labels), 24, 28, 3), dtype=np.uint8)
@@ -146,7 +146,7 @@ def test_every_kind_of_network_can_be_looked_into_map_by_map(
 
 
 def picture(images: TrainTest) -> bytes:
-    """The first test image as a PNG in colour."""
+    """Return the first test image as a PNG in colour."""
     import io
 
     from PIL import Image

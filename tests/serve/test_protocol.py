@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, spoken with by Triton's own client."""
+"""The Open Inference Protocol, as used by Triton's own client."""
 
 from collections.abc import Iterator
 
@@ -188,7 +188,7 @@ def test_a_malformed_request_is_answered_400_with_the_reason(
 def test_floats_are_told_what_to_do_in_whatever_form_they_come(
     client: InferenceServerClient,
 ) -> None:
-    """Cut off, floats of 0 to 1 are levels of 0 and 1, to which every answer would be wrong."""
+    """Truncated floats in [0, 1] are levels of 0 and 1; every answer to them would be wrong."""
     floats = np.random.default_rng(0).random((2, 8, 8, 1), dtype=np.float32)
     as_floats = InferInput("image", floats.shape, "FP32")
     as_floats.set_data_from_numpy(floats)

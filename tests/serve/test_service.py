@@ -1,4 +1,4 @@
-"""The service over real connections: answers, limits, and who may ask."""
+"""The service over real connections: answers, limits, and access."""
 
 import base64
 import io
@@ -111,7 +111,7 @@ def test_what_is_no_picture_is_told_so(
 
 
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(served: Running) -> None:
-    # A head that says 30,000 × 30,000 pixels; were any decoded, the file would be cut short.
+    # The header declares 30,000 × 30,000 pixels; if any were decoded, the file would be truncated.
     head = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head
     content += struct.pack(">I", zlib.crc32(head)) + struct.pack(">I", 9) + b"IDAT" + b"\0" * 13
@@ -196,7 +196,7 @@ def test_too_large_a_body_is_refused_whether_its_length_is_told_or_not(
         for body in (b"x" * 1001, pieces()):
             refused = client.post("/api/predict", content=body)
             assert refused.status_code == 413
-            assert refused.headers["connection"] == "close"  # or a client would go on with it
+            assert refused.headers["connection"] == "close"  # or a client would continue
         assert client.post("/api/predict", content=b"x" * 1000).status_code == 422
 
 
@@ -291,7 +291,7 @@ def test_beyond_its_room_the_service_answers_503_and_what_it_took_is_right(
 
 
 def release_once_refused(port: int, hold: threading.Event) -> None:
-    """Let the answer come only when the service takes no more connections."""
+    """Release the answer only when the service accepts no more connections."""
     try:
         while True:
             socket.create_connection(("127.0.0.1", port), timeout=20).close()

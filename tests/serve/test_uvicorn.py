@@ -1,7 +1,8 @@
-"""What the service needs of uvicorn's inner classes, which no release of it promises to keep.
+"""Facts about uvicorn's internals that the service depends on, and that no release promises to
+keep.
 
-Where one of these fails, uvicorn has changed: look at ``serve/connection.py`` or
-``serve/server.py``, then raise the upper bound in pyproject.toml.
+If one of these fails, uvicorn has changed: look at ``serve/connection.py`` or ``serve/server.py``,
+then raise the upper bound in pyproject.toml.
 """
 
 import asyncio
@@ -19,8 +20,8 @@ from firstlight.serve.connection import Connection
 from firstlight.serve.server import Server
 
 HERE = f"uvicorn {uvicorn.__version__}"
-# Method of ours that takes the place of uvicorn's: its arguments, and which of uvicorn's call it.
-# None calls those that asyncio and httptools call.
+# Our methods that replace uvicorn's, with their arguments and the uvicorn methods that call them.
+# None is for those called by asyncio and httptools.
 CONNECTION: dict[str, tuple[list[str], str | None]] = {
     "connection_made": (["transport"], None),
     "data_received": (["data"], None),
@@ -44,7 +45,7 @@ CYCLE = ("more_body", "response_complete", "response_started", "disconnected", "
 
 
 def names_in(function: Callable[..., Any]) -> set[str]:
-    """Attributes and methods that its code names."""
+    """Return attributes and methods that its code names."""
     return set(function.__code__.co_names)
 
 
@@ -66,7 +67,7 @@ def test_methods_that_ours_replace_are_there_take_the_same_and_are_called(
 
 
 class Wire(asyncio.Transport):
-    """A client's end: what is written to it is kept."""
+    """A client's side, which keeps everything written to it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ WORKERS = 2
 
 @contextmanager
 def service(run: fl.Run, log: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command at work, and its address."""
+    """Start the command, and yield it with its address."""
     command = [sys.executable, "-u", "-m", "firstlight", "serve", str(run.path), "--port", "0"]
     command += ["--workers", str(WORKERS)]
     with (
@@ -73,7 +73,7 @@ def test_each_answers_counts_are_of_all_and_one_that_dies_is_replaced(
     expected = digits_run.predict(image_HWC[None])[0].best
     log = tmp_path / "log"
 
-    def ask(address: str) -> None:  # by a connection of its own
+    def ask(address: str) -> None:  # over its own connection
         answer = httpx.post(f"{address}/v2/models/digits-1/infer", json=body, timeout=60)
         assert answer.json()["outputs"][1]["data"] == [expected]
 
@@ -86,7 +86,7 @@ def test_each_answers_counts_are_of_all_and_one_that_dies_is_replaced(
         asked = 0
         both = workers_of(started)
         assert len(both) == WORKERS
-        for other in both:  # while one sleeps, the other answers
+        for other in both:  # while one is suspended, the other answers
             os.kill(other, signal.SIGSTOP)
             for _ in range(3):
                 ask(address)
@@ -96,11 +96,11 @@ def test_each_answers_counts_are_of_all_and_one_that_dies_is_replaced(
 
         os.kill(both[0], signal.SIGKILL)
         ask(address)
-        with log.open() as errors:  # it tells of the death before it starts another
+        with log.open() as errors:  # it reports the death before it starts another
             while not (told := errors.readline()):
                 assert started.poll() is None
         assert told == f"process {both[0]} was killed by signal 9; starting another\n"
-        assert counted(address) == asked + 1  # also what the dead one answered
+        assert counted(address) == asked + 1  # including the dead one's answers
 
         started.send_signal(signal.SIGTERM)
         assert started.wait(60) == 0

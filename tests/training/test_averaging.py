@@ -1,4 +1,4 @@
-"""The weights' running mean against its sum written out."""
+"""The running average of the weights, compared with its sum written out."""
 
 import numpy as np
 import torch

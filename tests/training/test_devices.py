@@ -1,4 +1,4 @@
-"""What is fixed for a run is the caller's again afterwards, however the run ended."""
+"""Settings fixed for a run are restored afterwards, however the run ended."""
 
 import os
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def test_threads_are_the_callers_again_also_after_an_error() -> None:
 def test_a_gpu_computes_deterministically_and_the_callers_choice_comes_back(
     strict: bool, warn_only: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # the caller's own choice stays
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # the caller's own setting stays
     torch.use_deterministic_algorithms(strict, warn_only=warn_only)
     MEMORY.fill_uninitialized_memory = True
     before = torch.is_deterministic_algorithms_warn_only_enabled()

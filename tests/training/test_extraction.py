@@ -1,4 +1,4 @@
-"""Features computed the quick way are those of the plain network."""
+"""Features computed by the fast method equal those of the original network."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ UInt8Array = npt.NDArray[np.uint8]
 
 
 def network() -> nn.Module:
-    """Inverted residuals with batch norms that have seen something, as ready backbones have."""
+    """Return inverted residuals whose batch norms have statistics, as in pretrained backbones."""
     layers = fl.layers
     bottleneck = layers.Residual(
         (
@@ -61,7 +61,7 @@ def pictures(count: int = 21) -> UInt8Array:
 
 
 def before_the_last_dense(model: nn.Module, images_NHWC: UInt8Array) -> npt.NDArray[np.float32]:
-    """What a plain pass through all layers but the last gives."""
+    """Return the result of a plain pass through all layers except the last."""
     with torch.no_grad():
         maps = PIXELS(torch.from_numpy(images_NHWC))
         for module in list(model.children())[:-1]:
@@ -103,7 +103,7 @@ def test_a_network_that_bfloat16_spoils_is_computed_in_float32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Fine(nn.Module):
-        """Differences far below what bfloat16 can tell."""
+        """Differences far below bfloat16's resolution."""
 
         def forward(self, maps: Tensor) -> Tensor:
             return (maps + 1000) - 1000
@@ -128,7 +128,7 @@ def test_a_network_that_cannot_be_copied_is_used_as_it_is(monkeypatch: pytest.Mo
 
 def test_code_that_counts_its_modules_is_used_as_it_is() -> None:
     class Counting(nn.Module):
-        """Has no module 5 in a copy whose batch norms are folded."""
+        """Has no module 5 in a copy with folded batch norms."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -225,7 +225,7 @@ def test_batches_become_smaller_where_an_accelerator_has_too_little_memory(
 def test_a_network_that_is_set_to_train_looks_as_one_that_answers(
     monkeypatch: pytest.MonkeyPatch, alike: float
 ) -> None:
-    """Also where the plain way is taken: batch norm neither uses the batch nor remembers it."""
+    """Also with the plain method: batch norm neither uses the batch nor remembers it."""
     monkeypatch.setattr(extraction, "ALIKE", alike)
     model, images_NHWC = network(), pictures()
     wanted = extract(model, PIXELS, images_NHWC)

@@ -1,4 +1,4 @@
-"""How the processes of a launcher come together, and which network interface they take."""
+"""How a launcher's processes find one another, and which network interface they use."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Features come back from the cache as they were, or are made again."""
+"""Features come from the cache unchanged, or are computed again."""
 
 import errno
 from collections.abc import Iterator

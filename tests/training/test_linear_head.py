@@ -1,4 +1,4 @@
-"""The linear head agrees with scikit-learn, and chooses its penalty by what is held out."""
+"""The linear head agrees with scikit-learn, and chooses its penalty on held-out images."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ Int64Array = npt.NDArray[np.int64]
 def clouds(
     images: int, features: int, classes: int, apart: float = 0.5, seed: int = 0
 ) -> tuple[Float32Array, Int64Array]:
-    """Clouds that overlap, with features of quite different sizes and places."""
+    """Return overlapping clusters, with features of very different scales and positions."""
     rng = np.random.default_rng(seed)
     labels_N = np.arange(images) % classes
     centres_KF = apart * rng.standard_normal((classes, features))
@@ -44,13 +44,13 @@ def by_scikit_learn(
     rows: npt.NDArray[np.bool_] | None = None,
     weights_N: Float32Array | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Probabilities of all images by a regression fitted to some of them."""
+    """Return probabilities of all images from a regression fitted to some of them."""
     exact_NF = features_NF.astype(np.float64)
     exact_NF = (exact_NF - exact_NF.mean(axis=0)) / exact_NF.std(axis=0)
     rows = np.ones(len(labels_N), bool) if rows is None else rows
     counts_N = np.ones(len(labels_N)) if weights_N is None else weights_N.astype(np.float64)
     counts_N = counts_N[rows]
-    # Of two classes it has one row of weights in place of two that mirror each other.
+    # For two classes it has one row of weights instead of two opposite ones.
     twice = 2 if len(np.unique(labels_N)) == 2 else 1
     strength = twice / (penalty * float(counts_N.sum()))
     model = LogisticRegression(C=strength, tol=1e-10, max_iter=20_000)
@@ -103,7 +103,7 @@ def test_the_penalty_is_the_one_with_the_least_loss_of_what_is_held_out() -> Non
     noise, clear = fitted(0.0), fitted(3.0)
     for one in (noise, clear):
         assert one.penalty == min(one.losses, key=lambda tried: tried[1])[0]
-    # Noise teaches nothing: no answer is better than that all classes are as likely.
+    # Noise teaches nothing: no answer is better than uniform probabilities.
     assert dict(noise.losses)[noise.penalty] == pytest.approx(np.log(3), abs=0.02)
     assert clear.penalty < noise.penalty / 10
 
@@ -198,7 +198,7 @@ def test_features_that_are_no_numbers_are_refused() -> None:
 
 
 def test_every_library_computes_with_one_thread_also_when_loaded_late() -> None:
-    """SciPy's has threads of its own, which took twenty times as long on a busy machine."""
+    """SciPy's library has its own threads, which took twenty times as long on a busy machine."""
     program = """
 import numpy as np
 from threadpoolctl import threadpool_info

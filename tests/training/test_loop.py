@@ -1,4 +1,5 @@
-"""The training loop, against the update written out and against itself stopped half way."""
+"""The training loop, compared with the update written out, and with itself after an
+interruption."""
 
 import math
 from dataclasses import replace
@@ -77,11 +78,11 @@ FAST = (
 
 ANY_SIZE = whitened_net(8, 8)
 GROWING = (*FAST, *ANY_SIZE, "train.small_share=0.4")
-"""Six of fifteen steps see smaller images."""
+"""Six of fifteen steps use smaller images."""
 
 
 def test_parts_of_a_batch_have_the_loss_of_the_whole_with_weights_and_mixed_images() -> None:
-    """Class weights, and images of which each is two; without batch norm nothing else differs."""
+    """Class weights, and mixed images; without batch norm nothing else differs."""
     settings = (
         *("train.class_weights=balanced", "train.batch_size=20", "train.epochs=1"),
         "augment=[{ rotate = 10 }, { shift = 0.1 }, { cutmix = 1 }]",
@@ -109,7 +110,7 @@ def test_no_part_of_a_batch_is_too_small_for_batch_norm() -> None:
 
 @pytest.mark.parametrize("at_once", [0, 10])
 def test_a_clipped_run_is_pytorchs_own_loop(at_once: int) -> None:
-    """With batches passed whole or in parts: it is the batch's gradient that is clipped."""
+    """With whole batches or parts: the gradient of the whole batch is clipped."""
     chosen = recipe(
         *("optimizer.name=sgd", "optimizer.learning_rate=1.0", "train.batch_size=43"),
         *("train.epochs=4", "train.clip_norm=0.05", f"train.micro_batch_size={at_once}"),
@@ -147,7 +148,7 @@ def test_every_augmentation_is_trained_with_in_bfloat16(
 def test_a_batch_is_learnt_by_heart_and_the_loss_starts_near_log_k() -> None:
     run = trainer(recipe("train.epochs=150", "optimizer.learning_rate=0.01"), n=8)
     records = [r for r in run.run() if isinstance(r, EpochRecord)]
-    # Random pixels through fresh weights: logits of a few tenths, so log K within 30 %.
+    # Random pixels through random weights: logits of a few tenths, so log K within 30 %.
     assert records[0].train_loss == pytest.approx(math.log(CLASSES), rel=0.3)
     assert records[-1].train_accuracy == 1.0
     assert records[-1].train_loss < 0.01
@@ -183,7 +184,7 @@ def test_two_steps_equal_adam_written_out(at_once: int) -> None:
             m, v = first[k] / (1 - 0.9**t), second[k] / (1 - 0.999**t)
             values[k] = values[k] - 1e-3 * m / (v.sqrt() + 1e-3)
     for k, value in run.model.state_dict().items():
-        # 2e-6: float32 weights of order one, summed in another image order.
+        # 2e-6: float32 weights of order one, summed in another order of images.
         assert torch.allclose(value.double(), values[k], atol=2e-6), k
 
 
@@ -202,7 +203,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
     ("settings", "stop_after"),
     [(RICH, step) for step in (1, 5, 6, 7, 11, 17)]
     + [(FAST, step) for step in (1, 6, 8, 15)]
-    + [((*RICH, "train.epoch_share=0.6"), step) for step in (1, 3, 4, 6, 7, 9)]  # of 4 an epoch
+    + [((*RICH, "train.epoch_share=0.6"), step) for step in (1, 3, 4, 6, 7, 9)]  # of 4 per epoch
     + [(GROWING, step) for step in (1, 5, 6, 8)],
 )
 def test_a_run_stopped_after_any_step_and_restored_ends_with_the_same_bits(
@@ -246,7 +247,7 @@ PATIENT = (*RICH, "train.epochs=60", "train.patience=2", "optimizer.learning_rat
 
 
 def test_patience_stops_after_the_best_epoch_and_keeps_its_weights() -> None:
-    held = portion(9, seed=1)  # random labels: nothing to learn that holds outside
+    held = portion(9, seed=1)  # random labels: nothing generalizes
     run = trainer(recipe(*PATIENT), validation=held)
     at_epoch = []
     for event in run.run():
@@ -342,7 +343,7 @@ def test_only_the_answers_that_are_kept_are_float32_where_training_is_not(
     assert found is not None
     assert torch.equal(found[0], run.predict(held)[0])
 
-    # Patience compares the losses of all epochs, so they are of one precision.
+    # Patience compares the losses of all epochs, so they have the same precision.
     lower.clear()
     patient = trainer(recipe(*PATIENT, "train.precision=mixed"), validation=held)
     patient.model.register_forward_pre_hook(look)
@@ -459,7 +460,7 @@ def test_a_state_of_another_network_is_refused() -> None:
 
 def test_reading_the_losses_seldom_changes_no_record_and_no_weight() -> None:
     often, seldom = (trainer(recipe(*FAST), validation=portion(9, seed=1)) for _ in range(2))
-    seldom.read_every = 4  # of 6 steps an epoch, as on an accelerator
+    seldom.read_every = 4  # of 6 steps per epoch, as on an accelerator
     for run in (often, seldom):
         for _ in run.run():
             pass
@@ -542,7 +543,7 @@ def test_balanced_classes_count_the_same_in_the_loss() -> None:
         rows_M=torch.arange(9),
     )
     weights_K = part.class_weights()
-    # By hand: 9 images over 3 classes that are there, so 3 a class, shared among its images.
+    # By hand: 9 images over 3 existing classes, so 3 per class, shared among its images.
     assert torch.allclose(weights_K, torch.tensor([0.5, 1.5, 0.0, 3.0]))
     assert weights_K[labels].mean().item() == pytest.approx(1)
 

@@ -1,4 +1,4 @@
-"""The loss against its formula, worked out by NumPy."""
+"""The loss, compared with its formula in NumPy."""
 
 import numpy as np
 import pytest

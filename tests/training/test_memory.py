@@ -1,4 +1,5 @@
-"""Memory kept between steps, against what the system counts, in a process that did nothing else."""
+"""Memory kept between steps, compared with the system's count, in a process that did nothing
+else."""
 
 import ctypes
 import json
@@ -52,7 +53,7 @@ def test_freed_memory_is_taken_again_inside_and_given_back_after() -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
 
-    # A tensor of 40 MB has 10,240 pages, or where the system gives large ones, 20 of 2 MB.
+    # A tensor of 40 MB has 10,240 pages, or 20 of 2 MB if the system uses large ones.
     assert found["faults of large after"] > 50
     assert found["faults inside"] < 20
     half = 20 * MEGABYTE
@@ -60,5 +61,5 @@ def test_freed_memory_is_taken_again_inside_and_given_back_after() -> None:
     assert found["resident given back"] < found["resident inside"] - half
     assert found["resident again"] > found["resident before"] + half
     assert found["resident after"] < found["resident again"] - half
-    # What is not so large the library keeps by itself, as it would have without us.
+    # The library keeps smaller blocks itself, as it would without firstlight.
     assert found["faults of small after"] < 12

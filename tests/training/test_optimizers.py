@@ -1,4 +1,5 @@
-"""Optimizers against PyTorch's, Muon against its definition, and the weights that each takes."""
+"""Optimizers compared with PyTorch's, Muon with its definition, and the weights that each
+updates."""
 
 from typing import Any
 
@@ -65,13 +66,13 @@ def test_matrix_products_in_bfloat16_leave_weights_and_momentum_as_precise_as_th
     assert lower.dtype == torch.float32
     resting = first * 4 / first.norm()
     error = (lower - whole).norm() / (whole - resting).norm()
-    assert 0 < error < 2**-6  # 2⁻⁸ is bfloat16's own, and three iterations follow each other
+    assert 0 < error < 2**-6  # 2⁻⁸ is bfloat16's own error, and there are three iterations
 
 
 def test_filters_of_one_shape_moved_at_once_move_as_they_do_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As on an accelerator, where a launch costs more than the work."""
+    """As on an accelerator, where a kernel launch costs more than the work."""
 
     def moved(together: bool) -> list[torch.Tensor]:
         rng = Generator().manual_seed(0)
@@ -99,7 +100,7 @@ def test_on_an_accelerator_filters_are_gathered_by_their_shapes() -> None:
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    convolution = nn.Conv2d(3, 4, 3, bias=False)  # batch norm would take its bias away
+    convolution = nn.Conv2d(3, 4, 3, bias=False)  # batch norm would remove its bias
     model = nn.Sequential(convolution, nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
     model[1].weight.requires_grad = False
     return model
@@ -137,7 +138,7 @@ def test_every_trained_weight_moves_and_no_other(name: str) -> None:
 
 
 def test_the_last_layer_follows_sgd_for_the_summed_loss() -> None:
-    """Against torch's SGD on the sum over the batch, as the published recipe has it."""
+    """Compared with torch's SGD on the sum over the batch, as in the published recipe."""
     ours, theirs = head(), head()
     choice = Muon(head_learning_rate=0.01, weight_decay=1e-3)
     moving = Optimizers(choice, ours, batch_size=8)

@@ -1,4 +1,4 @@
-"""How many steps fit, against counting them one by one, and a clock that is told by hand."""
+"""How many steps fit, compared with counting them one by one, with a simulated clock."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -44,7 +44,7 @@ def test_as_many_steps_as_fit_and_not_one_more(
 def test_steps_are_timed_without_the_validations_between_them(
     epochs: float, step: float, taken: int, in_low_precision: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four steps an epoch, of 1/8 s but for the first four, and a validation of 4 s, of 16 where it
+    """Four steps per epoch, of 1/8 s except the first four, and a validation of 4 s, or 16 s if it
     is precise and training is not; a fiftieth of 100 s is measured."""
     now, done = 0.0, 0
 
@@ -85,8 +85,8 @@ def test_steps_are_timed_without_the_validations_between_them(
 def test_where_the_first_steps_see_smaller_images_both_kinds_are_timed(
     steps: int, small: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """8 s a whole step, 2 s a small one, three quarters of them small. In a run of six steps, whole
-    ones alone are timed: too few steps fit then, and never too many."""
+    """A whole step takes 8 s, a small one 2 s, and three quarters are small. In a run of six steps,
+    only whole ones are timed: then too few steps fit, but never too many."""
     now = 0.0
 
     def run() -> Iterator[StepRecord]:
@@ -113,8 +113,8 @@ def test_where_the_first_steps_see_smaller_images_both_kinds_are_timed(
 
 
 class Run:
-    """Four steps an epoch, half of all on smaller images; a validation takes 2 s, and all takes
-    ``slower(now)`` times what was foretold."""
+    """Four steps per epoch, half of all on smaller images; a validation takes 2 s, and everything
+    takes ``slower(now)`` times the predicted time."""
 
     def __init__(self, steps: int, slower: dict[float, float]) -> None:
         self.course, self.slower, self.now = Course(((0, steps),)), slower, 0.0
@@ -161,7 +161,7 @@ class Run:
 def test_a_run_ends_in_its_time_on_a_machine_that_changes_its_pace(
     slower: dict[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thousand seconds; as planned, an epoch of 3 s of steps and 2 of validation, on average."""
+    """A thousand seconds; as planned, an epoch averages 3 s of steps and 2 s of validation."""
     run = Run(800, slower)
     monkeypatch.setattr("firstlight.training.pace.time.perf_counter", lambda: run.now)
     deadline = Deadline(1000.0, Pace(small=0.5, whole=1.0, validation=2.0, last=2.0))
@@ -170,9 +170,9 @@ def test_a_run_ends_in_its_time_on_a_machine_that_changes_its_pace(
 
     turns = len(run.course.turns) - 1
     assert turns <= 8
-    if len(slower) == 1:  # the first look sees how it is
+    if len(slower) == 1:  # the first check sees the actual speed
         assert turns == (slower != {0: 1.0})
-    assert run.small_steps < run.steps  # the end is of whole images, whatever came
+    assert run.small_steps < run.steps  # the end uses whole images in any case
 
 
 @pytest.mark.parametrize("since", [600, 0])
@@ -185,8 +185,8 @@ def test_a_run_out_of_time_ends_with_the_next_step(
 
     end = run.run_until(deadline)
 
-    begun = 1000.0 if since else 1500.0  # where the first step alone takes longer
-    assert end <= begun + 100 * (2 * 1.0 + 2 * 2.0)  # a step and a validation under way, and one
+    begun = 1000.0 if since else 1500.0  # the first step alone takes longer
+    assert end <= begun + 100 * (2 * 1.0 + 2 * 2.0)  # a step and a validation in progress, and one
 
 
 _EPOCH = EpochRecord(

@@ -1,4 +1,4 @@
-"""Every named recipe: the same seed gives the same bits, also when stopped and taken up again."""
+"""Every named recipe: the same seed gives the same bits, also after an interruption."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def test_a_recipe_repeats_and_resumes_to_the_bit(name: str) -> None:
     whole = _finish(_trainer(name))
     stopped, resumed = _trainer(name), _trainer(name)
     for event in stopped.run():
-        if isinstance(event, StepRecord) and event.step == 5:  # of 9 or 6, within an epoch
+        if isinstance(event, StepRecord) and event.step == 5:  # of 9 or 6, inside an epoch
             break
     resumed.restore(*stopped.state())
     again = _finish(resumed)

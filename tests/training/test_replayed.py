@@ -1,4 +1,4 @@
-"""Training by replayed passes, against the same training without; a CPU plays the GPU's part."""
+"""Training by replayed passes, compared with training without; a CPU takes the GPU's part."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ from firstlight.training.replayed import Recorder, Tensors, recorder
 
 @pytest.fixture(autouse=True)
 def _bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mixed precision also on a CPU that has no instructions for it."""
+    """Enable mixed precision on a CPU without instructions for it."""
     monkeypatch.setattr("firstlight.training.loop.computes_in_bfloat16", lambda _: True)
 
 
@@ -31,18 +31,18 @@ CHOICES = (
     (recipe(*WHITENED, "train.micro_batch_size=4"), 13 - 3),
     (
         recipe(*WHITENED, *ANY_SIZE, "train.small_share=0.4"),
-        5 - 3 + 8 - 3,  # images of each size have a recording of their own
+        5 - 3 + 8 - 3,  # images of each size have their own recording
     ),
 )
-"""Recipes, and how many whole batches are replayed: from the fourth on."""
+"""Recipes, and how many whole batches are replayed, from the fourth on."""
 
 
 class Graph:
-    """What a CUDA graph does, on a CPU: the same work, its results left in the same memory, and no
-    Python run: which tensors are the weights' gradients stays as it was."""
+    """Does what a CUDA graph does, on a CPU: the same work, with results in the same memory, and
+    without running Python: which tensors are the weights' gradients does not change."""
 
     def __init__(self, spoilt: int | str | None = None) -> None:
-        """``spoilt``: the number of a result that is wrong, or a buffer."""
+        """``spoilt``: the index of a wrong result, or a buffer."""
         self.replays, self.spoilt = 0, spoilt
         self.weights: list[nn.Parameter] = []
         self.buffers: list[Tensor] = []
@@ -72,7 +72,7 @@ class Graph:
 
 
 def begun(chosen: Recipe, monkeypatch: pytest.MonkeyPatch, record: Recorder | None) -> Trainer:
-    """A run whose losses are read late, as on a GPU."""
+    """Return a run that reads its losses late, as on a GPU."""
     monkeypatch.setattr("firstlight.training.loop.recorder", lambda _: record)
     run = trainer(chosen)
     run.read_every = 20

@@ -1,4 +1,4 @@
-"""When a run that is behind another ends sooner, and that its recipe then repeats it."""
+"""When a run that is behind another ends early, and that its recipe then repeats it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from firstlight.verbs.plan import plan_on
 
 
 def run_with(rights: list[float], epochs: int = 40, held_out: int = 100) -> Any:
-    """What a trainer shows after some epochs of ten steps, and the length it is given."""
+    """Return a trainer's state after some epochs of ten steps, and the length that it is given."""
     trainer = SimpleNamespace(
         records=[
             SimpleNamespace(steps=10 * (at + 1), validation_accuracy=right)
@@ -45,7 +45,7 @@ def run_with(rights: list[float], epochs: int = 40, held_out: int = 100) -> Any:
         # After a half, 2 × (9 + 1).
         ([0.5] * 19 + [0.80], 9, None),
         ([0.5] * 19 + [0.79], 9, 200 + 40),
-        # Between the two, and after them, nothing is looked at.
+        # Between the two, and after them, nothing is checked.
         ([0.1] * 9, 0, None),
         ([0.1] * 11, 0, None),
         ([0.1] * 21, 0, None),
@@ -67,7 +67,7 @@ def test_a_run_that_watches_nothing_is_not_compared() -> None:
 
 @pytest.fixture(scope="module")
 def guesses() -> fl.TrainTest:
-    """Images whose labels nothing can be learned from."""
+    """Return images whose labels cannot be learned."""
     rng = np.random.default_rng(4)
     return fl.TrainTest(
         *(

@@ -1,4 +1,4 @@
-"""The learning rate's path, point by point."""
+"""The learning rate, point by point."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def test_one_cycle_starts_peaks_and_ends_where_it_should() -> None:
 
 
 def rates(scheduler: Any, steps: int) -> list[float]:
-    """The learning rates of a PyTorch scheduler of a peak of 1, step by step."""
+    """Return the learning rates of a PyTorch scheduler with a peak of 1, step by step."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
     moved, found = scheduler(optimizer), []
     for _ in range(steps):
@@ -102,8 +102,8 @@ def test_constant_is_constant_and_a_step_outside_is_refused() -> None:
 
 
 def test_a_turn_leaves_the_past_to_the_bit_and_spreads_the_rest_evenly() -> None:
-    """Of 101 steps 41 are done, 40 % of the schedule is behind; 20 steps more take it to its end,
-    and of those, half of what is left of the first half of the schedule is on smaller images."""
+    """41 of 101 steps are done, which is 40 % of the schedule; 20 more steps complete it. Of those,
+    half of the rest of the schedule's first half uses smaller images."""
     before = even(101)
     after = before.turned(40, 61)
 
@@ -113,14 +113,14 @@ def test_a_turn_leaves_the_past_to_the_bit_and_spreads_the_rest_evenly() -> None
     assert after.steps == 61
     assert before.first(0.5) == 50
     assert after.first(0.5) == 40 + round(10 / 61 * 21)  # of 61 steps ahead, ten would be small
-    assert after.first(0.3) == before.first(0.3) == 30  # was over when the run turned
+    assert after.first(0.3) == before.first(0.3) == 30  # was over when the plan changed
     twice = after.turned(50, 91)
     assert [twice.done(s) for s in range(51)] == [after.done(s) for s in range(51)]
     assert [twice.done(s) for s in (50, 70, 90)] == pytest.approx([0.7, 0.85, 1.0])
 
 
 def test_a_turn_near_the_end_of_a_plan_goes_no_further_than_the_schedule() -> None:
-    """As where a recipe with a late turn is used with few steps an epoch."""
+    """For example, a recipe with a late change is used with few steps per epoch."""
     choice = TrainChoice(epochs=5, replanned=((1.6, 2.0),))
     path = course(choice, 1)
     assert path == Course(((0, 2), (2, 5)))
@@ -131,7 +131,7 @@ def test_a_course_is_read_from_the_recipe_of_any_length_of_an_epoch() -> None:
     choice = TrainChoice(epochs=1.5, replanned=((0.5, 2.0), (1.25, 1.75)))
     assert course(choice, 100) == Course(((0, 200), (50, 175), (125, 150)))
     assert course(choice, 8) == Course(((0, 16), (4, 14), (10, 12)))
-    for per_epoch in range(1, 20):  # turns may fall together
+    for per_epoch in range(1, 20):  # changes may coincide
         path = course(choice, per_epoch)
         done = [path.done(step) for step in range(path.steps)]
         assert done == sorted(done) and done[0] >= 0 and done[-1] <= 1

@@ -1,4 +1,4 @@
-"""Which images an epoch takes, against the losses that were noted."""
+"""Which images an epoch uses, given the recorded losses."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_images_not_seen_yet_are_all_that_the_hardest_half_takes() -> None:
     selection.note(first, torch.full((200,), 100.0))
     second = set(selection.order(1, begun=False).tolist())
     seen = set(first.tolist())
-    # A hundred unseen ones; of the others, 200 seen and 100 unseen, as many again at random.
+    # A hundred unseen ones; of the others, 200 seen and 100 unseen, and as many again at random.
     assert len(second - seen) > 100
     assert len(second & seen) > 40
 

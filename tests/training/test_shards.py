@@ -1,5 +1,5 @@
-"""A batch in shards against PyTorch's own gradients and statistics, and against itself when the
-shards are shared out."""
+"""A batch in shards, compared with PyTorch's own gradients and statistics, and with itself when
+several processes share the shards."""
 
 import threading
 
@@ -14,7 +14,7 @@ from firstlight.training.shards import ShardedPass, shard_slices, tree_sum
 
 
 class Threads(Processes):
-    """Processes that are threads of this one."""
+    """Processes simulated by threads."""
 
     def __init__(self, rank: int, count: int, table: list[Tensor], barrier: threading.Barrier):
         super().__init__(rank, count)
@@ -65,7 +65,7 @@ def state(model: nn.Module) -> list[Tensor]:
 
 @pytest.mark.parametrize("count", [32, 29, 5])
 def test_gradients_and_statistics_are_those_of_shard_after_shard(count: int) -> None:
-    """PyTorch's, where it passes the same images in the same parts."""
+    """PyTorch's, if it processes the same images in the same parts."""
     model, plain = made(), made()
     loss, logits = passed(model, ShardedPass(model, 3, 4, ALONE), count)
     pixels, labels = batch(count)
@@ -85,7 +85,8 @@ def test_gradients_and_statistics_are_those_of_shard_after_shard(count: int) -> 
 
 
 def shared(processes: int, shards: int, count: int) -> list[list[Tensor]]:
-    """Loss, logits, gradients and statistics of a batch in each of so many processes."""
+    """Return loss, logits, gradients and statistics of a batch in each of ``processes``
+    processes."""
     table, barrier = [torch.zeros(0)] * processes, threading.Barrier(processes)
     models = [made() for _ in range(processes)]
     found: list[list[Tensor]] = [[]] * processes

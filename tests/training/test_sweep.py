@@ -1,4 +1,4 @@
-"""The learning-rate sweep: what it trains on."""
+"""The learning-rate sweep: the images that it trains on."""
 
 from tests.training.test_loop import GROWING, recipe, trainer
 

@@ -1,4 +1,4 @@
-"""The command, with every set of shards taken for a large one: python large_shards.py WORDS..."""
+"""The command, treating every set of shards as a large one: python large_shards.py WORDS..."""
 
 from firstlight.cli.main import main
 from firstlight.data.shards import load

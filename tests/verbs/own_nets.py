@@ -1,4 +1,4 @@
-"""Networks as somebody writes them, for the tests of own code; each with batch norm and chance."""
+"""Networks as users write them, for the tests of own code; each with batch norm and randomness."""
 
 import torch
 from torch import Tensor, nn

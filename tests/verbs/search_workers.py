@@ -1,8 +1,9 @@
-"""Four workers of a search, of which the first two are killed while all four are in a trial.
+"""Four workers of a search; the first two are killed while all four are in a trial.
 
 usage: python search_workers.py FOLDER STORAGE
-Each is a process forked from this one, so that PyTorch and others are imported once. Writes the
-exit codes of the four to FOLDER/codes.
+
+Each is forked from this process, so that PyTorch and others are imported once. Writes the exit
+codes of the four to FOLDER/codes.
 """
 
 import os
@@ -22,7 +23,7 @@ WORKERS, DOOMED = 4, 2
 
 
 def held_up(in_trial: int, go_on: int) -> Callable[..., bool]:
-    """In place of the report of an epoch: the first one says so, and waits to be let on."""
+    """Replaces the report of an epoch: the first one says so, and waits to be released."""
     report, first = shared_work.SharedWork.report, [True]
 
     def held(*more: object) -> bool:

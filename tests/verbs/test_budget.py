@@ -1,4 +1,4 @@
-"""A budget on a machine that becomes slower half way, told by a clock set by hand."""
+"""A budget on a machine that becomes slower half way, with a simulated clock."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,8 +26,8 @@ SETTINGS = [
 
 @pytest.fixture
 def killed_at(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """A step takes a second, from the fortieth on a second and a half; at the step that is put
-    into the dictionary the process dies."""
+    """A step takes a second, from the fortieth on a second and a half. At the step that is put into
+    the dictionary the process dies."""
     now, death, plain = 0.0, {"step": -1}, Trainer._step
 
     def step(self: Trainer, *arguments: Any) -> None:
@@ -55,11 +55,11 @@ def weights(run: Path) -> bytes:
 def test_its_recipe_repeats_the_run_and_a_killed_one_is_taken_up(
     killed_at: dict[str, int], tmp_path: Path
 ) -> None:
-    """117.5 s of 120 are trained in: 40 steps of a second and 51 of one and a half."""
+    """Training uses 117.5 s of 120: 40 steps of a second and 51 of one and a half."""
     run = fl.train("digits", settings=SETTINGS, budget=120, out=tmp_path / "run", quiet=True)
 
     (turn, planned), *more = run.recipe.train.replanned
-    per_epoch = 13  # 1,294 images of digits, without those held out
+    per_epoch = 13  # 1,294 images of digits, without held-out ones
     assert round(planned * per_epoch) == 117
     assert 40 < turn * per_epoch < 90 and len(more) <= 4
     assert 89 <= round(run.recipe.train.epochs * per_epoch) <= 92
@@ -67,7 +67,7 @@ def test_its_recipe_repeats_the_run_and_a_killed_one_is_taken_up(
     again = fl.train("digits", run.path / "recipe.toml", out=tmp_path / "again", quiet=True)
     assert weights(again.path) == weights(run.path)
 
-    killed_at["step"] = round(turn * per_epoch) + 3  # the state that was saved is of before
+    killed_at["step"] = round(turn * per_epoch) + 3  # the saved state is from before
     with pytest.raises(RunInterruptedError):
         fl.train("digits", settings=SETTINGS, budget=120, out=tmp_path / "killed", quiet=True)
     stopped = fl.load_recipe(tmp_path / "killed" / "recipe.toml").train
@@ -75,7 +75,7 @@ def test_its_recipe_repeats_the_run_and_a_killed_one_is_taken_up(
     resumed = fl.resume(tmp_path / "killed", quiet=True)
 
     assert stopped.replanned == run.recipe.train.replanned[:1]
-    assert resumed.recipe.train == stopped  # without a budget, nothing is planned anew
+    assert resumed.recipe.train == stopped  # without a budget, nothing is planned again
     same = fl.train("digits", tmp_path / "killed" / "recipe.toml", out=tmp_path / "x", quiet=True)
     assert weights(resumed.path) == weights(same.path)
 
@@ -115,5 +115,5 @@ def test_what_a_call_gives_is_named_in_what_it_is_told() -> None:
 
 def test_choices_of_a_call_that_need_one_another_are_taken_together(tmp_path: Path) -> None:
     recipe = fl.load_recipe("mnist-quick").with_settings(["train.patience=3"])
-    with pytest.raises(fl.UserError, match="no such"):  # the data, not the choices
+    with pytest.raises(fl.UserError, match="no such"):  # the data, not the settings
         fl.train(tmp_path / "none", recipe, settings="train.validation=none", patience=0)

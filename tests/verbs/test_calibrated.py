@@ -1,4 +1,4 @@
-"""What a run may be believed is learnt from the images it held out, or said not to be."""
+"""A run's confidence is calibrated on its held-out images, or the run says that it is not."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ def trained(out: Path, *settings: str) -> fl.Run:
 def test_a_run_that_has_every_held_out_image_right_is_calibrated(
     tmp_path: Path, share: float
 ) -> None:
-    """Labels smoothed by 0.2 leave right answers at 80 to 90 %; 12 images, and 60."""
+    """Label smoothing of 0.2 leaves right answers at 80 to 90 %; with 12 images, and with 60."""
     run = trained(tmp_path / "run", f"train.held_out_fraction={share}")
     assert run.summary["kept_epoch"]["validation_accuracy"] == 1.0
     calibration = load_model(open_run_folder(run.path)).calibration

@@ -1,4 +1,4 @@
-"""Model cards: what they say is what the run's files say, and the hub's own library reads them."""
+"""Model cards agree with the run's files, and the hub's own library reads them."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from firstlight.verbs.card import card
 
 
 def metadata(text: str) -> dict[str, Any]:
-    """What YAML's own reader finds between the two lines of ``---``."""
+    """Return what a YAML parser finds between the two lines ``---``."""
     _, head, _ = text.split("---\n", 2)
     values: dict[str, Any] = yaml.safe_load(head)
     return values
@@ -113,7 +113,7 @@ def test_a_damaged_run_is_said_to_be_damaged(
 
 
 def test_names_of_classes_and_folders_stay_text(digits_run: fl.Run, tmp_path: Path) -> None:
-    """Each of these would be a cell, a tag, a heading or a key if it were not escaped."""
+    """Without escaping, each of these would be a cell, a tag, a heading or a key."""
     names = ["a|b", "<img src=x>", "x\n# y", "`c`", "no", "null: 1", "☃ é", "_d_", "1.5", "---"]
     folder = tmp_path / "no: [run]\n- x"
     shutil.copytree(digits_run.path, folder)

@@ -1,7 +1,7 @@
-"""Pictures of one's own: a pretrained network against one trained from scratch.
+"""The user's own pictures: a pretrained network against one trained from scratch.
 
-The backbone here is a small one with weights from stripes; what is judged is that the better of
-the two is kept, and that nothing else than pictures of one's own begins such a contest.
+The backbone here is a small one with weights from stripes. The tests check that the better of the
+two is kept, and that only the user's own pictures start such a contest.
 """
 
 import itertools
@@ -50,13 +50,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> SavedModel:
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network trained from scratch sees few images."""
+    """A network trained from scratch uses few images."""
     monkeypatch.setattr("firstlight.verbs.choose.SEEN", 200)
 
 
 @pytest.fixture
 def toy(weights: SavedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A backbone called toy, which is on this machine."""
+    """Put a backbone called toy on this machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     layers = weights.architecture.network.layers
     toy = replace(EFFICIENTNET_LITE0, name="toy", layers=lambda: layers)
@@ -66,7 +66,7 @@ def toy(weights: SavedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def pictures(path: Path, count: int = 130, size: int = 32) -> Path:
-    """Colour pictures of rows and columns, as an .npz of one's own."""
+    """Write colour pictures of rows and columns as an .npz file."""
     rng = np.random.default_rng(1)
     images = rng.integers(0, 60, (count, size, size, 3), dtype=np.uint8)
     for at, image_HWC in enumerate(images):
@@ -128,7 +128,7 @@ def test_the_smaller_log_loss_decides(toy: None, command: Command) -> None:
 def test_where_few_pictures_do_not_tell_each_is_held_out_once(
     toy: None, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And both sides answer the same pictures, in the same order."""
+    """Both sides also predict the same pictures, in the same order."""
     labels: dict[str, list[list[int]]] = {"held_out": [], "cross_validation": []}
     real = held_out.answered
     for module in (held_out, cross_validation):
@@ -156,7 +156,8 @@ def test_it_is_clear_from_two_standard_errors_on() -> None:
     def answered(*losses: float) -> tuple[Answered, ...]:
         return (Answered(right=0, losses=losses),)
 
-    # Differences 1, 2, 3, 4: mean 2.5, standard error 0.645. Less 1.2 or 1.3: 2.01, 1.86 of them.
+    # Differences 1, 2, 3, 4: mean 2.5, standard error 0.645. Minus 1.2 or 1.3: 2.01 or 1.86 of
+    # them.
     assert held_out.is_clear(answered(1.0, 2.0, 3.0, 4.0), answered(1.2, 1.2, 1.2, 1.2))
     assert not held_out.is_clear(answered(1.0, 2.0, 3.0, 4.0), answered(1.3, 1.3, 1.3, 1.3))
     assert not held_out.is_clear(answered(1.0), answered(9.0))
@@ -311,7 +312,7 @@ def test_grey_drawings_in_three_channels_are_not_mirrored(toy: None, tmp_path: P
 
 
 def stopped_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Ctrl-C at the event of this number, of all trainings together."""
+    """Send Ctrl-C at the event with this number, counted over all trainings."""
     events = itertools.count(1)
 
     class Stop:

@@ -1,4 +1,4 @@
-"""What recipes differ in: the right lines by hand, and no more than them."""
+"""Differences of recipes: the right lines, determined by hand, and no others."""
 
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def test_of_three_recipes_each_has_its_column() -> None:
 
 
 def test_every_layer_and_augmentation_can_be_compared() -> None:
-    """Also those with no choices at all, and long lists."""
+    """Including those without settings, and long lists."""
     many: list[la.Layer] = [CONV, la.BatchNorm()] * 100
     assert found(recipe(*many), recipe(*many, POOL)) == [
         ("network.201", NOTHING, "{ max-pool = 2 }")
@@ -128,7 +128,7 @@ def test_a_shown_recipe_is_a_file_that_reads_back_with_its_comments(
 def test_a_run_s_recipe_is_shown_in_today_s_form_and_compared(
     command: Command, tmp_path: Path
 ) -> None:
-    """The models in the box hold recipes of format 1."""
+    """The models in the box contain recipes of format 1."""
     shown = command("recipe", "show", "mnist").out
     assert "format = 2" in shown and "layers = [" in shown
     (run := tmp_path / "run").mkdir()
@@ -177,7 +177,7 @@ def test_networks_that_are_two_of_their_own_are_one_line() -> None:
     assert only.choice == "network.layers"
     assert only.short == ("a list of 44 layers", "a list of 3 layers")
     assert only.values[1] == '[{ dense = 4 }, { flatten = true }, { dense = "classes" }]'
-    # One norm of many is still the one line that it is.
+    # One norm among many is still one line.
     assert found(recipe(*many), recipe(*many[:-1])) == [
         ("network.42", "{ batch-norm = true }", NOTHING)
     ]

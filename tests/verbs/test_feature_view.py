@@ -1,7 +1,7 @@
-"""Pictures by a pretrained network's features: exchanged labels and moved copies are found.
+"""Pictures by a pretrained network's features: swapped labels and altered copies are found.
 
-The backbone is a stand-in whose features are the mean colours of a picture, and the classes are
-colours, so that what is to be found is known beforehand.
+The backbone is a stand-in whose features are the mean colours of a picture. The classes are
+colours, so that the expected findings are known.
 """
 
 import json
@@ -32,7 +32,7 @@ EXCHANGED = {"red/7.png": "green", "green/3.png": "blue", "blue/11.png": "red"}
 
 @pytest.fixture
 def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A fetched network of three filters, each of which passes one colour on."""
+    """Install a network of three filters, each of which passes one colour through."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setitem(backbones.BACKBONES, "tiny", replace(TINY, side=24))
     filters = torch.zeros(4, 3, 3, 3)
@@ -47,7 +47,7 @@ def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def coloured(tmp_path: Path) -> Path:
-    """30 pictures of each colour on noise, three of them in another colour's folder."""
+    """Create 30 pictures of each colour on noise, three of them in another colour's folder."""
     rng = np.random.default_rng(0)
     for name in COLOURS:
         for i in range(30):
@@ -79,7 +79,7 @@ def test_a_second_check_finds_the_features_in_the_cache(
     again = feature_view.compute_features(coloured, backbone, quiet=True)
     assert np.array_equal(first.features_NF, again.features_NF)
     assert first.data.names == again.data.names
-    # The means of red, green and blue, as NumPy has them.
+    # The means of red, green and blue, computed by NumPy.
     means_NC = (first.data.images_NHWC[:] / 255.0).mean(axis=(1, 2))
     for ours_N, mean_N in zip(first.features_NF[:, :3].T, means_NC.T, strict=True):
         assert np.corrcoef(ours_N, mean_N)[0, 1] > 0.9
@@ -109,12 +109,12 @@ def test_no_head_has_seen_the_pictures_it_judges() -> None:
         labels_N=np.arange(96) % 2,
         class_names=("heads", "tails"),
     )
-    by_heart_NF = np.eye(96, dtype=np.float32)  # one that saw a picture would know it
+    by_heart_NF = np.eye(96, dtype=np.float32)  # a network that saw a picture would memorize it
     found_NK, notes = out_of_fold_heads(noise, by_heart_NF)
     assert notes == ()
     assert np.allclose(found_NK.sum(axis=1), 1)
     assert (found_NK.argmax(axis=1) == noise.labels_N).mean() < 0.75
-    # Copies of one another say each other's label, if they are in two folds.
+    # Copies reveal each other's label if they are in two folds.
     pairs_NF = by_heart_NF[np.arange(96) // 4 * 4 + np.arange(96) % 2]
     grouped = replace(noise, groups_N=np.arange(96) // 4 * 4 + np.arange(96) % 2)
     assert len(np.unique(folds(grouped, 4)[[0, 2]])) == 1
@@ -180,8 +180,8 @@ def test_crops_at_a_corner_are_found_by_features_and_only_where_the_pixels_agree
         for one, corner in zip(images_NHWC[:10], [(0, 0), (20, 20), (0, 20)] * 4, strict=False)
     ]
     features_NF = np.random.default_rng(0).normal(size=(130, 64)).astype(np.float32)
-    features_NF[120:] = features_NF[:10] + 0.1  # alike, as a backbone's would be
-    features_NF[30:60] = features_NF[60:90] + 0.1  # also of strangers
+    features_NF[120:] = features_NF[:10] + 0.1  # similar, as a backbone's would be
+    features_NF[30:60] = features_NF[60:90] + 0.1  # also for different pictures
     data = Dataset(
         name="set",
         images_NHWC=np.concatenate([images_NHWC, np.stack([np.asarray(c) for c in crops])]),

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a run cleanly; storage that fails loses nothing that was saved."""
+"""Ctrl-C ends a run cleanly, and failing storage loses nothing that was saved."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""A run killed at any moment and resumed ends with the bits of one never stopped."""
+"""A run killed at any moment and resumed ends with the bits of an uninterrupted run."""
 
 import csv
 import random
@@ -13,7 +13,7 @@ JOB = Path(__file__).with_name("training_job.py")
 
 
 def job(run: Path, kill_after: float | None = None) -> int:
-    """The job's exit code; with ``kill_after`` seconds, SIGKILL then (a negative code)."""
+    """Return the job's exit code; with ``kill_after`` seconds, SIGKILL then (a negative code)."""
     process = subprocess.Popen([sys.executable, str(JOB), str(run)])
     try:
         return process.wait(timeout=kill_after)
@@ -36,8 +36,8 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_with_the_same_bits(
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert job(whole) == 0
-    # Start-up takes one to three seconds and the work about as long: some kills fall before the
-    # first state, some between two, some into a write. The moments differ from call to call.
+    # Start-up takes one to three seconds, and the work about as long. Some kills come before the
+    # first state, some between two, some during a write. The moments differ from call to call.
     codes: list[int] = []
     while len(codes) < 5 and 0 not in codes:
         codes.append(job(killed, kill_after=random.uniform(1.0, 6.0)))

@@ -1,4 +1,4 @@
-"""Labels that are likely wrong: swapped ones are found, by networks that had not seen them."""
+"""Labels that are probably wrong: swapped ones are found, by networks that had not seen them."""
 
 import csv
 import json
@@ -22,7 +22,8 @@ from firstlight.verbs.labels import check_labels, out_of_fold
 
 @pytest.fixture
 def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[str, str]]:
-    """40 digits of each class as PNG files, and the true class of 12 in another class's folder."""
+    """Write 40 digits of each class as PNG files; 12 are in a wrong class's folder; returns their
+    true class."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     every = load_digits()
     swapped = {}
@@ -71,7 +72,7 @@ def test_no_network_has_seen_the_pictures_it_judges() -> None:
     found_NK = out_of_fold(noise, recipe)
     assert np.allclose(found_NK.sum(axis=1), 1)
     right = (found_NK.argmax(axis=1) == noise.labels_N).mean()
-    assert 0.25 < right < 0.75  # one that had learnt them by heart would have all right
+    assert 0.25 < right < 0.75  # a network that memorized them would get all right
 
 
 def test_copies_of_a_picture_are_in_one_fold_whichever_part_they_come_from(
@@ -123,7 +124,7 @@ def test_folds_are_even_in_every_class_and_do_not_depend_on_the_order() -> None:
 
 
 def certain_but_of(name: str, data: Dataset, suggested: str) -> np.ndarray:
-    """Probabilities that agree with every label but one."""
+    """Return probabilities that agree with every label but one."""
     found_NK = np.full((len(data), len(data.class_names)), 0.01)
     found_NK[np.arange(len(data)), data.labels_N] = 1
     assert data.names is not None

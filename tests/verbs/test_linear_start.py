@@ -25,12 +25,12 @@ from firstlight.training.loop import Trainer
 
 HEAD_ALONE = ("train.start_head=linear", "train.epochs=0")
 SMALL = ("train.batch_size=20", "augment=[]")
-"""Of the epochs that follow."""
+"""Settings of the epochs that follow."""
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of stripes, with batch norm."""
+    """Return a network of stripes, with batch norm."""
     network = [
         *(fl.layers.Conv(8, kernel=3, bias=False), fl.layers.BatchNorm()),
         *(fl.layers.Activation("relu"), fl.layers.GlobalMaxPool(), fl.layers.Dense("classes")),
@@ -42,7 +42,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rooted(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, with the square root of features before its last layer."""
+    """Return the same, with the square root of features before its last layer."""
     layers = fl.open_run(first).recipe.network.layers
     network = [*layers[:-1], fl.layers.SquareRoot(epsilon=0.01), layers[-1]]
     out = tmp_path_factory.mktemp("linear") / "rooted"
@@ -98,7 +98,7 @@ def test_a_head_alone_is_calibrated_on_every_image_and_recorded_as_epoch_0(
 ) -> None:
     saved = begun(first, tmp_path / "run")
     assert saved.calibration is not None
-    assert saved.calibration.images == 60  # each by heads that were fitted without it
+    assert saved.calibration.images == 60  # each predicted by heads that were fitted without it
     (row,) = read_epochs(RunFolder(tmp_path / "run"))
     assert (row["epoch"], row["steps"]) == (0, 0)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -205,7 +205,7 @@ def test_a_last_layer_without_a_bias_is_refused_before_a_folder_is_made(tmp_path
 
 
 def head_bits(first: Path, out: Path, settings: Sequence[str]) -> bytes:
-    """The weights, the calibration and what is recorded of a fitted last layer."""
+    """Return the weights, the calibration and the records of a fitted last layer."""
     train, test = other(60)
     uneven = train.take(np.flatnonzero((train.labels_N != 2) | (np.arange(60) < 36)))
     data, rest = fl.TrainTest(uneven, test), [*HEAD_ALONE, *settings]
@@ -319,7 +319,7 @@ def test_the_command_and_the_estimator_refuse_it_too(
         done = command(*words, *more)
         assert (done.code, told in done.err) == (2, True), done.err
         assert not Path("run").exists()
-    # Without held-out images nothing can be waited for, so this setting is needed.
+    # Without held-out images there is no early stopping, so this setting is needed.
     done = command(*words, "--set", "train.validation=none", "--patience", "0")
     assert done.code == 0, done.err
     shutil.rmtree("run")

@@ -1,4 +1,4 @@
-"""A run of many classes: files that stay small, and readers that cope with them."""
+"""A run with many classes: files that stay small, and readers that can handle them."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ CLASSES = 150
 
 
 def many(classes: int = CLASSES) -> fl.TrainTest:
-    """Noise of its own for each class, and a little more on each image."""
+    """Return a noise pattern for each class, and a little more noise on each image."""
     rng = np.random.default_rng(0)
     ground_KHW1 = rng.integers(0, 200, (classes, 12, 12, 1))
     parts = []
@@ -77,7 +77,7 @@ def test_a_line_of_answers_has_the_true_class_s_probability_alone(run: fl.Run) -
 
 
 def test_two_thousand_classes_stay_under_five_megabytes() -> None:
-    """Every answer another wrong one: the most cells that there can be."""
+    """Every answer is a different wrong one: the most cells possible."""
     rng = np.random.default_rng(0)
     labels_N = np.arange(20_000, dtype=np.int64) % 2000
     said_N = rng.integers(0, 2000, 20_000)

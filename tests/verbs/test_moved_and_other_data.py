@@ -1,4 +1,4 @@
-"""A run whose data has moved is taken up again; other labelled data is measured by name."""
+"""A run whose data was moved is resumed; other labelled data is matched by class names."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ SMALL = [
 
 
 def pictures(root: Path, count: int = 80, names: tuple[str, str] = ("row", "column")) -> Path:
-    """A folder of stripes by class."""
+    """Create a folder of stripes by class."""
     train, _ = striped(count, 30)
     for at, (image, label) in enumerate(zip(train.images_NHWC, train.labels_N, strict=True)):
         place = root / names[label]
@@ -30,8 +30,8 @@ def pictures(root: Path, count: int = 80, names: tuple[str, str] = ("row", "colu
 
 @pytest.fixture
 def project(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """``project/pics`` and ``project/run``, the training called from inside with a relative name;
-    the test then stands in the folder above, from which ``project`` has moved to ``moved``."""
+    """Create ``project/pics`` and ``project/run``, trained inside with a relative name. The test
+    then runs in the folder above, after ``project`` was moved to ``moved``."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     home = tmp_path / "project"
     pictures(home / "pics")
@@ -50,7 +50,7 @@ def command_in(command: Command, home: Path, *words: str) -> int:
 
 
 def without_relative(run: Path) -> None:
-    """As a run of before was written."""
+    """Write the run as an older version did."""
     values = json.loads((run / "data.json").read_text())
     del values["relative"]
     (run / "data.json").write_text(json.dumps(values))
@@ -117,7 +117,7 @@ def test_a_stopped_run_is_resumed_with_its_data_elsewhere(
 
 
 def test_other_data_is_matched_by_name_and_kept_apart(command: Command, project: Path) -> None:
-    """The classes stand in another order, one is missing, one the run has not."""
+    """The classes have another order; one is missing, and one is unknown to the run."""
     run = project / "run"
     assert command("evaluate", run).code == 0
     before = {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
@@ -140,7 +140,7 @@ def test_other_data_is_matched_by_name_and_kept_apart(command: Command, project:
     assert {row["true"] for row in rows} == {"row"}
     right = sum(row["predicted"] == "row" for row in rows)
     assert metrics["correct"] == right
-    # ``predict`` says the same of each.
+    # ``predict`` gives the same answer for each.
     answers = fl.open_run(run).predict([other / row["image"] for row in rows])
     assert [a.best for a in answers] == [row["predicted"] for row in rows]
 
@@ -251,7 +251,7 @@ def test_other_data_in_memory_is_measured_by_name(command: Command, project: Pat
 def test_other_data_need_not_take_what_the_runs_own_took(
     command: Command, project: Path, key: str
 ) -> None:
-    """A choice of how to read the run's data would be refused for a set of the catalogue."""
+    """An option for reading the run's data would be refused for a named data set."""
     file = project / "run" / "data.json"
     values = json.loads(file.read_text())
     given = {"size": 30, "range": [0, 16], "excluded": ["row/0.png"], "allow_outside": True}
@@ -287,7 +287,7 @@ def test_a_share_to_hold_out_beside_a_validation_part_is_refused(
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_other_data_may_be_a_test_part_alone(command: Command, project: Path, beside: bool) -> None:
-    """Also one with a class that the training part beside it has not."""
+    """Also one with a class that the training part beside it lacks."""
     pictures(Path("other") / "Test", 40, names=("row", "zigzag"))
     if beside:
         pictures(Path("other") / "Train", 30, names=("row", "column"))

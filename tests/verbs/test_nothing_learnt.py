@@ -1,4 +1,4 @@
-"""A training that ends without having learnt anything says so, wherever it is asked for."""
+"""A training that learned nothing says so, in every interface."""
 
 import json
 from pathlib import Path
@@ -80,7 +80,8 @@ def test_a_bench_tells_of_each_seed(command: Command) -> None:
 
 
 def test_small_classes_that_are_weighed_are_learnt(tmp_path: Path) -> None:
-    """Nine of ten are of one class: less accuracy than that is no failure where both are found."""
+    """Nine of ten belong to one class: a lower accuracy than that is no failure if both are
+    found."""
     rng = np.random.default_rng(0)
     labels_N = (np.arange(200) % 10 == 0).astype(np.int64)
     images_NHW = rng.integers(0, 60, (200, 14, 14), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Networks that are code of one's own: trained, stopped, opened, exported; and what is refused."""
+"""Networks that are the user's own code: trained, stopped, opened, exported; and refused ones."""
 
 import hashlib
 import os
@@ -39,7 +39,7 @@ def ended(run: fl.Run) -> bytes:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
-    """Digits with ``own_nets.make``. Not to be changed."""
+    """Return digits trained with ``own_nets.make``. Do not change them."""
     out = tmp_path_factory.mktemp("own") / "run"
     return fl.train("digits", network=own_nets.make, epochs=3, out=out, quiet=True)
 
@@ -157,7 +157,7 @@ COMMANDS: list[list[str]] = [
 
 
 def marked(trained: fl.Run, where: Path) -> Path:
-    """A copy of the run in ``where``, and beside it code that leaves a file when it is run."""
+    """Return a copy of the run in ``where``, beside code that creates a file when it runs."""
     shutil.copytree(trained.path, where / "run")
     code = "from pathlib import Path\nPath('ran').write_text('ran')\n"
     for place in ("own_nets.py", "run/own_nets.py", "run/network.py"):
@@ -468,7 +468,7 @@ def test_layers_and_views_beside_code_are_refused(trained: fl.Run) -> None:
 
 
 def shared(image_shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Two layers with the same weights, a layer that finds its own size, and a mask."""
+    """Two layers with the same weights, a lazy layer, and a mask."""
 
     class Shared(nn.Module):
         def __init__(self) -> None:

@@ -19,7 +19,7 @@ STRIPES = DataRequest(name="stripes", data=striped())
 
 
 def test_the_ways_in_train_the_same_network(command: Command, tmp_path: Path) -> None:
-    """The same words, as options and as arguments, end in the same recipe and the same weights."""
+    """The same words, as options and as arguments, give the same recipe and the same weights."""
     words = ("--recipe", "digits-tutorial", "--epochs", "1", "--seed", "3")
     command("train", "digits", *words, "--set", "optimizer.learning_rate=0.01", "--out", "a")
     fl.train("digits", "digits-tutorial", learning_rate=0.01, epochs=1, seed=3, out="b", quiet=True)

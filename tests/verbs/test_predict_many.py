@@ -1,4 +1,4 @@
-"""Answers for many pictures, against those that ``Run.predict`` gives for each alone."""
+"""Answers for many pictures, compared with those of ``Run.predict`` for each alone."""
 
 import csv
 import errno
@@ -36,14 +36,14 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    """Two tars, of seven and of five labelled images."""
+    """Write two tars, of seven and of five labelled images."""
     write_tar(tmp_path / "shards" / "images-0.tar", samples(range(7)))
     write_tar(tmp_path / "shards" / "images-1.tar", samples(range(7, 12)))
     return tmp_path / "shards"
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:
-    """All answers of CSV files, in the order of the files."""
+    """Return all answers in CSV files, in the order of the files."""
     found: list[dict[str, str]] = []
     for path in sorted(out.glob("part-*.csv")):
         with path.open(newline="") as file:
@@ -52,7 +52,8 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 
 
 def files_of(out: Path) -> dict[str, bytes]:
-    """All that is in the folder, hidden files included, but what names run and input."""
+    """Return everything in the folder, including hidden files, except names of the run and the
+    input."""
     return {one.name: one.read_bytes() for one in out.iterdir() if one.name != "answers.json"}
 
 
@@ -126,7 +127,7 @@ def test_a_folder_of_pictures_at_any_depth(
         name: expected(digits_run, number).best
         for number, name in enumerate(("b/z.png", "a.png", "b/c/d.png"))
     }
-    # A picture that has changed is another one.
+    # A changed picture counts as a different one.
     (tmp_path / "pictures" / "a.png").write_bytes(picture(7))
     done = command("predict", digits_run.path, "pictures", "--out", "a")
     assert done.code == 2
@@ -177,7 +178,7 @@ def test_the_same_bytes_for_any_number_of_workers_and_threads(
         )
         assert (done.images, done.files, done.unread, done.answered) == (12, 7, 0, 12)
     first = files_of(tmp_path / "a11")
-    assert len(first) == 2 * 7  # with their sums
+    assert len(first) == 2 * 7  # with their checksums
     assert files_of(tmp_path / "a13") == files_of(tmp_path / f"a{other[0]}2") == first
     if form == "parquet":
         table = parquet.read_table(tmp_path / "a22" / "part-00000.parquet")
@@ -206,7 +207,7 @@ def test_parquet_with_images_is_taken_as_tars_are(
 
 
 def in_the_middle(monkeypatch: pytest.MonkeyPatch, of: int, do: Callable[[], None]) -> None:
-    """Have something happen in chunk ``of`` of this process, before its file is written."""
+    """Run ``do`` during chunk ``of`` of this process, before its file is written."""
     write, seen = Answering._write, [0]
 
     def then(work: Answering, name: str, content: str | bytes) -> None:
@@ -255,7 +256,7 @@ def test_a_worker_that_dies_is_told_of_and_its_chunk_is_answered(
     dies += "Answering._write = lambda *more: os.kill(os.getpid(), 9)\nhelp_out(given)"
     child = predict_many._CHILD.replace("help_out(given)", dies)
     monkeypatch.setattr(predict_many, "_CHILD", child)
-    # The other one has died in a chunk of its own before this one has ended its first.
+    # The other process has died in its own chunk before this one has finished its first.
     exited = os.WEXITED | os.WNOWAIT if sys.platform != "win32" else 0
     in_the_middle(monkeypatch, 1, lambda: [os.waitid(os.P_ALL, 0, exited)].clear())
     done = digits_run.predict_to(tmp_path / "a", shards, chunk=2, workers=2, quiet=True)
@@ -348,7 +349,7 @@ def test_a_full_disk_keeps_what_was_answered(
 
     def full(path: Path, content: str | bytes) -> None:
         seen.append(path)
-        if len(seen) == 5:  # after answers.json, a sum, its file and a sum
+        if len(seen) == 5:  # after answers.json, a checksum, its file and another checksum
             raise OSError(errno.ENOSPC, "No space left on device")
         write_whole(path, content)
 
@@ -390,7 +391,7 @@ def test_a_shard_that_changed_is_an_error_and_never_another_answer(
     assert [one.name for one in (tmp_path / "a").glob("part*")] == ["part-00000.csv"]
 
 
-# Refusals
+# Refused input
 
 
 def test_other_work_in_the_same_folder_is_refused(
@@ -444,13 +445,13 @@ def test_a_damaged_answers_json_is_told(
 
 
 def damage(part: Path, how: str) -> None:
-    """A file of answers that somebody cut, emptied, edited, or whose sum is lost."""
+    """Damage a file of answers: truncate it, empty it, edit it, or lose its checksum."""
     content = part.read_bytes()
     if how == "cut":
         part.write_bytes(content[:300])
     elif how == "emptied":
         part.write_bytes(b"")
-    elif how == "edited":  # one bit, so of the same length
+    elif how == "edited":  # one bit, so the length is the same
         part.write_bytes(bytes([*content[:-9], content[-9] ^ 1, *content[-8:]]))
     else:
         (part.parent / f".{part.name}.sha256").unlink()
@@ -620,7 +621,7 @@ def test_a_csv_gives_the_same_float32_back() -> None:
     rows = csv.DictReader(io.StringIO(encoded(found, table.columns, "csv").decode()))
     back_NK = [[np.float32(row[f"p_{name}"]) for name in table.class_names] for row in rows]
     assert np.array_equal(np.array(back_NK), shares_NK)
-    assert shares_NK.min() < 1e-12  # of which six decimals leave nothing
+    assert shares_NK.min() < 1e-12  # six decimals would leave nothing of it
 
 
 def test_without_a_terminal_progress_is_a_line_for_each_tenth(

@@ -1,4 +1,5 @@
-"""What a search may change: a file's text against the space that it means, and what is refused."""
+"""What a search may change: a file's text compared with the space that it means, and refused
+files."""
 
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def test_the_default_space_of_named_recipes_holds_what_they_have(name: str) -> N
     own = own_values(space, recipe)
     assert own is not None
     assert recipe.with_settings([f"{k}={v}" for k, v in own.items()]) == recipe
-    # Every end is taken by the recipe, one beside the other.
+    # The recipe accepts every end, one beside the other.
     table = {s.key: [*s.values] if isinstance(s, Options) else {} for s in space}
     for one in space:
         if isinstance(one, Range):

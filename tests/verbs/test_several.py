@@ -1,4 +1,4 @@
-"""Trainings that torchrun starts: the same bits on any number of processes, also after a death."""
+"""Trainings started by torchrun: the same bits on any number of processes, also after a death."""
 
 import json
 import os
@@ -31,7 +31,7 @@ WORDS = (
 
 
 def started(*words: str, processes: int = 0, options: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """The command, by torchrun on so many processes; alone for none."""
+    """Start the command by torchrun on ``processes`` processes; directly for none."""
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return subprocess.Popen(
         [sys.executable, *([*launch, *options] if processes else []), "-m", "firstlight", *words],
@@ -53,7 +53,7 @@ def weights(run: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained by one process that no launcher started."""
+    """Return a run trained by one process without a launcher."""
     out = tmp_path_factory.mktemp("whole") / "run"
     code, _, err = done(started(*WORDS, "--set", "train.shards=8", "--epochs=6", f"--out={out}"))
     assert code == 0, err
@@ -67,7 +67,7 @@ def test_a_run_has_the_same_bits_on_four_processes(whole: Path, tmp_path: Path) 
     assert told.count("train.shards=8") == 1 and told.count(f"run {out}") == 1
     assert weights(out) == weights(whole)
     lines = [(run / "epochs.csv").read_text().splitlines() for run in (whole, out)]
-    first, second = ([line.rpartition(",")[0] for line in one] for one in lines)  # no seconds
+    first, second = ([line.rpartition(",")[0] for line in one] for one in lines)  # without seconds
     assert first == second
     environment = json.loads((out / "environment.json").read_text())
     assert [one["threads"] for one in environment["processes"]] == [1] * processes
@@ -83,8 +83,8 @@ import firstlight as fl
 data, recipe, setting, out = sys.argv[1:]
 fl.train(data, recipe, budget=6.0, settings=setting, out=out, quiet=True)
 """
-"""A clock that goes on at each look, by so little in the first process that there is time for some
-epochs on any machine, and by so much in the other that there would be none."""
+"""A clock that advances at each reading: in the first process by so little that some epochs fit on
+any machine, and in the other by so much that none would."""
 
 
 def test_a_budget_is_kept_by_the_first_ones_clock_and_the_run_repeats(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_processes_that_do_not_divide_the_shards_are_told_once(
 
 
 class Others(Processes):
-    """Processes of which the others say what a test puts into their mouths."""
+    """Processes of which the others send what a test specifies."""
 
     def __init__(self, rank: int, others: list[object]) -> None:
         super().__init__(rank, 2)

@@ -1,4 +1,4 @@
-"""Trainings on two machines, played by network namespaces that are joined by a cable."""
+"""Trainings on two machines, simulated by network namespaces that are joined by a cable."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def ip(*words: str) -> None:
 
 @pytest.fixture(scope="module")
 def machines() -> Iterator[None]:
-    """Two machines and a cable between them."""
+    """Create two machines and a cable between them."""
     if sys.platform != "linux" or not (shutil.which("ip") and shutil.which("unshare")):
         pytest.skip("network namespaces need Linux with iproute2 and util-linux")
     try:
@@ -59,7 +59,7 @@ def machines() -> Iterator[None]:
 
 
 def started(out: Path, rank: int) -> subprocess.Popen[str]:
-    """One of two processes, each on a machine of its own."""
+    """Start one of two processes, each on its own machine."""
     variables = {"RANK": str(rank), "WORLD_SIZE": "2"}
     variables |= {"MASTER_ADDR": ADDRESSES[0], "MASTER_PORT": "29500"}
     there = ("ip", "netns", "exec", NAMES[rank], "unshare", "--uts", sys.executable, "-c", BEGIN)

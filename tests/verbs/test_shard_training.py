@@ -105,7 +105,7 @@ def test_others_may_be_asked_for_while_batches_are_decoded_ahead(shards: Path) -
 def test_shards_at_an_address_train_to_the_bits_of_those_here(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the cache holds few of them, so that they are fetched again and again."""
+    """Also if the cache holds only a few, so that they are downloaded again and again."""
     fsspec = pytest.importorskip("fsspec")
     here = fl.train(shards, out=tmp_path / "here", **CHOICES)
     memory = fsspec.filesystem("memory")

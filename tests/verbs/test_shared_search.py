@@ -1,4 +1,4 @@
-"""Four workers search together, of which two are killed in a trial."""
+"""Four workers search together, and two are killed in a trial."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def binary(name: str) -> str | None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """The address of a PostgreSQL server of our own, on loopback, with its own data."""
+    """Start our own PostgreSQL server on loopback, and yield its address."""
     initdb, postgres = binary("initdb"), binary("postgres")
     if initdb is None or postgres is None:
         pytest.skip("no PostgreSQL server is installed")
@@ -86,9 +86,9 @@ def test_two_of_four_workers_are_killed_and_the_others_do_it_all(
     dead = [one for one in first["trials"] if one["state"] == "failed"]
     assert [one["why"] for one in dead] == ["its worker died"] * 2
     ended = {one["slot"]: one for one in first["trials"] if one["state"] != "failed"}
-    assert sorted(ended) == list(range(6))  # so many trials, and no more
+    assert sorted(ended) == list(range(6))  # this many trials, and no more
     assert len(first["trials"]) == 8
-    for one in dead:  # the same settings, once more
+    for one in dead:  # the same settings again
         assert ended[one["slot"]]["settings"] == one["settings"]
     for one in ended.values():
         run = fl.open_run(tmp_path / one["folder"])
@@ -101,7 +101,7 @@ def test_two_of_four_workers_are_killed_and_the_others_do_it_all(
 
 
 def test_a_worker_elsewhere_is_dead_after_a_minute_without_a_sign_of_life(tmp_path: Path) -> None:
-    """Seen by another, whose clock alone counts."""
+    """As seen by another worker, whose clock alone counts."""
 
     address = address_of(str(tmp_path / "s.journal"))
     far, near = (SharedWork.joined(address, "work") for _ in range(2))
@@ -119,7 +119,7 @@ def test_a_worker_elsewhere_is_dead_after_a_minute_without_a_sign_of_life(tmp_pa
     now[0] += 1.0
     near._revive(1)
     assert [one.state for one in near.results()] == ["failed", "waiting"]
-    with pytest.raises(LostTurnError):  # it was only asleep, and finds out
+    with pytest.raises(LostTurnError):  # it was only suspended, and finds out
         far.write(turn, {})
     again = near._claim(1)
     assert again is not None and (again.slot, again.attempt) == (0, 2)
@@ -169,7 +169,7 @@ def test_a_slot_that_fails_three_times_is_given_up_and_interruptions_do_not_coun
 
 
 def test_half_a_line_in_a_journal_is_dropped_and_what_was_there_is_kept(tmp_path: Path) -> None:
-    """As a process leaves it that is killed, or a machine that loses power."""
+    """As left by a killed process, or a machine that loses power."""
     path = tmp_path / "s.journal"
     address = address_of(str(path))
     first = SharedWork.joined(address, "work")

@@ -1,4 +1,4 @@
-"""Start from a run: what is taken over, how fast each layer learns, and what is refused."""
+"""Start from a run: which weights are used, how fast each layer learns, and what is refused."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def trained(out: Path, recipe: str = "cifar10-quick", size: int = 16) -> Path:
 
 
 def other(count: int = 40, size: int = 16) -> fl.TrainTest:
-    """Three classes: stripes, and images with both."""
+    """Return three classes: stripes, and images with both."""
     parts = []
     for part in striped(count, size):
         labels_N = part.labels_N.copy()
@@ -69,7 +69,7 @@ def test_smaller_images_only_where_the_run_s_network_takes_them(
     tmp_path: Path, first: str, share: float
 ) -> None:
     net = [tutorial_net(8, 12)] if first == "mnist-tutorial" else whitened_net(8, 12)
-    if first == "mnist-best":  # the dense layer sees every place
+    if first == "mnist-best":  # the dense layer uses every position
         net = whitened_net(8, 12, pool_last=False)
     settings = [*net, *LENGTH, "augment=[]"]
     path = fl.train(striped(60, 16), first, settings=settings, out=tmp_path / "run", quiet=True)
@@ -115,7 +115,7 @@ def test_the_lower_a_layer_the_smaller_its_step(tmp_path: Path) -> None:
         if name.endswith("weight")
     }
     shares = [moved[layer] / 1e-3 for layer in ("conv1", "dense1", "dense2")]
-    # Four layers: the shares lie evenly on a log scale.
+    # Four layers: the shares are evenly spaced on a log scale.
     assert shares == pytest.approx([0.01, 0.01 ** (1 / 3), 1.0], rel=1e-2)
     assert moved["conv2"] / 1e-3 == pytest.approx(0.01 ** (2 / 3), rel=1e-2)
 

@@ -1,7 +1,7 @@
-"""A training job for the tests that kill it: python training_job.py RUN; starts or goes on.
+"""A training job for the tests that kill it: python training_job.py RUN; starts or resumes.
 
-MNIST-sized images of seeded noise with a bright bar that tells the class; a state is saved after
-every step, so that a kill often falls into a write.
+It uses MNIST-sized images of seeded noise with a bright bar that shows the class. A state is saved
+after every step, so that a kill often comes during a write.
 """
 
 import sys

@@ -43,7 +43,7 @@ def contents(*parts: fl.Dataset) -> dict[bytes, str]:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """The stand-in in place of the hub, and empty caches."""
+    """Replace the hub by a stand-in, with empty caches."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
@@ -55,7 +55,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 
 
 def new_process() -> None:
-    """What was asked for once is asked for again."""
+    """Forget which requests were made, so that they are made again."""
     sets._FOUND.clear()
 
 
@@ -69,7 +69,7 @@ def table(rows: range, label: str = "label", image: str = "image") -> Any:
 
 
 def parquet_set(folder: Path) -> Path:
-    """A repository as ``push_to_hub`` lays it."""
+    """Create a repository in the layout of ``push_to_hub``."""
     (folder / "data").mkdir(parents=True)
     for name, rows in (
         ("train-00000-of-00002", range(24)),
@@ -110,7 +110,7 @@ def test_a_run_keeps_its_commit(
     told = json.loads(Path("run/data.json").read_text())
     assert (told["name"], told["path"]) == ("hf:ann/pets", f"hf:ann/pets@{commit}")
 
-    # The set goes on; the run does not.
+    # The data set changes; the run does not.
     table(range(45, 55)).to_parquet(folder / "data" / "test-00000-of-00001.parquet")
     changed = hub.put("ann/pets", folder)
     new_process()
@@ -126,7 +126,7 @@ def test_a_run_keeps_its_commit(
     other = command("evaluate", "run", "hf:ann/pets")
     assert other.code == 0, other.err
 
-    # Without a connection the latest commit that is here is taken, and told.
+    # Without a connection, the latest cached commit is used, and the user is told.
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     new_process()
     with pytest.warns(UserWarning, match="using its latest commit on this machine"):
@@ -166,7 +166,7 @@ def test_folders_of_pictures_are_listed_as_on_disk(
     assert data.train.names is not None and data.train.names[0] == "train/cat/0.png"
     assert data.train.fingerprint == fl.load(folder).train.fingerprint
 
-    # Of many files the hub's own copy is taken, if it is whole.
+    # If there are many files, the hub's own copy is used if it is complete.
     monkeypatch.setattr(sets, "MANY", 10)
     made = tmp_path / "made"
     for split in ("partial-train", "train"):
@@ -201,7 +201,7 @@ def test_what_is_neither_is_taken_from_the_hubs_own_parquet(hub: StandIn, tmp_pa
 
 
 def test_the_card_says_which_files_and_what_the_columns_are(hub: StandIn, tmp_path: Path) -> None:
-    """Files whose names say nothing, and whose metadata is lost."""
+    """File names say nothing, and the metadata of the files is lost."""
     parquet = pytest.importorskip("pyarrow.parquet")
     folder = tmp_path / "pets"
     for place, rows in (("a/x.parquet", range(45)), ("a/y.parquet", range(45, 60))):
@@ -277,7 +277,7 @@ def test_a_cache_that_the_hubs_library_filled_is_enough(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.warns(UserWarning, match=r"not reached \(HF_HUB_OFFLINE is set\)"):
         assert contents(*fl.load("hf:ann/pets")) == wanted(range(60))
-    # One file of several is missing: nobody knows what else is.
+    # If one of several files is missing, it is unknown what else is.
     new_process()
     shutil.rmtree(tmp_path / "cache")
     (found,) = (tmp_path / "hf").rglob("train-00001-of-00002.parquet")

@@ -1,4 +1,4 @@
-"""Shards for tests, written with Python's own tarfile: dark images with a bright row or column."""
+"""Shards for tests, written with Python's tarfile: dark images with a bright row or column."""
 
 import io
 import tarfile
@@ -12,7 +12,8 @@ Member = tuple[str, bytes]
 
 
 def picture(number: int, size: int = 32) -> bytes:
-    """A PNG of noise, drawn by its number: even ones with a bright column, odd ones with a row."""
+    """Return a PNG of noise, drawn by its number: even ones have a bright column, odd ones a
+    row."""
     rng = np.random.default_rng(number)
     image_HWC = rng.integers(0, 90, (size, size, 3), dtype=np.uint8)
     place = rng.integers(1, size - 1)
@@ -23,7 +24,7 @@ def picture(number: int, size: int = 32) -> bytes:
 
 
 def write_tar(path: Path, members: Sequence[Member]) -> Path:
-    """A tar of these files, in this order."""
+    """Write a tar of these files, in this order."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as tar:
         for name, content in members:
@@ -34,7 +35,7 @@ def write_tar(path: Path, members: Sequence[Member]) -> Path:
 
 
 def samples(numbers: Sequence[int]) -> list[Member]:
-    """An image and its class for each number."""
+    """Return an image and its class for each number."""
     return [
         member
         for n in numbers
@@ -43,7 +44,7 @@ def samples(numbers: Sequence[int]) -> list[Member]:
 
 
 def write_shards(folder: Path, count: int, each: int) -> Path:
-    """``folder/images-000000.tar`` and so on, with images 0 to ``count`` - 1."""
+    """Write ``folder/images-000000.tar`` and so on, with images 0 to ``count`` - 1."""
     for shard, start in enumerate(range(0, count, each)):
         numbers = range(start, min(start + each, count))
         write_tar(folder / f"images-{shard:06d}.tar", samples(numbers))

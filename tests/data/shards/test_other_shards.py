@@ -1,4 +1,4 @@
-"""Shards at addresses, Parquet files, and shards that are written here."""
+"""Shards at addresses, Parquet files, and shards that firstlight writes."""
 
 import functools
 import io
@@ -30,7 +30,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Files with an ETag, as servers give them; what was asked for is noted."""
+    """Serves files with an ETag, as servers do, and records the requests."""
 
     asked: ClassVar[list[str]] = []
 
@@ -50,7 +50,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """An address, and the folder whose files are there."""
+    """Yield an address, and the folder that it serves."""
     folder = tmp_path / "served"
     folder.mkdir()
     Quiet.asked = []
@@ -177,7 +177,7 @@ def table(count: int) -> Any:
 def test_what_datasets_writes_and_reads_is_read_here(
     served: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also from a server that gives files as a whole alone."""
+    """Also from a server that only sends whole files."""
     address, folder = served
     whole = table(50)
     whole.select(range(30)).to_parquet(folder / "train-00000-of-00002.parquet", batch_size=7)

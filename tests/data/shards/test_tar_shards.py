@@ -28,7 +28,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take every set for a large one."""
+    """Treat every data set as a large one."""
     monkeypatch.setattr(shards_load, "MOST_LOOKED_THROUGH", 0)
 
 
@@ -106,7 +106,7 @@ def test_the_split_goes_by_the_files_whatever_shards_they_are_in(
         return {name.rpartition("/")[2] for name in part.names}
 
     assert keys(first) == keys(second)
-    assert first.fingerprint != second.fingerprint  # they lie in another order
+    assert first.fingerprint != second.fingerprint  # their order in the file differs
 
 
 def test_identical_files_are_held_out_together(
@@ -243,9 +243,9 @@ def test_a_shard_cut_short_or_damaged_is_told_with_the_place(tmp_path: Path) -> 
         images = tar.getmembers()[::2]
     second = images[1]
     for end in (
-        second.offset_data + 100,  # in an image
-        second.offset + 100,  # in a header
-        second.offset,  # between two
+        second.offset_data + 100,  # inside an image
+        second.offset + 100,  # inside a header
+        second.offset,  # between two members
     ):
         path.write_bytes(whole[:end])
         with pytest.raises(DataError, match=r"a\.tar: (truncated at|damaged or trunc.*) 0000[01]"):
@@ -269,7 +269,7 @@ def test_an_image_whose_bytes_were_changed_in_place_is_an_error(
     with tarfile.open(path) as tar:
         place = tar.getmembers()[0].offset_data
     before = path.stat()
-    train.images_NHWC[:], test.images_NHWC[:]  # it is open
+    train.images_NHWC[:], test.images_NHWC[:]  # the file is open
     with path.open("r+b") as file:
         file.seek(place + 60)
         file.write(b"\0\0\0\0")

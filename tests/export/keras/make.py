@@ -1,10 +1,10 @@
-"""Make the ``.keras`` files beside this one with real Keras, in an environment of its own.
+"""Make the ``.keras`` files beside this one with real Keras, in a separate environment.
 
     .venv-keras/bin/python tests/export/keras/make.py
 
-Small relatives of the tutorial's network, trained for some epochs on scikit-learn's digits or on
-colour noise, each with ``NAME.npz``: uint8 images and the probabilities that Keras gives them.
-``with-lambda.keras`` is one that must be refused.
+Small relatives of the tutorial's network, trained for a few epochs on scikit-learn's digits or on
+colour noise, each with ``NAME.npz``: uint8 images and Keras's probabilities for them.
+``with-lambda.keras`` must be refused.
 """
 
 import os
@@ -36,7 +36,7 @@ def digits_like() -> keras.Model:
 
 
 def colour() -> keras.Model:
-    """Colour, pools everywhere, scaling inside, another name for every layer, not square."""
+    """Colour, pools everywhere, scaling inside, a custom name for every layer, not square."""
     return keras.Sequential(
         [
             keras.Input((14, 12, 3), name="pictures"),
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def save(name: str, model: keras.Model, images: np.ndarray, scaled: np.ndarray) -> None:
-    """The model, and what it answers."""
+    """Save the model and its answers."""
     model.save(HERE / f"{name}.keras")
     np.savez_compressed(
         HERE / f"{name}-answers.npz", images=images, probabilities=model.predict(scaled, verbose=0)

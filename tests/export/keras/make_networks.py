@@ -1,10 +1,9 @@
-"""Make networks that are not the tutorial's with real Keras, in an environment of its own.
+"""Make networks other than the tutorial's with real Keras, in a separate environment.
 
     .venv-keras/bin/python tests/export/keras/make_networks.py
 
 Each has random weights and statistics, so that no layer is the identity, and ``NAME-answers.npz``:
-uint8 images and the probabilities that Keras gives them. Between them they use every layer that is
-read.
+uint8 images and Keras's probabilities for them. Together they use every layer that can be read.
 """
 
 import os
@@ -50,7 +49,7 @@ def residual() -> keras.Model:
 
 
 def separable() -> keras.Model:
-    """Depthwise and separable convolutions as in MobileNet; pixels standardised inside; no softmax
+    """Depthwise and separable convolutions as in MobileNet; pixels standardized inside; no softmax
     at the end."""
     normalise = layers.Normalization()
     normalise.adapt(np.random.default_rng(1).integers(0, 200, (8, 12, 12, 3)).astype("float32"))
@@ -76,7 +75,7 @@ def separable() -> keras.Model:
 
 
 def branches() -> keras.Model:
-    """Branches side by side as in Inception, one within another, with every kind of pool."""
+    """Parallel branches as in Inception, one inside another, with every kind of pool."""
     pixels = keras.Input((11, 9, 1), name="drawing")
     x = layers.Rescaling(1 / 127.5, offset=-1)(pixels)
     x = layers.Conv2D(6, 3, strides=2, padding="same", activation="elu")(x)
@@ -122,7 +121,7 @@ def plain() -> keras.Model:
 
 
 def dense_blocks() -> keras.Model:
-    """Concatenated with what came in, as in DenseNet; three added; the operator ``+``."""
+    """Concatenation with the input, as in DenseNet; a sum of three; the operator ``+``."""
     pixels = keras.Input((10, 10, 3))
     x = layers.Conv2D(4, 3)(pixels)
     for _ in range(2):
@@ -138,7 +137,7 @@ def dense_blocks() -> keras.Model:
 
 
 def two_classes() -> keras.Model:
-    """One unit with a sigmoid, and pixels scaled behind a pool."""
+    """One unit with a sigmoid, and pixels scaled after a pool."""
     return keras.Sequential(
         [
             keras.Input((8, 8, 1), dtype="uint8"),
@@ -152,8 +151,8 @@ def two_classes() -> keras.Model:
 
 
 def without_dense() -> keras.Model:
-    """Scores that no dense layer gives, as in "Network in network"; channels standardised inside;
-    an activation that is a layer."""
+    """Scores without a dense layer, as in "Network in network"; channels standardized inside; an
+    activation as a layer."""
     return keras.Sequential(
         [
             keras.Input((9, 9, 3)),
@@ -176,7 +175,7 @@ NETWORKS: tuple[tuple[Callable[[], keras.Model], float], ...] = (
     (two_classes, 1.0),
     (without_dense, 1.0),
 )
-"""Each with what the pixels are multiplied by before they go in."""
+"""Each network with the factor for its input pixels."""
 
 
 def main() -> None:
@@ -204,7 +203,7 @@ def main() -> None:
 
 
 def save(name: str, model: keras.Model, images: np.ndarray, probabilities: np.ndarray) -> None:
-    """The model, its members compressed, and what it answers."""
+    """Save the model, with compressed members, and its answers."""
     path = HERE / f"{name}.keras"
     model.save(path)
     with zipfile.ZipFile(path) as archive:
