@@ -128,25 +128,25 @@ class Predictor(ABC):
 
 
 class RunPredictor(Predictor):
-    """One run behind the service, finished or not."""
+    """A run behind the service, finished or not."""
 
     platform = "firstlight_torch"
 
     def __init__(self, name: str, folder: RunFolder, bounds: Bounds) -> None:
-        """``bounds``: of each picture."""
+        """``bounds`` limit each picture."""
         super().__init__(name, folder.path, bounds)
         self._folder = folder
         self._answers: tuple[int, Answers] | None = None
 
     @property
     def finished(self) -> bool:
-        """``bounds`` limit each picture."""
+        """Whether the run has finished training."""
         return self._folder.finished
 
     @cached_property
     def model(self) -> Model:
-        """The network on the CPU. Raises ``UserError`` until the run has finished training."""
-        # The thread that computes has set how many threads it computes with.
+        """The network, on the CPU. Raises ``UserError`` until the run has finished training."""
+        # The computing thread has set its number of threads.
         return replace(run_model(self._folder), threads=None)
 
     @cached_property
@@ -162,7 +162,7 @@ class RunPredictor(Predictor):
 
     @property
     def in_training(self) -> bool:
-        """Whether a process is training the run just now."""
+        """Whether a process is training the run now."""
         return self._folder.in_use()
 
     @property
@@ -178,20 +178,20 @@ class RunPredictor(Predictor):
 
     @property
     def metrics(self) -> dict[str, Any] | None:
-        """``metrics.json``, of a run that was measured."""
+        """``metrics.json`` of an evaluated run."""
         values: dict[str, Any] = self._folder.read_json("metrics.json")
         return values
 
     @property
     def evaluated(self) -> bool:
-        """Whether ``evaluate`` has measured the run."""
+        """Whether ``evaluate`` has been run."""
         return (self.path / "metrics.json").is_file()
 
     @property
     def answers(self) -> Answers | None:
-        """The answers to the test set; None before ``evaluate``. Read again where they changed.
+        """The answers to the test set; None before ``evaluate``. Read again if they changed.
 
-        Raises ``DataError`` where they are damaged.
+        Raises ``DataError`` if they are damaged.
         """
         path = self.path / "predictions.csv"
         if not path.is_file() or not self.evaluated:

@@ -26,12 +26,12 @@ from firstlight.serve.service import Service
 UInt8Array = npt.NDArray[np.uint8]
 LENGTH = "inference-header-content-length"
 NUMBER_BYTES, HEAD_BYTES = 6, 64 * 1024
-"""Of one number as JSON, such as ``255, ``, and of what stands around the numbers."""
+"""Most bytes of one number in JSON, such as ``255, ``, and of the text around the numbers."""
 INPUT, PROBABILITIES, LABEL = "image", "probabilities", "label"
 READ = {"binary_data", "binary_data_size"}
 _FLOATS = "multiply floats of 0 to 1 by 255 and round them first"
 VERSION = "1"
-"""Of every model: a run is never trained again under its name."""
+"""The version of every model: a run is never retrained under its name."""
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -71,7 +71,7 @@ ANSWER: dict[int | str, dict[str, Any]] = {
 
 
 def routes(service: Service) -> APIRouter:
-    """The protocol's routes."""
+    """The routes of the protocol."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
     @router.get("/health/live", summary="Is the service up?")
@@ -102,7 +102,7 @@ def routes(service: Service) -> APIRouter:
 
 
 def _of_a_model(service: Service) -> APIRouter:
-    """The routes of one model, or of a version of it."""
+    """The routes of one model, or of one version of it."""
     router = APIRouter()
 
     @router.get("", summary="Inputs and outputs of a run")
@@ -121,7 +121,7 @@ def _of_a_model(service: Service) -> APIRouter:
         predictor = service.predictor(model)
         most = service.limits.images
         body = await request.body()
-        # Parsing holds up everyone: no more of it than the largest right request needs.
+        # Parsing blocks every request, so accept no more than the largest valid request needs.
         if len(body) > NUMBER_BYTES * math.prod(predictor.image_shape) * most + HEAD_BYTES:
             raise RefusedError(status=413, message=f"longer than {most} images of this model")
         asked = _asked(body, request.headers.get(LENGTH), predictor, most)
@@ -141,14 +141,14 @@ class _Asked:
     id: str | None
     images_NHWC: UInt8Array
     outputs: dict[str, bool]
-    """Name to whether it is wanted as raw bytes."""
+    """Maps the name to whether it is wanted as raw bytes."""
 
 
 def _asked(body: bytes, head_length: str | None, predictor: Predictor, most: int) -> _Asked:
-    """The request, checked. Raises ``RefusedError`` 400."""
+    """Check and return the request. Raises ``RefusedError`` 400."""
     head, raw = body, b""
     if head_length is not None:
-        # No length of a body has more than nine digits, and int() refuses thousands of them.
+        # A body's length has at most nine digits, and int() refuses thousands of them.
         at = int(head_length) if re.fullmatch("[0-9]{1,9}", head_length) else len(body) + 1
         if at > len(body):
             raise _wrong(f"{LENGTH} is not a length within the body")
@@ -169,7 +169,7 @@ def _asked(body: bytes, head_length: str | None, predictor: Predictor, most: int
 
 
 def _images(given: dict[str, Any], raw: bytes, predictor: Predictor, most: int) -> UInt8Array:
-    """The one input, checked."""
+    """Check and return the only input."""
     shape, wanted = given.get("shape"), predictor.image_shape
     if given.get("name") != INPUT or given.get("datatype") != "UINT8":
         raise _wrong(f"wanted the input {INPUT} of datatype UINT8; {_FLOATS}")
@@ -200,8 +200,8 @@ def _images(given: dict[str, Any], raw: bytes, predictor: Predictor, most: int) 
 
 
 def _levels(data: bytes, shape: Sequence[int]) -> UInt8Array:
-    """The images. Raises ``RefusedError`` for levels of 0 and 1 alone, which are floats of 0 to 1
-    that were cut off, or flags: an answer to them would be wrong without a word."""
+    """Return the images. Raises ``RefusedError`` if all values are 0 or 1: they are truncated
+    floats in [0, 1], or flags, and the answer would be wrong in silence."""
     images_NHWC = np.frombuffer(data, dtype=np.uint8).reshape(shape)
     if images_NHWC.max() == 1:
         raise _wrong(f"wanted levels from 0 to 255, got only 0 and 1; {_FLOATS}")
@@ -209,9 +209,9 @@ def _levels(data: bytes, shape: Sequence[int]) -> UInt8Array:
 
 
 def _flat(data: Any, shape: Sequence[int]) -> bytes | None:
-    """Numbers in one list, or in lists of lists as the shape has them; None for anything else.
+    """Return numbers from one list, or from lists nested like the shape; None for anything else.
 
-    Not by NumPy: an array of texts takes as much memory for each as for the longest.
+    NumPy is not used: an array of texts takes as much memory per text as the longest one.
     """
     if not isinstance(data, list):
         return None
@@ -220,7 +220,7 @@ def _flat(data: Any, shape: Sequence[int]) -> bytes | None:
             if not all(isinstance(row, list) and len(row) == length for row in data):
                 return None
             data = list(itertools.chain.from_iterable(data))
-    if len(data) != math.prod(shape) or not set(map(type, data)) <= {int}:  # bool is another
+    if len(data) != math.prod(shape) or not set(map(type, data)) <= {int}:  # a bool is no int
         return None
     try:
         return bytes(data)
@@ -229,14 +229,14 @@ def _flat(data: Any, shape: Sequence[int]) -> bytes | None:
 
 
 def _refuse_unread(parameters: Any) -> None:
-    """Raise ``RefusedError`` for a parameter of a tensor that would change what its bytes are."""
+    """Raise ``RefusedError`` for a tensor parameter that would change the meaning of its bytes."""
     if isinstance(parameters, dict) and not parameters.keys() <= READ:
         unread = ", ".join(sorted(parameters.keys() - READ))[:200]
         raise _wrong(f"a tensor may have the parameters {' and '.join(sorted(READ))}, not {unread}")
 
 
 def _outputs(values: dict[str, Any]) -> dict[str, bool]:
-    """Which outputs are wanted, and which of them as raw bytes."""
+    """Return the wanted outputs, and whether each is wanted as raw bytes."""
     parameters = values.get("parameters")
     every = isinstance(parameters, dict) and parameters.get("binary_data_output") is True
     wanted = values.get("outputs")
@@ -296,7 +296,7 @@ def _response(predictor: Predictor, asked: _Asked, rows_NK: npt.NDArray[np.float
 
 
 def _prefixed(labels: Sequence[str]) -> bytes:
-    """Texts as the extension has them: each behind its length, four bytes, little-endian."""
+    """Encode texts as in the extension: each after its length, four bytes, little-endian."""
     encoded = [label.encode("utf-8", "replace") for label in labels]
     return b"".join(struct.pack("<I", len(text)) + text for text in encoded)
 
