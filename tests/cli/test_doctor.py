@@ -76,7 +76,7 @@ def test_completion_gives_commands_and_options(
 ) -> None:
     monkeypatch.setenv("_FIRSTLIGHT_COMPLETE", "complete_bash")
     for words, at, completed in (
-        ("firstlight tr", "1", ["train"]),
+        ("firstlight trai", "1", ["train"]),
         ("firstlight train --see", "2", ["--seed"]),
         ("firstlight cache cl", "2", ["clear"]),
     ):
