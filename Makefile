@@ -11,7 +11,7 @@ INSTALL = PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test lint quick docs dist pythons bounds pins tables models clean
+.PHONY: help demo test lint quick litert docs dist pythons bounds pins tables models clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1 \2/p' Makefile | while read -r name words; do \
@@ -33,6 +33,10 @@ QUICK := tests/augment tests/evaluate tests/models tests/runs \
 quick: $(VENV)/.dev ## Lint, and the tests of the small parts: under a minute.
 	$(BIN)/ruff check .
 	$(PYTEST) $(QUICK)
+
+# Beside the environment, as tests/export/litert.txt says: 0.8 GB.
+litert: $(VENV)/.litert ## The tests of exports to LiteRT.
+	PYTHONPATH=$(abspath $(VENV)/litert) $(PYTEST) tests/export/test_litert.py
 
 # Trains as the pages do, some minutes on two cores: wants MNIST on this machine, or a network.
 docs: $(VENV)/.docs ## The documentation site.
@@ -97,6 +101,10 @@ $(VENV)/.web: | $(BIN)/python
 			onnxruntime-web@1.30.0 \
 			&& touch $@ || echo "onnxruntime-web cannot be fetched; its test is skipped" >&2; \
 	else echo "there is no npm; the test with onnxruntime-web is skipped" >&2; fi
+
+$(VENV)/.litert: tests/export/litert.txt $(VENV)/.dev
+	$(INSTALL) --no-deps --upgrade --target $(VENV)/litert -r tests/export/litert.txt
+	@touch $@
 
 clean: ## Remove the environment and what was built.
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

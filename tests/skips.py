@@ -11,6 +11,7 @@ import re
 EXPECTED = (
     "there is no CUDA device",
     "no Keras here",  # it needs an environment of its own
+    "no LiteRT here",  # so does it: make litert
     "nothing is closed to the superuser",
     "no strace, or it may not look at processes here",
     "network namespaces need",

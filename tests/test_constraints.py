@@ -39,6 +39,12 @@ def test_every_stated_requirement_takes_the_version_that_is_pinned() -> None:
         assert pinned.local is None, f"{one.name} {pinned} is of one index alone"
 
 
+def test_litert_takes_the_versions_that_its_tests_use() -> None:
+    text = (ROOT / "tests" / "export" / "litert.txt").read_text(encoding="utf-8")
+    held = dict(re.findall(r"^([\w.-]+)==(\S+)$", text, re.MULTILINE))
+    assert all(held[one.name] in one.specifier for one in map(Requirement, ALL_EXTRAS["litert"]))
+
+
 def test_uvicorn_is_taken_up_to_the_version_that_was_looked_at_and_no_further() -> None:
     """tests/serve/test_uvicorn.py looks at it."""
     (wanted,) = (one for one in stated() if one.name == "uvicorn")

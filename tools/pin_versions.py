@@ -16,8 +16,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "constraints.txt"
-APART = {"trackio"}
-"""Extras that do not fit the newest versions of the others: Trackio wants Pillow below 13."""
+APART = {"trackio", "litert"}
+"""Extras that do not fit the newest versions of the others: Trackio wants Pillow below 13, and what
+LiteRT needs typing-extensions below 4.13 (tests/export/litert.txt)."""
 HEAD = """\
 # The versions that development and the tests use, resolved on Linux with Python 3.11. What the
 # package itself takes stands in pyproject.toml, and is wide. Renew this file with: make pins

@@ -302,8 +302,8 @@ class Run:
         accept_loss: bool = False,
     ) -> "Exported":
         """Write the network as a file that other programs run: ``onnx``, ``safetensors``,
-        ``torch-export`` or ``keras``; or as a folder that Triton Inference Server serves:
-        ``triton``.
+        ``torch-export``, ``keras`` or ``litert``; or as a folder that Triton Inference Server
+        serves: ``triton``.
 
         Every test image goes through both; unless the answers are equal nothing is written. With
         ``int8`` the accuracy lost is measured, and more than 0.3 points refused unless accepted.

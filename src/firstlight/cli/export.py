@@ -26,7 +26,9 @@ def export(
     format: Annotated[  # noqa: A002
         str,
         typer.Option(
-            "--format", metavar="NAME", help="onnx, safetensors, torch-export, keras or triton."
+            "--format",
+            metavar="NAME",
+            help="onnx, safetensors, torch-export, keras, litert or triton.",
         ),
     ] = "onnx",
     out: Annotated[

@@ -33,6 +33,7 @@ EXAMPLES = {
     "export": (
         "firstlight export runs/mnist-quick-1",
         "firstlight export runs/mnist-quick-1 --int8",
+        "firstlight export runs/mnist-quick-1 --format litert",
     ),
     "card": (
         "firstlight card runs/mnist-quick-1",

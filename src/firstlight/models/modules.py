@@ -284,15 +284,25 @@ class Resize(nn.Module):
     def __init__(self, choice: ResizeChoice) -> None:
         super().__init__()
         self.side, self.channels = choice.side, choice.channels
+        self.fixed: tuple[Tensor, Tensor] | None = None
+        """The weights for maps of one size, once they are computed."""
+
+    def fix(self, maps_NCHW: Tensor) -> None:
+        """Take maps of this size alone from now on; a tracer then meets the weights as numbers, not
+        what computes them."""
+        self.fixed = self._weights(maps_NCHW)
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
-        height, width = maps_NCHW.shape[2:]
-        if (height, width) != (self.side, self.side):
-            down, right = (_cubic(n, self.side).to(maps_NCHW) for n in (height, width))
+        if tuple(maps_NCHW.shape[2:]) != (self.side, self.side):
+            down, right = self.fixed or self._weights(maps_NCHW)
             maps_NCHW = down @ maps_NCHW @ right.T
         if self.channels > maps_NCHW.shape[1]:
             maps_NCHW = torch.cat([maps_NCHW] * self.channels, dim=1)
         return maps_NCHW
+
+    def _weights(self, maps_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = maps_NCHW.shape[2:]
+        return _cubic(height, self.side).to(maps_NCHW), _cubic(width, self.side).to(maps_NCHW)
 
 
 def _cubic(size: int, side: int) -> Tensor:

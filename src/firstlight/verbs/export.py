@@ -42,11 +42,14 @@ SUFFIXES = {
     "safetensors": ".safetensors",
     "torch-export": ".pt2",
     "keras": ".keras",
+    "litert": ".tflite",
     "triton": "",
 }
 """Maps each format to its file extension. ``triton`` is a folder with any name."""
 ONNX = ("onnx", "triton")
 """The formats that hold an ONNX file."""
+EIGHT_BITS = (*ONNX, "litert")
+"""The formats that can compute in eight bits."""
 LARGEST_LOSS = 0.003
 """Largest loss of accuracy, 0 to 1, by int8 without acceptance."""
 LEAST_LOST = 2
@@ -94,12 +97,18 @@ class Form:
         """Raise ``UserError`` for an unknown format or an unavailable option."""
         if self.format not in SUFFIXES:
             raise UserError(f"--format {self.format}: wanted one of {', '.join(SUFFIXES)}")
-        if self.format not in ONNX and (self.int8 or self.opset is not None):
-            raise UserError(f"--int8 and --opset are for --format {' and '.join(ONNX)}")
+        if self.int8 and self.format not in EIGHT_BITS:
+            raise UserError(f"--int8 is for --format {', '.join(EIGHT_BITS)}")
+        if self.opset is not None and self.format not in ONNX:
+            raise UserError(f"--opset is for --format {' and '.join(ONNX)}")
         packages = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "keras": ("h5py",)}
         needed = packages.get("onnx" if self.format in ONNX else self.format, ())
         for name in needed:
             imported(name, f"--format {self.format}", " ".join(needed))
+        if self.format == "litert":
+            from firstlight.export.litert import need_converter
+
+            need_converter(f"--format {self.format}")
         if self.opset is not None:
             from firstlight.export.graph import OPSETS
 
@@ -226,13 +235,19 @@ def export(
 
 @contextmanager
 def _traced(code: OwnCode | None, format: str) -> Iterator[None]:  # noqa: A002
-    """What PyTorch's exporter says of code of one's own, as ``UserError``."""
+    """What PyTorch's exporter says of code of one's own, and LiteRT's converter of any network, as
+    ``UserError``."""
     try:
         yield
     except Exception as error:
-        if code is None or isinstance(error, UserError | MemoryError):
+        if isinstance(error, UserError | MemoryError) or (code is None and format != "litert"):
             raise
         said = " ".join(str(error).split())[:300]
+        if code is None:
+            raise UserError(
+                "--format litert: its converter does not take this network. Use another format, "
+                f"such as onnx. The error was: {type(error).__name__}: {said}"
+            ) from error
         raise UserError(
             f"PyTorch cannot export the module of {code.function} as {format}. In its forward, "
             "take the number of images from x.shape[0], not from len(x), and let no branch "
@@ -280,6 +295,12 @@ def _written(
 
         content = keras_bytes(saved, facts)
         return content, lambda test: _keras_answers(content, saved, test)
+    if form.format == "litert":
+        from firstlight.export import litert
+
+        some_NHWC = _some(train, litert.IMAGES) if form.int8 else None
+        content = litert.litert_bytes(saved, facts, some_NHWC)
+        return content, lambda test: litert.litert_answers(content, test.images_NHWC)
     from firstlight.export import weights
 
     if form.format == "safetensors":
@@ -324,14 +345,19 @@ def _onnx(saved: SavedModel, facts: dict[str, Any], train: Dataset, form: Form) 
     version = form.opset or graph.OPSET
     network = graph.network(saved, version)
     if form.int8:
-        some = train.content_order[:: max(1, len(train) // eight_bits.IMAGES)]
-        images_NHWC = train.take(some[: eight_bits.IMAGES]).images_NHWC[:]
-        network = eight_bits.quantized(network, images_NHWC)
+        network = eight_bits.quantized(network, _some(train, eight_bits.IMAGES))
     whole = graph.with_any_size(network, saved, version)
     for key, value in facts.items():
         entry = whole.metadata_props.add()
         entry.key, entry.value = key, write_json(value)
     return bytes(whole.SerializeToString())
+
+
+def _some(train: Dataset, count: int) -> npt.NDArray[np.uint8]:
+    """So many training images, spread evenly over them."""
+    rows = train.content_order[:: max(1, len(train) // count)]
+    images_NHWC: npt.NDArray[np.uint8] = train.take(rows[:count]).images_NHWC[:]
+    return images_NHWC
 
 
 def _loss(run_NK: Float32Array, file_NK: Float32Array, test: Dataset) -> AccuracyLoss:
