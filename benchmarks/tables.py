@@ -13,6 +13,7 @@ from pathlib import Path
 
 from table_answers import answers_table
 from table_dependencies import base_table, extras_table
+from table_formats import formats_table
 from table_ideas import ideas_table
 from table_models import models_table
 from table_pictures import (
@@ -80,6 +81,7 @@ TABLES = {
     "serve": serve_tables,
     "workers": workers_table,
     "answers": answers_table,
+    "formats": formats_table,
 }
 
 
