@@ -13,6 +13,7 @@ from tests.kit import Command
 
 import firstlight as fl
 from firstlight.checked import joined_labels
+from firstlight.data.arrays import ArrayForm, ArrayPart, dataset_of
 from firstlight.data.table import list_csv, list_pictures
 from firstlight.errors import DataError
 
@@ -179,7 +180,7 @@ def test_a_csv_of_names_is_answered_with_its_own_keys(
         ("1,2", "1", "2"),
     ],
 )
-def test_lists_of_labels_are_read_in_a_csv_and_refused_elsewhere(
+def test_lists_of_labels_are_read_in_a_csv_and_in_memory(
     tmp_path: Path, labels: tuple[str, ...]
 ) -> None:
     names = [f"{at}.png" for at in range(len(labels))]
@@ -188,9 +189,14 @@ def test_lists_of_labels_are_read_in_a_csv_and_refused_elsewhere(
     found = [set(one.split(";")) for one in read(file).values()]
     # Their words, in this test none of which has a sign or a space in it.
     assert found == [set(re.findall(r"\w+", label)) for label in labels]
-    images = np.zeros((len(labels), 8, 8), np.uint8)
-    with pytest.raises(DataError, match=r"name several classes at once, .*from a CSV alone"):
-        fl.from_images(images, labels)
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), 8, 8), np.uint8)
+    whole, _ = dataset_of(
+        [ArrayPart(part="", images=images, labels=labels, images_name="i", labels_name="l")],
+        ArrayForm(),
+        "images",
+    )
+    in_memory = [set(whole.label_of(at).split(";")) for at in range(len(labels))]
+    assert in_memory == found
 
 
 def test_columns_of_0_and_1_are_labels_where_a_row_has_several(tmp_path: Path) -> None:
@@ -257,13 +263,17 @@ def test_names_with_signs_in_them_are_names(tmp_path: Path, labels: tuple[str, .
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.array([[1, 1], [0, 1], [1, 0]]), "row 0 has 2 ones.*from a CSV alone"),
-        (np.array([[0, 1], [0, 0], [1, 0]]), "row 1 has 0 ones.*from a CSV alone"),
-        ([["a", "b"], ["b", "c"], ["a", "c"]], "row 0 has 2.*from a CSV alone"),
-        ([["a", "b"], ["b"], ["a"]], "lists of several lengths.*from a CSV alone"),
+        (np.array([[0, 1], [0, 0], [1, 0]]), "row 1 has 0 ones.*one class for each"),
+        ([[0, 1], [0, 0], [1, 0]], "row 1 has 0 ones.*one class for each"),
         (np.array([[0, 1], [0, 1], [1, 0]]), "for one-hot rows use labels.argmax"),
+        ([[0, 1], [0, 1], [1, 0]], "for one-hot rows use labels.argmax"),
+        (np.array([[0, 2], [0, 1], [1, 0]]), "wanted 3 labels, one for each image"),
+        ([["a", 1], ["b"], []], "all names, or all whole numbers, got 'both'"),
+        ([["a", ""], ["b"], []], "all names, or all whole numbers, got ''"),
+        ([["a;b", "c"], ["c"], []], "'a;b' contains ';'"),
+        ([["a", "b"], ["b"]], "wanted 3 rows of labels, one for each image, got 2"),
     ],
 )
-def test_rows_of_labels_are_refused_in_arrays(labels: Any, message: str) -> None:
+def test_rows_that_may_mean_two_things_are_refused_in_arrays(labels: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         fl.from_images(np.zeros((3, 8, 8), np.uint8), labels)

@@ -174,18 +174,6 @@ class Stream(IterableDataset[Any]):
         (lambda: hub_set().to_iterable_dataset(), "only be streamed"),
         (
             lambda: hub_set(
-                label=(datasets.List(datasets.ClassLabel(names=list(NAMES))), [[0, 1]] * 40)
-            ),
-            "label holds lists of labels.*a CSV alone",
-        ),
-        (
-            lambda: hub_set(
-                tags=(datasets.List(datasets.ClassLabel(names=list(NAMES))), [[0, 1]] * 40)
-            ).remove_columns("label"),
-            "tags holds lists of labels.*a CSV alone",
-        ),
-        (
-            lambda: hub_set(
                 one=(datasets.ClassLabel(names=list(NAMES)), [0] * 40),
                 two=(datasets.ClassLabel(names=list(NAMES)), [1] * 40),
             ).remove_columns("label"),
@@ -204,8 +192,7 @@ class Stream(IterableDataset[Any]):
         (lambda: Pairs(lambda image: (to_tensor(image) - 0.5) / 0.5), "range=\\(-1, 1\\)"),
         (lambda: [(one, 0, 1) for one in IMAGES], "wanted .picture, label. or a dict, got tuple"),
         (lambda: [{"a": one, "b": 0, "c": 1} for one in IMAGES], "as image and its class as label"),
-        (lambda: [{"image": one, "label": [0, 1]} for one in IMAGES], "argmax|a CSV alone"),
-        (lambda: [{"image": one, "label": [1, 1]} for one in IMAGES], "a CSV alone"),
+        (lambda: [{"image": one, "label": [0, 1]} for one in IMAGES], "argmax"),
         (lambda: [{"image": one, "label": None} for one in IMAGES], "have no labels"),
         (lambda: [{"image": "a.png", "label": 0}] * 3, "wanted a picture"),
         (lambda: [{"image": b"no", "label": at % 2} for at in range(4)], "none of the pictures"),
@@ -230,3 +217,30 @@ def test_a_run_says_where_its_data_came_from_and_knows_it_again(tmp_path: Path) 
     assert again.evaluate().count == 6
     with pytest.raises(DataError, match="not those that the run was trained with"):
         fl.open_run(run.path, data=fl.from_dataset(hub_set(range(38)))).evaluate()
+
+
+LISTS: list[list[int]] = [[0], [1], [0, 1], []] * 10
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: hub_set(label=(datasets.List(datasets.ClassLabel(names=list(NAMES))), LISTS)),
+        lambda: hub_set(
+            tags=(datasets.List(datasets.ClassLabel(names=list(NAMES))), LISTS)
+        ).remove_columns("label"),
+        lambda: [
+            {"image": one, "label": [NAMES[k] for k in each]}
+            for one, each in zip(IMAGES, LISTS, strict=True)
+        ],
+        lambda: [
+            {"image": one, "label": torch.tensor([float(k in each) for k in range(2)])}
+            for one, each in zip(IMAGES, LISTS, strict=True)
+        ],
+    ],
+)
+def test_a_list_of_labels_is_several_labels(data: Callable[[], Any]) -> None:
+    found = fl.from_dataset(data(), class_names=NAMES)
+    told = [part.label_of(at) for part in found for at in range(len(part))]
+    wanted = [";".join(NAMES[k] for k in each) or "(none)" for each in LISTS]
+    assert found.train.several and sorted(told) == sorted(wanted)

@@ -98,7 +98,7 @@ def test_accuracies_are_those_of_a_network_whose_answers_are_known() -> None:
         bright = batch.mean(axis=(1, 2, 3)) > 90
         return np.stack([bright, ~bright], axis=1).astype(np.float32)
 
-    found = measure_robustness(images, labels, by_brightness)
+    found = measure_robustness(images, lambda some: by_brightness(some).argmax(axis=1) == labels)
     assert found.images == 20 and list(found.curves) == list(STRENGTHS)
     for points in found.curves.values():
         assert [p.strength for p in points] == [0, 1, 2, 3, 4, 5]
@@ -109,7 +109,11 @@ def test_accuracies_are_those_of_a_network_whose_answers_are_known() -> None:
         return np.tile(np.array([[1, 0]], np.float32), (len(batch), 1))
 
     told: list[tuple[int, int]] = []
-    half = measure_robustness(images, labels, always_first, lambda *one: told.append(one))
+    half = measure_robustness(
+        images,
+        lambda some: always_first(some).argmax(axis=1) == labels,
+        lambda *one: told.append(one),
+    )
     assert told == [(20 * n, 20 * 31) for n in range(1, 32)], "as they are, and six times five"
     assert {p.accuracy for points in half.curves.values() for p in points} == {0.5}
 

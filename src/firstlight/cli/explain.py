@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from firstlight.checked import NO_LABEL
 from firstlight.cli.options import (
     DataDir,
     Device,
@@ -60,6 +61,9 @@ def explain(
     answer = result.prediction
     assert answer.confidence is not None
     said = f"{one_line(answer.best or '')} {percent(answer.confidence)}"
+    if answer.labels is not None:
+        shares = [f"{one_line(one)} {percent(answer.probabilities[one])}" for one in answer.labels]
+        said = f"{', '.join(shares) or NO_LABEL}; evidence for {one_line(result.class_name)}"
     if answer.unknown:
         said = f"unknown ({said})"
     if result.truth is not None:

@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from firstlight.data.dataset import Dataset, Int64Array, TrainTest, UInt8Array
 from firstlight.data.decoded import Shape, choose_shape, decode_into
+from firstlight.data.label_rows import BoolArray, Rows, matrix_in, numbered_rows, rows_in
 from firstlight.data.levels import Piece, Range, dark_note, levels_of_set, stated
 from firstlight.data.listing import alike_names
 from firstlight.data.missing import refuse_missing
 from firstlight.data.pictures import PictureSource
-from firstlight.data.several_labels import ONE_EACH, refuse_rows, refuse_several
+from firstlight.data.several_labels import ONE_EACH, refuse_rows
 from firstlight.data.split import TEST, TRAIN, VALIDATION, divide
 from firstlight.errors import DataError
 
@@ -83,8 +84,9 @@ def from_images(
     ``images``: an array N×H×W or N×H×W×C, or N pictures (Pillow's, or arrays) of any size and
     mode, brought to one shape as picture files are. Arrays hold 0 to 255, floats of 0 to 1, or
     booleans; ``range`` says what is black and what is white in others, such as ``(0, 16)``.
-    ``labels``: N numbers or names; with ``class_names`` numbers count from 0. ``size``: side in
-    pixels; without it the images decide. Raises ``DataError`` for what does not fit.
+    ``labels``: N numbers or names; with ``class_names`` numbers count from 0. Where images have
+    several labels, a matrix N×K of 0 and 1, or a list of names or numbers for each. ``size``: side
+    in pixels; without it the images decide. Raises ``DataError`` for what does not fit.
     """
     if size is not None and not 8 <= size <= 512:
         raise DataError(f"{name}: size must be 8 to 512 pixels, not {size}")
@@ -134,30 +136,20 @@ def _named_part(part: str, images: Any, labels: Any, name: str) -> ArrayPart:
 
 def dataset_of(parts: Sequence[ArrayPart], form: ArrayForm, name: str) -> tuple[Dataset, list[str]]:
     """The images of all parts, one after the other, and the part of each. Raises ``DataError``."""
-    stacks, labels, part_of = [], [], list[str]()
-    for one in parts:
-        stack = _as_stack(one)
-        lines = labels_as_array(one.labels, one.labels_name)
-        refuse_rows(one.labels_name, lines)
-        if lines.ndim == 1 and lines.dtype.kind == "U":
-            refuse_several(one.labels_name, lines.tolist())
-        if lines.ndim == 2 and 1 in lines.shape and lines.size == len(stack):
-            lines = lines.reshape(-1)
-        _check_labels(lines, stack, one)
-        stacks.append(stack)
-        labels.append(lines)
-        part_of += [one.part] * len(stack)
-    if len({lines.dtype.kind in "biuf" for lines in labels}) > 1:
-        kinds = " and ".join(str(lines.dtype) for lines in labels)
-        raise DataError(f"{name}: wanted labels of one kind, all numbers or all names, got {kinds}")
+    stacks = [_as_stack(one) for one in parts]
+    part_of = [one.part for one, stack in zip(parts, stacks, strict=True) for _ in stack]
+    several = [_several(one) for one in parts]
+    labels: dict[str, Any]
+    if any(one is not None for one in several):
+        labels, class_names = _label_matrix(several, stacks, parts, form, name)
+    else:
+        labels, class_names = _label_numbers(stacks, parts, form, name)
     pixels_NHWC, origins, notes = _pixels(stacks, parts, form, name)
-    labels_N, class_names = _numbered(np.concatenate(labels), form.class_names, name)
-    _check_parts(labels_N, part_of, class_names, name)
     alike = alike_names(class_names)
     data = Dataset(
         name=name,
         images_NHWC=pixels_NHWC,
-        labels_N=labels_N,
+        **labels,
         class_names=class_names,
         origins=origins,
         notes=(*notes, *alike),
@@ -166,11 +158,69 @@ def dataset_of(parts: Sequence[ArrayPart], form: ArrayForm, name: str) -> tuple[
     return data, part_of
 
 
+def _label_numbers(
+    stacks: "Sequence[npt.NDArray[Any] | list[Any]]",
+    parts: Sequence[ArrayPart],
+    form: ArrayForm,
+    name: str,
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """``labels_N`` and the class names, where each image is of one class."""
+    labels = []
+    for one, stack in zip(parts, stacks, strict=True):
+        lines = labels_as_array(one.labels, one.labels_name)
+        refuse_rows(one.labels_name, lines)
+        if lines.ndim == 2 and 1 in lines.shape and lines.size == len(stack):
+            lines = lines.reshape(-1)
+        _check_labels(lines, stack, one)
+        labels.append(lines)
+    if len({lines.dtype.kind in "biuf" for lines in labels}) > 1:
+        kinds = " and ".join(str(lines.dtype) for lines in labels)
+        raise DataError(f"{name}: wanted labels of one kind, all numbers or all names, got {kinds}")
+    labels_N, class_names = _numbered(np.concatenate(labels), form.class_names, name)
+    sets = [np.unique(part) for part in np.split(labels_N, np.cumsum([*map(len, labels)])[:-1])]
+    _check_parts(sets, parts, class_names, name)
+    return {"labels_N": labels_N}, class_names
+
+
+def _several(part: ArrayPart) -> "BoolArray | Rows | None":
+    """The labels of each image, where there may be several."""
+    labels = as_array(part.labels) if hasattr(part.labels, "__array__") else part.labels
+    if hasattr(labels, "dtype") and labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8", "replace")
+    matrix = matrix_in(labels)
+    return rows_in(labels) if matrix is None else matrix
+
+
+def _label_matrix(
+    several: "Sequence[BoolArray | Rows | None]",
+    stacks: "Sequence[npt.NDArray[Any] | list[Any]]",
+    parts: Sequence[ArrayPart],
+    form: ArrayForm,
+    name: str,
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """``labels_NK`` and the class names, where an image may have several labels."""
+    given = [one for one in several if one is not None]
+    if len(given) < len(several):
+        raise DataError(f"{name}: the images of one part have several labels, of another one each")
+    for rows, stack, part in zip(given, stacks, parts, strict=True):
+        if len(rows) != len(stack):
+            raise DataError(
+                f"{part.labels_name}: wanted {len(stack)} rows of labels, one for each image, got "
+                f"{len(rows)}"
+            )
+    labels_NK, class_names = numbered_rows(given, form.class_names, name)
+    ends = np.cumsum([*map(len, given)])[:-1]
+    sets = [np.flatnonzero(part_NK.any(axis=0)) for part_NK in np.split(labels_NK, ends)]
+    _check_parts(sets, parts, class_names, name)
+    return {"labels_NK": labels_NK}, class_names
+
+
 def _check_parts(
-    labels_N: Int64Array, part_of: Sequence[str], class_names: Sequence[str], name: str
+    sets: Sequence[Int64Array], parts: Sequence[ArrayPart], class_names: Sequence[str], name: str
 ) -> None:
-    """Raise ``DataError`` where a part has a class that training has not."""
-    placed = list(zip(labels_N.tolist(), part_of, strict=True))
+    """Raise ``DataError`` where a part has a class, by its number in ``sets``, that training has
+    not."""
+    placed = [(at, one.part) for one, found in zip(parts, sets, strict=True) for at in found]
     learnt = {at for at, part in placed if part in (TRAIN, "")}
     for at, part in placed:
         if at not in learnt:

@@ -24,7 +24,7 @@ from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into
 from firstlight.data.findings import Finding
 from firstlight.data.formats import START, formats_for
 from firstlight.data.levels import dark_note
-from firstlight.data.listing import Listed, Listing, counted
+from firstlight.data.listing import SEVERAL, Listed, Listing, counted
 from firstlight.data.pictures import PictureSource
 from firstlight.data.split import TRAIN
 from firstlight.data.stored import StoredImages
@@ -121,11 +121,15 @@ def check_arrays(
     seen, pictures, sources, heads = Counter[str](), list[Listed](), list[PictureSource](), []
     groups = [""] * len(data) if data.groups_N is None else [f"{g}" for g in data.groups_N]
     for image_HWC, label, part, group in zip(
-        data.images_NHWC, data.labels_N.tolist(), part_of, groups, strict=True
+        data.images_NHWC, data.each_label, part_of, groups, strict=True
     ):
         name = f"{part or 'images'}[{seen[part]}]"
         seen[part] += 1
-        pictures.append(Listed(name, label, part, group))
+        if data.several:
+            labels = tuple(np.flatnonzero(label).tolist())
+            pictures.append(Listed(name, SEVERAL, part, group, labels))
+        else:
+            pictures.append(Listed(name, int(label), part, group))
         image = Image.fromarray(image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC)
         sources.append(PictureSource(name=name, content=image))
         digest = hashlib.blake2b(image_HWC.tobytes(), digest_size=16).digest()
@@ -135,6 +139,7 @@ def check_arrays(
         class_names=data.class_names,
         pictures=tuple(pictures),
         notes=data.notes,
+        several=data.several,
     )
     height, width, channels = data.image_shape
     kind = "grey" if channels == 1 else "colour"

@@ -23,11 +23,11 @@ class PictureColumns(NamedTuple):
 
 
 def picture_columns(
-    names: Sequence[str], features: Mapping[str, Any], where: str
+    names: Sequence[str], features: Mapping[str, Any], where: str, *, lists: bool = False
 ) -> PictureColumns:
     """The columns of pictures and classes among these. Raises ``DataError``, which begins with
     ``where``, where there is none of pictures, where two could be meant, and where a picture has
-    several classes."""
+    several classes, unless ``lists`` of them can be read."""
     kinds = {one: _kind(features.get(one)) for one in names}
     images = [one for one in names if kinds[one] == "Image"]
     images = images or [one for one in IMAGES if one in names]
@@ -37,8 +37,8 @@ def picture_columns(
         )
     if len(images) > 1 and "image" not in images:
         raise DataError(f"{where}: wanted one column of images, got {' and '.join(images)}")
-    label = _label(names, features, kinds, where)
-    told = features.get(label) if label is not None else None
+    label = _label(names, features, kinds, where, lists=lists)
+    told = _inner(features.get(label)) if label is not None else None
     class_names = told.get("names") if isinstance(told, dict) else None
     if class_names is not None and not (
         isinstance(class_names, list) and all(isinstance(one, str) for one in class_names)
@@ -49,7 +49,12 @@ def picture_columns(
 
 
 def _label(
-    names: Sequence[str], features: Mapping[str, Any], kinds: Mapping[str, str], where: str
+    names: Sequence[str],
+    features: Mapping[str, Any],
+    kinds: Mapping[str, str],
+    where: str,
+    *,
+    lists: bool,
 ) -> str | None:
     labels = [one for one in LABELS if one in names]
     classes = [one for one in names if kinds[one] == "ClassLabel"]
@@ -59,10 +64,12 @@ def _label(
             "one to label"
         )
     chosen = next(iter(labels or classes), None)
-    lists = [one for one in names if kinds[one] == "list" and _holds_classes(features[one])]
+    held = [one for one in names if kinds[one] == "list" and _holds_classes(features[one])]
     several = chosen if kinds.get(chosen or "") == "list" else None
-    if several is None and chosen is None and lists:
-        several = lists[0]
+    if several is None and chosen is None and held:
+        several = held[0]
+    if several is not None and lists:
+        return several
     if several is not None:
         raise DataError(f"{where}: the column {several} holds lists of labels. {ONE_EACH}")
     return chosen
@@ -77,6 +84,10 @@ def _kind(feature: Any) -> str:
 
 
 def _holds_classes(feature: Any) -> bool:
+    return _kind(_inner(feature)) == "ClassLabel"
+
+
+def _inner(feature: Any) -> Any:
+    """What a list is of; others as they are."""
     inner = feature[0] if isinstance(feature, list) and feature else feature
-    inner = inner.get("feature", inner) if isinstance(inner, dict) else inner
-    return _kind(inner) == "ClassLabel"
+    return inner.get("feature", inner) if isinstance(inner, dict) else inner

@@ -66,9 +66,9 @@ def from_dataset(
 
     Columns are found by their features, else by their names (``image``, ``label``). Class names
     are those of a ``ClassLabel`` or of the attribute ``classes``, unless ``class_names`` gives
-    them. A part without labels is left out, with a note; ``notes`` also says where the data came
-    from. Raises ``DataError`` for pictures without or with several labels, and for what is none of
-    these kinds.
+    them. A label may be a list of names or numbers, or a row of 0 and 1: then pictures have several
+    labels. A part without labels is left out, with a note; ``notes`` also says where the data came
+    from. Raises ``DataError`` for pictures without labels, and for what is none of these kinds.
     """
     if size is not None and not 8 <= size <= 512:
         raise DataError(f"{name}: size must be 8 to 512 pixels, not {size}")
@@ -160,7 +160,7 @@ def _of_datasets(data: Any, where: str) -> _Rows:
     if not data.features:
         raise DataError(f"{where}: has no columns; {_WANTED}")
     features = data.features.to_dict()
-    columns = picture_columns(tuple(data.features), features, where)
+    columns = picture_columns(tuple(data.features), features, where, lists=True)
     if columns.label is None:
         names = ", ".join(data.features)
         raise DataError(
@@ -293,7 +293,9 @@ def _picture(value: Any, where: str) -> Any:
 
 
 def _plain(label: Any) -> Any:
-    """A number of NumPy or PyTorch as Python's."""
+    """A number of NumPy or PyTorch as Python's, and several of them as a list."""
+    if getattr(label, "ndim", None) == 1:
+        return as_array(label).tolist()
     return label.item() if getattr(label, "ndim", None) == 0 else label
 
 
@@ -330,7 +332,11 @@ def _classes(data: Any, labels: list[Any]) -> tuple[str, ...] | None:
     while data is not None:
         names = getattr(data, "classes", None)
         if isinstance(names, list | tuple) and all(isinstance(one, str) for one in names):
-            numbers = all(isinstance(one, int) and not isinstance(one, bool) for one in labels)
+            numbers = all(
+                isinstance(one, int) and not isinstance(one, bool)
+                for label in labels
+                for one in (label if isinstance(label, list | tuple) else [label])
+            )
             return tuple(names) if numbers and names else None
         data = getattr(data, "dataset", None)
     return None
@@ -353,7 +359,9 @@ def _one_of(given: list[tuple[str, ...] | None], name: str) -> tuple[str, ...] |
 def _present(
     names: Sequence[str] | None, labels: list[list[Any]], notes: list[str], name: str
 ) -> tuple[Sequence[str] | None, list[Any]]:
-    """The classes of which there are pictures, and the labels by them."""
+    """The classes of which there are pictures, and the labels by them; of several labels all."""
+    if any(isinstance(one, list | tuple | set) for those in labels for one in those):
+        return names, labels
     arrays = [labels_as_array(those, f"{name}: labels") for those in labels]
     if names is None or any(one.ndim != 1 or one.dtype.kind not in "iu" for one in arrays):
         return names, labels

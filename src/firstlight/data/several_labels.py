@@ -13,9 +13,9 @@ SIGNS = (";", "|", ",")
 """What stands between the labels of one picture."""
 _AROUND = " \t[](){}'\""
 ONE_EACH = (
-    "Pictures with several labels are read from a CSV alone: one column of labels such as cat;dog, "
-    "or a column of 0 and 1 for each label. Otherwise wanted one class for each: keep one, or join "
-    "them into one name, as in cat-and-dog"
+    "Pictures with several labels are read from a CSV (labels such as cat;dog, or columns of 0 and "
+    "1) and from arrays (a matrix of 0 and 1). Otherwise wanted one class for each: keep one, or "
+    "join them into one name, as in cat-and-dog"
 )
 
 

@@ -72,28 +72,28 @@ def corrupt(images_NHWC: UInt8Array, kind: str, strength: int) -> UInt8Array:
 
 def measure_robustness(
     images_NHWC: UInt8Array,
-    labels_N: npt.NDArray[np.int64],
-    answers: Callable[[UInt8Array], npt.NDArray[np.float32]],
+    right_of: Callable[[UInt8Array], npt.NDArray[np.bool_]],
     progress: Callable[[int, int], None] | None = None,
 ) -> Robustness:
     """Measure every corruption at every strength.
 
-    ``answers`` returns the probabilities N×K of images. ``progress`` is called with the number of
-    changed images answered so far and in all.
+    ``right_of`` returns, bool N, which of images are answered correctly. ``progress`` is called
+    with the number of changed images answered so far and in all.
     """
-    done, total = 0, len(labels_N) * (1 + sum(map(len, STRENGTHS.values())))
+    count = len(images_NHWC)
+    done, total = 0, count * (1 + sum(map(len, STRENGTHS.values())))
 
     def point(images: UInt8Array, strength: int, amount: float) -> Point:
         nonlocal done
-        right = int((answers(images).argmax(axis=1) == labels_N).sum())
-        done += len(labels_N)
+        right = int(right_of(images).sum())
+        done += count
         if progress is not None:
             progress(done, total)
         return Point(
             strength=strength,
             amount=amount,
-            accuracy=right / len(labels_N),
-            interval=wilson_interval(right, len(labels_N)),
+            accuracy=right / count,
+            interval=wilson_interval(right, count),
         )
 
     plain = point(images_NHWC, 0, 0.0)
@@ -107,7 +107,7 @@ def measure_robustness(
         )
         for kind, amounts in STRENGTHS.items()
     }
-    return Robustness(images=len(labels_N), curves=curves)
+    return Robustness(images=count, curves=curves)
 
 
 def _shift(image_HWC: UInt8Array, share: float, rng: np.random.Generator) -> UInt8Array:

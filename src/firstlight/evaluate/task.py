@@ -14,7 +14,7 @@ import numpy.typing as npt
 from firstlight.errors import UserError
 from firstlight.evaluate.calibrate import Calibration, calibrate
 from firstlight.evaluate.label_calibration import USUAL, LabelCalibration, calibrate_labels
-from firstlight.evaluate.label_metrics import SEVERAL, LabelMetrics, measure_labels
+from firstlight.evaluate.label_metrics import SEVERAL, LabelMetrics, given_labels, measure_labels
 from firstlight.evaluate.metrics import Metrics, measure
 from firstlight.evaluate.prediction import (
     Prediction,
@@ -65,6 +65,21 @@ class Task(ABC):
         calibration: AnyCalibration | None,
     ) -> AnyMetrics:
         """All metrics of N ≥ 1 answers."""
+
+    @abstractmethod
+    def answers(
+        self, probabilities_NK: Float32Array, calibration: AnyCalibration | None
+    ) -> npt.NDArray[Any]:
+        """What is answered, in the form of the labels: equal to them where it is right."""
+
+    def right(
+        self,
+        labels: npt.NDArray[Any],
+        probabilities_NK: Float32Array,
+        calibration: AnyCalibration | None,
+    ) -> npt.NDArray[np.bool_]:
+        """N: which images are answered rightly."""
+        return same_answers(self.answers(probabilities_NK, calibration), labels)
 
     @abstractmethod
     def prediction(
@@ -118,6 +133,13 @@ class OneLabel(Task):
         threshold = calibration.threshold if isinstance(calibration, Calibration) else None
         return measure(labels, probabilities_NK, class_names, threshold)
 
+    def answers(
+        self, probabilities_NK: Float32Array, calibration: AnyCalibration | None
+    ) -> npt.NDArray[Any]:
+        """N: numbers of the most probable classes."""
+        answers_N: npt.NDArray[np.int64] = probabilities_NK.argmax(axis=1)
+        return answers_N
+
     def prediction(
         self,
         picture: Shown,
@@ -163,6 +185,13 @@ class SeveralLabels(Task):
         thresholds_K = thresholds_of(calibration, len(class_names))
         return measure_labels(labels, probabilities_NK, class_names, thresholds_K)
 
+    def answers(
+        self, probabilities_NK: Float32Array, calibration: AnyCalibration | None
+    ) -> npt.NDArray[Any]:
+        """N×K: which labels are given."""
+        thresholds_K = thresholds_of(calibration, probabilities_NK.shape[1])
+        return given_labels(probabilities_NK, thresholds_K)
+
     def prediction(
         self,
         picture: Shown,
@@ -198,6 +227,12 @@ def metrics_from_json(values: dict[str, Any]) -> AnyMetrics:
     """What ``to_json`` of either kind gave. Raises ``TypeError``, ``ValueError`` or ``LookupError``
     for anything else."""
     return (LabelMetrics if task_in(values).several else Metrics).from_json(values)
+
+
+def same_answers(some: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """N: for which images two answers, or an answer and the labels, are the same."""
+    same = np.asarray(some == others, dtype=bool)
+    return same if same.ndim == 1 else np.asarray(same.all(axis=1))
 
 
 def thresholds_of(calibration: AnyCalibration | None, classes: int) -> npt.NDArray[np.float64]:

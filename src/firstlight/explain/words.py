@@ -33,8 +33,14 @@ def of_picture(preprocess: Preprocess) -> Words:
     )
 
 
-def of_answer() -> Words:
-    """The probabilities."""
+def of_answer(*, several: bool) -> Words:
+    """The probabilities, of one class each or of several labels."""
+    if several:
+        return Words(
+            title="What it answered",
+            shows="The probability of each label.",
+            cannot="They do not add up to 100 %: each label is judged by itself.",
+        )
     return Words(
         title="What it answered",
         shows="The probability of each class.",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from firstlight.evaluate.task import thresholds_of
 from firstlight.export.fit import fitted
 from firstlight.pixels import Preprocess
 from firstlight.runs.checkpoint import SavedModel
@@ -25,6 +26,8 @@ OPSETS = range(18, 24)
 OPSET = 18
 """The default opset, which most programs can read."""
 INPUT, OUTPUTS, SEEN = "images", ("probabilities", "label"), "seen"
+LABELS = "labels"
+"""The second output where images may have several: whether each is given."""
 REFUSAL = "images_must_be_NxHxWxC_with_C_1_or_3"
 """The node that fails on any other layout. onnxruntime and OpenVINO show its name in their
 errors."""
@@ -44,19 +47,25 @@ class Fit(nn.Module):
 
 
 class Classifier(nn.Module):
-    """uint8 images of the model's shape to calibrated probabilities and class numbers."""
+    """uint8 images of the model's shape to calibrated probabilities, and classes or labels."""
 
     def __init__(self, saved: SavedModel) -> None:
         super().__init__()
         self.model = saved.model.eval()
         self.preprocess, self.temperature = saved.preprocess, saved.temperature
+        self.task = saved.task
+        if self.task.several:
+            thresholds_K = thresholds_of(saved.calibration, len(saved.class_names))
+            self.thresholds_K = nn.Buffer(torch.from_numpy(thresholds_K).float())
         # Its constants are made at the first call, which must not be a tracer's.
         self.preprocess(torch.zeros((1, *saved.preprocess.image_shape), dtype=torch.uint8))
 
     def forward(self, images_NHWC: Tensor) -> tuple[Tensor, Tensor]:
-        """float32 N×K and int64 N."""
+        """float32 N×K, and int64 N or, with several labels, bool N×K."""
         logits_NK = self.model(self.preprocess(images_NHWC)) / self.temperature
-        probabilities_NK = logits_NK.softmax(dim=1)
+        probabilities_NK = self.task.probabilities(logits_NK)
+        if self.task.several:
+            return probabilities_NK, probabilities_NK >= self.thresholds_K
         return probabilities_NK, probabilities_NK.argmax(dim=1)
 
 
@@ -80,7 +89,11 @@ def program(saved: SavedModel) -> ExportedProgram:
 
 def network(saved: SavedModel, opset: int = OPSET) -> "ModelProto":
     """The network alone as ONNX: ``seen``, uint8 images of the model's shape, to the outputs."""
-    return _onnx(Classifier(saved), _own_images(saved), opset, [SEEN], list(OUTPUTS))
+    return _onnx(Classifier(saved), _own_images(saved), opset, [SEEN], _outputs(saved))
+
+
+def _outputs(saved: SavedModel) -> list[str]:
+    return [OUTPUTS[0], LABELS if saved.task.several else OUTPUTS[1]]
 
 
 def with_any_size(network: "ModelProto", saved: SavedModel, opset: int = OPSET) -> "ModelProto":
@@ -102,7 +115,9 @@ def with_any_size(network: "ModelProto", saved: SavedModel, opset: int = OPSET) 
         [values(INPUT, onnx.TensorProto.UINT8, ["N", "H", "W", "C"])],
         [
             values(OUTPUTS[0], onnx.TensorProto.FLOAT, ["N", classes]),
-            values(OUTPUTS[1], onnx.TensorProto.INT64, ["N"]),
+            values(LABELS, onnx.TensorProto.BOOL, ["N", classes])
+            if saved.task.several
+            else values(OUTPUTS[1], onnx.TensorProto.INT64, ["N"]),
             # Useful to look at; and OpenVINO 2026.4 gives wrong answers at the first images of a
             # size where the network reads what the If gives and nothing else does.
             values(SEEN, onnx.TensorProto.UINT8, shape),

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.errors import ThresholdError
+from firstlight.evaluate.task import ONE_LABEL, AnyCalibration, Task, same_answers
 
 LARGEST_DIFFERENCE = 1e-5
 """Largest allowed difference of two probabilities; reordered float32 sums differ by less."""
@@ -17,16 +18,22 @@ class Parity:
 
     images: int
     other_classes: int
-    """Images to which the file gives another class."""
+    """Images to which the file gives another class, or other labels."""
     largest_difference: float
     """Largest difference between the two probabilities of any class and image."""
 
 
-def compare(run_NK: npt.NDArray[np.float32], file_NK: npt.NDArray[np.float32]) -> Parity:
+def compare(
+    run_NK: npt.NDArray[np.float32],
+    file_NK: npt.NDArray[np.float32],
+    task: Task = ONE_LABEL,
+    calibration: AnyCalibration | None = None,
+) -> Parity:
     """Probabilities of the run and of the file for the same N ≥ 1 images."""
+    answers = [task.answers(rows_NK, calibration) for rows_NK in (run_NK, file_NK)]
     return Parity(
         images=len(run_NK),
-        other_classes=int((run_NK.argmax(axis=1) != file_NK.argmax(axis=1)).sum()),
+        other_classes=int((~same_answers(*answers)).sum()),
         largest_difference=float(np.abs(run_NK.astype(np.float64) - file_NK).max()),
     )
 

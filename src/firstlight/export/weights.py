@@ -37,7 +37,9 @@ def safetensors_answers(
     """Return probabilities N×K of the run's architecture with the file's weights."""
     model = saved.architecture.build(torch.Generator())
     model.load_state_dict(load(content))
-    return probabilities(model, saved.preprocess, images_NHWC, temperature=saved.temperature)
+    return probabilities(
+        model, saved.preprocess, images_NHWC, temperature=saved.temperature, task=saved.task
+    )
 
 
 @torch.inference_mode()

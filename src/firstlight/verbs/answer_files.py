@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.checked import BETWEEN
 from firstlight.errors import DataError
+from firstlight.evaluate.label_metrics import given_labels
 from firstlight.packages import imported
 from firstlight.untrusted import cell, csv_text
 
@@ -36,6 +38,8 @@ class AnswerTable:
     """Below this probability an answer is unknown; None if the model has no threshold."""
     labelled: bool
     """Whether the pictures have labels."""
+    thresholds_K: npt.NDArray[np.float64] | None = None
+    """From which probability on each label is given, where pictures may have several."""
 
     @property
     def columns(self) -> dict[str, str]:
@@ -43,6 +47,8 @@ class AnswerTable:
         kinds = {"image": "string"}
         if self.labelled:
             kinds["label"] = "string"
+        if self.thresholds_K is not None:
+            kinds["labels"] = "string"
         kinds |= {"best": "string", "confidence": "float"}
         if self.threshold is not None:
             kinds["unknown"] = "bool"
@@ -78,6 +84,10 @@ class AnswerTable:
             return found, given(shares_N)
 
         table: dict[str, Any] = {"image": names, "label": labels}
+        if self.thresholds_K is not None:
+            found_NK = given_labels(probabilities_NK, self.thresholds_K)
+            joined = (BETWEEN.join(self._named(row_K)) for row_K in found_NK)
+            table["labels"] = given(np.array([*joined], dtype=object))
         table["best"], table["confidence"] = place(0)
         if self.threshold is not None:
             table["unknown"] = given(probabilities_NK.max(axis=1) < self.threshold)
@@ -89,6 +99,9 @@ class AnswerTable:
                 table[f"best_{which + 1}"], table[f"confidence_{which + 1}"] = place(which)
         table["error"] = [problems.get(at) for at in range(count)]
         return {name: table[name] for name in self.columns}
+
+    def _named(self, has_K: npt.NDArray[np.bool_]) -> list[str]:
+        return [self.class_names[k] for k in np.flatnonzero(has_K).tolist()]
 
 
 def encoded(table: dict[str, Any], kinds: dict[str, str], form: str) -> bytes:

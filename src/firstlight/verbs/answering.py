@@ -24,6 +24,7 @@ from firstlight.data.many import Pictures, open_pictures
 from firstlight.data.prepared import PreparedPictures
 from firstlight.data.shards.set import Progress
 from firstlight.errors import DataError, UserError
+from firstlight.evaluate.task import thresholds_of
 from firstlight.files import clear_parts, make_folder, unwritable, write_whole
 from firstlight.layers.own_code import OwnCode, own_code
 from firstlight.locks import is_held
@@ -114,18 +115,20 @@ class Answering:
         _refuse_inside(wanted.out, wanted.words)
         # The bits of an answer may depend on the number of threads.
         self.model: Model = open_model(wanted.model, wanted.device, wanted.code, threads=1)
-        self.model.task.require_one("files of answers", "Use --csv FILE.csv in place of --out")
         self.pictures: Pictures = open_pictures(wanted.words, wanted.range, progress)
         count = len(self.pictures)
         self.size = wanted.chunk or min(MOST, max(LEAST, count // SHARE))
         self.chunks = [
             range(int(rows[0]), int(rows[-1]) + 1) for rows in self.pictures.chunks(self.size)
         ]
-        calibrated = self.model.calibration is not None
+        calibrated, several = self.model.calibration is not None, self.model.task.several
         self.table = AnswerTable(
             class_names=self.model.class_names,
-            threshold=self.model.threshold if calibrated else None,
+            threshold=self.model.threshold if calibrated and not several else None,
             labelled=self.pictures.is_labelled,
+            thresholds_K=thresholds_of(self.model.calibration, len(self.model.class_names))
+            if several
+            else None,
         )
 
     def __len__(self) -> int:

@@ -8,8 +8,7 @@ import numpy.typing as npt
 
 from firstlight.data.dataset import Dataset
 from firstlight.errors import DataError
-from firstlight.evaluate.label_metrics import given_labels
-from firstlight.evaluate.task import AnyMetrics, metrics_from_json, thresholds_of
+from firstlight.evaluate.task import AnyMetrics, metrics_from_json
 from firstlight.model import Model, check_device, run_model
 from firstlight.runs.box import MEASURED
 from firstlight.runs.folder import RunFolder
@@ -76,8 +75,7 @@ def answers_csv(
     """``predictions.csv`` of a model's answers to labelled images of these names."""
     if test.labels_NK is None:
         return predictions_csv(names, test.labels_N, probabilities_NK, model.class_names)
-    thresholds_K = thresholds_of(model.calibration, len(model.class_names))
-    given_NK = given_labels(probabilities_NK, thresholds_K)
+    given_NK = model.task.answers(probabilities_NK, model.calibration)
     return label_predictions_csv(
         names, test.labels_NK, probabilities_NK, model.class_names, given_NK
     )

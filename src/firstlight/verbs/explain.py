@@ -76,7 +76,6 @@ def explain(
     Raises ``UserError`` for an unknown class or more than one picture, ``DataError`` for a picture
     that cannot be read, ``ValueError`` for an array of another shape or dtype.
     """
-    model.task.require_one("explanations")
     if class_name is not None:
         _check_class(class_name, model.class_names)
     folder = model.folder
@@ -197,7 +196,7 @@ def _subject(
         return _Subject(
             name=f"test:{index}",
             image_HWC=test.images_NHWC[index],
-            truth=test.class_names[test.labels_N[index]],
+            truth=test.label_of(index),
         )
     sources = expand([word], getattr(sys.stdin, "buffer", None))
     if len(sources) != 1:

@@ -112,7 +112,7 @@ def panels(result: Explanation, preprocess: Preprocess, found: TrainTest | None)
             alt=f"The image {answer.name} as the network was given it",
         ),
         Panel(
-            words=words.of_answer(),
+            words=words.of_answer(several=answer.labels is not None),
             drawing=draw.answers(answer.probabilities, name),
             alt=f"Probabilities; the highest is {answer.best} with {100 * answer.confidence:.1f} %",
         ),
@@ -156,7 +156,7 @@ def _nearest_panel(result: Explanation, found: TrainTest | None) -> Panel:
         )
     train = found.train
     indices = [neighbour.index for neighbour in result.nearest]
-    names = [train.class_names[train.labels_N[i]] for i in indices]
+    names = [train.label_of(i) for i in indices]
     similarities = [neighbour.similarity for neighbour in result.nearest]
     return Panel(
         words=words.of_neighbours(len(train)),
@@ -187,7 +187,7 @@ def page(model: RunModel, result: Explanation, panels: list[Panel]) -> Page:
             Section(title=f"Evidence for {result.class_name}", pictures=attributions),
             *_heads(result.attention),
             Section(title=layers.title, text=layers.text),
-            *_layer_sections(result.layers, numbers, model.class_names),
+            *_layer_sections(result.layers, numbers, model.class_names, several=model.task.several),
             _numbers(result),
         ],
         foot="Made by firstlight explain. This page is a single file and loads nothing else.",
@@ -209,18 +209,26 @@ def _figures(result: Explanation) -> dict[str, str]:
     answer = result.prediction
     assert answer.answer is not None and answer.confidence is not None
     figures = {"answer": answer.answer}
-    if answer.best != answer.answer:
+    if answer.labels is None and answer.best != answer.answer:
         figures["most probable"] = str(answer.best)
-    figures["its probability"] = f"{100 * answer.confidence:.2f} %"
+    if answer.labels is None:
+        figures["its probability"] = f"{100 * answer.confidence:.2f} %"
+    else:
+        shares = [f"{one}: {100 * answer.probabilities[one]:.2f} %" for one in answer.labels]
+        figures["probabilities"] = ", ".join(shares) or "-"
     if result.truth is not None:
         figures["truth"] = result.truth
-    if result.class_name != answer.best:
+    if answer.labels is not None or result.class_name != answer.best:
         figures["explained class"] = result.class_name
     return figures
 
 
 def _layer_sections(
-    layers: Sequence[LayerMaps], numbers: Sequence[int], class_names: Sequence[str]
+    layers: Sequence[LayerMaps],
+    numbers: Sequence[int],
+    class_names: Sequence[str],
+    *,
+    several: bool,
 ) -> list[Section]:
     sections = []
     for at in numbers:
@@ -231,8 +239,11 @@ def _layer_sections(
         text = layer.says
         if is_last:
             text += (
-                " The last of these layers gives each class a score (logit). The highest score "
-                "is the answer."
+                " The last of these layers gives each label a score (logit), and a label with a "
+                "high one is given."
+                if several
+                else " The last of these layers gives each class a score (logit). The highest "
+                "score is the answer."
             )
         if count > draw.MOST_MAPS and not layer.is_single_numbers:
             text += f" The first {draw.MOST_MAPS} of {count} maps:"

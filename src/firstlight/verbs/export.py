@@ -18,13 +18,14 @@ from firstlight import __version__
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
 from firstlight.errors import ThresholdError, UserError
+from firstlight.evaluate.label_metrics import SEVERAL
 from firstlight.evaluate.paired import Paired, accuracy_difference, paired
 from firstlight.evaluate.predict import probabilities
 from firstlight.evaluate.task import AnyMetrics
 from firstlight.export.parity import Parity, compare, require_equal
 from firstlight.files import check_new_folder, check_takes_files, new_folder, write_asked
 from firstlight.layers.own_code import OwnCode
-from firstlight.model import run_model
+from firstlight.model import RunModel, run_model
 from firstlight.models.catalog import Architecture
 from firstlight.packages import imported
 from firstlight.pixels import Preprocess
@@ -46,6 +47,8 @@ SUFFIXES = {
     "triton": "",
 }
 """Maps each format to its file extension. ``triton`` is a folder with any name."""
+SEVERAL_FORMATS = ("onnx", "safetensors", "torch-export")
+"""The formats of a network that answers with several labels."""
 ONNX = ("onnx", "triton")
 """The formats that hold an ONNX file."""
 EIGHT_BITS = (*ONNX, "litert")
@@ -201,7 +204,9 @@ def export(
     form.check()
     path = form.path(folder.name, out)  # raises before minutes of measuring
     model = run_model(folder)
-    model.task.require_one("exports")
+    if form.format not in SEVERAL_FORMATS:
+        instead = f"Use --format {' or '.join(SEVERAL_FORMATS)}"
+        model.task.require_one(f"exports as {form.format}", instead)
     if form.format == "keras":  # this too
         from firstlight.export.keras import check_writable
 
@@ -212,9 +217,10 @@ def export(
     with _traced(model.saved.architecture.network.code, form.format):
         content, answers = _written(model.saved, facts, parts.train, form, path)
     file_NK = answers(parts.test)
-    parity, loss = compare(run_NK, file_NK), None
+    parity = compare(run_NK, file_NK, model.task, model.calibration)
+    loss = None
     if form.int8:
-        loss = _loss(run_NK, file_NK, parts.test)
+        loss = _loss(model, run_NK, file_NK, parts.test)
         if loss.too_much and not form.accept_loss:
             raise ThresholdError(
                 f"int8 loses {loss.words()}. That is more than {100 * LARGEST_LOSS:g} points, so "
@@ -223,7 +229,7 @@ def export(
             )
     else:
         require_equal(parity, f"the {form.format} file")
-    right_N = file_NK.argmax(axis=1) == parts.test.labels_N
+    right_N = model.task.right(parts.test.each_label, file_NK, model.calibration)
     done = Exported(
         path=path, size=len(content), accuracy=float(right_N.mean()), parity=parity, loss=loss
     )
@@ -263,6 +269,7 @@ def card(folder: RunFolder, saved: SavedModel, metrics: AnyMetrics) -> dict[str,
         "format": FORMAT,
         "firstlight": __version__,
         "class_names": saved.class_names,
+        **({"labels": SEVERAL} if saved.task.several else {}),
         "preprocess": saved.preprocess.to_json(),
         "calibration": None if saved.calibration is None else asdict(saved.calibration),
         "architecture": saved.architecture.to_json(),
@@ -360,6 +367,9 @@ def _some(train: Dataset, count: int) -> npt.NDArray[np.uint8]:
     return images_NHWC
 
 
-def _loss(run_NK: Float32Array, file_NK: Float32Array, test: Dataset) -> AccuracyLoss:
-    right = [rows_NK.argmax(axis=1) == test.labels_N for rows_NK in (run_NK, file_NK)]
-    return AccuracyLoss.of(paired(right[0], right[1]), len(test))
+def _loss(
+    model: RunModel, run_NK: Float32Array, file_NK: Float32Array, test: Dataset
+) -> AccuracyLoss:
+    labels, calibration = test.each_label, model.calibration
+    run_N, file_N = (model.task.right(labels, rows, calibration) for rows in (run_NK, file_NK))
+    return AccuracyLoss.of(paired(run_N, file_N), len(test))

@@ -230,11 +230,7 @@ def _labelled(other: Other) -> _Labelled:
         chosen_N = np.flatnonzero(np.array([part == TEST for part in part_of], dtype=bool))
         return _of_images(data.take(chosen_N), TEST) if len(chosen_N) else _of_images(data, "all")
     listing = list_pictures(path, allow_outside=other.allow_outside, least=1)
-    if listing.several:
-        raise UserError(
-            f"{name}: its pictures have several labels, but the run answers with one class for "
-            "each. Give one class for each picture"
-        )
+    _refuse_several(name, listing.several)
     return _of_listing(listing)
 
 
@@ -261,7 +257,16 @@ def _refuse_unread(other: Other) -> None:
         raise UserError(f"--range is for images in arrays; {other.name} does not hold arrays")
 
 
+def _refuse_several(name: str, several: bool) -> None:
+    if several:
+        raise UserError(
+            f"{name}: its pictures have several labels, but the run answers with one class for "
+            "each. Give one class for each picture"
+        )
+
+
 def _of_images(data: Dataset, part: str) -> _Labelled:
+    _refuse_several(data.name, data.several)
     names = data.names or [str(at) for at in range(len(data))]
     pictures = [
         Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)

@@ -66,6 +66,7 @@ def _labelled(request: DataRequest) -> tuple[Labelled, list[str]]:
     path = Path(name)
     if (arrays := read_arrays(path, request.range)) is not None:
         data, parts = arrays
+        task_of(data.several).require_one("shards", "Train on the arrays themselves")
         return _of_arrays(data, parts), [*data.notes, *_of_groups(data.groups_N is not None)]
     listing = list_pictures(path, allow_outside=request.allow_outside)
     task_of(listing.several).require_one("shards", "Train on the CSV itself")

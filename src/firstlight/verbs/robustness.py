@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from firstlight.data.dataset import TrainTest
 from firstlight.evaluate.predict import LARGE, pixels_seen
@@ -10,6 +11,7 @@ from firstlight.evaluate.robustness import (
     MOST_IMAGES,
     MOST_LARGE,
     Robustness,
+    UInt8Array,
     measure_robustness,
 )
 from firstlight.model import run_model
@@ -33,10 +35,14 @@ def robustness(
     folder.require_finished()
     test = run_test_data(folder, data=data)
     model = run_model(folder, device)
-    model.task.require_one("figures of robustness", "Leave out --robustness")
     is_large = pixels_seen(model.saved.model, model.preprocess) > LARGE
     count = min(len(test), MOST_LARGE if is_large else MOST_IMAGES)
     some = test.take(np.arange(count) * len(test) // count)
-    found = measure_robustness(some.images_NHWC[:], some.labels_N, model.probabilities, progress)
+
+    def right_of(images_NHWC: UInt8Array) -> npt.NDArray[np.bool_]:
+        answers_NK = model.probabilities(images_NHWC)
+        return model.task.right(some.each_label, answers_NK, model.calibration)
+
+    found = measure_robustness(some.images_NHWC[:], right_of, progress)
     folder.write_json("robustness.json", found.to_json())
     return found

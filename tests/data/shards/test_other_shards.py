@@ -220,7 +220,7 @@ def test_what_is_wrong_with_a_parquet_file_is_told(tmp_path: Path) -> None:
     told = says({"image": inside, "labels": [[0, 1]]})
     assert "column labels holds lists. Pictures with several labels are read from a CSV" in told
     told = says({"image": inside * 3, "label": ["cat", "dog", "cat;dog"]})
-    assert "such as 'cat;dog'" in told and "from a CSV alone" in told
+    assert "such as 'cat;dog'" in told and "one class for each" in told
     table = pyarrow.table({"image": inside * 40, "label": [0] * 40})
     for codec in ("snappy", "zstd", "none"):
         parquet.write_table(table, path, compression=codec)

@@ -200,7 +200,7 @@ def test_a_folder_of_classes_with_a_tar_beside_them_is_no_set_of_shards(tmp_path
         ([("a.png", picture(0)), ("a.json", b'{"label": 1.5}')], "label is float"),
         (
             [("a.png", picture(0)), ("a.json", b'{"label": [1, 2]}')],
-            "label is a list of 2. Pictures with several labels are read from a CSV alone",
+            "label is a list of 2. Pictures with several labels are read from a CSV",
         ),
         ([("a.png", picture(0)), ("a.jpg", picture(1))], r"one image per key, got \.png and"),
         (
