@@ -4,6 +4,7 @@ The files are made here in the published layout, with a few images each; their M
 published one.
 """
 
+import bz2
 import gzip
 import hashlib
 import io
@@ -539,6 +540,79 @@ def test_a_wrong_stl10_is_named(put: Put, change: dict[str, Any], reason: str) -
         fetched()
 
 
+# USPS: LIBSVM's text, packed by bzip2.
+
+
+def usps_text(images_NHWC: np.ndarray, labels_N: np.ndarray) -> str:
+    rows = (images_NHWC.reshape(len(labels_N), -1) / 255 * 2 - 1).tolist()
+    lines = [
+        " ".join([str(label + 1), *(f"{place}:{value:.4f}" for place, value in enumerate(row, 1))])
+        for label, row in zip(labels_N.tolist(), rows, strict=True)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def usps_files(images: dict[str, np.ndarray], train: str | None = None) -> dict[str, bytes]:
+    texts = {part: usps_text(images[part], labels_of("usps", part)) for part in COUNTS}
+    texts["train"] = texts["train"] if train is None else train
+    return {
+        name: bz2.compress(texts[part].encode())
+        for name, part in (("usps.bz2", "train"), ("usps.t.bz2", "test"))
+    }
+
+
+def test_usps_is_read_row_by_row_and_its_labels_count_from_one(put: Put) -> None:
+    images = pictures_of("usps")
+    folder = put("usps", usps_files(images))
+
+    data = load.load("usps", download=False)
+
+    is_read(data.train, images["train"], labels_of("usps", "train"))
+    is_read(data.test, images["test"], labels_of("usps", "test"))
+    whole = (folder / "usps.bz2").read_bytes()
+    (folder / "usps.bz2").write_bytes(whole[:-20])
+    with pytest.raises(DataError, match=r"usps\.bz2: not the published usps: md5"):
+        load.load("usps", download=False)
+
+
+def test_a_pixel_that_a_sparse_line_leaves_out_is_zero(put: Put) -> None:
+    put("usps", usps_files(pictures_of("usps"), "7 1:-1 256:1\n" * 6))
+
+    image_HW = load.load("usps", download=False).train.images_NHWC[0, ..., 0]
+
+    assert (image_HW[0, 0], image_HW[0, 1], image_HW[15, 15]) == (0, 128, 255)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("7 1:0\n7", "wanted 6 images, one per line, got 7"),
+        ("7 2:0 1:0", "line 1: wanted a label and INDEX:VALUE"),
+        ("7 0:0", "line 1: wanted a label and INDEX:VALUE"),
+        ("7 257:0", "line 1: wanted a label and INDEX:VALUE"),
+        ("7 1:1.5", "line 1: wanted a label and INDEX:VALUE"),
+        ("7 1:nan", "line 1: wanted a label and INDEX:VALUE"),
+        ("7 1", "line 1: wanted a label and INDEX:VALUE"),
+        ("seven 1:0", "line 1: wanted a label and INDEX:VALUE"),
+        ("", "line 1: wanted a label and INDEX:VALUE"),
+        ("11 1:0", "label 11 at place 0; labels must be 1 to 10"),
+    ],
+)
+def test_a_wrong_usps_is_named(put: Put, line: str, reason: str) -> None:
+    put("usps", usps_files(pictures_of("usps"), f"{line}\n" + "7 1:0\n" * 5))
+    with pytest.raises(DataError, match=reason) as error:
+        load.load("usps", download=False)
+    assert "usps.bz2" in str(error.value)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 60])
+def test_a_damaged_bzip2_file_is_said_also_where_its_md5_is_right(put: Put, keep: int) -> None:
+    files = usps_files(pictures_of("usps"))
+    put("usps", files | {"usps.bz2": files["usps.bz2"][:keep]})
+    with pytest.raises(DataError, match=r"usps\.bz2: "):
+        load.load("usps", download=False)
+
+
 # What a person sees.
 
 
@@ -571,6 +645,7 @@ def test_fetch_and_train_say_what_could_not_be_compared(put: Put, command: Comma
         ("cifar100", "cifar10"),
         ("kmnist", "mnist"),
         ("qmnist", "mnist"),
+        ("usps", "mnist"),
         ("emnist_byclass", "mnist"),
     ],
 )

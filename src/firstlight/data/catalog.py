@@ -8,6 +8,7 @@ from firstlight.data.entry import Content, Entry, RemoteFile
 from firstlight.data.idx_set import IdxFiles
 from firstlight.data.stl10_set import Stl10Files
 from firstlight.data.svhn_set import SvhnFiles
+from firstlight.data.usps_set import UspsFiles
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 
@@ -451,6 +452,37 @@ STL10 = Entry(
     centred_strokes=False,
 )
 
+USPS = Entry(
+    name="usps",
+    title="USPS, digits of postcodes on envelopes",
+    class_names=DIGITS,
+    image_shape=(16, 16, 1),
+    train_count=7_291,
+    test_count=2_007,
+    reader=UspsFiles(),
+    subfolders=("", "usps", "USPS"),
+    files=tuple(
+        RemoteFile(
+            name=name,
+            md5=md5,
+            size=size,
+            # The only public address with the files as published.
+            urls=(f"https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/{name}",),
+        )
+        for name, md5, size in (
+            ("usps.bz2", "ec16c51db3855ca6c91edd34d0e9b197", 6_579_383),
+            ("usps.t.bz2", "8ea070ee2aca1ac39742fdd1ef5ed118", 1_831_726),
+        )
+    ),
+    recipes="mnist",
+    licence="see https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass.html#usps",
+    citation="J. J. Hull: A database for handwritten text recognition research. IEEE Transactions "
+    "on Pattern Analysis and Machine Intelligence 16(5), 1994",
+    light_on_dark=True,
+    # Each digit was stretched to the whole square.
+    centred_strokes=False,
+)
+
 CATALOG: dict[str, Entry] = {
     entry.name: entry
     for entry in (
@@ -464,5 +496,6 @@ CATALOG: dict[str, Entry] = {
         *EMNIST,
         SVHN,
         STL10,
+        USPS,
     )
 }
