@@ -56,4 +56,4 @@ def test_fetch_without_a_network_names_addresses_folder_and_files_and_exits_with
 def test_fetching_what_is_here_only_checks_it(command: Command, nothing_cached: Path) -> None:
     done = command("data", "fetch", "digits")
 
-    assert (done.code, done.out) == (0, "digits: complete and verified, in scikit-learn\n")
+    assert (done.code, done.out) == (0, "digits: complete and verified, in firstlight\n")
