@@ -1,8 +1,8 @@
 """Experiment trackers. ``TRACKERS`` is the one table of them.
 
-What the run folder holds is the truth, and a tracker only copies it. A process of its own does that
-(``python -m firstlight.track``), so a tracker that crashes or waits cannot end or hold up a
-training, nor change its bits.
+The run folder is authoritative, and a tracker only copies it. A separate process does that
+(``python -m firstlight.track``). So a tracker that crashes or hangs cannot end or delay a training,
+nor change its bits.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from firstlight.track.tracker import Opening, Tracker
 __all__ = ["FOLDER", "TRACKERS", "Opening", "Tracker", "open_tracker", "refuse_unusable"]
 
 FOLDER = "tracking"
-"""In a run's folder: what each tracker was given, a file for each."""
+"""Folder in a run's folder with one file per tracker: what it was given."""
 
 TRACKERS: dict[str, tuple[str, str]] = {
     "tensorboard": ("tensorboard", "firstlight.track.to_tensorboard:TensorBoard"),
@@ -26,12 +26,12 @@ TRACKERS: dict[str, tuple[str, str]] = {
     "mlflow": ("mlflow", "firstlight.track.to_mlflow:MLflow"),
     "wandb": ("wandb", "firstlight.track.to_wandb:WandB"),
 }
-"""Name, which is also that of the extra, to the module that it needs and the class that copies."""
+"""Maps each name, which is also that of the extra, to the module that it needs and its class."""
 
 
 def refuse_unusable(names: Sequence[str]) -> None:
-    """Raise ``UserError`` for a name that is no tracker's, and where its package is not installed.
-    The package is not imported."""
+    """Raise ``UserError`` for an unknown tracker, and if its package is not installed. Does not
+    import the package."""
     for name in names:
         if name not in TRACKERS:
             raise UserError(f"unknown tracker {shown(name)}; {nearest(name, tuple(TRACKERS))}")
@@ -41,7 +41,7 @@ def refuse_unusable(names: Sequence[str]) -> None:
 
 
 def open_tracker(name: str, opening: Opening) -> Tracker:
-    """The tracker, ready to be given a run. Raises whatever its package raises."""
+    """Return the tracker, ready for a run. Raises whatever its package raises."""
     _, place = TRACKERS[name]
     module, _, kind = place.partition(":")
     tracker: Tracker = getattr(import_module(module), kind)(opening)

@@ -1,7 +1,7 @@
 """The process that copies a run to a tracker: ``python -m firstlight.track NAME FOLDER``.
 
-It looks into the run folder each second, until its standard input ends: that is when the training
-has ended, however it did. It writes JSON to its standard output, a line for each thing to be known.
+It checks the run folder every second until its standard input ends, which means that the training
+has ended for any reason. It writes JSON to its standard output, one line per message.
 """
 
 import os
@@ -16,15 +16,15 @@ from firstlight.track.copying import Copying
 from firstlight.untrusted import without_password
 
 SECONDS = 1.0
-"""Between two looks."""
+"""Seconds between two checks."""
 WAIT, LONGEST_WAIT = 5.0, 60.0
-"""After a failure, seconds until the next try; twice as long each time."""
+"""Seconds before the next attempt after a failure; doubled each time, up to a maximum."""
 LONGEST = 150
-"""Characters that are told of an error."""
+"""Most characters of a reported error."""
 
 
 class Copier:
-    """Copies as well as the tracker lets it."""
+    """Copies a run as well as the tracker allows."""
 
     def __init__(self, name: str, folder: Path, told: int) -> None:
         self._name, self._folder, self._told = name, RunFolder(folder), told
@@ -33,14 +33,14 @@ class Copier:
         self._wait, self._again = WAIT, 0.0
 
     def tell(self, **line: str | bool) -> None:
-        """A line to the training; nobody may be there to read it."""
+        """Send a line to the training, which may have ended."""
         try:
             os.write(self._told, f"{write_json(line, ascii_only=True)}\n".encode())
         except OSError:
             return
 
     def look(self, *, last: bool = False) -> bool:
-        """Copy what is there; whether that worked."""
+        """Copy what is new; return whether that worked."""
         if not last and time.monotonic() < self._again:
             return False
         try:

@@ -1,4 +1,4 @@
-"""Copy what a run folder holds to a tracker: what is there and was not copied before."""
+"""Copy the content of a run folder to a tracker, except what was copied before."""
 
 import hashlib
 import math
@@ -22,61 +22,61 @@ CURVES = {
     "learning_rate": "learning_rate",
     "train_seconds": "train/seconds",
 }
-"""Columns of ``epochs.csv`` to what trackers call them."""
+"""Maps columns of ``epochs.csv`` to the trackers' names."""
 FILES = ("model.safetensors", "recipe.toml", "summary.json", COPY)
-"""What a finished run's files are that a tracker keeps."""
+"""Files of a finished run that a tracker keeps."""
 NO_SETTINGS = ("format", "description")
-"""Of ``recipe.toml``."""
+"""Keys of ``recipe.toml`` that are not settings."""
 MEASURED = ("accuracy", "log_loss", "expected_calibration_error")
-"""Of ``metrics.json``."""
+"""Figures from ``metrics.json``."""
 
 
 @dataclass(kw_only=True)
 class Copied:
-    """What a tracker was given, as a run folder's ``tracking/NAME.json`` holds it."""
+    """What a tracker was given, as stored in ``tracking/NAME.json`` in the run folder."""
 
     key: str = ""
-    """What the tracker's run is called there."""
+    """The tracker's own name of the run."""
     settings: dict[str, Setting] = field(default_factory=dict)
     epoch: int = -1
-    """The last one."""
+    """The last epoch."""
     files: dict[str, str] = field(default_factory=dict)
-    """Name to SHA-256 of the content."""
+    """Maps name to SHA-256 of the content."""
 
 
 def place_of(name: str) -> str:
-    """The file that says what a tracker was given, from the run folder on."""
+    """Return the path, relative to the run folder, of the file with what a tracker was given."""
     return f"{FOLDER}/{name}.json"
 
 
 def trackers_of(folder: RunFolder) -> list[str]:
-    """The trackers that a run is copied to."""
+    """Return the trackers that a run is copied to."""
     return sorted(path.stem for path in (folder.path / FOLDER).glob("*.json"))
 
 
 class Copying:
-    """A run, a tracker, and what the one has given to the other."""
+    """The state of copying one run to one tracker."""
 
     def __init__(self, folder: RunFolder, name: str) -> None:
-        """Raises whatever the tracker's package raises where it cannot be opened."""
+        """Raises whatever the tracker's package raises if it cannot be opened."""
         self._folder, self._place = folder, place_of(name)
         self._copied = Copied()
         if (folder.path / self._place).is_file():
             with folder.trusted():
                 self._copied = Copied(**folder.read_json(self._place))
-        self._keep()  # that it was asked for
+        self._keep()  # that it was requested
         opening = Opening(name=folder.name, folder=folder.path, key=self._copied.key)
         self.tracker: Tracker = open_tracker(name, opening)
         self._copied.key = self.tracker.key
-        self._copied.settings = {}  # a tracker that is opened again may have lost them
+        self._copied.settings = {}  # a reopened tracker may have lost them
         self._keep()
 
     def _keep(self) -> None:
         self._folder.write_json(self._place, asdict(self._copied))
 
     def look(self) -> None:
-        """Copy settings and epochs. Raises whatever the tracker raises; what it has been given by
-        then is kept."""
+        """Copy settings and epochs. Raises whatever the tracker raises; what was copied before that
+        is recorded."""
         before = write_json(asdict(self._copied))
         try:
             self._settings()
@@ -87,7 +87,7 @@ class Copying:
                 self._keep()
 
     def finish(self) -> None:
-        """Copy the rest: results, pictures and files. Raises as ``look`` does."""
+        """Copy the rest: results, figures and files. Raises as ``look`` does."""
         self.look()
         try:
             if self._folder.finished:
@@ -147,7 +147,8 @@ class Copying:
 
 
 def settings_of(folder: RunFolder) -> dict[str, Setting]:
-    """Hyper-parameters by name, such as ``optimizer.learning_rate``; and data, device, version."""
+    """Return hyper-parameters by name, such as ``optimizer.learning_rate``; and data, device,
+    version."""
     found: dict[str, Setting] = {}
     recipe = read_toml(folder.read("recipe.toml"))
     _flatten({k: v for k, v in recipe.items() if k not in NO_SETTINGS}, "", found)
@@ -185,5 +186,5 @@ def _of_test(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _finite(figures: Mapping[str, float | None]) -> dict[str, float]:
-    """Without those that were not measured, or are no numbers."""
+    """Remove figures that were not measured, NaN and infinity."""
     return {k: float(v) for k, v in figures.items() if v is not None and math.isfinite(v)}

@@ -1,12 +1,12 @@
-"""MLflow: a run of an experiment, at ``$MLFLOW_TRACKING_URI`` or in the working folder's
-``mlflow.db``."""
+"""MLflow: a run of an experiment, at ``$MLFLOW_TRACKING_URI`` or in ``mlflow.db`` in the working
+folder."""
 
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-# Before MLflow reads them: a server that is away is tried again later anyway.
+# Set before MLflow reads them: an unavailable server is retried later anyway.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -20,9 +20,10 @@ from firstlight.track.tracker import PROJECT, Opening, Setting
 from firstlight.untrusted import without_password
 
 LONGEST = 6000
-"""Characters of a parameter's value; longer ones are cut, and stand whole in ``recipe.toml``."""
+"""Most characters of a parameter's value; longer ones are cut, and are complete in
+``recipe.toml``."""
 AT_ONCE = 100
-"""Parameters in one request."""
+"""Parameters per request."""
 
 
 class MLflow:
@@ -62,7 +63,7 @@ class MLflow:
         return str(self._client.create_experiment(name) if found is None else found.experiment_id)
 
     def settings(self, values: Mapping[str, Setting]) -> None:
-        """A parameter cannot be changed in MLflow. One that changed is a tag of the same name."""
+        """MLflow cannot change a parameter. A changed one becomes a tag of the same name."""
         texts = {name: str(value)[:LONGEST] for name, value in values.items()}
         there = self._client.get_run(self.key).data.params
         new = [Param(name, text) for name, text in texts.items() if name not in there]

@@ -1,7 +1,7 @@
-"""TensorBoard: an event file for each time that a run is trained or copied.
+"""TensorBoard: one event file each time that a run is trained or copied.
 
-Written by TensorBoard's own package, which needs no TensorFlow for it. The files lie beside the run
-folder, in ``tensorboard/NAME``.
+TensorBoard's own package writes them, which does not need TensorFlow. The files are in
+``tensorboard/NAME`` beside the run folder.
 """
 
 import struct
@@ -27,7 +27,7 @@ class TensorBoard:
         folder = opening.folder
         beside = folder.parent if folder.name not in ("", "..") else folder.resolve().parent
         root = beside / "tensorboard"
-        # A name from a run folder is no path.
+        # A name from a run folder must not act as a path.
         self.key = Path(opening.key).name or _free(root, opening.name)
         self.where = f"see it with: tensorboard --logdir {shell_word(root)}"
         self._writer = EventFileWriter(str(root / self.key))
@@ -58,7 +58,7 @@ class TensorBoard:
 
     def picture(self, name: str, path: Path, epoch: int) -> None:
         content = path.read_bytes()
-        width, height = struct.unpack(">II", content[16:24])  # of a PNG
+        width, height = struct.unpack(">II", content[16:24])  # size of a PNG
         image = Summary.Image(
             height=height, width=width, colorspace=4, encoded_image_string=content
         )
@@ -86,7 +86,7 @@ class TensorBoard:
 
 
 def _free(root: Path, name: str) -> str:
-    """The run's name, or one beside it where another run had that."""
+    """Return the run's name, or a similar one if another run has it."""
     number, found = 1, name
     while (root / found).exists():
         number += 1

@@ -1,5 +1,5 @@
-"""Weights & Biases: a run of a project, sent to its server, or with ``WANDB_MODE=offline`` kept in
-the working folder's ``wandb``."""
+"""Weights & Biases: a run of a project, sent to its server; with ``WANDB_MODE=offline``, stored in
+``wandb`` in the working folder."""
 
 import os
 import secrets
@@ -47,14 +47,14 @@ class WandB:
         self._run.summary.update(dict(figures))
 
     def picture(self, name: str, path: Path, epoch: int) -> None:
-        """In the summary, because the history takes no step a second time."""
+        """Add the picture to the summary, because the history accepts each step only once."""
         self._run.summary[name] = wandb.Image(str(path))
 
     def file(self, path: Path) -> None:
         self._files.append(path)
 
     def flush(self) -> None:
-        """The files of a run together are one version of its model."""
+        """Log the files of a run together, as one version of its model."""
         if not self._files:
             return
         artifact = wandb.Artifact(f"model-{self.key}", type="model")

@@ -1,7 +1,7 @@
 """Copy a run to experiment trackers: while it is trained, or later.
 
-A process for each tracker copies what the run folder holds (``firstlight.track``). Nothing is sent
-to it, so it cannot hold up the training; and what it does cannot change a bit of it.
+One process per tracker copies the content of the run folder (``firstlight.track``). Nothing is sent
+to it, so it cannot delay the training, and it cannot change a bit of it.
 """
 
 import os
@@ -24,22 +24,22 @@ from firstlight.track.copying import trackers_of
 from firstlight.untrusted import one_line, shell_word
 
 PATIENCE = 60.0
-"""Seconds without a sign of life after which a tracker is given up, once the training is over."""
+"""Seconds without a message after which a tracker is given up, once the training is over."""
 SHORT_PATIENCE = 10.0
-"""The same where the training was stopped, and somebody waits."""
+"""The same if the training was stopped, because the user is waiting."""
 ENDING_SECONDS = 10.0
-"""A tracker that was given everything has so long to end in its own way."""
+"""Seconds that a tracker has to shut down after it was given everything."""
 Say = Callable[[str], None]
 Line = dict[str, Any]
 
 
 def track(folder: RunFolder, names: Sequence[str], say: Say) -> list[str]:
-    """Copy a run that is not trained just now to trackers, by default those that it was copied to
+    """Copy a run that is not being trained to trackers, by default those that it was copied to
     before. Returns their names.
 
-    What a tracker has is not copied again. Raises ``UserError`` for a name that is no tracker's or
-    whose package is not installed, and where none is named; ``DataError`` where one could not be
-    given everything.
+    What a tracker already has is not copied again. Raises ``UserError`` for an unknown tracker, if
+    its package is not installed, and if none is named; ``DataError`` if one could not be given
+    everything.
     """
     wanted = list(dict.fromkeys(names or trackers_of(folder)))
     if not wanted:
@@ -58,8 +58,8 @@ def track(folder: RunFolder, names: Sequence[str], say: Say) -> list[str]:
 
 @contextmanager
 def copied(folder: RunFolder, names: Sequence[str], display: Display) -> Iterator["Copies"]:
-    """Copy a run while it is trained in the block. What goes wrong is told, also where the display
-    shows nothing, and ends nothing."""
+    """Copy a run while it is trained in the block. Errors are reported, even if the display shows
+    nothing, and do not end the training."""
     warn = _to_stderr if type(display) is Silent else display.say
     copies = Copies(folder, names, display.say, warn)
     try:
@@ -74,12 +74,13 @@ def _to_stderr(text: str) -> None:
 
 
 class Copies:
-    """The processes that copy a run, one for each tracker."""
+    """The processes that copy a run, one per tracker."""
 
     def __init__(
         self, folder: RunFolder, names: Sequence[str], say: Say, warn: Say | None = None
     ) -> None:
-        """``say`` hears where the copies are; ``warn`` what goes wrong, as it does."""
+        """``say`` is called with where the copies are; ``warn`` is called with each error as it
+        happens."""
         self._folder, self._say, self._warn = folder, say, warn
         self._failed: dict[str, str] = {}
         self._running: dict[str, _Process] = {}
@@ -90,18 +91,18 @@ class Copies:
                 self._fail(name, f"its process could not be started: {error.strerror}")
 
     def failures(self) -> dict[str, str]:
-        """What went wrong, by tracker."""
+        """Errors by tracker."""
         return dict(self._failed)
 
     def look(self) -> None:
-        """Tell what has happened since the last look; waits for nothing."""
+        """Report what has happened since the last call, without waiting."""
         for name, process in list(self._running.items()):
             while (line := process.hear(0)) is not None:
                 self._hear(name, line)
 
     def close(self, patience: float) -> None:
-        """Have the rest copied, and end the processes: those that are silent for so many seconds
-        too."""
+        """Let the processes copy the rest, and end them, including those that are silent for
+        ``patience`` seconds."""
         for process in self._running.values():
             process.finish()
         try:
@@ -131,7 +132,7 @@ class Copies:
             self._end(name)
 
     def _fail(self, name: str, why: str, *, goes_on: bool = False) -> None:
-        """Note what went wrong and tell the first of it."""
+        """Record an error, and report a tracker's first one."""
         why = why.rstrip(".")
         if name not in self._failed and self._warn is not None:
             self._warn(
@@ -161,28 +162,28 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path},
-            # Ctrl-C is for the training, which then ends this.
+            # Ctrl-C is for the training, which then ends this process.
             start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # on Windows
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._lifeline, self._lines = self._process.stdin, SimpleQueue[Line]()
         Thread(target=_read, args=(self._process.stdout, self._lines), daemon=True).start()
 
     def hear(self, seconds: float) -> Line | None:
-        """The next that it told, or None where nothing comes in so many seconds. ``ended`` is the
-        last."""
+        """Return its next message, or None if none comes within ``seconds``. ``ended`` is the last
+        one."""
         with suppress(Empty):
             return self._lines.get(timeout=seconds) if seconds else self._lines.get_nowait()
         return None
 
     def finish(self) -> None:
-        """Have it copy the rest and end."""
+        """Make it copy the rest and end."""
         with suppress(OSError):
             self._lifeline.close()
 
     def end(self, seconds: float) -> None:
-        """End it, whatever it does once so many seconds have passed."""
+        """End the process, by force after ``seconds`` seconds."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         self._process.kill()
