@@ -1,8 +1,8 @@
-"""Values as HTML for the cells of a notebook: tables, pictures, curves.
+"""Values as HTML for notebook cells: tables, pictures, curves.
 
-All of it takes the colours of the page that it is shown on, light or dark, and carries its style
-in its own elements: a notebook may drop anything else. Text of others, such as class names, is
-escaped and cut. Axes: N images, H height, W width, C channels.
+Everything follows a light or dark page, and carries its style in its own elements, because a
+notebook may drop anything else. Untrusted text, such as class names, is escaped and cut. Axes: N
+images, H height, W width, C channels.
 """
 
 import base64
@@ -18,9 +18,9 @@ from firstlight.untrusted import one_line
 UInt8Array = npt.NDArray[np.uint8]
 
 LETTERS = 60
-"""Of a name; what is longer is cut."""
+"""Most letters of a name; longer ones are cut."""
 SMALL, LARGE = 32, 56
-"""CSS pixels of a small image's longer side, and of one that is larger than that."""
+"""CSS pixels of the longer side of a small image, and of a larger one."""
 BLUE, ORANGE = "#2f8fd0", "#d9822b"
 """Readable on white and on black (contrast of 3 or more)."""
 _LINE = "1px solid rgba(128, 128, 128, 0.35)"
@@ -30,13 +30,13 @@ _NAME = 13
 
 
 def text(words: str, letters: int = LETTERS) -> str:
-    """Words of anybody as HTML text on one line, cut where they are long."""
+    """Return any text as HTML on one line, cut if it is long."""
     line = one_line(words)
     return escape(line if len(line) <= letters else f"{line[: letters - 1]}…")
 
 
 def block(title: str, *parts: str) -> str:
-    """A title and what stands below it; ``parts`` are HTML."""
+    """Return a title with its content below; ``parts`` are HTML."""
     inner = "".join(part for part in parts if part)
     return (
         '<div style="max-width: 75em; line-height: 1.4">'
@@ -45,17 +45,17 @@ def block(title: str, *parts: str) -> str:
 
 
 def note(words: str) -> str:
-    """A sentence in smaller letters."""
+    """Return a sentence in smaller letters."""
     return f'<p style="margin: 0.3em 0; font-size: 90%; opacity: 0.8">{escape(words)}</p>'
 
 
 def facts(values: Mapping[str, str]) -> str:
-    """Names and values, one pair a row."""
+    """Return names and values, one pair per row."""
     return table((), [(text(name), text(value)) for name, value in values.items()])
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """A table whose cells are HTML; ``right`` are the columns of numbers."""
+    """Return a table whose cells are HTML; ``right`` are the columns of numbers."""
 
     def cells(row: Sequence[str], tag: str) -> str:
         style = "padding: 0.15em 0.8em 0.15em 0; vertical-align: middle; text-align: "
@@ -74,8 +74,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[
 
 
 def strip(images_NHWC: UInt8Array, alt: str) -> str:
-    """Images beside one another as one picture; small ones keep their pixels, others are
-    reduced."""
+    """Return images side by side as one picture; small ones keep their pixels, others are
+    shrunk."""
     from PIL import Image
 
     count, height, width, channels = images_NHWC.shape
@@ -85,7 +85,7 @@ def strip(images_NHWC: UInt8Array, alt: str) -> str:
     side = SMALL if small else LARGE
     scale = 1.0 if small else side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    gap = 0 if small else 2  # of a small one a pixel would be wide
+    gap = 0 if small else 2  # next to a small one, a pixel would look wide
     sheet = Image.new("RGBA", (count * (size[0] + gap) - gap, size[1]))
     for at, image_HWC in enumerate(images_NHWC):
         one = Image.fromarray(image_HWC[..., 0] if channels == 1 else image_HWC)
@@ -98,7 +98,7 @@ def strip(images_NHWC: UInt8Array, alt: str) -> str:
 
 
 def picture(png: bytes, alt: str, style: str = "") -> str:
-    """A PNG file in the page."""
+    """Return a PNG file embedded in HTML."""
     data = base64.b64encode(png).decode()
     return (
         f'<img src="data:image/png;base64,{data}" alt="{text(alt, 200)}" '
@@ -107,7 +107,7 @@ def picture(png: bytes, alt: str, style: str = "") -> str:
 
 
 def curves(series: Mapping[str, Sequence[float | None]], ends: str = "{:.2f}") -> str:
-    """Up to two curves over the epochs, from 1 on, as a drawing; ``ends`` writes their values."""
+    """Return up to two curves over the epochs, from 1, as SVG; ``ends`` formats their values."""
     known = [value for values in series.values() for value in values if value is not None]
     if not known:
         return ""
@@ -152,8 +152,8 @@ def curves(series: Mapping[str, Sequence[float | None]], ends: str = "{:.2f}") -
 
 
 def counts(names: Sequence[str], counts_KK: Sequence[Sequence[int]]) -> str:
-    """A confusion matrix: rows are true classes, columns predicted ones. The more images a cell
-    holds, of its row, the stronger its colour."""
+    """Return a confusion matrix: rows are true classes, columns predicted ones. The colour of a
+    cell shows its share of the row."""
     shorts = [one_line(name)[:_NAME] for name in names]
     longest = 7 * max(map(len, shorts))
     side, wide, top = 30, 12 + longest, 18 + round(0.9 * longest)
@@ -186,12 +186,12 @@ def counts(names: Sequence[str], counts_KK: Sequence[Sequence[int]]) -> str:
 
 
 def _short(count: int) -> str:
-    """In at most four letters."""
+    """Format in at most four letters."""
     return str(count) if count < 10_000 else f"{count // 1000}k"
 
 
 def _letters(x: float, y: float, words: str, anchor: str, turn: str = "") -> str:
-    """HTML words in a drawing."""
+    """Return HTML text in a drawing."""
     turned = f' transform="{turn}"' if turn else ""
     return (
         f'<text x="{x:g}" y="{y:g}" font-size="11" fill="currentColor" '

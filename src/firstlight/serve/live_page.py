@@ -1,4 +1,4 @@
-"""The page in a notebook: served by a thread of its process, shown in a frame of its cell."""
+"""The page in a notebook: served by a thread of its process, and shown in a frame in a cell."""
 
 import secrets
 import sys
@@ -20,45 +20,46 @@ from firstlight.threads import usable_threads
 
 HOST = "127.0.0.1"
 HEIGHT = 720
-"""CSS pixels of the frame."""
+"""Height of the frame in CSS pixels."""
 
 
 class LivePage:
     """The page of a run: a canvas to draw on, the answer, and the output of every layer.
 
-    A notebook shows it in the cell. Only this machine can reach it, and only with its token, which
-    the address carries. It is served until ``close`` or the end of the process.
+    A notebook shows it in the cell. Only this machine can reach it, and only with the token in its
+    address. It is served until ``close`` or the end of the process.
     """
 
     def __init__(self, service: Service, name: str) -> None:
-        """``name``: the run's, for people."""
+        """``name`` is the run's display name."""
         self._name, self._token = name, secrets.token_urlsafe(24)
         self._open = ExitStack()
         sockets = self._open.enter_context(listeners(HOST, 0))
         self._port = int(sockets[0].getsockname()[1])
-        # The frame lies in a page of another address. Without the token nobody else's would work.
+        # The frame is in a page with another address. Without the token, no other page's frame
+        # works.
         app = create_app(service, Access(token=self._token, framed=True))
         self._server = Server(app, limits=service.limits, listening=lambda _: None)
         self._thread = threading.Thread(
             target=self._server.run, args=(sockets,), name="firstlight page", daemon=True
         )
-        self._thread.start()  # a browser that comes before it listens waits at the socket
+        self._thread.start()  # an early browser waits at the socket
 
     def __repr__(self) -> str:
         return f"LivePage({self._name!r}, {self.address if self.is_open else 'closed'})"
 
     @property
     def address(self) -> str:
-        """For a browser on this machine; whoever has it may use the page."""
+        """Address for a browser on this machine; anyone who has it may use the page."""
         return f"http://{HOST}:{self._port}/{self._fragment}"
 
     @property
     def is_open(self) -> bool:
-        """Whether it is served."""
+        """Whether the page is being served."""
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Stop serving it, after what was asked is answered."""
+        """Stop serving after current requests are answered."""
         self._server.should_exit = True
         self._thread.join()
         self._open.close()
@@ -85,13 +86,13 @@ class LivePage:
 
 
 _OPEN: dict[Path, LivePage] = {}
-"""Of each run folder, so that a cell that runs again does not leave a second one behind."""
+"""The page of each run folder, so that rerunning a cell does not leave a second one behind."""
 
 
 def live_page(folder: RunFolder, find: Callable[[], Dataset | None]) -> LivePage:
-    """The page of a run, opened where it is not open yet; ``find`` gives its test images.
+    """Return the page of a run, and open it if necessary; ``find`` returns its test images.
 
-    Raises ``UserError`` where the run cannot be read.
+    Raises ``UserError`` if the run cannot be read.
     """
     place = folder.path.resolve()
     if (page := _OPEN.get(place)) is None or not page.is_open:
@@ -107,7 +108,7 @@ def live_page(folder: RunFolder, find: Callable[[], Dataset | None]) -> LivePage
 
 
 def _show_in_colab(port: int, path: str) -> None:
-    """The frame, through Colab's way from the browser to its machine."""
+    """Show the frame through Colab's proxy from the browser to its machine."""
     from google.colab import output
 
     show: Any = output.serve_kernel_port_as_iframe

@@ -1,4 +1,4 @@
-"""A run as a notebook's cell shows it."""
+"""A run as displayed in a notebook cell."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from firstlight.runs.record import read_epochs
 
 
 def run_cell(folder: RunFolder) -> str | None:
-    """Its figures and the curves of its training, as HTML; None where the folder cannot be read,
-    so that the notebook shows the run's ``repr``."""
+    """Return its figures and training curves as HTML; None if the folder cannot be read, so that
+    the notebook shows the run's ``repr``."""
     try:
         recipe, data = folder.recipe(), folder.read_json("data.json")
         facts = {"recipe": recipe.name, "data": str(data["name"])}
@@ -32,7 +32,7 @@ def run_cell(folder: RunFolder) -> str | None:
 
 
 COLUMNS = {"loss": "loss", "accuracy": "accuracy"}
-"""Of ``epochs.csv``, after ``train_`` and ``validation_``."""
+"""Columns of ``epochs.csv``, after ``train_`` and ``validation_``."""
 
 
 def _results(summary: dict[str, Any]) -> dict[str, str]:
@@ -44,7 +44,7 @@ def _results(summary: dict[str, Any]) -> dict[str, str]:
 
 
 def _tested(folder: RunFolder) -> dict[str, str]:
-    """The accuracy on the test images, where the run was evaluated."""
+    """Return the test accuracy if the run was evaluated."""
     if not (folder.path / "metrics.json").is_file():
         return {"test accuracy": "not measured yet: run.evaluate()"}
     metrics = folder.read_json("metrics.json")
@@ -55,12 +55,12 @@ def _tested(folder: RunFolder) -> dict[str, str]:
 
 
 def _curves(epochs: list[dict[str, float | None]], column: str, name: str) -> str:
-    """Training and, where there is one, validation, over the epochs."""
+    """Plot training and, if present, validation over the epochs."""
     series = {
         f"{part} {name}": [row.get(f"{key}_{column}") for row in epochs]
         for part, key in (("training", "train"), ("validation", "validation"))
     }
     if len(epochs) < 2:
-        return ""  # one point is no curve
+        return ""  # a single point is not a curve
     there = {name: values for name, values in series.items() if any(v is not None for v in values)}
     return cells.curves(there)
