@@ -102,9 +102,9 @@ def class_names(names: Any, label: str) -> tuple[str, ...]:
 
 
 BETWEEN = ";"
-"""Between the labels of an image, where it has several."""
+"""Separator between the labels of an image."""
 NO_LABEL = "(none)"
-"""What people read of an image that has none of them."""
+"""Shown for an image without any label."""
 
 
 def joined_labels(labels: Iterable[str]) -> str:

@@ -91,16 +91,17 @@ class Run:
         range: tuple[float, float] | None = None,  # noqa: A002
         allow_outside: bool = False,
     ) -> "AnyMetrics":
-        """Test-set metrics, also written to ``metrics.json`` and ``predictions.csv``.
+        """Return test-set metrics, which are also written to ``metrics.json`` and
+        ``predictions.csv``.
 
-        They are ``Metrics``, or ``LabelMetrics`` where images have several labels.
+        They are ``Metrics``, or ``LabelMetrics`` if images have several labels.
 
-        ``data`` is other labelled data, whose classes are matched by name; its figures are kept
-        apart, in the run folder's ``evaluated-…``. Of a set of the catalogue, a ``TrainTest`` or a
-        path with a test part that part is measured, else all; a ``Dataset`` or
-        ``(images, labels)`` is measured whole. What was left out is a ``UserWarning``. ``range``
-        and ``allow_outside`` are as for ``from_images`` and ``load``.
-        Warns with ``NothingLearntWarning`` where they are no better than a guess.
+        ``data`` is other labelled data with the same class names. Its figures are kept apart, in
+        ``evaluated-…`` in the run folder. If the data set, ``TrainTest`` or path has a test part,
+        only that part is measured. A ``Dataset``, ``(images, labels)`` or any other path is
+        measured whole. Data left out give a ``UserWarning``. ``range`` and ``allow_outside`` are as
+        in ``from_images`` and ``load``. Warns with ``NothingLearntWarning`` if the answers are no
+        better than guessing.
         """
         from firstlight.evaluate.learnt import nothing_learnt
         from firstlight.verbs.evaluate import evaluate
@@ -246,7 +247,7 @@ class Run:
         return live_page(self._folder, self._test_images)
 
     def _test_images(self) -> Dataset | None:
-        """Those that the page shows; None where they are not on this machine."""
+        """Return the page's test images; None if they are not on this machine."""
         from firstlight.verbs.run_data import run_test_data
 
         try:
@@ -379,29 +380,32 @@ def train(
 ) -> Run:
     """Train a network and return its run.
 
-    ``data`` is a name of the catalogue, or what ``load`` takes: a folder, CSV, shards, file of
-    arrays, ``hf:OWNER/NAME``, an archive's address; a ``TrainTest``, such as ``from_images`` and
-    ``from_dataset`` make, or arrays as it takes them: ``(images, labels)``, or
-    ``((images, labels), (test images, test labels))``;
-    ``recipe`` a name, a TOML file or a value, by default the data's own. ``network`` is a list of
-    ``fl.layers``, or code of one's own: a function that takes image shape (height, width,
-    channels) and number of classes and returns a ``torch.nn.Module``, or ``"FILE.py:FUNCTION"``.
-    Without a recipe it is trained as the tutorial trains its own: Adam, batches of 32, 5 epochs.
-    ``augment`` is a list of ``fl.augment``; ``optimizer`` one of ``fl.SGD``, ``fl.Adam``,
-    ``fl.AdamW``, ``fl.RMSprop``, ``fl.Muon``; ``schedule`` one of ``fl.Constant``,
-    ``fl.OneCycle``, ``fl.Cosine``, ``fl.Steps``. Each takes the place of the recipe's.
-    ``settings`` are ``"section.key=value"`` changes. ``start`` is a run folder, or the
-    name of a pretrained backbone, whose weights are taken over, all but the last layer's; the lower
-    a layer, the smaller its learning rate. Without it, pictures of one's own are also tried with a
-    backbone that is on this machine, and the better network is returned; ``"none"`` refuses that.
-    ``budget`` (seconds) takes as many epochs as fit on this machine, in place of ``epochs``;
-    ``patience`` stops after so many epochs without a better held-out loss, and keeps the best.
-    ``track`` names trackers that the run is copied to while it is trained: ``tensorboard``,
-    ``trackio``, ``mlflow``, ``wandb``. What goes wrong with one is told, and ends no training.
-    What was left out of a folder or a file, or is wrong with it, is a ``UserWarning``; ``quiet``
-    hides progress alone.
-    Raises ``UserError`` or ``DataError``, each saying what to do next, and warns with
-    ``NothingLearntWarning`` where the network answers no better than a guess.
+    ``data`` is the name of a data set, or anything else that ``load`` accepts: a folder, CSV,
+    shards, a file of arrays, ``hf:OWNER/NAME``, an archive's address. It may also be a
+    ``TrainTest``, as returned by ``from_images`` and ``from_dataset``, or arrays: ``(images,
+    labels)``, or ``((images, labels), (test images, test labels))``.
+
+    ``recipe`` is a name, a TOML file or a value, by default the data's own. ``network`` is a list
+    of ``fl.layers``, or your own code: a function that takes the image shape (height, width,
+    channels) and the number of classes and returns a ``torch.nn.Module``, or
+    ``"FILE.py:FUNCTION"``. Without a recipe it trains like the tutorial's: Adam, batches of 32, 5
+    epochs. ``augment`` is a list of ``fl.augment``; ``optimizer`` is one of ``fl.SGD``,
+    ``fl.Adam``, ``fl.AdamW``, ``fl.RMSprop``, ``fl.Muon``; ``schedule`` is one of ``fl.Constant``,
+    ``fl.OneCycle``, ``fl.Cosine``, ``fl.Steps``. Each replaces the recipe's own. ``settings`` are
+    changes of the recipe, ``"section.key=value"``.
+
+    ``start`` is a run folder or the name of a pretrained backbone. Its weights are used except for
+    the last layer's, and lower layers get smaller learning rates. Without ``start``, your own
+    pictures are also tried with a backbone that is on this machine, and the better network is
+    returned; ``"none"`` turns that off. ``budget`` (seconds) replaces ``epochs`` with as many as
+    fit on this machine. ``patience`` stops after that many epochs without a lower held-out loss,
+    and keeps the best weights. ``track`` names the trackers that the run is copied to during
+    training: ``tensorboard``, ``trackio``, ``mlflow``, ``wandb``. An error in a tracker is
+    reported, and does not end the training.
+
+    Problems in the data, and data left out, give a ``UserWarning``; ``quiet`` hides only the
+    progress. Raises ``UserError`` or ``DataError``, each saying what to do next. Warns with
+    ``NothingLearntWarning`` if the network is no better than guessing.
     """
     started = time.perf_counter()  # a budget includes the imports below
     from firstlight.progress import choose_display

@@ -39,12 +39,12 @@ class Model(Protocol):
 
     @property
     def calibration(self) -> AnyCalibration | None:
-        """From held-out images, where the run had any."""
+        """From held-out images, if the run had any."""
         ...
 
     @property
     def task(self) -> Task:
-        """What it answers of an image: its one class, or its labels."""
+        """The kind of answer for an image: one class, or several labels."""
         ...
 
     @property
@@ -90,12 +90,12 @@ class RunModel:
 
     @property
     def calibration(self) -> AnyCalibration | None:
-        """From held-out images, where the run had any."""
+        """From held-out images, if the run had any."""
         return self.saved.calibration
 
     @property
     def task(self) -> Task:
-        """What it answers of an image."""
+        """The kind of answer for an image."""
         return self.saved.task
 
     @property

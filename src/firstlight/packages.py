@@ -34,7 +34,7 @@ def imported(module: str, purpose: str, install: str = "") -> Any:
 
 
 def missing(module: str, purpose: str, install: str) -> UserError:
-    """What is raised where a module that is not there is needed, before it is imported."""
+    """Return the error for a missing module, before it is imported."""
     return UserError(
         f"{purpose} needs {package_of(module)}, which is not installed: pip install {install}"
     )

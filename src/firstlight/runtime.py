@@ -52,7 +52,7 @@ class OnnxModel:
     class_names: tuple[str, ...]
     calibration: AnyCalibration | None
     task: Task
-    """What it answers of an image."""
+    """The kind of answer for an image."""
     card: dict[str, Any]
     """All other metadata in the file: licence, data, metrics, recipe."""
 
@@ -63,7 +63,7 @@ class OnnxModel:
 
     @property
     def threshold(self) -> float:
-        """Below this probability of the best class, an answer is unknown."""
+        """If the best class's probability is below this, the answer is unknown."""
         return self.calibration.threshold if isinstance(self.calibration, Calibration) else 0.0
 
     @property

@@ -104,7 +104,7 @@ def _run(
     data_dir: Path | None,
     json: bool,
 ) -> "tuple[AnyMetrics, UserError | None]":
-    """Measure a run, write its report and print; also why there is no report."""
+    """Measure a run, write its report and print. Also return the error if there is no report."""
     from firstlight.errors import UnreachableError, UserError
     from firstlight.model import run_model
     from firstlight.progress import CountingBar
@@ -153,7 +153,7 @@ def _run(
 
 
 def _other(model: "Model", other: "Other", folder: "RunFolder | None", json: bool) -> "AnyMetrics":
-    """Measure on other data and print; with a run's folder, keep the figures apart."""
+    """Measure on other data and print; with a run's folder, save the figures separately."""
     from firstlight.verbs.other_data import evaluate_other
 
     metrics, matched, place = evaluate_other(model, other, folder)
@@ -175,7 +175,7 @@ def _file(
     data_dir: Path | None,
     json: bool,
 ) -> "AnyMetrics":
-    """Measure an exported file and print; nothing is written."""
+    """Measure an exported file and print; write nothing."""
     from firstlight.errors import DataError, UserError
     from firstlight.model import open_model
     from firstlight.verbs.evaluate import evaluate_file

@@ -132,11 +132,11 @@ def integrated_gradients(
     *,
     gap: float = GAP,
 ) -> Integrated:
-    """Integrated gradients from the ground to the image (Sundararajan, Taly and Yan 2017, eq. 1).
+    """Integrated gradients from the baseline to the image (Sundararajan, Taly and Yan 2017, eq. 1).
 
-    The values sum to the difference of the two scores (completeness). Steps are added until the sum
-    misses it by less than ``gap``, or there are 4,096. Large images have 96 steps, or of a
-    transformer 24 where these are enough.
+    The values sum to the difference of the two scores (completeness). Steps are added until the
+    error of the sum is below ``gap``, or there are 4,096. Large images use 96 steps; a transformer
+    uses 24 if these are enough.
     """
     with answering(model):
         both_2HWC = np.stack([image_HWC, ground(preprocess, image_HWC)])
@@ -168,8 +168,8 @@ def integrated_gradients(
 
 
 def _captum() -> Any:
-    """Loaded late: it takes half a second. In a notebook its progress bars, which are not used
-    here, would warn that ipywidgets is missing."""
+    """Import Captum late, because it takes half a second. In a notebook, its unused progress bars
+    would warn that ipywidgets is missing."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="IProgress not found")
         return import_module("captum.attr")
@@ -187,9 +187,9 @@ def _steps(model: nn.Module, pixels: int) -> tuple[int, int]:
 def occlusion(
     model: nn.Module, preprocess: Preprocess, image_HWC: UInt8Array, class_index: int
 ) -> Occluded:
-    """Cover a square patch after another with the ground, and see how far the score falls (Zeiler
-    and Fergus 2014, section 4.2). A patch is a fifth of the image wide and moves by a third of
-    that, over a large image by half of it."""
+    """Cover one square patch after another with the baseline, and measure how much the score falls
+    (Zeiler and Fergus 2014, section 4.2). A patch is a fifth of the image wide. It moves by a third
+    of its side, or by half in large images."""
     height, width, channels = image_HWC.shape
     patch = max(1, round(min(height, width) / 5))
     pixels = pixels_seen(model, preprocess)

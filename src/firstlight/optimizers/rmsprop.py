@@ -30,7 +30,7 @@ class RMSprop(Optimizer):
     epsilon: float = number(1e-7, least=0.0, most=1.0, above=True)
     """Added to the root."""
     weight_decay: float = number(0.0, least=0.0, most=1.0)
-    """Factor for the weights, which are added to the gradient."""
+    """L2 penalty: the weights times this are added to the gradient."""
 
     def rules(self, shares: Shares, batch_size: int, precision: dtype | None) -> list[Rule]:
         from firstlight.optimizers.rules import RMSpropRule, groups

@@ -32,7 +32,7 @@ class SGD(Optimizer):
     nesterov: bool = False
     """Whether to use Nesterov momentum: the step looks ahead along the momentum."""
     weight_decay: float = number(0.0, least=0.0, most=1.0)
-    """Factor for the weights, which are added to the gradient."""
+    """L2 penalty: the weights times this are added to the gradient."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

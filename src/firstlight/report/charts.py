@@ -38,8 +38,8 @@ class RunScore:
 def training_curves(
     epochs: Epochs, validated_on: str | None, accuracy: str = "accuracy"
 ) -> SavedFigure:
-    """Loss and accuracy, called by that word, after each epoch, in training and on the images
-    named."""
+    """Plot loss and accuracy (named by ``accuracy``) after each epoch, in training and on the named
+    images."""
     with style():
         picture = SavedFigure(8.4, 3.1)
         loss_axes, accuracy_axes = picture.subplots(1, 2)
@@ -319,14 +319,14 @@ def _reliability(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelCurve:
-    """Precision against recall of one label, T thresholds."""
+    """Precision against recall of one label, at T thresholds."""
 
     name: str
     precision_T: npt.NDArray[np.float64]
     recall_T: npt.NDArray[np.float64]
     average_precision: float
     chosen: tuple[float, float]
-    """Recall and precision at the threshold that is used."""
+    """Recall and precision at the threshold in use."""
 
 
 def label_trust(
@@ -334,8 +334,8 @@ def label_trust(
     stated_N: npt.NDArray[np.float32],
     true_N: npt.NDArray[np.bool_],
 ) -> SavedFigure:
-    """Precision against recall of each label, and how often a label of each probability is there;
-    of up to as many labels as there are colours."""
+    """Plot precision against recall of each label, and how often a label of each probability is
+    right, for at most as many labels as there are colours."""
     with style():
         picture = SavedFigure(8.4, 3.8)
         left, right = picture.subplots(1, 2)

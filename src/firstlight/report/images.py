@@ -32,17 +32,17 @@ class Answered:
     image_HWC: UInt8Array
     answer: str
     confidence: float | None
-    """Probability of the answer, 0 to 1; None where there are several labels."""
+    """Probability of the answer, 0 to 1; None if there are several labels."""
     truth: str | None = None
     """The true class, if known."""
     name: str | None = None
-    """Index or file name, where it helps to find the image again."""
+    """Index or file name, to find the image again."""
     faults: tuple[str, ...] = ()
-    """What is wrong with the answer, line by line, in place of the truth."""
+    """Errors of the answer, line by line, in place of the truth."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What stands below a wrong answer."""
+        """The text below a wrong answer."""
         return (self.faults or (f"is {self.truth}",)) if self.wrong else ()
 
     @property

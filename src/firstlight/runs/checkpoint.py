@@ -45,9 +45,9 @@ class SavedModel:
     preprocess: Preprocess
     class_names: tuple[str, ...]
     calibration: AnyCalibration | None = None
-    """From held-out images, where the run had any."""
+    """From held-out images, if the run had any."""
     task: Task = ONE_LABEL
-    """What it answers of an image."""
+    """The kind of answer for an image."""
 
     @property
     def temperature(self) -> float:
@@ -56,7 +56,7 @@ class SavedModel:
 
     @property
     def threshold(self) -> float:
-        """Below this probability of the best class, an answer is unknown."""
+        """If the best class's probability is below this, the answer is unknown."""
         return self.calibration.threshold if isinstance(self.calibration, Calibration) else 0.0
 
 
@@ -100,7 +100,7 @@ def load_model(folder: RunFolder, device: str = "cpu", file: str = MODEL_FILE) -
                 raise ValueError(f"{len(names)} class names for {architecture.classes} classes")
             task = task_in(values)
             calibration = task.calibration_of(values.get("calibration"))
-            # Its shapes say what a network takes; only one that the file fills is built.
+            # Check the shapes first; build the network only if the file matches it.
             was = _former_names(values["architecture"].get("choice"))
             names_of = {_named_now(key, was): key for key in stored.keys()}  # noqa: SIM118
             _check_shapes(stored, names_of, architecture.shapes())

@@ -130,9 +130,8 @@ def label_predictions_csv(
     class_names: Sequence[str],
     given_NK: npt.NDArray[np.bool_],
 ) -> str:
-    """``predictions.csv`` where an image may have several labels: index or path, its labels, those
-    that it was given, and every probability. Labels are joined with ``;``; none is an empty cell.
-    """
+    """Return ``predictions.csv`` for images with several labels: index or path, true labels,
+    predicted labels, and every probability. Labels are joined with ``;``; none is an empty cell."""
 
     def joined(row_K: npt.NDArray[np.bool_]) -> str:
         return cell(BETWEEN.join(class_names[k] for k in np.flatnonzero(row_K).tolist()))
@@ -148,7 +147,7 @@ def label_predictions_csv(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelAnswers:
-    """The same of N images that may have several of K labels."""
+    """The content of ``predictions.csv`` for each of N images with several of K labels."""
 
     names: list[str]
     """Index or path of each image."""
@@ -158,7 +157,7 @@ class LabelAnswers:
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
-        """Which images were given their labels and no others."""
+        """Whether each image got exactly its labels."""
         right_N: npt.NDArray[np.bool_] = (self.true_NK == self.given_NK).all(axis=1)
         return right_N
 
@@ -169,7 +168,7 @@ class LabelAnswers:
 
     @property
     def losses(self) -> npt.NDArray[np.float64]:
-        """Of each image, summed over the labels."""
+        """The loss of each image, summed over the labels."""
         least = np.finfo(np.float64).eps
         exact_NK = self.probabilities_NK.astype(np.float64).clip(least, 1 - least)
         losses_N: npt.NDArray[np.float64] = -np.log(
@@ -193,7 +192,7 @@ class Answers:
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
-        """Which images were answered rightly."""
+        """Whether each image's answer is right."""
         right_N: npt.NDArray[np.bool_] = self.predicted_N == self.true_N
         return right_N
 
@@ -235,7 +234,7 @@ def in_both(
 
 
 def read_answers(folder: RunFolder) -> Answers:
-    """The lines of ``predictions.csv`` where each image is of one class. Raises ``DataError`` when
+    """Read the lines of ``predictions.csv`` for images with one class each. Raises ``DataError`` if
     it is missing or damaged."""
     answers = read_any_answers(folder)
     assert isinstance(answers, Answers), "one label each"
@@ -243,7 +242,7 @@ def read_answers(folder: RunFolder) -> Answers:
 
 
 def read_any_answers(folder: RunFolder) -> AnyAnswers:
-    """The lines of ``predictions.csv``. Raises ``DataError`` when it is missing or damaged."""
+    """Read the lines of ``predictions.csv``. Raises ``DataError`` if it is missing or damaged."""
     path = folder.path / "predictions.csv"
     try:
         head, *rows = list(
@@ -288,7 +287,7 @@ def read_any_answers(folder: RunFolder) -> AnyAnswers:
 def _label_answers(
     head: list[str], rows: list[list[str]], metrics: dict[str, Any], path: Path
 ) -> LabelAnswers:
-    """The rows of several labels. Raises ``ValueError`` or ``LookupError`` where they are
+    """Parse the rows for several labels. Raises ``ValueError`` or ``LookupError`` if they are
     damaged."""
     named = [name.removeprefix("p_") for name in head[3:]]
     index = {name: k for k, name in enumerate(class_names(named, f"{path}: its first line"))}

@@ -45,10 +45,10 @@ class Access:
     token: str | None = None
     """Required from every client, as ``Authorization: Bearer TOKEN``."""
     origins: frozenset[str] = frozenset()
-    """Other sites whose pages may ask and read the answers, such as ``https://a.example``."""
+    """Other sites whose pages may send requests and read answers, such as ``https://a.example``."""
     framed: bool = False
-    """Whether the page may lie in a frame of another page, such as a notebook. With a token alone:
-    a frame of anybody else's page does not have it."""
+    """Whether a page such as a notebook may show this page in a frame. Only with a token: a frame
+    of any other page does not have it."""
 
     def __post_init__(self) -> None:
         if self.framed and self.token is None:

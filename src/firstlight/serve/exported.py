@@ -54,7 +54,8 @@ class OnnxPredictor(Predictor):
 
 
 def open_served(paths: Sequence[Path], networks: Sequence[OwnCode] = ()) -> list[Served]:
-    """Run folders and exported files; ``networks`` is the code of the runs whose network is code.
+    """Open run folders and exported files; ``networks`` is the user's own code for those runs that
+    need it.
 
     Raises ``UserError`` or ``DataError``.
     """

@@ -122,7 +122,7 @@ class Predictor(ABC):
         return self.model.probabilities(images_NHWC)
 
     def prediction(self, picture: Picture, row_K: npt.NDArray[np.float32]) -> Prediction:
-        """The answer for a picture, from its probabilities."""
+        """Return the answer for a picture, given its probabilities."""
         task, calibration = self.model.task, self.model.calibration
         return task.prediction(picture, row_K, self.class_names, calibration)
 
@@ -189,9 +189,9 @@ class RunPredictor(Predictor):
 
     @property
     def answers(self) -> Answers | None:
-        """The answers to the test set; None before ``evaluate``. Read again if they changed.
+        """The answers to the test set; None before ``evaluate``. Read again where they changed.
 
-        Raises ``DataError`` if they are damaged.
+        Raises ``DataError`` where they are damaged.
         """
         path = self.path / "predictions.csv"
         if not path.is_file() or not self.evaluated:

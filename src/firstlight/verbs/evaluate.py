@@ -23,9 +23,9 @@ def evaluate(
     device: str = "auto",
     data: Given = None,
 ) -> AnyMetrics:
-    """Test-set metrics; writes ``predictions.csv`` and ``metrics.json``.
+    """Return test-set metrics; write ``predictions.csv`` and ``metrics.json``.
 
-    Raises ``UserError`` for an unfinished run and ``DataError`` when the data is not the run's.
+    Raises ``UserError`` for an unfinished run, and ``DataError`` if the data is not the run's.
     """
     folder.require_finished()
     test = run_test_data(folder, data=data)
@@ -38,7 +38,7 @@ def evaluate(
 
 
 def shipped_metrics(folder: RunFolder) -> AnyMetrics | None:
-    """What a model in the box was measured to reach when it was made; None for other runs."""
+    """Return the metrics that a model in the box had when it was made; None for other runs."""
     if not (folder.path / MEASURED).is_file():
         return None
     with folder.trusted():
@@ -48,9 +48,9 @@ def shipped_metrics(folder: RunFolder) -> AnyMetrics | None:
 def evaluate_file(
     path: Path, *, device: str = "auto", data_dir: Path | None = None, data: Given = None
 ) -> AnyMetrics:
-    """Test-set metrics of an exported ``.onnx``; nothing is written.
+    """Return test-set metrics of an exported ``.onnx``; write nothing.
 
-    Raises ``DataError`` for a damaged file, and when the data is not that of its run.
+    Raises ``DataError`` for a damaged file, and if the data is not its run's.
     """
     check_device(path, device)
     model = open_onnx(path)
@@ -61,7 +61,7 @@ def evaluate_file(
 
 
 def measured(model: Model, test: Dataset) -> tuple[AnyMetrics, npt.NDArray[np.float32]]:
-    """The metrics of a model's answers, and the answers: probabilities N×K."""
+    """Return the metrics of a model's answers, and the probabilities N×K."""
     probabilities_NK = model.probabilities(test.images_NHWC)
     metrics = model.task.measure(
         test.each_label, probabilities_NK, model.class_names, model.calibration
@@ -72,7 +72,7 @@ def measured(model: Model, test: Dataset) -> tuple[AnyMetrics, npt.NDArray[np.fl
 def answers_csv(
     model: Model, test: Dataset, names: Sequence[str], probabilities_NK: npt.NDArray[np.float32]
 ) -> str:
-    """``predictions.csv`` of a model's answers to labelled images of these names."""
+    """Return ``predictions.csv`` for a model's answers to labelled images with these names."""
     if test.labels_NK is None:
         return predictions_csv(names, test.labels_N, probabilities_NK, model.class_names)
     given_NK = model.task.answers(probabilities_NK, model.calibration)

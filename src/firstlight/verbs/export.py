@@ -262,7 +262,7 @@ def _traced(code: OwnCode | None, format: str) -> Iterator[None]:  # noqa: A002
 
 
 def card(folder: RunFolder, saved: SavedModel, metrics: AnyMetrics) -> dict[str, Any]:
-    """What the file says of itself: plain values, none of which names a place on this machine."""
+    """Return the metadata of the file: plain values without any path on this machine."""
     described = folder.read_json("data.json")
     entry = CATALOG.get(described["name"])
     return {

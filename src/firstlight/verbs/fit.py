@@ -233,7 +233,8 @@ def _too_little_memory(job: Job, images: int) -> str:
 
 
 def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job, copies: Copies) -> None:
-    """Drive the loop: save after each epoch and each minute, show, and stop when asked to."""
+    """Run the training loop: save after each epoch and each minute, show progress, and stop on
+    request."""
     limit, side, saved_at = job.limit, job.side, time.monotonic()
     deadline = None if limit is None else Deadline(limit.end, limit.pace)
     wrong = None if side is None else side.other_wrong

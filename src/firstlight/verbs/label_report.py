@@ -1,4 +1,4 @@
-"""The parts of a run's page that show its answers, where images have several labels.
+"""Sections of a run's page with its answers, for images with several labels.
 
 Axes: N images, K labels.
 """

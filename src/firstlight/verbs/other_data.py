@@ -134,12 +134,13 @@ class Other:
 def evaluate_other(
     model: Model, other: Other, folder: RunFolder | None = None
 ) -> tuple[AnyMetrics, Matched, Path | None]:
-    """Metrics of a model's answers to other data; each picture is taken as ``predict`` takes it.
+    """Return metrics of a model's answers to other data; each picture is prepared as by
+    ``predict``.
 
-    Of a set of the catalogue the test images are taken, of a folder, a CSV or a file of arrays the
-    test part where it has one, else all of it. With ``folder`` the figures and
-    answers are written into a folder of their own inside the run's, whose path is returned; the
-    run's own are left alone. Raises ``DataError`` where no class has a name of the run's.
+    Of a named data set, the test images are used; of a folder, a CSV or a file of arrays, the test
+    part if there is one, otherwise everything. With ``folder``, the figures and answers are written
+    into a separate folder inside the run's, whose path is returned; the run's own files are
+    unchanged. Raises ``DataError`` if no class has a name of the run's.
     """
     model.task.require_one("other data", "Measure on the run's own test images: leave out DATA")
     data, matched = _matched(model, other)

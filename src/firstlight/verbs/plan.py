@@ -85,7 +85,7 @@ class Asked:
     budget: Budget | None = None
     device: str = "auto"
     track: Sequence[str] = ()
-    """Names of trackers that the run is copied to. Raises ``UserError`` where one is unusable."""
+    """Names of trackers that the run is copied to. Raises ``UserError`` if one is not usable."""
     told: Callable[[TrainTest], None] | None = None
     """Hears of the data once it is there."""
 

@@ -25,10 +25,10 @@ def headings_of(words: str) -> tuple[str, str]:
 def submission(
     headings: tuple[str, str], sources: Sequence[PictureSource], answers: Sequence[Prediction]
 ) -> str:
-    """A CSV of two columns: of a row of a table its key, of a picture file its name; and the most
-    probable class, also where the answer is unknown, or all labels, joined with ``;``.
+    """Return a CSV of two columns: the key of a table's row, or the name of a picture file; and the
+    most probable class, even if the answer is unknown, or all labels, joined with ``;``.
 
-    Raises ``UserError`` where two pictures have one key.
+    Raises ``UserError`` if two pictures have the same key.
     """
     keys = [source.key or PurePath(source.name).name for source in sources]
     twice = [key for key, count in Counter(keys).items() if count > 1]
@@ -42,7 +42,7 @@ def submission(
 
 
 def _answered(answer: Prediction) -> str:
-    """The class; of several labels all that are given, empty where there is none."""
+    """Return the class; of several labels, all predicted ones, empty if there is none."""
     return (answer.best or "") if answer.labels is None else BETWEEN.join(answer.labels)
 
 
