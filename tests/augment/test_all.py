@@ -33,7 +33,7 @@ def plain(shape: tuple[int, ...], seed: int = 0) -> Tensor:
 def run(one: Augmentation, pixels_BCHW: Tensor, known: Seen, seed: int = 1) -> Tensor:
     rng = Generator().manual_seed(seed)
     if isinstance(one, Mix):
-        return mix(pixels_BCHW, one, rng)[0]
+        return mix(pixels_BCHW, one, rng, rng)[0]
     return changed(pixels_BCHW, (one,), known, rng)
 
 

@@ -3,12 +3,18 @@
 import pytest
 import torch
 from scipy import stats
-from torch import Generator
+from torch import Generator, Tensor
 
 from firstlight.augment import CutMix, MixUp
 from firstlight.augment.mix import mix, symmetric_beta
+from firstlight.augment.mixing import Mix
 
 IMAGES_NCHW = torch.rand(16, 3, 10, 14, generator=Generator().manual_seed(0))
+
+
+def mixed_by(choice: Mix | None, seed: int = 0) -> tuple[Tensor, Tensor, float]:
+    rng = Generator().manual_seed(seed)
+    return mix(IMAGES_NCHW, choice, rng, rng)
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
@@ -20,7 +26,7 @@ def test_shares_follow_the_beta_distribution(alpha: float) -> None:
 
 
 def test_mixup_is_the_weighted_mean_of_two_images() -> None:
-    mixed, other_N, share = mix(IMAGES_NCHW, MixUp(0.5), Generator().manual_seed(1))
+    mixed, other_N, share = mixed_by(MixUp(0.5), 1)
 
     assert sorted(other_N.tolist()) == list(range(16))
     assert 0 < share < 1
@@ -31,7 +37,7 @@ def test_mixup_is_the_weighted_mean_of_two_images() -> None:
 def test_cutmix_takes_one_rectangle_and_its_area_is_the_others_share() -> None:
     before = IMAGES_NCHW.clone()
     for seed in range(30):
-        mixed, other_N, share = mix(IMAGES_NCHW, CutMix(), Generator().manual_seed(seed))
+        mixed, other_N, share = mixed_by(CutMix(), seed)
         moved = other_N != torch.arange(16)
         taken = (mixed != IMAGES_NCHW)[moved]
         assert (taken == taken[:1, :1]).all(), "the same rectangle in every image and channel"
@@ -43,6 +49,6 @@ def test_cutmix_takes_one_rectangle_and_its_area_is_the_others_share() -> None:
 
 
 def test_nothing_is_mixed_unless_the_recipe_says_so() -> None:
-    mixed, _, share = mix(IMAGES_NCHW, None, Generator())
+    mixed, _, share = mixed_by(None)
     assert mixed is IMAGES_NCHW
     assert share == 1

@@ -13,6 +13,9 @@ from torch.nn.functional import affine_grid, grid_sample
 from firstlight.augment.augmentation import Augmentation
 from firstlight.augment.geometry import Flip, Rotate, Scale, Shear, Shift
 
+CLAMPS = "mps"
+"""The device that cannot repeat the edge itself before PyTorch 2.13."""
+
 
 def random_affine(images_NCHW: Tensor, moves: Sequence[Augmentation], rng: Generator) -> Tensor:
     """Rotate, shift, scale, shear and mirror each image randomly. The input is not changed.
@@ -57,7 +60,12 @@ def random_affine(images_NCHW: Tensor, moves: Sequence[Augmentation], rng: Gener
         dim=1,
     )
     grid_NHW2 = affine_grid(theta_N23, list(images_NCHW.shape), align_corners=False)
+    padding = "border"
+    if device.type == CLAMPS:
+        # The middles of the outermost pixels: at most one pixel beside is looked at, and counts 0.
+        edge_2 = torch.stack([grid_NHW2.new_full((), 1 - 1 / side) for side in (width, height)])
+        grid_NHW2, padding = grid_NHW2.clamp(-edge_2, edge_2), "zeros"
     moved_NCHW = grid_sample(
-        images_NCHW, grid_NHW2, mode="bilinear", padding_mode="border", align_corners=False
+        images_NCHW, grid_NHW2, mode="bilinear", padding_mode=padding, align_corners=False
     )
     return moved_NCHW.contiguous(memory_format=torch.channels_last)

@@ -142,7 +142,7 @@ def integrated_gradients(
         both_2HWC = np.stack([image_HWC, ground(preprocess, image_HWC)])
         pixels_2CHW = model_input(model, preprocess, both_2HWC)
         with torch.no_grad():
-            scores_2 = model(pixels_2CHW)[:, class_index].double()
+            scores_2 = model(pixels_2CHW)[:, class_index].cpu().double()  # Apple's GPUs have none
         difference = float(scores_2[0] - scores_2[1])
         method = _captum().IntegratedGradients(model)
         pixels = pixels_seen(model, preprocess)
@@ -157,7 +157,7 @@ def integrated_gradients(
                 method="riemann_middle",
                 internal_batch_size=batch_size(pixels_2CHW.device, pixels),
             )[0].detach()
-            missed = abs(float(values_CHW.double().sum()) - difference)
+            missed = abs(float(values_CHW.cpu().double().sum()) - difference)
             share = missed / abs(difference) if difference else float(missed > 0)
             if share < gap or steps >= most:
                 break

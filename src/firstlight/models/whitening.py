@@ -37,7 +37,8 @@ class Whitening(nn.Conv2d):
         kernel, stride = self.kernel_size[0], self.stride[0]
         half = self.out_channels // 2
         channels = maps_NCHW.shape[1]
-        patches = maps_NCHW.unfold(2, kernel, stride).unfold(3, kernel, stride)
+        # In float64 and by LAPACK, neither of which Apple's GPUs have: on the CPU everywhere.
+        patches = maps_NCHW.cpu().unfold(2, kernel, stride).unfold(3, kernel, stride)
         rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, channels * kernel**2).double()
         values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
         filters = (vectors / (values + EPSILON).sqrt()).T.flip(0)[:half]

@@ -113,7 +113,9 @@ class Trainer:
         self._best: dict[str, Tensor] | None = None
         self._answers: tuple[Tensor, Tensor] | None = None
         self._at = Position()
-        self._noise = Generator(device=train.targets.device)
+        self._noise = Generator(device=device)
+        self._numbers = self._noise if device.type == "cpu" else Generator()
+        """Draws single numbers, on the CPU, so that no device has to be waited for."""
         coins_N = torch.rand(
             len(train), generator=reseed(Generator(), recipe.train.seed, "first flip", 0)
         )
@@ -266,7 +268,8 @@ class Trainer:
     def _step(self, chosen_B: Tensor) -> None:
         """One update from one batch."""
         at, recipe = self._at, self.recipe
-        reseed(self._noise, recipe.train.seed, "step", at.step)
+        for rng in (self._numbers, self._noise):
+            reseed(rng, recipe.train.seed, "step", at.step)
         labels_B = self.train_data.labels(chosen_B)
         pixels_BCHW = augment(
             self.preprocess(self.train_data.images(chosen_B)),
@@ -279,7 +282,7 @@ class Trainer:
             self._small, self._pass = small, self._new_pass()
         if small:
             pixels_BCHW = shrunk(pixels_BCHW)
-        pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.mix, self._noise)
+        pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.mix, self._noise, self._numbers)
         weights_B = self.train_data.weights(chosen_B)
         others = None
         if share < 1:

@@ -1,0 +1,103 @@
+"""The pretended device is as strict as PyTorch documents the real ones to be."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tests.pretend_device import (
+    CaptureError,
+    Device,
+    MixedDevicesError,
+    UnsupportedError,
+    pretended,
+)
+from torch import Generator, Tensor
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_numbers_come_back_as_the_cpu_computes_them(name: str) -> None:
+    values = torch.arange(6.0).reshape(2, 3)
+    with pretended(name):
+        there = values.to(name)
+        assert there.device.type == name
+        assert (there @ there.T + 1).cpu().tolist() == (values @ values.T + 1).tolist()
+        there[0] = 7
+    assert values.tolist() == [[0, 1, 2], [3, 4, 5]], "a copy, not the same memory"
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_two_devices_do_not_mix(name: str) -> None:
+    with pretended(name):
+        there, here = torch.ones(3, device=name), torch.ones(3)
+        with pytest.raises(MixedDevicesError):
+            there + here
+        with pytest.raises(MixedDevicesError):
+            torch.rand(3, device=name, generator=Generator())
+        with pytest.raises(TypeError, match="numpy"):
+            there.numpy()
+
+
+ASKED: list[tuple[Callable[[Tensor], object], int]] = [
+    (lambda there: there + 1, 0),
+    (lambda there: there[1:], 0),
+    (lambda there: torch.zeros(4, device=there.device), 0),
+    (lambda there: torch.ones(4).to(there.device, non_blocking=True), 0),
+    (lambda there: torch.ones(4).to(there.device), 1),
+    (lambda there: there.new_tensor([1.0, 2.0]), 1),
+    (lambda there: torch.tensor(1.0, device=there.device), 1),
+    (lambda there: there.cpu(), 1),
+    (lambda there: there.tolist(), 1),
+    (lambda there: float(there[0]), 1),
+    (lambda there: bool((there > 0).all()), 1),
+    (lambda there: there.nonzero(), 1),
+    (lambda there: there[there > 0], 1),
+]
+"""What is asked of a tensor on CUDA, and how often the processor waits: as
+``torch.cuda.set_sync_debug_mode`` warns."""
+
+
+@pytest.mark.parametrize(("asked", "waits"), ASKED)
+def test_waits_are_noted(asked: Callable[[Tensor], object], waits: int) -> None:
+    with pretended("cuda") as on:
+        there = torch.ones(3, device="cuda")
+        on.events.clear()
+        asked(there)
+    assert len(on.of_kind("wait")) == waits
+
+
+def test_a_launch_is_one_operation_that_is_no_view() -> None:
+    with pretended("cuda") as on:
+        there = torch.ones(2, 3, device="cuda")
+        on.events.clear()
+        (there.T[0] * 2).relu()
+    assert [event.operation for event in on.of_kind("launch")] == [
+        "aten.mul.Tensor",
+        "aten.relu.default",
+    ]
+
+
+def refused(on: Device, work: Callable[[], object]) -> None:
+    with pytest.raises(UnsupportedError):
+        work()
+
+
+def test_mps_has_neither_float64_nor_lapack() -> None:
+    with pretended("mps") as on:
+        there = torch.eye(3).to("mps")
+        refused(on, there.double)
+        refused(on, lambda: torch.ones(3, dtype=torch.float64).to("mps"))
+        refused(on, lambda: torch.rand(3, dtype=torch.float64, device="mps"))
+        refused(on, lambda: torch.linalg.eigh(there))
+        assert there.cpu().double().dtype == torch.float64
+    with pretended("cuda"):
+        assert torch.eye(3).to("cuda").double().dtype == torch.float64
+
+
+def test_what_waits_cannot_be_recorded() -> None:
+    with pretended("cuda") as on:
+        there = torch.ones(3, device="cuda")
+        with on.capturing():
+            there.add_(1)
+            with pytest.raises(CaptureError):
+                there.tolist()
+        assert there.tolist() == [2, 2, 2]
