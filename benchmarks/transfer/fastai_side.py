@@ -1,4 +1,4 @@
-"""fastai's fine-tuning: python fastai_side.py SET.npz SEED SECONDS [EPOCHS]; prints one JSON line.
+"""fastai's fine-tuning: python fastai_side.py SET SEED SECONDS [EPOCHS]; prints one JSON line.
 
 As its tutorial "Computer vision intro" has it: ``vision_learner`` and ``fine_tune`` with their
 defaults (a new head of two layers on two poolings; one epoch for it and the batch norms, then the
@@ -31,7 +31,7 @@ from fastai.vision.all import (
     set_seed,
     vision_learner,
 )
-from lite0 import NETWORK, SIDE, batch_size, pretrained, rgb
+from lite0 import NETWORK, SIDE, batch_size, opened, pretrained
 
 BATCH, OVER = 64, 1.25
 MOST = 100
@@ -87,8 +87,7 @@ def right(learn: Learner, images_NHWC: np.ndarray, labels_N: np.ndarray) -> floa
 def main(data: str, seed: int, limit: float, asked: int = 0) -> None:
     torch.set_num_threads(1)
     set_seed(seed, reproducible=True)
-    arrays = np.load(data)
-    images_NHWC, labels_N = rgb(arrays["train_images"]), arrays["train_labels"]
+    (images_NHWC, labels_N), (tested_NHWC, answers_N) = opened(data)
     order_N = np.random.default_rng(seed).permutation(len(labels_N))
     held = len(labels_N) // 10
     images_NHWC, labels_N = images_NHWC[order_N], labels_N[order_N]
@@ -111,7 +110,7 @@ def main(data: str, seed: int, limit: float, asked: int = 0) -> None:
     seconds, used = time.perf_counter() - started, time.process_time() - before
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     with learn.no_bar():
-        accuracy = right(learn, rgb(arrays["test_images"]), arrays["test_labels"])
+        accuracy = right(learn, tested_NHWC, answers_N)
     print(
         json.dumps(
             {

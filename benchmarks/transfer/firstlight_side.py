@@ -1,4 +1,4 @@
-"""firstlight, one run: python firstlight_side.py SET.npz SEED WAY; prints one JSON line.
+"""firstlight, one run: python firstlight_side.py SET SEED WAY; prints one JSON line.
 
 WAY is ``default`` (a backbone and a network from nothing, the better is kept), ``frozen`` (the
 backbone's last layer alone) or ``nothing`` (no backbone).

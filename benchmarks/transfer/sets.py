@@ -1,6 +1,16 @@
-"""Small sets cut from named ones: so many training images of each class, drawn by a seed."""
+"""Small sets, drawn by a seed: images of named sets, or photographs of three folders.
+
+Each folder has one folder of pictures per class, perhaps below ``train`` and ``val``, and lies in
+``FIRSTLIGHT_DATA`` under the name that ``PHOTOGRAPHS`` gives. Public addresses:
+
+    hymenoptera_data  https://download.pytorch.org/tutorial/hymenoptera_data.zip
+    dataset-resized   https://github.com/garythung/trashnet (data/dataset-resized.zip)
+    sign_digits       https://github.com/ardamavi/Sign-Language-Digits-Dataset (Dataset)
+"""
 
 import io
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -26,13 +36,46 @@ SETS = {
     "paper-20": ("mnist", 20),
 }
 """By name: the set, and training images of each class."""
+PHOTOGRAPHS = {
+    "ants-bees": "hymenoptera_data",
+    "waste": "dataset-resized",
+    "hand-signs": "sign_digits",
+}
+"""By name: the folder. A fifth of each class is for testing."""
 PAPERS = ("blank", "ruled", "squared", "thin pen", "dark frame", "table edge")
 SIDE = 128
 """Side of a photograph of paper, in pixels."""
 
 
-def write(name: str, seed: int, path: Path) -> None:
-    """The set as ``.npz``, for every side."""
+def write(name: str, seed: int, folder: Path) -> Path:
+    """The set, for every side: an ``.npz``, or a folder with ``train`` and ``test``."""
+    made = folder / name
+    if name in PHOTOGRAPHS:
+        part(Path(os.environ["FIRSTLIGHT_DATA"]) / PHOTOGRAPHS[name], seed, made)
+        return made
+    made = made.with_suffix(".npz")
+    draw(name, seed, made)
+    return made
+
+
+def part(photographs: Path, seed: int, made: Path) -> None:
+    """Copy a fifth of each class to ``test``, drawn by the seed, and the others to ``train``."""
+    rng = np.random.default_rng(seed)
+    classes: dict[str, list[Path]] = {}
+    for picture in sorted(photographs.rglob("*.[jJ][pP]*[gG]")):
+        classes.setdefault(picture.parent.name, []).append(picture)
+    for name, pictures in classes.items():
+        order = rng.permutation(len(pictures))
+        tested = len(pictures) // 5
+        for into, chosen in (("test", order[:tested]), ("train", order[tested:])):
+            (made / into / name).mkdir(parents=True)
+            for at in chosen:
+                # A number, as the same file name can be in ``train`` and ``val``.
+                shutil.copy(pictures[at], made / into / name / f"{at}{pictures[at].suffix}")
+
+
+def draw(name: str, seed: int, path: Path) -> None:
+    """So many training images of each class of a named set, and its test images."""
     of, count = SETS[name]
     train, test = fl.load(of)
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""scikit-learn's logistic regression on the same features: python sklearn_side.py SET.npz SEED.
+"""scikit-learn's logistic regression on the same features: python sklearn_side.py SET SEED.
 
 As its documentation has it: a StandardScaler, and LogisticRegression with a longer limit of
 iterations. The images are resized as firstlight resizes them. It prints one JSON line.

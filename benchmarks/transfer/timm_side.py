@@ -1,4 +1,4 @@
-"""timm's fine-tuning: python timm_side.py SET.npz SEED SECONDS [EPOCHS]; prints one JSON line.
+"""timm's fine-tuning: python timm_side.py SET SEED SECONDS [EPOCHS]; prints one JSON line.
 
 As its documentation fine-tunes with the script train.py: ``--pretrained --opt adamw --lr 1e-4
 --weight-decay 0.01 --batch-size 32``, and the script's other settings: a cosine after a sixth of
@@ -22,7 +22,7 @@ from collections.abc import Callable
 import numpy as np
 import timm
 import torch
-from lite0 import MEAN, NETWORK, SIDE, STD, batch_size, pretrained, rgb
+from lite0 import MEAN, NETWORK, SIDE, STD, batch_size, opened, pretrained
 from PIL import Image
 from timm.data import create_loader
 from timm.loss import LabelSmoothingCrossEntropy
@@ -122,8 +122,7 @@ def main(data: str, seed: int, limit: float, asked: int = 0) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     np.random.seed(seed)
-    arrays = np.load(data)
-    images_NHWC, labels_N = rgb(arrays["train_images"]), arrays["train_labels"]
+    (images_NHWC, labels_N), tested_part = opened(data)
     order_N = np.random.default_rng(seed).permutation(len(labels_N))
     held_N, kept_N = np.split(order_N, [len(labels_N) // 10])
     classes, size = int(labels_N.max()) + 1, batch_size(len(kept_N), BATCH)
@@ -151,7 +150,7 @@ def main(data: str, seed: int, limit: float, asked: int = 0) -> None:
     training.model.load_state_dict(best_weights)
     seconds, used = time.perf_counter() - started, time.process_time() - before
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    tested = loader(rgb(arrays["test_images"]), arrays["test_labels"], 32, training=False)
+    tested = loader(*tested_part, 32, training=False)
     print(
         json.dumps(
             {
