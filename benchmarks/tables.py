@@ -36,6 +36,7 @@ from table_training import (
     peers_table,
     quick_table,
 )
+from table_transfer import photographs_table as transfer_photographs_table
 from table_transfer import rivals_table, transfer_table
 from table_versions import versions_table
 
@@ -67,6 +68,7 @@ TABLES = {
     "networks": networks_table,
     "transfer": transfer_table,
     "rivals": rivals_table,
+    "transfer_photographs": transfer_photographs_table,
     "peers": peers_table,
     "small_sets": small_sets_table,
     "decoding": decoding_table,
