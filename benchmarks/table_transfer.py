@@ -88,9 +88,9 @@ def rivals_table() -> str:
             *lines,
             "",
             "Accuracy on the same 500 test images, mean ± sd over n seeds "
-            f"({_seeds(found)} for 5 epochs); in brackets median processor seconds of training. One thread of "
-            f"{whole['processor']}, on a busy machine, so the seconds are not those of the table "
-            f"above. {tools}. Repeat with `{whole['command']}`.",
+            f"({_seeds(found)} for 5 epochs); in brackets median processor seconds of training. "
+            f"One thread of {whole['processor']}, on a busy machine, so the seconds are not those "
+            f"of the table above. {tools}. Repeat with `{whole['command']}`.",
         ]
     )
 
