@@ -239,11 +239,9 @@ class Run:
         one page. A browser on another machine cannot reach it, except in Colab, which leads there.
         Raises ``UserError`` where the run is not finished, or cannot be read.
         """
-        from firstlight.evaluate.task import task_in
         from firstlight.serve.live_page import live_page
 
         self._folder.require_finished()
-        task_in(self._folder.read_json("data.json")).require_one("pages", "Use predict")
         return live_page(self._folder, self._test_images)
 
     def _test_images(self) -> Dataset | None:

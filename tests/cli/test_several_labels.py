@@ -193,7 +193,6 @@ def test_what_does_not_work_yet_says_so(run: fl.Run, command: Command) -> None:
     for words in (
         ("export", run.path, "--format", "keras"),
         ("export", run.path, "--format", "triton"),
-        ("serve", run.path),
         ("card", run.path),
         ("evaluate", run.path, "digits"),
         ("data", "check", set_of(run) / "columns.csv", "--labels"),

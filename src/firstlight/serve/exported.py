@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.data.decode import Bounds
-from firstlight.evaluate.task import task_in
 from firstlight.layers.own_code import OwnCode
 from firstlight.recipe import Recipe
 from firstlight.runs.folder import RunFolder, open_run_folders
@@ -60,8 +59,6 @@ def open_served(paths: Sequence[Path], networks: Sequence[OwnCode] = ()) -> list
     Raises ``UserError`` or ``DataError``.
     """
     folders = open_run_folders([path for path in paths if not is_onnx(path)], networks)
-    for folder in folders:
-        task_in(folder.read_json("data.json")).require_one("pages", "Use firstlight predict")
     runs = iter(folders)
     return [open_onnx(path) if is_onnx(path) else next(runs) for path in paths]
 

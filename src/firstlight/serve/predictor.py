@@ -16,7 +16,7 @@ from firstlight.evaluate.prediction import Prediction
 from firstlight.model import Model, run_model
 from firstlight.recipe import Recipe
 from firstlight.runs.folder import RunFolder
-from firstlight.runs.record import Answers, read_answers, read_epochs
+from firstlight.runs.record import AnyAnswers, read_any_answers, read_epochs
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -84,7 +84,7 @@ class Predictor(ABC):
         return False
 
     @property
-    def answers(self) -> Answers | None:
+    def answers(self) -> AnyAnswers | None:
         """The answers to the test set; None before ``evaluate``.
 
         Raises ``DataError`` if they are damaged.
@@ -136,7 +136,7 @@ class RunPredictor(Predictor):
         """``bounds`` limit each picture."""
         super().__init__(name, folder.path, bounds)
         self._folder = folder
-        self._answers: tuple[int, Answers] | None = None
+        self._answers: tuple[int, AnyAnswers] | None = None
 
     @property
     def finished(self) -> bool:
@@ -188,7 +188,7 @@ class RunPredictor(Predictor):
         return (self.path / "metrics.json").is_file()
 
     @property
-    def answers(self) -> Answers | None:
+    def answers(self) -> AnyAnswers | None:
         """The answers to the test set; None before ``evaluate``. Read again where they changed.
 
         Raises ``DataError`` where they are damaged.
@@ -198,5 +198,5 @@ class RunPredictor(Predictor):
             return None
         written = path.stat().st_mtime_ns
         if self._answers is None or self._answers[0] != written:
-            self._answers = (written, read_answers(self._folder))
+            self._answers = (written, read_any_answers(self._folder))
         return self._answers[1]

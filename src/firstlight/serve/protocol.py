@@ -18,6 +18,7 @@ import numpy.typing as npt
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from firstlight import __version__
+from firstlight.checked import BETWEEN
 from firstlight.serve.answers import json_response
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.predictor import Predictor
@@ -256,7 +257,12 @@ def _outputs(values: dict[str, Any]) -> dict[str, bool]:
 
 def _response(predictor: Predictor, asked: _Asked, rows_NK: npt.NDArray[np.float32]) -> Response:
     names = predictor.class_names
-    labels = [names[at] for at in rows_NK.argmax(axis=1)]
+    model = predictor.model
+    answers = model.task.answers(rows_NK, model.calibration)
+    if model.task.several:
+        labels = [BETWEEN.join(names[k] for k in np.flatnonzero(row_K)) for row_K in answers]
+    else:
+        labels = [names[at] for at in answers]
     tensors: dict[str, tuple[str, list[int], Callable[[], Any], Callable[[], bytes]]] = {
         PROBABILITIES: (
             "FP32",

@@ -11,7 +11,7 @@ from firstlight.evaluate.calibrate import Calibration, accuracy_at_coverage
 from firstlight.evaluate.mistakes import worst_mistakes
 from firstlight.evaluate.paired import paired
 from firstlight.layers.diagram import diagram
-from firstlight.runs.record import Answers, in_both
+from firstlight.runs.record import Answers, AnyAnswers, LabelAnswers, in_both
 from firstlight.serve.answers import json_response, png
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.predictor import Predictor
@@ -71,12 +71,14 @@ class _Results:
         )
 
     async def results(self, run: Name) -> Response:
-        """`metrics.json`, and accuracy against coverage by threshold; null before `evaluate`."""
+        """`metrics.json`, and accuracy against coverage by threshold (null with several labels);
+        null before `evaluate`."""
         predictor = self._service.run(run)
         answers = await _answers(self._service, predictor)
         if answers is None:
             return json_response(None)
-        return json_response({"metrics": predictor.metrics, "coverage": _coverage(answers)})
+        coverage = _coverage(answers) if isinstance(answers, Answers) else None
+        return json_response({"metrics": predictor.metrics, "coverage": coverage})
 
     async def cell(
         self, run: Name, truth: Annotated[int, Query(ge=0)], said: Annotated[int, Query(ge=0)]
@@ -85,6 +87,8 @@ class _Results:
         first."""
         predictor = self._service.run(run)
         answers = await _evaluated(self._service, predictor)
+        if isinstance(answers, LabelAnswers):
+            raise RefusedError(status=422, message="this run answers with several labels")
         chosen_N = (answers.true_N == truth) & (answers.predicted_N == said)
         return json_response(
             {"count": int(chosen_N.sum()), "pictures": _surest(answers, np.flatnonzero(chosen_N))}
@@ -93,9 +97,10 @@ class _Results:
     async def mistakes(self, run: Name) -> Response:
         """Wrong answers, the least probable truth first."""
         answers = await _evaluated(self._service, self._service.run(run))
-        worst = worst_mistakes(answers.true_N != answers.predicted_N, answers.truth_N, MOST)
-        wrong = int((answers.true_N != answers.predicted_N).sum())
-        return json_response({"count": wrong, "pictures": [_row(answers, i) for i in worst]})
+        wrong_N = ~answers.right
+        worst = worst_mistakes(wrong_N, _believed(answers), MOST)
+        pictures = [_row(answers, i) for i in worst]
+        return json_response({"count": int(wrong_N.sum()), "pictures": pictures})
 
     async def network(self, run: Name) -> Response:
         """What each layer gives, from top to bottom, with its words for screen readers."""
@@ -120,7 +125,7 @@ class _Results:
         total = 0 if test is None else len(test)
         pages = max(1, -(-total // count))
         rows = [
-            {"index": i, "truth": test.class_names[test.labels_N[i]]}
+            {"index": i, "truth": test.label_of(i)}
             for i in range(page, total if page < pages else 0, pages)
             if test is not None
         ]
@@ -146,9 +151,7 @@ class _Results:
         a_M, b_M = in_both(a, b, (one.described, other.described))
         if not len(a_M):
             raise RefusedError(status=422, message="these runs were evaluated on different images")
-        right_a_M, right_b_M = (
-            (of.predicted_N == of.true_N)[at] for of, at in ((a, a_M), (b, b_M))
-        )
+        right_a_M, right_b_M = (of.right[at] for of, at in ((a, a_M), (b, b_M)))
         result = paired(right_a_M, right_b_M)
         only_first, only_second = b_M[right_a_M & ~right_b_M], a_M[right_b_M & ~right_a_M]
         return json_response(
@@ -175,6 +178,7 @@ def _described(predictor: Predictor) -> dict[str, Any]:
         "draws": False,
         "calibration": None,
         "evaluated": predictor.evaluated,
+        **({"labels": described["labels"]} if described.get("labels") else {}),
     }
     if values["state"] == FINISHED:
         model = predictor.model
@@ -184,6 +188,8 @@ def _described(predictor: Predictor) -> dict[str, Any]:
                 "threshold": model.calibration.threshold,
                 "coverage": model.calibration.coverage,
             }
+        elif model.calibration is not None:
+            values["calibration"] = {"thresholds": model.calibration.thresholds}
     return values
 
 
@@ -193,7 +199,7 @@ def _state(predictor: Predictor) -> str:
     return TRAINING if predictor.in_training else STOPPED
 
 
-async def _answers(service: Service, predictor: Predictor) -> Answers | None:
+async def _answers(service: Service, predictor: Predictor) -> AnyAnswers | None:
     try:
         return await service.aside(lambda: predictor.answers)
     except DataError as error:
@@ -206,7 +212,7 @@ async def _answers(service: Service, predictor: Predictor) -> Answers | None:
         ) from error
 
 
-async def _evaluated(service: Service, predictor: Predictor) -> Answers:
+async def _evaluated(service: Service, predictor: Predictor) -> AnyAnswers:
     answers = await _answers(service, predictor)
     if answers is None:
         raise RefusedError(
@@ -219,14 +225,29 @@ async def _evaluated(service: Service, predictor: Predictor) -> Answers:
     return answers
 
 
-def _surest(answers: Answers, chosen: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+def _surest(answers: AnyAnswers, chosen: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
     """Return at most ``MOST`` of the chosen images by index, those with the most probable answers
-    first."""
-    sure_N = answers.confidence_N[chosen]
-    return [_row(answers, i) for i in chosen[np.argsort(-sure_N, kind="stable")][:MOST]]
+    first, or with several labels those whose true labels were found least probable."""
+    sure_N = answers.confidence_N if isinstance(answers, Answers) else -_believed(answers)
+    return [_row(answers, i) for i in chosen[np.argsort(-sure_N[chosen], kind="stable")][:MOST]]
 
 
-def _row(answers: Answers, i: int) -> dict[str, Any]:
+def _believed(answers: AnyAnswers) -> npt.NDArray[np.float32]:
+    """Return a number for each image: the more probable the truth was found, the larger."""
+    if isinstance(answers, LabelAnswers):
+        return (-answers.losses).astype(np.float32)
+    return answers.truth_N
+
+
+def _row(answers: AnyAnswers, i: int) -> dict[str, Any]:
+    if isinstance(answers, LabelAnswers):
+        truth_K, said_K = answers.true_NK[i], answers.given_NK[i]
+        return {
+            "index": int(i),
+            "truth": np.flatnonzero(truth_K).tolist(),
+            "said": np.flatnonzero(said_K).tolist(),
+            "confidence": None,
+        }
     return {
         "index": int(i),
         "truth": int(answers.true_N[i]),

@@ -9,7 +9,7 @@ export function showAnswer(prediction, run, truth) {
   byId("answer").textContent = prediction ? prediction.answer : "–";
   // On a phone the answer stays visible while the user draws.
   byId("answer-now").textContent = byId("answer").textContent;
-  byId("sure-now").textContent = prediction ? sureness(prediction.confidence) : "";
+  byId("sure-now").textContent = prediction && !prediction.labels ? sureness(prediction.confidence) : "";
   byId("sure").textContent = prediction ? howSure(prediction, run, truth) : "";
   byId("notes").textContent = prediction?.notes.length
     ? `The picture was changed first: ${prediction.notes.join("; ")}.`
@@ -18,6 +18,7 @@ export function showAnswer(prediction, run, truth) {
 }
 
 function howSure(prediction, run, truth) {
+  if (prediction.labels) return ofLabels(prediction, run, truth);
   const share = sureness(prediction.confidence);
   const sentences = [
     prediction.unknown
@@ -28,6 +29,16 @@ function howSure(prediction, run, truth) {
   if (truth != null) {
     sentences.push(truth === prediction.best ? `Correct: it is ${truth}.` : `Actually it is ${truth}.`);
   }
+  return sentences.join(" ");
+}
+
+function ofLabels(prediction, run, truth) {
+  const given = prediction.labels.map((name) => `${name} ${percent(prediction.probabilities[name])}`);
+  const sentences = [
+    given.length ? `${given.join(", ")}.` : "No label reaches its threshold.",
+    run.calibration ? "Calibrated on held-out images." : "Not calibrated.",
+  ];
+  if (truth != null) sentences.push(truth === prediction.answer ? `Correct: it is ${truth}.` : `Actually it is ${truth}.`);
   return sentences.join(" ");
 }
 
@@ -52,7 +63,7 @@ function showBars(prediction, run) {
   shown.forEach((name, at) => {
     const row = list.children[at];
     const share = shares.get(name) ?? 0;
-    row.className = name === prediction?.best ? "best" : "";
+    row.className = (prediction?.labels ? prediction.labels.includes(name) : name === prediction?.best) ? "best" : "";
     row.children[0].textContent = row.children[0].title = name;
     row.children[1].firstChild.style.width = `${100 * share}%`;
     row.children[2].textContent = prediction ? percent(share) : "";

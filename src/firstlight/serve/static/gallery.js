@@ -25,12 +25,13 @@ export function gallery(failed, tried) {
   }
 
   function item(run, row) {
-    const [truth, said] = [run.classes[row.truth], run.classes[row.said]];
+    const [truth, said] = [named(run, row.truth), named(run, row.said)];
+    const sure = row.confidence === null ? "" : sureness(row.confidence);
     const image = make("img", { alt: "" });
     const button = make("button", { type: "button", disabled: true, title: "Look inside" }, image,
-      make("b", { title: said }, said), make("span", { title: truth }, row.truth === row.said ? "correct" : `actually ${truth}`),
-      make("span", {}, sureness(row.confidence)));
-    button.setAttribute("aria-label", `Test image ${row.index}: answer ${said}, actually ${truth}, ${sureness(row.confidence)} confident`);
+      make("b", { title: said }, said), make("span", { title: truth }, truth === said ? "correct" : `actually ${truth}`),
+      make("span", {}, sure));
+    button.setAttribute("aria-label", `Test image ${row.index}: answer ${said}, actually ${truth}${sure && `, ${sure} confident`}`);
     let picture = null;
     button.addEventListener("click", () => tried(run, picture, row.index, truth));
     return {
@@ -49,7 +50,7 @@ export function gallery(failed, tried) {
     show,
     async mistakes(run) {
       const found = await api.mistakes(run.name);
-      show(run, "Worst mistakes", found, "lowest probability of the correct class first");
+      show(run, "Worst mistakes", found, `lowest probability of the correct ${run.labels ? "labels" : "class"} first`);
     },
     async cell(run, truth, said) {
       try {
@@ -61,6 +62,11 @@ export function gallery(failed, tried) {
       }
     },
   };
+}
+
+// A class, or several labels as a picture of the test set has them.
+function named(run, at) {
+  return Array.isArray(at) ? at.map((one) => run.classes[one]).join(";") || "(none)" : run.classes[at];
 }
 
 function says(found, said) {

@@ -45,8 +45,15 @@ export function results({ failed, again, tried }) {
       if (sides.length === 2) await compare(asked);
       if (!still()) return;
       if (sides[0].tested) {
-        setThreshold(tested);
-        byId("confusions").replaceChildren(...tested.map((side) => confusion(side, tested.length > 1, (truth, said) => pictures.cell(side.run, truth, said))));
+        const several = Boolean(run.labels);
+        const ofClasses = tested.filter((side) => !side.run.labels);
+        byId("unknown-card").hidden = byId("confusion-card").hidden = several;
+        byId("labels-card").hidden = !several;
+        if (several) labelTable(sides[0].tested.metrics.per_class);
+        else {
+          setThreshold(ofClasses);
+          byId("confusions").replaceChildren(...ofClasses.map((side) => confusion(side, ofClasses.length > 1, (truth, said) => pictures.cell(side.run, truth, said))));
+        }
         await pictures.mistakes(run);
       }
       byId("results-body").hidden = false;
@@ -134,8 +141,11 @@ function lead({ run, training, tested }) {
 }
 
 function figures(sides) {
+  const several = sides.some((side) => side.run.labels);
+  const share = (key) => ({ tested }) => tested && tested.metrics[key] != null && percent(tested.metrics[key], 2);
   const rows = [
-    ["Test accuracy", ({ tested }) => tested && percent(tested.metrics.accuracy, 2), ({ tested }) => tested && `95\u00a0% interval ${tested.metrics.accuracy_interval.map((v) => (100 * v).toFixed(2)).join(" to ")}\u00a0%`],
+    ...(several ? [["Mean average precision", share("mean_average_precision")], ["F1, mean of labels", share("f1_macro")], ["F1, all labels", share("f1_micro")]] : []),
+    [several ? "Exact match" : "Test accuracy", ({ tested }) => tested && percent(tested.metrics.accuracy, 2), ({ tested }) => tested && `95\u00a0% interval ${tested.metrics.accuracy_interval.map((v) => (100 * v).toFixed(2)).join(" to ")}\u00a0%`],
     ["Log loss", ({ tested }) => tested && tested.metrics.log_loss.toFixed(4)],
     ["Calibration error", ({ tested }) => tested && percent(tested.metrics.expected_calibration_error, 2)],
     ["Parameters", ({ training }) => training.summary && count(training.summary.parameters)],
@@ -147,6 +157,15 @@ function figures(sides) {
       ...(note && note(side) ? [make("small", {}, note(side))] : [])));
     return make("div", {}, make("dt", {}, name), ...values);
   }));
+}
+
+function labelTable(rows) {
+  const cells = (tag, values) => make("tr", {}, ...values.map((value) => make(tag, {}, value)));
+  const told = (value) => (value === null ? "–" : percent(value, 1));
+  byId("labels").replaceChildren(
+    make("thead", {}, cells("th", ["label", "precision", "recall", "F1", "average precision", "threshold", "images"])),
+    make("tbody", {}, ...rows.map((row) => cells("td", [row.name, ...[row.precision, row.recall, row.f1, row.average_precision, row.threshold].map(told), count(row.support)]))),
+  );
 }
 
 function curves(sides) {
@@ -162,7 +181,7 @@ function curves(sides) {
   tip({}, "");
   const shared = { across: "epoch", xText: String, whole: true };
   byId("curves").replaceChildren(
-    chart({ ...shared, title: "Accuracy", lines: lines("accuracy"), yText: (v) => percent(v, v > 0.9 ? 1 : 0) }).element,
+    chart({ ...shared, title: sides[0].run.labels ? "Exact match" : "Accuracy", lines: lines("accuracy"), yText: (v) => percent(v, v > 0.9 ? 1 : 0) }).element,
     chart({ ...shared, title: "Loss", lines: lines("loss"), yText: (v) => v.toFixed(2) }).element,
   );
 }
