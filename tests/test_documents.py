@@ -1,5 +1,6 @@
 """The examples in the documents work, and their tables match the result files."""
 
+import importlib
 import inspect
 import json
 import re
@@ -199,6 +200,9 @@ def test_the_reference_names_what_the_library_offers_and_each_name_says_what_it_
     values = {*OPTIMIZER_NAMES, *SCHEDULE_NAMES}  # documented under their modules
     assert {name for name in named if "." not in name} | values == set(fl.__all__)
     assert len(named) == len(set(named))
+    for name in named:
+        module, _, last = name.rpartition(".")
+        assert hasattr(importlib.import_module(f"firstlight.{module}".rstrip(".")), last), name
     for name in set(fl.__all__) - {"__version__"}:
         offered = getattr(fl, name)
         assert inspect.getdoc(offered), name
