@@ -16,15 +16,17 @@ launches; each other operation counts as one, whatever the real device makes of 
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
+from torch.nn.utils import clip_grad
 from torch.overrides import TorchFunctionMode
+from torch.utils._foreach_utils import _group_tensors_by_device_and_dtype
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -130,6 +132,23 @@ class Device:
             yield
         finally:
             self.captures = False
+
+    def recorded(
+        self, work: Callable[[], tuple[Tensor, ...]]
+    ) -> tuple[Callable[[], None], tuple[Tensor, ...]]:
+        """Record work as a CUDA graph does: a replay leaves its results in the same memory, and is
+        one launch."""
+        with self.capturing():
+            results = work()
+
+        def replay() -> None:
+            before = len(self.events)
+            for place, value in zip(results, work(), strict=True):
+                place.copy_(value)
+            del self.events[before:]
+            self.note("launch", "a graph")
+
+        return replay, results
 
     def note(self, kind: str, operation: object) -> None:
         event = Event(kind, str(operation), _place())
@@ -288,6 +307,13 @@ class OnDevice(Tensor):
     def __array__(self, *_: Any, **__: Any) -> Any:
         return self.numpy()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        made: Tensor = OnDevice(self.elem.detach().clone(), self.on)
+        if isinstance(self, nn.Parameter):
+            made = nn.Parameter(made, self.requires_grad)
+        memo[id(self)] = made
+        return made
+
     def data_ptr(self) -> int:
         return self.elem.data_ptr()
 
@@ -402,6 +428,12 @@ def pretended(name: str) -> Iterator[Device]:
         made.of = on.device
         return made
 
+    def grouped(lists: list[list[Any]], *more: Any) -> dict[Any, Any]:
+        """As PyTorch groups tensors, but by the device that they say."""
+        found = _group_tensors_by_device_and_dtype(lists, *more)
+        where = lists[0][0].device
+        return {(where, kind): group for (_, kind), group in found.items()}
+
     overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setattr("torch.cuda.is_available", lambda: name == "cuda")
@@ -410,6 +442,10 @@ def pretended(name: str) -> Iterator[Device]:
         patch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
         patch.setattr("torch.cuda.get_device_name", lambda *_: "a pretended GPU")
         patch.setattr("torch.autocast", _Autocast)
+        record = on.recorded if name == "cuda" else None
+        patch.setattr("firstlight.training.loop.recorder", lambda _: record)
+        patch.setattr(Tensor, "pin_memory", lambda tensor, *_: tensor)
+        patch.setattr(clip_grad, "_group_tensors_by_device_and_dtype", grouped)
         for module in [one for key, one in sys.modules.items() if key.startswith("firstlight.")]:
             if getattr(module, "Generator", None) is Generator:
                 patch.setattr(module, "Generator", generator)

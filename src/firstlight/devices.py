@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -41,9 +41,32 @@ def computes_in_bfloat16(device: str) -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
+PRECISION = "ieee"
+"""PyTorch's word for float32 that is computed as such."""
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """Compute float32 on CUDA in float32; restore the caller's choice at the end.
+
+    PyTorch lets convolutions use TF32 by default, whose factors have 10 bits after the point.
+    """
+    backends: Any = torch.backends
+    kinds = (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
+    before = [kind.fp32_precision for kind in kinds]
+    for kind in kinds:
+        kind.fp32_precision = PRECISION
+    try:
+        yield
+    finally:
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
+
+
 @contextmanager
 def repeatable(threads: int, device: str) -> Iterator[None]:
-    """Set the thread count and, on a GPU, deterministic kernels; restore both at the end."""
+    """Set the thread count and, on a GPU, deterministic kernels and float32 without TF32; restore
+    all at the end."""
     threads_before = torch.get_num_threads()
     strict_before = torch.are_deterministic_algorithms_enabled()
     warns_before = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -57,7 +80,8 @@ def repeatable(threads: int, device: str) -> Iterator[None]:
         # time.
         memory.fill_uninitialized_memory = False
     try:
-        yield
+        with _whole_float32() if device == "cuda" else nullcontext():
+            yield
     finally:
         torch.set_num_threads(threads_before)
         if device == "cuda":  # elsewhere it only costs a second to set

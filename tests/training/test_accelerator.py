@@ -3,26 +3,36 @@
 It shows which operations are asked for, and in what order. It cannot show how long they take.
 """
 
+import subprocess
+import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tests.kit import striped, whitened_net
-from tests.pretend_device import pretended
+from tests.pretend_device import Device, Event, pretended
 from torch import Generator
 
 from firstlight.augment import AUGMENTATIONS, Rotate, Shift
 from firstlight.augment.affine import random_affine
 from firstlight.augment.mixing import Mix
 from firstlight.data.dataset import Dataset, TrainTest
+from firstlight.data.stored import StoredImages
 from firstlight.devices import repeatable
 from firstlight.explain.attribution import grad_cam, integrated_gradients, occlusion
 from firstlight.layers import Whiten
 from firstlight.model import run_model
 from firstlight.models.whitening import Whitening
+from firstlight.optimizers import OPTIMIZERS
 from firstlight.progress import Silent
+from firstlight.runs.record import environment
 from firstlight.training.loop import Trainer
+from firstlight.training.position import StepRecord
+from firstlight.verbs.bench import measure
 from firstlight.verbs.evaluate import evaluate
 from firstlight.verbs.fit import fit
 from firstlight.verbs.job import Job
@@ -136,3 +146,154 @@ def test_without_padding_by_the_edge_images_are_moved_alike(
     found = random_affine(images_NCHW, moves, Generator().manual_seed(0))
     # Places are rounded in float32: of 16 pixels, to some millionths.
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+
+
+def steps(chosen: Job, on: Device) -> tuple[Trainer, list[list[Event]]]:
+    """Train, reading every four steps, and return what each step asked the device for."""
+    found = []
+    with repeatable(1, chosen.device):
+        trainer = chosen.trainer()
+        assert trainer.read_every == 20
+        trainer.read_every = 4
+        for event in trainer.run():
+            if isinstance(event, StepRecord):
+                found.append(list(on.events))
+            on.events.clear()
+    return trainer, found
+
+
+CHANGED = (
+    "{ rotate = 10 }, { crop = 2 }, { flip = 'random' }, { cutout = 3 }, { brightness = 0.1 }, "
+    "{ contrast = 0.1 }, { noise = 0.1 }, { blur = 0.5 }, { erase = 0.5 }"
+)
+LOOPS = {
+    "muon and an average": (*whitened_net(8, 8), "train.average_decay=0.9"),
+    "half of the images": (*whitened_net(8, 8), "train.epoch_share=0.5"),
+    "every augmentation": (f"augment=[{CHANGED}, {{ mixup = 1.0 }}]",),
+    "cutmix, clipped gradients": ("augment=[{ cutmix = 1.0 }]", "train.clip_norm=0.1"),
+    "balanced classes, in parts": ("train.class_weights=balanced", "train.micro_batch_size=3"),
+    **{name: (f"optimizer.name={name}",) for name in OPTIMIZERS},
+}
+
+
+@pytest.mark.parametrize("settings", LOOPS.values(), ids=LOOPS)
+def test_nothing_waits_for_the_device_between_two_readings(settings: tuple[str, ...]) -> None:
+    data = noise((8, 8, 1), count=40)
+    with pretended("cuda") as on:
+        chosen = job(
+            "digits-tutorial", data, "cuda", "train.batch_size=4", "train.epochs=1.6", *settings
+        )
+        trainer, found = steps(chosen, on)
+    per_epoch = trainer.steps_per_epoch
+    ends = {
+        per_epoch,
+        trainer.steps,
+        *range(4, per_epoch, 4),
+        *range(per_epoch + 4, trainer.steps, 4),
+    }
+    for number, events in enumerate(found[1:], start=2):
+        waits = [event.place.split()[-1] for event in events if event.kind == "wait"]
+        if number == per_epoch + 1:  # an epoch's order is drawn by the processor
+            waits = [place for place in waits if place != "order"]
+        assert waits == ["_read"] * (number in ends), number
+
+
+def test_a_step_of_a_whitened_network_is_few_launches() -> None:
+    """Each costs the processor some microseconds: the fewer, the sooner a GPU is the slower one."""
+    small = (
+        *("train.batch_size=4", "train.epochs=1", "train.validation=none"),
+        *("train.small_share=0", "train.epoch_share=1"),
+    )
+    with pretended("cuda") as on:
+        trainer, found = steps(job("cifar10-standard", noise((32, 32, 3)), "cuda", *small), on)
+    assert trainer.replayed_steps == trainer.steps == len(found)
+    launches = [len([one for one in events if one.kind == "launch"]) for events in found[1:]]
+    assert max(launches) <= 150
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_on_the_disk_are_read_ahead_and_train_to_the_same_bits(
+    name: str, tmp_path: Path
+) -> None:
+    data = noise((8, 8, 1), count=40)
+    images = data.train.images_NHWC
+    assert isinstance(images, np.ndarray)
+    (tmp_path / "pixels").write_bytes(images.tobytes())
+    on_disk: Any = StoredImages(tmp_path / "pixels", (40, 8, 8, 1))
+    stored = replace(data.train, images_NHWC=on_disk)
+    settings = ("train.batch_size=4", "train.epochs=2", "train.validation=none")
+    ended = []
+    for part in (data.train, stored):
+        with pretended(name) as on:
+            chosen = job("digits-tutorial", TrainTest(part, data.test), name, *settings)
+            trainer, found = steps(chosen, on)
+            ended.append([weight.cpu() for weight in trainer.model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*ended, strict=True))
+    for number, events in enumerate(found[1:], start=2):
+        waits = [event.place.split()[-1] for event in events if event.kind == "wait"]
+        if number == 11:  # the first of an epoch
+            assert waits == ["order", "ahead"]
+        else:
+            assert waits == ["_read"] * (number in (4, 8, 10, 14, 18, 20))
+
+
+@pytest.mark.parametrize("shards", [2, 3])
+def test_shards_on_a_device_train_to_the_bits_of_shards_on_the_cpu(shards: int) -> None:
+    settings = ("train.batch_size=12", "train.epochs=2", f"train.shards={shards}")
+    with pretended("cuda"):
+        there = trained(job("digits-tutorial", noise((8, 8, 1)), "cuda", *settings))
+        found = [weight.cpu() for weight in there.model.parameters()]
+    here = trained(job("digits-tutorial", noise((8, 8, 1)), "cpu", *settings))
+    assert all(torch.equal(a, b) for a, b in zip(found, here.model.parameters(), strict=True))
+
+
+def test_a_bench_on_a_gpu_says_what_was_replayed_and_what_memory_it_took(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    for name in ("empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, partial(asked.append, name))
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 3_000_000)
+    monkeypatch.setattr("firstlight.verbs.bench.GPU_PRODUCT", 16)
+    monkeypatch.setattr("firstlight.verbs.bench.step_gflop", lambda _: 1.0)
+    data = striped(40)
+    settings = ("train.batch_size=8", "train.epochs=2", "train.validation=none")
+    request = DataRequest(name="stripes", data=data, quiet=True)
+    found = {}
+    for device in ("cuda", "cpu"):
+        asking = Asked(recipe="digits-tutorial", device=device, settings=settings)
+        with pretended("cuda"):
+            found[device] = measure(request, asking, time.time())
+    assert asked == ["empty_cache", "reset_peak_memory_stats"]
+    assert found["cuda"]["replayed_steps"] == 10
+    assert found["cuda"]["cold_start_seconds"] > 0
+    assert found["cuda"]["device_memory_mb"] == 3
+    on_gpu_alone = {
+        *("replayed_steps", "cold_start_seconds", "device_memory_mb"),
+        "matmul_bf16_gflops_before",
+    }
+    assert found["cuda"].keys() - found["cpu"].keys() <= on_gpu_alone
+
+
+def test_the_environment_of_a_gpu_has_its_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = subprocess.CompletedProcess([], 0, stdout="550.54.15\n")
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: told)
+    monkeypatch.setattr("torch.version.cuda", "12.8")
+    monkeypatch.setattr("torch.backends.cudnn.version", lambda: 91002)
+    with pretended("cuda"):
+        there = environment("cuda", 1)
+    wanted = {"cuda": "12.8", "cudnn": 91002, "driver": "550.54.15", "float32": "ieee"}
+    assert there == there | wanted
+    assert not environment("cpu", 1).keys() & wanted.keys()
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(), subprocess.TimeoutExpired("it", 30)])
+def test_without_nvidias_program_the_driver_is_unknown(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("subprocess.run", fail)
+    with pretended("cuda"):
+        assert environment("cuda", 1)["driver"] is None

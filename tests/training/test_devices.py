@@ -46,3 +46,17 @@ def test_a_gpu_computes_deterministically_and_the_callers_choice_comes_back(
     assert torch.are_deterministic_algorithms_enabled() == strict
     assert torch.is_deterministic_algorithms_warn_only_enabled() == before
     assert MEMORY.fill_uninitialized_memory
+
+
+def test_a_gpu_computes_float32_without_tf32_and_the_callers_choice_comes_back() -> None:
+    backends: Any = torch.backends
+    kinds = (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
+    before = [kind.fp32_precision for kind in kinds]
+    assert before[0] == "tf32", "PyTorch's default"
+    with pytest.raises(KeyError), repeatable(1, "cuda"):
+        assert [kind.fp32_precision for kind in kinds] == ["ieee"] * 3
+        raise KeyError
+    assert [kind.fp32_precision for kind in kinds] == before
+    assert torch.backends.cudnn.allow_tf32, "the former name can be read again"
+    with repeatable(1, "cpu"):
+        assert [kind.fp32_precision for kind in kinds] == before

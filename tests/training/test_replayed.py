@@ -25,16 +25,16 @@ def _bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
 MOVED = "{ crop = 1 }, { flip = 'alternate' }, { cutout = 3 }"
 WHITENED = (*FAST, f"augment=[{MOVED}]")
 CHOICES = (
-    (recipe(*WHITENED), 13 - 3),
-    (recipe(*WHITENED, "train.epoch_share=0.5", "train.class_weights=balanced"), 6 - 3),
-    (recipe("train.epochs=3", "augment=[{ rotate = 10 }, { flip = 'random' }]"), 15 - 3),
-    (recipe(*WHITENED, "train.micro_batch_size=4"), 13 - 3),
+    (recipe(*WHITENED), 13),
+    (recipe(*WHITENED, "train.epoch_share=0.5", "train.class_weights=balanced"), 6),
+    (recipe("train.epochs=3", "augment=[{ rotate = 10 }, { flip = 'random' }]"), 15),
+    (recipe(*WHITENED, "train.micro_batch_size=4"), 13),
     (
         recipe(*WHITENED, *ANY_SIZE, "train.small_share=0.4"),
-        5 - 3 + 8 - 3,  # images of each size have their own recording
+        5 + 8,  # images of each size have their own recording
     ),
 )
-"""Recipes, and how many whole batches are replayed, from the fourth on."""
+"""Recipes, and how many whole batches each has, which are replayed."""
 
 
 class Graph:
@@ -104,8 +104,30 @@ def test_replayed_passes_train_to_the_same_bits(
     chosen: Recipe, replays: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = Graph()
-    assert same(trained(chosen, monkeypatch, graph), trained(chosen, monkeypatch, None))
-    assert graph.replays == replays
+    run = begun(chosen, monkeypatch, graph)
+    found = ended(run)
+    assert run.replayed_steps == replays
+    assert run.cold_start_seconds > 0
+    assert same(found, trained(chosen, monkeypatch, None))
+    recordings = 2 if chosen.train.small_share else 1
+    assert graph.replays == replays + recordings, "one replay more, to compare the bits"
+
+
+def test_all_that_is_ahead_is_recorded_before_the_first_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph, places = Graph(), list[int]()
+
+    def record(work: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
+        places.append(run.place.step)
+        return graph(work)
+
+    run = begun(CHOICES[-1][0], monkeypatch, record)
+    graph.weights, graph.buffers = list(run.model.parameters()), list(run.model.buffers())
+    before = weights(run)
+    next(run.run())
+    assert places == [0, 0]
+    assert not equal(weights(run), before)
 
 
 @pytest.mark.parametrize("spoilt", [0, 1, 2, -1, "a buffer"])
@@ -113,8 +135,10 @@ def test_a_graph_that_gives_anything_else_is_not_used(
     spoilt: int | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph, chosen = Graph(spoilt), CHOICES[0][0]
-    assert same(trained(chosen, monkeypatch, graph), trained(chosen, monkeypatch, None))
-    assert graph.replays == 1
+    run = begun(chosen, monkeypatch, graph)
+    found = ended(run)
+    assert (graph.replays, run.replayed_steps) == (1, 0)
+    assert same(found, trained(chosen, monkeypatch, None))
 
 
 def test_where_recording_fails_training_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,8 +177,10 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_bits(monkeypatch: pytest.M
         if step == 7:
             break
     second.restore(*first.state())
-    assert same(ended(second), trained(chosen, monkeypatch, None))
-    assert [graph.replays for graph in graphs] == [3, 4]
+    found = ended(second)
+    assert second.replayed_steps == 13
+    assert same(found, trained(chosen, monkeypatch, None))
+    assert [graph.replays for graph in graphs] == [6 + 1, 7 + 1]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -178,7 +204,7 @@ def test_a_gpu_replays_a_graph_and_trains_to_the_same_bits(monkeypatch: pytest.M
             return ended(trainer(CHOICES[0][0], device="cuda"))
 
     assert same(run(counted), run(None))
-    assert replays == CHOICES[0][1]
+    assert replays == CHOICES[0][1] + 1
 
 
 def test_a_cpu_and_apples_gpu_have_no_recorder() -> None:

@@ -7,7 +7,7 @@ W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,11 +33,19 @@ class Seen:
     def on_pixels(self, change: Callable[[Tensor], Tensor], pixels_BCHW: Tensor) -> Tensor:
         """Apply ``change`` to the pixels as values in [0, 1], clip the result, and normalize it
         again."""
-        mean_C11, std_C11 = (
-            pixels_BCHW.new_tensor(values)[:, None, None] for values in (self.mean_C, self.std_C)
-        )
+        mean_C11, std_C11 = (per_channel(pixels_BCHW, one) for one in (self.mean_C, self.std_C))
         plain_BCHW = change(pixels_BCHW * std_C11 + mean_C11).clamp_(0, 1)
         return (plain_BCHW - mean_C11) / std_C11
+
+
+def per_channel(pixels_BCHW: Tensor, values: Sequence[float]) -> Tensor:
+    """Return a number for each channel, C×1×1, on the device of the pixels.
+
+    The numbers are filled in there: copying them would make a GPU wait in each step.
+    """
+    import torch
+
+    return torch.stack([pixels_BCHW.new_full((1, 1), value) for value in values])
 
 
 @dataclass(frozen=True, repr=False)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from firstlight.augment.augmentation import Augmentation, Seen
+from firstlight.augment.augmentation import Augmentation, Seen, per_channel
 from firstlight.checked import number
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Contrast(Augmentation):
         def change(plain_BCHW: Tensor) -> Tensor:
             grey_BHW = plain_BCHW[:, 0]
             if plain_BCHW.shape[1] == 3:
-                weight_C11 = plain_BCHW.new_tensor(GREY)[:, None, None]
+                weight_C11 = per_channel(plain_BCHW, GREY)
                 grey_BHW = (plain_BCHW * weight_C11).sum(1)
             mean_B111 = grey_BHW.mean((1, 2))[:, None, None, None]
             return mean_B111 + factor_B111 * (plain_BCHW - mean_B111)

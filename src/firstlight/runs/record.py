@@ -3,6 +3,7 @@
 import csv
 import io
 import platform
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -45,6 +46,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "processor": processor_name(),
         "device": device,
         "accelerator": accelerator,
+        **(_cuda() if device == "cuda" else {}),
         "threads": threads,
         "waiting": waiting(),
         "command": [
@@ -53,6 +55,30 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         ],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _cuda() -> dict[str, Any]:
+    """Return what else an NVIDIA GPU's bits depend on: versions, and how float32 is computed."""
+    import torch
+
+    from firstlight.devices import PRECISION
+
+    return {
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "driver": _driver(),
+        "float32": PRECISION,
+    }
+
+
+def _driver() -> str | None:
+    """Return the version of NVIDIA's driver; None if its program is missing or does not answer."""
+    words = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next(iter(told.stdout.split()), None)
 
 
 def processor_name() -> str:

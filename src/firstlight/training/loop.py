@@ -95,7 +95,6 @@ class Trainer:
         self.course = course(recipe.train, self.steps_per_epoch)
         self.small_steps = self.course.first(recipe.train.small_share)
         """How many steps, the first, see smaller images. Pace and learning-rate sweep set it."""
-        self._small = False
         self.factor: Callable[[int], float] = lambda step: recipe.schedule.factor(
             self.course.done(step)
         )
@@ -108,7 +107,11 @@ class Trainer:
         )
         self.shards: ShardedPass | None = None
         """How a batch passes where it is of shards."""
-        self._pass = self._new_pass()
+        self._recorder = recorder(device.type)
+        self._passes: dict[bool, Pass] = {}
+        """How a batch passes that is not of shards, by whether its images are smaller."""
+        self.cold_start_seconds = 0.0
+        """What it took to record passes, before the first step."""
         self._unread: list[tuple[Tensor, Tensor, int]] = []
         self._best: dict[str, Tensor] | None = None
         self._answers: tuple[Tensor, Tensor] | None = None
@@ -211,6 +214,7 @@ class Trainer:
             order_M = self._selection.order(at.epoch, begun=at.batch > 0)
             batches = self._batches(order_M)
             self._to_training()
+            self._prepare(order_M)
             with self.train_data.ahead(batches):
                 for chosen_B in batches:
                     if at.step >= self.steps:  # the run may have become shorter meanwhile
@@ -256,32 +260,51 @@ class Trainer:
         small = math.ceil(self.small_steps / self.steps_per_epoch)
         return patience > 0 and self._at.epoch - max(self._at.best_epoch, small) >= patience
 
-    def _new_pass(self) -> Pass:
-        """For batches of one shape: recorded where that can be."""
-        record = recorder(self.train_data.targets.device.type)
-        weighed = self.train_data.weights_N is not None
-        if record is None or weighed or self.recipe.network.drops:
-            return self._learn_plain
-        whole = min(self.recipe.train.batch_size, self.images_per_epoch)
-        return ReplayedPass(self._learn_plain, self.model, whole, record)
+    @property
+    def replayed_steps(self) -> int | None:
+        """Steps whose pass was a replay of a recorded one; None if the device records nothing."""
+        return None if self._recorder is None else self._at.replayed
 
-    def _step(self, chosen_B: Tensor) -> None:
-        """One update from one batch."""
+    def _prepare(self, order_M: Tensor) -> None:
+        """Record the passes that are ahead, before the clock starts."""
+        ahead = {True: self._at.step < self.small_steps, False: self.small_steps < self.steps}
+        for small in ahead:
+            if ahead[small] and small not in self._passes:
+                started = time.perf_counter()
+                self._passes[small] = self._new_pass(order_M, small)
+                self.cold_start_seconds += time.perf_counter() - started
+
+    def _new_pass(self, order_M: Tensor, small: bool) -> Pass:
+        """Return the pass of batches of one shape, recorded if that is possible."""
+        recipe, weighed = self.recipe, self.train_data.weights_N is not None
+        differs = weighed or recipe.mix is not None or recipe.network.drops
+        if self._recorder is None or differs or self.shards is not None:
+            return self._learn_plain
+        whole_B = order_M[: recipe.train.batch_size]
+        found = ReplayedPass(self._learn_plain, self.model, len(whole_B), self._recorder)
+        found.prepare(self._pixels(whole_B, small), self.train_data.labels(whole_B))
+        return found
+
+    def _pixels(self, chosen_B: Tensor, small: bool) -> Tensor:
+        """Return float32 B×C×H×W: the images as this step sees them, before they are mixed."""
         at, recipe = self._at, self.recipe
         for rng in (self._numbers, self._noise):
             reseed(rng, recipe.train.seed, "step", at.step)
-        labels_B = self.train_data.labels(chosen_B)
         pixels_BCHW = augment(
             self.preprocess(self.train_data.images(chosen_B)),
             recipe.augment,
             Seen(at.epoch, self._first_flip_N[chosen_B], self.preprocess.mean, self.preprocess.std),
             self._noise,
         )
+        return shrunk(pixels_BCHW) if small else pixels_BCHW
+
+    def _step(self, chosen_B: Tensor) -> None:
+        """One update from one batch."""
+        at, recipe = self._at, self.recipe
         small = at.step < self.small_steps
-        if small != self._small:
-            self._small, self._pass = small, self._new_pass()
-        if small:
-            pixels_BCHW = shrunk(pixels_BCHW)
+        if small not in self._passes:  # the run has been replanned, or is measured
+            self._passes[small] = self._new_pass(chosen_B, small)
+        labels_B, pixels_BCHW = self.train_data.labels(chosen_B), self._pixels(chosen_B, small)
         pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.mix, self._noise, self._numbers)
         weights_B = self.train_data.weights(chosen_B)
         others = None
@@ -294,7 +317,11 @@ class Trainer:
         else:
             with self._global_draws():
                 if others is None and weights_B is None:
-                    loss, logits_BK = self._pass(pixels_BCHW, labels_B)
+                    passed = self._passes[small]
+                    at.replayed += isinstance(passed, ReplayedPass) and passed.replays(
+                        len(labels_B)
+                    )
+                    loss, logits_BK = passed(pixels_BCHW, labels_B)
                 else:
                     loss, logits_BK = self._learn(batch)
         if recipe.train.clip_norm > 0:
@@ -303,7 +330,8 @@ class Trainer:
         if self._average is not None:
             self._average.update(at.step + 1)
         if self._selection.chooses:
-            self._selection.note(chosen_B, self._loss.each(logits_BK, labels_B))
+            first = at.batch * recipe.train.batch_size
+            self._selection.note(first, self._loss.each(logits_BK, labels_B))
         correct = self._loss.right(logits_BK, labels_B).sum()
         self._unread.append((loss, correct, len(labels_B)))
         at.batch += 1
@@ -348,18 +376,27 @@ class Trainer:
         return loss, torch.cat(parts_PK)
 
     def _read(self) -> None:
-        """Add up what the last steps gave. Raises ``UserError`` for a loss that is no number."""
+        """Add up what the last steps gave, in one transfer from the device.
+
+        Raises ``UserError`` if a loss is not finite.
+        """
+        if not self._unread:
+            return
         at, first = self._at, self._at.step - len(self._unread)
-        for step, (loss, correct, count) in enumerate(self._unread, start=first):
-            mean_loss = loss.item()
+        losses, rights, counts = zip(*self._unread, strict=True)
+        # float32 holds every number of right answers below 2²⁴.
+        numbers = torch.cat([torch.stack(losses), torch.stack(rights).float()]).tolist()
+        mean_losses, corrects = numbers[: len(losses)], numbers[len(losses) :]
+        for step, mean_loss in enumerate(mean_losses, start=first):
             if not math.isfinite(mean_loss):
                 raise UserError(
                     f"the loss became {mean_loss} at step {step + 1} (epoch {at.epoch + 1}) with "
                     f"learning rate {self._learning_rate(step):g}. Try a smaller one, such as "
                     f"--set optimizer.learning_rate={self.recipe.optimizer.learning_rate / 10:g}"
                 )
+            count = counts[step - first]
             at.loss_sum += mean_loss * count
-            at.correct += int(correct)
+            at.correct += int(corrects[step - first])
             at.read += count
         self._unread.clear()
 
@@ -474,7 +511,7 @@ class Trainer:
 
     def _check(self, at: Position) -> None:
         """Raise ``ValueError`` unless this is a place that the run comes through."""
-        numbers = (at.epoch, at.step, at.batch, at.correct, at.read, at.best_epoch)
+        numbers = (at.epoch, at.step, at.batch, at.correct, at.read, at.best_epoch, at.replayed)
         if not all(isinstance(n, int) and n >= 0 for n in numbers) or not (
             at.step == at.epoch * self.steps_per_epoch + at.batch
             or (at.step == self.steps and at.epoch == self.epochs and at.batch == 0)

@@ -1,9 +1,9 @@
 """The images that a run trains on or watches. Axes: N images of a set, M of them used, B a batch,
 H height, W width, C channels, K classes."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,11 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-
-class Rows(Protocol):
-    """Images that are read when they are asked for, such as from a file."""
-
-    def __getitem__(self, rows_B: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]: ...
+from firstlight.training.coming import Coming, Rows
 
 
 class EncodedRows(Rows, Protocol):
@@ -46,21 +42,38 @@ class Portion:
     """float32, of the whole set, on the training device: how much each image's loss counts, 1 on
     average over those used; None where all count the same."""
 
+    coming: Coming = field(default_factory=Coming, init=False, repr=False, compare=False)
+    """What reads the next batches for a GPU."""
+
     def __len__(self) -> int:
         return len(self.rows_M)
 
     def images(self, numbers_B: Tensor) -> Tensor:
         """uint8 B×H×W×C on the training device."""
+        if not isinstance(self.images_NHWC, Tensor):
+            coming_BHWC = self.coming.take(numbers_B)
+            if coming_BHWC is not None:
+                return coming_BHWC
         rows_B = self.rows_M[numbers_B]
         if isinstance(self.images_NHWC, Tensor):
             return self.images_NHWC.index_select(0, rows_B)
         return torch.from_numpy(self.images_NHWC[rows_B.cpu().numpy()]).to(rows_B.device)
 
-    def ahead(self, batches: Sequence[Tensor]) -> AbstractContextManager[None]:
+    @contextmanager
+    def ahead(self, batches: Sequence[Tensor]) -> Iterator[None]:
         """Within, the images of these batches are made ready before they are asked for."""
-        if self.encoded is None:
-            return nullcontext()
-        return self.encoded.ahead([self.rows_M[one].cpu().numpy() for one in batches])
+        images, on_cpu = self.images_NHWC, self.rows_M.device.type == "cpu"
+        if isinstance(images, Tensor) or not batches or (on_cpu and self.encoded is None):
+            yield
+            return
+        rows_N = self.rows_M[torch.cat(list(batches))].cpu()  # at once: each transfer is a wait
+        rows = [one.numpy() for one in rows_N.split([len(one) for one in batches])]
+        with ExitStack() as stack:
+            if self.encoded is not None:
+                stack.enter_context(self.encoded.ahead(rows))
+            if not on_cpu:
+                stack.enter_context(self.coming.read(batches, rows, images))
+            yield
 
     def shard_of(self) -> Tensor | None:
         """int64 M: the shard that each image lies in, where the order is to go by them."""

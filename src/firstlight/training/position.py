@@ -80,6 +80,8 @@ class Position:
     loss_sum: float = 0.0
     correct: int = 0
     train_seconds: float = 0.0
+    replayed: int = 0
+    """Steps since the start of the run whose pass was replayed (``training/replayed.py``)."""
     best_epoch: int = 0
     """The epoch with the smallest validation loss; kept where the recipe has patience."""
     records: list[EpochRecord] = field(default_factory=list)

@@ -57,43 +57,47 @@ class _Recording:
 
 
 class ReplayedPass:
-    """A pass that is recorded with the third whole batch, and replayed from the fifth on.
+    """A pass that is recorded by ``prepare``, before the first step, and then replayed for every
+    whole batch.
 
-    The fourth is passed both ways. Only where that gives the same bits, of loss, logits, gradients
-    and buffers, are there replays. Otherwise, and where recording fails, every pass stays the plain
-    one; so does that of a batch of another size, such as the last.
+    A batch is first passed both ways. Only if that gives the same bits, of loss, logits, gradients
+    and buffers, are there replays. Otherwise, and if recording fails, every pass is the plain one;
+    so is that of a batch of another size, such as the last.
     """
 
     def __init__(self, plain: Pass, model: nn.Module, batch_size: int, record: Recorder) -> None:
         self._plain, self._model, self._batch_size = plain, model, batch_size
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
-        self._record: Recorder | None = record
+        self._record = record
         self._recording: _Recording | None = None
-        self._passes = 0
 
-    def __call__(self, pixels_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and logits B×K of the plain pass, and its gradients in the weights."""
-        if self._record is None or len(labels_B) != self._batch_size:
-            return self._plain(pixels_BCHW, labels_B)
-        self._passes += 1
-        if self._recording is not None and self._passes > WARM_UP + 2:
-            return self._replayed(self._recording, pixels_BCHW, labels_B)
+    def replays(self, images: int) -> bool:
+        """Return whether a batch of so many images is replayed."""
+        return self._recording is not None and images == self._batch_size
+
+    def prepare(self, pixels_BCHW: Tensor, labels_B: Tensor) -> None:
+        """Record the pass with a whole batch, which changes neither weights nor buffers."""
         before = self._buffers()
+        for _ in range(WARM_UP):
+            self._plain(pixels_BCHW, labels_B)
+        self._restore(before)
         results = self._plain(pixels_BCHW, labels_B)
         gradients, after = self._gradients(), self._buffers()
-        if self._passes == WARM_UP + 1:
-            self._recording = self._recorded(self._record, pixels_BCHW, labels_B)
-        elif self._recording is not None:
+        recording = self._recorded(self._record, pixels_BCHW, labels_B)
+        if recording is not None:
             self._restore(before)
-            again = self._replayed(self._recording, pixels_BCHW, labels_B)
+            again = self._replayed(recording, pixels_BCHW, labels_B)
             replayed = (*again, *self._gradients(), *self._buffers())
-            if not _same((*results, *gradients, *after), replayed):
-                self._recording = None
-        if self._passes > WARM_UP and self._recording is None:
-            self._record = None
-        self._restore(after)
-        self._put(gradients)
-        return results
+            if _same((*results, *gradients, *after), replayed):
+                self._recording = recording
+        self._restore(before)
+        self._put((None,) * len(self._weights))
+
+    def __call__(self, pixels_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return loss and logits B×K, as the plain pass does; leave gradients in the weights."""
+        if self._recording is None or not self.replays(len(labels_B)):
+            return self._plain(pixels_BCHW, labels_B)
+        return self._replayed(self._recording, pixels_BCHW, labels_B)
 
     def _recorded(
         self, record: Recorder, pixels_BCHW: Tensor, labels_B: Tensor

@@ -33,6 +33,9 @@ class Selection:
         """Images of an epoch; batch norm needs two."""
         self._losses_N = torch.full((images,), torch.inf, device=device)
         self._order_M = torch.zeros(self.count, dtype=torch.int64, device=device)
+        self._fresh_M = torch.zeros(self.count, device=device)
+        """Losses of this epoch in its order; ``_fresh`` are those not yet in ``_losses_N``."""
+        self._fresh = slice(0, 0)
 
     @property
     def chooses(self) -> bool:
@@ -50,6 +53,7 @@ class Selection:
         order_N = order_N.to(self._device)
         if not self.chooses:
             return order_N
+        self._settle()
         chosen_N = torch.zeros(self._images, dtype=torch.bool, device=self._device)
         hardest_N = self._losses_N[order_N].argsort(descending=True, stable=True)
         chosen_N[hardest_N[: (self.count + 1) // 2]] = True
@@ -58,13 +62,24 @@ class Selection:
         self._order_M = order_N[chosen_N]
         return self._order_M
 
-    def note(self, chosen_B: Tensor, losses_B: Tensor) -> None:
-        """Keep the losses of images just trained on."""
-        self._losses_N[chosen_B] = losses_B
+    def note(self, first: int, losses_B: Tensor) -> None:
+        """Keep the losses of images just trained on, which stand from ``first`` on in the epoch's
+        order. They are written side by side; ``_settle`` sorts them by image, once."""
+        end = first + len(losses_B)
+        self._fresh_M[first:end] = losses_B
+        self._fresh = slice(self._fresh.start if self._fresh.stop == first else first, end)
+
+    def _settle(self) -> None:
+        rows_M = self._order_M[self._fresh]
+        self._losses_N[rows_M] = self._fresh_M[self._fresh]
+        self._fresh = slice(0, 0)
 
     def state(self) -> dict[str, Tensor]:
         """What a resumed run needs."""
-        return {"losses": self._losses_N, "order": self._order_M} if self.chooses else {}
+        if not self.chooses:
+            return {}
+        self._settle()
+        return {"losses": self._losses_N, "order": self._order_M}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take up what ``state`` gave. Raises ``ValueError`` where it does not fit."""

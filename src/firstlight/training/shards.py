@@ -177,6 +177,7 @@ class _Norms:
             and module.training
             and module.running_mean is not None
         ]
+        self._device = next(model.parameters()).device
         self._before = [buffer.clone() for buffer in self._buffers()]
         known = {id(buffer) for norm in self._norms for buffer in norm.buffers()}
         self._others = {
@@ -206,14 +207,11 @@ class _Norms:
                     "with shards. Train it on one process, without train.shards"
                 )
         buffers = [buffer.reshape(-1) for buffer in self._buffers()]
-        return torch.cat(buffers) if buffers else torch.zeros(0, device=self._device())
+        return torch.cat(buffers) if buffers else torch.zeros(0, device=self._device)
 
     def blank(self) -> Tensor:
         """As long, for a shard without images."""
-        return torch.zeros(sum(b.numel() for b in self._before), device=self._device())
-
-    def _device(self) -> torch.device | None:
-        return self._before[0].device if self._before else None
+        return torch.zeros(sum(b.numel() for b in self._before), device=self._device)
 
     def take(self, of_shards: list[Tensor]) -> None:
         """Move the running statistics, shard after shard."""

@@ -40,6 +40,10 @@ WORDS = {"firstlight": "version of firstlight", "torch": "version of torch"}
 WORDS |= {"threads": "number of threads", "waiting": "thread wait policy"}
 LOOK = 1.0
 """Seconds between two checks of other benches' progress."""
+REPLAYS = ("replayed_steps", "cold_start_seconds")
+"""Figures of a run on a device that records passes; the clock starts after the cold start."""
+GPU_PRODUCT = 8192
+"""Side of the matrices whose product keeps a GPU busy; a CPU's caches hold 1,024."""
 FIGURES = {"seed", "test_accuracy", "fit_seconds", "train_seconds", "peak_memory_mb"}
 """Figures that each run must have."""
 
@@ -185,8 +189,12 @@ def measure(request: DataRequest, asked: Asked, called: float) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         job = plan(request, asked)
+        if device == "cuda":
+            torch.cuda.empty_cache()  # of the products above
+            torch.cuda.reset_peak_memory_stats()
         run = fit(job, Silent(), out=Path(folder) / "run")
         fit_seconds = time.perf_counter() - started
+        on_gpu = {"device_memory_mb": device_peak()} if device == "cuda" else {}
         memory, summary = peak(), run.read_json("summary.json")
         metrics = evaluate(run, device=device, data=job.data)
         epochs = record.read_epochs(run)
@@ -202,6 +210,8 @@ def measure(request: DataRequest, asked: Asked, called: float) -> Figures:
         "nothing_learnt": summary["nothing_learnt"],
         "training_gflops": work / summary["train_seconds"],
         "peak_memory_mb": memory,
+        **on_gpu,
+        **{key: summary[key] for key in REPLAYS if key in summary},
         "load_before": load,
         **peaks,
         "epochs": [{k: row[k] for k in ("train_seconds", "validation_accuracy")} for row in epochs],
@@ -228,8 +238,14 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def matmul_gflops(device: str, dtype: torch.dtype, size: int = 1024, turns: int = 10) -> float:
+def device_peak() -> float:
+    """Return the most memory that PyTorch held on the GPU since the last reset, in megabytes."""
+    return torch.cuda.max_memory_reserved() / 1e6
+
+
+def matmul_gflops(device: str, dtype: torch.dtype, turns: int = 10) -> float:
     """Return the best of several matrix products on the device in GFLOP/s: its current speed."""
+    size = 1024 if device == "cpu" else GPU_PRODUCT
     matrix = torch.randn(size, size, device=device, dtype=dtype)
     best = 0.0
     for _ in range(turns):

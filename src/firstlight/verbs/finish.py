@@ -162,4 +162,15 @@ def _summary(trainer: Trainer, nothing: str) -> dict[str, Any]:
         "train_seconds": sum(r.train_seconds for r in trainer.records),
         "kept_epoch": asdict(trainer.kept),
         "nothing_learnt": nothing or None,
+        **_replays(trainer),
+    }
+
+
+def _replays(trainer: Trainer) -> dict[str, Any]:
+    """Return how many steps were replayed, if the device records passes, and what that cost."""
+    if trainer.replayed_steps is None:
+        return {}
+    return {
+        "replayed_steps": trainer.replayed_steps,
+        "cold_start_seconds": trainer.cold_start_seconds,
     }

@@ -28,7 +28,8 @@ from firstlight.verbs.card import card
 
 _ENVIRONMENT = (
     *("firstlight", "python", "torch", "numpy", "platform", "processor"),
-    *("device", "accelerator", "threads", "waiting", "started"),
+    *("device", "accelerator", "cuda", "cudnn", "driver", "float32"),
+    *("threads", "waiting", "started"),
 )
 _HUBS_OWN = (".gitattributes", CARD)
 
