@@ -270,6 +270,19 @@ def command_free_check(file: Path) -> str:
     return " ".join(finding.text for finding in check_pictures(file, quiet=True).findings)
 
 
+def test_a_last_layer_is_not_fitted_to_several_labels_yet(run: fl.Run, command: Command) -> None:
+    words = ("--from", run.path, "--set", 'train.start_head="linear"', "--quiet")
+    told = command("train", set_of(run) / "columns.csv", *words)
+    assert (told.code, "a last layer is not fitted yet to several labels" in told.err) == (2, True)
+
+
+def test_a_run_starts_from_another(run: fl.Run, tmp_path: Path) -> None:
+    other = trained(
+        set_of(run) / "columns.csv", tmp_path / "other", epochs=1, start=run.path, seed=1
+    )
+    assert metrics_of(other).mean_average_precision > 0.8
+
+
 def test_copies_with_other_labels_are_found(run: fl.Run, command: Command) -> None:
     file = set_of(run) / "columns.csv"
     (set_of(run) / "copy.png").write_bytes((set_of(run) / "0.png").read_bytes())
@@ -278,6 +291,7 @@ def test_copies_with_other_labels_are_found(run: fl.Run, command: Command) -> No
     other = set_of(run) / "copies.csv"
     other.write_text("\n".join([*rows, f"copy.png,{flipped}"]) + "\n")
     told = command("data", "check", other)
+    assert "--labels" not in told.out  # which would be refused
     assert "copies in two classes (1 pair)" in " ".join(told.out.split())
 
 

@@ -62,6 +62,8 @@ class DataCheck:
     pictures: int
     classes: dict[str, int]
     """Pictures of each class, all parts together."""
+    several: bool = False
+    """Whether a picture may have several labels."""
     shape: tuple[int, int, int]
     """Height, width and channels that training would choose."""
     shape_reason: str
@@ -186,6 +188,7 @@ def _check(
     return DataCheck(
         pictures=len(names),
         classes={name: counts[label] for label, name in enumerate(listing.class_names)},
+        several=listing.several,
         shape=shape,
         shape_reason=reason,
         findings=tuple(sorted(findings, key=lambda f: not f.severe)),
