@@ -25,8 +25,8 @@ SHOWN_CLASSES, SHOWN_IMAGES = 10, 8
 
 
 class Known(NamedTuple):
-    """What was worked out of a data set's pixels before: it takes a minute where there are
-    gigabytes of them."""
+    """What was computed from a data set's pixels before; with gigabytes of them this takes a
+    minute."""
 
     fingerprint: str
     content_order: list[int]
@@ -36,44 +36,43 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """Labelled images in memory. Two data sets are equal when their fingerprints are.
+    """Labelled images in memory. Two data sets are equal if their fingerprints are.
 
-    An image has one label each (``labels_N``), or any number of them (``labels_NK``). Raises
-    ``ValueError`` when shapes, dtypes or labels do not fit together, and ``DataError`` for a class
-    name that stands twice.
+    Each image has one label (``labels_N``), or any number of labels (``labels_NK``). Raises
+    ``ValueError`` if shapes, dtypes or labels do not fit together, and ``DataError`` for a
+    duplicate class name.
     """
 
     name: str
     """Where the images come from, e.g. ``mnist/test``."""
     images_NHWC: UInt8Array
-    """uint8, 0 to 255, N×H×W×C with C = 1 or 3. Those of a set larger than memory are
-    ``ImagesOnDisk``, which give an array for any index."""
+    """uint8, 0 to 255, N×H×W×C with C = 1 or 3. In a set larger than memory, they are
+    ``ImagesOnDisk``, which return an array for any index."""
     labels_N: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))
-    """int64, each 0 to K-1. Empty where images may have several labels: what was made for one
-    label each then fails, and gives no wrong answer."""
+    """int64, each 0 to K-1. Empty if images may have several labels, so that code for single
+    labels fails and does not give a wrong answer."""
     labels_NK: BoolArray | None = None
-    """bool N×K: whether each image has each label, where it may have several, or none."""
+    """bool N×K: whether each image has each label, if images may have several labels or none."""
     class_names: tuple[str, ...]
     """K names; a label is an index into them."""
     names: tuple[str, ...] | None = None
-    """Of each image, such as its file's; without them images go by number."""
+    """The name of each image, such as its file's; without names, images are numbered."""
     groups_N: Int64Array | None = None
-    """Images of one number show the same thing and stay on one side of any split."""
+    """Images with the same number show the same thing and stay on one side of any split."""
     origins: tuple[bytes, ...] | None = None
-    """Of each image, 16 bytes that name what it was made from, where it was brought to another
-    size: the order of content goes by them, so that a split is the same in every size. They are no
-    part of the fingerprint."""
+    """If images were resized: for each one, 16 bytes that identify the original. They decide the
+    content order, so a split is the same at every size. Not part of the fingerprint."""
     weights_N: npt.NDArray[np.float32] | None = None
-    """How much the loss of each image counts in training; None where all count the same. They are
-    no part of the fingerprint."""
+    """The weight of each image's loss in training; None if all have the same weight. Not part of
+    the fingerprint."""
     held_out_N: npt.NDArray[np.bool_] | None = None
-    """Of a training part: the images that its maker set aside for validation."""
+    """In a training part: the images that the set's authors reserved for validation."""
     notes: tuple[str, ...] = ()
-    """What was left out or decided when it was made, for people."""
+    """Messages for the user: what was left out or decided when the set was made."""
     warnings: tuple[str, ...] = ()
-    """Those of the notes that tell of something left out or wrong."""
+    """The notes about something that was left out or is wrong."""
     known: Known | None = field(default=None, repr=False)
-    """Of these very images in this order."""
+    """For exactly these images in this order."""
 
     def __post_init__(self) -> None:
         class_names(self.class_names, self.name)
@@ -162,23 +161,22 @@ class Dataset:
 
     @property
     def each_label(self) -> Int64Array | BoolArray:
-        """The labels image by image: ``labels_NK`` where there may be several, else
-        ``labels_N``."""
+        """The labels of each image: ``labels_NK`` if there may be several, else ``labels_N``."""
         return self.labels_N if self.labels_NK is None else self.labels_NK
 
     def has(self, label: int) -> BoolArray:
-        """N: whether each image has this label."""
+        """Whether each image has this label, bool N."""
         return self.labels_N == label if self.labels_NK is None else self.labels_NK[:, label]
 
     def counts(self, rows: Int64Array | slice = slice(None)) -> Int64Array:
-        """K: how many of these images have each label."""
+        """How many of these images have each label, int64 K."""
         if self.labels_NK is not None:
             counts_K: Int64Array = self.labels_NK[rows].sum(axis=0, dtype=np.int64)
             return counts_K
         return np.bincount(self.labels_N[rows], minlength=len(self.class_names))
 
     def label_of(self, row: int) -> str:
-        """The name of an image's label; several are joined."""
+        """The name of an image's label; several names are joined."""
         if self.labels_NK is None:
             return self.class_names[int(self.labels_N[row])]
         return joined_labels(self.class_names[k] for k in np.flatnonzero(self.labels_NK[row]))
@@ -206,13 +204,13 @@ class Dataset:
 
     @property
     def shards(self) -> EncodedImages | None:
-        """The images, where they are decoded only when they are asked for."""
+        """The images, if they are decoded on demand."""
         images: object = self.images_NHWC
         return images if isinstance(images, EncodedImages) else None
 
     def _fingerprint_of(self, shards: EncodedImages) -> str:
-        """SHA-256 (hex) of the shape, the class names, the files of the images, in which shard
-        each lies, and the labels."""
+        """SHA-256 (hex) of the shape, the class names, the images' files, the shard of each image,
+        and the labels."""
         digest = hashlib.sha256(json.dumps([shards.shape, self.class_names]).encode())
         digest.update(shards.digests.astype(">u8").tobytes())
         _, shard_N = np.unique(shards.shard_of, return_inverse=True)
@@ -222,8 +220,8 @@ class Dataset:
 
     @cached_property
     def content_order(self) -> Int64Array:
-        """Numbers of the images in an order that depends on their pixels and labels alone, on those
-        before any resizing. Of images in shards it is the order in which they lie there."""
+        """Image numbers in an order that depends only on pixels, before any resizing, and labels.
+        For images in shards, it is their order in the shards."""
         if self.shards is not None:
             return np.arange(len(self))
         if self.known is not None:
@@ -234,8 +232,8 @@ class Dataset:
 
     @cached_property
     def pictures(self) -> str:
-        """SHA-256 (hex) of the shape and the pixels, in the order of content: the same in any order
-        and with any labels."""
+        """SHA-256 (hex) of the shape and the pixels in content order: independent of the images'
+        order and labels."""
         if self.known is not None and self.known.pictures:
             return self.known.pictures
         high_N, low_N = self._keys.T
@@ -245,14 +243,14 @@ class Dataset:
 
     @property
     def _keys(self) -> npt.NDArray[np.uint64]:
-        """16 bytes for each image that the order of content goes by."""
+        """16 bytes for each image, which decide the content order."""
         if self.origins is None:
             return self._digests
         return np.frombuffer(b"".join(self.origins), dtype=">u8").reshape(-1, 2)
 
     @cached_property
     def _digests(self) -> npt.NDArray[np.uint64]:
-        """16 bytes for each image's pixels, which compare as bytes do; of images in shards for
+        """A digest of 16 bytes of each image's pixels, ordered as bytes; for images in shards, of
         their files."""
         if self.shards is not None:
             return self.shards.digests
@@ -265,10 +263,10 @@ class Dataset:
 
     @cached_property
     def level_counts(self) -> Int64Array:
-        """C×256: how many of the pixels have each level; of images in shards, in a sample."""
+        """The number of pixels with each level, int64 C×256; for images in shards, in a sample."""
         if self.known is not None:
             return np.array(self.known.level_counts, dtype=np.int64)
-        from PIL import Image  # counts ten times as fast as numpy.bincount
+        from PIL import Image  # counts ten times faster than numpy.bincount
 
         _, width, channels = self.image_shape
         counts = np.zeros(channels * 256, np.int64)
@@ -280,12 +278,12 @@ class Dataset:
         return counts.reshape(channels, 256)
 
     def some(self, count: int) -> UInt8Array:
-        """About so many images, evenly spaced; of images in shards, from a sample."""
+        """About ``count`` images, evenly spaced; for images in shards, from a sample."""
         images_NHWC = self.images_NHWC if self.shards is None else self.shards.sample()
         return np.asarray(images_NHWC[:: max(1, len(images_NHWC) // count)])
 
     def take(self, indices: Int64Array, name: str | None = None) -> "Dataset":
-        """The chosen images in the given order, as a new data set."""
+        """A new data set of the images with these numbers, in this order."""
         images = self.images_NHWC
         return Dataset(
             name=name or self.name,
@@ -308,12 +306,12 @@ class Dataset:
 
 
 class TrainTest(NamedTuple):
-    """The two halves of a published data set."""
+    """The training part and the test part of a data set."""
 
     train: Dataset
-    """To learn from; what is held out is taken from it."""
+    """For training; held-out images are taken from it."""
     test: Dataset
-    """To measure by, once."""
+    """For the final measurement."""
 
     def _repr_html_(self) -> str:
         return self.train._repr_html_() + self.test._repr_html_()

@@ -1,4 +1,4 @@
-"""Find a named data set on this machine, or fetch it, and make sure that it is the real one."""
+"""Find a named data set on this machine, or fetch it, and check that it is the published one."""
 
 import hashlib
 import json
@@ -18,9 +18,9 @@ from firstlight.errors import DataError, UnreachableError, UserError
 from firstlight.files import cache_folder
 
 DEBIAN = Path("/usr/share/datasets")
-"""Where Debian's package ``dataset-fashion-mnist`` puts it."""
+"""Where Debian's package ``dataset-fashion-mnist`` installs it."""
 PUBLISHED = {"mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000}
-"""Training images of the sets whose near copies are known."""
+"""The number of training images of the sets whose near copies are known."""
 
 
 def load(
@@ -30,19 +30,20 @@ def load(
     download: bool = True,
     report: Report | None = None,
 ) -> TrainTest:
-    """A named data set, checked against its published checksums.
+    """Load a named data set, and check it against its published checksums.
 
-    Looked for in ``data_dir``, ``$FIRSTLIGHT_DATA``, the cache, what Keras, torchvision and Debian
-    leave, and then, with ``download``, fetched from its mirrors into ``data_dir`` or the cache.
-    Raises ``UserError`` for an unknown name, ``DataError`` for files that are damaged or not the
-    published ones, and ``UnreachableError`` when the set is nowhere to be had.
+    Looks in ``data_dir``, ``$FIRSTLIGHT_DATA``, the cache, and the folders of Keras, torchvision
+    and Debian. With ``download``, a set that is not found is fetched from its mirrors into
+    ``data_dir`` or the cache. Raises ``UserError`` for an unknown name, ``DataError`` for files
+    that are damaged or not the published ones, and ``UnreachableError`` if the set cannot be found
+    or fetched.
     """
     return TrainTest(*_parts(entry_named(name), (TRAIN, TEST), data_dir, download, report))
 
 
 def load_test(name: str, data_dir: str | Path | None = None) -> Dataset:
-    """The test part alone, of whose files none else need be there; nothing is fetched. Otherwise
-    as ``load``."""
+    """Load the test part alone, as ``load`` does. Other files need not be there; nothing is
+    fetched."""
     (test,) = _parts(entry_named(name), (TEST,), data_dir)
     return test
 
@@ -54,7 +55,7 @@ def _parts(
     download: bool = False,
     report: Report | None = None,
 ) -> list[Dataset]:
-    """Read, checked, and named."""
+    """The parts, read, checked and named."""
     if not isinstance(entry.reader, FileFormat):
         assert entry.content is not None, "an entry with a function has it"
         whole = entry.reader()
@@ -85,34 +86,34 @@ def _parts(
 
 
 def entry_named(name: str) -> Entry:
-    """The catalogue's entry, or ``UserError`` with the names there are."""
+    """The catalogue's entry. Raises ``UserError`` with the known names if there is none."""
     if name not in CATALOG:
         raise UserError(f"unknown data set {name!r}; choose from {', '.join(CATALOG)}")
     return CATALOG[name]
 
 
 def is_complete(entry: Entry, data_dir: Path | None) -> bool:
-    """Whether a copy of the set is in ``data_dir``, or without one anywhere that is looked into,
-    that can be compared with published checksums."""
+    """Whether there is a copy of the set that can be checked against published checksums: in
+    ``data_dir``, or without one in any of the places that ``load`` looks in."""
     chosen = _expanded(data_dir)
     sources = _sources(entry, places() if chosen is None else [chosen])
     return any(can_compare(entry, source) for source in sources)
 
 
 def can_compare(entry: Entry, source: Source) -> bool:
-    """Whether a copy can be compared with published checksums."""
+    """Whether a copy can be checked against published checksums."""
     return entry.content is not None or bool(source.published)
 
 
 def fetch_files(entry: Entry, data_dir: Path | None = None, report: Report | None = None) -> Path:
-    """Fetch a set's files into ``data_dir`` or the cache; returns the folder that has them.
+    """Fetch a set's files into ``data_dir`` or the cache, and return their folder.
 
     Raises ``UnreachableError`` naming every address tried, the folder and the files to put there.
     """
     folder = (_expanded(data_dir) or cache_folder()) / entry.shelf
     assert isinstance(entry.reader, FileFormat), "a function has no files"
     with only_one(folder, entry.name):
-        if not entry.reader.is_unpacked(entry, folder):  # another was faster
+        if not entry.reader.is_unpacked(entry, folder):  # another process was faster
             _fetch_all(entry, folder, report)
             entry.reader.unpack(entry, folder)
     return folder
@@ -132,14 +133,14 @@ def _fetch_all(entry: Entry, folder: Path, report: Report | None) -> None:
 
 
 def where_found(entry: Entry, data_dir: Path | None = None) -> Path | None:
-    """The folder or file that ``load`` would take the set from; nothing is checked."""
+    """The folder or file from which ``load`` would read the set; nothing is checked."""
     if not isinstance(entry.reader, FileFormat):
         return Path(entry.origin)
     return next((found.where for found in _sources(entry, places(data_dir))), None)
 
 
 def places(data_dir: Path | None = None) -> list[Path]:
-    """The folders that are looked into, in order. A chosen one that is not there is an error."""
+    """The folders to search, in order. Raises ``DataError`` if a chosen one does not exist."""
     chosen = []
     for label, value in (
         ("--data-dir", data_dir),
@@ -161,7 +162,7 @@ def _find(entry: Entry, wanted: Sequence[str], data_dir: Path | None) -> Source 
 def _sources(
     entry: Entry, where: Iterable[Path], wanted: Sequence[str] = (TRAIN, TEST)
 ) -> Iterator[Source]:
-    """Each copy with the wanted parts in these places, in the order of preference."""
+    """Each copy with the wanted parts in these places, the preferred one first."""
     assert isinstance(entry.reader, FileFormat), "a function has no files"
     for place in where:
         yield from entry.reader.sources(entry, place, wanted)
@@ -175,7 +176,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _expanded(folder: str | Path | None) -> Path | None:
-    """A path from a person: ``~`` is their home; an empty one is none."""
+    """A path that the user gave, with ``~`` expanded; None if it is empty."""
     try:
         return Path(folder).expanduser() if folder else None
     except RuntimeError as error:
@@ -183,7 +184,7 @@ def _expanded(folder: str | Path | None) -> Path | None:
 
 
 def _verify_files(entry: Entry, found: Source) -> None:
-    """Raise ``DataError`` unless the files are the published ones, where they can be compared."""
+    """Raise ``DataError`` if the files can be checked and are not the published ones."""
     for path, wanted in found.published:
         try:
             have = md5_of(path)
@@ -194,7 +195,7 @@ def _verify_files(entry: Entry, found: Source) -> None:
 
 
 def _warnings(entry: Entry, found: Source) -> tuple[str, ...]:
-    """What is to be said of a copy that nothing published can be compared with."""
+    """Warnings about a copy that cannot be checked against anything published."""
     if can_compare(entry, found):
         return ()
     return (
@@ -237,7 +238,7 @@ def _not_here(entry: Entry, data_dir: Path | None) -> str:
 
 
 def _dataset(entry: Entry, name: str, part: Arrays, warnings: tuple[str, ...] = ()) -> Dataset:
-    # The pairs are those of the published set, which a shorter one is not.
+    # The pairs belong to the published set, not to a shorter one.
     whole = name == TRAIN and len(part[1]) == PUBLISHED.get(entry.name)
     pairs = _near_copies(entry) if whole else None
     return Dataset(
@@ -252,7 +253,8 @@ def _dataset(entry: Entry, name: str, part: Arrays, warnings: tuple[str, ...] = 
 
 
 def _near_copies(entry: Entry) -> Pairs | None:
-    """Near copies among the training images, found once: held out together, as a folder's are."""
+    """Near copies among the training images, found once. Like a folder's, they are held out
+    together."""
     text = (resources.files("firstlight.data") / "near_copies.json").read_text()
     pairs = json.loads(text).get(entry.name)
     return None if pairs is None else [(i, j) for i, j in pairs]

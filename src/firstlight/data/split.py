@@ -1,4 +1,4 @@
-"""Parts of a data set, chosen by what the images show and not by their order."""
+"""Parts of a data set, chosen by image content and not by order."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from firstlight.errors import DataError
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
 PART_NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION}
 PART_NAMES |= {"test": TEST}
-# Words for the parts in the names of folders, and what stands beside them without a meaning.
+# Words for the parts in folder names, and words beside them that mean nothing.
 _PART_WORDS = PART_NAMES | {"training": TRAIN, "trn": TRAIN, "dev": VALIDATION}
 _PART_WORDS |= {"validate": VALIDATION, "testing": TEST, "tests": TEST, "tst": TEST}
 _FILLERS: tuple[str, ...] = (
@@ -35,14 +35,14 @@ _FILLERS: tuple[str, ...] = (
 )
 _FILLERS += ("photos", "samples", "split", "part", "folder", "dir", "files")
 TEST_SHARE = 0.15
-"""Of each class's pictures, where their maker set no test part aside."""
+"""Share of each class's pictures for the test part, if there is none yet."""
 
 
 class PartName(NamedTuple):
-    """What the name of a folder says of a part."""
+    """What a folder's name says about the part in it."""
 
     part: str
-    """``train``, ``validation``, ``test``, or empty where it says nothing."""
+    """``train``, ``validation`` or ``test``; empty if the name names none."""
     rest: frozenset[str]
     """The other words of the name."""
 
@@ -53,7 +53,7 @@ class PartName(NamedTuple):
 
 
 def part_in_name(name: str) -> PartName:
-    """The part that a folder's name means: ``test1``, ``training_set``, ``ValImages``,
+    """The part that a folder's name means, as in ``test1``, ``training_set``, ``ValImages``,
     ``letters-train``."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
     words = [_bare(word) for word in re.findall(r"[^\W\d_]+", spaced)]
@@ -65,7 +65,7 @@ def part_in_name(name: str) -> PartName:
 
 
 def _bare(word: str) -> str:
-    """``trainset`` as ``train``; other words as they are."""
+    """``train`` for ``trainset``; other words unchanged."""
     for filler in _FILLERS:
         if word.endswith(filler) and word.removesuffix(filler) in _PART_WORDS:
             return word.removesuffix(filler)
@@ -76,17 +76,17 @@ class Divided(NamedTuple):
     """A data set in its parts."""
 
     images: Dataset
-    """Those to train on, then for validation, then for the test; near copies in ``groups_N``."""
+    """Images for training, then validation, then test; near copies are in ``groups_N``."""
     sizes: dict[str, int]
-    """Images of each part."""
+    """Number of images of each part."""
 
 
 def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
-    """The images by part, copies found, and what was decided added to the notes.
+    """Divide the images into parts, find copies, and add what was decided to the notes.
 
-    ``part_of`` names the part of each image, or is empty for training; where no image is for the
-    test, some are taken by ``hold_out``. Images of one of ``data.groups_N`` stay together, as near
-    and altered copies do. Raises ``DataError`` where a class has nothing left to train on.
+    ``part_of`` names the part of each image; empty means training. If no image is for the test,
+    ``hold_out`` takes some. Images of one group in ``data.groups_N`` stay together, and so do near
+    and altered copies. Raises ``DataError`` if a class has nothing left to train on.
     """
     names = data.class_names
     if len(names) < 2:
@@ -137,7 +137,7 @@ def divide(data: Dataset, part_of: Sequence[str]) -> Divided:
             "the class"
         )
     part_at = {int(at): part for part in PARTS for at in parts[part]}
-    # Turned copies may well be of two classes, such as 6 and 9; a test is not spoiled by them.
+    # Rotated copies may belong to two classes, such as 6 and 9; they do not spoil a test.
     labels = data.each_label
     alike = {(i, j) for i, j in altered if np.array_equal(labels[i], labels[j])}
     leaks = sum(part_at[i] != part_at[j] for i, j in {*pairs, *alike})
@@ -161,8 +161,8 @@ def _looks_alike(data: Dataset, alike_N: Int64Array) -> str:
 
 
 def together(names: Sequence[str]) -> Int64Array | None:
-    """Numbers of the groups that are named, an image without a name in one of its own; None where
-    there is no name."""
+    """Group numbers from names; an image without a name is a group of its own. None if there are
+    no names."""
     if not any(names):
         return None
     first: dict[str, int] = {}
@@ -172,7 +172,7 @@ def together(names: Sequence[str]) -> Int64Array | None:
 
 
 def _chains(groups_N: Int64Array) -> list[tuple[int, int]]:
-    """Pairs that join the images of each group."""
+    """Pairs of images that connect each group."""
     last: dict[int, int] = {}
     pairs = []
     for at, group in enumerate(groups_N.tolist()):
@@ -183,13 +183,13 @@ def _chains(groups_N: Int64Array) -> list[tuple[int, int]]:
 
 
 def hold_out(data: Dataset, share: float) -> tuple[Int64Array, Int64Array]:
-    """Numbers of the images (kept, held out), each in the order of their content.
+    """Image numbers (kept, held out), each in content order.
 
-    What the set's maker held out, where there is such a part; else of each class about ``share``,
-    at least one image of two, chosen by the images' content: the same images in another order or
-    from other files are split the same. Images of one group go together, and a class of a single
-    group stays whole; of images in shards, identical files go together. Raises ``ValueError`` when
-    nothing would be held out.
+    If the set's authors held out a part, it is used. Otherwise about ``share`` of each class is
+    held out, at least one image of two. The choice depends on content: the same images in another
+    order or from other files are split in the same way. Images of one group stay together, and a
+    class with a single group is not split. For images in shards, identical files stay together.
+    Raises ``ValueError`` if nothing would be held out.
     """
     order_N = data.content_order
     held_N = data.held_out_N
@@ -204,7 +204,7 @@ def hold_out(data: Dataset, share: float) -> tuple[Int64Array, Int64Array]:
 
 
 def joined(data: TrainTest) -> Dataset:
-    """Both parts of pictures of one's own as one data set, in which nothing is held out."""
+    """Both parts of the user's own pictures as one data set, with nothing held out."""
     train, test = data
     assert train.groups_N is not None and test.groups_N is not None, "numbered across both parts"
     names = None if train.names is None or test.names is None else train.names + test.names
@@ -227,8 +227,10 @@ def joined(data: TrainTest) -> Dataset:
 
 
 def folds(data: Dataset, count: int, rows_M: Int64Array | None = None) -> Int64Array:
-    """The fold of each image, or of those numbered ``rows_M``, 0 to ``count`` - 1: decided by
-    content, about as many images of each class in every fold, and images of one group in one."""
+    """The fold of each image, or of the images ``rows_M``, from 0 to ``count`` - 1.
+
+    Folds depend on content and are stratified; images of one group are in the same fold.
+    """
     fold_N = np.full(len(data), -1)
     order_N = data.content_order
     if rows_M is not None:
@@ -250,17 +252,18 @@ def folds(data: Dataset, count: int, rows_M: Int64Array | None = None) -> Int64A
 
 
 def limit(part: Dataset, count: int) -> Dataset:
-    """At most ``count`` images, evenly spaced so that sorted sets keep all classes."""
+    """At most ``count`` images, evenly spaced, so that sorted sets keep all classes."""
     if count >= len(part):
         return part
     return part.take(np.arange(count) * len(part) // count)
 
 
 def _chosen(data: Dataset, order_N: Int64Array, share: float) -> Int64Array:
-    """Group by group, while each of the group's classes has room.
+    """Choose groups one by one, as long as each of the group's classes has room.
 
-    A group's place is the sum of its images' places in the order of content, round and round, which
-    is as likely early as late. By its first image, one of a hundred would nearly always be chosen.
+    A group's place is the sum of its images' places in the content order, modulo its length, so it
+    is early or late with equal probability. By its first image, a group of a hundred would nearly
+    always be chosen.
     """
     groups = _groups(data, order_N)
     if data.several:
@@ -278,7 +281,7 @@ def _chosen(data: Dataset, order_N: Int64Array, share: float) -> Int64Array:
             break
         counts = np.bincount(data.labels_N[group], minlength=len(sizes))
         after, touched = have + counts, counts > 0
-        # A large group may go beyond what is wanted, but not far, and never takes a whole class.
+        # A large group may bring up to twice what is wanted, and never takes a whole class.
         room = (have < wanted) & (after <= np.maximum(2 * wanted, 1)) & (after < sizes)
         if room[touched].all():
             chosen.append(group)
@@ -299,7 +302,7 @@ def _parts_of(data: Dataset, groups: Sequence[Int64Array], shares: Sequence[floa
 
 
 def _smallest(data: Dataset, groups: "_Groups", label: int) -> Int64Array:
-    """Numbers of the smallest group with images of this class."""
+    """Image numbers of the smallest group with images of this class."""
     return next(g for g in groups.in_turn(groups.sizes_G) if (data.labels_N[g] == label).any())
 
 
@@ -307,17 +310,17 @@ class _Groups(NamedTuple):
     """The images group by group. Axes: N images, G groups."""
 
     numbers_N: Int64Array
-    """Numbers of the images: those of the first group, in the given order, then of the next."""
+    """Image numbers: those of the first group in the given order, then of the next one."""
     ends_G: Int64Array
     """Where in ``numbers_N`` each group ends."""
     sizes_G: Int64Array
     first_G: Int64Array
-    """Place of its first image in the given order."""
+    """Place of each group's first image in the given order."""
     places_G: Int64Array
-    """Sum of its images' places."""
+    """Sum of the places of each group's images."""
 
     def in_turn(self, key_G: Int64Array) -> Iterator[Int64Array]:
-        """Numbers of each group's images, smallest key first, else the earlier first image."""
+        """Image numbers of each group, smallest key first; ties by the first image."""
         for g in np.lexsort((self.first_G, key_G)).tolist():
             yield self.numbers_N[self.ends_G[g] - self.sizes_G[g] : self.ends_G[g]]
 
@@ -326,7 +329,7 @@ def _groups(data: Dataset, order_N: Int64Array) -> _Groups:
     group_of_N = np.arange(len(data)) if data.groups_N is None else data.groups_N
     _, first_G, group_N = np.unique(group_of_N[order_N], return_index=True, return_inverse=True)
     sizes_G = np.bincount(group_N)
-    together_N = np.argsort(group_N, kind="stable")  # places in the order, group by group
+    together_N = np.argsort(group_N, kind="stable")  # places in the given order, group by group
     ends_G = np.cumsum(sizes_G)
     return _Groups(
         numbers_N=order_N[together_N],
