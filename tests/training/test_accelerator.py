@@ -208,7 +208,7 @@ def test_a_step_of_a_whitened_network_is_few_launches() -> None:
         trainer, found = steps(job("cifar10-standard", noise((32, 32, 3)), "cuda", *small), on)
     assert trainer.replayed_steps == trainer.steps == len(found)
     launches = [len([one for one in events if one.kind == "launch"]) for events in found[1:]]
-    assert max(launches) <= 150
+    assert max(launches) <= 70
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -69,19 +69,20 @@ def test_matrix_products_in_bfloat16_leave_weights_and_momentum_as_precise_as_th
     assert 0 < error < 2**-6  # 2⁻⁸ is bfloat16's own error, and there are three iterations
 
 
-def test_filters_of_one_shape_moved_at_once_move_as_they_do_one_by_one(
+def test_filters_moved_at_once_move_as_they_do_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As on an accelerator, where a kernel launch costs more than the work."""
+    """As on an accelerator, where a kernel launch costs more than the work: of any shape, wide
+    matrices apart from tall ones."""
 
     def moved(together: bool) -> list[torch.Tensor]:
         rng = Generator().manual_seed(0)
-        shapes = [(6, 3, 2, 2), (4, 6, 3, 3), (6, 3, 2, 2), (6, 3, 2, 2)]
+        shapes = [(6, 3, 2, 2), (4, 6, 3, 3), (9, 1, 2, 2), (6, 3, 2, 2), (8, 1, 1, 1)]
         weights = [nn.Parameter(torch.randn(s, generator=rng, dtype=torch.float64)) for s in shapes]
         muon = MuonRule([Group(weights=weights, rate=0.2)], momentum=0.6)
         if together:
-            alike = [[weights[0], weights[2], weights[3]], [weights[1]]]
-            monkeypatch.setattr(rules, "_alike", lambda _: alike)
+            groups = [[weights[0], weights[1], weights[3]], [weights[2], weights[4]]]
+            monkeypatch.setattr(rules, "_together", lambda _: groups)
         for _ in range(2):
             for weight in weights:
                 weight.grad = torch.randn(weight.shape, generator=rng, dtype=torch.float64)
@@ -92,10 +93,19 @@ def test_filters_of_one_shape_moved_at_once_move_as_they_do_one_by_one(
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)  # sums in another order
 
 
-def test_on_an_accelerator_filters_are_gathered_by_their_shapes() -> None:
-    shapes = [(6, 3, 2, 2), (4, 6, 3, 3), (6, 3, 2, 2)]
+@pytest.mark.parametrize(
+    ("shapes", "groups"),
+    [
+        ([(6, 3, 2, 2), (4, 6, 3, 3), (6, 3, 2, 2)], [3]),  # 972 numbers for 360
+        ([(6, 3, 2, 2), (9, 1, 2, 2), (6, 3, 2, 2)], [2, 1]),  # 6×12 and 9×4
+        ([(2, 2, 1, 1), (90, 90, 1, 1), (2, 2, 1, 1), (2, 2, 1, 1), (2, 2, 1, 1)], [4, 1]),
+    ],
+)
+def test_on_an_accelerator_filters_move_together_unless_padding_is_most_of_the_work(
+    shapes: list[tuple[int, ...]], groups: list[int]
+) -> None:
     weights = [torch.empty(shape, device="meta") for shape in shapes]
-    assert [len(part) for part in rules._alike(weights)] == [2, 1]
+    assert [len(part) for part in rules._together(weights)] == groups
 
 
 def network() -> nn.Sequential:

@@ -189,33 +189,72 @@ class MuonRule(Rule):
         self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
     ) -> None:
         gradient_of = dict(zip(weights, gradients, strict=True))
-        for alike in _alike(weights):
-            self._orthogonal(alike, [gradient_of[weight] for weight in alike], rate)
+        for together in _together(weights):
+            self._orthogonal(together, [gradient_of[weight] for weight in together], rate)
 
     def _orthogonal(self, weights: list[Tensor], gradients: list[Tensor], rate: float) -> None:
-        """Return the update of filters of one shape, computed together."""
+        """Update filters together, as matrices of one size: smaller ones are padded with zeros,
+        which change neither their singular vectors nor their norm."""
         running = self._means(weights, "momentum")
         torch._foreach_mul_(running, self._momentum)
         torch._foreach_add_(running, gradients)
         ahead = torch._foreach_add(gradients, running, alpha=self._momentum)  # Nesterov
-        rows = len(weights[0])
-        scales = [rows**0.5 / norm for norm in torch._foreach_norm(weights)]
+        scales = torch._foreach_reciprocal(torch._foreach_norm(weights))
+        torch._foreach_mul_(scales, [len(weight) ** 0.5 for weight in weights])
         torch._foreach_mul_(weights, scales)
-        ahead_BRC = torch.stack([a.reshape(rows, -1) for a in ahead])
-        updates_BRC = orthogonalised(ahead_BRC.to(dtype=self._precision)).to(ahead_BRC.dtype)
-        moves = [u.view_as(w) for u, w in zip(updates_BRC.unbind(), weights, strict=True)]
-        torch._foreach_add_(weights, moves, alpha=-rate)
+        rows, columns = _largest(weights)
+        ahead_BRC = ahead[0].new_zeros((len(weights), rows, columns), dtype=self._precision)
+        torch._foreach_copy_(_places(ahead_BRC, weights), ahead)
+        updates_BRC = orthogonalised(ahead_BRC).to(ahead[0].dtype)
+        torch._foreach_add_(weights, _places(updates_BRC, weights), alpha=-rate)
 
 
-def _alike(weights: list[Tensor]) -> list[list[Tensor]]:
-    """Group filters by shape on an accelerator, where each small step costs a kernel launch. On a
-    CPU grouping was no faster, so they stay separate."""
+MOST_PADDING = 4
+"""Numbers that padded matrices may have, for each number of the matrices themselves."""
+
+
+def _together(weights: list[Tensor]) -> list[list[Tensor]]:
+    """Group the filters whose updates are computed together.
+
+    On a CPU grouping was no faster, so each is on its own. On an accelerator each small step costs
+    a kernel launch: all wide matrices are together, and all tall ones, unless padding would be most
+    of the work. Then only those of one shape are.
+    """
     if not weights or weights[0].device.type == "cpu":
         return [[weight] for weight in weights]
-    shapes: dict[torch.Size, list[Tensor]] = {}
+    wide: dict[bool, list[Tensor]] = {}
     for weight in weights:
-        shapes.setdefault(weight.shape, []).append(weight)
-    return list(shapes.values())
+        rows, columns = _size(weight)
+        wide.setdefault(rows <= columns, []).append(weight)
+    found: list[list[Tensor]] = []
+    for group in wide.values():
+        rows, columns = _largest(group)
+        if len(group) * rows * columns <= MOST_PADDING * sum(one.numel() for one in group):
+            found.append(group)
+        else:
+            shapes: dict[torch.Size, list[Tensor]] = {}
+            for weight in group:
+                shapes.setdefault(weight.shape, []).append(weight)
+            found += shapes.values()
+    return found
+
+
+def _size(weight: Tensor) -> tuple[int, int]:
+    """Return rows and columns of filters as a matrix."""
+    return len(weight), weight.numel() // len(weight)
+
+
+def _largest(weights: list[Tensor]) -> tuple[int, int]:
+    sizes = [_size(weight) for weight in weights]
+    return max(rows for rows, _ in sizes), max(columns for _, columns in sizes)
+
+
+def _places(matrices_BRC: Tensor, weights: list[Tensor]) -> list[Tensor]:
+    """Return each weight's part of its matrix, a view of the weight's shape."""
+    return [
+        matrix_RC[: len(weight), : weight.numel() // len(weight)].view(weight.shape)
+        for matrix_RC, weight in zip(matrices_BRC.unbind(), weights, strict=True)
+    ]
 
 
 def orthogonalised(matrices_BRC: Tensor, steps: int = 3) -> Tensor:
