@@ -442,8 +442,8 @@ def pretended(name: str) -> Iterator[Device]:
         patch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
         patch.setattr("torch.cuda.get_device_name", lambda *_: "a pretended GPU")
         patch.setattr("torch.autocast", _Autocast)
-        record = on.recorded if name == "cuda" else None
-        patch.setattr("firstlight.training.loop.recorder", lambda _: record)
+        records = {"cuda": on.recorded} if name == "cuda" else {}
+        patch.setattr("firstlight.training.loop.recorder", records.get)
         patch.setattr(Tensor, "pin_memory", lambda tensor, *_: tensor)
         patch.setattr(clip_grad, "_group_tensors_by_device_and_dtype", grouped)
         for module in [one for key, one in sys.modules.items() if key.startswith("firstlight.")]:

@@ -66,7 +66,9 @@ class Coming:
         if not self._waiting or self._waiting[0][0] is not numbers_B:
             return None
         _, future = self._waiting.popleft()
-        images_BHWC = future.result().to(numbers_B.device, non_blocking=True)
+        device = numbers_B.device
+        # From pinned memory alone may the copy be made later.
+        images_BHWC = future.result().to(device, non_blocking=device.type == "cuda")
         self._fill()
         return images_BHWC
 

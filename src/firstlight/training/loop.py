@@ -107,7 +107,8 @@ class Trainer:
         )
         self.shards: ShardedPass | None = None
         """How a batch passes where it is of shards."""
-        self._recorder = recorder(device.type)
+        self.recorder = recorder(device.type)
+        """Records passes, if the device can. None makes every pass the plain one."""
         self._passes: dict[bool, Pass] = {}
         """How a batch passes that is not of shards, by whether its images are smaller."""
         self.cold_start_seconds = 0.0
@@ -263,7 +264,7 @@ class Trainer:
     @property
     def replayed_steps(self) -> int | None:
         """Steps whose pass was a replay of a recorded one; None if the device records nothing."""
-        return None if self._recorder is None else self._at.replayed
+        return None if self.recorder is None else self._at.replayed
 
     def _prepare(self, order_M: Tensor) -> None:
         """Record the passes that are ahead, before the clock starts."""
@@ -278,10 +279,10 @@ class Trainer:
         """Return the pass of batches of one shape, recorded if that is possible."""
         recipe, weighed = self.recipe, self.train_data.weights_N is not None
         differs = weighed or recipe.mix is not None or recipe.network.drops
-        if self._recorder is None or differs or self.shards is not None:
+        if self.recorder is None or differs or self.shards is not None:
             return self._learn_plain
         whole_B = order_M[: recipe.train.batch_size]
-        found = ReplayedPass(self._learn_plain, self.model, len(whole_B), self._recorder)
+        found = ReplayedPass(self._learn_plain, self.model, len(whole_B), self.recorder)
         found.prepare(self._pixels(whole_B, small), self.train_data.labels(whole_B))
         return found
 
