@@ -9,9 +9,9 @@ from torch import nn
 class WeightAverage:
     """Exponential moving average of a network's weights and batch statistics.
 
-    After step t (from 1) the mean moves by 1 - min(decay, t / (t + 9)) towards the weights: short
-    at first, so that the untrained start is soon forgotten, later of about 1 / (1 - decay) steps
-    (Tarvainen and Valpola 2017, section 2).
+    After step t (from 1) the average moves towards the weights by 1 - min(decay, t / (t + 9)). The
+    averaging window is short at first, so that the untrained start is soon forgotten, and later
+    about 1 / (1 - decay) steps (Tarvainen and Valpola 2017, section 2).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -22,13 +22,13 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after step ``step``, from 1."""
+        """Update the average with the weights after step ``step``, counted from 1."""
         decay = min(self.decay, step / (step + 9))
         torch._foreach_lerp_(self._mine, self._theirs, 1 - decay)
 
 
 def _numbers(model: nn.Module) -> list[torch.Tensor]:
-    """Weights and statistics; counters are left out, nothing reads them. What two layers share
-    stands once."""
+    """Weights and statistics, without counters, which nothing reads. Tensors shared by two layers
+    are listed once."""
     tensors = [t.detach() for t in model.state_dict().values() if t.is_floating_point()]
     return list({(t.data_ptr(), t.shape) if t.numel() else id(t): t for t in tensors}.values())

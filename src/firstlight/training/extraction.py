@@ -1,4 +1,4 @@
-"""The features of all images, computed once, by all processors and in bounded memory.
+"""The features of all images, computed once, on all processors and in bounded memory.
 
 Axes: V views, N images, H height, W width, C channels, F features.
 """
@@ -27,24 +27,23 @@ from firstlight.training.memory import kept_memory
 
 Float32Array = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
-"""Told how many images of how many are done."""
+"""Called with the number of images done so far and in all."""
 
 VIEWS = ("plain", "mirror")
-"""An image as it is, and its left and right exchanged."""
+"""An image as it is, and its mirror image."""
 ALIKE = 0.995
-"""The least mean cosine of features computed the quick way with those computed the plain way. In
-bfloat16 a network has 0.998 on photographs, and single ones have less than 0.98."""
-# So few that their maps stay near the processor that computes them.
+"""The lowest mean cosine similarity between features computed the quick way and the plain way. In
+bfloat16 a network reaches 0.998 on photographs; single photographs are below 0.98."""
+# So few that their maps stay in the caches of the processor that computes them.
 _BATCH = 8
 _TRIED = 8
 _AHEAD = 64
-# Raised when the same network may give other features.
+# Increased when the same network may give different features.
 _EDITION = 3
 
 
 def engine(device: str) -> str:
-    """What computes features on this machine: where it is another, features may differ by
-    rounding."""
+    """What computes features on this machine. On another one, features may differ by rounding."""
     return f"{_EDITION} PyTorch {torch.__version__} {device} {_dtype(device)}"
 
 
@@ -56,14 +55,15 @@ def extract(
     mirror: bool = False,
     progress: Progress | None = None,
 ) -> Float32Array:
-    """float32 V×N×F: what the last dense layer, or the square root before it, is given, of each of
-    N ≥ 1 uint8 images, plain and, with ``mirror``, mirrored. The images may be ``StoredImages``: a
-    few are in memory at a time.
+    """The features of N ≥ 1 uint8 images, float32 V×N×F, plain and, with ``mirror``, mirrored.
 
-    On a CPU batch norms are folded into convolutions, and numbers are bfloat16 where the processor
-    computes in them: if a few images' features are then no longer those of the plain network, the
-    plain one is used. Each thread takes whole batches, so that the bits do not depend on how many
-    threads there are. On a GPU whose memory is too small, batches become smaller by half.
+    Features are the input of the last dense layer, or of the square root before it. The images may
+    be ``StoredImages``; then only a few are in memory at a time.
+
+    On a CPU, batch norms are folded into convolutions, and the computation is in bfloat16 if the
+    processor supports it. If this changes the features of a few test images too much, the plain
+    network is used. Each thread takes whole batches, so the bits do not depend on the number of
+    threads. If a GPU runs out of memory, the batch size is halved.
     """
     before, was_training = torch.get_num_threads(), model.training
     compute_with(1)
@@ -80,7 +80,7 @@ def extract(
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """A network in evaluation mode, and the images it is to look at."""
+    """A network in evaluation mode, and the images to process."""
 
     model: nn.Module
     preprocess: Preprocess
@@ -89,11 +89,11 @@ class _Work:
 
     @cached_property
     def head(self) -> nn.Module | None:
-        """The layer whose input the features are."""
+        """The layer whose input is the features."""
         return head_start(self.model)
 
     def batch(self, rows: slice) -> Tensor:
-        """float32 V×B×F of some of the images, on the model's device."""
+        """The features of some of the images, float32 V×B×F, on the model's device."""
         first = next(self.model.parameters())
         part_BHWC = torch.from_numpy(np.ascontiguousarray(self.images_NHWC[rows]))
         pixels_BCHW = self.preprocess(part_BHWC.to(first.device)).to(first.dtype)
@@ -109,11 +109,11 @@ def _dtype(device: str) -> torch.dtype:
 
 
 def _quick(model: nn.Module, preprocess: Preprocess, images_NHWC: Images) -> nn.Module:
-    """A copy of the model that answers faster and nearly the same, as far as there is one."""
+    """A copy of the model that computes nearly the same features faster, if possible."""
     device, rows = next(model.parameters()).device, slice(0, _TRIED)
     wanted_BF = _Work(model, preprocess, images_NHWC, 1).batch(rows)[0]
     for dtype in dict.fromkeys((_dtype(device.type), torch.float32)):
-        # What a network of one's own cannot do in another way, it does in the plain way.
+        # A custom network that cannot be copied or folded is used as it is.
         with suppress(Exception):
             quick = folded(model, dtype)
             work = _Work(quick, preprocess, images_NHWC, 1)
@@ -144,7 +144,7 @@ def _on_processors(work: _Work, progress: Progress | None) -> Float32Array:
 
 
 def _in_turn(pool: ThreadPoolExecutor, work: _Work, starts: range) -> Generator[Tensor, None, None]:
-    """The batches in their order. A few wait to be taken; none is begun after an error."""
+    """The batches in order. A few are computed ahead; none is started after an error."""
     ahead = (pool.submit(work.batch, slice(start, start + _BATCH)) for start in starts)
     waiting = deque(islice(ahead, _AHEAD))
     try:

@@ -1,7 +1,7 @@
-"""The network interface by which the other machines of a training reach this one.
+"""The network interface through which the other machines of a training reach this one.
 
 gloo listens at the address of the machine's own name. On many systems that is 127.0.0.1 or
-127.0.1.1, which no other machine reaches, so it is told an interface.
+127.0.1.1, which no other machine can reach, so gloo is given an interface.
 """
 
 import ipaddress
@@ -12,15 +12,15 @@ import sys
 from collections.abc import Sequence
 
 VARIABLE = "GLOO_SOCKET_IFNAME"
-"""Where gloo looks for the name of an interface."""
+"""The environment variable in which gloo looks for the name of an interface."""
 _ANY_PORT = 9
 _ADDRESS_OF_INTERFACE = 0x8915
 """SIOCGIFADDR of Linux."""
 
 
 def own_address(other: str) -> str:
-    """The address of this machine from which it reaches ``other``, a name or an address; empty
-    where it does not. Sends nothing."""
+    """This machine's address on the route to ``other``, a name or an address; empty if there is
+    none. Sends nothing."""
     try:
         family, kind, _, _, place = socket.getaddrinfo(other, _ANY_PORT, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as probe:
@@ -31,10 +31,10 @@ def own_address(other: str) -> str:
 
 
 def chosen_interface(addresses: Sequence[str], rank: int) -> str:
-    """The name of the interface for the process ``rank``, from ``own_address`` of each.
+    """The name of the interface for the process ``rank``, from the ``own_address`` of each process.
 
-    Empty where gloo is left alone: a user has named one, all processes are on one machine, or there
-    is no interface with that address.
+    Empty if gloo should choose by itself: the user has named an interface, all processes are on one
+    machine, or no interface has that address.
     """
     if os.environ.get(VARIABLE) or len(set(addresses)) == 1:
         return ""
@@ -49,7 +49,7 @@ def _stays_here(address: str) -> bool:
 
 
 def _interface_with(address: str) -> str:
-    """The name of the interface that has an IPv4 address, on Linux."""
+    """The name of the interface that has this IPv4 address, on Linux."""
     if sys.platform != "linux" or _stays_here(address):
         return ""
     from fcntl import ioctl
@@ -58,7 +58,7 @@ def _interface_with(address: str) -> str:
         for _, name in socket.if_nameindex():
             try:
                 told = ioctl(probe, _ADDRESS_OF_INTERFACE, struct.pack("256s", name.encode()))
-            except OSError:  # has none
+            except OSError:  # it has no IPv4 address
                 continue
             if socket.inet_ntoa(told[20:24]) == address:
                 return name

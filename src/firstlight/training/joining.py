@@ -1,4 +1,4 @@
-"""How the processes that a launcher started come together."""
+"""How the processes that a launcher started join each other."""
 
 import os
 import socket
@@ -19,16 +19,16 @@ from firstlight.training.signs import ToldError, name_of
 T = TypeVar("T")
 
 _COMING = timedelta(minutes=5)
-"""For all processes to start."""
+"""Time limit for all processes to start."""
 _CONNECTING = timedelta(minutes=1)
-"""For them to connect, once all have started."""
+"""Time limit for them to connect, once all have started."""
 _GIVEN_UP = timedelta(hours=12)
-"""A process that lives may take long, as to decode pictures that the others have; one that does not
-is found out by its signs."""
+"""A live process may take long, for example to decode pictures that the others have. A dead one is
+noticed by its missing heartbeat."""
 _ANSWER = 5.0
-"""For a machine to answer, in seconds."""
+"""Time limit for a machine to answer, in seconds."""
 _LOOK = 0.05
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 _NETWORK = (
     f"The machines must be able to reach each other on all ports. {VARIABLE} names the network "
     "interface, such as eth0"
@@ -41,15 +41,17 @@ class Joined(NamedTuple):
     rank: int
     processes: int
     store: Any
-    """Where torch.distributed lets processes leave short texts for one another."""
+    """torch.distributed's key-value store, which all processes share."""
     interface: str
-    """The network interface that was chosen for gloo; empty where it chooses itself."""
+    """The network interface that was chosen for gloo; empty if gloo chooses."""
 
 
 def join_group(device: str) -> Joined:
-    """Join the processes that a launcher's variables name: ``auto``, ``cpu`` or ``cuda``.
+    """Join the processes that a launcher's variables name. ``device`` is ``auto``, ``cpu`` or
+    ``cuda``.
 
-    Raises ``UserError`` in process 0, and ``ToldError`` in others once it is there to tell.
+    On failure, process 0 raises ``UserError`` and reports it. Once it has started, the others raise
+    ``ToldError``.
     """
     rank, count = _numbers()
     store = _store(rank)
@@ -85,7 +87,7 @@ def _numbers() -> tuple[int, int]:
 
 
 def _store(rank: int) -> Any:
-    """The store that process 0 keeps, or its launcher."""
+    """The store, kept by process 0 or by its launcher."""
     distributed: Any = torch.distributed
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     keeps = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
@@ -107,12 +109,12 @@ def _store(rank: int) -> Any:
                 "the others can reach"
             )
         ) from error
-    # A launcher may keep the store when it starts processes again.
+    # A launcher that restarts processes may keep the store.
     return distributed.PrefixStore(f"start {restarts()}", whole)
 
 
 def _wait_for_first(host: str, port: int) -> None:
-    """Until process 0 listens. PyTorch waits too, and prints a stack each time."""
+    """Wait until process 0 listens. PyTorch would wait too, but print a stack trace each time."""
     end = time.monotonic() + _COMING.total_seconds()
     while True:
         try:
@@ -125,7 +127,7 @@ def _wait_for_first(host: str, port: int) -> None:
 
 
 def _joined(store: Any, rank: int, count: int, device: str) -> str:
-    """Join, and return the network interface that was chosen."""
+    """Join, and return the name of the chosen network interface."""
     if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     distributed: Any = torch.distributed
@@ -177,14 +179,14 @@ def _wait_for_all(store: Any, rank: int, count: int) -> None:
 
 
 def _missing(store: Any, key: str, count: int) -> str:
-    """Which processes have not set a key, and their verb."""
+    """The processes that have not set a key, followed by "has" or "have"."""
     ranks = [rank for rank in range(count) if not store.check([f"{key} {rank}"])]
     names = " and ".join(f"process {rank}" for rank in ranks)
     return f"{names} {'have' if len(ranks) > 1 else 'has'}"
 
 
 def _raise_failure(store: Any, rank: int) -> None:
-    """Raise where another process has failed to join. Process 0 tells it."""
+    """Raise if another process has failed to join. Process 0 reports it."""
     try:
         failed = store.get("failed").decode() if store.check(["failed"]) else ""
     except RuntimeError as error:
@@ -196,8 +198,11 @@ def _raise_failure(store: Any, rank: int) -> None:
 
 
 def _waited(work: Callable[[], T], look: Callable[[], None]) -> T:
-    """What ``work`` gives in another thread. PyTorch's calls, which may wait for long, notice
-    neither Ctrl-C nor what ``look`` raises; here both end the waiting."""
+    """Run ``work`` in another thread and return its result.
+
+    PyTorch's calls may wait for a long time and notice neither Ctrl-C nor an error that ``look``
+    raises. Here both end the waiting.
+    """
     made, errors = list[T](), list[Exception]()
 
     def run() -> None:

@@ -1,7 +1,7 @@
-"""The cache of features: a file for each set of images that a network has looked at.
+"""The cache of features: one file for each network and set of images.
 
-A file begins with one line of JSON, the shape and the SHA-256 of what follows: float32 numbers,
-the lowest byte first. Every start compares the sum. Axes: V views, N images, F features.
+A file begins with one line of JSON, the shape and the SHA-256 of what follows: little-endian
+float32 numbers. The hash is checked at every start. Axes: V views, N images, F features.
 """
 
 import hashlib
@@ -20,17 +20,17 @@ from firstlight.pixels import Preprocess
 Float32Array = npt.NDArray[np.float32]
 
 _STORED = np.dtype("<f4")
-# Raised with every change of what is kept.
+# Increased with every change of the file format.
 _EDITION = 2
 _LONGEST_LINE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Everything that features depend on."""
+    """Everything that the features depend on."""
 
     pixels: str
-    """``Dataset.pictures`` of the images, whose features are kept in the order of their content."""
+    """``Dataset.pictures`` of the images. Features are stored in the order of image content."""
     network: str
     """SHA-256 of the file with the network and its weights."""
     preprocess: Preprocess
@@ -40,7 +40,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """40 hexadecimal digits, other ones for every other source."""
+        """40 hexadecimal digits, unique to this source."""
         parts = [self.pixels, self.network, self.preprocess.to_json(), self.views, self.engine]
         text = json.dumps([_EDITION, *parts], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
@@ -48,13 +48,13 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KeptFeatures:
-    """Features, and what is to be said of them."""
+    """Features, with warnings."""
 
     features_VNF: Float32Array
     found: bool
     """Whether they were in the cache."""
     warnings: tuple[str, ...] = ()
-    """That the cache was damaged, or cannot be written."""
+    """Messages: the cache was damaged, or cannot be written."""
 
 
 def kept_features(
@@ -63,11 +63,11 @@ def kept_features(
     make: Callable[[], Float32Array],
     more: tuple[str, ...] = (),
 ) -> KeptFeatures:
-    """The features of so many images from the cache, or made and kept there.
+    """Return the features of the images from the cache, or compute and store them.
 
-    ``more`` are views of which the first are those wanted: where they are kept, they do as well.
-    What is damaged is made again. Where nothing can be kept, the work goes on without the cache.
-    Both are told in ``warnings``.
+    ``more`` names views that begin with the wanted ones; if those are stored, they are used. A
+    damaged file is computed again. If nothing can be written, the work continues without the cache.
+    ``warnings`` says so in both cases.
     """
     shelf, wanted = cache_folder() / "features", len(source.views)
     file, warnings = shelf / source.name, list[str]()
@@ -105,7 +105,7 @@ def _written(features_VNF: Float32Array) -> bytes:
 
 
 def _read(file: Path, wanted: tuple[int, int]) -> Float32Array:
-    """What is in a file. Raises ``ValueError`` or ``OSError`` where it is not what was written."""
+    """Read a file. Raises ``ValueError`` or ``OSError`` if it is damaged or missing."""
     with file.open("rb") as stream:
         try:
             about = json.loads(stream.readline(_LONGEST_LINE))

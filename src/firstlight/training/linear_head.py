@@ -30,13 +30,13 @@ from firstlight.training.logistic import (
 NEVER = -1
 """The fold of an image that is always trained on."""
 FOLDS = 5
-"""As many are usual."""
+"""The usual number of folds."""
 _RATIOS = tuple(10.0 ** (-step / 2) for step in range(1, 13))
-"""Penalties, each as a share of the number of features, the strongest first."""
+"""Penalties as shares of the number of features, strongest first."""
 _USUAL = 1e-2
-"""Where nothing can be held out."""
+"""The penalty if nothing can be held out."""
 _WORSE = 2
-"""After so many penalties in a row that are worse than the best, weaker ones are not tried."""
+"""After this many penalties in a row that are worse than the best, weaker ones are skipped."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,36 +44,36 @@ class LinearHead:
     """Scores are features · weights + bias."""
 
     weights_KF: Float32Array
-    """float32, as a dense layer holds them."""
+    """float32, in the layout of a dense layer."""
     bias_K: Float32Array
     """float32."""
 
     def scores(self, features_NF: Float32Array) -> Float32Array:
-        """float32 N×K, before the softmax."""
+        """Scores before the softmax, float32 N×K."""
         return features_NF @ self.weights_KF.T + self.bias_K
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedHead:
-    """A head, and how it did on images that were held out."""
+    """A head, and its results on held-out images."""
 
     head: LinearHead
     """Fitted to all images."""
     fold_heads: tuple[LinearHead, ...]
-    """Each fitted to the images of all other folds, with the same penalty."""
+    """For each fold, the head fitted to all other folds, with the same penalty."""
     held_out_NK: Float32Array
-    """float32 scores of each image by the head that was not fitted to it; NaN where each was."""
+    """Scores of each image by the head that was not fitted to it, float32; NaN if all were."""
     penalty: float
-    """Of the mean loss: that + penalty / 2 · (sum of the squared weights of standardised
-    features)."""
+    """The chosen L2 penalty: the objective is the mean loss + penalty / 2 · (sum of the squared
+    weights of standardised features)."""
     losses: tuple[tuple[float, float], ...]
-    """(penalty, mean log loss of the held-out images), in the order they were tried; empty where
-    nothing could be held out."""
+    """(penalty, mean log loss of the held-out images), in the order tried; empty if nothing could
+    be held out."""
     notes: tuple[str, ...]
-    """What could not be held out, for people."""
+    """What could not be held out, as messages for the user."""
 
     def probabilities(self) -> Float32Array:
-        """float32 N×K: the softmax of ``held_out_NK``."""
+        """The softmax of ``held_out_NK``, float32 N×K."""
         return softmax(self.held_out_NK.astype(np.float64)).astype(np.float32)
 
 
@@ -91,18 +91,18 @@ def fit_head(
 ) -> FittedHead:
     """Fit a head to float32 features N×F and int64 labels of K classes.
 
-    ``fold_N`` says in which fold, from 0 on, each image is held out; ``NEVER`` is none. One fold is
-    a held-out part, several are cross-validation (``data.split.folds``). Images of one group, and
-    views of one image, belong in one fold. The penalty is the one with the smallest log loss of
-    what is held out. ``weights_N`` is how much each image counts in fitting and in that loss.
-    Features are standardised over all images, also those held out, whose labels do not count in it.
+    ``fold_N`` is the fold, from 0, in which each image is held out, or ``NEVER``. One fold is a
+    held-out part; several are cross-validation (``data.split.folds``). Images of one group and
+    views of one image must be in the same fold. The penalty with the smallest held-out log loss is
+    chosen. ``weights_N`` says how much each image counts, in fitting and in that loss. Features are
+    standardised over all images, including held-out ones; this uses no labels.
 
-    A class is never held out as a whole: where all of its images are in one fold, they are trained
-    on in every fold, and ``notes`` says so. Where nothing is left to hold out, the penalty is a
-    usual one. The same input gives the same bits, with any number of threads. Raises ``ValueError``
-    for features that are not finite.
+    A class is never held out completely: if all of its images are in one fold, they are trained on
+    in every fold, and ``notes`` says so. If nothing is left to hold out, a default penalty is used.
+    The same input gives the same bits with any number of threads. Raises ``ValueError`` for
+    features that are not finite.
     """
-    need_scipy()  # it has threads of its own, limited only once it is loaded
+    need_scipy()  # its own threads can only be limited once it is loaded
 
     if not len(labels_N) or not np.isfinite(features_NF).all():
         raise ValueError(f"features must be finite numbers of at least one image: {len(labels_N)}")
@@ -111,7 +111,7 @@ def fit_head(
     notes = _notes(whole, class_names, bool((fold_N != NEVER).any()))
     counts_N = np.ones(len(labels_N)) if weights_N is None else weights_N.astype(np.float64)
     numbers = np.unique(fold_N[fold_N != NEVER]).tolist()
-    # Folds share the processors; with one thread each, the bits depend on no number of threads.
+    # Folds share the processors. One thread each keeps the bits independent of their number.
     with threadpool_limits(1, "blas"):
         axes = principal_axes(features_NF)
         everything = _sample(axes, labels_N, counts_N, np.ones(len(labels_N), bool))
@@ -141,7 +141,7 @@ def fit_head(
 
 
 class _Path:
-    """Penalties one after another, each search starting from what the last one found."""
+    """A path of penalties; each search starts from the result of the last one."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class _Path:
     def followed(
         self, start: Weights, pool: ThreadPoolExecutor
     ) -> tuple[float, list[tuple[float, float]], list[Weights]]:
-        """The best penalty, the loss with each that was tried, and the weights of each fold."""
+        """The best penalty, the loss with each one tried, and the weights of each fold."""
         folds = range(len(self.held_out))
         now = best = [start] * len(folds)
         losses, least = list[tuple[float, float]](), 0
@@ -171,7 +171,7 @@ class _Path:
         return losses[least][0], losses, best
 
     def _tried(self, fold: int, penalty: float, start: Weights) -> tuple[Weights, float]:
-        """The weights fitted without a fold, and the sum of the fold's losses."""
+        """The weights fitted without one fold, and the sum of that fold's losses."""
         out_N = self.held_out[fold]
         sample = _sample(self.axes, self.labels_N, self.counts_N, ~out_N)
         if not start.weights_AK.any():
@@ -188,7 +188,7 @@ class _Path:
 
 
 def _features(axes: Axes) -> float:
-    """How many of them vary, and at least one."""
+    """The number of features that vary, at least one."""
     return max(1.0, float(axes.variances_A.sum()))
 
 
@@ -208,12 +208,12 @@ def _sample(
 
 
 def _head(weights: Weights, axes: Axes) -> LinearHead:
-    """The same head for features as they are: the standardisation becomes part of the weights."""
+    """The same head for raw features: the standardisation is folded into the weights."""
     weights_FK = axes.turn_FA @ weights.weights_AK
     bias_K = weights.bias_K - axes.mean_F @ weights_FK
     return LinearHead(
         weights_KF=np.ascontiguousarray(weights_FK.T, dtype=np.float32),
-        # The same number added to all scores changes no answer.
+        # Adding the same number to all scores changes no answer.
         bias_K=(bias_K - bias_K.mean()).astype(np.float32),
     )
 
@@ -221,7 +221,7 @@ def _head(weights: Weights, axes: Axes) -> LinearHead:
 def _never_whole(
     fold_N: Int64Array, labels_N: Int64Array, classes: int
 ) -> tuple[Int64Array, list[int]]:
-    """Folds without the images of classes that would be left out as a whole; those classes."""
+    """Folds without the images of classes that would be held out completely, and those classes."""
     numbers = np.unique(fold_N[fold_N != NEVER])
     of_N, whole = fold_N.copy(), []
     for k in range(classes):

@@ -1,8 +1,8 @@
 """Multinomial logistic regression with an L2 penalty, solved fast enough to try many penalties.
 
-The features are standardised and turned into their principal axes once. A rotation changes neither
-the penalty nor the answers, and along these axes the curvature of the loss is nearly a diagonal
-that is known beforehand: scaled by it, L-BFGS needs some ten steps where it would need hundreds.
+The features are standardised and rotated to their principal axes once. A rotation changes neither
+the penalty nor the answers. Along these axes the curvature of the loss is nearly diagonal and known
+in advance. Scaled by it, L-BFGS needs about ten steps instead of hundreds.
 Axes: N images, F features, A principal axes (A is at most the smaller of N and F), K classes.
 """
 
@@ -16,10 +16,10 @@ Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
 ROUGH, EXACT = 1e-5, 1e-12
-"""The relative fall of the loss at which a search ends: to compare penalties, and of the result."""
+"""A search ends at this relative decrease of the loss: to compare penalties, and for the result."""
 _MOST_STEPS = 500
 _LEAST_CURVATURE = 1e-4
-# Of the largest: what is smaller is rounding, of axes along which no images differ.
+# Relative to the largest: anything smaller is rounding, along axes on which no images differ.
 _LEAST_VARIANCE = 1e-9
 _ROWS = 8192
 
@@ -30,10 +30,10 @@ class Axes:
 
     points_NA: Float32Array
     variances_A: Float64Array
-    """Of the points along each axis. Their sum is the number of features that vary."""
+    """Variance of the points along each axis. The sum is the number of features that vary."""
     mean_F: Float64Array
     turn_FA: Float64Array
-    """From features less their mean to points."""
+    """Maps features minus their mean to points."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +44,7 @@ class Weights:
     bias_K: Float64Array
 
     def scores(self, points_NA: Float32Array) -> Float64Array:
-        """N×K, before the softmax."""
+        """Scores N×K, before the softmax."""
         weights_AK = self.weights_AK.astype(points_NA.dtype)
         return (points_NA @ weights_AK).astype(np.float64) + self.bias_K
 
@@ -57,11 +57,11 @@ class Sample:
     labels_N: Int64Array
     """0 to K-1."""
     weights_N: Float64Array
-    """How much the loss of each counts; they sum to one."""
+    """The weight of each image's loss; they sum to one."""
 
 
 def principal_axes(features_NF: Float32Array) -> Axes:
-    """Standardise and turn. A feature that never varies counts for nothing."""
+    """Standardise and rotate. A feature that never varies is ignored."""
     from scipy.linalg import eigh
 
     count, width = features_NF.shape
@@ -75,7 +75,7 @@ def principal_axes(features_NF: Float32Array) -> Axes:
         products_FF = standard_NF.T @ standard_NF
         squares_A, axes_FA = eigh(products_FF, driver="evd", overwrite_a=True, check_finite=False)
         points_NA = standard_NF @ axes_FA
-    else:  # as many axes as images: from the products of images with one another
+    else:  # as many axes as images: from the Gram matrix of the images
         exact_NF = standard_NF.astype(np.float64)
         squares_A, sides_NA = eigh(exact_NF @ exact_NF.T, driver="evd", check_finite=False)
         real_A = squares_A > _LEAST_VARIANCE * max(squares_A[-1], 1e-300)
@@ -91,8 +91,8 @@ def principal_axes(features_NF: Float32Array) -> Axes:
 
 
 def blank(sample: Sample, axes: Axes, classes: int) -> Weights:
-    """What knows how frequent each class is, and nothing of features. A class without images gets
-    the share of half an image."""
+    """Weights that know only how frequent each class is. A class without images counts as half an
+    image."""
     shares_K = np.bincount(sample.labels_N, sample.weights_N, minlength=classes)
     bias_K = np.log(np.maximum(shares_K, 0.5 / len(sample.labels_N)))
     return Weights(weights_AK=np.zeros((len(axes.variances_A), classes)), bias_K=bias_K)
@@ -101,9 +101,9 @@ def blank(sample: Sample, axes: Axes, classes: int) -> Weights:
 def fit(sample: Sample, axes: Axes, penalty: float, start: Weights, fall: float = ROUGH) -> Weights:
     """The weights with the smallest mean loss + penalty / 2 · (sum of their squares).
 
-    The bias has no penalty, and a class without images keeps what it starts with. ``fall`` is
-    ``ROUGH`` or ``EXACT``; the exact search computes in float64. The same input gives the same bits
-    with the same number of threads of NumPy's: nothing in it is random.
+    The bias is not penalised, and a class without images keeps its initial weights. ``fall`` is
+    ``ROUGH`` or ``EXACT``; the exact search computes in float64. Nothing is random: the same input
+    gives the same bits with the same number of NumPy threads.
     """
     from scipy.optimize import minimize
 
@@ -139,7 +139,7 @@ def fit(sample: Sample, axes: Axes, penalty: float, start: Weights, fall: float 
 def _loss(
     sample: Sample, weights: Float64Array, dtype: type[np.floating]
 ) -> tuple[float, Float64Array]:
-    """The mean loss and its slope, (A+1)×K, computed in ``dtype``, some thousand rows at once."""
+    """The mean loss and its gradient, (A+1)×K, in ``dtype``, a few thousand rows at a time."""
     total, slope = 0.0, np.zeros_like(weights)
     inner_AK, bias_K = weights[:-1].astype(dtype), weights[-1].astype(dtype)
     for first in range(0, len(sample.labels_N), _ROWS):

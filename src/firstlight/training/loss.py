@@ -14,7 +14,7 @@ class Loss(ABC):
     smoothing: float
     """Share of the target spread evenly over all answers."""
     weights_K: Tensor | None
-    """float32; None where all classes weigh the same."""
+    """float32; None if all classes have the same weight."""
 
     @abstractmethod
     def mean(self, logits_BK: Tensor, labels_B: Tensor, weights_B: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""All that moves the weights of a run: the rules of its optimizer, and their state."""
+"""The update rules of a run's optimizer, and their state."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from firstlight.optimizers import Optimizer
 
 
 class Optimizers:
-    """All that moves the weights."""
+    """Everything that updates the weights."""
 
     def __init__(
         self,
@@ -19,30 +19,30 @@ class Optimizers:
         first_share: float = 1.0,
         precision: torch.dtype | None = None,
     ) -> None:
-        """``first_share``: the first layer's learning rate as a share of the last one's.
+        """``first_share`` is the first layer's learning rate as a share of the last layer's.
 
-        ``precision``: what Muon's matrix products are computed in, by default the weights' own.
+        ``precision`` is the dtype of Muon's matrix products, by default that of the weights.
         """
         self._trained = [p for p in model.parameters() if p.requires_grad]
         shares = _shares(model, first_share)
         self._parts = choice.rules(shares, batch_size, precision)
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         for weight in self._trained:
             weight.grad = None
 
     def clip(self, most: float) -> None:
-        """Scale all gradients by one number where their norm, as one vector, is above ``most``."""
+        """Scale all gradients by one number if their global norm is above ``most``."""
         nn.utils.clip_grad_norm_(self._trained, most)
 
     def step(self, factor: float) -> None:
-        """Move every weight, at ``factor`` of each one's peak learning rate."""
+        """Update every weight, at ``factor`` times its peak learning rate."""
         for part in self._parts:
             part.step(factor)
 
     def state(self) -> dict[str, Tensor]:
-        """Running means by name: number of the optimizer, number of the weight, kind."""
+        """Running averages by name: number of the rule, number of the weight, kind."""
         return {
             f"{number}.{index}.{kind}": value
             for number, part in enumerate(self._parts)
@@ -51,7 +51,7 @@ class Optimizers:
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what ``state`` gave. Raises ``ValueError`` where it does not fit."""
+        """Load what ``state`` returned. Raises ``ValueError`` if it does not fit."""
         if not state:
             return
         for part in self._parts:
@@ -68,7 +68,7 @@ class Optimizers:
                     f"optimizer state {name}: wanted the shape {tuple(place.shape)}, got "
                     f"{tuple(state[name].shape)}"
                 )
-            place.copy_(state[name])  # a moment lies in memory as its weight does
+            place.copy_(state[name])  # a moment has the memory layout of its weight
 
 
 _Shares = dict[float, list[nn.Parameter]]
@@ -87,7 +87,7 @@ def _shares(model: nn.Module, first: float) -> _Shares:
         else:
             layers.append(parameters)
     shares: _Shares = {}
-    for depth, parameters in enumerate(layers):  # one that is not trained is a layer all the same
+    for depth, parameters in enumerate(layers):  # a frozen layer counts too
         share = first ** (1 - depth / max(1, len(layers) - 1))
         shares.setdefault(share, []).extend(p for p in parameters if p.requires_grad)
     return shares

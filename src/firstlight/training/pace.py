@@ -1,4 +1,4 @@
-"""How fast this machine trains a recipe, how many steps fit into a time, and keeping to it."""
+"""How fast this machine trains a recipe, and how many steps fit into a time limit."""
 
 import math
 import time
@@ -12,34 +12,34 @@ from firstlight.training.position import EpochRecord, Place, StepRecord
 from firstlight.training.schedule import Course
 
 WARM_UP_STEPS = 4
-# Steps are timed for this share of the time there is, and at least for so many.
+# Steps are timed for this share of the available time, and at least this many of them.
 MEASURED_SHARE = 0.02
 MEASURED_STEPS = 5
-# The pace is looked at again when this share of what was left at the look before is left, of the
-# time or of the work.
+# The pace is checked again when the remaining time or work has fallen to this share of what
+# remained at the last check.
 NEXT_LOOK = 0.5
-# What a run would miss its time by, as a share of all of it, that its length is changed for.
+# The run's length is changed if it would miss its time by this share of the total.
 WORTH_A_CHANGE = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Seconds that the parts of a run take."""
+    """How many seconds the parts of a run take."""
 
     small: float
     """A step on smaller images."""
     whole: float
-    """A step on whole images."""
+    """A step on full-size images."""
     validation: float
     last: float
     """The last validation, which may be more precise."""
 
     def times(self, factor: float) -> "Pace":
-        """Slower by a factor."""
+        """The same pace, slower by a factor."""
         return Pace(**{part: factor * seconds for part, seconds in asdict(self).items()})
 
     def between(self, start: Place, end: Place, small_steps: int) -> float:
-        """Seconds from one place in a run to another, before its end."""
+        """Seconds from one place in a run to another one before its end."""
         small = min(end.step, small_steps) - min(start.step, small_steps)
         return (
             small * self.small
@@ -49,7 +49,7 @@ class Pace:
 
 
 def measure_pace(trainer: Trainer, seconds: float) -> Pace:
-    """Train for a small share of ``seconds`` and see. The trainer is used up by it."""
+    """Train for a small share of ``seconds`` and measure. The trainer cannot be used afterwards."""
     trainer.read_every = 1  # a step is over when its loss has been read
     events, share = trainer.run(), trainer.recipe.train.small_share
     means, mean = [], 0.0
@@ -79,7 +79,8 @@ def _seconds_of_a_validation(trainer: Trainer, low_precision: bool) -> float:
 def _mean_step(
     trainer: Trainer, events: Iterator[StepRecord | EpochRecord], wanted: float
 ) -> float | None:
-    """Seconds, over steps that take ``wanted`` in all or longer; None where the run is over."""
+    """Mean seconds of a step, over steps that take at least ``wanted`` in all; None if the run has
+    ended."""
     steps: list[float] = []
 
     def measured_enough() -> bool:
@@ -96,7 +97,7 @@ def _mean_step(
 
 
 def _seconds_of_a_step(events: Iterator[StepRecord | EpochRecord]) -> float | None:
-    """Of the next one, without a validation before it; None at the end of the run."""
+    """Seconds of the next step, without a validation before it; None at the end of the run."""
     started = time.perf_counter()
     for event in events:
         if isinstance(event, StepRecord):
@@ -107,7 +108,7 @@ def _seconds_of_a_step(events: Iterator[StepRecord | EpochRecord]) -> float | No
 
 @dataclass(frozen=True, kw_only=True)
 class Rest:
-    """What is left of a run whose length may still be chosen."""
+    """The rest of a run whose length can still be chosen."""
 
     course: Course
     at: Place
@@ -115,13 +116,13 @@ class Rest:
     small_share: float
 
     def seconds(self, steps: int, pace: Pace) -> float:
-        """To the end, were the run of so many steps in all."""
+        """Seconds to the end if the run had this many steps in all."""
         small_steps = self.course.turned(self.at.step, steps).first(self.small_share)
         end = Place(step=steps, epoch=math.ceil(steps / self.steps_per_epoch))
         return pace.between(self.at, end, small_steps) + pace.last - pace.validation
 
     def most_steps(self, seconds: float, pace: Pace) -> int:
-        """The most steps in all that end within ``seconds``; those done where none does."""
+        """The largest total of steps that fits into ``seconds``; the steps done if none fits."""
         lengths = range(self.at.step + 1, round(MOST_EPOCHS * self.steps_per_epoch) + 1)
         fitting = bisect_right(lengths, seconds, key=lambda steps: self.seconds(steps, pace))
         return self.at.step + fitting
@@ -137,21 +138,21 @@ def rest_of(trainer: Trainer) -> Rest:
 
 
 class Deadline:
-    """Holds a run to the time it has, on a machine whose pace may change.
+    """Keeps a run within its time limit on a machine whose speed may change.
 
-    With half of the time or of the work left, a quarter, and so on, what was foretold is compared
-    with what it took, and the run made longer or shorter where it would miss its end.
+    When half of the time or work is left, a quarter, and so on, the prediction is compared with the
+    time taken. The run is made longer or shorter if it would miss its end.
     """
 
     def __init__(self, end: float, pace: Pace) -> None:
-        """``end`` is when training must be over, as ``time.perf_counter`` counts; of several
-        processes that of the first."""
+        """``end`` is when training must be over, as ``time.perf_counter`` counts. With several
+        processes, the clock of the first one counts."""
         self._end, self._pace = end, pace
         self._at: Place | None = None
         self._since = self._all = self._due = 0.0
 
     def look(self, trainer: Trainer) -> bool:
-        """Whether the run is of another length from now on. To be called after every step."""
+        """Whether the run's length has changed. Call this after every step."""
         now = trainer.decided(time.perf_counter())
         at, rest = trainer.place, rest_of(trainer)
         left, ahead = self._end - now, rest.seconds(trainer.steps, self._pace)

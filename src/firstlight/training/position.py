@@ -1,4 +1,4 @@
-"""Where a run stands, and what it tells after each step and each epoch."""
+"""The position of a run, and what it reports after each step and each epoch."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Place(NamedTuple):
-    """A place in a run."""
+    """A position in a run."""
 
     step: int
     """Steps done since the start of the run."""
@@ -24,35 +24,34 @@ class EpochRecord:
     steps: int
     """Steps since the start of the run."""
     learning_rate: float
-    """Of the epoch's last step."""
+    """The learning rate of the epoch's last step."""
     train_loss: float
     train_accuracy: float
-    """Measured while learning, so from weights that still move; 0 to 1."""
+    """Measured during training, while the weights change; 0 to 1."""
     validation_loss: float | None
     validation_accuracy: float | None
-    """Both as precise as training where that is mixed, but of the last epoch, or with patience of
-    every one, in float32; where a fitted last layer is all there is, from features."""
+    """Both validation figures are computed in the precision of training; in float32 for the last
+    epoch, and with patience for every epoch. If only the last layer is fitted, from features."""
     train_seconds: float
     """Training alone, without validation."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitted:
-    """What a last layer that was fitted before the first step reached on the training images."""
+    """Results on the training images of a last layer that was fitted before the first step."""
 
     loss: float
     accuracy: float
     seconds: float
     left_out: tuple[float, float] | None = None
-    """Loss and accuracy of images by layers that were fitted without them (cross-validation), where
-    none are held out of the run."""
+    """Loss and accuracy by cross-validation, if no images are held out of the run."""
     answers: tuple[Tensor, Tensor] | None = None
-    """Logits N×K, from features, and labels N of the images that are held out of the run."""
+    """Logits N×K, computed from features, and labels N of the run's held-out images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepRecord:
-    """One step done. On an accelerator the means lag by some steps, as reading waits for it."""
+    """A finished step. On an accelerator the means lag by a few steps, because reading blocks."""
 
     epoch: int
     step: int
@@ -67,7 +66,7 @@ class StepRecord:
 
 @dataclass(kw_only=True)
 class Position:
-    """Where a run stands; with the tensors, all that a resumed run needs."""
+    """The position of a run: with the tensors, all that a resumed run needs."""
 
     epoch: int = 0
     """Epochs finished."""
@@ -76,12 +75,12 @@ class Position:
     batch: int = 0
     """Steps done in the current epoch."""
     read: int = 0
-    """Images of this epoch whose loss has been read; both sums are over these."""
+    """Number of images of this epoch whose loss has been read; both sums are over these."""
     loss_sum: float = 0.0
     correct: int = 0
     train_seconds: float = 0.0
     replayed: int = 0
     """Steps since the start of the run whose pass was replayed (``training/replayed.py``)."""
     best_epoch: int = 0
-    """The epoch with the smallest validation loss; kept where the recipe has patience."""
+    """The epoch with the smallest validation loss; its weights are kept if patience is set."""
     records: list[EpochRecord] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""The processes of one training, and what they tell one another.
+"""The processes of one training, and how they communicate.
 
-A launcher such as torchrun starts several processes and gives each its number (``RANK``) and how
-many there are (``WORLD_SIZE``). They talk by torch.distributed: gloo on a CPU, NCCL on a GPU.
+A launcher such as torchrun starts several processes and gives each its number (``RANK``) and the
+number of processes (``WORLD_SIZE``). They use torch.distributed: gloo on a CPU, NCCL on a GPU.
 """
 
 import json
@@ -22,25 +22,25 @@ T = TypeVar("T")
 
 
 class Processes:
-    """This process among those of a training. The default is a process alone."""
+    """This process among those of a training. The default is a single process."""
 
     def __init__(
         self, rank: int = 0, count: int = 1, store: Any = None, interface: str = ""
     ) -> None:
-        """``store`` and ``interface`` are as ``Joined`` has them."""
+        """``store`` and ``interface`` are those of ``Joined``."""
         self.rank, self.count, self._store, self.interface = rank, count, store, interface
         self._signs: Signs | None = None
         self._watches = 0
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and shows."""
+        """Whether this is the process that writes files and shows progress."""
         return self.rank == 0
 
     def gather(self, numbers_N: Tensor) -> list[Tensor]:
-        """The 1-D tensor of every process, by its rank; all are of one length and dtype.
+        """Collect a 1-D tensor from every process, by rank; all have the same length and dtype.
 
-        Raises ``ProcessLostError`` or ``ToldError`` where one is gone.
+        Raises ``ProcessLostError`` or ``ToldError`` if a process is gone.
         """
         if self.count == 1:
             return [numbers_N]
@@ -54,7 +54,7 @@ class Processes:
         return found
 
     def gather_bytes(self, content: bytes) -> list[bytes]:
-        """Bytes of every process, by its rank."""
+        """Collect bytes from every process, by rank."""
         if self.count == 1:
             return [content]
         lengths = [int(one) for one in self.gather(torch.tensor([len(content)]))]
@@ -63,22 +63,22 @@ class Processes:
         return [one[:length].numpy().tobytes() for one, length in zip(found, lengths, strict=True)]
 
     def gather_values(self, value: Any) -> list[Any]:
-        """A plain JSON value of every process, by its rank."""
+        """Collect a plain JSON value from every process, by rank."""
         return [json.loads(one) for one in self.gather_bytes(json.dumps(value).encode())]
 
     def from_first(self, content: bytes) -> bytes:
-        """What the first process has; the others' content does not matter."""
+        """Return the first process's content; the others' content does not matter."""
         return self.gather_bytes(content if self.first else b"")[0]
 
     def value_of_first(self, value: T) -> T:
-        """A plain JSON value as the first process has it."""
+        """Return the first process's value, plain JSON."""
         if self.count == 1:
             return value
         found: T = json.loads(self.from_first(json.dumps(value).encode()))
         return found
 
     def agree(self, work: Callable[[], T]) -> T:
-        """What ``work`` gives here, where it fails in no process. Otherwise the first process
+        """Return the result of ``work`` if it fails in no process. Otherwise the first process
         raises the error of the lowest rank, and the others raise ``ToldError``."""
         error: UserError | None = None
         try:
@@ -100,7 +100,7 @@ class Processes:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Within, a process that is gone ends the others, and so does an error of this one."""
+        """Inside this block, a lost process or an error in this one ends the other processes."""
         if self.count == 1 or self._store is None:
             yield
             return
@@ -125,21 +125,21 @@ _joined: Processes | None = None
 
 
 def launched() -> bool:
-    """Whether a launcher started this process, or the caller joined processes."""
+    """Whether a launcher started this process, or the caller has joined processes."""
     distributed = torch.distributed
     return named() or (distributed.is_available() and distributed.is_initialized())
 
 
 def current() -> Processes:
-    """The processes that this one has joined; ``ALONE`` before that."""
+    """The processes that this one has joined, or ``ALONE``."""
     return _joined or ALONE
 
 
 def join(device: str) -> Processes:
-    """Join the processes that a launcher started, once, to compute on ``auto`` or a device.
+    """Join the processes that a launcher started, once. ``device`` is ``auto`` or a device's name.
 
-    Raises ``UserError`` where the device is not there, the launcher's variables make no sense, or
-    the others cannot be reached.
+    Raises ``UserError`` if there is no such device, the launcher's variables are invalid, or the
+    others cannot be reached.
     """
     global _joined
     if _joined is None:
@@ -153,7 +153,7 @@ def _join(device: str) -> Processes:
         raise UserError(
             "this build of PyTorch cannot train on several processes. Train without a launcher"
         )
-    if distributed.is_initialized():  # the caller's own
+    if distributed.is_initialized():  # the caller has done so
         choose_device(device)
         return Processes(distributed.get_rank(), distributed.get_world_size())
     return Processes(*join_group(device))

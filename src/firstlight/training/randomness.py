@@ -1,8 +1,8 @@
 """Seeds derived from the run's seed.
 
-The randomness of each epoch and each step is a function of the seed and of its number alone. So a
-resumed run needs no saved generator state to go on with the same bits, and neither threads nor
-workers have a say.
+The randomness of each epoch and step depends only on the seed and on its number. So a resumed run
+needs no saved generator state to continue with the same bits, and threads and workers have no
+influence.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ WINDOW = 8
 
 
 def order_in_shards(shards_N: torch.Tensor, seed: int, epoch: int) -> torch.Tensor:
-    """A fresh permutation of 0..N-1, int64, of images in shards, numbered ``shards_N``: the shards
-    in a random order, and all images of ``WINDOW`` of them that follow one another shuffled.
+    """A fresh permutation of 0..N-1, int64, for images in shards; ``shards_N`` is each one's shard.
 
-    A function of seed, epoch and where the images lie alone.
+    The shards are in random order, and the images of every ``WINDOW`` consecutive shards are
+    shuffled together. The result depends only on the seed, the epoch and ``shards_N``.
     """
     order_N = epoch_order(len(shards_N), seed, epoch)
     _, shard_N = shards_N.unique(return_inverse=True)

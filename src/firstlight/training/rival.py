@@ -1,4 +1,4 @@
-"""A run that is trained against another: where it is far behind, it ends sooner."""
+"""A run that is compared with another: if it is far behind, it ends early."""
 
 import math
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from firstlight.training.loop import Trainer
 
 LOOKS = ((1 / 4, 3.0), (1 / 2, 2.0))
-"""Pairs of a share of the run and of how many times the rival's mistakes are then too many. While
-the learning rate is large a network makes more mistakes than it will in the end."""
+"""Pairs: a share of the run, and how many times the rival's mistakes are too many there. While the
+learning rate is large, a network makes more mistakes than at the end."""
 ENDING = 0.1
-"""The share of its steps that a run far behind has left. The learning rate falls to its end in
-them, so what is compared are finished networks."""
+"""The share of its steps that a run far behind still trains for. The learning rate falls to its
+final value in them, so finished networks are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +18,13 @@ class Rival:
     """The other run, finished before this one."""
 
     wrong: int
-    """How many of the held-out images it answers wrong."""
+    """Number of held-out images that it answers incorrectly."""
 
     def look(self, trainer: Trainer) -> bool:
-        """Whether the run ends sooner from now on. To be called after every epoch.
+        """Whether the run now ends early. Call this after every epoch.
 
-        After a quarter and a half of its steps, the fewest mistakes of an epoch so far are compared
-        with the rival's and one more.
+        After a quarter and after half of its steps, the mistakes of its best epoch so far are
+        compared with the rival's plus one.
         """
         wrong, steps = self.fewest_wrong(trainer), trainer.steps
         if wrong is None or len(trainer.records) < 2:

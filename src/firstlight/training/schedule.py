@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step, in a run whose length may change on the way."""
+"""The position in the schedule at each step, in a run whose length may change."""
 
 from dataclasses import dataclass
 
@@ -7,26 +7,26 @@ from firstlight.recipe import TrainChoice
 
 @dataclass(frozen=True)
 class Course:
-    """How a run's steps pass over its schedule: evenly, and from each turn on evenly anew."""
+    """How a run's steps are spread over its schedule: evenly between changes of its length."""
 
     turns: tuple[tuple[int, int], ...]
-    """Pairs of a step and of the steps of the whole run as planned from there on; the first pair
-    is of step 0."""
+    """Pairs of a step and the total number of steps planned from there on; the first pair is for
+    step 0."""
 
     @property
     def steps(self) -> int:
-        """Of the whole run."""
+        """Total steps of the run."""
         return self.turns[-1][1]
 
     def turned(self, step: int, steps: int) -> "Course":
-        """The same until ``step``; from there on the run has ``steps`` in all."""
+        """The same until ``step``; from there on the run has ``steps`` in total."""
         return Course((*(turn for turn in self.turns if turn[0] < step), (step, steps)))
 
     def done(self, step: int) -> float:
-        """Share of the schedule that lies behind ``step``: 0 at the first, 1 at the last, where
-        that is not the one step after a turn.
+        """Share of the schedule done at ``step``: 0 at the first step and 1 at the last, unless
+        that is the only step after a change of length.
 
-        A turn changes nothing before it, to the bit.
+        A change of length changes nothing before it, to the bit.
         """
         if not 0 <= step < self.steps:
             raise ValueError(f"step {step} is outside 0..{self.steps - 1}")
@@ -39,7 +39,7 @@ class Course:
         return done + (1 - done) * ((step - here) / max(1, steps - 1 - here))
 
     def first(self, share: float) -> int:
-        """How many steps make up the first ``share`` of the schedule."""
+        """The number of steps in the first ``share`` of the schedule."""
         count, steps = round(share * self.turns[0][1]), self.turns[0][1]
         for turn, then in self.turns[1:]:
             if count > turn:
@@ -49,7 +49,7 @@ class Course:
 
 
 def course(choice: TrainChoice, steps_per_epoch: int) -> Course:
-    """The course of a recipe's run, at least one step long unless it has no epoch at all."""
+    """The course of a recipe's run: at least one step, unless it has no epochs."""
     starts = (0.0, *(turn for turn, _ in choice.replanned))
     epochs = (*(planned for _, planned in choice.replanned), choice.epochs)
     return Course(

@@ -1,4 +1,4 @@
-"""Signs of life that the processes of a training give one another, and how a lost one is told."""
+"""Heartbeats between the processes of a training, and how a lost process is reported."""
 
 import os
 import platform
@@ -11,16 +11,16 @@ from firstlight.errors import RunInterruptedError, UserError
 from firstlight.launcher import first_here
 
 LOST = 20.0
-"""A process that has given no sign for so many seconds is lost."""
+"""A process without a heartbeat for this many seconds is lost."""
 _BEAT = 1.0
 
 
 class ProcessLostError(RunInterruptedError):
-    """Another process of the training is gone, and this one is to tell it."""
+    """Another process of the training is gone, and this one should report it."""
 
 
 class ToldError(UserError):
-    """What ended the training; another process tells it."""
+    """What ended the training; another process reports it."""
 
     told = True
 
@@ -30,45 +30,45 @@ class ToldError(UserError):
 
 
 def name_of(rank: int) -> str:
-    """This process, as others tell of it."""
+    """The process's name in messages."""
     return f"process {rank} (pid {os.getpid()} on {platform.node() or 'this machine'})"
 
 
 class Signs:
-    """Gives a sign of life each second and looks for those of the others. Where one gives none any
-    more, as after a lost machine, this process ends: it may be waiting for the other for ever."""
+    """Sends a heartbeat each second and checks those of the others. If one stops, for example
+    because a machine is lost, this process ends: it might wait for the other forever."""
 
     def __init__(self, store: Any, rank: int, count: int) -> None:
-        """``store``: where torch.distributed lets processes leave short texts for one another."""
+        """``store``: torch.distributed's key-value store, which all processes share."""
         self._store, self._rank, self._count = store, rank, count
         self._stopped = threading.Event()
         self._names: dict[int, str] = {}
         self._looked = time.monotonic()
         self._seen = {other: (0, self._looked) for other in range(count) if other != rank}
         store.set(f"name {rank}", name_of(rank))
-        # Where the network is cut, a look may take a quarter of an hour; another thread watches.
+        # If the network is cut, a check may take a quarter of an hour; another thread watches.
         self._threads = [
             threading.Thread(target=work, daemon=True) for work in (self._look_on, self._watch)
         ]
 
     def start(self) -> None:
-        """Signs are given and looked for from now on."""
+        """Start sending and checking heartbeats."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """No more signs are given or looked for."""
+        """Stop sending and checking heartbeats."""
         self._stopped.set()
         for thread in self._threads:
             thread.join(LOST)
 
     def tell(self) -> None:
-        """Let the others know that this process ends and has said why."""
+        """Tell the others that this process ends and has said why."""
         with suppress(RuntimeError):
             self._store.set("told", "yes")
 
     def lost(self) -> UserError:
-        """What to raise where another process cannot be reached. Takes some seconds."""
+        """The error to raise if another process cannot be reached. Takes some seconds."""
         for _ in range(round(LOST / _BEAT)):
             time.sleep(_BEAT)
             try:
@@ -81,7 +81,7 @@ class Signs:
         return self._error(f"another process was lost, {_SO}")
 
     def _look_on(self) -> None:
-        with suppress(RuntimeError):  # what keeps the signs has ended, or is out of reach
+        with suppress(RuntimeError):  # the store has ended, or is out of reach
             while not self._stopped.is_set():
                 self._look()
                 self._looked = time.monotonic()
@@ -113,15 +113,15 @@ class Signs:
         return [other for other, (_, at) in list(self._seen.items()) if now - at > seconds]
 
     def _gone(self, gone: list[int]) -> str:
-        """What the first process that is left tells; empty for the others."""
+        """What the first remaining process reports; empty for the others."""
         if self._rank != min(set(range(self._count)) - set(gone)):
             return ""
         names = " and ".join(self._names.get(one, f"process {one}") for one in gone)
         return f"{names} {'were' if len(gone) > 1 else 'was'} lost, {_SO}"
 
     def _cut_off(self) -> str:
-        """What one process of each machine tells where the signs cannot be reached, which process 0
-        keeps, or its launcher."""
+        """What one process of each machine reports if it cannot reach the store, which process 0 or
+        its launcher keeps."""
         if not first_here():
             return ""
         first = self._names.get(0, "process 0")

@@ -1,4 +1,4 @@
-"""A learning-rate range test: how far up the rate may go before learning breaks.
+"""A learning-rate range test: how large the rate can be before training diverges.
 
 After L. Smith: Cyclical learning rates for training neural networks, 2017, section 3.3.
 """
@@ -14,47 +14,50 @@ from firstlight.training.loop import Trainer
 from firstlight.training.position import StepRecord
 
 LOWEST, HIGHEST = 1e-6, 10.0
-# The running mean of the loss forgets with this decay a step.
+# Decay of the running mean of the loss for each step.
 SMOOTHING = 0.9
-# A loss so many times the smallest one ends the sweep.
+# The sweep ends when the loss is this many times the smallest one.
 BROKEN = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """One number a step."""
+    """The result of a range test; each list has one number for each step."""
 
     rates: tuple[float, ...]
-    """The peak learning rate that the recipe would have."""
+    """The learning rate of each step, as the recipe's peak rate."""
     losses: tuple[float, ...]
-    """Mean loss of the step's batch."""
+    """Mean loss of each step's batch."""
     smoothed: tuple[float, ...]
-    """Running mean of the losses, corrected for its start."""
+    """Running mean of the losses, corrected for the bias at the start."""
 
     @property
     def steepest(self) -> float:
-        """The rate at which the smoothed loss falls fastest, per factor in the rate."""
+        """The rate at which the smoothed loss falls fastest on a logarithmic axis."""
         lowest = int(np.argmin(self.smoothed))
         slope = np.gradient(self.smoothed, np.log(self.rates))
         return self.rates[int(np.argmin(slope[: lowest + 1]))]
 
     @property
     def lowest(self) -> float:
-        """The rate at which the smoothed loss is smallest: the most that is any use."""
+        """The rate at which the smoothed loss is smallest: the largest useful rate."""
         return self.rates[int(np.argmin(self.smoothed))]
 
     @property
     def suggestion(self) -> float:
-        """The geometric mean of both: well under way, and not yet at the brink."""
+        """The geometric mean of both: fast, but not close to diverging."""
         return math.sqrt(self.steepest * self.lowest)
 
 
 def sweep(
     trainer: Trainer, steps: int, progress: Callable[[int, int], None] | None = None
 ) -> Sweep:
-    """Raise the rate by the same factor each step, from ``LOWEST`` to ``HIGHEST``, until the loss
-    breaks. The trainer is used up by it. ``progress`` hears how many steps of how many are done.
-    Raises ``UserError`` where nothing is learnt."""
+    """Multiply the rate by the same factor each step, from ``LOWEST`` to ``HIGHEST``, until the
+    loss diverges.
+
+    The trainer cannot be used afterwards. ``progress`` is called with the steps done so far and in
+    all. Raises ``UserError`` if nothing is learned.
+    """
     growth = (HIGHEST / LOWEST) ** (1 / (steps - 1))
     peak, trainer.read_every = trainer.recipe.optimizer.learning_rate, 1
     trainer.small_steps = 0  # a change of size would change the loss
@@ -66,7 +69,7 @@ def sweep(
     try:
         for event in trainer.run():
             if not isinstance(event, StepRecord):
-                before = 0.0  # the sums of a record begin anew with each epoch
+                before = 0.0  # the sums of a record restart with each epoch
                 continue
             if progress is not None:
                 progress(event.step, steps)
@@ -79,13 +82,13 @@ def sweep(
             if event.step == steps or smoothed[-1] > BROKEN * min(smoothed):
                 break
     except UserError:
-        pass  # the loss is no longer a finite number: the sweep has seen enough
+        pass  # the loss is no longer finite: the sweep is over
     if len(losses) < 10 or not math.isfinite(min(smoothed)):
         raise UserError("the loss diverges at once, at any learning rate. Check the recipe")
     return Sweep(rates=tuple(rates), losses=tuple(losses), smoothed=tuple(smoothed))
 
 
 def _batch(trainer: Trainer, event: StepRecord) -> int:
-    """Images of the step that the event tells of."""
+    """Number of images of the step that the event reports."""
     size = trainer.recipe.train.batch_size
     return event.seen - (event.seen - 1) // size * size
