@@ -22,6 +22,9 @@ def test_a_run_prints_a_line_an_epoch_and_the_way_on(command: Command, tmp_path:
     lines = done.out.splitlines()
     assert [line.split("  ")[0] for line in lines[:2]] == ["epoch 1/2", "epoch 2/2"]
     assert all(len(line) <= 80 for line in lines)
+    assert lines[-3].startswith("validation accuracy ")
+    trained_on = json.loads(Path("runs/digits-tutorial-1/data.json").read_text())["trained_on"]
+    assert lines[-3].endswith(f" % of {1437 - trained_on} images")
     assert lines[-2:] == [
         "run runs/digits-tutorial-1",
         "next: firstlight evaluate runs/digits-tutorial-1",

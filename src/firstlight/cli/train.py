@@ -295,9 +295,12 @@ def _tell(folder: "RunFolder", *, json: bool) -> None:
     if kept["validation_accuracy"] is not None:
         early = kept["epoch"] < summary["epochs"]
         which = f" after epoch {kept['epoch']}, whose weights are kept" if early else ""
-        several = folder.read_json("data.json").get("labels") is not None
-        what = "exact match" if several else "accuracy"
-        typer.echo(f"validation {what} {percent(kept['validation_accuracy'])}{which}")
+        described = folder.read_json("data.json")
+        what = "accuracy" if described.get("labels") is None else "exact match"
+        # None if too few images were held out and the fit was cross-validated on all of them.
+        validated_on = described["validated_on"] or {"images": described["trained_on"]}
+        count, share = validated_on["images"], percent(kept["validation_accuracy"])
+        typer.echo(f"validation {what} {share} of {count:,} image{'s' * (count != 1)}{which}")
     code = folder.code
     more = "" if code is None else f" --network {code.word}"
     typer.echo(f"run {folder}\nnext: firstlight evaluate {shell_word(folder)}{more}")
