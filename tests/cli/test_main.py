@@ -178,6 +178,7 @@ def test_what_is_wrong_in_all_processes_of_a_machine_is_told_by_the_first(
 
 INTERRUPTED = """
 import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
 class Interrupting:
     def find_spec(self, name, *_):

@@ -415,9 +415,9 @@ def test_a_graph_of_another_maker_is_refused(digits_onnx: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["--format", "tflite"], 2, "wanted one of onnx, safetensors, torch-export, keras, triton"),
+        (["--format", "tflite"], 2, "torch-export, keras, litert, triton"),
         (["--opset", "3"], 2, "wanted 18 to 23"),
-        (["--format", "keras", "--int8"], 2, "are for --format onnx and triton"),
+        (["--format", "keras", "--int8"], 2, "is for --format onnx, triton, litert"),
         (["--out", "it.pb"], 2, "ends in .onnx"),
         (["--out", "no/such/folder/it.onnx"], 2, "no such folder"),
         (["--out", "a_folder.onnx"], 2, "cannot be written"),
