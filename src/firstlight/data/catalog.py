@@ -6,9 +6,10 @@ from firstlight.data.digits import read_digits
 from firstlight.data.emnist_set import EmnistFiles
 from firstlight.data.entry import Content, Entry, RemoteFile
 from firstlight.data.idx_set import IdxFiles
+from firstlight.data.part_files import PartFiles
 from firstlight.data.stl10_set import Stl10Files
-from firstlight.data.svhn_set import SvhnFiles
-from firstlight.data.usps_set import UspsFiles
+from firstlight.data.svhn_set import read_svhn
+from firstlight.data.usps_set import read_usps
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 
@@ -380,7 +381,7 @@ SVHN = Entry(
     image_shape=(32, 32, 3),
     train_count=73_257,
     test_count=26_032,
-    reader=SvhnFiles(),
+    reader=PartFiles(read_svhn),
     subfolders=("", "svhn", "SVHN"),
     files=tuple(
         RemoteFile(
@@ -459,7 +460,7 @@ USPS = Entry(
     image_shape=(16, 16, 1),
     train_count=7_291,
     test_count=2_007,
-    reader=UspsFiles(),
+    reader=PartFiles(read_usps),
     subfolders=("", "usps", "USPS"),
     files=tuple(
         RemoteFile(

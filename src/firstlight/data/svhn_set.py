@@ -3,40 +3,17 @@
 ``X`` is H×W×C×N, uint8; ``y`` is N×1, where 1 to 9 are themselves and 10 is the digit 0.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
-from firstlight.data.entry import TEST, TRAIN, Arrays, Entry, FileFormat, Source
+from firstlight.data.entry import Arrays, Entry
 from firstlight.data.exact import from_zero
 from firstlight.errors import DataError
-from firstlight.files import is_file
 
 
-@dataclass(frozen=True)
-class SvhnFiles(FileFormat):
-    """An entry's files are those of the training and of the test part."""
-
-    archives: ClassVar[int] = 2
-
-    def sources(self, entry: Entry, place: Path, wanted: Sequence[str]) -> Iterator[Source]:
-        files = dict(zip((TRAIN, TEST), entry.files, strict=True))
-        for folder in entry.folders(place):
-            paths = {part: folder / files[part].name for part in wanted}
-            if all(is_file(path) for path in paths.values()):
-                published = tuple((path, files[part].md5) for part, path in paths.items())
-                yield Source(folder, partial(_read, entry, paths), published)
-
-
-def _read(entry: Entry, paths: Mapping[str, Path]) -> dict[str, Arrays]:
-    return {part: _read_part(path, entry, entry.count(part)) for part, path in paths.items()}
-
-
-def _read_part(path: Path, entry: Entry, count: int) -> Arrays:
+def read_svhn(path: Path, entry: Entry, count: int) -> Arrays:
+    """Images N×H×W×C and labels N of one part. Raises ``DataError``."""
     from firstlight.data.packed import named_arrays
 
     shape, classes = entry.image_shape, len(entry.class_names)
