@@ -98,7 +98,9 @@ def test_named_recipes_train_on_an_accelerator(recipe: str, name: str) -> None:
 def test_images_are_mixed_on_an_accelerator(kind: type[Mix]) -> None:
     with pretended("mps"):
         mixes = f"augment=[{{ {kind.kind} = 1.0 }}]"
-        trained(job("digits-tutorial", noise((8, 8, 1)), "mps", mixes, "train.epochs=1"))
+        trainer = trained(job("digits-tutorial", noise((8, 8, 1)), "mps", mixes, "train.epochs=1"))
+        assert isinstance(trainer.recipe.mix, kind)
+        assert all(bool(weight.isfinite().all()) for weight in trainer.model.parameters())
 
 
 def test_a_run_is_evaluated_and_explained_on_apples_gpu(
