@@ -16,7 +16,7 @@ from firstlight.devices import choose_device
 from firstlight.errors import UserError
 from firstlight.launcher import named
 from firstlight.training.joining import join_group
-from firstlight.training.signs import ProcessLostError, Signs, ToldError
+from firstlight.training.signs import ProcessLostError, Signs, ToldError, name_of
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class Processes:
 
         self._watches += 1
         store = PrefixStore(f"watch {self._watches}", self._store.clone())
-        self._signs = Signs(store, self.rank, self.count)
+        self._signs = Signs(store, self.rank, self.gather_values(name_of(self.rank)))
         self._signs.start()
         try:
             yield

@@ -38,14 +38,13 @@ class Signs:
     """Sends a heartbeat each second and checks those of the others. If one stops, for example
     because a machine is lost, this process ends: it might wait for the other forever."""
 
-    def __init__(self, store: Any, rank: int, count: int) -> None:
-        """``store``: torch.distributed's key-value store, which all processes share."""
-        self._store, self._rank, self._count = store, rank, count
+    def __init__(self, store: Any, rank: int, names: list[str]) -> None:
+        """``store``: torch.distributed's key-value store, which all processes share. ``names``:
+        those of all processes, by rank, known here before any of them can be lost."""
+        self._store, self._rank, self._names = store, rank, names
         self._stopped = threading.Event()
-        self._names: dict[int, str] = {}
         self._looked = time.monotonic()
-        self._seen = {other: (0, self._looked) for other in range(count) if other != rank}
-        store.set(f"name {rank}", name_of(rank))
+        self._seen = {other: (0, self._looked) for other in range(len(names)) if other != rank}
         # If the network is cut, a check may take a quarter of an hour; another thread watches.
         self._threads = [
             threading.Thread(target=work, daemon=True) for work in (self._look_on, self._watch)
@@ -93,8 +92,6 @@ class Signs:
             now = self._store.add(f"sign {other}", 0)
             if now != signs:
                 self._seen[other] = now, time.monotonic()
-                if other not in self._names:
-                    self._names[other] = self._store.get(f"name {other}").decode()
 
     def _watch(self) -> None:
         while not self._stopped.wait(_BEAT):
@@ -114,9 +111,9 @@ class Signs:
 
     def _gone(self, gone: list[int]) -> str:
         """What the first remaining process reports; empty for the others."""
-        if self._rank != min(set(range(self._count)) - set(gone)):
+        if self._rank != min(set(range(len(self._names))) - set(gone)):
             return ""
-        names = " and ".join(self._names.get(one, f"process {one}") for one in gone)
+        names = " and ".join(self._names[one] for one in gone)
         return f"{names} {'were' if len(gone) > 1 else 'was'} lost, {_SO}"
 
     def _cut_off(self) -> str:
@@ -124,8 +121,7 @@ class Signs:
         its launcher keeps."""
         if not first_here():
             return ""
-        first = self._names.get(0, "process 0")
-        lost = "the launcher" if self._rank == 0 else f"{first} or its launcher"
+        lost = "the launcher" if self._rank == 0 else f"{self._names[0]} or its launcher"
         return f"{lost} was lost or cannot be reached, {_SO}"
 
     def _error(self, told: str) -> UserError:
