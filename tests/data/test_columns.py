@@ -219,8 +219,26 @@ def test_an_empty_list_is_a_picture_without_labels_and_an_empty_cell_is_a_mistak
     file = written(tmp_path, {**cells, "labels": ["[a, b]", "[b,a]", "[]"]})
     assert read(file) == {"f.png": "a;b", "g.png": "a;b", "h.png": "(none)"}
     file = written(tmp_path, {**cells, "labels": ["a;b", "b;a", ""]})
-    with pytest.raises(DataError, match=r"labels is missing .*: line 4"):
+    with pytest.raises(DataError, match=r"labels is missing .*: line 4.*without labels write \[\]"):
         list_csv(file)
+
+
+def test_an_empty_list_is_no_class_where_no_picture_has_two_labels(tmp_path: Path) -> None:
+    labels = ["sea", "[]", "boat"]
+    pictures(tmp_path, "f.png", "g.png", "h.png")
+    file = written(tmp_path, {"path": ["f.png", "g.png", "h.png"], "labels": labels})
+    with pytest.raises(DataError, match=r"1 of 3 labels .*'\[\]' \(line 3\).*such as other"):
+        list_csv(file)
+    with pytest.raises(DataError, match=r"'\[\]' \(label 1\)"):
+        fl.from_images(np.zeros((3, 8, 8), np.uint8), labels)
+
+
+def test_names_that_look_like_lists_are_told(tmp_path: Path) -> None:
+    pictures(tmp_path, "f.png", "g.png")
+    cells = {"path": ["f.png", "g.png"], "label": ["land;tree", "land;boat"]}
+    (note,) = list_csv(written(tmp_path, cells)).notes
+    assert "one class, also 'land;boat'" in note and "a column of 0 and 1" in note
+    assert list_csv(written(tmp_path, {**cells, "label": ["green, ripe", "red"]})).notes == ()
 
 
 @pytest.mark.parametrize(

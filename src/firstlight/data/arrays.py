@@ -20,7 +20,7 @@ from firstlight.data.levels import Piece, Range, dark_note, levels_of_set, state
 from firstlight.data.listing import alike_names
 from firstlight.data.missing import refuse_missing
 from firstlight.data.pictures import PictureSource
-from firstlight.data.several_labels import ONE_EACH, refuse_rows
+from firstlight.data.several_labels import ONE_EACH, refuse_empty, refuse_rows
 from firstlight.data.split import TEST, TRAIN, VALIDATION, divide
 from firstlight.errors import DataError
 
@@ -387,7 +387,9 @@ def labels_as_array(labels: Any, name: str) -> npt.NDArray[Any]:
         hidden = np.ma.getmaskarray(labels).reshape(-1).tolist()
         pairs = zip(labels.data.reshape(-1).tolist(), hidden, strict=True)
         labels = [None if masked else one for one, masked in pairs]
-    refuse_missing(name, as_array(labels) if hasattr(labels, "__array__") else labels)
+    each = as_array(labels) if hasattr(labels, "__array__") else labels
+    refuse_missing(name, each)
+    refuse_empty(name, each)
     try:
         lines = as_array(labels)
     except ValueError as error:  # lists of several lengths

@@ -34,11 +34,12 @@ def refuse_missing(
     labels: Sequence[object] | npt.NDArray[Any],
     unit: str = "label",
     numbers: Sequence[int] = (),
+    advice: str = "",
 ) -> None:
     """Raise ``DataError`` where labels are missing, with the numbers of the first.
 
     ``name`` begins the message. ``unit`` is what the numbers count, such as ``line``. ``numbers``
-    has the number of each label; without it they count from 0.
+    has the number of each label; without it they count from 0. ``advice`` ends the message.
     """
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "biu":
         return  # whole numbers cannot be missing
@@ -52,4 +53,5 @@ def refuse_missing(
         f"{name}: {len(at):,} of {len(labels):,} labels {'is' if len(at) == 1 else 'are'} "
         f"missing (written {written}): {unit}{'' if len(at) == 1 else 's'} {listed}. Give each "
         "image its class, or leave it out. If a class really has this name, rename it"
+        + (f". {advice}" if advice else "")
     )

@@ -59,6 +59,35 @@ def refuse_several(
     )
 
 
+def refuse_empty(
+    name: str,
+    labels: Sequence[object] | npt.NDArray[Any],
+    unit: str = "label",
+    numbers: Sequence[int] = (),
+) -> None:
+    """Raise ``DataError`` for an empty list, such as ``[]``, where each label is one class.
+
+    ``name``, ``unit`` and ``numbers`` are as for ``refuse_missing``.
+    """
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "biuf":
+        return
+    at = [
+        i for i, one in enumerate(labels) if isinstance(one, str) and one and not one.strip(_AROUND)
+    ]
+    if at:
+        raise DataError(
+            f"{name}: {len(at):,} of {len(labels):,} labels are empty lists, such as "
+            f"{str(labels[at[0]])!r} ({unit} {numbers[at[0]] if numbers else at[0]}), but no "
+            "picture has two labels, so each is of one class. If these pictures show none of the "
+            "classes, give them a class of their own, such as other"
+        )
+
+
+def list_like(labels: Sequence[str]) -> list[str]:
+    """Those of the classes' names that have a sign between words which names rarely have."""
+    return sorted({one for one in labels if any(sign in one for sign in SIGNS[:2])})
+
+
 def refuse_rows(name: str, labels: npt.NDArray[Any]) -> None:
     """Raise ``DataError`` where labels N×K are no rows of which each has one 1 and else 0. A single
     row is one label for each picture, as MATLAB writes them."""

@@ -23,9 +23,9 @@ from firstlight.data.columns import (
 from firstlight.data.folder import list_folder
 from firstlight.data.hub.sets import hub_folder, hub_set
 from firstlight.data.listing import Found, Listing, class_name, counted, listing_of
-from firstlight.data.missing import refuse_missing
+from firstlight.data.missing import is_missing, refuse_missing
 from firstlight.data.named_files import FilesBeside
-from firstlight.data.several_labels import split_labels
+from firstlight.data.several_labels import list_like, refuse_empty, split_labels
 from firstlight.data.shards.files import names_shards
 from firstlight.data.shards.load import listed_at
 from firstlight.data.sheet import Sheet, read_sheet
@@ -101,8 +101,11 @@ def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> List
             several = None
     else:
         labels = [cells[columns.label] for _, cells in rows]
-        refuse_missing(str(file), labels, "line", lines)
-        several = split_labels(labels)
+        several = split_labels([label for label in labels if not is_missing(label)])
+        none = "For a picture without labels write []" if several is not None else ""
+        refuse_missing(str(file), labels, "line", lines, none)
+        if several is None:
+            refuse_empty(str(file), labels, "line", lines)
     _check_labels(file, sheet, classes, several)
     names, told = beside.names([(line, cells[at]) for line, cells in rows], allow_outside)
     parts = parts_of(sheet, columns, rows)
@@ -127,6 +130,11 @@ def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> List
         notes.append(_several(file, classes, several))
     elif classes:
         notes.append(f"{file.name}: the class is the column, of {len(classes)}, that holds a 1")
+    elif lists := list_like(labels):
+        notes.append(
+            f"{file.name}: each cell is the name of one class, also {lists[0][:60]!r}. If it is a "
+            "list of labels, give each label a column of 0 and 1"
+        )
     notes += [*told, *grouped(sheet, columns), *unused(sheet, {*taken, *classes})]
     notes += _split_groups(found)
     return listing_of(file.parent, found, notes, least)
