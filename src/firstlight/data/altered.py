@@ -1,8 +1,8 @@
 """Pictures made from one another: turned, mirrored, shifted, cropped, blurred, resized, compressed.
 
-Each picture is described by its coarse waves of brightness and colour, weighed so that what all
-pictures of the set share counts little. Pairs whose descriptions agree, under one of the eight
-turns of a square, are laid on each other and compared in detail.
+Each picture is described by the low frequencies of its brightness and colours. What all pictures
+of the set share gets little weight. Two pictures whose descriptions match, under one of the eight
+symmetries of a square, are overlaid and compared in detail.
 
 Axes: N images, H height, W width, C channels, F frequencies, D values of a description,
 M pairs, G side of a grid, P points of it.
@@ -29,34 +29,37 @@ from firstlight.data.stored import StoredImages
 from firstlight.threads import usable_threads
 
 DESCRIBED_ALIKE = 0.7
-"""Least product of two descriptions that are compared further. 8 of 10 photographs of CIFAR-10
-that are turned by 5° or cropped to 90 % keep it, nearly all others; of strangers 6 in 100,000."""
+"""Pairs are compared further from this product of their descriptions. It finds 8 of 10 CIFAR-10
+photographs that were rotated by 5° or cropped to 90 %, and nearly all copies altered otherwise. Of
+unrelated pairs, 6 in 100,000 reach it."""
 BLURRED, BLURRED_ALIKE = 1.25, (0.93, 0.91)
-"""How many times as sharp one picture is where the other was blurred; then the least product of the
-descriptions and the least correlation of the coarse detail."""
+"""If one picture is this many times as sharp, the other was blurred. Then the thresholds of the
+descriptions' product and of the coarse detail's correlation."""
 NEARLY_ALIKE = 0.85
-"""From here to ``DETAIL_ALIKE`` two pictures only look much alike."""
+"""From here to ``DETAIL_ALIKE``, two pictures are similar but not copies."""
 MOST_LOOKALIKES = 0.1
-"""Pairs for each picture that are nearly alike, in a set that tells copies from look-alikes."""
+"""In a set with more similar pairs per picture than this, look-alikes cannot be told from
+copies."""
 TURNED_ALIKE = 0.99
-"""Least correlation of all pixels in a set that does not, such as handwritten digits."""
+"""The threshold for the correlation of all pixels in such a set, for example of handwritten
+digits."""
 FILLED, BETTER_MOVED = 0.93, 0.04
-"""Where less of a picture has detail, as in a drawing, the detail must not correlate so much better
-when it is moved: the same thing at another place of a flat ground is no sign of a copy. 9 of 10
-photographs of CIFAR-10 are fuller."""
+"""A picture with detail in a smaller part, such as a drawing, must match in place: the same object
+elsewhere on a flat background is no sign of a copy. 9 of 10 CIFAR-10 photographs have more
+detail."""
 _ROWS, _COLUMNS, _PAIRS = 500, 4096, 512
 _SAMPLE, _SAMPLE_PAIRS = 250, 4000
-_MOST_THREADS = 8  # for memory: each needs some 50 MB
+_MOST_THREADS = 8  # to save memory: each needs about 50 MB
 _EACH_LOOKALIKE = 5
 
 
 class _Candidates(NamedTuple):
-    """Pairs whose descriptions agree."""
+    """Pairs with matching descriptions."""
 
     i_M: Int64Array
     j_M: Int64Array
     turn_M: Int64Array
-    """Which of ``TURNS`` makes i like j."""
+    """The index into ``TURNS`` of the symmetry that maps i to j."""
     alike_M: FloatArray
 
     def take(self, which: Int64Array | npt.NDArray[np.bool_] | slice) -> "_Candidates":
@@ -66,15 +69,15 @@ class _Candidates(NamedTuple):
 
 
 def altered_copies(images_NHWC: UInt8Array | StoredImages) -> Pairs:
-    """Pairs (i, j), i < j, of which one was made from the other, sorted; about ``MOST_EACH`` of
-    each i at most.
+    """Return the sorted pairs (i, j), i < j, of which one was made from the other; at most about
+    ``MOST_EACH`` for each i.
 
-    Found are quarter turns and mirror images, and of ordinary photographs nearly all that were
-    recompressed, resized or blurred, and most that were shifted by a pixel, turned by 5° or cropped
-    to 90 %. Where a picture is mostly flat ground, only copies in place count, quarter turns and
-    mirror images among them. In a set whose pictures look alike by nature only quarter turns and
-    mirror images count that are the same nearly to the pixel. The work grows with N²: about 20
-    seconds of one processor for 50,000 pictures.
+    This finds quarter turns and mirror images. Among ordinary photographs, it finds nearly all that
+    were recompressed, resized or blurred, and most that were shifted by a pixel, rotated by 5° or
+    cropped to 90 %. If a picture is mostly flat background, only copies in place count, including
+    quarter turns and mirror images. In a set of naturally similar pictures, only quarter turns and
+    mirror images count that match nearly to the pixel. The time grows with N²: about 20 seconds on
+    one core for 50,000 pictures.
     """
     waves_NCFF, faint_N = waves_of(images_NHWC)
     numbers_N = np.flatnonzero(~faint_N)
@@ -93,7 +96,7 @@ def altered_copies(images_NHWC: UInt8Array | StoredImages) -> Pairs:
             some = some.take(_is_copy(some, _compared(images_NHWC, some)))
         return list(zip(some.i_M.tolist(), some.j_M.tolist(), strict=True))
 
-    # Two threads that share each small product wait for each other longer than they compute.
+    # With two threads for each small product, they wait for each other longer than they compute.
     with (
         threadpool_limits(1, "blas"),
         ThreadPoolExecutor(min(usable_threads(), _MOST_THREADS)) as pool,
@@ -105,10 +108,10 @@ def altered_copies(images_NHWC: UInt8Array | StoredImages) -> Pairs:
 def _judged(
     images_NHWC: UInt8Array | StoredImages, described_ND: FloatArray, numbers_N: Int64Array
 ) -> tuple[float, bool]:
-    """The least product for candidates, and whether the set's pictures look alike by nature.
+    """Return the threshold for candidates, and whether the set's pictures are naturally similar.
 
-    They do where pairs that are nearly alike are many, and more than the copies: copies of a
-    picture are few, however many pictures have them, and look-alikes fade into strangers.
+    They are if similar pairs are many and outnumber the copies. Each picture has few copies, even
+    if many pictures have some, but look-alikes come in all degrees of similarity.
     """
     rows_R = np.unique(np.linspace(0, len(described_ND) - 1, _SAMPLE).astype(np.int64))
     parts = []
@@ -124,7 +127,7 @@ def _judged(
     compared = _compared(images_NHWC, some)
     copies_M = _is_copy(some, compared)
     nearly_M = ~copies_M & (compared.laid_on_M >= NEARLY_ALIKE)
-    # Each pair stands in the sample once for each of its two pictures.
+    # Each pair is in the sample twice, once for each of its pictures.
     nearly = nearly_M.mean() * count / len(rows_R) / 2
     lookalikes = bool(nearly > MOST_LOOKALIKES and nearly_M.sum() > copies_M.sum())
     most = 2 * (_EACH_LOOKALIKE if lookalikes else MOST_EACH) * len(rows_R)
@@ -136,8 +139,8 @@ def _judged(
 def _of_rows(
     described_ND: FloatArray, numbers_N: Int64Array, start: int, least: float
 ) -> _Candidates:
-    """Of ``_ROWS`` from ``start`` on, each with later ones, by the images' own numbers; of each i
-    the ones most alike."""
+    """Return the pairs of ``_ROWS`` images from ``start`` on with later images, by the images'
+    numbers; for each i the most similar ones."""
     rows_R = np.arange(start, min(start + _ROWS, len(described_ND)))
     parts = []
     for first in range(start, len(described_ND), _COLUMNS):
@@ -153,7 +156,8 @@ def _of_rows(
 def _candidates(
     described_ND: FloatArray, rows_R: Int64Array, first: int, least: float
 ) -> _Candidates:
-    """Of these rows and the ``_COLUMNS`` from ``first`` on, under each turn."""
+    """Return the candidates among these rows and ``_COLUMNS`` images from ``first`` on, under each
+    turn."""
     rows_RD, columns_ND = described_ND[rows_R], described_ND[first : first + _COLUMNS]
     products_RN = np.empty((len(rows_R), len(columns_ND)), np.float32)
     parts = []
@@ -192,7 +196,7 @@ def _compared(images_NHWC: UInt8Array | StoredImages, some: _Candidates) -> Agre
 def _same_pixels(
     images_NHWC: UInt8Array | StoredImages, some: _Candidates
 ) -> npt.NDArray[np.bool_]:
-    """Whether the pictures correlate as wholes, in place."""
+    """Return whether the whole pictures correlate without a shift."""
     same_M = np.zeros(len(some.i_M), bool)
     for at in range(0, len(same_M), _PAIRS):
         which = np.arange(at, min(at + _PAIRS, len(same_M)))
@@ -204,7 +208,8 @@ def _same_pixels(
 def _pair(
     images_NHWC: UInt8Array | StoredImages, some: _Candidates
 ) -> tuple[FloatArray, FloatArray]:
-    """Grey means of both over a fine grid, M×G×G, the first turned as the second."""
+    """Return grey means of both pictures on a fine grid, M×G×G, the first turned to match the
+    second."""
     which, places = np.unique(np.stack([some.i_M, some.j_M]), return_inverse=True)
     rows_GH, columns_GW = (cells(side, FINE) for side in images_NHWC.shape[1:3])
     fine_NGG = (rows_GH @ grey(images_NHWC[which]) @ columns_GW.T).astype(np.float32)

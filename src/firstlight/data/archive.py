@@ -1,6 +1,6 @@
-"""A ZIP archive or a packed tar of folders of pictures, unpacked once into the cache.
+"""A ZIP archive or a compressed tar with folders of pictures, unpacked once into the cache.
 
-Nothing of an archive is trusted: neither its names nor what it says of its sizes.
+Nothing in an archive is trusted: neither its names nor the sizes it states.
 """
 
 import hashlib
@@ -32,16 +32,16 @@ from firstlight.files import cache_folder, make_folder, put_in_place
 
 MOST_FILES = 1_000_000
 MOST_BYTES = 64 << 30
-"""Of all files unpacked."""
+"""For all unpacked files together."""
 MOST_OF_ONE = 1 << 30
-"""Of one file unpacked."""
+"""For one unpacked file."""
 FREE_BYTES = 1 << 30
-"""As many bytes may any archive unpack to, a larger one to ``MOST_TIMES`` its size."""
+"""Any archive may unpack to this many bytes, a larger one to ``MOST_TIMES`` its size."""
 MOST_TIMES = 50
 _CHUNK = 1 << 20
 _INNER, _LEFT_OUT = "pictures", "left-out"
 ENDINGS = (".zip", *PACKED_TARS)
-# Neither a device's name nor a forbidden character, nor an end that would be cut off.
+# No device name, no forbidden character, no ending that Windows would cut off.
 _ON_WINDOWS = re.compile(
     r"(?!(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\..*)?$)"
     r'[^<>:"|?*\x00-\x1f]*[^<>:"|?*\x00-\x1f. ]',
@@ -49,13 +49,13 @@ _ON_WINDOWS = re.compile(
 )
 _UNREADABLE: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError),
-    RuntimeError,  # a password is wanted
+    RuntimeError,  # it needs a password
 )
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a ZIP archive by its content, and neither arrays nor a workbook; or a tar
-    that gzip or bzip2 packed."""
+    """Return whether the content of a file is a ZIP archive (not arrays, not a workbook) or a tar
+    compressed with gzip or bzip2."""
     if is_packed_tar(path):
         return True
     try:
@@ -72,18 +72,17 @@ def is_archive(path: Path) -> bool:
 
 
 def archive_name(name: str) -> str:
-    """The name of an archive without its ending."""
+    """Return the name of an archive without its extension."""
     ending = next((one for one in ENDINGS if name.lower().endswith(one)), "")
     return name[: len(name) - len(ending)]
 
 
 def unpacked(path: Path, digest: str, notes: list[str]) -> Path:
-    """The folder in the cache with the pictures of an archive; called ``pictures``. ``digest`` is
+    """Return the cache folder with the pictures of an archive, named ``pictures``. ``digest`` is
     the SHA-256 of the archive.
 
-    Files that are no pictures are left in the archive, which ``notes`` says. Raises ``DataError``
-    for an archive that is damaged or encrypted, whose names lead out of it, or that unpacks to more
-    than it may.
+    Other files are not unpacked, and ``notes`` says so. Raises ``DataError`` if the archive is
+    damaged or encrypted, has names that point outside it, or unpacks to more than is allowed.
     """
     try:
         shelf = cache_folder() / "archives"
@@ -108,12 +107,12 @@ def unpacked(path: Path, digest: str, notes: list[str]) -> Path:
 
 
 def place_of(digest: str) -> Path:
-    """Where an archive of this SHA-256 is unpacked to; ``opened`` opens it."""
+    """Return where an archive with this SHA-256 is unpacked. Open it with ``opened``."""
     return cache_folder() / "archives" / digest[:40]
 
 
 def opened(digest: str, name: str, notes: list[str]) -> Path:
-    """The folder with the pictures of an archive that is unpacked. Raises ``OSError``."""
+    """Return the folder with the pictures of an unpacked archive. Raises ``OSError``."""
     target = place_of(digest)
     cache.opened(target)
     left = int((target / _LEFT_OUT).read_text())
@@ -123,13 +122,13 @@ def opened(digest: str, name: str, notes: list[str]) -> Path:
 
 
 def list_archive(path: Path, *, least: int = 2) -> Listing:
-    """The pictures of an archive, as ``list_folder`` lists them. Raises ``DataError``."""
+    """List the pictures of an archive as ``list_folder`` does. Raises ``DataError``."""
     notes: list[str] = []
     return list_unpacked(unpacked(path, sha256_of(path), notes), str(path), notes, least)
 
 
 def list_unpacked(folder: Path, name: str, notes: list[str], least: int) -> Listing:
-    """The pictures of an archive that is unpacked into a folder; messages call it by its name."""
+    """List the pictures of an archive that was unpacked into a folder. Messages use its name."""
     try:
         listing = list_folder(folder, least=least)
     except DataError as error:
@@ -145,13 +144,13 @@ def list_unpacked(folder: Path, name: str, notes: list[str], least: int) -> List
 
 
 def sha256_of(path: Path) -> str:
-    """Hex, of a whole file. Raises ``OSError``."""
+    """Return the SHA-256 of a whole file in hex. Raises ``OSError``."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unpack(path: Path, folder: Path) -> int:
-    """Write the archive's pictures below ``folder``; how many other files there are."""
+    """Write the archive's pictures into ``folder``. Return how many other files there are."""
     most = min(MOST_BYTES, max(FREE_BYTES, MOST_TIMES * path.stat().st_size))
     out = _Unpacking(path, folder, most)
     try:
@@ -171,23 +170,24 @@ def _unpack(path: Path, folder: Path) -> int:
     except TooMuchError as error:
         raise DataError(_too_much(path, most + 1, most)) from error
     except (*_UNREADABLE, *UNREADABLE) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the storage's own
+        if isinstance(error, OSError) and error.errno is not None:  # from the disk
             raise
         raise DataError(f"{path}: the archive is damaged: {error}. Get a new copy") from error
     return out.left
 
 
 class _Unpacking:
-    """Writes files of an archive below a folder, each at a name that is safe there."""
+    """Writes files of an archive into a folder, each under a name that is safe there."""
 
     def __init__(self, path: Path, folder: Path, most: int) -> None:
         self._path, self._folder, self._room = path, folder, most
         self._names, self._spelling = set[str](), _Spelling(path, folder)
         self.left = 0
-        """Files that are no pictures."""
+        """How many files are not pictures."""
 
     def place(self, text: str) -> PurePosixPath | None:
-        """Where a file is to be; None for what systems leave. Raises ``DataError``."""
+        """Return where a file goes; None for a file that an operating system added. Raises
+        ``DataError``."""
         if text in self._names:
             raise DataError(f"{self._path}: {text} is in it more than once")
         self._names.add(text)
@@ -199,7 +199,7 @@ class _Unpacking:
         return name
 
     def take(self, name: PurePosixPath, stream: IO[bytes]) -> None:
-        """Write a file that is a picture. Raises ``DataError`` where it is too large."""
+        """Write a file if it is a picture. Raises ``DataError`` if it is too large."""
         start = stream.read(START)
         known = name.suffix.lower() in SUFFIXES or is_heic_name(name.name)
         if not known and not is_picture(start):
@@ -211,7 +211,7 @@ class _Unpacking:
 
 
 def _check(path: Path, members: list[zipfile.ZipInfo], most: int) -> None:
-    """What the archive says of itself, before anything is unpacked."""
+    """Check what the archive says about itself, before anything is unpacked."""
     if len(members) > MOST_FILES:
         raise DataError(f"{path}: has {len(members):,} files; at most {MOST_FILES:,} are unpacked")
     total = sum(member.file_size for member in members)
@@ -227,8 +227,8 @@ def _check(path: Path, members: list[zipfile.ZipInfo], most: int) -> None:
 
 
 def _safe_name(path: Path, written: str) -> PurePosixPath | None:
-    """A member's place below the folder; None for what systems leave. Raises ``DataError`` for one
-    that leads out of it."""
+    """Return a member's path inside the folder; None for a file that an operating system added.
+    Raises ``DataError`` for a path that points outside."""
     text = written.replace("\\", "/")
     name = PurePosixPath(text)
     if not name.parts:
@@ -242,15 +242,15 @@ def _safe_name(path: Path, written: str) -> PurePosixPath | None:
 
 
 class _Spelling:
-    """Raises ``DataError`` for names that this machine's disk would change or take for others: two
-    classes would become one without a word."""
+    """Raises ``DataError`` for names that this machine's disk would change or confuse. Otherwise
+    two classes could silently become one."""
 
     def __init__(self, path: Path, folder: Path) -> None:
         self._path, self._folds = path, _folds_case(folder)
         self._seen = dict[str, PurePosixPath]()
 
     def check(self, name: PurePosixPath) -> None:
-        """One name after another."""
+        """Check the next name."""
         wrong = [part for part in name.parts if not _ON_WINDOWS.fullmatch(part)]
         if sys.platform == "win32" and wrong:
             raise DataError(
@@ -268,7 +268,7 @@ class _Spelling:
 
 
 def _folds_case(folder: Path) -> bool:
-    """Whether capital and small letters are the same on the disk that an empty folder is on."""
+    """Return whether the disk of an empty folder ignores upper and lower case."""
     (folder / "a").touch()
     try:
         return (folder / "A").exists()
@@ -277,7 +277,7 @@ def _folds_case(folder: Path) -> bool:
 
 
 def _copy(path: Path, start: bytes, stream: IO[bytes], out: Path, room: int) -> int:
-    """Write one file; its bytes are counted, whatever the archive says of them."""
+    """Write one file and return its size. The bytes are counted; the stated size is ignored."""
     size, chunk = 0, start
     with out.open("xb") as file:
         while chunk:

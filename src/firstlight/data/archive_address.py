@@ -1,7 +1,7 @@
-"""An archive of class folders at an address, ``https://HOST/NAME.tgz``: fetched once, unpacked into
-the cache, and known by its SHA-256 from then on.
+"""An archive of class folders at an address, ``https://HOST/NAME.tgz``. It is fetched once,
+unpacked into the cache, and identified by its SHA-256 from then on.
 
-``ADDRESS#sha256=HEX`` (or ``#md5=HEX``) says which content is wanted, as pip writes it.
+``ADDRESS#sha256=HEX`` (or ``#md5=HEX``) pins the content, in pip's notation.
 """
 
 import hashlib
@@ -26,13 +26,13 @@ _LENGTHS = {"sha256": 64, "md5": 32}
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveAddress:
-    """Where an archive lies, and which one it is to be."""
+    """The address of an archive, and its expected checksum."""
 
     url: str
     kind: str = ""
-    """``sha256`` or ``md5``; empty where any content is taken."""
+    """``sha256`` or ``md5``; empty if any content is accepted."""
     wanted: str = ""
-    """The sum in hex."""
+    """The checksum in hex."""
 
     def __str__(self) -> str:
         return f"{self.url}#{self.kind}={self.wanted}" if self.kind else self.url
@@ -44,12 +44,12 @@ class ArchiveAddress:
 
     @property
     def name(self) -> str:
-        """The same without its ending."""
+        """The same without its extension."""
         return archive_name(self.file)
 
 
 class _Known(NamedTuple):
-    """What was fetched from an address the last time."""
+    """What was last fetched from an address."""
 
     sha256: str
     md5: str
@@ -57,13 +57,13 @@ class _Known(NamedTuple):
 
 
 def is_archive_address(word: str | Path) -> bool:
-    """Whether a word is the address of an archive."""
+    """Return whether a word is the address of an archive."""
     parts = urlsplit(_text(word))
     return parts.scheme in _SCHEMES and parts.path.lower().endswith(ENDINGS)
 
 
 def archive_address(word: str | Path) -> ArchiveAddress:
-    """What it names. Raises ``UserError`` for a sum that is none."""
+    """Parse an address. Raises ``UserError`` for a badly written checksum."""
     url, mark, fragment = _text(word).partition("#")
     if not mark:
         return ArchiveAddress(url=url)
@@ -77,7 +77,7 @@ def archive_address(word: str | Path) -> ArchiveAddress:
 
 
 def _text(word: str | Path) -> str:
-    """An address whose slashes a ``Path`` changed."""
+    """Return an address as text, also if a ``Path`` changed its slashes."""
     found = re.match(r"(https?):[/\\]+(.*)", str(word))
     return str(word) if found is None else f"{found[1]}://{found[2].replace(chr(92), '/')}"
 
@@ -87,7 +87,7 @@ class FetchedArchive:
     """An archive that was fetched and unpacked."""
 
     address: ArchiveAddress
-    """With its SHA-256."""
+    """The address with the SHA-256 of the archive."""
     folder: Path
     fetched: str
     """The day it was fetched."""
@@ -95,18 +95,18 @@ class FetchedArchive:
 
     @property
     def origin(self) -> str:
-        """Where it came from, in words."""
+        """Where the archive came from, as text."""
         return f"from {self.address.url}, fetched on {self.fetched}"
 
 
 def fetched_archive(
     word: str | Path, *, connect: bool = True, report: Report | None = None
 ) -> FetchedArchive:
-    """The unpacked archive that an address names; fetched where it is not here yet.
+    """Return the unpacked archive of an address. It is fetched if it is not on this machine yet.
 
-    Without ``connect`` no connection is made. Raises ``UserError`` for an address that is badly
-    written, ``UnreachableError`` where it is not here and does not answer, and ``DataError`` where
-    another content came than is wanted, and for what ``unpacked`` refuses.
+    Without ``connect``, no connection is made. Raises ``UserError`` for a badly written address,
+    ``UnreachableError`` if the archive is not on this machine and cannot be fetched, and
+    ``DataError`` if the content has the wrong checksum or ``unpacked`` refuses it.
     """
     address = archive_address(word)
     place = _place(address)
@@ -121,22 +121,23 @@ def fetched_archive(
 
 
 def pinned(word: str | Path) -> str:
-    """The address with the SHA-256 of what is here of it; as it is where nothing is."""
+    """Return the address with the SHA-256 of the copy on this machine; unchanged if there is
+    none."""
     address = archive_address(word)
     found = _here(address, _read(_place(address)))
     return str(address if found is None else found.address)
 
 
 def list_archive_at(word: str | Path, *, least: int = 2) -> Listing:
-    """The pictures of an archive at an address, as ``list_folder`` lists them. Raises as
-    ``fetched_archive`` does."""
+    """List the pictures of an archive at an address as ``list_folder`` does. Raises what
+    ``fetched_archive`` raises."""
     found = fetched_archive(word)
     listing = list_unpacked(found.folder, found.address.url, list(found.notes), least)
     return replace(listing, origin=found.origin)
 
 
 def _place(address: ArchiveAddress) -> Path:
-    """Where it is noted what came from an address."""
+    """Return the path of the note about what came from an address."""
     name = hashlib.blake2b(address.url.encode(), digest_size=20).hexdigest()
     return cache_folder() / "archives" / f"{name}.json"
 
@@ -150,7 +151,7 @@ def _read(place: Path) -> _Known | None:
 
 
 def _here(address: ArchiveAddress, known: _Known | None) -> FetchedArchive | None:
-    """The archive from the cache, where the content that is wanted is there."""
+    """Return the archive from the cache, if the wanted content is there."""
     sha256 = address.wanted if address.kind == "sha256" else known.sha256 if known else ""
     if address.kind == "md5" and (known is None or known.md5 != address.wanted):
         return None

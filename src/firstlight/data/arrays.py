@@ -1,4 +1,4 @@
-"""Images that are in memory: arrays, or pictures that Pillow has opened, as a data set.
+"""Data sets of images in memory: arrays, or pictures opened with Pillow.
 
 Axes: N images, H height, W width, C channels.
 """
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
     Images = npt.NDArray[Any] | Sequence[Image.Image | npt.NDArray[Any]]
 Labels = Sequence[Any] | npt.NDArray[Any]
 CHANNELS = ((), (1,), (3,), (4,))
-"""The last axis of one image, where it has one: grey, colour, colour and alpha."""
+"""The allowed sizes of an image's last axis: grey, colour, colour and alpha."""
 
 
 class PictureFile:
-    """A picture's file among pictures that are opened; decoded when it is needed."""
+    """A picture file among opened pictures; decoded when it is needed."""
 
     def __init__(self, read: Callable[[], bytes]) -> None:
         self._read = read
 
     def read_bytes(self) -> bytes:
-        """All of it."""
+        """Return the whole file."""
         return self._read()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArrayPart:
-    """Images and labels of one part, as they came."""
+    """Images and labels of one part, as the caller passed them."""
 
     part: str
-    """``train``, ``validation``, ``test``, or empty where there are no parts."""
+    """``train``, ``validation``, ``test``, or empty if there are no parts."""
     images: Any
     labels: Any
     images_name: str
@@ -58,7 +58,7 @@ class ArrayPart:
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayForm:
-    """What is asked for of the images and labels, as far as it is."""
+    """What the caller specified about the images and labels."""
 
     class_names: Sequence[str] | None = None
     range: Range | None = None
@@ -76,17 +76,17 @@ def from_images(
     size: int | None = None,
     name: str = "images",
 ) -> TrainTest:
-    """Labelled images in memory as a data set.
+    """Make a data set from labelled images in memory.
 
-    ``test`` are the test images and their labels. Without them a test part is taken from the
-    images: 15 % of each class, decided by content, near copies on one side.
+    ``test`` is a tuple of test images and their labels. Without it, 15 % of each class become the
+    test part. The content decides which; near duplicates stay on one side.
 
     ``images``: an array N×H×W or N×H×W×C, or N pictures (Pillow's, or arrays) of any size and
-    mode, brought to one shape as picture files are. Arrays hold 0 to 255, floats of 0 to 1, or
-    booleans; ``range`` says what is black and what is white in others, such as ``(0, 16)``.
-    ``labels``: N numbers or names; with ``class_names`` numbers count from 0. Where images have
-    several labels, a matrix N×K of 0 and 1, or a list of names or numbers for each. ``size``: side
-    in pixels; without it the images decide. Raises ``DataError`` for what does not fit.
+    mode, converted to one shape like picture files. Arrays hold 0 to 255, floats from 0 to 1, or
+    booleans; for other values, ``range`` says what is black and white, such as ``(0, 16)``.
+    ``labels``: N numbers or names; with ``class_names``, numbers count from 0. For several labels
+    per image: a matrix N×K of 0 and 1, or a list of names or numbers per image. ``size``: the side
+    in pixels; chosen from the images by default. Raises ``DataError`` for invalid input.
     """
     if size is not None and not 8 <= size <= 512:
         raise DataError(f"{name}: size must be 8 to 512 pixels, not {size}")
@@ -100,8 +100,7 @@ def from_images(
 
 
 def parted(whole: Dataset, part_of: Sequence[str], name: str) -> TrainTest:
-    """Images in memory by their parts, of which those for the test are taken where there are
-    none."""
+    """Divide images in memory into their parts. If no test part is given, make one."""
     dark = dark_note(int(whole.images_NHWC.max()))
     if dark:
         whole = replace(whole, notes=(*whole.notes, dark), warnings=(*whole.warnings, dark))
@@ -115,14 +114,15 @@ def parted(whole: Dataset, part_of: Sequence[str], name: str) -> TrainTest:
 
 
 def whole_of(images: "Images", labels: Labels, given: Range | None) -> Dataset:
-    """Labelled images in memory as one data set, nothing of it held out. Raises ``DataError``."""
+    """Return labelled images in memory as one data set, with nothing held out. Raises
+    ``DataError``."""
     return dataset_of(
         [_named_part("", images, labels, "images")], ArrayForm(range=given), "images"
     )[0]
 
 
 def as_array(values: Any) -> npt.NDArray[Any]:
-    """NumPy's array of what can be one, PyTorch's tensors with a gradient or on a GPU too."""
+    """Convert to a NumPy array, including PyTorch tensors with a gradient or on a GPU."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
     return np.asarray(values)
@@ -135,7 +135,8 @@ def _named_part(part: str, images: Any, labels: Any, name: str) -> ArrayPart:
 
 
 def dataset_of(parts: Sequence[ArrayPart], form: ArrayForm, name: str) -> tuple[Dataset, list[str]]:
-    """The images of all parts, one after the other, and the part of each. Raises ``DataError``."""
+    """Return the images of all parts one after the other, and the part of each. Raises
+    ``DataError``."""
     stacks = [_as_stack(one) for one in parts]
     part_of = [one.part for one, stack in zip(parts, stacks, strict=True) for _ in stack]
     several = [_several(one) for one in parts]
@@ -164,7 +165,7 @@ def _label_numbers(
     form: ArrayForm,
     name: str,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """``labels_N`` and the class names, where each image is of one class."""
+    """Return ``labels_N`` and the class names, if each image is of one class."""
     labels = []
     for one, stack in zip(parts, stacks, strict=True):
         lines = labels_as_array(one.labels, one.labels_name)
@@ -183,7 +184,7 @@ def _label_numbers(
 
 
 def _several(part: ArrayPart) -> "BoolArray | Rows | None":
-    """The labels of each image, where there may be several."""
+    """Return the labels of each image, if there may be several."""
     labels = as_array(part.labels) if hasattr(part.labels, "__array__") else part.labels
     if hasattr(labels, "dtype") and labels.dtype.kind == "S":
         labels = np.char.decode(labels, "utf-8", "replace")
@@ -198,10 +199,13 @@ def _label_matrix(
     form: ArrayForm,
     name: str,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """``labels_NK`` and the class names, where an image may have several labels."""
+    """Return ``labels_NK`` and the class names, if an image may have several labels."""
     given = [one for one in several if one is not None]
     if len(given) < len(several):
-        raise DataError(f"{name}: the images of one part have several labels, of another one each")
+        raise DataError(
+            f"{name}: the images of one part have several labels, those of another have one each. "
+            "Give all of them lists of labels"
+        )
     for rows, stack, part in zip(given, stacks, parts, strict=True):
         if len(rows) != len(stack):
             raise DataError(
@@ -218,8 +222,8 @@ def _label_matrix(
 def _check_parts(
     sets: Sequence[Int64Array], parts: Sequence[ArrayPart], class_names: Sequence[str], name: str
 ) -> None:
-    """Raise ``DataError`` where a part has a class, by its number in ``sets``, that training has
-    not."""
+    """Raise ``DataError`` if a part has a class, by its number in ``sets``, that the training part
+    does not have."""
     placed = [(at, one.part) for one, found in zip(parts, sets, strict=True) for at in found]
     learnt = {at for at, part in placed if part in (TRAIN, "")}
     for at, part in placed:
@@ -234,7 +238,8 @@ def _check_parts(
 
 
 def _as_stack(part: ArrayPart) -> "npt.NDArray[Any] | list[Any]":
-    """An array N×H×W or N×H×W×C, or a list of pictures; not empty. Raises ``DataError``."""
+    """Return a non-empty array N×H×W or N×H×W×C, or a non-empty list of pictures. Raises
+    ``DataError``."""
     images, name = part.images, part.images_name
     if isinstance(images, str | bytes | Path) or not (
         hasattr(images, "__array__") or isinstance(images, Iterable)
@@ -271,7 +276,8 @@ def _pixels(
     form: ArrayForm,
     name: str,
 ) -> tuple[UInt8Array, tuple[bytes, ...] | None, tuple[str, ...]]:
-    """uint8 N×H×W×C, their origins where they were resized, and what was done, for people."""
+    """Return the images as uint8 N×H×W×C, their origins if they were resized, and messages about
+    what was done."""
     if not all(isinstance(stack, np.ndarray) for stack in stacks):
         named = [
             (f"{part.images_name}[{at}]", image)
@@ -307,7 +313,7 @@ def _pixels(
 
 
 def _axes_hint(stack: npt.NDArray[Any]) -> str:
-    """How to, where another axis may be that of the channels."""
+    """Return a hint if another axis may hold the channels."""
     if stack.ndim == 4 and stack.shape[1] in (1, 3, 4):
         return ": images.transpose(0, 2, 3, 1)"
     return ""
@@ -316,7 +322,7 @@ def _axes_hint(stack: npt.NDArray[Any]) -> str:
 def _pictures(
     images: Sequence[tuple[str, Any]], form: ArrayForm, name: str
 ) -> tuple[UInt8Array, tuple[bytes, ...], tuple[str, ...]]:
-    """Pictures of any size and mode, by their names, brought to one shape as picture files are."""
+    """Convert named pictures of any size and mode to one shape, like picture files."""
     opened, notes = open_arrays(images, form.range)
     sources = [PictureSource(name=where, content=image) for where, image in opened]
     shape, reason = choose_shape(sources, form.size, form.shape)
@@ -336,7 +342,8 @@ def _pictures(
 def open_arrays(
     images: Sequence[tuple[str, Any]], given: Range | None
 ) -> "tuple[list[tuple[str, Image.Image]], tuple[str, ...]]":
-    """Arrays H×W or H×W×C among pictures as Pillow's pictures; one range for all of a dtype."""
+    """Convert arrays H×W or H×W×C among pictures to Pillow's pictures, with one range for all
+    arrays of a dtype."""
     from PIL import Image
 
     pieces, at_piece = [], []
@@ -376,7 +383,7 @@ def open_arrays(
 
 
 def labels_as_array(labels: Any, name: str) -> npt.NDArray[Any]:
-    """Labels as numbers or text. Raises ``DataError`` with the rows where one is missing."""
+    """Return labels as numbers or text. Raises ``DataError`` that names the rows without one."""
     if isinstance(labels, str | bytes) or not (
         hasattr(labels, "__array__") or isinstance(labels, Iterable)
     ):
@@ -392,9 +399,9 @@ def labels_as_array(labels: Any, name: str) -> npt.NDArray[Any]:
     refuse_empty(name, each)
     try:
         lines = as_array(labels)
-    except ValueError as error:  # lists of several lengths
+    except ValueError as error:  # lists of different lengths
         raise DataError(
-            f"{name}: wanted one for each image, got lists of several lengths. {ONE_EACH}"
+            f"{name}: wanted one for each image, got lists of different lengths. {ONE_EACH}"
         ) from error
     if lines.dtype.kind == "S":
         return np.char.decode(lines, "utf-8", "replace")
@@ -428,7 +435,7 @@ def _check_labels(
 def _numbered(
     labels: npt.NDArray[Any], class_names: Sequence[str] | None, name: str
 ) -> tuple[Int64Array, tuple[str, ...]]:
-    """Labels from 0 on, and the name of each class."""
+    """Number the labels from 0, and return the name of each class."""
     numbers = labels.dtype.kind in "biuf"
     if labels.dtype.kind in "bf":
         labels = labels.astype(np.int64)
@@ -454,7 +461,7 @@ def _numbered(
 
 
 def _kind(value: Any) -> str:
-    """What came, in a word or two."""
+    """Describe a value's type and shape, for messages."""
     shape = getattr(value, "shape", None)
     kind = type(value).__name__
     return f"{kind} of shape {tuple(shape)}" if isinstance(shape, tuple) else kind

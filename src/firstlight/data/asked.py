@@ -1,4 +1,4 @@
-"""What ``predict`` is asked about: pictures, tables of pixels, and tables that name pictures."""
+"""The input of ``predict``: pictures, tables of pixels, and tables that name pictures."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,15 +23,15 @@ def pictures_asked(
     given: Range | None = None,
     key: str = "",
 ) -> Iterator[PictureSource]:
-    """``each_picture``, and of a CSV the picture of each row: its pixels, numbered from 1, or the
-    file that it names. ``given`` is the range of pixels, where it is not plain; a column called
-    ``key`` has the keys of the rows, if there is one."""
+    """Yield what ``each_picture`` does, and for a CSV the picture of each row: its pixels, numbered
+    from 1, or the file that it names. ``given`` is the range of the pixels, if it cannot be
+    guessed. A column named ``key`` holds the keys of the rows, if there is one."""
     for word in words:
         if Path(word).suffix.lower() in _TABLES and Path(word).is_file():
             yield from _rows(word, given, key)
         else:
             yield from each_picture([word], stdin)
-            # A stream ends once: a second "-" has nothing left to read.
+            # Standard input can be read once: a second "-" has nothing left.
             stdin = None if word == "-" else stdin
 
 
@@ -53,7 +53,7 @@ def _rows(word: str, given: Range | None, key: str) -> list[PictureSource]:
 
 
 def _named(word: str, sheet: Sheet, key: str) -> list[PictureSource]:
-    """The pictures that a CSV names; of other columns the one called ``key`` alone counts."""
+    """Return the pictures that a CSV names. Of the other columns, only ``key`` is used."""
     beside = FilesBeside(sheet.file)
     at, _ = path_column(sheet, columns_of(sheet), beside.nearness)
     rows = list(sheet.rows())
@@ -72,6 +72,6 @@ def _named(word: str, sheet: Sheet, key: str) -> list[PictureSource]:
 
 
 def _keys(sheet: Sheet, rows: Sequence[tuple[int, list[str]]], key: str) -> list[str]:
-    """What the column called ``key`` holds; nothing where there is none."""
+    """Return the values of the column named ``key``, empty if there is none."""
     at = sheet.column([heading_key(key)]) if key else None
     return [] if at is None else [cells[at] for _, cells in rows]

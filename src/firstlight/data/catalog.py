@@ -1,4 +1,4 @@
-"""The named data sets: what they hold, where they come from, and how to know the real ones."""
+"""The named data sets: what they contain, where they come from, and their checksums."""
 
 from firstlight.data.cifar import CIFAR10_LAYOUT, CIFAR100_LAYOUT
 from firstlight.data.cifar_set import CifarFiles
@@ -352,20 +352,20 @@ def _emnist(split: str, what: str, class_names: tuple[str, ...], counts: tuple[i
         citation="G. Cohen, S. Afshar, J. Tapson, A. van Schaik: EMNIST: extending MNIST to "
         "handwritten letters. International Joint Conference on Neural Networks, 2017",
         light_on_dark=True,
-        # Fitted and centred by its outline, which is nearer to this than a whole page is.
+        # Fitted and centred by its outline, which is closer to this than a whole page is.
         centred_strokes=True,
     )
 
 
 EMNIST = (
-    # Of these letters lower case has classes of its own; of the others it looks like upper case.
+    # These letters have classes for lower case; the others look the same in upper and lower case.
     _emnist(
         "balanced",
-        "digits and letters, all as frequent",
+        "digits and letters, equally frequent",
         (*DIGITS, *_UPPER, *"abdefghnqrt"),
         (112_800, 18_800),
     ),
-    _emnist("letters", "letters of either case", _UPPER, (124_800, 20_800)),
+    _emnist("letters", "letters in upper and lower case", _UPPER, (124_800, 20_800)),
     _emnist(
         "byclass",
         "digits and letters of both cases",
@@ -410,7 +410,7 @@ SVHN = Entry(
 
 STL10 = Entry(
     name="stl10",
-    title="STL-10 photographs, labelled ones only",
+    title="STL-10 photographs, only the labelled ones",
     class_names=(
         "airplane",
         "bird",
@@ -455,7 +455,7 @@ STL10 = Entry(
 
 USPS = Entry(
     name="usps",
-    title="USPS, digits of postcodes on envelopes",
+    title="USPS digits from postcodes on envelopes",
     class_names=DIGITS,
     image_shape=(16, 16, 1),
     train_count=7_291,

@@ -1,4 +1,4 @@
-"""What is wrong with a folder of pictures, most harmful first.
+"""Find what is wrong with a folder of pictures, most harmful first.
 
 Axes: N images, H height, W width, C channels.
 """
@@ -32,11 +32,11 @@ from firstlight.errors import DataError
 from firstlight.threads import usable_threads
 
 FEW = 20
-"""A class of fewer training pictures is hard to learn and harder to measure."""
+"""A class with fewer training pictures is hard to learn and harder to measure."""
 UNEVEN = 10.0
-"""Pictures of the largest class for one of the smallest."""
+"""Ratio of the largest class to the smallest."""
 MOST_LEFT_OUT = 1 / 3
-"""Of the pictures: where more are to be left out, the set is to be mended first."""
+"""Fraction of the pictures. If more would be left out, the set itself needs fixing first."""
 _SUFFIXES = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -57,11 +57,11 @@ _SUFFIXES = {
 
 @dataclass(frozen=True, kw_only=True)
 class DataCheck:
-    """All that was found."""
+    """Everything that was found."""
 
     pictures: int
     classes: dict[str, int]
-    """Pictures of each class, all parts together."""
+    """Pictures of each class, in all parts together."""
     several: bool = False
     """Whether a picture may have several labels."""
     shape: tuple[int, int, int]
@@ -70,13 +70,13 @@ class DataCheck:
     findings: tuple[Finding, ...]
     """Most harmful first."""
     notes: tuple[str, ...]
-    """What was left out when the folder was listed, and what else there is to know."""
+    """Messages: what was left out when the folder was listed, and more."""
     thumbnails: dict[str, np.ndarray]
-    """Some of the pictures concerned, uint8 H×W×C."""
+    """Some of the affected pictures, uint8 H×W×C."""
 
     @property
     def exclude(self) -> dict[str, str]:
-        """What to leave out: name to the kind of its first finding."""
+        """The pictures to leave out: name to the kind of its first finding."""
         found: dict[str, str] = {}
         for finding in self.findings:
             for name in finding.exclude:
@@ -85,7 +85,7 @@ class DataCheck:
 
     @property
     def mend_first(self) -> tuple[str, ...]:
-        """Kinds of findings that leaving out does not mend, or that would take too many."""
+        """Kinds of findings that leaving out pictures does not fix, or that affect too many."""
         kinds = [f.kind for f in self.findings if f.severe and not f.exclude]
         if len(self.exclude) > MOST_LEFT_OUT * self.pictures:
             kinds += [f.kind for f in self.findings if f.exclude]
@@ -94,7 +94,7 @@ class DataCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class _Head:
-    """What a file is before its pixels are decoded."""
+    """What is known about a file before its pixels are decoded."""
 
     digest: bytes
     form: str = ""
@@ -105,7 +105,7 @@ class _Head:
 def check(
     listing: Listing, *, size: int | None = None, progress: Progress | None = None
 ) -> DataCheck:
-    """Look at every picture once. Raises ``DataError`` where none can be read."""
+    """Check every picture once. Raises ``DataError`` if none can be read."""
     sources = listing.sources()
     heads = _heads(sources)
     return _check(listing, sources, heads, choose_shape(sources, size), progress)
@@ -118,8 +118,8 @@ def check_arrays(
     size: int | None = None,
     progress: Progress | None = None,
 ) -> DataCheck:
-    """The same for images in arrays, which are numbered from 0 in each part. Nothing is listed to
-    be left out, since they have no names that ``train --exclude`` would take."""
+    """Check images in arrays, which are numbered from 0 in each part. No list of pictures to leave
+    out is made, because they have no names that ``train --exclude`` would accept."""
     seen, pictures, sources, heads = Counter[str](), list[Listed](), list[PictureSource](), []
     groups = [""] * len(data) if data.groups_N is None else [f"{g}" for g in data.groups_N]
     for image_HWC, label, part, group in zip(
@@ -211,7 +211,7 @@ def _heads(sources: Sequence[PictureSource]) -> list[_Head]:
                 return _Head(
                     digest=digest, form=image.format or "", mode=image.mode, size=image.size
                 )
-        except Exception:  # Pillow raises two dozen kinds; decoding names the fault
+        except Exception:  # Pillow raises two dozen kinds; decoding reports the fault
             return _Head(digest=digest)
 
     with ThreadPoolExecutor(usable_threads()) as pool:
@@ -236,7 +236,8 @@ def _unreadable(problems: Sequence[tuple[str, str]]) -> list[Finding]:
 def _has_pixels(
     heads: list[_Head], good: np.ndarray, shape: tuple[int, int, int]
 ) -> npt.NDArray[np.bool_]:
-    """Whether each file has as many pixels as its image: otherwise training itself enlarges it."""
+    """Return whether each file has at least as many pixels as its image. Otherwise training
+    enlarges it."""
     least = min(shape[:2])
     return np.array([min(heads[at].size) >= least for at in good.tolist()], dtype=bool)
 
@@ -262,7 +263,7 @@ def _flat(names: Sequence[str], flat: list[int]) -> list[Finding]:
 def _dark(
     names: Sequence[str], images_NHWC: StoredImages, readable: np.ndarray, notes: Sequence[str]
 ) -> list[Finding]:
-    """Pictures that are all nearly black, and those of 16 bits that use few of them."""
+    """Find sets that are nearly all black, and 16-bit pictures that use few of their levels."""
     found = []
     good = np.flatnonzero(readable)
     blocks = (images_NHWC[good[start : start + 256]] for start in range(0, len(good), 256))

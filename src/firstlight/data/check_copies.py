@@ -1,4 +1,4 @@
-"""Copies in a folder of pictures: across its parts, across its classes, and within a class."""
+"""Find copies in a folder of pictures: across its parts, across its classes, and within a class."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from firstlight.data.listing import Listing, counted
 from firstlight.data.stored import StoredImages
 
 TWO_CLASSES = "two classes"
-"""The kind of finding of copies of one picture in several classes."""
+"""The kind of a finding: copies of one picture in several classes."""
 _PART_ORDER = ("test", "validation", "train", "")
 
 
@@ -26,8 +26,8 @@ def copies_found(
     images_NHWC: StoredImages,
     readable: npt.NDArray[np.int64],
 ) -> list[Finding]:
-    """``digests`` are of the files, empty where one cannot be read; ``readable`` the numbers of
-    the images that could be decoded."""
+    """``digests`` are those of the files, empty for unreadable ones. ``readable`` are the numbers
+    of the images that could be decoded."""
     images = images_NHWC.take(readable)
     each = [str(listing.pictures[k].classes) for k in readable]
     _, labels_N = np.unique(each, return_inverse=True)
@@ -49,7 +49,7 @@ def _numbered(pairs: Pairs, readable: npt.NDArray[np.int64]) -> Pairs:
 
 
 def _sorted_out(listing: Listing, pairs: Pairs) -> tuple[Pairs, Pairs, Pairs]:
-    """Of one class in two parts, of two classes, and of one class and part."""
+    """Return the pairs in two parts of one class, in two classes, and in one class and part."""
     pictures = listing.pictures
     leaks, across, within = Pairs(), Pairs(), Pairs()
     for i, j in pairs:
@@ -64,7 +64,7 @@ def _sorted_out(listing: Listing, pairs: Pairs) -> tuple[Pairs, Pairs, Pairs]:
 
 
 def _same(listing: Listing, pairs: Pairs) -> list[Finding]:
-    """Exact copies, and those saved anew."""
+    """Find exact copies, and copies that were saved again."""
     pictures = listing.pictures
     leaks, across, within = _sorted_out(listing, pairs)
     crossing = [(i, j) for i, j in across if pictures[i].part != pictures[j].part]
@@ -82,7 +82,7 @@ def _same(listing: Listing, pairs: Pairs) -> list[Finding]:
                     "in the test part"
                 ),
                 groups=_named(both, listing),
-                exclude=_learnt(leaks, listing),  # what is in two classes is told below
+                exclude=_learnt(leaks, listing),  # copies in two classes are reported below
             )
         )
     if across:
@@ -114,8 +114,8 @@ def _same(listing: Listing, pairs: Pairs) -> list[Finding]:
 
 
 def _outvoted(across: Pairs, within: Pairs, listing: Listing) -> tuple[str, ...]:
-    """Of copies in several classes, those outside of the class that has most of them; all, if no
-    class has more than every other."""
+    """Among copies in several classes, return those outside the class with most of them. Return
+    all if no class has the most."""
     group_N = groups(len(listing.pictures), [*across, *within])
     found = []
     for group in {group_N[i] for i, _ in across}:
@@ -127,8 +127,9 @@ def _outvoted(across: Pairs, within: Pairs, listing: Listing) -> tuple[str, ...]
 
 
 def settled(finding: Finding, label: Mapping[str, str], likely: Mapping[str, str]) -> Finding:
-    """Copies in two classes, once each picture's likely class is known: of a pair, only the one in
-    the other class is left out. ``label`` and ``likely`` are classes by picture."""
+    """Update a finding of copies in two classes, now that each picture's likely class is known: in
+    each pair, leave out only the copy in the other class. ``label`` and ``likely`` map pictures to
+    classes."""
     kept = {
         one
         for pair in finding.groups
@@ -139,8 +140,8 @@ def settled(finding: Finding, label: Mapping[str, str], likely: Mapping[str, str
 
 
 def _altered(listing: Listing, pairs: Pairs) -> list[Finding]:
-    """Copies that were turned, mirrored, shifted, cropped, blurred: left out only where they
-    leak."""
+    """Find copies that were rotated, mirrored, shifted, cropped or blurred. They are left out only
+    if they leak."""
     leaks, across, within = _sorted_out(listing, pairs)
     found = []
     if leaks:
@@ -188,8 +189,8 @@ def _altered(listing: Listing, pairs: Pairs) -> list[Finding]:
 
 
 def moved_found(listing: Listing, pairs: Pairs) -> list[Finding]:
-    """Copies that were cropped to any part or turned by any angle, by the pictures' numbers. The
-    split does not look for them."""
+    """Report copies that were cropped to any part or rotated by any angle. ``pairs`` are pictures'
+    numbers. The split does not look for such copies."""
     if not pairs:
         return []
     leaks, across, within = _sorted_out(listing, pairs)
@@ -218,7 +219,7 @@ def moved_found(listing: Listing, pairs: Pairs) -> list[Finding]:
 
 
 def _alike(names: list[str]) -> list[Finding]:
-    """Pictures that are most of a class and so much alike that they are not told from copies."""
+    """Report pictures that are most of a class and so similar that copies cannot be told apart."""
     if not names:
         return []
     return [
@@ -237,7 +238,7 @@ def _alike(names: list[str]) -> list[Finding]:
 
 
 def _learnt(pairs: Pairs, listing: Listing) -> tuple[str, ...]:
-    """Of each pair the one that is not to be measured by."""
+    """Return the picture of each pair that is not in the test part."""
     rank = _PART_ORDER.index
     parts = [picture.part for picture in listing.pictures]
     return _picks(pairs, listing, lambda i, j: i if rank(parts[i]) > rank(parts[j]) else j)

@@ -1,4 +1,4 @@
-"""Pictures that show next to nothing, are unlike all others, or are enlarged from fewer pixels.
+"""Find pictures that show almost nothing, are unlike all others, or were enlarged.
 
 Axes: N images, H height, W width, F measures of a picture.
 """
@@ -16,24 +16,26 @@ from firstlight.data.stored import StoredImages
 Int64Array = npt.NDArray[np.int64]
 
 LITTLE_RANGE = 16
-"""Levels between the darkest and the brightest pixels: with fewer a picture is nearly flat."""
+"""With fewer levels between its darkest and brightest pixels, a picture is nearly flat."""
 BLACK, WHITE = 32, 223
-"""A picture without a pixel above the first, or below the second, is nearly black or white."""
+"""A picture is nearly black without a pixel above the first level, and nearly white without one
+below the second."""
 MANY = 0.2
-"""Part of a set: so many poor pictures are no slips to leave out, but the set itself."""
+"""If this fraction of a set is poor, the pictures are no accidents to leave out: the set is."""
 UNLIKE = 6.0
-"""How many times as far from its neighbours as the middle picture one is that is like no other."""
+"""A picture is unlike all others if it is this many times as far from its neighbours as the median
+picture."""
 NEIGHBOUR, LEAST_PICTURES = 3, 50
-"""The third nearest picture counts, so that two or three of a strange kind are still strange."""
+"""The third nearest picture counts, so two or three similar outliers are still found."""
 _ROWS = 256
 _NEIGHBOURS = 1000
-"""Neighbours are sought among so many: among more, all are nearer."""
+"""Neighbours are searched among this many pictures. Among more, all distances shrink."""
 _LEAST_SPREAD = 4.0
-"""Levels: in a set of equals, a difference of so many is none."""
+"""In a set of nearly equal pictures, a difference of this many levels does not count."""
 ALL_DETAIL = 0.05
-"""Contrast beyond what fewer pixels hold, as a part of all contrast, that is as good as none."""
+"""A picture loses nothing if fewer pixels lose no more than this fraction of its contrast."""
 FEWER = (0.25, 0.5, 0.75)
-"""Parts of the side that are tried."""
+"""The fractions of the side to try."""
 LEAST_SIZE = 8
 _AT_ONCE = 256
 
@@ -44,14 +46,14 @@ def looks_found(
     readable: Int64Array,
     whole: npt.NDArray[np.bool_],
 ) -> list[Finding]:
-    """``readable`` are the numbers of the images that could be decoded; ``whole`` says of each of
+    """``readable`` are the numbers of the images that could be decoded. ``whole`` says for each of
     them whether its file has at least as many pixels as the image."""
     if not len(readable):
         return []
     measures_NF, left_NK = _measured(images_NHWC, readable)
     low_N, high_N = measures_NF[:, 0], measures_NF[:, 1]
     flat_N = high_N - low_N < LITTLE_RANGE
-    blank_N = high_N == low_N  # told as pictures of one colour
+    blank_N = high_N == low_N  # reported as pictures of one colour
     black_N, white_N = ~flat_N & (high_N < BLACK), ~flat_N & (low_N > WHITE)
     poor_N = flat_N | black_N | white_N
     named = [names[at] for at in readable.tolist()]
@@ -65,8 +67,8 @@ def looks_found(
 
 
 def _measured(images_NHWC: StoredImages, readable: Int64Array) -> tuple[FloatArray, FloatArray]:
-    """What each picture is like, N×F, darkest and brightest level first; and what part of its
-    contrast each of ``FEWER`` loses, N×3."""
+    """Return measures of each picture, N×F, darkest and brightest level first; and the fraction of
+    its contrast that each of ``FEWER`` loses, N×3."""
     measures, left = [], []
     for start in range(0, len(readable), _AT_ONCE):
         pixels_NHWC = images_NHWC[readable[start : start + _AT_ONCE]]
@@ -97,7 +99,7 @@ def _measured(images_NHWC: StoredImages, readable: Int64Array) -> tuple[FloatArr
 
 
 def _lost(grey_NHW: FloatArray) -> FloatArray:
-    """Contrast that is gone when only the lowest frequencies are kept, N×3, in levels."""
+    """Return the contrast that is lost if only the lowest frequencies are kept, N×3, in levels."""
     lost = []
     for part in FEWER:
         rows_HH, columns_WW = (_lowest(side, part) for side in grey_NHW.shape[1:])
@@ -106,7 +108,7 @@ def _lost(grey_NHW: FloatArray) -> FloatArray:
 
 
 def _lowest(side: int, part: float) -> FloatArray:
-    """side×side: keeps this part of the cosine waves."""
+    """Return a matrix side×side that keeps this fraction of the cosine waves."""
     kept = np.arange(round(side * part))[:, None]
     cosines = np.cos(np.pi * kept * (np.arange(side) + 0.5) / side) * (2 / side) ** 0.5
     cosines[:1] /= 2**0.5
@@ -115,8 +117,8 @@ def _lowest(side: int, part: float) -> FloatArray:
 
 
 def _repeated(grey_NHW: FloatArray) -> FloatArray:
-    """Rows and columns that differ from the one before, as a part of those between the first that
-    does and the last: about 1/k where each pixel became k × k; 1 where that cannot be told."""
+    """Return the fraction of rows and columns that differ from the previous one, between the first
+    and the last that do. About 1/k if each pixel became k × k; 1 if that cannot be told."""
     parts = []
     for axis in (1, 2):
         changed_NS = (np.diff(grey_NHW, axis=axis) != 0).any(axis=3 - axis)
@@ -153,7 +155,7 @@ def _poor(kind: str, why: str, which_N: npt.NDArray[np.bool_], names: list[str])
 def _unlike(
     measures_NF: FloatArray, which_N: npt.NDArray[np.bool_], names: list[str]
 ) -> list[Finding]:
-    """Pictures whose brightness, contrast, colours and detail are those of no other."""
+    """Find pictures with a brightness, contrast, colours and detail unlike any other's."""
     numbers = np.flatnonzero(which_N)
     if len(numbers) < LEAST_PICTURES:
         return []
@@ -186,7 +188,8 @@ def _unlike(
 
 
 def _distance(points_NF: FloatArray, some_MF: FloatArray) -> FloatArray:
-    """From each of N points to its neighbour number ``NEIGHBOUR`` among M, which hold it too."""
+    """Return the distance from each of N points to neighbour number ``NEIGHBOUR`` among M points,
+    which contain it."""
     squares_NM = np.square(points_NF[:, None] - some_MF).sum(axis=2)
     nearest_N: FloatArray = np.partition(squares_NM, NEIGHBOUR, axis=1)[:, NEIGHBOUR]
     return np.sqrt(nearest_N)
@@ -198,7 +201,7 @@ def _enlarged(
     names: list[str],
     sides: tuple[int, ...],
 ) -> list[Finding]:
-    """Pictures that fewer pixels hold, and the size that serves where most of them are such."""
+    """Find pictures that fewer pixels would hold; if most are, suggest the size that is enough."""
     numbers = np.flatnonzero(which_N)
     if not len(numbers):
         return []
@@ -218,7 +221,7 @@ def _enlarged(
                     groups=tuple((names[at],) for at in numbers[held_N][:12].tolist()),
                 )
             ]
-    # Softness alone is no fault of a picture among others: half the side must do.
+    # A slightly soft picture is no fault: half the side must be enough.
     some = numbers[held_NK[:, FEWER.index(0.5)]].tolist()
     if not some:
         return []

@@ -1,7 +1,7 @@
 """CIFAR files: the binary version, its archive, and the pickled version without unpickling.
 
-A binary batch is one record after the other: the label bytes, of which the last is the class, and
-3,072 pixel bytes: the red plane, the green, the blue, each 32 rows of 32.
+A binary batch is a sequence of records. Each has the label bytes, the last of which is the class,
+and 3,072 pixel bytes: the red, green and blue planes, each 32 rows of 32.
 """
 
 import hashlib
@@ -21,19 +21,19 @@ Batch = tuple[UInt8Array, Int64Array]
 
 
 class Layout(NamedTuple):
-    """What differs between the two sets."""
+    """The differences between the two sets."""
 
     name: str
-    """Of the set, for messages."""
+    """The set's name, for messages."""
     classes: int
     label_bytes: int
-    """Before the pixels of an image."""
+    """Label bytes before the pixels of an image."""
     key: bytes
-    """The word before the labels in a pickle."""
+    """The key of the labels in a pickle."""
 
     @property
     def record(self) -> int:
-        """Bytes of an image with its labels."""
+        """Bytes of one image with its labels."""
         return self.label_bytes + _PLANES
 
 
@@ -42,13 +42,13 @@ CIFAR100_LAYOUT = Layout(name="cifar100", classes=100, label_bytes=2, key=b"fine
 
 
 def read_binary(path: Path, images: int, layout: Layout) -> Batch:
-    """Images N×32×32×3 and labels N of one ``.bin`` file; ``DataError`` names what is wrong."""
+    """Read images N×32×32×3 and labels N from a ``.bin`` file. Raises ``DataError``."""
     blob = read_exactly(path, images * layout.record, f"{images:,} images")
     return _parsed(blob, str(path), layout)
 
 
 def read_archive(path: Path, counts: Mapping[str, int], layout: Layout) -> dict[str, Batch]:
-    """The batches, by name, out of the archive of the binary version. ``counts`` says how many
+    """Read the batches, by name, from the archive of the binary version. ``counts`` says how many
     images each has."""
     return {
         name.removesuffix(".bin"): _parsed(blob, f"{path}: {name}", layout)
@@ -57,7 +57,7 @@ def read_archive(path: Path, counts: Mapping[str, int], layout: Layout) -> dict[
 
 
 def binary_sizes(counts: Mapping[str, int], layout: Layout) -> dict[str, int]:
-    """Bytes of the binary version's files, by name."""
+    """Return the sizes in bytes of the binary version's files, by name."""
     return {f"{batch}.bin": count * layout.record for batch, count in counts.items()}
 
 
@@ -68,10 +68,10 @@ def _parsed(blob: bytes, name: str, layout: Layout) -> Batch:
 
 
 def read_pickled(path: Path, md5: str, images: int, layout: Layout) -> Batch:
-    """One batch of the python version, taken out of its pickle without running it.
+    """Read one batch of the Python version from its pickle without executing it.
 
-    The file is believed only after its published ``md5`` matched. ``pickletools`` then lists the
-    instructions, which executes none, and the pixels and labels are picked from their arguments.
+    The file is used only if it has the published ``md5``. ``pickletools`` then lists the
+    instructions without executing them, and the pixels and labels come from their arguments.
     """
     try:
         size = path.stat().st_size
@@ -94,7 +94,7 @@ def read_pickled(path: Path, md5: str, images: int, layout: Layout) -> Batch:
 
 
 def _pickled_arguments(blob: bytes, images: int, key: bytes) -> tuple[bytes, list[int]]:
-    """The long byte string, and the integers listed after the key."""
+    """Return the long byte string, and the integers listed after the key."""
     pixels, labels, in_labels = b"", [], False
     for opcode, argument, _ in pickletools.genops(blob):
         if isinstance(argument, str | bytes):
@@ -109,7 +109,7 @@ def _pickled_arguments(blob: bytes, images: int, key: bytes) -> tuple[bytes, lis
 
 
 def _as_images(planes_NP: UInt8Array) -> UInt8Array:
-    """N×32×32×3, contiguous, from N×3,072 bytes of colour planes."""
+    """Convert N×3,072 bytes of colour planes to contiguous N×32×32×3."""
     images_NPC = np.empty((len(planes_NP), 32 * 32, 3), dtype=np.uint8)
     for channel in range(3):  # plane by plane is several times faster than one transpose
         images_NPC[:, :, channel] = planes_NP[:, 1024 * channel : 1024 * (channel + 1)]

@@ -17,27 +17,27 @@ from firstlight.files import is_file
 
 @dataclass(frozen=True, kw_only=True)
 class CifarFiles(FileFormat):
-    """An entry's one file is the archive of the binary version."""
+    """The format of an entry with one file, the archive of the binary version."""
 
     archives: ClassVar[int] = 1
 
     layout: Layout
     binary: str
-    """The archive's folder."""
+    """The folder in the archive."""
     train: tuple[str, ...]
-    """Batches of the training part, of as many images each; their files end in ``.bin``."""
+    """Batches of the training part, each with the same number of images, in ``.bin`` files."""
     test: tuple[str, ...]
     pickled: Mapping[str, str] = field(default_factory=dict)
-    """Published MD5 of each file of the python version, which has a batch's name."""
+    """Published MD5 of each file of the Python version, by its batch's name."""
     pickled_folders: tuple[str, ...] = ()
-    """Where other programs leave the python version."""
+    """Where other programs store the Python version."""
 
     def sources(self, entry: Entry, place: Path, wanted: Sequence[str]) -> Iterator[Source]:
         batches = self._batches(wanted)
         for folder in entry.folders(place):
             archive = folder / entry.files[0].name
             unpacked = all(is_file(folder / f"{b}.bin") for b in batches)
-            # Where the content is not known, only the archive can be checked.
+            # If the content is not known, only the archive can be checked.
             if is_file(archive) and not (unpacked and entry.content):
                 yield Source(
                     archive,
@@ -61,8 +61,7 @@ class CifarFiles(FileFormat):
         )
 
     def unpack(self, entry: Entry, folder: Path) -> None:
-        """Of a set whose content is known the batches are kept, which load faster and hold the
-        same."""
+        """Unpack the batches if the content is known. They load faster and hold the same data."""
         if entry.content is not None:
             archive = folder / entry.files[0].name
             sizes = cifar.binary_sizes(self._counts(entry), self.layout)
@@ -74,7 +73,7 @@ class CifarFiles(FileFormat):
         return [batch for part in wanted for batch in of_part[part]]
 
     def _counts(self, entry: Entry) -> dict[str, int]:
-        """Images of every batch."""
+        """Return how many images each batch has."""
         parts = ((TRAIN, self.train), (TEST, self.test))
         return {b: entry.count(part) // len(batches) for part, batches in parts for b in batches}
 
@@ -99,7 +98,7 @@ class CifarFiles(FileFormat):
         return self._joined(read, wanted)
 
     def _joined(self, batches: Mapping[str, Batch], wanted: Sequence[str]) -> dict[str, Arrays]:
-        """Each wanted part of its batches."""
+        """Join the batches of each wanted part."""
         read = {}
         for part in wanted:
             of_part = [batches[b] for b in self._batches([part])]

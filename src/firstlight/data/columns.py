@@ -1,4 +1,4 @@
-"""What the columns of a CSV are, by their headings: file, class, part and group of a picture."""
+"""What the columns of a CSV mean, by their headings: file, class, part and group of a picture."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -9,8 +9,8 @@ from firstlight.data.sheet import Sheet, heading_key
 from firstlight.data.split import PART_NAMES, TEST, TRAIN, VALIDATION, part_in_name
 from firstlight.errors import DataError
 
-# Headings without case, spaces and signs, the likeliest first. The first of all needs no comparison
-# with the others, and is what messages ask for.
+# Headings without case, spaces and punctuation, the likeliest first. The very first is taken
+# without a comparison with the others, and messages ask for it.
 PATHS = (
     *("path", "filepath", "imagepath", "imgpath", "picturepath", "filename", "file", "imagename"),
     *("imagefile", "imagefilename", "image", "img", "picture", "photo", "imageid"),
@@ -25,7 +25,7 @@ LABELS = (
     *("classid", "labelid", "categoryid", "targetid"),
 )
 _SUBJECTS = ("diagnosis", "dx", "species", "breed")
-"""Headings of classes in well-known sets, where no other says that it is the class."""
+"""Headings of classes in well-known sets, used if no other heading names the class."""
 _PARTS = ("part", "split", "set", "subset", "dataset", "partition")
 _SURE_PARTS = ("part", "split")
 _FLAGS = {"isvalid": VALIDATION, "isvalidation": VALIDATION, "isval": VALIDATION, "istest": TEST}
@@ -35,29 +35,29 @@ _GROUPS = (
     *("participant", "participantid"),
 )
 ORIGINS = ("source", "sourceid", "slide", "slideid", "writer", "writerid", "site", "siteid")
-"""Columns that group pictures too, where each class has enough of them to split by."""
+"""Columns that also group pictures, if each class has enough groups to split by."""
 _LEAST_ORIGINS = 5
 
 
 class Columns(NamedTuple):
-    """Which column of a CSV says what, by number."""
+    """The number of each column of a CSV that is used."""
 
     label: int | None
     part: int | None
     flags: dict[int, str]
-    """Columns of yes or no, and the part that a yes puts into; without ``part``."""
+    """Without ``part``: columns of yes or no, and the part that a yes selects."""
     group: int | None
 
     @property
     def used(self) -> set[int]:
-        """All of them."""
+        """The numbers of all these columns."""
         single = {self.label, self.part, self.group} - {None}
         return {*self.flags, *(number for number in single if number is not None)}
 
 
 def columns_of(sheet: Sheet) -> Columns:
-    """The columns for class, part and group, by their headings. Raises ``DataError`` where two
-    columns could be the class and do not mean the same."""
+    """Find the columns for class, part and group by their headings. Raises ``DataError`` if two
+    columns could be the class and disagree."""
     part = sheet.column(_PARTS)
     if part is not None and heading_key(sheet.headings[part]) not in _SURE_PARTS:
         words = {cells[part] for _, cells in sheet.rows()} - {""}
@@ -72,7 +72,7 @@ def columns_of(sheet: Sheet) -> Columns:
 
 
 def _label(sheet: Sheet) -> int | None:
-    """The column with the class."""
+    """Return the column with the class."""
     found = _called(sheet, LABELS) or _called(sheet, _SUBJECTS)
     if len(found) < 2 or _is_sure(sheet, found, LABELS[0]):
         return found[0] if found else None
@@ -89,19 +89,19 @@ def _label(sheet: Sheet) -> int | None:
 
 
 def _called(sheet: Sheet, words: Sequence[str]) -> list[int]:
-    """The columns of such headings, in the order of the words."""
+    """Return the columns with these headings, in the order of the words."""
     keys = [heading_key(heading) for heading in sheet.headings]
     return [at for word in words for at, key in enumerate(keys) if key == word]
 
 
 def _is_sure(sheet: Sheet, found: Sequence[int], word: str) -> bool:
-    """Whether the first of these columns, and no other, is called by the very word."""
+    """Return whether the first of these columns, and no other, is named exactly ``word``."""
     return [heading_key(sheet.headings[at]) == word for at in found[:2]] in ([True], [True, False])
 
 
 def _origin(sheet: Sheet, label: int | None) -> int | None:
-    """The column that says where a picture is from, unless a class has too few origins: a split
-    that keeps them together would leave that class out of the test."""
+    """Return the column that says where a picture is from. Return None if a class has too few
+    origins: keeping them together would leave that class out of the test part."""
     at = sheet.column(ORIGINS)
     if at is None or label is None:
         return None

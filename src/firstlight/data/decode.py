@@ -1,7 +1,7 @@
-"""A picture file of any kind as an upright, opaque picture of 8-bit grey or colour.
+"""Decode a picture file of any format to an upright, opaque picture in 8-bit grey or colour.
 
-Nothing but ``DataError`` comes out of damaged, foreign or hostile files, and a picture that is cut
-short is an error, never a picture with a black rest. Axes: H height, W width.
+Damaged, foreign and hostile files raise ``DataError`` and nothing else. A truncated picture is an
+error, never a picture with a black rest. Axes: H height, W width.
 """
 
 import io
@@ -23,11 +23,11 @@ from firstlight.data.formats import START, formats_for, what_else
 from firstlight.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
-"""Pillow's names of those whose frames are counted; in HEIC one picture is the main one."""
+"""The formats whose frames are counted, by Pillow's names. HEIC marks its main picture."""
 MAX_PIXELS = 64 * 1024**2
-"""Width × height of the largest picture that is read, unless a caller allows less."""
+"""Width × height of the largest picture that is read, unless the caller allows less."""
 MOST_FRAMES = 1000
-"""As many pictures of one file are counted; only the first is used."""
+"""Pictures in one file are counted up to this number. Only the first is used."""
 BYTES_PER_PIXEL = {
     "PNG": 6,
     "JPEG": 9,
@@ -39,16 +39,16 @@ BYTES_PER_PIXEL = {
     "PPM": 12,
     "AVIF": 24,
 }
-"""Memory for each pixel of a decoded picture, and of what decodes it."""
+"""Memory for each pixel of a decoded picture and for its decoder."""
 MORE_BYTES_PER_PIXEL = 28
-"""Memory for each pixel of what is turned, scaled or put over white: of a smaller picture, if that
-was made first."""
+"""Memory for each pixel of what is rotated, scaled or drawn on white; counted for the reduced
+picture, if the picture is reduced first."""
 GREY = ("1", "L", "LA", "La")
 TILE = 1024
-"""Pixels a side of the parts in which a large picture is made smaller."""
+"""Side in pixels of the tiles in which a large picture is reduced."""
 
 FEW_LEVELS = "16 bits, few of them used"
-"""A note on a picture begins so."""
+"""How a note about a picture begins."""
 _FEW_BITS = 14  # at most a quarter of the levels
 
 _ADVICE = "save it as PNG or JPEG first"
@@ -61,14 +61,14 @@ _TURNED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each orientation of EXIF."""
+"""The operation that undoes each EXIF orientation."""
 
 
 class Encoded(Protocol):
-    """A picture's file that lies within another one."""
+    """A picture file inside another file."""
 
     def read_bytes(self) -> bytes:
-        """All of it. Raises ``DataError`` where it cannot be read."""
+        """Return the whole file. Raises ``DataError`` if it cannot be read."""
 
 
 def _unbounded(_: int) -> AbstractContextManager[None]:
@@ -77,16 +77,15 @@ def _unbounded(_: int) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What a picture may cost."""
+    """Limits for a picture."""
 
     pixels: int = MAX_PIXELS
-    """Width × height; a larger one is refused by its header."""
+    """Width × height; a larger picture is refused by its header."""
     enough: int | None = None
-    """Width × height beyond which no detail is wanted. A picture of at least four times as many is
-    made smaller by a whole factor, and never stands in memory as a whole more than once or twice.
-    """
+    """Width × height beyond which no detail is needed. A picture with at least four times as many
+    pixels is reduced by a whole factor, and is never in memory whole more than once or twice."""
     memory: Callable[[int], AbstractContextManager[None]] = _unbounded
-    """Entered with the bytes that decoding takes, before it begins."""
+    """A context that is entered with the bytes that decoding takes, before it begins."""
 
 
 ANY = Bounds()
@@ -98,12 +97,13 @@ def decode(
     notes: list[str],
     bounds: Bounds = ANY,
 ) -> Image.Image:
-    """The picture upright, opaque and in mode L or RGB; ``notes`` grows by what was done to it.
+    """Return the picture upright, opaque and in mode L or RGB. What was done to it is added to
+    ``notes``.
 
-    ``content`` is a file, a file's bytes, one within another, or a picture that Pillow has opened.
-    One beyond the bounds is refused by its header, before any pixel is decoded.
+    ``content`` is a file, its bytes, a file inside another, or a picture opened with Pillow. A
+    picture beyond the bounds is refused by its header, before any pixel is decoded.
 
-    Raises ``DataError``, which begins with ``name``, when there is no whole picture.
+    Raises ``DataError``, whose message begins with ``name``, if there is no whole picture.
     """
     if isinstance(content, Image.Image):
         with _pillow_silenced:
@@ -126,7 +126,7 @@ def _finished(
     notes: list[str],
     bounds: Bounds,
 ) -> Image.Image:
-    """``decode``, of an open file that begins with ``start``, or of a picture."""
+    """Do ``decode`` for a picture, or for an open file that begins with ``start``."""
     try:
         with (
             nullcontext(content)
@@ -136,11 +136,11 @@ def _finished(
             _check_size(name, image.size, bounds.pixels)
             size, factor = image.size, _factor(image.size, bounds.enough)
             if factor > 1 and image is not content:
-                # A JPEG is decoded to an eighth, a quarter or half of its sides at no more cost.
+                # A JPEG can be decoded to an eighth, a quarter or half of its sides for free.
                 image.draft(image.mode, (size[0] // factor, size[1] // factor))
             with bounds.memory(_memory(image.format, size, factor)):
                 image.load()
-                _check_size(name, image.size, bounds.pixels)  # of HEIC the header may say another
+                _check_size(name, image.size, bounds.pixels)  # a HEIC header may state another
                 _count_frames(image, notes)
                 eight = _smaller(name, image, bounds.enough, notes)
                 if eight.size != size:
@@ -162,20 +162,20 @@ def _finished(
 
 
 def _factor(size: tuple[int, int], enough: int | None) -> int:
-    """By how much a picture's sides may be divided, so that at least so many pixels are left."""
+    """Return the factor by which to divide a picture's sides so that enough pixels are left."""
     return 1 if enough is None else max(1, math.isqrt(size[0] * size[1] // enough))
 
 
 def _memory(kind: str | None, size: tuple[int, int], factor: int) -> int:
-    """Bytes that decoding takes at most."""
+    """Return the bytes that decoding takes at most."""
     pixels, most = size[0] * size[1], max(BYTES_PER_PIXEL.values())
     whole = pixels * BYTES_PER_PIXEL.get(kind or "", most)
     return whole + pixels * MORE_BYTES_PER_PIXEL // (factor * factor)
 
 
 def _smaller(name: str, image: Image.Image, enough: int | None, notes: list[str]) -> Image.Image:
-    """The picture in 8 bits, each pixel the mean of factor × factor; what is transparent counts
-    for nothing in it. Made of tiles, so that nothing of its whole size is needed besides it."""
+    """Return the picture in 8 bits, each pixel the mean of factor × factor pixels; transparent ones
+    do not count. It works in tiles, so it needs no second picture of the whole size."""
     factor = _factor(image.size, enough)
     scale = _scale(name, image, notes)
     if factor == 1:
@@ -198,16 +198,17 @@ def _smaller(name: str, image: Image.Image, enough: int | None, notes: list[str]
 
 
 class _PillowSilenced:
-    """Pillow warns of odd metadata and logs it; what matters to the user is raised or noted.
+    """Silences Pillow's warnings and logs about odd metadata. What matters to the user is raised or
+    noted.
 
-    Several threads may be inside at once: Python's warning filters are the process's, so the first
-    one in sets them aside and the last one out puts them back.
+    Several threads may be inside at once. Python's warning filters belong to the process, so the
+    first one in saves them and the last one out restores them.
     """
 
     def __init__(self) -> None:
         self._lock, self._inside = Lock(), 0
         self._warnings: warnings.catch_warnings[None] | None = None
-        # A logger without any handler would print on standard error.
+        # A logger without a handler would print to standard error.
         logging.getLogger("PIL").addHandler(logging.NullHandler())
 
     def __enter__(self) -> None:
@@ -229,8 +230,8 @@ _pillow_silenced = _PillowSilenced()
 
 
 def open_picture(name: str, content: Path | bytes | Encoded) -> AbstractContextManager[BinaryIO]:
-    """The picture's bytes as a stream. Raises ``DataError`` when there are none to be had: from a
-    pipe or a device nothing is read, as that might wait for ever."""
+    """Open the picture's bytes as a stream. Raises ``DataError`` if that is impossible. Pipes and
+    devices are refused, because reading them might wait forever."""
     if isinstance(content, bytes):
         return nullcontext(io.BytesIO(content))
     if not isinstance(content, Path):
@@ -265,7 +266,8 @@ def _check_size(name: str, size: tuple[int, int], most_pixels: int) -> None:
 
 
 def _upright(image: Image.Image, same: Image.Image) -> Image.Image:
-    """The same picture turned as the file says. A PNG that holds pixels alone says nothing."""
+    """Rotate the picture as its file says. A PNG with nothing but pixels is returned as ``same``
+    is."""
     if image.format == "PNG" and not image.info:
         return same
     turned = _TURNED.get(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -273,7 +275,7 @@ def _upright(image: Image.Image, same: Image.Image) -> Image.Image:
 
 
 def _count_frames(image: Image.Image, notes: list[str]) -> None:
-    """A note when the file holds more pictures than the one used."""
+    """Add a note if the file holds more pictures than the one used."""
     frames = _frames(image)
     if frames > 1:
         notes.append(f"first frame of {frames}" + (" or more" if frames == MOST_FRAMES else ""))
@@ -282,32 +284,32 @@ def _count_frames(image: Image.Image, notes: list[str]) -> None:
 
 
 def _frames(image: Image.Image) -> int:
-    """How many pictures a file holds, as far as ``MOST_FRAMES``."""
+    """Count the pictures in a file, up to ``MOST_FRAMES``."""
     if image.format == "TIFF":
-        # Pillow would walk through all of them, a second for each megabyte of a hostile file.
+        # Pillow would read all of them: a second for each megabyte of a hostile file.
         try:
             for number in range(1, MOST_FRAMES):
                 image.seek(number)
         except EOFError:
             return number
         return MOST_FRAMES
-    # A camera's JPEG may carry previews of itself (MPO): those are not frames.
+    # A camera's JPEG may contain previews of itself (MPO), which are not frames.
     frames: int = getattr(image, "n_frames", 1) if image.format in FORMATS else 1
     return min(frames, MOST_FRAMES)
 
 
 class _Scale(NamedTuple):
-    """What brings a picture's levels to 0..255: (level - least) × by."""
+    """The scale that maps a picture's levels to 0..255: (level - least) × by."""
 
     least: float
     by: float
 
 
 def _scale(name: str, image: Image.Image, notes: list[str]) -> _Scale | None:
-    """For modes of more than 8 bits a pixel; None for the others.
+    """Return the scale for modes with more than 8 bits per pixel; None for the others.
 
-    16 bits: value / 257. 32-bit integers: as they are up to 255, / 257 up to 65535. Floats: × 255
-    up to 1, as they are up to 255. Beyond that, and below 0, stretched from least to greatest.
+    16 bits: value / 257. 32-bit integers: unchanged up to 255, / 257 up to 65535. Floats: × 255 up
+    to 1, unchanged up to 255. Other ranges are stretched from the least to the greatest value.
     """
     if not (image.mode.startswith("I") or image.mode == "F"):
         return None
@@ -315,7 +317,7 @@ def _scale(name: str, image: Image.Image, notes: list[str]) -> _Scale | None:
     least, greatest = float(values_HW.min()), float(values_HW.max())
     if not (np.isfinite(least) and np.isfinite(greatest)):
         raise DataError(f"{name}: some pixels are infinite or not a number; {_ADVICE}")
-    # Pillow has brought a PGM's own greatest level to 65535.
+    # Pillow has already scaled a PGM's maximum level to 65535.
     deep = image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM")
     if not deep and (least < 0 or greatest > (255 if image.mode == "F" else 65535)):
         notes.append(f"levels {least:g} to {greatest:g} scaled to 0 to 255")
@@ -337,7 +339,8 @@ def _scale(name: str, image: Image.Image, notes: list[str]) -> _Scale | None:
 
 
 def _eight_bits(image: Image.Image, scale: _Scale | None) -> Image.Image:
-    """A picture of more than 8 bits a pixel in mode L, or LA; another one as it is."""
+    """Convert a picture with more than 8 bits per pixel to mode L or LA. Return others
+    unchanged."""
     if scale is None:
         return image
     values_HW = np.asarray(image).astype(np.float64)
@@ -350,7 +353,7 @@ def _eight_bits(image: Image.Image, scale: _Scale | None) -> Image.Image:
 
 
 def _opaque(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Mode L or RGB, what is transparent put over white."""
+    """Convert to mode L or RGB, with transparent parts drawn on white."""
     mode = "L" if image.mode in GREY else "RGB"
     if not image.has_transparency_data:
         return image.convert(mode)

@@ -19,34 +19,34 @@ from firstlight.pixels import Preprocess
 from firstlight.threads import usable_threads
 
 Progress = Callable[[int, int], None]
-"""Told how many pictures of how many are done."""
+"""Called with the number of pictures that are done, and the total."""
 Shape = tuple[int, int, int]
 
 LEAST_SIDE, MOST_SIDE = 28, 128
 SAMPLE = 256
-"""Pictures looked at to choose the shape."""
+"""The number of pictures that decide the shape."""
 _CHUNK = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """What became of each picture."""
+    """The result for each picture."""
 
     origins: tuple[bytes, ...]
-    """The name of each picture, by ``prepare_named``; empty where it could not be read."""
+    """The identity of each picture, from ``prepare_named``; empty if it could not be read."""
     problems: tuple[tuple[str, str], ...]
-    """(name, reason) of those, in their order."""
+    """(name, reason) of each unreadable picture, in order."""
     notes: tuple[str, ...]
-    """What was done to how many."""
+    """What was done to how many pictures."""
 
     @property
     def unread(self) -> list[str]:
-        """The problems, for people."""
+        """The problems as messages."""
         return [f"{name}: {why}; left out" for name, why in self.problems]
 
 
 def file_digests(root: Path, names: Sequence[str]) -> list[bytes]:
-    """BLAKE2 of each file's bytes, empty where it cannot be read."""
+    """Return the BLAKE2 hash of each file's bytes, empty if it cannot be read."""
 
     def one(name: str) -> bytes:
         try:
@@ -60,18 +60,18 @@ def file_digests(root: Path, names: Sequence[str]) -> list[bytes]:
         return list(pool.map(one, names, chunksize=_CHUNK))
 
 
-OF_NETWORK = "the size that the network takes"
-"""Why pictures get a shape that is given, where whoever gives it does not say."""
+OF_NETWORK = "the network's input size"
+"""The reason for a given shape, if the caller states none."""
 
 
 def choose_shape(
     sources: Sequence[PictureSource], size: int | None, shape: Shape | None = None
 ) -> tuple[Shape, str]:
-    """Height, width and channels for these pictures, and why, from a sample of them.
+    """Choose height, width and channels for these pictures from a sample; return the reason too.
 
-    ``size`` or ``shape`` settle it. All of one size within 28 to 128 pixels: that size. Otherwise
-    squares of the median shorter side, between these bounds. One channel where no picture of the
-    sample has colours.
+    ``size`` or ``shape`` decide if given. If all pictures have one size within 28 to 128 pixels, it
+    is used. Otherwise the images are squares of the median shorter side, within these bounds. They
+    have one channel if no picture of the sample is in colour.
     """
     if shape is not None:
         return shape, f"{shape[1]} × {shape[0]} {_kind(shape[2])}, {OF_NETWORK}"
@@ -92,7 +92,7 @@ def choose_shape(
         if min(width, height) >= LEAST_SIDE and max(width, height) <= MOST_SIDE:
             return (height, width, channels), f"{width} × {height} {kind}, as they all are"
     side = min(MOST_SIDE, max(LEAST_SIDE, median))
-    which = "as they all have" if len(sizes) == 1 else "the median of"
+    which = "all have" if len(sizes) == 1 else "the median of"
     reason = f"{side} × {side} {kind}; {which} shorter sides of {median}"
     if side != median:
         reason += f", brought within {LEAST_SIDE} to {MOST_SIDE}"
@@ -100,7 +100,7 @@ def choose_shape(
 
 
 def _look(source: PictureSource) -> tuple[tuple[int, int], bool] | None:
-    """Width and height, and whether there are colours; None where it cannot be read."""
+    """Return width and height, and whether there are colours; None if it cannot be read."""
     try:
         image = decode(source.name, source.content, [])
     except DataError:
@@ -114,10 +114,10 @@ def _look(source: PictureSource) -> tuple[tuple[int, int], bool] | None:
 def decode_into(
     file: Path, sources: Sequence[PictureSource], shape: Shape, progress: Progress | None = None
 ) -> Decoded:
-    """Decode every picture, with all processors, into ``file``: N×H×W×C bytes in their order.
+    """Decode every picture on all cores into ``file``: N×H×W×C bytes, in order.
 
-    A picture that cannot be read is zero there, and named. Raises ``OSError`` where the file cannot
-    be written.
+    An unreadable picture is zeros there, and is named in the result. Raises ``OSError`` if the file
+    cannot be written.
     """
     height, width, channels = shape
     row = height * width * channels
@@ -141,7 +141,7 @@ def decode_into(
         return start, bytes(blob), told
 
     with file.open("wb") as out, ThreadPoolExecutor(usable_threads()) as pool:
-        # ``map`` keeps the order, and at most a few chunks wait to be written.
+        # ``map`` keeps the order. Only a few chunks wait to be written.
         starts = range(0, len(sources), _CHUNK)
         for first in range(0, len(starts), 16):
             for start, blob, told in pool.map(chunk, starts[first : first + 16]):
@@ -162,7 +162,7 @@ def _kind(channels: int) -> str:
 
 
 def _of_course(note: str) -> bool:
-    """Notes that differ from picture to picture and surprise nobody."""
+    """Return whether a note differs between pictures and surprises nobody."""
     return note.startswith(("resized from", "middle "))
 
 

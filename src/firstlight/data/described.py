@@ -1,7 +1,7 @@
-"""Pictures described by their coarse waves of brightness and colour.
+"""Describe pictures by the low frequencies of their brightness and colours.
 
-The waves are weighed so that what all pictures of a set share counts little. A description is
-turned and mirrored as its picture is.
+What all pictures of a set share gets little weight. Rotating or mirroring a picture does the same
+to its description.
 
 Axes: N images, H height, W width, C channels, F frequencies, D values of a description, G side of
 a grid.
@@ -16,19 +16,19 @@ from firstlight.data.stored import StoredImages, at_once
 Int64Array = npt.NDArray[np.int64]
 
 FAINT = 4.0
-"""Levels of grey, as a standard deviation: a fainter picture has too little detail to compare."""
+"""A standard deviation in grey levels. A picture with less has too little detail to compare."""
 TURNS = [(swap, rows, columns) for swap in (0, 1) for rows in (0, 1) for columns in (0, 1)]
-"""Axes swapped, then rows reversed, then columns reversed. The first leaves a picture as it is."""
+"""Whether axes are swapped, then rows reversed, then columns reversed. The first does nothing."""
 _GRID = 16
 _FREQUENCIES, _HIGHEST, _HIGHEST_COLOUR = 8, 8, 2
 _COLOURS = np.array([[1 / 3, 1 / 3, 1 / 3], [1, -1, 0], [0.5, 0.5, -1]], np.float32)
 _PRIOR = 100
-"""Pictures for which the usual spectrum counts, beside those of the set."""
+"""The usual spectrum of pictures counts as much as this many pictures of the set."""
 
 
 def waves_of(images_NHWC: UInt8Array | StoredImages) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Cosine waves of brightness (and two differences of colours) over a grid, N×C×F×F; and
-    whether the picture is faint."""
+    """Return the cosine transform of brightness (and of two colour differences) on a grid, N×C×F×F;
+    and whether each picture is faint."""
     count, height, width, channels = images_NHWC.shape
     points, waves = np.arange(_GRID) + 0.5, np.arange(_FREQUENCIES)[:, None]
     cosines_FG = np.cos(np.pi * waves * points / _GRID) * (2 / _GRID) ** 0.5
@@ -50,7 +50,7 @@ def waves_of(images_NHWC: UInt8Array | StoredImages) -> tuple[FloatArray, npt.ND
 
 
 def _kept(channels: int) -> npt.NDArray[np.bool_]:
-    """C×F×F: the waves that a description holds; a picture's mean brightness is none of them."""
+    """Return which waves a description has, C×F×F. The mean brightness is not one of them."""
     row, column = np.indices((_FREQUENCIES, _FREQUENCIES))
     kept_CFF = np.repeat((row + column <= _HIGHEST_COLOUR)[None], channels, axis=0)
     kept_CFF[0] = (row + column <= _HIGHEST) & (row + column > 0)
@@ -58,11 +58,12 @@ def _kept(channels: int) -> npt.NDArray[np.bool_]:
 
 
 def described(waves_NCFF: FloatArray) -> FloatArray:
-    """N×D, each of length 1: the waves by their spread in the set, over all eight turns.
+    """Return descriptions N×D of length 1: the waves divided by their spread in the set, over all
+    eight turns.
 
-    So few pictures say little about the spread that the usual spectrum of pictures, which falls
-    with the square of the frequency, counts as well; and a level of noise. The weights do not
-    change under the turns, so that a turned description is the description of the turned picture.
+    A small set says little about this spread, so the usual spectrum of pictures, which falls with
+    the square of the frequency, counts too, and a level of noise. The weights do not change under
+    the turns, so a turned description is the description of the turned picture.
     """
     channels = waves_NCFF.shape[1]
     kept_CFF = _kept(channels)
@@ -92,7 +93,7 @@ def described(waves_NCFF: FloatArray) -> FloatArray:
 
 
 def turns_of_descriptions(values: int) -> list[tuple[Int64Array, FloatArray]]:
-    """For each turn which value takes each place, and its sign."""
+    """Return for each turn the index and the sign of the value at each place."""
     channels = 1 if values == _kept(1).sum() else len(_COLOURS)
     kept_CFF = _kept(channels)
     number_CFF = np.full(kept_CFF.shape, -1)

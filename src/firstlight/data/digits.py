@@ -1,4 +1,4 @@
-"""The embedded digits: 1,797 real scans, which scikit-learn also brings.
+"""The embedded digits: 1,797 real scans, which scikit-learn also contains.
 
 ``digits.csv.gz`` has a row for each scan: 64 counts of dark pixels and the digit. E. Alpaydin and
 C. Kaynak published them (doi:10.24432/C50P49) under the licence CC BY 4.0,
@@ -16,7 +16,7 @@ TRAIN_COUNT = 1_437
 
 
 def read_digits() -> dict[str, tuple[UInt8Array, Int64Array]]:
-    """8×8 grey images; the test images are the last 360, by other writers than most of the rest."""
+    """Return the 8×8 grey images. The test images are the last 360, mostly by other writers."""
     scans = np.loadtxt(FILE, dtype=np.int64, delimiter=",")
     # The scans count 0 to 16 dark pixels in each 4×4 block.
     images_NHWC = np.rint(scans[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)

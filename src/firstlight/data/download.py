@@ -1,7 +1,7 @@
-"""Fetch published files: https, several mirrors, resumed, verified, and whole or not there.
+"""Fetch published files over HTTPS, from several mirrors; resume and verify them.
 
-Under its final name a file is complete and has its published checksum. Until then it grows under
-``.NAME.part``, guarded by a lock that the system releases with the process.
+A file with its final name is complete and has its published checksum. Until then it is named
+``.NAME.part`` and protected by a lock, which the system releases when the process ends.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ from firstlight.files import make_folder, put_in_place, write_whole
 from firstlight.locks import alone
 
 Report = Callable[[str, int, int | None], None]
-"""Told as a file grows: its name, the bytes so far, the bytes in all."""
+"""Called while a file grows, with its name, the bytes so far, and the total bytes."""
 
 TIMEOUT_SECONDS = 30.0
 _CHUNK = 1 << 18
 
 
 class _RefusedError(Exception):
-    """One address did not give the file; the message says why."""
+    """One address did not send the file; the message says why."""
 
 
 def fetch(
@@ -38,11 +38,10 @@ def fetch(
     timeout: float = TIMEOUT_SECONDS,
     schemes: tuple[str, ...] = ("https",),
 ) -> Path:
-    """The verified file inside ``folder``, fetched from the first address that gives it.
+    """Fetch a file into ``folder`` from the first address that sends it, and verify it.
 
-    ``timeout`` (seconds) bounds each wait for the other side. Raises ``UnreachableError`` naming
-    every address with its reason, and ``DataError`` when the folder
-    cannot take the file.
+    ``timeout`` (seconds) limits each wait for the server. Raises ``UnreachableError``, which gives
+    the reason for each address, and ``DataError`` if the file cannot be written.
     """
     target = folder / file.name
     with only_one(folder, file.name):
@@ -72,7 +71,7 @@ def _fetch_from(
     timeout: float,
     schemes: tuple[str, ...],
 ) -> None:
-    """Complete and verify ``part`` from one address; a part that proves wrong is fetched anew."""
+    """Complete and verify ``part`` from one address. A wrong part is fetched again."""
     while True:
         resumed = part.exists() and part.stat().st_size > 0
         if not (resumed and part.stat().st_size == file.size):
@@ -93,7 +92,7 @@ def _pull(
     timeout: float,
     schemes: tuple[str, ...],
 ) -> None:
-    """Append to ``part`` what is missing. What came before a failure stays, to be resumed."""
+    """Append to ``part`` what is missing. After a failure, what has arrived stays."""
     have = part.stat().st_size if part.exists() else 0
     if have > file.size:
         part.unlink()
@@ -116,19 +115,18 @@ def fetch_any(
     timeout: float = TIMEOUT_SECONDS,
     schemes: tuple[str, ...] = ("https",),
 ) -> None:
-    """Complete ``part`` from an address of which neither size nor sum is known; ``report`` is told
-    of it as ``name``. Goes on where a part of it is there, and the server says that the file is
-    still the same.
+    """Complete ``part`` from an address without a known size or checksum; ``report`` gets ``name``.
+    A partial file is continued if the server says that the file has not changed.
 
-    Raises ``UnreachableError`` where the address does not give it, and ``DataError`` when the
-    folder cannot take it.
+    Raises ``UnreachableError`` if the address does not send the file, and ``DataError`` if it
+    cannot be written.
     """
     mark = part.with_name(f"{part.name}.etag")
     try:
         have, etag = _left_of(part, mark)
         headers = {"Range": f"bytes={have}-", "If-Range": etag} if have else {}
         with _opened(url, headers, part, timeout, schemes) as answer:
-            if have and answer.status != 206:  # another file now, or a server that starts over
+            if have and answer.status != 206:  # a different file, or the server starts over
                 have = 0
             length = answer.headers.get("Content-Length")
             size = have + int(length) if length is not None and length.isdecimal() else None
@@ -150,7 +148,7 @@ def fetch_any(
 
 
 def _left_of(part: Path, mark: Path) -> tuple[int, str]:
-    """The bytes that are there, and what the server called the file; none without that."""
+    """Return the bytes of the partial file and the server's tag for it; 0 without a tag."""
     try:
         return part.stat().st_size, mark.read_text(encoding="utf-8")
     except (OSError, ValueError):
@@ -162,8 +160,8 @@ def _left_of(part: Path, mark: Path) -> tuple[int, str]:
 def _opened(
     url: str, headers: dict[str, str], part: Path, timeout: float, schemes: tuple[str, ...]
 ) -> Iterator[http.client.HTTPResponse]:
-    """What an address answers. Raises ``_RefusedError``; ``part`` is removed where it is not of
-    this file."""
+    """Return the response of an address. Raises ``_RefusedError``. ``part`` is removed if it does
+    not belong to this file."""
     headers = {"User-Agent": "firstlight", "Accept-Encoding": "identity", **headers}
     opener = urllib.request.build_opener(_SafeRedirects(schemes))
     try:
@@ -173,7 +171,7 @@ def _opened(
             yield answer
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416:  # nothing left to send from there: the part is not of this file
+        if error.code == 416:  # nothing left to send: the part does not belong to this file
             part.unlink(missing_ok=True)
         raise _RefusedError(f"answered {error.code} {error.reason}") from error
     except (http.client.HTTPException, urllib.error.URLError, OSError) as error:
@@ -198,7 +196,7 @@ def _append(
     size: int | None,
     told: Callable[[int, int | None], None],
 ) -> int:
-    """Write the answer behind the first ``have`` bytes; returns the size reached."""
+    """Write the response after the first ``have`` bytes; return the new size."""
     try:
         out = part.open("r+b" if have else "wb")
     except OSError as error:
@@ -242,10 +240,10 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 
 @contextmanager
 def only_one(folder: Path, name: str) -> Iterator[None]:
-    """Make ``folder`` and wait until no other process fetches ``name`` into it.
+    """Create ``folder`` and wait until no other process fetches ``name`` into it.
 
-    Some network file systems have no locks; there, two processes at once each verify what they end
-    with.
+    Some network file systems have no locks. There, two processes may fetch at once, and each
+    verifies the result.
     """
     with contextlib.ExitStack() as lock:
         try:
@@ -257,7 +255,7 @@ def only_one(folder: Path, name: str) -> Iterator[None]:
 
 
 def md5_of(path: Path) -> str:
-    """Hex, of a whole file. Raises ``OSError``."""
+    """Return the MD5 of a whole file in hex. Raises ``OSError``."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, _new_md5).hexdigest()
 

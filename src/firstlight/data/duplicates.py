@@ -1,4 +1,4 @@
-"""Pictures that show the same thing: exact copies, and copies saved anew, resized or recompressed.
+"""Find exact copies, and copies that were saved again, resized or recompressed.
 
 Axes: N images, H height, W width, C channels, T values of a thumbnail.
 """
@@ -14,26 +14,27 @@ FloatArray = npt.NDArray[np.float32]
 Pairs = list[tuple[int, int]]
 
 GRID = 16
-"""Side of the thumbnails by which candidates are found."""
+"""Side of the thumbnails that are used to find candidates."""
 THUMBNAILS_ALIKE = 0.98
-"""Least correlation of two candidates' thumbnails."""
+"""Two pictures are candidates from this correlation of their thumbnails."""
 PICTURES_ALIKE = 0.985
-"""Least correlation of two near copies' grey pixels: JPEG at quality 70 keeps 0.99 of a photograph
-of three times the size, while of 20,000 MNIST digits five pairs come as near."""
+"""Two pictures are near copies from this correlation of their grey pixels. A photograph that was
+reduced to a third and saved as JPEG with quality 70 keeps 0.99; of 20,000 MNIST digits, five pairs
+are as similar."""
 _FLAT = 1.0  # A standard deviation of at most one level: nothing to compare.
 _DIRECTIONS = 48
 _ROWS, _COLUMNS = 500, 32_768
 MOST_EACH = 100
-"""Of a picture's later copies the first so many are paired with it: of a thousand frames of one
-scene there are half a million pairs, which say no more."""
+"""A picture is paired with this many of its later copies at most. A thousand frames of one scene
+are half a million pairs, which say no more."""
 
 
 def near_copies(images_NHWC: UInt8Array | StoredImages) -> Pairs:
-    """Pairs (i, j), i < j, of near copies, exact ones among them, sorted; at most ``MOST_EACH`` of
+    """Return the sorted pairs (i, j), i < j, of near and exact copies; at most ``MOST_EACH`` for
     each i.
 
-    Pictures all of one colour are no copies of one another. The work grows with N²: about ten
-    seconds for 60,000 pictures on two cores.
+    Pictures of a single colour do not count as copies. The time grows with N²: about ten seconds
+    for 60,000 pictures on two cores.
     """
     if len(images_NHWC) < 2:
         return []
@@ -43,7 +44,7 @@ def near_copies(images_NHWC: UInt8Array | StoredImages) -> Pairs:
     step = min(_ROWS, 2 * at_once(images_NHWC.shape[1:]))
     for start in range(0, len(candidates), step):
         i, j = candidates[start : start + step].T
-        # One picture stands in many pairs, where there are many copies.
+        # If there are many copies, one picture is in many pairs.
         which, places = np.unique(candidates[start : start + step].T, return_inverse=True)
         pixels_NT, _ = _normalised(grey(images_NHWC[which]).reshape(len(which), -1))
         near = _products(pixels_NT, pixels_NT, *places.reshape(2, -1)) >= PICTURES_ALIKE
@@ -52,8 +53,8 @@ def near_copies(images_NHWC: UInt8Array | StoredImages) -> Pairs:
 
 
 def groups(count: int, pairs: Pairs) -> npt.NDArray[np.int64]:
-    """For each of ``count`` pictures the smallest number of those it is linked with, through any
-    number of pairs."""
+    """Return for each of ``count`` pictures the smallest number of those it is linked with, through
+    any number of pairs."""
     root = list(range(count))
 
     def find(i: int) -> int:
@@ -69,10 +70,10 @@ def groups(count: int, pairs: Pairs) -> npt.NDArray[np.int64]:
 
 
 def _alike(thumbnails_NT: FloatArray, told_N: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """M×2: the pairs whose thumbnails correlate enough, of each picture the first ones.
+    """Return the pairs with enough correlation of the thumbnails, M×2; the first for each picture.
 
-    A product of two vectors is at most that of their shares along the main directions, plus that
-    of the lengths of what remains: one short product rules out nearly all pairs.
+    A product of two vectors is at most the product of their components along the main directions,
+    plus the product of the lengths of the rest. So one short product rules out nearly all pairs.
     """
     _, directions_TT = np.linalg.eigh(thumbnails_NT.T @ thumbnails_NT)
     main_NM = thumbnails_NT @ directions_TT[:, -_DIRECTIONS:]
@@ -82,7 +83,7 @@ def _alike(thumbnails_NT: FloatArray, told_N: npt.NDArray[np.bool_]) -> npt.NDAr
     count, parts = len(short_NM), [np.empty((0, 2), np.int64)]
     for start in range(0, count, _ROWS):
         found_N = np.zeros(min(_ROWS, count - start), np.int64)
-        for first in range(start, count, _COLUMNS):  # memory for a part of the products
+        for first in range(start, count, _COLUMNS):  # to have only a part of them in memory
             bound = short_NM[start : start + _ROWS] @ short_NM[first : first + _COLUMNS].T
             i, j = np.divmod(np.flatnonzero(bound >= THUMBNAILS_ALIKE), bound.shape[1])
             later = i + start < j + first
@@ -90,7 +91,7 @@ def _alike(thumbnails_NT: FloatArray, told_N: npt.NDArray[np.bool_]) -> npt.NDAr
             here = thumbnails_NT[start : start + _ROWS], thumbnails_NT[first : first + _COLUMNS]
             near = _products(*here, i, j) >= THUMBNAILS_ALIKE
             i, j = i[near], j[near]
-            # The place of each among those of its i, which stand together.
+            # The place of each among the pairs of its i, which are next to each other.
             place = np.arange(len(i)) - np.searchsorted(i, i)
             kept = found_N[i] + place < MOST_EACH
             i, j = i[kept], j[kept]
@@ -103,7 +104,7 @@ def _alike(thumbnails_NT: FloatArray, told_N: npt.NDArray[np.bool_]) -> npt.NDAr
 def _products(
     one_NT: FloatArray, other_NT: FloatArray, i: npt.NDArray[np.int64], j: npt.NDArray[np.int64]
 ) -> FloatArray:
-    """Of each pair of rows, some thousand at a time."""
+    """Return the product of each pair of rows, computed a few thousand at a time."""
     parts = [
         np.einsum("nt,nt->n", one_NT[i[at : at + 4096]], other_NT[j[at : at + 4096]])
         for at in range(0, len(i), 4096)
@@ -112,12 +113,12 @@ def _products(
 
 
 def _thumbnails(images_NHWC: UInt8Array | StoredImages) -> FloatArray:
-    """Grey means over a grid, N×16×16."""
+    """Return grey means on a grid, N×16×16."""
     count, height, width, _ = images_NHWC.shape
     found = np.empty((count, GRID, GRID), np.float32)
     rows, columns = cells(height, GRID), cells(width, GRID)
     step = at_once(images_NHWC.shape[1:])
-    with threadpool_limits(1, "blas"):  # threads that share so small a product only wait
+    with threadpool_limits(1, "blas"):  # for such a small product, more threads only wait
         for start in range(0, count, step):
             grey_NHW = grey(images_NHWC[start : start + step])
             found[start : start + step] = rows @ grey_NHW @ columns.T
@@ -125,7 +126,8 @@ def _thumbnails(images_NHWC: UInt8Array | StoredImages) -> FloatArray:
 
 
 def cells(side: int, grid: int) -> FloatArray:
-    """grid×side: each row averages its share of the pixels; also for fewer pixels than cells."""
+    """Return a matrix grid×side whose rows average the pixels of one cell each. It also works for
+    fewer pixels than cells."""
     edges, pixels = np.linspace(0, side, grid + 1), np.arange(side)
     covered = np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None])
     shares = np.maximum(covered, 0)
@@ -134,8 +136,8 @@ def cells(side: int, grid: int) -> FloatArray:
 
 
 def grey(images_NHWC: UInt8Array) -> FloatArray:
-    """N×H×W: the mean of the channels."""
-    # As NumPy's mean to the bit, several times as fast.
+    """Return the mean of the channels, N×H×W."""
+    # The same bits as NumPy's mean, several times as fast.
     channels = images_NHWC.shape[3]
     grey_NHW: FloatArray = images_NHWC[..., 0].astype(np.float32)
     for channel in range(1, channels):
@@ -145,7 +147,7 @@ def grey(images_NHWC: UInt8Array) -> FloatArray:
 
 
 def _normalised(values_NT: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Each row with mean 0 and length 1, and whether there was anything in it to tell."""
+    """Return each row with mean 0 and length 1, and whether it was not flat."""
     centred_NT = values_NT - values_NT.mean(axis=1, keepdims=True)
     lengths_N = np.sqrt(np.einsum("nt,nt->n", centred_NT, centred_NT))
     told_N = lengths_N > _FLAT * values_NT.shape[1] ** 0.5

@@ -1,4 +1,4 @@
-"""EMNIST's sets: one ZIP holds the IDX files of all of them, and their images lie on their side."""
+"""EMNIST's sets. One ZIP contains the IDX files of all sets, and the images lie on their side."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from firstlight.files import is_file
 
 @dataclass(frozen=True, kw_only=True)
 class EmnistFiles(FileFormat):
-    """An entry's one file is the ZIP of all sets."""
+    """The format of an entry with one file, the ZIP of all sets."""
 
     archives: ClassVar[int] = 1
 
     split: str
-    """The set's name in its files' names."""
+    """The name of the set in its file names."""
     first_label: int = 0
-    """Number of the first class in the files of labels."""
+    """Number of the first class in the label files."""
 
     def sources(self, entry: Entry, place: Path, wanted: Sequence[str]) -> Iterator[Source]:
         (published,) = entry.files
@@ -43,7 +43,7 @@ class EmnistFiles(FileFormat):
                 yield Source(folder, partial(self._read, entry, paths, wanted))
 
     def _names(self, part: str) -> tuple[str, str]:
-        """Of the files with the images and the labels of a part."""
+        """Return the file names of a part's images and labels."""
         stem = f"emnist-{self.split}-{'train' if part == TRAIN else 'test'}"
         return f"{stem}-images-idx3-ubyte.gz", f"{stem}-labels-idx1-ubyte.gz"
 

@@ -1,4 +1,4 @@
-"""What is known of a named data set, and what a reader of its files gives.
+"""What is known about a named data set, and the interface of the readers.
 
 Axes: N images, H height, W width, C channels.
 """
@@ -17,61 +17,62 @@ Arrays = tuple[UInt8Array, Int64Array]
 
 
 class Source(NamedTuple):
-    """A copy of a set that lies on this machine."""
+    """A copy of a set on this machine."""
 
     where: Path
     """Its folder or file, for messages."""
     read: Callable[[], Mapping[str, Arrays]]
-    """Gives the wanted parts."""
+    """Reads the wanted parts."""
     published: tuple[tuple[Path, str], ...] = ()
-    """Its files, each with the MD5 (hex) it was published with. None where they are not the files
-    as published, such as unpacked ones."""
+    """Its files with their published MD5 (hex). None if they are not the published files, for
+    example if they were unpacked."""
 
 
 class FileFormat(ABC):
     """Reads the files of a set. Each format is a class in a file of its own."""
 
     archives: ClassVar[int]
-    """How many published files an entry of this format lists."""
+    """The number of published files that an entry of this format lists."""
     compares_unpacked: ClassVar[bool] = False
     """Whether unpacked files too have published checksums."""
 
     @abstractmethod
     def sources(self, entry: "Entry", place: Path, wanted: Sequence[str]) -> Iterator[Source]:
-        """Each copy with the wanted parts in and below ``place``, the preferred one first."""
+        """Yield each copy with the wanted parts in ``place`` or its subfolders, the preferred one
+        first."""
 
     def is_unpacked(self, entry: "Entry", folder: Path) -> bool:
-        """Whether ``unpack`` has been here, so that nothing need be fetched."""
+        """Return whether ``unpack`` was called here, so nothing has to be fetched."""
         return False
 
     def unpack(self, entry: "Entry", folder: Path) -> None:
-        """Called once the published files are in ``folder``: keep what is to be kept of them,
-        by default the files themselves."""
+        """Unpack the published files in ``folder`` as needed. By default they are kept as they
+        are."""
         return
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """One archive as published."""
+    """One published archive."""
 
     name: str
-    """The file name, kept when it is saved."""
+    """The file name, also on this machine."""
     md5: str
     """Published checksum of the archive, hex."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     urls: tuple[str, ...]
-    """Public https addresses, tried in this order."""
+    """Public HTTPS addresses, tried in this order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """SHA-256 (hex) of the decoded bytes, whatever container they came in."""
+    """SHA-256 (hex) of the decoded bytes, in whatever container they came."""
 
     train_images: str
-    """Of the pixels, uint8 N×H×W×C."""
+    """The hash of the pixels, uint8 N×H×W×C."""
     train_labels: str
-    """Of the labels, one byte each."""
+    """The hash of the labels, one byte each."""
     test_images: str
     test_labels: str
 
@@ -88,34 +89,34 @@ class Entry:
     train_count: int
     test_count: int
     reader: FileFormat | Callable[[], Mapping[str, Arrays]]
-    """What reads its files, or a function that gives ``train`` and ``test``."""
+    """The reader of its files, or a function that returns ``train`` and ``test``."""
     files: tuple[RemoteFile, ...] = ()
-    """As the format wants them. None for a function."""
+    """In the order that the format expects. Empty for a function."""
     origin: str = "embedded"
-    """Where a function takes it from, in a word."""
+    """Where a function gets the data, in a word."""
     folder: str = ""
-    """Where its fetched files are kept, below the cache; by default under its own name."""
+    """The folder in the cache for its fetched files; by default the set's name."""
     subfolders: tuple[str, ...] = ()
-    """Where it may be below a folder that is looked into, in this order; by default where its
-    fetched files are kept, alone."""
+    """Where it may be in a searched folder, in this order; by default only where its fetched files
+    are kept."""
     content: Content | None = None
-    """How its arrays are known. Without it the published files are known by their MD5, and of
-    unpacked ones only counts, shapes and labels can be checked."""
+    """The hashes of its arrays. Without them, the published files are checked by their MD5, and
+    unpacked files only by counts, shapes and labels."""
     recipes: str = ""
-    """The set whose ``standard`` recipe it is trained with, where it has none of its own."""
+    """The set whose ``standard`` recipe it uses, if it has none of its own."""
     mirrored: bool = True
-    """Whether that recipe may mirror its images; a digit seen in a mirror is none."""
+    """Whether that recipe may mirror its images. A mirrored digit is not a digit."""
     licence: str
     citation: str
     hub: str = ""
-    """Its name on the Hugging Face hub, ``OWNER/NAME``, for the cards of models. It is not taken
-    from there."""
+    """Its name on the Hugging Face hub, ``OWNER/NAME``, for model cards. It is not fetched from
+    there."""
     not_for: tuple[str, ...] = ()
-    """What a classifier that was trained on it is not for, in sentences, for its card."""
+    """What a classifier trained on it should not be used for, in sentences, for its card."""
     light_on_dark: bool
-    """Light strokes or clothes on a black ground."""
+    """Light strokes or clothes on a black background."""
     centred_strokes: bool
-    """Each image is one stroke, fitted and centred by its mass."""
+    """Each image is one stroke, fitted into a box and centred by its mass."""
 
     def __post_init__(self) -> None:
         of_files = isinstance(self.reader, FileFormat)
@@ -127,17 +128,17 @@ class Entry:
                 f"not {self.reader!r} with {len(self.files)}"
             )
         if self.content is None and not of_files:
-            raise ValueError(f"{self.name}: content must be given for a set that is no files")
+            raise ValueError(f"{self.name}: content must be given for a set without files")
 
     @property
     def shelf(self) -> str:
-        """Name of the folder with its fetched files."""
+        """The name of the folder with its fetched files."""
         return self.folder or self.name
 
     def folders(self, place: Path) -> Iterator[Path]:
-        """Where it may be below ``place``, in this order."""
+        """Yield the places in ``place`` where it may be, in this order."""
         return (place / sub for sub in self.subfolders or (self.shelf,))
 
     def count(self, part: str) -> int:
-        """Images of ``train`` or ``test``."""
+        """Return how many images ``train`` or ``test`` has."""
         return self.train_count if part == TRAIN else self.test_count

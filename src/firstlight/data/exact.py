@@ -1,4 +1,4 @@
-"""Files of which it is known how long they are and which labels they hold."""
+"""Read files with a known length and known labels."""
 
 import tarfile
 import zlib
@@ -15,7 +15,7 @@ from firstlight.files import make_folder, write_whole
 
 
 def read_exactly(path: Path, size: int, what: str) -> bytes:
-    """The bytes of a file of this size; ``what`` says in words what they are. Raises
+    """Read a file that must have this size; ``what`` describes its content. Raises
     ``DataError``."""
     try:
         have = path.stat().st_size
@@ -28,10 +28,10 @@ def read_exactly(path: Path, size: int, what: str) -> bytes:
 
 
 def tar_members(archive: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of each of these files in a ``.tar.gz``, in whichever folder of it they are; no
-    other member is looked at. ``sizes`` has their bytes.
+    """Yield (name, bytes) of these files in a ``.tar.gz``, in any of its folders. Other members are
+    ignored. ``sizes`` are the files' sizes in bytes.
 
-    Raises ``DataError`` for one that is missing or of another size, and for a damaged archive.
+    Raises ``DataError`` for a file that is missing or has another size, and for a damaged archive.
     """
     left = dict(sizes)
     try:
@@ -58,7 +58,7 @@ def tar_members(archive: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, 
 
 
 def unpack(archive: Path, folder: Path, sizes: Mapping[str, int]) -> None:
-    """These files of the archive into ``folder``, each through a temporary name."""
+    """Unpack these files of the archive into ``folder``, each through a temporary name."""
     try:
         make_folder(folder)
         for name, blob in tar_members(archive, sizes):
@@ -70,8 +70,8 @@ def unpack(archive: Path, folder: Path, sizes: Mapping[str, int]) -> None:
 
 
 def from_zero(labels_N: npt.NDArray[Any], known: range, name: object) -> Int64Array:
-    """The labels counted from 0. Raises ``DataError``, which ``name`` opens, for one that is not
-    ``known``."""
+    """Return the labels counted from 0. Raises ``DataError``, whose message begins with ``name``,
+    for a label that is not ``known``."""
     wrong_N = np.flatnonzero(~np.isin(labels_N, np.array(known)))
     if len(wrong_N):
         place = int(wrong_N[0])

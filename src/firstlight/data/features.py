@@ -1,5 +1,5 @@
-"""Which columns of a table hold the pictures and their classes, by what Hugging Face's ``datasets``
-says of each column (its features, as JSON), else by the columns' names."""
+"""Find the columns of a table with pictures and classes: by the features that Hugging Face's
+``datasets`` records (as JSON), else by the column names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,24 +10,24 @@ from firstlight.errors import DataError
 
 IMAGES = ("image", "img", "jpg", "png", "picture", "photo")
 LABELS = ("label", "labels", "cls", "class", "target", "y", "fine_label")
-"""Columns of such names, the likeliest first."""
+"""The names of such columns, the likeliest first."""
 
 
 class PictureColumns(NamedTuple):
-    """What is where."""
+    """The columns that were found."""
 
     image: str
     label: str | None
     class_names: tuple[str, ...]
-    """What the numbers mean; empty where nothing says it."""
+    """What the numbers mean; empty if that is unknown."""
 
 
 def picture_columns(
     names: Sequence[str], features: Mapping[str, Any], where: str, *, lists: bool = False
 ) -> PictureColumns:
-    """The columns of pictures and classes among these. Raises ``DataError``, which begins with
-    ``where``, where there is none of pictures, where two could be meant, and where a picture has
-    several classes, unless ``lists`` of them can be read."""
+    """Find the columns of pictures and classes among these. Raises ``DataError``, whose message
+    begins with ``where``, if there is no column of pictures, if two are possible, or if a picture
+    has several classes and ``lists`` of them cannot be read."""
     kinds = {one: _kind(features.get(one)) for one in names}
     images = [one for one in names if kinds[one] == "Image"]
     images = images or [one for one in IMAGES if one in names]
@@ -76,7 +76,7 @@ def _label(
 
 
 def _kind(feature: Any) -> str:
-    """``Image``, ``ClassLabel``, ``Value`` and the like; ``list`` for several of one kind."""
+    """Return ``Image``, ``ClassLabel``, ``Value`` and so on; ``list`` for several of one kind."""
     if isinstance(feature, list):  # as datasets before 4 wrote it
         return "list"
     kind = str(feature.get("_type", "")) if isinstance(feature, dict) else ""
@@ -88,6 +88,6 @@ def _holds_classes(feature: Any) -> bool:
 
 
 def _inner(feature: Any) -> Any:
-    """What a list is of; others as they are."""
+    """Return the feature of a list's items; other features unchanged."""
     inner = feature[0] if isinstance(feature, list) and feature else feature
     return inner.get("feature", inner) if isinstance(inner, dict) else inner

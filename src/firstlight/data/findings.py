@@ -1,4 +1,4 @@
-"""What is said of a set of pictures: each kind of fault with the pictures concerned."""
+"""What a check finds in a set of pictures: each kind of fault with the affected pictures."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ class Suspect:
 
     name: str
     given: str
-    """Its class."""
+    """Its given class."""
     suggested: str
     """The class it looks like."""
     probability: float
-    """Of the given class, 0 to 1."""
+    """The probability of the given class, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +23,14 @@ class Finding:
     kind: str
     """A short name, such as ``leak``."""
     severe: bool
-    """Whether it makes what a model is said to be worth untrue, or stops its training."""
+    """Whether it makes measured accuracies wrong, or stops training."""
     text: str
     """What it is, how much of it, and what to do."""
     groups: tuple[tuple[str, ...], ...] = ()
-    """The pictures concerned, those together that belong together."""
+    """The affected pictures, in groups that belong together."""
     details: tuple[str, ...] = ()
-    """A line for each group, where its names do not say it all."""
+    """A line for each group, if its names do not say everything."""
     exclude: tuple[str, ...] = ()
-    """Those of them to leave out."""
+    """The pictures to leave out."""
     suspects: tuple[Suspect, ...] = ()
-    """More of each picture where its class is in doubt."""
+    """Details about each picture with a doubtful class."""

@@ -1,7 +1,7 @@
-"""Folders of pictures: which file belongs to which class and to which part.
+"""List folders of pictures: the class and the part of each file.
 
-``PATH/CLASS/*``, or ``PATH/{train,validation,test}/CLASS/*``. Nothing is decoded here; what is
-left out is told in notes.
+``PATH/CLASS/*``, or ``PATH/{train,validation,test}/CLASS/*``. Nothing is decoded here. Notes say
+what is left out.
 """
 
 import filecmp
@@ -26,12 +26,12 @@ _RENAME = "call the parts train, validation and test"
 
 
 def list_folder(root: Path, *, least: int = 2) -> Listing:
-    """The pictures below ``root`` by class, and by part where its folders are parts.
+    """List the pictures in ``root`` by class, and by part if its folders are parts.
 
-    Folders below a class folder belong to the class. A folder that holds nothing but one other
-    folder is seen through, and a second copy of the classes inside a folder beside them is left
-    out. Raises ``DataError`` where there are not ``least`` classes with a picture each, a part has
-    a class that ``train`` lacks, or the folders can be read as classes or as parts.
+    Folders in a class folder belong to the class. If a folder contains only one other folder, that
+    one is used. A second copy of the classes in a folder next to them is left out. Raises
+    ``DataError`` if fewer than ``least`` classes have pictures, if a part has a class that
+    ``train`` lacks, or if the folders could be classes or parts.
     """
     notes: list[str] = []
     tree = read_tree(root, notes)
@@ -40,7 +40,7 @@ def list_folder(root: Path, *, least: int = 2) -> Listing:
         raise DataError(f"{root}: {LAYOUT}; got {there if tree.pictures else 'nothing'}")
     top = _seen_through(tree, notes)
     if least == 1 and len(top.filled) == 1 and not top.pictures:
-        (only,) = top.filled  # a test part alone, which is enough to measure on
+        (only,) = top.filled  # only a test part, which is enough to evaluate on
         if part_in_name(only.name).is_exact and _classes_in(only):
             top = _seen_through(only, notes)
     _tell_loose(top, root, notes)
@@ -76,7 +76,7 @@ def _by_part(
 
 
 def _by_class(folders: list[Node], part: str, notes: list[str]) -> Iterator[Found]:
-    """Every picture; two spellings of one name are one class."""
+    """Yield every picture. Two spellings of one name are one class."""
     spellings: set[str] = set()
     for folder in folders:
         label = class_name(folder.name)
@@ -117,8 +117,8 @@ def _tell_loose(folder: Node, root: Path, notes: list[str]) -> None:
 
 
 def _seen_through(folder: Node, notes: list[str]) -> Node:
-    """The folder itself, or the one below it that alone holds the folders with the pictures, as
-    archives leave it."""
+    """Return the folder, or the only folder in it that contains the class folders. Unpacked
+    archives often have such a folder."""
     while len(folder.filled) == 1 and not folder.pictures:
         (only,) = folder.filled
         if only.pictures or (not folder.path and part_in_name(only.name).is_exact):
@@ -133,14 +133,14 @@ def _seen_through(folder: Node, notes: list[str]) -> Node:
 
 
 def _classes_in(folder: Node) -> set[str]:
-    """Names of the folders with pictures in a folder that has none itself."""
+    """Return the names of the folders with pictures in a folder that has none itself."""
     return set() if folder.pictures else {one.name for one in _seen_through(folder, []).filled}
 
 
 def _without_copies(root: Path, parent: Node, notes: list[str]) -> list[Node]:
-    """The folders of ``parent`` less one that holds the others once more.
+    """Return the folders of ``parent`` without one that contains a copy of the others.
 
-    Raises ``DataError`` where it holds folders of the same names with other pictures.
+    Raises ``DataError`` if it contains folders with the same names but other pictures.
     """
     kept = []
     for folder in parent.folders:
@@ -162,7 +162,7 @@ def _without_copies(root: Path, parent: Node, notes: list[str]) -> list[Node]:
 
 
 def _is_copy(root: Path, folder: Node, first: Node | None) -> bool:
-    """Whether every picture of ``folder`` lies at the same place in ``first``, byte for byte."""
+    """Return whether ``first`` has every picture of ``folder`` at the same place, byte for byte."""
     if first is None:
         return False
     there = set(first.below())
@@ -171,12 +171,12 @@ def _is_copy(root: Path, folder: Node, first: Node | None) -> bool:
         return set(folder.below()) <= there and all(
             filecmp.cmp(root / one, root / other, shallow=False) for one, other in paths
         )
-    except OSError:  # a link to nothing
+    except OSError:  # a broken link
         return False
 
 
 def _parts(root: Path, folders: list[Node]) -> dict[str, str]:
-    """The part of each folder that is one, by its name; empty where the folders are classes."""
+    """Return the part of each folder that is one, by name; empty if the folders are classes."""
     named = {folder.name: part_in_name(folder.name) for folder in folders}
     inside = {folder.name: _classes_in(folder) for folder in folders}
     leads = sorted(
@@ -218,8 +218,8 @@ def _parts(root: Path, folders: list[Node]) -> dict[str, str]:
 
 
 def _refuse_ambiguous(root: Path, folders: list[Node]) -> None:
-    """Raise ``DataError`` where folders are more likely parts than classes: they hold no pictures
-    themselves, but folders of the same names."""
+    """Raise ``DataError`` if the folders are more likely parts than classes: they contain no
+    pictures, but folders with the same names."""
     inside = {folder.path: names for folder in folders if (names := _classes_in(folder))}
     times = Counter(name for names in inside.values() for name in names)
     shared = {name for name, count in times.items() if count > 1}

@@ -1,6 +1,6 @@
-"""Which picture formats are read, and what a file is by its first bytes.
+"""The picture formats that are read, and how a file is recognized by its first bytes.
 
-The content decides, not the file's name. HEIC needs pillow-heif, the extra ``heic``.
+The content decides, not the file name. HEIC needs pillow-heif, the extra ``heic``.
 """
 
 import os
@@ -14,9 +14,9 @@ SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".pgm", ".ppm", ".pbm", ".pnm"),
 )
-"""A file of such a name counts as a picture unopened; of others the first bytes decide."""
+"""A file with such an extension counts as a picture. For others the first bytes decide."""
 START = 32
-"""Bytes that tell what a file is."""
+"""How many bytes are enough to recognize a file."""
 WANTED = "PNG, JPEG, WebP, BMP, GIF, TIFF, PGM, PPM and AVIF pictures are read"
 _PLAIN = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _ADVICE = "save it as PNG or JPEG first"
@@ -28,7 +28,7 @@ class _Kind(NamedTuple):
     start: re.Pattern[bytes]
 
 
-# A bitmap has a header of a known length; "BM" alone begins many a word.
+# A bitmap has a header of a known length; "BM" alone could begin a text.
 _BITMAP = rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"
 _KINDS = tuple(
     _Kind(what, re.compile(start, re.DOTALL))
@@ -62,7 +62,7 @@ _FOREIGN = tuple(
 
 
 def formats_for(start: bytes) -> tuple[str, ...]:
-    """Pillow's names of the formats to try for a file that begins so."""
+    """Return Pillow's names of the formats to try for a file with this start."""
     if _HEIC.match(start) and _reads_heic():
         _enable_heic()
         return ("HEIF",)
@@ -70,7 +70,7 @@ def formats_for(start: bytes) -> tuple[str, ...]:
 
 
 def is_picture(start: bytes) -> bool:
-    """Whether a file that begins so is of a kind that is read here."""
+    """Return whether a file with this start has a format that is read here."""
     if _HEIC.match(start):
         return _reads_heic()
     if _AVIF.match(start):
@@ -79,7 +79,7 @@ def is_picture(start: bytes) -> bool:
 
 
 def ending_of(start: bytes) -> str:
-    """The usual ending of a picture file that begins so, with its dot."""
+    """Return the usual extension of a picture file with this start, including the dot."""
     if _HEIC.match(start):
         return ".heic"
     if _AVIF.match(start):
@@ -89,7 +89,7 @@ def ending_of(start: bytes) -> str:
 
 
 def is_picture_file(path: str) -> bool:
-    """Whether a file counts as a picture: by its ending, else by its first bytes."""
+    """Return whether a file counts as a picture, by its extension or its first bytes."""
     if os.path.splitext(path)[1].lower() in SUFFIXES:  # noqa: PTH122 (60,000 of them)
         return True
     try:
@@ -102,7 +102,7 @@ def is_picture_file(path: str) -> bool:
 
 
 def what_else(start: bytes) -> str:
-    """What a file is that cannot be read as a picture, and what to do."""
+    """Say what a file is that cannot be read as a picture, and what to do."""
     if _HEIC.match(start):
         return f"this is an HEIC picture: {_HEIC_ADVICE}"
     if _AVIF.match(start):
@@ -117,7 +117,7 @@ def what_else(start: bytes) -> str:
 
 
 def is_heic_name(name: str) -> bool:
-    """Whether a file is a telephone's picture by its name."""
+    """Return whether a file name is that of an HEIC picture, as phones make them."""
     return name.lower().endswith((".heic", ".heif"))
 
 

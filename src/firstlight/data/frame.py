@@ -1,7 +1,7 @@
-"""A sheet of paper found within a dark frame, a drawn box or on a table, and laid straight.
+"""Find a sheet of paper in a dark frame, in a drawn box or on a table, and straighten it.
 
-A sheet has four corners and straight edges, and its light ends sharply there; a written zero has
-none of these. Axes: H height, W width.
+A sheet has four corners and straight, sharp edges. A written zero has none of these.
+Axes: H height, W width.
 """
 
 from collections.abc import Iterator
@@ -17,34 +17,35 @@ UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 Scalar = TypeVar("Scalar", bound=np.generic)
 Corners = npt.NDArray[np.float64]
-"""4×2: x and y of the top left, bottom left, bottom right and top right corner, in pixels."""
+"""x and y of the top left, bottom left, bottom right and top right corners in pixels, 4×2."""
 
 SMALLEST = 0.15
-"""Of the picture's area."""
+"""Least area of a sheet, as a fraction of the picture's."""
 SMALLEST_SIDE = 40
-"""Pixels of a picture that can show a digit on a sheet."""
+"""A smaller picture cannot show a digit on a sheet."""
 STRAIGHT = 0.94
-"""Of the area of sheet and quadrilateral together that both of them share."""
+"""Least overlap of the sheet and its quadrilateral: their intersection over their union."""
 PAPER = 0.7
-"""Of a sheet, that is not written on."""
+"""Least fraction of a sheet that is not written on."""
 OPEN = 0.8
-"""Of the picture's border, that may lie on the sheet."""
+"""Largest fraction of the picture's border that may be on the sheet."""
 IN_BOX = 0.4
-"""Of the upright rectangle around a sheet, that is paper."""
+"""Least fraction of the upright rectangle around a sheet that is paper."""
 AROUND = 0.6
-"""Of what lies outside a sheet that goes out of the picture, that is no paper."""
+"""If a sheet continues beyond the picture, the least fraction outside it that is not paper."""
 SHORTEST = 0.2
-"""A sheet's shortest side as a share of its longest."""
+"""Least ratio of a sheet's shortest side to its longest."""
 SLANT = 0.6
-"""The cosine of the angle between two sides."""
+"""Largest cosine of the angle between two sides."""
 INSET = 0.015
-"""Of the shorter side, cut off at each edge, and at least two pixels: there paper and frame mix."""
+"""Fraction of the shorter side that is cut off at each edge, at least two pixels, because paper and
+frame mix there."""
 
 
 def find_sheet(grey_HW: UInt8Array, marked_HW: BoolArray) -> UInt8Array | None:
-    """The paper with its edges cut off, seen from straight above; None where there is no sheet.
+    """Return the paper without its edges, as seen from straight above; None without a sheet.
 
-    ``marked_HW`` is what differs from the picture's ground: the sheet, or what is around it.
+    ``marked_HW`` is what differs from the picture's background: the sheet, or what is around it.
     """
     if min(marked_HW.shape) < SMALLEST_SIDE:
         return None
@@ -55,7 +56,7 @@ def find_sheet(grey_HW: UInt8Array, marked_HW: BoolArray) -> UInt8Array | None:
 
 
 def may_be_sheet(marked_HW: BoolArray) -> bool:
-    """Whether there is enough for a sheet in what is marked; quickly told."""
+    """Return quickly whether enough is marked for a sheet."""
     area = int(marked_HW.sum())
     if area < SMALLEST * PAPER * marked_HW.size:
         return False
@@ -65,7 +66,7 @@ def may_be_sheet(marked_HW: BoolArray) -> bool:
 
 
 def _sheets(mask_HW: BoolArray) -> Iterator[tuple[float, Corners]]:
-    """The area, as a share of the picture, and the corners of each part that is a sheet."""
+    """Yield the area, as a fraction of the picture, and the corners of each sheet."""
     parts_HW, count = connected(mask_HW)
     areas = np.bincount(parts_HW.ravel(), minlength=count + 1)
     areas[0] = 0
@@ -74,26 +75,26 @@ def _sheets(mask_HW: BoolArray) -> Iterator[tuple[float, Corners]]:
         y_P, x_P = np.nonzero(parts_HW == part)
         box = (np.ptp(y_P) + 1) * (np.ptp(x_P) + 1)
         if areas[part] < IN_BOX * box or _rim(parts_HW == part).mean() > OPEN:
-            continue  # a stroke; or the picture itself, but for a stroke that touches its border
+            continue  # a stroke, or the whole picture with a stroke that touches its border
         sheet_HW = _filled(parts_HW == part)
         area = int(sheet_HW.sum())
         if area < SMALLEST * sheet_HW.size or areas[part] < PAPER * area:
             continue
         rim = _rim(sheet_HW)
         if rim.mean() > OPEN or (rim.any() and mask_HW[~sheet_HW].mean() > 1 - AROUND):
-            continue  # the picture itself, or a strip between two lines
+            continue  # the whole picture, or a strip between two lines
         corners = _corners(sheet_HW)
         if _square(corners) and _shared(sheet_HW, corners) >= STRAIGHT:
             yield area / sheet_HW.size, corners
 
 
 def _rim(mask_HW: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    """The pixels along the picture's border."""
+    """Return the pixels along the picture's border."""
     return np.concatenate([*mask_HW[[0, -1]], *mask_HW.T[[0, -1]]])
 
 
 def _filled(part_HW: BoolArray) -> BoolArray:
-    """The part and its holes: all but what is joined to the picture's border."""
+    """Return the part with its holes filled."""
     others_HW, count = connected(~part_HW)
     outside = np.zeros(count + 1, dtype=bool)
     outside[_rim(others_HW)] = True
@@ -110,7 +111,7 @@ def _corners(sheet_HW: BoolArray) -> Corners:
 
 
 def _square(corners: Corners) -> bool:
-    """Whether the sides meet at about right angles, as a camera held at a slant sees them."""
+    """Return whether the sides meet at roughly right angles, allowing for a tilted camera."""
     sides = np.roll(corners, -1, axis=0) - corners
     lengths = np.linalg.norm(sides, axis=1)
     if lengths.min() < SHORTEST * lengths.max():
@@ -120,7 +121,7 @@ def _square(corners: Corners) -> bool:
 
 
 def _shared(sheet_HW: BoolArray, corners: Corners) -> float:
-    """The area in both the sheet and the quadrilateral, as a share of that in either."""
+    """Return the overlap of the sheet and the quadrilateral: intersection over union."""
     height, width = sheet_HW.shape
     drawn = Image.new("1", (width, height))
     ImageDraw.Draw(drawn).polygon([(x, y) for x, y in corners], fill=1)
@@ -129,7 +130,7 @@ def _shared(sheet_HW: BoolArray, corners: Corners) -> float:
 
 
 def _laid_straight(grey_HW: UInt8Array, corners: Corners) -> UInt8Array:
-    """What lies between the corners, as a rectangle with sides of the mean length."""
+    """Return what is between the corners as a rectangle with sides of the mean length."""
     top_left, bottom_left, bottom_right, top_right = corners
     tall = (np.linalg.norm(bottom_left - top_left) + np.linalg.norm(bottom_right - top_right)) / 2
     wide = (np.linalg.norm(top_right - top_left) + np.linalg.norm(bottom_right - bottom_left)) / 2

@@ -1,7 +1,7 @@
-"""Data sets of other libraries as data sets: Hugging Face's ``datasets``, PyTorch's map-style data
-sets, and plain rows.
+"""Convert data sets of other libraries: Hugging Face's ``datasets``, PyTorch's map-style data sets,
+and plain rows.
 
-Neither library is imported; what an object is shows in what it has. Axes: N images, H height,
+Neither library is imported; objects are recognized by their attributes. Axes: N images, H height,
 W width, C channels.
 """
 
@@ -37,7 +37,7 @@ _WANTED = (
 
 
 class _Rows(NamedTuple):
-    """The pictures of one part, and what is known of them."""
+    """The pictures of one part, and what is known about them."""
 
     images: Any
     labels: list[Any]
@@ -54,21 +54,21 @@ def from_dataset(
     size: int | None = None,
     name: str = "dataset",
 ) -> TrainTest:
-    """A data set of another library as training and test images.
+    """Make training and test images from a data set of another library.
 
     ``data`` is a ``datasets.Dataset``; a ``DatasetDict`` (or another mapping) with the parts
     ``train`` and perhaps ``validation`` and ``test``; a map-style ``torch.utils.data.Dataset`` that
-    gives ``(picture, label)``; or a sequence of dicts with a picture and a label. A picture is
+    returns ``(picture, label)``; or a sequence of dicts with a picture and a label. A picture is
     Pillow's, an array H×W or H×W×C, a tensor C×H×W, the bytes of a picture file, or a dict with
-    them as ``bytes``. ``test`` is the test part, of any of these kinds, where ``data`` is one part
-    alone; without one, a test part is taken as by ``from_images``, which also explains ``range``
-    and ``size``.
+    them as ``bytes``. ``test`` is the test part, of any of these types, if ``data`` is a single
+    part. Without a test part, one is made as in ``from_images``, which also explains ``range`` and
+    ``size``.
 
     Columns are found by their features, else by their names (``image``, ``label``). Class names
-    are those of a ``ClassLabel`` or of the attribute ``classes``, unless ``class_names`` gives
-    them. A label may be a list of names or numbers, or a row of 0 and 1: then pictures have several
-    labels. A part without labels is left out, with a note; ``notes`` also says where the data came
-    from. Raises ``DataError`` for pictures without labels, and for what is none of these kinds.
+    come from ``class_names``, else from a ``ClassLabel`` or the attribute ``classes``. If a label
+    is a list of names or numbers, or a row of 0 and 1, pictures have several labels. A part without
+    labels is left out, with a note; ``notes`` also says where the data came from. Raises
+    ``DataError`` for pictures without labels, and for other types.
     """
     if size is not None and not 8 <= size <= 512:
         raise DataError(f"{name}: size must be 8 to 512 pixels, not {size}")
@@ -100,7 +100,7 @@ def from_dataset(
 
 
 def _sets(data: Any, test: Any, name: str) -> tuple[dict[str, Any], list[str]]:
-    """The set of each part, in the order of the parts; and what was left out."""
+    """Return the set of each part, in the order of the parts, and what was left out."""
     if not isinstance(data, Mapping):
         return ({"": data} if test is None else {TRAIN: data, TEST: test}), []
     if test is not None:
@@ -168,7 +168,7 @@ def _of_datasets(data: Any, where: str) -> _Rows:
         )
     plain = data.with_format(None)
     labels = list(plain[columns.label])
-    if columns.class_names:  # datasets' sign for none
+    if columns.class_names:  # datasets writes -1 for no label
         labels = [None if label == -1 else label for label in labels]
     images: Any
     if features[columns.image].get("_type") == "Image":
@@ -179,7 +179,7 @@ def _of_datasets(data: Any, where: str) -> _Rows:
 
 
 def _files(data: Any, column: str, where: str) -> list[PictureFile]:
-    """Each picture's file; decoded as picture files are, and not by ``datasets``."""
+    """Return each picture's file. It is decoded like other picture files, not by ``datasets``."""
     kind = sys.modules["datasets"].Image(decode=False)
     stored = data.select_columns([column]).cast_column(column, kind)
 
@@ -202,7 +202,7 @@ def _content(told: Any, where: str) -> bytes:
 
 
 def _told_of(data: Any) -> str:
-    """Where a set came from, as far as it says so."""
+    """Say where a set came from, as far as it states that."""
     info = getattr(data, "info", None)
     parts = [str(one) for one in (getattr(info, "dataset_name", None),) if one]
     for what, value in (
@@ -252,7 +252,7 @@ def _each(data: Any) -> Iterator[Any]:
 
 
 def _keys(row: Mapping[str, Any], where: str) -> tuple[str, str]:
-    """Which of a row's keys is the picture, and which the label."""
+    """Return the keys of the picture and the label in a row."""
     names = list(row)
     images = [one for one in IMAGES if one in row] or [
         one for one in names if _is_picture(row[one])
@@ -279,28 +279,28 @@ def _is_picture(value: Any) -> bool:
 
 
 def _picture(value: Any, where: str) -> Any:
-    """Pillow's picture, an array with its channels last, or a file; others as they are."""
+    """Return Pillow's picture, an array with its channels last, or a file; others unchanged."""
     if isinstance(value, bytes):
         return PictureFile(lambda: value)
     if isinstance(value, dict):
         return PictureFile(lambda: _content(value, where))
     if isinstance(value, list):
         value = np.asarray(value)
-    if hasattr(value, "detach"):  # a tensor, whose channels are first
+    if hasattr(value, "detach"):  # a tensor has its channels first
         array = as_array(value)
         return np.moveaxis(array, 0, -1) if array.ndim == 3 and len(array) in (1, 3, 4) else array
     return value
 
 
 def _plain(label: Any) -> Any:
-    """A number of NumPy or PyTorch as Python's, and several of them as a list."""
+    """Convert a number of NumPy or PyTorch to Python's, and several of them to a list."""
     if getattr(label, "ndim", None) == 1:
         return as_array(label).tolist()
     return label.item() if getattr(label, "ndim", None) == 0 else label
 
 
 def _together(images: list[Any]) -> Any:
-    """One array, where all are arrays of one shape and dtype: they are taken as they are."""
+    """Return one array if all are arrays of one shape and dtype; others unchanged."""
     if not all(isinstance(one, np.ndarray) for one in images):
         return images
     alike = {(one.shape, one.dtype) for one in images}
@@ -308,7 +308,7 @@ def _together(images: list[Any]) -> Any:
 
 
 def _refuse_random(data: Any, images: list[Any], keys: tuple[str, str] | None, where: str) -> None:
-    """Raise ``DataError`` where a row shows another picture each time."""
+    """Raise ``DataError`` if a row returns a different picture each time."""
     for at in range(min(3, len(images))):
         row = data[at]
         again = _picture(row[keys[0]] if keys is not None else row[0], where)
@@ -323,12 +323,12 @@ def _same(one: Any, other: Any) -> bool:
     try:
         return np.array_equal(np.asarray(one), np.asarray(other))
     except (TypeError, ValueError):
-        return True  # what it is will be told
+        return True  # a later check reports it
 
 
 def _classes(data: Any, labels: list[Any]) -> tuple[str, ...] | None:
-    """The attribute ``classes`` of a set or of the one that it is a part of, where the labels are
-    numbers."""
+    """Return the attribute ``classes`` of a set, or of the set that it is a part of, if the labels
+    are numbers."""
     while data is not None:
         names = getattr(data, "classes", None)
         if isinstance(names, list | tuple) and all(isinstance(one, str) for one in names):
@@ -359,7 +359,8 @@ def _one_of(given: list[tuple[str, ...] | None], name: str) -> tuple[str, ...] |
 def _present(
     names: Sequence[str] | None, labels: list[list[Any]], notes: list[str], name: str
 ) -> tuple[Sequence[str] | None, list[Any]]:
-    """The classes of which there are pictures, and the labels by them; of several labels all."""
+    """Return the classes that have pictures, and the labels as indices into them; with several
+    labels, all classes."""
     if any(isinstance(one, list | tuple | set) for those in labels for one in those):
         return names, labels
     arrays = [labels_as_array(those, f"{name}: labels") for those in labels]

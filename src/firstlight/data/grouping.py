@@ -1,4 +1,4 @@
-"""Which pairs of copies hold pictures together, so that there is still something to hold out.
+"""Decide which pairs of copies keep pictures together, so that something is left to hold out.
 
 Axes: N images, K classes, G groups.
 """
@@ -16,18 +16,18 @@ from firstlight.data.duplicates import Pairs, UInt8Array, groups
 from firstlight.data.stored import StoredImages
 
 MOST_ALIKE, FEW = 0.5, 8
-"""A group with more than this part of a class, and more pictures of it than one has turns,
-says that the class looks alike: pictures of a fixed camera, icons, a letter at many places."""
+"""If a group has more than this fraction of a class, and more pictures than one has turns, the
+class is naturally similar: pictures of a fixed camera, icons, one letter at many places."""
 Labels = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 
 
 class Grouped(NamedTuple):
-    """Pairs that hold pictures together."""
+    """Pairs that keep pictures together."""
 
     near: Pairs
     altered: Pairs
     alike_N: npt.NDArray[np.int64]
-    """Numbers of the pictures, ascending, that look alike beyond what is kept together."""
+    """Numbers of the pictures, ascending, that are similar but not kept together."""
 
 
 def grouped(
@@ -36,11 +36,11 @@ def grouped(
     near: Pairs,
     altered: Pairs,
 ) -> Grouped:
-    """The pairs without those that chain most of a class into one group; ``labels`` are int64 N, or
-    bool N×K of images with several.
+    """Return the pairs without those that chain most of a class into one group. ``labels`` are
+    int64 N, or bool N×K for images with several.
 
-    Such a group falls back to near copies, and where these chain it as well to pictures that are
-    the same to the pixel.
+    Such a group falls back to near copies. If these chain it too, only pictures with the same
+    pixels stay together.
     """
     alike_N = _chained(labels, [*near, *altered])
     if not alike_N.any():
@@ -54,7 +54,7 @@ def grouped(
 
 
 def _chained(labels: Labels, pairs: Pairs) -> npt.NDArray[np.bool_]:
-    """Whether each picture is of a group with most of a class."""
+    """Return whether each picture is in a group with most of a class."""
     chained_N = np.zeros(len(labels), bool)
     group_N = groups(len(labels), pairs)
     for of_N in _classes(labels):
@@ -65,7 +65,7 @@ def _chained(labels: Labels, pairs: Pairs) -> npt.NDArray[np.bool_]:
 
 
 def _classes(labels: Labels) -> Iterator[npt.NDArray[np.bool_]]:
-    """Of each class, which pictures are of it."""
+    """Yield for each class which pictures belong to it."""
     if labels.ndim == 2:
         yield from labels.T
     else:
@@ -73,7 +73,7 @@ def _classes(labels: Labels) -> Iterator[npt.NDArray[np.bool_]]:
 
 
 def _same(images_NHWC: UInt8Array | StoredImages, numbers: npt.NDArray[np.int64]) -> Pairs:
-    """Pairs that join those with equal pixels."""
+    """Return pairs that join the pictures with equal pixels."""
     by_digest: dict[bytes, list[int]] = defaultdict(list)
     for number in numbers.tolist():
         pixels_HWC = np.ascontiguousarray(images_NHWC[number : number + 1])

@@ -1,7 +1,7 @@
-"""IDX, the format MNIST is published in: a big-endian header, then the bytes of one array.
+"""IDX, the format of MNIST: a big-endian header, then the bytes of one array.
 
-Two zero bytes, the type (8 is unsigned byte, 12 is 32-bit integer), the number of axes, one 32-bit
-length an axis, data.
+Two zero bytes, the type (8 is unsigned byte, 12 is 32-bit integer), the number of axes, a 32-bit
+length for each axis, data.
 """
 
 import gzip
@@ -25,7 +25,7 @@ _DTYPES: dict[int, np.dtype[Any]] = {_UNSIGNED_BYTE: np.dtype(np.uint8), _INTEGE
 
 
 class Member(NamedTuple):
-    """A file inside a ZIP archive, which is read as one that lies in a folder."""
+    """A file inside a ZIP archive, which is read like a file in a folder."""
 
     archive: Path
     name: str
@@ -35,7 +35,8 @@ class Member(NamedTuple):
 
     @contextmanager
     def open(self, mode: Literal["rb"]) -> Iterator[IO[bytes]]:
-        """The unpacked bytes. Raises ``DataError`` where the archive is damaged or lacks it."""
+        """Open the unpacked bytes. Raises ``DataError`` if the archive is damaged or lacks the
+        file."""
         try:
             with zipfile.ZipFile(self.archive) as archive, archive.open(self.name) as stream:
                 yield stream
@@ -46,25 +47,25 @@ class Member(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    """What a file must hold."""
+    """What a file must contain."""
 
     lengths: tuple[int | None, ...]
-    """Of each axis; None for any."""
+    """The length of each axis; None for any."""
     what: str
-    """For messages."""
+    """The content in words, for messages."""
     kind: int = _UNSIGNED_BYTE
     most: int | None = None
-    """Bytes, at the most."""
+    """The maximum in bytes."""
 
 
 def read_images(
     path: Path | Member, shape: tuple[int, int], count: int | None = None
 ) -> UInt8Array:
-    """uint8 N×H×W×1 from a file of three axes, plain or gzip.
+    """Read uint8 N×H×W×1 from a file with three axes, plain or gzip.
 
-    Raises ``DataError`` naming the file when the header is not that of ``count`` images of
-    ``shape``, or when the bytes are not as many as it says. Nothing is allocated before the
-    header is known to be right.
+    Raises ``DataError`` that names the file if the header does not announce ``count`` images of
+    ``shape``, or if the number of bytes differs from the header's. No memory is allocated before
+    the header is checked.
     """
     return _read(path, _Wanted((count, *shape), "images"))[..., None]
 
@@ -72,22 +73,22 @@ def read_images(
 def read_labels(
     path: Path | Member, classes: int, count: int | None = None, first: int = 0
 ) -> Int64Array:
-    """int64 N, 0 to ``classes`` - 1, from a file of one axis, plain or gzip, that counts the
-    classes from ``first`` on. Raises ``DataError`` for any other label."""
+    """Read int64 N, 0 to ``classes`` - 1, from a file with one axis, plain or gzip. The file counts
+    the classes from ``first``. Raises ``DataError`` for any other label."""
     labels_N = _read(path, _Wanted((count,), "labels"))
     return from_zero(labels_N, range(first, first + classes), path)
 
 
 def read_first_column(path: Path, classes: int, shape: tuple[int, int]) -> Int64Array:
-    """int64 N, the first of the 32-bit integers that a file of two axes has for each image; each is
-    checked to be 0 to ``classes`` - 1."""
+    """Read the first of the 32-bit integers that a file with two axes has for each image, int64 N.
+    Each must be 0 to ``classes`` - 1."""
     numbers_NC = _read(path, _Wanted(shape, "labels", _INTEGER))
     return from_zero(numbers_NC[:, 0], range(classes), path)
 
 
 def read_any(path: Path, axes: int, what: str, most: int) -> UInt8Array:
-    """uint8 of so many axes, whatever their lengths. Raises ``DataError`` as ``read_images`` does,
-    and where the header promises more than ``most`` bytes."""
+    """Read uint8 with this many axes of any length. Raises ``DataError`` as ``read_images`` does,
+    and if the header announces more than ``most`` bytes."""
     return _read(path, _Wanted((None,) * axes, what, most=most))
 
 
@@ -129,8 +130,8 @@ def _parse(stream: IO[bytes], path: Path | Member, wanted: _Wanted) -> npt.NDArr
         raise DataError(
             f"{path}: the header promises {size:,} bytes of {what}; at most {most:,} are read"
         )
-    # A header without a wanted count may claim anything: bytes are taken as they come, one more
-    # than due at the most, so that a lie costs no memory.
+    # A header that is not checked may claim anything. So bytes are read as they come, at most one
+    # more than announced, and a false header costs no memory.
     chunks, have = [], 0
     while have <= size and (chunk := stream.read(min(1 << 24, size + 1 - have))):
         chunks.append(chunk)

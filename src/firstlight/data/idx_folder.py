@@ -1,4 +1,4 @@
-"""A folder of IDX files, as MNIST's publishers and torchvision leave it (``MNIST/raw``).
+"""Read a folder of IDX files, as published with MNIST and as torchvision keeps it (``MNIST/raw``).
 
 Axes: N images, H height, W width, C channels.
 """
@@ -23,7 +23,7 @@ _NAME = re.compile(r"(.*?)[-_.]?(images|labels)[-.]idx[13][-.]ubyte(\.gz)?", re.
 
 
 class _Pair(NamedTuple):
-    """The files with the images and the labels of one part."""
+    """The files with a part's images and labels."""
 
     stem: str
     part: str
@@ -32,7 +32,7 @@ class _Pair(NamedTuple):
 
 
 def idx_files(folder: Path) -> list[Path]:
-    """The IDX files of a folder or of ``raw`` in it, sorted; none where it has no such."""
+    """Return the sorted IDX files of a folder, or of the folder ``raw`` in it."""
     for place in (folder, folder / "raw"):
         try:
             found = sorted(path for path in place.iterdir() if _NAME.fullmatch(path.name))
@@ -49,10 +49,10 @@ def read_idx_folder(
     shape: Shape | None = None,
     given: Range | None = None,
 ) -> tuple[Dataset, list[str]]:
-    """The images of IDX files, and the part of each, empty where there are no parts.
+    """Read the images of IDX files, and the part of each, empty without parts.
 
-    Files are ``NAME-images-idx3-ubyte`` and ``NAME-labels-idx1-ubyte``, plain or gzip, where
-    ``NAME`` says the part (``train``, ``t10k``). ``given`` is their range, where it is not plain.
+    Files are ``NAME-images-idx3-ubyte`` and ``NAME-labels-idx1-ubyte``, plain or gzip. ``NAME`` is
+    the part (``train``, ``t10k``). ``given`` is the range of the pixels, if it cannot be guessed.
     Raises ``DataError``.
     """
     pairs = _pairs(folder)
@@ -88,12 +88,12 @@ def read_idx_folder(
 
 
 def _pairs(folder: Path) -> list[_Pair]:
-    """The pair of each part. Raises ``DataError`` where one lacks its counterpart, or where the
-    files are of several data sets."""
+    """Return the pair of each part. Raises ``DataError`` if a file lacks its counterpart, or if the
+    files belong to several data sets."""
     found: dict[str, dict[str, Path]] = {}
     for path in idx_files(folder):
         match = _NAME.fullmatch(path.name)
-        assert match is not None, "idx_files has looked"
+        assert match is not None, "idx_files has checked this"
         pair, kind = found.setdefault(match[1], {}), match[2].lower()
         if kind not in pair or not path.name.endswith(".gz"):  # unpacked beside packed
             pair[kind] = path

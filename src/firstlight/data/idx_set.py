@@ -1,4 +1,4 @@
-"""Named sets in MNIST's format: images and labels of each part in a file of their own."""
+"""Named sets in MNIST's format: one file for the images and one for the labels of each part."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,15 +18,16 @@ _NPZ_BYTES = 70_000 * (28 * 28 + 1) + 4096
 
 @dataclass(frozen=True)
 class IdxFiles(FileFormat):
-    """An entry's files are images and labels of the training part, then of the test part."""
+    """The format of an entry with four files: images and labels of the training part, then of the
+    test part."""
 
     archives: ClassVar[int] = 4
 
     keras: str = ""
-    """The name of Keras's file of all four arrays, where it leaves one."""
+    """The name of Keras's file with all four arrays, if it has one."""
     label_columns: int = 0
-    """Numbers in the files of labels for each image, its class first; 0 for files of MNIST's kind,
-    a byte for each image."""
+    """How many numbers the label files have for each image, the class first. 0 for files like
+    MNIST's, with a byte per image."""
 
     def sources(self, entry: Entry, place: Path, wanted: Sequence[str]) -> Iterator[Source]:
         for folder in entry.folders(place):
@@ -67,7 +68,7 @@ class IdxFiles(FileFormat):
 
 
 def idx_path(folder: Path, name: str) -> Path | None:
-    """The file under one of the names it goes by: packed or not, a dot or a dash."""
+    """Find the file under one of its names: packed or not, with a dot or a dash."""
     plain = name.removesuffix(".gz")
     dotted = plain.replace("-idx", ".idx")
     for candidate in (name, f"{dotted}.gz", plain, dotted):
@@ -77,12 +78,12 @@ def idx_path(folder: Path, name: str) -> Path | None:
 
 
 def _files(entry: Entry, part: str) -> Sequence[RemoteFile]:
-    """With the images and the labels of a part."""
+    """Return the files with a part's images and labels."""
     return entry.files[:2] if part == TRAIN else entry.files[2:]
 
 
 def _read_npz(path: Path, wanted: Sequence[str]) -> dict[str, Arrays]:
-    """Keras's ``mnist.npz``; no pickle inside it is accepted."""
+    """Read Keras's ``mnist.npz``. Pickles inside are refused."""
     from firstlight.data.packed import named_arrays
 
     try:

@@ -1,8 +1,8 @@
-"""The cache of decoded pictures: a folder for each data set, named by what the set was made of.
+"""The cache of decoded pictures: a folder for each data set, named by the hash of its source.
 
-``pixels`` holds the images, ``about.json`` all else, and ``sha256`` the sums of both, as
-``sha256sum`` writes them. Every start compares the sums, so that a network is trained on what was
-decoded, or not at all. Axes: N images, H height, W width, C channels.
+``pixels`` holds the images, ``about.json`` everything else, and ``sha256`` the checksums of both in
+the format of ``sha256sum``. They are checked at every start, so a network is trained on exactly
+what was decoded. Axes: N images, H height, W width, C channels.
 """
 
 import hashlib
@@ -29,26 +29,26 @@ from firstlight.files import put_in_place, write_whole
 from firstlight.locks import alone, has_locks, held, is_held
 
 IN_MEMORY = 1 << 30
-"""Bytes of pixels; a larger set stays on disk."""
+"""A set with more bytes of pixels stays on disk."""
 Make = Callable[[Path], tuple[Dataset, Sequence[str]]]
-"""From a folder to work in to the images and the part of each."""
+"""Takes a working folder and returns the images and the part of each."""
 
 _PIXELS, _ABOUT, _SUMS = "pixels", "about.json", "sha256"
 _BLOCK = 1 << 22
 
 
 class _DamagedError(Exception):
-    """What is wrong with a folder of the cache."""
+    """A folder of the cache is damaged."""
 
 
 def kept(shelf: Path, seen: str, name_of: Callable[[], str], make: Make, name: str) -> TrainTest:
-    """A data set from the cache; made where it is not there yet, or no longer as it was written.
+    """Return a data set from the cache. It is made if it is not there yet or damaged.
 
-    ``seen`` tells the source by what is quickly seen of it. ``name_of`` works out, from all of the
-    source, the name that the set is kept under; it is asked only where ``seen`` is new. ``name`` is
-    the data set's own.
+    ``seen`` identifies the source by what can be checked quickly. ``name_of`` computes the name in
+    the cache from the whole source; it is called only for a new ``seen``. ``name`` is the data
+    set's name.
     """
-    cache.bound()  # one that is no size is told before any work, and each time
+    cache.bound()  # an invalid size is reported before any work, and every time
     known = shelf / f"seen-{seen}"
     key = _read_key(known)
     if not key or not (shelf / key).is_dir():
@@ -75,7 +75,7 @@ def kept(shelf: Path, seen: str, name_of: Callable[[], str], make: Make, name: s
 
 
 def _read_key(known: Path) -> str:
-    """The name that was noted, or nothing."""
+    """Return the recorded name, or an empty text."""
     try:
         key = known.read_text(encoding="ascii")
     except (OSError, ValueError):
@@ -84,9 +84,9 @@ def _read_key(known: Path) -> str:
 
 
 def _keep(shelf: Path, key: str, make: Make, *, again: bool = False) -> None:
-    """Make, split and write; nothing is left behind on failure.
+    """Make, split and write the set. Nothing is left behind on failure.
 
-    What is there already is replaced with ``again``; otherwise another process was faster.
+    With ``again``, an existing set is replaced. Otherwise another process was faster.
     """
     with workplace(shelf, key) as work:
         made, part_of = make(work)
@@ -127,7 +127,7 @@ def _keep(shelf: Path, key: str, make: Make, *, again: bool = False) -> None:
 
 
 def _opened(folder: Path, name: str) -> TrainTest:
-    """What is kept in a folder, once its sums are right. Raises ``_DamagedError``."""
+    """Check a folder's checksums and open it. Raises ``_DamagedError``."""
     try:
         lines = (folder / _SUMS).read_text(encoding="ascii").splitlines()
         sums = {file: digest for digest, _, file in (line.partition("  ") for line in lines)}
@@ -156,7 +156,7 @@ def _compare(file: str, digest: str, sums: dict[str, str]) -> None:
 
 
 def _sum_of(file: Path) -> str:
-    """SHA-256 (hex) of a file, about 1.5 GB a second."""
+    """Return the SHA-256 (hex) of a file, at about 1.5 GB per second."""
     digest = hashlib.sha256()
     with file.open("rb", buffering=0) as stream:
         while block := stream.read(_BLOCK):
@@ -165,7 +165,7 @@ def _sum_of(file: Path) -> str:
 
 
 def _told_of_levels(images: Dataset) -> Dataset:
-    """With a note where all of them are nearly black."""
+    """Add a note if all images are nearly black."""
     note = dark_note(int(np.flatnonzero(images.level_counts.any(axis=0)).max()))
     if not note:
         return images
@@ -174,14 +174,15 @@ def _told_of_levels(images: Dataset) -> Dataset:
 
 @contextmanager
 def workplace(shelf: Path, key: str) -> Iterator[Path]:
-    """A new folder, removed afterwards; those of processes that were killed are removed before.
+    """Create a working folder and remove it afterwards. Folders of killed processes are removed
+    first.
 
-    A process holds a lock beside its folder, which the system lets go when the process ends,
-    however it does. Where the file system has no locks, nothing is removed before.
+    A process holds a lock next to its folder, which the system releases when the process ends in
+    any way. On a file system without locks, nothing is removed first.
     """
     work = shelf / f".{key}.{os.getpid()}"
     with ExitStack() as lock:
-        with alone(shelf / ".lock"):  # or another might take a folder whose lock is not had yet
+        with alone(shelf / ".lock"):  # else another process might remove the folder before its lock
             if has_locks(shelf):
                 for left in shelf.glob(".*.*"):
                     _clear(left)
@@ -198,7 +199,7 @@ def _lock_of(work: Path) -> Path:
 
 
 def _clear(left: Path) -> None:
-    """Remove a folder that nobody works in, and the lock of one that is gone."""
+    """Remove a folder that no process uses, or the lock of a folder that is gone."""
     if left.is_dir():
         if not is_held(_lock_of(left)):
             shutil.rmtree(left, ignore_errors=True)
@@ -217,7 +218,7 @@ def _worked_out(part: Dataset) -> dict[str, Any]:
 
 
 def _rows(labels: Sequence[Sequence[int]], classes: int) -> npt.NDArray[np.bool_]:
-    """bool N×K from the numbers of each image's labels."""
+    """Return bool N×K from the numbers of each image's labels."""
     labels_NK = np.zeros((len(labels), classes), dtype=bool)
     for row_K, numbers in zip(labels_NK, labels, strict=True):
         row_K[numbers] = True
@@ -225,7 +226,7 @@ def _rows(labels: Sequence[Sequence[int]], classes: int) -> npt.NDArray[np.bool_
 
 
 def _data(images_NHWC: UInt8Array | StoredImages, about: dict[str, Any], name: str) -> TrainTest:
-    """Both parts of all the images: views of an array, or images that stay on disk."""
+    """Return both parts of the images: views of an array, or images that stay on disk."""
     several, count = about.get("several", False), len(about["labels"])
     labels_N = np.array([] if several else about["labels"], dtype=np.int64)
     labels_NK = _rows(about["labels"], len(about["class_names"])) if several else None

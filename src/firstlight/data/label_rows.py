@@ -1,5 +1,5 @@
-"""Several labels for each image in memory: a matrix of 0 and 1, lists of names or of class numbers,
-or texts such as ``cat;dog``. Axes: N images, K classes.
+"""Several labels per image in memory: a matrix of 0 and 1, lists of names or of class numbers, or
+texts such as ``cat;dog``. Axes: N images, K classes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,15 +19,15 @@ Rows = list[tuple[Any, ...]]
 
 
 def matrix_in(labels: Any) -> BoolArray | None:
-    """bool N×K, if labels are rows of 0 and 1 and some row has several ones; otherwise None. Rows
-    with at most one are of one class each, or wrong."""
+    """Return bool N×K if labels are rows of 0 and 1 and some row has several ones; otherwise None.
+    Rows with at most one are one-hot, or wrong."""
     if isinstance(labels, list | tuple) and not all(
         isinstance(one, list | tuple) for one in labels
     ):
         return None
     try:
         found = np.asarray(labels)
-    except ValueError:  # lists of several lengths
+    except ValueError:  # lists of different lengths
         return None
     if found.ndim != 2 or 1 in found.shape or found.dtype.kind not in "biuf":
         return None
@@ -37,8 +37,8 @@ def matrix_in(labels: Any) -> BoolArray | None:
 
 
 def rows_in(labels: Any) -> Rows | None:
-    """The labels of each image, if they are lists or texts that are lists; otherwise None. Lists of
-    0 and 1 of one length are rows of a matrix."""
+    """Return the labels of each image if they are lists, or texts that are lists; otherwise None.
+    Lists of 0 and 1 with the same length are rows of a matrix."""
     if isinstance(labels, np.ndarray) and (labels.ndim != 1 or labels.dtype.kind not in "OUS"):
         return None
     if not isinstance(labels, Iterable) or isinstance(labels, str | bytes):
@@ -61,7 +61,7 @@ def _are_binary(rows: Sequence[Any]) -> bool:
 def numbered_rows(
     parts: Sequence[BoolArray | Rows], class_names: Sequence[str] | None, name: str
 ) -> tuple[BoolArray, tuple[str, ...]]:
-    """bool N×K of all parts together, and the names of the classes. Raises ``DataError``."""
+    """Return bool N×K of all parts together, and the class names. Raises ``DataError``."""
     if all(isinstance(one, np.ndarray) for one in parts):
         widths = {one.shape[1] for one in parts if isinstance(one, np.ndarray)}
         if len(widths) > 1 or (class_names is not None and widths != {len(class_names)}):
@@ -107,7 +107,7 @@ def _is_label(one: Any) -> bool:
 def _named(
     labels_NK: BoolArray, names: Sequence[str], name: str
 ) -> tuple[BoolArray, tuple[str, ...]]:
-    """The same, where the names can be told apart once they are joined."""
+    """Return the same, if no name contains what separates joined names."""
     strange = next((one for one in names if BETWEEN in one), None)
     if strange is not None:
         raise DataError(

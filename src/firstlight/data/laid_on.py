@@ -1,4 +1,4 @@
-"""Two pictures laid on each other, and how well their detail agrees.
+"""Overlay two pictures and measure how well their detail agrees.
 
 Axes: M pairs of pictures, G side of a grid, P points of it.
 """
@@ -11,48 +11,48 @@ import numpy.typing as npt
 from firstlight.data.duplicates import FloatArray
 
 FINE = 32
-"""Side of the grid on which pictures are compared."""
+"""Side of the comparison grid."""
 DETAIL_ALIKE = 0.95
-"""Least correlation of the detail of two pictures laid on each other."""
+"""Threshold for the correlation of the detail of two overlaid pictures."""
 SPARSE, SPARSE_ALIKE = 0.1, 0.985
-"""Where less than this part of a picture has detail, such as a bird in the sky, the detail must
-correlate so well."""
+"""If a smaller fraction of a picture than this has detail, such as a bird in the sky, the detail
+must correlate this well."""
 EVERYWHERE_ALIKE, FINEST_ALIKE = 0.85, 0.4
-"""Least correlation of the detail of two pictures where each place counts the same, and of the
-finest detail. Of noise with a bright bar the bar alone agrees: noise is another in each picture."""
+"""Thresholds for the correlation of the detail with all places equally weighted, and of the finest
+detail. In noise with a bright bar, only the bar agrees: the noise differs in each picture."""
 SMOOTHER, SMOOTHER_ALIKE = 1.5, 0.75
-"""How many times as sharp a picture is as one that has lost its finest detail; then the least
-correlation where each place counts the same."""
+"""From this ratio of sharpness, one picture has lost its finest detail. Then the threshold for the
+correlation with all places equally weighted."""
 _GRID = FINE // 2
-"""Side of the grid on which one is laid on the other."""
+"""Side of the grid on which the pictures are aligned."""
 _FARTHEST = 0.2
-"""Part of the side by which one picture is moved, turned (in radians) or enlarged at most."""
+"""The largest shift (as a fraction of the side), rotation (in radians) and enlargement."""
 
 
 class Agreement(NamedTuple):
     """How well two pictures agree."""
 
     in_place_M: FloatArray
-    """Correlation of coarse detail where they are."""
+    """Correlation of the coarse detail without alignment."""
     laid_on_M: FloatArray
-    """Correlation of fine detail when one is laid on the other; 0 where that was not worth it."""
+    """Correlation of the fine detail after alignment; 0 if it was not worth trying."""
     sharper_M: FloatArray
-    """How many times as sharp one is as the other, at least 1."""
+    """The sharper picture's sharpness divided by the other's, at least 1."""
     spread_M: FloatArray
-    """Part of the picture that has detail, of the one that has less."""
+    """Fraction of the picture with detail, for the picture with less."""
     unmoved_M: FloatArray
-    """Correlation of fine detail where they are."""
+    """Correlation of the fine detail without alignment."""
     everywhere_M: FloatArray
-    """Correlation of the detail laid on each other, each place made about as strong as the others,
-    so that a bright bar on noise counts no more than the noise."""
+    """Correlation of the detail after alignment, with each place scaled to about the same strength,
+    so a bright bar on noise counts no more than the noise."""
     finest_M: FloatArray
-    """The same of the finest detail."""
+    """The same for the finest detail."""
     filled_M: FloatArray
-    """Part of the picture that is no flat ground, of the one that has more of it."""
+    """Fraction of the picture that is not flat background, for the picture with more of it."""
 
 
 def agreement(one_MGG: FloatArray, other_MGG: FloatArray) -> Agreement:
-    """Of grey pictures as means over a grid of ``FINE`` cells to a side."""
+    """Compare grey pictures, given as means on a grid with ``FINE`` cells per side."""
     fine = one_MGG, other_MGG
     coarse = tuple(x.reshape(-1, _GRID, 2, _GRID, 2).mean(axis=(2, 4)) for x in fine)
     one_MGG, other_MGG = (detail(x, 0.7, 3) for x in coarse)
@@ -85,7 +85,7 @@ def agreement(one_MGG: FloatArray, other_MGG: FloatArray) -> Agreement:
 
 
 def is_same(compared: Agreement) -> npt.NDArray[np.bool_]:
-    """Whether their detail agrees, laid on each other: the more of it, the sparser it is."""
+    """Return whether the detail agrees after alignment. Sparse detail must agree better."""
     sparse_M = compared.spread_M < SPARSE
     least_M = np.where(sparse_M, SPARSE_ALIKE, DETAIL_ALIKE)
     same_M: npt.NDArray[np.bool_] = compared.laid_on_M >= least_M
@@ -93,7 +93,7 @@ def is_same(compared: Agreement) -> npt.NDArray[np.bool_]:
 
 
 def same_everywhere(compared: Agreement) -> npt.NDArray[np.bool_]:
-    """Whether the detail agrees not only where it is strong."""
+    """Return whether the detail agrees everywhere, not only where it is strong."""
     smoother_M = compared.sharper_M >= SMOOTHER
     least_M = np.where(smoother_M, SMOOTHER_ALIKE, EVERYWHERE_ALIKE)
     same_M: npt.NDArray[np.bool_] = compared.everywhere_M >= least_M
@@ -101,12 +101,12 @@ def same_everywhere(compared: Agreement) -> npt.NDArray[np.bool_]:
 
 
 def detail(grey_MGG: FloatArray, finest: float, coarsest: float) -> FloatArray:
-    """What a blur by ``finest`` leaves and one by ``coarsest`` takes, in cells of the grid."""
+    """Return what a blur by ``finest`` cells keeps and a blur by ``coarsest`` cells removes."""
     return _blurred(grey_MGG, finest) - _blurred(grey_MGG, coarsest)
 
 
 def _blurred(grey_MGG: FloatArray, sigma: float) -> FloatArray:
-    """By a Gaussian that is cut off at the edges."""
+    """Blur with a Gaussian that is cut off at the edges."""
     points = np.arange(grey_MGG.shape[1])
     shares_GG = np.exp(-((points[:, None] - points) ** 2) / (2 * sigma**2))
     shares_GG = (shares_GG / shares_GG.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -115,20 +115,20 @@ def _blurred(grey_MGG: FloatArray, sigma: float) -> FloatArray:
 
 
 def _evened(detail_MGG: FloatArray, floor: float, sigma: float) -> FloatArray:
-    """Divided by its strength nearby; what is fainter than ``floor`` levels of grey stays small."""
+    """Divide by the local strength. What is fainter than ``floor`` grey levels stays small."""
     strength_MGG = np.sqrt(_blurred(detail_MGG**2, sigma) + floor**2)
     evened_MGG: FloatArray = detail_MGG / strength_MGG
     return evened_MGG
 
 
 def _filled(detail_MGG: FloatArray) -> FloatArray:
-    """The part of the points that have a level of detail nearby."""
+    """Return the fraction of points with at least a grey level of detail nearby."""
     filled_M: FloatArray = (_blurred(detail_MGG**2, 1) > 1).mean(axis=(1, 2)).astype(np.float32)
     return filled_M
 
 
 def _spread(detail_MGG: FloatArray) -> FloatArray:
-    """The part of the points that would hold all energy, were it the same in each of them."""
+    """Return the fraction of points that would hold all the energy if it were evenly spread."""
     energy_MP = (detail_MGG**2).reshape(len(detail_MGG), -1)
     parts_M: FloatArray = energy_MP.mean(axis=1) ** 2 / np.maximum(
         (energy_MP**2).mean(axis=1), 1e-6
@@ -139,7 +139,7 @@ def _spread(detail_MGG: FloatArray) -> FloatArray:
 def correlation(
     one_MGG: FloatArray, other_MGG: FloatArray, inside_MGG: FloatArray | None = None
 ) -> FloatArray:
-    """M: over all points, or those that are inside."""
+    """Return the correlation over all points, or over those inside, M."""
     axes = tuple(range(1, one_MGG.ndim))
     if inside_MGG is None:
         inside_MGG = np.ones_like(one_MGG)
@@ -154,11 +154,11 @@ def correlation(
 
 
 def _moves(one_MGG: FloatArray, other_MGG: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """M×4, how to lay the second on the first (growth, turn, shift right and down in cells), and
-    the correlation that it reaches.
+    """Return how to align the second with the first, M×4 (enlargement, rotation, shift right and
+    down in cells), and the correlation that this reaches.
 
-    Steps of Gauss and Newton with the gradients of the first, which stay (Baker and Matthews 2004,
-    the inverse compositional way).
+    These are Gauss-Newton steps with the fixed gradients of the first picture (Baker and Matthews
+    2004, the inverse compositional algorithm).
     """
     side = one_MGG.shape[1]
     y, x = _inner(side, 1)
@@ -185,13 +185,13 @@ def _moves(one_MGG: FloatArray, other_MGG: FloatArray) -> tuple[FloatArray, Floa
 
 
 def _gradients(values_MGG: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Downwards and to the right."""
+    """Return the gradients downwards and to the right."""
     found: list[FloatArray] = list(np.gradient(values_MGG, axis=(1, 2)))
     return found[0], found[1]
 
 
 def _inner(side: int, border: int) -> tuple[FloatArray, FloatArray]:
-    """Rows and columns of the points within the border, from the middle on, P each."""
+    """Return rows and columns of the points inside the border, relative to the middle, P each."""
     y, x = np.mgrid[border : side - border, border : side - border].reshape(2, -1)
     middle = np.float32((side - 1) / 2)
     return y.astype(np.float32) - middle, x.astype(np.float32) - middle
@@ -200,8 +200,8 @@ def _inner(side: int, border: int) -> tuple[FloatArray, FloatArray]:
 def _laid_on(
     one_MGG: FloatArray, other_MGG: FloatArray, moves_M4: FloatArray, border: int
 ) -> tuple[FloatArray, FloatArray]:
-    """The difference at each inner point (0 where the moved picture has none), and the
-    correlation over the others."""
+    """Return the difference at each inner point (0 where the moved picture has none), and the
+    correlation over the remaining points."""
     side = one_MGG.shape[1]
     y, x = _inner(side, border)
     grow, turn, right, down = (moves_M4[:, k, None] for k in range(4))

@@ -1,7 +1,7 @@
-"""Which number of an array is black and which is white, and its pixels as levels of 0 to 255.
+"""Decide which number of an array is black and which is white, and scale it to levels 0 to 255.
 
-A network that learns from nearly black images does well on them and badly on every ordinary
-picture. So a range that neither the dtype nor the values make plain is asked for.
+A network trained on nearly black images does badly on ordinary pictures. So if neither the dtype
+nor the values settle the range, the user is asked for it.
 Axes: N images, H height, W width, C channels.
 """
 
@@ -18,17 +18,17 @@ from firstlight.errors import DataError
 UInt8Array = npt.NDArray[np.uint8]
 
 BRIGHT = 128
-"""Images of 0 to 255 reach at least this level, all of a set together."""
+"""In a set of images from 0 to 255, the brightest pixel has at least this level."""
 DARK = 32
-"""Images of which none reaches this level are nearly black."""
+"""If no image of a set reaches this level, the images are nearly black."""
 _MANY = 20
-"""So many images together are as bright as their kind is."""
-_AT_ONCE = 1 << 22  # numbers turned to levels at once
+"""This many images are enough to judge their brightness."""
+_AT_ONCE = 1 << 22  # numbers converted at once
 _WHITES = (1, 15, 16, 31, 63, 100, 127, 255, 1023, 4095, 16_383, 65_535)
 
 
 class Range(NamedTuple):
-    """What is black and what is white."""
+    """The values of black and white."""
 
     low: float
     high: float
@@ -37,7 +37,7 @@ class Range(NamedTuple):
         return f"{self.low:g} to {self.high:g}"
 
     def holds(self, values: "Range") -> bool:
-        """Whether the values lie inside; half a level beyond is rounding."""
+        """Return whether the values are inside. Half a level outside counts as rounding."""
         slack = (self.high - self.low) / 510
         return self.low - slack <= values.low and values.high <= self.high + slack
 
@@ -47,15 +47,15 @@ BYTES, UNIT, WORDS, FLAGS = Range(0, 255), Range(0, 1), Range(0, 65_535), Range(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Piece:
-    """Images of one array, or one image."""
+    """The images of one array, or one image."""
 
     values: npt.NDArray[Any]
     name: str
-    """For messages."""
+    """Its name, for messages."""
 
 
 def stated(given: Any, name: str) -> Range | None:
-    """A range that was asked for. Raises ``DataError`` where it is not two numbers that rise."""
+    """Parse a range that the user gave. Raises ``DataError`` unless it is two ascending numbers."""
     if given is None:
         return None
     try:
@@ -76,11 +76,12 @@ def stated(given: Any, name: str) -> Range | None:
 def levels_of_set(
     pieces: Sequence[Piece], given: Range | None, *, single: bool = False
 ) -> tuple[list[UInt8Array], tuple[str, ...]]:
-    """All images of a data set as levels of 0 to 255, and what was done, for people.
+    """Convert all images of a data set to levels from 0 to 255, and say what was done.
 
-    The range is ``given``, or follows from dtype and values: of each piece, or with ``single``
-    images of all that have one dtype. Raises ``DataError`` where it does not, where two pieces of
-    one dtype have different ranges, and for what are no numbers.
+    The range is ``given``, or follows from dtype and values: those of each piece, or for
+    ``single`` images, those of all with the same dtype. Raises ``DataError`` if the range is
+    unclear, if two pieces with one dtype have different ranges, and for values that are not
+    numbers.
     """
     by_dtype: dict[str, list[Piece]] = {}
     for piece in pieces:
@@ -113,11 +114,11 @@ def levels_of_set(
 def levels_to_ask(
     arrays: Sequence[npt.NDArray[Any]], images: int, given: Range | None = None
 ) -> tuple[list[UInt8Array], tuple[str, ...]]:
-    """Arrays of one dtype, of so many images for a trained network, as levels of 0 to 255; and
-    what was done, for people.
+    """Convert arrays of one dtype to levels from 0 to 255 for a trained network, and say what was
+    done. ``count`` is the number of images.
 
-    They may be a single dark picture, so that more is allowed than for a whole set. Raises
-    ``DataError`` where the range is not plain.
+    A single picture may be dark, so more is allowed than for a whole set. Raises ``DataError`` if
+    the range is unclear.
     """
     spans = [_span(Piece(values=values, name="images")) for values in arrays]
     span = Range(min(s.low for s in spans), max(s.high for s in spans))
@@ -143,7 +144,8 @@ def levels_to_ask(
 
 
 def as_levels(values: npt.NDArray[Any], chosen: Range) -> UInt8Array:
-    """The nearest levels; a part at a time, since a whole set in float64 may not fit in memory."""
+    """Return the nearest levels. It works in parts, because a whole set in float64 may not fit in
+    memory."""
     if values.dtype == np.uint8 and chosen == BYTES:
         return values
     levels = np.empty(values.shape, np.uint8)
@@ -156,7 +158,7 @@ def as_levels(values: npt.NDArray[Any], chosen: Range) -> UInt8Array:
 
 
 def dark_note(level: int) -> str:
-    """What to say of a data set whose brightest pixel has this level; nothing where it is bright
+    """Return a warning for a data set whose brightest pixel has this level; empty if it is bright
     enough."""
     if level >= 2 * DARK:
         return ""
@@ -187,7 +189,7 @@ def _of_parts(alike: Sequence[Piece], spans: Sequence[Range], whole: Range) -> R
 
 
 def _plain(dtype: np.dtype[Any], span: Range) -> Range | None:
-    """The range that dtype and values leave no doubt of."""
+    """Return the range if dtype and values leave no doubt."""
     if dtype.kind == "b":
         return FLAGS
     if dtype.kind == "f" and span.high >= 0.5 and UNIT.holds(span):
@@ -200,7 +202,8 @@ def _plain(dtype: np.dtype[Any], span: Range) -> Range | None:
 
 
 def _span(piece: Piece) -> Range:
-    """Least and greatest. Raises ``DataError`` for what are no finite numbers."""
+    """Return the minimum and maximum. Raises ``DataError`` for values that are not finite
+    numbers."""
     values = piece.values
     if values.dtype.kind not in "biuf":
         raise DataError(f"{piece.name}: wanted images of numbers, got {values.dtype}")
@@ -216,7 +219,7 @@ def _span(piece: Piece) -> Range:
 
 
 def _ask(name: str, dtype: str, span: Range) -> Any:
-    """Raise ``DataError``: what is black, and what is white?"""
+    """Raise ``DataError`` that asks for the values of black and white."""
     if span.low == span.high:
         raise DataError(f"{name}: the images are blank: {dtype}, every pixel {span.low:g}")
     if span.low < 0:

@@ -1,8 +1,8 @@
-"""Rule lines found on a page and taken off it: ruled, squared or with a margin.
+"""Find rule lines on a page and remove them: ruled or squared paper, or a margin.
 
-A rule is thin, nearly straight, and runs to the picture's border. It is found by votes (Hough 1962)
-of the short runs of ink that each column holds, followed along its gentle bend, and taken away
-where the ink is no thicker than the rule itself and no darker: a pen stroke that crosses it stays.
+A rule is thin, nearly straight, and runs to the picture's border. The short runs of ink in each
+column vote for it (Hough 1962), and it is followed along its slight bend. It is removed where the
+ink is no thicker and no darker than the rule itself, so a pen stroke that crosses it stays.
 Axes: H height, W width, P short runs of ink.
 """
 
@@ -18,31 +18,31 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 THICKEST = 0.02
-"""Of the picture's longer side; what is thicker is a stroke."""
+"""Largest thickness, as a fraction of the picture's longer side. Anything thicker is a stroke."""
 STEEPEST = 0.75
-"""Pixels down for each pixel across; steeper rules are found in the turned picture."""
+"""Largest slope. Steeper rules are found in the transposed picture."""
 SHORTEST = 0.4
-"""Of the picture's width or height that a rule covers at least."""
+"""Least length of a rule, as a fraction of the picture's width or height."""
 LEAST_COVERED = 0.5
-"""Of a rule's columns that hold a short run of ink on it."""
+"""Least fraction of a rule's columns with a short run of ink."""
 LARGEST_GAP = 0.3
-"""Of the width, where a stroke hides a rule."""
+"""Longest gap, where a stroke hides the rule, as a fraction of the width."""
 AT_BORDER = 0.04
-"""Of the width; a rule that ends so near to the border reaches it."""
+"""A rule that ends this close to the border, as a fraction of the width, reaches it."""
 PAGE = 3
-"""Rules side by side that are no digit's."""
+"""From this number, parallel lines are rules and not parts of a digit."""
 LONGER = 1.6
-"""A single rule is so many times as long as all else that is written, or"""
+"""A single rule is this many times as long as everything else that is written, or"""
 LEFT = 0.6
-"""What is left without a single line, if that was a part of the stroke, is so much thinner."""
+"""If a single line was part of the stroke, removing it leaves this much less thickness."""
 BEYOND, THINNER, FAINTER = 1.1, 0.6, 0.7
-"""goes beyond that, and its width or its level is so small a share of the stroke's."""
+"""is longer than it, and this much thinner or fainter than the stroke."""
 MOST = 100
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """What else is written on the page."""
+    """The other writing on the page."""
 
     thick: float
     """Pixels."""
@@ -50,33 +50,33 @@ class Stroke:
     """Ink in its middle."""
     height: int
     width: int
-    """Pixels from end to end."""
+    """Length in pixels from end to end."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """One line across a picture, or down a picture that lies on its side."""
+    """One line across a picture, or down a transposed picture."""
 
     y_W: FloatArray
-    """The row of its middle in each column."""
+    """The row of its centre in each column."""
     first: int
     last: int
-    """Columns of its ends."""
+    """The columns of its ends."""
     thick: float
     """Pixels."""
     level: float
     """Ink in its middle."""
     reaches: int
-    """How many of its ends lie at the picture's border."""
+    """How many of its ends are at the picture's border."""
 
     def is_one(self, beside: int, lines: int, stroke: Stroke) -> bool:
-        """Whether it is a rule and no part of the stroke.
+        """Return whether it is a rule and not part of the stroke.
 
-        ``beside`` lines run its way, of ``lines`` in all.
+        ``beside`` lines have its direction, of ``lines`` in all.
         """
         length = self.last - self.first + 1
         if not self.reaches:
-            # A side of a box that the picture cuts.
+            # A side of a box that is cut off by the picture's border.
             return lines >= PAGE and length >= LONGER * max(stroke.height, stroke.width)
         if beside >= PAGE:
             return True
@@ -94,7 +94,7 @@ class _Runs:
 
     x_P: npt.NDArray[np.intp]
     y_P: FloatArray
-    """The middle."""
+    """The row of its middle."""
     thick_P: npt.NDArray[np.intp]
 
     def chosen(self, chosen_P: BoolArray) -> "_Runs":
@@ -102,7 +102,7 @@ class _Runs:
 
 
 def find_rules(ink_HW: Float32Array, edge: float) -> list[Rule]:
-    """Lines across the picture that may be rules; ink is what is above ``edge``."""
+    """Find lines across the picture that may be rules. Ink is what is above ``edge``."""
     height, width = ink_HW.shape
     runs = _short_runs(ink_HW > edge, max(3, round(THICKEST * max(height, width))))
     found: list[Rule] = []
@@ -122,7 +122,7 @@ def find_rules(ink_HW: Float32Array, edge: float) -> list[Rule]:
 
 
 def without_rules(ink_HW: Float32Array, rules: list[Rule]) -> Float32Array:
-    """The ink without the rules; strokes that cross them stay whole."""
+    """Return the ink without the rules. Strokes that cross them stay whole."""
     height = len(ink_HW)
     clean_HW = ink_HW.copy()
     for rule in rules:
@@ -132,7 +132,7 @@ def without_rules(ink_HW: Float32Array, rules: list[Rule]) -> Float32Array:
         offsets_R = np.arange(-half - tall, half + tall + 1)
         rows_RW = np.rint(rule.y_W[x_W]).astype(int) + offsets_R[:, None]
         band_RW = clean_HW[rows_RW.clip(0, height - 1), x_W]
-        # What is longer across the rule than the rule is thick belongs to a stroke.
+        # Ink that is longer across the rule than the rule is thick belongs to a stroke.
         usual_R1 = np.median(band_RW, axis=1, keepdims=True)
         darker_RW = band_RW > np.maximum(1.5 * usual_R1, 0.75 * rule.level + 0.5 * usual_R1)
         on = slice(tall, -tall)  # the rule's own rows
@@ -156,7 +156,7 @@ def _short_runs(on_HW: BoolArray, longest: int) -> _Runs:
 
 
 def _most_voted(runs: _Runs, height: int, width: int) -> tuple[float, float] | None:
-    """Slope, and row at the left, of the straight line on which most columns hold a run."""
+    """Return the slope and the row at the left of the straight line with runs in most columns."""
     step = max(1, width // 200)
     sampled_P = runs.x_P % step == 0
     x_P, y_P = runs.x_P[sampled_P] - width / 2, runs.y_P[sampled_P]
@@ -168,7 +168,7 @@ def _most_voted(runs: _Runs, height: int, width: int) -> tuple[float, float] | N
     at_SP = ((y_P - slopes_S[:, None] * x_P + STEEPEST * width / 2) / bin_size).astype(int)
     at_SP += np.arange(count)[:, None] * bins
     votes_SB = np.bincount(at_SP.ravel(), minlength=count * bins).reshape(count, bins)
-    # A line on the edge of two bins is not split in two.
+    # So that a line on the edge between two bins is not split.
     votes_SB[:, :-1] += votes_SB[:, 1:]
     best = int(votes_SB.argmax())
     if votes_SB.flat[best] * step < LEAST_COVERED * SHORTEST * width:
@@ -179,7 +179,7 @@ def _most_voted(runs: _Runs, height: int, width: int) -> tuple[float, float] | N
 
 
 def _followed(runs: _Runs, line: tuple[float, float], width: int) -> tuple[FloatArray, BoolArray]:
-    """The row in each column of a line with a gentle bend, and which runs lie on it."""
+    """Return the row in each column of a slightly bent line, and which runs lie on it."""
     curve = np.array(line)
     for degree, near in ((1, 3.0), (2, 4.0), (2, 3.0)):
         away_P = np.abs(runs.y_P - np.polyval(curve, runs.x_P))
@@ -192,14 +192,14 @@ def _followed(runs: _Runs, line: tuple[float, float], width: int) -> tuple[Float
 
 
 def _fitted(x_P: npt.NDArray[np.intp], y_P: FloatArray, degree: int, width: int) -> FloatArray:
-    """Coefficients of the polynomial, by least squares on a well-conditioned scale."""
+    """Return the polynomial's coefficients by least squares on a well-conditioned scale."""
     fitted = np.polynomial.Polynomial.fit(x_P, y_P, degree, domain=[0, width])
     coefficients: FloatArray = fitted.convert().coef[::-1].astype(np.float64)
     return coefficients
 
 
 def _rule(ink_HW: Float32Array, on: _Runs, y_W: FloatArray) -> Rule | None:
-    """The longest stretch with no large gap, if it is long and dense enough."""
+    """Return the longest stretch without a large gap, if it is long and dense enough."""
     height, width = ink_HW.shape
     x_Q = np.unique(on.x_P)
     if len(x_Q) == 0:

@@ -1,4 +1,4 @@
-"""A list of labelled picture files: what a folder, a CSV or an archive comes to."""
+"""A list of labelled picture files, from a folder, a CSV or an archive."""
 
 import unicodedata
 from collections import Counter
@@ -14,42 +14,42 @@ from firstlight.errors import DataError
 LAYOUT = "wanted a folder for each class with its pictures inside, as in PATH/cat/1.jpg"
 
 SEVERAL = 2**62
-"""In place of a class's number: what looks it up there fails, and gives no wrong class."""
+"""Used in place of a class's number, so that looking it up fails and gives no wrong class."""
 
 
 class Found(NamedTuple):
     """One picture file and its class."""
 
     part: str
-    """``train``, ``validation``, ``test``, or empty where that is still to be decided."""
+    """``train``, ``validation``, ``test``, or empty if that is not decided yet."""
     label: str
-    """The class's name; with several labels that are joined, or empty."""
+    """The name of its class; of several labels, the joined names, or empty."""
     name: str
-    """Its path from the root on, with slashes."""
+    """Its path relative to the root, with slashes."""
     group: str = ""
-    """Pictures of one group stay on one side of a split; empty where it has none."""
+    """Pictures of one group stay on one side of a split. Empty if it has no group."""
     labels: tuple[str, ...] | None = None
-    """The names of all its labels, where it may have several."""
+    """The names of all its labels, if it may have several."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of its class, or of its labels."""
+        """The names of its class or of its labels."""
         return (self.label,) if self.labels is None else self.labels
 
 
 class Listed(NamedTuple):
-    """One picture file that counts."""
+    """One picture file of a listing."""
 
     name: str
-    """Its path from the root on, with slashes; tells it apart from every other."""
+    """Its path relative to the root, with slashes. It is unique."""
     label: int
-    """Index into the class names; ``SEVERAL`` where the picture may have several labels."""
+    """Index into the class names; ``SEVERAL`` if the picture may have several labels."""
     part: str = ""
     """As in ``Found``."""
     group: str = ""
     """As in ``Found``."""
     labels: tuple[int, ...] | None = None
-    """Indices of its labels, ascending, where it may have several."""
+    """Ascending indices of its labels, if it may have several."""
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -58,7 +58,7 @@ class Listed(NamedTuple):
 
     @property
     def told(self) -> str:
-        """All that is known of it but its name, as a text that tells it apart."""
+        """Everything known about it except its name, as text."""
         return f"{','.join(map(str, self.classes))}\0{self.part}\0{self.group}"
 
 
@@ -72,19 +72,19 @@ class Listing:
     pictures: tuple[Listed, ...]
     """Sorted by name."""
     notes: tuple[str, ...]
-    """What was left out or put together, for people."""
+    """Messages: what was left out or merged."""
     several: bool = False
     """Whether a picture may have several labels, or none."""
     origin: str = ""
-    """Where the pictures came from, where that is to be told."""
+    """Where the pictures came from, if that should be shown."""
 
     def sources(self) -> list[PictureSource]:
-        """Where each picture lies."""
+        """The source of each picture."""
         return [PictureSource(name=p.name, content=self.root / p.name) for p in self.pictures]
 
     def without(self, names: Sequence[str]) -> "Listing":
-        """The listing less these names. Raises ``DataError`` for one that is not there, and where
-        a class loses its last picture."""
+        """Return the listing without these names. Raises ``DataError`` if a name does not exist, or
+        if a class loses its last picture."""
         if not names:
             return self
         gone, have = set(names), {p.name for p in self.pictures}
@@ -103,13 +103,13 @@ class Listing:
 
 
 def listing_of(root: Path, found: list[Found], notes: list[str], least: int = 2) -> Listing:
-    """The listing of these pictures; raises ``DataError`` where there are not ``least`` classes,
-    such as two to train on, or a part has a class that ``train`` lacks."""
+    """Return the listing of these pictures. Raises ``DataError`` if there are fewer than ``least``
+    classes (training needs two), or if a part has a class that ``train`` lacks."""
     by_part: dict[str, Counter[str]] = {}
     for one in found:
         by_part.setdefault(one.part, Counter()).update(one.names)
     trained = by_part.get(TRAIN, by_part.get("", Counter()))
-    if least == 1:  # nothing is trained on: any part may have classes of its own
+    if least == 1:  # for evaluation only: any part may have its own classes
         trained = Counter(name for one in found for name in one.names)
     if len(trained) < least:
         got = f"one class, {next(iter(trained))!r}" if trained else "no picture in any class folder"
@@ -147,8 +147,8 @@ def _listed(one: Found, index: dict[str, int]) -> Listed:
 
 
 def alike_names(names: Sequence[str]) -> list[str]:
-    """A note of classes whose names differ in case and spaces alone: often one class. Single
-    letters are not looked at, as sets of writing tell ``A`` from ``a``."""
+    """Return a note about class names that differ only in case and spaces; often they are one
+    class. Single letters are ignored, because ``A`` and ``a`` are different characters."""
     by_key: dict[str, list[str]] = {}
     for name in names:
         key = "".join(name.casefold().replace("_", " ").split())
@@ -164,12 +164,12 @@ def alike_names(names: Sequence[str]) -> list[str]:
 
 
 def class_name(name: str) -> str:
-    """A class name as people read it: composed Unicode, bytes that are no text shown as �."""
+    """Return a class name for display: composed Unicode, with � for bytes that are not text."""
     return unicodedata.normalize(
         "NFC", name.encode(errors="surrogateescape").decode(errors="replace")
     )
 
 
 def counted(count: int, word: str) -> str:
-    """``1 picture``, ``2,000 pictures``."""
+    """Return for example ``1 picture`` or ``2,000 pictures``."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"

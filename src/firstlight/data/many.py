@@ -1,4 +1,4 @@
-"""Pictures that are asked about by the million: files, or images in shards, in their order."""
+"""Millions of pictures to predict: files, or images in shards, in order."""
 
 import hashlib
 import json
@@ -24,40 +24,40 @@ Int64Array = npt.NDArray[np.int64]
 
 
 class Pictures(Protocol):
-    """An ordered sequence of pictures, of which none is decoded yet."""
+    """An ordered sequence of pictures that are not decoded yet."""
 
     def __len__(self) -> int: ...
 
     @property
     def fingerprint(self) -> str:
-        """40 hex digits: the same for the same pictures with the same names in the same order."""
+        """40 hex digits that are the same for the same pictures, names and order."""
         ...
 
     @property
     def is_labelled(self) -> bool:
-        """Whether the class of any picture is known."""
+        """Whether the class of at least one picture is known."""
         ...
 
     def chunks(self, size: int) -> Iterator[Int64Array]:
-        """The numbers of all pictures in their order, at most ``size`` at a time: the same each
-        time."""
+        """Yield the numbers of all pictures in order, at most ``size`` at a time. The chunks are
+        always the same."""
         ...
 
     def sources(self, rows: Int64Array) -> list[PictureSource]:
-        """These pictures with their names."""
+        """Return these pictures with their names."""
         ...
 
     def labels(self, rows: Int64Array) -> list[str | None]:
-        """The class of each of these, where it is known."""
+        """Return the class of each of these pictures, if it is known."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PictureFiles:
-    """Files, and rows of tables of pixels. Of a file about 100 bytes are in memory."""
+    """Files, and rows of tables of pixels. A file takes about 100 bytes in memory."""
 
     kept: tuple[str | PictureSource, ...]
-    """A file by its path alone."""
+    """A file is stored as its path only."""
 
     is_labelled = False
 
@@ -66,36 +66,36 @@ class PictureFiles:
 
     @cached_property
     def fingerprint(self) -> str:
-        """By names, and of a file its size and its time; of other pictures their pixels."""
+        """A hash of names, and of the files' sizes and times or of other pictures' pixels."""
         digest = hashlib.blake2b(digest_size=20)
         for one in self.kept:
             digest.update(json.dumps(_seen(one)).encode())
         return digest.hexdigest()
 
     def chunks(self, size: int) -> Iterator[Int64Array]:
-        """All numbers, ``size`` at a time."""
+        """Yield all numbers, ``size`` at a time."""
         for start in range(0, len(self), size):
             yield np.arange(start, min(start + size, len(self)))
 
     def sources(self, rows: Int64Array) -> list[PictureSource]:
-        """These pictures with their names."""
+        """Return these pictures with their names."""
         some = (self.kept[row] for row in rows.tolist())
         return [one if isinstance(one, PictureSource) else _of_path(one) for one in some]
 
     def labels(self, rows: Int64Array) -> list[str | None]:
-        """None: a folder's name may be a class or not."""
+        """Return None for each: a folder's name may be a class or not."""
         return [None] * len(rows)
 
 
 def open_pictures(
     words: Sequence[str], given: Range | None = None, progress: Progress | None = None
 ) -> Pictures:
-    """What the words stand for: shards (files, folders, patterns, addresses), or picture files
-    (files, folders, patterns, tables of pixels of the range ``given``).
+    """Open what the words name: shards (files, folders, patterns, addresses), or picture files
+    (files, folders, patterns, tables of pixels with the range ``given``).
 
-    ``progress`` is told how many of the shards are indexed. Raises ``DataError`` for a word that
-    stands for nothing and for damaged shards, and ``UserError`` for words of both kinds and for
-    standard input.
+    ``progress`` receives how many shards are indexed. Raises ``DataError`` for a word without any
+    pictures and for damaged shards, and ``UserError`` for words of both kinds and for standard
+    input.
     """
     of_shards = [word for word in words if names_shards(word)]
     if of_shards:
@@ -124,12 +124,12 @@ def _of_path(path: str) -> PictureSource:
 
 
 def _seen(one: str | PictureSource) -> tuple[str, ...]:
-    """What tells, of a file unread, whether it is the same."""
+    """Return what identifies an unread file."""
     if isinstance(one, PictureSource):
         assert isinstance(one.content, Image.Image), "all others are files"
         return one.name, hashlib.blake2b(one.content.tobytes(), digest_size=20).hexdigest()
     try:
         status = os.stat(one)  # noqa: PTH116 (a million of them)
     except OSError:
-        return (one,)  # its answer says why
+        return (one,)  # reading it reports why
     return one, str(status.st_size), str(status.st_mtime_ns)

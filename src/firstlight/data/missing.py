@@ -1,4 +1,4 @@
-"""What counts as a missing label, in a CSV, in an array and in the estimator alike."""
+"""What counts as a missing label, the same for a CSV, an array and the estimator."""
 
 import contextlib
 from collections.abc import Sequence
@@ -9,23 +9,23 @@ import numpy.typing as npt
 
 from firstlight.errors import DataError
 
-# As spreadsheets, databases and pandas write it. Letters of either case.
+# As spreadsheets, databases and pandas write it, in upper or lower case.
 _WORDS = {"", "nan", "-nan", "none", "null", "na", "n/a", "#n/a", "#na", "<na>", "nat"}
 _SHOWN = 5
 
 
 def is_missing(label: object) -> bool:
-    """Whether a label says that there is none: ``None``, not a number, or such a word as text."""
+    """Return whether a label is missing: ``None``, NaN, or one of these words."""
     if label is None:
         return True
     if isinstance(label, bytes):
         label = label.decode(errors="replace")
     if isinstance(label, str):
         return label.strip().lower() in _WORDS
-    if type(label).__name__ in ("NAType", "NaTType"):  # pandas' own, which equal nothing
+    if type(label).__name__ in ("NAType", "NaTType"):  # from pandas; they equal nothing
         return True
     with contextlib.suppress(TypeError, ValueError):
-        return bool(label != label)  # only what is not a number differs from itself
+        return bool(label != label)  # only NaN differs from itself
     return False
 
 
@@ -36,10 +36,11 @@ def refuse_missing(
     numbers: Sequence[int] = (),
     advice: str = "",
 ) -> None:
-    """Raise ``DataError`` where labels are missing, with the numbers of the first.
+    """Raise ``DataError`` if labels are missing, with the numbers of the first.
 
-    ``name`` begins the message. ``unit`` is what the numbers count, such as ``line``. ``numbers``
-    has the number of each label; without it they count from 0. ``advice`` ends the message.
+    The message begins with ``name``. ``unit`` is what the numbers count, such as ``line``.
+    ``numbers`` has the number of each label; by default they count from 0. ``advice`` ends
+    the message.
     """
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "biu":
         return  # whole numbers cannot be missing

@@ -1,7 +1,7 @@
-"""Copies that were cropped to a part of any place, or turned by any angle.
+"""Find copies that were cropped anywhere or rotated by any angle.
 
-Pairs that may be such are given. For each, the one picture's place in the other is looked for, or
-the angle between them; what both show is cut out and compared as the pictures of ``altered`` are.
+The candidate pairs are given. For each, the place of one picture in the other is searched, or the
+angle between them. What both show is cut out and compared as in ``altered``.
 
 Axes: M pairs, H height, W width, C channels, G side of a grid, S side of a part, K places,
 P points.
@@ -23,21 +23,21 @@ from firstlight.data.stored import StoredImages
 from firstlight.threads import usable_threads
 
 WORTH = 0.6
-"""Least correlation of coarse detail at the best place or angle."""
+"""Threshold for the correlation of coarse detail at the best place or angle."""
 FILLED = 0.93
-"""A part with more flat ground than that is not judged: the same thing at another place of a flat
-ground is no sign of a copy."""
+"""A part with more flat background than this is not judged: the same object elsewhere on a flat
+background is no sign of a copy."""
 _GRID, _LARGE = 16, 64
 _PARTS = range(15, 7, -1)
-"""Sides of a part, in cells of a grid of 16: down to half of the picture's."""
+"""Sides of a part, in cells of a grid of 16: down to half of the picture's side."""
 _SCALES = ((1.0, 1.0), (0.85, 1.0), (0.7, 1.0), (1.0, 0.85), (1.0, 0.7))
-"""Of the first picture's rings and of the second's: one may be a cut-out of the turned other."""
+"""Scales of the rings of both pictures, because one may be a crop of the rotated other."""
 _PAIRS = 128
 _MOST_THREADS = 8
 
 
 class _Turn(NamedTuple):
-    """How the first picture is turned to be like the second."""
+    """How to rotate the first picture so that it matches the second."""
 
     alike_M: FloatArray
     angle_M: FloatArray
@@ -47,10 +47,10 @@ class _Turn(NamedTuple):
 
 
 def moved_copies(images_NHWC: UInt8Array | StoredImages, candidates: Pairs) -> Pairs:
-    """Those of the pairs of which one was cropped from the other, or turned, or both, sorted.
+    """Return the sorted pairs of which one was cropped from the other, or rotated, or both.
 
-    Found are parts of at least half of the other's side, and turns by any angle, also mirrored.
-    About 1,000 pairs a second.
+    This finds crops to at least half of the side, and rotations by any angle, also mirrored. It
+    checks about 1,000 pairs per second.
     """
     blocks = [candidates[at : at + _PAIRS] for at in range(0, len(candidates), _PAIRS)]
     with (
@@ -82,7 +82,7 @@ def _moved(images_NHWC: UInt8Array | StoredImages, pairs: Pairs) -> npt.NDArray[
 def _cut_out(
     one_MGG: FloatArray, other_MGG: FloatArray
 ) -> Iterator[tuple[npt.NDArray[np.int64], FloatArray, FloatArray]]:
-    """Numbers of pairs, and what both pictures show, each over a grid of ``FINE`` cells."""
+    """Yield pairs' numbers, and what both pictures show, each on a grid of ``FINE`` cells."""
     for whole_MGG, part_MGG in ((one_MGG, other_MGG), (other_MGG, one_MGG)):
         alike_M, place_M3 = _place(whole_MGG, part_MGG)
         worth = np.flatnonzero(alike_M >= WORTH)
@@ -101,8 +101,8 @@ def _cut_out(
 
 
 def _place(whole_MGG: FloatArray, part_MGG: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The correlation at the part's best place in the whole; and M×3: that place's first row, first
-    column, side."""
+    """Return the correlation at the part's best place in the whole, and that place's first row,
+    first column and side, M×3."""
     count = len(whole_MGG)
     coarse = _detail(whole_MGG, _GRID, 0.7, 3)
     best_M, place_M3 = np.full(count, -1, np.float32), np.zeros((count, 3), np.float32)
@@ -126,7 +126,7 @@ def _place(whole_MGG: FloatArray, part_MGG: FloatArray) -> tuple[FloatArray, Flo
 
 
 def _means(large_MGG: FloatArray, side: int) -> FloatArray:
-    """Over a grid of ``side`` cells."""
+    """Return means on a grid of ``side`` cells."""
     cells_SG = cells(_LARGE, side)
     means_MSS: FloatArray = (cells_SG @ large_MGG @ cells_SG.T).astype(np.float32)
     return means_MSS
@@ -149,7 +149,7 @@ def _part(whole_MGG: FloatArray, place_M3: FloatArray) -> FloatArray:
 
 
 def _turn(one_MGG: FloatArray, other_MGG: FloatArray) -> _Turn:
-    """The angle at which the rings of both agree best."""
+    """Return the angle at which the rings of both agree best."""
     count = len(one_MGG)
     one, other = (_detail(x, FINE, 1, 6) for x in (one_MGG, other_MGG))
     best = _Turn(
@@ -176,7 +176,7 @@ def _turn(one_MGG: FloatArray, other_MGG: FloatArray) -> _Turn:
 
 
 def _waves(detail_MGG: FloatArray, scale: float) -> tuple[npt.NDArray[np.complex128], FloatArray]:
-    """M×R×F: of each ring, its points counted by the ring's length; and their size."""
+    """Return the waves on each ring, weighted by its length, M×R×F; and their norm."""
     rings_MRA = on_rings(detail_MGG, scale)
     weights_R1 = (np.arange(RINGS)[:, None] + 1.0) / RINGS
     mean_M11 = (rings_MRA * weights_R1).mean(axis=(1, 2), keepdims=True) / weights_R1.mean()
@@ -188,7 +188,7 @@ def _waves(detail_MGG: FloatArray, scale: float) -> tuple[npt.NDArray[np.complex
 def _turned(
     one_MGG: FloatArray, other_MGG: FloatArray, turn: _Turn
 ) -> tuple[FloatArray, FloatArray]:
-    """The largest square in the middle that both show, the first turned as the second."""
+    """Return the largest central square that both show, the first rotated to match the second."""
     one_MGG = np.where(turn.mirrored_M[:, None, None], one_MGG[:, :, ::-1], one_MGG)
     half = _LARGE / 2 / np.sqrt(2)
     points_G = ((np.arange(FINE) + 0.5) / FINE * 2 - 1) * half

@@ -1,5 +1,5 @@
-"""The files that a CSV names: from its folder on, or in one folder beside it, as competitions pack
-them (``train.csv`` with ``id,label`` beside ``train/ID.jpg``)."""
+"""The files that a CSV names: relative to its folder, or in a folder next to it, as competitions
+pack them (``train.csv`` with ``id,label`` next to ``train/ID.jpg``)."""
 
 import os
 from functools import cached_property
@@ -12,14 +12,14 @@ from firstlight.data.split import part_in_name
 from firstlight.errors import DataError
 
 _MOST_FOLDERS = 1000
-"""Beside a CSV that are looked into."""
+"""The largest number of folders next to a CSV that are searched."""
 
 
 class _Place(NamedTuple):
-    """What is put around a name to make it a path."""
+    """What turns a name into a path."""
 
     folder: str
-    """With a slash at its end; empty for the CSV's own."""
+    """With a slash at the end; empty for the CSV's own folder."""
     ending: str
 
     def path(self, name: str) -> str:
@@ -37,8 +37,8 @@ class FilesBeside:
         self._file, self._root = file, file.parent
 
     def nearness(self, name: str) -> int:
-        """3 for a file from the CSV's folder on, 2 for one in a folder beside it, 1 where an ending
-        has to be added, else 0."""
+        """Return 3 for a file relative to the CSV's folder, 2 for one in a folder next to it, 1 if
+        an extension has to be added, else 0."""
         if _is_file(self._root, name):
             return 3
         return max((1 if place.ending else 2 for place in self._places([name])), default=0)
@@ -46,9 +46,9 @@ class FilesBeside:
     def names(
         self, paths: list[tuple[int, str]], allow_outside: bool
     ) -> tuple[list[str], list[str]]:
-        """Each path from the CSV's folder on, with slashes; and a note of the place, where it is
-        not that folder. Raises ``DataError``, with the line, for files that are not there, are in
-        several places, or lie outside with ``allow_outside`` unset."""
+        """Return each path relative to the CSV's folder, with slashes, and a note if the files are
+        elsewhere. Raises ``DataError``, with the line, for files that do not exist, are in several
+        places, or are outside while ``allow_outside`` is unset."""
         place, notes = self._place([path for _, path in paths]), list[str]()
         if place != _AS_IT_IS:
             where = place.path("…")
@@ -57,7 +57,7 @@ class FilesBeside:
         return _names(self._file, paths, allow_outside), notes
 
     def _place(self, names: list[str]) -> _Place:
-        """Where all of the files are. Where some are missing everywhere, the CSV's own folder."""
+        """Return where all the files are; the CSV's own folder if some are missing everywhere."""
         if _is_file(self._root, names[0]):
             return _AS_IT_IS
         found = self._places(names)
@@ -74,7 +74,7 @@ class FilesBeside:
         return found[0] if found else _AS_IT_IS
 
     def _places(self, names: list[str]) -> list[_Place]:
-        """All places that have a file of each name."""
+        """Return all places that have a file for each name."""
         endings = ("",) if os.path.splitext(names[0])[1] else ("", *SUFFIXES)  # noqa: PTH122
         either = [_Place(folder, ending) for folder in self._folders for ending in endings]
         return [
@@ -85,7 +85,8 @@ class FilesBeside:
 
     @cached_property
     def _folders(self) -> list[str]:
-        """The CSV's own, those beside the CSV, and in each of them one of its own name."""
+        """Return the CSV's folder, the folders next to the CSV, and in each of these a folder with
+        the same name."""
         found = [""]
         try:
             beside = sorted(one.name for one in self._root.iterdir() if one.is_dir())
@@ -100,7 +101,7 @@ class FilesBeside:
 
 
 def _names(file: Path, paths: list[tuple[int, str]], allow_outside: bool) -> list[str]:
-    """Each path from the CSV's folder on, with slashes."""
+    """Return each path relative to the CSV's folder, with slashes."""
     root = file.parent
     real, inside = os.path.realpath(root), dict[str, bool]()
     absent, names = [], []
@@ -125,11 +126,11 @@ def _names(file: Path, paths: list[tuple[int, str]], allow_outside: bool) -> lis
 
 
 def _name(root: Path, path: str) -> str:
-    """One name for one file: ``./a.png`` is ``a.png``."""
+    """Return one name for one file: ``./a.png`` is ``a.png``."""
     name = os.path.normpath(path)
     if Path(name).is_absolute():
         return os.path.relpath(name, root.absolute())
-    # After a link to a folder, ".." is not where it was.
+    # After a link to a folder, ".." is somewhere else.
     same = ".." not in path or (_is_file(root, name) and (root / name).samefile(root / path))
     return name if same else path
 
@@ -142,7 +143,8 @@ def _is_file(root: Path, path: str) -> bool:
 
 
 def _leads_inside(root: str, path: Path, known: dict[str, bool]) -> bool:
-    """Whether a file lies below ``root``, links followed; ``known`` keeps what folders do."""
+    """Return whether a file is inside ``root``, following links. ``known`` caches the answers for
+    folders."""
     folder, _ = os.path.split(path)
     if folder not in known:
         known[folder] = _is_below(root, os.path.realpath(folder))

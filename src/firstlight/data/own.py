@@ -1,7 +1,7 @@
-"""Pictures of one's own as data sets: read, decoded once, split, and kept by content.
+"""Data sets of the user's own pictures: read, decoded once, split, and cached by content.
 
-The first start decodes; a later one finds everything in the cache. What is kept is named by the
-files' contents, classes and parts, so that moving or touching files costs no second decoding.
+The first start decodes; later ones find everything in the cache. The name in the cache depends on
+the files' contents, classes and parts, so moved or touched files are not decoded again.
 """
 
 import hashlib
@@ -44,19 +44,19 @@ from firstlight.errors import DataError, UserError
 from firstlight.files import cache_folder, make_folder
 from firstlight.hub.word import hub_word, is_hub
 
-# Raised with every change of what is kept or how it is made.
+# Increased with every change of what is cached or how it is made.
 _EDITION = 8
 
 
 class Form(NamedTuple):
-    """What the images are to be, as far as that is asked for."""
+    """What the user specified about the images."""
 
     size: int | None = None
-    """Their side in pixels; without it the pictures decide."""
+    """Their side in pixels; chosen from the pictures by default."""
     shape: Shape | None = None
-    """Height, width and channels, in place of ``size``."""
+    """Height, width and channels, instead of ``size``."""
     range: Range | None = None
-    """What is black and what is white in arrays."""
+    """The values of black and white in arrays."""
 
 
 _UNASKED = Form()
@@ -71,13 +71,13 @@ def load_own(
     progress: Progress | None = None,
     indexing: Progress | None = None,
 ) -> TrainTest:
-    """The pictures of a folder, a CSV or shards, or the arrays of an ``.npz``, ``.npy`` or
-    ``.mat``, as uint8 images of one shape; ``train.notes`` says what was decided and left out.
+    """Load the pictures of a folder, a CSV or shards, or the arrays of an ``.npz``, ``.npy`` or
+    ``.mat``, as uint8 images of one shape. ``train.notes`` says what was decided and left out.
 
-    ``excluded`` are names to leave out. ``allow_outside`` takes the files of a CSV that lie outside
-    its folder. Where there is no test part, one is taken from the training pictures: stratified,
-    decided by their contents alone, near copies on one side. ``progress`` is told of pictures that
-    are decoded, ``indexing`` of shards. Raises ``DataError`` where there is
+    ``excluded`` are names to leave out. ``allow_outside`` accepts files of a CSV that are outside
+    its folder. Without a test part, one is made from the training pictures: stratified, decided
+    only by their contents, with near duplicates on one side. ``progress`` receives how many
+    pictures are decoded, ``indexing`` how many shards are indexed. Raises ``DataError`` if there is
     nothing to train on, and ``UserError`` for an impossible size.
     """
     if form.size is not None and not 8 <= form.size <= 512:
@@ -138,7 +138,7 @@ def _pictures(
 
 
 class _Arrays(NamedTuple):
-    """A file or folder of arrays, and what reads it."""
+    """A file or folder of arrays, and its reader."""
 
     path: Path
     files: list[Path]
@@ -146,14 +146,16 @@ class _Arrays(NamedTuple):
 
 
 def is_arrays(path: Path) -> bool:
-    """Whether a path holds images as arrays and not as picture files. Raises ``DataError``."""
+    """Return whether a path has images as arrays, not as picture files. Raises ``DataError``."""
     return _as_arrays(path) is not None
 
 
 def read_arrays(path: Path, given: Range | None = None) -> tuple[Dataset, list[str]] | None:
-    """The images of a path that ``is_arrays``, in their own size, and the part of each; else None.
+    """Read the images of a path that ``is_arrays`` in their own size, and the part of each; else
+    return None.
 
-    ``given`` is their range, where it is not plain. Nothing is kept. Raises ``DataError``.
+    ``given`` is the range of the pixels, if it cannot be guessed. Nothing is cached. Raises
+    ``DataError``.
     """
     arrays = _as_arrays(path)
     return None if arrays is None else arrays.read(arrays.path, None, None, given)
@@ -185,7 +187,7 @@ def _arrays(shelf: Path, arrays: _Arrays, form: Form, excluded: Sequence[str]) -
     def inside() -> str:
         names = [file.name for file in files]
         contents = " ".join(content.hex() for content in file_digests(files[0].parent, names))
-        # A name says what a file is: its part in a folder, and whether it is EMNIST's.
+        # The name matters: it says the part in a folder, and whether the file is EMNIST's.
         told = names[1:] if path.is_file() and "emnist" not in names[0].lower() else names
         return _short(f"{_EDITION} {form} {' '.join(told)} {contents}")
 
@@ -194,7 +196,7 @@ def _arrays(shelf: Path, arrays: _Arrays, form: Form, excluded: Sequence[str]) -
 
 
 def _outside(listing: Listing, form: Form) -> str:
-    """Names the listing by what can be seen without opening a file: names, sizes, times."""
+    """Name the listing by what is known without opening a file: names, sizes, times."""
     root = str(listing.root.resolve())
     head = json.dumps([_EDITION, root, form, listing.class_names])
     digest = hashlib.blake2b(head.encode(), digest_size=20)
@@ -203,7 +205,7 @@ def _outside(listing: Listing, form: Form) -> str:
     for one in listing.pictures:
         try:
             seen = _seen(os.stat(f"{root}/{one.name}"))  # noqa: PTH116 (60,000 of them)
-        except OSError as error:  # a link to nothing, which decoding will say
+        except OSError as error:  # a broken link, which decoding reports
             seen = str(error.errno)
         line = f"\0{one.name}\0{one.told}\0{seen}"
         digest.update(line.encode(errors="surrogateescape"))
@@ -211,13 +213,13 @@ def _outside(listing: Listing, form: Form) -> str:
 
 
 def _seen(status: os.stat_result) -> str:
-    """What changes with a file's contents. A file put in another's place may have its size and its
-    time of writing, but on POSIX not its time of change."""
+    """Return what changes with a file's contents. A file that replaces another may have its size
+    and modification time, but on POSIX not its change time."""
     return f"{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"
 
 
 def _inside(listing: Listing, form: Form) -> str:
-    """Names what will be kept: contents, classes and parts."""
+    """Name what will be cached by contents, classes and parts."""
     if isinstance(listing, ShardListing):
         digests = listing.digests()
     else:
@@ -239,7 +241,7 @@ def _short(text: str) -> str:
 def _decoded(
     work: Path, listing: Listing, form: Form, progress: Progress | None
 ) -> tuple[Dataset, list[str]]:
-    """Every picture that can be read, its pixels in a file in ``work``; and the part of each."""
+    """Decode every readable picture into a file in ``work``; return the images and their parts."""
     sources = listing.sources()
     try:
         shape, reason = choose_shape(sources, form.size, form.shape)
@@ -262,7 +264,7 @@ def _decoded(
 
 
 def _labels(listing: Listing) -> dict[str, Any]:
-    """``labels_N`` of a data set, or ``labels_NK`` where pictures may have several."""
+    """Return ``labels_N`` of a data set, or ``labels_NK`` if pictures may have several."""
     if not listing.several:
         return {"labels_N": np.array([p.label for p in listing.pictures], dtype=np.int64)}
     labels_NK = np.zeros((len(listing.pictures), len(listing.class_names)), dtype=bool)

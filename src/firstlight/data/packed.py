@@ -1,7 +1,7 @@
-"""Arrays of images and labels in files: ``.npz``, ``.npy`` files side by side, MATLAB's ``.mat``.
+"""Read arrays of images and labels from files: ``.npz``, several ``.npy``, MATLAB's ``.mat``.
 
-No pickle is read. What a file says of its arrays is compared with what it holds, and with the
-bounds, before anything is unpacked.
+No pickle is read. What a file says about its arrays is compared with its content and with the
+limits before anything is unpacked.
 """
 
 import math
@@ -27,7 +27,7 @@ from firstlight.packages import imported
 
 PACKED = (".npz", ".npy", ".mat")
 UNPACKED = 1 << 30
-"""Bytes that a file may unpack to, however small it is; a larger one to as many times its size:"""
+"""Any file may unpack to this many bytes, a larger one to this many times its size:"""
 TIMES = 20
 
 _IMAGES = {"images", "image", "x", "data"}
@@ -43,7 +43,7 @@ _MATLAB_COMPRESSED = 15
 
 
 class _Stored(NamedTuple):
-    """An array that has not been read yet."""
+    """An array that is not read yet."""
 
     size: int
     """Bytes in memory."""
@@ -52,10 +52,10 @@ class _Stored(NamedTuple):
 
 @dataclass
 class _Found:
-    """What the arrays of a file are by their names."""
+    """The arrays of a file, sorted by their names."""
 
     parts: dict[str, dict[str, tuple[str, npt.NDArray[Any]]]] = field(default_factory=dict)
-    """Part, ``images`` or ``labels``, to the array's own name and the array."""
+    """Part and ``images`` or ``labels`` to the array's own name and the array."""
     class_names: list[str] | None = None
     range: npt.NDArray[Any] | None = None
     other: list[str] = field(default_factory=list)
@@ -68,12 +68,12 @@ def read_packed(
     shape: Shape | None = None,
     given: Range | None = None,
 ) -> tuple[Dataset, list[str]]:
-    """The images of a file, and the part of each, empty where there are no parts.
+    """Read the images of a file, and the part of each, empty without parts.
 
-    Takes ``images`` and ``labels``, with ``train``, ``validation`` or ``test`` before or after
-    where there are parts, and perhaps ``class_names``, and ``range``: what is black and what is
-    white, unless that is ``given``. Images of a ``.mat`` may be numbered by their last axis.
-    Raises ``DataError``.
+    The arrays are ``images`` and ``labels``, with ``train``, ``validation`` or ``test`` before or
+    after the name if there are parts. Optional arrays are ``class_names``, and ``range``, the
+    values of black and white, unless ``given``. Images of a ``.mat`` may be numbered by their last
+    axis. Raises ``DataError``.
     """
     found = _sorted(file)
     parts = []
@@ -124,7 +124,7 @@ def read_packed(
 
 
 def named_arrays(file: Path, names: Sequence[str], most: int) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of these names, of at most so many bytes together. Raises ``DataError``."""
+    """Read the arrays with these names, at most ``most`` bytes together. Raises ``DataError``."""
     with _as_data_error(file):
         stored = _arrays_in(file)
         wanted = {name: stored[name] for name in names if stored.get(name) is not None}
@@ -138,7 +138,7 @@ def named_arrays(file: Path, names: Sequence[str], most: int) -> dict[str, npt.N
 
 
 def files_of(file: Path) -> list[Path]:
-    """All the files that ``read_packed`` reads for this one."""
+    """Return all files that ``read_packed`` reads for this one."""
     if file.suffix.lower() != ".npy":
         return [file]
     beside = [p for p in sorted(file.parent.glob("*.npy")) if p.is_file() and _sort(p.stem)[1]]
@@ -146,7 +146,7 @@ def files_of(file: Path) -> list[Path]:
 
 
 def packed_in(folder: Path) -> Path | None:
-    """The first ``.npy`` of images in a folder that holds nothing but files, if there is one."""
+    """Return the first ``.npy`` of images in a folder without subfolders, if there is one."""
     try:
         if any(p.is_dir() and not p.name.startswith(".") for p in folder.iterdir()):
             return None
@@ -175,7 +175,7 @@ def _rows(pixels: npt.NDArray[Any]) -> str:
 def _images_first(
     pixels: npt.NDArray[Any], labels: npt.NDArray[Any], name: str
 ) -> npt.NDArray[Any]:
-    """MATLAB's images are often numbered by the last axis, as in H×W×C×N."""
+    """Move the axis of the images to the front. MATLAB's images are often H×W×C×N."""
     count = labels.size
     if pixels.ndim < 3 or pixels.shape[-1] != count:
         return pixels
@@ -188,7 +188,7 @@ def _images_first(
 
 
 def _sort(key: str) -> tuple[str, str]:
-    """Part, and what the array is: images, labels, names, range, or nothing known."""
+    """Return an array's part and kind: images, labels, names, range, or unknown."""
     word = key.lower()
     words = word.split("_")
     part = next((PART_NAMES[w] for w in words if w in PART_NAMES), "")
@@ -201,19 +201,19 @@ def _sort(key: str) -> tuple[str, str]:
 
 
 def _sorted(file: Path) -> _Found:
-    """The arrays of a file by what they are; only those that are known are read."""
+    """Sort the arrays of a file by kind. Only known ones are read."""
     with _as_data_error(file):
         return _read(file, _arrays_in(file))
 
 
 def _arrays_in(file: Path) -> dict[str, _Stored | None]:
-    """All arrays by name; None for what is no array of numbers, or not known."""
+    """Return all arrays by name; None for unknown ones and for what is not an array of numbers."""
     return {".npz": _npz, ".npy": _npy, ".mat": _mat}[file.suffix.lower()](file)
 
 
 @contextmanager
 def _as_data_error(file: Path) -> Iterator[None]:
-    """Whatever goes wrong with a file's arrays."""
+    """Turn every error in a file's arrays into ``DataError``."""
     try:
         yield
     except UserError:
@@ -222,7 +222,7 @@ def _as_data_error(file: Path) -> Iterator[None]:
         raise DataError(f"{file}: its arrays do not fit in memory. Use fewer images") from error
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
-    # Damaged files make NumPy and SciPy raise two dozen kinds, tokenizer's and struct's among them.
+    # On damaged files, NumPy and SciPy raise two dozen kinds of exceptions, for example struct's.
     except Exception as error:
         reason = str(error)[:200] or type(error).__name__
         raise DataError(f"{file}: damaged, or not arrays of numbers or text: {reason}") from error
@@ -296,7 +296,8 @@ def _npy(file: Path) -> dict[str, _Stored | None]:
 
 
 def _promised(stream: IO[bytes], length: int, name: str) -> int:
-    """Bytes of the array that a header promises. Raises ``DataError`` unless they are there."""
+    """Return the bytes of the array that a header announces. Raises ``DataError`` unless they
+    follow."""
     major, minor = np.lib.format.read_magic(stream)
     readers = {
         1: np.lib.format.read_array_header_1_0,
@@ -342,12 +343,12 @@ def _mat(file: Path) -> dict[str, _Stored | None]:
 
 
 def _check_unpacked(file: Path) -> None:
-    """Raise ``DataError`` where the compressed parts of a ``.mat`` hold more than they may."""
+    """Raise ``DataError`` if the compressed parts of a ``.mat`` unpack to more than is allowed."""
     most = max(UNPACKED, TIMES * file.stat().st_size)
     with file.open("rb") as stream:
         head = stream.read(128)
         if len(head) < 128 or head[126:128] not in (b"IM", b"MI"):
-            return  # of version 4, which is not compressed
+            return  # version 4 is not compressed
         order = "<" if head[126:128] == b"IM" else ">"
         total = 0
         while len(tag := stream.read(8)) == 8:

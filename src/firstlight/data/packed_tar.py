@@ -1,6 +1,6 @@
-"""A tar that gzip or bzip2 packed, gone through once, member after member.
+"""Read a tar compressed with gzip or bzip2 once, member after member.
 
-Nothing of it is trusted: what it unpacks to is counted, and no header may be longer than names are.
+Nothing in it is trusted: the unpacked bytes are counted, and the length of headers is limited.
 """
 
 import bz2
@@ -15,18 +15,18 @@ from firstlight.untrusted import one_line
 
 PACKED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
 _MOST_AT_ONCE = 16 << 20
-"""Bytes that are read at once: a header that is longer holds no name."""
+"""The largest read in bytes. A longer header contains no name."""
 UNREADABLE: tuple[type[Exception], ...] = (
     *(tarfile.TarError, EOFError, OSError, ValueError, OverflowError),
 )
 
 
 class TooMuchError(Exception):
-    """It unpacks to more than it may."""
+    """The archive unpacks to more than is allowed."""
 
 
 def is_packed_tar(path: Path) -> bool:
-    """Whether a file is one, by its name and its first bytes."""
+    """Return whether a file is a compressed tar, by its name and its first bytes."""
     if not path.name.lower().endswith(PACKED_TARS):
         return False
     try:
@@ -38,10 +38,10 @@ def is_packed_tar(path: Path) -> bool:
 
 
 def tar_files(path: Path, most: int) -> Iterator[tuple[str, IO[bytes]]]:
-    """Name and content of each file in it; the content is to be read before the next is asked for.
+    """Yield the name and content of each file. Read the content before you ask for the next.
 
     Raises ``DataError`` for links and devices, ``TooMuchError`` beyond ``most`` bytes, and one of
-    ``UNREADABLE`` where it is damaged.
+    ``UNREADABLE`` for a damaged archive.
     """
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
@@ -61,22 +61,22 @@ def tar_files(path: Path, most: int) -> Iterator[tuple[str, IO[bytes]]]:
                     content = tar.extractfile(one)
                     assert content is not None, "a regular file"
                     yield one.name, content
-                # tarfile takes a damaged or missing header for the end.
+                # tarfile treats a damaged or missing header as the end.
                 counted.seek(tar.offset)
                 if counted.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                     raise tarfile.ReadError("it is truncated")
-                while counted.read(1 << 20):  # its checksum is at the very end
+                while counted.read(1 << 20):  # the checksum is at the very end
                     pass
 
 
 class _Counted:
-    """What tarfile reads from, within bounds."""
+    """The stream that tarfile reads from, within limits."""
 
     def __init__(self, packed: gzip.GzipFile | bz2.BZ2File, most: int) -> None:
         self._packed, self._most = packed, most
 
     def read(self, size: int) -> bytes:
-        """So many bytes, or those that are left."""
+        """Read this many bytes, or those that are left."""
         if not 0 <= size <= _MOST_AT_ONCE:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
         content = self._packed.read(size)
@@ -84,13 +84,13 @@ class _Counted:
         return content
 
     def seek(self, place: int) -> int:
-        """Go on to a place."""
+        """Skip to a position."""
         if place > self._most:
             raise TooMuchError
         return self._packed.seek(place)
 
     def tell(self) -> int:
-        """The bytes so far."""
+        """Return the number of bytes so far."""
         return self._packed.tell()
 
     def _check(self) -> None:

@@ -12,12 +12,12 @@ from firstlight.files import is_file
 
 @dataclass(frozen=True)
 class PartFiles(FileFormat):
-    """An entry's files are those of the training and of the test part."""
+    """The format of an entry with one file for each part, training and test."""
 
     archives: ClassVar[int] = 2
 
     read: Callable[[Path, Entry, int], Arrays]
-    """Reads one file, given how many images it must hold. Raises ``DataError``."""
+    """Reads one file, given how many images it must have. Raises ``DataError``."""
 
     def sources(self, entry: Entry, place: Path, wanted: Sequence[str]) -> Iterator[Source]:
         files = dict(zip((TRAIN, TEST), entry.files, strict=True))

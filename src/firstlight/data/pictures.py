@@ -1,8 +1,8 @@
-"""Any picture file as one uint8 image that a trained model accepts.
+"""Turn any picture file into one uint8 image that a trained model accepts.
 
-Finding the files, decoding them to upright 8-bit grey or colour, and fitting them to the size,
-channels and polarity of the training images; ``pixels.Preprocess`` takes over from there. What was
-done on the way is told in notes. Axes: H height, W width, C channels.
+This finds the files, decodes them to upright 8-bit grey or colour, and fits them to the size,
+channels and polarity of the training images. ``pixels.Preprocess`` continues from there. Notes say
+what was done. Axes: H height, W width, C channels.
 """
 
 import hashlib
@@ -25,69 +25,69 @@ from firstlight.pixels import Preprocess
 UInt8Array = npt.NDArray[np.uint8]
 
 MAX_BYTES = 256 * 1024**2
-"""Of one picture on standard input."""
+"""The limit for one picture on standard input."""
 ENOUGH_SIDE = 1024
-"""Pixels a side; of a picture of four times as many and more, this much detail is kept."""
+"""Side in pixels. A picture with at least four times as many pixels is reduced to about this."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureSource:
-    """One picture asked for; whether it can be read shows in ``prepare``."""
+    """One requested picture. ``prepare`` finds out whether it can be read."""
 
     name: str
     """As the user gave it; ``-`` is standard input."""
     content: Path | bytes | Encoded | Image.Image = b""
-    """Where the picture lies, or the picture itself, as a file's bytes or opened by Pillow."""
+    """The picture's path, or the picture itself: a file's bytes, or opened with Pillow."""
     problem: str = ""
-    """Why there is no picture, when there is none."""
+    """Why there is no picture; otherwise empty."""
     notes: tuple[str, ...] = ()
-    """What was done to it already, for people."""
+    """Messages about what was already done to it."""
     key: str = ""
-    """Of a row of a table: its number from 1, or what the column that was asked for holds."""
+    """For a row of a table: its number from 1, or its cell in the requested column."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Picture:
-    """One picture as a model takes it."""
+    """One picture in the form that a model accepts."""
 
     name: str
     image_HWC: UInt8Array
-    """uint8, of the model's height, width and channels."""
+    """uint8, with the model's height, width and channels."""
     notes: tuple[str, ...]
-    """What was done to it that the user should know, in the order it was done."""
+    """What was done to it that the user should know, in order."""
     doubt: str = ""
-    """What about the picture may mislead a model, and what to do; empty if nothing was seen."""
+    """What in the picture may mislead a model, and what to do; empty if nothing was found."""
 
 
 def expand(sources: Sequence[str], stdin: BinaryIO | None = None) -> list[PictureSource]:
-    """Every picture that the words stand for, in their order.
+    """List every picture that the words name, in order.
 
-    A word is a file, a folder (with all pictures below it, sorted, nothing hidden; a name that says
-    nothing is told by its content), a pattern (``**`` is any depth) or ``-``, one picture on
-    ``stdin``. A word that stands for nothing
-    gives one entry with a ``problem``. Nothing is decoded here.
+    A word is a file, a folder (all pictures in it and its subfolders, sorted, without hidden
+    files), a pattern (``**`` matches any depth) or ``-``, one picture on ``stdin``. A file without
+    a known extension is recognized by its content. A word that matches nothing returns one entry
+    with a ``problem``. Nothing is decoded here.
     """
     return list(each_picture(sources, stdin))
 
 
 def each_picture(sources: Sequence[str], stdin: BinaryIO | None = None) -> Iterator[PictureSource]:
-    """``expand``, one after another: of millions of files the paths alone are in memory."""
+    """Do ``expand`` lazily: even of millions of files, only the paths are in memory."""
     for word in sources:
         if word == "-":
             yield _standard_input(stdin)
-            # A stream ends once: a second "-" has nothing left to read.
+            # Standard input can be read once: a second "-" has nothing left.
             stdin = None
         else:
             yield from _expand_word(word)
 
 
 def prepare(source: PictureSource, preprocess: Preprocess, bounds: Bounds = ANY) -> Picture:
-    """The picture as uint8 of ``preprocess.image_shape``.
+    """Return the picture as uint8 with ``preprocess.image_shape``.
 
-    One of the model's size, channels and polarity comes back bit for bit. Otherwise a model of
-    centred strokes gets the stroke fitted and centred like MNIST's, another light-on-dark model
-    gets the whole picture on a black ground, and any other the middle of the picture.
-    Raises ``DataError``, which names the file, when there is no picture or it cannot be read.
+    A picture with the model's size, channels and polarity is returned unchanged. Otherwise a model
+    of centred strokes gets the stroke fitted and centred like MNIST's, another light-on-dark model
+    gets the whole picture on a black background, and any other model gets the middle of the
+    picture. Raises ``DataError``, which names the file, if it cannot be read as a picture.
     """
     notes = list(source.notes)
     image = _opened(source, _enough_side(preprocess), notes, bounds)
@@ -95,9 +95,8 @@ def prepare(source: PictureSource, preprocess: Preprocess, bounds: Bounds = ANY)
 
 
 def prepare_named(source: PictureSource, preprocess: Preprocess) -> tuple[Picture, bytes]:
-    """``prepare``, and 16 bytes that name what the picture shows, whatever size it is brought to:
-    BLAKE2 of its pixels as they are opened for small sizes, of one channel where it has no
-    colours."""
+    """Do ``prepare``, and return 16 bytes that identify the picture at every size: the BLAKE2 hash
+    of its pixels as opened for small sizes, of one channel if it has no colours."""
     notes, side = list(source.notes), _enough_side(preprocess)
     image = _opened(source, side, notes)
     seen = image if side == ENOUGH_SIDE else _opened(source, ENOUGH_SIDE, [])
@@ -108,21 +107,21 @@ def prepare_named(source: PictureSource, preprocess: Preprocess) -> tuple[Pictur
 
 
 def _enough_side(preprocess: Preprocess) -> int:
-    """Side in pixels whose detail is kept of large pictures."""
+    """Return the side in pixels to which large pictures may be reduced."""
     return max(ENOUGH_SIDE, 3 * max(preprocess.image_shape))
 
 
 def _opened(
     source: PictureSource, side: int, notes: list[str], bounds: Bounds = ANY
 ) -> Image.Image:
-    """The picture before it is brought to a size; ``notes`` grows by what was done to it."""
+    """Open the picture before it is resized. What was done to it is added to ``notes``."""
     if source.problem:
         raise DataError(f"{source.name}: {source.problem}")
     return decode(source.name, source.content, notes, replace(bounds, enough=side**2))
 
 
 def _fitted(name: str, image: Image.Image, preprocess: Preprocess, notes: list[str]) -> Picture:
-    """The picture brought to the model's size, channels and polarity."""
+    """Convert the picture to the model's size, channels and polarity."""
     if preprocess.channels == 1 and image.mode == "RGB":
         if _has_colour(image):
             notes.append("colour turned to grey")
@@ -166,7 +165,7 @@ def _expand_word(word: str) -> Iterator[PictureSource]:
         else:
             paths, nothing = _matching(path), f"no picture matches this pattern; {WANTED}"
     except (OSError, ValueError, NotImplementedError) as error:
-        reason = getattr(error, "strerror", "") or error  # not the word once more
+        reason = getattr(error, "strerror", "") or error  # without repeating the word
         paths, nothing = [], f"cannot be opened: {reason}"
     if not paths:
         yield PictureSource(name=printable_path(word), problem=nothing)
@@ -175,8 +174,8 @@ def _expand_word(word: str) -> Iterator[PictureSource]:
 
 
 def _below(folder: Path) -> list[str]:
-    """Every picture file under a folder, sorted, folder by folder: as texts, since there may be
-    millions. Raises ``OSError`` for a folder that is closed."""
+    """Return every picture file in a folder and its subfolders, sorted folder by folder. They are
+    texts, because there may be millions. Raises ``OSError`` if the folder cannot be opened."""
 
     def refuse(error: OSError) -> None:
         raise error
@@ -191,7 +190,7 @@ def _below(folder: Path) -> list[str]:
 
 
 def _matching(pattern: Path) -> list[str]:
-    """Every picture file that a pattern stands for, sorted; hidden ones only when asked for."""
+    """Return every picture file that matches a pattern, sorted. Hidden files must be named."""
     parts = pattern.parts
     first = next(i for i, part in enumerate(parts) if any(sign in part for sign in "*?["))
     base, rest = Path(*parts[:first]), parts[first:]
@@ -213,13 +212,13 @@ def _counts(path: Path) -> bool:
 
 
 def _is_picture(path: str) -> bool:
-    return is_picture_file(path) or is_heic_name(path)  # reading it says what is needed
+    return is_picture_file(path) or is_heic_name(path)  # reading it reports what is missing
 
 
 def printable_path(name: str) -> str:
-    """A path as people read it: bytes that are no text are shown as �, and signs that steer a
-    terminal by their codes."""
-    if name.isprintable():  # so are nearly all
+    """Return a path for display: � for bytes that are not text, and codes for control
+    characters."""
+    if name.isprintable():  # as nearly all are
         return name
     text = name.encode(errors="surrogateescape").decode(errors="replace")
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
@@ -236,7 +235,7 @@ def _has_colour(image: Image.Image) -> bool:
 def _fit_light_on_dark(
     image: Image.Image, size: tuple[int, int], centred_strokes: bool, notes: list[str]
 ) -> tuple[Image.Image, str]:
-    """The picture as such a model takes it, and what may mislead the model."""
+    """Fit the picture for a light-on-dark model; return what may mislead the model too."""
     grey_HW = np.asarray(image.convert("L"))
     fitted: Fitted | None = None
     doubt = ""
@@ -277,7 +276,7 @@ def _doubt(fitted: Fitted) -> str:
 
 
 def _fit_whole(image: Image.Image, size: tuple[int, int], notes: list[str]) -> Image.Image:
-    """The whole picture, its ground brought to black and continued to the model's shape."""
+    """Return the whole picture with its background made black and extended to the model's shape."""
     ground = ground_level(np.asarray(image.convert("L")))
     if 0 < ground < 255:
         levels = [max(0, round((v - ground) * 255 / (255 - ground))) for v in range(256)]
@@ -285,7 +284,7 @@ def _fit_whole(image: Image.Image, size: tuple[int, int], notes: list[str]) -> I
         notes.append("background set to black")
     scale = min(size[0] / image.width, size[1] / image.height)
     width, height = (max(1, round(side * scale)) for side in image.size)
-    # An average over whole pixels takes an enlarged picture back to what it was.
+    # Averaging whole pixels restores a picture that was enlarged.
     method = Image.Resampling.BOX if scale <= 1 else Image.Resampling.BICUBIC
     whole = Image.new(image.mode, size)
     place = ((size[0] - width) // 2, (size[1] - height) // 2)
@@ -295,7 +294,8 @@ def _fit_whole(image: Image.Image, size: tuple[int, int], notes: list[str]) -> I
 
 
 def _fit_middle(image: Image.Image, size: tuple[int, int], notes: list[str]) -> Image.Image:
-    """The largest part in the middle that has the model's aspect, resized with anti-aliasing."""
+    """Return the largest central part with the model's aspect ratio, resized with
+    anti-aliasing."""
     scale = max(size[0] / image.width, size[1] / image.height)
     width, height = (max(1, round(side / scale)) for side in size)
     left, top = (image.width - width) // 2, (image.height - height) // 2

@@ -1,4 +1,4 @@
-"""A CSV with the pixels of an image in each row, such as Kaggle's digits.
+"""Read a CSV with the pixels of an image in each row, such as Kaggle's digits.
 
 Axes: N images, H height, W width.
 """
@@ -33,7 +33,7 @@ from firstlight.data.split import TEST, TRAIN, VALIDATION, together
 from firstlight.errors import DataError
 
 LEAST_SIDE = 8
-"""A table of fewer columns than such images have pixels is no table of images."""
+"""A table with fewer columns than such images have pixels is not a table of images."""
 _COUNTERS = ("", "id", "index", "imageid", "rowid", "unnamed0")
 _NO_PIXELS = {*_COUNTERS, *ORIGINS}
 _AT_ONCE = 4096
@@ -41,13 +41,13 @@ _AT_ONCE = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class PixelTable:
-    """A CSV whose rows are images, and what its columns are."""
+    """A CSV with an image in each row, and the meaning of its columns."""
 
     sheet: Sheet
     lines: tuple[tuple[int, list[str]], ...]
-    """(number of the line, cells that are no pixels in their places) of each row."""
+    """(line number, cells that are not pixels in their places) of each row."""
     images_NHW: npt.NDArray[Any]
-    """uint8 where all are whole numbers of 0 to 255, otherwise float32."""
+    """uint8 if all are whole numbers from 0 to 255, otherwise float32."""
     columns: Columns
     notes: tuple[str, ...]
 
@@ -58,22 +58,22 @@ def read_pixel_table(
     shape: Shape | None = None,
     given: Range | None = None,
 ) -> tuple[Dataset, list[str]]:
-    """The images of a CSV, and the part of each, empty where there are no parts.
+    """Read the images of a CSV, and the part of each, empty without parts.
 
-    Takes one column for the class and as many others as a square grey picture has pixels, with or
-    without headings; perhaps columns for part and group, as in a CSV of paths. ``given`` is the
-    range of the pixels, where it is not plain. Raises ``DataError``.
+    The CSV has one column for the class and a column for each pixel of a square grey picture, with
+    or without headings. It may have columns for part and group, as in a CSV of paths. ``given`` is
+    the range of the pixels, if it cannot be guessed. Raises ``DataError``.
     """
     table = open_pixel_table(read_sheet(file))
-    assert table is not None, "looked at before"
+    assert table is not None, "the caller has checked this"
     return read_tables([(table, "")], ArrayForm(size=size, shape=shape, range=given), str(file))
 
 
 def read_tables(
     tables: Sequence[tuple[PixelTable, str]], form: ArrayForm, name: str
 ) -> tuple[Dataset, list[str]]:
-    """The images of some CSVs, each with the part of its rows where no column says it; as
-    ``read_pixel_table`` does."""
+    """Read the images of several CSVs as ``read_pixel_table`` does. Each comes with the part of its
+    rows, used if no column states it."""
     parts, groups, notes = list[ArrayPart](), list[str](), list[str]()
     for table, part in tables:
         mine, of_mine = _in_parts(table, part)
@@ -86,7 +86,7 @@ def read_tables(
 
 
 def _in_parts(table: PixelTable, part: str) -> tuple[list[ArrayPart], list[str]]:
-    """The images by their parts, and the group of each in that order."""
+    """Return the images by part, and the group of each in that order."""
     file = table.sheet.file
     if table.columns.label is None:
         raise DataError(
@@ -118,7 +118,7 @@ def _in_parts(table: PixelTable, part: str) -> tuple[list[ArrayPart], list[str]]
 
 
 def open_pixel_table(sheet: Sheet) -> PixelTable | None:
-    """The images and the other columns of a CSV; None where its rows are no images."""
+    """Open the images and the other columns of a CSV; None if its rows are not images."""
     sheet, columns, pixels = _find_columns(sheet)
     if not pixels:
         return None
@@ -148,15 +148,15 @@ def open_pixel_table(sheet: Sheet) -> PixelTable | None:
 
 
 def is_pixel_table(sheet: Sheet) -> bool:
-    """Whether the rows are images, by the headings and the first row."""
+    """Return whether the rows are images, judging by the headings and the first row."""
     return bool(_find_columns(sheet)[2])
 
 
 def _find_columns(sheet: Sheet) -> tuple[Sheet, Columns, list[int]]:
-    """The sheet, without headings if they are a row of numbers; the columns; those of pixels in the
-    order of the pixels, none where the rows are no images."""
+    """Return the sheet (without headings if they are a row of numbers), its columns, and the pixel
+    columns in pixel order, empty if the rows are not images."""
     headings = sheet.headings
-    while headings and not headings[-1]:  # a separator at the end of each line
+    while headings and not headings[-1]:  # each line ends with a separator
         headings = headings[:-1]
     if len(headings) < LEAST_SIDE**2:
         return sheet, Columns(None, None, {}, None), []
@@ -183,7 +183,7 @@ def _find_columns(sheet: Sheet) -> tuple[Sheet, Columns, list[int]]:
 
 
 def _bare_pixels(sheet: Sheet, numeric: list[bool]) -> list[int]:
-    """Columns of pixels where there are no headings; the others are first or last."""
+    """Return the pixel columns if there are no headings; the others are first or last."""
     count = len(numeric)
     if math.isqrt(count) ** 2 == count and all(numeric):
         return list(range(count))
@@ -193,8 +193,8 @@ def _bare_pixels(sheet: Sheet, numeric: list[bool]) -> list[int]:
 
 
 def _label_place(sheet: Sheet, numeric: list[bool]) -> int:
-    """Where the labels are: in the first column, unless that has one value alone or the last has
-    names."""
+    """Return the column of the labels: the first one, unless it has a single value or the last one
+    has names."""
     last = len(numeric) - 1
     if not all(numeric):
         return numeric.index(False)
@@ -231,7 +231,8 @@ def _check_square(sheet: Sheet, count: int) -> None:
 
 
 def _in_order(headings: Sequence[str], pixels: list[int]) -> list[int]:
-    """The columns by the numbers in their headings, where each has as many and none is twice."""
+    """Sort the columns by the numbers in their headings, if all have the same count of numbers and
+    none occurs twice."""
     keys = [tuple(map(int, re.findall(r"\d+", headings[at]))) for at in pixels]
     if len({len(key) for key in keys}) > 1 or len(set(keys)) < len(keys):
         return pixels
@@ -241,7 +242,7 @@ def _in_order(headings: Sequence[str], pixels: list[int]) -> list[int]:
 def _read(
     sheet: Sheet, others: list[int], pixels: list[int], side: int
 ) -> tuple[list[tuple[int, list[str]]], npt.NDArray[Any]]:
-    """The cells that are no pixels, in their places, and the pixels."""
+    """Return the cells that are not pixels, in their places, and the pixels."""
     lines, stacks = list[tuple[int, list[str]]](), list[npt.NDArray[Any]]()
     plain = '"' not in sheet.text
     first, text = sheet.first_line, lines_of(sheet.text)
@@ -260,7 +261,7 @@ def _read(
 def _fast(
     sheet: Sheet, chunk: list[str], first: int, others: list[int], pixels: list[int]
 ) -> tuple[list[tuple[int, list[str]]], npt.NDArray[Any]] | None:
-    """Some lines at once; None where they are not all plain rows of numbers."""
+    """Parse several lines at once; None if they are not all simple rows of numbers."""
     separators = len(sheet.headings) - 1
     if any(line.count(sheet.separator) != separators for line in chunk):
         return None
@@ -290,7 +291,7 @@ def _fast(
 def _slow(
     sheet: Sheet, others: list[int], pixels: list[int], side: int
 ) -> tuple[list[tuple[int, list[str]]], npt.NDArray[Any]]:
-    """Any CSV, with the line and column of what is no number."""
+    """Parse any CSV; errors name the line and column of what is not a number."""
     lines, stacks, rows = list[tuple[int, list[str]]](), list[npt.NDArray[Any]](), sheet.rows()
     while chunk := list(islice(rows, _AT_ONCE)):
         values = np.empty((len(chunk), len(pixels)), np.float32)
@@ -313,7 +314,7 @@ def _slow(
 
 
 def _narrow(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """As uint8, where that holds them all."""
+    """Convert to uint8 if all values fit."""
     whole = values.min() >= 0 and values.max() <= 255 and (values == np.rint(values)).all()
     return values.astype(np.uint8) if whole else values
 

@@ -1,4 +1,4 @@
-"""Pictures that are decoded as they are asked for, a few of them ahead.
+"""Pictures that are decoded on demand, a few of them ahead.
 
 Axes: N images, H height, W width, C channels.
 """
@@ -18,13 +18,13 @@ from firstlight.pixels import Preprocess
 
 UInt8Array = npt.NDArray[np.uint8]
 _AHEAD_BYTES = 64 << 20
-"""Of decoded images that wait to be asked for."""
+"""The limit for decoded images that wait to be used."""
 _MOST_AHEAD = 2000
 
 
 class PreparedPictures:
-    """uint8 images N×H×W×C as a model takes them, to be asked for from the first on, slice by
-    slice. One that cannot be decoded is black, and ``problems`` says why."""
+    """uint8 images N×H×W×C in the form that a model accepts. Ask for them slice by slice, from the
+    first. An image that cannot be decoded is black, and ``problems`` says why."""
 
     def __init__(
         self,
@@ -33,8 +33,8 @@ class PreparedPictures:
         pool: ThreadPoolExecutor | None = None,
         told: Callable[[int], None] | None = None,
     ) -> None:
-        """``pool``: threads that decode ahead; without it images are decoded when asked for.
-        ``told`` hears how many were asked for."""
+        """``pool``: threads that decode ahead; without it, images are decoded on demand. ``told``
+        is called with how many images were requested."""
         self._sources, self._preprocess, self._pool = sources, preprocess, pool
         self._told = told
         of_one = int(np.prod(preprocess.image_shape))
@@ -42,13 +42,13 @@ class PreparedPictures:
         self._begun: dict[int, Future[UInt8Array]] = {}
         self._next = 0
         self.problems: dict[int, str] = {}
-        """Of each image that was asked for and cannot be decoded, by its number."""
+        """The problem of each requested image that cannot be decoded, by its number."""
 
     def __len__(self) -> int:
         return len(self._sources)
 
     def __getitem__(self, rows: slice) -> UInt8Array:
-        """Raises ``DataError`` where it is not a picture but the shard around it that cannot be
+        """Return these images. Raises ``DataError`` if a shard, not only a picture in it, cannot be
         read."""
         start, stop, _ = rows.indices(len(self))
         if self._told is not None:
@@ -61,7 +61,7 @@ class PreparedPictures:
         return found
 
     def close(self) -> None:
-        """Decode no more."""
+        """Stop decoding."""
         for one in self._begun.values():
             one.cancel()
         self._begun.clear()
@@ -76,7 +76,7 @@ class PreparedPictures:
     def _one(self, at: int) -> UInt8Array:
         source = self._sources[at]
         if not isinstance(source.content, Path | bytes | Image.Image):
-            # What is wrong with the shard is not the picture's.
+            # A problem with the shard is not the picture's.
             source = replace(source, content=source.content.read_bytes())
         try:
             return prepare(source, self._preprocess).image_HWC

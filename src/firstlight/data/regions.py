@@ -1,7 +1,7 @@
-"""Connected parts of a mask, and openings along its columns. Axes: H height, W width.
+"""Connected components of a mask, and openings along its columns. Axes: H height, W width.
 
 SciPy has both, but it takes 114 MB, as much as two copies of NumPy, and a quarter of a second to
-load. These two functions were all that answering a drawing needed of it.
+load. Predicting a drawing needed only these two functions of it.
 """
 
 from typing import Any
@@ -14,18 +14,18 @@ Int64Array = npt.NDArray[np.int64]
 
 
 def connected(mask_HW: BoolArray, *, diagonally: bool = False) -> tuple[Int64Array, int]:
-    """The connected parts of a mask: int64 H×W and how many there are.
+    """Return the connected components of a mask, int64 H×W, and how many there are.
 
-    Pixels of a part have its number, from 1 on in reading order of the first pixel, and others 0.
-    Neighbours share a side; ``diagonally``, also a corner.
+    The pixels of a component have its number, counted from 1 in reading order of the first pixel;
+    others are 0. Neighbours share a side, or with ``diagonally`` also a corner.
     """
     height, width = mask_HW.shape
-    wide = width + 2  # no run goes on from one row into the next
+    wide = width + 2  # so that no run continues from one row into the next
     padded = np.zeros((height, wide), dtype=bool)
     padded[:, 1:-1] = mask_HW
     edges = np.flatnonzero(np.diff(padded.ravel()))
-    starts_R, ends_R = edges[::2] + 1, edges[1::2] + 1  # of each run; the end lies behind it
-    # In the row below, a run touches those from the first that ends behind its start, to the last
+    starts_R, ends_R = edges[::2] + 1, edges[1::2] + 1  # of each run; the end is exclusive
+    # In the row below, a run touches those from the first that ends after its start to the last
     # that starts before its end.
     reach = 1 if diagonally else 0
     from_R = np.searchsorted(ends_R, starts_R + wide - reach, side="right")
@@ -43,7 +43,7 @@ def connected(mask_HW: BoolArray, *, diagonally: bool = False) -> tuple[Int64Arr
 
 
 def _joined(count: int, one_E: Int64Array, other_E: Int64Array) -> Int64Array:
-    """For each of ``count`` things the lowest of those that it is joined to, by pairs of them."""
+    """Return for each of ``count`` items the lowest item that it is linked with by pairs."""
     lowest = np.arange(count)
     while True:
         one, other = lowest[one_E], lowest[other_E]
@@ -55,10 +55,10 @@ def _joined(count: int, one_E: Int64Array, other_E: Int64Array) -> Int64Array:
 
 
 def opened(values_HW: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """The opening by a column of ``size`` values (Serra 1982): what is brighter than its
-    surroundings over fewer rows than ``size`` is gone.
+    """Return the opening by a column of ``size`` values (Serra 1982). It removes what is brighter
+    than its surroundings over fewer than ``size`` rows.
 
-    Only rows that have all of their windows are returned: ``size - 1`` fewer above and below.
+    Only rows with all of their windows are returned: ``size - 1`` fewer above and below.
     """
     windows = np.lib.stride_tricks.sliding_window_view
     eroded_HW = windows(values_HW, size, axis=0).min(axis=-1)

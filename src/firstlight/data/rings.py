@@ -1,5 +1,5 @@
-"""Pictures read along rings around their middle: a picture that is turned by any angle only moves
-what stands on each ring.
+"""Describe pictures along rings around their centre. A rotation by any angle only shifts the values
+on each ring.
 
 Axes: N images, M pairs, C channels, G side of a grid, R rings, A angles, D values of a description.
 """
@@ -11,11 +11,11 @@ from firstlight.data.stored import StoredImages, at_once
 
 RINGS, ANGLES = 10, 64
 ALIKE = 0.85
-"""Least product of two descriptions that are compared further. Of photographs of CIFAR-10 turned by
-15° to 137°, at least nine in ten have 0.99; of strangers one in a million has it."""
+"""Pairs are compared further from this product of their descriptions. Of CIFAR-10 photographs
+rotated by 15° to 137°, at least nine in ten reach 0.99; of unrelated pairs, one in a million."""
 _GRID = 32
 _OUTERMOST = 0.47
-"""Part of the side that the last ring's radius is: what a turn does not push out of the picture."""
+"""Radius of the last ring as a fraction of the side: a rotation keeps it inside the picture."""
 _FREQUENCIES, _DIRECTIONS = 9, 64
 _NEAREST = 3
 _ROWS = 500
@@ -23,8 +23,8 @@ _COLOURS = np.array([[1 / 3, 1 / 3, 1 / 3], [1, -1, 0], [0.5, 0.5, -1]], np.floa
 
 
 def sampled(values_MGG: FloatArray, rows: FloatArray, columns: FloatArray) -> FloatArray:
-    """Bilinear, at places in cells of the grid, the same for all or M of them; those outside are
-    moved to the edge."""
+    """Sample bilinearly at places in cells of the grid, the same for all pictures or M of them.
+    Places outside are moved to the edge."""
     side = values_MGG.shape[1]
     rows, columns = (np.clip(v, 0, side - 1.001).astype(np.float32) for v in (rows, columns))
     top, left = rows.astype(np.int64), columns.astype(np.int64)
@@ -40,8 +40,8 @@ def sampled(values_MGG: FloatArray, rows: FloatArray, columns: FloatArray) -> Fl
 
 
 def on_rings(values_MGG: FloatArray, scale: float = 1.0) -> FloatArray:
-    """M×R×A: along each ring, the first at the right and on downwards; ``scale`` is that of their
-    radii."""
+    """Return the values along each ring, M×R×A. The first is at the right and the next below it;
+    ``scale`` multiplies the radii."""
     side = values_MGG.shape[1]
     radius_R1 = (np.arange(RINGS)[:, None] + 1.0) / RINGS * _OUTERMOST * side * scale
     angle_A = np.arange(ANGLES) * 2 * np.pi / ANGLES
@@ -51,8 +51,8 @@ def on_rings(values_MGG: FloatArray, scale: float = 1.0) -> FloatArray:
 
 
 def turned_candidates(images_NHWC: UInt8Array | StoredImages) -> Pairs:
-    """Pairs (i, j), i < j, sorted, whose rings hold the like, wherever it stands on them: of each i
-    the few most alike."""
+    """Return the sorted pairs (i, j), i < j, with similar rings up to a shift along them: for each
+    i the few most similar ones."""
     values_ND = _described(images_NHWC)
     if len(values_ND) < 2:
         return []
@@ -60,7 +60,7 @@ def turned_candidates(images_NHWC: UInt8Array | StoredImages) -> Pairs:
     squares_DD = values_ND.T @ values_ND / len(values_ND)
     variances_D, directions_DD = np.linalg.eigh(squares_DD)
     variances_D, directions_DD = variances_D[-_DIRECTIONS:], directions_DD[:, -_DIRECTIONS:]
-    # Few pictures do not tell the spread of every direction.
+    # A few pictures are not enough to estimate the spread of every direction.
     weights_D = 1 / np.sqrt(np.maximum(variances_D, 0) + 0.1 * variances_D.mean() + 1e-6)
     values_ND = (values_ND @ (directions_DD * weights_D)).astype(np.float32)
     values_ND /= np.maximum(np.linalg.norm(values_ND, axis=1, keepdims=True), 1e-6)
@@ -68,8 +68,8 @@ def turned_candidates(images_NHWC: UInt8Array | StoredImages) -> Pairs:
 
 
 def nearest_pairs(described_ND: FloatArray, most: int, least: float) -> Pairs:
-    """Pairs (i, j), i < j, sorted: each with the ``most`` others of the largest product of
-    descriptions of length 1, where it is ``least`` or more."""
+    """Return the sorted pairs (i, j), i < j, of each with the ``most`` others with the largest
+    product of descriptions of length 1, if it is at least ``least``."""
     found = set[tuple[int, int]]()
     count = len(described_ND)
     most = min(most, count - 1)
@@ -88,8 +88,8 @@ def nearest_pairs(described_ND: FloatArray, most: int, least: float) -> Pairs:
 
 
 def _described(images_NHWC: UInt8Array | StoredImages) -> FloatArray:
-    """N×D: how strong each wave along each pair of rings is, of brightness and differences of
-    colours; where it begins is left out."""
+    """Return the strength of each wave along each pair of rings, N×D, for brightness and colour
+    differences. The phase is left out."""
     count, height, width, channels = images_NHWC.shape
     rows_GH, columns_GW = cells(height, _GRID), cells(width, _GRID)
     parts = [np.empty((0, 1), np.float32)]

@@ -1,4 +1,4 @@
-"""Which texts are lists of labels, for pictures that have several; and where those are refused."""
+"""Recognize texts that are lists of labels, for pictures with several labels, or refuse them."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from firstlight.errors import DataError
 
 SIGNS = (";", "|", ",")
-"""What stands between the labels of one picture."""
+"""The separators between the labels of one picture."""
 _AROUND = " \t[](){}'\""
 ONE_EACH = (
     "Pictures with several labels are read from a CSV (labels such as cat;dog, or columns of 0 and "
@@ -20,10 +20,10 @@ ONE_EACH = (
 
 
 def split_labels(labels: Sequence[str]) -> list[tuple[str, ...]] | None:
-    """The labels that each text names, where some of the texts are lists of labels; else None.
+    """Return the labels in each text if some of the texts are lists of labels; else None.
 
-    Texts are lists where all that one has stands alone elsewhere, or where one label stands at
-    several places of such lists. An empty list, ``[]``, names none.
+    Texts are lists if all items of one also occur alone, or if one item occurs at several places in
+    such lists. An empty list, ``[]``, has no labels.
     """
     distinct = set(labels)
     for sign in SIGNS:
@@ -41,11 +41,10 @@ def _pieces(parts: Sequence[str]) -> tuple[str, ...]:
 def refuse_several(
     name: str, labels: Sequence[str], unit: str = "label", numbers: Sequence[int] = ()
 ) -> None:
-    """Raise ``DataError`` where labels are lists of labels, such as ``cat;dog``.
+    """Raise ``DataError`` if labels are lists of labels, such as ``cat;dog``.
 
-    They are where all that a list has stands alone elsewhere, or where one label stands at several
-    places of such lists. ``name`` begins the message; ``unit`` and ``numbers`` are as for
-    ``refuse_missing``.
+    ``split_labels`` says when they are. The message begins with ``name``; ``unit`` and ``numbers``
+    are as for ``refuse_missing``.
     """
     distinct = set(labels)
     lists = next(filter(None, (_lists(distinct, sign) for sign in SIGNS)), None) or _words(distinct)
@@ -89,8 +88,8 @@ def list_like(labels: Sequence[str]) -> list[str]:
 
 
 def refuse_rows(name: str, labels: npt.NDArray[Any]) -> None:
-    """Raise ``DataError`` where labels N×K are no rows of which each has one 1 and else 0. A single
-    row is one label for each picture, as MATLAB writes them."""
+    """Raise ``DataError`` unless each row of the labels N×K has one 1 and otherwise 0. A single row
+    is one label for each picture, as MATLAB writes them."""
     if labels.ndim != 2 or 1 in labels.shape:
         return
     if labels.dtype.kind in "biuf":
@@ -104,7 +103,7 @@ def refuse_rows(name: str, labels: npt.NDArray[Any]) -> None:
 
 
 def _lists(labels: set[str], sign: str) -> set[str]:
-    """Those of the labels that are lists with this sign between."""
+    """Return the labels that are lists with this separator."""
     pieces = {one: [p.strip(_AROUND) for p in one.split(sign)] for one in labels if sign in one}
     pieces = {one: parts for one, parts in pieces.items() if all(parts)}
     alone = {one.strip(_AROUND) for one in labels if sign not in one}
@@ -119,8 +118,8 @@ def _lists(labels: set[str], sign: str) -> set[str]:
 
 
 def _words(labels: set[str]) -> set[str]:
-    """Those that are lists with spaces between; only where every label with a space is such a
-    list, of different ones."""
+    """Return the labels that are lists with spaces as separators; only if every label with a space
+    is such a list, without repeats."""
     lists = {one for one in labels if len(one.split()) > 1}
     alone = labels - lists
     if len(lists) < 2 or not all(alone.issuperset(one.split()) for one in lists):

@@ -1,4 +1,4 @@
-"""A CSV as rows under headings, whatever separates the cells and however its text is encoded."""
+"""Read a CSV as rows under headings, with any separator and text encoding."""
 
 import contextlib
 import csv
@@ -12,7 +12,7 @@ from firstlight.data.formats import START, is_picture
 from firstlight.errors import DataError
 
 MOST_BYTES = 2 << 30
-"""Of a CSV."""
+"""The largest size of a CSV."""
 _SEPARATORS = ",;\t|"
 _NOT_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")
 _PACKED = (
@@ -28,18 +28,18 @@ class Sheet:
 
     file: Path
     headings: tuple[str, ...]
-    """Cells of the first line, without space around them."""
+    """The cells of the first line, stripped."""
     text: str
-    """All below the headings."""
+    """Everything below the headings."""
     separator: str
     first_line: int
-    """Number of the line that ``text`` begins with, from 1."""
+    """The number of the first line of ``text``, counted from 1."""
     notes: tuple[str, ...]
-    """How it was read, where that is not plain."""
+    """Messages about how it was read, if that is not obvious."""
 
     def rows(self, *, strip: bool = True) -> Iterator[tuple[int, list[str]]]:
-        """(number of the line, cells) of each row that is not empty, with ``strip`` without space
-        around cells. Raises ``DataError`` for a row with more cells than there are headings."""
+        """Yield (line number, cells) of each row that is not empty. ``strip`` removes spaces around
+        cells. Raises ``DataError`` for a row with more cells than headings."""
         reader = csv.reader(lines_of(self.text), delimiter=self.separator)
         try:
             for cells in reader:
@@ -58,13 +58,13 @@ class Sheet:
             raise DataError(f"{self.file}: cannot be read as a CSV: {error}") from error
 
     def column(self, words: Sequence[str]) -> int | None:
-        """Number of the column whose heading is the first of these words that is one."""
+        """Return the number of the column with the first of these words that is a heading."""
         keys = [heading_key(heading) for heading in self.headings]
         return next((keys.index(word) for word in words if word in keys), None)
 
     @property
     def shown(self) -> str:
-        """The headings, at most some of them, for people."""
+        """The first headings, for messages."""
         if not any(self.headings):
             return "nothing"
         first = ",".join(self.headings[:_SHOWN])
@@ -73,15 +73,15 @@ class Sheet:
 
 
 def heading_key(heading: str) -> str:
-    """A heading without case, spaces and signs: ``Image Path`` and ``image_path`` are the same."""
+    """Return a heading without case, spaces and punctuation, so that ``Image Path`` and
+    ``image_path`` are the same."""
     return re.sub(r"[\W_]+", "", heading).lower()
 
 
 def read_sheet(file: Path, *, guess: bool = True) -> Sheet:
-    """The file's rows. With ``guess`` what is no UTF-8 is read as Latin-1; without, its bytes are
-    kept as Python keeps those of file names. Raises ``DataError``, which says what the file is,
-    where it is no CSV.
-    """
+    """Read the file's rows. With ``guess``, a file that is not UTF-8 is read as Latin-1. Without,
+    its bytes are kept as Python keeps those of file names. Raises ``DataError``, which says what
+    the file is, if it is not a CSV."""
     try:
         size = file.stat().st_size
         if size > MOST_BYTES:
@@ -122,8 +122,8 @@ def read_sheet(file: Path, *, guess: bool = True) -> Sheet:
 
 
 def lines_of(text: str, taken: list[str] | None = None) -> Iterator[str]:
-    """The lines one by one, with their ends, also kept in ``taken``; a copy of all of them would
-    take several times the memory."""
+    """Yield the lines one by one with their line ends, and append them to ``taken``. Copying all of
+    them would take several times the memory."""
     start = 0
     while start < len(text):
         end = text.find("\n", start) + 1 or len(text)
@@ -139,7 +139,7 @@ def _are_numbers(cells: Sequence[str]) -> bool:
 
 
 def _as_text(file: Path, blob: bytes, guess: bool) -> tuple[str, tuple[str, ...]]:
-    """The text, and a note where its encoding was guessed."""
+    """Return the text, and a note if its encoding was guessed."""
     for mark, encoding in (
         (b"\xef\xbb\xbf", "utf-8-sig"),
         (b"\xff\xfe\0\0", "utf-32"),
@@ -181,6 +181,6 @@ def _decoded(file: Path, blob: bytes, encoding: str) -> str:
 
 
 def _separator(text: str) -> str:
-    """The sign that stands most often in the first line, outside quotes."""
+    """Return the separator that is most frequent in the first line, outside quotes."""
     first = re.sub(r'"[^"]*"', "", next(lines_of(text), ""))
     return max(_SEPARATORS, key=lambda sign: (first.count(sign), sign == ","))

@@ -1,6 +1,6 @@
-"""STL-10's binary version: a file of the pixels and one of the labels of each part.
+"""STL-10's binary version: for each part a file of pixels and a file of labels.
 
-An image is three planes, red, green and blue, each column by column; a label is a byte, 1 to 10.
+An image is three planes, red, green and blue, each column by column. A label is a byte, 1 to 10.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +16,13 @@ from firstlight.data.exact import from_zero, read_exactly, tar_members, unpack
 from firstlight.files import is_file
 
 FOLDER = "stl10_binary"
-"""In the archive."""
+"""The folder in the archive."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stl10Files(FileFormat):
-    """An entry's one file is the archive. The four files with labelled images are kept of it; the
-    unlabelled images, which are most of it, are not."""
+    """The format of an entry with one file, the archive. The four files with labelled images are
+    unpacked. The unlabelled images, which are most of it, are not."""
 
     archives: ClassVar[int] = 1
     compares_unpacked: ClassVar[bool] = True
@@ -37,7 +37,7 @@ class Stl10Files(FileFormat):
                 published = tuple((folder / name, self.md5s[name]) for name in names)
                 yield Source(folder, partial(_read, entry, folder, wanted), published)
             elif is_file(archive := folder / entry.files[0].name):
-                # Slow, as the unlabelled images are in it.
+                # Slow, because it contains the unlabelled images.
                 packed = ((archive, entry.files[0].md5),)
                 yield Source(archive, partial(_read_archive, entry, archive, wanted), packed)
 
@@ -52,12 +52,12 @@ class Stl10Files(FileFormat):
 
 
 def _names(part: str) -> tuple[str, str]:
-    """Of the files with the pixels and the labels of a part."""
+    """Return the names of the files with a part's pixels and labels."""
     return f"{part}_X.bin", f"{part}_y.bin"
 
 
 def _sizes(entry: Entry, part: str) -> dict[str, int]:
-    """Bytes of the two files."""
+    """Return the sizes of the two files in bytes."""
     pixels, labels = _names(part)
     return {pixels: entry.count(part) * int(np.prod(entry.image_shape)), labels: entry.count(part)}
 

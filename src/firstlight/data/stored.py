@@ -1,7 +1,7 @@
-"""Images that stay on disk, such as in a file of raw pixels, read as they are asked for.
+"""Images that stay on disk, for example in a file of raw pixels, and are read on demand.
 
-For sets larger than memory; the system's file cache keeps what fits. Axes: N images, H height,
-W width, C channels.
+They are for sets larger than memory; the system's file cache keeps what fits. Axes: N images,
+H height, W width, C channels.
 """
 
 from abc import ABC, abstractmethod
@@ -22,31 +22,31 @@ _BYTES_AT_ONCE, _MOST_AT_ONCE = 2**23, 1000
 
 
 def at_once(image_shape: tuple[int, ...]) -> int:
-    """How many images of H×W×C to look at together: what is computed of them then takes some tens
-    of megabytes, of large images too."""
+    """Return how many images of H×W×C to process together, so that intermediate results take some
+    tens of megabytes, even for large images."""
     return min(_MOST_AT_ONCE, max(1, _BYTES_AT_ONCE // int(np.prod(image_shape))))
 
 
 class ImagesOnDisk(ABC):
-    """uint8 images N×H×W×C that are read when they are asked for: an index gives an array."""
+    """uint8 images N×H×W×C that are read on demand: indexing returns an array."""
 
     dtype = np.dtype(np.uint8)
 
     def __init__(self, image_shape: tuple[int, int, int], rows_N: npt.NDArray[np.int64]) -> None:
-        """``rows_N``: numbers of the images that count, in their order."""
+        """``rows_N``: the numbers of the images, in order."""
         self._image_shape, self._rows_N = image_shape, rows_N
 
     @abstractmethod
     def _read(self, rows: npt.NDArray[np.int64]) -> UInt8Array:
-        """The images of these numbers."""
+        """Return the images with these numbers."""
 
     @abstractmethod
     def _with(self, rows_N: npt.NDArray[np.int64]) -> Self:
-        """Other images of the same source."""
+        """Return other images of the same source."""
 
     @abstractmethod
     def _is_of(self, other: Self) -> bool:
-        """Whether both are images of one source."""
+        """Return whether both are images of one source."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -54,11 +54,11 @@ class ImagesOnDisk(ABC):
         return len(self._rows_N), *self._image_shape
 
     def take(self, indices: npt.NDArray[np.int64]) -> Self:
-        """The chosen images in the given order, still on disk."""
+        """Return the chosen images in the given order, still on disk."""
         return self._with(self._rows_N[indices])
 
     def followed_by(self, other: Self) -> Self:
-        """These images, then those of another part of the same source."""
+        """Return these images followed by those of another part of the same source."""
         assert self._is_of(other), "one source"
         return self._with(np.concatenate([self._rows_N, other._rows_N]))
 
@@ -71,7 +71,8 @@ class ImagesOnDisk(ABC):
         return len(self._rows_N)
 
     def __getitem__(self, index: Any) -> UInt8Array:
-        """A number, a slice or an array of numbers, perhaps followed by more indices."""
+        """Return the images of a number, a slice or an array of numbers; more indices may
+        follow."""
         which, *rest = index if isinstance(index, tuple) else (index,)
         rows = self._rows_N[which]
         if np.ndim(rows) == 0:
@@ -85,7 +86,7 @@ class ImagesOnDisk(ABC):
 
 
 class StoredImages(ImagesOnDisk):
-    """uint8 images N×H×W×C in a file without header."""
+    """uint8 images N×H×W×C in a file without a header."""
 
     def __init__(
         self,
@@ -93,9 +94,9 @@ class StoredImages(ImagesOnDisk):
         shape: tuple[int, int, int, int],
         rows_N: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        """``shape`` is that of the whole file; ``rows_N`` the images that count, in their order.
+        """``shape`` is that of the whole file; ``rows_N`` are the images to use, in order.
 
-        Raises ``OSError`` where there is no such file, ``ValueError`` where it is too short.
+        Raises ``OSError`` if the file does not exist, and ``ValueError`` if it is too short.
         """
         super().__init__(shape[1:], np.arange(shape[0]) if rows_N is None else rows_N)
         self.path, self._whole = path, shape
@@ -113,7 +114,7 @@ class StoredImages(ImagesOnDisk):
         return StoredImages, (self.path, self._whole, self._rows_N)
 
     def _read(self, rows: npt.NDArray[np.int64]) -> UInt8Array:
-        """One read for each stretch of rows that follow one another in the file."""
+        """Do one read for each run of consecutive rows in the file."""
         found = np.empty((len(rows), *self._whole[1:]), np.uint8)
         breaks = np.flatnonzero(np.diff(rows) != 1) + 1
         with self.path.open("rb", buffering=0) as file:
@@ -124,7 +125,7 @@ class StoredImages(ImagesOnDisk):
         return found
 
     def _fill(self, target: UInt8Array, file: RawIOBase) -> None:
-        """Read as much as the target holds. Raises ``OSError`` when the file has shrunk."""
+        """Fill the target. Raises ``OSError`` if the file has shrunk."""
         into = target.data.cast("B")
         while len(into):
             got = file.readinto(into)
@@ -134,28 +135,28 @@ class StoredImages(ImagesOnDisk):
 
 
 class EncodedImages(ImagesOnDisk):
-    """Images whose files are decoded only when they are asked for, since they are too many. They
-    lie in shards, one after another."""
+    """Images that are decoded on demand, because they are too many. They lie in shards, one after
+    another."""
 
     @property
     @abstractmethod
     def digests(self) -> npt.NDArray[np.uint64]:
-        """N×2: 16 bytes for each image's file."""
+        """16 bytes for each image's file, N×2."""
 
     @property
     @abstractmethod
     def shard_of(self) -> npt.NDArray[np.int32]:
-        """N: the number of the shard that each image lies in."""
+        """The number of each image's shard, N."""
 
     @abstractmethod
     def check_room(self, together: int) -> None:
-        """Raise ``DataError`` where so many shards, read in turn, do not fit into the cache."""
+        """Raise ``DataError`` if this many shards, read in turn, do not fit into the cache."""
 
     @abstractmethod
     def sample(self) -> UInt8Array:
-        """Some of the images, which stand for all."""
+        """Return some of the images as a sample of all."""
 
     @abstractmethod
     def ahead(self, batches: Sequence[npt.NDArray[np.int64]]) -> AbstractContextManager[None]:
-        """Within, the images of these batches are decoded before they are asked for, in this
-        order. Others may be asked for, too."""
+        """Decode the images of these batches ahead, in this order, inside this context. Other
+        images can be read too."""

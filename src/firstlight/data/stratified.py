@@ -1,8 +1,9 @@
-"""Images with several labels in parts that have about the same share of each label.
+"""Split images with several labels into parts with about the same share of each label.
 
 Iterative stratification (K. Sechidis, G. Tsoumakas and I. Vlahavas: On the Stratification of
-Multi-Label Data. ECML PKDD 2011, algorithm 1), of groups that stay together in place of single
-images, and with ties by the groups' order in place of by chance. Axes: G groups, K labels, P parts.
+Multi-Label Data. ECML PKDD 2011, algorithm 1). It distributes groups that stay together instead of
+single images, and breaks ties by the groups' order instead of by chance. Axes: G groups, K labels,
+P parts.
 """
 
 import numpy as np
@@ -13,13 +14,13 @@ Float64Array = npt.NDArray[np.float64]
 
 
 def stratified(counts_GK: Int64Array, sizes_G: Int64Array, shares_P: Float64Array) -> Int64Array:
-    """int64 G: the part of each group.
+    """Return the part of each group, int64 G.
 
-    ``counts_GK`` are the images of a group that have each label, ``sizes_G`` all of them, and
-    ``shares_P`` add up to 1. Images without a label count as if that were a label. The label that
-    the fewest images left over have comes first. Each group with it goes to the part that lacks
-    most of that label, else most images; among equals to the last. Each part wants one image at
-    least of a label that two images have.
+    ``counts_GK`` says how many images of a group have each label, ``sizes_G`` how many images it
+    has, and ``shares_P`` add up to 1. Having no label counts as a label. The label with the fewest
+    images left comes first. Each group with it goes to the part that lacks most of this label, then
+    to the one that lacks most images, then to the last. Each part wants at least one image of a
+    label that two images have.
     """
     none_G = sizes_G * (counts_GK.sum(axis=1) == 0)
     counts_GK = np.column_stack([counts_GK, none_G])

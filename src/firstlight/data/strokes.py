@@ -1,9 +1,9 @@
-"""One pen stroke on any paper, made into a picture like MNIST's.
+"""Turn one pen stroke on any paper into a picture like MNIST's.
 
 LeCun, Cortes and Burges describe how MNIST was made: each black-and-white digit was fitted into a
-20×20 box with its aspect kept, anti-aliased, and placed in a 28×28 image with its centre of mass in
-the middle. A photograph needs three things first: the paper taken away, the polarity told, and the
-dust left out. Axes: H height, W width.
+20×20 box with its aspect ratio kept, anti-aliased, and placed in a 28×28 image with its centre of
+mass in the middle. A photograph needs three more steps first: subtract the paper, find the
+polarity, and remove dust. Axes: H height, W width.
 """
 
 from math import ceil, floor
@@ -21,78 +21,78 @@ UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 
 BOX_SHARE = 20 / 28
-"""The stroke's box as a share of the image's side, as in MNIST."""
+"""The stroke's box as a fraction of the image's side, as in MNIST."""
 WORKING_SIDES = (800, 200)
-"""Pixels; the stroke is looked for in a picture of this size at most, first fine and then, where
-noise hides it, coarse: averaging over 4×4 pixels takes three quarters of the noise away."""
+"""Sides in pixels to which the picture is reduced to find the stroke. The second is tried if noise
+hides the stroke: averaging 4×4 pixels removes three quarters of the noise."""
 FAINTEST_INK = 12
 """Grey levels of 255 between paper and ink; less than this counts as a blank page."""
 NOISE_SIGMAS = 4
 """Ink differs from the paper by more than this many standard deviations of the paper's noise."""
 EDGE_SHARE = 0.2
-"""A pixel next to ink belongs to the stroke from this share of the ink's level on."""
+"""A pixel next to ink belongs to the stroke from this fraction of the ink's level."""
 DUST_SHARE = 0.03
-"""A separate part with less than this share of the largest part's ink is dust."""
+"""A separate part with less than this fraction of the largest part's ink is dust."""
 MARK_SHARE = 0.2
-"""A separate part with less than this share of the largest part's ink is no mark of its own."""
+"""A separate part with less than this fraction of the largest part's ink is not a separate mark."""
 FRAMES = 2
-"""One within the other, as a sheet on a table with a box printed on it."""
+"""The largest number of nested frames, such as a sheet on a table with a printed box."""
 FINE = 4
 """Strokes are measured and thickened at this many times the final resolution."""
 THINNEST = 1.0
-"""Final pixels; one MNIST digit in a hundred has a stroke thinner than this."""
+"""In final pixels. One MNIST digit in a hundred has a thinner stroke."""
 USUAL = 1.9
-"""Final pixels; the median width of MNIST's strokes, and what thinner ones are widened to."""
+"""In final pixels. The median width of MNIST's strokes; thinner ones are widened to it."""
 
 
 class Fitted(NamedTuple):
-    """A stroke placed the way MNIST's were."""
+    """A stroke placed like MNIST's digits."""
 
     image_HW: UInt8Array
-    """Light on dark, of the size asked for."""
+    """Light on dark, in the requested size."""
     inverted: bool
     """Whether the picture was dark on light."""
     thickened: bool
-    """Whether the pen was so thin that the stroke would have faded away."""
+    """Whether a thin stroke was widened, because it would have faded away."""
     rules: int = 0
-    """Rule lines that were taken off the paper."""
+    """How many rule lines were removed from the paper."""
     framed: bool = False
     """Whether a frame, a table or a box around the paper was cut off."""
     marks: int = 1
-    """Marks side by side: 2 where a picture shows 12."""
+    """How many marks are side by side, for example 2 for the number 12."""
 
 
 class Ink(NamedTuple):
-    """How much ink each pixel holds."""
+    """How much ink each pixel has."""
 
     level_HW: Float32Array
     """0 (paper) to 1 (ink)."""
     inverted: bool
     rules: int
-    """Rule lines that were taken off."""
+    """How many rule lines were removed."""
     marked_HW: npt.NDArray[np.bool_] | None
-    """What differs from the ground, whatever it is; None where it cannot be a frame or a sheet."""
+    """Everything that differs from the background; None if it cannot be a frame or a sheet."""
 
 
 class _Written(NamedTuple):
-    """What a pen left on the paper."""
+    """What was written on the paper."""
 
     ink_HW: Float32Array
     """Grey levels between paper and ink."""
     full: float
-    """Of the stroke's middle."""
+    """The level in the middle of the stroke."""
     edge: float
-    """What is less is paper."""
+    """Anything below is paper."""
     kept_HW: npt.NDArray[np.bool_]
-    """Which pixels are the stroke's."""
+    """Which pixels belong to the stroke."""
     parts: int
-    """Into how many it falls."""
+    """How many connected parts it has."""
 
 
 def ground_level(grey_HW: UInt8Array) -> float:
-    """The grey level of the ground, 0 to 255: the commonest level along the border.
+    """Return the grey level of the background, 0 to 255: the most common level along the border.
 
-    The commonest, not the median: a garment may fill most of the border, but in many shades.
+    It is not the median, because a garment may fill most of the border, but in many shades.
     """
     thick = max(1, min(grey_HW.shape) // 20)
     bottom, right = (max(thick, side - thick) for side in grey_HW.shape)
@@ -100,7 +100,7 @@ def ground_level(grey_HW: UInt8Array) -> float:
     ring = (grey_HW[:thick], grey_HW[bottom:], sides_HW[:, :thick], sides_HW[:, right:])
     levels = np.bincount(np.concatenate([part.ravel() for part in ring]), minlength=256)
     counts = levels.reshape(16, 16).sum(axis=1)
-    # Neighbours count half, so that a level on the edge of two bins is not split in two.
+    # Neighbours count half, so that a level on the edge between two bins is not split.
     smooth = np.convolve(counts, [0.5, 1.0, 0.5], mode="same")
     first = 16 * max(0, int(smooth.argmax()) - 1)
     below = levels[first : 16 * (int(smooth.argmax()) + 2)].cumsum()
@@ -110,16 +110,16 @@ def ground_level(grey_HW: UInt8Array) -> float:
 
 
 def is_dark_on_light(grey_HW: UInt8Array) -> bool:
-    """Whether the ground is nearer to the lightest than to the darkest level of the picture."""
+    """Return whether the background is closer to the lightest than to the darkest level."""
     darkest, lightest = int(grey_HW.min()), int(grey_HW.max())
     middle = (darkest + lightest) / 2 if darkest < lightest else 127.5
     return ground_level(grey_HW) > middle
 
 
 def fit_stroke(grey_HW: UInt8Array, height: int, width: int) -> Fitted | None:
-    """The stroke fitted into 20/28 of height × width, its centre of mass in the middle.
+    """Fit the stroke into 20/28 of height × width, with its centre of mass in the middle.
 
-    None when the picture is blank: nothing on it differs enough from its ground.
+    Return None for a blank picture: nothing in it differs enough from the background.
     """
     ink = _look(grey_HW)
     framed = False
@@ -147,19 +147,19 @@ def fit_stroke(grey_HW: UInt8Array, height: int, width: int) -> Fitted | None:
 
 
 def _look(grey_HW: UInt8Array) -> Ink | None:
-    """The ink, looked for finely and then coarsely."""
+    """Find the ink at full resolution, or else at the coarse one."""
     looks = (find_ink(_reduced(grey_HW, side)) for side in WORKING_SIDES)
     return next((found for found in looks if found is not None), None)
 
 
 def _sheet(grey_HW: UInt8Array, ink: Ink | None) -> UInt8Array | None:
-    """The paper within a frame, if the picture shows one."""
+    """Return the paper inside a frame, if the picture shows one."""
     if ink is not None:
         if ink.marked_HW is None:
             return None
         small_HW = _reduced(grey_HW, max(ink.marked_HW.shape))
         return find_sheet(small_HW, ink.marked_HW)
-    # A paper of more than half of the picture passes for noise on a ground of table.
+    # A sheet on more than half of the picture looks like noise on a background of table.
     grey_HW = _reduced(grey_HW, WORKING_SIDES[0])
     off_HW = np.abs(_without_ground(grey_HW))
     least = otsu(off_HW) / 2
@@ -167,16 +167,17 @@ def _sheet(grey_HW: UInt8Array, ink: Ink | None) -> UInt8Array | None:
 
 
 def is_blank(grey_HW: UInt8Array) -> bool:
-    """Whether nothing but shading is seen, neither a stroke nor anything else."""
+    """Return whether the picture shows only shading, no stroke and nothing else."""
     off_HW = np.abs(_without_ground(_reduced(grey_HW, WORKING_SIDES[0])))
     return otsu(off_HW) / 2 <= FAINTEST_INK
 
 
 def find_ink(grey_HW: UInt8Array) -> Ink | None:
-    """The ink of a picture, free of shading, noise, rule lines and dust; None for a blank page."""
+    """Return the ink of a picture without shading, noise, rule lines and dust; None for a blank
+    page."""
     relief_HW = _without_ground(grey_HW)
     noise = 1.4826 * float(np.median(np.abs(relief_HW)))
-    # Once the shading is gone the noise is symmetric, and the third moment is all the ink's.
+    # Without the shading, noise is symmetric, so the third moment comes from the ink alone.
     inverted = float(np.vdot(relief_HW * relief_HW, relief_HW)) < 0
     ink_HW = -relief_HW if inverted else relief_HW
     floor = NOISE_SIGMAS * noise
@@ -192,7 +193,7 @@ def find_ink(grey_HW: UInt8Array) -> Ink | None:
 
 
 def _written(ink_HW: Float32Array, floor: float) -> _Written | None:
-    """What a pen left, above the noise; None where there is nothing."""
+    """Return what was written, above the noise; None if there is nothing."""
     marked = ink_HW[ink_HW > max(floor, 1)]
     if marked.size == 0:
         return None
@@ -205,7 +206,7 @@ def _written(ink_HW: Float32Array, floor: float) -> _Written | None:
 
 
 def _without_rules(ink_HW: Float32Array, floor: float, written: _Written) -> tuple[_Written, int]:
-    """What is left without rule lines, and how many they were."""
+    """Return what is left without rule lines, and how many were removed."""
     turns = (ink_HW, ink_HW.T)
     found = [find_rules(turned_HW, written.edge) for turned_HW in turns]
     if not any(found):
@@ -224,7 +225,7 @@ def _without_rules(ink_HW: Float32Array, floor: float, written: _Written) -> tup
 
 
 def _at_border(marked_HW: npt.NDArray[np.bool_]) -> bool:
-    """Whether anything comes in over the picture's border."""
+    """Return whether anything crosses the picture's border."""
     for turned_HW in (marked_HW, marked_HW.T):
         rim = len(turned_HW) // 100 + 1
         if turned_HW[:rim].any() or turned_HW[-rim:].any():
@@ -233,13 +234,13 @@ def _at_border(marked_HW: npt.NDArray[np.bool_]) -> bool:
 
 
 def _taken_off(ink_HW: Float32Array, found: list[list[Rule]]) -> Float32Array:
-    """The ink without the rules that run across and those that run down."""
+    """Return the ink without the horizontal and the vertical rules."""
     across, down = found
     return without_rules(without_rules(ink_HW, across).T, down).T
 
 
 def _strokes_of(written: _Written) -> tuple[Stroke, Stroke]:
-    """What is written as rules across and as rules down see it."""
+    """Return the writing as compared with horizontal and with vertical rules."""
     kept_HW = written.kept_HW
     thick = stroke_width(kept_HW.astype(np.uint8) * 255)
     height, width = (int(np.ptp(np.flatnonzero(kept_HW.any(axis=axis)))) + 1 for axis in (1, 0))
@@ -250,9 +251,10 @@ def _strokes_of(written: _Written) -> tuple[Stroke, Stroke]:
 
 
 def otsu(values: Float32Array) -> float:
-    """The threshold that parts the values into the two most compact groups (Otsu 1979, eq. 18).
+    """Return the threshold that splits the values into the two most compact groups (Otsu 1979,
+    eq. 18).
 
-    Values of one level are all above it. 256 bins between the least and the greatest.
+    If all values are equal, they are above it. There are 256 bins from the minimum to the maximum.
     """
     least, greatest = float(values.min()), float(values.max())
     if least == greatest:
@@ -264,14 +266,14 @@ def otsu(values: Float32Array) -> float:
     total_below = (counts * centres).cumsum()[:-1]
     total = (counts * centres).sum()
     gap = total_below / below - (total - total_below) / above
-    # Empty bins between two groups make a plateau; its middle is as far from both as can be.
+    # Empty bins between two groups make a plateau; its middle is the farthest from both.
     spread = below * above * gap**2
     best = np.flatnonzero(spread >= spread.max() * (1 - 1e-9))
     return float(edges[1:][(best[0] + best[-1]) // 2])
 
 
 def _reduced(grey_HW: UInt8Array, side: int) -> UInt8Array:
-    """The picture with its longer side at most ``side``."""
+    """Reduce the picture so that its longer side is at most ``side``."""
     longer = max(grey_HW.shape)
     if longer <= side:
         return grey_HW
@@ -280,9 +282,9 @@ def _reduced(grey_HW: UInt8Array, side: int) -> UInt8Array:
 
 
 def _without_ground(grey_HW: UInt8Array) -> Float32Array:
-    """The picture minus its paper: a quadratic surface through what is not ink.
+    """Subtract the paper, a quadratic surface through what is not ink.
 
-    Which pixels are paper and how it is lit are found in turn, from the border's level onwards.
+    The paper's pixels and its lighting are found alternately, starting from the border's level.
     """
     height, width = grey_HW.shape
     y_H, x_W = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
@@ -295,11 +297,11 @@ def _without_ground(grey_HW: UInt8Array) -> Float32Array:
     for _ in range(6):
         off = np.abs(sample - terms @ surface).astype(np.float32)
         paper = off <= otsu(off)
-        if paper.sum() < 6 or np.array_equal(paper, before):  # as it is, the surface would stay
+        if paper.sum() < 6 or np.array_equal(paper, before):  # the surface would not change
             break
         before = paper
-        # The normal equations, six by six, take a tenth of the time that all samples take. With the
-        # bound, terms that a picture of few rows cannot tell apart share what they stand for.
+        # The normal equations, six by six, take a tenth of the time of a fit to all samples. The
+        # bound regularizes terms that a picture with few rows cannot distinguish.
         chosen = terms[paper]
         gram, products = chosen.T @ chosen, chosen.T @ sample[paper]
         surface = np.linalg.lstsq(gram, products, rcond=1e-10)[0]
@@ -313,15 +315,16 @@ def _without_ground(grey_HW: UInt8Array) -> Float32Array:
 def _without_dust(
     ink_HW: Float32Array, seed: float, edge: float
 ) -> tuple[npt.NDArray[np.bool_], int]:
-    """Which pixels are the stroke's: above ``edge`` and joined to one above ``seed``; its parts.
+    """Return which pixels belong to the stroke, and its number of parts. They are above ``edge``
+    and connected to one above ``seed``.
 
-    Left out: specks, and what comes in over the border (the table, a ruled line, a frame) when
-    there is a stroke that does not.
+    Specks are left out. So is what crosses the border (the table, a ruled line, a frame), if there
+    is a stroke that does not.
     """
     parts_HW, count = connected(ink_HW > edge, diagonally=True)
     mass = np.bincount(parts_HW.ravel(), weights=ink_HW.ravel(), minlength=count + 1)
     mass[np.bincount(parts_HW[ink_HW > seed], minlength=count + 1) == 0] = 0
-    mass[0] = 0  # what is no part at all
+    mass[0] = 0  # everything that is not a part
     inside = mass.copy()
     for edge_pixels in (parts_HW[0], parts_HW[-1], parts_HW[:, 0], parts_HW[:, -1]):
         inside[edge_pixels] = 0
@@ -333,9 +336,9 @@ def _without_dust(
 
 
 def _marks_side_by_side(level_HW: Float32Array) -> int:
-    """How many separate marks stand beside each other.
+    """Count the separate marks next to each other.
 
-    Parts of one digit, such as the bar of a 5, are above one another, or small.
+    Parts of one digit, such as the bar of a 5, are above each other, or small.
     """
     parts_HW, count = connected(level_HW > 0, diagonally=True)
     if count < 2:
@@ -352,7 +355,7 @@ def _marks_side_by_side(level_HW: Float32Array) -> int:
 
 
 def _contained(level_HW: npt.NDArray[np.float32], box: tuple[int, int]) -> Image.Image:
-    """The whole picture as large as fits into ``box`` (height, width), aspect kept, mode F."""
+    """Return the whole picture as large as fits into ``box`` (height, width), in mode F."""
     height, width = level_HW.shape
     scale = min(box[0] / height, box[1] / width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -361,7 +364,8 @@ def _contained(level_HW: npt.NDArray[np.float32], box: tuple[int, int]) -> Image
 
 
 def _thick_enough(stroke: Image.Image) -> tuple[Image.Image, bool]:
-    """A stroke too thin to survive the reduction is widened; FINE times the final resolution."""
+    """Widen a stroke that is too thin to survive the reduction, at FINE times the final
+    resolution."""
     eight = stroke.point(lambda level: level * 255).convert("L")
     width = stroke_width(np.asarray(eight)) / FINE
     if width >= THINNEST:
@@ -373,7 +377,8 @@ def _thick_enough(stroke: Image.Image) -> tuple[Image.Image, bool]:
 
 
 def stroke_width(level_HW: UInt8Array) -> float:
-    """The mean width of a stroke in pixels: its area over half of what one erosion takes off."""
+    """Return the mean width of a stroke in pixels: its area divided by half of what one erosion
+    removes."""
     area_HW = level_HW > 127
     eroded = Image.fromarray(np.pad(area_HW, 1).astype(np.uint8)).filter(ImageFilter.MinFilter(3))
     area = int(area_HW.sum())
@@ -381,7 +386,7 @@ def stroke_width(level_HW: UInt8Array) -> float:
 
 
 def _mass_in_the_middle(level_HW: Float32Array, height: int, width: int) -> UInt8Array:
-    """The stroke in an empty image, moved by whole pixels; nothing falls off the edge."""
+    """Place the stroke in an empty image, moved by whole pixels. Nothing is cut off at the edge."""
     tall, wide = level_HW.shape
     mass = float(level_HW.sum())
     y = float(level_HW.sum(axis=1) @ (np.arange(tall) + 0.5)) / mass

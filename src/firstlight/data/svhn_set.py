@@ -1,4 +1,4 @@
-"""SVHN's cropped digits: a MATLAB file of each part, with the arrays ``X`` and ``y``.
+"""SVHN's cropped digits: a MATLAB file for each part, with the arrays ``X`` and ``y``.
 
 ``X`` is H×W×C×N, uint8; ``y`` is N×1, where 1 to 9 are themselves and 10 is the digit 0.
 """
@@ -13,11 +13,11 @@ from firstlight.errors import DataError
 
 
 def read_svhn(path: Path, entry: Entry, count: int) -> Arrays:
-    """Images N×H×W×C and labels N of one part. Raises ``DataError``."""
+    """Read images N×H×W×C and labels N of one part. Raises ``DataError``."""
     from firstlight.data.packed import named_arrays
 
     shape, classes = entry.image_shape, len(entry.class_names)
-    # Labels are of one byte, and of eight where a program has saved them again.
+    # Labels have one byte, or eight if a program has saved them again.
     arrays = named_arrays(path, ("X", "y"), count * (int(np.prod(shape)) + 8))
     images_HWCN, labels_N = arrays["X"], arrays["y"].reshape(-1)
     if images_HWCN.dtype != np.uint8 or images_HWCN.shape != (*shape, count):

@@ -35,8 +35,9 @@ from firstlight.untrusted import from_cell
 
 
 def list_pictures(path: Path, *, allow_outside: bool = False, least: int = 2) -> Listing:
-    """``list_folder`` of a folder, also of one on the hub, ``list_archive`` of an archive, also of
-    one at an address, the images of shards, ``list_csv`` of another file."""
+    """List the pictures of a path: with ``list_folder`` for a folder, here or on the hub, with
+    ``list_archive`` for an archive, here or at an address, the images of shards, and with
+    ``list_csv`` for any other file."""
     if is_archive_address(path):
         return list_archive_at(path, least=least)
     if (folder := hub_folder(path)) is not None:
@@ -56,7 +57,7 @@ def list_pictures(path: Path, *, allow_outside: bool = False, least: int = 2) ->
 
 
 def _or_table(folder: Path) -> str:
-    """What to do with a folder of no classes that has a CSV of paths."""
+    """Return a hint for a folder without classes that has a CSV of paths."""
     try:
         tables = sorted(one for one in folder.iterdir() if one.suffix.lower() == ".csv")
     except OSError:
@@ -73,11 +74,12 @@ def _or_table(folder: Path) -> str:
 
 
 def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> Listing:
-    """The pictures of a CSV with a column for the path, from the CSV's folder on, and one for the
-    class; perhaps for the part (``part``, ``is_valid``) and for the group that stays together.
+    """List the pictures of a CSV with a column for the path, relative to the CSV's folder, and one
+    for the class. It may have columns for the part (``part``, ``is_valid``) and for the group that
+    stays together.
 
-    A path that leads out of the CSV's folder is taken with ``allow_outside`` alone. Raises
-    ``DataError``, which names the line.
+    Paths outside the CSV's folder are accepted only with ``allow_outside``. Raises ``DataError``,
+    which names the line.
     """
     sheet = read_sheet(file)
     beside = FilesBeside(file)
@@ -143,8 +145,8 @@ def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> List
 def _check_labels(
     file: Path, sheet: Sheet, classes: Sequence[int], several: list[tuple[str, ...]] | None
 ) -> None:
-    """Raise ``DataError`` for a column that no picture has a 1 in, and for a label that could not
-    be told from two."""
+    """Raise ``DataError`` for a column without any 1, and for a label that could be mistaken for
+    two."""
     if several is None:
         return
     there = {name for some in several for name in some}
@@ -160,7 +162,7 @@ def _check_labels(
 
 
 def _several(file: Path, classes: Sequence[int], several: list[tuple[str, ...]]) -> str:
-    """A note of how many labels pictures have, and where they were found."""
+    """Return a note about how many labels pictures have and where they were found."""
     counts = [len(some) for some in several]
     where = (
         f"{counted(len(classes), 'column')} of 0 and 1, a label each"
@@ -176,8 +178,8 @@ def _several(file: Path, classes: Sequence[int], several: list[tuple[str, ...]])
 
 
 def read_names(file: Path) -> tuple[str, ...]:
-    """The column ``path`` of a CSV: pictures to leave out, also those whose names are no text.
-    Raises ``DataError``."""
+    """Read the column ``path`` of a CSV: pictures to leave out, also with names that are not valid
+    text. Raises ``DataError``."""
     sheet = read_sheet(file, guess=False)
     at = sheet.column(PATHS)
     if at is None:

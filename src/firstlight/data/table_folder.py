@@ -1,5 +1,5 @@
-"""A folder of CSVs with the pixels of an image in each row, as Kaggle hands out its digits:
-``train.csv`` with labels and ``test.csv``, mostly without."""
+"""Read a folder of CSVs with the pixels of an image in each row, like Kaggle's digits:
+``train.csv`` with labels and ``test.csv``, usually without."""
 
 from collections import Counter
 from dataclasses import replace
@@ -23,11 +23,12 @@ from firstlight.errors import DataError
 _ENDINGS = (".csv", ".tsv")
 _SEPARATORS = (b",", b";", b"\t", b"|")
 _START, _FIRST = 1 << 20, 8
-"""Bytes and lines: before the headings there may be empty lines, and one that names the sign."""
+"""Bytes and lines that are read first. Empty lines and a line that names the separator may come
+before the headings."""
 
 
 def table_files(folder: Path) -> list[Path]:
-    """The CSVs of pixels directly in a folder, sorted; none where it has no such."""
+    """Return the sorted CSVs of pixels directly in a folder."""
     try:
         found = sorted(
             one
@@ -40,13 +41,13 @@ def table_files(folder: Path) -> list[Path]:
 
 
 def _holds_pixels(file: Path) -> bool:
-    """Whether it is a CSV of pixels; of one whose first lines have few cells no more is read."""
+    """Return whether it is a CSV of pixels. If its first lines have few cells, no more is read."""
     try:
         with file.open("rb") as opened:
             lines = opened.read(_START).splitlines()[:_FIRST]
         cells = max((line.count(sign) for line in lines for sign in _SEPARATORS), default=0) + 1
         return cells >= LEAST_SIDE**2 and is_pixel_table(read_sheet(file))
-    except (OSError, DataError):  # a table of another kind beside them
+    except (OSError, DataError):  # a table of another kind
         return False
 
 
@@ -56,10 +57,11 @@ def read_table_folder(
     shape: Shape | None = None,
     given: Range | None = None,
 ) -> tuple[Dataset, list[str]]:
-    """The images of the CSVs in a folder, and the part of each, empty where there are no parts.
+    """Read the images of the CSVs in a folder, and the part of each, empty without parts.
 
-    A file's name says the part: ``train.csv``, ``mnist_test.csv``. One without labels is left out,
-    with a note. ``given`` is the range of the pixels, where it is not plain. Raises ``DataError``.
+    A file's name says the part: ``train.csv``, ``mnist_test.csv``. A file without labels is left
+    out, with a note. ``given`` is the range of the pixels, if it cannot be guessed. Raises
+    ``DataError``.
     """
     tables, notes = list[tuple[PixelTable, str]](), list[str]()
     for file in table_files(folder):

@@ -1,4 +1,4 @@
-"""What lies below a folder: its folders, its pictures, and its other files."""
+"""The contents of a folder: its folders, pictures and other files."""
 
 import os
 from collections import deque
@@ -9,7 +9,7 @@ from pathlib import Path
 from firstlight.data.formats import is_picture_file
 from firstlight.errors import DataError
 
-# What systems leave in folders; not worth a word.
+# What operating systems add to folders; not worth a note.
 _LITTER = {"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir"}
 
 
@@ -19,30 +19,30 @@ class Node:
 
     name: str
     path: str
-    """From the root on, with slashes; empty for the root."""
+    """The path relative to the root, with slashes; empty for the root."""
     folders: list["Node"] = field(default_factory=list)
     """Sorted by name."""
     pictures: list[str] = field(default_factory=list)
-    """Names of those directly in it."""
+    """Names of the pictures directly in it."""
     others: list[str] = field(default_factory=list)
     """Names of the other files directly in it."""
 
     @cached_property
     def count(self) -> int:
-        """Pictures in it and below it."""
+        """Count the pictures in it and its subfolders."""
         return len(self.pictures) + sum(folder.count for folder in self.folders)
 
     @property
     def filled(self) -> list["Node"]:
-        """Its folders that have pictures in them or below them."""
+        """Its folders with pictures in them or in their subfolders."""
         return [folder for folder in self.folders if folder.count]
 
     def below(self) -> list[tuple[str, str]]:
-        """(path from this folder on with a last slash, name) of every picture."""
+        """Return (path relative to this folder with a slash at the end, name) of every picture."""
         return [(inner, name) for inner, node in self._all() for name in node.pictures]
 
     def others_below(self) -> list[str]:
-        """Names of the files that are no pictures."""
+        """Return the names of the files that are not pictures."""
         return [name for _, node in self._all() for name in node.others]
 
     def _all(self) -> list[tuple[str, "Node"]]:
@@ -55,11 +55,11 @@ class Node:
 
 
 def read_tree(root: Path, notes: list[str]) -> Node:
-    """All that lies below ``root``, but for what systems leave there and hidden files.
+    """Read everything in ``root`` except hidden files and what operating systems add.
 
-    Links are followed after the folders themselves, and not to a folder that is met already nor to
-    one that ``root`` lies in; ``notes`` tells of those. Raises ``DataError`` for a folder that
-    cannot be opened.
+    Links are followed after the real folders. A link to a folder that was already read, or to one
+    that contains ``root``, is not followed, and ``notes`` says so. Raises ``DataError`` for a
+    folder that cannot be opened.
     """
     top = Node(root.name, "")
     seen = {_identity(place) for place in (root.absolute(), *root.absolute().parents)}
@@ -133,7 +133,7 @@ def _identity(folder: Path) -> tuple[int, int]:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle
+    except OSError:  # a link to itself
         return False
 
 

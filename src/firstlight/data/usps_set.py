@@ -14,11 +14,11 @@ from firstlight.data.exact import from_zero
 from firstlight.errors import DataError
 
 LONGEST = 24
-"""Bytes of an index and its value, at most."""
+"""The most bytes of an index and its value."""
 
 
 def read_usps(path: Path, entry: Entry, count: int) -> Arrays:
-    """Images N×H×W×C and labels N of one part. Raises ``DataError``."""
+    """Read images N×H×W×C and labels N of one part. Raises ``DataError``."""
     pixels = int(np.prod(entry.image_shape))
     lines = _unpacked(path, count * (pixels + 1) * LONGEST).splitlines()
     if len(lines) != count:
@@ -46,7 +46,7 @@ def read_usps(path: Path, entry: Entry, count: int) -> Arrays:
 
 
 def _unpacked(path: Path, most: int) -> bytes:
-    """The text of a file, of at most so many bytes. Raises ``DataError``."""
+    """Return the text of a file, at most ``most`` bytes. Raises ``DataError``."""
     try:
         with bz2.open(path) as packed:
             text = packed.read(most + 1)
