@@ -1,4 +1,4 @@
-"""Images from the disk on their way to a GPU: read by a thread while the GPU computes.
+"""Read images from disk for a GPU, in a thread while the GPU computes.
 
 Axes: B images of a batch, H height, W width, C channels.
 """
@@ -15,20 +15,20 @@ import torch
 from torch import Tensor
 
 AHEAD = 2
-"""Batches that are read or wait to be used: one is copied while the next is read."""
+"""Batches that are being read or wait to be used: one is copied while the next is read."""
 
 
 class Rows(Protocol):
-    """Images that are read when they are asked for, such as from a file."""
+    """Images that are read on demand, for example from a file."""
 
     def __getitem__(self, rows_B: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]: ...
 
 
 class Coming:
-    """The batches that are asked for next, in their order.
+    """The next batches, in order.
 
-    They are read into pinned memory, from which the GPU copies while the program goes on. PyTorch
-    uses such memory again once the copy is done.
+    They are read into pinned memory. The GPU copies from there while the program continues. PyTorch
+    reuses this memory once the copy is done.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,8 @@ class Coming:
     def read(
         self, batches: Sequence[Tensor], rows: Sequence[npt.NDArray[np.int64]], images: Rows
     ) -> Iterator[None]:
-        """Within, ``take`` returns these batches. ``rows`` are their places in ``images``."""
+        """Read these batches for ``take``, inside this context. ``rows`` are their places in
+        ``images``."""
         device = batches[0].device if batches else torch.device("cpu")
 
         def one(rows_B: npt.NDArray[np.int64]) -> Tensor:
@@ -67,7 +68,7 @@ class Coming:
             return None
         _, future = self._waiting.popleft()
         device = numbers_B.device
-        # From pinned memory alone may the copy be made later.
+        # Only from pinned memory may the copy be made later.
         images_BHWC = future.result().to(device, non_blocking=device.type == "cuda")
         self._fill()
         return images_BHWC

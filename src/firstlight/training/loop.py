@@ -1,7 +1,7 @@
-"""The training loop. It touches neither the disk nor the screen: it yields what happened.
+"""The training loop. It uses neither the disk nor the screen: it yields what happened.
 
 Axes: N images, H height, W width, C channels, B images of one batch, P of a part of it, K classes.
-Labels have a second axis K where images may have several.
+Labels have a second axis K if images may have several.
 """
 
 import math
@@ -41,14 +41,14 @@ from firstlight.training.selection import Selection
 from firstlight.training.shards import ShardedPass
 
 T = TypeVar("T")
-# On an accelerator, steps between two looks at the loss.
+# On an accelerator, the number of steps between two reads of the loss.
 STEPS_BETWEEN_READS = 20
-# Images whose patches a whitening stem is computed from; its filters hardly change beyond.
+# A whitening stem is computed from patches of this many images; more hardly change its filters.
 SEEN_BY_THE_STEM = 500
 
 
 class Trainer:
-    """A training run that can be paused after any step, saved, and taken up again bit for bit."""
+    """A training run that can be paused after any step, saved, and resumed with the same bits."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Trainer:
         validation: Portion | None,
         fitted: Fitted | None = None,
     ) -> None:
-        """``fitted``: what the last layer reached, where it was fitted before."""
+        """``fitted``: the record of the last layer, if it was fitted before."""
         self.recipe, self.model, self.preprocess = recipe, model, preprocess
         self.train_data, self.validation, self.fitted = train, validation, fitted
         started = recipe.train.start_from != ""
@@ -69,9 +69,9 @@ class Trainer:
         self.mixed = recipe.train.precision == "mixed" and computes_in_bfloat16(
             train.targets.device.type
         )
-        """Whether training computes in bfloat16 what it can."""
+        """Whether training uses bfloat16 where possible."""
         self.low_precision = self.mixed and recipe.train.patience == 0
-        """Whether held-out images are answered so too, after all epochs but the last."""
+        """Whether held-out images are predicted that way too, after all epochs but the last."""
         self.optimizers = Optimizers(
             recipe.optimizer,
             model,
@@ -85,41 +85,41 @@ class Trainer:
         share, shards_M = recipe.train.epoch_share, train.shard_of()
         self._selection = Selection(len(train), share, seed, device, shards_M)
         self.images_per_epoch = self._selection.count
-        """Images of an epoch."""
+        """Images per epoch."""
         self.steps_per_epoch = math.ceil(self.images_per_epoch / recipe.train.batch_size)
-        # Batch norm needs two images: a last one alone joins the batch before it.
+        # Batch norm needs two images, so a single last image joins the batch before it.
         self._lone = (
             recipe.network.needs_two and self.images_per_epoch % recipe.train.batch_size == 1
         )
         self.steps_per_epoch -= self._lone and self.steps_per_epoch > 1
         self.course = course(recipe.train, self.steps_per_epoch)
         self.small_steps = self.course.first(recipe.train.small_share)
-        """How many steps, the first, see smaller images. Pace and learning-rate sweep set it."""
+        """How many of the first steps use smaller images. Pace and learning-rate sweep set it."""
         self.factor: Callable[[int], float] = lambda step: recipe.schedule.factor(
             self.course.done(step)
         )
-        """Share of the peak learning rate at each step; a sweep puts its own in place."""
+        """The fraction of the peak learning rate at each step. A sweep replaces it."""
         self.read_every = 1 if train.targets.device.type == "cpu" else STEPS_BETWEEN_READS
-        """Losses are read from the device after so many steps: each reading waits for it."""
+        """Losses are read from the device after this many steps, because reading waits for it."""
         weights_K = train.class_weights() if recipe.train.class_weights == "balanced" else None
         self._loss = loss_for(train.targets)(
             smoothing=recipe.train.label_smoothing, weights_K=weights_K
         )
         self.shards: ShardedPass | None = None
-        """How a batch passes where it is of shards."""
+        """The pass of a batch that consists of shards."""
         self.recorder = recorder(device.type)
-        """Records passes, if the device can. None makes every pass the plain one."""
+        """Records passes, if the device can. With None, no pass is recorded."""
         self._passes: dict[bool, Pass] = {}
-        """How a batch passes that is not of shards, by whether its images are smaller."""
+        """The pass of a batch without shards, by whether its images are smaller."""
         self.cold_start_seconds = 0.0
-        """What it took to record passes, before the first step."""
+        """The time to record passes, before the first step."""
         self._unread: list[tuple[Tensor, Tensor, int]] = []
         self._best: dict[str, Tensor] | None = None
         self._answers: tuple[Tensor, Tensor] | None = None
         self._at = Position()
         self._noise = Generator(device=device)
         self._numbers = self._noise if device.type == "cpu" else Generator()
-        """Draws single numbers, on the CPU, so that no device has to be waited for."""
+        """Draws single numbers on the CPU, so that nothing waits for the device."""
         coins_N = torch.rand(
             len(train), generator=reseed(Generator(), recipe.train.seed, "first flip", 0)
         )
@@ -129,37 +129,37 @@ class Trainer:
                 module.rng = self._noise
 
     def share(self, processes: Processes, classes: int) -> None:
-        """Take part in a training of several processes, or pass batches in shards alone. Raises
-        ``UserError`` where they do not divide the recipe's shards."""
+        """Join a training of several processes, or train on shards in a single one. Raises
+        ``UserError`` if the processes do not divide the recipe's shards."""
         self.shards = ShardedPass(self.model, classes, self.recipe.train.shards, processes)
 
     @property
     def records(self) -> tuple[EpochRecord, ...]:
-        """The epochs finished so far."""
+        """The finished epochs."""
         return tuple(self._at.records)
 
     @property
     def kept(self) -> EpochRecord:
-        """The epoch whose weights are kept: the last, or with patience the best."""
+        """The epoch with the kept weights: the last one, or with early stopping the best one."""
         records = self._at.records
         best = [one for one in records if one.epoch == self._at.best_epoch]
         return best[0] if best and self.recipe.train.patience > 0 else records[-1]
 
     @property
     def place(self) -> Place:
-        """How far the run has come."""
+        """How far the run is."""
         return Place(step=self._at.step, epoch=self._at.epoch)
 
     @property
     def steps(self) -> int:
-        """Of the whole run."""
+        """Steps of the whole run."""
         return self.course.steps
 
     def replan(self, steps: int) -> None:
-        """Let the run, which must not have ended, be of so many steps in all.
+        """Change the total number of steps of the run, which must not have ended.
 
-        What is ahead of the schedule is spread over the steps ahead; ``recipe`` then says when and
-        how, and a run of it repeats this one.
+        The rest of the schedule is spread over the remaining steps. ``recipe`` records when and
+        how, so a run with it repeats this one.
         """
         choice, per_epoch = self.recipe.train, self.steps_per_epoch
         replanned = (*choice.replanned, (self._at.step / per_epoch, choice.epochs))
@@ -170,26 +170,26 @@ class Trainer:
 
     @property
     def epochs(self) -> int:
-        """Epochs of the run; the last may be a part of one."""
+        """Epochs of the run. The last may be partial."""
         return math.ceil(self.steps / self.steps_per_epoch)
 
     @property
     def total(self) -> int:
-        """Images trained on in the whole run."""
+        """Images of the whole run."""
         return self._seen_after(self.steps)
 
     @property
     def answering(self) -> nn.Module:
-        """The network to measure and keep: the averaged one where the recipe averages."""
+        """The network to measure and keep: the averaged one, if the recipe averages weights."""
         return self.model if self._average is None else self._average.model
 
     @property
     def seen(self) -> int:
-        """Images trained on so far, over all epochs."""
+        """Images trained on so far, in all epochs."""
         return self._seen_after(self._at.step)
 
     def work(self, seen: int) -> float:
-        """What training on the first so many images of the run takes, in whole images."""
+        """Return the work for the first ``seen`` images of the run, in full-size images."""
         small = min(seen, self._seen_after(self.small_steps))
         return seen - (1 - SHARE_OF_WORK) * small
 
@@ -198,10 +198,10 @@ class Trainer:
         return epochs * self.images_per_epoch + batches * self.recipe.train.batch_size
 
     def run(self) -> Iterator[StepRecord | EpochRecord]:
-        """Train to the end of the recipe, yielding after every step and after every epoch.
+        """Train to the end of the recipe. Yield after every step and every epoch.
 
-        Between two yields the state is whole: ``state`` may be saved. Raises ``UserError`` when
-        the loss is no longer a finite number.
+        Between two yields, the state is consistent: ``state`` may be saved. Raises ``UserError`` if
+        the loss is not finite.
         """
         at = self._at
         if self.fitted is not None and not at.records:
@@ -218,7 +218,7 @@ class Trainer:
             self._prepare(order_M)
             with self.train_data.ahead(batches):
                 for chosen_B in batches:
-                    if at.step >= self.steps:  # the run may have become shorter meanwhile
+                    if at.step >= self.steps:  # the run may have been shortened
                         break
                     yield self._timed(chosen_B)
             yield self._finish_epoch()
@@ -226,14 +226,14 @@ class Trainer:
             self.answering.load_state_dict(self._best)
 
     def _batches(self, order_M: Tensor) -> list[Tensor]:
-        """Numbers of the images of each step that is left in this epoch."""
+        """Return the numbers of the images of each remaining step in this epoch."""
         first, size = self._at.batch, self.recipe.train.batch_size
         ends = [size * batch for batch in range(first, self.steps_per_epoch + 1)]
         ends[-1] += self._lone
         return [order_M[start:end] for start, end in pairwise(ends)]
 
     def _timed(self, chosen_B: Tensor) -> StepRecord:
-        """One step, and what it gave."""
+        """Do one step and return its record."""
         at, size = self._at, self.recipe.train.batch_size
         started = time.perf_counter()
         self._step(chosen_B)
@@ -263,11 +263,11 @@ class Trainer:
 
     @property
     def replayed_steps(self) -> int | None:
-        """Steps whose pass was a replay of a recorded one; None if the device records nothing."""
+        """Steps whose pass was replayed from a recording; None if the device records nothing."""
         return None if self.recorder is None else self._at.replayed
 
     def _prepare(self, order_M: Tensor) -> None:
-        """Record the passes that are ahead, before the clock starts."""
+        """Record the coming passes before the clock starts."""
         ahead = {True: self._at.step < self.small_steps, False: self.small_steps < self.steps}
         for small in ahead:
             if ahead[small] and small not in self._passes:
@@ -287,7 +287,7 @@ class Trainer:
         return found
 
     def _pixels(self, chosen_B: Tensor, small: bool) -> Tensor:
-        """Return float32 B×C×H×W: the images as this step sees them, before they are mixed."""
+        """Return the augmented images of this step before mixing, float32 B×C×H×W."""
         at, recipe = self._at, self.recipe
         for rng in (self._numbers, self._noise):
             reseed(rng, recipe.train.seed, "step", at.step)
@@ -300,10 +300,10 @@ class Trainer:
         return shrunk(pixels_BCHW) if small else pixels_BCHW
 
     def _step(self, chosen_B: Tensor) -> None:
-        """One update from one batch."""
+        """Update the weights from one batch."""
         at, recipe = self._at, self.recipe
         small = at.step < self.small_steps
-        if small not in self._passes:  # the run has been replanned, or is measured
+        if small not in self._passes:  # the run was replanned, or is being measured
             self._passes[small] = self._new_pass(chosen_B, small)
         labels_B, pixels_BCHW = self.train_data.labels(chosen_B), self._pixels(chosen_B, small)
         pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.mix, self._noise, self._numbers)
@@ -339,8 +339,7 @@ class Trainer:
         at.step += 1
 
     def _global_draws(self, shard: int | None = None) -> AbstractContextManager[None]:
-        """Code of one's own may draw from the global generators: from a seed for each step, and
-        each shard of it."""
+        """Seed the global generators for each step and shard, because custom code may use them."""
         if self.recipe.network.code is None:
             return nullcontext()
         seed, stream = self.recipe.train.seed, "global" if shard is None else f"global {shard}"
@@ -351,14 +350,14 @@ class Trainer:
         return self._learn(_Batch(pixels_BCHW, labels_B))
 
     def _learn_shard(self, batch: "_Batch", shard: int, rows: slice) -> tuple[Tensor, Tensor]:
-        """As ``_learn``, of a part of a batch, whose dropout and draws are its own."""
+        """Do ``_learn`` for a shard of a batch, with its own dropout and random numbers."""
         reseed(self._noise, self.recipe.train.seed, f"shard {shard}", self._at.step)
         with self._global_draws(shard):
             return self._learn(batch.part(rows))
 
     def _learn(self, batch: "_Batch") -> tuple[Tensor, Tensor]:
-        """Loss and logits of one batch; its gradients are left in the weights. A batch is passed in
-        parts where the recipe says so; their gradients add up."""
+        """Return loss and logits of one batch, and leave its gradients in the weights. With
+        gradient accumulation, a batch is passed in parts, and their gradients add up."""
         size, device = len(batch.labels_B), batch.labels_B.device
         count = math.ceil(size / (self.recipe.train.micro_batch_size or size))
         loss, parts_PK = torch.zeros((), device=device), list[Tensor]()
@@ -377,7 +376,7 @@ class Trainer:
         return loss, torch.cat(parts_PK)
 
     def _read(self) -> None:
-        """Add up what the last steps gave, in one transfer from the device.
+        """Add up the results of the last steps, in one transfer from the device.
 
         Raises ``UserError`` if a loss is not finite.
         """
@@ -385,7 +384,7 @@ class Trainer:
             return
         at, first = self._at, self._at.step - len(self._unread)
         losses, rights, counts = zip(*self._unread, strict=True)
-        # float32 holds every number of right answers below 2²⁴.
+        # float32 represents every count below 2²⁴ exactly.
         numbers = torch.cat([torch.stack(losses), torch.stack(rights).float()]).tolist()
         mean_losses, corrects = numbers[: len(losses)], numbers[len(losses) :]
         for step, mean_loss in enumerate(mean_losses, start=first):
@@ -418,12 +417,12 @@ class Trainer:
         return record
 
     def _record(self, **figures: float) -> EpochRecord:
-        """What there is after an epoch, or before the first: held-out images are answered, and
-        with patience the best weights set aside."""
+        """Record the state after an epoch, or before the first one. Predict the held-out images,
+        and with early stopping save the best weights."""
         at = self._at
         low_precision = self.low_precision and at.step < self.steps
         answers = None
-        if self.steps == 0 and self.fitted is not None:  # no epoch is compared with them
+        if self.steps == 0 and self.fitted is not None:  # there is no epoch to compare with
             answers = self.fitted.answers
         if answers is None and self.validation is not None:
             answers = self.predict(self.validation, low_precision)
@@ -447,16 +446,15 @@ class Trainer:
         return record
 
     def validation_predictions(self) -> tuple[Tensor, Tensor] | None:
-        """Logits N×K of the network to keep, and labels N, of the validation images, if any."""
+        """Return logits N×K and labels N of the validation images from the network to keep."""
         if self._answers is None and self.validation is not None:  # a run resumed at its end
             self._answers = self.predict(self.validation)
         return self._answers
 
     def predict(self, portion: Portion, low_precision: bool = False) -> tuple[Tensor, Tensor]:
-        """Logits N×K of the network to keep, and labels N, of every image of a portion.
+        """Return logits N×K and labels N of every image of a portion, from the network to keep.
 
-        They are float32, as all answers are; with ``low_precision`` they are computed as training
-        computes.
+        They are float32; with ``low_precision`` they are computed in training's precision.
         """
         numbers_N = torch.arange(len(portion), device=portion.rows_M.device)
         model, preprocess = self.answering, self.preprocess
@@ -474,11 +472,11 @@ class Trainer:
         return scores_NK, portion.labels(numbers_N)
 
     def decided(self, value: T) -> T:
-        """A plain value as the first of several processes has it, for choices by the clock."""
+        """Return the first process's value to all processes, for decisions based on time."""
         return value if self.shards is None else self.shards.decided(value)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything a resumed run needs: tensors by name, and plain JSON values."""
+        """Return everything that a resumed run needs: named tensors, and JSON values."""
         self._read()
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizers.state().items()}
@@ -491,7 +489,7 @@ class Trainer:
         return tensors, asdict(self._at)
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Take up a run from what ``state`` gave. Raises ``ValueError`` where it does not fit."""
+        """Resume a run from what ``state`` returned. Raises ``ValueError`` if it does not fit."""
         try:
             self.model.load_state_dict(_under("model.", tensors))
             if self._average is not None:
@@ -511,7 +509,7 @@ class Trainer:
         self._at, self._answers = position, None
 
     def _check(self, at: Position) -> None:
-        """Raise ``ValueError`` unless this is a place that the run comes through."""
+        """Raise ``ValueError`` unless the run reaches this position."""
         numbers = (at.epoch, at.step, at.batch, at.correct, at.read, at.best_epoch, at.replayed)
         if not all(isinstance(n, int) and n >= 0 for n in numbers) or not (
             at.step == at.epoch * self.steps_per_epoch + at.batch
@@ -526,18 +524,18 @@ class Trainer:
 
 
 class _Batch(NamedTuple):
-    """The images of a step, as the network takes them."""
+    """The images of a step, ready for the network."""
 
     pixels_BCHW: Tensor
     labels_B: Tensor
     weights_B: Tensor | None = None
     others: tuple[Tensor, Tensor | None] | None = None
-    """Labels and weights of the images that each is mixed with."""
+    """Labels and weights of the images that each image is mixed with."""
     share: float = 1.0
-    """Of each image itself; the other has the rest."""
+    """The fraction of each image in the mixture."""
 
     def part(self, rows: slice) -> "_Batch":
-        """Some of the images."""
+        """Return some of the images."""
         others = self.others
         if others is not None:
             others = others[0][rows], _of(others[1], rows)
@@ -545,7 +543,7 @@ class _Batch(NamedTuple):
         return _Batch(pixels_PCHW, labels_P, _of(self.weights_B, rows), others, self.share)
 
     def parts(self, count: int) -> "Iterator[_Batch]":
-        """All images in so many parts, the first ones the larger."""
+        """Yield the images in ``count`` parts, the larger ones first."""
         end = 0
         for pixels_PCHW in self.pixels_BCHW.tensor_split(count):
             yield self.part(slice(end, end := end + len(pixels_PCHW)))

@@ -1,5 +1,5 @@
-"""The images that a run trains on or watches. Axes: N images of a set, M of them used, B a batch,
-H height, W width, C channels, K classes."""
+"""The images that a run trains on or validates with. Axes: N images of a set, M of them used,
+B a batch, H height, W width, C channels, K classes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -19,37 +19,37 @@ class EncodedRows(Rows, Protocol):
 
     @property
     def shard_of(self) -> npt.NDArray[np.int32]:
-        """N: the number of the shard that each lies in."""
+        """The number of each image's shard, N."""
 
     def ahead(self, batches: Sequence[npt.NDArray[np.int64]]) -> AbstractContextManager[None]:
-        """Within, these batches are read before they are asked for, in this order."""
+        """Read these batches ahead, in this order, inside this context."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Portion:
-    """Images of a data set that are used, in the order in which they are numbered here."""
+    """Some images of a data set, in the order in which they are numbered here."""
 
     images_NHWC: Tensor | Rows
-    """uint8, of the whole set, on the training device; or what reads them from elsewhere."""
+    """uint8, of the whole set, on the training device; or what reads them on demand."""
     encoded: EncodedRows | None = None
-    """The same, where they are decoded when they are asked for."""
+    """The same, if they are decoded on demand."""
     targets: Tensor
-    """The labels of the whole set, on the training device: int64 N, or bool N×K of images that may
-    have several."""
+    """The labels of the whole set, on the training device: int64 N, or bool N×K if images may have
+    several."""
     rows_M: Tensor
-    """int64: which of them, on the training device."""
+    """The numbers of the used images, int64, on the training device."""
     weights_N: Tensor | None = None
-    """float32, of the whole set, on the training device: how much each image's loss counts, 1 on
-    average over those used; None where all count the same."""
+    """The weight of each image's loss, float32, for the whole set, on the training device. The mean
+    over the used images is 1. None if all have the same weight."""
 
     coming: Coming = field(default_factory=Coming, init=False, repr=False, compare=False)
-    """What reads the next batches for a GPU."""
+    """Reads the next batches for a GPU."""
 
     def __len__(self) -> int:
         return len(self.rows_M)
 
     def images(self, numbers_B: Tensor) -> Tensor:
-        """uint8 B×H×W×C on the training device."""
+        """Return uint8 B×H×W×C on the training device."""
         if not isinstance(self.images_NHWC, Tensor):
             coming_BHWC = self.coming.take(numbers_B)
             if coming_BHWC is not None:
@@ -61,7 +61,7 @@ class Portion:
 
     @contextmanager
     def ahead(self, batches: Sequence[Tensor]) -> Iterator[None]:
-        """Within, the images of these batches are made ready before they are asked for."""
+        """Prepare the images of these batches ahead, inside this context."""
         images, on_cpu = self.images_NHWC, self.rows_M.device.type == "cpu"
         if isinstance(images, Tensor) or not batches or (on_cpu and self.encoded is None):
             yield
@@ -76,29 +76,30 @@ class Portion:
             yield
 
     def shard_of(self) -> Tensor | None:
-        """int64 M: the shard that each image lies in, where the order is to go by them."""
+        """Return the shard of each image, int64 M, if the order should go by shards."""
         if self.encoded is None:
             return None
         shard_N = torch.from_numpy(self.encoded.shard_of.astype(np.int64))
         return shard_N[self.rows_M.cpu()]
 
     def labels(self, numbers_B: Tensor) -> Tensor:
-        """int64 B, or bool B×K of images with several labels, on the training device."""
+        """Return int64 B, or bool B×K for several labels, on the training device."""
         return self.targets.index_select(0, self.rows_M[numbers_B])
 
     def weights(self, numbers_B: Tensor) -> Tensor | None:
-        """float32 B on the training device; None where all count the same."""
+        """Return float32 B on the training device; None if all have the same weight."""
         if self.weights_N is None:
             return None
         return self.weights_N.index_select(0, self.rows_M[numbers_B])
 
     def counts(self) -> Tensor:
-        """int64: images of each class, those of labels above the last that occurs left out."""
+        """Return how many images each class has, int64, up to the last class that occurs."""
         targets_M = self.targets[self.rows_M]
         return targets_M.sum(dim=0) if targets_M.ndim == 2 else torch.bincount(targets_M)
 
     def class_weights(self) -> Tensor:
-        """float32 K: inversely as the images of each class; over the images 1 on average."""
+        """Return class weights, float32 K: inversely proportional to the images of each class, with
+        a mean of 1 over the images."""
         counts_K = self.counts()
         there_K = (counts_K > 0).float()
         return len(self) / there_K.sum() * there_K / counts_K.clamp(min=1)

@@ -1,7 +1,7 @@
-"""A step's forward and backward pass in one launch: on a GPU, a CUDA graph for each shape of batch.
+"""Run a step's forward and backward pass in one launch: a CUDA graph for each shape of batch.
 
-The pass of a small network is many short kernels, and to launch them one by one from Python may
-take longer than they do. A graph runs them all, always on the same memory.
+The pass of a small network is many short kernels. Launching them one by one from Python may take
+longer than running them. A graph runs them all, always on the same memory.
 Axes: B images, C channels, H height, W width, K classes.
 """
 
@@ -13,40 +13,41 @@ import torch
 from torch import Tensor, nn
 
 WARM_UP = 2
-"""Passes before one is recorded: libraries set themselves up in the first."""
+"""Passes before one is recorded, because libraries initialize in the first."""
 
 Tensors = tuple[Tensor, ...]
 Gradients = tuple[Tensor | None, ...]
 Pass = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From pixels B×C×H×W and labels B to loss and logits B×K; it leaves gradients in the weights."""
+"""Takes pixels B×C×H×W and labels B, returns loss and logits B×K, and leaves gradients in the
+weights."""
 Recorder = Callable[[Callable[[], Tensors]], tuple[Callable[[], None], Tensors]]
-"""From some work to what repeats it, and the memory where each repetition leaves its results. To
-record may do the work too, or several times."""
+"""Takes some work, and returns a function that repeats it and the tensors where each repetition
+leaves its results. Recording may do the work too, even several times."""
 
 
 def recorder(device: str) -> Recorder | None:
-    """What records work on a device, where there is such a thing."""
+    """Return the recorder of a device, if it has one."""
     return _cuda_graph if device == "cuda" else None
 
 
 def _cuda_graph(work: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
-    gc.collect()  # graphs of trainings that are over hold memory
+    gc.collect()  # graphs of finished trainings hold memory
     graph, outer, own = torch.cuda.CUDAGraph(), torch.cuda.current_stream(), torch.cuda.Stream()
     try:
         own.wait_stream(outer)
         with torch.cuda.stream(own):
-            work()  # libraries set themselves up for each stream
+            work()  # libraries initialize for each stream
         outer.wait_stream(own)
         with torch.cuda.graph(graph, stream=own):
             results = work()
     finally:
-        torch.cuda.set_stream(outer)  # a recording that fails would leave its own
+        torch.cuda.set_stream(outer)  # a failed recording would leave its own stream
     return graph.replay, results
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Recording:
-    """What replays a pass, and where it reads and leaves its tensors."""
+    """A recorded pass, and the tensors that it reads and writes."""
 
     replay: Callable[[], None]
     pixels_BCHW: Tensor
@@ -57,12 +58,12 @@ class _Recording:
 
 
 class ReplayedPass:
-    """A pass that is recorded by ``prepare``, before the first step, and then replayed for every
-    whole batch.
+    """A pass that ``prepare`` records before the first step. It is then replayed for every full
+    batch.
 
-    A batch is first passed both ways. Only if that gives the same bits, of loss, logits, gradients
-    and buffers, are there replays. Otherwise, and if recording fails, every pass is the plain one;
-    so is that of a batch of another size, such as the last.
+    First, one batch is passed both ways. The recording is used only if loss, logits, gradients and
+    buffers have the same bits. Otherwise, if recording fails, and for a batch of another size, such
+    as the last, the normal pass is used.
     """
 
     def __init__(self, plain: Pass, model: nn.Module, batch_size: int, record: Recorder) -> None:
@@ -72,11 +73,11 @@ class ReplayedPass:
         self._recording: _Recording | None = None
 
     def replays(self, images: int) -> bool:
-        """Return whether a batch of so many images is replayed."""
+        """Return whether a batch of this many images is replayed."""
         return self._recording is not None and images == self._batch_size
 
     def prepare(self, pixels_BCHW: Tensor, labels_B: Tensor) -> None:
-        """Record the pass with a whole batch, which changes neither weights nor buffers."""
+        """Record the pass with a full batch. Weights and buffers do not change."""
         before = self._buffers()
         for _ in range(WARM_UP):
             self._plain(pixels_BCHW, labels_B)
@@ -94,7 +95,7 @@ class ReplayedPass:
         self._put((None,) * len(self._weights))
 
     def __call__(self, pixels_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return loss and logits B×K, as the plain pass does; leave gradients in the weights."""
+        """Return loss and logits B×K, like the normal pass; leave gradients in the weights."""
         if self._recording is None or not self.replays(len(labels_B)):
             return self._plain(pixels_BCHW, labels_B)
         return self._replayed(self._recording, pixels_BCHW, labels_B)
@@ -141,7 +142,7 @@ class ReplayedPass:
         return tuple(buffer.clone() for buffer in self._model.buffers())
 
     def _restore(self, buffers: Tensors) -> None:
-        """Such as the running means of batch norms, which have seen a batch once too often."""
+        """Restore buffers, such as batch norms' running means, which saw a batch once too often."""
         for buffer, value in zip(self._model.buffers(), buffers, strict=True):
             buffer.copy_(value)
 

@@ -1,5 +1,5 @@
-"""Which images an epoch goes through, and in which order. Axes: N images of a run, M of an epoch,
-B of a batch."""
+"""Choose the images of an epoch and their order. Axes: N images of a run, M of an epoch, B of a
+batch."""
 
 from collections.abc import Mapping
 
@@ -10,12 +10,12 @@ from firstlight.training.randomness import epoch_order, order_in_shards
 
 
 class Selection:
-    """All images in a fresh order, or a share of them: one half those with the largest loss when
-    last trained on, the others at random.
+    """Selects all images in a new random order, or a fraction of them: half of it has the largest
+    loss when last trained on, the rest is random.
 
-    Among the hardest, those not trained on yet come first. After I. Loshchilov and F. Hutter:
-    Online batch selection for faster training of neural networks. arXiv:1511.06343, 2015, with two
-    probabilities in place of theirs by rank.
+    Among the hardest, images that were never trained on come first. After I. Loshchilov and F.
+    Hutter: Online batch selection for faster training of neural networks. arXiv:1511.06343, 2015,
+    with two probabilities instead of theirs by rank.
     """
 
     def __init__(
@@ -26,24 +26,25 @@ class Selection:
         device: torch.device,
         shards_N: Tensor | None = None,
     ) -> None:
-        """``shards_N``: the shard of each image, where the order is to go by them."""
+        """``shards_N``: the shard of each image, if the order should go by shards."""
         self._seed, self._images, self._device = seed, images, device
         self._shards_N = shards_N
         self.count = max(min(2, images), round(share * images))
-        """Images of an epoch; batch norm needs two."""
+        """Images per epoch; batch norm needs two."""
         self._losses_N = torch.full((images,), torch.inf, device=device)
         self._order_M = torch.zeros(self.count, dtype=torch.int64, device=device)
         self._fresh_M = torch.zeros(self.count, device=device)
-        """Losses of this epoch in its order; ``_fresh`` are those not yet in ``_losses_N``."""
+        """This epoch's losses in its order. ``_fresh`` are those not yet in ``_losses_N``."""
         self._fresh = slice(0, 0)
 
     @property
     def chooses(self) -> bool:
-        """Whether some images are left out, so that ``note`` wants to know of losses."""
+        """Whether some images are left out, so that ``note`` needs the losses."""
         return self.count < self._images
 
     def order(self, epoch: int, *, begun: bool) -> Tensor:
-        """int64 M on the training device; of an epoch already ``begun`` as it was then."""
+        """Return the order, int64 M on the training device; unchanged for an epoch that has
+        ``begun``."""
         if begun and self.chooses:
             return self._order_M
         if self._shards_N is None:
@@ -63,8 +64,8 @@ class Selection:
         return self._order_M
 
     def note(self, first: int, losses_B: Tensor) -> None:
-        """Keep the losses of images just trained on, which stand from ``first`` on in the epoch's
-        order. They are written side by side; ``_settle`` sorts them by image, once."""
+        """Store the losses of the images just trained on, which begin at ``first`` in the epoch's
+        order. ``_settle`` later sorts them by image, once."""
         end = first + len(losses_B)
         self._fresh_M[first:end] = losses_B
         self._fresh = slice(self._fresh.start if self._fresh.stop == first else first, end)
@@ -75,14 +76,14 @@ class Selection:
         self._fresh = slice(0, 0)
 
     def state(self) -> dict[str, Tensor]:
-        """What a resumed run needs."""
+        """Return what a resumed run needs."""
         if not self.chooses:
             return {}
         self._settle()
         return {"losses": self._losses_N, "order": self._order_M}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what ``state`` gave. Raises ``ValueError`` where it does not fit."""
+        """Restore what ``state`` returned. Raises ``ValueError`` if it does not fit."""
         for name, place in self.state().items():
             found = state.get(name)
             if found is None or (found.shape, found.dtype) != (place.shape, place.dtype):

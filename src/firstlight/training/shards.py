@@ -1,8 +1,8 @@
-"""A batch's pass in shards, of which each process takes its own: the same bits for any number.
+"""Pass a batch in shards, some in each process, with the same bits for any number of processes.
 
-Floating-point sums depend on their order, and a batch norm on what it sees. So a batch is of a
-fixed number of shards, whoever takes them: batch norm sees one shard at a time, the shards'
-gradients are added pairwise in a fixed tree, and running statistics move in the shards' order.
+Floating-point sums depend on their order, and batch norm depends on its images. So a batch has a
+fixed number of shards, whichever process handles them: batch norm sees one shard at a time, the
+gradients are added pairwise in a fixed tree, and running statistics are updated in shard order.
 Axes: S shards, B images of a batch, P weights, K classes.
 """
 
@@ -18,13 +18,13 @@ from firstlight.training.processes import Processes
 
 T = TypeVar("T")
 Learn = Callable[[int, slice], tuple[Tensor, Tensor]]
-"""From a shard's number and its images in the batch to their mean loss and logits; it leaves the
-gradients of that mean in the weights."""
+"""Takes a shard's number and its images in the batch, returns their mean loss and logits, and
+leaves the gradients of that mean in the weights."""
 
 
 def shard_slices(images: int, shards: int, least: int) -> list[slice]:
-    """Which images of a batch each shard has, as evenly as can be; the last shards of a small batch
-    have none, so that each other has ``least`` images or more."""
+    """Return the images of each shard of a batch, as evenly as possible. In a small batch, the last
+    shards are empty, so that each of the others has at least ``least`` images."""
     taken = min(shards, max(1, images // least))
     size, larger = divmod(images, taken)
     ends = [shard * size + min(shard, larger) for shard in range(taken + 1)]
@@ -33,7 +33,7 @@ def shard_slices(images: int, shards: int, least: int) -> list[slice]:
 
 
 def tree_sum(terms: Sequence[Tensor]) -> Tensor:
-    """The sum of at least one tensor: neighbors are added, then their sums, and so on."""
+    """Return the sum of at least one tensor: neighbors are added, then their sums, and so on."""
     while len(terms) > 1:
         pairs = [one + other for one, other in zip(terms[::2], terms[1::2], strict=False)]
         terms = [*pairs, terms[-1]] if len(terms) % 2 else pairs
@@ -41,7 +41,7 @@ def tree_sum(terms: Sequence[Tensor]) -> Tensor:
 
 
 def check_divides(processes: int, shards: int) -> None:
-    """Raise ``UserError`` where so many processes cannot have as many shards each."""
+    """Raise ``UserError`` if the processes cannot have equally many shards."""
     if shards % processes:
         able = [f"{n:,}" for n in range(1, shards + 1) if shards % n == 0]
         few = f"{', '.join(able[:-1])} or {able[-1]} processes" if able[1:] else "one process"
@@ -52,8 +52,8 @@ def check_divides(processes: int, shards: int) -> None:
 
 
 def check_buffers(model: nn.Module, work: Callable[[], None]) -> None:
-    """Raise ``UserError`` where ``work``, a pass in training mode, changes buffers that shards
-    cannot share out."""
+    """Raise ``UserError`` if ``work``, a pass in training mode, changes buffers that cannot be
+    combined over shards."""
     norms = _Norms(model)
     with norms.apart():
         work()
@@ -61,25 +61,25 @@ def check_buffers(model: nn.Module, work: Callable[[], None]) -> None:
 
 
 class ShardedPass:
-    """Forward and backward pass of a batch, in shards."""
+    """The forward and backward pass of a batch in shards."""
 
     def __init__(self, model: nn.Module, classes: int, shards: int, processes: Processes) -> None:
-        """Raises ``UserError`` where the processes cannot have as many shards each."""
+        """Raises ``UserError`` if the processes cannot have equally many shards."""
         check_divides(processes.count, shards)
         self._model, self._classes = model, classes
         self._shards, self._processes = shards, processes
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._own = shards // processes.count
         self._block = self._own & -self._own
-        """So many shards are a branch of the tree that lies within one process."""
+        """This many shards are a branch of the tree inside one process."""
         self.stop = False
         """Whether this process was asked to stop; set from outside."""
         self.stopping = False
-        """Whether one of them was, when the last batch was passed."""
+        """Whether any process was asked to stop when the last batch was passed."""
 
     def __call__(self, images: int, least: int, learn: Learn) -> tuple[Tensor, Tensor]:
-        """The mean loss of a batch of so many images, and its logits B×K. Its gradients are left in
-        the weights, and its statistics in batch norms."""
+        """Return the mean loss of a batch and its logits B×K. Leave its gradients in the weights,
+        and its statistics in the batch norms."""
         slices = shard_slices(images, self._shards, least)
         first = self._processes.rank * self._own
         norms = _Norms(self._model)
@@ -137,8 +137,8 @@ class ShardedPass:
     def answers(
         self, batches: Sequence[Tensor], answer: Callable[[Sequence[Tensor]], Tensor]
     ) -> Tensor:
-        """Logits N×K of images by their numbers, batch by batch. Each process answers some of the
-        batches, whole ones, and all of them get all answers."""
+        """Return logits N×K of numbered images, batch by batch. Each process predicts some whole
+        batches, and all processes receive all results."""
         count, rank = self._processes.count, self._processes.rank
         ends = [len(batches) * process // count for process in range(count + 1)]
         sizes = [sum(len(one) for one in batches[a:b]) for a, b in pairwise(ends)]
@@ -151,11 +151,12 @@ class ShardedPass:
         return torch.cat([room[:size] for room, size in zip(shaped, sizes, strict=True)])
 
     def decided(self, value: T) -> T:
-        """A plain value as the first process has it."""
+        """Return the first process's value to all processes."""
         return self._processes.value_of_first(value)
 
     def _gradients(self, share: float) -> Tensor:
-        """float32 P: those in the weights, times the shard's share of the batch."""
+        """Return the gradients in the weights times the shard's fraction of the batch, float32
+        P."""
         each = [torch.zeros_like(w) if w.grad is None else w.grad for w in self._weights]
         return torch.cat([one.reshape(-1) for one in each]) * share
 
@@ -167,7 +168,7 @@ class ShardedPass:
 
 
 class _Norms:
-    """The running statistics of batch norms, kept aside while shards are passed."""
+    """The running statistics of batch norms, set aside while shards are passed."""
 
     def __init__(self, model: nn.Module) -> None:
         self._norms = [
@@ -194,12 +195,12 @@ class _Norms:
         return found
 
     def apart(self) -> "_Apart":
-        """Within, a shard's own statistics take the place of the running ones."""
+        """Replace the running statistics by a shard's own, inside this context."""
         return _Apart(self._norms, self._buffers())
 
     def seen(self) -> Tensor:
-        """The statistics of the shard just passed, 1-D. Raises ``UserError`` where it changed what
-        cannot be put together."""
+        """Return the statistics of the last shard, 1-D. Raises ``UserError`` if it changed buffers
+        that cannot be combined."""
         for name, (buffer, before) in self._others.items():
             if not torch.equal(buffer, before):
                 raise UserError(
@@ -210,11 +211,11 @@ class _Norms:
         return torch.cat(buffers) if buffers else torch.zeros(0, device=self._device)
 
     def blank(self) -> Tensor:
-        """As long, for a shard without images."""
+        """Return statistics of the same length for a shard without images."""
         return torch.zeros(sum(b.numel() for b in self._before), device=self._device)
 
     def take(self, of_shards: list[Tensor]) -> None:
-        """Move the running statistics, shard after shard."""
+        """Update the running statistics, shard after shard."""
         buffers, sizes = self._buffers(), [buffer.numel() for buffer in self._before]
         for buffer, before in zip(buffers, self._before, strict=True):
             buffer.copy_(before)
@@ -239,7 +240,7 @@ class _Apart:
     def __enter__(self) -> None:
         self._kept = [(norm.momentum, norm.num_batches_tracked) for norm in self._norms]
         for norm in self._norms:
-            norm.momentum = 1.0  # what is seen replaces what was there, to the bit
+            norm.momentum = 1.0  # new values replace the old ones exactly
             if norm.num_batches_tracked is not None:
                 norm.num_batches_tracked = norm.num_batches_tracked.clone()
         for buffer in self._buffers:

@@ -1,4 +1,4 @@
-"""What the card of a data set on the hub (its ``README.md``) says of files and columns.
+"""What the card of a data set on the hub (its ``README.md``) says about files and columns.
 
 The card begins with YAML between two lines of ``---``.
 """
@@ -15,18 +15,18 @@ _MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What it says, as far as it does."""
+    """What a card says."""
 
     patterns: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
-    """Configuration to split to patterns of the files."""
+    """Configuration to split to file patterns."""
     default: str = ""
-    """The configuration that is taken where none is named."""
+    """The configuration that is used by default."""
     features: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Configuration to the features of each column, in the form of a Parquet file's metadata."""
 
 
 def read_card(content: bytes) -> Card:
-    """The card of a README; an empty one where it has none that can be read."""
+    """Read the card of a README. It is empty if there is none or it cannot be read."""
     text = content[:_MOST_BYTES].decode("utf-8", "replace").replace("\r\n", "\n")
     if not text.startswith("---\n") or "\n---" not in text[3:]:
         return Card()
@@ -62,7 +62,7 @@ def _name(configuration: Mapping[str, Any]) -> str:
 
 
 def _patterns(told: Any) -> dict[str, tuple[str, ...]]:
-    """Split to patterns; a pattern alone, or a list of them, is the split ``train``."""
+    """Return split to patterns. A single pattern, or a list of them, is the split ``train``."""
     if isinstance(told, dict):
         return {str(split): _texts(paths) for split, paths in told.items()}
     if isinstance(told, list) and all(isinstance(one, dict) for one in told):
@@ -98,7 +98,7 @@ def _feature(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _names(told: Any) -> list[str] | None:
-    """The names in the order of their numbers."""
+    """Return the names in the order of their numbers."""
     if isinstance(told, list):
         return [str(one) for one in told]
     if not isinstance(told, dict):

@@ -1,4 +1,4 @@
-"""Which files of a data set on the hub are the pictures of which part."""
+"""Choose the files of a data set on the hub that have the pictures of each part."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -19,21 +19,21 @@ _PARTIAL = "partial-"
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """The files that are taken."""
+    """The chosen files."""
 
     kind: str
     """``parquet``, or ``folder``: pictures in folders of classes."""
     part_of: Mapping[str, str]
-    """File to part; empty where there are no parts. Sorted."""
+    """File to part, sorted. The part is empty if there are no parts."""
     configuration: str = "default"
     notes: tuple[str, ...] = ()
     is_partial: bool = False
-    """Whether the hub itself says that it is only a part."""
+    """Whether the hub says that it is only a fraction of the data set."""
 
 
 def chosen(files: Iterable[str], card: Card, word: HubWord) -> Chosen | None:
-    """The files of the data set, or of the configuration that is named; None where they are
-    neither Parquet nor pictures in folders. Raises ``DataError`` where it is not plain which."""
+    """Return the files of the data set, or of the named configuration. Return None if they are
+    neither Parquet nor pictures in folders. Raises ``DataError`` if the choice is unclear."""
     there = sorted(one for one in files if not _is_hidden(one))
     parquet = [one for one in there if one.lower().endswith(".parquet")]
     if parquet:
@@ -62,13 +62,13 @@ def chosen(files: Iterable[str], card: Card, word: HubWord) -> Chosen | None:
 
 
 def _is_hidden(file: str) -> bool:
-    """Whether a file is none of the pictures by its name, or has one that no file here gets."""
+    """Return whether a file's name excludes it: it is not a picture, or not a valid name here."""
     parts = file.split("/")
     return any(not one or one.startswith(".") or ":" in one or "\\" in one for one in parts)
 
 
 def _by_card(files: list[str], card: Card) -> dict[str, dict[str, list[str]]]:
-    """Configuration to split to files, as the card has it."""
+    """Return configuration to split to files, as the card says."""
     found = dict[str, dict[str, list[str]]]()
     for name, splits in card.patterns.items():
         matched = {
@@ -81,7 +81,7 @@ def _by_card(files: list[str], card: Card) -> dict[str, dict[str, list[str]]]:
 
 
 def _by_folder(files: list[str]) -> dict[str, dict[str, list[str]]]:
-    """The same by the names of files and folders: ``data/train-00000-of-00002.parquet``,
+    """Return the same from the names of files and folders: ``data/train-00000-of-00002.parquet``,
     ``CONFIGURATION/train/0000.parquet``."""
     tops = {one.partition("/")[0] if "/" in one else "" for one in files}
     split_tops = len(tops) < 2 or any(part_in_name(top).is_exact or not top for top in tops)
@@ -93,7 +93,7 @@ def _by_folder(files: list[str]) -> dict[str, dict[str, list[str]]]:
 
 
 def _split(file: str) -> str:
-    """The split that a file's name says, else its folder's; empty where neither does."""
+    """Return the split in a file's name, or else in its folder's name, or else an empty text."""
     path = PurePosixPath(file)
     stem = _NUMBERED.sub("", path.stem)
     if part_in_name(stem).part:
@@ -122,7 +122,7 @@ def _one(found: Mapping[str, object], card: Card, word: HubWord) -> str:
 
 
 def _parts(splits: Mapping[str, list[str]], word: HubWord) -> tuple[dict[str, str], list[str]]:
-    """The part of each file, and what was left out or put together."""
+    """Return the part of each file, and what was left out or merged."""
     notes, by_part = list[str](), dict[str, list[str]]()
     partial = [split for split in splits if split.startswith(_PARTIAL)]
     if partial:

@@ -1,5 +1,5 @@
-"""Data sets of the hub on this machine: fetched whole into the hub's own cache, and found again
-there."""
+"""Data sets of the hub on this machine. They are fetched whole into the hub's own cache, and found
+there again."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +16,10 @@ from firstlight.hub.library import HubRefusedError, hub_cache, kept_in
 from firstlight.hub.word import HubWord, hub_word, is_hub
 
 CONVERTED = "refs/convert/parquet"
-"""The branch into which the hub itself writes each data set as Parquet."""
+"""The branch where the hub stores its Parquet copy of each data set."""
 MANY = 2000
-"""Of more picture files in folders the hub's own copy is taken: one by one they are slow to get."""
+"""With more picture files in folders, the hub's own copy is used, because fetching them one by one
+is slow."""
 _AT_ONCE = 8
 Progress = Callable[[int, int], None]
 
@@ -28,30 +29,30 @@ class HubFile:
     """One file on this machine."""
 
     name: str
-    """From the repository on, with slashes."""
+    """The path in the repository, with slashes."""
     path: Path
     part: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubSet:
-    """A data set of the hub, all of whose files are on this machine."""
+    """A data set of the hub with all of its files on this machine."""
 
     word: HubWord
-    """With the commit."""
+    """The data set's address, with the commit."""
     kind: str
     """``parquet`` or ``folder``."""
     files: tuple[HubFile, ...]
     features: Mapping[str, Any]
-    """What the card says of the columns."""
+    """What the card says about the columns."""
     folder: Path
-    """That of the commit in the hub's cache."""
+    """The commit's folder in the hub's cache."""
     notes: tuple[str, ...]
-    """What was left out, for people."""
+    """Messages: what was left out."""
 
     @property
     def origin(self) -> str:
-        """Where it came from, in words."""
+        """Where it came from, as text."""
         return f"from the Hugging Face hub: {self.word}"
 
 
@@ -65,14 +66,13 @@ def hub_set(
     quiet: bool = True,
     progress: Progress | None = None,
 ) -> HubSet:
-    """The data set that a word names, fetched where it is not here yet; asked for once in a
-    process.
+    """Return the data set with this name. It is fetched if it is not on this machine, and the hub
+    is asked once per process.
 
-    Without ``connect`` no connection is made. ``progress`` is told how many of the files are here.
-    Raises ``UserError`` for a word that is badly written and where huggingface_hub is not
-    installed, ``DataError`` for a data set that is not there, is given only to some, or holds no
-    pictures that can be read, and ``UnreachableError`` where there is no connection and it is not
-    here whole.
+    Without ``connect``, no connection is made. ``progress`` receives how many files are here.
+    Raises ``UserError`` for a badly written name and without huggingface_hub, ``DataError`` for a
+    data set that does not exist, has restricted access, or has no readable pictures, and
+    ``UnreachableError`` if it is not complete on this machine and there is no connection.
     """
     named = hub_word(word)
     key = str(named), hub_cache()
@@ -83,7 +83,7 @@ def hub_set(
 
 
 def is_here(word: str | Path) -> bool:
-    """Whether the data set is on this machine, whole."""
+    """Return whether the whole data set is on this machine."""
     try:
         hub_set(word, connect=False)
     except (DataError, UserError):
@@ -118,7 +118,7 @@ def _found(word: HubWord, connect: bool, quiet: bool, progress: Progress | None)
 
 
 def _picked(commit: Commit, word: HubWord, connect: bool, quiet: bool) -> tuple[Commit, Chosen]:
-    """The files to take, of this commit or of the hub's own copy as Parquet; and the commit."""
+    """Choose the files from this commit or from the hub's Parquet copy; return the commit too."""
     picked = chosen(commit.files, _card(commit, connect, quiet), word)
     many = picked is not None and picked.kind == FOLDER and len(picked.part_of) > MANY
     if picked is not None and not many:
@@ -138,7 +138,7 @@ def _picked(commit: Commit, word: HubWord, connect: bool, quiet: bool) -> tuple[
 
 
 def _converted(word: HubWord, quiet: bool) -> tuple[Commit, Chosen] | None:
-    """The hub's own copy as Parquet, if it has one."""
+    """Return the hub's Parquet copy, if it has one."""
     try:
         commit = listed(replace(word, revision=CONVERTED))
     except HubRefusedError:
@@ -158,8 +158,8 @@ def _card(commit: Commit, connect: bool, quiet: bool) -> Any:
 
 
 def hub_folder(word: str | Path) -> Path | None:
-    """The folder with the pictures of a data set of the hub, where they are files in folders; None
-    for others, and for words that name none. Raises as ``hub_set`` does."""
+    """Return the folder with the pictures of a data set of the hub, if they are files in folders;
+    None for others, and for words that do not name one. Raises what ``hub_set`` raises."""
     if not is_hub(word):
         return None
     found = hub_set(word)

@@ -1,1 +1,1 @@
-"""Sets of images in shards: tar files as WebDataset has them, and Parquet."""
+"""Sets of images in shards: WebDataset's tar files, and Parquet."""

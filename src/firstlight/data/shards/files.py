@@ -1,4 +1,5 @@
-"""The files of a set of shards: a folder, a file, a pattern, here or at an address of fsspec."""
+"""Find the files of a set of shards: a folder, a file or a pattern, local or at an fsspec
+address."""
 
 import hashlib
 import json
@@ -23,7 +24,7 @@ TAR, PARQUET = "tar", "parquet"
 ENDINGS = {".tar": TAR, ".parquet": PARQUET}
 PACKED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".tar.zst")
 NAMES_FILES = ("classes.txt", "classes.json")
-"""Beside the shards: the names of the classes in their order."""
+"""Files next to the shards with the class names in order."""
 MOST_FILES = 100_000
 MOST_NAMES_BYTES = 16 << 20
 WANTED = "a folder with shards (.tar or .parquet), one of them, or a pattern such as "
@@ -32,7 +33,7 @@ WANTED += "images-{000000..000099}.tar"
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://?")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _BRACES = re.compile(r"\{([^{}]*)\}")
-# What an address's store says of a file that changes with its content.
+# What stores report about a file that changes with its content.
 _SIGNS: tuple[str, ...] = (
     *("ETag", "etag", "Content-MD5", "LastModified", "last_modified", "mtime", "modified"),
     *("md5Hash", "checksum", "blob_id", "generation", "created"),
@@ -44,19 +45,19 @@ class ShardFile:
     """One shard, not opened yet."""
 
     name: str
-    """Its path or address, for people."""
+    """Its path or address, for messages."""
     kind: str
     """``tar`` or ``parquet``."""
     size: int
     """Bytes."""
     seen: str
-    """What else tells, unopened, whether its content is still the same."""
+    """What else identifies its content without opening it."""
     path: Path | None = None
-    """Where it lies, on this machine; None for an address."""
+    """Its path on this machine; None for an address."""
     part: str = ""
-    """Of its images, where that is known; otherwise its name may say it."""
+    """The part of its images, if known; otherwise its name may say it."""
     features: str = ""
-    """What the columns of a Parquet file are, as JSON, where the file does not say it itself."""
+    """The features of a Parquet file's columns, as JSON, if the file does not have them."""
 
     @property
     def short(self) -> str:
@@ -65,7 +66,7 @@ class ShardFile:
 
     @property
     def key(self) -> str:
-        """40 hex digits that name the shard as it is now."""
+        """40 hex digits that identify the shard's current content."""
         place = self.name if self.path is None else str(self.path)
         about = [self.features] if self.features else []
         text = json.dumps([place, self.size, self.seen, *about])
@@ -77,25 +78,25 @@ class ShardFiles:
     """All shards of a set."""
 
     word: str
-    """As they were asked for."""
+    """The user's name for them."""
     files: tuple[ShardFile, ...]
-    """In the order of their names; at least one."""
+    """At least one, in the order of their names."""
     names_file: str = ""
-    """The path or address of a file with the names of the classes, if there is one."""
+    """The path or address of a file with the class names, if there is one."""
     notes: tuple[str, ...] = ()
-    """What was left out of them, for people."""
+    """Messages: what was left out."""
     origin: str = ""
-    """Where they came from, where that is to be told."""
+    """Where they came from, if that should be shown."""
 
 
 def is_address(word: str | Path) -> bool:
-    """Whether a word names something that is not a path of this machine."""
+    """Return whether a word names something other than a path on this machine."""
     found = _ADDRESS.match(str(word))
     return is_hub(word) or (found is not None and found[1].lower() not in ("file", "local"))
 
 
 def word_of(path: str | Path) -> str:
-    """What a person wrote: a ``Path`` has lost a slash of an address."""
+    """Return what the user wrote, also if a ``Path`` dropped a slash of an address."""
     word = str(path)
     if is_hub(word):
         return word.replace("\\", "/")
@@ -106,8 +107,8 @@ def word_of(path: str | Path) -> str:
 
 
 def names_shards(path: str | Path) -> bool:
-    """Whether a word stands for shards: an address, a pattern of them, one, or a folder of them
-    that is no folder of classes."""
+    """Return whether a word names shards: an address, a pattern, a shard, or a folder of shards
+    that is not a folder of classes."""
     word = word_of(path)
     if is_address(word):
         return True
@@ -123,7 +124,7 @@ def names_shards(path: str | Path) -> bool:
 
 
 def is_there(word: str | Path) -> bool:
-    """Whether a path is there, or a word names shards; an address is not asked."""
+    """Return whether a path exists or a word names shards. Addresses are not contacted."""
     return os.path.lexists(word) or (names_shards(word) and _any_there(word_of(word)))
 
 
@@ -137,8 +138,8 @@ def _any_there(word: str) -> bool:
 
 
 def whole_place(word: str | Path) -> str:
-    """A path or pattern from the root on; a data set of the hub with its commit, where it is here;
-    another address as it is."""
+    """Return a path or pattern as an absolute one, and a data set of the hub with its commit, if
+    that is on this machine. Other addresses are unchanged."""
     text = word_of(word)
     if is_hub(text) and is_here(text):
         return str(hub_set(text, connect=False).word)
@@ -148,9 +149,9 @@ def whole_place(word: str | Path) -> str:
 
 
 def find_shards(path: str | Path) -> ShardFiles:
-    """The shards that a word stands for. Raises ``DataError`` where one is missing or there are
-    none, ``UnreachableError`` for an address that does not answer, and ``UserError`` where a
-    package is missing that the address needs."""
+    """Find the shards that a word names. Raises ``DataError`` if one is missing or there are none,
+    ``UnreachableError`` for an address that does not respond, and ``UserError`` if the address
+    needs a package that is not installed."""
     word = word_of(path)
     if is_hub(word):
         return _checked(_of_hub(word))
@@ -167,8 +168,8 @@ def _checked(found: ShardFiles) -> ShardFiles:
 
 
 def find_all(words: Sequence[str]) -> ShardFiles:
-    """The shards that several words stand for, word after word, each once. Raises as
-    ``find_shards`` does."""
+    """Find the shards that several words name, word after word, each once. Raises what
+    ``find_shards`` raises."""
     found = [find_shards(word) for word in words]
     each = {one.name: one for of_word in found for one in of_word.files}
     names = {one.names_file for one in found}
@@ -183,8 +184,8 @@ def find_all(words: Sequence[str]) -> ShardFiles:
 
 
 def expanded(word: str) -> list[str]:
-    """A word with its braces written out: ``{000..099}`` counts, ``{a,b}`` lists. Raises
-    ``UserError`` for braces that stand for too many."""
+    """Expand the braces in a word: ``{000..099}`` counts, ``{a,b}`` lists. Raises ``UserError`` for
+    braces with too many results."""
     found = [word]
     while any(_BRACES.search(one) for one in found):
         longer = []
@@ -228,8 +229,8 @@ def _is_shard_name(name: str) -> bool:
 
 
 def _is_shard_folder(folder: Path) -> bool:
-    """Whether shards lie in a folder, or in folders of it that are parts by name, and no folder
-    holds pictures."""
+    """Return whether a folder, or folders in it that are named like parts, contain shards, and no
+    folder contains pictures."""
     folders = [one for one in _entries(folder) if one.is_dir()]
     shards = any(_is_shard_name(one.name) and one.is_file() for one in _entries(folder))
     inner = any(
@@ -268,8 +269,8 @@ def _local(word: str) -> ShardFiles:
 
 
 def _matching(each: str, word: str) -> list[Path]:
-    """The files of one of a pattern's alternatives. Raises ``DataError`` for one that is not
-    there."""
+    """Return the files of one alternative of a pattern. Raises ``DataError`` if it does not
+    exist."""
     if os.path.lexists(each):
         return [Path(each)]
     if any(sign in each for sign in "*?["):
@@ -334,7 +335,7 @@ def _of_hub(word: str) -> ShardFiles:
 
 
 def opened(address: str) -> tuple[Any, str]:
-    """fsspec's file system for an address, and the path in it. Raises ``UserError``."""
+    """Return fsspec's file system for an address, and the path in it. Raises ``UserError``."""
     scheme = address.partition("://")[0]
     if "::" in address:
         raise UserError(f"{address}: wanted one address, without ::")
@@ -354,9 +355,9 @@ def opened(address: str) -> tuple[Any, str]:
 
 
 def unreachable(address: str, error: Exception) -> UnreachableError:
-    """What to tell of an address that does not answer."""
+    """Return the error for an address that does not respond."""
     reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-    if isinstance(error, FileNotFoundError):  # some stores give a name and nothing else
+    if isinstance(error, FileNotFoundError):  # from some stores, only with a name
         reason = f"not found: {reason}"
     return UnreachableError(
         f"{address}: cannot be reached ({reason}). Check the address, the connection and the "
@@ -378,7 +379,7 @@ def _remote(word: str) -> ShardFiles:
 
 
 def _addresses(fs: Any, word: str) -> list[str]:
-    """Those of all shards, sorted."""
+    """Return the sorted addresses of all shards."""
     found = []
     for one in expanded(word):
         inner = fs._strip_protocol(one)
@@ -397,7 +398,7 @@ def _addresses(fs: Any, word: str) -> list[str]:
 
 
 def _listed(fs: Any, folder: str) -> list[str]:
-    """The files of a folder and of the folders in it."""
+    """Return the files of a folder and of the folders in it."""
     names = []
     for one in fs.ls(folder, detail=True):
         if one["type"] == "directory" and one["name"].rstrip("/") != folder.rstrip("/"):
@@ -412,7 +413,7 @@ def _remote_file(fs: Any, address: str) -> ShardFile:
     try:
         told = fs.info(fs._strip_protocol(address))
     except FileNotFoundError as error:
-        why = error.__cause__  # fsspec says so of a server that does not answer, too
+        why = error.__cause__  # fsspec raises this also if a server does not respond
         if isinstance(why, Exception) and getattr(why, "status", None) not in (404, 410):
             raise unreachable(address, why) from error
         raise DataError(

@@ -1,7 +1,7 @@
-"""The bytes of shards on this machine: a tar file as it lies, or a copy in a cache of bounded size.
+"""The bytes of shards on this machine: a local tar file, or a copy in a cache of limited size.
 
-A shard at an address is copied as a whole before it is read. Of a Parquet file the images' files
-are written one after another into a file of the cache. What was not used for longest is removed.
+A shard at an address is copied whole before it is read. The images of a Parquet file are written
+one after another into a file in the cache. The least recently used copy is removed first.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ _BLOCK = 4 << 20
 
 
 def room() -> int:
-    """Bytes that copies of shards may take. Raises ``UserError`` for a size that is none."""
+    """Return how many bytes copies of shards may take. Raises ``UserError`` for an invalid size."""
     return size_named(ROOM, DEFAULT_ROOM)
 
 
 def check_room(files: Sequence[ShardFile], together: int) -> None:
-    """Raise ``DataError`` where the largest of these shards, so many, do not fit into the cache:
-    each would be fetched again and again."""
+    """Raise ``DataError`` if the ``together`` largest of these shards do not fit into the cache.
+    Each would be fetched again and again."""
     sizes = sorted((one.size for one in files if is_copied(one)), reverse=True)
     wanted = sum(sizes[:together])
     if wanted > room():
@@ -49,12 +49,12 @@ def check_room(files: Sequence[ShardFile], together: int) -> None:
 
 
 def is_copied(file: ShardFile) -> bool:
-    """Whether it is not read where it lies."""
+    """Return whether a shard is copied into the cache, not read in place."""
     return file.path is None or file.kind == PARQUET
 
 
 def shards_ahead(files: Sequence[ShardFile], together: int) -> int:
-    """How many shards may be fetched before they are read, beside those that are."""
+    """Return how many shards may be fetched ahead, besides those that are being read."""
     sizes = sorted((one.size for one in files if is_copied(one)), reverse=True)
     if not sizes:
         return 0
@@ -62,19 +62,19 @@ def shards_ahead(files: Sequence[ShardFile], together: int) -> int:
 
 
 def shelf() -> Path:
-    """The folder of the cache for copies of shards and their indexes."""
+    """Return the cache folder for copies of shards and their indexes."""
     return cache_folder() / "shards"
 
 
 def remember(address: str) -> None:
-    """Note that a person named this address on this machine."""
+    """Record that the user named this address on this machine."""
     with suppress(OSError):
         make_folder(shelf())
         write_whole(_known(address), address)
 
 
 def is_remembered(address: str) -> bool:
-    """Whether a person has named it before."""
+    """Return whether the user has named this address before."""
     return _known(address).is_file()
 
 
@@ -84,7 +84,7 @@ def _known(address: str) -> Path:
 
 
 class HeldShards:
-    """Reads from the shards of a set; safe to call from several threads."""
+    """Reads from the shards of a set. It can be called from several threads."""
 
     def __init__(self, files: Sequence[ShardFile]) -> None:
         self.files = tuple(files)
@@ -93,8 +93,7 @@ class HeldShards:
         self._fetching: dict[int, threading.Lock] = {}
 
     def read(self, shard: int, offset: int, length: int) -> bytes:
-        """Some bytes of a shard's form on this machine. Raises ``DataError`` where it has
-        changed."""
+        """Read bytes of a shard's copy on this machine. Raises ``DataError`` if it has changed."""
         descriptor = self._descriptor(shard)
         try:
             content = self._read(descriptor, length, offset)
@@ -109,31 +108,31 @@ class HeldShards:
     def _read(self, descriptor: int, length: int, offset: int) -> bytes:
         if sys.platform != "win32":
             return os.pread(descriptor, length, offset)
-        with self._lock, os.fdopen(os.dup(descriptor), "rb") as file:  # they share one place
+        with self._lock, os.fdopen(os.dup(descriptor), "rb") as file:  # they share one position
             file.seek(offset)
             return file.read(length)
 
     def fetch(self, shard: int) -> None:
-        """Have a shard on this machine. Raises ``DataError``."""
+        """Fetch a shard to this machine. Raises ``DataError``."""
         os.close(self._descriptor(shard))
 
     def forget(self, shard: int) -> None:
-        """Remove the copy of a shard, if it is one, which is damaged."""
+        """Remove the damaged copy of a shard, if it is a copy."""
         if is_copied(self.files[shard]):
             bytes_place(self.files[shard]).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         with self._lock:
             while self._open:
                 os.close(self._open.popitem()[1])
 
     def __del__(self) -> None:
-        with suppress(Exception):  # at the interpreter's end all may be gone
+        with suppress(Exception):  # at interpreter shutdown, everything may be gone
             self.close()
 
     def _descriptor(self, shard: int) -> int:
-        """The caller's own, to be closed by it."""
+        """Return a descriptor that the caller must close."""
         with self._lock:
             if shard in self._open:
                 self._open.move_to_end(shard)
@@ -152,16 +151,16 @@ class HeldShards:
                 return os.dup(self._open[shard])
 
     def _keep_used(self) -> None:
-        """Tell the cache which copies were used last."""
+        """Tell the cache which copies were used recently."""
         with self._lock:
             for shard, descriptor in self._open.items():
                 if is_copied(self.files[shard]):
-                    with suppress(OSError, TypeError):  # not every system touches what is open
+                    with suppress(OSError, TypeError):  # not every system can touch open files
                         os.utime(descriptor)
 
     def _let_go(self) -> None:
-        """Close what was not used for longest, and copies that the cache has removed, as their
-        bytes are free only then."""
+        """Close the least recently used files, and copies that the cache has removed, because only
+        then are their bytes free."""
         newest = next(reversed(self._open))
         for shard, descriptor in list(self._open.items()):
             gone = is_copied(self.files[shard]) and os.fstat(descriptor).st_nlink == 0
@@ -176,7 +175,7 @@ _CHANGED = (
 
 
 def open_held(file: ShardFile) -> int:
-    """A descriptor of the shard's form on this machine, fetched where it is not there. Raises
+    """Return a descriptor of the shard's copy on this machine; fetch it if necessary. Raises
     ``DataError``."""
     if file.path is not None and not is_copied(file):
         try:
@@ -201,7 +200,7 @@ def _from_cache(file: ShardFile) -> int:
                 os.utime(place)
                 return descriptor
             except FileNotFoundError:
-                # Processes of one training want the same shards.
+                # The processes of one training need the same shards.
                 with alone(place.with_suffix(".lock")):
                     if not place.exists():
                         _make(file, place)
@@ -227,8 +226,8 @@ def _make(file: ShardFile, place: Path) -> None:
 
 
 def index_of(file: ShardFile) -> ShardIndex:
-    """The index of a shard: from the cache, or made and kept there. Raises ``DataError``, and
-    ``OSError`` where nothing can be kept."""
+    """Return the index of a shard from the cache, or build and cache it. Raises ``DataError``, and
+    ``OSError`` if it cannot be cached."""
     place = index_place(file)
     if (index := read_index(place)) is not None:
         return index
@@ -248,12 +247,12 @@ def index_of(file: ShardFile) -> ShardIndex:
 
 
 def index_place(file: ShardFile) -> Path:
-    """Where the shard's index is kept."""
+    """Return where the shard's index is cached."""
     return shelf() / f"{file.key}.index"
 
 
 def bytes_place(file: ShardFile) -> Path:
-    """Where its images are kept, if they are copied."""
+    """Return where its images are cached, if they are copied."""
     return shelf() / f"{file.key}.bytes"
 
 
@@ -276,7 +275,7 @@ def _copy(file: ShardFile, out: Path) -> None:
 
 
 def _make_room(folder: Path, wanted: int) -> None:
-    """Remove copies, those not used for longest first, until so many bytes fit."""
+    """Remove copies, least recently used first, until ``wanted`` bytes fit."""
     there = []
     for one in folder.glob("*.bytes"):
         try:
@@ -288,5 +287,5 @@ def _make_room(folder: Path, wanted: int) -> None:
     for _, size, one in sorted(there):
         if left >= 0:
             return
-        one.unlink(missing_ok=True)  # who has it open still reads it
+        one.unlink(missing_ok=True)  # processes that have it open can still read it
         left += size

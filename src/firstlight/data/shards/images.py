@@ -1,4 +1,4 @@
-"""Images that stay encoded in their shards, and are decoded when they are asked for.
+"""Images that stay encoded in their shards and are decoded on demand.
 
 Axes: N images, B images of a batch, H height, W width, C channels, S shards.
 """
@@ -28,17 +28,17 @@ Int64Array = npt.NDArray[np.int64]
 Shape = tuple[int, int, int]
 
 _CHUNK = 32
-"""Images that a thread decodes before it takes others."""
+"""Images that a thread decodes at a time."""
 _AHEAD_BYTES = 64 << 20
-"""Of decoded images that wait for their step."""
+"""The limit for decoded images that wait for their step."""
 _MOST_AHEAD = 8
 """Batches."""
 AHEAD = 8
-"""Shards that are fetched before they are read, where the cache has room for twice as many."""
+"""Shards that are fetched ahead, if the cache has room for twice as many."""
 
 
 def as_is(image_shape: Shape) -> Preprocess:
-    """Images of this shape, and nothing else done to them."""
+    """Return the preparation that makes images of this shape and does nothing else."""
     height, width, channels = image_shape
     return Preprocess(
         height=height,
@@ -50,10 +50,10 @@ def as_is(image_shape: Shape) -> Preprocess:
 
 
 class ShardImages(EncodedImages):
-    """uint8 images N×H×W×C of a set of shards, decoded by all processors when asked for."""
+    """uint8 images N×H×W×C of a set of shards, decoded on demand on all cores."""
 
     def __init__(self, shards: ShardSet, fit: Preprocess, rows_N: Int64Array) -> None:
-        """``fit``: what the images are to be, as ``prepare`` makes them; ``as_is`` for training."""
+        """``fit``: how ``prepare`` makes the images; ``as_is`` for training."""
         super().__init__(fit.image_shape, rows_N)
         self.shards, self._fit = shards, fit
         self._ahead: _Ahead | None = None
@@ -66,26 +66,25 @@ class ShardImages(EncodedImages):
 
     @property
     def digests(self) -> npt.NDArray[np.uint64]:
-        """Of each image's file."""
+        """The hash of each image's file."""
         return self.shards.digests_N2[self._rows_N]
 
     @property
     def shard_of(self) -> npt.NDArray[np.int32]:
-        """N: the number of the shard that each image lies in."""
+        """The number of each image's shard, N."""
         return self.shards.shard_N[self._rows_N]
 
     def check_room(self, together: int) -> None:
-        """Raise ``DataError`` where so many shards, read in turn, do not fit into the cache."""
+        """Raise ``DataError`` if this many shards, read in turn, do not fit into the cache."""
         files = [self.shards.files[shard] for shard in np.unique(self.shard_of).tolist()]
         check_room(files, together)
 
     def names(self) -> list[str]:
-        """Of each image its shard and key; read from the index."""
+        """Return each image's shard and key, from the index."""
         return self.shards.names(self._rows_N)
 
     def sample(self) -> UInt8Array:
-        """Up to ``SAMPLE`` of the images, from a few shards, which stand for all: kept in the
-        cache."""
+        """Return up to ``SAMPLE`` images from a few shards as a sample of all. It is cached."""
         rows = self.shards.sampled(self._rows_N)
         text = f"{self.shards.key} {self._fit}".encode() + rows.tobytes()
         place = shelf() / f"{hashlib.blake2b(text, digest_size=20).hexdigest()}.sample"
@@ -103,7 +102,7 @@ class ShardImages(EncodedImages):
         return self._decoded(self._decoding(rows), len(rows))
 
     def _decoding(self, rows: Int64Array) -> "list[Future[UInt8Array]]":
-        """The images, in parts that threads are at work on."""
+        """Start decoding the images in threads, in chunks."""
         pool = decoders()
         return [
             pool.submit(self._decode, rows[start : start + _CHUNK])
@@ -120,7 +119,8 @@ class ShardImages(EncodedImages):
         return found
 
     def _decode(self, rows: Int64Array) -> UInt8Array:
-        """Raises ``DataError``, which names shard and key, for an image that cannot be read."""
+        """Decode the images. Raises ``DataError``, which names shard and key, if one cannot be
+        read."""
         found = np.empty((len(rows), *self._image_shape), np.uint8)
         for at, row in enumerate(rows.tolist()):
             source = PictureSource(name="image", content=self.shards.image(row))
@@ -131,10 +131,10 @@ class ShardImages(EncodedImages):
         return found
 
     def _named(self, row: int, error: DataError) -> DataError:
-        """What is wrong with an image, with its name and what to do."""
+        """Return the error with the image's name and what to do."""
         why = str(error)
         if not why.startswith("image: "):
-            return error  # the shard's
+            return error  # about the shard
         (name,) = self.shards.names(np.array([row]))
         return DataError(
             f"{name}: {why.removeprefix('image: ')}. To leave it out, list it in a CSV with the "
@@ -143,8 +143,8 @@ class ShardImages(EncodedImages):
 
     @contextmanager
     def ahead(self, batches: Sequence[Int64Array]) -> Iterator[None]:
-        """Within, the images of these batches are decoded before they are asked for, in this
-        order. Others may be asked for, too."""
+        """Decode the images of these batches ahead, in this order, inside this context. Other
+        images can be read too."""
         self._ahead = _Ahead(self, [self._rows_N[batch] for batch in batches])
         try:
             yield
@@ -157,7 +157,7 @@ class ShardImages(EncodedImages):
 
 
 def _read_sample(place: Path, shape: tuple[int, ...]) -> UInt8Array | None:
-    """The images that are kept there, if they are whole."""
+    """Return the cached images, if they are complete."""
     try:
         blob = place.read_bytes()
     except OSError:
@@ -168,7 +168,7 @@ def _read_sample(place: Path, shape: tuple[int, ...]) -> UInt8Array | None:
 
 
 class _Ahead:
-    """The next batches, some of which are being decoded."""
+    """The next batches, some of them being decoded."""
 
     def __init__(self, images: ShardImages, batches: Sequence[Int64Array]) -> None:
         self._images = images
@@ -188,7 +188,7 @@ class _Ahead:
             self._begun.append((rows, self._images._decoding(rows)))
 
     def take(self, rows: Int64Array) -> UInt8Array | None:
-        """The images of the next batch, if it is this one."""
+        """Return the images of the next batch, if it is this one."""
         if not self._begun or not np.array_equal(self._begun[0][0], rows):
             return None
         _, parts = self._begun.popleft()
@@ -196,7 +196,7 @@ class _Ahead:
         return self._images._decoded(parts, len(rows))
 
     def drop(self) -> None:
-        """Decode no more."""
+        """Stop decoding."""
         if self._fetching is not None:
             self._fetching.end()
         self._next.clear()
@@ -207,10 +207,10 @@ class _Ahead:
 
 
 class _Fetching:
-    """Fetches shards that are not here, some before they are read, in a thread."""
+    """Fetches missing shards in a thread, some ahead of their use."""
 
     def __init__(self, shards: ShardSet, order: list[int], ahead: int) -> None:
-        """``order``: the shards as they are first read."""
+        """``order``: the shards in the order in which they are first read."""
         self._shards, self._order, self._ahead = shards, order, ahead
         self._place = {shard: place for place, shard in enumerate(order)}
         self._wanted, self._ended = threading.Semaphore(ahead), False
@@ -220,7 +220,7 @@ class _Fetching:
 
     @classmethod
     def of(cls, shards: ShardSet, batches: Sequence[Int64Array]) -> "_Fetching | None":
-        """None where all shards are here, or the cache has no room for more of them."""
+        """Return None if all shards are here, or if the cache has no room for more."""
         ahead = shards_ahead(shards.files, AHEAD)
         if not ahead or not batches:
             return None
@@ -229,14 +229,14 @@ class _Fetching:
         return cls(shards, numbers[first.argsort()].tolist(), ahead)
 
     def reached(self, rows: Int64Array) -> None:
-        """These images are read now."""
+        """Note that these images are read now."""
         place = max(self._place[shard] for shard in self._shards.shard_N[rows].tolist())
         for _ in range(place - self._reached):
             self._wanted.release()
         self._reached = max(self._reached, place)
 
     def end(self) -> None:
-        """Fetch no more."""
+        """Stop fetching."""
         self._ended = True
         self._wanted.release()
 
@@ -247,7 +247,7 @@ class _Fetching:
                 return
             try:
                 self._shards.held.fetch(shard)
-            except UserError:  # who reads it is told
+            except UserError:  # reading the shard reports it
                 return
 
 
@@ -256,7 +256,7 @@ _making = threading.Lock()
 
 
 def decoders() -> ThreadPoolExecutor:
-    """The threads that decode, one for each processor."""
+    """Return the threads that decode, one for each core."""
     global _pool
     with _making:
         if _pool is None:

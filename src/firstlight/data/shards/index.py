@@ -1,4 +1,4 @@
-"""Where each image of a shard lies: an index, made once and kept in the cache.
+"""The index of a shard: the position of each image. It is built once and cached.
 
 Axes: N images.
 """
@@ -18,36 +18,36 @@ from firstlight.files import write_whole
 
 Int64Array = npt.NDArray[np.int64]
 EDITION = 1
-"""Raised with every change of what an index holds."""
+"""Increased with every change of an index's content."""
 NO_LABEL = -1
 _SUM = 32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShardIndex:
-    """Where the images of one shard lie, in their order."""
+    """The positions of a shard's images, in order."""
 
     offsets_N: Int64Array
-    """Byte of the shard, in its form on this machine, that an image's file begins with."""
+    """The first byte of each image's file in the shard's copy on this machine."""
     lengths_N: npt.NDArray[np.uint32]
     digests_N2: npt.NDArray[np.uint64]
-    """BLAKE2 of its bytes, 16 of them."""
+    """The 16-byte BLAKE2 hash of each image's file."""
     labels_N: npt.NDArray[np.int32]
-    """Index into ``values``; ``NO_LABEL`` where it has none."""
+    """Index into ``values``; ``NO_LABEL`` for an image without a label."""
     values: tuple[int | str, ...]
-    """The labels as they stand in the shard, sorted: numbers or names."""
+    """The sorted labels as in the shard: numbers or names."""
     pictures_N: npt.NDArray[np.bool_]
-    """Whether it begins like a picture."""
+    """Whether each file begins like a picture."""
     keys: tuple[str, ...]
     """The name of each image."""
     class_names: tuple[str, ...] = ()
-    """What the shard itself says the numbers mean."""
+    """What the numbers mean, if the shard says so."""
 
     def __len__(self) -> int:
         return len(self.offsets_N)
 
     def to_bytes(self) -> bytes:
-        """For the cache: 32 bytes SHA-256, then an ``.npz`` without pickles."""
+        """Return bytes for the cache: a SHA-256 of 32 bytes, then an ``.npz`` without pickles."""
         about = {
             "edition": EDITION,
             "values": self.values,
@@ -68,7 +68,7 @@ class ShardIndex:
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> "ShardIndex | None":
-        """What ``to_bytes`` gave; None for anything else."""
+        """Read what ``to_bytes`` returned; None for anything else."""
         if hashlib.sha256(blob[_SUM:]).digest() != blob[:_SUM]:
             return None
         with np.load(io.BytesIO(blob[_SUM:]), allow_pickle=False) as arrays:
@@ -88,12 +88,12 @@ class ShardIndex:
 
 
 def sortable(label: int | str) -> tuple[int, str]:
-    """The order of labels: numbers by size, names by letter."""
+    """Return the sort key of a label: numbers by value, names alphabetically."""
     return (label, "") if isinstance(label, int) else (0, label)
 
 
 class IndexMaker:
-    """Collects what a shard holds, image after image."""
+    """Collects the content of a shard, image after image."""
 
     def __init__(self) -> None:
         self._offsets, self._lengths = list[int](), list[int]()
@@ -101,7 +101,7 @@ class IndexMaker:
         self._labels, self._pictures = list[int | str | None](), list[bool]()
 
     def add(self, key: str, offset: int, content: bytes, label: int | str | None) -> None:
-        """The next image."""
+        """Add the next image."""
         self._keys.append(key)
         self._offsets.append(offset)
         self._lengths.append(len(content))
@@ -110,7 +110,7 @@ class IndexMaker:
         self._pictures.append(is_picture(content[:START]))
 
     def made(self, class_names: tuple[str, ...] = ()) -> ShardIndex:
-        """The index of all of them, whose labels are all numbers or all names."""
+        """Return the index of all images. Their labels must be all numbers or all names."""
         values = sorted({one for one in self._labels if one is not None}, key=sortable)
         number = {value: at for at, value in enumerate(values)}
         labels = [NO_LABEL if one is None else number[one] for one in self._labels]
@@ -127,7 +127,7 @@ class IndexMaker:
 
 
 def read_index(path: Path) -> ShardIndex | None:
-    """The index that is kept there, if it is whole."""
+    """Return the cached index, if it is complete."""
     try:
         return ShardIndex.from_bytes(path.read_bytes())
     except (OSError, ValueError, KeyError, TypeError):
@@ -135,5 +135,5 @@ def read_index(path: Path) -> ShardIndex | None:
 
 
 def keep_index(path: Path, index: ShardIndex) -> None:
-    """Write it whole or not at all. Raises ``OSError``."""
+    """Write an index, whole or not at all. Raises ``OSError``."""
     write_whole(path, index.to_bytes())

@@ -1,4 +1,4 @@
-"""What the labels in shards mean: one kind for all of them, and the names of their classes."""
+"""The meaning of the labels in shards: one kind for all, and the class names."""
 
 import json
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ _LISTS = ("class_names", "classes", "names")
 def labels_of(
     found: ShardFiles, indexes: Sequence[ShardIndex]
 ) -> tuple[tuple[str, ...], list[Int64Array]]:
-    """The names of the classes, and for each shard the class of each image or ``NO_LABEL``.
+    """Return the class names, and for each shard the class of each image or ``NO_LABEL``.
 
-    The names are those of a file beside the shards, those in the shards, or else the labels
-    themselves, sorted. Labels that are names are found without the spaces at the ends of both.
-    Raises ``DataError`` for labels of two kinds, and for one that has no name.
+    The names come from a file next to the shards, from the shards, or are the sorted labels.
+    Spaces at both ends are ignored when labels that are names are compared. Raises ``DataError``
+    for labels of two kinds, and for a label without a name.
     """
     kinds = dict[type, str]()
     for file, index in zip(found.files, indexes, strict=True):
@@ -92,7 +92,7 @@ def _names_beside(place: str) -> tuple[str, ...]:
             told = json.loads(text)
             if isinstance(told, dict):
                 told = next((told[key] for key in _LISTS if key in told), None)
-            return class_names(told, place)  # as they are, spaces included
+            return class_names(told, place)  # unchanged, spaces included
     except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: cannot be read as class names: {error}") from error
     names = [class_name(line.strip()) for line in text.splitlines()]

@@ -1,7 +1,7 @@
-"""A set of shards as training and test images.
+"""Load a set of shards as training and test images.
 
-A small set is a set of pictures like any other: ``listed`` lists them. Of a large one, images stay
-encoded in their shards: ``streamed``. Axes: N images, H height, W width, C channels.
+A small set is treated like any other set of pictures: see ``listed``. In a large one, images stay
+encoded in their shards: see ``streamed``. Axes: N images, H height, W width, C channels.
 """
 
 import json
@@ -32,7 +32,7 @@ from firstlight.files import write_whole
 Int64Array = npt.NDArray[np.int64]
 
 MOST_LOOKED_THROUGH = 200_000
-"""Images; in a larger set near copies are not looked for."""
+"""In a set with more images, near duplicates are not searched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,24 +41,24 @@ class ShardListing(Listing):
 
     shards: ShardSet
     row_of: dict[str, int]
-    """The number of the image of each name."""
+    """Name to image number."""
 
     def sources(self) -> list[PictureSource]:
-        """Where each picture lies."""
+        """The source of each picture."""
         return [
             PictureSource(name=one.name, content=self.shards.image(self.row_of[one.name]))
             for one in self.pictures
         ]
 
     def digests(self) -> list[bytes]:
-        """BLAKE2 of each picture's file."""
+        """The BLAKE2 hash of each picture's file."""
         every = self.shards.digests_N2.astype(">u8")
         return [every[self.row_of[one.name]].tobytes() for one in self.pictures]
 
 
 def shards_at(path: str | Path, progress: Progress | None = None) -> ShardSet:
-    """The labelled set of shards that a word stands for. Raises ``DataError`` where an image has
-    no label."""
+    """Open the labelled set of shards that a word names. Raises ``DataError`` for an image without
+    a label."""
     found = find_shards(path)
     shards = _with_labels(found, open_shards(found, progress))
     bare = np.flatnonzero(shards.labels_N == NO_LABEL)
@@ -72,8 +72,8 @@ def shards_at(path: str | Path, progress: Progress | None = None) -> ShardSet:
 
 
 def _with_labels(found: ShardFiles, shards: ShardSet) -> ShardSet:
-    """The set less a part for validation or test of which no image has a label, as competitions
-    keep their answers back; ``notes`` tells of it."""
+    """Return the set without a validation or test part that has no labels at all, because
+    competitions do not publish them. ``notes`` says so."""
     parts = shards.parts()
     bare = {part for part in (VALIDATION, TEST) if _is_bare(shards, parts, part)}
     if not bare:
@@ -84,21 +84,21 @@ def _with_labels(found: ShardFiles, shards: ShardSet) -> ShardSet:
 
 
 def _is_bare(shards: ShardSet, parts: Sequence[str], part: str) -> bool:
-    """Whether there are images of a part, and none has a label."""
+    """Return whether a part has images but no labels."""
     chosen_S = np.array([one == part for one in parts])
     return bool(chosen_S.any() and (shards.labels_N[chosen_S[shards.shard_N]] == NO_LABEL).all())
 
 
 def is_large(shards: ShardSet) -> bool:
-    """Whether the images are too many to look through, or for memory in the size that training
-    would choose by itself. In another size a set is as large."""
+    """Return whether there are too many images to compare, or to fit in memory at the default size
+    for training. A different size does not change the answer."""
     if len(shards) > MOST_LOOKED_THROUGH:
         return True
     return len(shards) * int(np.prod(shape_of(shards, None, None)[0])) > IN_MEMORY
 
 
 def listed_at(path: str | Path) -> ShardListing:
-    """The images of a small set as pictures. Raises ``DataError`` for a large one."""
+    """List the images of a small set as pictures. Raises ``DataError`` for a large one."""
     shards = shards_at(path)
     if is_large(shards):
         raise DataError(
@@ -109,7 +109,7 @@ def listed_at(path: str | Path) -> ShardListing:
 
 
 def listed(shards: ShardSet) -> ShardListing:
-    """The images of a small set, which is treated like any other pictures."""
+    """List the images of a small set, like any other pictures."""
     names = shards.names(np.arange(len(shards)))
     parts = shards.parts()
     order = sorted(range(len(names)), key=names.__getitem__)
@@ -128,7 +128,7 @@ def listed(shards: ShardSet) -> ShardListing:
 
 
 def shape_of(shards: ShardSet, size: int | None, shape: Shape | None) -> tuple[Shape, str]:
-    """Height, width and channels for the images, and why; from a sample of them."""
+    """Choose height, width and channels from a sample of the images; return the reason too."""
     if shape is not None:
         return choose_shape((), size, shape)
     place = shelf() / f"{shards.key}-{size}.shape"
@@ -148,10 +148,9 @@ def shape_of(shards: ShardSet, size: int | None, shape: Shape | None) -> tuple[S
 def streamed(
     shards: ShardSet, wanted: tuple[Shape, str], excluded: Sequence[str], name: str
 ) -> TrainTest:
-    """Both parts of a large set, whose images are decoded when they are asked for.
+    """Return both parts of a large set, with images that are decoded on demand.
 
-    ``excluded`` are names to leave out. Raises ``DataError`` where a class has no image to train
-    on.
+    ``excluded`` are names to leave out. Raises ``DataError`` if a class has no training image.
     """
     shape, reason = wanted
     excluded_N = _left_out(shards, excluded)
@@ -201,7 +200,7 @@ def streamed(
 
 
 def _unread(shards: ShardSet, rows_N: Int64Array) -> list[str]:
-    """What is to be said of files that are no pictures."""
+    """Return messages about files that are not pictures."""
     if not len(rows_N):
         return []
     what = (
@@ -224,7 +223,8 @@ def _check_classes(shards: ShardSet, rows_N: Int64Array, part_N: npt.NDArray[np.
 
 
 def _left_out(shards: ShardSet, excluded: Sequence[str]) -> Int64Array:
-    """The numbers of the images of these names. Raises ``DataError`` for one that is not there."""
+    """Return the numbers of the images with these names. Raises ``DataError`` for a name that does
+    not exist."""
     if not excluded:
         return np.arange(0)
     left = set(excluded)

@@ -1,5 +1,5 @@
-"""A Parquet file as Hugging Face's ``datasets`` writes sets of images: a column of encoded images,
-and one of labels whose names are in the schema's metadata."""
+"""Read a Parquet file as Hugging Face's ``datasets`` writes it: a column of encoded images, and one
+of labels with their names in the schema's metadata."""
 
 import json
 from collections.abc import Iterator
@@ -16,16 +16,17 @@ from firstlight.errors import DataError
 from firstlight.packages import imported
 
 MOST_OF_GROUP = 4 << 30
-"""Bytes of one row group, unpacked."""
+"""The largest unpacked row group in bytes."""
 _ROWS = 64
-"""Rows that are in memory together."""
+"""Rows that are in memory at the same time."""
 
 
 def index_parquet(file: ShardFile, source: Path, out: Path | None = None) -> ShardIndex:
-    """The images of a Parquet file, which lies at ``source``, and their labels. Offsets are those
-    in ``out``, into which the images' files are written one after another, if it is given.
+    """Index the images and labels of a Parquet file, which is stored at ``source``. If ``out`` is
+    given, the images' files are written there one after another, and offsets refer to it.
 
-    Raises ``DataError``, which begins with the file's name, and ``UserError`` without pyarrow.
+    Raises ``DataError``, whose message begins with the file's name, and ``UserError`` without
+    pyarrow.
     """
     pyarrow = imported("pyarrow", file.name, "'firstlight[parquet]'")
     parquet = imported("pyarrow.parquet", file.name, "'firstlight[parquet]'")
@@ -42,7 +43,7 @@ def index_parquet(file: ShardFile, source: Path, out: Path | None = None) -> Sha
                 if target is not None:
                     target.write(content)
         except (pyarrow.ArrowException, ValueError, EOFError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # the storage's own
+            if isinstance(error, OSError) and error.errno is not None:  # from the disk
                 raise
             raise DataError(
                 f"{file.name}: not a complete Parquet file ({_first_line(error)}). Get a new copy"
@@ -55,7 +56,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _features(schema: Any, file: ShardFile) -> dict[str, Any]:
-    """What the file says of its columns, else what is known of them otherwise."""
+    """Return what the file says about its columns, or else what is known from elsewhere."""
     return _inside(schema) or (json.loads(file.features) if file.features else {})
 
 
@@ -71,7 +72,7 @@ def _inside(schema: Any) -> dict[str, Any]:
 def _rows(
     table: Any, columns: PictureColumns, name: str
 ) -> Iterator[tuple[str, bytes, int | str | None]]:
-    """Number, file and label of each row."""
+    """Yield the number, file and label of each row."""
     for number in range(table.num_row_groups):
         if table.metadata.row_group(number).total_byte_size > MOST_OF_GROUP:
             raise DataError(f"{name}: its row group {number} unpacks to more than 4 GiB")
@@ -99,7 +100,7 @@ def _content(image: Any, where: str) -> bytes:
 
 
 def _label(label: Any, columns: PictureColumns, where: str) -> int | str | None:
-    if label is None or (label == -1 and columns.class_names):  # datasets' sign for none
+    if label is None or (label == -1 and columns.class_names):  # datasets writes -1 for no label
         return None
     if isinstance(label, list):
         raise DataError(f"{where}: column {columns.label} holds lists. {ONE_EACH}")

@@ -1,4 +1,4 @@
-"""All images of a set of shards, by where they lie. Of an image about 34 bytes are in memory.
+"""All images of a set of shards, by their positions. An image takes about 34 bytes in memory.
 
 Axes: N images, S shards.
 """
@@ -25,7 +25,7 @@ Int64Array = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
 _SAMPLED_SHARDS, SAMPLE = 8, 1024
-"""Images of some shards stand for all where all would have to be decoded."""
+"""How many shards and images are a sample of all, if all would have to be decoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +37,10 @@ class EncodedImage:
     offset: int
     length: int
     digest: bytes
-    """BLAKE2 of the file, 16 bytes."""
+    """The 16-byte BLAKE2 hash of the file."""
 
     def read_bytes(self) -> bytes:
-        """The whole file. Raises ``DataError`` where it is not what was indexed."""
+        """Read the whole file. Raises ``DataError`` if it is not what was indexed."""
         content = self.shards.read(self.shard, self.offset, self.length)
         if hashlib.blake2b(content, digest_size=16).digest() != self.digest:
             self.shards.forget(self.shard)
@@ -54,28 +54,28 @@ class EncodedImage:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShardSet:
-    """An ordered sequence of encoded images with keys, and labels where they have them: shard
-    after shard, in each as they lie there."""
+    """An ordered sequence of encoded images with keys and optional labels: shard after shard, each
+    in its own order."""
 
     word: str
-    """As it was asked for."""
+    """The user's name for it."""
     held: HeldShards
     ends_S: Int64Array
-    """The number of images up to the end of each shard."""
+    """How many images there are up to the end of each shard."""
     shard_N: npt.NDArray[np.int32]
     offsets_N: Int64Array
     lengths_N: npt.NDArray[np.uint32]
     digests_N2: npt.NDArray[np.uint64]
-    """BLAKE2 of each image's file, 16 bytes."""
+    """The 16-byte BLAKE2 hash of each image's file."""
     labels_N: Int64Array
-    """Index into ``class_names``; ``NO_LABEL`` where an image has none."""
+    """Index into ``class_names``; ``NO_LABEL`` for an image without a label."""
     pictures_N: npt.NDArray[np.bool_]
     """Whether each image's file begins like a picture."""
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    """What was left out of the files, for people."""
+    """Messages: what was left out of the files."""
     origin: str = ""
-    """Where they came from, where that is to be told."""
+    """Where they came from, if that should be shown."""
 
     def __len__(self) -> int:
         return len(self.shard_N)
@@ -87,29 +87,29 @@ class ShardSet:
 
     @cached_property
     def shard_names(self) -> tuple[str, ...]:
-        """Of each shard, without what they have in common; so no two are alike."""
+        """A unique short name of each shard, without what the names have in common."""
         folders = {one.name.rpartition("/")[0] for one in self.files}
         common = os.path.commonpath(folders) if len(folders) > 1 else folders.pop()
         return tuple(one.name[len(common) :].lstrip("/") for one in self.files)
 
     def parts(self) -> tuple[str, ...]:
-        """Of each shard: ``train``, ``validation``, ``test`` or nothing, by its name or its
-        folder's; nothing for all where none is ``train``."""
+        """The part of each shard, by its name or its folder's: ``train``, ``validation``, ``test``
+        or empty. Empty for all if none is ``train``."""
         both = zip(self.files, self.shard_names, strict=True)
         parts = [file.part or _part(name) for file, name in both]
         return tuple(parts if TRAIN in parts else [""] * len(parts))
 
     def rows_of(self, shard: int) -> range:
-        """The numbers of a shard's images."""
+        """Return the numbers of a shard's images."""
         start = 0 if shard == 0 else int(self.ends_S[shard - 1])
         return range(start, int(self.ends_S[shard]))
 
     def keys(self, shard: int) -> tuple[str, ...]:
-        """The names of a shard's images, in their order; read from the index."""
+        """Return the names of a shard's images in order, from the index."""
         return index_of(self.files[shard]).keys
 
     def names(self, rows: Int64Array) -> list[str]:
-        """Shard and key of each of these images."""
+        """Return the shard and key of each of these images."""
         found = dict[int, str]()
         for shard in np.unique(self.shard_N[rows]).tolist():
             keys, first = self.keys(shard), self.rows_of(shard).start
@@ -118,15 +118,15 @@ class ShardSet:
         return [found[row] for row in rows.tolist()]
 
     def chunks(self, size: int) -> Iterator[Int64Array]:
-        """The numbers of all images in their order, at most ``size`` at a time, each time of one
-        shard: a function of the shards and ``size`` alone."""
+        """Yield the numbers of all images in order, at most ``size`` at a time, never of two shards
+        at once. The chunks depend only on the shards and ``size``."""
         for shard in range(len(self.files)):
             rows = self.rows_of(shard)
             for start in range(rows.start, rows.stop, size):
                 yield np.arange(start, min(start + size, rows.stop))
 
     def sources(self, rows: Int64Array) -> list[PictureSource]:
-        """These images with their names, to be decoded when they are read."""
+        """Return these images with their names. They are decoded when they are read."""
         return [
             PictureSource(name=name, content=self.image(row))
             for name, row in zip(self.names(rows), rows.tolist(), strict=True)
@@ -138,7 +138,7 @@ class ShardSet:
         return bool((self.labels_N != NO_LABEL).any())
 
     def labels(self, rows: Int64Array) -> list[str | None]:
-        """The class of each of these images, where it has one."""
+        """Return the class of each of these images, if it has one."""
         return [
             None if label == NO_LABEL else self.class_names[label]
             for label in self.labels_N[rows].tolist()
@@ -146,8 +146,8 @@ class ShardSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """40 hex digits that name the images with their keys and labels, wherever the shards
-        lie."""
+        """40 hex digits that identify the images with their keys and labels, wherever the shards
+        are stored."""
         digest = hashlib.blake2b(digest_size=20)
         for shard, name in enumerate(self.shard_names):
             digest.update(json.dumps([name, self.keys(shard)]).encode())
@@ -158,13 +158,13 @@ class ShardSet:
 
     @cached_property
     def key(self) -> str:
-        """40 hex digits that name the shards as they are now."""
+        """40 hex digits that identify the shards' current content."""
         keys = " ".join(file.key for file in self.files)
         return hashlib.blake2b(keys.encode(), digest_size=20).hexdigest()
 
     def sampled(self, rows_N: Int64Array) -> Int64Array:
-        """Up to ``SAMPLE`` of these images, evenly spaced in a few of the shards, so that few have
-        to be fetched."""
+        """Return up to ``SAMPLE`` of these images, evenly spaced in a few shards, so that few
+        shards are fetched."""
         there = np.unique(self.shard_N[rows_N])
         some = there[np.linspace(0, len(there) - 1, min(_SAMPLED_SHARDS, len(there))).astype(int)]
         rows_N = rows_N[np.isin(self.shard_N[rows_N], some)]
@@ -172,7 +172,7 @@ class ShardSet:
         return rows_N[np.arange(count) * len(rows_N) // max(1, count)]
 
     def image(self, row: int) -> EncodedImage:
-        """The file of one image."""
+        """Return the file of one image."""
         return EncodedImage(
             shards=self.held,
             shard=int(self.shard_N[row]),
@@ -190,10 +190,10 @@ def _part(name: str) -> str:
 
 
 def open_shards(found: ShardFiles, progress: Progress | None = None) -> ShardSet:
-    """The set of these shards; indexes that are not in the cache are made, and kept there.
+    """Open the set of these shards. Missing indexes are built and cached.
 
-    ``progress`` is told how many of the shards are indexed. Raises ``DataError`` for shards that
-    are damaged, hold no images, or whose labels are of two kinds.
+    ``progress`` receives how many shards are indexed. Raises ``DataError`` for shards that are
+    damaged, have no images, or have labels of two kinds.
     """
     try:
         indexes, new = list[ShardIndex](), False

@@ -1,6 +1,6 @@
-"""Which images are held out of a set whose pixels are not looked at: by the bytes of their files.
+"""Choose held-out images by the bytes of their files, without decoding them.
 
-Identical files stay together. Near copies do not: to find them all images would have to be decoded.
+Identical files stay together. Near duplicates do not: finding them would take decoding all images.
 Axes: N images, G groups of identical files, K classes.
 """
 
@@ -13,8 +13,9 @@ Int64Array = npt.NDArray[np.int64]
 def chosen_by_digest(
     digests_N2: npt.NDArray[np.uint64], labels_N: Int64Array, share: float
 ) -> npt.NDArray[np.bool_]:
-    """N: of each class about ``share``, those whose digests are the smallest; the same images in
-    another order or in other shards are chosen the same. A class keeps an image at least."""
+    """Return which images are chosen, N: about ``share`` of each class, those with the smallest
+    digests. The order of the images and their shards do not matter. Each class keeps at least one
+    image."""
     high_N, low_N = digests_N2.T
     order_N = np.lexsort((labels_N, low_N, high_N))
     sorted_N2 = digests_N2[order_N]
@@ -25,7 +26,7 @@ def chosen_by_digest(
     labels_G = labels_N[order_N][first_N]  # of files with two labels, the smaller one
     totals_K = np.bincount(labels_G, weights=sizes_G).astype(np.int64)
     wanted_K = np.minimum(np.maximum(1, np.round(share * totals_K)), totals_K - 1)
-    # A file that is there a great many times would take the place of all others.
+    # A file with very many copies would take the place of all others.
     fits_G = sizes_G <= np.maximum(1, wanted_K[labels_G])
     by_class_G = np.argsort(labels_G, kind="stable")
     counted_G = np.where(fits_G, sizes_G, 0)[by_class_G]

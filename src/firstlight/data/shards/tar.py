@@ -1,7 +1,7 @@
-"""A tar file as WebDataset writes it: members with one key before the first dot of their name are
-one sample, such as ``0001.jpg`` and ``0001.cls``.
+"""Read a tar file as WebDataset writes it. Members with the same key, the name up to its first dot,
+are one sample, such as ``0001.jpg`` and ``0001.cls``.
 
-Nothing is unpacked, and names are only ever shown.
+Nothing is unpacked, and names are only displayed.
 """
 
 import json
@@ -18,10 +18,10 @@ from firstlight.errors import DataError
 from firstlight.untrusted import one_line
 
 MOST_OF_ONE = 1 << 30
-"""Bytes of one image's file."""
+"""The largest image file in bytes."""
 MOST_LABEL_BYTES = 1 << 20
 LABEL_KEYS = ("label", "cls", "class")
-"""Where a sample's ``.json`` may have its label."""
+"""The keys of the label in a sample's ``.json``."""
 _IMAGES = (*SUFFIXES, ".avif", ".heic", ".heif")
 _LABELS = ("cls", "json")
 
@@ -34,8 +34,8 @@ class _Member(NamedTuple):
 
 
 def index_tar(file: BinaryIO, name: str) -> ShardIndex:
-    """The images of an opened tar file and their labels. Raises ``DataError``, which begins with
-    ``name``."""
+    """Index the images and labels of an open tar file. Raises ``DataError``, whose message begins
+    with ``name``."""
     maker, kinds, seen = IndexMaker(), dict[type, str](), set[str]()
     size = os.fstat(file.fileno()).st_size
     for sample in _samples(_members(file, name, size)):
@@ -62,7 +62,7 @@ def index_tar(file: BinaryIO, name: str) -> ShardIndex:
 
 
 def _members(file: BinaryIO, name: str, size: int) -> Iterator[_Member]:
-    """The regular files. Raises ``DataError`` where the file is no whole tar."""
+    """Yield the regular files. Raises ``DataError`` if the file is not a complete tar."""
     last_key = ""
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
@@ -87,7 +87,7 @@ def _members(file: BinaryIO, name: str, size: int) -> Iterator[_Member]:
                 key = f"{folder}/{stem}" if folder else stem
                 last_key = key.removeprefix("./")
                 yield _Member(last_key, ending.lower(), one.offset_data, one.size)
-            # tarfile takes a damaged or missing header for the end.
+            # tarfile treats a damaged or missing header as the end.
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise DataError(
@@ -99,7 +99,7 @@ def _members(file: BinaryIO, name: str, size: int) -> Iterator[_Member]:
 
 
 def _samples(members: Iterator[_Member]) -> Iterator[list[_Member]]:
-    """Members of one key that follow one another."""
+    """Yield consecutive members with the same key."""
     sample: list[_Member] = []
     for one in members:
         if sample and one.key != sample[0].key:
@@ -133,7 +133,7 @@ def _content(file: BinaryIO, member: _Member, name: str) -> bytes:
 
 
 def _label(file: BinaryIO, sample: list[_Member], name: str) -> int | str | None:
-    """What the sample's ``.cls`` or ``.json`` says, if it has one."""
+    """Return the label in the sample's ``.cls`` or ``.json``, if it has one."""
     by_ending = {one.ending: one for one in sample}
     for ending in _LABELS:
         member = by_ending.get(ending)
@@ -172,7 +172,7 @@ def _of_json(text: str, where: str) -> int | str | None:
 
 
 def as_label(text: str, where: str) -> int | str:
-    """A number from 0 on, or a name. Raises ``DataError`` for an empty text."""
+    """Parse a number from 0, or a name. Raises ``DataError`` for an empty text."""
     if text.isdecimal() and text.isascii() and len(text) <= 9:
         return int(text)
     if text.removeprefix("-").isdecimal():

@@ -1,4 +1,4 @@
-"""Write a set of images as tar shards, the same bytes each time, whole or not at all."""
+"""Write a set of images as tar shards: always the same bytes, whole or not at all."""
 
 import io
 import json
@@ -16,28 +16,28 @@ from firstlight.errors import DataError
 from firstlight.files import new_folder
 
 SHARD_BYTES = 100 * 10**6
-"""Of images and labels in a shard; one larger image has a shard of its own."""
+"""The largest size of a shard. An image that is larger has its own shard."""
 IMAGES = "images"
-"""What shards are called that are of no part."""
+"""The name of shards without a part."""
 _BLOCK = tarfile.BLOCKSIZE
 _END = 2 * _BLOCK + tarfile.RECORDSIZE
-"""At most so many bytes end a tar."""
+"""The end of a tar takes at most this many bytes."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Labelled:
-    """Images to be packed, by number."""
+    """The images to pack, by number."""
 
     class_names: tuple[str, ...]
     labels: Sequence[int]
     parts: Sequence[str]
     """``train``, ``validation``, ``test``, or empty."""
     digests: Sequence[bytes]
-    """What the order in the shards goes by, so that every shard has all sorts of images."""
+    """They decide the order in the shards, so every shard has a mix of images."""
     read: Callable[[int], bytes]
-    """The file of one image; empty where it is to be left out."""
+    """Returns the file of one image; empty to leave it out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,8 @@ class Written:
 def write_shards(images: Labelled, to: Path, progress: Progress | None = None) -> Written:
     """Pack images into ``to``: ``train-000000.tar`` and so on, and ``classes.txt``.
 
-    Raises ``UserError`` where ``to`` is there and not empty, and ``DataError`` where the storage
-    takes no more; nothing is left behind then.
+    Raises ``UserError`` if ``to`` exists and is not empty, and ``DataError`` if the disk is full;
+    then nothing is left behind.
     """
     with new_folder(to) as work:
         return _write(images, work, progress)
@@ -96,7 +96,7 @@ def _write(images: Labelled, folder: Path, progress: Progress | None) -> Written
 
 
 def _write_names(names: Sequence[str], folder: Path) -> None:
-    """``classes.txt``, or ``classes.json`` where a name would not come back from a line."""
+    """Write ``classes.txt``, or ``classes.json`` if a name cannot be read back from a line."""
     plain = all(class_name(name.strip()) == name and len(name.splitlines()) == 1 for name in names)
     if plain:
         (folder / "classes.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
@@ -105,10 +105,10 @@ def _write_names(names: Sequence[str], folder: Path) -> None:
 
 
 class _Shard:
-    """One tar file that is being written."""
+    """A tar file that is being written."""
 
     def __init__(self, folder: Path, stem: str, number: int, opened: ExitStack) -> None:
-        """``opened`` closes it where it is not closed before."""
+        """``opened`` closes the file if it was not closed before."""
         self.number, self._size = number, 0
         self._path = folder / f"{stem}-{number:06d}.tar"
         file = opened.enter_context(self._path.open("wb"))
@@ -116,11 +116,11 @@ class _Shard:
         self._file = file
 
     def takes(self, content: bytes) -> bool:
-        """Whether one more image keeps it within ``SHARD_BYTES``."""
+        """Return whether one more image fits into ``SHARD_BYTES``."""
         return self._size == 0 or self._size + _room(content) + _END <= SHARD_BYTES
 
     def add(self, key: str, content: bytes, label: int) -> None:
-        """An image and its label."""
+        """Add an image and its label."""
         self._member(f"{key}{ending_of(content[:START])}", content)
         self._member(f"{key}.cls", str(label).encode())
         self._size += _room(content)
@@ -132,12 +132,12 @@ class _Shard:
         self._tar.members.clear()  # type: ignore[attr-defined]
 
     def closed(self) -> Path:
-        """Where it lies."""
+        """Close the file and return its path."""
         self._tar.close()
         self._file.close()
         return self._path
 
 
 def _room(content: bytes) -> int:
-    """Bytes of an image and its label in a tar."""
+    """Return the bytes of an image and its label in a tar."""
     return 3 * _BLOCK + -(-len(content) // _BLOCK) * _BLOCK
