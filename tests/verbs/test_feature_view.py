@@ -22,6 +22,7 @@ from firstlight.backbones.weights import fetch_backbone
 from firstlight.data.dataset import Dataset
 from firstlight.data.moved import moved_copies
 from firstlight.data.split import folds
+from firstlight.explain.plane import neighbourhoods
 from firstlight.verbs import check, feature_view, labels, picture_features, picture_map
 from firstlight.verbs.feature_view import FeatureView, copies_by_features
 from firstlight.verbs.labels import out_of_fold_heads
@@ -212,8 +213,8 @@ def test_on_the_map_pictures_of_one_colour_lie_together_and_suspects_are_listed(
         "red",
     ]
     found = feature_view.compute_features(coloured, backbone, quiet=True)
-    places_N2 = picture_map.places(found.features_NF)
-    assert np.array_equal(places_N2, picture_map.places(found.features_NF))
+    places_N2 = neighbourhoods(found.features_NF)
+    assert np.array_equal(places_N2, neighbourhoods(found.features_NF))
     names = found.data.names
     assert names is not None
     colour_N = np.array([EXCHANGED.get(name, name.partition("/")[0]) for name in names])
@@ -229,5 +230,5 @@ def test_on_the_map_pictures_of_one_colour_lie_together_and_suspects_are_listed(
 @pytest.mark.parametrize("count", [1, 2, 5, 12, 20])
 def test_a_map_of_few_pictures_has_a_place_for_each(count: int) -> None:
     features_NF = np.random.default_rng(0).normal(size=(count, 30)).astype(np.float32)
-    assert picture_map.places(features_NF).shape == (count, 2)
-    assert np.isfinite(picture_map.places(features_NF)).all()
+    assert neighbourhoods(features_NF).shape == (count, 2)
+    assert np.isfinite(neighbourhoods(features_NF)).all()

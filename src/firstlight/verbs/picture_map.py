@@ -7,22 +7,21 @@ Axes: N pictures, F features.
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from firstlight.backbones import BACKBONES
 from firstlight.data.check import DataCheck
 from firstlight.errors import UserError
 from firstlight.evaluate.task import task_of
+from firstlight.explain.plane import neighbourhoods
 from firstlight.files import write_asked
 from firstlight.packages import imported
 from firstlight.report.map import MOST_NAMED, legend, map_of_pictures
 from firstlight.report.page import Page, Section, Shown, Table, render
-from firstlight.verbs.feature_view import Float32Array, backbone_here, compute_features
+from firstlight.verbs.feature_view import backbone_here, compute_features
 
 MOST = 2000
 """Most pictures on a map. If there are more, every n-th is shown, and every suspect."""
 _LISTED = 200
-_COMPONENTS, _PERPLEXITY, _FEW = 50, 30.0, 12
 
 
 def need_backbone() -> str:
@@ -54,7 +53,7 @@ def write_map(
         np.arange(min(len(data), MOST)) * len(data) // min(len(data), MOST),
         np.flatnonzero(marked_N),
     )
-    places_N2 = places(view.features_NF[some])
+    places_N2 = neighbourhoods(view.features_NF[some])
     drawn = map_of_pictures(
         [data.images_NHWC[int(at)][::2, ::2] for at in some],
         places_N2,
@@ -110,24 +109,3 @@ def write_map(
         foot="Made by firstlight data check. This page is a single file and loads nothing else.",
     )
     write_asked(out, render(page))
-
-
-def places(features_NF: Float32Array) -> npt.NDArray[np.float64]:
-    """Return float64 N×2: the first 50 principal components, reduced to two dimensions by t-SNE
-    (van der Maaten and Hinton 2008). Equal features give equal positions."""
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
-    count = len(features_NF)
-    if count == 1:
-        return np.zeros((1, 2))
-    few = count < _FEW
-    most = min(2 if few else _COMPONENTS, count, features_NF.shape[1])
-    main_NC = PCA(most, random_state=0).fit_transform(features_NF.astype(np.float64))
-    if few:
-        return np.pad(main_NC, ((0, 0), (0, 2 - most)))
-    perplexity = min(_PERPLEXITY, (count - 1) / 3)
-    found: npt.NDArray[np.float64] = TSNE(
-        2, perplexity=perplexity, init="pca" if most > 1 else "random", random_state=0
-    ).fit_transform(main_NC)
-    return found.astype(np.float64)
