@@ -12,6 +12,7 @@ from PIL import Image
 from tests.cli.test_several_labels import NAMES, pictures, trained
 from tests.serve.conftest import Tab, new_tab
 from tests.serve.running import Running, running
+from tests.serve.test_over_images import done
 
 import firstlight as fl
 
@@ -98,6 +99,20 @@ def test_the_results_are_those_of_the_run(run: fl.Run, client: httpx.Client) -> 
     assert client.get("/api/runs/run/cell?truth=0&said=1").status_code == 422
     truths = [one["truth"] for one in client.get("/api/runs/run/test").json()["pictures"]]
     assert truths and set(truths) <= {row["true"] or "(none)" for row in rows_of(run)}
+
+
+def test_they_have_places_on_the_plane_and_an_answer_without_a_map(
+    run: fl.Run, client: httpx.Client
+) -> None:
+    rows = rows_of(run)
+    found = done(client, "/api/runs/run/plane")
+    for one, row in zip(found["points"], rows, strict=True):
+        assert ";".join(NAMES[k] for k in one["truth"]) == row["true"].replace("(none)", "")
+        assert one["right"] == (row["true"] == row["predicted"])
+    content = picture(run, rows[0]).read_bytes()
+    got = client.post("/api/without?layer=0&channel=0", content=content).json()
+    assert {*got["without"]["probabilities"]} == {*NAMES}
+    assert ";".join(got["with"]["labels"]) == rows[0]["predicted"]
 
 
 def test_the_page_shows_all_labels_and_their_figures(tab_of_labels: Tab) -> None:

@@ -83,8 +83,14 @@ def as_maps(result: Tensor, grids: Grids) -> Tensor:
     without the class token. Other T×F numbers become one map. More axes become maps of the last
     two.
     """
-    if result.dim() < 2:
-        return result.reshape(-1, 1, 1)
-    if result.dim() == 2 and len(result) in grids:
-        return result[1:].T.reshape(-1, *grids[len(result)])
-    return result.reshape(-1, *result.shape[-2:])
+    return as_maps_of_each(result[None], grids)[0]
+
+
+def as_maps_of_each(result_N: Tensor, grids: Grids) -> Tensor:
+    """Return the output for N images as maps N×C×h×w, each as ``as_maps`` gives it."""
+    count = len(result_N)
+    if result_N.dim() < 3:
+        return result_N.reshape(count, -1, 1, 1)
+    if result_N.dim() == 3 and result_N.shape[1] in grids:
+        return result_N[:, 1:].transpose(1, 2).reshape(count, -1, *grids[result_N.shape[1]])
+    return result_N.reshape(count, -1, *result_N.shape[-2:])

@@ -1,10 +1,13 @@
-"""Images that a network considers similar. Axes: N images, H height, W width, C channels, F
-features."""
+"""Features of images, and images that a network considers similar.
+
+Axes: N images, H height, W width, C channels, F features.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
 from firstlight.evaluate.features import features as of_pixels
@@ -47,6 +50,26 @@ def nearest(
             progress(min(part.stop, len(among_NHWC)), len(among_NHWC))
     order = np.argsort(-similarity_N, kind="stable")[:count]
     return [Neighbour(index=int(i), similarity=float(similarity_N[i].clip(-1, 1))) for i in order]
+
+
+def last_features(
+    model: nn.Module,
+    preprocess: Preprocess,
+    images_NHWC: Images,
+    progress: Callable[[int, int], None] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Return the features of N ≥ 1 images, float32 N×F, not scaled: the input of the last dense
+    layer, or the scores where there is none. ``progress`` is as in ``nearest``."""
+    size = batch_size(next(model.parameters()).device, pixels_seen(model, preprocess))
+    parts = []
+    for start in range(0, len(images_NHWC), size):
+        part = slice(start, start + size)
+        with answering(model):
+            found_BF = of_pixels(model, model_input(model, preprocess, images_NHWC[part]))
+        parts.append(found_BF.cpu().numpy())
+        if progress is not None:
+            progress(min(part.stop, len(images_NHWC)), len(images_NHWC))
+    return np.concatenate(parts)
 
 
 def features(model: nn.Module, preprocess: Preprocess, images_NHWC: UInt8Array) -> Tensor:

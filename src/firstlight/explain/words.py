@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from firstlight.explain.activity import SATURATED
 from firstlight.explain.attention import ClassAttention
 from firstlight.explain.attribution import GradCam, Integrated, Occluded
 from firstlight.pixels import Preprocess
@@ -159,6 +160,88 @@ def of_missing_neighbours() -> Words:
         shows="Left out: the run's training images were not found.",
         cannot="Everything else needs only the trained network.",
     )
+
+
+def of_switched_off() -> Words:
+    """Caption of the answer with one map set to zero."""
+    return Words(
+        title="Switched off",
+        shows=(
+            "The answer with this map set to zero, beside the answer with it (Morcos et al. 2018)."
+        ),
+        cannot=(
+            "An answer that stays does not mean that the map is useless: others may do the same "
+            "work. The network was never trained without it."
+        ),
+    )
+
+
+def of_exciting(images: int) -> Words:
+    """Caption of the most exciting ones of ``images`` test images."""
+    return Words(
+        title="What excites it most",
+        shows=(
+            f"Of {images:,} test images, those with the largest value in this map. The frame holds "
+            "the pixels that change that value (Zeiler and Fergus 2014)."
+        ),
+        cannot=(
+            "What they have in common is for you to judge, and the answer may not depend on it."
+        ),
+    )
+
+
+def of_activity(images: int, *, squeezed: bool) -> Words:
+    """Caption of the dead maps over ``images`` test images; ``squeezed`` if a layer is a sigmoid or
+    tanh."""
+    saturated = (
+        "A sigmoid or tanh is saturated where it is within "
+        f"{percent(SATURATED)} of an end of its range: almost no gradient passes there (Glorot and "
+        "Bengio 2010). "
+    )
+    return Words(
+        title="Dead and saturated maps",
+        shows=(
+            "Each bar is the share of a map's numbers that are not above zero, over "
+            f"{images:,} test images. A map that is never above zero is dead (Lu et al. 2019)."
+        ),
+        cannot=(saturated if squeezed else "")
+        + (
+            "A high share is no fault: what a map looks for may be rare. Other images may wake a "
+            "dead map."
+        ),
+    )
+
+
+def of_components(images: int, share: float) -> Words:
+    """Caption of the first two principal components, which hold this share of the variance."""
+    return Words(
+        title="Principal components",
+        shows=(
+            f"The features of {images:,} test images, the input of the last layer, along the two "
+            "directions in which they vary most (Pearson 1901)."
+        ),
+        cannot=(
+            f"These hold {percent(share)} of the variance: images that lie together here may be "
+            "far apart in the other directions."
+        ),
+    )
+
+
+def of_neighbourhoods(images: int) -> Words:
+    """Caption of t-SNE."""
+    return Words(
+        title="t-SNE",
+        shows=(
+            f"The features of {images:,} test images, the input of the last layer: those that are "
+            "similar lie close together (van der Maaten and Hinton 2008)."
+        ),
+        cannot="The size of a group and the distance between groups mean little.",
+    )
+
+
+def percent(share: float) -> str:
+    """Return a share as whole percent, without a line break."""
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
 
 
 def of_layers(shown: int, layers: int, rest: str) -> Words:

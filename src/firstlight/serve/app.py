@@ -76,9 +76,10 @@ def create_app(service: Service, access: Access) -> Any:
     for part in (results, protocol, version1):
         app.include_router(part.routes(service))
     if find_spec("torch") is not None:  # exported files can be served without it
-        from firstlight.serve import inside
+        from firstlight.serve import inside, over_images
 
         app.include_router(inside.routes(service))
+        app.include_router(over_images.routes(service))
 
     @app.get(
         "/metrics",

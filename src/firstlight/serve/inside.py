@@ -1,4 +1,5 @@
-"""What the page shows inside a network: layers' maps, Grad-CAM or attention, and a map's source.
+"""What the page shows inside a network for a picture: layers' maps, Grad-CAM or attention, a map's
+source, and the answer without a map.
 
 Axes: H height, W width, C channels.
 """
@@ -17,6 +18,7 @@ from firstlight.explain.attention import class_attention
 from firstlight.explain.attribution import grad_cam
 from firstlight.explain.layers import LayerMaps, layer_maps, shown
 from firstlight.explain.maps import map_source
+from firstlight.explain.switched_off import switched_off
 from firstlight.runs.checkpoint import SavedModel
 from firstlight.serve.answers import PICTURES, RunName, data_url, json_response, only_picture
 from firstlight.serve.limits import RefusedError
@@ -30,6 +32,7 @@ def routes(service: Service) -> APIRouter:
     for path, answer, summary in (
         ("/inside", page.inside, "The feature maps of each layer for a picture"),
         ("/map", page.one_map, "Where one feature map looks"),
+        ("/without", page.without, "The answer without one feature map"),
     ):
         router.add_api_route(
             path, answer, methods=["POST"], openapi_extra=PICTURES, summary=summary
@@ -69,7 +72,7 @@ class _Inside:
         name = of or answer.best
         if name not in predictor.class_names:
             raise RefusedError(status=422, message="no such class")
-        saved = _network(predictor)
+        saved = network_of(predictor)
 
         def look() -> tuple[list[LayerMaps], _Regions]:
             maps = layer_maps(saved.model, saved.preprocess, picture.image_HWC)
@@ -116,7 +119,7 @@ class _Inside:
         behind it."""
         predictor = self._service.predictor(run)
         picture = await only_picture(request, self._service, predictor)
-        saved = _network(predictor)
+        saved = network_of(predictor)
         try:
             source = await self._service.aside(
                 lambda: map_source(saved.model, saved.preprocess, picture.image_HWC, layer, channel)
@@ -133,6 +136,31 @@ class _Inside:
                 "first": _is_first(predictor, source.filter_Ikk),
             }
         )
+
+    async def without(
+        self,
+        request: Request,
+        layer: Annotated[int, Query(ge=0, lt=10_000)],
+        channel: Annotated[int, Query(ge=0, lt=100_000)],
+        run: RunName = None,
+    ) -> Response:
+        """The answer with a map set to zero (`without`), beside the answer with it (`with`)."""
+        predictor = self._service.predictor(run)
+        picture = await only_picture(request, self._service, predictor)
+        saved, image_HWC = network_of(predictor), picture.image_HWC
+
+        def answers() -> list[npt.NDArray[np.float32]]:
+            whole_1K = predictor.probabilities(image_HWC[None])
+            with switched_off(saved.model, saved.preprocess, image_HWC, layer, channel):
+                return [whole_1K[0], predictor.probabilities(image_HWC[None])[0]]
+
+        try:
+            rows = await self._service.aside(answers)
+        except ValueError as error:
+            raise RefusedError(status=422, message=str(error)) from error
+        whole, without = (predictor.prediction(picture, row_K).to_json() for row_K in rows)
+        says = words.of_switched_off().text
+        return json_response({"with": whole, "without": without, "says": says})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -157,7 +185,7 @@ def _regions(saved: SavedModel, image_HWC: npt.NDArray[np.uint8], name: str) -> 
     return _Regions(values_HW=cam.values_HW, cells=cam.cells, words=words.of_grad_cam(cam, name))
 
 
-def _network(predictor: Predictor) -> SavedModel:
+def network_of(predictor: Predictor) -> SavedModel:
     """Return the network to inspect. Raises ``RefusedError`` for an exported file."""
     saved = predictor.model.saved
     if saved is None:

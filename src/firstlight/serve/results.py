@@ -86,7 +86,7 @@ class _Results:
         """Test images of class number `truth` that were taken for class number `said`, the surest
         first."""
         predictor = self._service.run(run)
-        answers = await _evaluated(self._service, predictor)
+        answers = await evaluated(self._service, predictor)
         if isinstance(answers, LabelAnswers):
             raise RefusedError(status=422, message="this run answers with several labels")
         chosen_N = (answers.true_N == truth) & (answers.predicted_N == said)
@@ -96,10 +96,10 @@ class _Results:
 
     async def mistakes(self, run: Name) -> Response:
         """Wrong answers, the least probable truth first."""
-        answers = await _evaluated(self._service, self._service.run(run))
+        answers = await evaluated(self._service, self._service.run(run))
         wrong_N = ~answers.right
         worst = worst_mistakes(wrong_N, _believed(answers), MOST)
-        pictures = [_row(answers, i) for i in worst]
+        pictures = [answer_of(answers, i) for i in worst]
         return json_response({"count": int(wrong_N.sum()), "pictures": pictures})
 
     async def network(self, run: Name) -> Response:
@@ -147,7 +147,7 @@ class _Results:
         """The images that only one of them has right, with what the other said, and the exact
         McNemar test."""
         one, other = self._service.run(first), self._service.run(second)
-        a, b = await _evaluated(self._service, one), await _evaluated(self._service, other)
+        a, b = await evaluated(self._service, one), await evaluated(self._service, other)
         a_M, b_M = in_both(a, b, (one.described, other.described))
         if not len(a_M):
             raise RefusedError(status=422, message="these runs were evaluated on different images")
@@ -176,6 +176,7 @@ def _described(predictor: Predictor) -> dict[str, Any]:
         "classes": described["class_names"],
         "image": {"height": height, "width": width, "channels": channels},
         "draws": False,
+        "layers": False,
         "calibration": None,
         "evaluated": predictor.evaluated,
         **({"labels": described["labels"]} if described.get("labels") else {}),
@@ -183,6 +184,7 @@ def _described(predictor: Predictor) -> dict[str, Any]:
     if values["state"] == FINISHED:
         model = predictor.model
         values["draws"] = model.preprocess.light_on_dark
+        values["layers"] = model.saved is not None
         if isinstance(model.calibration, Calibration):
             values["calibration"] = {
                 "threshold": model.calibration.threshold,
@@ -212,7 +214,8 @@ async def _answers(service: Service, predictor: Predictor) -> AnyAnswers | None:
         ) from error
 
 
-async def _evaluated(service: Service, predictor: Predictor) -> AnyAnswers:
+async def evaluated(service: Service, predictor: Predictor) -> AnyAnswers:
+    """Return a run's answers on its test images. Raises ``RefusedError`` before ``evaluate``."""
     answers = await _answers(service, predictor)
     if answers is None:
         raise RefusedError(
@@ -229,7 +232,9 @@ def _surest(answers: AnyAnswers, chosen: npt.NDArray[np.int64]) -> list[dict[str
     """Return at most ``MOST`` of the chosen images by index, those with the most probable answers
     first, or with several labels those whose true labels were found least probable."""
     sure_N = answers.confidence_N if isinstance(answers, Answers) else -_believed(answers)
-    return [_row(answers, i) for i in chosen[np.argsort(-sure_N[chosen], kind="stable")][:MOST]]
+    return [
+        answer_of(answers, i) for i in chosen[np.argsort(-sure_N[chosen], kind="stable")][:MOST]
+    ]
 
 
 def _believed(answers: AnyAnswers) -> npt.NDArray[np.float32]:
@@ -239,7 +244,9 @@ def _believed(answers: AnyAnswers) -> npt.NDArray[np.float32]:
     return answers.truth_N
 
 
-def _row(answers: AnyAnswers, i: int) -> dict[str, Any]:
+def answer_of(answers: AnyAnswers, i: int) -> dict[str, Any]:
+    """Return the number, true class, answer and confidence of a test image, as values for
+    JSON."""
     if isinstance(answers, LabelAnswers):
         truth_K, said_K = answers.true_NK[i], answers.given_NK[i]
         return {

@@ -21,6 +21,7 @@ from firstlight.serve.counters import Counters
 from firstlight.serve.exported import Served, predictor_of
 from firstlight.serve.limits import Limits, RefusedError, busy
 from firstlight.serve.predictor import Predictor
+from firstlight.serve.studies import Studies
 
 UInt8Array = npt.NDArray[np.uint8]
 _Result = TypeVar("_Result")
@@ -48,6 +49,7 @@ class Service:
         self.counters = Counters()
         self.batcher = Batcher(threads=threads, room=limits.waiting, queued=self.counters.queued)
         self._threads = Aside(threads=threads, waiting=limits.waiting)
+        self.studies = Studies(threads=threads)
 
     def start(self) -> None:
         """Start computing."""
@@ -55,6 +57,7 @@ class Service:
 
     def close(self) -> None:
         """Answer accepted requests, then stop."""
+        self.studies.close()
         self.batcher.close()
         self._threads.close()
 

@@ -90,3 +90,22 @@ export async function inside(run, picture, className, every) {
 
 export const oneMap = (run, picture, layer, channel) =>
   json(`api/map?${query({ run, layer, channel })}`, { method: "POST", body: picture });
+
+export const without = (run, picture, layer, channel) =>
+  json(`api/without?${query({ run, layer, channel })}`, { method: "POST", body: picture });
+
+// Asks until long work is done, and returns its result; null once nobody wants it any more. The
+// service itself waits a while before it answers. `told` receives how many of how many images are
+// done.
+async function study(path, wanted, told) {
+  while (wanted()) {
+    const found = await json(path);
+    if (found.state === "done") return wanted() ? found : null;
+    told(found.done, found.total);
+  }
+  return null;
+}
+
+export const exciting = (run, layer, channel, wanted, told) =>
+  study(runPath(run, `exciting?${query({ layer, channel })}`), wanted, told);
+export const activity = (run, wanted, told) => study(runPath(run, "activity"), wanted, told);

@@ -3,14 +3,19 @@
 import { oneMap } from "./api.js";
 import { largest, paint } from "./colours.js";
 import { cellAt, make, notice, number, tip } from "./elements.js";
+import { exciting } from "./exciting.js";
 import { newest } from "./newest.js";
 import { seenPixels, warmed } from "./seen.js";
+import { switchedOff } from "./switched_off.js";
 
 const MOST_FILTERS = 64;
 
 export function detail(place, { layer, index, one, source, named }) {
   const [, height, width] = layer.shape;
   const state = { channel: null, show, close };
+  const [off, excited] = [switchedOff(index, source), exciting(index, source)];
+  const beyond = make("div", { className: "beyond" }, off.element, excited.element);
+  const whole = make("div", { role: "group" }, make("div"), beyond);
 
   const ask = newest(async ({ channel, values }) => {
     const { run, picture, series } = source();
@@ -27,10 +32,14 @@ export function detail(place, { layer, index, one, source, named }) {
     state.channel = channel;
     if (!place.firstChild) place.append(make("div", { className: "detail" }, make("p", { className: "faint" }, "…")));
     ask({ channel, values });
+    off.show(channel);
+    excited.show(channel);
   }
 
   function close() {
     state.channel = null;
+    off.show(null);
+    excited.show(null);
     place.replaceChildren();
   }
 
@@ -53,7 +62,11 @@ export function detail(place, { layer, index, one, source, named }) {
       : `Where it looks: no pixel changes ${about} for this picture.`;
     figures.push(figure(looks(seen, moves), where));
     if (found.filter) figures.push(filterFigure(found));
-    place.replaceChildren(make("div", { className: "detail", role: "group", "aria-label": `${one} ${channel} of ${layer.name}` }, ...figures, shut));
+    const drawn = make("div", { className: "detail" }, ...figures, shut);
+    whole.setAttribute("aria-label", `${one} ${channel} of ${layer.name}`);
+    // What is beyond stays in the page, so that it keeps the focus.
+    whole.firstChild.replaceWith(drawn);
+    if (!whole.isConnected) place.replaceChildren(whole);
   }
   return state;
 }

@@ -36,10 +36,15 @@ export function layers(place, source) {
     place.replaceChildren();
   }
 
+  // Shows a map of the layer with this number, if the layer is on the page.
+  function open(number, channel) {
+    rows.find((row) => row.number === number)?.open(channel);
+  }
+
   const redraw = () => rows.forEach((row) => row.draw());
   new ResizeObserver(redraw).observe(place);
   whenThemeChanges(redraw);
-  return { show, clear, forget };
+  return { show, clear, forget, open };
 }
 
 function layerRow(layer, source) {
@@ -180,7 +185,15 @@ function layerRow(layer, source) {
 
   told();
   return {
-    element, draw,
+    element, draw, number: layer.number,
+    open(channel) {
+      if (channel >= channels) more.click();
+      chosen = channel;
+      choose(channel);
+      told();
+      canvas.focus({ preventScroll: true });
+      element.scrollIntoView({ block: "nearest" });
+    },
     fits: (other) => other.number === layer.number && other.name === layer.name && String(other.shape) === String(layer.shape),
     show(now, classNames) {
       values = now.values;

@@ -1,5 +1,6 @@
 // The view "Try it": a picture goes in; its answer, the network's input and every layer come out.
 
+import { activity } from "./activity.js";
 import { inside, networkDrawn, predict } from "./api.js";
 import { showAnswer } from "./answer.js";
 import { drawing } from "./drawing.js";
@@ -41,13 +42,19 @@ export function trying(failed) {
     tests.unmark();
     take(blob, name);
   });
-  const maps = layers(byId("layers"), () => ({ run, picture: asked, series }));
+  const maps = layers(byId("layers"), () => ({ run, picture: asked, series, take: taken }));
+  const active = activity(failed, maps.open);
+
+  function taken(blob, name, truth) {
+    tests.unmark();
+    take(blob, name, truth);
+  }
 
   function give(picture) {
     now = picture;
     clearTimeout(resting);
     byId("answer-card").setAttribute("aria-busy", "true");
-    byId("layers").setAttribute("aria-busy", "true");
+    byId("layers").setAttribute("aria-busy", String(run.layers));
     answer(series);
   }
 
@@ -68,7 +75,7 @@ export function trying(failed) {
       byId("from").textContent = from(picture.name);
       if (now !== picture) return; // a newer answer is on its way
       byId("answer-card").setAttribute("aria-busy", "false");
-      resting = setTimeout(look, REST_MS, { of, blob, served, name: picture.name });
+      if (run.layers) resting = setTimeout(look, REST_MS, { of, blob, served, name: picture.name });
     } catch (error) {
       if (late()) return;
       byId("answer-card").setAttribute("aria-busy", "false");
@@ -153,7 +160,11 @@ export function trying(failed) {
     const changed = run?.name !== opened.name;
     run = opened;
     const ready = run.state === "finished";
-    byId("bench").hidden = byId("inside").hidden = !ready;
+    byId("bench").hidden = !ready;
+    // An exported file does not show its layers.
+    byId("inside").hidden = byId("cam").closest("p").hidden = !run.layers;
+    if (!run.layers) byId("cam").checked = false;
+    active.open(run);
     byId("not-ready").hidden = ready;
     byId("about").textContent = about(run);
     if (!ready) return;
@@ -172,13 +183,7 @@ export function trying(failed) {
     const list = await tests.of(run.name).then(() => true, failed);
     if (list && !now && run === opened) tests.first();
   }
-  return {
-    open,
-    take(blob, name, truth) {
-      tests.unmark();
-      take(blob, name, truth);
-    },
-  };
+  return { open, take: taken };
 }
 
 function about(run) {
