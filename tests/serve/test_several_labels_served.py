@@ -125,3 +125,7 @@ def test_the_page_shows_all_labels_and_their_figures(tab_of_labels: Tab) -> None
     assert table == [*NAMES]
     assert not tab.page.locator("#confusion-card").is_visible()
     assert not tab.page.locator("#unknown-card").is_visible()
+    tab.page.locator("#plane-card").scroll_into_view_if_needed()
+    tab.page.locator("#plane-legend button", has_text=NAMES[0]).first.click()
+    tab.shows("#plane-lit", f"images, of {NAMES[0]}")
+    assert not tab.page.locator("#plane-colour").is_visible()

@@ -108,4 +108,5 @@ async function study(path, wanted, told) {
 
 export const exciting = (run, layer, channel, wanted, told) =>
   study(runPath(run, `exciting?${query({ layer, channel })}`), wanted, told);
+export const plane = (run, way, wanted, told) => study(runPath(run, `plane?${query({ way })}`), wanted, told);
 export const activity = (run, wanted, told) => study(runPath(run, "activity"), wanted, told);

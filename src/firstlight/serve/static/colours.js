@@ -39,6 +39,15 @@ export function paint(pixels, values, start, count, top) {
   return pixels;
 }
 
+// Ten classes can be told apart also without seeing colours well. More have a hue each.
+const CLASSES = ["#4477aa", "#ee6677", "#228833", "#bba622", "#22aabb", "#aa3377", "#888888", "#ee8833", "#8866dd", "#8a6a3a"];
+const ON_DARK = ["#77aadd", "#ff8899", "#44bb66", "#ddcc55", "#55d0dd", "#e06fb0", "#bbbbbb", "#ffaa66", "#aa99ff", "#c8a46c"];
+
+export function classColour(label, classes) {
+  if (classes <= CLASSES.length) return (dark.matches ? ON_DARK : CLASSES)[label];
+  return `hsl(${Math.round((360 * label) / classes)} 60% ${(dark.matches ? 58 : 42) + (label % 2 ? 10 : 0)}%)`;
+}
+
 export const colour = (value, top) => {
   const [red, green, blue] = paint({ data: [] }, [value], 0, 1, top).data;
   return `rgb(${red} ${green} ${blue})`;

@@ -5,14 +5,20 @@ import { chart } from "./charts.js";
 import { confusion } from "./confusion.js";
 import { byId, count, make, percent, tip } from "./elements.js";
 import { gallery } from "./gallery.js";
+import { plane } from "./plane.js";
 import { threshold } from "./threshold.js";
 
+const MOST_SHOWN = 60; // pictures of those that are chosen on the map
 const EVERY = 2000; // ms between looks at a run that is not done
 
 // `again` is called when a run has made progress; `tried` opens one of its test images.
 export function results({ failed, again, tried }) {
   const pictures = gallery(failed, tried);
   const setThreshold = threshold();
+  const map = plane(failed, (of, title, points, remark) => {
+    pictures.show(of, title, { count: points.length, pictures: points.slice(0, MOST_SHOWN) }, remark);
+    byId("gallery-title").scrollIntoView({ block: "nearest" });
+  });
   let run = null;
   let runs = [];
   let shown = false;
@@ -52,8 +58,12 @@ export function results({ failed, again, tried }) {
         if (several) labelTable(sides[0].tested.metrics.per_class);
         else {
           setThreshold(ofClasses);
-          byId("confusions").replaceChildren(...ofClasses.map((side) => confusion(side, ofClasses.length > 1, (truth, said) => pictures.cell(side.run, truth, said))));
+          byId("confusions").replaceChildren(...ofClasses.map((side) => confusion(side, ofClasses.length > 1, (truth, said) => {
+            pictures.cell(side.run, truth, said);
+            if (side.run === run) map.cell(truth, said);
+          })));
         }
+        map.open(run);
         await pictures.mistakes(run);
       }
       byId("results-body").hidden = false;
