@@ -53,6 +53,10 @@ MAY = {
         *("layers", "optimizers", "schedules", "parts", "toml_text", "backbones", "track"),
     },
     "serve": {"layers", "pixels", "data", "evaluate", "explain", "runs", "runtime", "model"},
+    "studio": {
+        *("serve", "verbs", "progress", "training", "runs", "backbones", "layers", "data"),
+        *("pixels", "evaluate", "explain", "parts", "toml_text"),
+    },
 }
 
 

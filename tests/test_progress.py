@@ -20,7 +20,7 @@ def test_the_time_left_counts_smaller_images_as_the_less_that_they_are(
     run = SimpleNamespace(images_per_epoch=100, total=200, seen=0, epochs=2, work=work)
     now = 0.0
     monkeypatch.setattr("firstlight.progress.time.monotonic", lambda: now)
-    pace = progress._Pace(run)
+    pace = progress.Speed(run)
     for epoch, seen, now, left in ((1, 20, 100.0, 1400.0), (2, 50, 1000.0, 500.0)):
         record = StepRecord(epoch=epoch, step=1, seen=seen, loss=1.0, accuracy=0.5)
         done, speed, found = pace.read(record)

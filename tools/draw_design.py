@@ -19,6 +19,7 @@ HOLDS = {
     "estimator": "scikit-learn",
     "verbs": "what a user asks for",
     "serve": "service, page",
+    "studio": "the workshop",
     "model": "what answers",
     "export": "other formats",
     "track": "trackers",

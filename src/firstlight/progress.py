@@ -111,7 +111,7 @@ class Log(Silent):
             sys.stdout = self._stream
 
 
-class _Pace:
+class Speed:
     """Images per second and seconds left, measured since the display started."""
 
     def __init__(self, run: TrainingRun) -> None:
@@ -168,7 +168,7 @@ class Live(Silent):
 
     def start(self, run: TrainingRun) -> None:
         super().start(run)
-        self._pace = _Pace(run)
+        self._speed = Speed(run)
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(
@@ -180,9 +180,9 @@ class Live(Silent):
         )
 
     def step(self, record: "StepRecord") -> None:
-        if not self._pace.due(record.seen):
+        if not self._speed.due(record.seen):
             return
-        done, speed, left = self._pace.read(record)
+        done, speed, left = self._speed.read(record)
         self._progress.update(
             self._task,
             total=round(self.run.work(self.run.total)),
@@ -209,7 +209,7 @@ class Notebook(Silent):
         from IPython.display import display
 
         super().start(run)
-        self._pace = _Pace(run)
+        self._speed = Speed(run)
         self._lines: list[str] = []
         self._handle = display({"text/plain": ""}, raw=True, display_id=True)
 
@@ -217,8 +217,8 @@ class Notebook(Silent):
         self._handle.update({"text/plain": "\n".join([*self._lines, last])}, raw=True)
 
     def step(self, record: "StepRecord") -> None:
-        if self._pace.due(record.seen):
-            _, speed, left = self._pace.read(record)
+        if self._speed.due(record.seen):
+            _, speed, left = self._speed.read(record)
             self._show(
                 f"epoch {record.epoch}/{self.run.epochs}  loss {record.loss:.3f}  "
                 f"accuracy {100 * record.accuracy:.1f} %  {speed:,.0f} images/s  {left:.0f} s left"

@@ -28,6 +28,7 @@ from firstlight.cli import (
     report,
     runs,
     serve,
+    studio,
     track,
     train,
     tune,
@@ -60,6 +61,7 @@ app.command("track")(track.track)
 app.command("network")(network.network)
 app.command("runs")(runs.runs)
 app.command("serve")(serve.serve)
+app.command("studio")(studio.studio)
 app.command("lr-find")(lr_find.lr_find)
 app.command("tune")(tune.tune)
 app.command("bench")(bench.bench)

@@ -51,6 +51,10 @@ EXAMPLES = {
         "firstlight serve --open",
         "firstlight serve runs/mnist-quick-1 --host 0.0.0.0 --token new",
     ),
+    "studio": (
+        "firstlight studio --open",
+        "firstlight studio my-project --host 0.0.0.0 --token new",
+    ),
     "lr-find": ("firstlight lr-find cifar10 --recipe cifar10-tutorial",),
     "tune": ("firstlight tune mnist --trials 20", "firstlight tune cifar10 --budget 2h"),
     "bench": ("firstlight bench mnist --seeds 5",),

@@ -67,7 +67,7 @@ def serve(
     data_dir: DataDir = None,
 ) -> None:
     """Serve runs: a page to try them and look inside, and an HTTP API."""
-    loopback = _is_loopback(host)
+    loopback = is_loopback(host)
     if not loopback and token is None and not no_auth:
         raise UserError(
             f"--host {host} lets other machines connect. Give --token (or FIRSTLIGHT_TOKEN), "
@@ -76,10 +76,7 @@ def serve(
     made = token == "new"
     if made:
         token = secrets.token_urlsafe(24)
-    if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable()):
-        raise UserError(
-            "--token: wanted at least 8 plain characters, better 20; --token new makes one"
-        )
+    check_token(token)
 
     from firstlight.runs.box import boxed_names
     from firstlight.serve.access import Access
@@ -99,9 +96,7 @@ def serve(
     names = ", ".join(named(work.models()))
 
     def listening(at: int) -> None:
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-        shown = f"[{shown}]" if ":" in shown else shown
-        address, secret = f"http://{shown}:{at}/", f"#token={token}" if token else ""
+        address, secret = f"http://{shown_address(host)}:{at}/", f"#token={token}" if token else ""
         # The user knows a token that they gave, and the output may be kept in a log.
         page = address + (secret if made else "")
         typer.echo(f"serving {names}\npage {page}\nstop with Ctrl-C")
@@ -175,7 +170,22 @@ def _origin(text: str) -> str:
         ) from error
 
 
-def _is_loopback(host: str) -> bool:
+def check_token(token: str | None) -> None:
+    """Raise ``UserError`` for a token that is too short or cannot be sent in a header."""
+    if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable()):
+        raise UserError(
+            "--token: wanted at least 8 plain characters, better 20; --token new makes one"
+        )
+
+
+def shown_address(host: str) -> str:
+    """Return a host as it stands in an address that this machine's browser can open."""
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    return f"[{shown}]" if ":" in shown else shown
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to a host."""
     if host == "localhost":
         return True
     try:

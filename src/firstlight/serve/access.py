@@ -21,6 +21,7 @@ from firstlight.serve.limits import RefusedError
 Scope = MutableMapping[str, Any]
 
 GUARDED = ("/api", "/v1", "/v2", "/metrics", "/openapi.json")
+STUDIO = "/api/studio"
 OPEN = ("/v2/health/live", "/v2/health/ready")
 TARGET = "firstlight.target"
 """Key in the scope where the connection stores the request's target as it was sent."""
@@ -44,6 +45,10 @@ class Access:
 
     token: str | None = None
     """Required from every client, as ``Authorization: Bearer TOKEN``."""
+    look_only: str | None = None
+    """Another token, whose clients may see everything but change nothing in the studio."""
+    all_may_change: bool = False
+    """Whether they may change it too."""
     origins: frozenset[str] = frozenset()
     """Other sites whose pages may send requests and read answers, such as ``https://a.example``."""
     framed: bool = False
@@ -79,7 +84,13 @@ class Access:
             # Browsers never send a token on their own, so host and origin do not matter. A
             # preflight request has no token.
             free = path in OPEN or self.asks_first(scope, headers) or not is_route(path)
-            if not free and not self._authorised(headers.get(b"authorization", b"")):
+            given = headers.get(b"authorization", b"")
+            looks = self.look_only is not None and _carries(given, self.look_only)
+            if not free and looks and changes(method, path) and not self.all_may_change:
+                raise RefusedError(
+                    status=403, message="with this token you may look, but not train or change"
+                )
+            if not free and not looks and not _carries(given, self.token):
                 raise RefusedError(
                     status=401,
                     message="a token is required: Authorization: Bearer TOKEN",
@@ -97,11 +108,17 @@ class Access:
         if foreign and method not in ("GET", "HEAD") and not self._is_listed(headers):
             raise RefusedError(status=403, message="requests from other sites are refused")
 
-    def _authorised(self, header: bytes) -> bool:
-        scheme, _, given = header.partition(b" ")
-        assert self.token is not None
-        right = hmac.compare_digest(given.strip(), self.token.encode())
-        return right and scheme.lower() == b"bearer"
+
+def _carries(header: bytes, token: str) -> bool:
+    scheme, _, given = header.partition(b" ")
+    right = hmac.compare_digest(given.strip(), token.encode())
+    return right and scheme.lower() == b"bearer"
+
+
+def changes(method: str, path: str) -> bool:
+    """Whether a request may write into the studio's folder or start work there."""
+    inside = path == STUDIO or path.startswith(f"{STUDIO}/")
+    return inside and method not in ("GET", "HEAD", "OPTIONS")
 
 
 def is_route(path: str) -> bool:

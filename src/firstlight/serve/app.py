@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -48,7 +49,19 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 """Responses of any route, for the OpenAPI document."""
 
 
-def create_app(service: Service, access: Access) -> Any:
+@dataclass(frozen=True, kw_only=True)
+class More:
+    """What another part adds to the service and its page."""
+
+    routes: APIRouter
+    static: Path
+    """Files of the page, served below ``/NAME/``."""
+    name: str
+    script: str
+    """The module among them that adds to the page."""
+
+
+def create_app(service: Service, access: Access, more: More | None = None) -> Any:
     """Return the whole application, behind the guard."""
 
     @asynccontextmanager
@@ -92,15 +105,28 @@ def create_app(service: Service, access: Access) -> Any:
         return Response(service.counters.text(), media_type=service.counters.content_type)
 
     files = StaticFiles(directory=STATIC, html=True)
+    if more is not None:
+        app.include_router(more.routes)
+        app.mount(f"/{more.name}", StaticFiles(directory=more.static), name=more.name)
+        index = _index(f"{more.name}/{more.script}")
 
     async def page(scope: Any, receive: Any, send: Any) -> None:
         if is_route(scope["path"]):
             raise HTTPException(404)
+        if more is not None and scope["path"] in ("/", "/index.html"):
+            await Response(index, media_type="text/html")(scope, receive, send)
+            return
         await files(scope, receive, send)
 
     # If the files were mounted, they would also answer a route's path with an unsupported method.
     app.router.default = page
     return Guard(app, access=access, limits=service.limits, counters=service.counters)
+
+
+def _index(module: str) -> str:
+    """Return the page, which names one more module to load."""
+    text = (STATIC / "index.html").read_text(encoding="utf-8")
+    return text.replace("</head>", f'<meta name="more" content="{module}">\n</head>', 1)
 
 
 class _App(FastAPI):

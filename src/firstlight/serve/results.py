@@ -53,6 +53,7 @@ class _Results:
 
     async def runs(self) -> Response:
         """What each was trained on, and whether it can answer."""
+        self._service.look()
         return json_response([_described(p) for p in self._service.predictors.values()])
 
     async def training(self, run: Name) -> Response:

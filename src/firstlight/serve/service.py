@@ -41,9 +41,12 @@ class Service:
         limits: Limits,
         threads: int,
         find: Callable[[Predictor], Dataset | None],
+        current: Callable[[Mapping[str, Predictor]], Mapping[str, Predictor]] = dict,
     ) -> None:
-        """``find`` returns a run's test images, or None if they are not on this machine."""
+        """``find`` returns a run's test images, or None if they are not on this machine.
+        ``current`` returns the runs to serve, given those served so far, if they may change."""
         self.predictors, self.limits, self._find = dict(predictors), limits, find
+        self._current = current
         self._test: dict[str, Dataset | None] = {}
         self._finding = threading.Lock()
         self.counters = Counters()
@@ -78,8 +81,14 @@ class Service:
             raise RefusedError(status=500, message=f"{found.name} cannot be read") from error
         return found
 
+    def look(self) -> None:
+        """Find the runs to serve again."""
+        self.predictors = dict(self._current(self.predictors))
+
     def run(self, name: str | None) -> Predictor:
         """Return the run with this name, finished or not, or the first."""
+        if name is not None and name not in self.predictors:
+            self.look()
         found = next(iter(self.predictors.values())) if name is None else self.predictors.get(name)
         if found is None:
             raise RefusedError(

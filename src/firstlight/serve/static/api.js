@@ -30,7 +30,7 @@ export class Refused extends Error {
 }
 
 async function ask(path, options = {}) {
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
   let response;
   try {
     response = await fetch(path, { ...options, headers });
@@ -54,9 +54,12 @@ async function whole(response, read) {
     throw new Refused("The service does not respond.", 0);
   }
 }
-const json = async (path, options) => whole(await ask(path, options), "json");
+export const json = async (path, options) => whole(await ask(path, options), "json");
 
 export const alive = () => fetch("v2/health/live").then((response) => response.ok, () => false);
+export const get = (path) => json(path);
+export const blob = async (path) => whole(await ask(path), "blob");
+export const post = (path, values) => json(path, { method: "POST", body: JSON.stringify(values ?? {}), headers: { "Content-Type": "application/json" } });
 export const openapi = () => json("openapi.json");
 export const runs = () => json("api/runs");
 export const training = (run) => json(runPath(run, "training"));

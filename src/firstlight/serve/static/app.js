@@ -5,11 +5,12 @@ import { byId, make, notice } from "./elements.js";
 import { results } from "./results.js";
 import { trying } from "./trying.js";
 
-const VIEWS = ["try", "results"];
+const OF_A_RUN = ["try", "results"];
 const RETRY = 1000; // ms between looks for a service that is gone
 let runs = [];
 let gone = false;
 let opened = null; // what of which run is on the page
+const more = new Map(); // other views by name, with visible(is, rest of the address)
 
 function failed(error) {
   if (!(error instanceof api.Refused)) throw error;
@@ -29,7 +30,7 @@ async function waitForService() {
   await load();
 }
 
-// The address holds the state: #VIEW/RUN.
+// The address holds the state: #VIEW/RUN, or #VIEW/REST of a view that is not of a run.
 function asked() {
   const [view, ...rest] = location.hash.slice(1).split("/");
   let name = rest.join("/");
@@ -38,22 +39,35 @@ function asked() {
   } catch {
     // a truncated address: use the first run
   }
-  return { view: VIEWS.includes(view) ? view : "try", run: runs.find((run) => run.name === name) ?? runs[0] };
+  if (more.has(view) || (!OF_A_RUN.includes(view) && more.size)) {
+    return { view: more.has(view) ? view : more.keys().next().value, run: opened?.run ?? runs[0], rest: more.has(view) ? name : "" };
+  }
+  return { view: OF_A_RUN.includes(view) ? view : "try", run: runs.find((run) => run.name === name) ?? runs[0], rest: "" };
 }
 
-const address = (view, run) => `#${view}/${encodeURIComponent(run.name)}`;
+const address = (view, run) => (more.has(view) ? `#${view}` : `#${view}/${encodeURIComponent(run.name)}`);
 
 function show() {
-  const { view, run } = asked();
-  if (location.hash !== address(view, run)) history.replaceState(null, "", address(view, run));
-  document.title = `${run.name} – firstlight`;
-  byId("run").value = run.name;
+  const { view, run, rest } = asked();
+  const ofRun = OF_A_RUN.includes(view);
+  const here = rest ? `#${view}/${encodeURIComponent(rest)}` : address(view, run);
+  if (location.hash !== here) history.replaceState(null, "", here);
   for (const link of document.querySelectorAll("[data-view]")) {
     link.href = address(link.dataset.view, run);
     link.toggleAttribute("aria-current", false);
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");
   }
-  for (const name of VIEWS) byId(`view-${name}`).hidden = name !== view;
+  document.title = ofRun ? `${run.name} – firstlight` : `${document.querySelector("[data-view][aria-current]").textContent} – firstlight`;
+  byId("run").value = run.name;
+  byId("run").parentElement.hidden = !ofRun;
+  for (const name of [...OF_A_RUN, ...more.keys()]) byId(`view-${name}`).hidden = name !== view;
+  for (const [name, one] of more) one.visible(name === view, name === view ? rest : "");
+  if (!ofRun) {
+    if (opened?.view !== view) notice("");
+    if (opened) views.results.visible(false);
+    opened = { run: opened?.run ?? null, view };
+    return;
+  }
   if (opened?.run !== run) {
     notice("");
     views.try.open(run);
@@ -89,6 +103,14 @@ function tried(run, blob, index, truth) {
   scrollTo({ top: 0 });
 }
 
+// What other parts of the service add to the page.
+async function extend() {
+  const named = document.querySelector("meta[name=more]");
+  if (!named) return;
+  const { start } = await import(`./${named.content}`);
+  for (const [name, view] of await start({ failed, reload: again })) more.set(name, view);
+}
+
 const views = { try: trying(failed), results: results({ failed, again, tried }) };
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
@@ -106,4 +128,4 @@ byId("door").addEventListener("submit", (event) => {
   byId("token").value = "";
   load();
 });
-load();
+extend().then(load);

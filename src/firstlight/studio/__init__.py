@@ -1,0 +1,1 @@
+"""The workshop behind ``firstlight studio``: train, collect and compare in the page."""

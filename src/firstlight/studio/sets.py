@@ -1,0 +1,73 @@
+"""The data that can be chosen: named sets on this machine, and pictures in the working folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from firstlight.data.catalog import CATALOG
+from firstlight.data.folder import list_folder
+from firstlight.data.load import where_found
+from firstlight.errors import UserError
+from firstlight.studio.workshop import Workshop
+
+MOST_FOLDERS = 200
+"""Most folders of the working folder that are looked at."""
+
+
+def available(workshop: Workshop, data_dir: Path | None) -> list[dict[str, Any]]:
+    """Return what each set is called, and what is known about it without reading its images."""
+    return [*_own(workshop), *_named(data_dir)]
+
+
+def _named(data_dir: Path | None) -> Iterator[dict[str, Any]]:
+    for entry in CATALOG.values():
+        yield {
+            "word": entry.name,
+            "title": entry.title,
+            "named": True,
+            "here": where_found(entry, data_dir) is not None,
+            "classes": list(entry.class_names),
+            "images": entry.train_count + entry.test_count,
+            "shape": list(entry.image_shape),
+        }
+
+
+def _own(workshop: Workshop) -> Iterator[dict[str, Any]]:
+    """Find folders of pictures: those collected in the page, and others beside them."""
+    for place in (workshop.pictures, workshop.root):
+        if not place.is_dir():
+            continue
+        folders = sorted(p for p in place.iterdir() if p.is_dir() and not p.name.startswith("."))
+        for folder in folders[:MOST_FOLDERS]:
+            if folder in (
+                *(workshop.runs, workshop.trainings),
+                *(workshop.pictures, workshop.fixes),
+            ):
+                continue
+            found = _described(folder, workshop.root)
+            if found is not None or place == workshop.pictures:
+                yield found or _empty(folder, workshop.root)
+
+
+def _described(folder: Path, root: Path) -> dict[str, Any] | None:
+    try:
+        listing = list_folder(folder, least=1)
+    except UserError:
+        return None
+    return {
+        **_empty(folder, root),
+        "classes": list(listing.class_names),
+        "images": len(listing.pictures),
+    }
+
+
+def _empty(folder: Path, root: Path) -> dict[str, Any]:
+    return {
+        "word": folder.relative_to(root).as_posix(),
+        "title": folder.name,
+        "named": False,
+        "here": True,
+        "classes": [],
+        "images": 0,
+        "shape": None,
+    }

@@ -1,0 +1,73 @@
+"""The view "Train" in a real browser."""
+
+from typing import Any
+
+from tests.serve.conftest import Tab, new_tab
+from tests.studio.conftest import Running, until
+
+
+def test_a_learner_trains_and_tries_a_network_without_a_terminal(tab: Tab, studio: Running) -> None:
+    tab.open("#train")
+    assert tab.text("#folder") == str(studio.folder)
+    tab.page.select_option("#train-data", "digits")
+    tab.page.locator("#train-time").press("ArrowRight")
+    tab.shows("#train-time-says", "about 10 s")
+    tab.page.fill("#train-name", "my-digits")
+    tab.page.click("#train-go")
+    tab.shows("#now-title", "my-digits is training")
+    tab.shows("#now-says", "images per second")
+    tab.shows("#now-curves", "Accuracy")
+    tab.count("#now-strip li", 10)
+    tab.shows("#now-title", "my-digits finished")
+    assert "10 of 10 right" in tab.text("#now-look-says")
+    # Before the first step it guesses.
+    tab.page.locator("#now-look").press("Home")
+    assert "after 0 images" in tab.text("#now-look-says")
+    assert tab.page.locator("#now-strip .wrong").count() >= 5
+    tab.page.click("#trainings a:has-text('Results')")
+    tab.settled()
+    assert tab.page.url.endswith("#results/my-digits")
+    assert "Test accuracy" in tab.text("#figures")
+    assert "%" in tab.text("#figures")
+
+
+def test_a_reload_and_another_browser_find_the_queue_and_its_order(
+    browser: Any, tab: Tab, studio: Running
+) -> None:
+    tab.open("#train")
+    tab.page.select_option("#train-data", "digits")
+    for name in ("one", "two", "three"):
+        tab.page.fill("#train-name", name)
+        tab.page.click("#train-go")
+        tab.shows("#trainings", name)
+    tab.shows("#now-title", "three waits")
+    tab.shows("#trainings li", "digits is training")
+    tab.page.click("#trainings button[aria-label='Remove three']")
+    tab.count("#trainings li", 2)
+    tab.page.reload()
+    tab.count("#trainings li", 2)
+    context = browser.new_context()
+    other = new_tab(context, studio.address)
+    other.open("#train")
+    other.count("#trainings li", 2)
+    other.page.click("#trainings button[aria-label='Stop one']")
+    tab.shows("#trainings li", "digits stopped")
+    tab.page.click("#trainings button[aria-label='Go on one']")
+    until(lambda: all(one.state == "finished" for one in studio.queue.all()))
+    assert [one.wanted.run for one in studio.queue.all()] == ["one", "two"]
+    context.close()
+    assert other.faults == []
+
+
+def test_what_cannot_be_trained_says_why(tab: Tab, studio: Running) -> None:
+    tab.open("#train")
+    tab.page.select_option("#train-data", "digits")
+    tab.page.fill("#train-name", "same")
+    tab.page.click("#train-go")
+    tab.shows("#trainings", "same")
+    tab.page.fill("#train-name", "same")
+    tab.page.click("#train-go")
+    tab.shows("#notice", "Choose another name")
+    (training,) = studio.queue.all()
+    training.stop()
+    until(lambda: training.state in ("stopped", "finished"))
