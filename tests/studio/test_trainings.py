@@ -107,13 +107,14 @@ def test_a_stopped_training_goes_on_to_the_bits_of_one_that_never_stopped(
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_a_training_whose_process_was_killed_is_not_lost(queue: Queue) -> None:
+@pytest.mark.parametrize("lock", [".lock", ".started"])
+def test_a_training_whose_process_was_killed_is_not_lost(queue: Queue, lock: str) -> None:
     training = queue.add(wanted("a"))
     training.note("progress.json", {"stage": "training"})
     assert training.state == "stopped"  # it had begun, and nobody has its lock
     training.go_on()
     assert queue.next() is not None
-    with held(training.folder / ".lock"):
+    with held(training.folder / lock):
         assert training.state == "training"
         assert queue.next() is None
         with pytest.raises(UserError, match="Stop it first"):

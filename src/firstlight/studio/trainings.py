@@ -6,6 +6,7 @@ killed server loses nothing, and several processes see the same.
 ==============  ==================================================================================
 wanted.json     what to train: ``Wanted``
 .lock           held by the process that trains it
+.started        held by the worker until that process has ended
 progress.json   how far it is, written about twice a second
 forming.json    the answers to ten test images after each epoch, and the first filters
 image-N.png     those test images
@@ -26,13 +27,14 @@ from typing import Any
 
 from firstlight.errors import DataError, UserError
 from firstlight.files import make_folder, write_whole
-from firstlight.locks import alone, held, is_held
+from firstlight.locks import alone, is_held
 from firstlight.plain import read_json, write_json
 from firstlight.runs.folder import RunFolder
 from firstlight.studio.workshop import Workshop
 
 WAITING, TRAINING, FINISHED = "waiting", "training", "finished"
 STOPPED, FAILED = "stopped", "failed"
+STARTED = ".started"
 _NAME = re.compile(r"\w[\w.-]{0,79}")
 _NUMBER = re.compile(r"\d{4,9}")
 
@@ -96,7 +98,7 @@ class Training:
     @property
     def state(self) -> str:
         """``waiting``, ``training``, ``finished``, ``stopped`` or ``failed``."""
-        if is_held(self.folder / ".lock"):
+        if any(is_held(self.folder / name) for name in (".lock", STARTED)):
             return TRAINING
         ended = self.ended
         if ended:
@@ -153,9 +155,8 @@ class Training:
 
     def remove(self) -> None:
         """Forget this training. Its run folder stays. Raises ``UserError`` while it trains."""
-        with held(self.folder / ".lock") as free:
-            if not free:
-                raise UserError(f"training {self.number} is running. Stop it first")
+        if self.state == TRAINING:
+            raise UserError(f"training {self.number} is running. Stop it first")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def end(self, state: str, message: str = "") -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import firstlight
 from firstlight.locks import held, is_held
-from firstlight.studio.trainings import FAILED, STOPPED, TRAINING, Queue, Training
+from firstlight.studio.trainings import FAILED, STARTED, STOPPED, TRAINING, Queue, Training
 from firstlight.studio.workshop import Workshop
 
 LOCK = ".worker"
@@ -52,16 +52,18 @@ def _wait_for_orphans(queue: Queue) -> None:
 
 
 def _train(training: Training) -> None:
-    with (training.folder / "log.txt").open("ab") as log:
-        process = _started(
-            "firstlight.studio.training", training.folder, training.workshop, output=log
-        )
-        code = process.wait()
-    if not training.ended:
-        state = STOPPED if training.stop_wanted else FAILED
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        kept = " What was saved is kept." if training.resumes else ""
-        training.end(state, f"Its process was ended from outside ({how}).{kept}")
+    # Until it is known how the process ended, nobody may put the training into the queue again.
+    with held(training.folder / STARTED):
+        with (training.folder / "log.txt").open("ab") as log:
+            process = _started(
+                "firstlight.studio.training", training.folder, training.workshop, output=log
+            )
+            code = process.wait()
+        if not training.ended:
+            state = STOPPED if training.stop_wanted else FAILED
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            kept = " What was saved is kept." if training.resumes else ""
+            training.end(state, f"Its process was ended from outside ({how}).{kept}")
 
 
 def _started(
