@@ -44,9 +44,9 @@ def states(queue: Queue) -> dict[str, str]:
 class InThisProcess:
     """In place of a process, which takes seconds to start."""
 
-    def __init__(self, module: str, folder: Path, workshop: Workshop, **_: object) -> None:
+    def __init__(self, module: str, folder: str, workshop: Workshop, **_: object) -> None:
         assert module == "firstlight.studio.training"
-        main(Training(workshop, folder))
+        main(Training(workshop, Path(folder)))
 
     def wait(self) -> int:
         return 0
@@ -56,7 +56,7 @@ def test_what_waits_is_trained_in_order_and_a_failure_does_not_stop_the_others(
     queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(worker, "_started", InThisProcess)
+    monkeypatch.setattr(worker, "started", InThisProcess)
     queue.add(wanted("a"))
     queue.add(wanted("b", recipe=BROKEN))
     queue.add(wanted("c", budget=4.0, recipe=""))

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from fastapi import APIRouter
+
 from firstlight.data.dataset import Dataset
 from firstlight.data.decode import Bounds
 from firstlight.errors import UserError
@@ -14,7 +16,7 @@ from firstlight.serve.exported import open_served
 from firstlight.serve.limits import Limits
 from firstlight.serve.predictor import Predictor
 from firstlight.serve.service import Service, predictors
-from firstlight.studio import routes
+from firstlight.studio import network_routes, routes
 from firstlight.studio.shelf import Shelf
 from firstlight.studio.studio import Studio
 from firstlight.studio.workshop import Workshop
@@ -48,5 +50,8 @@ def create_studio(
     )
     studio = Studio(workshop=workshop, service=service, data_dir=data_dir)
     studio.work()
-    more = More(routes=routes.routes(studio), static=STATIC, name="studio", script="studio.js")
+    added = APIRouter()
+    for part in (routes, network_routes):
+        added.include_router(part.routes(studio))
+    more = More(routes=added, static=STATIC, name="studio", script="studio.js")
     return create_app(service, access, more)

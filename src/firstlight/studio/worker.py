@@ -29,7 +29,7 @@ def is_working(workshop: Workshop) -> bool:
 
 def start_worker(workshop: Workshop, data_dir: Path | None = None) -> "subprocess.Popen[bytes]":
     """Start a worker that outlives this process. If there is one already, the new one ends."""
-    return _started("firstlight.studio.worker", workshop.root, workshop, data_dir)
+    return started("firstlight.studio.worker", str(workshop.root), workshop, data_dir)
 
 
 def main(workshop: Workshop) -> None:
@@ -55,8 +55,11 @@ def _train(training: Training) -> None:
     # Until it is known how the process ended, nobody may put the training into the queue again.
     with held(training.folder / STARTED):
         with (training.folder / "log.txt").open("ab") as log:
-            process = _started(
-                "firstlight.studio.training", training.folder, training.workshop, output=log
+            process = started(
+                "firstlight.studio.training",
+                str(training.folder),
+                training.workshop,
+                output=log,
             )
             code = process.wait()
         if not training.ended:
@@ -66,21 +69,24 @@ def _train(training: Training) -> None:
             training.end(state, f"Its process was ended from outside ({how}).{kept}")
 
 
-def _started(
+def started(
     module: str,
-    argument: Path,
+    argument: str,
     workshop: Workshop,
     data_dir: Path | None = None,
+    *,
     output: Any = subprocess.DEVNULL,
+    piped: bool = False,
 ) -> "subprocess.Popen[bytes]":
-    """Start a module of this package as a process, in the working folder."""
+    """Start a module of this package as a process, in the working folder. With ``piped``, its
+    input and output are pipes."""
     package = str(Path(firstlight.__file__).parents[1])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     data = {} if data_dir is None else {"FIRSTLIGHT_DATA": str(data_dir.resolve())}
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, str(argument)],
-        stdin=subprocess.DEVNULL,
-        stdout=output,
+        [sys.executable, "-P", "-m", module, argument],
+        stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+        stdout=subprocess.PIPE if piped else output,
         stderr=output,
         cwd=workshop.root,
         env={**os.environ, "PYTHONPATH": path, **data},

@@ -2,6 +2,7 @@
 
 import * as api from "../api.js";
 import { byId, make } from "../elements.js";
+import { network } from "./network.js";
 import { training } from "./train.js";
 
 // Returns the views by name, in the order of the navigation. `reload` fetches the runs again.
@@ -16,5 +17,8 @@ export async function start({ failed, reload }) {
     [studio.about, studio.sets] = await Promise.all([api.get("api/studio"), api.get("api/studio/sets")]);
     byId("folder").textContent = studio.about.folder;
   };
-  return [["train", training({ studio, failed, reload })]];
+  return [
+    ["network", network({ studio, failed })],
+    ["train", training({ studio, failed, reload })],
+  ];
 }

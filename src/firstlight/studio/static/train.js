@@ -3,16 +3,12 @@
 import * as api from "../api.js";
 import { chart } from "../charts.js";
 import { byId, count, make, percent, sureness } from "../elements.js";
+import { clock } from "./clock.js";
+import { kept } from "./network.js";
 
 const EVERY = 700; // ms between looks while something trains
 const RARELY = 5000; // ms between looks otherwise
 const TIMES = [null, 10, 20, 30, 60, 120, 180, 300, 600, 1800, 3600]; // seconds
-
-export const clock = (seconds) => {
-  const whole = Math.max(0, Math.round(seconds));
-  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  return hours ? `${hours} h ${minutes} min` : minutes ? `${minutes} min ${rest} s` : `${rest} s`;
-};
 
 const STATES = { waiting: "waits", training: "is training", finished: "finished", stopped: "stopped", failed: "failed" };
 const at = (training, rest = "") => `api/studio/trainings/${training.number}${rest}`;
@@ -58,7 +54,7 @@ export function training({ studio, failed, reload }) {
     const set = studio.sets.find((one) => one.word === byId("train-data").value);
     const { backbone } = studio.about;
     const options = [["", "chosen for the data"]];
-    if (localStorage.getItem("firstlight.recipe")) options.push(["mine", "the one in Network"]);
+    if (kept()) options.push(["mine", "the one in Network"]);
     if (backbone) options.push([`from:${backbone}`, `pretrained: ${backbone}`]);
     if (set && !set.named) options.push(["from:none", "from scratch"]);
     const before = byId("train-network").value;
@@ -82,7 +78,7 @@ export function training({ studio, failed, reload }) {
     const added = await api.post("api/studio/trainings", {
       data: byId("train-data").value,
       run: byId("train-name").value || null,
-      recipe: network === "mine" ? localStorage.getItem("firstlight.recipe") : null,
+      recipe: network === "mine" ? kept() : null,
       start: network.startsWith("from:") ? network.slice(5) : null,
       budget: time(),
     });
@@ -291,10 +287,19 @@ export function training({ studio, failed, reload }) {
       shown = is;
       clearTimeout(timer);
       if (is) guarded(async () => {
+        byId("view-train").setAttribute("aria-busy", "true");
         time();
         await studio.find();
         fill();
+        const { wish } = studio;
+        studio.wish = null;
+        if (wish) {
+          byId("train-data").value = wish.data;
+          networks();
+          byId("train-network").value = wish.network;
+        }
         await look();
+        byId("view-train").setAttribute("aria-busy", "false");
       })();
     },
   };
