@@ -51,8 +51,13 @@ MAY = {
         *("pixels", "augment", "models", "data", "evaluate", "training", "runs", "report"),
         *("explain", "export", "model", "runtime", "progress", "interrupt"),
         *("layers", "optimizers", "schedules", "parts", "toml_text", "backbones", "track"),
+        "differences",
     },
-    "serve": {"layers", "pixels", "data", "evaluate", "explain", "runs", "runtime", "model"},
+    "differences": {"parts", "toml_text"},
+    "serve": {
+        *("layers", "pixels", "data", "evaluate", "explain", "runs", "runtime", "model"),
+        "differences",
+    },
     "studio": {
         *("serve", "verbs", "progress", "training", "runs", "backbones", "layers", "data"),
         *("pixels", "evaluate", "explain", "parts", "toml_text"),

@@ -23,6 +23,7 @@ HOLDS = {
     "model": "what answers",
     "export": "other formats",
     "track": "trackers",
+    "differences": "of recipes",
     "report": "figures, HTML",
     "explain": "why an answer",
     "backbones": "pretrained",

@@ -13,7 +13,7 @@ from tests.serve.conftest import Tab, evaluated_rows, new_tab
 from tests.serve.running import running
 
 import firstlight as fl
-from firstlight.runs.folder import RunFolder
+from firstlight.runs.folder import RunFolder, open_run_folder
 
 
 def percents(text: str) -> list[float]:
@@ -112,6 +112,13 @@ def test_two_runs_stand_side_by_side_with_the_images_that_only_one_has_right(
     ]
     tab.page.locator("#only button").first.click()
     tab.shows("#gallery-title", "Only digits-1 gets these right")
+    # Their recipes differ in the epochs and the seed, as the two were trained.
+    rows = tab.page.locator("#differ tbody tr").all_inner_texts()
+    recipes = [open_run_folder(run.path).recipe().train for run in (digits_run, second_run)]
+    assert [row.split() for row in rows] == [
+        ["train.epochs", *(f"{train.epochs:.1f}" for train in recipes)],
+        ["train.seed", *(str(train.seed) for train in recipes)],
+    ]
 
 
 def test_a_run_that_was_not_measured_says_how_to_and_one_without_its_images_shows_the_rest(

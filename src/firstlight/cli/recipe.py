@@ -47,7 +47,7 @@ def show(recipe: Where, json: Json = False) -> None:
 @app.command("compare")
 def compare(first: Where, second: Where, json: Json = False) -> None:
     """Show what two recipes differ in, choice by choice and layer by layer."""
-    from firstlight.verbs.differences import differences
+    from firstlight.differences import differences
     from firstlight.verbs.recipes import find_recipe
 
     found = differences([find_recipe(first), find_recipe(second)])

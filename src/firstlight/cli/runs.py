@@ -50,8 +50,8 @@ def runs(
 
 def _compare(paths: list[Path], json: bool) -> None:
     """Print the runs, and compare each with the best one on the same test images."""
+    from firstlight.differences import differences
     from firstlight.verbs.compare import against_best, named
-    from firstlight.verbs.differences import differences
 
     folders = named([open_run_folder(path) for path in paths])
     best, others = against_best(folders)

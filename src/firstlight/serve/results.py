@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Path, Query, Response
 
+from firstlight.differences import differences
 from firstlight.errors import DataError
 from firstlight.evaluate.calibrate import Calibration, accuracy_at_coverage
 from firstlight.evaluate.mistakes import worst_mistakes
@@ -145,8 +146,8 @@ class _Results:
         )
 
     async def compare(self, first: str, second: str) -> Response:
-        """The images that only one of them has right, with what the other said, and the exact
-        McNemar test."""
+        """The images that only one of them has right, with what the other said, the exact McNemar
+        test, and what their recipes differ in."""
         one, other = self._service.run(first), self._service.run(second)
         a, b = await evaluated(self._service, one), await evaluated(self._service, other)
         a_M, b_M = in_both(a, b, (one.described, other.described))
@@ -161,6 +162,10 @@ class _Results:
                 "only_second": {"count": result.only_second, "pictures": _surest(a, only_second)},
                 "p": result.p,
                 "images": result.images,
+                "differences": [
+                    {"choice": each.choice, "values": each.short}
+                    for each in differences([one.recipe, other.recipe])
+                ],
             }
         )
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from firstlight.differences import differences
 from firstlight.errors import DataError, UserError
 from firstlight.evaluate.paired import Paired, paired
 from firstlight.files import write_asked
@@ -13,7 +14,6 @@ from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import in_both, read_any_answers, read_epochs
 from firstlight.untrusted import shell_word
-from firstlight.verbs.differences import differences
 
 
 def compare(folders: Sequence[RunFolder], out: Path) -> Path:

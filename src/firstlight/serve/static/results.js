@@ -78,6 +78,7 @@ export function results({ failed, again, tried }) {
   async function compare([first, second]) {
     byId("compared").textContent = "";
     byId("only").replaceChildren();
+    differ(null);
     try {
       const found = await api.compare(first.name, second.name);
       const sure = found.p < 0.001 ? "less than 0.1\u00a0%" : percent(found.p);
@@ -91,6 +92,7 @@ export function results({ failed, again, tried }) {
         button.addEventListener("click", () => pictures.show(saying, `Only ${one.name} gets these right`, part, `answers of ${saying.name}`));
         byId("only").append(button);
       }
+      differ(found.differences, first, second);
     } catch (error) {
       if (error.status === 0 || error.status === 401) throw error;
       byId("compared").textContent = error.message;
@@ -136,6 +138,18 @@ export function results({ failed, again, tried }) {
       if (shown) (known.has(run.name) ? Promise.resolve() : show()).then(watch);
     },
   };
+}
+
+// What two recipes differ in.
+function differ(found, first, second) {
+  byId("differ").parentElement.hidden = !found?.length;
+  byId("differ-says").textContent = found && (found.length ? "What their recipes differ in" : "Their recipes have the same settings.");
+  if (!found?.length) return;
+  const cells = (tag, values) => make("tr", {}, ...values.map((value) => make(tag, {}, value)));
+  byId("differ").replaceChildren(
+    make("thead", {}, cells("th", ["choice", first.name, second.name])),
+    make("tbody", {}, ...found.map((each) => cells("td", [each.choice, ...each.values]))),
+  );
 }
 
 function lead({ run, training, tested }) {

@@ -7,10 +7,10 @@ from tests.kit import Command
 
 from firstlight import augment as au
 from firstlight import layers as la
+from firstlight.differences import NOTHING, differences
 from firstlight.layers.network import Network
 from firstlight.optimizers import SGD
 from firstlight.recipe import Recipe, parse_recipe
-from firstlight.verbs.differences import NOTHING, differences
 
 CONV, POOL = la.Conv(8, activation="relu"), la.MaxPool(2)
 END = (la.Flatten(), la.Dense("classes"))
