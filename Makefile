@@ -94,12 +94,13 @@ $(VENV)/.axe: | $(BIN)/python
 			&& touch $@ || echo "axe-core cannot be fetched; its test is skipped" >&2; \
 	else echo "there is no npm; the test with axe-core is skipped" >&2; fi
 
-# For the test that opens an exported file as a browser would, likewise.
+# For the tests that open an exported file as a browser would and check the types of the page's
+# modules, likewise.
 $(VENV)/.web: | $(BIN)/python
 	@if command -v npm >/dev/null; then \
 		npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix $(VENV)/web \
-			onnxruntime-web@1.30.0 \
-			&& touch $@ || echo "onnxruntime-web cannot be fetched; its test is skipped" >&2; \
+			onnxruntime-web@1.30.0 typescript@5.9.3 \
+			&& touch $@ || echo "onnxruntime-web and TypeScript cannot be fetched; their tests are skipped" >&2; \
 	else echo "there is no npm; the test with onnxruntime-web is skipped" >&2; fi
 
 $(VENV)/.litert: tests/export/litert.txt $(VENV)/.dev

@@ -20,7 +20,8 @@ EXPECTED = (
 """Reasons, as regular expressions."""
 BY_PACKAGE = {
     "chromium": "there is no Chromium",
-    "npm": "node is not on this machine|no onnxruntime-web|axe-core is not on this machine",
+    "npm": "node is not on this machine|no onnxruntime-web|no TypeScript|"
+    "axe-core is not on this machine",
     "postgresql": "no PostgreSQL server",
     "dataset-fashion-mnist": "fashion_mnist is not on this machine",
 }

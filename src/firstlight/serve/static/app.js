@@ -1,7 +1,7 @@
 // The page: the current run and view, and what to do if the service cannot be reached.
 
 import * as api from "./api.js";
-import { byId, make, notice } from "./elements.js";
+import { byId, find, findAll, make, notice } from "./elements.js";
 import { results } from "./results.js";
 import { trying } from "./trying.js";
 
@@ -52,7 +52,7 @@ function show() {
   const ofRun = OF_A_RUN.includes(view);
   const here = rest ? `#${view}/${encodeURIComponent(rest)}` : address(view, run);
   if (location.hash !== here) history.replaceState(null, "", here);
-  for (const link of document.querySelectorAll("[data-view]")) {
+  for (const link of findAll("[data-view]")) {
     link.href = address(link.dataset.view, run);
     link.toggleAttribute("aria-current", false);
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");
@@ -105,7 +105,7 @@ function tried(run, blob, index, truth) {
 
 // What other parts of the service add to the page.
 async function extend() {
-  const named = document.querySelector("meta[name=more]");
+  const named = find("meta[name=more]");
   if (!named) return;
   const { start } = await import(`./${named.content}`);
   for (const [name, view] of await start({ failed, reload: again })) more.set(name, view);

@@ -30,8 +30,8 @@ function span(values, floor) {
 }
 
 // `lines`: {name, kind, points: [[x, y], …]}; `kind` selects colour and dash in the style sheet.
-// Returns the figure, whose `mark(x)` draws a vertical line.
-export function chart({ title, lines, across, up, xText, yText, whole = false }) {
+// Returns the figure, whose `mark(x)` draws a vertical line. `up` replaces the title above it.
+export function chart({ title, lines, across, up = title, xText, yText, whole = false }) {
   const drawn = lines.filter((line) => line.points.length);
   const xs = drawn.flatMap((line) => line.points.map((point) => point[0]));
   const ys = drawn.flatMap((line) => line.points.map((point) => point[1]));
@@ -66,7 +66,7 @@ export function chart({ title, lines, across, up, xText, yText, whole = false })
   });
   svg.addEventListener("pointerleave", (event) => tip(event, ""));
   const legend = drawn.map(({ name, kind }) => make("span", { className: `legend ${kind}` }, name));
-  const element = make("figure", { className: "chart" }, make("h3", {}, up ?? title), svg, make("figcaption", {}, ...legend));
+  const element = make("figure", { className: "chart" }, make("h3", {}, up), svg, make("figcaption", {}, ...legend));
   return {
     element,
     mark(value) {

@@ -1,12 +1,20 @@
 // Helpers to create and find elements, and to format numbers.
 
+/** @type {(id: string) => any} The caller knows which kind of element it is. */
 export const byId = (id) => document.getElementById(id);
 
+/** @type {(selector: string, within?: ParentNode) => any} */
+export const find = (selector, within = document) => within.querySelector(selector);
+
+/** @type {(selector: string, within?: ParentNode) => any[]} */
+export const findAll = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+/** @type {(tag: string, properties?: Record<string, unknown>, ...children: (Node | string)[]) => any} */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name in element) element[name] = value;
-    else element.setAttribute(name, value);
+    else element.setAttribute(name, String(value));
   }
   element.append(...children);
   return element;

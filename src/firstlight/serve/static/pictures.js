@@ -18,7 +18,7 @@ export function pictures(given) {
     file.value = "";
   });
   for (const name of ["dragover", "drop", "dragleave"]) {
-    document.addEventListener(name, (event) => {
+    document.addEventListener(name, (/** @type {DragEvent} */ event) => {
       if (!event.dataTransfer?.types.includes("Files")) return;
       event.preventDefault();
       drop.classList.toggle("over", name === "dragover");

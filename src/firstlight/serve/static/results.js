@@ -48,7 +48,7 @@ export function results({ failed, again, tried }) {
       const tested = sides.filter((side) => side.tested);
       byId("tested").hidden = sides[0].tested === null;
       byId("pair").hidden = sides.length < 2;
-      if (sides.length === 2) await compare(asked);
+      if (sides.length === 2) await compare(run, asked[1]);
       if (!still()) return;
       if (sides[0].tested) {
         const several = Boolean(run.labels);
@@ -75,7 +75,7 @@ export function results({ failed, again, tried }) {
     }
   }
 
-  async function compare([first, second]) {
+  async function compare(first, second) {
     byId("compared").textContent = "";
     byId("only").replaceChildren();
     differ(null);
@@ -167,14 +167,15 @@ function lead({ run, training, tested }) {
 function figures(sides) {
   const several = sides.some((side) => side.run.labels);
   const share = (key) => ({ tested }) => tested && tested.metrics[key] != null && percent(tested.metrics[key], 2);
+  /** @type {[string, (side: any) => any, ((side: any) => any)?][]} A name, its value, and a note. */
   const rows = [
-    ...(several ? [["Mean average precision", share("mean_average_precision")], ["F1, mean of labels", share("f1_macro")], ["F1, all labels", share("f1_micro")]] : []),
     [several ? "Exact match" : "Test accuracy", ({ tested }) => tested && percent(tested.metrics.accuracy, 2), ({ tested }) => tested && `95\u00a0% interval ${tested.metrics.accuracy_interval.map((v) => (100 * v).toFixed(2)).join(" to ")}\u00a0%`],
     ["Log loss", ({ tested }) => tested && tested.metrics.log_loss.toFixed(4)],
     ["Calibration error", ({ tested }) => tested && percent(tested.metrics.expected_calibration_error, 2)],
     ["Parameters", ({ training }) => training.summary && count(training.summary.parameters)],
     ["Training", ({ training }) => training.summary && `${training.summary.train_seconds.toFixed(1)} s`, ({ training }) => training.summary && `${training.summary.epochs} epoch${training.summary.epochs === 1 ? "" : "s"}`],
   ];
+  if (several) rows.unshift(["Mean average precision", share("mean_average_precision")], ["F1, mean of labels", share("f1_macro")], ["F1, all labels", share("f1_micro")]);
   byId("figures").replaceChildren(...rows.map(([name, value, note]) => {
     const values = sides.map((side, at) => make("dd", { className: sides.length > 1 ? `side ${"ab"[at]}` : "" },
       make("span", {}, value(side) || "–"),

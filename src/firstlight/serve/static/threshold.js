@@ -54,7 +54,7 @@ export function threshold() {
 function ascending({ run, tested }) {
   const own = run.calibration && tested.metrics.answered;
   const points = own ? [...tested.coverage, { ...own, own: true }] : [...tested.coverage];
-  return points.sort((a, b) => a.coverage - b.coverage || Boolean(a.own) - Boolean(b.own));
+  return points.sort((a, b) => a.coverage - b.coverage || Number(Boolean(a.own)) - Number(Boolean(b.own)));
 }
 
 const exact = (share) => percent(share, share > 0.99 ? 3 : 1);

@@ -53,7 +53,7 @@ export function network({ studio, failed }) {
   };
 
   // Ask the service what a changed recipe comes to. `layers` replace those of the text.
-  async function check({ toml, layers }, { typed = false, remember = true } = {}) {
+  async function check({ toml, layers = undefined }, { typed = false, remember = true } = {}) {
     const mine = ++asked;
     const found = await api.post("api/studio/written", { toml, layers, data: byId("net-data").value });
     if (mine !== asked) return;
@@ -157,6 +157,7 @@ export function network({ studio, failed }) {
   }
 
   function draw() {
+    /** @type {any} */
     const focused = document.activeElement;
     const back = byId("net-blocks").contains(focused) ? [focused.closest(".block")?.dataset.path, focused.dataset.name] : null;
     byId("net-blocks").replaceChildren(...list(draft.layers, [], ""));

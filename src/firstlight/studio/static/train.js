@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { chart } from "../charts.js";
-import { byId, count, make, percent, sureness } from "../elements.js";
+import { byId, count, find, make, percent, sureness } from "../elements.js";
 import { clock } from "./clock.js";
 import { kept } from "./network.js";
 
@@ -147,7 +147,7 @@ export function training({ studio, failed, reload }) {
         make("div", {}, name, make("div", { className: "state" }, text)),
         make("div", { className: "row" }, ...links, ...buttons(one)));
     }));
-    if (focused) document.querySelector(`#trainings [aria-label="${CSS.escape(focused)}"]`)?.focus();
+    if (focused) find(`#trainings [aria-label="${CSS.escape(focused)}"]`)?.focus();
   }
 
   async function one() {
@@ -221,7 +221,7 @@ export function training({ studio, failed, reload }) {
     if (following) slider.value = last;
     if (byId("now-strip").dataset.of !== shows.number || byId("now-strip").children.length !== forming.truth.length) {
       byId("now-strip").dataset.of = shows.number;
-      byId("now-strip").replaceChildren(...forming.truth.map((truth, index) => {
+      byId("now-strip").replaceChildren(...forming.truth.map((_, index) => {
         const image = make("img", { alt: `Held-out image ${index + 1}` });
         picture(at(shows, `/images/${index}.png`), image);
         return make("li", {}, image, make("b"), make("span"));
