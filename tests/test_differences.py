@@ -147,7 +147,7 @@ def test_what_is_no_recipe_is_told(command: Command, where: str, tmp_path: Path)
 
 def test_the_list_has_every_named_recipe(command: Command) -> None:
     names = [
-        path.stem for path in (Path(__file__).parents[2] / "src/firstlight/recipes").glob("*.toml")
+        path.stem for path in (Path(__file__).parents[1] / "src/firstlight/recipes").glob("*.toml")
     ]
     shown = command("recipe", "list").out
     assert names and all(name in shown for name in names)
