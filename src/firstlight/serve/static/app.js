@@ -25,8 +25,7 @@ async function waitForService() {
   notice("The service does not respond. This page continues as soon as it is back.");
   while (!(await api.alive())) await new Promise((resolve) => setTimeout(resolve, RETRY));
   gone = false;
-  notice("");
-  opened = null;
+  opened = null; // so that what is shown next takes the notice away
   await load();
 }
 
