@@ -197,7 +197,10 @@ export function plane(failed, chosen) {
   function chooseInside({ from, to }) {
     const between = (value, a, b) => value >= Math.min(a, b) && value <= Math.max(a, b);
     const inside = [...at.keys()].filter((number) => [0, 1].every((axis) => between(at[number][axis], from[axis], to[axis])));
-    if (!inside.length) return light(null);
+    if (!inside.length) {
+      light(null);
+      return;
+    }
     const sure = (number) => found.points[number].right * 2 + (found.points[number].confidence ?? 0);
     inside.sort((a, b) => sure(a) - sure(b));
     choose(inside, `${count(inside.length)} ${inside.length === 1 ? "image" : "images"} of the map`, "wrong answers first, then the least confident");
@@ -259,7 +262,10 @@ export function plane(failed, chosen) {
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!found) return;
-    if (corner?.pointer !== event.pointerId) return look(under(event));
+    if (corner?.pointer !== event.pointerId) {
+      look(under(event));
+      return;
+    }
     const now = where(event);
     if (corner.to || Math.hypot(now[0] - corner.from[0], now[1] - corner.from[1]) > 5) {
       look(-1);
@@ -271,11 +277,13 @@ export function plane(failed, chosen) {
     if (corner?.pointer !== event.pointerId) return;
     const done = corner;
     corner = null;
-    if (done.to) return chooseInside(done);
-    const number = under(event);
-    look(number);
-    if (number >= 0) chooseAround(number);
-    else light(null);
+    if (done.to) chooseInside(done);
+    else {
+      const number = under(event);
+      look(number);
+      if (number >= 0) chooseAround(number);
+      else light(null);
+    }
   });
   canvas.addEventListener("pointercancel", () => {
     corner = null;
