@@ -316,10 +316,10 @@ def whole_batches() -> FirstlightClassifier:
 def test_a_row_of_weight_two_counts_as_two_rows(few: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = few
     times = np.random.default_rng(0).integers(1, 5, len(labels))
-    weighed = whole_batches().fit(images, labels, sample_weight=times)
+    weighted = whole_batches().fit(images, labels, sample_weight=times)
     repeated = whole_batches().fit(images.repeat(times, axis=0), labels.repeat(times))
     plain = whole_batches().fit(images, labels)
-    answers = [model.predict_proba(images) for model in (weighed, repeated, plain)]
+    answers = [model.predict_proba(images) for model in (weighted, repeated, plain)]
     assert np.abs(answers[0] - answers[1]).max() < 2e-3
     assert np.abs(answers[0] - answers[2]).max() > 2e-2
 
@@ -403,7 +403,7 @@ def test_what_are_no_weights_is_refused(
         FirstlightClassifier().fit(*few, sample_weight=weights)
 
 
-def test_classes_are_weighed_once(few: tuple[np.ndarray, np.ndarray]) -> None:
+def test_classes_are_weighted_once(few: tuple[np.ndarray, np.ndarray]) -> None:
     twice = FirstlightClassifier(
         settings=("train.class_weights=balanced",), class_weight="balanced"
     )

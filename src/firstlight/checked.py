@@ -108,7 +108,7 @@ NO_LABEL = "(none)"
 
 
 def joined_labels(labels: Iterable[str]) -> str:
-    """The labels of one image as a text, for people."""
+    """The labels of one image as text."""
     return BETWEEN.join(labels) or NO_LABEL
 
 

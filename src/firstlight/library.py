@@ -237,7 +237,7 @@ class Run:
 
         It is served by this process, to this machine only, until its ``close``. The same run has
         one page. A browser on another machine cannot reach it, except in Colab, which leads there.
-        Raises ``UserError`` where the run is not finished, or cannot be read.
+        Raises ``UserError`` if the run is not finished or cannot be read.
         """
         from firstlight.serve.live_page import live_page
 

@@ -168,7 +168,7 @@ class Recipe(Checked):
     name: str
     """Name of the recipe, and of its run folders."""
     description: str = ""
-    """One line for people."""
+    """A one-line summary."""
     network: Network = field(default_factory=Network)
     augment: tuple[Augmentation, ...] = ()
     """Random changes of each training image, in order, drawn again each time it is seen."""

@@ -96,7 +96,7 @@ def test_pictures_can_be_left_out_by_a_csv(stripes: Path, command: Command) -> N
     assert command("evaluate", "run").code == 0, "the same pictures are left out again"
 
 
-def test_uneven_classes_are_weighed(stripes: Path, command: Command) -> None:
+def test_uneven_classes_are_weighted(stripes: Path, command: Command) -> None:
     for i in range(30):
         (stripes / "train" / "row" / f"{i}.png").unlink()
     assert command("train", stripes, "--out", "run", *SHORT).code == 0

@@ -79,7 +79,7 @@ def test_a_bench_tells_of_each_seed(command: Command) -> None:
     assert json.loads(Path("b.json").read_text())["runs"][0]["nothing_learnt"]
 
 
-def test_small_classes_that_are_weighed_are_learnt(tmp_path: Path) -> None:
+def test_small_classes_that_are_weighted_are_learnt(tmp_path: Path) -> None:
     """Nine of ten belong to one class: a lower accuracy than that is no failure if both are
     found."""
     rng = np.random.default_rng(0)

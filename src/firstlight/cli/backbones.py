@@ -50,7 +50,7 @@ def fetch(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Get a backbone's weights into the cache: from a file, what is here, or the hub."""
+    """Put a backbone's weights into the cache, from a file, this machine, or the hub."""
     from firstlight.backbones import backbone_named
     from firstlight.backbones.weights import fetch_backbone
     from firstlight.verbs.backbones import told

@@ -25,7 +25,7 @@ def bench(
     recipe: RecipeName = None,
     settings: Settings = None,
     network: NetworkCode = None,
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Runs, from seed 0 on.")] = 5,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Runs, from seed 0.")] = 5,
     device: Device = "auto",
     out: Annotated[
         Path | None,

@@ -80,7 +80,7 @@ def fetch(
 def check(
     path: Annotated[
         Path,
-        typer.Argument(metavar="PATH", show_default=False, help="Pictures of one's own."),
+        typer.Argument(metavar="PATH", show_default=False, help="Your own pictures."),
     ],
     size: Annotated[
         int | None, typer.Option("--size", metavar="PIXELS", help="As for train.")
@@ -111,7 +111,7 @@ def check(
     allow_outside: AllowOutside = False,
     json: Json = False,
 ) -> None:
-    """Look for what is wrong with pictures of one's own: leaks, copies, damage, imbalance."""
+    """Find problems in your own pictures: leaks, copies, damage, imbalance."""
     from firstlight.data.archive_address import is_archive_address
     from firstlight.data.levels import stated
     from firstlight.data.own import is_arrays
@@ -207,7 +207,7 @@ def pack(
         typer.Argument(
             metavar="PATH",
             show_default=False,
-            help="Pictures of one's own, arrays, other shards, or a named set.",
+            help="Your own pictures, arrays, other shards, or a named set.",
         ),
     ],
     to: Annotated[
@@ -219,7 +219,7 @@ def pack(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Write pictures into tar shards, as WebDataset has them: files as they are, arrays as PNG."""
+    """Write pictures into WebDataset's tar shards: files unchanged, arrays as PNG."""
     from firstlight.data.levels import stated
     from firstlight.verbs.pack import pack as pack_into
     from firstlight.verbs.run_data import DataRequest

@@ -14,11 +14,11 @@ def track(
         typer.Option(
             "--to",
             metavar="TRACKER",
-            help="tensorboard, trackio, mlflow or wandb; else where it was copied. Repeatable.",
+            help="tensorboard, trackio, mlflow or wandb; by default those used before. Repeatable.",
         ),
     ] = None,
 ) -> None:
-    """Copy RUN to an experiment tracker, or what is new in it.
+    """Copy RUN, or what is new in it, to an experiment tracker.
 
     train --track copies a run while it is trained. This copies one that exists, and after
     firstlight evaluate its test metrics and pictures.

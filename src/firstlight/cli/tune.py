@@ -47,7 +47,9 @@ def tune(
     ] = None,
     search: Annotated[
         Path | None,
-        typer.Option("--search", metavar="FILE.toml", help="What to try; else what is usual."),
+        typer.Option(
+            "--search", metavar="FILE.toml", help="What to try; the usual settings by default."
+        ),
     ] = None,
     storage: Storage = None,
     name: Annotated[

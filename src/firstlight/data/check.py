@@ -339,13 +339,13 @@ def _uneven(listing: Listing, readable: np.ndarray) -> list[Finding]:
     least, most = min(sizes, key=lambda n: sizes[n]), max(sizes, key=lambda n: sizes[n])
     if sizes[most] > UNEVEN * max(1, sizes[least]):
         kind = "label" if listing.several else "class"
-        weighed = "" if listing.several else ": training weights the classes"
+        weighted = "" if listing.several else ": training weights the classes"
         found.append(
             Finding(
                 kind="uneven",
                 severe=False,
                 text=(
-                    f"{most} has {sizes[most]:,} pictures and {least} {sizes[least]:,}{weighed}. "
+                    f"{most} has {sizes[most]:,} pictures and {least} {sizes[least]:,}{weighted}. "
                     f"Accuracy alone says little, so look at each {kind}"
                 ),
             )

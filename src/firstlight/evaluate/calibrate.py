@@ -97,7 +97,7 @@ def log_losses(scores_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> Floa
 
 
 def _temperature(logits_NK: Float64Array, labels_N: npt.NDArray[np.int64], few: bool) -> float:
-    """The T with the smallest mean of -log softmax(z / T), from 1 / ``LARGEST_TEMPERATURE`` on.
+    """The T ≥ 1 / ``LARGEST_TEMPERATURE`` with the smallest mean of -log softmax(z / T).
 
     The loss is convex in 1 / T. Its slope is the mean of Σ p·z minus z of the true class. Bisection
     finds where the slope changes sign, to 1e-11 of T. If all images are right, the loss keeps

@@ -32,7 +32,7 @@ class LabelCalibration:
     """Logits are divided by this before the sigmoid. One number for all labels can be estimated
     from few images; one for each label cannot."""
     thresholds: tuple[float, ...]
-    """K: a label is given from this probability on; the one with the highest F1 on those images."""
+    """The probability from which each label is given, K. It has the highest F1 on those images."""
     chosen: tuple[bool, ...]
     """K: whether there were enough images to choose the threshold; otherwise it is ``USUAL``."""
     images: int

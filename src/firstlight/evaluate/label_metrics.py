@@ -33,7 +33,7 @@ class LabelRow:
     average_precision: float | None
     """Σ (Rₙ - Rₙ₋₁) Pₙ over all thresholds, without interpolation; None if no image has it."""
     threshold: float
-    """The label is given from this probability on."""
+    """The probability from which the label is given."""
     support: int
     """Number of images that have this label."""
 

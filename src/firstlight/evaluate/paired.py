@@ -33,7 +33,7 @@ def paired(first_right_N: npt.NDArray[np.bool_], second_right_N: npt.NDArray[np.
 
 
 def _at_most(heads: int, throws: int) -> float:
-    """How often so many throws of a coin show at most so many heads."""
+    """The probability of at most ``heads`` heads in ``throws`` throws of a coin."""
     of_T = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, throws + 1)))])  # log factorials
     ways_H = of_T[throws] - of_T[: heads + 1] - of_T[throws - heads : throws + 1][::-1]
     return float(np.exp(ways_H - throws * math.log(2)).sum())

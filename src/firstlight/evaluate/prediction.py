@@ -183,8 +183,7 @@ def label_prediction(
     *,
     calibrated: bool,
 ) -> Prediction:
-    """The answer where a picture may have several labels: those that are given, and all
-    probabilities."""
+    """The answer if a picture may have several labels: the given labels, and all probabilities."""
     order_K = np.argsort(-probabilities_K, kind="stable")
     return Prediction(
         name=picture.name,

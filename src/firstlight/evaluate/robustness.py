@@ -111,7 +111,7 @@ def measure_robustness(
 
 
 def _shift(image_HWC: UInt8Array, share: float, rng: np.random.Generator) -> UInt8Array:
-    """By whole pixels; the edge is repeated where the image moved away."""
+    """Move by whole pixels; repeat the edge where the image moved away."""
     height, width = image_HWC.shape[:2]
     angle = rng.uniform(0, 2 * np.pi)
     down, right = round(share * height * np.sin(angle)), round(share * width * np.cos(angle))

@@ -1,6 +1,6 @@
-"""What a network answers of an image: the one class that it is of, or which labels it has.
+"""What a network says about an image: its one class, or which labels it has.
 
-The data decides which. All that differs between the two, once there are scores, is here; what
+The data decides which. Everything that differs between the two, given the scores, is here. What
 differs in training is in ``training/loss.py``. Axes: N images, K classes.
 """
 
@@ -34,27 +34,27 @@ AnyMetrics = Metrics | LabelMetrics
 
 
 class Task(ABC):
-    """One of the two, as a value. Labels are int64 N, or bool N×K where there are several."""
+    """One of the two, as a value. Labels are int64 N, or bool N×K if there are several."""
 
     several: ClassVar[bool]
     """Whether an image may have several labels, or none."""
 
     @abstractmethod
     def probabilities(self, scores_NK: "Tensor") -> "Tensor":
-        """Of logits that were divided by the temperature."""
+        """Return the probabilities for logits that were divided by the temperature."""
 
     @abstractmethod
     def check(self, probabilities_NK: Float32Array, source: str) -> Float32Array:
-        """The same, where they are probabilities. Raises ``DataError``, which opens with
-        ``source``: what answered."""
+        """Return the probabilities after checking them. Raises ``DataError``, whose message begins
+        with ``source``, what answered."""
 
     @abstractmethod
     def calibrate(self, logits_NK: Float32Array, labels: npt.NDArray[Any]) -> AnyCalibration | None:
-        """What held-out images tell; None for too few of them."""
+        """Calibrate on held-out images; return None if they are too few."""
 
     @abstractmethod
     def calibration_of(self, values: dict[str, Any] | None) -> AnyCalibration | None:
-        """From the metadata of a file. Raises ``TypeError`` or ``ValueError`` for others'."""
+        """Read the metadata of a file. Raises ``TypeError`` or ``ValueError`` for anything else."""
 
     @abstractmethod
     def measure(
@@ -64,13 +64,13 @@ class Task(ABC):
         class_names: tuple[str, ...],
         calibration: AnyCalibration | None,
     ) -> AnyMetrics:
-        """All metrics of N ≥ 1 answers."""
+        """Return all metrics of N ≥ 1 answers."""
 
     @abstractmethod
     def answers(
         self, probabilities_NK: Float32Array, calibration: AnyCalibration | None
     ) -> npt.NDArray[Any]:
-        """What is answered, in the form of the labels: equal to them where it is right."""
+        """Return the answers in the form of the labels; right answers are equal to them."""
 
     def right(
         self,
@@ -78,7 +78,7 @@ class Task(ABC):
         probabilities_NK: Float32Array,
         calibration: AnyCalibration | None,
     ) -> npt.NDArray[np.bool_]:
-        """N: which images are answered rightly."""
+        """Return which images are answered correctly, bool N."""
         return same_answers(self.answers(probabilities_NK, calibration), labels)
 
     @abstractmethod
@@ -89,11 +89,11 @@ class Task(ABC):
         class_names: Sequence[str],
         calibration: AnyCalibration | None,
     ) -> Prediction:
-        """The answer that the probabilities give."""
+        """Return the answer for these probabilities."""
 
     def require_one(self, what: str, instead: str = "") -> None:
-        """Raise ``UserError`` where images may have several labels. ``what`` is what does not work
-        with them, in the plural; ``instead`` what to do."""
+        """Raise ``UserError`` if images may have several labels. ``what`` does not work with them,
+        in the plural; ``instead`` says what to do."""
         if self.several:
             raise UserError(
                 f"{what} do not work yet with several labels for each picture"
@@ -107,19 +107,19 @@ class OneLabel(Task):
     several: ClassVar[bool] = False
 
     def probabilities(self, scores_NK: "Tensor") -> "Tensor":
-        """They sum to 1 for each image."""
+        """Return probabilities that sum to 1 for each image."""
         return scores_NK.softmax(dim=1)
 
     def check(self, probabilities_NK: Float32Array, source: str) -> Float32Array:
-        """Each from 0 to 1, and each row sums to 1."""
+        """Check that each is from 0 to 1 and each row sums to 1."""
         return check_probabilities(probabilities_NK, source)
 
     def calibrate(self, logits_NK: Float32Array, labels: npt.NDArray[Any]) -> AnyCalibration | None:
-        """Temperature, and the threshold of "unknown"."""
+        """Fit the temperature and the threshold of "unknown"."""
         return calibrate(logits_NK, labels)
 
     def calibration_of(self, values: dict[str, Any] | None) -> AnyCalibration | None:
-        """A ``Calibration``."""
+        """Return a ``Calibration``."""
         return None if values is None else Calibration(**values)
 
     def measure(
@@ -129,14 +129,14 @@ class OneLabel(Task):
         class_names: tuple[str, ...],
         calibration: AnyCalibration | None,
     ) -> AnyMetrics:
-        """``Metrics``."""
+        """Return ``Metrics``."""
         threshold = calibration.threshold if isinstance(calibration, Calibration) else None
         return measure(labels, probabilities_NK, class_names, threshold)
 
     def answers(
         self, probabilities_NK: Float32Array, calibration: AnyCalibration | None
     ) -> npt.NDArray[Any]:
-        """N: numbers of the most probable classes."""
+        """Return the number of the most probable class of each image, N."""
         answers_N: npt.NDArray[np.int64] = probabilities_NK.argmax(axis=1)
         return answers_N
 
@@ -147,31 +147,31 @@ class OneLabel(Task):
         class_names: Sequence[str],
         calibration: AnyCalibration | None,
     ) -> Prediction:
-        """Unknown where no class reaches the threshold."""
+        """Return the answer, unknown if no class reaches the threshold."""
         assert not isinstance(calibration, LabelCalibration), "one label each"
         return prediction(picture, probabilities_K, class_names, calibration)
 
 
 class SeveralLabels(Task):
-    """Each image may have any of the labels: a sigmoid for each, and a label is given from its
-    threshold on."""
+    """Each image may have any of the labels. Each has a sigmoid, and is given from its threshold
+    upwards."""
 
     several: ClassVar[bool] = True
 
     def probabilities(self, scores_NK: "Tensor") -> "Tensor":
-        """Of each label by itself."""
+        """Return the probability of each label, independent of the others."""
         return scores_NK.sigmoid()
 
     def check(self, probabilities_NK: Float32Array, source: str) -> Float32Array:
-        """Each from 0 to 1."""
+        """Check that each is from 0 to 1."""
         return check_each(probabilities_NK, source)
 
     def calibrate(self, logits_NK: Float32Array, labels: npt.NDArray[Any]) -> AnyCalibration | None:
-        """Temperature, and the threshold of each label."""
+        """Fit the temperature and the threshold of each label."""
         return calibrate_labels(logits_NK, labels)
 
     def calibration_of(self, values: dict[str, Any] | None) -> AnyCalibration | None:
-        """A ``LabelCalibration``."""
+        """Return a ``LabelCalibration``."""
         return None if values is None else LabelCalibration(**values)
 
     def measure(
@@ -181,14 +181,14 @@ class SeveralLabels(Task):
         class_names: tuple[str, ...],
         calibration: AnyCalibration | None,
     ) -> AnyMetrics:
-        """``LabelMetrics``."""
+        """Return ``LabelMetrics``."""
         thresholds_K = thresholds_of(calibration, len(class_names))
         return measure_labels(labels, probabilities_NK, class_names, thresholds_K)
 
     def answers(
         self, probabilities_NK: Float32Array, calibration: AnyCalibration | None
     ) -> npt.NDArray[Any]:
-        """N×K: which labels are given."""
+        """Return which labels are given, bool N×K."""
         thresholds_K = thresholds_of(calibration, probabilities_NK.shape[1])
         return given_labels(probabilities_NK, thresholds_K)
 
@@ -199,7 +199,7 @@ class SeveralLabels(Task):
         class_names: Sequence[str],
         calibration: AnyCalibration | None,
     ) -> Prediction:
-        """The labels whose thresholds are reached."""
+        """Return the labels that reach their thresholds."""
         given_K = probabilities_K >= thresholds_of(calibration, len(class_names))
         calibrated = calibration is not None
         return label_prediction(
@@ -211,12 +211,12 @@ ONE_LABEL, SEVERAL_LABELS = OneLabel(), SeveralLabels()
 
 
 def task_of(several: bool) -> Task:
-    """The task of data, or of a network that was trained on it."""
+    """Return the task of a data set, or of a network trained on it."""
     return SEVERAL_LABELS if several else ONE_LABEL
 
 
 def task_in(values: dict[str, Any]) -> Task:
-    """The task that a file's values name. Raises ``ValueError`` for one that there is not."""
+    """Return the task that a file's values name. Raises ``ValueError`` for an unknown one."""
     found = values.get("labels")
     if found not in (None, SEVERAL):
         raise ValueError(f"labels {found!r:.60}; this firstlight knows {SEVERAL!r}")
@@ -224,19 +224,19 @@ def task_in(values: dict[str, Any]) -> Task:
 
 
 def metrics_from_json(values: dict[str, Any]) -> AnyMetrics:
-    """What ``to_json`` of either kind gave. Raises ``TypeError``, ``ValueError`` or ``LookupError``
-    for anything else."""
+    """Read what ``to_json`` of either kind returned. Raises ``TypeError``, ``ValueError`` or
+    ``LookupError`` for anything else."""
     return (LabelMetrics if task_in(values).several else Metrics).from_json(values)
 
 
 def same_answers(some: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """N: for which images two answers, or an answer and the labels, are the same."""
+    """Return for which images two answers, or an answer and the labels, are equal, bool N."""
     same = np.asarray(some == others, dtype=bool)
     return same if same.ndim == 1 else np.asarray(same.all(axis=1))
 
 
 def thresholds_of(calibration: AnyCalibration | None, classes: int) -> npt.NDArray[np.float64]:
-    """K: from which probability on each label is given."""
+    """Return the probability from which each label is given, K."""
     if isinstance(calibration, LabelCalibration):
         return np.array(calibration.thresholds)
     return np.full(classes, USUAL)

@@ -48,7 +48,7 @@ class _OneImage(nn.Module):
         super().__init__()
         # A conversion changes the module that it is given.
         self.classifier = Classifier(replace(saved, model=deepcopy(saved.model)))
-        # litert-torch 0.10 reads weights in channels-last memory wrongly, and not always alike.
+        # litert-torch 0.10 reads weights in channels-last memory wrongly, with varying results.
         for tensor in (*self.classifier.parameters(), *self.classifier.buffers()):
             tensor.data = tensor.data.contiguous(memory_format=torch.contiguous_format)
         resizes = [one for one in self.classifier.modules() if isinstance(one, Resize)]
@@ -72,7 +72,8 @@ def example(saved: SavedModel) -> Tensor:
 
 
 def need_converter(purpose: str) -> Any:
-    """litert_torch. Raises ``UserError``, which begins with ``purpose``, where it is missing."""
+    """Return litert_torch. Raises ``UserError``, whose message begins with ``purpose``, if it is
+    missing."""
     with _silent():
         return imported("litert_torch", purpose, EXTRA)
 

@@ -86,7 +86,7 @@ def _tensor(value: "ValueInfoProto") -> str:
     data_type = TYPES[onnx.TensorProto.DataType.Name(kind.elem_type)]
     dims = [dim.dim_value or -1 for dim in kind.shape.dim][1:]
     lines = [f"name: {_quoted(value.name)}", f"data_type: {data_type}"]
-    # A tensor needs an axis beside the batch; Triton removes this one for the graph.
+    # A tensor needs an axis besides the batch; Triton removes this one for the graph.
     lines += [f"dims: {dims}"] if dims else ["dims: [1]", "reshape { shape: [] }"]
     if value.name == OUTPUTS[0]:
         lines.append(f"label_filename: {_quoted(LABELS)}")
@@ -119,7 +119,7 @@ The input `images`: UINT8, N×H×W×C.
 - Values are 0 to 255, as in an image file. Do not scale or standardize them: the model does.
 - C comes last. It is 1 for grey and 3 for RGB.
 - H and W may be any size. The model brings each image to {height}×{width}×{channels} itself.
-- Images should look like those of the training. A dark drawing on a light ground stays one.
+- Images should look like those of the training. A dark drawing on a light background stays dark.
 - N is 1 to {batch}. All images of a request have one size, and Triton computes requests together
   if they have the same size.
 

@@ -1,5 +1,5 @@
-"""The Hugging Face hub: its words (``hf:OWNER/NAME``), its commits and its cache.
+"""The Hugging Face hub: its names (``hf:OWNER/NAME``), commits and cache.
 
-``library.py`` is the one way to it, and opens every connection. ``data/hub`` reads data sets from
-it, ``runs/from_hub.py`` opens runs.
+Only ``library.py`` opens connections. ``data/hub`` reads data sets from the hub, and
+``runs/from_hub.py`` opens runs.
 """

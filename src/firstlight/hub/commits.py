@@ -1,7 +1,7 @@
-"""Which commit of a repository on the hub is meant, and which files it has.
+"""Find the commit of a repository on the hub, and its files.
 
-What the hub says of a commit's files is kept in ``hub`` of firstlight's cache. They never change,
-so a word with a commit needs no connection once they are here.
+What the hub says about a commit's files is stored in ``hub`` in firstlight's cache. They never
+change, so a name with a commit needs no connection once they are here.
 """
 
 import json
@@ -24,15 +24,15 @@ class Commit:
     """A repository as it was at one moment."""
 
     word: HubWord
-    """With the commit as its revision."""
+    """The name, with the commit as its revision."""
     files: Mapping[str, int]
-    """With their sizes in bytes; -1 where that is not known."""
+    """The files and their sizes in bytes; -1 if unknown."""
     notes: tuple[str, ...] = ()
 
 
 def commit_of(word: HubWord, connect: bool) -> Commit:
-    """The commit of a word's revision, from the hub; from the caches where that is enough, or where
-    the hub does not answer."""
+    """Return the commit of a name's revision, from the hub, or from the caches if that is enough or
+    the hub does not respond."""
     known = _known(word)
     if known is not None and (word.is_pinned or not connect):
         return known
@@ -90,7 +90,7 @@ def _place(word: HubWord, revision: str) -> Path:
 
 
 def keep(word: HubWord, commit: Commit) -> None:
-    """Note a commit's files, and which commit a branch is."""
+    """Store a commit's files, and the commit of a branch."""
     found = commit.word.revision
     place = _place(word, found)
     try:
@@ -107,7 +107,7 @@ def keep(word: HubWord, commit: Commit) -> None:
 
 
 def _known(word: HubWord) -> Commit | None:
-    """What was noted of the word's revision."""
+    """Return what was stored about the name's revision."""
     try:
         told = json.loads(_place(word, word.revision or "main").read_text())
         commit = str(told["commit"])
@@ -120,8 +120,8 @@ def _known(word: HubWord) -> Commit | None:
 
 
 def _in_hubs_cache(word: HubWord) -> Commit | None:
-    """A commit that the hub's own library fetched. Of a data set only where the names of its files
-    tell that none is missing: all are Parquet of so many."""
+    """Return a commit that the hub's own library fetched. For a data set, the file names must show
+    that none is missing: all are numbered Parquet files."""
     folder, commit = kept_in(word.kind, word.repository), word.revision
     if not word.is_pinned:
         try:

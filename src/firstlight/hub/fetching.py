@@ -1,4 +1,4 @@
-"""Files of a commit on the hub, fetched into the hub's own cache and found again there."""
+"""Fetch the files of a commit into the hub's own cache, and find them there again."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from firstlight.hub.library import ABSENT, GATED, HubRefusedError, download, kep
 
 
 class Fetching:
-    """Has the files of a commit on this machine, in the hub's own cache."""
+    """Provides the files of a commit on this machine, in the hub's own cache."""
 
     def __init__(self, commit: Commit, connect: bool, quiet: bool) -> None:
         self._commit, self._connect, self._quiet = commit, connect, quiet
@@ -16,16 +16,16 @@ class Fetching:
         self._folder = kept_in(word.kind, word.repository) / "snapshots" / word.revision
 
     def place(self, name: str) -> Path:
-        """Where the hub's library puts a file."""
+        """Return where the hub's library puts a file."""
         return self._folder.joinpath(*name.split("/"))
 
     def is_here(self, name: str) -> bool:
-        """Whether it is there, of its whole size."""
+        """Return whether the complete file is there."""
         path, size = self.place(name), self._commit.files[name]
         return path.is_file() and size in (-1, path.stat().st_size)
 
     def __call__(self, name: str) -> Path:
-        """The file, fetched where it is not here whole."""
+        """Return the file; fetch it if it is missing or incomplete."""
         word, size = self._commit.word, self._commit.files[name]
         if self.is_here(name):
             return self.place(name)

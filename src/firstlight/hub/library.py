@@ -1,7 +1,6 @@
-"""The Hugging Face hub, reached through its own library alone (extra ``hub``).
+"""The Hugging Face hub, reached only through its own library (extra ``hub``).
 
-Its cache is also read without that library; a file there is under the name of its repository and
-its commit.
+Its cache can be read without that library. A file there is stored under its repository and commit.
 """
 
 import errno
@@ -22,7 +21,7 @@ _ABSENT = {"RepositoryNotFoundError", "RevisionNotFoundError", "RemoteEntryNotFo
 
 
 class HubRefusedError(Exception):
-    """The hub did not give what was asked for; the message is the reason in one line."""
+    """The hub refused a request; the message is the reason in one line."""
 
     def __init__(self, error: Exception) -> None:
         reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
@@ -40,7 +39,7 @@ class HubRefusedError(Exception):
 
 
 def hub_cache() -> Path:
-    """Where huggingface_hub keeps what it fetched, by the same environment variables."""
+    """Return the cache folder of huggingface_hub, from the same environment variables."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if given := os.environ.get(name):
             return Path(given).expanduser()
@@ -50,23 +49,23 @@ def hub_cache() -> Path:
 
 
 def kept_in(kind: str, repository: str) -> Path:
-    """The folder of its cache for a repository; ``kind`` is ``model`` or ``dataset``."""
+    """Return its cache folder for a repository; ``kind`` is ``model`` or ``dataset``."""
     return hub_cache() / f"{kind}s--{repository.replace('/', '--')}"
 
 
 def need_library(purpose: str) -> Any:
-    """huggingface_hub. Raises ``UserError``, which begins with ``purpose``, where it is not
-    installed."""
+    """Return huggingface_hub. Raises ``UserError``, whose message begins with ``purpose``, if it is
+    not installed."""
     return imported("huggingface_hub", purpose, EXTRA)
 
 
 def download(
     repository: str, file: str, revision: str, *, kind: str = "model", quiet: bool = False
 ) -> Path:
-    """A file of a repository at a commit, in the hub's cache; resumed where a part of it is there.
+    """Download a file of a repository at a commit into the hub's cache, or resume a download.
 
-    Raises ``UserError`` where huggingface_hub is not installed, ``HubRefusedError`` where the hub
-    does not give it, and ``DataError`` where the storage takes no more.
+    Raises ``UserError`` without huggingface_hub, ``HubRefusedError`` if the hub refuses, and
+    ``DataError`` if the disk is full.
     """
     tool = need_library("fetching from the hub")
     _silence(quiet or (kind == "dataset" and not sys.stderr.isatty()))
@@ -89,9 +88,9 @@ def _endpoint() -> str | None:
 
 
 def listing(repository: str, revision: str, kind: str) -> tuple[str, dict[str, int]]:
-    """The commit of a repository's revision, and its files with their sizes in bytes.
+    """Return the commit of a repository's revision, and its files with their sizes in bytes.
 
-    Raises as ``download`` does.
+    Raises what ``download`` raises.
     """
     with _asking(f"hf:{repository}") as api:
         commit = str(api.repo_info(repository, revision=revision, repo_type=kind).sha)
@@ -101,9 +100,9 @@ def listing(repository: str, revision: str, kind: str) -> tuple[str, dict[str, i
 
 
 def open_repository(repository: str, *, private: bool) -> list[str]:
-    """The files of a model's repository, which is made where there is none.
+    """Return the files of a model's repository. Create it if there is none.
 
-    Raises ``UserError`` where nobody is logged in, else as ``download`` does.
+    Raises ``UserError`` if the user is not logged in, and what ``download`` raises.
     """
     with _asking(f"hf:{repository}") as api:
         if need_library("").get_token() is None:
@@ -118,8 +117,8 @@ def open_repository(repository: str, *, private: bool) -> list[str]:
 def commit(
     repository: str, files: Mapping[str, bytes | Path], removed: Collection[str], message: str
 ) -> str:
-    """Write files into a model's repository and remove others, all in one commit; returns its
-    hash. Nothing is changed there unless all of it is. Raises as ``download`` does."""
+    """Write files into a model's repository and remove others, in one commit; return its hash.
+    Either everything changes or nothing. Raises what ``download`` raises."""
     with _asking(f"hf:{repository}") as api:
         tool = need_library("")
         changes = [
@@ -131,7 +130,7 @@ def commit(
 
 @contextmanager
 def _asking(purpose: str) -> Iterator[Any]:
-    """The hub's interface, without words of its library's own; what it says is raised as
+    """Return the hub's interface with its library's output silenced. Its errors are raised as
     ``HubRefusedError``."""
     tool = need_library(purpose)
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
@@ -147,6 +146,6 @@ def _asking(purpose: str) -> Iterator[Any]:
 
 def _silence(bars: bool) -> None:
     utils = imported("huggingface_hub.utils", "the hub", EXTRA)
-    utils.logging.set_verbosity_error()  # it would tell of each attempt
+    utils.logging.set_verbosity_error()  # it would report each attempt
     if bars:
         utils.disable_progress_bars()

@@ -1,4 +1,4 @@
-"""What names a repository of the hub: ``hf:OWNER/NAME``, ``hf:OWNER/NAME@REVISION``; of a data set
+"""Names of the hub's repositories: ``hf:OWNER/NAME``, ``hf:OWNER/NAME@REVISION``; for a data set
 also ``hf:OWNER/NAME/CONFIGURATION@REVISION``."""
 
 import re
@@ -21,11 +21,11 @@ class HubWord:
     repository: str
     """``OWNER/NAME``"""
     configuration: str = ""
-    """Of a data set."""
+    """For a data set; empty for its default."""
     revision: str = ""
-    """A branch, a tag or a commit; empty for the hub's own choice, ``main``."""
+    """A branch, a tag or a commit; empty for the hub's default, ``main``."""
     kind: str = DATASET
-    """``dataset`` or ``model``, as the hub calls them."""
+    """``dataset`` or ``model``, the hub's own terms."""
 
     def __str__(self) -> str:
         configuration = f"/{self.configuration}" if self.configuration else ""
@@ -38,29 +38,29 @@ class HubWord:
 
     @property
     def name(self) -> str:
-        """Without its owner."""
+        """The name without its owner."""
         return self.repository.rpartition("/")[2]
 
     @property
     def what(self) -> str:
-        """What it is, for people."""
+        """What it is, for messages."""
         return "data set" if self.kind == DATASET else "model"
 
     @property
     def page(self) -> str:
-        """Its address for people."""
+        """Its web address."""
         return (
             f"https://huggingface.co/{'datasets/' if self.kind == DATASET else ''}{self.repository}"
         )
 
 
 def is_hub(word: str | Path) -> bool:
-    """Whether a word names a repository of the hub, rightly written or not."""
+    """Return whether a word names a repository of the hub, even if it is badly written."""
     return str(word).startswith("hf:") and not str(word).startswith(("hf://", "hf:\\\\"))
 
 
 def hub_word(word: str | Path) -> HubWord:
-    """The data set that it names. Raises ``UserError`` where it is not well written."""
+    """Parse the name of a data set. Raises ``UserError`` if it is badly written."""
     text, found = _parsed(word)
     if found is None:
         raise UserError(f"{text}: {WANTED}")
@@ -70,7 +70,7 @@ def hub_word(word: str | Path) -> HubWord:
 
 
 def model_word(word: str | Path) -> HubWord:
-    """The model that it names. Raises ``UserError`` where it is not well written."""
+    """Parse the name of a model. Raises ``UserError`` if it is badly written."""
     text, found = _parsed(word)
     if found is None or found[2]:
         raise UserError(f"{text}: wanted hf:OWNER/NAME or hf:OWNER/NAME@REVISION")

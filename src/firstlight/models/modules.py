@@ -288,7 +288,7 @@ class Resize(nn.Module):
         """The weights for maps of one size, once they are computed."""
 
     def fix(self, maps_NCHW: Tensor) -> None:
-        """Take maps of this size alone from now on; a tracer then meets the weights as numbers, not
+        """Accept only maps of this size from now on; a tracer then sees the weights as numbers, not
         what computes them."""
         self.fixed = self._weights(maps_NCHW)
 

@@ -71,7 +71,7 @@ def save_model(
     """Write ``model.safetensors``: the weights, and how to build the network and prepare its input.
 
     With ``half``, filters and dense layers are stored as float16 and loaded as float32. ``card`` is
-    a text for people.
+    a message.
     """
     values: dict[str, Any] = {
         "architecture": saved.architecture.to_json(),

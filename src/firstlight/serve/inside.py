@@ -58,13 +58,13 @@ class _Inside:
             bool, Query(description="Every layer of a long network, not a selection.")
         ] = False,
     ) -> Response:
-        """A JSON text and numbers: four bytes, little-endian, with the length of the text, then the
-        text, filled up with spaces to a multiple of four, then float32 numbers.
+        """Returns JSON followed by numbers: four bytes, little-endian, with the length of the JSON,
+        then the JSON, padded with spaces to a multiple of four bytes, then float32 numbers.
 
-        Each layer has its number in the network, from 0 on, the place of its first number in the
-        answer (`offset`), and channels × height × width of them; `cam` has an offset too, and
-        height × width of the picture. Of more than 40 layers some are given, and `choice` says
-        which.
+        Each layer has its number in the network, counted from 0, the position of its first number
+        (`offset`), and channels × height × width numbers. `cam` has an offset too, and the
+        picture's height × width numbers. If there are more than 40 layers, some are returned, and
+        `choice` says which.
         """
         predictor = self._service.predictor(run)
         picture = await only_picture(request, self._service, predictor)
@@ -115,8 +115,8 @@ class _Inside:
         channel: Annotated[int, Query(ge=0, lt=100_000)],
         run: RunName = None,
     ) -> Response:
-        """The strongest value of a map, where it is, how much each pixel moves it, and the filter
-        behind it."""
+        """Returns the strongest value of a map, its position, how much each pixel changes it, and
+        its filter."""
         predictor = self._service.predictor(run)
         picture = await only_picture(request, self._service, predictor)
         saved = network_of(predictor)

@@ -189,9 +189,9 @@ class RunPredictor(Predictor):
 
     @property
     def answers(self) -> AnyAnswers | None:
-        """The answers to the test set; None before ``evaluate``. Read again where they changed.
+        """The answers to the test set; None before ``evaluate``. Changed files are read again.
 
-        Raises ``DataError`` where they are damaged.
+        Raises ``DataError`` if they are damaged.
         """
         path = self.path / "predictions.csv"
         if not path.is_file() or not self.evaluated:

@@ -77,17 +77,17 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/health/live", summary="Is the service up?")
     async def live() -> Response:
-        """200 as long as the service runs."""
+        """Answers 200 while the service runs."""
         return json_response({"live": True})
 
     @router.get("/health/ready", summary="Can every run answer?")
     async def ready() -> Response:
-        """200, or 503 while a run is still training."""
+        """Answers 200, or 503 while a run is still training."""
         return _ready("service", all(p.ready for p in service.predictors.values()))
 
     @router.get("", summary="About this server")
     async def server() -> Response:
-        """Name, version, extensions."""
+        """Returns the service's name, version and extensions."""
         return json_response(
             {
                 "name": "firstlight",
@@ -108,17 +108,17 @@ def _of_a_model(service: Service) -> APIRouter:
 
     @router.get("", summary="Inputs and outputs of a run")
     async def metadata(model: str) -> Response:
-        """Inputs and outputs; -1 is any number."""
+        """Describes the inputs and outputs; -1 means any number."""
         return json_response(_metadata(service.predictor(model)))
 
     @router.get("/ready", summary="Can this run answer?")
     async def model_ready(model: str) -> Response:
-        """200, or 503 while it is still training."""
+        """Answers 200, or 503 while the run is still training."""
         return _ready(model, service.run(model).ready)
 
     @router.post("/infer", openapi_extra=BODY, responses=ANSWER, summary="Classify images")
     async def infer(model: str, request: Request) -> Response:
-        """Probabilities and labels of uint8 images of the model's size."""
+        """Returns probabilities and labels of uint8 images of the model's size."""
         predictor = service.predictor(model)
         most = service.limits.images
         body = await request.body()

@@ -53,13 +53,13 @@ class _Results:
         self._service = service
 
     async def runs(self) -> Response:
-        """What each was trained on, and whether it can answer."""
+        """Lists the runs: what each was trained on, and whether it can answer."""
         self._service.look()
         return json_response([_described(p) for p in self._service.predictors.values()])
 
     async def training(self, run: Name) -> Response:
-        """The lines of `epochs.csv` so far, and whether more will come; `summary` has the figures
-        of the finished run."""
+        """Returns the lines of `epochs.csv` so far, and whether more will come. `summary` has the
+        figures of the finished run."""
         predictor = self._service.run(run)
         # Read the state first: whatever is written later is requested again.
         state = _state(predictor)
@@ -73,8 +73,8 @@ class _Results:
         )
 
     async def results(self, run: Name) -> Response:
-        """`metrics.json`, and accuracy against coverage by threshold (null with several labels);
-        null before `evaluate`."""
+        """Returns `metrics.json`, and the accuracy and coverage for each threshold (null with
+        several labels). Null before `evaluate`."""
         predictor = self._service.run(run)
         answers = await _answers(self._service, predictor)
         if answers is None:
@@ -85,8 +85,8 @@ class _Results:
     async def cell(
         self, run: Name, truth: Annotated[int, Query(ge=0)], said: Annotated[int, Query(ge=0)]
     ) -> Response:
-        """Test images of class number `truth` that were taken for class number `said`, the surest
-        first."""
+        """Lists the test images of class number `truth` that were classified as class number
+        `said`, the most confident first."""
         predictor = self._service.run(run)
         answers = await evaluated(self._service, predictor)
         if isinstance(answers, LabelAnswers):
@@ -97,7 +97,7 @@ class _Results:
         )
 
     async def mistakes(self, run: Name) -> Response:
-        """Wrong answers, the least probable truth first."""
+        """Lists wrong answers, the least probable true class first."""
         answers = await evaluated(self._service, self._service.run(run))
         wrong_N = ~answers.right
         worst = worst_mistakes(wrong_N, _believed(answers), MOST)
@@ -105,7 +105,7 @@ class _Results:
         return json_response({"count": int(wrong_N.sum()), "pictures": pictures})
 
     async def network(self, run: Name) -> Response:
-        """What each layer gives, from top to bottom, with its words for screen readers."""
+        """Describes each layer's output, from top to bottom, with text for screen readers."""
         predictor = self._service.predictor(run)
         saved = predictor.model.saved
         if saved is None or saved.architecture.network.code is not None:
@@ -120,8 +120,8 @@ class _Results:
         page: Annotated[int, Query(ge=0)] = 0,
         count: Annotated[int, Query(ge=1, le=100)] = 12,
     ) -> Response:
-        """Their numbers and true classes, `count` of them from all over the set, on every page
-        others; `total` is 0 where the images are not to be found."""
+        """Lists the numbers and true classes of `count` test images from the whole set, different
+        ones on every page. `total` is 0 if the images are not on this machine."""
         predictor = self._service.run(run)
         test = await self._service.aside(lambda: self._service.test_images(predictor))
         total = 0 if test is None else len(test)
@@ -134,7 +134,7 @@ class _Results:
         return json_response({"total": total, "pictures": rows})
 
     async def image(self, run: Name, index: Annotated[int, Path(ge=0)]) -> Response:
-        """As the network is shown it."""
+        """Returns a test image as the network's input, a PNG."""
         predictor = self._service.run(run)
         test = await self._service.aside(lambda: self._service.test_images(predictor))
         if test is None or index >= len(test):
@@ -146,8 +146,8 @@ class _Results:
         )
 
     async def compare(self, first: str, second: str) -> Response:
-        """The images that only one of them has right, with what the other said, the exact McNemar
-        test, and what their recipes differ in."""
+        """Compares two runs: the images that only one of them gets right, the other's answers, the
+        exact McNemar test, and the differences of their recipes."""
         one, other = self._service.run(first), self._service.run(second)
         a, b = await evaluated(self._service, one), await evaluated(self._service, other)
         a_M, b_M = in_both(a, b, (one.described, other.described))

@@ -20,31 +20,31 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/models", summary="The models")
     async def models() -> Response:
-        """Their names."""
+        """Lists the names of the models."""
         return json_response({"models": list(service.predictors)})
 
     versioned = "/models/{model}/versions/{version}"
 
     @router.post(f"{versioned}:predict", openapi_extra=BODY, summary="Classify pictures")
     async def predict_version(model: Model, version: Version, request: Request) -> Response:
-        """The same of a version."""
+        """Does the same for a version of the model."""
         _check(version)
         return await _predicted(model, request)
 
     @router.post("/models/{model}:predict", openapi_extra=BODY, summary="Classify pictures")
     async def predict(model: Model, request: Request) -> Response:
-        """`predictions` in the order of the instances, each as of `/api/predict`."""
+        """Returns `predictions` in the order of the instances, each as in `/api/predict`."""
         return await _predicted(model, request)
 
     @router.get(versioned, summary="Can this version answer?")
     async def version_ready(model: Model, version: Version) -> Response:
-        """As without the version."""
+        """Does the same for a version of the model."""
         _check(version)
         return json_response(_state(service, model))
 
     @router.get("/models/{model}", summary="Can this run answer?")
     async def ready(model: Model) -> Response:
-        """`ready` as KServe has it, `model_version_status` as TensorFlow Serving does."""
+        """Returns KServe's `ready`, and TensorFlow Serving's `model_version_status`."""
         return json_response(_state(service, model))
 
     async def _predicted(model: str, request: Request) -> Response:

@@ -78,7 +78,7 @@ class FittedHead:
 
 
 def need_scipy() -> None:
-    """Load what solves the regression. Raises ``UserError`` where that is not installed."""
+    """Load the solver of the regression. Raises ``UserError`` if it is not installed."""
     imported("scipy.linalg", "a last layer fitted to a pretrained network's features")
 
 

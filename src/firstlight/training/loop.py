@@ -277,8 +277,8 @@ class Trainer:
 
     def _new_pass(self, order_M: Tensor, small: bool) -> Pass:
         """Return the pass of batches of one shape, recorded if that is possible."""
-        recipe, weighed = self.recipe, self.train_data.weights_N is not None
-        differs = weighed or recipe.mix is not None or recipe.network.drops
+        recipe, weighted = self.recipe, self.train_data.weights_N is not None
+        differs = weighted or recipe.mix is not None or recipe.network.drops
         if self.recorder is None or differs or self.shards is not None:
             return self._learn_plain
         whole_B = order_M[: recipe.train.batch_size]

@@ -18,19 +18,19 @@ class Loss(ABC):
 
     @abstractmethod
     def mean(self, logits_BK: Tensor, labels_B: Tensor, weights_B: Tensor | None = None) -> Tensor:
-        """float32 scalar, over the images; each one's loss times its own weight too."""
+        """Return the mean loss of the images, each times its own weight, as a float32 scalar."""
 
     @abstractmethod
     def each(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
-        """float32 B, not weighed."""
+        """The loss of each image without weights, float32 B."""
 
     @abstractmethod
     def right(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
-        """bool B: which images are answered rightly."""
+        """Return which images are answered correctly, bool B."""
 
     @abstractmethod
     def measured(self, logits_BK: Tensor, labels_B: Tensor) -> tuple[float, float]:
-        """Mean loss, neither smoothed nor weighed, and accuracy."""
+        """Return the mean loss without smoothing and weights, and the accuracy."""
 
 
 class OneLabelLoss(Loss):
@@ -38,7 +38,7 @@ class OneLabelLoss(Loss):
     class's weight. Labels are int64 B."""
 
     def mean(self, logits_BK: Tensor, labels_B: Tensor, weights_B: Tensor | None = None) -> Tensor:
-        """float32 scalar, over the images; each one's loss times its own weight too."""
+        """Return the mean loss of the images, each times its own weight, as a float32 scalar."""
         if self.weights_K is None and weights_B is None:
             return cross_entropy(logits_BK, labels_B, label_smoothing=self.smoothing)
         each_B = self.each(logits_BK, labels_B)
@@ -47,7 +47,7 @@ class OneLabelLoss(Loss):
         return (each_B if weights_B is None else each_B * weights_B).mean()
 
     def each(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
-        """float32 B, not weighed."""
+        """The loss of each image without weights, float32 B."""
         return cross_entropy(logits_BK, labels_B, label_smoothing=self.smoothing, reduction="none")
 
     def right(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class OneLabelLoss(Loss):
         return logits_BK.argmax(dim=1) == labels_B
 
     def measured(self, logits_BK: Tensor, labels_B: Tensor) -> tuple[float, float]:
-        """Mean loss, neither smoothed nor weighed, and accuracy."""
+        """Return the mean loss without smoothing and weights, and the accuracy."""
         loss = cross_entropy(logits_BK, labels_B).item()
         return loss, self.right(logits_BK, labels_B).float().mean().item()
 
@@ -69,12 +69,12 @@ class SeveralLabelsLoss(Loss):
     """
 
     def mean(self, logits_BK: Tensor, labels_B: Tensor, weights_B: Tensor | None = None) -> Tensor:
-        """float32 scalar, over the images; each one's loss times its own weight too."""
+        """Return the mean loss of the images, each times its own weight, as a float32 scalar."""
         each_B = self.each(logits_BK, labels_B)
         return (each_B if weights_B is None else each_B * weights_B).mean()
 
     def each(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
-        """float32 B, not weighed."""
+        """The loss of each image without weights, float32 B."""
         targets_BK = labels_B.float() * (1 - self.smoothing) + self.smoothing / 2
         losses_BK = binary_cross_entropy_with_logits(logits_BK, targets_BK, reduction="none")
         return losses_BK.sum(dim=1)
@@ -85,7 +85,7 @@ class SeveralLabelsLoss(Loss):
         return ((logits_BK > 0) == labels_B).all(dim=1)
 
     def measured(self, logits_BK: Tensor, labels_B: Tensor) -> tuple[float, float]:
-        """Mean loss, neither smoothed nor weighed, and accuracy."""
+        """Return the mean loss without smoothing and weights, and the accuracy."""
         plain = SeveralLabelsLoss(smoothing=0.0, weights_K=None)
         loss = plain.mean(logits_BK, labels_B).item()
         return loss, self.right(logits_BK, labels_B).float().mean().item()

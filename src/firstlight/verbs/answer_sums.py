@@ -1,6 +1,6 @@
 """Check whether a file of answers has changed since it was written.
 
-The hidden file ``.NAME.sha256`` beside it has its checksum, in the format of ``sha256sum``. It is
+The hidden file ``.NAME.sha256`` next to it has its checksum, in the format of ``sha256sum``. It is
 written first, so that a complete file always has its checksum.
 """
 

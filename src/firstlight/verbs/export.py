@@ -241,8 +241,8 @@ def export(
 
 @contextmanager
 def _traced(code: OwnCode | None, format: str) -> Iterator[None]:  # noqa: A002
-    """What PyTorch's exporter says of code of one's own, and LiteRT's converter of any network, as
-    ``UserError``."""
+    """Raise errors of PyTorch's exporter about custom code, and of LiteRT's converter about any
+    network, as ``UserError``."""
     try:
         yield
     except Exception as error:

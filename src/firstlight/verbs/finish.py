@@ -102,7 +102,7 @@ def what_was_not_learnt(trainer: Trainer, class_names: tuple[str, ...]) -> str:
 
 
 def _suspicious(trainer: Trainer, classes: int) -> bool:
-    if trainer.train_data.targets.ndim == 2:  # their figures tell nothing without the probabilities
+    if trainer.train_data.targets.ndim == 2:  # their figures mean nothing without the probabilities
         return True
     kept, guessing = trainer.kept, math.log(classes)
     seen = [(trainer.train_data, kept.train_loss, kept.train_accuracy)]

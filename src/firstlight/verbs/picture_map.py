@@ -25,7 +25,7 @@ _LISTED = 200
 
 
 def need_backbone() -> str:
-    """The backbone that a map takes. Raises ``UserError`` where none is on this machine, or what
+    """Return the backbone for a map. Raises ``UserError`` if none is on this machine, or what
     draws the map is not installed."""
     imported("sklearn.manifold", "--map", "'firstlight[sklearn]'")
     if backbone := backbone_here():
