@@ -10,7 +10,11 @@ from pathlib import Path
 from types import GenericAlias
 
 import numpy.typing
+from docutils.nodes import Element, TextElement
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.nodes import make_refnode
 
 import firstlight
 
@@ -44,12 +48,18 @@ include_patterns = [
 ]
 exclude_patterns = [".*", "build", "dist", "runs", "shared"]
 nitpicky = True
-# Names of other projects; their pages are not looked up, so that the build needs no network.
+# Names of other projects. Their pages are not looked up, so the build needs no network.
 FOREIGN = (
-    *("pathlib", "Path", "collections", "typing", "numpy", "np", "npt", "NDArray", "ArrayLike"),
-    *("torch", "PIL", "Image", "Figure", "sklearn"),
+    *("pathlib", "Path", "collections", "contextlib", "typing"),
+    *("numpy", "np", "npt", "NDArray", "ArrayLike"),
+    *("torch", "nn", "Module", "Tensor", "Generator", "dtype", "PIL", "Image", "Figure", "sklearn"),
 )
-nitpick_ignore_regex = [("py:.*", rf"({'|'.join(FOREIGN)})(\..*)?")]
+# Short names for types, and values inside others, without an entry in the reference.
+INNER = ("Images", "Labels", "AnyMetrics", "Shape", "Shares", "Way", "Row", "Options", "Range")
+nitpick_ignore_regex = [
+    ("py:.*", rf"({'|'.join(FOREIGN)})(\..*)?"),
+    ("py:.*", rf"(firstlight\..*\.)?({'|'.join(INNER)})"),
+]
 highlight_language = "none"
 
 myst_heading_anchors = 4
@@ -120,6 +130,20 @@ def first_page(app: Sphinx, error: Exception | None) -> None:
         shutil.copyfile(app.outdir / f"{root_doc}.html", app.outdir / "index.html")
 
 
+def by_last_name(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: TextElement
+) -> Element | None:
+    """Link a type that a signature names without its module, if the reference has one such name."""
+    last = node["reftarget"].rpartition(".")[2]
+    found = env.domains.python_domain.find_obj(env, "", "", last, None, searchmode=1)
+    if node.get("refdomain") != "py" or len(found) != 1:
+        return None
+    name, entry = found[0]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, shown, name)
+
+
 def setup(app: Sphinx) -> None:
+    app.registry.source_suffix.pop(".ipynb")  # the notebook is a file to download, not a page
+    app.connect("missing-reference", by_last_name)
     app.connect("source-read", as_page)
     app.connect("build-finished", first_page)
