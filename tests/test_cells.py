@@ -12,6 +12,7 @@ from PIL import Image
 
 import firstlight as fl
 from firstlight import cells
+from firstlight.evaluate.label_metrics import LabelMetrics, measure_labels
 from firstlight.evaluate.metrics import Metrics, measure
 from firstlight.evaluate.prediction import Prediction
 from firstlight.layers import Conv, Dense, Flatten
@@ -70,6 +71,15 @@ def metrics(classes: int) -> Metrics:
     return measure(labels_N, probabilities_NK, dataset(classes).class_names)
 
 
+def label_metrics(labels: int) -> LabelMetrics:
+    """Four images: each label is on the first three, and given to the first two and the last."""
+    labels_NK = np.repeat([[True], [True], [True], [False]], labels, axis=1)
+    labels_NK[:, -1] = False
+    probabilities_NK = np.repeat([[0.9], [0.7], [0.2], [0.6]], labels, axis=1).astype(np.float32)
+    names = dataset(labels).class_names
+    return measure_labels(labels_NK, probabilities_NK, names, np.full(labels, 0.5))
+
+
 def test_a_data_set_shows_images_of_its_classes() -> None:
     data = dataset(3)
     page = Page(data._repr_html_())
@@ -98,26 +108,42 @@ def test_an_image_with_several_labels_is_shown_under_each() -> None:
 
 @pytest.mark.parametrize("classes", [3, 1000])
 def test_names_are_text_and_a_thousand_classes_stay_small(classes: int) -> None:
-    for shown in (dataset(classes), fl.TrainTest(dataset(classes), dataset(2)), metrics(classes)):
+    for shown in (
+        dataset(classes),
+        fl.TrainTest(dataset(classes), dataset(2)),
+        metrics(classes),
+        label_metrics(classes),
+    ):
         html = shown._repr_html_()
         page = Page(html)
         assert "onerror" in page.words and "\\n" in page.words  # as text, on one line
         assert "<img src=x" not in html
         assert len(html) < 200_000
         if classes > 20:
-            assert re.search(r"990 more classes|20 classes of 1,000", page.words)
+            assert re.search(r"990 more classes|20 (classes|labels) of 1,000", page.words)
 
 
 def test_nothing_has_a_ground_of_its_own_or_black_letters() -> None:
     """So that it is read on a dark page as well."""
     answer = Prediction(name="a.png", probabilities={"7": 0.9, "1": 0.1})
     network = fl.Network(layers=(Flatten(), Dense("classes")))
-    values = (metrics(3), dataset(3), network, network.summary((8, 8, 1), 3), answer)
+    summary = network.summary((8, 8, 1), 3)
+    values = (metrics(3), label_metrics(3), dataset(3), network, summary, answer)
     for html in (value._repr_html_() for value in values):
         assert not re.search(
             r"background(-color)?: (?!none)|color: #(0|1|f)|white(?!-)|black", html
         )
         assert "<style" not in html and "class=" not in html
+
+
+def test_metrics_of_several_labels_show_a_row_for_each_label() -> None:
+    page = Page(label_metrics(3)._repr_html_())
+    assert "0.00 % (0 of 4 images)" in page.words  # a label is missing or too many in each
+    numbers = re.findall(r"[\d.]+ %|- ", page.words.partition("images")[2].partition("images")[2])
+    # Two of three given labels are right and two of three are found, so precision, recall and F1
+    # are 2/3. The thresholds 0.9, 0.7, 0.6, 0.2 find them with precisions 1, 1, 2/3, 3/4.
+    assert numbers[:5] == ["66.7 %", "66.7 %", "66.7 %", "91.7 %", "50.0 %"]
+    assert numbers[10:] == ["0.0 %", "0.0 %", "0.0 %", "- ", "50.0 %"]  # no image has the last one
 
 
 def test_a_network_shows_its_layers() -> None:

@@ -59,8 +59,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[
 
     def cells(row: Sequence[str], tag: str) -> str:
         style = "padding: 0.15em 0.8em 0.15em 0; vertical-align: middle; text-align: "
+        number = "right; white-space: nowrap"  # so that a number keeps its unit
         return "".join(
-            f'<{tag} style="{style}{"right" if at in right else "left"}">{cell}</{tag}>'
+            f'<{tag} style="{style}{number if at in right else "left"}">{cell}</{tag}>'
             for at, cell in enumerate(row)
         )
 

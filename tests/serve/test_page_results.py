@@ -59,6 +59,26 @@ def test_the_worst_mistakes_begin_with_the_least_probable_truth(
     assert f"{len(wrong)} images" in tab.text("#gallery-says")
 
 
+def test_an_answer_close_to_certain_fits_below_the_smallest_picture(tab: Tab) -> None:
+    def nearly_certain(route: Any) -> None:
+        answer = route.fetch()
+        values = answer.json()
+        for row in values["pictures"]:
+            row["confidence"] = 0.9996
+        route.fulfill(response=answer, json=values)
+
+    tab.page.route("**/mistakes*", nearly_certain)
+    tab.page.set_viewport_size({"width": 390, "height": 800})
+    tab.open("#results/digits-2")
+    tab.count("#gallery button:disabled", 0)
+
+    shown = tab.page.locator("#gallery button span:last-child")
+    assert shown.first.inner_text() == ">\u00a099.9\u00a0%"
+    assert shown.evaluate_all("(all) => all.every((one) => one.scrollWidth <= one.clientWidth)")
+    named = tab.page.locator("#gallery button").first.get_attribute("aria-label")
+    assert named.endswith("more than 99.9\u00a0% confident")  # as a screen reader says it
+
+
 def test_the_threshold_tells_what_share_is_answered_and_how_much_of_it_is_right(
     tab: Tab, second_run: fl.Run
 ) -> None:

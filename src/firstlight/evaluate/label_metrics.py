@@ -20,6 +20,8 @@ SEVERAL = "several"
 
 LEAST_THRESHOLD = 1e-6
 """The threshold if every image is best given the label."""
+SHOWN_LABELS = 20
+"""In a notebook."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,43 @@ class LabelMetrics:
     expected_calibration_error: float
     """0 to 1; of all N·K probabilities, with 15 equal-width bins."""
     per_class: tuple[LabelRow, ...]
+
+    def _repr_html_(self) -> str:
+        from firstlight import cells
+
+        low, high = (100 * end for end in self.accuracy_interval)
+        facts = {
+            "exact match": f"{100 * self.accuracy:.2f} % "
+            f"({self.correct:,} of {self.count:,} images)",
+            "95 % interval": f"{low:.2f} to {high:.2f} %",
+            "F1": f"{100 * self.f1_micro:.2f} % micro, {100 * self.f1_macro:.2f} % macro",
+            "mean average precision": f"{100 * self.mean_average_precision:.2f} %",
+            "log loss": f"{self.log_loss:.4f}",
+            "calibration error": f"{100 * self.expected_calibration_error:.2f} %",
+        }
+        few = len(self.per_class) <= SHOWN_LABELS
+        lowest = sorted((row for row in self.per_class if row.support), key=lambda row: row.f1)
+        left_out = f"The {SHOWN_LABELS} labels of {len(self.per_class):,} with the lowest F1."
+        return cells.block(
+            "Evaluation",
+            cells.facts(facts),
+            "" if few else cells.note(left_out),
+            cells.table(
+                ("label", "precision", "recall", "F1", "average precision", "threshold", "images"),
+                [
+                    (
+                        cells.text(row.name),
+                        *map(_percent, (row.precision, row.recall, row.f1)),
+                        _percent(row.average_precision),
+                        _percent(row.threshold),
+                        f"{row.support:,}",
+                    )
+                    for row in (self.per_class if few else lowest[:SHOWN_LABELS])
+                ],
+                right=(1, 2, 3, 4, 5, 6),
+            ),
+            cells.note("A label is given if its probability reaches the threshold."),
+        )
 
     def to_json(self) -> dict[str, object]:
         """Plain values, as written to ``metrics.json``."""
@@ -178,6 +217,10 @@ def _calibration_error(labels_NK: BoolArray, probabilities_NK: Float32Array) -> 
     bins = np.clip(np.ceil(flat * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1).astype(np.int64)
     gaps_B = np.bincount(bins, weights=has - flat, minlength=CALIBRATION_BINS)
     return float(np.abs(gaps_B).sum() / len(flat))
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def _share(part: int, whole: int) -> float:

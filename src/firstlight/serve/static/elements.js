@@ -23,7 +23,7 @@ export function make(tag, properties = {}, ...children) {
 export const percent = (share, places = 1) => `${(100 * share).toFixed(places)}\u00a0%`;
 
 // Rounding must not make a probability look certain.
-export const sureness = (share) => (share > 0.999 ? "more than 99.9\u00a0%" : percent(share));
+export const sureness = (share, above = "more than ") => (share > 0.999 ? `${above}99.9\u00a0%` : percent(share));
 
 export const count = (value) => value.toLocaleString("en");
 

@@ -30,7 +30,7 @@ export function gallery(failed, tried) {
     const image = make("img", { alt: "" });
     const button = make("button", { type: "button", disabled: true, title: "Look inside" }, image,
       make("b", { title: said }, said), make("span", { title: truth }, truth === said ? "correct" : `actually ${truth}`),
-      make("span", {}, sure));
+      make("span", {}, row.confidence === null ? "" : sureness(row.confidence, ">\u00a0")));
     button.setAttribute("aria-label", `Test image ${row.index}: answer ${said}, actually ${truth}${sure && `, ${sure} confident`}`);
     let picture = null;
     button.addEventListener("click", () => tried(run, picture, row.index, truth));
