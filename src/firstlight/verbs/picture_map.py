@@ -4,12 +4,15 @@ together.
 Axes: N pictures, F features.
 """
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from firstlight.backbones import BACKBONES
 from firstlight.data.check import DataCheck
+from firstlight.data.dataset import Dataset, Int64Array
+from firstlight.data.findings import Suspect
 from firstlight.errors import UserError
 from firstlight.evaluate.task import task_of
 from firstlight.explain.plane import neighbourhoods
@@ -17,7 +20,7 @@ from firstlight.files import write_asked
 from firstlight.packages import imported
 from firstlight.report.map import MOST_NAMED, legend, map_of_pictures
 from firstlight.report.page import Page, Section, Shown, Table, render
-from firstlight.verbs.feature_view import backbone_here, compute_features
+from firstlight.verbs.feature_view import FeatureView, backbone_here, compute_features
 
 MOST = 2000
 """Most pictures on a map. If there are more, every n-th is shown, and every suspect."""
@@ -46,66 +49,61 @@ def write_map(
     view = compute_features(path, need_backbone(), allow_outside=allow_outside, quiet=quiet)
     data = view.data
     task_of(data.several).require_one("maps", "Leave out --map")
-    assert data.names is not None, "your own pictures have names"
     suspects = {s.name: s for finding in checked.findings for s in finding.suspects}
-    marked_N = np.array([name in suspects for name in data.names])
-    some = np.union1d(
-        np.arange(min(len(data), MOST)) * len(data) // min(len(data), MOST),
-        np.flatnonzero(marked_N),
-    )
-    places_N2 = neighbourhoods(view.features_NF[some])
-    drawn = map_of_pictures(
-        [data.images_NHWC[int(at)][::2, ::2] for at in some],
-        places_N2,
-        data.labels_N[some],
-        len(data.class_names),
-        marked_N[some],
-    )
-    part = f"{len(some):,} of {len(data):,}" if len(some) < len(data) else f"all {len(data):,}"
-    marks = "; a black outline marks a doubtful label (--labels)" if suspects else ""
-    unnamed = ". There are too many classes for a colour legend" * (
-        len(data.class_names) > MOST_NAMED
-    )
-    rows = [[s.name, s.given, s.suggested] for s in list(suspects.values())[:_LISTED]]
-    more = len(suspects) - len(rows)
-    rows += [[f"… and {more:,} more", "", ""]] if more else []
+    numbers_M = _on_map(data, suspects)
+    some = len(numbers_M) < len(data)
+    part = f"{len(numbers_M):,} of {len(data):,}" if some else f"All {len(data):,}"
     page = Page(
         title=f"A map of {path.name}",
-        lead=(
-            f"{part[0].upper()}{part[1:]} pictures. Pictures that {view.backbone} finds similar "
-            "are close together"
-        ),
+        lead=(f"{part} pictures. Pictures that {view.backbone} finds similar are close together"),
         figures={"pictures": f"{len(data):,}", "classes": f"{len(data.class_names)}"}
         | ({"suspects": f"{len(suspects):,}"} if suspects else {}),
-        sections=[
-            Section(
-                title="The map",
-                text=(
-                    f"The features of {view.backbone} in two dimensions, by t-SNE. Points that "
-                    "are close together are similar; large distances mean little. The colour of "
-                    f"a frame shows the class{marks}. Look at pictures that lie among another "
-                    f"class{unnamed}."
-                ),
-                legend=legend(data.class_names),
-                pictures=[
-                    Shown(
-                        png=drawn.png(),
-                        alt="The pictures, with similar ones close together",
-                        wide=True,
-                    )
-                ],
-            ),
-            *(
-                [
-                    Section(
-                        title="Suspects",
-                        table=Table(head=["picture", "class", "looks like"], rows=rows),
-                    )
-                ]
-                if rows
-                else []
-            ),
-        ],
+        sections=[_drawn(view, numbers_M, suspects), *_listed(list(suspects.values()))],
         foot="Made by firstlight data check. This page is a single file and loads nothing else.",
     )
     write_asked(out, render(page))
+
+
+def _on_map(data: Dataset, suspects: Collection[str]) -> Int64Array:
+    """Return the numbers of the pictures on the map: every n-th, and every suspect."""
+    assert data.names is not None, "your own pictures have names"
+    count = min(len(data), MOST)
+    marked_N = np.array([name in suspects for name in data.names])
+    return np.union1d(np.arange(count) * len(data) // count, np.flatnonzero(marked_N))
+
+
+def _drawn(view: FeatureView, numbers_M: Int64Array, suspects: Collection[str]) -> Section:
+    """Return the map of these pictures."""
+    data = view.data
+    assert data.names is not None, "your own pictures have names"
+    drawn = map_of_pictures(
+        [data.images_NHWC[int(at)][::2, ::2] for at in numbers_M],
+        neighbourhoods(view.features_NF[numbers_M]),
+        data.labels_N[numbers_M],
+        len(data.class_names),
+        np.array([data.names[at] in suspects for at in numbers_M]),
+    )
+    marks = "; a black outline marks a doubtful label (--labels)" if suspects else ""
+    many = len(data.class_names) > MOST_NAMED
+    unnamed = ". There are too many classes for a colour legend" if many else ""
+    return Section(
+        title="The map",
+        text=(
+            f"The features of {view.backbone} in two dimensions, by t-SNE. Points that are close "
+            "together are similar; large distances mean little. The colour of a frame shows the "
+            f"class{marks}. Look at pictures that lie among another class{unnamed}."
+        ),
+        legend=legend(data.class_names),
+        pictures=[
+            Shown(png=drawn.png(), alt="The pictures, with similar ones close together", wide=True)
+        ],
+    )
+
+
+def _listed(suspects: Sequence[Suspect]) -> list[Section]:
+    """Return the table of suspects, if there are any."""
+    rows = [[one.name, one.given, one.suggested] for one in suspects[:_LISTED]]
+    if more := len(suspects) - len(rows):
+        rows.append([f"… and {more:,} more", "", ""])
+    table = Table(head=["picture", "class", "looks like"], rows=rows)
+    return [Section(title="Suspects", table=table)] if rows else []
