@@ -200,9 +200,13 @@ def test_who_waits_for_a_killed_process_comes_in(tmp_path: Path) -> None:
 def test_nobody_waits_where_there_are_no_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "try_lock", lambda _: None)
-    with alone(tmp_path / ".lock"):
-        pass
+    lock = tmp_path / ".lock"
+    with other(HOLDER, lock) as (theirs, _):
+        assert theirs == "True" and is_held(lock)
+        monkeypatch.setattr(locks, "try_lock", lambda _: None)
+        with alone(lock):  # although the other process is in it
+            assert is_held(lock)
+    assert not lock.exists()
 
 
 def test_a_lock_whose_file_the_one_before_removed_is_taken_anew(

@@ -50,7 +50,7 @@ with held(lock, passing=True) as ours:
 assert not lock.exists()
 with alone(lock):
     assert is_held(lock)
-assert not list(Path().iterdir())
+print(*Path().iterdir(), "all holds")
 """
 FILES = """
 import os, time
@@ -76,6 +76,7 @@ with target.open() as reading:
     else:
         raise AssertionError("it was open")
     assert reading.read() == "two"
+print(target.read_text())
 """
 COMMANDS = """
 import sys
@@ -133,13 +134,13 @@ def pictures(folder: Path) -> None:
 
 
 def test_the_model_refuses_what_windows_refuses(here: Path) -> None:
-    on_windows(
+    said = on_windows(
         "import os, tempfile\n"
         "from pathlib import Path\n"
         "def refused(do, *given):\n"
         "    try: do(*given)\n"
-        "    except OSError: return\n"
-        "    raise AssertionError(given)\n"
+        "    except OSError: print(do.__name__)\n"
+        "    else: raise AssertionError(given)\n"
         "for name in ('aux', 'con.txt', 'a:b', 'a.', 'a ', 250 * 'x'):\n"
         "    refused(Path(name).write_text, '')\n"
         "    refused(Path(name).mkdir)\n"
@@ -155,14 +156,17 @@ def test_the_model_refuses_what_windows_refuses(here: Path) -> None:
         "assert files.os.name == 'nt' and not hasattr(locks, 'fcntl') and os.name == 'posix'\n",
         here,
     )
+    refused = said.replace("_rename", "rename").split()
+    assert refused[:12] == ["write_text", "mkdir"] * 6
+    assert refused[12:] == ["rename", "remove", "rename", "replace", "replace", "open"]
 
 
 def test_locks_end_with_their_process_and_asking_takes_none(here: Path) -> None:
-    on_windows(LOCKS, here)
+    assert on_windows(LOCKS, here) == "all holds\n"  # and no file is left
 
 
 def test_files_are_whole_or_not_there_and_an_open_one_is_left_alone(here: Path) -> None:
-    on_windows(FILES, here)
+    assert on_windows(FILES, here) == "two\n"  # the last one that was written
 
 
 def test_from_training_to_an_exported_file(here: Path) -> None:
