@@ -1,5 +1,6 @@
 """The queue of trainings: what survives, what is refused, and what a training leaves."""
 
+import errno
 import json
 import shutil
 import sys
@@ -221,3 +222,38 @@ def test_the_training_goes_on_when_the_server_is_gone(tmp_path: Path) -> None:
         assert client.get("/api/studio/trainings").json() == []
         assert client.post("/api/studio/trainings/0001/stop").status_code == 404
     assert (tmp_path / "runs" / "digits-1" / "summary.json").is_file()
+
+
+def test_a_full_disk_beside_the_run_does_not_end_the_training(
+    queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = queue.add(wanted("a"))
+    monkeypatch.chdir(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Training, "note", full)
+    main(training)
+    assert training.state == "finished"
+    assert training.run.finished
+
+
+def test_a_worker_that_fails_is_not_started_again_at_once(
+    studio: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = list[int]()
+
+    class Failed:
+        def __init__(self, *_: object) -> None:
+            started.append(1)
+
+        def poll(self) -> int:
+            return 1
+
+    monkeypatch.setattr("firstlight.studio.studio.start_worker", Failed)
+    with studio.client() as client:
+        client.post("/api/studio/trainings", json={"data": "digits"})
+        for _ in range(5):
+            client.get("/api/studio/trainings")
+    assert len(started) == 1

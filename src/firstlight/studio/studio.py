@@ -1,6 +1,7 @@
 """The studio as a service: what its routes share."""
 
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from firstlight.studio.trainings import Queue, Training
 from firstlight.studio.worker import is_working, start_worker
 from firstlight.studio.workshop import Workshop
 
+PAUSE = 30.0
+"""Seconds before another worker is started after one that failed."""
+
 
 @dataclass(kw_only=True)
 class Studio:
@@ -24,6 +28,7 @@ class Studio:
     service: Service
     data_dir: Path | None = None
     """The folder to search first for named data sets."""
+    _next: float = 0.0
     _workers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     @property
@@ -39,8 +44,13 @@ class Studio:
         return found
 
     def work(self) -> None:
-        """See to it that what waits is trained."""
+        """See to it that what waits is trained. After a worker that failed, such as on a full disk,
+        wait a moment before the next one."""
+        if any(one.poll() not in (None, 0) for one in self._workers):
+            self._next = time.monotonic() + PAUSE
         self._workers = [one for one in self._workers if one.poll() is None]
+        if time.monotonic() < self._next:
+            return
         if self.queue.next() is not None and not is_working(self.workshop):
             self._workers.append(start_worker(self.workshop, self.data_dir))
 

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +102,16 @@ class Shown(Log):
         """Change values of the progress, and write it."""
         self._values |= values
         self._noted = time.monotonic()
-        self._training.note("progress.json", self._values)
+        with suppress(OSError):  # a full disk; what the run needs is told by the run
+            self._training.note("progress.json", self._values)
 
     def start(self, run: TrainingRun) -> None:
         super().start(run)
         self._speed = Speed(run)
         self._networks += 1
         if isinstance(run, Trainer):
-            self._forming = Forming(self._training, run)
+            with suppress(OSError):
+                self._forming = Forming(self._training, run)
         self.note(stage="training", network=self._networks, **self._place(0, 0.0, 0.0))
 
     def step(self, record: StepRecord) -> None:
@@ -123,12 +125,14 @@ class Shown(Log):
             images_per_second=speed,
         )
         if self._forming is not None:
-            self._forming.step(record)
+            with suppress(OSError):
+                self._forming.step(record)
 
     def epoch(self, record: EpochRecord) -> None:
         super().epoch(record)
         if self._forming is not None:
-            self._forming.epoch(record)
+            with suppress(OSError):
+                self._forming.epoch(record)
 
     def say(self, text: str) -> None:
         super().say(text)
