@@ -144,6 +144,19 @@ def load_architecture(path: Path) -> Architecture:
             raise DataError(f"{path}: has no valid description of the network: {error}") from error
 
 
+def load_input(folder: RunFolder) -> tuple[Preprocess, AnyCalibration | None]:
+    """Return how a finished run prepares an image, and its calibration, without its weights.
+
+    Raises ``DataError`` if ``model.safetensors`` is missing or damaged.
+    """
+    with _opened(folder, MODEL_FILE) as (_, values, _):
+        try:
+            calibration = task_in(values).calibration_of(values.get("calibration"))
+            return _architecture(values)[1], calibration
+        except (LookupError, TypeError, ValueError, AttributeError, UserError) as error:
+            raise DataError(f"{folder.path / MODEL_FILE}: damaged: {error}") from error
+
+
 def _former_names(choice: Mapping[str, Any] | None) -> dict[str, str]:
     """Map the layer names of format 1 to the current ones; empty for format 2."""
     return {} if choice is None else legacy.layer_names(choice)

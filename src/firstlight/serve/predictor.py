@@ -13,8 +13,11 @@ from firstlight.data.decode import Bounds
 from firstlight.data.pictures import Picture, PictureSource, prepare
 from firstlight.errors import DataError
 from firstlight.evaluate.prediction import Prediction
+from firstlight.evaluate.task import AnyCalibration
 from firstlight.model import Model, run_model
+from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
+from firstlight.runs.checkpoint import load_input
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import AnyAnswers, read_any_answers, read_epochs
 
@@ -101,6 +104,21 @@ class Predictor(ABC):
             self._loaded = True
 
     @property
+    def preprocess(self) -> Preprocess:
+        """How an image is prepared. Raises ``UserError`` if there is no model yet."""
+        return self.model.preprocess
+
+    @property
+    def calibration(self) -> AnyCalibration | None:
+        """The calibration, if any. Raises ``UserError`` if there is no model yet."""
+        return self.model.calibration
+
+    @property
+    def lists_layers(self) -> bool:
+        """Whether the model can be looked into. Raises ``UserError`` if there is none yet."""
+        return self.model.saved is not None
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The K class names."""
         return self.model.class_names
@@ -108,7 +126,7 @@ class Predictor(ABC):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the network's input."""
-        return self.model.preprocess.image_shape
+        return self.preprocess.image_shape
 
     def prepare(self, name: str, content: bytes) -> Picture:
         """Convert a picture file's bytes to the network's input. Raises ``DataError``."""
@@ -148,6 +166,25 @@ class RunPredictor(Predictor):
         """The network, on the CPU. Raises ``UserError`` until the run has finished training."""
         # The computing thread has set its number of threads.
         return replace(run_model(self._folder), threads=None)
+
+    @cached_property
+    def _input(self) -> tuple[Preprocess, AnyCalibration | None]:
+        return load_input(self._folder)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How an image is prepared; the weights are not read for it."""
+        return self._input[0]
+
+    @property
+    def calibration(self) -> AnyCalibration | None:
+        """The calibration, if any; the weights are not read for it."""
+        return self._input[1]
+
+    @property
+    def lists_layers(self) -> bool:
+        """A run always can."""
+        return True
 
     @cached_property
     def described(self) -> dict[str, Any]:

@@ -188,16 +188,15 @@ def _described(predictor: Predictor) -> dict[str, Any]:
         **({"labels": described["labels"]} if described.get("labels") else {}),
     }
     if values["state"] == FINISHED:
-        model = predictor.model
-        values["draws"] = model.preprocess.light_on_dark
-        values["layers"] = model.saved is not None
-        if isinstance(model.calibration, Calibration):
+        values["draws"] = predictor.preprocess.light_on_dark
+        values["layers"] = predictor.lists_layers
+        if isinstance(calibration := predictor.calibration, Calibration):
             values["calibration"] = {
-                "threshold": model.calibration.threshold,
-                "coverage": model.calibration.coverage,
+                "threshold": calibration.threshold,
+                "coverage": calibration.coverage,
             }
-        elif model.calibration is not None:
-            values["calibration"] = {"thresholds": model.calibration.thresholds}
+        elif calibration is not None:
+            values["calibration"] = {"thresholds": calibration.thresholds}
     return values
 
 

@@ -48,6 +48,8 @@ def _finished(path: Path) -> bool:
 def _readable(predictor: Predictor) -> bool:
     try:
         described = predictor.described
+        if predictor.ready:
+            predictor.preprocess  # noqa: B018 (reads the header of the weights)
         return "image_shape" in described and "class_names" in described and bool(predictor.recipe)
     except (UserError, TypeError):
         return False
