@@ -31,7 +31,7 @@ def test_a_run_prints_a_line_an_epoch_and_the_way_on(command: Command, tmp_path:
     ]
     files = {p.name for p in (tmp_path / "runs" / "digits-tutorial-1").iterdir()}
     wanted = {"recipe.toml", "environment.json", "data.json", "epochs.csv", "model.safetensors"}
-    assert files - {".lock"} == {*wanted, "summary.json"}
+    assert files - {".lock"} == {*wanted, "layers.csv", "summary.json"}
 
 
 def test_quiet_shows_no_progress_and_json_is_one_object(command: Command) -> None:

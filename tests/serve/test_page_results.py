@@ -1,5 +1,6 @@
 """The page's results in a real browser, compared with the run's own files and arithmetic."""
 
+import csv
 import re
 import shutil
 from collections.abc import Iterator
@@ -139,6 +140,27 @@ def test_two_runs_stand_side_by_side_with_the_images_that_only_one_has_right(
         ["train.epochs", *(f"{train.epochs:.1f}" for train in recipes)],
         ["train.seed", *(str(train.seed) for train in recipes)],
     ]
+
+
+def test_each_layer_has_lines_of_its_weights_gradients_and_steps(
+    tab: Tab, digits_run: fl.Run
+) -> None:
+    with (digits_run.path / "layers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = list(dict.fromkeys(row["layer"] for row in rows))
+    tab.open("#results/digits-1")
+    tab.page.click("#sizes summary")
+    table = tab.page.locator("#sizes-table tbody tr")
+    assert table.locator("th").all_inner_texts() == names
+    last = [row for row in rows if row["epoch"] == "6"]
+    for line, row in zip(table.all(), last, strict=True):
+        weights, gradients, change = line.locator("td span").all_inner_texts()
+        assert float(weights) == pytest.approx(float(row["weights"]), rel=0.05, abs=0.001)
+        assert float(gradients) == pytest.approx(float(row["gradients"]), rel=0.05, abs=0.001)
+        share = float(change.removesuffix("\N{NO-BREAK SPACE}%")) / 100
+        assert share == pytest.approx(float(row["update"]), rel=0.05, abs=1e-5)
+    points = table.first.locator("polyline").first.get_attribute("points")
+    assert len(points.split()) == 6
 
 
 def test_a_run_that_was_not_measured_says_how_to_and_one_without_its_images_shows_the_rest(

@@ -210,7 +210,8 @@ def test_a_step_of_a_whitened_network_is_few_launches() -> None:
         trainer, found = steps(job("cifar10-standard", noise((32, 32, 3)), "cuda", *small), on)
     assert trainer.replayed_steps == trainer.steps == len(found)
     launches = [len([one for one in events if one.kind == "launch"]) for events in found[1:]]
-    assert max(launches) <= 70
+    assert max(launches[:-1]) <= 70
+    assert launches[-1] <= 90  # an epoch's last step also measures the layers
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,6 +25,7 @@ from firstlight.threads import waiting
 from firstlight.untrusted import cell, csv_text, from_cell, shell_word, without_password
 
 if TYPE_CHECKING:
+    from firstlight.training.layer_figures import LayerFigures
     from firstlight.training.position import EpochRecord
 
 P_TRUE = "p of the true class"
@@ -98,16 +99,24 @@ def processor_name() -> str:
     return f"{told['model name']} (family {told['cpu family']}, model {told['model']})"
 
 
-def write_epochs(folder: RunFolder, records: Sequence["EpochRecord"]) -> None:
-    """Write ``epochs.csv``, one line per epoch; a missing measurement is an empty cell."""
-    if not records:
-        return
+def write_epochs(
+    folder: RunFolder, records: Sequence["EpochRecord"], layers: Sequence["LayerFigures"]
+) -> None:
+    """Write ``epochs.csv``, one line per epoch, and ``layers.csv``, one line per epoch and layer; a
+    missing measurement is an empty cell."""
+    if records:
+        folder.write("epochs.csv", _lines(records))
+    if layers:
+        folder.write("layers.csv", _lines(layers))
+
+
+def _lines(records: Sequence["EpochRecord"] | Sequence["LayerFigures"]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, [f.name for f in fields(records[0])], lineterminator="\n")
     writer.writeheader()
     for record in records:
         writer.writerow({k: "" if v is None else v for k, v in asdict(record).items()})
-    folder.write("epochs.csv", text.getvalue())
+    return text.getvalue()
 
 
 def read_epochs(folder: RunFolder) -> list[dict[str, float | None]]:
@@ -117,6 +126,24 @@ def read_epochs(folder: RunFolder) -> list[dict[str, float | None]]:
         return [{k: float(v) if v else None for k, v in row.items()} for row in rows]
     except (ValueError, TypeError, csv.Error) as error:
         raise DataError(f"{folder.path / 'epochs.csv'}: damaged: {error}") from error
+
+
+def read_layers(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return the lines of ``layers.csv``, numbers as such; none without that file, as in runs of
+    older versions."""
+    if not (folder.path / "layers.csv").is_file():
+        return []
+    try:
+        return [
+            {
+                "epoch": int(row["epoch"]),
+                "layer": row["layer"],
+                **{name: float(row[name]) for name in ("weights", "gradients", "update")},
+            }
+            for row in csv.DictReader(io.StringIO(folder.read("layers.csv")))
+        ]
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise DataError(f"{folder.path / 'layers.csv'}: damaged: {error}") from error
 
 
 def predictions_csv(

@@ -19,7 +19,7 @@ from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.runs.checkpoint import load_input
 from firstlight.runs.folder import RunFolder
-from firstlight.runs.record import AnyAnswers, read_any_answers, read_epochs
+from firstlight.runs.record import AnyAnswers, read_any_answers, read_epochs, read_layers
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -69,6 +69,11 @@ class Predictor(ABC):
     @property
     def epochs(self) -> list[dict[str, float | None]]:
         """The lines of ``epochs.csv``; empty if the training is unknown."""
+        return []
+
+    @property
+    def layers(self) -> list[dict[str, Any]]:
+        """The lines of ``layers.csv``; empty if they are unknown."""
         return []
 
     @property
@@ -206,6 +211,11 @@ class RunPredictor(Predictor):
     def epochs(self) -> list[dict[str, float | None]]:
         """The lines of ``epochs.csv`` so far."""
         return read_epochs(self._folder) if (self.path / "epochs.csv").is_file() else []
+
+    @property
+    def layers(self) -> list[dict[str, Any]]:
+        """The lines of ``layers.csv`` so far."""
+        return read_layers(self._folder)
 
     @property
     def summary(self) -> dict[str, Any] | None:

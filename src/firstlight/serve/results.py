@@ -58,8 +58,8 @@ class _Results:
         return json_response([_described(p) for p in self._service.predictors.values()])
 
     async def training(self, run: Name) -> Response:
-        """Returns the lines of `epochs.csv` so far, and whether more will come. `summary` has the
-        figures of the finished run."""
+        """Returns the lines of `epochs.csv` and `layers.csv` so far, and whether more will come.
+        `summary` has the figures of the finished run."""
         predictor = self._service.run(run)
         # Read the state first: whatever is written later is requested again.
         state = _state(predictor)
@@ -67,6 +67,7 @@ class _Results:
             {
                 "state": state,
                 "epochs": predictor.epochs,
+                "layers": _layers(predictor),
                 "total": predictor.recipe.train.epochs,
                 "summary": predictor.summary if state == FINISHED else None,
             }
@@ -198,6 +199,16 @@ def _described(predictor: Predictor) -> dict[str, Any]:
         elif calibration is not None:
             values["calibration"] = {"thresholds": calibration.thresholds}
     return values
+
+
+def _layers(predictor: Predictor) -> list[dict[str, Any]]:
+    """Return each layer's name, and its figures epoch by epoch."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in predictor.layers:
+        one = found.setdefault(line["layer"], {"layer": line["layer"]})
+        for name in ("epoch", "weights", "gradients", "update"):
+            one.setdefault(name, []).append(line[name])
+    return list(found.values())
 
 
 def _state(predictor: Predictor) -> str:

@@ -29,6 +29,7 @@ from firstlight.models.own_code import seeded
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
 from firstlight.training.averaging import WeightAverage
+from firstlight.training.layer_figures import LayerFigures, LayerSizes
 from firstlight.training.loss import loss_for
 from firstlight.training.optimizers import Optimizers
 from firstlight.training.portion import Portion
@@ -114,6 +115,7 @@ class Trainer:
         self.cold_start_seconds = 0.0
         """The time to record passes, before the first step."""
         self._unread: list[tuple[Tensor, Tensor, int]] = []
+        self._sizes: LayerSizes | None = None
         self._best: dict[str, Tensor] | None = None
         self._answers: tuple[Tensor, Tensor] | None = None
         self._at = Position()
@@ -137,6 +139,11 @@ class Trainer:
     def records(self) -> tuple[EpochRecord, ...]:
         """The finished epochs."""
         return tuple(self._at.records)
+
+    @property
+    def layers(self) -> tuple[LayerFigures, ...]:
+        """The sizes of each layer's weights and gradients at the end of each epoch so far."""
+        return tuple(self._at.layers)
 
     @property
     def kept(self) -> EpochRecord:
@@ -327,7 +334,11 @@ class Trainer:
                     loss, logits_BK = self._learn(batch)
         if recipe.train.clip_norm > 0:
             self.optimizers.clip(recipe.train.clip_norm)
+        if at.batch + 1 == self.steps_per_epoch or at.step + 1 == self.steps:
+            self._sizes = LayerSizes(self.model)
         self.optimizers.step(self.factor(at.step))
+        if self._sizes is not None:
+            self._sizes.after()
         if self._average is not None:
             self._average.update(at.step + 1)
         if self._selection.chooses:
@@ -385,8 +396,10 @@ class Trainer:
         at, first = self._at, self._at.step - len(self._unread)
         losses, rights, counts = zip(*self._unread, strict=True)
         # float32 represents every count below 2²⁴ exactly.
-        numbers = torch.cat([torch.stack(losses), torch.stack(rights).float()]).tolist()
-        mean_losses, corrects = numbers[: len(losses)], numbers[len(losses) :]
+        sizes = [] if self._sizes is None else self._sizes.norms
+        parts = [torch.stack(losses), torch.stack(rights).float()]
+        numbers = torch.cat([*parts, torch.stack(sizes)] if sizes else parts).tolist()
+        mean_losses, corrects = numbers[: len(losses)], numbers[len(losses) : 2 * len(losses)]
         for step, mean_loss in enumerate(mean_losses, start=first):
             if not math.isfinite(mean_loss):
                 raise UserError(
@@ -399,6 +412,9 @@ class Trainer:
             at.correct += int(corrects[step - first])
             at.read += count
         self._unread.clear()
+        if self._sizes is not None:
+            at.layers += self._sizes.figures(at.epoch + 1, numbers[2 * len(losses) :])
+            self._sizes = None
 
     def _learning_rate(self, step: int) -> float:
         return self.recipe.optimizer.learning_rate * self.factor(step)
@@ -496,6 +512,7 @@ class Trainer:
                 self._average.model.load_state_dict(_under("average.", tensors))
             position = Position(**values)
             position.records = [EpochRecord(**record) for record in values["records"]]
+            position.layers = [LayerFigures(**one) for one in values.get("layers", [])]
         except (RuntimeError, TypeError, KeyError) as error:
             raise ValueError(f"the saved state does not belong to this run: {error}") from error
         self._check(position)

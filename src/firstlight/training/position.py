@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from firstlight.training.layer_figures import LayerFigures
+
 
 class Place(NamedTuple):
     """A position in a run."""
@@ -84,3 +86,4 @@ class Position:
     best_epoch: int = 0
     """The epoch with the smallest validation loss; its weights are kept if patience is set."""
     records: list[EpochRecord] = field(default_factory=list)
+    layers: list[LayerFigures] = field(default_factory=list)

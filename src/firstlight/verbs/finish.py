@@ -38,7 +38,7 @@ def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
 
     Raises ``UserError`` if weights or answers are not finite; nothing is then saved.
     """
-    record.write_epochs(folder, trainer.records)
+    record.write_epochs(folder, trainer.records, trainer.layers)
     model, recipe, task = trainer.answering, trainer.recipe, task_of(job.data.train.several)
     calibration, class_names = None, job.data.train.class_names
     with repeatable(job.threads, job.device):

@@ -251,7 +251,7 @@ def _run(folder: RunFolder, trainer: Trainer, display: Display, job: Job, copies
                 trainer.shards.stop, stopping = stopping, trainer.shards.stopping
             ended = isinstance(event, EpochRecord) and passed > LEAST_SECONDS
             if ended or passed > CHECKPOINT_SECONDS or stopping:
-                record.write_epochs(folder, trainer.records)
+                record.write_epochs(folder, trainer.records, trainer.layers)
                 checkpoint.save_state(folder, *trainer.state())
                 give_back()
                 saved_at = time.monotonic()
@@ -275,7 +275,7 @@ def _look(trial: Trial, event: EpochRecord, folder: RunFolder, trainer: Trainer)
     """Raise ``PrunedError`` if the search stops the run before its last epoch."""
     why = trial.look(event)
     if why and event.steps < trainer.steps:
-        record.write_epochs(folder, trainer.records)
+        record.write_epochs(folder, trainer.records, trainer.layers)
         checkpoint.drop_state(folder, start=False)
         raise PrunedError(why)
 

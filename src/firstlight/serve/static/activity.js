@@ -1,7 +1,7 @@
 // Which maps of each activation are dead, often off, or saturated, over many test images.
 
 import * as api from "./api.js";
-import { byId, count, make, percent, tip } from "./elements.js";
+import { byId, count, make, percent, shape, tip } from "./elements.js";
 
 const MOST_NAMED = 24; // dead maps of a layer
 const HIGH = 100; // of a chart, in its own units
@@ -98,10 +98,4 @@ function bars(layer, values, what, words) {
   });
   svg.addEventListener("pointerleave", (event) => tip(event, ""));
   return svg;
-}
-
-function shape(tag, attributes) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
 }

@@ -1,16 +1,9 @@
 // Line charts as SVG, in little code.
 
-import { make, tip } from "./elements.js";
+import { make, shape, tip } from "./elements.js";
 
 const [WIDTH, HEIGHT] = [420, 250];
 const [LEFT, RIGHT, TOP, BOTTOM] = [62, 14, 10, 40];
-
-function shape(tag, attributes, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
 
 // Returns about `wanted` round numbers from low to high.
 function ticks(low, high, wanted) {

@@ -20,6 +20,14 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** @type {(tag: string, attributes: Record<string, unknown>, ...children: (Node | string)[]) => any} */
+export function shape(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  element.append(...children);
+  return element;
+}
+
 export const percent = (share, places = 1) => `${(100 * share).toFixed(places)}\u00a0%`;
 
 // Rounding must not make a probability look certain.

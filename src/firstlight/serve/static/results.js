@@ -6,6 +6,7 @@ import { confusion } from "./confusion.js";
 import { byId, count, make, percent, tip } from "./elements.js";
 import { gallery } from "./gallery.js";
 import { plane } from "./plane.js";
+import { sizes } from "./sizes.js";
 import { threshold } from "./threshold.js";
 
 const MOST_SHOWN = 60; // pictures of those that are chosen on the map
@@ -45,6 +46,7 @@ export function results({ failed, again, tried }) {
       lead(sides[0]);
       figures(sides);
       curves(sides);
+      sizes(sides[0].training.layers);
       const tested = sides.filter((side) => side.tested);
       byId("tested").hidden = sides[0].tested === null;
       byId("pair").hidden = sides.length < 2;
