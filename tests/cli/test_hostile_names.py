@@ -109,11 +109,14 @@ def test_no_cell_of_a_csv_is_a_formula_and_our_reader_has_the_names(
 
 
 def test_names_of_the_fix_list_come_back(command: Command, pictures: Path, tmp_path: Path) -> None:
-    from firstlight.data.table import read_names
+    from firstlight.data.fixes import read_fixes
     from firstlight.untrusted import cell
 
-    (tmp_path / "fix.csv").write_text(f"path\n{cell('=1+1/a.png')}\n'plain'.png\n")
-    assert read_names(tmp_path / "fix.csv") == ("=1+1/a.png", "'plain'.png")
+    rows = f"path,label\n{cell('=1+1/a.png')},\n'plain'.png,{cell('=1')}\n"
+    (tmp_path / "fix.csv").write_text(rows)
+    fixes = read_fixes(tmp_path / "fix.csv")
+    assert fixes.left_out == ("=1+1/a.png",)
+    assert fixes.relabelled == {"'plain'.png": "=1"}
 
 
 def test_the_report_holds_them_apart(hostile_run: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from tests.kit import Command
 
 import firstlight as fl
 from firstlight.data.dataset import Dataset
+from firstlight.runs.folder import RunFolder
+from firstlight.verbs.run_data import data_of_run
 
 SHORT = ("--set", "train.epochs=2", "--quiet")
 
@@ -96,6 +99,57 @@ def test_pictures_can_be_left_out_by_a_csv(stripes: Path, command: Command) -> N
     assert command("evaluate", "run").code == 0, "the same pictures are left out again"
 
 
+def labelled(data: Dataset) -> list[tuple[bytes, int]]:
+    """Return each image with its label, in an order that does not depend on names."""
+    return sorted(
+        (image.tobytes(), int(n)) for image, n in zip(data.images_NHWC, data.labels_N, strict=True)
+    )
+
+
+def test_a_fix_list_gives_pictures_another_class_as_if_they_were_in_its_folder(
+    stripes: Path, command: Command
+) -> None:
+    rows = "train/row/0.png,column,wrong\ntrain/row/1.png,,blurred\ntest/column/0.png,row,\n"
+    Path("fix.csv").write_text(f"path,label,reason\n{rows}")
+    done = command("train", stripes, "--fixes", "fix.csv", "--out", "run", *SHORT)
+    assert done.code == 0, done.err
+    data = json.loads(Path("run/data.json").read_text())
+    assert data["excluded"] == ["train/row/1.png"]
+    assert data["relabelled"] == {"test/column/0.png": "row", "train/row/0.png": "column"}
+    assert "2 pictures given another class, as requested" in data["notes"]
+    assert command("evaluate", "run").code == 0
+    with Path("run/predictions.csv").open(newline="") as file:
+        read = {row["image"]: row["true"] for row in csv.DictReader(file)}
+    assert read["test/column/0.png"] == "row"
+    assert read["test/column/1.png"] == "column"
+
+    shutil.copytree(stripes, "mended")
+    Path("mended/train/row/0.png").rename("mended/train/column/0r.png")
+    Path("mended/test/column/0.png").rename("mended/test/row/0c.png")
+    Path("mended/train/row/1.png").unlink()
+    for one, other in zip(data_of_run(RunFolder(Path("run"))), fl.load("mended"), strict=True):
+        assert labelled(one) == labelled(other)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("train/row/0.png,zigzag", "gives it the class 'zigzag', which is not there; the classes"),
+        ("train/row/0.png,row", "the class 'row', which it has already. Remove the row, or leave"),
+        ("train/row/x.png,row", "no picture 'train/row/x.png' to give another class; names start"),
+        ("train/row/x.png,", "no picture 'train/row/x.png' to leave out"),
+        ("train/row/0.png,\ntrain/row/0.png,column", "0.png is listed twice, with different"),
+    ],
+)
+def test_a_wrong_fix_list_is_refused_by_name(
+    stripes: Path, command: Command, row: str, message: str
+) -> None:
+    Path("fix.csv").write_text(f"path,label\n{row}\n")
+    done = command("train", stripes, "--fixes", "fix.csv")
+    assert done.code == 3
+    assert message in done.err
+
+
 def test_uneven_classes_are_weighted(stripes: Path, command: Command) -> None:
     for i in range(30):
         (stripes / "train" / "row" / f"{i}.png").unlink()
@@ -120,7 +174,7 @@ def test_a_changed_folder_is_not_taken_for_the_one_trained_on(
     ("words", "code", "message"),
     [
         (("nowhere",), 2, "unknown data set 'nowhere', and there is no such folder"),
-        (("digits", "--size", "40"), 2, "--size and --exclude are for your own pictures"),
+        (("digits", "--size", "40"), 2, "--size and --fixes are for your own pictures"),
         (("{set}", "--size", "4"), 2, "--size must be 8 to 512 pixels, not 4"),
         (("{set}/train/row",), 3, "wanted a folder for each class with its pictures inside"),
         (("{set}/train/row/0.png",), 3, "0.png: cannot be read as a CSV"),

@@ -12,6 +12,7 @@ from PIL import Image
 import firstlight as fl
 import firstlight.data.own as own
 from firstlight.data.arrays import from_images
+from firstlight.data.fixes import Fixes
 from firstlight.data.own import load_own
 from firstlight.data.packed import read_packed
 from firstlight.errors import DataError, UserError
@@ -209,8 +210,8 @@ def test_bad_npz_files_are_refused_with_the_reason(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             load_own(file)
     np.savez(file, images=noise(20, 28, 28), labels=LABELS)
-    with pytest.raises(UserError, match="--exclude"):
-        load_own(file, excluded=["x"])
+    with pytest.raises(UserError, match="--fixes"):
+        load_own(file, fixes=Fixes(left_out=("x",)))
 
 
 def test_tensors_with_a_gradient_are_taken_as_the_numbers_they_hold() -> None:

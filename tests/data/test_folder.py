@@ -146,17 +146,6 @@ def test_a_folder_without_classes_is_refused_with_what_was_wanted(
         list_folder(tmp_path)
 
 
-def test_pictures_are_left_out_by_name(tmp_path: Path) -> None:
-    for name in ("a/1.png", "a/2.png", "b/3.png"):
-        picture(tmp_path / name)
-    listing = list_folder(tmp_path)
-    assert [p.name for p in listing.without(["a/1.png"]).pictures] == ["a/2.png", "b/3.png"]
-    with pytest.raises(DataError, match=r"no picture 'a/9.png'.*such as a/1.png"):
-        listing.without(["a/9.png"])
-    with pytest.raises(DataError, match="every picture of 'b' would be left out"):
-        listing.without(["b/3.png"])
-
-
 def test_the_content_decides_and_not_the_name(tmp_path: Path) -> None:
     for name in ("a/1.png", "a/2.png", "b/3.png", "b/4.png"):
         picture(tmp_path / name)

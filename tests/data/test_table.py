@@ -10,7 +10,7 @@ from PIL import Image
 
 import firstlight.data.own as own
 from firstlight.data.own import load_own
-from firstlight.data.table import list_csv, read_names
+from firstlight.data.table import list_csv
 from firstlight.errors import DataError
 
 
@@ -252,17 +252,6 @@ def test_paths_within_the_folder_may_be_written_in_any_way(
     assert read(file) == {"in/2.png": "a", "in/3.png": "b", "4.png": "b"}
     monkeypatch.chdir(tmp_path)
     assert read(Path("all.csv")) == {"in/2.png": "a", "in/3.png": "b", "4.png": "b"}
-
-
-def test_names_to_leave_out_are_read_like_the_other_csvs(tmp_path: Path) -> None:
-    file = tmp_path / "out.csv"
-    file.write_bytes("Path;reason\nä/1.png;x\n".encode("utf-16"))
-    assert read_names(file) == ("ä/1.png",)
-    file.write_bytes(b"path\n'=1.png\n b\xff.png\n")
-    assert read_names(file) == ("=1.png", " b\udcff.png")
-    file.write_text("name,reason\n")
-    with pytest.raises(DataError, match="wanted a column path in the first line, got name,reason"):
-        read_names(file)
 
 
 def test_classes_whose_names_differ_in_case_alone_are_told(two: Path) -> None:

@@ -190,7 +190,7 @@ def check(
         again = shell_line(["firstlight", "data", "check", str(path), *_range(pixel_range)])
         typer.echo(f"next: fix these first, then {again}: {', '.join(checked.mend_first)}")
     elif fix_list is not None:
-        train = shell_line(["firstlight", "train", str(path), "--exclude", str(fix_list)])
+        train = shell_line(["firstlight", "train", str(path), "--fixes", str(fix_list)])
         typer.echo(f"next: {train}")
     if fix_list is None and checked.exclude:
         typer.echo("list what to leave out with --fix-list FILE.csv, see it with --page FILE.html")

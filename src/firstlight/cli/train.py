@@ -149,13 +149,14 @@ def train(
         ),
     ] = None,
     pixel_range: PixelRange = None,
-    exclude: Annotated[
+    fixes: Annotated[
         Path | None,
         typer.Option(
+            "--fixes",
             "--exclude",
             rich_help_panel="Data",
             metavar="FILE.csv",
-            help="Pictures to leave out, by path.",
+            help="Pictures to leave out, or of another class, by path.",
         ),
     ] = None,
     allow_outside: AllowOutside = False,
@@ -166,8 +167,8 @@ def train(
     """Train a network on DATA and save it in a run folder."""
     # A budget includes the imports below, and the time before this line and after the last.
     started = time.perf_counter() - PROCESS_SECONDS
+    from firstlight.data.fixes import NO_FIXES, read_fixes
     from firstlight.data.levels import stated
-    from firstlight.data.table import read_names
     from firstlight.progress import choose_display
     from firstlight.verbs.contest import resume as take_up
     from firstlight.verbs.contest import train as train_best
@@ -192,7 +193,7 @@ def train(
                 "--seed": seed,
                 "--limit": limit,
                 "--size": size,
-                "--exclude": exclude,
+                "--fixes": fixes,
                 "--range": pixel_range,
                 "--allow-outside": allow_outside or None,
                 "--track": track or None,
@@ -214,7 +215,7 @@ def train(
         limit=limit,
         size=size,
         range=stated(pixel_range, "--range"),
-        excluded=() if exclude is None else read_names(exclude),
+        fixes=NO_FIXES if fixes is None else read_fixes(fixes),
         allow_outside=allow_outside,
         quiet=quiet,
     )

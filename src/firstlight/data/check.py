@@ -119,7 +119,7 @@ def check_arrays(
     progress: Progress | None = None,
 ) -> DataCheck:
     """Check images in arrays, which are numbered from 0 in each part. No list of pictures to leave
-    out is made, because they have no names that ``train --exclude`` would accept."""
+    out is made, because they have no names that ``train --fixes`` would accept."""
     seen, pictures, sources, heads = Counter[str](), list[Listed](), list[PictureSource](), []
     groups = [""] * len(data) if data.groups_N is None else [f"{g}" for g in data.groups_N]
     for image_HWC, label, part, group in zip(

@@ -82,24 +82,9 @@ class Listing:
         """The source of each picture."""
         return [PictureSource(name=p.name, content=self.root / p.name) for p in self.pictures]
 
-    def without(self, names: Sequence[str]) -> "Listing":
-        """Return the listing without these names. Raises ``DataError`` if a name does not exist, or
-        if a class loses its last picture."""
-        if not names:
-            return self
-        gone, have = set(names), {p.name for p in self.pictures}
-        strange = sorted(gone - have)
-        if strange:
-            raise DataError(
-                f"{self.root} has no picture {strange[0]!r} to leave out; names start at the "
-                f"folder, such as {self.pictures[0].name}"
-            )
-        left = tuple(p for p in self.pictures if p.name not in gone)
-        for label, name in enumerate(self.class_names):
-            if all(label not in p.classes for p in left):
-                raise DataError(f"{self.root}: every picture of {name!r} would be left out")
-        note = f"{len(gone)} of the pictures left out, as requested"
-        return replace(self, pictures=left, notes=(*self.notes, note))
+    def with_pictures(self, pictures: tuple[Listed, ...], notes: Sequence[str]) -> "Listing":
+        """Return the listing with these pictures, and with more notes."""
+        return replace(self, pictures=pictures, notes=(*self.notes, *notes))
 
 
 def listing_of(root: Path, found: list[Found], notes: list[str], least: int = 2) -> Listing:

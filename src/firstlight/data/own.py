@@ -7,7 +7,7 @@ the files' contents, classes and parts, so moved or touched files are not decode
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
@@ -19,6 +19,7 @@ from firstlight.data.archive_address import archive_address, is_archive_address
 from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
 from firstlight.data.decode import FEW_LEVELS
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
+from firstlight.data.fixes import NO_FIXES, Fixes, fixed
 from firstlight.data.hub.sets import hub_folder
 from firstlight.data.idx_folder import idx_files, read_idx_folder
 from firstlight.data.kept import kept
@@ -66,7 +67,7 @@ def load_own(
     path: Path | str,
     form: Form = _UNASKED,
     *,
-    excluded: Sequence[str] = (),
+    fixes: Fixes = NO_FIXES,
     allow_outside: bool = False,
     progress: Progress | None = None,
     indexing: Progress | None = None,
@@ -74,11 +75,11 @@ def load_own(
     """Load the pictures of a folder, a CSV or shards, or the arrays of an ``.npz``, ``.npy`` or
     ``.mat``, as uint8 images of one shape. ``train.notes`` says what was decided and left out.
 
-    ``excluded`` are names to leave out. ``allow_outside`` accepts files of a CSV that are outside
-    its folder. Without a test part, one is made from the training pictures: stratified, decided
-    only by their contents, with near duplicates on one side. ``progress`` receives how many
-    pictures are decoded, ``indexing`` how many shards are indexed. Raises ``DataError`` if there is
-    nothing to train on, and ``UserError`` for an impossible size.
+    ``fixes`` leaves pictures out and gives others another class. ``allow_outside`` accepts files of
+    a CSV that are outside its folder. Without a test part, one is made from the training pictures:
+    stratified, decided only by their contents, with near duplicates on one side. ``progress``
+    receives how many pictures are decoded, ``indexing`` how many shards are indexed. Raises
+    ``DataError`` if there is nothing to train on, and ``UserError`` for an impossible size.
     """
     if form.size is not None and not 8 <= form.size <= 512:
         raise UserError(f"--size must be 8 to 512 pixels, not {form.size}")
@@ -88,7 +89,7 @@ def load_own(
         at_address = is_archive_address(path)
         if at_address or hub_folder(path) is not None:
             _refuse_range(form, path)
-            listing = list_pictures(Path(path)).without(excluded)
+            listing = fixed(list_pictures(Path(path)), fixes)
             name = archive_address(path).name if at_address else hub_word(path).name
             return _pictures(shelf, listing, form, progress, name)
         if names_shards(path):
@@ -96,17 +97,17 @@ def load_own(
             name = hub_word(path).name if is_hub(path) else PurePosixPath(shards.word).name
             _refuse_range(form, path)
             if is_large(shards):
-                return streamed(shards, shape_of(shards, form.size, form.shape), excluded, name)
-            return _pictures(shelf, listed(shards).without(excluded), form, progress, name)
+                return streamed(shards, shape_of(shards, form.size, form.shape), fixes, name)
+            return _pictures(shelf, fixed(listed(shards), fixes), form, progress, name)
         path = Path(path)
         if (arrays := _as_arrays(path)) is not None:
-            return _arrays(shelf, arrays, form, excluded)
+            return _arrays(shelf, arrays, form, fixes)
         if form.range is not None:
             raise UserError(
                 f"--range is for images in arrays, such as a CSV of pixels; {path} holds picture "
                 "files, which define their own range"
             )
-        listing = list_pictures(path, allow_outside=allow_outside).without(excluded)
+        listing = fixed(list_pictures(path, allow_outside=allow_outside), fixes)
         packed = path.is_file() and is_archive(path)
         name = archive_name(path.name) if packed else listing.root.name
         return _pictures(shelf, listing, form, progress, name)
@@ -177,10 +178,10 @@ def _as_arrays(path: Path) -> _Arrays | None:
     return None
 
 
-def _arrays(shelf: Path, arrays: _Arrays, form: Form, excluded: Sequence[str]) -> TrainTest:
+def _arrays(shelf: Path, arrays: _Arrays, form: Form, fixes: Fixes) -> TrainTest:
     path, files = arrays.path, arrays.files
-    if excluded:
-        raise UserError(f"--exclude leaves out picture files by name; {path.name} holds arrays")
+    if fixes:
+        raise UserError(f"--fixes corrects picture files by name; {path.name} holds arrays")
     statuses = [f"{file.resolve()} {_seen(file.stat())}" for file in files]
     seen = f"{_EDITION} {path.resolve()} {form} {' '.join(statuses)}"
 

@@ -10,7 +10,6 @@ from firstlight.checked import BETWEEN
 from firstlight.data.archive import is_archive, list_archive
 from firstlight.data.archive_address import is_archive_address, list_archive_at
 from firstlight.data.columns import (
-    PATHS,
     class_columns,
     columns_of,
     grouped,
@@ -31,7 +30,6 @@ from firstlight.data.shards.load import listed_at
 from firstlight.data.sheet import Sheet, read_sheet
 from firstlight.data.split import TRAIN, part_in_name
 from firstlight.errors import DataError
-from firstlight.untrusted import from_cell
 
 
 def list_pictures(path: Path, *, allow_outside: bool = False, least: int = 2) -> Listing:
@@ -175,16 +173,6 @@ def _several(file: Path, classes: Sequence[int], several: list[tuple[str, ...]])
         f"{len({name for some in several for name in some})} labels, on average "
         f"{sum(counts) / len(counts):.1f}{without}"
     )
-
-
-def read_names(file: Path) -> tuple[str, ...]:
-    """Read the column ``path`` of a CSV: pictures to leave out, also with names that are not valid
-    text. Raises ``DataError``."""
-    sheet = read_sheet(file, guess=False)
-    at = sheet.column(PATHS)
-    if at is None:
-        raise DataError(f"{file}: wanted a column path in the first line, got {sheet.shown}")
-    return tuple(from_cell(cells[at]) for _, cells in sheet.rows(strip=False) if cells[at])
 
 
 def _no_columns(sheet: Sheet) -> str:

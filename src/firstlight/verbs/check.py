@@ -162,7 +162,7 @@ def write_page(checked: DataCheck, path: Path, out: Path) -> None:
 
 
 def write_fix_list(checked: DataCheck, out: Path) -> None:
-    """Write a CSV of path and reason for ``train --exclude``."""
+    """Write a CSV of path and reason for ``train --fixes``."""
     rows = [[cell(name), cell(why)] for name, why in sorted(checked.exclude.items())]
     write_asked(out, csv_text([["path", "reason"], *rows]))
 

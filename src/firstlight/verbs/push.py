@@ -170,6 +170,7 @@ def _placeless(described: Mapping[str, Any], folder: RunFolder) -> dict[str, Any
             "path": path if path is not None and is_hub(path) else None,
             "relative": None,
             "excluded": [],
+            "relabelled": {},
             "notes": [],
             "validated_on": watched and {**watched, "name": _part(watched["name"])},
         }

@@ -13,6 +13,7 @@ from firstlight.data.archive import is_archive
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.decoded import OF_NETWORK
+from firstlight.data.fixes import NO_FIXES, Fixes
 from firstlight.data.levels import Range, stated
 from firstlight.data.load import load, load_test
 from firstlight.data.own import Form, load_own
@@ -54,8 +55,8 @@ class DataRequest:
     """The reason for ``shape``, for a note."""
     range: Range | None = None
     """The values of black and white, for the user's own arrays."""
-    excluded: tuple[str, ...] = ()
-    """Names of the user's own pictures to leave out."""
+    fixes: Fixes = NO_FIXES
+    """Which of the user's own pictures to leave out, and which have another class."""
     allow_outside: bool = False
     """Whether a CSV may name files outside its folder."""
     download: bool = True
@@ -72,9 +73,9 @@ class DataRequest:
         """Raise ``UserError`` if this is neither data, nor a known data set, nor an existing path,
         or if it has settings that have no effect on it."""
         named = self.own is None and self.data is None
-        if named and (self.size is not None or self.excluded):
+        if named and (self.size is not None or self.fixes):
             raise UserError(
-                f"--size and --exclude are for your own pictures, not for the data set {self.name}"
+                f"--size and --fixes are for your own pictures, not for the data set {self.name}"
             )
         if named and self.range is not None:
             raise UserError(
@@ -122,7 +123,7 @@ class DataRequest:
                     whole = load_own(
                         self.name if is_address(self.name) else self.own,
                         Form(size=self.size, shape=self.shape, range=self.range),
-                        excluded=self.excluded,
+                        fixes=self.fixes,
                         allow_outside=self.allow_outside,
                         progress=decoding,
                         indexing=indexing,
@@ -155,7 +156,7 @@ class DataRequest:
     ) -> "DataRequest":
         """Return the request that a run was started with, from its ``data.json``."""
         try:
-            excluded, size = values.get("excluded", ()), values.get("size")
+            fixes, size = _fixes(values), values.get("size")
             shape = None
             if values.get("shape") is not None:
                 height, width, channels = map(int, values["shape"])
@@ -172,13 +173,22 @@ class DataRequest:
                 size=size,
                 shape=shape,
                 range=None if values.get("range") is None else stated(values["range"], "data.json"),
-                excluded=tuple(excluded),
+                fixes=fixes,
                 allow_outside=values.get("allow_outside") is True,
                 data_dir=data_dir,
                 data=data,
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"data.json: damaged: {error!r}") from error
+
+
+def _fixes(values: dict[str, Any]) -> Fixes:
+    """Return the corrections in a ``data.json``. Raises ``TypeError`` if it is damaged."""
+    left_out, relabelled = values.get("excluded", ()), values.get("relabelled", {})
+    texts = (*left_out, *relabelled, *relabelled.values())
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"excluded is {left_out!r}, relabelled {relabelled!r}")
+    return Fixes(left_out=tuple(left_out), relabelled=dict(relabelled))
 
 
 def holds_files(name: str | Path) -> bool:
@@ -226,7 +236,8 @@ def describe(
         "size": request.size,
         "shape": request.shape,
         "range": request.range,
-        "excluded": request.excluded,
+        "excluded": request.fixes.left_out,
+        "relabelled": dict(request.fixes.relabelled),
         "allow_outside": request.allow_outside,
         "notes": data.train.notes,
         "class_names": data.train.class_names,

@@ -15,6 +15,7 @@ from PIL import Image
 from tests.data.shards.kit import picture, samples, write_shards, write_tar
 
 import firstlight as fl
+from firstlight.data.fixes import Fixes
 from firstlight.data.own import load_own
 from firstlight.data.shards import load as shards_load
 from firstlight.data.shards.files import expanded, find_shards, names_shards
@@ -307,12 +308,37 @@ def test_an_image_that_cannot_be_decoded_is_named_and_can_be_left_out(
     path = write_tar(tmp_path / "a.tar", members)
     streamed(monkeypatch)
     train, test = fl.load(path)
-    with pytest.raises(DataError, match=r"a\.tar/00003: the picture is damaged.* --exclude"):
+    with pytest.raises(DataError, match=r"a\.tar/00003: the picture is damaged.* --fixes"):
         (train.images_NHWC[:], test.images_NHWC[:])
-    train, test = load_own(path, excluded=["a.tar/00003"])
+    train, test = load_own(path, fixes=Fixes(left_out=("a.tar/00003",)))
     assert len(train.images_NHWC[:]) + len(test.images_NHWC[:]) == 29
     with pytest.raises(DataError, match=r"has no image 'a\.tar/99999'"):
-        load_own(path, excluded=["a.tar/99999"])
+        load_own(path, fixes=Fixes(left_out=("a.tar/99999",)))
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_images_in_shards_can_be_given_another_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    path = write_tar(tmp_path / "a.tar", samples(range(30)))
+    if large:
+        streamed(monkeypatch)
+
+    def labels(parts: fl.TrainTest) -> dict[str, int]:
+        return {
+            bytes(image).hex(): int(label)
+            for part in parts
+            for image, label in zip(part.images_NHWC[:], part.labels_N, strict=True)
+        }
+
+    plain, fixes = load_own(path), Fixes(relabelled={"a.tar/00004": "1"})
+    changed = load_own(path, fixes=fixes)
+    before, after = labels(plain), labels(changed)
+    assert sum(before[name] != after[name] for name in before) == 1
+    assert {part.fingerprint for part in plain} != {part.fingerprint for part in changed}
+    for wrong, message in (("7", "not there"), ("0", "already")):
+        with pytest.raises(DataError, match=message):
+            load_own(path, fixes=Fixes(relabelled={"a.tar/00004": wrong}))
 
 
 def test_files_that_are_no_pictures_are_left_out_and_told(

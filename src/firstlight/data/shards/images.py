@@ -138,7 +138,7 @@ class ShardImages(EncodedImages):
         (name,) = self.shards.names(np.array([row]))
         return DataError(
             f"{name}: {why.removeprefix('image: ')}. To leave it out, list it in a CSV with the "
-            "heading path, and train again with --exclude FILE.csv"
+            "heading path, and train again with --fixes FILE.csv"
         )
 
     @contextmanager

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
 from firstlight.data.decoded import SAMPLE as SAMPLED
 from firstlight.data.decoded import Shape, choose_shape
+from firstlight.data.fixes import Fixes, label_number
 from firstlight.data.kept import IN_MEMORY
 from firstlight.data.listing import Listed, Listing, alike_names, counted
 from firstlight.data.pictures import PictureSource
@@ -145,15 +146,14 @@ def shape_of(shards: ShardSet, size: int | None, shape: Shape | None) -> tuple[S
         return chosen, reason
 
 
-def streamed(
-    shards: ShardSet, wanted: tuple[Shape, str], excluded: Sequence[str], name: str
-) -> TrainTest:
+def streamed(shards: ShardSet, wanted: tuple[Shape, str], fixes: Fixes, name: str) -> TrainTest:
     """Return both parts of a large set, with images that are decoded on demand.
 
-    ``excluded`` are names to leave out. Raises ``DataError`` if a class has no training image.
+    ``fixes`` leaves images out and gives others another class. Raises ``DataError`` if a class has
+    no training image.
     """
     shape, reason = wanted
-    excluded_N = _left_out(shards, excluded)
+    excluded_N, labels_N = _fixed(shards, fixes)
     rows_N = np.setdiff1d(np.flatnonzero(shards.pictures_N), excluded_N)
     unread = _unread(shards, np.setdiff1d(np.flatnonzero(~shards.pictures_N), excluded_N))
     part_S = np.array([part or TRAIN for part in shards.parts()])
@@ -164,22 +164,21 @@ def streamed(
         f"{len(rows_N):,} images in {counted(len(shards.files), 'shard')} are too many to decode "
         "in advance: each is decoded when needed, and near copies are not detected",
     ]
-    if excluded:
-        notes.append(f"{len(excluded_N):,} of the images left out, as requested")
+    notes += fixes.notes
     notes += unread
     notes += shards.notes
     notes += alike_names(shards.class_names)
     if not (part_N == TEST).any():
         learnt_N = np.flatnonzero(part_N == TRAIN)
         chosen_N = chosen_by_digest(
-            shards.digests_N2[rows_N[learnt_N]], shards.labels_N[rows_N[learnt_N]], TEST_SHARE
+            shards.digests_N2[rows_N[learnt_N]], labels_N[rows_N[learnt_N]], TEST_SHARE
         )
         part_N[learnt_N[chosen_N]] = TEST
         notes.append(
             f"test: {chosen_N.sum():,} of the {len(learnt_N):,} images, {100 * TEST_SHARE:.0f} % "
             "of each class, chosen by file content; identical files are kept together"
         )
-    _check_classes(shards, rows_N, part_N)
+    _check_classes(shards, labels_N[rows_N[part_N == TRAIN]])
     train_N, test_N = rows_N[part_N != TEST], rows_N[part_N == TEST]
     held_N = part_N[part_N != TEST] == VALIDATION
 
@@ -188,7 +187,7 @@ def streamed(
         return Dataset(
             name=f"{name}/{which}",
             images_NHWC=cast(UInt8Array, images),
-            labels_N=shards.labels_N[chosen_N],
+            labels_N=labels_N[chosen_N],
             class_names=shards.class_names,
             names=tuple(images.names()) if which == TEST else None,
             held_out_N=held_N if which == TRAIN and held_N.any() else None,
@@ -210,11 +209,11 @@ def _unread(shards: ShardSet, rows_N: Int64Array) -> list[str]:
     return [f"{what}, left out: {names}{', …' if len(rows_N) > 3 else ''}"]
 
 
-def _check_classes(shards: ShardSet, rows_N: Int64Array, part_N: npt.NDArray[np.str_]) -> None:
+def _check_classes(shards: ShardSet, learnt_M: Int64Array) -> None:
     names = shards.class_names
     if len(names) < 2:
         raise DataError(f"{shards.word}: wanted at least two classes, got only {names[0]!r}")
-    counts_K = np.bincount(shards.labels_N[rows_N[part_N == TRAIN]], minlength=len(names))
+    counts_K = np.bincount(learnt_M, minlength=len(names))
     if not counts_K.all():
         raise DataError(
             f"{shards.word}: no image of {names[int(np.argmin(counts_K))]!r} to train on. Add "
@@ -222,22 +221,25 @@ def _check_classes(shards: ShardSet, rows_N: Int64Array, part_N: npt.NDArray[np.
         )
 
 
-def _left_out(shards: ShardSet, excluded: Sequence[str]) -> Int64Array:
-    """Return the numbers of the images with these names. Raises ``DataError`` for a name that does
-    not exist."""
-    if not excluded:
-        return np.arange(0)
-    left = set(excluded)
-    found = list[int]()
+def _fixed(shards: ShardSet, fixes: Fixes) -> tuple[Int64Array, Int64Array]:
+    """Return the numbers of the images to leave out, and the label of every image. Raises
+    ``DataError`` for an image or a class that is not there."""
+    if not fixes:
+        return np.arange(0), shards.labels_N
+    wanted, found = {*fixes.left_out, *fixes.relabelled}, dict[str, int]()
     for number, file in enumerate(shards.shard_names):
-        if any(name.startswith(f"{file}/") for name in left):
+        if any(name.startswith(f"{file}/") for name in wanted):
             for row, key in zip(shards.rows_of(number), shards.keys(number), strict=True):
-                if f"{file}/{key}" in left:
-                    left.discard(f"{file}/{key}")
-                    found.append(row)
-    if left:
+                if f"{file}/{key}" in wanted:
+                    found[f"{file}/{key}"] = row
+    if missing := sorted(wanted - set(found)):
+        what = "leave out" if missing[0] in fixes.left_out else "give another class"
         raise DataError(
-            f"{shards.word} has no image {sorted(left)[0]!r} to leave out; names look like "
+            f"{shards.word} has no image {missing[0]!r} to {what}; names look like "
             f"{shards.names(np.arange(1))[0]}"
         )
-    return np.array(found, np.int64)
+    labels_N = shards.labels_N.copy()
+    for name, label in fixes.relabelled.items():
+        given = shards.class_names[labels_N[found[name]]]
+        labels_N[found[name]] = label_number(shards.class_names, given, name, label)
+    return np.array([found[name] for name in fixes.left_out], np.int64), labels_N
