@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from firstlight.data.dataset import Dataset
-from firstlight.data.split import hold_out, limit
+from firstlight.data.split import divide, folds, hold_out, limit, part_in_name
+from firstlight.errors import DataError
 
 
 def numbered(counts: list[int]) -> Dataset:
@@ -74,3 +75,76 @@ def test_a_limit_takes_evenly_spaced_images_and_leaves_smaller_parts_whole() -> 
     train, test = limit(numbered([50, 50]), 10), limit(numbered([3, 4]), 10)
     assert np.bincount(train.labels_N).tolist() == [5, 5]
     assert len(test) == 7
+
+
+def noisy(counts: list[int]) -> Dataset:
+    """Images of noise, none of which looks like another."""
+    data = numbered(counts)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (len(data), 16, 16, 1), dtype=np.uint8)
+    return replace(data, images_NHWC=images)
+
+
+def test_a_test_part_that_is_given_is_left_as_it_is() -> None:
+    parts = ["train"] * 8 + ["test"] * 2 + ["train"] * 8 + ["test"] * 2
+    divided = divide(noisy([10, 10]), parts)
+    assert divided.sizes == {"train": 16, "validation": 0, "test": 4}
+    assert divided.images.warnings == ()
+
+
+def test_a_class_too_small_for_the_test_part_is_named() -> None:
+    divided = divide(noisy([40, 40, 1]), [""] * 81)
+    assert divided.sizes["test"] == 12  # 15 % of the two others
+    (warning,) = divided.images.warnings
+    assert warning.startswith("the test part has no pictures of class 2:")
+
+
+@pytest.mark.parametrize(("count", "got"), [(0, "none"), (1, "'class 0' alone")])
+def test_fewer_than_two_classes_are_refused(count: int, got: str) -> None:
+    with pytest.raises(DataError, match=f"at least two classes, got {got}"):
+        divide(noisy([5] * count), [""] * 5 * count)
+
+
+def test_copies_in_two_parts_are_told_even_if_the_parts_are_given() -> None:
+    data = noisy([10, 10])
+    data.images_NHWC[9] = data.images_NHWC[0]
+    divided = divide(data, ["train"] * 9 + ["test"] + ["train"] * 9 + ["test"])
+    assert divided.images.warnings == (
+        "1 pair of copies is in two parts, so the test will look too good",
+    )
+    named = replace(data, names=tuple(f"{at}.png" for at in range(20)))
+    (warning,) = divide(named, ["train"] * 9 + ["test"] + ["train"] * 9 + ["test"]).images.warnings
+    assert warning.endswith("(firstlight data check shows them)")
+
+
+def test_folds_have_equal_shares_of_each_class_and_keep_groups_together() -> None:
+    data = replace(numbered([40, 20]), groups_N=np.arange(60) // 2)
+    fold_N = folds(data, 4)
+    for fold in range(4):
+        large, small = np.bincount(data.labels_N[fold_N == fold], minlength=2)
+        assert large == 10 and small in (4, 6)  # in pairs, 5 cannot be had
+    assert (fold_N[::2] == fold_N[1::2]).all()
+    order = np.random.default_rng(1).permutation(60)
+    other = folds(data.take(order), 4)
+    assert {frozenset(order[other == fold]) for fold in range(4)} == {
+        frozenset(np.flatnonzero(fold_N == fold)) for fold in range(4)
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "rest"),
+    [
+        ("train", "train", set()),
+        ("Training_Set", "train", set()),
+        ("trainset", "train", set()),
+        ("ValImages", "validation", set()),
+        ("test1", "test", set()),
+        ("letters-train", "train", {"letters"}),
+        ("train_test", "", {"train", "test"}),
+        ("cats", "", {"cats"}),
+    ],
+)
+def test_a_folder_s_name_says_its_part(name: str, part: str, rest: set[str]) -> None:
+    found = part_in_name(name)
+    assert (found.part, found.rest) == (part, frozenset(rest))
+    assert found.is_exact == (part != "" and not rest)

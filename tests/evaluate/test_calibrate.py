@@ -135,3 +135,13 @@ def test_accuracy_at_coverage_by_hand() -> None:
     coverage, accuracy = accuracy_at_coverage(right, confidence)
     assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
     assert accuracy.tolist() == pytest.approx([1.0, 1 / 2, 2 / 3, 2 / 4])
+
+
+@pytest.mark.parametrize("count", [20, 400])
+def test_a_number_added_to_all_scores_of_an_image_changes_nothing(count: int) -> None:
+    """A softmax does not see it."""
+    logits, labels = all_right(count, margin=2.0)
+    moved = logits + RNG.normal(size=(count, 1)).astype(np.float32)
+    plain, other = calibrate(logits, labels), calibrate(moved, labels)
+    assert plain is not None and other is not None
+    assert other.temperature == pytest.approx(plain.temperature, rel=1e-5)

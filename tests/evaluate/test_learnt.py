@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from firstlight.evaluate.label_metrics import LabelMetrics, measure_labels
 from firstlight.evaluate.learnt import above_guessing, nothing_learnt
 from firstlight.evaluate.metrics import Metrics, measure
 
@@ -68,3 +69,32 @@ def test_of_few_images_only_the_loss_tells() -> None:
 
 def test_images_of_one_class_tell_nothing() -> None:
     assert not nothing_learnt(answers([0] * 60, [0] * 60, 2))
+
+
+def test_from_fifty_images_on_the_accuracy_counts() -> None:
+    """Always the largest class, with probabilities that cost little."""
+    few, enough = ([0] * 30 + [1] * rest for rest in (19, 20))
+    assert nothing_learnt(answers(few, [0] * 49, 2, sure=0.61)) == ""
+    assert nothing_learnt(answers(enough, [0] * 50, 2, sure=0.61)) != ""
+
+
+def ranked(has: list[list[bool]]) -> LabelMetrics:
+    """Answers with probabilities that fall from the first image to the last, for all labels."""
+    labels_NK = np.array(has)
+    count, labels = labels_NK.shape
+    falling_NK = np.repeat(np.linspace(0.9, 0.1, count, dtype=np.float32)[:, None], labels, axis=1)
+    return measure_labels(labels_NK, falling_NK, tuple("abc"[:labels]), np.full(labels, 0.5))
+
+
+def test_labels_that_come_first_are_learnt_and_labels_that_come_last_are_not() -> None:
+    first = [[at < 20, True] for at in range(60)]  # all images have the second label
+    last = [[at >= 40, True] for at in range(60)]
+    assert nothing_learnt(ranked(first)) == ""
+    # Σ 1/20 · k/(40 + k) for k from 1 to 20; a random order has 20 of 60.
+    low = sum(k / (40 + k) for k in range(1, 21)) / 20
+    assert nothing_learnt(ranked(last)) == (
+        f"its mean average precision is {100 * low:.1f} %, and a random order of the images has "
+        "33.3 % on average"
+    )
+    assert nothing_learnt(ranked(last[11:])) == ""  # 49 images are too few to tell
+    assert nothing_learnt(ranked([[True, False]] * 60)) == ""  # labels of all images or none

@@ -88,6 +88,21 @@ def test_calibration_error_by_hand() -> None:
     )
 
 
+def test_each_fifteenth_of_the_confidence_is_a_bin_of_its_own() -> None:
+    def error(*answers: tuple[float, bool]) -> float:
+        """Answers with a confidence among 20 classes, and whether they are right."""
+        rows = [[sure, *[(1 - sure) / 19] * 19] for sure, _ in answers]
+        labels = np.array([0 if right else 1 for _, right in answers], dtype=np.int64)
+        return calibration_error(labels, np.array(rows, dtype=np.float32))
+
+    high = error((0.82, True), (0.90, False), (0.97, True))  # in the last three bins
+    assert high == pytest.approx((0.18 + 0.90 + 0.03) / 3, abs=1e-6)
+    low = error((0.06, True), (0.10, False))  # in the first two
+    assert low == pytest.approx((0.94 + 0.10) / 2, abs=1e-6)
+    together = error((0.935, True), (0.96, False))  # above 14/15
+    assert together == pytest.approx(abs(0.5 - 0.9475), abs=1e-6)
+
+
 def test_a_class_that_is_absent_gets_zeros_and_not_a_crash() -> None:
     metrics = measure(LABELS[:5], PROBABILITIES[:5], NAMES)
     assert metrics.per_class[2].support == 0

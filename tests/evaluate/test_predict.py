@@ -62,8 +62,16 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
 def test_many_large_images_are_answered_the_same_by_a_copy(copies: list[nn.Module]) -> None:
     model, images_NHWC = network(140), images(MANY, 140)
     model.train()
+    passes = list[int]()
+
+    def noting(one: nn.Module, given: tuple[torch.Tensor]) -> None:
+        if one is model:  # the copy has the hook too
+            passes.append(len(given[0]))
+
+    model.register_forward_pre_hook(noting)
     found_NK = probabilities(model, path(140), images_NHWC)
     assert copies == [model]
+    assert passes == [1]  # the network itself answers only the image that tests the copy
     assert model.training
     np.testing.assert_allclose(found_NK, plainly(model, images_NHWC), atol=1e-5)
 
@@ -110,3 +118,13 @@ def test_a_copy_that_answers_otherwise_is_not_used(
     model, images_NHWC = network(140), images(MANY, 140)
     found_NK = probabilities(model, path(140), images_NHWC)
     np.testing.assert_allclose(found_NK, plainly(model, images_NHWC), atol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_larger_the_images_the_fewer_pass_at_a_time(device: str) -> None:
+    """So that a pass takes about as much memory for images of any size."""
+    sides = (28, 128, 224, 448, 1000, 10_000)
+    sizes = [batch_size(torch.device(device), side * side) for side in sides]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[3] == sizes[2] // 4  # of four times as many pixels
+    assert sizes[-1] == 1

@@ -63,6 +63,19 @@ def test_a_shift_moves_whole_pixels_and_repeats_the_edge() -> None:
     assert (moved[:, :, 0] == 200).all() and (moved[:, :, -1] == 0).all()
 
 
+def test_shifts_and_rotations_go_in_all_directions() -> None:
+    images = np.zeros((60, 41, 41, 1), np.uint8)
+    images[:, 20, 20] = 255
+    moved = np.argwhere(corrupt(images, "shift", 5)[..., 0] == 255)[:, 1:] - 20
+    assert {(bool(down > 0), bool(right > 0)) for down, right in moved} == {
+        (down, right) for down in (False, True) for right in (False, True)
+    }
+    images[:, 20, 20], images[:, 18:23, 30:] = 0, 255  # a mark at the right
+    turned = corrupt(images, "rotation", 5)[..., 0] > 128
+    lower = turned[:, 21:].sum(axis=(1, 2)) > turned[:, :20].sum(axis=(1, 2))
+    assert 15 < lower.sum() < 45  # binomial, 30 ± 4
+
+
 def test_contrast_and_noise_by_hand() -> None:
     image = np.array([[[[0], [100]], [[200], [100]]]], np.uint8)  # mean 100
     assert corrupt(image, "contrast", 2).ravel().tolist() == [50, 100, 150, 100]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
+from firstlight.errors import UserError
 from firstlight.recipe import TrainChoice
 from firstlight.schedules import SCHEDULES, Constant, Cosine, OneCycle, Schedule, Steps
 from firstlight.training.schedule import Course, course
@@ -136,3 +137,26 @@ def test_a_course_is_read_from_the_recipe_of_any_length_of_an_epoch() -> None:
         done = [path.done(step) for step in range(path.steps)]
         assert done == sorted(done) and done[0] >= 0 and done[-1] <= 1
         assert 0 <= path.first(0.7) <= path.steps
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (OneCycle, {"warmup_fraction": 1.1}),
+        (OneCycle, {"start_fraction": -0.1}),
+        (Cosine, {"start_fraction": 1.1}),
+        (Cosine, {"final_fraction": 1.1}),
+        (Steps, {"at": (0.5, 1.1)}),
+        (Steps, {"at": (0.0, 0.5)}),
+        (Steps, {"factor_each": 0.0}),
+        (Steps, {"factor_each": 1.1}),
+    ],
+)
+def test_a_share_outside_0_to_1_is_refused(kind: type[Schedule], settings: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(settings))):
+        kind(**settings)
+
+
+@pytest.mark.parametrize("kind", [OneCycle, Cosine])
+def test_a_run_ends_with_a_rate_of_zero_by_default(kind: type[Schedule]) -> None:
+    assert kind().factor(1.0) == pytest.approx(0, abs=1e-12)
