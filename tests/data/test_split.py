@@ -117,6 +117,16 @@ def test_copies_in_two_parts_are_told_even_if_the_parts_are_given() -> None:
     assert warning.endswith("(firstlight data check shows them)")
 
 
+def test_groups_that_are_given_stay_on_one_side_of_a_division() -> None:
+    data = replace(noisy([40, 40]), groups_N=np.arange(80) // 4)
+    divided = divide(data, [""] * 80)
+    shown = {image.tobytes(): at // 4 for at, image in enumerate(data.images_NHWC)}
+    group = [shown[image.tobytes()] for image in divided.images.images_NHWC]
+    kept = divided.sizes["train"]
+    assert 0 < len(group) - kept <= 16
+    assert not set(group[:kept]) & set(group[kept:])
+
+
 def test_folds_have_equal_shares_of_each_class_and_keep_groups_together() -> None:
     data = replace(numbered([40, 20]), groups_N=np.arange(60) // 2)
     fold_N = folds(data, 4)

@@ -83,6 +83,16 @@ def test_one_mistake_among_many_decides_as_it_is() -> None:
     assert found.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=0.005)
 
 
+def test_mistakes_among_few_are_joined_by_half_an_image_of_any_class() -> None:
+    logits, labels = all_right(20, 2.0)
+    labels[:2] = (labels[:2] + 1) % 5
+    found = calibrate(logits, labels)
+    assert found is not None
+    grid = np.exp(np.linspace(-4, 2, 2001))
+    losses = [doubting_loss(logits, labels, t) for t in grid]
+    assert found.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=0.005)
+
+
 def test_of_few_images_the_least_sure_is_the_threshold() -> None:
     logits, labels = drawn(49, 1.0)
     found = calibrate(logits, labels)

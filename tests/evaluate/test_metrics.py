@@ -1,11 +1,14 @@
 """Metrics, compared with figures computed by hand and published ones."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
-from firstlight.evaluate.metrics import calibration_error, measure, wilson_interval
+from firstlight.evaluate import metrics as module
+from firstlight.evaluate.metrics import Metrics, calibration_error, measure, wilson_interval
 from firstlight.evaluate.mistakes import worst_mistakes
 
 NAMES = ("cat", "dog", "owl")
@@ -101,6 +104,34 @@ def test_each_fifteenth_of_the_confidence_is_a_bin_of_its_own() -> None:
     assert low == pytest.approx((0.94 + 0.10) / 2, abs=1e-6)
     together = error((0.935, True), (0.96, False))  # above 14/15
     assert together == pytest.approx(abs(0.5 - 0.9475), abs=1e-6)
+
+
+def test_only_answers_from_the_threshold_on_count_as_answered() -> None:
+    probabilities = np.array([[0.5, 0.5], [0.75, 0.25], [1, 0], [0, 1]], dtype=np.float32)
+    answered = measure(np.array([0, 1, 0, 1]), probabilities, ("a", "b"), 0.75).answered
+    assert answered is not None
+    assert (answered.coverage, answered.accuracy) == (3 / 4, 2 / 3)
+    unsure = np.full((4, 2), 0.5, np.float32)
+    none = measure(np.array([0, 1, 0, 1]), unsure, ("a", "b"), 0.75).answered
+    assert none is not None and (none.coverage, none.accuracy) == (0, None)
+
+
+def test_a_large_confusion_matrix_is_written_without_its_rarest_cells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    classes = 120
+    labels = np.repeat(np.arange(classes), np.arange(1, classes + 1))  # one of the first class, …
+    answers = np.where(labels < 100, labels, labels - 100)
+    rows = np.eye(classes, dtype=np.float32)[answers]
+    names = tuple(map(str, range(classes)))
+    metrics = measure(labels, rows, names)
+    assert Metrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
+    monkeypatch.setattr(module, "MOST_CELLS", 21)
+    cut = Metrics.from_json(metrics.to_json())
+    wanted = np.array(metrics.confusion) * (np.arange(classes)[:, None] >= 99)
+    assert np.array_equal(cut.confusion, wanted)
+    with pytest.raises(ValueError, match="confusion matrix"):
+        Metrics.from_json(metrics.to_json() | {"confusion": [[1]]})
 
 
 def test_a_class_that_is_absent_gets_zeros_and_not_a_crash() -> None:
