@@ -159,6 +159,16 @@ def whole_requests(rng: Rng, model: str) -> list[bytes]:
         + length % len(picture)
         + b"\r\n"
         + picture,
+        b"POST /api/without?layer=0&channel=1&run="
+        + model.encode()
+        + host
+        + length % len(picture)
+        + b"\r\n"
+        + picture,
+        *(
+            b"GET /api/runs/" + model.encode() + rest + host + b"\r\n"
+            for rest in (b"/exciting?layer=0&channel=1", b"/activity", b"/plane?way=pca")
+        ),
         b"POST /api/predict" + host + multipart + length % len(parts) + b"\r\n" + parts,
         b"POST /api/predict" + host + b"Transfer-Encoding: chunked\r\n\r\n" + chunked,
         b"POST " + path + b"/infer" + host + length % len(infer) + b"\r\n" + infer,

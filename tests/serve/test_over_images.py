@@ -20,6 +20,7 @@ from firstlight.runs.checkpoint import load_model
 from firstlight.runs.folder import RunFolder
 from firstlight.runtime import open_onnx
 from firstlight.serve import studies
+from firstlight.serve.predictor import RunPredictor
 
 
 def png(image_HWC: npt.NDArray[np.uint8]) -> bytes:
@@ -183,6 +184,16 @@ def test_no_such_layer_or_map_is_refused(client: httpx.Client) -> None:
             assert "from 0 to" in answer.json()["error"]
     exported = client.post("/api/without?layer=0&channel=0&run=file", content=content)
     assert exported.status_code == 409
+
+
+def test_another_run_under_the_same_name_has_its_own_test_images(
+    digits_run: fl.Run, stripes_run: fl.Run
+) -> None:
+    with running([digits_run]) as served:
+        first = served.service.run("digits-1")
+        other = RunPredictor("digits-1", RunFolder(stripes_run.path), first.bounds)
+        assert served.service.test_images(first) is not None
+        assert served.service.test_images(other) is None
 
 
 def test_a_long_look_says_how_far_it_is(

@@ -34,8 +34,8 @@ MOST_ACTIVE = 1000
 """Images over which maps are counted."""
 MOST_POINTS = 2000
 """Images on the plane."""
-MOST_NUMBERS = 2**24
-"""Numbers in all features together: 64 MB. With more features there are fewer images."""
+MOST_NUMBERS = 2**23
+"""Numbers in all features together: 32 MB. With more features there are fewer images."""
 
 Name = Annotated[str, Path(description="A run.")]
 Float32Array = npt.NDArray[np.float32]
@@ -171,7 +171,7 @@ class _OverImages:
             except UserError as error:
                 raise RefusedError(status=409, message=str(error)) from error
         featured = await self._service.studies.result(
-            (predictor.name, "features"), partial(_features, saved, test)
+            (predictor, "features"), partial(_features, saved, test)
         )
         if isinstance(featured, Working):
             return _working(featured)
@@ -179,14 +179,14 @@ class _OverImages:
         placed: npt.NDArray[np.float64] | Working
         if way == "pca":
             flat = await self._service.studies.result(
-                (predictor.name, "pca"), lambda _: plane(features_MF)
+                (predictor, "pca"), lambda _: plane(features_MF)
             )
             if isinstance(flat, Working):
                 return _working(flat)
             placed, caption = flat.places_NC, words.of_components(count, flat.shares_C.sum())
         else:
             placed = await self._service.studies.result(
-                (predictor.name, "tsne"), lambda _: neighbourhoods(features_MF)
+                (predictor, "tsne"), lambda _: neighbourhoods(features_MF)
             )
             if isinstance(placed, Working):
                 return _working(placed)
@@ -220,7 +220,7 @@ class _OverImages:
         self, predictor: Predictor, saved: SavedModel, test: Dataset
     ) -> _Active | Working:
         return await self._service.studies.result(
-            (predictor.name, "activity"), partial(_activity, saved, test)
+            (predictor, "activity"), partial(_activity, saved, test)
         )
 
 

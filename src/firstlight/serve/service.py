@@ -6,6 +6,7 @@ Axes: N images, H height, W width, C channels, K classes.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,7 @@ class Service:
         ``current`` returns the runs to serve, given those served so far, if they may change."""
         self.predictors, self.limits, self._find = dict(predictors), limits, find
         self._current = current
-        self._test: dict[str, Dataset | None] = {}
+        self._test = WeakKeyDictionary[Predictor, Dataset | None]()
         self._finding = threading.Lock()
         self.counters = Counters()
         self.batcher = Batcher(threads=threads, room=limits.waiting, queued=self.counters.queued)
@@ -99,9 +100,9 @@ class Service:
     def test_images(self, predictor: Predictor) -> Dataset | None:
         """Return a run's test images, found only once; None if they are not on this machine."""
         with self._finding:
-            if predictor.name not in self._test:
-                self._test[predictor.name] = self._find(predictor)
-            return self._test[predictor.name]
+            if predictor not in self._test:
+                self._test[predictor] = self._find(predictor)
+            return self._test[predictor]
 
     async def prepare(self, predictor: Predictor, name: str, content: bytes) -> Picture:
         """Convert a picture file's bytes to the network's input. Raises ``RefusedError``."""

@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 
 PATIENCE = 1.0
 """Seconds that a request waits for the result."""
-KEPT = 12
+KEPT = 8
 """Results that are kept; of more, the oldest is made again when it is wanted."""
 WAITING = 24
 """Most studies that wait for their turn, or are being made."""
