@@ -24,6 +24,12 @@ _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
 
 PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]+\.part")
 """Temporary name of a file being written, or left behind by a killed process."""
+# Neither a device's name nor a forbidden character, nor an end that would be cut off.
+_ON_WINDOWS = re.compile(
+    r"(?!(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\..*)?$)"
+    r'[^<>:"/\\|?*\x00-\x1f]*[^<>:"/\\|?*\x00-\x1f. ]',
+    re.IGNORECASE,
+)
 # On a file system without locks, a temporary file untouched for this many seconds is abandoned.
 _STALE_SECONDS = 3600.0
 
@@ -60,6 +66,11 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def is_portable(name: str) -> bool:
+    """Whether every system accepts this name of a file: Windows, too, which reserves some."""
+    return _ON_WINDOWS.fullmatch(name) is not None
 
 
 def clear_parts(folder: Path, name: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,15 +70,15 @@ class Tab:
         self.page.mouse.up()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Start Chromium, which can reach only this machine."""
+@contextmanager
+def chromium(*more: str) -> Iterator[Any]:
+    """Start Chromium, which can reach only this machine. ``more``: further arguments."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine; apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
+        started = playwright.chromium.launch(
             executable_path=CHROMIUM,
             args=[
                 "--no-sandbox",
@@ -90,10 +91,18 @@ def browser() -> Iterator[Any]:
                 "--use-fake-device-for-media-stream",
                 "--use-fake-ui-for-media-stream",
                 "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+                *more,
             ],
         )
-        yield chromium
-        chromium.close()
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium for all tests of a file."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ Nothing in an archive is trusted: neither its names nor the sizes it states.
 
 import hashlib
 import lzma
-import re
 import stat
 import sys
 import unicodedata
@@ -28,7 +27,7 @@ from firstlight.data.packed_tar import (
     tar_files,
 )
 from firstlight.errors import DataError
-from firstlight.files import cache_folder, make_folder, put_in_place
+from firstlight.files import cache_folder, is_portable, make_folder, put_in_place
 
 MOST_FILES = 1_000_000
 MOST_BYTES = 64 << 30
@@ -41,12 +40,6 @@ MOST_TIMES = 50
 _CHUNK = 1 << 20
 _INNER, _LEFT_OUT = "pictures", "left-out"
 ENDINGS = (".zip", *PACKED_TARS)
-# No device name, no forbidden character, no ending that Windows would cut off.
-_ON_WINDOWS = re.compile(
-    r"(?!(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\..*)?$)"
-    r'[^<>:"|?*\x00-\x1f]*[^<>:"|?*\x00-\x1f. ]',
-    re.IGNORECASE,
-)
 _UNREADABLE: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError),
     RuntimeError,  # it needs a password
@@ -251,7 +244,7 @@ class _Spelling:
 
     def check(self, name: PurePosixPath) -> None:
         """Check the next name."""
-        wrong = [part for part in name.parts if not _ON_WINDOWS.fullmatch(part)]
+        wrong = [part for part in name.parts if not is_portable(part)]
         if sys.platform == "win32" and wrong:
             raise DataError(
                 f"{self._path}: {str(name)!r} has {wrong[0]!r}, which is not a valid file name "

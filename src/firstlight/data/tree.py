@@ -98,7 +98,7 @@ def _read(
             f"{root / node.path}: this folder cannot be opened: {error.strerror}"
         ) from error
     for entry in entries:
-        if _is_litter(entry.name):
+        if is_litter(entry.name):
             continue
         if _is_folder(entry):
             child = Node(entry.name, f"{node.path}/{entry.name}" if node.path else entry.name)
@@ -137,5 +137,6 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _is_litter(name: str) -> bool:
+def is_litter(name: str) -> bool:
+    """Whether a name is that of a hidden file, or of what systems leave in folders."""
     return name.startswith(".") or name.lower() in _LITTER

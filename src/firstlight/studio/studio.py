@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import Request
 
+from firstlight.data.decode import Bounds
 from firstlight.errors import DataError, UserError
 from firstlight.plain import read_json
 from firstlight.serve.limits import RefusedError
@@ -26,6 +27,8 @@ class Studio:
 
     workshop: Workshop
     service: Service
+    bounds: Bounds
+    """What a picture may cost to decode."""
     data_dir: Path | None = None
     """The folder to search first for named data sets."""
     _next: float = 0.0

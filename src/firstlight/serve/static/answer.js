@@ -14,10 +14,10 @@ export function showAnswer(prediction, run, truth) {
   byId("notes").textContent = prediction?.notes.length
     ? `The picture was changed first: ${prediction.notes.join("; ")}.`
     : "";
-  showBars(prediction, run);
+  showBars(byId("bars"), prediction, run);
 }
 
-function howSure(prediction, run, truth) {
+export function howSure(prediction, run, truth) {
   if (prediction.labels) return ofLabels(prediction, run, truth);
   const share = sureness(prediction.confidence);
   const sentences = [
@@ -42,8 +42,8 @@ function ofLabels(prediction, run, truth) {
   return sentences.join(" ");
 }
 
-function showBars(prediction, run) {
-  const list = byId("bars");
+// A bar for each class in the list, which may be without a prediction.
+export function showBars(list, prediction, run) {
   // An object's keys may be numbers, which JavaScript would sort.
   const shares = new Map(prediction ? Object.entries(prediction.probabilities) : []);
   const names = [...run.classes];

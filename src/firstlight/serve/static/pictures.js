@@ -1,6 +1,7 @@
 // Pictures from outside: dropped, pasted, chosen, from the webcam, or from the test set.
 
 import { testImage, testImages } from "./api.js";
+import { camera } from "./camera.js";
 import { byId, make, notice } from "./elements.js";
 
 const STRIP = 14;
@@ -9,7 +10,6 @@ const STRIP = 14;
 export function pictures(given) {
   const drop = byId("drop");
   const file = byId("file");
-  let stream = null;
 
   const take = (files) => given(files[0], files[0].name || "the pasted picture");
   byId("choose").addEventListener("click", () => file.click());
@@ -29,30 +29,17 @@ export function pictures(given) {
     if (event.clipboardData?.files.length) take(event.clipboardData.files);
   });
 
-  function stop() {
-    for (const track of stream?.getTracks() ?? []) track.stop();
-    stream = null;
-    byId("camera").hidden = byId("snap").disabled = true;
-    byId("webcam").textContent = "Webcam";
-  }
+  const webcam = camera(byId("video"), () => {
+    byId("camera").hidden = !webcam.isOn();
+    byId("snap").disabled = true;
+    byId("webcam").textContent = webcam.isOn() ? "Stop the webcam" : "Webcam";
+  });
   byId("webcam").addEventListener("click", async () => {
-    if (stream) return stop();
-    try {
-      stream = await navigator.mediaDevices.getUserMedia({ video: true });
-    } catch {
-      return notice("This page cannot use a webcam.");
-    }
-    byId("video").srcObject = stream;
-    byId("camera").hidden = false;
-    byId("webcam").textContent = "Stop the webcam";
+    if (webcam.isOn()) return webcam.stop();
+    if (!(await webcam.start())) notice("This page cannot use a webcam.");
   });
   byId("video").addEventListener("loadeddata", () => (byId("snap").disabled = false));
-  byId("snap").addEventListener("click", () => {
-    const video = byId("video");
-    const still = make("canvas", { width: video.videoWidth, height: video.videoHeight });
-    still.getContext("2d").drawImage(video, 0, 0);
-    still.toBlob((blob) => given(blob, "the webcam's picture"), "image/png");
-  });
+  byId("snap").addEventListener("click", async () => given(await webcam.still(), "the webcam's picture"));
 }
 
 // Test images to click. `chosen` receives the image, its name and its class.

@@ -3,6 +3,7 @@
 import * as api from "../api.js";
 import { byId, make } from "../elements.js";
 import { network } from "./network.js";
+import { teaching } from "./teach.js";
 import { training } from "./train.js";
 
 // Returns the views by name, in the order of the navigation. `reload` fetches the runs again.
@@ -20,5 +21,6 @@ export async function start({ failed, reload }) {
   return [
     ["network", network({ studio, failed })],
     ["train", training({ studio, failed, reload })],
+    ["teach", teaching({ studio, failed, reload })],
   ];
 }

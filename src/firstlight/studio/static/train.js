@@ -13,6 +13,19 @@ const TIMES = [null, 10, 20, 30, 60, 120, 180, 300, 600, 1800, 3600]; // seconds
 const STATES = { waiting: "waits", training: "is training", finished: "finished", stopped: "stopped", failed: "failed" };
 const at = (training, rest = "") => `api/studio/trainings/${training.number}${rest}`;
 
+// How far a training is, in words.
+export function told({ state, progress }) {
+  if (state === "waiting") return "It begins when those before it have ended.";
+  if (progress.stage === "preparing") return `Preparing: ${progress.says?.at(-1) ?? "reading the images"}`;
+  if (state === "training" && progress.stage === "evaluating") return "Evaluating on the test images.";
+  const parts = [];
+  if (progress.epochs) parts.push(`epoch ${progress.epoch || 1} of ${progress.epochs}`);
+  if (progress.loss != null) parts.push(`loss ${progress.loss.toFixed(3)}`, `accuracy ${percent(progress.accuracy)}`);
+  if (state === "training" && progress.images_per_second) parts.push(`${count(Math.round(progress.images_per_second))} images per second`);
+  if (state === "training" && progress.seconds_left != null) parts.push(`${clock(progress.seconds_left)} left`);
+  return parts.join(" · ");
+}
+
 // `studio` knows the folder and the sets; `reload` fetches the runs again.
 export function training({ studio, failed, reload }) {
   let shown = false;
@@ -165,18 +178,6 @@ export function training({ studio, failed, reload }) {
     draw(shows, curves);
     strip(shows, forming, curves?.classes);
     filters(forming.filters);
-  }
-
-  function told({ state, progress }) {
-    if (state === "waiting") return "It begins when those before it have ended.";
-    if (progress.stage === "preparing") return `Preparing: ${progress.says?.at(-1) ?? "reading the images"}`;
-    if (state === "training" && progress.stage === "evaluating") return "Evaluating on the test images.";
-    const parts = [];
-    if (progress.epochs) parts.push(`epoch ${progress.epoch || 1} of ${progress.epochs}`);
-    if (progress.loss != null) parts.push(`loss ${progress.loss.toFixed(3)}`, `accuracy ${percent(progress.accuracy)}`);
-    if (state === "training" && progress.images_per_second) parts.push(`${count(Math.round(progress.images_per_second))} images per second`);
-    if (state === "training" && progress.seconds_left != null) parts.push(`${clock(progress.seconds_left)} left`);
-    return parts.join(" · ");
   }
 
   // The curves of a run's epochs; null while its folder is still being written.

@@ -1,0 +1,37 @@
+// Small pictures: few requests at a time, so that others get their turn.
+
+import { make } from "../elements.js";
+
+const AT_ONCE = 3;
+const waiting = [];
+let working = 0;
+
+async function work() {
+  if (working === AT_ONCE || !waiting.length) return;
+  const { read, image } = waiting.shift();
+  working += 1;
+  try {
+    if (image.isConnected) show(image, await read());
+  } catch {
+    // removed meanwhile, or damaged: it stays empty
+  } finally {
+    working -= 1;
+    work();
+  }
+}
+
+function show(image, blob) {
+  image.src = URL.createObjectURL(blob);
+  image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
+}
+
+// An image element of a blob, or of what `read` resolves to.
+export function smallPicture(blob, read) {
+  const image = make("img", { alt: "" });
+  if (blob) show(image, blob);
+  else {
+    waiting.push({ read, image });
+    queueMicrotask(work); // once it is in the page
+  }
+  return image;
+}
