@@ -98,6 +98,42 @@ def test_a_run_learns_every_label_and_says_so(run: fl.Run, command: Command) -> 
     assert "unknown" not in page
 
 
+def test_a_label_whose_threshold_was_not_chosen_is_told(run: fl.Run, command: Command) -> None:
+    """Five pictures with a dot are too few to hold ten of them out."""
+    with (set_of(run) / "columns.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    dots = [row for row in rows if row["dot"] == "1"]
+    for row in dots[5:]:
+        row["dot"] = "0"
+    few = set_of(run) / "few-dots.csv"
+    with few.open("w", newline="") as out:
+        writer = csv.DictWriter(out, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    settings = ("--set", "train.held_out_fraction=0.3", "--epochs", "1", "--out", "few")
+    told = command("train", few, *settings)
+    words = "threshold of 50 % for dot: fewer than 10 held-out images have it, or have it not"
+    assert words in told.out
+    assert words in command("evaluate", "few").out
+    page = Path("few/report.html").read_text().replace("\u00a0", " ")
+    assert f"A {words}, so no other could be chosen" in page
+    metrics = fl.open_run("few").evaluate()
+    assert isinstance(metrics, LabelMetrics)
+    assert [row.name for row in metrics.per_class if row.threshold == 0.5] == ["dot"]
+
+
+def test_lists_and_exports_speak_of_labels(run: fl.Run, command: Command) -> None:
+    run.evaluate()
+    listed = command("runs", run.path.parent).out.splitlines()[0]
+    assert "test exact match" in listed and "test accuracy" not in listed
+    told = command("export", run.path, "--format", "safetensors", "--out", "x.safetensors").out
+    share = f"{100 * metrics_of(run).accuracy:.2f} %"
+    assert f"exact match {share}" in told and "same labels as the run for all" in told
+    assert (
+        "pictures with any of 3 labels" in command("data", "check", set_of(run) / "lists.csv").out
+    )
+
+
 def test_the_figures_are_scikit_learns_of_the_answers_that_are_kept(run: fl.Run) -> None:
     found = run.evaluate()
     assert isinstance(found, LabelMetrics)

@@ -246,7 +246,7 @@ def test_names_that_look_like_lists_are_told(tmp_path: Path) -> None:
     [
         ({"path": "fgh", "sea": "110", "boat": "011", "whale": "000"}, "no picture has a 1 in"),
         ({"path": "fgh", "a;b": "110", "boat": "011"}, "'a;b' contains ';'"),
-        ({"path": "fgh", "part": "ttv", "p": "110", "q": "110", "r": "001"}, "has the class 'r'"),
+        ({"path": "fgh", "part": "ttv", "p": "110", "q": "110", "r": "001"}, "has the label 'r'"),
     ],
 )
 def test_labels_that_cannot_be_learnt_or_told_apart_are_refused(

@@ -164,10 +164,7 @@ def check(
             }
         )
         return
-    typer.echo(
-        f"{checked.pictures:,} pictures in {len(checked.classes)} classes; training would use "
-        f"{checked.shape_reason}"
-    )
+    typer.echo(f"{checked.counted}; training would use {checked.shape_reason}")
     for note in checked.notes:
         typer.echo(f"  {one_line(note)}")
     for finding in checked.findings:

@@ -217,6 +217,7 @@ def _print(metrics: "AnyMetrics", images: str = "test images") -> None:
 
 
 def _print_labels(metrics: "LabelMetrics", images: str) -> None:
+    from firstlight.evaluate.label_calibration import usual_thresholds
     from firstlight.evaluate.metrics import MANY_CLASSES
 
     low, high = metrics.accuracy_interval
@@ -238,10 +239,13 @@ def _print_labels(metrics: "LabelMetrics", images: str) -> None:
     headings = ("precision", "recall", "F1", "average precision", "threshold", "images")
     rows = []
     for row in listed:
-        shares = (row.precision, row.recall, row.f1, row.average_precision, row.threshold)
+        shares = (*row.shares, row.average_precision, row.threshold)
         told = ("-" if share is None else f"{100 * share:.1f} %" for share in shares)
         rows.append([row.name, *told, f"{row.support:,}"])
     print_table([Column("label"), *(Column(heading, right=True) for heading in headings)], rows)
+    whole = metrics.per_class
+    if usual := usual_thresholds([row.threshold for row in whole], [row.name for row in whole]):
+        typer.echo(f"\n{usual}")
 
 
 def _print_nothing_learnt(metrics: "AnyMetrics") -> None:

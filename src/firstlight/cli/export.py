@@ -73,23 +73,30 @@ def export(
 
 
 def _print(done: "Exported") -> None:
-    parity = done.parity
-    typer.echo(f"{done.path}, {done.size / 1e6:.2f} MB, {percent(done.accuracy)} correct")
+    from firstlight.evaluate.task import task_of
+
+    parity, task = done.parity, task_of(done.several)
+    share = percent(done.accuracy)
+    right = f"{task.accuracy} {share}" if done.several else f"{share} correct"
+    typer.echo(f"{done.path}, {done.size / 1e6:.2f} MB, {right}")
     if done.loss is None:
         typer.echo(
-            f"same class as the run for all {parity.images:,} test images; probabilities agree "
-            f"within {parity.largest_difference:.1e}"
+            f"same {task.answer} as the run for all {parity.images:,} test images; probabilities "
+            f"agree within {parity.largest_difference:.1e}"
         )
     else:
-        _print_loss(done.loss, parity.other_classes)
+        _print_loss(
+            done.loss,
+            f"{parity.other_classes} get {'other' if done.several else 'another'} {task.answer}",
+        )
     if done.served_as is not None:
         typer.echo(f"Triton serves it as {done.served_as}; see {done.path / 'README.md'}")
 
 
-def _print_loss(loss: "AccuracyLoss", other_classes: int) -> None:
+def _print_loss(loss: "AccuracyLoss", others: str) -> None:
     from firstlight.verbs.export import LARGEST_LOSS
 
-    typer.echo(f"int8 loses {loss.words()}; {other_classes} get another class")
+    typer.echo(f"int8 loses {loss.words()}; {others}")
     if loss.few:
         typer.echo(
             f"there are few test images: a single one is more than the {100 * LARGEST_LOSS:g} "

@@ -24,7 +24,10 @@ def runs(
     ] = None,
     json: Json = False,
 ) -> None:
-    """List runs with their accuracy and time, or compare several."""
+    """List runs with their accuracy and time, or compare several.
+
+    Of runs with several labels, the accuracy is the exact match.
+    """
     paths = where or [Path("runs")]
     if len(paths) > 1:
         _compare(paths, json)
@@ -85,8 +88,12 @@ def _compare(paths: list[Path], json: bool) -> None:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
+    from firstlight.evaluate.task import ONE_LABEL, task_in
+
     columns = [Column("run"), Column("data"), Column("state")]
-    columns += [Column("test accuracy", right=True), Column("training", right=True)]
+    words = {task_in(row).accuracy for row in rows if row["state"] != "damaged"}
+    heading = f"test {' or '.join(sorted(words) or [ONE_LABEL.accuracy])}"
+    columns += [Column(heading, right=True), Column("training", right=True)]
     lines = [
         [
             row["run"],
@@ -107,6 +114,9 @@ def _in_order(recipe: Path) -> tuple[str, int]:
 
 
 def _row(folder: RunFolder) -> dict[str, Any]:
+    from firstlight.evaluate.label_metrics import SEVERAL
+    from firstlight.evaluate.task import task_in
+
     evaluated = (folder.path / "metrics.json").is_file()
     state = "finished" if folder.finished else "training" if folder.in_use() else "stopped"
     try:
@@ -117,13 +127,15 @@ def _row(folder: RunFolder) -> dict[str, Any]:
                 if folder.finished
                 else None
             )
+            described = folder.read_json("data.json")
             return {
                 "run": str(folder),
-                "data": str(folder.read_json("data.json")["name"]),
+                "data": str(described["name"]),
+                "labels": SEVERAL if task_in(described).several else None,
                 "state": state,
                 "accuracy": accuracy,
                 "train_seconds": seconds,
             }
     except DataError:
-        unknown = dict.fromkeys(("accuracy", "train_seconds"))
+        unknown = dict.fromkeys(("labels", "accuracy", "train_seconds"))
         return {"run": str(folder), "data": "-", "state": "damaged", **unknown}

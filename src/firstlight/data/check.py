@@ -75,6 +75,17 @@ class DataCheck:
     """Some of the affected pictures, uint8 H×W×C."""
 
     @property
+    def counted(self) -> str:
+        """How many pictures there are, and of what."""
+        of_what = "with any of" if self.several else "in"
+        return f"{self.pictures:,} pictures {of_what} {len(self.classes)} {self.kinds}"
+
+    @property
+    def kinds(self) -> str:
+        """What ``classes`` holds, in a word."""
+        return "labels" if self.several else "classes"
+
+    @property
     def exclude(self) -> dict[str, str]:
         """The pictures to leave out: name to the kind of its first finding."""
         found: dict[str, str] = {}

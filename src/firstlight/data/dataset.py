@@ -131,7 +131,9 @@ class Dataset:
 
     def __repr__(self) -> str:
         n, h, w, c = self.images_NHWC.shape
-        return f"Dataset({self.name!r}, {n} images {h}×{w}×{c}, {len(self.class_names)} classes)"
+        return (
+            f"Dataset({self.name!r}, {n} images {h}×{w}×{c}, {len(self.class_names)} {self._kinds})"
+        )
 
     def _repr_html_(self) -> str:
         from firstlight import cells
@@ -145,19 +147,24 @@ class Dataset:
             pictures = cells.strip(images_NHWC, f"{len(images_NHWC)} images of {name}")
             rows.append((cells.text(name, 30), f"{len(which):,}", pictures))
         colours = "grey" if channels == 1 else "colour"
-        lead = f"{count:,} images, {height}×{width}, {colours}, {len(self.class_names):,} classes"
+        kinds = self._kinds
+        lead = f"{count:,} images, {height}×{width}, {colours}, {len(self.class_names):,} {kinds}"
         more = len(self.class_names) - len(rows)
         return cells.block(
             self.name,
             cells.note(lead),
-            cells.table(("class", "images", ""), rows, right=(1,)),
-            cells.note(f"and {more:,} more classes") if more > 0 else "",
+            cells.table(("label" if self.several else "class", "images", ""), rows, right=(1,)),
+            cells.note(f"and {more:,} more {kinds}") if more > 0 else "",
         )
 
     @property
     def several(self) -> bool:
         """Whether images may have several labels."""
         return self.labels_NK is not None
+
+    @property
+    def _kinds(self) -> str:
+        return "labels" if self.several else "classes"
 
     @property
     def each_label(self) -> Int64Array | BoolArray:

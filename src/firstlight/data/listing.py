@@ -101,11 +101,12 @@ def listing_of(root: Path, found: list[Found], notes: list[str], least: int = 2)
         said = "".join(f"\n  {note}" for note in notes)
         wanted = "two classes" if least > 1 else "one class"
         raise DataError(f"{root}: {LAYOUT}, of at least {wanted}; got {got}{said}")
+    kind = "class" if all(one.labels is None for one in found) else "label"
     for part, counts in by_part.items():
         strange = sorted(set(counts) - set(trained))
         if strange:
             raise DataError(
-                f"{root}: {part} has the class {strange[0]!r}, which train does not have; train "
+                f"{root}: {part} has the {kind} {strange[0]!r}, which train does not have; train "
                 f"has {', '.join(sorted(trained)[:10])}. Rename or remove it"
             )
         absent = sorted(set(trained) - set(counts))

@@ -4,6 +4,7 @@ Axes: N images, K labels.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +18,13 @@ from firstlight.evaluate.calibrate import (
     halved,
 )
 from firstlight.evaluate.label_metrics import BoolArray, Float64Array, best_threshold
+from firstlight.untrusted import one_line
 
 USUAL = 0.5
 """The threshold of a label if the images do not suggest a better one."""
 LEAST_WITH = 10
 """To choose a label's threshold, this many held-out images must have it, and as many must not."""
+_LISTED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,20 @@ def calibrate_labels(
         ),
         chosen=tuple(map(bool, chosen_K)),
         images=len(labels_NK),
+    )
+
+
+def usual_thresholds(thresholds: Sequence[float], class_names: Sequence[str]) -> str:
+    """Return a sentence on the labels whose threshold was not chosen; empty if there are none."""
+    names = [name for name, one in zip(class_names, thresholds, strict=True) if one == USUAL]
+    if not names:
+        return ""
+    listed = ", ".join(one_line(name) for name in names[:_LISTED])
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    whose = "every label" if len(names) == len(class_names) else f"{listed}{more}"
+    return (
+        f"threshold of {100 * USUAL:g} % for {whose}: fewer than {LEAST_WITH} held-out images have "
+        "it, or have it not"
     )
 
 

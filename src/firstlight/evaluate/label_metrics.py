@@ -39,6 +39,12 @@ class LabelRow:
     support: int
     """Number of images that have this label."""
 
+    @property
+    def shares(self) -> tuple[float | None, float | None, float | None]:
+        """Precision, recall and F1 to show: None if no image has the label, so that there is
+        nothing to find."""
+        return (self.precision, self.recall, self.f1) if self.support else (None, None, None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelMetrics:
@@ -88,7 +94,7 @@ class LabelMetrics:
                 [
                     (
                         cells.text(row.name),
-                        *map(_percent, (row.precision, row.recall, row.f1)),
+                        *map(_percent, row.shares),
                         _percent(row.average_precision),
                         _percent(row.threshold),
                         f"{row.support:,}",

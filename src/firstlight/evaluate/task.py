@@ -38,6 +38,10 @@ class Task(ABC):
 
     several: ClassVar[bool]
     """Whether an image may have several labels, or none."""
+    answer: ClassVar[str]
+    """What an image gets, in a word."""
+    accuracy: ClassVar[str]
+    """What the share of right answers is called."""
 
     @abstractmethod
     def probabilities(self, scores_NK: "Tensor") -> "Tensor":
@@ -105,6 +109,8 @@ class OneLabel(Task):
     """Each image is of one class: softmax, and the most probable class is the answer."""
 
     several: ClassVar[bool] = False
+    answer: ClassVar[str] = "class"
+    accuracy: ClassVar[str] = "accuracy"
 
     def probabilities(self, scores_NK: "Tensor") -> "Tensor":
         """Return probabilities that sum to 1 for each image."""
@@ -157,6 +163,8 @@ class SeveralLabels(Task):
     upwards."""
 
     several: ClassVar[bool] = True
+    answer: ClassVar[str] = "labels"
+    accuracy: ClassVar[str] = "exact match"
 
     def probabilities(self, scores_NK: "Tensor") -> "Tensor":
         """Return the probability of each label, independent of the others."""

@@ -38,13 +38,13 @@ def compare(
     )
 
 
-def require_equal(parity: Parity, what: str) -> None:
-    """Raise ``ThresholdError`` unless every class is the same and every probability within float32
+def require_equal(parity: Parity, what: str, task: Task = ONE_LABEL) -> None:
+    """Raise ``ThresholdError`` unless every answer is the same and every probability within float32
     accuracy."""
     if parity.other_classes:
         raise ThresholdError(
-            f"{what} gives {parity.other_classes} of {parity.images:,} test images a different "
-            "class than the run. No file was written"
+            f"{what} gives {parity.other_classes} of {parity.images:,} test images "
+            f"{_other(task)} than the run. No file was written"
         )
     # Written so that NaN is refused too.
     if not parity.largest_difference <= LARGEST_DIFFERENCE:
@@ -53,3 +53,7 @@ def require_equal(parity: Parity, what: str) -> None:
             f"{parity.largest_difference:.2g}, more than {LARGEST_DIFFERENCE:g}. No file was "
             "written"
         )
+
+
+def _other(task: Task) -> str:
+    return f"different {task.answer}" if task.several else f"a different {task.answer}"

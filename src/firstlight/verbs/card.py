@@ -205,7 +205,7 @@ def _training(facts: _Facts) -> list[str]:
     lines = [
         f"- Training: `firstlight train {where_from} --recipe recipe.toml`, with the "
         "`recipe.toml` beside this card, which holds every setting. "
-        f"{summary['passes']:.3g} passes, {summary['train_seconds']:,.0f} s on "
+        f"{_passes(summary)}, {summary['train_seconds']:,.0f} s on "
         f"{markdown_text(where(environment))}; firstlight {environment['firstlight']}, PyTorch "
         f"{environment['torch']}."
     ]
@@ -218,6 +218,11 @@ def _training(facts: _Facts) -> list[str]:
     elif start or train.start_weights:
         lines.append("- Start: the weights of another run.")
     return lines
+
+
+def _passes(summary: dict[str, Any]) -> str:
+    told = f"{summary['passes']:.3g}"
+    return f"{told} pass{'' if told == '1' else 'es'}"
 
 
 def _licence(facts: _Facts) -> str:

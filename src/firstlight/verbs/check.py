@@ -134,13 +134,10 @@ def write_page(checked: DataCheck, path: Path, out: Path) -> None:
     height, width, channels = checked.shape
     page = Page(
         title=f"The pictures of {path.name}",
-        lead=(
-            f"{checked.pictures:,} pictures in {len(checked.classes)} classes; training would "
-            f"use {checked.shape_reason}"
-        ),
+        lead=(f"{checked.counted}; training would use {checked.shape_reason}"),
         figures={
             "pictures": f"{checked.pictures:,}",
-            "classes": f"{len(checked.classes)}",
+            checked.kinds: f"{len(checked.classes)}",
             "findings": f"{len(checked.findings)}",
             "to leave out": f"{len(checked.exclude):,}",
             "images": f"{width}×{height}, {'grey' if channels == 1 else 'colour'}",
@@ -148,9 +145,9 @@ def write_page(checked: DataCheck, path: Path, out: Path) -> None:
         sections=[
             *(section for finding in checked.findings for section in _sections(finding, checked)),
             Section(
-                title="Classes",
+                title=checked.kinds.capitalize(),
                 table=Table(
-                    head=["class", "pictures"],
+                    head=["label" if checked.several else "class", "pictures"],
                     rows=[[name, f"{count:,}"] for name, count in checked.classes.items()],
                 ),
             ),

@@ -174,12 +174,14 @@ class Exported:
     size: int
     """Total bytes of all files."""
     accuracy: float
-    """Accuracy of the file on the test images."""
+    """Accuracy of the file on the test images; with several labels the exact match."""
     parity: Parity
     loss: AccuracyLoss | None
     """The loss by int8."""
     served_as: str | None = None
     """For a model repository, the name under which Triton serves it."""
+    several: bool = False
+    """Whether it gives an image several labels."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -228,10 +230,15 @@ def export(
                 "--accept-loss"
             )
     else:
-        require_equal(parity, f"the {form.format} file")
+        require_equal(parity, f"the {form.format} file", model.task)
     right_N = model.task.right(parts.test.each_label, file_NK, model.calibration)
     done = Exported(
-        path=path, size=len(content), accuracy=float(right_N.mean()), parity=parity, loss=loss
+        path=path,
+        size=len(content),
+        accuracy=float(right_N.mean()),
+        parity=parity,
+        loss=loss,
+        several=model.task.several,
     )
     if form.format == "triton":
         return _repository(done, content, facts, form.named(folder.name))

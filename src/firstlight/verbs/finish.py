@@ -12,10 +12,11 @@ from torch import Tensor
 
 from firstlight.devices import repeatable
 from firstlight.errors import UserError
-from firstlight.evaluate.label_calibration import LabelCalibration
+from firstlight.evaluate.label_calibration import LabelCalibration, usual_thresholds
 from firstlight.evaluate.learnt import ENOUGH, above_guessing, guessing_loss, nothing_learnt
-from firstlight.evaluate.task import AnyMetrics, task_of
+from firstlight.evaluate.task import AnyMetrics, task_of, thresholds_of
 from firstlight.models.catalog import parameter_count
+from firstlight.progress import Display
 from firstlight.recipe import Recipe
 from firstlight.runs import checkpoint, record
 from firstlight.runs.folder import CONTEST_FILE, RunFolder
@@ -33,7 +34,7 @@ DIVERGED = 2.0
 large."""
 
 
-def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
+def finish(folder: RunFolder, job: Job, trainer: Trainer, display: Display) -> None:
     """Write the weights and, last, the summary of a completed training.
 
     Raises ``UserError`` if weights or answers are not finite; nothing is then saved.
@@ -67,6 +68,10 @@ def finish(folder: RunFolder, job: Job, trainer: Trainer) -> None:
         folder.write_json(CONTEST_FILE, asdict(replace(job.side, parts=parts)))
     folder.write_json("summary.json", _summary(trainer, nothing))
     checkpoint.drop_state(folder)
+    if task.several and recipe.train.validation == "held-out":
+        thresholds = thresholds_of(calibration, len(class_names)).tolist()
+        if told := usual_thresholds(thresholds, class_names):
+            display.say(told)
 
 
 def what_was_not_learnt(trainer: Trainer, class_names: tuple[str, ...]) -> str:

@@ -200,7 +200,7 @@ def _trained(folder: RunFolder, job: Job, display: Display, copies: Copies) -> N
         except torch.OutOfMemoryError as error:
             raise UserError(_too_little_memory(job, trainer.images_per_epoch)) from error
     with _told(code):
-        finish(folder, job, trainer)
+        finish(folder, job, trainer, display)
 
 
 @contextmanager

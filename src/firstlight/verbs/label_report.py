@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from firstlight.checked import joined_labels
 from firstlight.data.dataset import Dataset
-from firstlight.evaluate.label_metrics import precision_and_recall
+from firstlight.evaluate.label_calibration import usual_thresholds
+from firstlight.evaluate.label_metrics import LabelRow, precision_and_recall
 from firstlight.evaluate.metrics import MANY_CLASSES
 from firstlight.evaluate.mistakes import worst_mistakes
 from firstlight.evaluate.prediction import UNCALIBRATED
@@ -126,6 +127,10 @@ def draw_label_metrics(drawing: Drawing, metrics: dict[str, Any], answers: Label
         "mean of the two. Average precision: the precision at all thresholds, so it depends on "
         "none."
     )
+    if usual := usual_thresholds(
+        [row["threshold"] for row in per_class], [row["name"] for row in per_class]
+    ):
+        text += f" A {usual}, so no other could be chosen."
     many = len(per_class) > MANY_CLASSES
     drawing.sections.append(
         Section(title="Metrics of each label", text=text, table=table, folded=many)
@@ -146,6 +151,6 @@ def _curve(
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    shares = [row["precision"], row["recall"], row["f1"], row["average_precision"]]
+    shares = [*LabelRow(**row).shares, row["average_precision"]]
     told = ["-" if share is None else f"{100 * share:.1f} %" for share in shares]
     return [*told, f"{100 * row['threshold']:.1f} %", f"{row['support']:,}"]
