@@ -71,7 +71,7 @@ def fetch(
 
 @app.command()
 def show(name: Name, json: Json = False) -> None:
-    """Show all that is known of a backbone, and measure its images a second here."""
+    """Show what is known about a backbone, and measure its images per second."""
     from firstlight.backbones import backbone_named
     from firstlight.verbs.backbones import facts, images_a_second, kept_facts
 

@@ -29,7 +29,9 @@ def bench(
     device: Device = "auto",
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE.json", help="The figures; else bench-<recipe>.json."),
+        typer.Option(
+            "--out", metavar="FILE.json", help="The figures; by default bench-<recipe>.json."
+        ),
     ] = None,
     data_dir: DataDir = None,
     json: Json = False,

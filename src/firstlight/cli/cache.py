@@ -53,7 +53,7 @@ def clear(
         typer.Argument(
             metavar="NAME",
             show_default=False,
-            help="Names from the list; else pictures, features, archives and shards.",
+            help="Names from the list; by default pictures, features, archives and shards.",
         ),
     ] = None,
     json: Json = False,

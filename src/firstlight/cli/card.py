@@ -12,7 +12,7 @@ def card(
     run: RunPath,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE.md", help="Write it there; else it is printed."),
+        typer.Option("--out", metavar="FILE.md", help="Where to write it; printed by default."),
     ] = None,
     license: Annotated[  # noqa: A002
         str | None,

@@ -83,11 +83,11 @@ def check(
         typer.Argument(metavar="PATH", show_default=False, help="Your own pictures."),
     ],
     size: Annotated[
-        int | None, typer.Option("--size", metavar="PIXELS", help="As for train.")
+        int | None, typer.Option("--size", metavar="PIXELS", help="Image side, as in train.")
     ] = None,
     page: Annotated[
         Path | None,
-        typer.Option("--page", metavar="FILE.html", help="Also show the pictures concerned."),
+        typer.Option("--page", metavar="FILE.html", help="Also show the affected pictures."),
     ] = None,
     fix_list: Annotated[
         Path | None,
@@ -259,7 +259,7 @@ def _lines(finding: "Finding") -> list[str]:
 
 @app.command()
 def show(name: Name, data_dir: DataDir = None, json: Json = False) -> None:
-    """Show all that is known of a data set: classes, sizes, source, licence, checksums."""
+    """Show what is known about a data set: classes, sizes, source, licence, checksums."""
     from firstlight.data.entry import FileFormat
     from firstlight.data.load import entry_named, where_found
 

@@ -51,7 +51,7 @@ def evaluate(
     robustness: Annotated[
         bool,
         typer.Option(
-            "--robustness", help="Also under shift, rotation, blur, noise, contrast, JPEG."
+            "--robustness", help="Also with shift, rotation, blur, noise, less contrast and JPEG."
         ),
     ] = False,
     network: NetworkCode = None,

@@ -36,19 +36,19 @@ def export(
         typer.Option(
             "--out",
             metavar="PATH",
-            help="By default the run's name, here. A file of that name is replaced; for triton, a "
-            "new folder.",
+            help="The file, which is replaced, or for triton a new folder; by default named after "
+            "the run.",
         ),
     ] = None,
     opset: Annotated[
-        int | None, typer.Option("--opset", metavar="N", help="Of ONNX; 18 by default.")
+        int | None, typer.Option("--opset", metavar="N", help="The opset of ONNX; 18 by default.")
     ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="Compute in eight bits, and measure what that costs.")
     ] = False,
     accept_loss: Annotated[
         bool,
-        typer.Option("--accept-loss", help="Also where int8 costs more than 0.3 points."),
+        typer.Option("--accept-loss", help="Write it even if int8 costs more than 0.3 points."),
     ] = False,
     network: NetworkCode = None,
     data_dir: DataDir = None,

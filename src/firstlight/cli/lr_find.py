@@ -28,7 +28,9 @@ def lr_find(
     steps: Annotated[int, typer.Option("--steps", metavar="N", help="Steps of the sweep.")] = 200,
     save: Annotated[
         Path | None,
-        typer.Option("--save", metavar="FILE.png", help="The plot; else lr-find-<recipe>.png."),
+        typer.Option(
+            "--save", metavar="FILE.png", help="The plot; by default lr-find-<recipe>.png."
+        ),
     ] = None,
     device: Device = "auto",
     data_dir: DataDir = None,

@@ -59,7 +59,7 @@ RecipeName = Annotated[
         "--recipe",
         rich_help_panel="Recipe and network",
         metavar="NAME|FILE",
-        help="A named recipe or a TOML file; else DATA's own.",
+        help="A named recipe or a TOML file; by default DATA's own.",
     ),
 ]
 NetworkCode = Annotated[

@@ -48,25 +48,28 @@ def predict(
         typer.Option(
             "--out",
             metavar="FOLDER",
-            help="Answer any number of images into files there; the same line again goes on.",
+            help="Write the answers to any number of images there. The same command "
+            "continues later.",
         ),
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", metavar="csv|parquet", help="Of the files in --out; else csv."),
+        typer.Option(
+            "--format", metavar="csv|parquet", help="Format of the files in --out; csv by default."
+        ),
     ] = None,
     chunk: Annotated[
         int | None,
         typer.Option(
             "--chunk",
             metavar="N",
-            help="Images of one file in --out; else 500 to 10,000, by how many there are.",
+            help="Images per file in --out; by default 500 to 10,000, depending on the number.",
         ),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", metavar="N", help="Processes for --out; else one for each processor."
+            "--workers", metavar="N", help="Processes for --out; one per core by default."
         ),
     ] = None,
     network: NetworkCode = None,

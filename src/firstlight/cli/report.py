@@ -14,13 +14,15 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RUN...",
-            help="One run, and where its data lies now; or several to compare.",
+            help="One run, and where its data is now; or several runs to compare.",
             callback=run_named,
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="The comparison page; else comparison.html."),
+        typer.Option(
+            "--out", metavar="FILE", help="The comparison page; by default comparison.html."
+        ),
     ] = None,
     networks: NetworkCodes = None,
     data_dir: DataDir = None,

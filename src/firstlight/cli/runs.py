@@ -17,7 +17,7 @@ def runs(
         list[Path] | None,
         typer.Argument(
             metavar="DIR|RUN",
-            help="Where the runs lie, or the runs to compare.",
+            help="A folder of runs, or the runs to compare.",
             show_default="runs",
             callback=run_named,
         ),

@@ -34,7 +34,7 @@ def serve(
         str, typer.Option("--host", metavar="NAME", help="The address to listen on.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="0: any free port.")
     ] = 8000,
     token: Annotated[
         str | None,
@@ -42,7 +42,7 @@ def serve(
             "--token",
             metavar="TEXT",
             envvar="FIRSTLIGHT_TOKEN",
-            help="What every request must carry; 'new' makes one.",
+            help="The token that every request must have; 'new' creates one.",
         ),
     ] = None,
     no_auth: Annotated[
@@ -53,7 +53,7 @@ def serve(
         typer.Option(
             "--cors",
             metavar="ORIGIN",
-            help="Another site whose pages may ask, such as https://a.example; may be repeated.",
+            help="Another site that may send requests, such as https://a.example. Repeatable.",
         ),
     ] = None,
     workers: Annotated[

@@ -20,7 +20,7 @@ def studio(
         str, typer.Option("--host", metavar="NAME", help="The address to listen on.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="0: any free port.")
     ] = 8000,
     token: Annotated[
         str | None,

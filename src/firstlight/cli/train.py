@@ -68,7 +68,7 @@ def train(
             "--epochs",
             rich_help_panel="Training",
             metavar="N",
-            help="Epochs to train; else $FIRSTLIGHT_EPOCHS.",
+            help="Epochs to train; by default $FIRSTLIGHT_EPOCHS.",
         ),
     ] = None,
     learning_rate: Annotated[
@@ -113,13 +113,13 @@ def train(
             "--seed",
             rich_help_panel="Training",
             metavar="N",
-            help="The random seed; else $FIRSTLIGHT_SEED.",
+            help="The random seed; by default $FIRSTLIGHT_SEED.",
         ),
     ] = None,
     device: Device = "auto",
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="The run folder; else runs/<recipe>-<N>."),
+        typer.Option("--out", metavar="DIR", help="The run folder; by default runs/<recipe>-<N>."),
     ] = None,
     track: Annotated[
         list[str] | None,

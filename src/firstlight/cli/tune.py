@@ -39,11 +39,15 @@ def tune(
     network: NetworkCode = None,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", metavar="N", help="Trials of all workers together; else 30."),
+        typer.Option(
+            "--trials", metavar="N", help="Trials of all workers together; by default 30."
+        ),
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option("--budget", metavar="TIME", help="No trial that ends later: 30m, 2h."),
+        typer.Option(
+            "--budget", metavar="TIME", help="Run no trial that would end later: 30m, 2h."
+        ),
     ] = None,
     search: Annotated[
         Path | None,
@@ -54,7 +58,9 @@ def tune(
     storage: Storage = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="Of the search; else the recipe's and data's."),
+        typer.Option(
+            "--name", metavar="NAME", help="The search's name; by default from recipe and data."
+        ),
     ] = None,
     seeds: Annotated[
         int,
@@ -63,7 +69,9 @@ def tune(
     device: Device = "auto",
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="The search's folder; else runs/tune-NAME."),
+        typer.Option(
+            "--out", metavar="DIR", help="The search's folder; by default runs/tune-NAME."
+        ),
     ] = None,
     data_dir: DataDir = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
