@@ -56,10 +56,12 @@ def agreement(one_MGG: FloatArray, other_MGG: FloatArray) -> Agreement:
     fine = one_MGG, other_MGG
     coarse = tuple(x.reshape(-1, _GRID, 2, _GRID, 2).mean(axis=(2, 4)) for x in fine)
     one_MGG, other_MGG = (detail(x, 0.7, 3) for x in coarse)
-    fine_one, fine_other = (detail(x, 1, 3) for x in fine)
+    soft = [_blurred(x, 1) for x in fine]
+    fine_one, fine_other = (one - _blurred(x, 3) for one, x in zip(soft, fine, strict=True))
+    finest = [x - one for one, x in zip(soft, fine, strict=True)]
     sharpness = [
-        (x - _blurred(x, 1)).std(axis=(1, 2)) / np.maximum(detail.std(axis=(1, 2)), 1e-3)
-        for x, detail in zip(fine, (fine_one, fine_other), strict=True)
+        x.std(axis=(1, 2)) / np.maximum(detail.std(axis=(1, 2)), 1e-3)
+        for x, detail in zip(finest, (fine_one, fine_other), strict=True)
     ]
     sharper_M = np.maximum(*sharpness) / np.maximum(np.minimum(*sharpness), 1e-3)
     spread_M = np.minimum(_spread(fine_one), _spread(fine_other))
@@ -76,7 +78,7 @@ def agreement(one_MGG: FloatArray, other_MGG: FloatArray) -> Agreement:
         laid_on_M[worth] = _laid_on(fine_one[worth], fine_other[worth], moves_M4, border=2)[1]
         one, other = (_evened(x[worth], 1, 1.5) for x in (fine_one, fine_other))
         everywhere_M[worth] = _laid_on(one, other, moves_M4, border=2)[1]
-        one, other = (_evened(x[worth] - _blurred(x[worth], 1), 2, 2) for x in fine)
+        one, other = (_evened(x[worth], 2, 2) for x in finest)
         finest_M[worth] = _laid_on(one, other, moves_M4, border=2)[1]
     return Agreement(
         *(in_place_M, laid_on_M, sharper_M, spread_M),
