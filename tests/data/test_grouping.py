@@ -7,7 +7,10 @@ import pytest
 from tests.data.drawings import DRAWN, NOISY, letters
 from tests.data.test_altered import photographs
 
+from firstlight.data import split
+from firstlight.data.altered import altered_copies
 from firstlight.data.dataset import Dataset
+from firstlight.data.duplicates import Pairs, groups
 from firstlight.data.grouping import grouped
 from firstlight.data.split import Divided, divide, hold_out
 
@@ -30,10 +33,42 @@ def assert_shares(divided: Divided, most: float) -> None:
     hold_out(rest, 0.1)  # something remains to validate on
 
 
-@pytest.mark.parametrize("name", [*NOISY, *DRAWN])
-def test_pictures_that_look_alike_are_split_without_a_word(name: str) -> None:
-    images = (NOISY | DRAWN)[name]()
+@pytest.fixture
+def altered(monkeypatch: pytest.MonkeyPatch) -> list[Pairs]:
+    """Return the altered copies that each division finds: to look for them takes seconds."""
+    found: list[Pairs] = []
+
+    def noting(images: np.ndarray) -> Pairs:
+        found.append(altered_copies(images))
+        return found[-1]
+
+    monkeypatch.setattr(split, "altered_copies", noting)
+    return found
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_the_same_mark_on_other_noise_is_no_copy_and_split_without_a_word(
+    name: str, altered: list[Pairs]
+) -> None:
+    images = NOISY[name]()
     divided = parts(images, np.arange(len(images)) % 2)
+    assert altered == [[]]
+    assert_shares(divided, 0.3)
+    assert divided.images.warnings == ()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_only_drawings_that_are_the_same_when_turned_are_copies_and_split_without_a_word(
+    name: str, altered: list[Pairs]
+) -> None:
+    images = DRAWN[name]()
+    divided = parts(images, np.arange(len(images)) % 2)
+    (pairs,) = altered
+    grey = images[..., 0].astype(float)
+    for i, j in pairs:
+        turns = [np.rot90(way, k) for way in (grey[i], grey[i].T) for k in range(4)]
+        assert max(np.corrcoef(turn.ravel(), grey[j].ravel())[0, 1] for turn in turns) > 0.97
+    assert np.bincount(groups(len(images), pairs)).max() <= 8
     assert_shares(divided, 0.3)
     assert divided.images.warnings == ()
 
