@@ -146,6 +146,7 @@ def test_a_course_is_read_from_the_recipe_of_any_length_of_an_epoch() -> None:
         (OneCycle, {"start_fraction": -0.1}),
         (Cosine, {"start_fraction": 1.1}),
         (Cosine, {"final_fraction": 1.1}),
+        (Cosine, {"final_fraction": -0.1}),
         (Steps, {"at": (0.5, 1.1)}),
         (Steps, {"at": (0.0, 0.5)}),
         (Steps, {"factor_each": 0.0}),
