@@ -133,12 +133,26 @@ def test_the_temperature_undoes_too_much_and_too_little_confidence(sharpness: fl
     assert found.temperature == pytest.approx(grid[int(np.argmin(losses))], rel=0.005)
 
 
-def test_the_temperature_of_answers_that_are_all_right_stays_a_number() -> None:
+@pytest.mark.parametrize("score", [3.0, 0.5])
+def test_the_temperature_of_answers_that_are_all_right_stays_a_number(score: float) -> None:
     labels = np.random.default_rng(0).random((200, 4)) < 0.3
-    found = calibrate_labels(np.where(labels, 3, -3).astype(np.float32), labels)
+    found = calibrate_labels(np.where(labels, score, -score).astype(np.float32), labels)
     # Another half image with any labels: p = (200 + 0.25) / 200.5 of the right ones.
     assert found is not None
-    assert expit(3 / found.temperature) == pytest.approx(200.25 / 200.5)
+    assert expit(score / found.temperature) == pytest.approx(200.25 / 200.5)
+
+
+def test_thresholds_are_those_of_the_calibrated_probabilities() -> None:
+    logits, labels = drawn(400, 7.0)
+    found = calibrate_labels(logits, labels)
+    assert found is not None and found.temperature > 3
+    probabilities = expit(logits / found.temperature)
+    for k, threshold in enumerate(found.thresholds):
+        each = [
+            reference.f1_score(labels[:, k], probabilities[:, k] >= p) for p in probabilities[:, k]
+        ]
+        ours = reference.f1_score(labels[:, k], probabilities[:, k] >= threshold)
+        assert ours == pytest.approx(max(each))
 
 
 def test_a_label_that_few_images_have_or_lack_keeps_the_usual_threshold() -> None:

@@ -87,8 +87,8 @@ def ranked(has: list[list[bool]]) -> LabelMetrics:
 
 
 def test_labels_that_come_first_are_learnt_and_labels_that_come_last_are_not() -> None:
-    first = [[at < 20, True] for at in range(60)]  # all images have the second label
-    last = [[at >= 40, True] for at in range(60)]
+    first = [[at < 20, True, at < 20] for at in range(60)]  # all images have the second label
+    last = [[at >= 40, True, at >= 40] for at in range(60)]
     assert nothing_learnt(ranked(first)) == ""
     # Σ 1/20 · k/(40 + k) for k from 1 to 20; a random order has 20 of 60.
     low = sum(k / (40 + k) for k in range(1, 21)) / 20

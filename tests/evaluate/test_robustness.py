@@ -115,6 +115,7 @@ def test_accuracies_are_those_of_a_network_whose_answers_are_known() -> None:
     assert found.images == 20 and list(found.curves) == list(STRENGTHS)
     for points in found.curves.values():
         assert [p.strength for p in points] == [0, 1, 2, 3, 4, 5]
+        assert points[0].amount == 0
         assert all(p.accuracy == 1 for p in points)
         assert points[0].interval == pytest.approx((0.8389, 1.0), abs=1e-4)  # Wilson, 20 of 20
 
