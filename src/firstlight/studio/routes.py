@@ -11,7 +11,7 @@ from firstlight.errors import UserError
 from firstlight.recipe import parse_recipe
 from firstlight.serve.answers import json_response
 from firstlight.serve.limits import RefusedError
-from firstlight.studio.sets import available
+from firstlight.studio.sets import available, own_word
 from firstlight.studio.studio import Studio, refused, values_of
 from firstlight.studio.trainings import Training, Wanted
 from firstlight.threads import usable_threads
@@ -173,7 +173,7 @@ def data_word(studio: Studio, word: str) -> str:
             status=404,
             message="no such data set, and no such pictures in the working folder",
         )
-    return place.relative_to(root).as_posix()
+    return own_word(place, root)
 
 
 def _described(training: Training) -> dict[str, Any]:

@@ -19,6 +19,13 @@ def available(workshop: Workshop, data_dir: Path | None) -> list[dict[str, Any]]
     return [*_own(workshop), *_named(data_dir)]
 
 
+def own_word(folder: Path, root: Path) -> str:
+    """Return what a folder of pictures in the working folder is called: a path that is not taken
+    for a named set."""
+    word = folder.relative_to(root).as_posix()
+    return f"./{word}" if word in CATALOG else word
+
+
 def _named(data_dir: Path | None) -> Iterator[dict[str, Any]]:
     for entry in CATALOG.values():
         yield {
@@ -63,7 +70,7 @@ def _described(folder: Path, root: Path) -> dict[str, Any] | None:
 
 def _empty(folder: Path, root: Path) -> dict[str, Any]:
     return {
-        "word": folder.relative_to(root).as_posix(),
+        "word": own_word(folder, root),
         "title": folder.name,
         "named": False,
         "here": True,
