@@ -1,6 +1,10 @@
 """The view "Network" in a real browser: blocks and text are the same recipe."""
 
 from tests.serve.conftest import Tab
+from tests.studio.conftest import Running
+
+from firstlight.locks import held
+from firstlight.studio.worker import LOCK
 
 BLOCKS = "#net-blocks > .block"
 
@@ -65,3 +69,65 @@ def test_the_text_changes_the_blocks_and_a_broken_text_keeps_them(tab: Tab) -> N
     tab.shows("#net-says", "32×32×3")
     assert tab.page.locator("#net-blocks .block .block").count() > 20
     assert "16×16×32" in tab.text("#net-blocks")
+
+
+def test_a_wrong_value_in_a_block_is_put_right_there(tab: Tab) -> None:
+    tab.open("#network")
+    units = tab.page.locator(f"{BLOCKS}:nth-child(6) input[data-name=units]")
+    units.fill("many")
+    tab.page.keyboard.press("Tab")
+    tab.shows("#net-error", "units must be a whole number")
+    units.fill("48")
+    tab.page.keyboard.press("Tab")
+    tab.page.locator("#net-error:empty").wait_for(state="attached")
+    assert "dense = 48" in tab.page.input_value("#net-toml")
+
+
+def test_a_repeat_begins_with_a_layer_inside(tab: Tab) -> None:
+    tab.open("#network")
+    tab.page.select_option("#net-kind", "repeat")
+    tab.page.click("#net-add")
+    tab.count(f"{BLOCKS} .block", 1)
+    assert tab.text("#net-error") == ""
+
+
+def test_what_is_trained_is_what_was_typed_last(tab: Tab, studio: Running) -> None:
+    tab.open("#network")
+    text = tab.page.input_value("#net-toml")
+    # No time passes between the last key and each press.
+    press = """([text, what]) => {
+      const area = document.querySelector("#net-toml");
+      area.value = text;
+      area.dispatchEvent(new Event("input"));
+      document.querySelector(what).click();
+    }"""
+    remove = f"{BLOCKS}:nth-child(2) [data-name=Remove]"
+    tab.page.evaluate(press, [text.replace("epochs = 5", "epochs = 7"), remove])
+    tab.count(BLOCKS, 6)
+    assert "epochs = 7" in tab.page.input_value("#net-toml")
+    tab.page.evaluate(press, [text.replace("epochs = 5", "epochs = 9"), "#net-train"])
+    tab.page.wait_for_selector("#view-train[aria-busy=false]")
+    # Another page writes another network meanwhile.
+    tab.page.evaluate("localStorage.setItem('firstlight.recipe', 'another')")
+    tab.page.select_option("#train-data", "digits")
+    (studio.folder / "trainings").mkdir()
+    with held(studio.folder / "trainings" / LOCK):  # nothing is trained meanwhile
+        # A second press is not a second training.
+        go = "document.querySelector('#train-go').click();"
+        tab.page.evaluate(go * 2)
+        tab.page.wait_for_selector("#train-go:enabled")
+        tab.count("#trainings li", 1)
+        (training,) = studio.queue.all()
+        assert "epochs = 9" in training.wanted.recipe
+        training.remove()
+
+
+def test_a_network_with_a_mistake_is_kept_by_the_browser(tab: Tab) -> None:
+    tab.open("#network")
+    text = tab.page.input_value("#net-toml").replace("kernel = 3", "kernel = 29", 1)
+    tab.page.fill("#net-toml", text)
+    tab.page.locator("#net-error:not(:empty)").wait_for()
+    tab.page.reload()
+    tab.settled()
+    assert tab.page.input_value("#net-toml") == text
+    tab.shows("#net-error", "smaller kernel")

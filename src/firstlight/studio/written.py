@@ -25,8 +25,8 @@ def written(toml: str, layers: Any, inputs: Inputs) -> dict[str, Any]:
     """Return a recipe as TOML and as a list of layers, with the shape that each layer gives.
 
     ``layers`` are tables as in a recipe; they replace those of ``toml``, if given. If something is
-    wrong, ``error`` says what, ``at`` which layer it is, and the rows end before it. ``layers`` is
-    None if the TOML cannot be read.
+    wrong, ``error`` says what, ``at`` which layer it is, and the rows end before it. ``readable``
+    is false if the returned TOML is no recipe; without ``layers``, they are None then.
     """
     try:
         recipe = parse_recipe(toml, source=SOURCE)
@@ -45,7 +45,12 @@ def written(toml: str, layers: Any, inputs: Inputs) -> dict[str, Any]:
             return _wrong(text or toml, layers, error)
         toml = recipe.to_toml()
     network = recipe.network
-    told = {"toml": toml, "layers": network.to_table().get("layers"), "name": recipe.name}
+    told = {
+        "toml": toml,
+        "layers": network.to_table().get("layers"),
+        "name": recipe.name,
+        "readable": True,
+    }
     try:
         summary = _summary(recipe, network, inputs)
     except UserError as error:
@@ -54,7 +59,8 @@ def written(toml: str, layers: Any, inputs: Inputs) -> dict[str, Any]:
 
 
 def _wrong(toml: str, layers: Any, error: Exception) -> dict[str, Any]:
-    return {"toml": toml, "layers": layers, "rows": {}, "totals": [], **_fault(error)}
+    nothing = {"readable": False, "rows": {}, "totals": []}
+    return {"toml": toml, "layers": layers, **nothing, **_fault(error)}
 
 
 def _fault(error: Exception) -> dict[str, Any]:

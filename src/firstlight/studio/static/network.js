@@ -11,14 +11,16 @@ const FIRST = "mnist-tutorial";
 const ALWAYS = ["kernel"]; // settings that are never folded
 
 export const KEPT = "firstlight.recipe";
+let own = null; // what this page has written; another one may write meanwhile
 export const kept = () => {
   try {
-    return localStorage.getItem(KEPT);
+    return own ?? localStorage.getItem(KEPT);
   } catch {
-    return null;
+    return own;
   }
 };
 function keep(toml) {
+  own = toml;
   try {
     localStorage.setItem(KEPT, toml);
   } catch {
@@ -41,6 +43,8 @@ export function network({ studio, failed }) {
   let undone = []; // earlier recipes
   let shown = false;
   let asked = 0;
+  let latest = Promise.resolve(); // the last check, which may be on its way
+  let readable = ""; // the last recipe that could be read
   let timer = null;
   let measuring = null;
 
@@ -53,23 +57,39 @@ export function network({ studio, failed }) {
   };
 
   // Ask the service what a changed recipe comes to. `layers` replace those of the text.
-  async function check({ toml, layers = undefined }, { typed = false, remember = true } = {}) {
+  function check(recipe, how = {}) {
+    clearTimeout(timer);
+    latest = checked(recipe, how);
+    return latest;
+  }
+
+  async function checked({ toml, layers = undefined }, { typed = false, remember = true }) {
     const mine = ++asked;
+    const text = byId("net-toml").value;
     const found = await api.post("api/studio/written", { toml, layers, data: byId("net-data").value });
     if (mine !== asked) return;
     if (remember && draft.toml && draft.toml !== found.toml) undone = [...undone, draft.toml].slice(-MOST_UNDO);
-    draft = { ...found, layers: found.layers ?? draft.layers, readable: found.layers !== null };
+    draft = { ...found, layers: found.layers ?? draft.layers };
+    if (found.readable) readable = draft.toml;
     byId("net-undo").disabled = undone.length === 0;
-    if (!typed) byId("net-toml").value = draft.toml;
-    if (!draft.error) keep(draft.toml);
+    byId("net-add").disabled = !readable;
+    if (!typed && byId("net-toml").value === text) byId("net-toml").value = draft.toml;
+    keep(draft.toml);
     draw();
     told();
+  }
+
+  // Wait until all that was written is checked.
+  async function settled() {
+    await latest.catch(() => {});
+    const toml = byId("net-toml").value;
+    if (toml !== draft.toml) await check({ toml }, { typed: true });
   }
 
   function told() {
     clearTimeout(measuring);
     const { error, totals } = draft;
-    byId("net-error").textContent = error && error[0].toUpperCase() + error.slice(1);
+    byId("net-error").textContent = /^\w+\./.test(error) ? error : error && error[0].toUpperCase() + error.slice(1);
     byId("net-train").disabled = Boolean(error);
     byId("net-says").textContent = error ? "" : totals.slice(0, 3).join(" ");
     if (!error && shown) measuring = setTimeout(guarded(measure), IDLE);
@@ -85,24 +105,25 @@ export function network({ studio, failed }) {
 
   // Change a copy of the layers, and check it.
   const change = guarded(async (work, focus = null) => {
+    if (byId("net-toml").value !== draft.toml) {
+      const before = JSON.stringify(draft.layers);
+      await settled();
+      if (JSON.stringify(draft.layers) !== before) return; // the place may be another layer now
+    }
     const layers = structuredClone(draft.layers);
     work(layers);
     draft.layers = layers;
-    await check({ toml: lastReadable(), layers });
+    // A text with a mistake cannot be changed by its blocks: the last one without is.
+    await check({ toml: readable, layers });
     if (focus) block(focus)?.focus();
   });
-  // A text with a mistake cannot be changed by its blocks: the last one without is.
-  let readable = "";
-  function lastReadable() {
-    if (draft.readable) readable = draft.toml;
-    return readable;
-  }
 
   const block = (path) => byId("net-blocks").querySelector(`[data-path='${JSON.stringify(path)}']`);
 
   function add() {
     const kind = kinds.get(byId("net-kind").value);
     const made = { [kind.kind]: kind.main ? standard(kind) : true };
+    if (kind.main !== "layers" && kind.settings.some((one) => one.name === "layers")) made.layers = [{ conv: 32, padding: "same" }];
     const place = [...chosen];
     const list = inner(draft.layers, place);
     const last = place.length === 1 && list && place[0] >= list.length - 1;
@@ -349,7 +370,10 @@ export function network({ studio, failed }) {
 
   byId("net-kind").addEventListener("change", does);
   byId("net-add").addEventListener("click", add);
-  byId("net-data").addEventListener("change", guarded(() => check({ toml: draft.toml }, { remember: false })));
+  byId("net-data").addEventListener("change", guarded(async () => {
+    await settled();
+    await check({ toml: draft.toml }, { remember: false });
+  }));
   byId("net-recipe").addEventListener("change", () => {
     const name = byId("net-recipe").value;
     byId("net-recipe").value = "";
@@ -360,14 +384,16 @@ export function network({ studio, failed }) {
     timer = setTimeout(guarded(() => check({ toml: byId("net-toml").value }, { typed: true })), TYPING);
   });
   byId("net-undo").addEventListener("click", guarded(async () => {
+    await settled();
     const toml = undone.pop();
     if (toml !== undefined) await check({ toml }, { remember: false });
   }));
-  byId("net-train").addEventListener("click", () => {
-    keep(draft.toml);
+  byId("net-train").addEventListener("click", guarded(async () => {
+    await settled();
+    if (draft.error) return;
     studio.wish = { network: "mine", data: byId("net-data").value };
     location.hash = "#train";
-  });
+  }));
 
   return {
     visible(is) {

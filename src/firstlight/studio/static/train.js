@@ -86,7 +86,7 @@ export function training({ studio, failed, reload }) {
     byId("train-says").textContent = texts.join(" ");
   }
 
-  const go = guarded(async () => {
+  async function add() {
     const network = byId("train-network").value;
     const added = await api.post("api/studio/trainings", {
       data: byId("train-data").value,
@@ -99,6 +99,16 @@ export function training({ studio, failed, reload }) {
     chosen = added.number;
     await look();
     byId("train-now").scrollIntoView({ block: "nearest" });
+  }
+
+  const go = guarded(async () => {
+    if (byId("train-go").disabled) return; // a second press would be a second training
+    byId("train-go").disabled = true;
+    try {
+      await add();
+    } finally {
+      byId("train-go").disabled = false;
+    }
   });
 
   async function look() {
