@@ -74,6 +74,9 @@ def test_what_waits_is_trained_in_order_and_a_failure_does_not_stop_the_others(
     ).read_bytes()
     answers = json.loads((a.run.path / "metrics.json").read_text())
     assert answers["accuracy"] == alone.evaluate().accuracy
+    # However short its epochs are, it tells how far it is.
+    assert (a.progress["epoch"], a.progress["epochs"], a.progress["share"]) == (2, 2, 1.0)
+    assert 0 < a.progress["loss"] < 3
     # The last answers to ten held-out images are one for each class.
     assert sorted(a.forming["truth"]) == list(range(10))
     assert [look["epoch"] for look in a.forming["looks"]] == [0, 1, 2]

@@ -95,19 +95,19 @@ class Shown(Log):
     def __init__(self, training: Training) -> None:
         super().__init__()
         self._training, self._values = training, dict[str, Any]()
-        self._noted, self._networks = 0.0, 0
+        self._stepped, self._networks = 0.0, 0
+        self._last: StepRecord | None = None
         self._forming: Forming | None = None
 
     def note(self, **values: Any) -> None:
         """Change values of the progress, and write it."""
         self._values |= values
-        self._noted = time.monotonic()
         with suppress(OSError):  # a full disk; what the run needs is told by the run
             self._training.note("progress.json", self._values)
 
     def start(self, run: TrainingRun) -> None:
         super().start(run)
-        self._speed = Speed(run)
+        self._speed, self._last = Speed(run), None
         self._networks += 1
         if isinstance(run, Trainer):
             with suppress(OSError):
@@ -115,20 +115,17 @@ class Shown(Log):
         self.note(stage="training", network=self._networks, **self._place(0, 0.0, 0.0))
 
     def step(self, record: StepRecord) -> None:
-        if time.monotonic() - self._noted < EVERY:
+        self._last = record
+        if time.monotonic() - self._stepped < EVERY:
             return
-        done, speed, left = self._speed.read(record)
-        self.note(
-            loss=record.loss,
-            accuracy=record.accuracy,
-            **self._place(record.epoch, done, left),
-            images_per_second=speed,
-        )
+        self._read(record)
         if self._forming is not None:
             with suppress(OSError):
                 self._forming.step(record)
 
     def epoch(self, record: EpochRecord) -> None:
+        if self._last is not None:
+            self._read(self._last)  # an epoch may take less than EVERY
         super().epoch(record)
         if self._forming is not None:
             with suppress(OSError):
@@ -142,6 +139,16 @@ class Shown(Log):
         """Show what is to be known about the data."""
         for note in data.train.notes:
             self.say(note)
+
+    def _read(self, record: StepRecord) -> None:
+        done, speed, left = self._speed.read(record)
+        self._stepped = time.monotonic()
+        self.note(
+            loss=record.loss,
+            accuracy=record.accuracy,
+            **self._place(record.epoch, done, left),
+            images_per_second=speed,
+        )
 
     def _place(self, epoch: int, done: float, left: float) -> dict[str, Any]:
         share = done / max(1e-9, self.run.work(self.run.total))
