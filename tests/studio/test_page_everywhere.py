@@ -10,14 +10,27 @@ import pytest
 from tests.serve.conftest import new_tab
 from tests.serve.test_page_at_home import AXE
 from tests.studio.conftest import Running, running
+from tests.studio.test_collected import picture
 
+from firstlight.studio.checking import Check
 from firstlight.studio.trainings import Wanted
+from firstlight.studio.workshop import Workshop
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A studio with a training that failed, so that there is something to show."""
+    """A studio with a training that failed and a set of pictures with a correction, so that there
+    is something to show."""
     folder = tmp_path_factory.mktemp("studio")
+    for label in ("a-long-name-of-a-class-that-goes-on-and-on", "b"):
+        place = folder / "pictures" / "things" / label
+        place.mkdir(parents=True)
+        for seed in range(3):
+            (place / f"{seed}.png").write_bytes(picture(seed))
+    fixes = folder / "fixes" / "pictures" / "things.csv"
+    fixes.parent.mkdir(parents=True)
+    fixes.write_text("path,label\nb/0.png,a-long-name-of-a-class-that-goes-on-and-on\nb/1.png,\n")
+    Check(Workshop(folder), "pictures/things").run()
     with running(folder) as studio:
         training = studio.queue.add(Wanted(run="a-rather-long-name-of-a-run-1", data="digits"))
         training.note("progress.json", {"stage": "training", "epoch": 1, "epochs": 3, "share": 0.2})
@@ -35,7 +48,7 @@ def test_every_view_fits_and_is_accessible_and_stays_at_home(
     views = tab.page.locator("header [data-view]").evaluate_all(
         "(links) => links.map((link) => link.dataset.view)"
     )
-    assert {"network", "train", "try", "results"} <= set(views)
+    assert {"data", "network", "train", "teach", "try", "results"} <= set(views)
     for view in views:
         for width in (390, 820, 1280):
             tab.page.set_viewport_size({"width": width, "height": 900})

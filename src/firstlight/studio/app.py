@@ -16,7 +16,7 @@ from firstlight.serve.exported import open_served
 from firstlight.serve.limits import Limits
 from firstlight.serve.predictor import Predictor
 from firstlight.serve.service import Service, predictors
-from firstlight.studio import network_routes, routes, teach_routes
+from firstlight.studio import data_routes, network_routes, routes, teach_routes
 from firstlight.studio.shelf import Shelf
 from firstlight.studio.studio import Studio
 from firstlight.studio.workshop import Workshop
@@ -51,7 +51,7 @@ def create_studio(
     studio = Studio(workshop=workshop, service=service, bounds=bounds, data_dir=data_dir)
     studio.work()
     added = APIRouter()
-    for part in (routes, network_routes, teach_routes):
+    for part in (routes, data_routes, network_routes, teach_routes):
         added.include_router(part.routes(studio))
     more = More(routes=added, static=STATIC, name="studio", script="studio.js")
     return create_app(service, access, more)

@@ -11,6 +11,7 @@ from firstlight.errors import UserError
 from firstlight.recipe import parse_recipe
 from firstlight.serve.answers import json_response
 from firstlight.serve.limits import RefusedError
+from firstlight.studio.fix_list import fixes_of
 from firstlight.studio.sets import available, own_word
 from firstlight.studio.studio import Studio, refused, values_of
 from firstlight.studio.trainings import Training, Wanted
@@ -72,7 +73,8 @@ class _Trainings:
     async def add(self, request: Request) -> Response:
         """`data` is a named data set, or a folder of pictures in the working folder. `recipe` is
         TOML, `start` a backbone or `none`, `budget` seconds; each may be left out. `run` names the
-        run folder; by default it is made from the data's name."""
+        run folder; by default it is made from the data's name. The corrections to the set that were
+        made in the page are used."""
         values = await values_of(request)
         data = self._data(values.get("data"))
         given = {key: value for key, value in values.items() if value is not None}
@@ -82,7 +84,9 @@ class _Trainings:
                 status=422, message=f"start: wanted none or one of {', '.join(BACKBONES)}"
             )
         try:
-            wanted = Wanted(**{**given, "data": data, "run": values.get("run") or self._name(data)})
+            fixes = await self._studio.service.aside(lambda: fixes_of(self._studio.workshop, data))
+            named = {"data": data, "run": values.get("run") or self._name(data), "fixes": fixes}
+            wanted = Wanted(**{**given, **named})
             if wanted.recipe:
                 parse_recipe(wanted.recipe, source="the recipe")
             added = self._studio.queue.add(wanted)

@@ -48,7 +48,7 @@ def _own(workshop: Workshop) -> Iterator[dict[str, Any]]:
         for folder in folders[:MOST_FOLDERS]:
             if folder in (
                 *(workshop.runs, workshop.trainings),
-                *(workshop.pictures, workshop.fixes),
+                *(workshop.pictures, workshop.fixes, workshop.checks),
             ):
                 continue
             found = _described(folder, workshop.root)

@@ -8,6 +8,7 @@ from firstlight.errors import UserError
 from firstlight.serve.answers import json_response, whole_body
 from firstlight.serve.limits import RefusedError
 from firstlight.studio.collected import MOST_PICTURES, Collected
+from firstlight.studio.fix_list import FixList
 from firstlight.studio.studio import Studio, refused, values_of
 
 SetName = Annotated[str, Query(alias="set", description="A set.")]
@@ -42,6 +43,7 @@ class _Teach:
 
     def __init__(self, studio: Studio, collected: Collected) -> None:
         self._service, self._collected = studio.service, collected
+        self._workshop = studio.workshop
 
     async def sets(self) -> Response:
         """`most` is how many pictures a set may have."""
@@ -68,7 +70,13 @@ class _Teach:
     async def rename(self, request: Request) -> Response:
         """`to` is the new name of the class `class` of `set`."""
         name, label, to = await _texts(request, "set", "class", "to")
-        return await self._changed(lambda: {"class": self._collected.rename_class(name, label, to)})
+
+        def rename() -> dict[str, str]:
+            written = self._collected.rename_class(name, label, to)
+            FixList(self._workshop, f"pictures/{name}").rename_class(label, written)
+            return {"class": written}
+
+        return await self._changed(rename)
 
     async def remove(self, request: Request) -> Response:
         """Without `picture` the whole class is removed."""

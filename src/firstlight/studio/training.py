@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.data.dataset import TrainTest
+from firstlight.data.fixes import NO_FIXES, read_fixes
 from firstlight.errors import RunInterruptedError, UserError
 from firstlight.locks import held
 from firstlight.progress import Log, Speed, TrainingRun
@@ -73,7 +74,8 @@ def _train(training: Training) -> str:
 
 def _new(wanted: Wanted, display: "Shown", out: Path) -> RunFolder:
     started = time.perf_counter()
-    request = DataRequest(name=wanted.data, download=False)
+    fixes = read_fixes(Path(wanted.fixes)) if wanted.fixes else NO_FIXES
+    request = DataRequest(name=wanted.data, fixes=fixes, download=False)
     recipe: Recipe | None = None
     if wanted.recipe:
         recipe = parse_recipe(wanted.recipe, source="the recipe")

@@ -31,3 +31,8 @@ class Workshop:
     def fixes(self) -> Path:
         """A CSV of corrections for each set of pictures."""
         return self.root / "fixes"
+
+    @property
+    def checks(self) -> Path:
+        """What was found in each set of pictures that was checked."""
+        return self.root / "checks"

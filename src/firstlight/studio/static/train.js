@@ -51,7 +51,8 @@ export function training({ studio, failed, reload }) {
   }
 
   function fill() {
-    const before = byId("train-data").value;
+    const before = studio.chosen ?? byId("train-data").value;
+    studio.chosen = null;
     const here = studio.sets.filter((set) => set.here && (set.named || set.classes.length > 1));
     const group = (label, sets) => make("optgroup", { label }, ...sets.map((set) => make("option", { value: set.word }, set.title)));
     byId("train-data").replaceChildren(

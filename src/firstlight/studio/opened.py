@@ -1,0 +1,136 @@
+"""Sets that are looked through in the page. They are opened aside and kept, so that a page of a
+large one comes at once."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from firstlight.data.catalog import CATALOG
+from firstlight.data.dataset import TrainTest
+from firstlight.data.decode import Bounds
+from firstlight.data.folder import list_folder
+from firstlight.data.listing import Listing
+from firstlight.data.load import load
+from firstlight.errors import DataError
+from firstlight.serve.answers import png
+from firstlight.studio.collected import small_picture
+from firstlight.studio.workshop import Workshop
+
+MOST_KEPT = 3
+PATIENCE = 0.5
+"""Seconds that a request waits for a set to open."""
+_Stamp = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A set with the name and the class of each picture."""
+
+    word: str
+    class_names: tuple[str, ...]
+    names: tuple[str, ...]
+    """``train/7`` in a named set, and ``cat/1.jpg`` in a folder."""
+    labels: tuple[int, ...]
+    notes: tuple[str, ...]
+    listing: Listing | None = None
+    """Of a folder."""
+    data: TrainTest | None = None
+    """Of a named set."""
+    stamp: _Stamp = ()
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """The place of each name."""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether no picture was added or removed since."""
+        return self.listing is None or self.stamp == _stamp(self.listing)
+
+    def image(self, name: str, bounds: Bounds) -> tuple[bytes, str]:
+        """Return a picture as a file, and its media type. Raises ``DataError`` if it cannot be
+        read, and ``KeyError`` if there is none."""
+        number = self.numbers[name]
+        if self.data is None:
+            assert self.listing is not None
+            return small_picture(self.listing.root / name, bounds), "image/jpeg"
+        train, test = self.data
+        part, at = (train, number) if number < len(train) else (test, number - len(train))
+        return png(part.images_NHWC[at]), "image/png"
+
+
+class OpenedSets:
+    """The sets that were opened last."""
+
+    def __init__(self, workshop: Workshop, data_dir: Path | None) -> None:
+        self._workshop, self._data_dir = workshop, data_dir
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="opening")
+        self._kept = OrderedDict[str, Future[Opened]]()
+        self._changing = Lock()
+
+    def find(self, word: str) -> Opened | None:
+        """Return a set, or None while it is being opened. Raises ``UserError`` if it cannot be."""
+        with self._changing:
+            kept = self._kept.get(word)
+            done = kept is not None and kept.done()
+            if kept is None or (done and (kept.exception() or not kept.result().is_fresh)):
+                kept = self._pool.submit(self._open, word)
+                self._kept[word] = kept
+            self._kept.move_to_end(word)
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        try:
+            return kept.result(PATIENCE)
+        except NotYet:
+            return None
+
+    def _open(self, word: str) -> Opened:
+        if word in CATALOG:
+            return _named(word, self._data_dir)
+        listing = list_folder(self._workshop.root / word, least=1)
+        names = tuple(one.name for one in listing.pictures)
+        return Opened(
+            word=word,
+            class_names=listing.class_names,
+            names=names,
+            labels=tuple(one.label for one in listing.pictures),
+            notes=listing.notes,
+            listing=listing,
+            stamp=_stamp(listing),
+            numbers={name: at for at, name in enumerate(names)},
+        )
+
+
+def _named(word: str, data_dir: Path | None) -> Opened:
+    data = load(word, data_dir, download=False)
+    if data.train.several:
+        raise DataError(f"{word}: pictures with several labels cannot be looked through here")
+    names = (
+        *(f"train/{at}" for at in range(len(data.train))),
+        *(f"test/{at}" for at in range(len(data.test))),
+    )
+    return Opened(
+        word=word,
+        class_names=data.train.class_names,
+        names=names,
+        labels=(*data.train.labels_N.tolist(), *data.test.labels_N.tolist()),
+        notes=data.train.notes,
+        data=data,
+        numbers={name: at for at, name in enumerate(names)},
+    )
+
+
+def _stamp(listing: Listing) -> _Stamp:
+    """What changes when a picture is added to one of the folders, or removed."""
+    folders = {".", *(one.name.rpartition("/")[0] for one in listing.pictures)}
+    folders |= {name.partition("/")[0] for name in folders}
+    return tuple((name, _changed(listing.root / name)) for name in sorted(folders))
+
+
+def _changed(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
