@@ -14,9 +14,14 @@ from sklearn import metrics as reference
 from tests.kit import Command
 
 import firstlight as fl
+from firstlight.backbones import BACKBONES
+from firstlight.backbones.efficientnet import EFFICIENTNET_LITE0
 from firstlight.data.dataset import Dataset
 from firstlight.errors import RunInterruptedError, UserError
 from firstlight.evaluate.label_metrics import LabelMetrics
+from firstlight.runs.checkpoint import load_model
+from firstlight.runs.folder import open_run_folder
+from firstlight.runs.record import read_epochs
 from firstlight.verbs import fit
 
 NAMES = ("column", "dot", "row")
@@ -67,6 +72,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
         return trained(file, place / "run")
+
+
+@pytest.fixture(scope="module")
+def toy(run: fl.Run) -> fl.Run:
+    """Trained on the same pictures; its last layer has a bias, as a backbone's."""
+    network = [
+        *(fl.layers.Conv(16, kernel=5, activation="relu"), fl.layers.MaxPool(2)),
+        *(fl.layers.Conv(16, kernel=3, activation="relu"), fl.layers.GlobalMaxPool()),
+        fl.layers.Dense("classes"),
+    ]
+    file, out = set_of(run) / "columns.csv", run.path.parent / "toy"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(run.path.parent / "cache"))
+        return trained(file, out, network=network, learning_rate=0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -306,10 +325,38 @@ def command_free_check(file: Path) -> str:
     return " ".join(finding.text for finding in check_pictures(file, quiet=True).findings)
 
 
-def test_a_last_layer_is_not_fitted_to_several_labels_yet(run: fl.Run, command: Command) -> None:
-    words = ("--from", run.path, "--set", 'train.start_head="linear"', "--quiet")
-    told = command("train", set_of(run) / "columns.csv", *words)
-    assert (told.code, "a last layer is not fitted yet to several labels" in told.err) == (2, True)
+def test_a_last_layer_is_fitted_to_several_labels(toy: fl.Run, tmp_path: Path) -> None:
+    """To the features of a network that learned the same labels: it is as good as its own."""
+    settings = ["train.start_head=linear", "train.epochs=0"]
+    file, out = toy.path.parent / "set" / "columns.csv", tmp_path / "other"
+    other = trained(file, out, epochs=None, start=toy.path, settings=settings)
+    own, fitted = (load_model(open_run_folder(one.path)).model.state_dict() for one in (toy, other))
+    changed = [name for name in own if not np.array_equal(own[name], fitted[name])]
+    assert [name.rpartition(".")[2] for name in changed] == ["weight", "bias"]
+    assert metrics_of(other).log_loss < metrics_of(toy).log_loss + 0.1
+    assert metrics_of(other).mean_average_precision > 0.9
+    (first,) = read_epochs(open_run_folder(other.path))
+    assert first["epoch"] == 0 and first["validation_accuracy"] is not None
+
+
+def test_a_contest_of_several_labels_is_decided_by_log_loss(
+    toy: fl.Run, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the network that knows these labels and one that has seen 200 images."""
+    saved = load_model(open_run_folder(toy.path))
+    layers = saved.architecture.network.layers
+    backbone = replace(EFFICIENTNET_LITE0, name="toy", layers=lambda: layers)
+    monkeypatch.setitem(BACKBONES, "toy", backbone)
+    monkeypatch.setattr("firstlight.backbones.weights.open_backbone", lambda _: saved)
+    monkeypatch.setattr("firstlight.verbs.contest.backbone_here", lambda: "toy")
+    monkeypatch.setattr("firstlight.verbs.choose.SEEN", 200)
+    done = command("train", toy.path.parent / "set" / "columns.csv", "--out", "best")
+    assert done.code == 0, done.err
+    assert "The smaller log loss decides. The better run is in best" in done.out
+    won = json.loads(Path("best/contest.json").read_text())
+    assert won["start"] == "toy" and won["log_loss"] < won["other_log_loss"]
+    assert won["held_out"] == sum(len(part["losses"]) for part in won["parts"])
+    assert fl.open_run("best").evaluate().accuracy > 0.5
 
 
 def test_a_run_starts_from_another(run: fl.Run, tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ import pytest
 from scipy.special import expit
 from sklearn import metrics as reference
 
-from firstlight.evaluate.calibrate import LEAST_IMAGES
+from firstlight.evaluate.calibrate import LEAST_IMAGES, MANY_IMAGES
 from firstlight.evaluate.label_calibration import (
     LEAST_WITH,
     USUAL,
     LabelCalibration,
     calibrate_labels,
+    calibrated_label_losses,
     sigmoid,
 )
 from firstlight.evaluate.label_metrics import (
@@ -38,6 +39,24 @@ def drawn(count: int, sharpness: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
 def probable(count: int, decimals: int) -> tuple[np.ndarray, np.ndarray]:
     scores, labels = drawn(count)
     return np.round(expit(scores), decimals).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("count", [30, 200])
+def test_calibrated_losses_are_those_of_the_temperature_of_the_other_images(count: int) -> None:
+    scores, labels = drawn(count, sharpness=3.0)
+    found = calibrated_label_losses(scores, labels)
+    temperatures = []
+    for at in range(count):
+        rest = np.arange(count) != at if count < MANY_IMAGES else np.ones(count, bool)
+        fitted = calibrate_labels(scores[rest], labels[rest])
+        assert fitted is not None
+        temperatures.append(fitted.temperature)
+    stated = expit(scores.astype(float) / np.array(temperatures)[:, None])
+    wanted = [
+        reference.log_loss(row, one, labels=[0, 1], normalize=False)
+        for row, one in zip(labels, stated, strict=True)
+    ]
+    assert found == pytest.approx(wanted)
 
 
 # With one decimal many images tie.

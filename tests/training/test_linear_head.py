@@ -6,7 +6,10 @@ import sys
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.multiclass import OneVsRestClassifier
 
 from firstlight.training.linear_head import NEVER, FittedHead, LinearHead, fit_head
 
@@ -67,6 +70,65 @@ def test_the_head_answers_as_scikit_learn_does(images: int, features: int, class
     fitted = fit_head(features_NF, labels_N, names(classes), np.arange(images) // classes % 5)
     wanted_NK = by_scikit_learn(features_NF, labels_N, fitted.penalty)
     np.testing.assert_allclose(answers(fitted.head, features_NF), wanted_NK, atol=1e-4)
+
+
+def several(images: int, features: int) -> tuple[Float32Array, npt.NDArray[np.bool_]]:
+    """Return features, and labels that depend on them: some often together, one rare."""
+    features_NF, _ = clouds(images, features, 4)
+    exact_NF = (features_NF - features_NF.mean(axis=0)) / features_NF.std(axis=0)
+    rng = np.random.default_rng(1)
+    scores_NK = exact_NF @ rng.standard_normal((features, 3)) * 0.4 + [0.0, 0.3, -2.5]
+    return features_NF, rng.random(scores_NK.shape) < 1 / (1 + np.exp(-scores_NK))
+
+
+def of_each_label(
+    features_NF: Float32Array,
+    labels_NK: npt.NDArray[np.bool_],
+    penalty: float,
+    rows: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.float64]:
+    """Return the probabilities of scikit-learn's regressions of one label each."""
+    exact_NF = features_NF.astype(np.float64)
+    exact_NF = (exact_NF - exact_NF.mean(axis=0)) / exact_NF.std(axis=0)
+    strength = 1 / (penalty * float(rows.sum()))
+    model = OneVsRestClassifier(LogisticRegression(C=strength, tol=1e-10, max_iter=20_000))
+    model.fit(exact_NF[rows], labels_NK[rows].astype(int))
+    result: npt.NDArray[np.float64] = model.predict_proba(exact_NF)
+    return result
+
+
+@pytest.mark.parametrize(("images", "features"), [(300, 20), (60, 90)])
+def test_several_labels_are_as_many_regressions(images: int, features: int) -> None:
+    features_NF, labels_NK = several(images, features)
+    fold_N = np.arange(images) % 4
+    fitted = fit_head(features_NF, labels_NK, names(3), fold_N)
+    whole_N = np.ones(images, bool)
+    wanted_NK = of_each_label(features_NF, labels_NK, fitted.penalty, whole_N)
+    found_NK = expit(fitted.head.scores(features_NF).astype(np.float64))
+    np.testing.assert_allclose(found_NK, wanted_NK, atol=1e-4)
+    told_NK, losses = expit(fitted.held_out_NK.astype(np.float64)), dict(fitted.losses)
+    loss = 0.0
+    for fold in range(4):
+        out_N = fold_N == fold
+        wanted_NK = of_each_label(features_NF, labels_NK, fitted.penalty, ~out_N)
+        np.testing.assert_allclose(told_NK[out_N], wanted_NK[out_N], atol=0.02)
+        loss += sum(
+            log_loss(labels_NK[out_N, k], wanted_NK[out_N, k], normalize=False, labels=[0, 1])
+            for k in range(3)
+        )
+    assert losses[fitted.penalty] == pytest.approx(loss / images, abs=0.01)
+    assert losses[fitted.penalty] == min(losses.values())
+
+
+def test_a_label_that_all_images_have_or_none_keeps_its_share() -> None:
+    features_NF, labels_NK = several(100, 10)
+    labels_NK[:, 1], labels_NK[:, 2] = True, False
+    fitted = fit_head(features_NF, labels_NK, names(3), np.arange(100) % 5)
+    shares_NK = expit(fitted.head.scores(features_NF).astype(np.float64))
+    # As if half an image of the 80 of each fit were of the other kind.
+    np.testing.assert_allclose(shares_NK[:, 1], 1 - 0.5 / 80, atol=1e-6)
+    np.testing.assert_allclose(shares_NK[:, 2], 0.5 / 80, atol=1e-6)
+    assert fitted.notes == () and np.isfinite(fitted.held_out_NK).all()
 
 
 def test_what_a_fold_is_told_is_what_the_other_folds_teach() -> None:

@@ -95,6 +95,30 @@ def sigmoid(scores_NK: Float64Array) -> Float64Array:
     return result
 
 
+def label_losses(scores_NK: Float64Array, labels_NK: BoolArray) -> Float64Array:
+    """The binary cross-entropies of each image, summed over its labels, float64 N."""
+    signed_NK = np.where(labels_NK, -scores_NK, scores_NK)
+    losses_N: Float64Array = np.logaddexp(0.0, signed_NK).sum(axis=1)
+    return losses_N
+
+
+def calibrated_label_losses(
+    logits_NK: npt.NDArray[np.float32], labels_NK: BoolArray
+) -> Float64Array:
+    """The same after calibration on these images; N ≥ 2.
+
+    With few images, the temperature for each image is fitted to all the others, as for one class
+    each (``calibrate.calibrated_losses``).
+    """
+    exact_NK, numbers_N = logits_NK.astype(np.float64), np.arange(len(labels_NK))
+    if len(labels_NK) >= MANY_IMAGES:
+        return label_losses(exact_NK / _temperature(exact_NK, labels_NK), labels_NK)
+    temperature_N = np.array(
+        [_temperature(exact_NK[numbers_N != at], labels_NK[numbers_N != at]) for at in numbers_N]
+    )
+    return label_losses(exact_NK / temperature_N[:, None], labels_NK)
+
+
 def _temperature(logits_NK: Float64Array, labels_NK: BoolArray) -> float:
     """The T with the smallest mean binary cross-entropy of z / T.
 

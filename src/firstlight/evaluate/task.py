@@ -12,8 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from firstlight.errors import UserError
-from firstlight.evaluate.calibrate import Calibration, calibrate
-from firstlight.evaluate.label_calibration import USUAL, LabelCalibration, calibrate_labels
+from firstlight.evaluate.calibrate import Calibration, calibrate, calibrated_losses, log_losses
+from firstlight.evaluate.label_calibration import (
+    USUAL,
+    LabelCalibration,
+    calibrate_labels,
+    calibrated_label_losses,
+    label_losses,
+)
 from firstlight.evaluate.label_metrics import SEVERAL, LabelMetrics, given_labels, measure_labels
 from firstlight.evaluate.metrics import Metrics, measure
 from firstlight.evaluate.prediction import (
@@ -55,6 +61,18 @@ class Task(ABC):
     @abstractmethod
     def calibrate(self, logits_NK: Float32Array, labels: npt.NDArray[Any]) -> AnyCalibration | None:
         """Calibrate on held-out images; return None if they are too few."""
+
+    @abstractmethod
+    def losses(
+        self, scores_NK: npt.NDArray[np.float64], labels: npt.NDArray[Any]
+    ) -> npt.NDArray[np.float64]:
+        """N: the log loss of each image."""
+
+    @abstractmethod
+    def calibrated_losses(
+        self, logits_NK: Float32Array, labels: npt.NDArray[Any]
+    ) -> npt.NDArray[np.float64]:
+        """The same, after calibration on the same images."""
 
     @abstractmethod
     def calibration_of(self, values: dict[str, Any] | None) -> AnyCalibration | None:
@@ -124,6 +142,18 @@ class OneLabel(Task):
         """Fit the temperature and the threshold of "unknown"."""
         return calibrate(logits_NK, labels)
 
+    def losses(
+        self, scores_NK: npt.NDArray[np.float64], labels: npt.NDArray[Any]
+    ) -> npt.NDArray[np.float64]:
+        """The negative logarithm of the probability of each image's class."""
+        return log_losses(scores_NK, labels)
+
+    def calibrated_losses(
+        self, logits_NK: Float32Array, labels: npt.NDArray[Any]
+    ) -> npt.NDArray[np.float64]:
+        """The same, with the temperature that fits these images."""
+        return calibrated_losses(logits_NK, labels)
+
     def calibration_of(self, values: dict[str, Any] | None) -> AnyCalibration | None:
         """Return a ``Calibration``."""
         return None if values is None else Calibration(**values)
@@ -177,6 +207,18 @@ class SeveralLabels(Task):
     def calibrate(self, logits_NK: Float32Array, labels: npt.NDArray[Any]) -> AnyCalibration | None:
         """Fit the temperature and the threshold of each label."""
         return calibrate_labels(logits_NK, labels)
+
+    def losses(
+        self, scores_NK: npt.NDArray[np.float64], labels: npt.NDArray[Any]
+    ) -> npt.NDArray[np.float64]:
+        """The binary cross-entropies, summed over the labels."""
+        return label_losses(scores_NK, labels)
+
+    def calibrated_losses(
+        self, logits_NK: Float32Array, labels: npt.NDArray[Any]
+    ) -> npt.NDArray[np.float64]:
+        """The same, with the temperature that fits these images."""
+        return calibrated_label_losses(logits_NK, labels)
 
     def calibration_of(self, values: dict[str, Any] | None) -> AnyCalibration | None:
         """Return a ``LabelCalibration``."""

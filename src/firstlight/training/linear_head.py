@@ -1,5 +1,7 @@
 """A linear head on features: logistic regression whose penalty is chosen on held-out images.
 
+If images have several labels, it is one regression for each label, all with the same penalty.
+
 Axes: N images, F features, K classes.
 """
 
@@ -13,19 +15,20 @@ from threadpoolctl import threadpool_limits
 
 from firstlight.packages import imported
 from firstlight.threads import usable_threads
+from firstlight.training.link import Labels, Link, link_for, softmax
 from firstlight.training.logistic import (
     EXACT,
     Axes,
     Float32Array,
     Float64Array,
-    Int64Array,
     Sample,
     Weights,
     blank,
     fit,
     principal_axes,
-    softmax,
 )
+
+Int64Array = npt.NDArray[np.int64]
 
 NEVER = -1
 """The fold of an image that is always trained on."""
@@ -49,7 +52,7 @@ class LinearHead:
     """float32."""
 
     def scores(self, features_NF: Float32Array) -> Float32Array:
-        """Scores before the softmax, float32 N×K."""
+        """Scores of the classes, float32 N×K."""
         return features_NF @ self.weights_KF.T + self.bias_K
 
 
@@ -73,7 +76,7 @@ class FittedHead:
     """What could not be held out, as messages for the user."""
 
     def probabilities(self) -> Float32Array:
-        """The softmax of ``held_out_NK``, float32 N×K."""
+        """The softmax of ``held_out_NK``, float32 N×K, for one class each."""
         return softmax(self.held_out_NK.astype(np.float64)).astype(np.float32)
 
 
@@ -84,12 +87,13 @@ def need_scipy() -> None:
 
 def fit_head(
     features_NF: Float32Array,
-    labels_N: Int64Array,
+    labels: Labels,
     class_names: Sequence[str],
     fold_N: Int64Array,
     weights_N: Float32Array | None = None,
 ) -> FittedHead:
-    """Fit a head to float32 features N×F and int64 labels of K classes.
+    """Fit a head to float32 features N×F and labels of K classes: int64 N, or bool N×K if images
+    have several.
 
     ``fold_N`` is the fold, from 0, in which each image is held out, or ``NEVER``. One fold is a
     held-out part; several are cross-validation (``data.split.folds``). Images of one group and
@@ -98,28 +102,29 @@ def fit_head(
     standardised over all images, including held-out ones; this uses no labels.
 
     A class is never held out completely: if all of its images are in one fold, they are trained on
-    in every fold, and ``notes`` says so. If nothing is left to hold out, a default penalty is used.
-    The same input gives the same bits with any number of threads. Raises ``ValueError`` for
-    features that are not finite.
+    in every fold, and ``notes`` says so. With several labels, all images are held out, and a label
+    that is not to be told from the others keeps its share as its score. If nothing is left to hold
+    out, a default penalty is used. The same input gives the same bits with any number of threads.
+    Raises ``ValueError`` for features that are not finite.
     """
     need_scipy()  # its own threads can only be limited once it is loaded
 
-    if not len(labels_N) or not np.isfinite(features_NF).all():
-        raise ValueError(f"features must be finite numbers of at least one image: {len(labels_N)}")
-    classes = len(class_names)
-    fold_N, whole = _never_whole(fold_N, labels_N, classes)
+    count, classes, link = len(labels), len(class_names), link_for(labels)
+    if not count or not np.isfinite(features_NF).all():
+        raise ValueError(f"features must be finite numbers of at least one image: {count}")
+    fold_N, whole = _never_whole(fold_N, labels, classes) if labels.ndim == 1 else (fold_N, [])
     notes = _notes(whole, class_names, bool((fold_N != NEVER).any()))
-    counts_N = np.ones(len(labels_N)) if weights_N is None else weights_N.astype(np.float64)
+    counts_N = np.ones(count) if weights_N is None else weights_N.astype(np.float64)
     numbers = np.unique(fold_N[fold_N != NEVER]).tolist()
     # Folds share the processors. One thread each keeps the bits independent of their number.
     with threadpool_limits(1, "blas"):
         axes = principal_axes(features_NF)
-        everything = _sample(axes, labels_N, counts_N, np.ones(len(labels_N), bool))
+        everything = _sample(axes, labels, counts_N, np.ones(count, bool))
         start = blank(everything, axes, classes)
         losses, of_folds = list[tuple[float, float]](), list[Weights]()
         penalty = _USUAL * _features(axes)
         if numbers:
-            path = _Path(axes, labels_N, counts_N, [fold_N == number for number in numbers])
+            path = _Path(axes, labels, counts_N, [fold_N == number for number in numbers])
             with ThreadPoolExecutor(min(usable_threads(), len(numbers))) as pool:
                 penalty, losses, of_folds = path.followed(start, pool)
             start = Weights(
@@ -127,12 +132,12 @@ def fit_head(
                 bias_K=np.mean([one.bias_K for one in of_folds], axis=0),
             )
         final = fit(everything, axes, penalty, start, EXACT)
-    held_out_NK = np.full((len(labels_N), classes), np.nan, np.float32)
+    held_out_NK = np.full((count, classes), np.nan, np.float32)
     for number, weights in zip(numbers, of_folds, strict=True):
         held_out_NK[fold_N == number] = weights.scores(axes.points_NA[fold_N == number])
     return FittedHead(
-        head=_head(final, axes),
-        fold_heads=tuple(_head(weights, axes) for weights in of_folds),
+        head=_head(final, axes, link),
+        fold_heads=tuple(_head(weights, axes, link) for weights in of_folds),
         held_out_NK=held_out_NK,
         penalty=penalty,
         losses=tuple(losses),
@@ -146,11 +151,11 @@ class _Path:
     def __init__(
         self,
         axes: Axes,
-        labels_N: Int64Array,
+        labels: Labels,
         counts_N: Float64Array,
         held_out: list[npt.NDArray[np.bool_]],
     ) -> None:
-        self.axes, self.labels_N, self.counts_N, self.held_out = axes, labels_N, counts_N, held_out
+        self.axes, self.labels, self.counts_N, self.held_out = axes, labels, counts_N, held_out
 
     def followed(
         self, start: Weights, pool: ThreadPoolExecutor
@@ -173,14 +178,12 @@ class _Path:
     def _tried(self, fold: int, penalty: float, start: Weights) -> tuple[Weights, float]:
         """The weights fitted without one fold, and the sum of that fold's losses."""
         out_N = self.held_out[fold]
-        sample = _sample(self.axes, self.labels_N, self.counts_N, ~out_N)
+        sample = _sample(self.axes, self.labels, self.counts_N, ~out_N)
         if not start.weights_AK.any():
             start = blank(sample, self.axes, len(start.bias_K))
         weights = fit(sample, self.axes, penalty, start)
         scores_NK = weights.scores(self.axes.points_NA[out_N])
-        scores_NK -= scores_NK.max(axis=1, keepdims=True)
-        true_N = scores_NK[np.arange(len(scores_NK)), self.labels_N[out_N]]
-        losses_N = np.log(np.exp(scores_NK).sum(axis=1)) - true_N
+        losses_N = sample.link.losses(scores_NK, self.labels[out_N])
         return weights, float(self.counts_N[out_N] @ losses_N)
 
     def _held_out_count(self) -> float:
@@ -194,7 +197,7 @@ def _features(axes: Axes) -> float:
 
 def _sample(
     axes: Axes,
-    labels_N: Int64Array,
+    labels: Labels,
     counts_N: Float64Array,
     of_N: npt.NDArray[np.bool_],
 ) -> Sample:
@@ -202,19 +205,18 @@ def _sample(
     chosen_N = counts_N[of_N]
     return Sample(
         points_NA=axes.points_NA if whole else axes.points_NA[of_N],
-        labels_N=labels_N[of_N],
+        labels=labels[of_N],
         weights_N=chosen_N / chosen_N.sum(),
     )
 
 
-def _head(weights: Weights, axes: Axes) -> LinearHead:
+def _head(weights: Weights, axes: Axes, link: Link) -> LinearHead:
     """The same head for raw features: the standardisation is folded into the weights."""
     weights_FK = axes.turn_FA @ weights.weights_AK
     bias_K = weights.bias_K - axes.mean_F @ weights_FK
     return LinearHead(
         weights_KF=np.ascontiguousarray(weights_FK.T, dtype=np.float32),
-        # Adding the same number to all scores changes no answer.
-        bias_K=(bias_K - bias_K.mean()).astype(np.float32),
+        bias_K=link.settled(bias_K).astype(np.float32),
     )
 
 

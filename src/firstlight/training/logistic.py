@@ -1,5 +1,6 @@
-"""Multinomial logistic regression with an L2 penalty, solved fast enough to try many penalties.
+"""Logistic regression with an L2 penalty, solved fast enough to try many penalties.
 
+It is multinomial, or a regression for each label if images have several (``link.py``).
 The features are standardised and rotated to their principal axes once. A rotation changes neither
 the penalty nor the answers. Along these axes the curvature of the loss is nearly diagonal and known
 in advance. Scaled by it, L-BFGS needs about ten steps instead of hundreds.
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.training.link import Labels, Link, link_for
+
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
 
 ROUGH, EXACT = 1e-5, 1e-12
 """A search ends at this relative decrease of the loss: to compare penalties, and for the result."""
@@ -44,7 +46,7 @@ class Weights:
     bias_K: Float64Array
 
     def scores(self, points_NA: Float32Array) -> Float64Array:
-        """Scores N×K, before the softmax."""
+        """Scores N×K."""
         weights_AK = self.weights_AK.astype(points_NA.dtype)
         return (points_NA @ weights_AK).astype(np.float64) + self.bias_K
 
@@ -54,10 +56,14 @@ class Sample:
     """The images to fit to."""
 
     points_NA: Float32Array
-    labels_N: Int64Array
-    """0 to K-1."""
+    labels: Labels
     weights_N: Float64Array
     """The weight of each image's loss; they sum to one."""
+
+    @property
+    def link(self) -> Link:
+        """One class each, or several labels."""
+        return link_for(self.labels)
 
 
 def principal_axes(features_NF: Float32Array) -> Axes:
@@ -91,10 +97,8 @@ def principal_axes(features_NF: Float32Array) -> Axes:
 
 
 def blank(sample: Sample, axes: Axes, classes: int) -> Weights:
-    """Weights that know only how frequent each class is. A class without images counts as half an
-    image."""
-    shares_K = np.bincount(sample.labels_N, sample.weights_N, minlength=classes)
-    bias_K = np.log(np.maximum(shares_K, 0.5 / len(sample.labels_N)))
+    """Weights that know only how frequent each class is."""
+    bias_K = sample.link.blank(sample.labels, sample.weights_N, classes)
     return Weights(weights_AK=np.zeros((len(axes.variances_A), classes)), bias_K=bias_K)
 
 
@@ -108,12 +112,12 @@ def fit(sample: Sample, axes: Axes, penalty: float, start: Weights, fall: float 
     from scipy.optimize import minimize
 
     classes = len(start.bias_K)
-    shares_NK = softmax(start.scores(sample.points_NA))
+    shares_NK = sample.link.shares(start.scores(sample.points_NA))
     uncertain = float((shares_NK * (1 - shares_NK)).mean())
     curvature = max(uncertain, _LEAST_CURVATURE)
     # The last row is the bias.
     scale_A1 = np.sqrt(np.append(curvature * axes.variances_A + penalty, curvature))[:, None]
-    there_K = np.bincount(sample.labels_N, minlength=classes) > 0
+    there_K = sample.link.there(sample.labels, classes)
     dtype = np.float32 if fall == ROUGH else np.float64
 
     def loss(scaled: Float64Array) -> tuple[float, Float64Array]:
@@ -142,27 +146,12 @@ def _loss(
     """The mean loss and its gradient, (A+1)×K, in ``dtype``, a few thousand rows at a time."""
     total, slope = 0.0, np.zeros_like(weights)
     inner_AK, bias_K = weights[:-1].astype(dtype), weights[-1].astype(dtype)
-    for first in range(0, len(sample.labels_N), _ROWS):
+    for first in range(0, len(sample.labels), _ROWS):
         rows = slice(first, first + _ROWS)
         points_NA = sample.points_NA[rows].astype(dtype, copy=False)
-        labels_N, weights_N = sample.labels_N[rows], sample.weights_N[rows]
-        at = np.arange(len(labels_N)), labels_N
         scores_NK = points_NA @ inner_AK
         scores_NK += bias_K
-        scores_NK -= scores_NK.max(axis=1, keepdims=True)
-        true_N = scores_NK[at].astype(np.float64)
-        shares_NK = np.exp(scores_NK, out=scores_NK)
-        sums_N = shares_NK.sum(axis=1)
-        total += float(weights_N @ (np.log(sums_N.astype(np.float64)) - true_N))
-        shares_NK *= (weights_N / sums_N).astype(dtype)[:, None]
-        shares_NK[at] -= weights_N.astype(dtype)
-        slope[:-1] += points_NA.T @ shares_NK
-        slope[-1] += shares_NK.sum(axis=0, dtype=np.float64)
+        total += sample.link.slopes(scores_NK, sample.labels[rows], sample.weights_N[rows])
+        slope[:-1] += points_NA.T @ scores_NK  # now the slopes
+        slope[-1] += scores_NK.sum(axis=0, dtype=np.float64)
     return total, slope
-
-
-def softmax(scores_NK: Float64Array) -> Float64Array:
-    """Probabilities N×K."""
-    shares_NK: Float64Array = np.exp(scores_NK - scores_NK.max(axis=1, keepdims=True))
-    shares_NK /= shares_NK.sum(axis=1, keepdims=True)
-    return shares_NK

@@ -84,10 +84,9 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
     choices in one paragraph.
     """
     height, width, channels = train.image_shape
-    count, classes, side = len(train), len(train.class_names), min(height, width)
+    count, side = len(train), min(height, width)
     drawn = looks_drawn(train)
-    # Classes are weighed against one another; a label is weighed against its absence.
-    uneven = 1.0 if train.several else _unevenness(train)
+    uneven = _unevenness(train)
     if side > 40 or (drawn and side >= 20):
         first = "a stem of 4×4 filters with stride 2"
         kernel, stride = 4, 2
@@ -121,9 +120,8 @@ def recipe_for(train: Dataset, network: str = "") -> Recipe:
         if uneven > UNEVEN
         else ""
     )
-    of_what = f"with any of {classes} labels" if train.several else f"in {classes} classes"
     description = (
-        f"Made for {count:,} {kind} images of {width} × {height} pixels {of_what} "
+        f"Made for {count:,} {kind} images of {width} × {height} pixels {_of_what(train)} "
         f"that look like {what}: {network}; images {changed}; {epochs} epochs in batches of "
         f"{batch}, unless you set others{weights}."
     )
@@ -157,7 +155,7 @@ def transfer_recipe(train: Dataset, start: str) -> Recipe:
     With too few images to hold some out, only the last layer is fitted; its penalty and calibration
     come from cross-validation.
     """
-    count, classes = len(train), len(train.class_names)
+    count = len(train)
     drawn, few = looks_drawn(train), not _can_hold_out(train)
     steps: tuple[Augmentation, ...] = (Rotate(15.0), Shift(0.1))
     if not drawn:
@@ -165,7 +163,7 @@ def transfer_recipe(train: Dataset, start: str) -> Recipe:
     uneven = _unevenness(train) > UNEVEN
     epochs = tuning_epochs(count) if count >= LEAST_TUNED else 0.0
     words = [
-        f"Made for {count:,} images in {classes} classes: {Path(start).name}, pretrained on "
+        f"Made for {count:,} images {_of_what(train)}: {Path(start).name}, pretrained on "
         "other pictures. Its last layer is fitted to the features of these images"
     ]
     if few:
@@ -195,6 +193,11 @@ def transfer_recipe(train: Dataset, start: str) -> Recipe:
     )
 
 
+def _of_what(train: Dataset) -> str:
+    count = len(train.class_names)
+    return f"with any of {count} labels" if train.several else f"in {count} classes"
+
+
 def _can_hold_out(train: Dataset) -> bool:
     """Whether there are enough images to hold some out."""
     try:
@@ -213,7 +216,10 @@ def _is_grey(train: Dataset) -> bool:
 
 
 def _unevenness(train: Dataset) -> float:
-    """Return the ratio of the largest class to the smallest."""
+    """Return the ratio of the largest class to the smallest. Of several labels, each is weighed
+    against its absence, not against the others."""
+    if train.several:
+        return 1.0
     per_class = np.bincount(train.labels_N, minlength=len(train.class_names))
     return float(per_class.max() / max(1, per_class.min()))
 

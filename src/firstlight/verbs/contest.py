@@ -55,7 +55,7 @@ def train(
         return several.train(request, asked, display, out)
     if asked.start is not None and str(asked.start) == NONE:
         asked = replace(asked, start=None)
-    elif _names_data_alone(request, asked) and not request.load().train.several:
+    elif _names_data_alone(request, asked):
         name = backbone_here()
         many = names_shards(request.name) and request.load().train.shards is not None
         if name and many:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from firstlight.devices import repeatable
 from firstlight.errors import UserError
-from firstlight.evaluate.label_calibration import LabelCalibration, usual_thresholds
+from firstlight.evaluate.label_calibration import usual_thresholds
 from firstlight.evaluate.learnt import ENOUGH, above_guessing, guessing_loss, nothing_learnt
 from firstlight.evaluate.task import AnyMetrics, task_of, thresholds_of
 from firstlight.models.catalog import parameter_count
@@ -50,7 +50,7 @@ def finish(folder: RunFolder, job: Job, trainer: Trainer, display: Display) -> N
     held_out = None if answers is None else (answers[0].cpu().numpy(), answers[1].cpu().numpy())
     if (begun := finished(trainer)) is not None:
         seen_M = ~np.isnan(begun.fit.held_out_NK).any(axis=1)
-        calibration = task.calibrate(begun.fit.held_out_NK[seen_M], begun.labels_M[seen_M])
+        calibration = task.calibrate(begun.fit.held_out_NK[seen_M], begun.labels[seen_M])
     elif held_out is not None:
         calibration = task.calibrate(*held_out)
     saved = checkpoint.SavedModel(
@@ -63,7 +63,6 @@ def finish(folder: RunFolder, job: Job, trainer: Trainer, display: Display) -> N
     )
     checkpoint.save_model(folder, saved)
     if job.side is not None and held_out is not None:
-        assert not isinstance(calibration, LabelCalibration), "several labels have no contest"
         parts = answered_parts(held_out, begun, calibration)
         folder.write_json(CONTEST_FILE, asdict(replace(job.side, parts=parts)))
     folder.write_json("summary.json", _summary(trainer, nothing))

@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from firstlight.evaluate.calibrate import Calibration, calibrated_losses, log_losses
+from firstlight.evaluate.task import AnyCalibration, task_of
 from firstlight.training.linear_head import FOLDS
+from firstlight.training.loss import loss_for
 from firstlight.verbs.linear_start import LinearStart
 
 CLEAR = 2.0
 """Standard errors of the mean difference from which it counts as significant."""
 
-Answers = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
-"""Logits N×K and labels N."""
+Answers = tuple[npt.NDArray[np.float32], npt.NDArray[Any]]
+"""Logits N×K and labels, int64 N or bool N×K."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class Answered:
     """A held-out part with its answers."""
 
     right: int
+    """How many are answered rightly; with several labels, exact matches at 50 %."""
     losses: tuple[float, ...]
     """Calibrated log loss of each picture, in the order of their content."""
 
@@ -40,26 +43,31 @@ class Answered:
 
 
 def answered_parts(
-    held_out: Answers, begun: LinearStart | None, calibration: Calibration | None
+    held_out: Answers, begun: LinearStart | None, calibration: AnyCalibration | None
 ) -> tuple[Answered, ...]:
     """Return the held-out part. If the last layer was fitted and not trained further, also return
     each other part, predicted by the layer that was fitted without it."""
     if begun is None or calibration is None or np.isnan(begun.fit.held_out_NK).any():
-        return (answered(held_out, calibrated_losses(*held_out)),)
-    scores_MK = begun.fit.held_out_NK
-    losses_M = log_losses(scores_MK.astype(np.float64) / calibration.temperature, begun.labels_M)
+        return (answered(held_out),)
+    scores_MK, labels = begun.fit.held_out_NK, begun.labels
+    exact_MK = scores_MK.astype(np.float64) / calibration.temperature
+    losses_M = task_of(labels.ndim == 2).losses(exact_MK, labels)
     parts_M = [begun.fold_M == fold for fold in range(FOLDS)]
     return tuple(
-        answered((scores_MK[part_M], begun.labels_M[part_M]), losses_M[part_M])
-        for part_M in parts_M
+        answered((scores_MK[part_M], labels[part_M]), losses_M[part_M]) for part_M in parts_M
     )
 
 
-def answered(answers: Answers, losses_N: npt.NDArray[np.float64]) -> Answered:
-    """Return the number of correct answers, and the losses."""
-    logits_NK, labels_N = answers
-    right = int((logits_NK.argmax(axis=1) == labels_N).sum())
-    return Answered(right=right, losses=tuple(losses_N.tolist()))
+def answered(answers: Answers, losses_N: npt.NDArray[np.float64] | None = None) -> Answered:
+    """Return the number of correct answers, and the losses, by default after calibration on these
+    images."""
+    logits_NK, labels = answers
+    if losses_N is None:
+        losses_N = task_of(labels.ndim == 2).calibrated_losses(logits_NK, labels)
+    targets = torch.from_numpy(labels)
+    loss = loss_for(targets)(smoothing=0.0, weights_K=None)
+    right_N = loss.right(torch.from_numpy(logits_NK), targets)
+    return Answered(right=int(right_N.sum()), losses=tuple(losses_N.tolist()))
 
 
 def is_clear(first: tuple[Answered, ...], second: tuple[Answered, ...]) -> bool:

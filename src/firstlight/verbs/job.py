@@ -286,11 +286,6 @@ def _check_several(recipe: Recipe) -> None:
             'train.class_weights = "balanced" is for one class for each picture, and these have '
             "several labels. Leave it out"
         )
-    if recipe.train.start_head == "linear":
-        raise UserError(
-            "a last layer is not fitted yet to several labels for each picture. Train from "
-            "scratch: leave out --from"
-        )
 
 
 def _portion(part: Dataset, rows_M: Int64Array, device: str) -> Portion:

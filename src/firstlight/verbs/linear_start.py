@@ -23,7 +23,9 @@ from firstlight.pixels import Preprocess
 from firstlight.progress import CountingBar
 from firstlight.training.extraction import VIEWS, Float32Array
 from firstlight.training.linear_head import FOLDS, NEVER, FittedHead, LinearHead, fit_head
+from firstlight.training.link import Labels
 from firstlight.training.loop import Trainer
+from firstlight.training.loss import loss_for
 from firstlight.training.position import Fitted
 from firstlight.verbs.picture_features import extractor_of, picture_features
 
@@ -39,7 +41,8 @@ class LinearStart(Fitted):
     """Fitted without the held-out images."""
     fit: FittedHead
     """Fitted to all images; with each image's scores from heads fitted without it."""
-    labels_M: Int64Array
+    labels: Labels
+    """Of the images, int64 M or bool M×K."""
     fold_M: Int64Array
     """The fold of each image, as in ``fit_head``; 0 is the held-out part."""
     notes: tuple[str, ...]
@@ -76,26 +79,26 @@ def linear_start(
         fold_N[rows_M] = folds(train, FOLDS, rows_M)
     used_M = np.concatenate([rows_M, held_M])
     features_NF, warnings = _features(model, preprocess, images, network)
-    labels_M = train.labels_N[used_M]
+    labels = train.each_label[used_M]
     found = fit_head(
         features_NF[used_M],
-        labels_M,
+        labels,
         train.class_names,
         fold_N[used_M],
         _weights(train, used_M, images.balanced),
     )
     first = found.fold_heads[0] if len(held_M) and found.fold_heads else found.head
-    scores_MK, labels = _answered(first, features_NF, train, rows_M)
+    loss, accuracy = _measured(*_answered(first, features_NF, train, rows_M))
     return LinearStart(
         first=first,
         fit=found,
-        labels_M=labels_M,
+        labels=labels,
         fold_M=fold_N[used_M],
         notes=(*warnings, *found.notes),
-        loss=nn.functional.cross_entropy(scores_MK, labels).item(),
-        accuracy=(scores_MK.argmax(dim=1) == labels).float().mean().item(),
+        loss=loss,
+        accuracy=accuracy,
         seconds=time.perf_counter() - started,
-        left_out=None if len(held_M) else _left_out(found, labels_M),
+        left_out=None if len(held_M) else _left_out(found, labels),
         answers=_answered(first, features_NF, train, held_M) if len(held_M) else None,
     )
 
@@ -103,20 +106,21 @@ def linear_start(
 def _answered(
     layer: LinearHead, features_NF: Float32Array, train: Dataset, rows_M: Int64Array
 ) -> tuple[Tensor, Tensor]:
-    """Return logits M×K and labels M of some of the images."""
+    """Return logits M×K and labels of some of the images."""
     scores_MK = torch.from_numpy(layer.scores(features_NF[rows_M]))
-    return scores_MK, torch.from_numpy(train.labels_N[rows_M])
+    return scores_MK, torch.from_numpy(train.each_label[rows_M])
 
 
-def _left_out(found: FittedHead, labels_M: Int64Array) -> tuple[float, float] | None:
+def _measured(scores_MK: Tensor, labels: Tensor) -> tuple[float, float]:
+    return loss_for(labels)(smoothing=0.0, weights_K=None).measured(scores_MK, labels)
+
+
+def _left_out(found: FittedHead, labels: Labels) -> tuple[float, float] | None:
     """Return loss and accuracy of the images that some head was fitted without."""
     seen_M = ~np.isnan(found.held_out_NK).any(axis=1)
     if not seen_M.any():
         return None
-    scores_MK = torch.from_numpy(found.held_out_NK[seen_M])
-    labels = torch.from_numpy(labels_M[seen_M])
-    loss = nn.functional.cross_entropy(scores_MK, labels).item()
-    return loss, (scores_MK.argmax(dim=1) == labels).float().mean().item()
+    return _measured(torch.from_numpy(found.held_out_NK[seen_M]), torch.from_numpy(labels[seen_M]))
 
 
 def _features(
