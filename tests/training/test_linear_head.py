@@ -25,7 +25,7 @@ def clouds(
     labels_N = np.arange(images) % classes
     centres_KF = apart * rng.standard_normal((classes, features))
     features_NF = rng.standard_normal((images, features)) + centres_KF[labels_N]
-    features_NF = features_NF * rng.uniform(0.01, 100, features) + rng.uniform(-9, 9, features)
+    features_NF = features_NF * rng.uniform(1, 100, features) + rng.uniform(-9, 9, features)
     return features_NF.astype(np.float32), labels_N
 
 
@@ -205,6 +205,22 @@ def test_a_feature_that_never_varies_counts_for_nothing(images: int) -> None:
     np.testing.assert_allclose(
         answers(fitted.head, with_NF), answers(without.head, features_NF), atol=1e-5
     )
+
+
+def test_a_feature_that_one_image_excites_a_little_decides_nothing() -> None:
+    """Another image excites it as much as other features; it is answered as without it."""
+    features_NF, labels_N = clouds(200, 30, 3, apart=1.5)
+    features_NF = (features_NF - features_NF.mean(axis=0)) / features_NF.std(axis=0)
+    dead_N1 = np.zeros((200, 1), np.float32)
+    dead_N1[3] = 1e-4
+    both_NF = np.hstack([features_NF, dead_N1])
+    fold_N = np.arange(200) // 3 % 5
+    heads = [
+        fit_head(given_NF, labels_N, names(3), fold_N).head for given_NF in (features_NF, both_NF)
+    ]
+    excited_NF = np.hstack([features_NF, np.ones((200, 1), np.float32)])
+    wanted_NK = answers(heads[0], features_NF)
+    np.testing.assert_allclose(answers(heads[1], excited_NF), wanted_NK, atol=0.05)
 
 
 def test_features_that_are_all_the_same_give_each_class_its_share() -> None:

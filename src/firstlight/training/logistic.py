@@ -21,6 +21,8 @@ ROUGH, EXACT = 1e-5, 1e-12
 """A search ends at this relative decrease of the loss: to compare penalties, and for the result."""
 _MOST_STEPS = 500
 _LEAST_CURVATURE = 1e-4
+_LEAST_DEVIATION = 0.01
+"""A feature that varies less than this share of the median one counts as varying by that much."""
 # Relative to the largest: anything smaller is rounding, along axes on which no images differ.
 _LEAST_VARIANCE = 1e-9
 _ROWS = 8192
@@ -67,7 +69,11 @@ class Sample:
 
 
 def principal_axes(features_NF: Float32Array) -> Axes:
-    """Standardise and rotate. A feature that never varies is ignored."""
+    """Standardise and rotate. A feature that never varies is ignored.
+
+    A map that is nearly dead, such as one that a single image excites a little, may be excited a
+    thousand times as much by another. Divided by its own deviation it would outweigh all others.
+    """
     from scipy.linalg import eigh
 
     count, width = features_NF.shape
@@ -75,6 +81,8 @@ def principal_axes(features_NF: Float32Array) -> Axes:
     standard_NF = features_NF - mean_F.astype(np.float32)
     deviation_F = np.sqrt(np.square(standard_NF).mean(axis=0, dtype=np.float64))
     flat_F = deviation_F <= 1e-6 * np.abs(mean_F)
+    usual = 0.0 if flat_F.all() else float(np.median(deviation_F[~flat_F]))
+    deviation_F = np.maximum(deviation_F, _LEAST_DEVIATION * usual)
     scale_F = np.where(flat_F, 0.0, 1 / np.where(flat_F, 1.0, deviation_F))
     standard_NF *= scale_F.astype(np.float32)
     if count > width:
