@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from huggingface_hub import ModelCard
 from PIL import Image
 from sklearn import metrics as reference
 from tests.kit import Command
@@ -248,7 +250,6 @@ def test_what_does_not_work_yet_says_so(run: fl.Run, command: Command) -> None:
     for words in (
         ("export", run.path, "--format", "keras"),
         ("export", run.path, "--format", "triton"),
-        ("card", run.path),
         ("evaluate", run.path, "digits"),
         ("data", "check", set_of(run) / "columns.csv", "--labels"),
         ("data", "pack", set_of(run) / "columns.csv", "--to", "packed"),
@@ -256,6 +257,28 @@ def test_what_does_not_work_yet_says_so(run: fl.Run, command: Command) -> None:
         told = command(*words)
         assert told.code == 2, (words, told)
         assert "do not work yet with several labels for each picture" in told.err, words
+
+
+def test_the_card_has_the_figures_of_the_labels(run: fl.Run, command: Command) -> None:
+    found = metrics_of(run)
+    told = command("card", run.path)
+    assert told.code == 0, told.err
+    share = f"{100 * found.mean_average_precision:.2f} %"
+    assert f"Mean average precision **{share}**" in told.out
+    assert "Labels: column, dot, row." in told.out
+    assert not re.search(r"\bclass(es)?\b", told.out.split("# ", 1)[1])
+    for row in found.per_class:
+        cells = (row.precision, row.recall, row.f1, row.average_precision, row.threshold)
+        shares = " | ".join(f"{100 * (cell or 0):.1f} %" for cell in cells)
+        assert f"| {row.name} | {shares} | {row.support} |" in told.out
+    read: Any = ModelCard(told.out)
+    values = {one.metric_type: one.metric_value for one in read.data.eval_results}
+    assert values == {
+        "mean_average_precision": pytest.approx(found.mean_average_precision, abs=1e-6),
+        "f1": pytest.approx(found.f1_macro, abs=1e-6),
+        "accuracy": pytest.approx(found.correct / found.count, abs=1e-6),
+        "log_loss": pytest.approx(found.log_loss, abs=1e-6),
+    }
 
 
 def test_an_exported_file_gives_the_same_labels(run: fl.Run, command: Command) -> None:

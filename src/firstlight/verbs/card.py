@@ -14,10 +14,11 @@ from firstlight.backbones import BACKBONES
 from firstlight.data.catalog import CATALOG
 from firstlight.data.entry import Entry
 from firstlight.errors import UserError
+from firstlight.evaluate.label_metrics import LabelMetrics
 from firstlight.evaluate.learnt import nothing_learnt
 from firstlight.evaluate.metrics import MANY_CLASSES, Metrics
 from firstlight.evaluate.prediction import UNCALIBRATED
-from firstlight.evaluate.task import task_in
+from firstlight.evaluate.task import AnyMetrics, Task, metrics_from_json, task_in
 from firstlight.hub.word import hub_word, is_hub
 from firstlight.layers.own_code import COPY
 from firstlight.plain import write_json
@@ -25,13 +26,18 @@ from firstlight.recipe import Recipe
 from firstlight.runs.box import MEASURED, SEEDS
 from firstlight.runs.folder import RunFolder
 from firstlight.untrusted import json_safe, markdown_text, one_line, shell_word
-from firstlight.verbs.card_metadata import Measured, Metadata, is_license
+from firstlight.verbs.card_metadata import Figure, Measured, Metadata, is_license
 from firstlight.verbs.facts import where
+from firstlight.verbs.label_card import (
+    label_calibration,
+    label_figures,
+    label_results,
+    weak_labels,
+)
 
 FEW_IMAGES = 30
 """With fewer test images of a class, its precision and recall are unreliable."""
 GENERAL = (
-    "Pictures of anything but its classes.",
     "Decisions about people, health or safety, unless it was tested for them and a person checks "
     "the answers.",
 )
@@ -52,7 +58,6 @@ def card(folder: RunFolder, *, place: str | None = None, license: str | None = N
             f"got {license!r}"
         )
     folder.require_finished()
-    task_in(folder.read_json("data.json")).require_one("model cards")
     with folder.trusted():
         facts = _Facts(folder=folder, place=place or folder.name, license=license)
         sections = [
@@ -90,12 +95,17 @@ class _Facts:
     def recipe(self) -> Recipe:
         return self.folder.recipe()
 
+    @property
+    def task(self) -> Task:
+        """One class for each picture, or several labels."""
+        return task_in(self.described)
+
     @cached_property
-    def metrics(self) -> Metrics | None:
+    def metrics(self) -> AnyMetrics | None:
         """Test-set metrics; for a model in the box, those from when it was made."""
         for name in (MEASURED, "metrics.json"):
             if (self.folder.path / name).is_file():
-                return Metrics.from_json(self.folder.read_json(name))
+                return metrics_from_json(self.folder.read_json(name))
         return None
 
     @property
@@ -122,7 +132,9 @@ class _Facts:
 def _head(facts: _Facts) -> list[str]:
     height, width, channels = facts.described["image_shape"]
     names, entry = facts.class_names, facts.entry
-    what = f"pictures in {len(names):,} classes" if entry is None else entry.title
+    kinds = "labels" if facts.task.several else "classes"
+    of_what = "with" if facts.task.several else "in"
+    what = f"pictures {of_what} {len(names):,} {kinds}" if entry is None else entry.title
     whose = "bundled with firstlight" if facts.boxed else "trained with firstlight"
     listed = ", ".join(map(markdown_text, names[:MANY_CLASSES]))
     if len(names) > MANY_CLASSES:
@@ -132,7 +144,7 @@ def _head(facts: _Facts) -> list[str]:
         f"# {markdown_text(facts.folder.name)}: a classifier of {what}, {whose}",
         "",
         f"Input: pictures of {height} × {width} pixels, {channels} "
-        f"{'channel' if channels == 1 else 'channels'}. Classes: {listed}. "
+        f"{'channel' if channels == 1 else 'channels'}. {kinds.capitalize()}: {listed}. "
         f"Size: {facts.summary['parameters']:,} parameters, {max(megabytes, 0.1):.1f} MB.",
         "",
     ]
@@ -243,9 +255,10 @@ def _unmeasured(facts: _Facts) -> list[str]:
         f"{shell_word(one_line(facts.place))}`"
     )
     if watched is not None and (share := kept.get("validation_accuracy")) is not None:
+        right = "had all their labels right, and no other" if facts.task.several else "were correct"
         text += (
             f"\n\nAfter training, {100 * share:.2f} % of {watched['images']:,} "
-            f"{'test' if watched['name'].endswith('/test') else 'held-out'} images were correct."
+            f"{'test' if watched['name'].endswith('/test') else 'held-out'} images {right}."
         )
     return [text]
 
@@ -253,6 +266,8 @@ def _unmeasured(facts: _Facts) -> list[str]:
 def _measured(facts: _Facts) -> list[str]:
     metrics = facts.metrics
     assert metrics is not None, "it was measured"
+    if isinstance(metrics, LabelMetrics):
+        return label_results(metrics)
     low, high = (100 * share for share in metrics.accuracy_interval)
     text = (
         f"**{100 * metrics.accuracy:.2f} %** of {metrics.count:,} test images correct "
@@ -298,6 +313,8 @@ def _calibration(facts: _Facts) -> list[str]:
     metrics = facts.metrics
     if metrics is None:
         return []
+    if isinstance(metrics, LabelMetrics):
+        return ["## Calibration", "", label_calibration(metrics), ""]
     figures = (
         f"the expected calibration error on the test images is "
         f"{100 * metrics.expected_calibration_error:.2f} %, the log loss {metrics.log_loss:.4f}."
@@ -322,7 +339,8 @@ def _robustness(facts: _Facts) -> list[str]:
     lines = [
         "## Robustness",
         "",
-        f"Accuracy of {found['images']:,} test images under six changes of increasing strength:",
+        f"{facts.task.accuracy.capitalize()} of {found['images']:,} test images under six changes "
+        "of increasing strength:",
         "",
         "| change | none | 1 | 2 | 3 | 4 | 5 |",
         "|---|---|---|---|---|---|---|",
@@ -336,11 +354,17 @@ def _robustness(facts: _Facts) -> list[str]:
 def _limits(facts: _Facts) -> list[str]:
     metrics = facts.metrics
     height, width, _ = facts.described["image_shape"]
-    unknown = metrics is not None and metrics.answered is not None
-    lines = [
-        "- It gives one class for each picture. A picture of anything else gets one of these "
+    unknown = isinstance(metrics, Metrics) and metrics.answered is not None
+    answers = (
+        "- It gives a picture any of its labels, or none, each judged by itself. What has no label "
+        "is not noticed."
+        if facts.task.several
+        else "- It gives one class for each picture. A picture of anything else gets one of these "
         "classes too"
-        + (', unless its probability is below the threshold for "unknown".' if unknown else "."),
+        + (', unless its probability is below the threshold for "unknown".' if unknown else ".")
+    )
+    lines = [
+        answers,
         f"- A picture is brought to {height} × {width} pixels first. Smaller details are lost.",
     ]
     if metrics is not None:
@@ -348,7 +372,11 @@ def _limits(facts: _Facts) -> list[str]:
             "- The test images come from the same data set as the training images. Pictures from "
             "elsewhere may be answered less well."
         )
-        lines += _weak_points(metrics)
+        lines += (
+            weak_labels(metrics, FEW_IMAGES)
+            if isinstance(metrics, LabelMetrics)
+            else _weak_points(metrics)
+        )
     return ["## Limits", "", *lines, ""]
 
 
@@ -374,7 +402,18 @@ def _weak_points(metrics: Metrics) -> list[str]:
 def _not_for(facts: _Facts) -> list[str]:
     entry = facts.entry
     named = () if entry is None else entry.not_for
-    return ["## Not intended for", "", *(f"- {one}" for one in named or GENERAL), ""]
+    other = f"Pictures of anything but its {'labels' if facts.task.several else 'classes'}."
+    uses = named or (other, *GENERAL)
+    return ["## Not intended for", "", *(f"- {one}" for one in uses), ""]
+
+
+def _figures(metrics: AnyMetrics) -> tuple[Figure, ...]:
+    if isinstance(metrics, LabelMetrics):
+        return label_figures(metrics)
+    return (
+        Figure("accuracy", "Test accuracy", metrics.accuracy),
+        Figure("log_loss", "Test log loss", metrics.log_loss),
+    )
 
 
 def _metadata(facts: _Facts) -> Metadata:
@@ -389,8 +428,7 @@ def _metadata(facts: _Facts) -> Metadata:
             data_id=hub_name or (entry.name if entry else "custom"),
             configuration=word.configuration if word else "",
             revision=word.revision if word else "",
-            accuracy=metrics.accuracy,
-            log_loss=metrics.log_loss,
+            figures=_figures(metrics),
         )
     return Metadata(
         name=facts.folder.name,

@@ -7,7 +7,7 @@ Format: https://huggingface.co/docs/hub/model-cards, with results as ``model-ind
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from firstlight.plain import write_json
 from firstlight.untrusted import json_safe
@@ -23,6 +23,19 @@ def is_license(word: str) -> bool:
     return _LICENSE.fullmatch(word) is not None
 
 
+class Figure(NamedTuple):
+    """One result."""
+
+    kind: str
+    """The hub's identifier of the metric."""
+    name: str
+    value: float
+
+
+HUBS_METRICS = ("accuracy", "f1")
+"""Metrics that the hub has pages of."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """A model's results on its test set."""
@@ -33,10 +46,12 @@ class Measured:
     """Its name on the hub, or another identifier."""
     configuration: str = ""
     revision: str = ""
-    accuracy: float
-    """0 to 1."""
-    log_loss: float
-    """Nats."""
+    figures: tuple[Figure, ...]
+
+    @property
+    def metrics(self) -> list[str]:
+        """The identifiers of its figures that the hub knows."""
+        return [one.kind for one in self.figures if one.kind in HUBS_METRICS]
 
     def plain(self, name: str) -> dict[str, Any]:
         """Return plain values for the hub's ``model-index``."""
@@ -48,8 +63,8 @@ class Measured:
             "revision": self.revision,
         }
         figures = [
-            {"type": "accuracy", "name": "Test accuracy", "value": round(self.accuracy, 6)},
-            {"type": "log_loss", "name": "Test log loss", "value": round(self.log_loss, 6)},
+            {"type": one.kind, "name": one.name, "value": round(one.value, 6)}
+            for one in self.figures
         ]
         result = {
             "task": {"type": "image-classification", "name": "Image classification"},
@@ -81,7 +96,7 @@ class Metadata:
             "tags": ["firstlight", "image-classification"],
             "datasets": [self.data_set] if self.data_set else None,
             "base_model": self.base_model or None,
-            "metrics": None if measured is None else ["accuracy"],
+            "metrics": None if measured is None else measured.metrics,
             "model-index": None if measured is None else [measured.plain(self.name)],
         }
         return {key: value for key, value in values.items() if value is not None}
