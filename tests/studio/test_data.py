@@ -20,6 +20,7 @@ from firstlight.serve.access import Access
 from firstlight.studio.checking import Check
 from firstlight.studio.fix_list import FixList, fixes_of
 from firstlight.studio.opened import OpenedSets
+from firstlight.studio.sets import available
 from firstlight.studio.training import Shown, _new
 from firstlight.studio.workshop import Workshop
 
@@ -129,14 +130,17 @@ def test_a_named_set_shows_the_pixels_of_its_images(studio: Running) -> None:
 
 
 def test_what_is_added_or_removed_meanwhile_is_seen(pets: Path, tmp_path: Path) -> None:
+    (pets / "bird").mkdir()  # a class without a picture yet
     sets = OpenedSets(Workshop(tmp_path), None)
+    assert [one["images"] for one in available(Workshop(tmp_path), None) if not one["named"]] == [7]
     while (first := sets.find(PETS)) is None:
         pass
     assert sets.find(PETS) is first  # it is kept
     assert first.image("dog/2.png", ANY)[1] == "image/jpeg"
     (pets / "dog" / "2.png").unlink()
-    (pets / "bird").mkdir()
     (pets / "bird" / "0.png").write_bytes(picture(7))
+    (pets / "bird" / "1.png").write_bytes(picture(8))
+    assert [one["images"] for one in available(Workshop(tmp_path), None) if not one["named"]] == [8]
     while (second := sets.find(PETS)) is None:
         pass
     assert second.class_names == ("bird", "cat", "dog")

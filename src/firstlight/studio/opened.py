@@ -18,12 +18,12 @@ from firstlight.data.load import load
 from firstlight.errors import DataError
 from firstlight.serve.answers import png
 from firstlight.studio.collected import small_picture
+from firstlight.studio.sets import Stamp, stamp_of
 from firstlight.studio.workshop import Workshop
 
 MOST_KEPT = 3
 PATIENCE = 0.5
 """Seconds that a request waits for a set to open."""
-_Stamp = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +40,14 @@ class Opened:
     """Of a folder."""
     data: TrainTest | None = None
     """Of a named set."""
-    stamp: _Stamp = ()
+    stamp: Stamp = ()
     numbers: Mapping[str, int] = field(default_factory=dict)
     """The place of each name."""
 
     @property
     def is_fresh(self) -> bool:
         """Whether no picture was added or removed since."""
-        return self.listing is None or self.stamp == _stamp(self.listing)
+        return self.listing is None or self.stamp == stamp_of(self.listing.root)
 
     def image(self, name: str, bounds: Bounds) -> tuple[bytes, str]:
         """Return a picture as a file, and its media type. Raises ``DataError`` if it cannot be
@@ -89,6 +89,7 @@ class OpenedSets:
     def _open(self, word: str) -> Opened:
         if word in CATALOG:
             return _named(word, self._data_dir)
+        stamp = stamp_of(self._workshop.root / word)  # before, so that no change is missed
         listing = list_folder(self._workshop.root / word, least=1)
         names = tuple(one.name for one in listing.pictures)
         return Opened(
@@ -98,7 +99,7 @@ class OpenedSets:
             labels=tuple(one.label for one in listing.pictures),
             notes=listing.notes,
             listing=listing,
-            stamp=_stamp(listing),
+            stamp=stamp,
             numbers={name: at for at, name in enumerate(names)},
         )
 
@@ -120,17 +121,3 @@ def _named(word: str, data_dir: Path | None) -> Opened:
         data=data,
         numbers={name: at for at, name in enumerate(names)},
     )
-
-
-def _stamp(listing: Listing) -> _Stamp:
-    """What changes when a picture is added to one of the folders, or removed."""
-    folders = {".", *(one.name.rpartition("/")[0] for one in listing.pictures)}
-    folders |= {name.partition("/")[0] for name in folders}
-    return tuple((name, _changed(listing.root / name)) for name in sorted(folders))
-
-
-def _changed(folder: Path) -> int:
-    try:
-        return folder.stat().st_mtime_ns
-    except OSError:
-        return 0
