@@ -91,6 +91,24 @@ def test_a_run_comes_back_from_the_hub_with_the_same_bits(
         fl.open_run("hf:ann/digits")
 
 
+def test_a_run_with_several_labels_comes_back_with_its_thresholds(
+    hub: StandIn, tmp_path: Path
+) -> None:
+    digits = fl.load("digits").train
+    images = digits.images_NHWC[:200]
+    labels = np.stack([digits.labels_N[:200] % 2 == 0, digits.labels_N[:200] > 4], axis=1)
+    data = fl.from_images(images, labels, class_names=["even", "large"])
+    settings = ["train.held_out_fraction=0.4"]
+    run = fl.train(data, epochs=2, settings=settings, out=tmp_path / "run", quiet=True)
+    run.evaluate()
+    run.to_hub("ann/several")
+    assert "Labels: even, large." in hub.files("ann/several")["README.md"].decode()
+    back = fl.open_run("hf:ann/several")
+    answers = back.predict(images[:20])
+    assert [p.to_json() for p in answers] == [p.to_json() for p in run.predict(images[:20])]
+    assert {p.labels for p in answers} <= {(), ("even",), ("large",), ("even", "large")}
+
+
 def test_a_word_with_its_commit_needs_no_connection_again(
     hub: StandIn, digits_run: fl.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

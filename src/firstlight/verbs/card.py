@@ -402,7 +402,9 @@ def _weak_points(metrics: Metrics) -> list[str]:
 def _not_for(facts: _Facts) -> list[str]:
     entry = facts.entry
     named = () if entry is None else entry.not_for
-    other = f"Pictures of anything but its {'labels' if facts.task.several else 'classes'}."
+    other = "Pictures of anything but its classes."
+    if facts.task.several:
+        other = "Anything that its labels do not name."
     uses = named or (other, *GENERAL)
     return ["## Not intended for", "", *(f"- {one}" for one in uses), ""]
 
