@@ -125,6 +125,10 @@ def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> List
             zip(parts, labels, names, groups, strict=True)
         )
     ]
+    if len(kinds := {name for one in found for name in one.names}) == 1 < least:
+        raise DataError(
+            f"{file}: wanted at least two classes to tell apart, got one class, {kinds.pop()!r}"
+        )
     notes = [f"{file.name}: {note}" for note in sheet.notes]
     if several is not None:
         notes.append(_several(file, classes, several))
