@@ -116,6 +116,7 @@ def test_a_training_whose_process_was_killed_is_not_lost(queue: Queue, lock: str
     training = queue.add(wanted("a"))
     training.note("progress.json", {"stage": "training"})
     assert training.state == "stopped"  # it had begun, and nobody has its lock
+    assert "ended from outside" in training.message
     training.go_on()
     assert queue.next() is not None
     with held(training.folder / lock):
@@ -190,14 +191,15 @@ def test_others_may_look_but_not_train_unless_they_are_allowed(tmp_path: Path) -
                 client.get("/api/studio/trainings").status_code,
                 client.get("/api/runs").status_code,
                 client.post("/api/studio/trainings", json={"data": "nothing"}).status_code,
+                client.post("/api/studio/written", json={"data": "mnist", "toml": ""}).status_code,
             ]
 
     access = Access(token="the-first-person", look_only="the-second-person")
-    assert answers(access, "the-first-person") == [200, 200, 404]
-    assert answers(access, "the-second-person") == [200, 200, 403]
-    assert answers(access, "somebody-else") == [401, 401, 401]
+    assert answers(access, "the-first-person") == [200, 200, 404, 200]
+    assert answers(access, "the-second-person") == [200, 200, 403, 200]
+    assert answers(access, "somebody-else") == [401, 401, 401, 401]
     allowed = replace(access, all_may_change=True)
-    assert answers(allowed, "the-second-person") == [200, 200, 404]
+    assert answers(allowed, "the-second-person") == [200, 200, 404, 200]
 
 
 def test_a_page_of_another_site_cannot_train(studio: Running) -> None:
@@ -260,3 +262,37 @@ def test_a_worker_that_fails_is_not_started_again_at_once(
         for _ in range(5):
             client.get("/api/studio/trainings")
     assert len(started) == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "refuses"),
+    [
+        ("stop", "firstlight.studio.trainings.write_whole"),
+        ("go-on", "pathlib.Path.unlink"),
+        ("remove", "shutil.rmtree"),
+    ],
+)
+def test_a_disk_that_refuses_is_told(
+    studio: Running, monkeypatch: pytest.MonkeyPatch, what: str, refuses: str
+) -> None:
+    training = studio.queue.add(wanted("a"))
+    training.end("stopped")
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with studio.client() as client, monkeypatch.context() as patch:
+        patch.setattr(refuses, refused)
+        found = client.post(f"/api/studio/trainings/{training.number}/{what}")
+    assert found.status_code == 500
+    assert "cannot be changed: Permission denied" in found.json()["error"]
+
+
+def test_a_run_that_lost_its_recipe_is_not_overwritten(queue: Queue, tmp_path: Path) -> None:
+    training = queue.add(wanted("a"))
+    training.run.path.mkdir(parents=True)
+    (training.run.path / "epochs.csv").write_text("epoch\n")
+    main(training)
+    assert training.state == "failed"
+    assert "Remove that folder and try again" in training.message
+    assert (training.run.path / "epochs.csv").read_text() == "epoch\n"

@@ -174,7 +174,7 @@ def create_run(stem: str, *, root: Path, out: Path | None) -> RunFolder:
     """
     try:
         if out is not None:
-            if out.is_dir() and not _empty_or_a_dead_start(out):
+            if out.is_dir() and not empty_or_a_dead_start(out):
                 raise UserError(_occupied(out))
             make_folder(out)
             return RunFolder(out)
@@ -194,7 +194,7 @@ def create_run(stem: str, *, root: Path, out: Path | None) -> RunFolder:
         raise unwritable(where, error) from error
 
 
-def _empty_or_a_dead_start(folder: Path) -> bool:
+def empty_or_a_dead_start(folder: Path) -> bool:
     """Whether a folder is empty, or holds only the lock and the first files of a run that was
     killed before it had a recipe."""
     names = {path.name for path in folder.iterdir()}

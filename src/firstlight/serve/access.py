@@ -118,6 +118,8 @@ def _carries(header: bytes, token: str) -> bool:
 def changes(method: str, path: str) -> bool:
     """Whether a request may write into the studio's folder or start work there."""
     inside = path == STUDIO or path.startswith(f"{STUDIO}/")
+    if path == f"{STUDIO}/written":  # tells what a recipe comes to, and writes nothing
+        return False
     return inside and method not in ("GET", "HEAD", "OPTIONS")
 
 

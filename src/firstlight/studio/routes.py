@@ -1,13 +1,14 @@
 """The studio's routes: what it is, and its trainings."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
 from firstlight.backbones import BACKBONES
-from firstlight.errors import UserError
+from firstlight.errors import DataError, UserError
 from firstlight.recipe import parse_recipe
 from firstlight.serve.answers import json_response
 from firstlight.serve.limits import RefusedError
@@ -99,26 +100,19 @@ class _Trainings:
 
     async def stop(self, number: Number) -> Response:
         """Its state is saved, so it can be continued."""
-        self._studio.training(number).stop()
+        self._changed(self._studio.training(number).stop)
         return json_response(None)
 
     async def go_on(self, number: Number) -> Response:
         """It continues from its last saved state, with the bits of a training that never
         stopped."""
-        training = self._studio.training(number)
-        try:
-            training.go_on()
-        except UserError as error:
-            raise RefusedError(status=409, message=str(error)) from error
+        self._changed(self._studio.training(number).go_on)
         self._studio.work()
         return json_response(None)
 
     async def remove(self, number: Number) -> Response:
         """A training that runs has to be stopped first."""
-        try:
-            self._studio.training(number).remove()
-        except UserError as error:
-            raise RefusedError(status=409, message=str(error)) from error
+        self._changed(self._studio.training(number).remove)
         return json_response(None)
 
     async def forming(self, number: Number) -> Response:
@@ -138,6 +132,15 @@ class _Trainings:
     async def log(self, number: Number) -> Response:
         """The last 20,000 characters."""
         return json_response({"text": self._studio.training(number).log})
+
+    @staticmethod
+    def _changed(change: Callable[[], None]) -> None:
+        try:
+            change()
+        except DataError as error:
+            raise refused(error) from error
+        except UserError as error:
+            raise RefusedError(status=409, message=str(error)) from error
 
     async def _all(self) -> list[dict[str, Any]]:
         self._studio.work()  # a worker that was killed, or a restarted machine
@@ -185,7 +188,6 @@ def _described(training: Training) -> dict[str, Any]:
         wanted = training.wanted
     except UserError as error:
         return {"number": training.number, "state": "failed", "message": str(error)}
-    ended = training.ended
     state = training.state
     return {
         "number": training.number,
@@ -197,6 +199,6 @@ def _described(training: Training) -> dict[str, Any]:
         "state": state,
         "stopping": state == "training" and training.stop_wanted,
         "progress": training.progress,
-        "message": str(ended.get("message", "")),
+        "message": training.message,
         "has_run": (training.run.path / "recipe.toml").is_file(),
     }

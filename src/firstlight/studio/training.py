@@ -20,7 +20,7 @@ from firstlight.errors import RunInterruptedError, UserError
 from firstlight.locks import held
 from firstlight.progress import Log, Speed, TrainingRun
 from firstlight.recipe import Recipe, parse_recipe
-from firstlight.runs.folder import RunFolder
+from firstlight.runs.folder import RunFolder, empty_or_a_dead_start
 from firstlight.studio.forming import Forming
 from firstlight.studio.trainings import FAILED, FINISHED, STOPPED, Training, Wanted
 from firstlight.studio.workshop import Workshop
@@ -74,6 +74,11 @@ def _train(training: Training) -> str:
 
 def _new(wanted: Wanted, display: "Shown", out: Path) -> RunFolder:
     started = time.perf_counter()
+    if out.is_dir() and not empty_or_a_dead_start(out):
+        raise UserError(
+            f"runs/{wanted.run} has files but no recipe.toml, so it cannot go on and is not "
+            "overwritten. Remove that folder and try again, or train under another name"
+        )
     fixes = read_fixes(Path(wanted.fixes)) if wanted.fixes else NO_FIXES
     request = DataRequest(name=wanted.data, fixes=fixes, download=False)
     recipe: Recipe | None = None

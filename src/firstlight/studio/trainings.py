@@ -21,6 +21,8 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,13 @@ class Training:
         return STOPPED if (self.folder / "progress.json").is_file() else WAITING
 
     @property
+    def message(self) -> str:
+        """What there is to say about how it ended; may be empty."""
+        if not self.ended and self.state == STOPPED:
+            return "It was ended from outside, such as by a restart. What was saved is kept."
+        return str(self.ended.get("message", ""))
+
+    @property
     def ended(self) -> dict[str, Any]:
         """How it ended: ``state`` and ``message``; empty if it has not."""
         return self._read("ended.json")
@@ -140,24 +149,36 @@ class Training:
         return (self.folder / "stop").exists()
 
     def stop(self) -> None:
-        """Ask a training process to save its state and end; take a waiting one out of the queue."""
-        write_whole(self.folder / "stop", "")
-        if self.state == WAITING:
-            self.end(STOPPED, "It was taken out of the queue before it began.")
+        """Ask a training process to save its state and end; take a waiting one out of the queue.
+
+        This and the next two raise ``DataError`` if the disk refuses."""
+        with self._changed():
+            write_whole(self.folder / "stop", "")
+            if self.state == WAITING:
+                self.end(STOPPED, "It was taken out of the queue before it began.")
 
     def go_on(self) -> None:
         """Put a stopped or failed training into the queue again. Raises ``UserError`` for
         others."""
         if self.state not in (STOPPED, FAILED):
             raise UserError(f"training {self.number} is {self.state}, so it cannot be continued")
-        for name in ("stop", "ended.json", "progress.json"):
-            (self.folder / name).unlink(missing_ok=True)
+        with self._changed():
+            for name in ("stop", "ended.json", "progress.json"):
+                (self.folder / name).unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Forget this training. Its run folder stays. Raises ``UserError`` while it trains."""
         if self.state == TRAINING:
             raise UserError(f"training {self.number} is running. Stop it first")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with self._changed(), suppress(FileNotFoundError):  # somebody else removes it, too
+            shutil.rmtree(self.folder)
+
+    @contextmanager
+    def _changed(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"{self.folder}: cannot be changed: {error.strerror}") from error
 
     def end(self, state: str, message: str = "") -> None:
         """Note how it ended."""

@@ -97,7 +97,13 @@ export function network({ studio, failed }) {
 
   async function measure() {
     const { toml, totals } = draft;
-    const found = await api.post("api/studio/pace", { toml, data: byId("net-data").value });
+    let found;
+    try {
+      found = await api.post("api/studio/pace", { toml, data: byId("net-data").value });
+    } catch (error) {
+      if (error.status === 403) return; // those who only look do not measure
+      throw error;
+    }
     if (toml !== draft.toml || draft.error || found.seconds == null) return;
     const time = found.seconds < 1 ? "less than a second" : `about ${clock(found.seconds)}`;
     byId("net-says").textContent = `${totals.slice(0, 3).join(" ")} An epoch takes ${time} on this machine.`;
@@ -126,7 +132,7 @@ export function network({ studio, failed }) {
     if (kind.main !== "layers" && kind.settings.some((one) => one.name === "layers")) made.layers = [{ conv: 32, padding: "same" }];
     const place = [...chosen];
     const list = inner(draft.layers, place);
-    const last = place.length === 1 && list && place[0] >= list.length - 1;
+    const last = place.length === 1 && list?.at(-1)?.dense === "classes" && place[0] >= list.length - 1;
     const at = list ? Math.min(place.at(-1) + (last ? 0 : 1), list.length) : 0;
     const target = list ? [...place.slice(0, -1), at] : [0];
     chosen = target;
