@@ -5,6 +5,8 @@ from typing import Any
 from tests.serve.conftest import Tab, new_tab
 from tests.studio.conftest import Running, until
 
+from firstlight.studio.trainings import Wanted
+
 
 def test_a_learner_trains_and_tries_a_network_without_a_terminal(tab: Tab, studio: Running) -> None:
     tab.open("#train")
@@ -76,3 +78,13 @@ def test_what_cannot_be_trained_says_why(tab: Tab, studio: Running) -> None:
     (training,) = studio.queue.all()
     training.stop()
     until(lambda: training.state in ("stopped", "finished"))
+
+
+def test_a_run_that_was_deleted_is_not_taken_for_another(tab: Tab, studio: Running) -> None:
+    training = studio.queue.add(Wanted(run="old", data="digits"))
+    training.end("finished")
+    tab.open("#results/old")
+    tab.shows("#notice", "no run “old” here")
+    tab.open("#train")
+    tab.shows("#trainings li", "Its run folder is gone")
+    assert tab.page.locator("#trainings a").count() == 0

@@ -41,13 +41,14 @@ function asked() {
   if (more.has(view) || (!OF_A_RUN.includes(view) && more.size)) {
     return { view: more.has(view) ? view : more.keys().next().value, run: opened?.run ?? runs[0], rest: more.has(view) ? name : "" };
   }
-  return { view: OF_A_RUN.includes(view) ? view : "try", run: runs.find((run) => run.name === name) ?? runs[0], rest: "" };
+  const run = runs.find((each) => each.name === name);
+  return { view: OF_A_RUN.includes(view) ? view : "try", run: run ?? runs[0], rest: "", missing: run ? "" : name };
 }
 
 const address = (view, run) => (more.has(view) ? `#${view}` : `#${view}/${encodeURIComponent(run.name)}`);
 
 function show() {
-  const { view, run, rest } = asked();
+  const { view, run, rest, missing } = asked();
   const ofRun = OF_A_RUN.includes(view);
   const here = rest ? `#${view}/${encodeURIComponent(rest)}` : address(view, run);
   if (location.hash !== here) history.replaceState(null, "", here);
@@ -72,6 +73,7 @@ function show() {
     views.try.open(run);
     views.results.open(run, runs);
   }
+  if (missing) notice(`There is no run “${missing}” here. This is ${run.name}.`);
   if (opened?.run !== run || opened.view !== view) views.results.visible(view === "results");
   opened = { run, view };
 }

@@ -16,6 +16,7 @@ const at = (training, rest = "") => `api/studio/trainings/${training.number}${re
 // How far a training is, in words.
 export function told({ state, progress }) {
   if (state === "waiting") return "It begins when those before it have ended.";
+  if (state === "training" && !progress.stage) return "It is starting.";
   if (progress.stage === "preparing") return `Preparing: ${progress.says?.at(-1) ?? "reading the images"}`;
   if (state === "training" && progress.stage === "evaluating") return "Evaluating on the test images.";
   const parts = [];
@@ -163,8 +164,9 @@ export function training({ studio, failed, reload }) {
         byId("train-now").scrollIntoView({ block: "nearest" });
       }));
       const done = one.state === "training" ? `, ${percent(one.progress.share ?? 0, 0)}` : "";
-      const text = `${one.data} ${STATES[one.state]}${done}${one.message ? `: ${one.message}` : ""}`;
-      const links = one.state === "finished"
+      const lost = one.state === "finished" && !one.has_run;
+      const text = `${one.data} ${STATES[one.state]}${done}${one.message ? `: ${one.message}` : ""}${lost ? ". Its run folder is gone" : ""}`;
+      const links = one.state === "finished" && !lost
         ? ["try", "results"].map((view) => make("a", { href: `#${view}/${encodeURIComponent(one.run)}` }, view === "try" ? "Try it" : "Results"))
         : [];
       return make("li", {},
