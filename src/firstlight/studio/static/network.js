@@ -101,8 +101,8 @@ export function network({ studio, failed }) {
     try {
       found = await api.post("api/studio/pace", { toml, data: byId("net-data").value });
     } catch (error) {
-      if (error.status === 403) return; // those who only look do not measure
-      throw error;
+      if (!error.status) throw error; // the service is gone
+      return; // those who only look do not measure, and a busy machine does not in time
     }
     if (toml !== draft.toml || draft.error || found.seconds == null) return;
     const time = found.seconds < 1 ? "less than a second" : `about ${clock(found.seconds)}`;

@@ -17,7 +17,7 @@ const at = (training, rest = "") => `api/studio/trainings/${training.number}${re
 export function told({ state, progress }) {
   if (state === "waiting") return "It begins when those before it have ended.";
   if (state === "training" && !progress.stage) return "It is starting.";
-  if (progress.stage === "preparing") return `Preparing: ${progress.says?.at(-1) ?? "reading the images"}`;
+  if (state === "training" && progress.stage === "preparing") return `Preparing: ${progress.says?.at(-1) ?? "reading the images"}`;
   if (state === "training" && progress.stage === "evaluating") return "Evaluating on the test images.";
   const parts = [];
   if (progress.epochs) parts.push(`epoch ${progress.epoch || 1} of ${progress.epochs}`);
