@@ -4,7 +4,9 @@ layer."""
 import json
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from tests.studio.conftest import Running
 
 from firstlight.layers import LAYERS
@@ -113,3 +115,39 @@ def test_the_routes_refuse_what_is_no_recipe(studio: Running) -> None:
             assert found.status_code == status, found.text
         assert client.post("/api/studio/written", content=b"{").status_code == 400
         assert client.get("/api/studio/recipes/..%2F..").status_code == 404
+
+
+def test_a_class_that_is_added_to_a_folder_is_counted(studio: Running) -> None:
+    def draw(name: str) -> None:
+        (studio.folder / "photos" / name).mkdir(parents=True)
+        for number in range(4):
+            pixels_HWC = np.random.default_rng([len(name), number]).integers(0, 256, (32, 32, 3))
+            picture = Image.fromarray(pixels_HWC.astype(np.uint8))
+            picture.save(studio.folder / "photos" / name / f"{number}.png")
+
+    toml = recipe_text("cifar10-tutorial")
+    with studio.client() as client:
+        for names in (["a", "bb"], ["ccc"]):
+            for name in names:
+                draw(name)
+            found = client.post("/api/studio/written", json={"toml": toml, "data": "photos"}).json()
+            count = len(list((studio.folder / "photos").iterdir()))
+            assert f"{count} classes" in found["totals"][0]
+
+
+def test_measuring_an_epoch_may_take_longer_than_an_answer(
+    studio: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firstlight.studio.network_routes.WAIT", 0.0)
+    asked = {"toml": recipe_text("digits-tutorial"), "data": "digits"}
+    with studio.client() as client:
+        assert client.post("/api/studio/pace", json=asked).json() == {
+            "seconds": None,
+            "working": True,
+        }
+        other = {**asked, "toml": recipe_text("digits-tutorial") + "# another"}
+        assert client.post("/api/studio/pace", json=other).json()["working"] is False
+        found: dict[str, Any] = {}
+        while found.get("working", True):
+            found = client.post("/api/studio/pace", json=asked).json()
+        assert 0 < found["seconds"] < 60

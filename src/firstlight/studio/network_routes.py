@@ -13,6 +13,7 @@ from firstlight.serve.answers import json_response
 from firstlight.serve.limits import RefusedError
 from firstlight.studio.kinds import layer_kinds
 from firstlight.studio.routes import data_word
+from firstlight.studio.sets import Stamp, stamp_of
 from firstlight.studio.studio import Studio, refused, values_of
 from firstlight.studio.worker import started
 from firstlight.studio.written import Inputs, written
@@ -21,6 +22,8 @@ from firstlight.verbs.run_data import DataRequest
 
 MOST_SECONDS = 60.0
 """Seconds that measuring may take."""
+WAIT = 5.0
+"""Seconds that a request waits for it."""
 
 
 def routes(studio: Studio) -> APIRouter:
@@ -42,8 +45,8 @@ class _Writing:
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
-        self._inputs: dict[str, Inputs] = {}
-        self._measuring = asyncio.Lock()
+        self._inputs: dict[str, tuple[Stamp, Inputs]] = {}
+        self._measuring: tuple[tuple[str, str], asyncio.Task[dict[str, Any]]] | None = None
 
     async def layers(self) -> Response:
         """For each: what it does, and its settings with their defaults and ranges."""
@@ -83,17 +86,22 @@ class _Writing:
             raise refused(error) from error
 
     async def pace(self, request: Request) -> Response:
-        """Measured in a process of its own, which takes some seconds. `seconds` is null while
-        something trains, because both would be slower."""
+        """Measured in a process of its own, which takes some seconds. If `working` is true, ask
+        again. `seconds` is null while something trains, because both would be slower."""
         values = await values_of(request)
         word, toml = data_word(self._studio, str(values.get("data"))), values.get("toml")
         if not isinstance(toml, str):
             raise RefusedError(status=422, message="toml: wanted a recipe as text")
-        busy = any(one.state == "training" for one in self._studio.queue.all())
-        if busy or self._measuring.locked():
-            return json_response({"seconds": None})
-        async with self._measuring:
-            return json_response(await self._measured(word, toml))
+        if self._measuring is None or self._measuring[0] != (word, toml):
+            busy = any(one.state == "training" for one in self._studio.queue.all())
+            if busy or (self._measuring is not None and not self._measuring[1].done()):
+                return json_response({"seconds": None, "working": False})
+            self._measuring = (word, toml), asyncio.create_task(self._measured(word, toml))
+        task = self._measuring[1]
+        await asyncio.wait([task], timeout=WAIT)
+        if not task.done():
+            return json_response({"seconds": None, "working": True})
+        return json_response({"working": False, **task.result()})
 
     async def _measured(self, word: str, toml: str) -> dict[str, Any]:
         studio = self._studio
@@ -106,8 +114,8 @@ class _Writing:
         try:
             out, _ = await work
             found: dict[str, Any] = json.loads(out)
-        except Exception as error:
-            raise RefusedError(status=500, message="measuring did not work") from error
+        except Exception:
+            return {"seconds": None, "error": "measuring did not work"}
         finally:
             process.kill()
         return found
@@ -116,9 +124,9 @@ class _Writing:
         """Return the images that a network for this set gets. Raises ``UserError``."""
         if word in CATALOG:
             return CATALOG[word].image_shape, len(CATALOG[word].class_names)
-        if word not in self._inputs:
-            train = (
-                DataRequest(name=str(self._studio.workshop.root / word), quiet=True).load().train
-            )
-            self._inputs[word] = train.image_shape, len(train.class_names)
-        return self._inputs[word]
+        place = self._studio.workshop.root / word
+        stamp = stamp_of(place)
+        if word not in self._inputs or self._inputs[word][0] != stamp:
+            train = DataRequest(name=str(place), quiet=True).load().train
+            self._inputs[word] = stamp, (train.image_shape, len(train.class_names))
+        return self._inputs[word][1]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -85,14 +86,13 @@ class _Trainings:
                 status=422, message=f"start: wanted none or one of {', '.join(BACKBONES)}"
             )
         try:
+            refuse_unknown(given)
             fixes = await self._studio.service.aside(lambda: fixes_of(self._studio.workshop, data))
             named = {"data": data, "run": values.get("run") or self._name(data), "fixes": fixes}
             wanted = Wanted(**{**given, **named})
             if wanted.recipe:
                 parse_recipe(wanted.recipe, source="the recipe")
             added = self._studio.queue.add(wanted)
-        except TypeError as error:
-            raise RefusedError(status=422, message=f"unknown key: {error}") from error
         except UserError as error:
             raise refused(error) from error
         self._studio.work()
@@ -160,6 +160,14 @@ class _Trainings:
         while (name := f"{stem}-{number}") in taken or (self._studio.workshop.runs / name).exists():
             number += 1
         return name
+
+
+def refuse_unknown(values: dict[str, Any]) -> None:
+    """Raise ``UserError`` for a key that a training does not have."""
+    known = [spec.name for spec in fields(Wanted)]
+    for key in values:
+        if key not in known:
+            raise UserError(f"a training has no {key!r}; it has {', '.join(known)}")
 
 
 def data_word(studio: Studio, word: str) -> str:

@@ -104,7 +104,9 @@ export function network({ studio, failed }) {
       if (!error.status) throw error; // the service is gone
       return; // those who only look do not measure, and a busy machine does not in time
     }
-    if (toml !== draft.toml || draft.error || found.seconds == null) return;
+    if (toml !== draft.toml || draft.error || !shown) return;
+    if (found.working) measuring = setTimeout(guarded(measure), IDLE);
+    if (found.seconds == null) return;
     const time = found.seconds < 1 ? "less than a second" : `about ${clock(found.seconds)}`;
     byId("net-says").textContent = `${totals.slice(0, 3).join(" ")} An epoch takes ${time} on this machine.`;
   }

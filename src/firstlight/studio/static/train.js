@@ -256,7 +256,7 @@ export function training({ studio, failed, reload }) {
       const right = found.said_B[index] === forming.truth[index];
       item.className = right ? "" : "wrong";
       item.children[1].textContent = name(found.said_B[index]);
-      item.children[2].textContent = right ? sureness(found.sure_B[index]) : `actually ${name(forming.truth[index])}`;
+      item.children[2].textContent = right ? sureness(found.sure_B[index], ">\u00a0") : `actually ${name(forming.truth[index])}`;
     });
     const right = found.said_B.filter((said, index) => said === forming.truth[index]).length;
     byId("now-look-says").value = `after ${count(found.seen)} images: ${right} of ${forming.truth.length} right`;
