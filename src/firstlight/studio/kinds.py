@@ -5,6 +5,7 @@ import inspect
 import textwrap
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
+from functools import cache
 from itertools import pairwise
 from typing import Any, get_type_hints
 
@@ -12,6 +13,7 @@ from firstlight.layers import LAYERS
 from firstlight.parts import Part, plain_value
 
 
+@cache
 def layer_kinds() -> list[dict[str, Any]]:
     """Return every kind of layer, in the order of the table."""
     return [_kind(layer) for layer in LAYERS.values()]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -40,6 +41,12 @@ def routes(studio: Studio) -> APIRouter:
     return router
 
 
+@cache
+def _recipes() -> list[dict[str, str]]:
+    found = [load_recipe(name) for name in recipe_names()]
+    return [{"name": one.name, "description": one.description} for one in found]
+
+
 class _Writing:
     """The routes' answers. The methods' docstrings appear in the OpenAPI document."""
 
@@ -54,12 +61,7 @@ class _Writing:
 
     async def recipes(self) -> Response:
         """Names and descriptions."""
-
-        def described() -> list[dict[str, str]]:
-            found = [load_recipe(name) for name in recipe_names()]
-            return [{"name": one.name, "description": one.description} for one in found]
-
-        return json_response(await self._studio.service.aside(described))
+        return json_response(await self._studio.service.aside(_recipes))
 
     async def recipe(self, name: str) -> Response:
         """With its comments."""
