@@ -84,9 +84,10 @@ def test_the_images_that_excite_a_map_are_framed_and_open_when_they_are_chosen(t
         f"Test image {one['index']}, {one['truth']}" for one in pictures
     ]
     top, left, bottom, right = pictures[0]["box"]
-    image, frame = (
-        card.locator(f".excited li:first-child {which}").bounding_box()
-        for which in ("img", ".frame")
+    # Both at one moment: the page may still be scrolling.
+    image, frame = card.locator(".excited li:first-child").evaluate(
+        "(item) => ['img', '.frame'].map((which) => item.querySelector(which)"
+        ".getBoundingClientRect().toJSON())"
     )
     assert frame["y"] - image["y"] == pytest.approx(top / 8 * image["height"], abs=1)
     assert frame["x"] - image["x"] == pytest.approx(left / 8 * image["width"], abs=1)

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from firstlight.data.columns import LABELS, PATHS
 from firstlight.data.listing import Listing, class_name, counted
@@ -18,7 +17,7 @@ class Fixes:
     """Corrections by the names of pictures. The files stay as they are."""
 
     left_out: tuple[str, ...] = ()
-    relabelled: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    relabelled: Mapping[str, str] = field(default_factory=dict)
     """Name of a picture to its class."""
 
     def __bool__(self) -> bool:

@@ -17,7 +17,6 @@ from firstlight.evaluate.task import AnyCalibration
 from firstlight.model import Model, run_model
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
-from firstlight.runs.checkpoint import load_input
 from firstlight.runs.folder import RunFolder
 from firstlight.runs.record import AnyAnswers, read_any_answers, read_epochs, read_layers
 
@@ -174,6 +173,8 @@ class RunPredictor(Predictor):
 
     @cached_property
     def _input(self) -> tuple[Preprocess, AnyCalibration | None]:
+        from firstlight.runs.checkpoint import load_input  # an exported file needs no PyTorch
+
         return load_input(self._folder)
 
     @property
