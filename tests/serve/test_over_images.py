@@ -201,6 +201,7 @@ def test_a_long_look_says_how_far_it_is(
 ) -> None:
     monkeypatch.setattr(studies, "PATIENCE", 0.01)
     with running([digits_run]) as served, served.client() as client:
-        first = client.get("/api/runs/digits-1/activity").json()
+        with served.service.studies._turn:  # so it cannot begin
+            first = client.get("/api/runs/digits-1/activity").json()
         assert first["state"] == "working" and first["done"] <= first["total"]
         assert done(client, "/api/runs/digits-1/activity")["layers"]

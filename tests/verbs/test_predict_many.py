@@ -256,9 +256,17 @@ def test_a_worker_that_dies_is_told_of_and_its_chunk_is_answered(
     dies += "Answering._write = lambda *more: os.kill(os.getpid(), 9)\nhelp_out(given)"
     child = predict_many._CHILD.replace("help_out(given)", dies)
     monkeypatch.setattr(predict_many, "_CHILD", child)
-    # The other process has died in its own chunk before this one has finished its first.
+    # The other process has died in its own chunk before this one has finished its first. Other
+    # tests may have left processes of theirs, so it is this one that is waited for.
     exited = os.WEXITED | os.WNOWAIT if sys.platform != "win32" else 0
-    in_the_middle(monkeypatch, 1, lambda: [os.waitid(os.P_ALL, 0, exited)].clear())
+    start, others = predict_many._Helpers.start, list[int]()
+
+    def started(helpers: predict_many._Helpers, given: dict[str, Any]) -> None:
+        start(helpers, given)
+        others.append(helpers._running[-1].pid)
+
+    monkeypatch.setattr(predict_many._Helpers, "start", started)
+    in_the_middle(monkeypatch, 1, lambda: [os.waitid(os.P_PID, others[0], exited)].clear())
     done = digits_run.predict_to(tmp_path / "a", shards, chunk=2, workers=2, quiet=True)
     assert done.answered == 12
     assert files_of(tmp_path / "a") == files_of(tmp_path / "whole")
