@@ -21,6 +21,7 @@ from firstlight.data.check_looks import looks_found
 from firstlight.data.dataset import Dataset
 from firstlight.data.decode import FEW_LEVELS, open_picture
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into
+from firstlight.data.encode import picture_of
 from firstlight.data.findings import Finding
 from firstlight.data.formats import START, formats_for
 from firstlight.data.levels import dark_note
@@ -143,7 +144,7 @@ def check_arrays(
             pictures.append(Listed(name, SEVERAL, part, group, labels))
         else:
             pictures.append(Listed(name, int(label), part, group))
-        image = Image.fromarray(image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC)
+        image = picture_of(image_HWC)
         sources.append(PictureSource(name=name, content=image))
         digest = hashlib.blake2b(image_HWC.tobytes(), digest_size=16).digest()
         heads.append(_Head(digest=digest, mode=image.mode, size=image.size))

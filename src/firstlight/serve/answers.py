@@ -1,18 +1,17 @@
 """POST /api/predict: pictures in, answers out."""
 
 import base64
-import io
 import json
 from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from fastapi import Query, Request, Response
-from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.routing import Route
 
+from firstlight.data.encode import png
 from firstlight.data.pictures import Picture
 from firstlight.serve.instances import SCHEMA, hint, pictures_in
 from firstlight.serve.limits import RefusedError
@@ -210,13 +209,6 @@ def _finite(values: Any) -> Any:
     if isinstance(values, float) and not np.isfinite(values):
         return None
     return values
-
-
-def png(image_HWC: npt.NDArray[np.uint8]) -> bytes:
-    """Return a uint8 image H×W×1 or H×W×3 as a PNG file."""
-    stream = io.BytesIO()
-    Image.fromarray(image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def data_url(image_HWC: npt.NDArray[np.uint8]) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Path, Query, Response
 
+from firstlight.data.encode import png
 from firstlight.differences import differences
 from firstlight.errors import DataError
 from firstlight.evaluate.calibrate import Calibration, accuracy_at_coverage
@@ -13,7 +14,7 @@ from firstlight.evaluate.mistakes import worst_mistakes
 from firstlight.evaluate.paired import paired
 from firstlight.layers.diagram import diagram
 from firstlight.runs.record import Answers, AnyAnswers, LabelAnswers, in_both
-from firstlight.serve.answers import json_response, png
+from firstlight.serve.answers import json_response
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.predictor import Predictor
 from firstlight.serve.service import Service

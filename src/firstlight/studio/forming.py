@@ -3,15 +3,14 @@
 Axes: B the ten images, H height, W width, C channels, O filters, K classes.
 """
 
-import io
 import time
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
+from firstlight.data.encode import png
 from firstlight.evaluate.predict import logits
 from firstlight.files import write_whole
 from firstlight.studio.trainings import Training
@@ -49,7 +48,7 @@ class Forming:
         self._at = time.monotonic()
         self._numbers_B, self._truth_B = _chosen(trainer)
         for number, image_HWC in enumerate(self._images()):
-            write_whole(training.folder / f"image-{number}.png", _png(image_HWC))
+            write_whole(training.folder / f"image-{number}.png", png(image_HWC))
         self._look(0, trainer.seen)
 
     def step(self, record: StepRecord) -> None:
@@ -131,9 +130,3 @@ def _filters(network: nn.Module) -> dict[str, Any] | None:
         return None
     values_OCHW = first_OCHW[:MOST_FILTERS].float().cpu().numpy()
     return {"count": len(first_OCHW), "values": np.round(values_OCHW, 4).tolist()}
-
-
-def _png(image_HWC: Any) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC).save(stream, "PNG")
-    return stream.getvalue()

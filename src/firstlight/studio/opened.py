@@ -12,11 +12,11 @@ from threading import Lock
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import TrainTest
 from firstlight.data.decode import Bounds
+from firstlight.data.encode import png
 from firstlight.data.folder import list_folder
 from firstlight.data.listing import Listing
 from firstlight.data.load import load
 from firstlight.errors import DataError
-from firstlight.serve.answers import png
 from firstlight.studio.collected import small_picture
 from firstlight.studio.sets import Stamp, stamp_of
 from firstlight.studio.workshop import Workshop

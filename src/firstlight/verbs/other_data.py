@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
+from firstlight.data.encode import picture_of
 from firstlight.data.levels import Range
 from firstlight.data.listing import Listing
 from firstlight.data.load import load_test
@@ -269,10 +269,7 @@ def _refuse_several(name: str, several: bool) -> None:
 def _of_images(data: Dataset, part: str) -> _Labelled:
     _refuse_several(data.name, data.several)
     names = data.names or [str(at) for at in range(len(data))]
-    pictures = [
-        Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-        for image in data.images_NHWC
-    ]
+    pictures = [picture_of(image_HWC) for image_HWC in data.images_NHWC]
     return _Labelled(
         sources=[
             PictureSource(name=name, content=picture)

@@ -1,16 +1,15 @@
 """Pack a data set of any kind into shards."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
 from firstlight.data.decode import open_picture
 from firstlight.data.decoded import file_digests
+from firstlight.data.encode import png
 from firstlight.data.formats import START, is_picture
 from firstlight.data.listing import Listing
 from firstlight.data.load import load
@@ -111,11 +110,7 @@ def _of_arrays(data: Dataset, parts: list[str]) -> Labelled:
     places_N[order_N] = np.arange(len(order_N))
 
     def read(at: int) -> bytes:
-        image_HWC, out = data.images_NHWC[at], io.BytesIO()
-        Image.fromarray(image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC).save(
-            out, "PNG"
-        )
-        return out.getvalue()
+        return png(data.images_NHWC[at])
 
     return Labelled(
         class_names=data.class_names,
