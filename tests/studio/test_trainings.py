@@ -284,7 +284,7 @@ def test_a_disk_that_refuses_is_told(
     with studio.client() as client, monkeypatch.context() as patch:
         patch.setattr(refuses, refused)
         found = client.post(f"/api/studio/trainings/{training.number}/{what}")
-    assert found.status_code == 500
+    assert found.status_code == 409
     assert "cannot be changed: Permission denied" in found.json()["error"]
 
 

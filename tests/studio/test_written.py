@@ -151,3 +151,16 @@ def test_measuring_an_epoch_may_take_longer_than_an_answer(
         while found.get("working", True):
             found = client.post("/api/studio/pace", json=asked).json()
         assert 0 < found["seconds"] < 60
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_is_no_fault_of_the_service(
+    studio: Running,
+) -> None:
+    for name in ("a", "b"):
+        (studio.folder / "photos" / name).mkdir(parents=True)
+        (studio.folder / "photos" / name / "1.png").write_bytes(b"no picture")
+    with studio.client() as client:
+        asked = {"toml": TUTORIAL, "data": "photos"}
+        found = client.post("/api/studio/written", json=asked)
+    assert found.status_code == 422
+    assert "photos" in found.json()["error"]

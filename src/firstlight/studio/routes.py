@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 
 from firstlight.backbones import BACKBONES
-from firstlight.errors import DataError, UserError
+from firstlight.data.catalog import CATALOG
+from firstlight.errors import UserError
 from firstlight.recipe import parse_recipe
 from firstlight.serve.answers import json_response
 from firstlight.serve.limits import RefusedError
@@ -137,8 +138,6 @@ class _Trainings:
     def _changed(change: Callable[[], None]) -> None:
         try:
             change()
-        except DataError as error:
-            raise refused(error) from error
         except UserError as error:
             raise RefusedError(status=409, message=str(error)) from error
 
@@ -173,8 +172,6 @@ def refuse_unknown(values: dict[str, Any]) -> None:
 def data_word(studio: Studio, word: str) -> str:
     """Return the word for a named set, or for pictures inside the working folder as a relative
     path. Raises ``RefusedError`` 404 for anything else."""
-    from firstlight.data.catalog import CATALOG
-
     if word in CATALOG:
         return word
     root = studio.workshop.root

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Request
 
 from firstlight.data.decode import Bounds
-from firstlight.errors import DataError, UserError
+from firstlight.errors import UserError
 from firstlight.plain import read_json
 from firstlight.serve.limits import RefusedError
 from firstlight.serve.service import Service
@@ -60,7 +60,7 @@ class Studio:
 
 def refused(error: UserError) -> RefusedError:
     """Return a user's error as an answer."""
-    return RefusedError(status=500 if isinstance(error, DataError) else 422, message=str(error))
+    return RefusedError(status=422, message=str(error))
 
 
 async def values_of(request: Request) -> dict[str, Any]:

@@ -8,8 +8,8 @@ wanted.json     what to train: ``Wanted``
 .lock           held by the process that trains it
 .started        held by the worker until that process has ended
 progress.json   how far it is, written about twice a second
-forming.json    the answers to ten test images after each epoch, and the first filters
-image-N.png     those test images
+forming.json    the answers to ten held-out images after each epoch, and the first filters
+image-N.png     those images
 log.txt         what the process printed
 stop            somebody wants it to stop
 ended.json      how it ended; without it and without a lock, it waits or was cut off
@@ -126,7 +126,7 @@ class Training:
 
     @property
     def forming(self) -> dict[str, Any]:
-        """The answers to some test images so far, and the first filters; may be empty."""
+        """The answers to some held-out images so far, and the first filters; may be empty."""
         return self._read("forming.json")
 
     @property
