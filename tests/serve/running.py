@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import httpx
 
 import firstlight as fl
-from firstlight.cli.serve import test_images as images_of
 from firstlight.runs.folder import RunFolder
 from firstlight.runtime import OnnxModel
 from firstlight.serve.access import Access
@@ -17,6 +16,7 @@ from firstlight.serve.exported import open_served
 from firstlight.serve.limits import Limits
 from firstlight.serve.server import Server, listeners
 from firstlight.serve.service import Service, predictors
+from firstlight.verbs.run_data import test_images_here
 
 
 @dataclass
@@ -50,7 +50,7 @@ def running(
         predictors(served, bounds),
         limits=bounds,
         threads=1,
-        find=images_of,
+        find=lambda one: test_images_here(one.described, str(one.path)),
     )
     listens, ports = threading.Event(), list[int]()
 

@@ -146,6 +146,9 @@ def test_a_taken_port_and_a_damaged_run_are_told_before_anything_is_served(
         refused = command("serve", digits_run.path, "--port", str(taken.getsockname()[1]))
     assert refused.code == 2
     assert "cannot listen on" in refused.err
+    refused = command("serve", digits_run.path, "--data-dir", tmp_path / "nowhere", "--port", "0")
+    assert refused.code == 3
+    assert "nowhere: no such folder" in refused.err
     damaged = tmp_path / "damaged"
     shutil.copytree(digits_run.path, damaged)
     weights = damaged / "model.safetensors"

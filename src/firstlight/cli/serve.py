@@ -1,7 +1,5 @@
 """``firstlight serve``"""
 
-import ipaddress
-import secrets
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from firstlight.cli.options import DataDir, NetworkCodes, run_named
+from firstlight.cli.pages import (
+    Host,
+    OpenPage,
+    Port,
+    check_places,
+    chosen_token,
+    is_loopback,
+    shown_address,
+)
 from firstlight.errors import UserError
 
 if TYPE_CHECKING:
-    from firstlight.data.dataset import Dataset
     from firstlight.serve.access import Access
     from firstlight.serve.exported import Served
     from firstlight.serve.limits import Limits
-    from firstlight.serve.predictor import Predictor
 
 
 def serve(
@@ -30,12 +35,8 @@ def serve(
             callback=run_named,
         ),
     ] = None,
-    host: Annotated[
-        str, typer.Option("--host", metavar="NAME", help="The address to listen on.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", metavar="N", min=0, max=65535, help="0: any free port.")
-    ] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     token: Annotated[
         str | None,
         typer.Option(
@@ -62,7 +63,7 @@ def serve(
             "--workers", metavar="N", min=1, max=256, help="Processes; each has RUN in memory."
         ),
     ] = 1,
-    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    browser: OpenPage = False,
     networks: NetworkCodes = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -73,10 +74,8 @@ def serve(
             f"--host {host} lets other machines connect. Give --token (or FIRSTLIGHT_TOKEN), "
             "such as --token new, or --no-auth if everyone who can reach it may use it"
         )
-    made = token == "new"
-    if made:
-        token = secrets.token_urlsafe(24)
-    check_token(token)
+    made, token = token == "new", chosen_token(token)
+    check_places(data_dir)
 
     from firstlight.runs.box import boxed_names
     from firstlight.serve.access import Access
@@ -96,7 +95,7 @@ def serve(
     names = ", ".join(named(work.models()))
 
     def listening(at: int) -> None:
-        address, secret = f"http://{shown_address(host)}:{at}/", f"#token={token}" if token else ""
+        address, secret = shown_address(host, at), f"#token={token}" if token else ""
         # The user knows a token that they gave, and the output may be kept in a log.
         page = address + (secret if made else "")
         typer.echo(f"serving {names}\npage {page}\nstop with Ctrl-C")
@@ -136,24 +135,15 @@ class _Work:
         """Return the ASGI application, with the runs loaded. Raises ``UserError``."""
         from firstlight.serve.app import create_app
         from firstlight.serve.service import Service, predictors
+        from firstlight.verbs.run_data import test_images_here
 
         service = Service(
             predictors(self.models(), self.limits),
             limits=self.limits,
             threads=self.threads,
-            find=lambda predictor: test_images(predictor, self.data_dir),
+            find=lambda one: test_images_here(one.described, str(one.path), self.data_dir),
         )
         return create_app(service, self.access)
-
-
-def test_images(predictor: "Predictor", data_dir: Path | None = None) -> "Dataset | None":
-    """Return the test images of a served run; None if they are not on this machine."""
-    from firstlight.verbs.run_data import described_test_data
-
-    try:
-        return described_test_data(predictor.described, str(predictor.path), data_dir)
-    except UserError:
-        return None
 
 
 def _origin(text: str) -> str:
@@ -168,27 +158,3 @@ def _origin(text: str) -> str:
             "port), such as https://a.example or http://localhost:3000. Repeat --cors for each "
             "site"
         ) from error
-
-
-def check_token(token: str | None) -> None:
-    """Raise ``UserError`` for a token that is too short or cannot be sent in a header."""
-    if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable()):
-        raise UserError(
-            "--token: wanted at least 8 plain characters, better 20; --token new makes one"
-        )
-
-
-def shown_address(host: str) -> str:
-    """Return a host as it stands in an address that this machine's browser can open."""
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    return f"[{shown}]" if ":" in shown else shown
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to a host."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -8,6 +8,15 @@ from typing import Annotated
 import typer
 
 from firstlight.cli.options import DataDir
+from firstlight.cli.pages import (
+    Host,
+    OpenPage,
+    Port,
+    check_places,
+    chosen_token,
+    is_loopback,
+    shown_address,
+)
 from firstlight.errors import UserError
 
 
@@ -16,12 +25,8 @@ def studio(
         Path,
         typer.Argument(metavar="FOLDER", help="The working folder; all it writes goes there."),
     ] = Path(),
-    host: Annotated[
-        str, typer.Option("--host", metavar="NAME", help="The address to listen on.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", metavar="N", min=0, max=65535, help="0: any free port.")
-    ] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     token: Annotated[
         str | None,
         typer.Option(
@@ -34,12 +39,10 @@ def studio(
     allow_training: Annotated[
         bool, typer.Option("--allow-training", help="Others may also train and change.")
     ] = False,
-    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    browser: OpenPage = False,
     data_dir: DataDir = None,
 ) -> None:
     """Open the workshop: choose data, write networks, train and compare in a page."""
-    from firstlight.cli.serve import check_token, is_loopback, shown_address
-
     if not is_loopback(host) and token is None:
         raise UserError(
             f"--host {host} lets other machines connect. Give --token (or FIRSTLIGHT_TOKEN), "
@@ -47,9 +50,8 @@ def studio(
         )
     if allow_training and token is None:
         raise UserError("--allow-training is for others, who need --token")
-    if token == "new":
-        token = secrets.token_urlsafe(24)
-    check_token(token)
+    token = chosen_token(token)
+    check_places(data_dir)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder. Create it first, or leave FOLDER out")
 
@@ -63,7 +65,7 @@ def studio(
     limits = Limits()
 
     def listening(at: int) -> None:
-        address = f"http://{shown_address(host)}:{at}/"
+        address = shown_address(host, at)
         page = address if own is None else f"{address}#token={own}"
         typer.echo(f"working folder {folder.resolve()}\npage {page}")
         if token is not None:

@@ -121,8 +121,9 @@ def listeners(host: str, port: int) -> Iterator[list[socket.socket]]:
             found.clear()
         if not found:
             raise UserError(
-                f"cannot listen on {host}:{port}: another program may be using it. Choose "
-                "another --port, or --port 0 for any free one"
+                f"cannot listen on {host}:{port}: another program may be using that port, or "
+                f"{host} is not an address of this machine. Choose another --port (0 takes any "
+                "free one) or --host"
             )
         yield found
 

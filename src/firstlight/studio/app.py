@@ -5,23 +5,20 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from firstlight.data.dataset import Dataset
 from firstlight.data.decode import Bounds
-from firstlight.errors import UserError
 from firstlight.runs.box import boxed_names
 from firstlight.serve.access import Access
 from firstlight.serve.app import More, create_app
 from firstlight.serve.aside import Memory
 from firstlight.serve.exported import open_served
 from firstlight.serve.limits import Limits
-from firstlight.serve.predictor import Predictor
 from firstlight.serve.service import Service, predictors
 from firstlight.studio import data_routes, network_routes, routes, teach_routes
 from firstlight.studio.shelf import Shelf
 from firstlight.studio.studio import Studio
 from firstlight.studio.workshop import Workshop
 from firstlight.threads import usable_threads
-from firstlight.verbs.run_data import described_test_data
+from firstlight.verbs.run_data import test_images_here
 
 STATIC = Path(__file__).with_name("static")
 
@@ -35,17 +32,11 @@ def create_studio(
     bounds = Bounds(pixels=limits.pixels, memory=Memory(limits.decoding_bytes).take)
     shelf = Shelf(workshop, boxed, bounds)
 
-    def test_images(predictor: Predictor) -> Dataset | None:
-        try:
-            return described_test_data(predictor.described, str(predictor.path), data_dir)
-        except UserError:
-            return None
-
     service = Service(
         shelf.current({}),
         limits=limits,
         threads=max(1, usable_threads() - 1),
-        find=test_images,
+        find=lambda one: test_images_here(one.described, str(one.path), data_dir),
         current=shelf.current,
     )
     studio = Studio(workshop=workshop, service=service, bounds=bounds, data_dir=data_dir)

@@ -307,6 +307,17 @@ def described_test_data(
     return _test(_described(values, Path(owner), data_dir, data), values, owner)
 
 
+def test_images_here(
+    values: dict[str, Any], owner: str, data_dir: Path | None = None
+) -> Dataset | None:
+    """Return the test images that a run's or an exported file's facts describe; None if they are
+    not on this machine."""
+    try:
+        return described_test_data(values, owner, data_dir)
+    except UserError:
+        return None
+
+
 def _whole(requests: list[DataRequest], values: dict[str, Any], owner: str) -> TrainTest:
     return _found(requests, values, owner).load()
 
