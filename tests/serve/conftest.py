@@ -128,15 +128,20 @@ def served(digits_run: fl.Run, second_run: fl.Run, stripes_run: fl.Run) -> Itera
         yield service
 
 
-@pytest.fixture
-def tab(browser: Any, served: Running) -> Iterator[Tab]:
-    """Open a new browser profile at the service; at the end, assert that nothing went wrong in
-    it."""
+@contextmanager
+def profile(browser: Any, address: str) -> Iterator[Tab]:
+    """Open a new browser profile at a service; at the end, assert that nothing went wrong in it."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = new_tab(context, served.address)
+    opened = new_tab(context, address)
     yield opened
     context.close()
     assert opened.faults == []
+
+
+@pytest.fixture
+def tab(browser: Any, served: Running) -> Iterator[Tab]:
+    with profile(browser, served.address) as opened:
+        yield opened
 
 
 def new_tab(context: Any, address: str) -> Tab:

@@ -162,6 +162,18 @@ def test_nothing_jumps_while_the_page_fills(browser: Any, served: Running) -> No
         context.close()
 
 
+def serious(tab: Tab) -> list[tuple[str, list[str]]]:
+    """Return what axe finds serious in a page: the rule, and the elements."""
+    tab.page.evaluate(AXE.read_text())
+    found = tab.page.evaluate("axe.run()")
+    assert len(found["passes"]) > 10, "axe looked at nothing"
+    return [
+        (one["id"], [node["html"][:120] for node in one["nodes"]])
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser: Any, served: Running, theme: str) -> None:
     if not AXE.is_file():
@@ -182,13 +194,5 @@ def test_axe_finds_nothing_serious(browser: Any, served: Running, theme: str) ->
         if place == "#results/digits-1":
             tab.page.select_option("#other", "digits-2")
             tab.page.locator(".confusion").nth(1).wait_for()
-        tab.page.evaluate(AXE.read_text())
-        found = tab.page.evaluate("axe.run()")
-        serious = [
-            (one["id"], [node["html"][:120] for node in one["nodes"]])
-            for one in found["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert serious == [], (theme, place)
-        assert len(found["passes"]) > 10
+        assert serious(tab) == [], (theme, place)
     context.close()

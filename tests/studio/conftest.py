@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.serve.conftest import Tab, browser, new_tab
+from tests.serve.conftest import Tab, browser, profile
 
 from firstlight.serve.access import Access
 from firstlight.serve.limits import Limits
@@ -79,10 +79,5 @@ def studio(tmp_path: Path) -> Iterator[Running]:
 
 @pytest.fixture
 def tab(browser: Any, studio: Running) -> Iterator[Tab]:
-    """Open a new browser profile at the studio; at the end, assert that nothing went wrong in
-    it."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = new_tab(context, studio.address)
-    yield opened
-    context.close()
-    assert opened.faults == []
+    with profile(browser, studio.address) as opened:
+        yield opened

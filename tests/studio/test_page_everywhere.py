@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.serve.conftest import new_tab
-from tests.serve.test_page_at_home import AXE
+from tests.serve.test_page_at_home import AXE, serious
 from tests.studio.conftest import Running, running
 from tests.studio.test_collected import picture
 
@@ -57,14 +57,7 @@ def test_every_view_fits_and_is_accessible_and_stays_at_home(
             scrolled = tab.page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert scrolled <= 0, (view, width)
         if AXE.is_file():
-            tab.page.evaluate(AXE.read_text())
-            found = tab.page.evaluate("axe.run()")
-            serious = [
-                (one["id"], [node["html"][:120] for node in one["nodes"]])
-                for one in found["violations"]
-                if one["impact"] in ("serious", "critical")
-            ]
-            assert serious == [], (theme, view)
+            assert serious(tab) == [], (theme, view)
     asked = {urlsplit(url).netloc for url in tab.asked if not url.startswith(("data:", "blob:"))}
     assert asked <= {urlsplit(filled.address).netloc, ""}
     context.close()

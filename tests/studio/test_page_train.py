@@ -75,6 +75,7 @@ def test_what_cannot_be_trained_says_why(tab: Tab, studio: Running) -> None:
     tab.page.fill("#train-name", "same")
     tab.page.click("#train-go")
     tab.shows("#notice", "Choose another name")
+    assert [one.wanted.run for one in studio.queue.all()] == ["same"]
     (training,) = studio.queue.all()
     training.stop()
     until(lambda: training.state in ("stopped", "finished"))
