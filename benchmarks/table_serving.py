@@ -65,9 +65,10 @@ def serve_tables() -> str:
         "",
         f"Fuzzing with {pictures['sent']:,} damaged pictures, {requests['sent']:,} malformed "
         f"requests and {fuzz['schemathesis']['cases']:,} cases of Schemathesis: {faults} faults "
-        "(5xx other than 503, hangs, details about the machine, wrong answers in between).",
+        "(5xx other than 503, hangs, details about the machine, wrong answers in between), on "
+        f"{fuzz['environment']['processor']}.",
         "",
-        f"Two cores of {latency['environment']['processor']}, torch "
+        f"The rest on two cores of {latency['environment']['processor']}, torch "
         f"{latency['environment']['torch']}, client and server on the same machine, which "
         "also did other work: see the load averages (2 means that both cores are busy). "
         "Repeat with "
