@@ -55,7 +55,9 @@ function show() {
   for (const link of findAll("[data-view]")) {
     link.href = address(link.dataset.view, run);
     link.toggleAttribute("aria-current", false);
-    if (link.dataset.view === view) link.setAttribute("aria-current", "page");
+    if (link.dataset.view !== view) continue;
+    link.setAttribute("aria-current", "page");
+    link.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone not all fit
   }
   document.title = ofRun ? `${run.name} – firstlight` : `${document.querySelector("[data-view][aria-current]").textContent} – firstlight`;
   byId("run").value = run.name;
