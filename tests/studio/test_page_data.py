@@ -50,7 +50,7 @@ def test_a_wrong_label_is_found_and_corrected_with_the_keyboard_alone(
     tab.page.locator("#data-grid button").first.focus()
     for key in ("ArrowRight", "ArrowRight", " "):
         tab.page.keyboard.press(key)
-    tab.shows("#data-chosen", "1 chosen")
+    tab.shows("#data-chosen", "1 selected")
     tab.page.focus("#data-to")
     tab.page.keyboard.press("c")
     tab.page.keyboard.press("Enter")

@@ -142,7 +142,7 @@ def test_a_folder_of_class_folders_becomes_a_set_that_can_be_mended(
     tab.shows("#teach-sent", "notes.txt: ")
     assert (counted(tab, "cat"), counted(tab, "dog")) == (3, 2)
     assert tab.page.locator("#teach-train").is_disabled()
-    assert "8 pictures at least" in tab.text("#teach-says")
+    assert "at least 8 pictures" in tab.text("#teach-says")
 
     # Removed by key and by mouse; renamed; a name that cannot be is refused and put back.
     cats = tab.page.locator(".class", has=tab.page.get_by_label("Hold to record cat"))

@@ -55,7 +55,7 @@ def test_a_reload_and_another_browser_find_the_queue_and_its_order(
     other.shows("#now-says", "images per second")
     other.page.click("#trainings button[aria-label='Stop one']")
     tab.shows("#trainings li", "digits stopped")
-    tab.page.click("#trainings button[aria-label='Go on one']")
+    tab.page.click("#trainings button[aria-label='Resume one']")
     until(lambda: studio.queue.all()[0].state != "stopped")
     assert [one.wanted.run for one in studio.queue.all()] == ["one", "two"]
     for one in studio.queue.all():

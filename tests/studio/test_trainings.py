@@ -102,7 +102,7 @@ def test_a_stopped_training_goes_on_to_the_bits_of_one_that_never_stopped(
         main(training)
     assert training.state == "stopped"
     assert not training.run.finished
-    training.go_on()
+    training.resume()
     assert training.state == "waiting"
     main(training)
     assert training.state == "finished"
@@ -117,15 +117,15 @@ def test_a_training_whose_process_was_killed_is_not_lost(queue: Queue, lock: str
     training.note("progress.json", {"stage": "training"})
     assert training.state == "stopped"  # it had begun, and nobody has its lock
     assert "ended from outside" in training.message
-    training.go_on()
+    training.resume()
     assert queue.next() is not None
     with held(training.folder / lock):
         assert training.state == "training"
         assert queue.next() is None
         with pytest.raises(UserError, match="Stop it first"):
             training.remove()
-        with pytest.raises(UserError, match="cannot be continued"):
-            training.go_on()
+        with pytest.raises(UserError, match="cannot be resumed"):
+            training.resume()
 
 
 def test_a_process_that_dies_is_told(
@@ -268,7 +268,7 @@ def test_a_worker_that_fails_is_not_started_again_at_once(
     ("what", "refuses"),
     [
         ("stop", "firstlight.studio.trainings.write_whole"),
-        ("go-on", "pathlib.Path.unlink"),
+        ("resume", "pathlib.Path.unlink"),
         ("remove", "shutil.rmtree"),
     ],
 )

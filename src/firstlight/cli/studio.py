@@ -71,7 +71,7 @@ def studio(
         if token is not None:
             may = "look and train" if allow_training else "look, not train"
             typer.echo(f"page for others, who may {may}: {address}#token={token}")
-        typer.echo("stop with Ctrl-C; trainings go on")
+        typer.echo("stop with Ctrl-C; trainings continue")
         if browser:
             webbrowser.open(page)
 

@@ -34,7 +34,7 @@ def routes(studio: Studio) -> APIRouter:
         ("GET", "/trainings", page.trainings, "All trainings, in order"),
         ("POST", "/trainings", page.add, "Add a training to the queue"),
         ("POST", f"{one}/stop", page.stop, "Stop a training, or take it out of the queue"),
-        ("POST", f"{one}/go-on", page.go_on, "Continue a stopped training"),
+        ("POST", f"{one}/resume", page.resume, "Continue a stopped training"),
         ("POST", f"{one}/remove", page.remove, "Forget a training; its run stays"),
         ("GET", f"{one}/forming", page.forming, "Answers and filters while it trains"),
         ("GET", f"{one}/images/{{index}}.png", page.image, "A held-out image of the answers"),
@@ -104,10 +104,10 @@ class _Trainings:
         self._changed(self._studio.training(number).stop)
         return json_response(None)
 
-    async def go_on(self, number: Number) -> Response:
+    async def resume(self, number: Number) -> Response:
         """It continues from its last saved state, with the bits of a training that never
         stopped."""
-        self._changed(self._studio.training(number).go_on)
+        self._changed(self._studio.training(number).resume)
         self._studio.work()
         return json_response(None)
 

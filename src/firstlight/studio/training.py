@@ -76,7 +76,7 @@ def _new(wanted: Wanted, display: "Shown", out: Path) -> RunFolder:
     started = time.perf_counter()
     if out.is_dir() and not empty_or_a_dead_start(out):
         raise UserError(
-            f"runs/{wanted.run} has files but no recipe.toml, so it cannot go on and is not "
+            f"runs/{wanted.run} has files but no recipe.toml, so it cannot be resumed and is not "
             "overwritten. Remove that folder and try again, or train under another name"
         )
     fixes = read_fixes(Path(wanted.fixes)) if wanted.fixes else NO_FIXES

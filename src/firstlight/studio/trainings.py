@@ -155,13 +155,13 @@ class Training:
         with self._changed():
             write_whole(self.folder / "stop", "")
             if self.state == WAITING:
-                self.end(STOPPED, "It was taken out of the queue before it began.")
+                self.end(STOPPED, "Removed from the queue before it started.")
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Put a stopped or failed training into the queue again. Raises ``UserError`` for
         others."""
         if self.state not in (STOPPED, FAILED):
-            raise UserError(f"training {self.number} is {self.state}, so it cannot be continued")
+            raise UserError(f"training {self.number} is {self.state}, so it cannot be resumed")
         with self._changed():
             for name in ("stop", "ended.json", "progress.json"):
                 (self.folder / name).unlink(missing_ok=True)

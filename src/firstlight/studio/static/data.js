@@ -131,12 +131,12 @@ export function looking({ studio, failed }) {
   }
 
   function told(check, done, all) {
-    if (check.running) return all ? `Looking at them: ${count(done)} of ${count(all)}.` : "Looking at them.";
+    if (check.running) return all ? `Checking: ${count(done)} of ${count(all)} pictures.` : "Checking.";
     if (check.failed) return check.failed;
-    if (!check.done) return "Looks for copies in training and test pictures or in two classes, damaged files, uneven classes and more.";
+    if (!check.done) return "Finds copies between training and test pictures or between classes, damaged files, uneven classes and more.";
     const texts = [`Training would use ${check.shape}.`];
     if (!check.findings.length) texts.unshift("No problems found.");
-    if (check.changed) texts.push("Pictures were added or removed since: check again.");
+    if (check.changed) texts.push("Pictures have been added or removed since then. Check again.");
     return texts.join(" ");
   }
 
@@ -186,7 +186,7 @@ export function looking({ studio, failed }) {
     only(next);
     if (focused) next?.focus();
     const pages = Math.max(1, Math.ceil(found.total / PAGE));
-    byId("data-page").textContent = found.total ? `${count(found.total)} picture${found.total === 1 ? "" : "s"}, page ${count(page + 1)} of ${count(pages)}` : "No picture passes the filters.";
+    byId("data-page").textContent = found.total ? `${count(found.total)} picture${found.total === 1 ? "" : "s"}, page ${count(page + 1)} of ${count(pages)}` : "No pictures match the filters.";
     byId("data-before").disabled = page === 0;
     byId("data-next").disabled = page + 1 >= pages;
     choice();
@@ -229,7 +229,7 @@ export function looking({ studio, failed }) {
   function choice() {
     if (!set.own) return;
     for (const one of grid()) one.setAttribute("aria-pressed", String(chosen.has(nameOf(one))));
-    byId("data-chosen").textContent = chosen.size ? `${count(chosen.size)} chosen` : "Choose pictures to correct them.";
+    byId("data-chosen").textContent = chosen.size ? `${count(chosen.size)} selected` : "Select pictures to correct them.";
     for (const id of ["data-out", "data-to", "data-back", "data-none"]) byId(id).disabled = !chosen.size;
   }
 

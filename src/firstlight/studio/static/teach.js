@@ -16,7 +16,7 @@ const FEW = 20; // pictures of a class that are few
 const SCRATCH = 40; // seconds of a training without a pretrained network
 const EVERY = 700; // ms between looks at a training
 const LIVE = 100; // ms between two live answers, at least
-const STATES = { waiting: "It begins when those before it have ended.", stopped: "It was stopped.", failed: "It failed." };
+const STATES = { waiting: "Starts when the trainings before it have finished.", stopped: "Stopped.", failed: "Failed." };
 const NEW = " new"; // no set is called so: names have no space around them
 
 export function teaching({ studio, failed, reload }) {
@@ -200,7 +200,7 @@ export function teaching({ studio, failed, reload }) {
   async function send(classes, of) {
     const homeless = classes.get("") ?? [];
     if (homeless.length && !of) {
-      notice("Drop pictures on a class. A folder of pictures is a class of its own.");
+      notice("Drop pictures on a class. A folder of pictures becomes a class.");
       if (homeless.length === [...classes.values()].flat().length) return;
     }
     const batch = { all: 0, done: 0, twice: 0, refused: [] };
@@ -253,7 +253,7 @@ export function teaching({ studio, failed, reload }) {
   async function startCamera() {
     const on = await webcam.start(byId("teach-device").value);
     if (!on) {
-      notice(window.isSecureContext ? "This page cannot use a camera." : "A browser lets a page use the camera only at localhost or with https.");
+      notice(window.isSecureContext ? "This page cannot use a camera." : "Browsers allow the camera only on localhost or over https.");
       return false;
     }
     notice("");
@@ -286,12 +286,12 @@ export function teaching({ studio, failed, reload }) {
     byId("teach-stop").hidden = !busy;
     const text = [];
     if (all.length < 2) text.push(all.length ? "Add a second class." : "Add the first class: type its name.");
-    else if (few.length) text.push(`Each class needs ${LEAST} pictures at least, and 40 are better: ${few.map((one) => `${one.label} has ${one.pictures.length}`).join(", ")}.`);
+    else if (few.length) text.push(`Each class needs at least ${LEAST} pictures, better 40: ${few.map((one) => `${one.label} has ${one.pictures.length}`).join(", ")}.`);
     else text.push(`${count(total)} pictures in ${all.length} classes.`);
-    if (total > 0.9 * most) text.push(`A set may have ${count(most)} pictures.`);
+    if (total > 0.9 * most) text.push(`A set may have up to ${count(most)} pictures.`);
     text.push(studio.about?.backbone
-      ? `It starts from ${studio.about.backbone}, which knows photographs, and fits its last layer to your classes.`
-      : `It starts from nothing and takes about ${SCRATCH} seconds. With a pretrained network it is more accurate: firstlight backbones fetch ${studio.about?.backbones[0]}`);
+      ? `Starts from ${studio.about.backbone}, a network pretrained on photographs, and fits its last layer to your classes.`
+      : `Trains from scratch in about ${SCRATCH} seconds. A pretrained network is more accurate: firstlight backbones fetch ${studio.about?.backbones[0]}`);
     byId("teach-says").textContent = text.join(" ");
   }
 
@@ -368,9 +368,9 @@ export function teaching({ studio, failed, reload }) {
     });
     const worst = rows.reduce((a, b) => (b.wrong > a.wrong ? b : a));
     if (!worst.wrong) {
-      return [`It answered all ${count(metrics.count)} test pictures right. They are much like those it learnt from, so also try other light, places and distances. Collect what it gets wrong.`];
+      return [`All ${count(metrics.count)} test pictures were right. They look much like its training pictures. Try other light, places and distances too, and collect what it gets wrong.`];
     }
-    return [`Of ${count(worst.all)} test pictures of ${names[worst.truth]} it took ${count(worst.wrong)} for something else, mostly for ${names[worst.mostly]}. Collect more of ${names[worst.truth]}, above all what looks like ${names[worst.mostly]}.`];
+    return [`Of ${count(worst.all)} test pictures of ${names[worst.truth]}, ${count(worst.wrong)} got another answer, most often ${names[worst.mostly]}. Collect more of ${names[worst.truth]}, especially pictures that look like ${names[worst.mostly]}.`];
   }
 
   // Live answers

@@ -15,8 +15,8 @@ const at = (training, rest = "") => `api/studio/trainings/${training.number}${re
 
 // How far a training is, in words.
 export function told({ state, progress }) {
-  if (state === "waiting") return "It begins when those before it have ended.";
-  if (state === "training" && !progress.stage) return "It is starting.";
+  if (state === "waiting") return "Starts when the trainings before it have finished.";
+  if (state === "training" && !progress.stage) return "Starting.";
   if (state === "training" && progress.stage === "preparing") return `Preparing: ${progress.says?.at(-1) ?? "reading the images"}`;
   if (state === "training" && progress.stage === "evaluating") return "Evaluating on the test images.";
   const parts = [];
@@ -47,7 +47,7 @@ export function training({ studio, failed, reload }) {
 
   function time() {
     const seconds = TIMES[byId("train-time").value];
-    byId("train-time-says").value = seconds ? `about ${clock(seconds)}` : "as long as the recipe says";
+    byId("train-time-says").value = seconds ? `about ${clock(seconds)}` : "set by the recipe";
     return seconds;
   }
 
@@ -69,7 +69,7 @@ export function training({ studio, failed, reload }) {
     const set = studio.sets.find((one) => one.word === byId("train-data").value);
     const { backbone } = studio.about;
     const options = [["", "chosen for the data"]];
-    if (kept()) options.push(["mine", "the one in Network"]);
+    if (kept()) options.push(["mine", "yours, from Network"]);
     if (backbone) options.push([`from:${backbone}`, `pretrained: ${backbone}`]);
     if (set && !set.named) options.push(["from:none", "from scratch"]);
     const before = byId("train-network").value;
@@ -147,7 +147,7 @@ export function training({ studio, failed, reload }) {
     }
     if (one.state === "waiting") found.push(button("Remove", () => api.post(at(one, "/remove")), one.run));
     if (["stopped", "failed"].includes(one.state)) {
-      found.push(button(one.has_run ? "Go on" : "Try again", () => api.post(at(one, "/go-on")), one.run));
+      found.push(button(one.has_run ? "Resume" : "Try again", () => api.post(at(one, "/resume")), one.run));
     }
     if (["stopped", "failed", "finished"].includes(one.state)) found.push(button("Forget", () => api.post(at(one, "/remove")), one.run));
     return found;
