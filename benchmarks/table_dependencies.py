@@ -34,7 +34,7 @@ EXTRAS = {
     "export": "ONNX files and the check of their answers; Keras files",
     "runtime": "answers of an exported file, also without PyTorch",
     "heic": "pictures from phones; a C decoder that not everybody needs",
-    "hub": "pinned files that go on after an interruption, for `backbones fetch`, `push` and "
+    "hub": "resumable downloads of pinned files, for `backbones fetch`, `push` and "
     "`hf:OWNER/NAME`; SciPy fits the last layer of a pretrained network",
     "sklearn": "the estimator `FirstlightClassifier`, and `data check --map`",
     "parquet": "the only Parquet reader that keeps to the format's details",
