@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from tests.kit import Command, Outcome
+from tests.marks import pictures, trained
 from tests.once import each_once, of_any_size, of_network, once, with_png
 from tests.skips import unexpected
 
@@ -89,6 +90,18 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
             run.report()
             done.touch()
     return fl.open_run(out)
+
+
+@pytest.fixture(scope="session")
+def marks_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
+    """Return a run that gives pictures several labels, evaluated. Do not change it."""
+    place = tmp_path_factory.mktemp("marks")
+    file = pictures(place / "set") / "columns.csv"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        run = trained(file, place / "run")
+        run.evaluate()
+    return run
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -107,7 +107,7 @@ class Run:
         from firstlight.verbs.evaluate import evaluate
 
         if data is not None:
-            return self._evaluate_other(_other(data, range, allow_outside))
+            return self._evaluate_other(data, range, allow_outside)
         if range is not None or allow_outside:
             raise UserError("range and allow_outside set how data= is read; give data= too")
         metrics = evaluate(self._folder, data=self._data)
@@ -115,15 +115,18 @@ class Run:
             _warn(f"the network has learned nothing: {why}")
         return metrics
 
-    def _evaluate_other(self, other: "Other") -> "AnyMetrics":
+    def _evaluate_other(self, data: Any, pixel_range: Any, allow_outside: bool) -> "AnyMetrics":
         from firstlight.model import run_model
         from firstlight.verbs.evaluate import evaluate
         from firstlight.verbs.other_data import evaluate_other, is_other
 
         self._folder.require_finished()
+        model = run_model(self._folder)
+        known = model.class_names if model.task.several else ()
+        other = _other(data, pixel_range, allow_outside, known)
         if isinstance(other.data, str) and not is_other(self._folder, other):
             return evaluate(self._folder, data=Path(other.data))
-        metrics, matched, _ = evaluate_other(run_model(self._folder), other, self._folder)
+        metrics, matched, _ = evaluate_other(model, other, self._folder)
         if matched.missing or matched.surplus or matched.unread:
             warnings.warn("\n".join(matched.told), stacklevel=3)
         return metrics
@@ -630,8 +633,9 @@ def _given(data: Any) -> TrainTest | None:
     )
 
 
-def _other(data: Any, pixel_range: Any, allow_outside: bool) -> "Other":
-    """Convert other labelled data for the verb."""
+def _other(data: Any, pixel_range: Any, allow_outside: bool, known: Sequence[str] = ()) -> "Other":
+    """Convert other labelled data for the verb; ``known`` are the labels of a run that gives
+    several."""
     from firstlight.data.arrays import whole_of
     from firstlight.data.levels import stated
     from firstlight.verbs.other_data import Other
@@ -644,7 +648,7 @@ def _other(data: Any, pixel_range: Any, allow_outside: bool) -> "Other":
     pair = isinstance(data, tuple) and len(data) == 2
     if pair and not any(isinstance(one, tuple | Dataset | str | Path) for one in data):
         images, labels = data
-        return Other(data=whole_of(images, labels, limits))
+        return Other(data=whole_of(images, labels, limits, known))
     if limits is not None:
         raise UserError("range is for arrays; a data set already has its pixel range")
     if isinstance(data, Dataset):

@@ -221,6 +221,29 @@ def test_rows_are_asked_about_one_by_one(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("path,label\nnone.png,1\n", "line 2: no such file: "),
+        ("path,label\n", "has headings but no rows"),
+        ("a,b\n1,2\n", "wanted a CSV with a column for each pixel, or with a column path"),
+        ("a,a\n1,2\n", "two columns are called 'a'"),
+    ],
+)
+def test_a_table_that_cannot_be_asked_about_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ask.csv").write_text(text)
+    grey = Preprocess(height=9, width=9, channels=1, mean=(0.0,), std=(1.0,))
+    for word in ("ask.csv", "./ask.csv", str(tmp_path / "ask.csv")):
+        (source,) = pictures_asked([word])
+        with pytest.raises(DataError) as told:
+            prepare(source, grey)
+        assert str(told.value).startswith(f"{word}: {why}")
+        assert str(told.value).count("ask.csv") == 1
+
+
 def test_the_command_trains_on_a_table_and_answers_one(tmp_path: Path, command: Command) -> None:
     digits = load_digits()
     images, headings = (digits.data * 255 / 16).round().astype(int), [f"p{i}" for i in range(64)]

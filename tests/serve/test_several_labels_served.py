@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from tests.cli.test_several_labels import NAMES, pictures, trained
+from tests.marks import NAMES, pictures, trained
 from tests.serve.conftest import Tab, new_tab
 from tests.serve.running import Running, running
 from tests.serve.test_over_images import done

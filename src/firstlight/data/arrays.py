@@ -64,6 +64,12 @@ class ArrayForm:
     range: Range | None = None
     size: int | None = None
     shape: Shape | None = None
+    known: Sequence[str] = ()
+    """To measure a network that gives several labels: its labels. Each image then has any number of
+    labels, also if none has two."""
+
+
+PLAIN = ArrayForm()
 
 
 def from_images(
@@ -113,12 +119,13 @@ def parted(whole: Dataset, part_of: Sequence[str], name: str) -> TrainTest:
     return TrainTest(train, divided.take(numbers_N[learnt:], f"{name}/{TEST}"))
 
 
-def whole_of(images: "Images", labels: Labels, given: Range | None) -> Dataset:
-    """Return labelled images in memory as one data set, with nothing held out. Raises
-    ``DataError``."""
-    return dataset_of(
-        [_named_part("", images, labels, "images")], ArrayForm(range=given), "images"
-    )[0]
+def whole_of(
+    images: "Images", labels: Labels, given: Range | None, known: Sequence[str] = ()
+) -> Dataset:
+    """Return labelled images in memory as one data set, with nothing held out; ``known`` is as in
+    ``ArrayForm``. Raises ``DataError``."""
+    form = ArrayForm(range=given, known=known)
+    return dataset_of([_named_part("", images, labels, "images")], form, "images")[0]
 
 
 def as_array(values: Any) -> npt.NDArray[Any]:
@@ -139,7 +146,7 @@ def dataset_of(parts: Sequence[ArrayPart], form: ArrayForm, name: str) -> tuple[
     ``DataError``."""
     stacks = [_as_stack(one) for one in parts]
     part_of = [one.part for one, stack in zip(parts, stacks, strict=True) for _ in stack]
-    several = [_several(one) for one in parts]
+    several = [_several(one, form.known) for one in parts]
     labels: dict[str, Any]
     if any(one is not None for one in several):
         labels, class_names = _label_matrix(several, stacks, parts, form, name)
@@ -183,13 +190,13 @@ def _label_numbers(
     return {"labels_N": labels_N}, class_names
 
 
-def _several(part: ArrayPart) -> "BoolArray | Rows | None":
+def _several(part: ArrayPart, known: Sequence[str]) -> "BoolArray | Rows | None":
     """Return the labels of each image, if there may be several."""
     labels = as_array(part.labels) if hasattr(part.labels, "__array__") else part.labels
     if hasattr(labels, "dtype") and labels.dtype.kind == "S":
         labels = np.char.decode(labels, "utf-8", "replace")
-    matrix = matrix_in(labels)
-    return rows_in(labels) if matrix is None else matrix
+    matrix = matrix_in(labels, least=0 if known else 2)
+    return rows_in(labels, known) if matrix is None else matrix
 
 
 def _label_matrix(

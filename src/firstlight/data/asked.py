@@ -39,10 +39,12 @@ def _rows(word: str, given: Range | None, key: str) -> list[PictureSource]:
     try:
         sheet = read_sheet(Path(word))
         if (table := open_pixel_table(sheet)) is None:
-            return _named(word, sheet, key)
+            return _named(sheet, key)
         (levels_NHW,), notes = levels_to_ask([table.images_NHW], len(table.images_NHW), given)
     except DataError as error:
-        return [PictureSource(name=word, problem=str(error).removeprefix(f"{word}: "))]
+        # The name is said before the problem; a line of the file may stand between them.
+        problem = str(error).removeprefix(str(Path(word))).lstrip(":, ")
+        return [PictureSource(name=word, problem=problem)]
     keys = _keys(sheet, table.lines, key) or [str(row + 1) for row in range(len(levels_NHW))]
     return [
         PictureSource(
@@ -52,15 +54,17 @@ def _rows(word: str, given: Range | None, key: str) -> list[PictureSource]:
     ]
 
 
-def _named(word: str, sheet: Sheet, key: str) -> list[PictureSource]:
+def _named(sheet: Sheet, key: str) -> list[PictureSource]:
     """Return the pictures that a CSV names. Of the other columns, only ``key`` is used."""
     beside = FilesBeside(sheet.file)
     at, _ = path_column(sheet, columns_of(sheet), beside.nearness)
     rows = list(sheet.rows())
-    if at is None or not rows:
+    if at is not None and not rows:
+        raise DataError(f"{sheet.file}: has headings but no rows")
+    if at is None:
         raise DataError(
-            f"{word}: wanted a CSV with a column for each pixel, or with a column path that names "
-            f"pictures, got {sheet.shown}"
+            f"{sheet.file}: wanted a CSV with a column for each pixel, or with a column path that "
+            f"names pictures, got {sheet.shown}"
         )
     names, _ = beside.names([(line, cells[at]) for line, cells in rows], allow_outside=False)
     keys = _keys(sheet, rows, key) or [""] * len(rows)

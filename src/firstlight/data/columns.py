@@ -1,7 +1,7 @@
 """What the columns of a CSV mean, by their headings: file, class, part and group of a picture."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from firstlight.data.listing import counted
@@ -115,18 +115,22 @@ def _origin(sheet: Sheet, label: int | None) -> int | None:
 
 
 def path_column(
-    sheet: Sheet, columns: Columns, nearness: Callable[[str], int]
+    sheet: Sheet,
+    columns: Columns,
+    nearness: Callable[[str], int],
+    known: Collection[str] = (),
 ) -> tuple[int | None, Columns]:
     """The column with the paths, if there is one, and the others. Of two columns that are left,
     what one is not, the other is. ``nearness`` says how nearly a cell names a file, 0 where it
-    names none.
+    names none. ``known`` is as for ``class_columns``.
 
     Raises ``DataError`` where two columns name files, and not the same.
     """
     at = _paths(sheet, columns, nearness)
     left = set(range(len(sheet.headings))) - columns.used - {at}
     if at is not None and columns.label is None and len(left) == 1:
-        columns = columns._replace(label=left.pop())
+        (other,) = left
+        columns = columns if sheet.headings[other] in known else columns._replace(label=other)
     elif at is None and columns.label is not None and len(left) == 1:
         at = left.pop()
     return at, columns
@@ -158,28 +162,35 @@ def _paths(sheet: Sheet, columns: Columns, nearness: Callable[[str], int]) -> in
 # Classes as columns of 0 and 1
 
 
-def class_columns(sheet: Sheet, taken: set[int]) -> list[int]:
-    """The columns that hold nothing but yes and no, where there are several: a class each."""
+def class_columns(sheet: Sheet, taken: set[int], known: Collection[str] = ()) -> list[int]:
+    """The columns that hold nothing but yes and no, where there are several: a class each. A single
+    one is enough if it is called like one of the ``known`` labels, of which a picture may have
+    several."""
     rows = [cells for _, cells in sheet.rows()]
     others = (at for at in range(len(sheet.headings)) if at not in taken and sheet.headings[at])
     found = [at for at in others if all(cells[at].lower() in _YES | _NO for cells in rows)]
-    return found if rows and len(found) > 1 else []
+    enough = len(found) > 1 or any(sheet.headings[at] in known for at in found)
+    return found if rows and enough else []
 
 
 def labels_in(
-    sheet: Sheet, classes: Sequence[int], rows: Sequence[tuple[int, list[str]]]
+    sheet: Sheet,
+    classes: Sequence[int],
+    rows: Sequence[tuple[int, list[str]]],
+    *,
+    several: bool = False,
 ) -> list[tuple[str, ...]]:
     """The labels of each row: the headings of the columns with a yes.
 
-    Raises ``DataError`` where no row has two and some have none: that may be one class for each
-    picture, with a mistake.
+    Unless it is known that pictures may have ``several``, raises ``DataError`` where no row has two
+    and some have none: that may be one class for each picture, with a mistake.
     """
     labels = [
         tuple(sheet.headings[at] for at in classes if cells[at].lower() in _YES)
         for _, cells in rows
     ]
     counts = [len(some) for some in labels]
-    if max(counts) == 1 and 0 in counts:
+    if not several and max(counts) == 1 and 0 in counts:
         names = ", ".join(sheet.headings[at] for at in classes[:5])
         raise DataError(
             f"{sheet.file}, line {rows[counts.index(0)][0]}: no column is called label; no 1 in "

@@ -9,12 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from firstlight.data.arrays import ArrayForm, ArrayPart, dataset_of
+from firstlight.data.arrays import PLAIN, ArrayForm, ArrayPart, dataset_of
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset, UInt8Array
-from firstlight.data.decoded import Shape
 from firstlight.data.idx import read_any
-from firstlight.data.levels import Range
 from firstlight.data.packed import TIMES, UNPACKED
 from firstlight.data.split import TEST, TRAIN, VALIDATION, part_in_name
 from firstlight.errors import DataError
@@ -43,17 +41,11 @@ def idx_files(folder: Path) -> list[Path]:
     return []
 
 
-def read_idx_folder(
-    folder: Path,
-    size: int | None = None,
-    shape: Shape | None = None,
-    given: Range | None = None,
-) -> tuple[Dataset, list[str]]:
+def read_idx_folder(folder: Path, form: ArrayForm = PLAIN) -> tuple[Dataset, list[str]]:
     """Read the images of IDX files, and the part of each, empty without parts.
 
     Files are ``NAME-images-idx3-ubyte`` and ``NAME-labels-idx1-ubyte``, plain or gzip. ``NAME`` is
-    the part (``train``, ``t10k``). ``given`` is the range of the pixels, if it cannot be guessed.
-    Raises ``DataError``.
+    the part (``train``, ``t10k``). Raises ``DataError``.
     """
     pairs = _pairs(folder)
     order = ("", TRAIN, VALIDATION, TEST)
@@ -81,7 +73,6 @@ def read_idx_folder(
         for name, entry in CATALOG.items()
         if entry.content is not None and sums.get(TRAIN) == entry.content.train_images
     ]
-    form = ArrayForm(size=size, shape=shape, range=given)
     data, part_of = dataset_of(parts, form, str(folder))
     notes = (*data.notes, *warnings, *known)
     return replace(data, notes=notes, warnings=(*data.warnings, *warnings)), part_of

@@ -11,16 +11,17 @@ import numpy.typing as npt
 from firstlight.checked import BETWEEN
 from firstlight.data.listing import class_name
 from firstlight.data.missing import is_missing
-from firstlight.data.several_labels import split_labels
+from firstlight.data.several_labels import split_known, split_labels
 from firstlight.errors import DataError
 
 BoolArray = npt.NDArray[np.bool_]
 Rows = list[tuple[Any, ...]]
 
 
-def matrix_in(labels: Any) -> BoolArray | None:
-    """Return bool N×K if labels are rows of 0 and 1 and some row has several ones; otherwise None.
-    Rows with at most one are one-hot, or wrong."""
+def matrix_in(labels: Any, least: int = 2) -> BoolArray | None:
+    """Return bool N×K if labels are rows of 0 and 1 and some row has at least ``least`` ones;
+    otherwise None. Rows with at most one are one-hot, or wrong, unless images may have several
+    labels anyway."""
     if isinstance(labels, list | tuple) and not all(
         isinstance(one, list | tuple) for one in labels
     ):
@@ -29,16 +30,19 @@ def matrix_in(labels: Any) -> BoolArray | None:
         found = np.asarray(labels)
     except ValueError:  # lists of different lengths
         return None
-    if found.ndim != 2 or 1 in found.shape or found.dtype.kind not in "biuf":
+    # A single row is one label for each image, as MATLAB writes them.
+    single = found.ndim == 2 and (found.shape[1] == 1 or (len(found) == 1 and least > 0))
+    if found.ndim != 2 or single or found.dtype.kind not in "biuf":
         return None
-    if not bool(np.isin(found, (0, 1)).all()) or found.sum(axis=1).max() < 2:
+    if not bool(np.isin(found, (0, 1)).all()) or found.sum(axis=1).max() < least:
         return None
     return found.astype(bool)
 
 
-def rows_in(labels: Any) -> Rows | None:
+def rows_in(labels: Any, known: Sequence[str] = ()) -> Rows | None:
     """Return the labels of each image if they are lists, or texts that are lists; otherwise None.
-    Lists of 0 and 1 with the same length are rows of a matrix."""
+    Lists of 0 and 1 with the same length are rows of a matrix. With ``known`` labels, all texts are
+    lists (``split_known``)."""
     if isinstance(labels, np.ndarray) and (labels.ndim != 1 or labels.dtype.kind not in "OUS"):
         return None
     if not isinstance(labels, Iterable) or isinstance(labels, str | bytes):
@@ -46,11 +50,12 @@ def rows_in(labels: Any) -> Rows | None:
     every = [one.tolist() if isinstance(one, np.ndarray) else one for one in labels]
     if every and all(isinstance(one, list | tuple | set | frozenset) for one in every):
         found = [tuple(dict.fromkeys(one)) for one in every]
-        single = all(len(one) == 1 for one in found)
+        single = not known and all(len(one) == 1 for one in found)
         return None if single or _are_binary(every) else found
     if not every or not all(isinstance(one, str) for one in every) or any(map(is_missing, every)):
         return None
-    return [*texts] if (texts := split_labels(every)) is not None else None
+    texts = split_known(every, known) if known else split_labels(every)
+    return None if texts is None else [*texts]
 
 
 def _are_binary(rows: Sequence[Any]) -> bool:

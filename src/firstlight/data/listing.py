@@ -87,9 +87,16 @@ class Listing:
         return replace(self, pictures=pictures, notes=(*self.notes, *notes))
 
 
-def listing_of(root: Path, found: list[Found], notes: list[str], least: int = 2) -> Listing:
-    """Return the listing of these pictures. Raises ``DataError`` if there are fewer than ``least``
-    classes (training needs two), or if a part has a class that ``train`` lacks."""
+def listing_of(
+    root: Path,
+    found: list[Found],
+    notes: list[str],
+    least: int = 2,
+    named: Sequence[str] = (),
+) -> Listing:
+    """Return the listing of these pictures. ``named`` are labels that it has even if no picture has
+    them. Raises ``DataError`` if there are fewer than ``least`` classes (training needs two), or if
+    a part has a class that ``train`` lacks."""
     by_part: dict[str, Counter[str]] = {}
     for one in found:
         by_part.setdefault(one.part, Counter()).update(one.names)
@@ -112,7 +119,7 @@ def listing_of(root: Path, found: list[Found], notes: list[str], least: int = 2)
         absent = sorted(set(trained) - set(counts))
         if absent:
             notes.append(f"{part} has no pictures of {', '.join(absent[:10])}")
-    names = tuple(sorted(trained))
+    names = tuple(sorted({*trained, *named}))
     notes += alike_names(names)
     index = {name: label for label, name in enumerate(names)}
     pictures = [_listed(one, index) for one in sorted(found, key=lambda one: one.name)]

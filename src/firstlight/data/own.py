@@ -16,6 +16,7 @@ import numpy as np
 
 from firstlight.data.archive import archive_name, is_archive
 from firstlight.data.archive_address import archive_address, is_archive_address
+from firstlight.data.arrays import ArrayForm
 from firstlight.data.dataset import Dataset, TrainTest, UInt8Array
 from firstlight.data.decode import FEW_LEVELS
 from firstlight.data.decoded import Progress, Shape, choose_shape, decode_into, file_digests
@@ -143,7 +144,7 @@ class _Arrays(NamedTuple):
 
     path: Path
     files: list[Path]
-    read: Callable[[Path, int | None, Shape | None, Range | None], tuple[Dataset, list[str]]]
+    read: Callable[[Path, ArrayForm], tuple[Dataset, list[str]]]
 
 
 def is_arrays(path: Path) -> bool:
@@ -151,15 +152,11 @@ def is_arrays(path: Path) -> bool:
     return _as_arrays(path) is not None
 
 
-def read_arrays(path: Path, given: Range | None = None) -> tuple[Dataset, list[str]] | None:
-    """Read the images of a path that ``is_arrays`` in their own size, and the part of each; else
-    return None.
-
-    ``given`` is the range of the pixels, if it cannot be guessed. Nothing is cached. Raises
-    ``DataError``.
-    """
+def read_arrays(path: Path, form: ArrayForm) -> tuple[Dataset, list[str]] | None:
+    """Read the images of a path that ``is_arrays``, and the part of each; else return None. Nothing
+    is cached. Raises ``DataError``."""
     arrays = _as_arrays(path)
-    return None if arrays is None else arrays.read(arrays.path, None, None, given)
+    return None if arrays is None else arrays.read(arrays.path, form)
 
 
 def _as_arrays(path: Path) -> _Arrays | None:
@@ -193,7 +190,8 @@ def _arrays(shelf: Path, arrays: _Arrays, form: Form, fixes: Fixes) -> TrainTest
         return _short(f"{_EDITION} {form} {' '.join(told)} {contents}")
 
     name = path.name if path.is_dir() else path.stem
-    return kept(shelf, _short(seen), inside, lambda _: arrays.read(path, *form), name)
+    wanted = ArrayForm(size=form.size, shape=form.shape, range=form.range)
+    return kept(shelf, _short(seen), inside, lambda _: arrays.read(path, wanted), name)
 
 
 def _outside(listing: Listing, form: Form) -> str:

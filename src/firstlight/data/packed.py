@@ -17,10 +17,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from firstlight.data.arrays import ArrayForm, ArrayPart, dataset_of
+from firstlight.data.arrays import PLAIN, ArrayForm, ArrayPart, dataset_of
 from firstlight.data.dataset import Dataset
-from firstlight.data.decoded import Shape
-from firstlight.data.levels import Range, stated
+from firstlight.data.levels import stated
 from firstlight.data.split import PART_NAMES, TRAIN
 from firstlight.errors import DataError, UserError
 from firstlight.packages import imported
@@ -62,18 +61,13 @@ class _Found:
     """Names of the others."""
 
 
-def read_packed(
-    file: Path,
-    size: int | None = None,
-    shape: Shape | None = None,
-    given: Range | None = None,
-) -> tuple[Dataset, list[str]]:
+def read_packed(file: Path, form: ArrayForm = PLAIN) -> tuple[Dataset, list[str]]:
     """Read the images of a file, and the part of each, empty without parts.
 
     The arrays are ``images`` and ``labels``, with ``train``, ``validation`` or ``test`` before or
     after the name if there are parts. Optional arrays are ``class_names``, and ``range``, the
-    values of black and white, unless ``given``. Images of a ``.mat`` may be numbered by their last
-    axis. Raises ``DataError``.
+    values of black and white, unless ``form`` has them. Images of a ``.mat`` may be numbered by
+    their last axis. Raises ``DataError``.
     """
     found = _sorted(file)
     parts = []
@@ -110,12 +104,8 @@ def read_packed(
         keys = [key for pair in found.parts.values() for key, _ in pair.values()]
         got = _listed(keys + found.other)
         raise DataError(f"{file}: {_WANTED}; got {got or 'none of them'}{_beside(file)}")
-    form = ArrayForm(
-        class_names=found.class_names,
-        range=given or stated(found.range, str(file)),
-        size=size,
-        shape=shape,
-    )
+    limits = form.range or stated(found.range, str(file))
+    form = replace(form, class_names=found.class_names, range=limits)
     data, part_of = dataset_of(parts, form, str(file))
     if found.other:
         left_out = f"left out: {_listed(found.other)}"

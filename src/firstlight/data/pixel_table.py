@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from firstlight.data.arrays import ArrayForm, ArrayPart, dataset_of
+from firstlight.data.arrays import PLAIN, ArrayForm, ArrayPart, dataset_of
 from firstlight.data.columns import (
     ORIGINS,
     Columns,
@@ -25,8 +25,6 @@ from firstlight.data.columns import (
     unused,
 )
 from firstlight.data.dataset import Dataset
-from firstlight.data.decoded import Shape
-from firstlight.data.levels import Range
 from firstlight.data.missing import refuse_missing
 from firstlight.data.sheet import Sheet, heading_key, lines_of, read_sheet
 from firstlight.data.split import TEST, TRAIN, VALIDATION, together
@@ -52,21 +50,16 @@ class PixelTable:
     notes: tuple[str, ...]
 
 
-def read_pixel_table(
-    file: Path,
-    size: int | None = None,
-    shape: Shape | None = None,
-    given: Range | None = None,
-) -> tuple[Dataset, list[str]]:
+def read_pixel_table(file: Path, form: ArrayForm = PLAIN) -> tuple[Dataset, list[str]]:
     """Read the images of a CSV, and the part of each, empty without parts.
 
     The CSV has one column for the class and a column for each pixel of a square grey picture, with
-    or without headings. It may have columns for part and group, as in a CSV of paths. ``given`` is
-    the range of the pixels, if it cannot be guessed. Raises ``DataError``.
+    or without headings. It may have columns for part and group, as in a CSV of paths. Raises
+    ``DataError``.
     """
     table = open_pixel_table(read_sheet(file))
     assert table is not None, "the caller has checked this"
-    return read_tables([(table, "")], ArrayForm(size=size, shape=shape, range=given), str(file))
+    return read_tables([(table, "")], form, str(file))
 
 
 def read_tables(

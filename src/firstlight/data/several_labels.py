@@ -1,12 +1,13 @@
 """Recognize texts that are lists of labels, for pictures with several labels, or refuse them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.checked import BETWEEN
 from firstlight.errors import DataError
 
 SIGNS = (";", "|", ",")
@@ -32,6 +33,22 @@ def split_labels(labels: Sequence[str]) -> list[tuple[str, ...]] | None:
     if _words(distinct):
         return [_pieces(label.split()) for label in labels]
     return None
+
+
+def split_known(labels: Sequence[str], known: Collection[str]) -> list[tuple[str, ...]]:
+    """Return the labels in each text, for a network that gives several and has those ``known``.
+
+    The first separator that sets a known label apart in any text separates all of them, also where
+    ``split_labels`` could not tell lists from names. A known name is not split.
+    """
+    names = set(known)
+    whole = {one for one in labels if one.strip(_AROUND) in names}
+    for sign in (*SIGNS, None):  # None: spaces
+        lists = {one: _pieces(one.split(sign)) for one in set(labels) - whole}
+        sure = sign == BETWEEN  # which no name contains
+        if any(len(some) > 1 and (sure or names & {*some}) for some in lists.values()):
+            return [lists.get(one) or _pieces([one]) for one in labels]
+    return split_labels(labels) or [_pieces([one]) for one in labels]
 
 
 def _pieces(parts: Sequence[str]) -> tuple[str, ...]:

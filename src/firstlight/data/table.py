@@ -1,7 +1,7 @@
 """A CSV that names picture files and their classes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from firstlight.data.hub.sets import hub_folder, hub_set
 from firstlight.data.listing import Found, Listing, class_name, counted, listing_of
 from firstlight.data.missing import is_missing, refuse_missing
 from firstlight.data.named_files import FilesBeside
-from firstlight.data.several_labels import list_like, refuse_empty, split_labels
+from firstlight.data.several_labels import list_like, refuse_empty, split_known, split_labels
 from firstlight.data.shards.files import names_shards
 from firstlight.data.shards.load import listed_at
 from firstlight.data.sheet import Sheet, read_sheet
@@ -32,7 +32,9 @@ from firstlight.data.split import TRAIN, part_in_name
 from firstlight.errors import DataError
 
 
-def list_pictures(path: Path, *, allow_outside: bool = False, least: int = 2) -> Listing:
+def list_pictures(
+    path: Path, *, allow_outside: bool = False, least: int = 2, known: Collection[str] = ()
+) -> Listing:
     """List the pictures of a path: with ``list_folder`` for a folder, here or on the hub, with
     ``list_archive`` for an archive, here or at an address, the images of shards, and with
     ``list_csv`` for any other file."""
@@ -51,7 +53,7 @@ def list_pictures(path: Path, *, allow_outside: bool = False, least: int = 2) ->
             raise DataError(f"{error}{_or_table(path)}") from error
     if is_archive(path):
         return list_archive(path, least=least)
-    return list_csv(path, allow_outside=allow_outside, least=least)
+    return list_csv(path, allow_outside=allow_outside, least=least, known=known)
 
 
 def _or_table(folder: Path) -> str:
@@ -71,19 +73,23 @@ def _or_table(folder: Path) -> str:
     return ""
 
 
-def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> Listing:
+def list_csv(
+    file: Path, *, allow_outside: bool = False, least: int = 2, known: Collection[str] = ()
+) -> Listing:
     """List the pictures of a CSV with a column for the path, relative to the CSV's folder, and one
     for the class. It may have columns for the part (``part``, ``is_valid``) and for the group that
     stays together.
 
-    Paths outside the CSV's folder are accepted only with ``allow_outside``. Raises ``DataError``,
-    which names the line.
+    Paths outside the CSV's folder are accepted only with ``allow_outside``. To measure a network
+    that gives several labels, ``known`` are its labels: a picture then has any number of labels,
+    also if none has two, and a column of zeros is a label that no picture has. Raises
+    ``DataError``, which names the line.
     """
     sheet = read_sheet(file)
     beside = FilesBeside(file)
-    at, columns = path_column(sheet, columns_of(sheet), beside.nearness)
+    at, columns = path_column(sheet, columns_of(sheet), beside.nearness, known)
     taken = columns.used if at is None else {at, *columns.used}
-    classes = [] if columns.label is not None else class_columns(sheet, taken)
+    classes = [] if columns.label is not None else class_columns(sheet, taken, known)
     if at is None or (columns.label is None and not classes):
         raise DataError(_no_columns(sheet))
     rows = list(sheet.rows())
@@ -95,18 +101,24 @@ def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> List
             raise DataError(f"{file}, line {line}: wanted a path and a label")
     several: list[tuple[str, ...]] | None
     if columns.label is None:
-        several = labels_in(sheet, classes, rows)
+        several = labels_in(sheet, classes, rows, several=bool(known))
         labels = [BETWEEN.join(some) for some in several]
-        if all(len(some) == 1 for some in several):
+        if not known and all(len(some) == 1 for some in several):
             several = None
     else:
-        labels = [cells[columns.label] for _, cells in rows]
-        several = split_labels([label for label in labels if not is_missing(label)])
+        labels = [class_name(cells[columns.label]) for _, cells in rows]
+        present = [label for label in labels if not is_missing(label)]
+        several = split_known(present, known) if known else split_labels(present)
         none = "For a picture without labels write []" if several is not None else ""
         refuse_missing(str(file), labels, "line", lines, none)
         if several is None:
             refuse_empty(str(file), labels, "line", lines)
-    _check_labels(file, sheet, classes, several)
+    _check_labels(file, sheet, [] if known else classes, several)
+    if several is not None and not any(several):
+        raise DataError(
+            f"{file}: wanted pictures with labels, got {counted(len(rows), 'picture')} without "
+            "any, so there is nothing to find"
+        )
     names, told = beside.names([(line, cells[at]) for line, cells in rows], allow_outside)
     parts = parts_of(sheet, columns, rows)
     groups = groups_of(columns, rows)
@@ -141,7 +153,8 @@ def list_csv(file: Path, *, allow_outside: bool = False, least: int = 2) -> List
         )
     notes += [*told, *grouped(sheet, columns), *unused(sheet, {*taken, *classes})]
     notes += _split_groups(found)
-    return listing_of(file.parent, found, notes, least)
+    named = [class_name(sheet.headings[column]) for column in classes] if known else []
+    return listing_of(file.parent, found, notes, least, named)
 
 
 def _check_labels(

@@ -5,10 +5,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from firstlight.data.arrays import ArrayForm
+from firstlight.data.arrays import PLAIN, ArrayForm
 from firstlight.data.dataset import Dataset
-from firstlight.data.decoded import Shape
-from firstlight.data.levels import Range
 from firstlight.data.pixel_table import (
     LEAST_SIDE,
     PixelTable,
@@ -51,17 +49,11 @@ def _holds_pixels(file: Path) -> bool:
         return False
 
 
-def read_table_folder(
-    folder: Path,
-    size: int | None = None,
-    shape: Shape | None = None,
-    given: Range | None = None,
-) -> tuple[Dataset, list[str]]:
+def read_table_folder(folder: Path, form: ArrayForm = PLAIN) -> tuple[Dataset, list[str]]:
     """Read the images of the CSVs in a folder, and the part of each, empty without parts.
 
     A file's name says the part: ``train.csv``, ``mnist_test.csv``. A file without labels is left
-    out, with a note. ``given`` is the range of the pixels, if it cannot be guessed. Raises
-    ``DataError``.
+    out, with a note. Raises ``DataError``.
     """
     tables, notes = list[tuple[PixelTable, str]](), list[str]()
     for file in table_files(folder):
@@ -96,6 +88,5 @@ def read_table_folder(
     tables.sort(key=lambda one: ("train", "validation", "test").index(one[1]))
     if len(tables) == 1:
         tables = [(tables[0][0], "")]
-    form = ArrayForm(size=size, shape=shape, range=given)
     data, part_of = read_tables(tables, form, str(folder))
     return replace(data, notes=(*data.notes, *notes), warnings=(*data.warnings, *notes)), part_of

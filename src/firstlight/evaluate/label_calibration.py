@@ -5,7 +5,7 @@ Axes: N images, K labels.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,14 @@ class LabelCalibration:
             raise ValueError("calibration: temperature and thresholds must be numbers above 0")
         if any(one > 1 for one in self.thresholds) or len(self.chosen) != len(self.thresholds):
             raise ValueError("calibration: wanted thresholds up to 1, and which were chosen")
+
+    def of(self, labels: Sequence[int]) -> "LabelCalibration":
+        """Return the calibration of only these labels, in this order."""
+        return replace(
+            self,
+            thresholds=tuple(self.thresholds[k] for k in labels),
+            chosen=tuple(self.chosen[k] for k in labels),
+        )
 
 
 def calibrate_labels(

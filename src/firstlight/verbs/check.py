@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from firstlight.backbones import BACKBONES
+from firstlight.data.arrays import ArrayForm
 from firstlight.data.check import DataCheck, check, check_arrays
 from firstlight.data.check_copies import TWO_CLASSES, moved_found, settled
 from firstlight.data.findings import Finding
@@ -54,7 +55,7 @@ def check_pictures(
     arrays. Raises ``DataError`` if there are no pictures in classes, and ``UserError`` if
     ``labels`` needs a package that is not installed.
     """
-    if (arrays := read_arrays(path, given)) is not None:
+    if (arrays := read_arrays(path, ArrayForm(range=given))) is not None:
         if labels or allow_outside:
             raise UserError(f"{path} holds arrays; --labels and --allow-outside are for files")
         with DecodingBar(quiet=quiet) as bar:

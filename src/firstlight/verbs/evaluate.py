@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from firstlight.data.dataset import Dataset
 from firstlight.errors import DataError
-from firstlight.evaluate.task import AnyMetrics, metrics_from_json
+from firstlight.evaluate.label_calibration import LabelCalibration
+from firstlight.evaluate.task import AnyCalibration, AnyMetrics, metrics_from_json
 from firstlight.model import Model, check_device, run_model
 from firstlight.runs.box import MEASURED
 from firstlight.runs.folder import RunFolder
@@ -61,12 +62,29 @@ def evaluate_file(
 
 
 def measured(model: Model, test: Dataset) -> tuple[AnyMetrics, npt.NDArray[np.float32]]:
-    """Return the metrics of a model's answers, and the probabilities N×K."""
+    """Return the metrics of a model's answers, and the probabilities N×K.
+
+    If images have several labels, K may be some of the model's labels; the others are not asked
+    for.
+    """
     probabilities_NK = model.probabilities(test.images_NHWC)
+    if test.class_names != model.class_names:
+        probabilities_NK = probabilities_NK[:, _numbers(model, test)]
     metrics = model.task.measure(
-        test.each_label, probabilities_NK, model.class_names, model.calibration
+        test.each_label, probabilities_NK, test.class_names, _calibration(model, test)
     )
     return metrics, probabilities_NK
+
+
+def _numbers(model: Model, test: Dataset) -> list[int]:
+    """The model's number of each label."""
+    return [model.class_names.index(one) for one in test.class_names]
+
+
+def _calibration(model: Model, test: Dataset) -> AnyCalibration | None:
+    """The model's calibration of these labels."""
+    found = model.calibration
+    return found.of(_numbers(model, test)) if isinstance(found, LabelCalibration) else found
 
 
 def answers_csv(
@@ -74,8 +92,8 @@ def answers_csv(
 ) -> str:
     """Return ``predictions.csv`` for a model's answers to labelled images with these names."""
     if test.labels_NK is None:
-        return predictions_csv(names, test.labels_N, probabilities_NK, model.class_names)
-    given_NK = model.task.answers(probabilities_NK, model.calibration)
+        return predictions_csv(names, test.labels_N, probabilities_NK, test.class_names)
+    given_NK = model.task.answers(probabilities_NK, _calibration(model, test))
     return label_predictions_csv(
-        names, test.labels_NK, probabilities_NK, model.class_names, given_NK
+        names, test.labels_NK, probabilities_NK, test.class_names, given_NK
     )

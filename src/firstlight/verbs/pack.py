@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from firstlight.data.arrays import ArrayForm
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import Dataset
 from firstlight.data.decode import open_picture
@@ -63,7 +64,7 @@ def _labelled(request: DataRequest) -> tuple[Labelled, list[str]]:
     if names_shards(name):
         return _of_shards(shards_at(name)), []
     path = Path(name)
-    if (arrays := read_arrays(path, request.range)) is not None:
+    if (arrays := read_arrays(path, ArrayForm(range=request.range))) is not None:
         data, parts = arrays
         task_of(data.several).require_one("shards", "Train on the arrays themselves")
         return _of_arrays(data, parts), [*data.notes, *_of_groups(data.groups_N is not None)]
