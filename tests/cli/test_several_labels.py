@@ -210,8 +210,6 @@ def test_mixed_images_and_smoothed_labels_work_too(
 
 def test_what_does_not_work_yet_says_so(run: fl.Run, command: Command) -> None:
     for words in (
-        ("export", run.path, "--format", "keras"),
-        ("export", run.path, "--format", "triton"),
         ("data", "check", set_of(run) / "columns.csv", "--labels"),
         ("data", "pack", set_of(run) / "columns.csv", "--to", "packed"),
     ):

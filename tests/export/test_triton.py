@@ -34,6 +34,7 @@ TYPES = {
     "tensor(uint8)": "TYPE_UINT8",
     "tensor(float)": "TYPE_FP32",
     "tensor(int64)": "TYPE_INT64",
+    "tensor(bool)": "TYPE_BOOL",
 }
 """Maps onnxruntime's names to Triton's."""
 ODD = [

@@ -1,7 +1,8 @@
 """A network as a Keras 3 file (``.keras``): a zip of JSON and of weights in HDF5.
 
 A list of layers becomes a Sequential model; with residual blocks or branches it becomes a
-functional model. Both take pixels 0 to 255, N×H×W×C, and return calibrated probabilities.
+functional model. Both take pixels 0 to 255, N×H×W×C, and return calibrated probabilities, which of
+several labels are sigmoids.
 """
 
 import io

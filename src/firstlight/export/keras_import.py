@@ -56,8 +56,9 @@ class KerasNetwork:
     keras_version: str
 
 
-def read_keras(path: Path | IO[bytes]) -> KerasNetwork:
-    """Read the network from a file or an open file object.
+def read_keras(path: Path | IO[bytes], *, several: bool = False) -> KerasNetwork:
+    """Read the network from a file or an open file object. With ``several`` labels for an image, it
+    ends in sigmoids.
 
     Raises ``DataError`` if the file is damaged or too large, and ``UserError``, with the name, for
     anything that a list of layers cannot express.
@@ -67,19 +68,19 @@ def read_keras(path: Path | IO[bytes]) -> KerasNetwork:
     config, metadata = (json_object(path, name, found[name]) for name in (CONFIG, METADATA))
     with weights(path, found[WEIGHTS]) as arrays:
         try:
-            read = _read(path, config, arrays)
+            read = _read(path, config, arrays, "sigmoid" if several else "softmax")
         except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
             raise DataError(f"{path}: {CONFIG} is damaged: {error!r}"[:400]) from error
     return replace(read, keras_version=str(metadata.get("keras_version"))[:40])
 
 
-def _read(path: Path, config: dict[str, Any], arrays: Arrays) -> KerasNetwork:
+def _read(path: Path, config: dict[str, Any], arrays: Arrays, end: str) -> KerasNetwork:
     first, rest = steps(path, graph(path, config))
     shape = _image_shape(path, first)
-    rest, softmax = _without_softmax(rest)
+    rest, ended = _without(end, rest)
     raw = _takes_raw_pixels(rest)
     mean, std, rest = _scaling(Chain(path, arrays, shape), rest, raw)
-    chain = _scored(path, Chain(path, arrays, shape).steps(rest), softmax)
+    chain = _scored(path, Chain(path, arrays, shape).steps(rest), ended)
     plain = set(mean) == {0.0} and set(std) == {1.0}
     try:
         network = Network(layers=tuple(chain.layers), pixels="scale" if plain else "standardize")
@@ -116,16 +117,16 @@ def _image_shape(path: Path, node: Node) -> tuple[int, int, int]:
     return sides[0], sides[1], sides[2]
 
 
-def _without_softmax(rest: tuple[Step, ...]) -> tuple[tuple[Step, ...], bool]:
-    """Remove a softmax at the end, because our answers apply one anyway; also return whether there
-    was one."""
+def _without(end: str, rest: tuple[Step, ...]) -> tuple[tuple[Step, ...], bool]:
+    """Remove a softmax at the end, or a sigmoid, because our answers apply one anyway; also return
+    whether there was one."""
     last = rest[-1] if rest else None
     if not isinstance(last, Node):
         return rest, False
-    if last.kind == "Softmax":
+    if last.kind == "Softmax" and end == "softmax":
         last_axis(last.values.get("axis", -1), (1,))
         return rest[:-1], True
-    if last.values.get("activation") == "softmax":
+    if last.values.get("activation") == end:
         values = {**last.values, "activation": "linear"}
         return (*rest[:-1], replace(last, values=values)), True
     return rest, False
@@ -169,16 +170,17 @@ def _scaling(
     return tuple(map(float, means)), tuple(map(float, stds)), rest
 
 
-def _scored(path: Path, chain: Chain, softmax: bool) -> Chain:
-    """Return the layers with one dense layer that gives a score for each class."""
+def _scored(path: Path, chain: Chain, ended: bool) -> Chain:
+    """Return the layers with one dense layer that gives a score for each class. ``ended`` says
+    whether probabilities of them were removed."""
     if len(chain.shape) != 1:
         raise UserError(
             f"{path}: wanted one score for each class at the end, got maps of "
             f"{'×'.join(map(str, chain.shape))}"
         )
-    if chain.shape == (1,) and not softmax:
+    if chain.shape == (1,) and not ended:
         _two_classes(path, chain)
-    elif not softmax and isinstance(after := _last_part(chain), choice.Activation):
+    elif not ended and isinstance(after := _last_part(chain), choice.Activation):
         raise UserError(
             f"{path}: wanted softmax at the end, or scores (linear), got {after.name}, which "
             "does not give class probabilities"

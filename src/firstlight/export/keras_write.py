@@ -60,7 +60,10 @@ def written(saved: SavedModel) -> list[Written]:
     writer.chain(layers, "")
     if saved.temperature != 1 and not isinstance(head, choice.Dense):
         writer.add("Rescaling", "temperature", {"scale": 1 / saved.temperature, "offset": 0.0})
-    writer.add("Softmax", "probabilities", {"axis": -1})
+    if saved.task.several:
+        writer.add("Activation", "probabilities", {"activation": "sigmoid"})
+    else:
+        writer.add("Softmax", "probabilities", {"axis": -1})
     return _in_order(writer.layers)
 
 

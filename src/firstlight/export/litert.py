@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from firstlight.errors import UserError
 from firstlight.evaluate.predict import Images
+from firstlight.evaluate.task import Task
 from firstlight.export.graph import Classifier
 from firstlight.models.modules import Resize
 from firstlight.packages import imported
@@ -91,7 +92,7 @@ def litert_bytes(
         written = tool.convert(_OneImage(saved).eval(), sample_kwargs={INPUT: example(saved)})
         content = bytes(written.model_content())
         if some_NHWC is not None:
-            content = _checked(content, some_NHWC)
+            content = _checked(content, some_NHWC, saved.task)
     stream = io.BytesIO(content)
     names = "".join(f"{one_line(name)}\n" for name in saved.class_names)
     with zipfile.ZipFile(stream, "a") as archive:
@@ -101,11 +102,11 @@ def litert_bytes(
     return stream.getvalue()
 
 
-def _checked(content: bytes, some_NHWC: npt.NDArray[np.uint8]) -> bytes:
+def _checked(content: bytes, some_NHWC: npt.NDArray[np.uint8], task: Task) -> bytes:
     """The file in eight bits. Raises ``UserError`` where its quantizer does not take the network,
     which is told only when the file is opened."""
     try:
-        content = _eight_bits(content, some_NHWC)
+        content = _eight_bits(content, some_NHWC, task)
         _interpreter(content)
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
@@ -116,9 +117,9 @@ def _checked(content: bytes, some_NHWC: npt.NDArray[np.uint8]) -> bytes:
     return content
 
 
-def _eight_bits(content: bytes, some_NHWC: npt.NDArray[np.uint8]) -> bytes:
-    """Weights and what flows between layers as int8, by the ranges that the images give; softmax
-    stays in float32, as 256 steps of probability are too few for a threshold."""
+def _eight_bits(content: bytes, some_NHWC: npt.NDArray[np.uint8], task: Task) -> bytes:
+    """Weights and what flows between layers as int8, by the ranges that the images give; what makes
+    probabilities stays in float32, as 256 steps are too few for a threshold."""
     qtyping, quantizer, recipe_manager = (
         imported(f"ai_edge_quantizer.{name}", "--int8", EXTRA)
         for name in ("qtyping", "quantizer", "recipe_manager")
@@ -131,7 +132,8 @@ def _eight_bits(content: bytes, some_NHWC: npt.NDArray[np.uint8]) -> bytes:
         activation_num_bits=8,
         weight_num_bits=8,
     )
-    for kept in (operations.SOFTMAX, operations.OUTPUT):
+    probabilities = operations.LOGISTIC if task.several else operations.SOFTMAX
+    for kept in (probabilities, operations.OUTPUT):
         recipe.add_quantization_config(
             regex=".*",
             operation_name=kept,

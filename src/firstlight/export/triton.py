@@ -12,6 +12,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from firstlight.checked import class_names
+from firstlight.evaluate.task import task_in
+from firstlight.export.graph import LABELS as GIVEN
 from firstlight.export.graph import OUTPUTS
 from firstlight.pixels import Preprocess
 
@@ -19,7 +21,12 @@ if TYPE_CHECKING:
     from onnx import ValueInfoProto
 
 LABELS = "labels.txt"
-TYPES = {"UINT8": "TYPE_UINT8", "INT64": "TYPE_INT64", "FLOAT": "TYPE_FP32"}
+TYPES = {
+    "UINT8": "TYPE_UINT8",
+    "INT64": "TYPE_INT64",
+    "FLOAT": "TYPE_FP32",
+    "BOOL": "TYPE_BOOL",
+}
 """Maps ONNX's names of an export's types to Triton's."""
 _SERVICE_LENGTH = 40
 """Most characters of the service's name: Kubernetes allows 63, and KServe appends its own words."""
@@ -62,7 +69,7 @@ def _config(name: str, content: bytes, card: dict[str, Any], batch: int) -> str:
 
     graph = onnx.load_model_from_string(content).graph
     # Leave out ``seen``: Triton would send it with every answer.
-    outputs = [value for value in graph.output if value.name in OUTPUTS]
+    outputs = [value for value in graph.output if value.name in (*OUTPUTS, GIVEN)]
     blocks = [
         f'name: {_quoted(name)}\nbackend: "onnxruntime"\nmax_batch_size: {batch}',
         # Batch the requests that are waiting; none waits for others to arrive.
@@ -70,7 +77,8 @@ def _config(name: str, content: bytes, card: dict[str, Any], batch: int) -> str:
         *(f"input {{{_tensor(value)}\n}}" for value in graph.input),
         *(f"output {{{_tensor(value)}\n}}" for value in outputs),
     ]
-    if card["calibration"] is not None:
+    # The thresholds of several labels are in the graph.
+    if card["calibration"] is not None and not task_in(card).several:
         threshold = _quoted(str(card["calibration"]["threshold"]))
         blocks.append(
             f'parameters {{\n  key: "threshold"\n  value {{ string_value: {threshold} }}\n}}'
@@ -107,9 +115,11 @@ def _labels(names: Sequence[str]) -> str:
 def _readme(name: str, card: dict[str, Any], batch: int) -> str:
     classes = len(card["class_names"])
     height, width, channels = Preprocess.from_json(card["preprocess"]).image_shape
+    several = task_in(card).several
+    what = f"with any of {classes} labels" if several else f"in {classes} classes"
     return f"""# {name}
 
-A classifier of images in {classes} classes, for Triton Inference Server or KServe.
+A classifier of images {what}, for Triton Inference Server or KServe.
 firstlight {card["firstlight"]} wrote this folder.
 
 ## What to send
@@ -125,12 +135,9 @@ The input `images`: UINT8, N×H×W×C.
 
 ## What comes back
 
-- `probabilities`: FP32, N×{classes}. The classes are in the order of `{name}/{LABELS}`.
-- `label`: INT64, N×1. The number of the most probable class; the first line is 0.
-- `probabilities` asked for with Triton's classification extension (`class_count`): the most
-  probable classes with their names.
+{_label_outputs(name, classes) if several else _class_outputs(name, classes)}
 
-{_unknown(card)}
+{_SEVERAL if several else _unknown(card)}
 
 ## Serve it
 
@@ -145,6 +152,27 @@ With KServe: copy this folder to a place that the cluster can read. Write that p
 
 The metadata of `{name}/1/model.onnx` have the class names, licence, data and figures as JSON.
 """
+
+
+_SEVERAL = """Each label is judged by itself: an image may get several of them, or none. `labels`
+says which probabilities reach the label's threshold. The thresholds are in the metadata, under
+`calibration`."""
+
+
+def _class_outputs(name: str, classes: int) -> str:
+    order = f"`{name}/{LABELS}`"
+    return f"""- `probabilities`: FP32, N×{classes}. The classes are in the order of {order}.
+- `label`: INT64, N×1. The number of the most probable class; the first line is 0.
+- `probabilities` asked for with Triton's classification extension (`class_count`): the most
+  probable classes with their names."""
+
+
+def _label_outputs(name: str, labels: int) -> str:
+    return f"""- `probabilities`: FP32, N×{labels}, each from 0 to 1. The labels are in the order of
+  `{name}/{LABELS}`.
+- `labels`: BOOL, N×{labels}. Whether the image is given each label.
+- `probabilities` asked for with Triton's classification extension (`class_count`): the most
+  probable labels with their names, also those that are not given."""
 
 
 def _unknown(card: dict[str, Any]) -> str:

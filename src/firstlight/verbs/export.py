@@ -47,8 +47,6 @@ SUFFIXES = {
     "triton": "",
 }
 """Maps each format to its file extension. ``triton`` is a folder with any name."""
-SEVERAL_FORMATS = ("onnx", "safetensors", "torch-export")
-"""The formats of a network that answers with several labels."""
 ONNX = ("onnx", "triton")
 """The formats that hold an ONNX file."""
 EIGHT_BITS = (*ONNX, "litert")
@@ -206,9 +204,6 @@ def export(
     form.check()
     path = form.path(folder.name, out)  # raises before minutes of measuring
     model = run_model(folder)
-    if form.format not in SEVERAL_FORMATS:
-        instead = f"Use --format {' or '.join(SEVERAL_FORMATS)}"
-        model.task.require_one(f"exports as {form.format}", instead)
     if form.format == "keras":  # this too
         from firstlight.export.keras import check_writable
 
@@ -328,14 +323,14 @@ def _keras_answers(content: bytes, saved: SavedModel, test: Dataset) -> Float32A
     """Predict with the file read back, because Keras need not be installed."""
     from firstlight.export.keras_import import read_keras
 
-    read = read_keras(io.BytesIO(content))
+    read = read_keras(io.BytesIO(content), several=saved.task.several)
     architecture = Architecture(
         network=read.network, image_shape=read.image_shape, classes=read.classes
     )
     model = architecture.build(torch.Generator())
     model.load_state_dict({k: torch.from_numpy(v) for k, v in read.weights.items()})
     preprocess = replace(saved.preprocess, mean=read.mean, std=read.std)
-    return probabilities(model.eval(), preprocess, test.images_NHWC)
+    return probabilities(model.eval(), preprocess, test.images_NHWC, task=saved.task)
 
 
 def _repository(done: Exported, content: bytes, facts: dict[str, Any], name: str) -> Exported:
