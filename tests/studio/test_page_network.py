@@ -13,6 +13,11 @@ def titles(tab: Tab) -> list[str]:
     return [str(one) for one in tab.page.locator(f"{BLOCKS} .title").all_inner_texts()]
 
 
+def is_checked(tab: Tab) -> None:
+    """Wait until the service has answered what the last change comes to."""
+    tab.page.locator("#net-blocks[aria-busy=false]").wait_for()
+
+
 def test_a_learner_writes_a_network_with_mouse_and_keyboard(tab: Tab) -> None:
     tab.open("#network")
     tab.count(BLOCKS, 7)
@@ -22,6 +27,7 @@ def test_a_learner_writes_a_network_with_mouse_and_keyboard(tab: Tab) -> None:
     tab.page.select_option("#net-kind", "dropout")
     tab.page.click("#net-add")
     tab.count(BLOCKS, 8)
+    is_checked(tab)
     assert titles(tab)[5] == "dropout"
     assert "{ dropout = 0.5 }" in tab.page.input_value("#net-toml")
     # Move it below the dense layer with the keyboard, which keeps the focus on it.
@@ -47,6 +53,7 @@ def test_a_learner_writes_a_network_with_mouse_and_keyboard(tab: Tab) -> None:
     # Drag the second pool onto the first layer.
     tab.page.drag_and_drop(f"{BLOCKS}:nth-child(4) .number", f"{BLOCKS}:nth-child(1) .number")
     tab.shows(f"{BLOCKS}:nth-child(1) .title", "max-pooling")
+    is_checked(tab)
     # It is there after a reload, and can be trained.
     text = tab.page.input_value("#net-toml")
     tab.page.reload()
@@ -89,6 +96,26 @@ def test_a_repeat_begins_with_a_layer_inside(tab: Tab) -> None:
     tab.page.click("#net-add")
     tab.count(f"{BLOCKS} .block", 1)
     assert tab.text("#net-error") == ""
+
+
+def test_an_emptied_block_can_be_filled_again(tab: Tab) -> None:
+    tab.open("#network")
+    for kind in ("residual", "branches"):
+        tab.page.locator(BLOCKS).nth(1).click()
+        tab.page.select_option("#net-kind", kind)
+        tab.page.click("#net-add")
+        whole = tab.page.locator(f"{BLOCKS}:nth-child(3)")
+        inside = whole.locator(".blocks").first
+        inside.locator(".block").first.wait_for()
+        while count := inside.locator(".block").count():
+            inside.locator("[data-name=Remove]").first.click()
+            inside.locator(f".block:nth-child({count})").wait_for(state="detached")
+        tab.page.locator(BLOCKS).nth(0).click()  # another layer is the current one
+        tab.page.select_option("#net-kind", "activation")
+        inside.get_by_role("button", name="Add a layer").click()
+        inside.locator(".block").wait_for()
+        assert "activation" in inside.inner_text()
+        assert inside.get_by_role("button", name="Add a layer").count() == 0
 
 
 def test_what_is_trained_is_what_was_typed_last(tab: Tab, studio: Running) -> None:

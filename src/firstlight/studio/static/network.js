@@ -59,7 +59,12 @@ export function network({ studio, failed }) {
   // Ask the service what a changed recipe comes to. `layers` replace those of the text.
   function check(recipe, how = {}) {
     clearTimeout(timer);
-    latest = checked(recipe, how);
+    byId("net-blocks").ariaBusy = "true";
+    const answer = checked(recipe, how);
+    const mine = asked;
+    latest = answer.finally(() => {
+      if (mine === asked) byId("net-blocks").ariaBusy = "false";
+    });
     return latest;
   }
 
@@ -121,6 +126,12 @@ export function network({ studio, failed }) {
     const layers = structuredClone(draft.layers);
     work(layers);
     draft.layers = layers;
+    if (focus) {
+      // Places have moved: draw at once, as the next click may come before the answer.
+      draft.rows = {};
+      draw();
+      block(focus)?.focus();
+    }
     // A text with a mistake cannot be changed by its blocks: the last one without is.
     await check({ toml: readable, layers });
     if (focus) block(focus)?.focus();
@@ -293,6 +304,20 @@ export function network({ studio, failed }) {
 
   const isNested = (value) => Array.isArray(value) && value.some((each) => each !== null && typeof each === "object");
 
+  // The layers inside a layer. An empty list has no block to add below, so it has a button.
+  function held(layers, path, prefix, label) {
+    const found = make("ol", { className: "blocks", "aria-label": label }, ...list(layers, path, prefix));
+    if (layers.length) return found;
+    const fill = make("button", { type: "button", "aria-label": `Add a layer: ${label}` }, "Add a layer here");
+    fill.addEventListener("click", (event) => {
+      event.stopPropagation();
+      chosen = [...path, 0];
+      add();
+    });
+    found.append(make("li", {}, fill));
+    return found;
+  }
+
   // The settings of a layer: those that were changed are always there, most others unfold.
   function settings(layer, kind, path, number) {
     const shownNow = [];
@@ -302,16 +327,16 @@ export function network({ studio, failed }) {
       const key = spec.name === kind.main ? kind.kind : spec.name;
       const value = layer[key] ?? spec.default;
       const plain = ["number", "string"].includes(typeof value);
-      if (isNested(value)) nested.push([key, value]);
+      if (isNested(value) || (spec.name === "layers" && Array.isArray(value))) nested.push([key, value]);
       else if (spec.type !== "other" || plain) (key in layer || ALWAYS.includes(spec.name) ? shownNow : folded).push(field(layer, kind, spec, path));
     }
     const found = [];
     if (shownNow.length) found.push(make("div", { className: "settings" }, ...shownNow));
     for (const [key, value] of nested) {
       if (Array.isArray(value[0])) {
-        value.forEach((way, at) => found.push(make("ol", { className: "blocks", "aria-label": `Path ${at + 1} of layer ${number}` }, ...list(way, [...path, key, at], `${number}.${at + 1}.`))));
+        value.forEach((way, at) => found.push(held(way, [...path, key, at], `${number}.${at + 1}.`, `Path ${at + 1} of layer ${number}`)));
       } else {
-        found.push(make("ol", { className: "blocks", "aria-label": `Layers inside layer ${number}` }, ...list(value, [...path, key], `${number}.`)));
+        found.push(held(value, [...path, key], `${number}.`, `Layers inside layer ${number}`));
       }
     }
     if (folded.length) {
