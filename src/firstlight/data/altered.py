@@ -47,7 +47,8 @@ FILLED, BETTER_MOVED = 0.93, 0.04
 """A picture with detail in a smaller part, such as a drawing, must match in place: the same object
 elsewhere on a flat background is no sign of a copy. 9 of 10 CIFAR-10 photographs have more
 detail."""
-_ROWS, _COLUMNS, _PAIRS = 500, 4096, 512
+_ROWS, _COLUMNS = 500, 4096
+_PAIRS = 64  # so few that what is computed of them stays in the processor's cache
 _SAMPLE, _SAMPLE_PAIRS = 250, 4000
 _MOST_THREADS = 8  # to save memory: each needs about 50 MB
 _EACH_LOOKALIKE = 5

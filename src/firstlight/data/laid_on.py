@@ -211,14 +211,16 @@ def _laid_on(
     column_MP = (1 + grow) * x - turn * y + right + middle
     row_MP = turn * x + (1 + grow) * y + down + middle
     inside_MP = (np.minimum(column_MP, row_MP) >= 0) & (np.maximum(column_MP, row_MP) <= side - 1)
-    column_MP, row_MP = (np.clip(v, 0, side - 1.001) for v in (column_MP, row_MP))
-    left_MP, top_MP = column_MP.astype(np.int64), row_MP.astype(np.int64)
+    column_MP, row_MP = (np.clip(v, 0, np.float32(side - 1.001)) for v in (column_MP, row_MP))
+    left_MP, top_MP = np.floor(column_MP), np.floor(row_MP)
     column_MP, row_MP = column_MP - left_MP, row_MP - top_MP
-    at_MP = top_MP * side + left_MP + np.arange(len(one_MGG))[:, None] * side**2
+    at_MP = (top_MP * side + left_MP).astype(np.int64)
+    at_MP += np.arange(len(one_MGG))[:, None] * side**2
     values = other_MGG.ravel()
-    upper_MP = values[at_MP] * (1 - column_MP) + values[at_MP + 1] * column_MP
-    lower_MP = values[at_MP + side] * (1 - column_MP) + values[at_MP + side + 1] * column_MP
-    moved_MP = (upper_MP * (1 - row_MP) + lower_MP * row_MP).astype(np.float32)
+    upper_MP, lower_MP = values.take(at_MP), values.take(at_MP + side)
+    upper_MP += (values.take(at_MP + 1) - upper_MP) * column_MP
+    lower_MP += (values.take(at_MP + side + 1) - lower_MP) * column_MP
+    moved_MP = upper_MP + (lower_MP - upper_MP) * row_MP
     inner = slice(border, side - border)
     one_MP = one_MGG[:, inner, inner].reshape(len(one_MGG), -1)
     weights_MP = inside_MP.astype(np.float32)
