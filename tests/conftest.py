@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 from tests.kit import Command, Outcome
 from tests.marks import pictures, trained
-from tests.once import each_once, of_any_size, of_network, once, with_png
+from tests.once import each_once, of_any_size, of_network, of_pictures, once, with_png
 from tests.skips import unexpected
 
 import firstlight as fl
@@ -62,6 +62,19 @@ def _drawn_once() -> Iterator[None]:
             patch.setattr(verb, "images", each_once(images))
         for name in ("robustness_curves", "corruption_samples"):
             patch.setattr(report, name, once(getattr(report, name), with_png))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compared_once() -> Iterator[None]:
+    """Look for altered copies among the same pictures only once, because many tests train on the
+    same ones, each in a cache of its own. ``tests/data/test_altered.py`` looks without this."""
+    from firstlight.data import check_copies, split
+
+    found = once(split.altered_copies, list, of_pictures)
+    with pytest.MonkeyPatch.context() as patch:
+        for user in (split, check_copies):
+            patch.setattr(user, "altered_copies", found)
         yield
 
 
