@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 from tests.kit import Command, Outcome
 from tests.marks import pictures, trained
-from tests.once import each_once, of_any_size, of_network, of_pictures, once, with_png
+from tests.once import each_once, of_fit, of_network, of_pictures, once, with_png
 from tests.skips import unexpected
 
 import firstlight as fl
@@ -80,12 +80,13 @@ def _compared_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _traced_once() -> Iterator[None]:
-    """Trace the same layers with the same weights for ONNX only once, because it takes seconds."""
+    """Trace the same layers with the same weights for ONNX only once, because it takes seconds, as
+    does what brings images to a model's shape."""
     from firstlight.export import graph
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(graph, "network", once(graph.network, deepcopy, of_network))
-        patch.setattr(graph, "with_any_size", once(graph.with_any_size, deepcopy, of_any_size))
+        patch.setattr(graph, "fit", once(graph.fit, deepcopy, of_fit))
         yield
 
 

@@ -2,17 +2,16 @@
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import blake2b
 from inspect import isfunction
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from firstlight.pixels import Preprocess
 from firstlight.runs.checkpoint import SavedModel
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 MOST_PIXELS = 5_000_000
 
@@ -67,9 +66,10 @@ def of_network(saved: SavedModel, *opset: int) -> Any:
     return saved.architecture, saved.preprocess, saved.temperature, weights, opset
 
 
-def of_any_size(network: "ModelProto", saved: SavedModel, *opset: int) -> Any:
-    """Return everything that the graph around a network's depends on."""
-    return network.SerializeToString(), saved.preprocess, saved.architecture.classes, opset
+def of_fit(preprocess: Preprocess, *opset: int) -> Any:
+    """Return everything that the graph before a network depends on: all but the pixels' scale."""
+    zero, one = (0.0,) * preprocess.channels, (1.0,) * preprocess.channels
+    return replace(preprocess, mean=zero, std=one), opset
 
 
 def of_pictures(images_NHWC: Any) -> Any:

@@ -84,7 +84,7 @@ class Layout(nn.Module):
 def program(saved: SavedModel) -> ExportedProgram:
     """Return PyTorch's own export, for any number of images of any size."""
     whole = nn.Sequential(Layout(), Fit(saved.preprocess), Classifier(saved))
-    return _traced(whole, _any_images(saved))
+    return _traced(whole, _any_images(saved.preprocess))
 
 
 def network(saved: SavedModel, opset: int = OPSET) -> "ModelProto":
@@ -96,6 +96,11 @@ def _outputs(saved: SavedModel) -> list[str]:
     return [OUTPUTS[0], LABELS if saved.task.several else OUTPUTS[1]]
 
 
+def fit(preprocess: Preprocess, opset: int = OPSET) -> "ModelProto":
+    """What brings images of any size to the model's shape, alone: ``images`` to ``seen``."""
+    return _onnx(Fit(preprocess), _any_images(preprocess), opset, [INPUT], [SEEN])
+
+
 def with_any_size(network: "ModelProto", saved: SavedModel, opset: int = OPSET) -> "ModelProto":
     """Put nodes that accept images of any size, grey or colour, before the network.
 
@@ -104,8 +109,7 @@ def with_any_size(network: "ModelProto", saved: SavedModel, opset: int = OPSET) 
     import onnx
     from onnx import compose, helper
 
-    change = _onnx(Fit(saved.preprocess), _any_images(saved), opset, [INPUT], [SEEN])
-    change = compose.add_prefix(change, _PREFIX)
+    change = compose.add_prefix(fit(saved.preprocess, opset), _PREFIX)
     shape: list[str | int] = ["N", *saved.preprocess.image_shape]
     classes = saved.architecture.classes
     values = helper.make_tensor_value_info
@@ -135,8 +139,8 @@ def _own_images(saved: SavedModel) -> tuple[Tensor, dict[int, Dim]]:
     return torch.zeros((2, *shape), dtype=torch.uint8), {0: Dim.DYNAMIC}
 
 
-def _any_images(saved: SavedModel) -> tuple[Tensor, dict[int, Dim]]:
-    height, width, _ = saved.preprocess.image_shape
+def _any_images(preprocess: Preprocess) -> tuple[Tensor, dict[int, Dim]]:
+    height, width, _ = preprocess.image_shape
     example = torch.zeros((2, height + 3, width + 5, 3), dtype=torch.uint8)
     return example, dict.fromkeys(range(4), Dim.DYNAMIC)
 
