@@ -2,6 +2,7 @@
 data."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
@@ -14,6 +15,7 @@ from tests.kit import Command, Outcome
 from tests.marks import pictures, trained
 from tests.once import each_once, of_fit, of_network, of_pictures, once, with_png
 from tests.skips import unexpected
+from tests.warm import Forks
 
 import firstlight as fl
 from firstlight.cli.main import main
@@ -69,9 +71,9 @@ def _drawn_once() -> Iterator[None]:
 def _compared_once() -> Iterator[None]:
     """Look for altered copies among the same pictures only once, because many tests train on the
     same ones, each in a cache of its own. ``tests/data/test_altered.py`` looks without this."""
-    from firstlight.data import check_copies, split
+    from firstlight.data import altered, check_copies, split
 
-    found = once(split.altered_copies, list, of_pictures)
+    found = once(altered.altered_copies, list, of_pictures)
     with pytest.MonkeyPatch.context() as patch:
         for user in (split, check_copies):
             patch.setattr(user, "altered_copies", found)
@@ -88,6 +90,21 @@ def _traced_once() -> Iterator[None]:
         patch.setattr(graph, "network", once(graph.network, deepcopy, of_network))
         patch.setattr(graph, "fit", once(graph.fit, deepcopy, of_fit))
         yield
+
+
+@pytest.fixture(scope="session")
+def _forks() -> Iterator[Forks]:
+    forks = Forks()
+    yield forks
+    forks.end()
+
+
+@pytest.fixture
+def warm(_forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the processes of this Python that are started, which saves seconds for each. Not for
+    tests of how Python or the package begins."""
+    if sys.platform == "linux":
+        monkeypatch.setattr(subprocess, "Popen", _forks.popen())
 
 
 @pytest.fixture(scope="session")

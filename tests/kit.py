@@ -1,7 +1,11 @@
 """Shared by tests: the outcome of a command, and a small data set with a known answer."""
 
 import os
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +51,35 @@ def striped(count: int = 60, size: int = 8) -> TrainTest:
             )
         )
     return TrainTest(*parts)
+
+
+def launched(
+    words: Sequence[str | Path], count: int, threads: int = 1
+) -> list[subprocess.Popen[str]]:
+    """Start this Python with these words ``count`` times, as processes of one training."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    alike = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    alike |= {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(threads)}
+    return [
+        subprocess.Popen(
+            [sys.executable, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **alike, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(count)
+    ]
+
+
+def ended(processes: list[subprocess.Popen[str]]) -> tuple[list[int], str, str]:
+    """Wait for processes. Returns their exit codes, and what they said together."""
+    with ThreadPoolExecutor() as pool:
+        told = list(pool.map(lambda one: one.communicate(), processes))
+    out, err = ("".join(parts) for parts in zip(*told, strict=True))
+    return [one.returncode for one in processes], out, err
 
 
 def tutorial_net(*widths: int, **choices: Any) -> str:

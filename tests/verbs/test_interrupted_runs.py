@@ -23,6 +23,7 @@ def command(*words: str) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT between processes")
+@pytest.mark.usefixtures("warm")
 def test_ctrl_c_saves_the_state_says_how_to_go_on_and_exits_130(tmp_path: Path) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     subprocess.run(command(*START, "--out", str(whole)), check=True, capture_output=True)

@@ -31,16 +31,17 @@ def epochs_without_times(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.usefixtures("warm")
 def test_a_run_killed_at_random_moments_and_resumed_ends_with_the_same_bits(
     tmp_path: Path,
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert job(whole) == 0
-    # Start-up takes one to three seconds, and the work about as long. Some kills come before the
-    # first state, some between two, some during a write. The moments differ from call to call.
+    # The work takes one to three seconds. Some kills come before the first state, some between two,
+    # some during a write. The moments differ from call to call.
     codes: list[int] = []
     while len(codes) < 5 and 0 not in codes:
-        codes.append(job(killed, kill_after=random.uniform(1.0, 6.0)))
+        codes.append(job(killed, kill_after=random.uniform(0.2, 3.0)))
     assert set(codes) <= {0, -signal.SIGKILL}
     if 0 not in codes:
         assert job(killed) == 0

@@ -99,6 +99,7 @@ def test_every_way_out_of_a_run_works_with_its_code(trained: fl.Run, tmp_path: P
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to handle")
+@pytest.mark.usefixtures("warm")
 def test_sigterm_and_resume_end_with_the_same_bits(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "firstlight", "train"]
     own = ["--network", f"{SOURCE}:make"]

@@ -1,4 +1,4 @@
-"""Trainings started by torchrun: the same bits on any number of processes, also after a death."""
+"""Trainings on several processes: the same bits on any number of them, also after a death."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.kit import ended, launched
 
 from firstlight.errors import UserError
 from firstlight.progress import Silent
@@ -19,7 +20,10 @@ from firstlight.training.signs import ToldError
 from firstlight.verbs import several
 from firstlight.verbs.plan import plan_on
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="torchrun is tried on Linux alone")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="torchrun is tried on Linux alone"),
+    pytest.mark.usefixtures("warm"),
+]
 NETWORK = (
     "network.layers=[{ conv = 4, bias = false }, { batch-norm = true }, { activation = 'relu' }, "
     "{ max-pool = 2 }, { flatten = true }, { dropout = 0.3 }, { dense = 'classes' }]"
@@ -62,8 +66,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_has_the_same_bits_on_four_processes(whole: Path, tmp_path: Path) -> None:
     out, processes = tmp_path / "run", 4
-    code, told, err = done(started(*WORDS, "--epochs=6", f"--out={out}", processes=processes))
-    assert code == 0, err
+    words = ["-m", "firstlight", *WORDS, "--epochs=6", f"--out={out}"]
+    codes, told, err = ended(launched(words, processes))
+    assert codes == [0] * processes, err
     assert told.count("train.shards=8") == 1 and told.count(f"run {out}") == 1
     assert weights(out) == weights(whole)
     lines = [(run / "epochs.csv").read_text().splitlines() for run in (whole, out)]
@@ -91,13 +96,8 @@ def test_a_budget_is_kept_by_the_first_ones_clock_and_the_run_repeats(tmp_path: 
     out, again = tmp_path / "run", tmp_path / "again"
     script = tmp_path / "script.py"
     script.write_text(BY_A_CLOCK)
-    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script)
-    asked = ("digits", "digits-tutorial", NETWORK, out)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    trained = subprocess.run(
-        [sys.executable, *launch, *asked], env=environment, capture_output=True, text=True
-    )
-    assert trained.returncode == 0, trained.stderr
+    codes, _, err = ended(launched([script, "digits", "digits-tutorial", NETWORK, out], 2))
+    assert codes == [0, 0], err
     recipe = load_recipe(out / "recipe.toml")
     assert recipe.train.shards == 8 and recipe.train.epochs > 1
     code, _, err = done(started("train", "digits", f"--recipe={out}/recipe.toml", f"--out={again}"))
@@ -105,12 +105,29 @@ def test_a_budget_is_kept_by_the_first_ones_clock_and_the_run_repeats(tmp_path: 
     assert weights(again) == weights(out)
 
 
-def stopped(process: subprocess.Popen[str], out: Path, rank: str, number: int) -> None:
-    """Send a signal to one process after its second epoch."""
+def in_third_epoch(process: subprocess.Popen[str]) -> None:
+    """Wait until a process tells that its second epoch is over."""
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("epoch 2/"):
             break
+
+
+def test_after_a_stop_the_run_goes_on_with_another_number(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first, second = launched(["-m", "firstlight", *WORDS, "--epochs=6", f"--out={out}"], 2)
+    in_third_epoch(first)
+    second.send_signal(signal.SIGTERM)
+    codes, _, err = ended([first, second])
+    assert 0 not in codes
+    assert err.count(f"firstlight train --resume {out}") == 1, err
+    code, _, err = done(started("train", "--resume", str(out)))
+    assert code == 0, err
+    assert weights(out) == weights(whole)
+
+
+def kill(out: Path, rank: str) -> None:
+    """Kill one process of a run that torchrun started."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             words = (entry / "cmdline").read_bytes().decode().split("\0")
@@ -118,19 +135,7 @@ def stopped(process: subprocess.Popen[str], out: Path, rank: str, number: int) -
         except OSError:
             continue
         if f"--out={out}" in words and f"RANK={rank}" in variables:
-            os.kill(int(entry.name), number)
-
-
-def test_after_a_stop_the_run_goes_on_with_another_number(whole: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    process = started(*WORDS, "--epochs=6", f"--out={out}", processes=2)
-    stopped(process, out, "1", signal.SIGTERM)
-    code, _, err = done(process)
-    assert code != 0
-    assert err.count(f"firstlight train --resume {out}") == 1, err
-    code, _, err = done(started("train", "--resume", str(out)))
-    assert code == 0, err
-    assert weights(out) == weights(whole)
+            os.kill(int(entry.name), signal.SIGKILL)
 
 
 def test_torchrun_starts_a_training_again_that_goes_on_by_itself(
@@ -139,7 +144,8 @@ def test_torchrun_starts_a_training_again_that_goes_on_by_itself(
     out = tmp_path / "run"
     options = ("--max-restarts=1",)
     process = started(*WORDS, "--epochs=6", f"--out={out}", processes=2, options=options)
-    stopped(process, out, "1", signal.SIGKILL)
+    in_third_epoch(process)
+    kill(out, "1")
     code, _, err = done(process)
     assert code == 0, err
     assert len(re.findall(r"firstlight: process 1 \(pid \d+ on .* was lost", err)) == 1, err

@@ -1,7 +1,5 @@
 """Training on images that stay in their shards: order and position are exact."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tests.data.shards.kit import write_shards
+from tests.kit import ended, launched
 
 import firstlight as fl
 from firstlight.data.shards import images, load
@@ -124,22 +123,16 @@ def test_shards_at_an_address_train_to_the_bits_of_those_here(
     memory.rm("/far", recursive=True)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="torchrun is tried on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="several processes are tried on Linux alone")
+@pytest.mark.usefixtures("warm")
 def test_two_processes_train_to_the_bits_of_one(shards: Path, tmp_path: Path) -> None:
     whole = fl.train(
         shards, **{**CHOICES, "settings": ["train.shards=2"]}, seed=4, out=tmp_path / "one"
     )
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-            *(str(Path(__file__).with_name("large_shards.py")), "train", str(shards)),
-            *("--recipe", str(whole.path / "recipe.toml"), f"--out={tmp_path / 'two'}"),
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": str(usable_threads())},
-    )
-    assert done.returncode == 0, done.stderr
+    words: list[str | Path] = [Path(__file__).with_name("large_shards.py"), "train", shards]
+    words += ["--recipe", whole.path / "recipe.toml", "--out", tmp_path / "two"]
+    codes, _, err = ended(launched(words, 2, usable_threads()))
+    assert codes == [0, 0], err
     assert (tmp_path / "two" / "model.safetensors").read_bytes() == weights(whole)
 
 
