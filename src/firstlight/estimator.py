@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from firstlight.data.dataset import Dataset, TrainTest
@@ -24,7 +24,9 @@ from firstlight.data.levels import BRIGHT
 from firstlight.data.missing import refuse_missing
 from firstlight.devices import choose_device, repeatable
 from firstlight.errors import DataError, NothingLearntWarning, UserError, shortened
+from firstlight.evaluate.label_calibration import USUAL
 from firstlight.evaluate.predict import probabilities
+from firstlight.evaluate.task import Task, task_of
 from firstlight.files import make_folder
 from firstlight.models.catalog import Architecture
 from firstlight.pixels import Preprocess
@@ -69,6 +71,12 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ``image_shape`` are plain features, each with its own range. That works, but other estimators do
     it better.
 
+    ``y`` has n labels of any kind, or, if an image may have several labels or none, the shape
+    (n, k) with 0 and 1. Then ``predict`` returns (n, k), ``predict_proba`` the probability of each
+    label, also (n, k), and ``score`` the share of images whose labels are all right, as
+    scikit-learn's ``MLPClassifier`` does. ``classes_`` is a list with the two classes of each
+    label, as in ``MultiOutputClassifier``.
+
     ``n_jobs`` of a search or a cross-validation trains in several processes. ``pickle``, ``joblib``
     and ``copy.deepcopy`` store a fitted estimator as NumPy arrays and text; the copy gives answers
     with the same bits. A pickle can contain any code: load one only if you trust its author.
@@ -95,8 +103,8 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         network resizes images. ``settings``: changes of the recipe as ``"section.key=value"``.
         ``seed``: determines everything random. ``device``: auto, cpu, cuda or mps.
         ``class_weight``: a dict from class to weight, or ``"balanced"``, as in scikit-learn; it
-        replaces the recipe's ``train.class_weights``. ``warm_start`` is refused, because each
-        ``fit`` starts from new weights.
+        replaces the recipe's ``train.class_weights``, and is not for several labels.
+        ``warm_start`` is refused, because each ``fit`` starts from new weights.
         """
         self.recipe = recipe
         self.image_shape = image_shape
@@ -118,7 +126,7 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def fit(
         self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> "FirstlightClassifier":
-        """Train from new weights; ``y`` holds n labels of any kind.
+        """Train from new weights; ``y`` holds n labels of any kind, or (n, k) with 0 and 1.
 
         ``sample_weight`` holds n non-negative numbers. They multiply the loss of each row, and are
         scaled to a mean of 1. Rows of weight 0 are left out.
@@ -132,29 +140,34 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 f"warm_start is not supported: each fit trains a new network. {_GO_ON}"
             )
         _refuse_missing(y)
+        several = _has_several(y)
+        if several and self.class_weight is not None:
+            raise ValueError(
+                "class_weight is for one label per image, and y has several. Leave it out, or give "
+                "each row a weight with sample_weight"
+            )
         with _messages_cut():
             values, targets = validate_data(
-                self, X, y, allow_nd=True, dtype="numeric", ensure_2d=_is_flat(X)
+                self,
+                X,
+                y,
+                allow_nd=True,
+                dtype="numeric",
+                ensure_2d=_is_flat(X),
+                multi_output=several,
             )
             check_classification_targets(targets)
             weights_N = self._weights(values, targets, sample_weight)
         if weights_N is not None:
             counted_N = weights_N > 0
             values, targets, weights_N = values[counted_N], targets[counted_N], weights_N[counted_N]
-        self.classes_, labels_N = np.unique(targets, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                shortened(
-                    "a classifier needs samples of at least two classes, got one class: "
-                    f"{self.classes_[0]!r}"
-                )
-            )
+        labels = self._each_label(targets) if several else self._one_label(targets)
         images_NHWC = self._images(values, fitting=True)
         train = Dataset(
             name="arrays/train",
             images_NHWC=images_NHWC,
-            labels_N=labels_N.astype(np.int64),
-            class_names=tuple(str(name) for name in self.classes_),
+            **labels,
+            class_names=self._names,
             weights_N=None if weights_N is None else weights_N.astype(np.float32),
         )
         start = None if self.start is None else Path(self.start)
@@ -173,8 +186,58 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.preprocess_ = trainer.preprocess
         return self
 
+    def _one_label(self, targets: npt.NDArray[Any]) -> dict[str, Any]:
+        """Return ``labels_N`` of the data set, and set ``classes_``."""
+        self.classes_: Any
+        self.classes_, labels_N = np.unique(targets, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                shortened(
+                    "a classifier needs samples of at least two classes, got one class: "
+                    f"{self.classes_[0]!r}"
+                )
+            )
+        return {"labels_N": labels_N.astype(np.int64)}
+
+    def _each_label(self, targets: Any) -> dict[str, Any]:
+        """Return ``labels_NK`` of the data set, and set ``classes_``."""
+        rows_NK = targets.toarray() if hasattr(targets, "toarray") else targets
+        found = np.unique(rows_NK)
+        if not np.isin(found, (0, 1)).all():
+            raise ValueError(
+                f"y of shape {rows_NK.shape}: wanted 0 and 1, whether each row has each label, got "
+                f"{' and '.join(str(one)[:40] for one in found)}"
+            )
+        labels_NK = rows_NK.astype(bool)
+        if (labels_NK == labels_NK[0]).all():
+            raise ValueError(
+                f"y of shape {rows_NK.shape}: all rows have the same labels, so there is nothing "
+                "to tell apart. Give rows with and without a label"
+            )
+        both = np.array([0, 1], dtype=rows_NK.dtype)
+        self.classes_ = [both.copy() for _ in range(labels_NK.shape[1])]
+        return {"labels_NK": labels_NK}
+
+    @property
+    def _task(self) -> Task:
+        """What the fitted estimator answers: one class, or any of several labels."""
+        return task_of(isinstance(self.classes_, list))
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """K: the classes as text, or the numbers of the labels."""
+        several = self._task.several
+        return tuple(map(str, range(len(self.classes_)) if several else self.classes_))
+
+    def __sklearn_tags__(self) -> Any:
+        """Say to scikit-learn that ``y`` may have several labels."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
     def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return probabilities N×K, in the order of ``classes_``."""
+        """Return probabilities N×K, in the order of ``classes_``. Those of classes sum to 1; those
+        of several labels are independent."""
         check_is_fitted(self)
         with _messages_cut():
             values = validate_data(
@@ -182,16 +245,25 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             )
         device = next(self.model_.parameters()).device.type
         with repeatable(usable_threads(), device):
-            found_NK = probabilities(
-                self.model_, self.preprocess_, self._images(values, fitting=False), device
+            found_NK: npt.NDArray[np.float64] = probabilities(
+                self.model_,
+                self.preprocess_,
+                self._images(values, fitting=False),
+                device,
+                task=self._task,
             ).astype(np.float64)
-        result: npt.NDArray[np.float64] = found_NK / found_NK.sum(axis=1, keepdims=True)
-        return result
+        return found_NK if self._task.several else found_NK / found_NK.sum(axis=1, keepdims=True)
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
-        """Return N labels: the most probable class of each image."""
+        """Return N labels: the most probable class of each image. Of several labels, return N×K
+        with 0 and 1: those with a probability of at least one half."""
         check_is_fitted(self)
-        answers: npt.NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        found_NK = self.predict_proba(X)
+        answers: npt.NDArray[Any]
+        if self._task.several:
+            answers = (found_NK >= USUAL).astype(self.classes_[0].dtype)
+        else:
+            answers = self.classes_[found_NK.argmax(axis=1)]
         return answers
 
     def save(self, path: str | Path) -> None:
@@ -202,10 +274,12 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         check_is_fitted(self)
         self._refuse_code("saved")
-        if self.classes_.dtype.kind not in "biufUO" or not all(
-            isinstance(name, bool | int | float | str) for name in self.classes_.tolist()
+        several = self._task.several
+        classes = self.classes_[0] if several else self.classes_
+        if classes.dtype.kind not in "biufUO" or not all(
+            isinstance(name, bool | int | float | str) for name in classes.tolist()
         ):
-            raise ValueError(f"classes of type {self.classes_.dtype} cannot be saved")
+            raise ValueError(f"classes of type {classes.dtype} cannot be saved")
         folder = RunFolder(Path(path))
         try:
             make_folder(folder.path)
@@ -219,15 +293,17 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             model=self.model_,
             architecture=architecture,
             preprocess=self.preprocess_,
-            class_names=tuple(str(name) for name in self.classes_),
+            class_names=self._names,
+            task=self._task,
         )
         save_model(folder, saved)
         folder.write("recipe.toml", self.recipe_.to_toml())
         folder.write_json(
             "estimator.json",
             {
-                "classes": self.classes_.tolist(),
-                "dtype": str(self.classes_.dtype),
+                "classes": classes.tolist(),
+                "dtype": str(classes.dtype),
+                **({"labels": len(self.classes_)} if several else {}),
                 "image_shape": self.image_shape,
                 "start": None if self.start is None else str(self.start),
                 "seed": self.seed,
@@ -259,7 +335,9 @@ class FirstlightClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             )
             loaded.recipe_, loaded.model_ = recipe, saved.model
             loaded.preprocess_ = saved.preprocess
-            loaded.classes_ = np.array(values["classes"], dtype=np.dtype(values["dtype"]))
+            classes = np.array(values["classes"], dtype=np.dtype(values["dtype"]))
+            labels = values.get("labels")
+            loaded.classes_ = classes if labels is None else [classes.copy() for _ in range(labels)]
             if values["n_features_in"] is not None:
                 loaded.n_features_in_ = int(values["n_features_in"])
             loaded.input_shape_ = tuple(values["input_shape"])
@@ -454,13 +532,24 @@ def _device_or_cpu(name: str) -> str:
 
 def _refuse_missing(y: Any) -> None:
     """Raise ``ValueError`` naming the first rows without a label."""
-    if y is None:
-        return  # scikit-learn reports it
+    if y is None or hasattr(y, "toarray"):
+        return  # scikit-learn reports None; a sparse matrix lacks nothing
     labels = y if isinstance(y, list) else np.asarray(y).reshape(-1)
+    columns = len(labels) // len(y) if hasattr(y, "__len__") and len(y) else 1
     try:
-        refuse_missing("y", labels, "row")
+        refuse_missing("y", labels, "row", [at // columns for at in range(len(labels))])
     except DataError as error:
         raise ValueError(str(error)) from error
+
+
+def _has_several(y: Any) -> bool:
+    """Whether ``y`` has the shape (n, k) for several labels, in scikit-learn's sense."""
+    try:
+        if not hasattr(y, "toarray") and np.ndim(y) != 2:
+            return False
+        return bool(type_of_target(y) == "multilabel-indicator")
+    except (ValueError, TypeError):  # which fit reports in its own words
+        return False
 
 
 @contextmanager
