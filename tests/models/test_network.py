@@ -1,5 +1,8 @@
 """Networks of layers, compared with plain PyTorch networks, covariances and averages."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from firstlight.errors import UserError
 from firstlight.layers import Whiten
 from firstlight.layers.network import Network
 from firstlight.layers.networks import tutorial, whitened
-from firstlight.models.blocks import Dropout
+from firstlight.models.blocks import Dropout, shapes_only
 from firstlight.models.catalog import Architecture, parameter_count
 from firstlight.models.network import NetworkModule
 from firstlight.recipe import load_recipe
@@ -296,3 +299,20 @@ def test_dropout_zeroes_what_the_last_layer_sees_in_training_alone() -> None:
     assert share == pytest.approx(0.5, abs=0.15)
     with torch.no_grad():
         assert torch.equal(plain.eval()(pixels(3)), dropping.eval()(pixels(3)))
+
+
+def test_a_thread_that_only_needs_shapes_leaves_the_networks_of_others_alone() -> None:
+    inside, built = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with shapes_only():
+            inside.set()
+            assert built.wait(60)
+
+    with ThreadPoolExecutor(1) as other:
+        looked = other.submit(look)
+        assert inside.wait(60)
+        model = build(Network(layers=tutorial((8,), dense=16)), (28, 28, 1))
+        built.set()
+        looked.result()
+    assert {weight.device.type for weight in model.parameters()} == {"cpu"}

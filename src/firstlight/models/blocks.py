@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
@@ -11,26 +12,25 @@ from torch.nn.functional import max_pool2d, max_pool2d_with_indices
 
 KEEPS_INPUT = "mps"
 """The device whose max-pooling gradient recomputes the positions from the input."""
-_with_memory = True
+_with_memory = ContextVar("_with_memory", default=True)  # a value for each thread
 _Layer = TypeVar("_Layer", bound=nn.Conv2d | nn.Linear)
 
 
 @contextmanager
 def shapes_only() -> Iterator[None]:
     """Build networks that have shapes but no numbers, and take no memory for them."""
-    global _with_memory
-    before, _with_memory = _with_memory, False
+    before = _with_memory.set(False)
     try:
         with torch.device("meta"):  # also covers tensors that are only filled inside
             yield
     finally:
-        _with_memory = before
+        _with_memory.reset(before)
 
 
 def unfilled(layer: _Layer) -> _Layer:
     """Move a layer from the meta device to memory, unless inside ``shapes_only``. A layer made on
     the meta device draws nothing from torch's global generator."""
-    if not _with_memory:
+    if not _with_memory.get():
         return layer
     for name, weight in list(layer.named_parameters(recurse=False)):
         # Does the same as layer.to_empty, which loads SymPy and takes half a second.

@@ -5,13 +5,14 @@ Axes: N images, C channels in, O channels out, H height, W width.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
 
 from firstlight.models import unfolded, winograd
 
-_allowed = True
+_allowed = ContextVar("_allowed", default=True)  # a value for each thread
 
 
 class Convolution3x3(nn.Conv2d):
@@ -38,17 +39,16 @@ class Convolution3x3(nn.Conv2d):
 @contextmanager
 def direct() -> Iterator[None]:
     """Use PyTorch's own algorithm for every convolution, for example to count multiply-adds."""
-    global _allowed
-    before, _allowed = _allowed, False
+    before = _allowed.set(False)
     try:
         yield
     finally:
-        _allowed = before
+        _allowed.reset(before)
 
 
 def _may_differ(maps_NCHW: Tensor, weight_OC33: Tensor) -> bool:
     return (
-        _allowed
+        _allowed.get()
         and not torch.compiler.is_compiling()
         and maps_NCHW.dim() == 4
         and weight_OC33.requires_grad
