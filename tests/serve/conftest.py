@@ -88,6 +88,9 @@ def chromium(*more: str) -> Iterator[Any]:
                 "--disable-background-networking",
                 "--disable-component-update",
                 "--disable-sync",
+                # One process for the page, where each visit to it would otherwise start two.
+                "--disable-site-isolation-trials",
+                "--process-per-site",
                 "--use-fake-device-for-media-stream",
                 "--use-fake-ui-for-media-stream",
                 "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
