@@ -72,6 +72,37 @@ def test_exchanged_labels_are_found_by_features_and_the_way_is_said(
     assert "agree with 96.7 % of the labels" in doubtful["text"]
 
 
+def test_wrong_ones_of_several_labels_are_found_and_marked_on_the_map(
+    command: Command, backbone: str, tmp_path: Path
+) -> None:
+    """Each picture has any of the colours; three labels are wrong."""
+    rng, names = np.random.default_rng(0), [*COLOURS]
+    wrong, rows = {7: 0, 13: 1, 40: 2}, ["path,labels"]
+    (tmp_path / "set").mkdir()
+    suspects = {}
+    for i in range(90):
+        has = rng.random(3) < 0.5
+        coarse = rng.normal(70 + 120 * has, 40, (6, 6, 3))
+        picture = Image.fromarray(coarse.clip(0, 255).astype(np.uint8))
+        picture.resize((48, 48), Image.Resampling.BICUBIC).save(tmp_path / "set" / f"{i}.png")
+        if i in wrong:
+            k = wrong[i]
+            suspects[f"{i}.png"] = names[k] if has[k] else f"without {names[k]}"
+            has[k] = not has[k]
+        rows.append(f"{i}.png,{';'.join(np.array(names)[has]) or '[]'}")
+    file = tmp_path / "set" / "all.csv"
+    file.write_text("\n".join(rows))
+    words = ("--labels", "--map", "map.html", "--page", "page.html")
+    done = command("data", "check", file, *words)
+    assert done.code == 0, done.err
+    assert "3 labels of 3 pictures may be wrong" in done.out
+    for name, suggested in suspects.items():
+        assert f"→ {suggested} (" in next(s for s in done.out.splitlines() if f" {name}: " in s)
+    page, drawn = Path("page.html").read_text(), Path("map.html").read_text()
+    assert all(name in page and name in drawn for name in suspects)
+    assert "shows the labels" in drawn and "blue;green" not in drawn.split("The map")[0]
+
+
 def test_a_second_check_finds_the_features_in_the_cache(
     backbone: str, coloured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

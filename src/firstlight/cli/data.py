@@ -193,7 +193,7 @@ def check(
         typer.echo("list what to leave out with --fix-list FILE.csv, see it with --page FILE.html")
     elif page is None and any(finding.suspects for finding in checked.findings):
         typer.echo("see them with --page FILE.html")
-    if not labels and not arrays and not checked.several:
+    if not labels and not arrays:
         typer.echo("look for wrong labels with --labels (seconds with a backbone, minutes without)")
 
 

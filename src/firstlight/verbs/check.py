@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from firstlight.backbones import BACKBONES
+from firstlight.checked import joined_labels
 from firstlight.data.arrays import ArrayForm
 from firstlight.data.check import DataCheck, check, check_arrays
 from firstlight.data.check_copies import TWO_CLASSES, moved_found, settled
@@ -13,7 +14,6 @@ from firstlight.data.listing import Listing
 from firstlight.data.own import read_arrays
 from firstlight.data.table import list_pictures
 from firstlight.errors import UserError
-from firstlight.evaluate.task import task_of
 from firstlight.files import write_asked
 from firstlight.progress import CountingBar, DecodingBar
 from firstlight.report.images import Tile, contact_sheet
@@ -65,8 +65,6 @@ def check_pictures(
     if labels:
         need_cleanlab()
     listing = list_pictures(path, allow_outside=allow_outside)
-    if labels:
-        task_of(listing.several).require_one("checks of labels", "Leave out --labels")
     with DecodingBar(quiet=quiet) as bar:
         checked = check(listing, size=size, progress=bar)
     if not labels:
@@ -79,7 +77,10 @@ def check_pictures(
         found = replace(found, notes=(*found.notes, *view.warnings))
     else:
         found = _trained(path, size, backbone, quiet, allow_outside)
-    label = {each.name: listing.class_names[each.label] for each in listing.pictures}
+    label = {
+        each.name: joined_labels(listing.class_names[one] for one in each.classes)
+        for each in listing.pictures
+    }
     settled_findings = [
         settled(finding, label, found.likely) if finding.kind == TWO_CLASSES else finding
         for finding in checked.findings
@@ -169,7 +170,10 @@ def _sections(finding: Finding, checked: DataCheck) -> list[Section]:
     """Return sections with a finding, some of its pictures, and their names, collapsed if there are
     many."""
     shown = finding.groups if finding.suspects else finding.groups[:SHOWN]
-    titles = {s.name: f"{s.given} → {s.suggested}" for s in finding.suspects}
+    titles = dict[str, str]()
+    for one in finding.suspects:  # a picture may have several doubtful labels
+        before = f"{titles[one.name]}; " if one.name in titles else ""
+        titles[one.name] = f"{before}{one.given} → {one.suggested}"
     tiles = [
         [
             Tile(image_HWC=checked.thumbnails[name], text=name, title=titles.get(name, ""))
@@ -191,7 +195,7 @@ def _table(finding: Finding) -> Table | None:
     if not finding.groups:
         return None
     if finding.suspects:
-        head = ["picture", "class", "looks like", "probability of its class"]
+        head = ["picture", "given", "looks like", "probability of what is given"]
         rows = [
             [s.name, s.given, s.suggested, f"{100 * s.probability:.1f} %"] for s in finding.suspects
         ]

@@ -10,13 +10,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from firstlight.checked import joined_labels
 from firstlight.data.dataset import Dataset
 from firstlight.data.findings import Finding, Suspect
+from firstlight.data.listing import counted
 from firstlight.data.own import Form, load_own
 from firstlight.data.split import folds, joined
 from firstlight.devices import repeatable
 from firstlight.evaluate.calibrate import calibrate
+from firstlight.evaluate.label_calibration import USUAL, calibrate_labels, sigmoid
 from firstlight.evaluate.predict import probabilities
+from firstlight.evaluate.task import task_of
 from firstlight.packages import imported
 from firstlight.recipe import Recipe
 from firstlight.training.linear_head import fit_head
@@ -26,7 +30,8 @@ from firstlight.verbs.feature_view import FeatureView, Float32Array
 
 FOLDS = 4
 LEAST = 2 * FOLDS
-"""Fewest distinct pictures of a class; classes with fewer are not judged."""
+"""Fewest distinct pictures of a class; classes with fewer are not judged. Of a label, so many must
+have it, and so many must not."""
 SHOWN = 60
 """Most suspects whose pixels are kept for display."""
 Float64Array = npt.NDArray[np.float64]
@@ -45,7 +50,8 @@ class LabelCheck:
     thumbnails: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     """The first suspects by name, uint8 H×W×C."""
     likely: dict[str, str] = field(default_factory=dict)
-    """The most probable class of each judged picture, by its name."""
+    """The most probable class of each judged picture, by its name; of several labels, those that it
+    is judged to have, joined."""
 
 
 def need_cleanlab() -> None:
@@ -66,8 +72,8 @@ def check_labels(
     Every picture, in the training and test part, is judged by a network that was trained on three
     quarters of the pictures, without this one and its copies. Confident learning (Northcutt, Jiang
     and Chuang 2021), as implemented by cleanlab, decides which probabilities are too low for the
-    given class. ``recipe`` is by default that of ``train``. Raises ``UserError`` without cleanlab,
-    and ``DataError`` as ``load_own`` does.
+    given class. Of several labels, each is judged by itself. ``recipe`` is by default that of
+    ``train``. Raises ``UserError`` without cleanlab, and ``DataError`` as ``load_own`` does.
     """
     need_cleanlab()
     data, _, notes = _judged(joined(load_own(path, Form(size), allow_outside=allow_outside)))
@@ -96,6 +102,8 @@ def _checked(
     data: Dataset, found_NK: Float64Array, judges: str, notes: tuple[str, ...]
 ) -> LabelCheck:
     """Find the suspects from out-of-fold probabilities; ``judges`` says whose they are."""
+    if data.labels_NK is not None:
+        return _each_checked(data, data.labels_NK, found_NK, judges, notes)
     found_NK = _sharpened(found_NK, data.labels_N)
     suspects_M = _suspects(data, found_NK)
     agree = f"agree with {100 * (found_NK.argmax(axis=1) == data.labels_N).mean():.1f} %"
@@ -123,8 +131,79 @@ def _checked(
     return LabelCheck(finding=finding, notes=notes, thumbnails=shown, likely=likely)
 
 
+def _each_checked(
+    data: Dataset,
+    labels_NK: npt.NDArray[np.bool_],
+    found_NK: Float64Array,
+    judges: str,
+    notes: tuple[str, ...],
+) -> LabelCheck:
+    """Find the suspects among several labels of each picture: each label is a question of its own,
+    whether the picture has it."""
+    assert data.names is not None, "your own pictures have names"
+    found_NK = _sharpened_labels(found_NK, labels_NK)
+    said_NK = found_NK >= USUAL
+    agree = f"agree with {100 * (said_NK == labels_NK).mean():.1f} %"
+    listed = sorted(
+        (one for k in _judged_labels(data) for one in _doubtful(data, labels_NK, found_NK, k)),
+        key=lambda one: one.probability,
+    )
+    likely = {
+        name: joined_labels(data.class_names[k] for k in np.flatnonzero(said_K))
+        for name, said_K in zip(data.names, said_NK, strict=True)
+    }
+    if not listed:
+        judged = f"labels: {judges[0].lower()}{judges[1:]} {agree} of all that pictures have or not"
+        return LabelCheck(finding=None, notes=(judged, *notes), likely=likely)
+    pictures = [*dict.fromkeys(one.name for one in listed)]
+    finding = Finding(
+        kind="doubtful label",
+        severe=False,
+        text=(
+            f"{counted(len(listed), 'label')} of {counted(len(pictures), 'picture')} may be wrong, "
+            "given to a picture that does not show it or missing from one that does, the most "
+            f"suspicious first. {judges} {agree} of all that pictures have or have not. The lower "
+            "that share, the more of these labels are correct and the pictures are only hard. Look "
+            "at each one and correct it in your data. They are not in the list of pictures to "
+            "leave out: without its hard pictures, a test looks better than it is"
+        ),
+        groups=tuple((name,) for name in pictures),
+        suspects=tuple(listed),
+    )
+    row = {name: at for at, name in enumerate(data.names)}
+    shown = {name: data.images_NHWC[row[name]] for name in pictures[:SHOWN]}
+    return LabelCheck(finding=finding, notes=notes, thumbnails=shown, likely=likely)
+
+
+def _doubtful(
+    data: Dataset, labels_NK: npt.NDArray[np.bool_], found_NK: Float64Array, label: int
+) -> list[Suspect]:
+    """Return the pictures whose label is probably missing, or given wrongly."""
+    from cleanlab.filter import find_label_issues
+
+    assert data.names is not None, "your own pictures have names"
+    has_N, found_N = labels_NK[:, label], found_NK[:, label]
+    suspects_M = find_label_issues(
+        has_N.astype(np.int64),
+        np.column_stack([1 - found_N, found_N]),
+        return_indices_ranked_by="self_confidence",
+        n_jobs=1,
+    )
+    words = (f"without {data.class_names[label]}", data.class_names[label])
+    return [
+        Suspect(
+            name=data.names[at],
+            given=words[int(has_N[at])],
+            suggested=words[1 - int(has_N[at])],
+            probability=float(found_N[at] if has_N[at] else 1 - found_N[at]),
+        )
+        for at in suspects_M
+    ]
+
+
 def out_of_fold(data: Dataset, recipe: Recipe, told: Told | None = None) -> Float64Array:
     """Return probabilities N×K, each from a network trained without the image and its group."""
+    task = task_of(data.several)
     fold_N = folds(data, FOLDS)
     recipe = recipe.with_settings(
         ["train.validation=none", "train.patience=0", "train.epoch_share=1.0"]
@@ -141,10 +220,9 @@ def out_of_fold(data: Dataset, recipe: Recipe, told: Told | None = None) -> Floa
         with repeatable(job.threads, job.device):
             images_NHWC = data.take(np.flatnonzero(held_N)).images_NHWC
             found_NK[held_N] = probabilities(
-                trainer.answering, trainer.preprocess, images_NHWC, job.device
+                trainer.answering, trainer.preprocess, images_NHWC, job.device, task=task
             )
-    result: Float64Array = found_NK / found_NK.sum(axis=1, keepdims=True)
-    return result
+    return found_NK if data.several else found_NK / found_NK.sum(axis=1, keepdims=True)
 
 
 def out_of_fold_heads(
@@ -152,23 +230,31 @@ def out_of_fold_heads(
 ) -> tuple[Float64Array, tuple[str, ...]]:
     """Return probabilities N×K, each from a linear head fitted without the image and its group;
     also the classes that could not be held out, whose labels are assumed to be right."""
-    fitted = fit_head(features_NF, data.labels_N, data.class_names, folds(data, FOLDS))
+    fitted = fit_head(features_NF, data.each_label, data.class_names, folds(data, FOLDS))
+    notes = tuple(f"labels: {note}" for note in fitted.notes)
+    if data.several:
+        return sigmoid(fitted.held_out_NK.astype(np.float64)), notes
     found_NK = fitted.probabilities().astype(np.float64)
     unseen_N = ~np.isfinite(found_NK).all(axis=1)
     found_NK[unseen_N] = np.eye(len(data.class_names))[data.labels_N[unseen_N]]
     result: Float64Array = found_NK / found_NK.sum(axis=1, keepdims=True)
-    return result, tuple(f"labels: {note}" for note in fitted.notes)
+    return result, notes
 
 
 def _judged(data: Dataset) -> tuple[Dataset, npt.NDArray[np.int64], tuple[str, ...]]:
     """Return the data without classes that have too few pictures, the indices of the rest, and
-    notes about what was left out."""
-    assert data.groups_N is not None, "your own pictures have groups"
-    labels = range(len(data.class_names))
-    different = [len(np.unique(data.groups_N[data.labels_N == label])) for label in labels]
+    notes about what was left out. Pictures with several labels all remain."""
+    labels, different = range(len(data.class_names)), _different(data)
     few = [label for label in labels if different[label] < LEAST]
     if not few:
         return data, np.arange(len(data)), ()
+    if data.several:
+        listed = ", ".join(data.class_names[label] for label in few[:10])
+        note = (
+            f"labels: not judged, because fewer than {LEAST} different pictures have them, or have "
+            f"them not: {listed}{', …' if len(few) > 10 else ''}"
+        )
+        return data, np.arange(len(data)), (note,)
     kept = [label for label in labels if label not in few]
     number_K = np.full(len(labels), -1)
     number_K[kept] = np.arange(len(kept))
@@ -185,6 +271,32 @@ def _judged(data: Dataset) -> tuple[Dataset, npt.NDArray[np.int64], tuple[str, .
         class_names=tuple(data.class_names[label] for label in kept),
     )
     return smaller, rows_N, (note,)
+
+
+def _different(data: Dataset) -> list[int]:
+    """How many different pictures each class has; of several labels, how many have it or have it
+    not, whichever are fewer."""
+    assert data.groups_N is not None, "your own pictures have groups"
+    counts = []
+    for label in range(len(data.class_names)):
+        has_N = data.has(label)
+        sides = (has_N, ~has_N) if data.several else (has_N,)
+        counts.append(min(len(np.unique(data.groups_N[side_N])) for side_N in sides))
+    return counts
+
+
+def _judged_labels(data: Dataset) -> list[int]:
+    """The labels that enough pictures have, and have not."""
+    return [label for label, count in enumerate(_different(data)) if count >= LEAST]
+
+
+def _sharpened_labels(found_NK: Float64Array, labels_NK: npt.NDArray[np.bool_]) -> Float64Array:
+    """Do ``_sharpened`` for the probabilities of several labels."""
+    resolution = np.finfo(np.float32).eps
+    exact_NK = found_NK.clip(resolution, 1 - resolution)
+    logits_NK = np.log(exact_NK) - np.log1p(-exact_NK)
+    calibration = calibrate_labels(logits_NK.astype(np.float32), labels_NK)
+    return found_NK if calibration is None else sigmoid(logits_NK / calibration.temperature)
 
 
 def _sharpened(found_NK: Float64Array, labels_N: npt.NDArray[np.int64]) -> Float64Array:

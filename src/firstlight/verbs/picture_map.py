@@ -14,7 +14,6 @@ from firstlight.data.check import DataCheck
 from firstlight.data.dataset import Dataset, Int64Array
 from firstlight.data.findings import Suspect
 from firstlight.errors import UserError
-from firstlight.evaluate.task import task_of
 from firstlight.explain.plane import neighbourhoods
 from firstlight.files import write_asked
 from firstlight.packages import imported
@@ -48,17 +47,17 @@ def write_map(
     """
     view = compute_features(path, need_backbone(), allow_outside=allow_outside, quiet=quiet)
     data = view.data
-    task_of(data.several).require_one("maps", "Leave out --map")
-    suspects = {s.name: s for finding in checked.findings for s in finding.suspects}
+    listed = [one for finding in checked.findings for one in finding.suspects]
+    suspects = {one.name for one in listed}
     numbers_M = _on_map(data, suspects)
     some = len(numbers_M) < len(data)
     part = f"{len(numbers_M):,} of {len(data):,}" if some else f"All {len(data):,}"
     page = Page(
         title=f"A map of {path.name}",
         lead=(f"{part} pictures. Pictures that {view.backbone} finds similar are close together"),
-        figures={"pictures": f"{len(data):,}", "classes": f"{len(data.class_names)}"}
+        figures={"pictures": f"{len(data):,}", checked.kinds: f"{len(data.class_names)}"}
         | ({"suspects": f"{len(suspects):,}"} if suspects else {}),
-        sections=[_drawn(view, numbers_M, suspects), *_listed(list(suspects.values()))],
+        sections=[_drawn(view, numbers_M, suspects), *_listed(listed)],
         foot="Made by firstlight data check. This page is a single file and loads nothing else.",
     )
     write_asked(out, render(page))
@@ -76,28 +75,41 @@ def _drawn(view: FeatureView, numbers_M: Int64Array, suspects: Collection[str]) 
     """Return the map of these pictures."""
     data = view.data
     assert data.names is not None, "your own pictures have names"
+    labels_N, names = _coloured(data)
     drawn = map_of_pictures(
         [data.images_NHWC[int(at)][::2, ::2] for at in numbers_M],
         neighbourhoods(view.features_NF[numbers_M]),
-        data.labels_N[numbers_M],
-        len(data.class_names),
+        labels_N[numbers_M],
+        len(names),
         np.array([data.names[at] in suspects for at in numbers_M]),
     )
     marks = "; a black outline marks a doubtful label (--labels)" if suspects else ""
-    many = len(data.class_names) > MOST_NAMED
-    unnamed = ". There are too many classes for a colour legend" if many else ""
+    kind, kinds = ("labels", "sets of labels") if data.several else ("class", "classes")
+    other = "colour" if data.several else "class"
+    unnamed = f". There are too many {kinds} for a colour legend" if len(names) > MOST_NAMED else ""
     return Section(
         title="The map",
         text=(
             f"The features of {view.backbone} in two dimensions, by t-SNE. Points that are close "
             "together are similar; large distances mean little. The colour of a frame shows the "
-            f"class{marks}. Look at pictures that lie among another class{unnamed}."
+            f"{kind}{marks}. Look at pictures that lie among another {other}{unnamed}."
         ),
-        legend=legend(data.class_names),
+        legend=legend(names),
         pictures=[
             Shown(png=drawn.png(), alt="The pictures, with similar ones close together", wide=True)
         ],
     )
+
+
+def _coloured(data: Dataset) -> tuple[Int64Array, tuple[str, ...]]:
+    """Return the number of each picture's colour, and the names: of the classes or, if a picture
+    may have several labels, of the sets of labels that occur."""
+    if data.labels_NK is None:
+        return data.labels_N, data.class_names
+    sets = [data.label_of(row) for row in range(len(data))]
+    names = sorted(set(sets))
+    number = {one: at for at, one in enumerate(names)}
+    return np.array([number[one] for one in sets], dtype=np.int64), tuple(names)
 
 
 def _listed(suspects: Sequence[Suspect]) -> list[Section]:
@@ -105,5 +117,5 @@ def _listed(suspects: Sequence[Suspect]) -> list[Section]:
     rows = [[one.name, one.given, one.suggested] for one in suspects[:_LISTED]]
     if more := len(suspects) - len(rows):
         rows.append([f"… and {more:,} more", "", ""])
-    table = Table(head=["picture", "class", "looks like"], rows=rows)
+    table = Table(head=["picture", "given", "looks like"], rows=rows)
     return [Section(title="Suspects", table=table)] if rows else []
