@@ -79,7 +79,7 @@ def test_labels_that_only_one_side_has_are_not_measured(command: Command, run: P
     part += [(row["path"], row["row"], at % 2, row["column"]) for at, row in enumerate(rows)]
     done = command("evaluate", run, written(folder / "part.csv", part))
     assert done.code == 0, done.err
-    assert "the data does not name it: 'dot'\n" in done.out
+    assert "because the data names no 'dot'\n" in done.out
     assert "the run has no such label: 'zigzag'\n" in done.out
     found, answers = kept(run)
     names = ("column", "row")

@@ -76,7 +76,7 @@ class Matched:
         if self.one_each:
             lines.append("each is of one class, which is taken as its only label")
         if self.missing and self.labels:
-            lines.append(f"not measured, because the data does not name it: {_some(self.missing)}")
+            lines.append(f"not measured, because the data names no {_some(self.missing)}")
         elif self.missing:
             lines.append(f"no pictures of {_some(self.missing)}: not measured")
         if self.surplus and self.labels:
