@@ -75,6 +75,14 @@ def test_a_wrong_label_is_found_and_corrected_with_the_keyboard_alone(
     assert tab.page.locator("#train-data").input_value() == "pictures/pets"
 
 
+def test_a_picture_that_cannot_be_read_says_so(tab: Tab, pets: Path) -> None:
+    whole = (pets / "cat/03.png").read_bytes()
+    (pets / "cat/03.png").write_bytes(whole[: len(whole) // 2])
+    tab.open("#data/pictures%2Fpets")
+    tab.shows("#data-grid button[aria-label^='cat/03.png'] .missing", "cannot be read")
+    tab.count("#data-grid .missing", 1)
+
+
 def test_a_named_set_is_looked_through_by_class_and_name(tab: Tab) -> None:
     tab.open("#data/digits")
     tab.shows("#data-says", "1,797 pictures in 10 classes.")

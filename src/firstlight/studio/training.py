@@ -68,7 +68,8 @@ def _train(training: Training) -> str:
     else:
         run = _new(wanted, display, training.run.path)
     display.note(stage="evaluating")
-    evaluate(run)
+    metrics = evaluate(run)
+    display.note(tested={"accuracy": metrics.accuracy, "images": metrics.count})
     return str(run.read_json("summary.json")["nothing_learnt"] or "")
 
 

@@ -13,7 +13,7 @@ async function work() {
   try {
     if (image.isConnected) show(image, await read());
   } catch {
-    // removed meanwhile, or damaged: it stays empty
+    image.replaceWith(make("span", { className: "missing" }, "cannot be read")); // damaged, or removed meanwhile
   } finally {
     working -= 1;
     work();

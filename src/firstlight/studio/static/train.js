@@ -20,6 +20,10 @@ export function told({ state, progress }) {
   if (state === "training" && progress.stage === "preparing") return `Preparing: ${progress.says?.at(-1) ?? "reading the images"}`;
   if (state === "training" && progress.stage === "evaluating") return "Evaluating on the test images.";
   const parts = [];
+  if (state === "finished" && progress.tested) {
+    const { accuracy, images } = progress.tested;
+    parts.push(`${percent(accuracy, 2)} of ${count(images)} test image${images === 1 ? "" : "s"} right`);
+  }
   if (progress.epochs) parts.push(`epoch ${progress.epoch || 1} of ${progress.epochs}`);
   if (progress.loss != null) parts.push(`loss ${progress.loss.toFixed(3)}`, `accuracy ${percent(progress.accuracy)}`);
   if (state === "training" && progress.images_per_second) parts.push(`${count(Math.round(progress.images_per_second))} images per second`);
@@ -210,7 +214,8 @@ export function training({ studio, failed, reload }) {
     const key = `${shows.number} ${epochs.length}`;
     if (key === drawn) return;
     drawn = key;
-    byId("now-curves").hidden = epochs.length === 0;
+    // A last layer that was only fitted has no epochs, so no curve.
+    byId("now-curves").hidden = !epochs.some((row) => row.epoch > 0);
     const lines = (field) => ["train", "validation"].map((part, index) => ({
       name: part === "train" ? "training" : "held out",
       kind: "ca"[index],
