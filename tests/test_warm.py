@@ -107,3 +107,29 @@ def test_nothing_stays_open_and_its_session_is_its_own(tmp_path: Path) -> None:
         assert not log.closed
     assert (tmp_path / "log").read_text() == "True\n"
     assert opened() == before
+
+
+def test_what_it_starts_itself_is_a_fork_too_with_its_own_files_locks_and_code(
+    tmp_path: Path,
+) -> None:
+    inner = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from firstlight.locks import held, is_held\n"
+        "with held(Path('lock')) as free, held(Path('another')) as other: print(free, other)\n"
+        "sys.exit(os.getppid() % 7 + 1)\n"
+    )
+    outer = (
+        "import os, subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from firstlight.locks import held, is_held\n"
+        "with held(Path('lock')) as free:\n"
+        f"    code = subprocess.run([sys.executable, '-c', {inner!r}]).returncode\n"
+        "    print(free, code == os.getpid() % 7 + 1)\n"
+        "print(is_held(Path('lock')))\n"
+        "sys.exit(3)\n"
+    )
+    words = [sys.executable, "-c", outer]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "False True\nTrue True\nFalse\n", done.stderr
+    assert (done.returncode, done.stderr) == (3, "")

@@ -14,12 +14,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
+
+from firstlight import locks
 
 LOADED = (
     "firstlight.cli.app",
@@ -34,12 +38,15 @@ LOADED = (
 """With all that they load."""
 MOST_BYTES = 150_000
 """Of a request: the words and the environment of a process."""
+MOST_FILES = 1024
 PR_SET_CHILD_SUBREAPER = 36
-PLAIN = subprocess.Popen
+PLAIN, PYTHON = subprocess.Popen, sys.executable
 
 
 class Forks:
     """The loaded process, started with the first fork that is asked for."""
+
+    able = True
 
     def __init__(self) -> None:
         self._line: socket.socket | None = None
@@ -91,12 +98,12 @@ def _orphans_are_ours() -> Iterator[None]:
 class Popen(subprocess.Popen[Any]):
     """``subprocess.Popen``, which forks where a process of this Python is asked for."""
 
-    forks: ClassVar[Forks]
+    forks: ClassVar["Forks | OfItself"]
 
     def _execute_child(self, args: Any, *given: Any) -> None:
         """Replace what starts a process, and leave the rest of the class as it is."""
         words = [os.fspath(word) for word in args] if isinstance(args, list) else []
-        if words[:1] != [sys.executable]:
+        if words[:1] != [PYTHON] or not self.forks.able:
             super()._execute_child(args, *given)  # type: ignore[misc]
             return
         _executable, _preexec, _close, _fds, folder, environment, *rest = given
@@ -142,20 +149,64 @@ def _become(given: dict[str, Any], places: list[int]) -> None:
         os.sched_yield()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     *streams, told = places
-    for number, place in enumerate(streams):
-        os.dup2(place, number)
+    _with_streams(streams)
     os.write(told, str(os.getpid()).encode())
     for place in places:
         os.close(place)
+    _begin(given)
+
+
+def _with_streams(streams: list[int]) -> None:
+    for number, place in enumerate(streams):
+        os.dup2(place, number)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
+
+
+def _begin(given: dict[str, Any]) -> None:
+    """Run the program in its session, folder and environment."""
     if given["session"]:
         os.setsid()
     os.chdir(given["folder"])
     os.environ.clear()
     os.environ.update(given["environment"])
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
-    _run([word for word in given["words"] if word not in ("-u", "-P")])
+    words = [word for word in given["words"] if word not in ("-u", "-P")]
+    if words[:2] != ["-m", "torch.distributed.run"]:  # whose processes are found by their words
+        subprocess.Popen = type("Popen", (Popen,), {"forks": OfItself()})  # type: ignore[assignment,misc]
+    _run(words)
+
+
+class OfItself:
+    """Forks of a fork: the processes that it starts."""
+
+    @property
+    def able(self) -> bool:
+        return threading.active_count() == 1
+
+    def number_of(self, given: dict[str, Any], streams: list[int]) -> int:
+        number = os.fork()
+        if number == 0:
+            _end_with(given, streams)
+        return number
+
+
+def _end_with(given: dict[str, Any], streams: list[int]) -> NoReturn:
+    """Run a program in place of the rest of this process."""
+    code = 1
+    try:
+        _with_streams(streams)
+        os.closerange(3, MOST_FILES)  # and with them the locks that are not its own
+        locks._ours.clear()
+        _begin(given)
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
 
 
 def _run(words: list[str]) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from tests.kit import Command, striped, tutorial_net, whitened_net
 
 import firstlight as fl
 from firstlight.recipe import Recipe
-from firstlight.verbs.bench import bench, step_gflop
+from firstlight.verbs.bench import bench, measure, step_gflop
 from firstlight.verbs.plan import Asked, plan_on
 from firstlight.verbs.run_data import DataRequest
 
@@ -207,8 +208,15 @@ def test_a_measurement_from_before_a_choice_existed_is_of_the_same_recipe(
     assert command("bench", *WORDS, "--seeds", "1", "--out", "b.json").code == 0
 
 
-def test_benches_with_one_file_share_the_seeds(command: Command, begun: dict[str, Any]) -> None:
+@pytest.mark.usefixtures("warm")
+def test_benches_with_one_file_share_the_seeds(
+    command: Command, begun: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another bench is in the middle of seed 1 when this one begins, and then dies."""
+    monkeypatch.setattr(
+        "firstlight.verbs.bench._apart",
+        lambda seed, request, asked: measure(request, asked, time.time()),
+    )
     script = (
         "import sys, pathlib\n"
         "from firstlight.verbs.bench import _claimed\n"

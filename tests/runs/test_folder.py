@@ -78,6 +78,7 @@ def test_the_systems_own_refusal_is_reported_and_leaves_nothing(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("warm")
 def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
     pytest.importorskip("fcntl", reason="this system has no file locks")
     program = (

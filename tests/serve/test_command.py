@@ -43,6 +43,7 @@ def process(run: fl.Run, *words: str) -> Iterator[tuple[subprocess.Popen[str], i
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.usefixtures("warm")
 def test_a_signal_stops_it_once_what_was_taken_is_answered_and_is_a_good_end(
     digits_run: fl.Run, number: signal.Signals
 ) -> None:

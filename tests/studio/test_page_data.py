@@ -10,6 +10,8 @@ from tests.studio.test_collected import files, picture
 
 from firstlight.data.fixes import Fixes, read_fixes
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:

@@ -12,6 +12,8 @@ from tests.serve.conftest import Tab, chromium
 from tests.studio.conftest import Running
 from tests.studio.test_collected import files, picture
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 TRAINED = 300_000
 """Milliseconds for a training on a machine that does other work, too."""
 SCENES = {"red ball": (220, 60, 40), "blue box": (40, 80, 220)}

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import pytest
 from tests.serve.conftest import Tab, new_tab
 from tests.studio.conftest import Running, until
 
 from firstlight.studio.trainings import Wanted
+
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 def test_a_learner_trains_and_tries_a_network_without_a_terminal(tab: Tab, studio: Running) -> None:

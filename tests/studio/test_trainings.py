@@ -23,6 +23,8 @@ from firstlight.studio.workshop import Workshop
 from firstlight.training.position import EpochRecord
 from firstlight.verbs.recipes import find_recipe
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 RECIPE = find_recipe("digits-tutorial").with_settings(["train.epochs=2"])
 SHORT = RECIPE.to_toml()
 BROKEN = SHORT.replace("[optimizer]", "[optimizer]\nbeta = 3")

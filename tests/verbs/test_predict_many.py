@@ -26,6 +26,8 @@ from firstlight.verbs import answering, predict_many
 from firstlight.verbs.answer_files import AnswerTable, encoded
 from firstlight.verbs.answering import Answering
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 parquet = pytest.importorskip("pyarrow.parquet")
 
 
