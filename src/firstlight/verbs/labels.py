@@ -153,16 +153,16 @@ def _each_checked(
         for name, said_K in zip(data.names, said_NK, strict=True)
     }
     if not listed:
-        judged = f"labels: {judges[0].lower()}{judges[1:]} {agree} of all that pictures have or not"
+        judged = f"labels: {judges[0].lower()}{judges[1:]} {agree} of all labels, given or not"
         return LabelCheck(finding=None, notes=(judged, *notes), likely=likely)
     pictures = [*dict.fromkeys(one.name for one in listed)]
     finding = Finding(
         kind="doubtful label",
         severe=False,
         text=(
-            f"{counted(len(listed), 'label')} of {counted(len(pictures), 'picture')} may be wrong, "
-            "given to a picture that does not show it or missing from one that does, the most "
-            f"suspicious first. {judges} {agree} of all that pictures have or have not. The lower "
+            f"{counted(len(listed), 'label')} of {counted(len(pictures), 'picture')} may be wrong: "
+            "given to a picture that does not show it, or missing from one that does. The most "
+            f"suspicious come first. {judges} {agree} of all labels, given or not. The lower "
             "that share, the more of these labels are correct and the pictures are only hard. Look "
             "at each one and correct it in your data. They are not in the list of pictures to "
             "leave out: without its hard pictures, a test looks better than it is"
@@ -251,8 +251,8 @@ def _judged(data: Dataset) -> tuple[Dataset, npt.NDArray[np.int64], tuple[str, .
     if data.several:
         listed = ", ".join(data.class_names[label] for label in few[:10])
         note = (
-            f"labels: not judged, because fewer than {LEAST} different pictures have them, or have "
-            f"them not: {listed}{', …' if len(few) > 10 else ''}"
+            f"labels: not judged, because fewer than {LEAST} different pictures have them or lack "
+            f"them: {listed}{', …' if len(few) > 10 else ''}"
         )
         return data, np.arange(len(data)), (note,)
     kept = [label for label in labels if label not in few]
