@@ -36,7 +36,7 @@ quick: $(VENV)/.dev ## Lint, and the tests of the small parts: under a minute.
 
 # Beside the environment, as tests/export/litert.txt says: 0.8 GB.
 litert: $(VENV)/.litert ## The tests of exports to LiteRT.
-	PYTHONPATH=$(abspath $(VENV)/litert) $(PYTEST) tests/export/test_litert.py
+	PYTHONPATH=$(abspath $(VENV)/litert) $(PYTEST) tests/export/test_litert.py tests/export/test_several_labels_exported.py
 
 # Trains as the pages do, some minutes on two cores: wants MNIST on this machine, or a network.
 docs: $(VENV)/.docs ## The documentation site.

@@ -120,9 +120,9 @@ def _checked(content: bytes, some_NHWC: npt.NDArray[np.uint8], task: Task) -> by
 def _eight_bits(content: bytes, some_NHWC: npt.NDArray[np.uint8], task: Task) -> bytes:
     """Weights and what flows between layers as int8, by the ranges that the images give; what makes
     probabilities stays in float32, as 256 steps are too few for a threshold."""
-    qtyping, quantizer, recipe_manager = (
+    qtyping, quantizer, recipe_manager, calibrator, qsv_utils = (
         imported(f"ai_edge_quantizer.{name}", "--int8", EXTRA)
-        for name in ("qtyping", "quantizer", "recipe_manager")
+        for name in ("qtyping", "quantizer", "recipe_manager", "calibrator", "utils.qsv_utils")
     )
     operations = qtyping.TFLOperationName
     recipe = recipe_manager.RecipeManager()
@@ -141,7 +141,14 @@ def _eight_bits(content: bytes, some_NHWC: npt.NDArray[np.uint8], task: Task) ->
         )
     work = quantizer.Quantizer(content, recipe.get_quantization_recipe())
     images = [{INPUT: some_NHWC[at : at + 1]} for at in range(len(some_NHWC))]
-    ranges = work.calibrate({_SIGNATURE: images})
+    if task.several:
+        # By default a range is the mean of the images' extremes. Labels that an image lacks have
+        # low logits, so the mean would cut off the logits of the labels that it has.
+        ranged = calibrator.Calibrator(content, qsv_update_func=qsv_utils.min_max_update)
+        ranged.calibrate({_SIGNATURE: images}, recipe)
+        ranges = ranged.get_model_qsvs()
+    else:
+        ranges = work.calibrate({_SIGNATURE: images})
     return bytes(work.quantize(ranges, enable_progress_report=False).quantized_model)
 
 
