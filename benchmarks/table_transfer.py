@@ -83,15 +83,13 @@ def longer_table() -> str:
 
 
 def _versions(found: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
-    """Name the versions of timm and fastai, and of what they ran on."""
-    versions = {
-        tool: version
-        for (_, side), runs in found.items()
-        if side in UNLIMITED
+    """Name each tool's version, and its PyTorch's."""
+    tools = {
+        " with ".join(f"{tool} {version}" for tool, version in run["versions"].items())
+        for runs in found.values()
         for run in runs
-        for tool, version in run["versions"].items()
     }
-    return ", ".join(f"{tool} {versions[tool]}" for tool in sorted(versions))
+    return ", ".join(sorted(tools))
 
 
 def photographs_table() -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from tests.kit import Command, Outcome
-from tests.marks import pictures, trained
+from tests.marks import marked
 from tests.once import each_once, of_fit, of_network, of_pictures, once, with_png
 from tests.skips import unexpected
 from tests.warm import Forks
@@ -126,13 +126,7 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
 @pytest.fixture(scope="session")
 def marks_run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
     """Return a run that gives pictures several labels, evaluated. Do not change it."""
-    place = tmp_path_factory.mktemp("marks")
-    file = pictures(place / "set") / "columns.csv"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
-        run = trained(file, place / "run")
-        run.evaluate()
-    return run
+    return marked(tmp_path_factory.mktemp("marks"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -45,6 +45,16 @@ def pictures(folder: Path, count: int = 320, seed: int = 0) -> Path:
     return folder
 
 
+def marked(place: Path, **choices: Any) -> fl.Run:
+    """A run, evaluated, on pictures that lie beside it, with a cache beside it too."""
+    file = pictures(place / "set") / "columns.csv"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        run = trained(file, place / "run", **choices)
+        run.evaluate()
+    return run
+
+
 def trained(file: Path, out: Path, **choices: Any) -> fl.Run:
     with pytest.warns(UserWarning, match="pictures have 0 to 3 of 3 labels, on average"):
         return fl.train(file, out=out, quiet=True, **{"epochs": 8, **choices})

@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from sklearn import metrics as reference
 from tests.kit import Command
-from tests.marks import NAMES, pictures, trained
+from tests.marks import NAMES, marked, trained
 
 import firstlight as fl
 from firstlight.backbones import BACKBONES
@@ -31,11 +31,7 @@ from firstlight.verbs import fit
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
     """Trained on the columns; beside it lie the pictures."""
-    place = tmp_path_factory.mktemp("labels")
-    file = pictures(place / "set") / "columns.csv"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
-        return trained(file, place / "run")
+    return marked(tmp_path_factory.mktemp("labels"))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from tests.marks import NAMES, pictures, trained
+from tests.marks import NAMES, marked
 from tests.serve.conftest import Tab, new_tab
 from tests.serve.running import Running, running
 from tests.serve.test_over_images import done
@@ -19,13 +19,7 @@ import firstlight as fl
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> fl.Run:
-    place = tmp_path_factory.mktemp("labels")
-    file = pictures(place / "set") / "columns.csv"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
-        done = trained(file, place / "run", epochs=4)
-        done.evaluate()
-    return done
+    return marked(tmp_path_factory.mktemp("labels"), epochs=4)
 
 
 @pytest.fixture(scope="module")

@@ -95,30 +95,10 @@ def list_csv(
     rows = list(sheet.rows())
     if not rows:
         raise DataError(f"{file}: has headings but no rows")
-    lines = [line for line, _ in rows]
     for line, cells in rows:
         if not cells[at]:
             raise DataError(f"{file}, line {line}: wanted a path and a label")
-    several: list[tuple[str, ...]] | None
-    if columns.label is None:
-        several = labels_in(sheet, classes, rows, several=bool(known))
-        labels = [BETWEEN.join(some) for some in several]
-        if not known and all(len(some) == 1 for some in several):
-            several = None
-    else:
-        labels = [class_name(cells[columns.label]) for _, cells in rows]
-        present = [label for label in labels if not is_missing(label)]
-        several = split_known(present, known) if known else split_labels(present)
-        none = "For a picture without labels write []" if several is not None else ""
-        refuse_missing(str(file), labels, "line", lines, none)
-        if several is None:
-            refuse_empty(str(file), labels, "line", lines)
-    _check_labels(file, sheet, [] if known else classes, several)
-    if several is not None and not any(several):
-        raise DataError(
-            f"{file}: wanted pictures with labels, got {counted(len(rows), 'picture')} without "
-            "any, so there is nothing to find"
-        )
+    labels, several = _labels(sheet, columns.label, classes, rows, known)
     names, told = beside.names([(line, cells[at]) for line, cells in rows], allow_outside)
     parts = parts_of(sheet, columns, rows)
     groups = groups_of(columns, rows)
@@ -157,8 +137,41 @@ def list_csv(
     return listing_of(file.parent, found, notes, least, named)
 
 
+def _labels(
+    sheet: Sheet,
+    label: int | None,
+    classes: Sequence[int],
+    rows: Sequence[tuple[int, list[str]]],
+    known: Collection[str],
+) -> tuple[list[str], list[tuple[str, ...]] | None]:
+    """Return the text of each row's label, and, if there may be several, the labels."""
+    several: list[tuple[str, ...]] | None
+    file = str(sheet.file)
+    if label is None:
+        several = labels_in(sheet, classes, rows, several=bool(known))
+        labels = [BETWEEN.join(some) for some in several]
+        if not known and all(len(some) == 1 for some in several):
+            several = None
+    else:
+        lines = [line for line, _ in rows]
+        labels = [class_name(cells[label]) for _, cells in rows]
+        present = [one for one in labels if not is_missing(one)]
+        several = split_known(present, known) if known else split_labels(present)
+        none = "For a picture without labels write []" if several is not None else ""
+        refuse_missing(file, labels, "line", lines, none)
+        if several is None:
+            refuse_empty(file, labels, "line", lines)
+    _check_labels(sheet, [] if known else classes, several)
+    if several is not None and not any(several):
+        raise DataError(
+            f"{file}: wanted pictures with labels, got {counted(len(rows), 'picture')} without "
+            "any, so there is nothing to find"
+        )
+    return labels, several
+
+
 def _check_labels(
-    file: Path, sheet: Sheet, classes: Sequence[int], several: list[tuple[str, ...]] | None
+    sheet: Sheet, classes: Sequence[int], several: list[tuple[str, ...]] | None
 ) -> None:
     """Raise ``DataError`` for a column without any 1, and for a label that could be mistaken for
     two."""
@@ -167,12 +180,12 @@ def _check_labels(
     there = {name for some in several for name in some}
     for heading in (sheet.headings[at] for at in classes):
         if heading not in there:
-            raise DataError(f"{file}: no picture has a 1 in the column {heading}. Remove it")
+            raise DataError(f"{sheet.file}: no picture has a 1 in the column {heading}. Remove it")
     strange = next((name for name in there if BETWEEN in name), None)
     if strange is not None:
         raise DataError(
-            f"{file}: the label {strange[:60]!r} contains {BETWEEN!r}, which separates labels. "
-            "Rename it"
+            f"{sheet.file}: the label {strange[:60]!r} contains {BETWEEN!r}, which separates "
+            "labels. Rename it"
         )
 
 

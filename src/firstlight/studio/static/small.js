@@ -3,6 +3,7 @@
 import { make } from "../elements.js";
 
 const AT_ONCE = 3;
+const UNREADABLE = 422; // the status of the answer for a damaged picture
 const waiting = [];
 let working = 0;
 
@@ -12,8 +13,9 @@ async function work() {
   working += 1;
   try {
     if (image.isConnected) show(image, await read());
-  } catch {
-    image.replaceWith(make("span", { className: "missing" }, "cannot be read")); // damaged, or removed meanwhile
+  } catch (error) {
+    // Where it was removed meanwhile, or the service is gone, the image stays empty.
+    if (error.status === UNREADABLE) image.replaceWith(make("span", { className: "missing" }, "cannot be read"));
   } finally {
     working -= 1;
     work();
