@@ -174,7 +174,10 @@ def test_own_pictures_come_in_the_shape_of_the_run(
     ("words", "code", "message"),
     [
         (("own.npz", "--from", "first", "--size", "20"), 2, "leave out --size"),
-        (("own.npz", "--from", "gone"), 2, "no such run folder"),
+        (("own.npz", "--from", "gone"), 2, "the backbones are efficientnet_lite0, "),
+        (("own.npz", "--from", "mobilenet_v4_smal"), 2, "did you mean mobilenet_v4_small?"),
+        (("own.npz", "--from", "mnits"), 2, "no such run folder, model in the box or backbone"),
+        (("own.npz", "--from", "runs/gone"), 2, "models in the box: mnist and cifar10"),
         (("digits", "--from", "first"), 2, "takes images of 16×16×1, got 8×8×1"),
         (("digits", "--from", "mnist"), 2, "takes images of 28×28×1, got 8×8×1"),
         (("own.npz", "--from", "first", "--set", tutorial_net(4, 4)), 2, "do not change its"),

@@ -3,12 +3,12 @@ preprocessing."""
 
 import os
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from torch import nn
 
 from firstlight.backbones import BACKBONES, backbone_named, is_backbone
+from firstlight.checked import nearest
 from firstlight.errors import UserError
 from firstlight.hub.word import is_hub
 from firstlight.layers import Resize
@@ -19,6 +19,7 @@ from firstlight.layers.root import SquareRoot, feature_layers, never_negative
 from firstlight.models.network import head
 from firstlight.pixels import Preprocess
 from firstlight.recipe import Recipe
+from firstlight.runs.box import boxed_names
 from firstlight.runs.checkpoint import SavedModel, load_model
 from firstlight.runs.folder import open_run_folder
 from firstlight.runs.from_hub import hub_run
@@ -42,10 +43,11 @@ def open_start(
         from firstlight.backbones.weights import open_backbone
 
         return open_backbone(backbone_named(str(where)).name)
-    if not os.path.lexists(where) and (close := get_close_matches(str(where), BACKBONES)):
-        raise UserError(
-            f"{where}: no such run folder, model in the box or backbone; did you mean {close[0]}?"
-        )
+    word = str(where)
+    is_name = os.sep not in word and not is_hub(where) and word not in boxed_names()
+    if is_name and not os.path.lexists(where):
+        choice = nearest(word, tuple(BACKBONES), what="the backbones are")
+        raise UserError(f"{where}: no such run folder, model in the box or backbone; {choice}")
     folder = open_run_folder(
         hub_run(where, connect=connect).folder if is_hub(where) else Path(where)
     )
