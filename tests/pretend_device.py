@@ -8,7 +8,9 @@ slow on the real one:
 - ``Device.events`` notes each wait of the processor for the device, each copy, each random draw,
   and each launch, with the line of firstlight that asked for it;
 - within ``Device.capturing`` a wait or a copy raises ``CaptureError``: a graph that is being
-  recorded allows neither.
+  recorded allows neither, nor a generator that it does not know, nor a new seed;
+- a graph replays the operations and the numbers of its recording. If the same work would ask for
+  others the next time, ``replay`` raises ``FrozenError``.
 
 It knows no memory, no streams and no speed. A copy to the device counts as a wait unless it is made
 with ``non_blocking=True``, since PyTorch otherwise waits for it. Views and allocations are no
@@ -16,7 +18,7 @@ launches; each other operation counts as one, whatever the real device makes of 
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +27,7 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.utils import clip_grad
+from torch.optim import optimizer
 from torch.overrides import TorchFunctionMode
 from torch.utils._foreach_utils import _group_tensors_by_device_and_dtype
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -39,6 +42,10 @@ class MixedDevicesError(RuntimeError):
 
 class CaptureError(RuntimeError):
     """Something was asked for that a graph cannot record."""
+
+
+class FrozenError(RuntimeError):
+    """A graph would repeat what its work would now do otherwise."""
 
 
 class UnsupportedError(TypeError):
@@ -115,6 +122,10 @@ class Device:
     name: str
     events: list[Event] = field(default_factory=list)
     captures: bool = False
+    generators: list[Generator] = field(default_factory=list)
+    """The generators that graphs know."""
+    asked: list[Any] | None = None
+    """The operations of a recording or a replay, with what is no tensor."""
 
     @property
     def device(self) -> torch.device:
@@ -123,6 +134,12 @@ class Device:
     def of_kind(self, kind: str) -> list[Event]:
         """The events of one kind, in their order."""
         return [event for event in self.events if event.kind == kind]
+
+    def generator(self) -> "PretendGenerator":
+        """A new generator of the device."""
+        made = PretendGenerator()
+        made.on = self
+        return made
 
     @contextmanager
     def capturing(self) -> Iterator[None]:
@@ -134,21 +151,37 @@ class Device:
             self.captures = False
 
     def recorded(
-        self, work: Callable[[], tuple[Tensor, ...]]
+        self, work: Callable[[], tuple[Tensor, ...]], generators: Sequence[Generator]
     ) -> tuple[Callable[[], None], tuple[Tensor, ...]]:
         """Record work as a CUDA graph does: a replay leaves its results in the same memory, and is
         one launch."""
+        self.generators += generators
         with self.capturing():
-            results = work()
+            results, recorded = self._noted(work)
 
         def replay() -> None:
             before = len(self.events)
-            for place, value in zip(results, work(), strict=True):
+            again, asked = self._noted(work)
+            for one, other in zip(recorded, asked, strict=False):
+                if one != other:
+                    raise FrozenError(f"recorded {one}, now {other}")
+            if len(recorded) != len(asked):
+                raise FrozenError(f"recorded {len(recorded)} operations, now {len(asked)}")
+            for place, value in zip(results, again, strict=True):
                 place.copy_(value)
             del self.events[before:]
             self.note("launch", "a graph")
 
         return replay, results
+
+    def _noted(
+        self, work: Callable[[], tuple[Tensor, ...]]
+    ) -> tuple[tuple[Tensor, ...], list[Any]]:
+        self.asked = []
+        try:
+            return work(), self.asked
+        finally:
+            self.asked = None
 
     def note(self, kind: str, operation: object) -> None:
         event = Event(kind, str(operation), _place())
@@ -184,6 +217,8 @@ class Device:
     def computed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What an operation gives, computed by the CPU."""
         leaves = tree_leaves((args, kwargs))
+        if self.asked is not None:
+            self.asked.append((str(func), [one for one in leaves if _is_number(one)]))
         mine = [one for one in leaves if isinstance(one, OnDevice)]
         wanted = kwargs.get("device")
         name = func._schema.name.split("::")[1]
@@ -331,11 +366,16 @@ class OnDevice(Tensor):
 class PretendGenerator(Generator):
     """A CPU's generator that says it is of the device."""
 
-    of: torch.device
+    on: Device
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
-        return self.of
+        return self.on.device
+
+    def manual_seed(self, seed: int) -> Generator:
+        if self.on.captures:
+            raise CaptureError(f"a new seed in a graph at {_place()}")
+        return super().manual_seed(seed)
 
 
 class _Operations(TorchDispatchMode):
@@ -401,6 +441,8 @@ class _Calls(TorchFunctionMode):
         rng = kwargs.get("generator")
         if not isinstance(rng, Generator):
             return
+        if self._on.captures and not any(rng is one for one in self._on.generators):
+            raise CaptureError(f"{func}: a generator that the graph does not know at {_place()}")
         tensors = [one for one in args if isinstance(one, Tensor)]
         where = kwargs.get("device") or (tensors[0].device if tensors else "cpu")
         if torch.device(where).type != rng.device.type:
@@ -424,9 +466,7 @@ def pretended(name: str) -> Iterator[Device]:
     def generator(device: Any = "cpu") -> Generator:
         if not on.is_mine(device):
             return Generator(device)
-        made = PretendGenerator()
-        made.of = on.device
-        return made
+        return on.generator()
 
     def grouped(lists: list[list[Any]], *more: Any) -> dict[Any, Any]:
         """As PyTorch groups tensors, but by the device that they say."""
@@ -445,7 +485,8 @@ def pretended(name: str) -> Iterator[Device]:
         records = {"cuda": on.recorded} if name == "cuda" else {}
         patch.setattr("firstlight.training.loop.recorder", records.get)
         patch.setattr(Tensor, "pin_memory", lambda tensor, *_: tensor)
-        patch.setattr(clip_grad, "_group_tensors_by_device_and_dtype", grouped)
+        for user in (clip_grad, optimizer):
+            patch.setattr(user, "_group_tensors_by_device_and_dtype", grouped)
         for module in [one for key, one in sys.modules.items() if key.startswith("firstlight.")]:
             if getattr(module, "Generator", None) is Generator:
                 patch.setattr(module, "Generator", generator)
@@ -454,6 +495,10 @@ def pretended(name: str) -> Iterator[Device]:
         stack.enter_context(_Calls(on))
         stack.enter_context(_Operations(on))
         yield on
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str | torch.dtype)
 
 
 def _plain(value: Any) -> Any:

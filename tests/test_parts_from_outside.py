@@ -77,10 +77,10 @@ class SignRule(Rule):
     kinds = ()
 
     def _move(
-        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float | Tensor, decay: float
     ) -> None:
         for weight, gradient in zip(weights, gradients, strict=True):
-            weight.add_(gradient.sign(), alpha=-rate)
+            weight.sub_(rate * gradient.sign())
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,6 +7,7 @@ import torch
 from tests.pretend_device import (
     CaptureError,
     Device,
+    FrozenError,
     MixedDevicesError,
     UnsupportedError,
     pretended,
@@ -101,3 +102,38 @@ def test_what_waits_cannot_be_recorded() -> None:
             with pytest.raises(CaptureError):
                 there.tolist()
         assert there.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("more", [0.0, 1.0])
+def test_a_graph_repeats_the_numbers_of_its_recording(more: float) -> None:
+    with pretended("cuda") as on:
+        there, number = torch.ones(3, device="cuda"), 1.0
+        replay, (result,) = on.recorded(lambda: (there + number,), [])
+        number += more
+        if more:
+            with pytest.raises(FrozenError, match=r"1\.0.* now .*2\.0"):
+                replay()
+        else:
+            there.fill_(5)
+            replay()
+            assert result.tolist() == [6, 6, 6]
+
+
+def test_a_graph_draws_only_from_generators_that_it_knows() -> None:
+    with pretended("cuda") as on:
+        rng = on.generator()
+
+        def work() -> tuple[Tensor]:
+            return (torch.rand(3, device="cuda", generator=rng),)
+
+        with pytest.raises(CaptureError, match="generator"):
+            on.recorded(work, [])
+        replay, (result,) = on.recorded(work, [rng])
+        drawn = []
+        for seed in (1, 2, 1):
+            rng.manual_seed(seed)
+            replay()
+            drawn.append(result.tolist())
+        assert drawn[0] == drawn[2] != drawn[1]
+        with on.capturing(), pytest.raises(CaptureError, match="seed"):
+            rng.manual_seed(1)

@@ -23,7 +23,7 @@ STANDARD = ((0.48, 0.45, 0.41), (0.25, 0.22, 0.27))
 
 def seen(count: int, pixels: Any = SCALED, channels: int = 3) -> Seen:
     coins_B = torch.rand(count, generator=Generator().manual_seed(9)) < 0.5
-    return Seen(1, coins_B, pixels[0][:channels], pixels[1][:channels])
+    return Seen(coins_B, pixels[0][:channels], pixels[1][:channels])
 
 
 def plain(shape: tuple[int, ...], seed: int = 0) -> Tensor:

@@ -85,9 +85,9 @@ def views(run: Ran, data: TrainTest) -> list[npt.NDArray[np.float32]]:
     saved = load_model(open_run_folder(run.folder))
     pixels_BCHW = saved.preprocess(image_1HWC).repeat(VIEWS, 1, 1, 1)
     mean_C, std_C = saved.preprocess.mean, saved.preprocess.std
-    first_B = torch.zeros(VIEWS, dtype=torch.bool)
+    mirrored_B = torch.zeros(VIEWS, dtype=torch.bool)
     rng = reseed(Generator(), 0, "step", 0)
-    changed = augment(pixels_BCHW, run.recipe.augment, Seen(0, first_B, mean_C, std_C), rng)
+    changed = augment(pixels_BCHW, run.recipe.augment, Seen(mirrored_B, mean_C, std_C), rng)
     pixels_NHWC = torch.cat([pixels_BCHW[:1], changed]).permute(0, 2, 3, 1)
     return list((pixels_NHWC * torch.tensor(std_C) + torch.tensor(mean_C)).numpy())
 

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 class Seen:
     """What an augmentation knows about a batch, apart from its pixels."""
 
-    epoch: int
-    """Number of the epoch, from 0."""
-    first_flip_B: Tensor
-    """bool: images that an alternating flip mirrors in even epochs."""
+    mirrored_B: Tensor
+    """bool: images that an alternating flip mirrors in this epoch."""
     mean_C: tuple[float, ...]
     """Channel means that were subtracted from pixels in [0, 1]."""
     std_C: tuple[float, ...]

@@ -61,12 +61,12 @@ def _moved(
 ) -> Tensor:
     if any(isinstance(one, Geometric) for one in moves):
         return random_affine(pixels_BCHW, moves, rng)
-    mirrored_B, pixels = torch.zeros_like(seen.first_flip_B), 0
+    mirrored_B, pixels = torch.zeros_like(seen.mirrored_B), 0
     for one in moves:
         if isinstance(one, Crop):
             pixels = one.pixels
         elif isinstance(one, Flip) and one.how == "alternate":
-            mirrored_B = seen.first_flip_B ^ bool(seen.epoch % 2)
+            mirrored_B = seen.mirrored_B
         else:
             coins_B = torch.rand(len(pixels_BCHW), generator=rng, device=pixels_BCHW.device)
             mirrored_B = coins_B < 0.5

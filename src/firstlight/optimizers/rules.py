@@ -44,8 +44,11 @@ class Rule(ABC):
         self.kept: dict[Tensor, dict[str, Tensor]] = {}
 
     @torch.no_grad()
-    def step(self, factor: float) -> None:
-        """Update every weight that has a gradient, at ``factor`` times the peak rate."""
+    def step(self, factor: float | Tensor) -> None:
+        """Update every weight that has a gradient, at ``factor`` times the peak rate.
+
+        A CUDA graph reads the factor from a tensor, float32 without axes, on the device.
+        """
         for group in self._groups:
             weights: list[Tensor] = [w for w in group.weights if w.grad is not None]
             self.begin([weight for weight in weights if weight not in self.kept])
@@ -65,7 +68,7 @@ class Rule(ABC):
 
     @abstractmethod
     def _move(
-        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float | Tensor, decay: float
     ) -> None: ...
 
 
@@ -85,7 +88,7 @@ class AdamRule(Rule):
         return {"step": step, **super()._begun(weight)}
 
     def _move(
-        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float | Tensor, decay: float
     ) -> None:
         self.function(
             weights,
@@ -125,7 +128,7 @@ class RMSpropRule(Rule):
         return {"step": step, **super()._begun(weight)}
 
     def _move(
-        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float | Tensor, decay: float
     ) -> None:
         rmsprop(
             weights,
@@ -134,12 +137,14 @@ class RMSpropRule(Rule):
             [],
             self._means(weights, "momentum_buffer") if self._momentum > 0 else [],
             self._means(weights, "step"),
-            lr=rate,
+            lr=rate,  # type: ignore[arg-type]  # a tensor too, if capturable
             alpha=self._decay,
             eps=self._epsilon,
             weight_decay=decay,
             momentum=self._momentum,
             centered=False,
+            foreach=True if isinstance(rate, Tensor) else None,
+            capturable=isinstance(rate, Tensor),
         )
 
 
@@ -153,7 +158,7 @@ class SGDRule(Rule):
         self._momentum, self._nesterov = momentum, nesterov
 
     def _move(
-        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float | Tensor, decay: float
     ) -> None:
         sgd(
             weights,
@@ -162,7 +167,7 @@ class SGDRule(Rule):
             fused=True,
             weight_decay=decay,
             momentum=self._momentum,
-            lr=rate,
+            lr=rate,  # type: ignore[arg-type]  # a tensor too, if fused
             dampening=0.0,
             nesterov=self._nesterov,
             maximize=False,
@@ -186,13 +191,15 @@ class MuonRule(Rule):
         self._momentum, self._precision = momentum, precision
 
     def _move(
-        self, weights: list[Tensor], gradients: list[Tensor], rate: float, decay: float
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float | Tensor, decay: float
     ) -> None:
         gradient_of = dict(zip(weights, gradients, strict=True))
         for together in _together(weights):
             self._orthogonal(together, [gradient_of[weight] for weight in together], rate)
 
-    def _orthogonal(self, weights: list[Tensor], gradients: list[Tensor], rate: float) -> None:
+    def _orthogonal(
+        self, weights: list[Tensor], gradients: list[Tensor], rate: float | Tensor
+    ) -> None:
         """Update filters together, as matrices of one size: smaller ones are padded with zeros,
         which change neither their singular vectors nor their norm."""
         running = self._means(weights, "momentum")
@@ -206,7 +213,10 @@ class MuonRule(Rule):
         ahead_BRC = ahead[0].new_zeros((len(weights), rows, columns), dtype=self._precision)
         torch._foreach_copy_(_places(ahead_BRC, weights), ahead)
         updates_BRC = orthogonalised(ahead_BRC).to(ahead[0].dtype)
-        torch._foreach_add_(weights, _places(updates_BRC, weights), alpha=-rate)
+        if isinstance(rate, Tensor):
+            torch._foreach_sub_(weights, _places(updates_BRC.mul_(rate), weights))
+        else:
+            torch._foreach_add_(weights, _places(updates_BRC, weights), alpha=-rate)
 
 
 MOST_PADDING = 4

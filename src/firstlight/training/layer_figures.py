@@ -29,26 +29,30 @@ class LayerSizes:
     """Measures one step."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Copy the weights that the next step will change."""
-        found = [
-            (name.rpartition(".")[0] or name, weight)
+        """Copy the weights that the next step may change."""
+        self._before = [
+            (name.rpartition(".")[0] or name, weight, weight.detach().clone())
             for name, weight in model.named_parameters()
-            if weight.ndim >= 2 and weight.grad is not None
+            if weight.ndim >= 2 and weight.requires_grad
         ]
-        self._names = [name for name, _ in found]
-        self._weights = [weight.detach() for _, weight in found]
-        self._before = [weight.clone() for weight in self._weights]
-        self._gradients = [weight.grad for _, weight in found if weight.grad is not None]
+        self._names: list[str] = []
+        self._numbers: list[int] = []
         self._norms: list[Tensor] = []
 
     def after(self) -> None:
         """Take the norms once the step is done, without waiting for the device."""
-        if not self._names:
+        moved = [one for one in self._before if one[1].grad is not None]
+        self._before = []
+        if not moved:
             return
-        torch._foreach_sub_(self._before, self._weights)
-        sets = (self._weights, self._gradients, self._before)
+        self._names = [name for name, _, _ in moved]
+        weights = [weight.detach() for _, weight, _ in moved]
+        self._numbers = [weight.numel() for weight in weights]
+        changes = [before for _, _, before in moved]
+        torch._foreach_sub_(changes, weights)
+        gradients = [weight.grad for _, weight, _ in moved if weight.grad is not None]
+        sets = (weights, gradients, changes)
         self._norms = [norm for tensors in sets for norm in torch._foreach_norm(tensors)]
-        self._before, self._gradients = [], []
 
     @property
     def norms(self) -> list[Tensor]:
@@ -69,7 +73,7 @@ class LayerSizes:
             )
             for name, weight, gradient, change, size in zip(
                 *(self._names, weights, gradients, changes),
-                [tensor.numel() ** 0.5 for tensor in self._weights],
+                [number**0.5 for number in self._numbers],
                 strict=True,
             )
         ]

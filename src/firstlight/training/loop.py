@@ -36,7 +36,7 @@ from firstlight.training.portion import Portion
 from firstlight.training.position import EpochRecord, Fitted, Place, Position, StepRecord
 from firstlight.training.processes import Processes
 from firstlight.training.randomness import reseed
-from firstlight.training.replayed import Pass, ReplayedPass, recorder
+from firstlight.training.replayed import Kept, ReplayedStep, Results, Step, recorder, repeats
 from firstlight.training.schedule import course
 from firstlight.training.selection import Selection
 from firstlight.training.shards import ShardedPass
@@ -109,11 +109,13 @@ class Trainer:
         self.shards: ShardedPass | None = None
         """The pass of a batch that consists of shards."""
         self.recorder = recorder(device.type)
-        """Records passes, if the device can. With None, no pass is recorded."""
-        self._passes: dict[bool, Pass] = {}
-        """The pass of a batch without shards, by whether its images are smaller."""
+        """Records steps, if the device can. With None, no step is recorded."""
+        self._rate: Tensor | None = None
+        """The step's fraction of the peak learning rate, where a recorded step reads it."""
+        self._steps: dict[bool, Step] = {}
+        """How to do a step, by whether its images are smaller."""
         self.cold_start_seconds = 0.0
-        """The time to record passes, before the first step."""
+        """The time to record steps, before the first one."""
         self._unread: list[tuple[Tensor, Tensor, int]] = []
         self._sizes: LayerSizes | None = None
         self._best: dict[str, Tensor] | None = None
@@ -125,7 +127,9 @@ class Trainer:
         coins_N = torch.rand(
             len(train), generator=reseed(Generator(), recipe.train.seed, "first flip", 0)
         )
-        self._first_flip_N = (coins_N < 0.5).to(train.targets.device)
+        self._first_flip_N = (coins_N < 0.5).to(device)
+        self._mirrored_N = self._first_flip_N.clone()
+        """The images that an alternating flip mirrors in this epoch."""
         for module in model.modules():
             if isinstance(module, Dropout):
                 module.rng = self._noise
@@ -222,6 +226,8 @@ class Trainer:
             order_M = self._selection.order(at.epoch, begun=at.batch > 0)
             batches = self._batches(order_M)
             self._to_training()
+            flips_N = self._first_flip_N
+            self._mirrored_N.copy_(~flips_N if at.epoch % 2 else flips_N)
             self._prepare(order_M)
             with self.train_data.ahead(batches):
                 for chosen_B in batches:
@@ -270,51 +276,84 @@ class Trainer:
 
     @property
     def replayed_steps(self) -> int | None:
-        """Steps whose pass was replayed from a recording; None if the device records nothing."""
+        """Steps that were replayed from a recording; None if the device records nothing."""
         return None if self.recorder is None else self._at.replayed
 
     def _prepare(self, order_M: Tensor) -> None:
-        """Record the coming passes before the clock starts."""
+        """Record the coming kinds of steps before the clock starts."""
         ahead = {True: self._at.step < self.small_steps, False: self.small_steps < self.steps}
         for small in ahead:
-            if ahead[small] and small not in self._passes:
+            if ahead[small] and small not in self._steps:
                 started = time.perf_counter()
-                self._passes[small] = self._new_pass(order_M, small)
+                self._steps[small] = self._new_step(order_M, small)
                 self.cold_start_seconds += time.perf_counter() - started
 
-    def _new_pass(self, order_M: Tensor, small: bool) -> Pass:
-        """Return the pass of batches of one shape, recorded if that is possible."""
-        recipe, weighted = self.recipe, self.train_data.weights_N is not None
-        differs = weighted or recipe.mix is not None or recipe.network.drops
-        if self.recorder is None or differs or self.shards is not None:
-            return self._learn_plain
-        whole_B = order_M[: recipe.train.batch_size]
-        found = ReplayedPass(self._learn_plain, self.model, len(whole_B), self.recorder)
-        found.prepare(self._pixels(whole_B, small), self.train_data.labels(whole_B))
+    def _new_step(self, order_M: Tensor, small: bool) -> Step:
+        """Return how to do a step with images of one size, recorded if that is possible."""
+        plain = partial(self._plain_step, small)
+        if self.recorder is None or self.shards is not None or not repeats(self.recipe, self.model):
+            return plain
+        self.optimizers.begin()
+        self._rate = torch.ones((), device=order_M.device)
+        kept = Kept(
+            model=self.model,
+            optimizer=list(self.optimizers.state().values()),
+            generators=[self._noise],
+            reseed=self._begin_step,
+        )
+        whole_B = order_M[: self.recipe.train.batch_size]
+        found = ReplayedStep(plain, kept, len(whole_B), self.recorder)
+        found.prepare(whole_B, self.train_data.images(whole_B))
         return found
 
-    def _pixels(self, chosen_B: Tensor, small: bool) -> Tensor:
-        """Return the augmented images of this step before mixing, float32 B×C×H×W."""
-        at, recipe = self._at, self.recipe
+    def _begin_step(self) -> None:
+        """Set the generators and the learning rate to those of the next step."""
+        at, seed = self._at, self.recipe.train.seed
         for rng in (self._numbers, self._noise):
-            reseed(rng, recipe.train.seed, "step", at.step)
-        pixels_BCHW = augment(
-            self.preprocess(self.train_data.images(chosen_B)),
-            recipe.augment,
-            Seen(at.epoch, self._first_flip_N[chosen_B], self.preprocess.mean, self.preprocess.std),
-            self._noise,
-        )
-        return shrunk(pixels_BCHW) if small else pixels_BCHW
+            reseed(rng, seed, "step", at.step)
+        if self._rate is not None:
+            self._rate.fill_(self.factor(at.step))
 
     def _step(self, chosen_B: Tensor) -> None:
         """Update the weights from one batch."""
         at, recipe = self._at, self.recipe
         small = at.step < self.small_steps
-        if small not in self._passes:  # the run was replanned, or is being measured
-            self._passes[small] = self._new_pass(chosen_B, small)
-        labels_B, pixels_BCHW = self.train_data.labels(chosen_B), self._pixels(chosen_B, small)
+        if small not in self._steps:  # the run was replanned, or is being measured
+            self._steps[small] = self._new_step(chosen_B, small)
+        do = self._steps[small]
+        if at.batch + 1 == self.steps_per_epoch or at.step + 1 == self.steps:
+            self._sizes = LayerSizes(self.model)
+        at.replayed += isinstance(do, ReplayedStep) and do.replays(len(chosen_B))
+        self._begin_step()
+        loss, correct, logits_BK = do(chosen_B, self.train_data.images(chosen_B))
+        if self._sizes is not None:
+            self._sizes.after()
+        if self._average is not None:
+            self._average.update(at.step + 1)
+        if self._selection.chooses:
+            first, labels_B = at.batch * recipe.train.batch_size, self.train_data.labels(chosen_B)
+            self._selection.note(first, self._loss.each(logits_BK, labels_B))
+        self._unread.append((loss, correct, len(chosen_B)))
+        at.batch += 1
+        at.step += 1
+
+    def _plain_step(self, small: bool, chosen_B: Tensor, images_BHWC: Tensor) -> Results:
+        """Augment a batch, pass it both ways, and update the weights.
+
+        A graph may record all of it, so what differs between steps is drawn from the generators or
+        read from the rate. Sizes of mixes are numbers of the processor: see ``repeats``.
+        """
+        recipe = self.recipe
+        pixels_BCHW = augment(
+            self.preprocess(images_BHWC),
+            recipe.augment,
+            Seen(self._mirrored_N[chosen_B], self.preprocess.mean, self.preprocess.std),
+            self._noise,
+        )
+        if small:
+            pixels_BCHW = shrunk(pixels_BCHW)
         pixels_BCHW, other_B, share = mix(pixels_BCHW, recipe.mix, self._noise, self._numbers)
-        weights_B = self.train_data.weights(chosen_B)
+        labels_B, weights_B = self.train_data.labels(chosen_B), self.train_data.weights(chosen_B)
         others = None
         if share < 1:
             others = (labels_B[other_B], None if weights_B is None else weights_B[other_B])
@@ -324,30 +363,11 @@ class Trainer:
             loss, logits_BK = self.shards(len(labels_B), least, partial(self._learn_shard, batch))
         else:
             with self._global_draws():
-                if others is None and weights_B is None:
-                    passed = self._passes[small]
-                    at.replayed += isinstance(passed, ReplayedPass) and passed.replays(
-                        len(labels_B)
-                    )
-                    loss, logits_BK = passed(pixels_BCHW, labels_B)
-                else:
-                    loss, logits_BK = self._learn(batch)
+                loss, logits_BK = self._learn(batch)
         if recipe.train.clip_norm > 0:
             self.optimizers.clip(recipe.train.clip_norm)
-        if at.batch + 1 == self.steps_per_epoch or at.step + 1 == self.steps:
-            self._sizes = LayerSizes(self.model)
-        self.optimizers.step(self.factor(at.step))
-        if self._sizes is not None:
-            self._sizes.after()
-        if self._average is not None:
-            self._average.update(at.step + 1)
-        if self._selection.chooses:
-            first = at.batch * recipe.train.batch_size
-            self._selection.note(first, self._loss.each(logits_BK, labels_B))
-        correct = self._loss.right(logits_BK, labels_B).sum()
-        self._unread.append((loss, correct, len(labels_B)))
-        at.batch += 1
-        at.step += 1
+        self.optimizers.step(self.factor(self._at.step) if self._rate is None else self._rate)
+        return Results(loss, self._loss.right(logits_BK, labels_B).sum(), logits_BK)
 
     def _global_draws(self, shard: int | None = None) -> AbstractContextManager[None]:
         """Seed the global generators for each step and shard, because custom code may use them."""
@@ -356,9 +376,6 @@ class Trainer:
         seed, stream = self.recipe.train.seed, "global" if shard is None else f"global {shard}"
         rng = reseed(Generator(), seed, stream, self._at.step)
         return seeded(rng, self.train_data.targets.device.type)
-
-    def _learn_plain(self, pixels_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        return self._learn(_Batch(pixels_BCHW, labels_B))
 
     def _learn_shard(self, batch: "_Batch", shard: int, rows: slice) -> tuple[Tensor, Tensor]:
         """Do ``_learn`` for a shard of a batch, with its own dropout and random numbers."""

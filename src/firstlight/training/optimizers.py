@@ -36,10 +36,16 @@ class Optimizers:
         """Scale all gradients by one number if their global norm is above ``most``."""
         nn.utils.clip_grad_norm_(self._trained, most)
 
-    def step(self, factor: float) -> None:
-        """Update every weight, at ``factor`` times its peak learning rate."""
+    def step(self, factor: float | Tensor) -> None:
+        """Update every weight, at ``factor`` times its peak learning rate; the factor may be a
+        float32 tensor without axes on the device."""
         for part in self._parts:
             part.step(factor)
+
+    def begin(self) -> None:
+        """Create the state of all weights before the first step."""
+        for part in self._parts:
+            part.begin([weight for weight in part.weights if weight not in part.kept])
 
     def state(self) -> dict[str, Tensor]:
         """Running averages by name: number of the rule, number of the weight, kind."""
@@ -54,8 +60,7 @@ class Optimizers:
         """Load what ``state`` returned. Raises ``ValueError`` if it does not fit."""
         if not state:
             return
-        for part in self._parts:
-            part.begin(part.weights)
+        self.begin()
         places = self.state()
         if set(state) != set(places):
             name = min(set(state) ^ set(places))

@@ -82,7 +82,7 @@ class Position:
     correct: int = 0
     train_seconds: float = 0.0
     replayed: int = 0
-    """Steps since the start of the run whose pass was replayed (``training/replayed.py``)."""
+    """Steps since the start of the run that were replayed (``training/replayed.py``)."""
     best_epoch: int = 0
     """The epoch with the smallest validation loss; its weights are kept if patience is set."""
     records: list[EpochRecord] = field(default_factory=list)

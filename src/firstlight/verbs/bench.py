@@ -270,7 +270,7 @@ def step_gflop(job: Job) -> float:
             trainer = job.trainer()
             if not trainer.steps:
                 return 0.0
-            trainer.recorder = None  # a replay hides its work, and recording passes more than once
+            trainer.recorder = None  # a replay hides its work, and recording does it more than once
             share = trainer.small_steps / trainer.steps
             part = share if small else 1 - share
             if part > 0:

@@ -113,7 +113,7 @@ def draw_data(drawing: Drawing, train: Dataset, recipe: Recipe, preprocess: Prep
     views_NCHW = augment(
         plain(torch.from_numpy(original_1HWC).expand(VIEWS, -1, -1, -1)),
         recipe.augment,
-        Seen(0, torch.arange(VIEWS) % 2 == 1, plain.mean, plain.std),
+        Seen(torch.arange(VIEWS) % 2 == 1, plain.mean, plain.std),
         reseed(Generator(), recipe.train.seed, "augment", 0),
     )
     what = ", ".join(step.words() for step in recipe.augment)

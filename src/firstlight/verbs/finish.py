@@ -171,7 +171,7 @@ def _summary(trainer: Trainer, nothing: str) -> dict[str, Any]:
 
 
 def _replays(trainer: Trainer) -> dict[str, Any]:
-    """Return how many steps were replayed, if the device records passes, and what that cost."""
+    """Return how many steps were replayed, if the device records steps, and what that cost."""
     if trainer.replayed_steps is None:
         return {}
     return {
