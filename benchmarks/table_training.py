@@ -216,7 +216,7 @@ def ablations_table() -> str:
             spread = f" ± {statistics.stdev(moved):.2f}" if len(moved) > 1 else ""
             difference = "" if name == "unchanged" else f"{statistics.mean(moved):+.2f}{spread}"
             lines.append(
-                f"| {f'`{recipe}`{form}' if name == 'as it is' else ''} | {name} "
+                f"| {f'`{recipe}`{form}' if name == 'unchanged' else ''} | {name} "
                 f"| {accuracy(run['held_out_accuracy'] for run in runs.values())} "
                 f"| {difference} | {len(runs)} |"
             )

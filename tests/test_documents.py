@@ -51,6 +51,21 @@ def test_the_page_of_data_sets_lists_the_catalogue() -> None:
         assert recipe == ("its own" if own else like)
 
 
+PAGES = sorted(
+    str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+)
+
+
+@pytest.mark.parametrize("document", PAGES)
+def test_no_table_has_an_empty_column(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        _, rule, *rows = [line.strip()[1:-1].split("|") for line in table.splitlines()]
+        assert all(set(cell) <= set("-: ") for cell in rule), table
+        filled = [any(cell.strip() for cell in column) for column in zip(*rows, strict=False)]
+        assert filled and all(filled), table
+
+
 def small_mnist(name: str) -> fl.TrainTest:
     """Return 600 images per part of MNIST if it is on this machine, or else enlarged embedded
     digits."""
