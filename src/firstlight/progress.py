@@ -3,6 +3,8 @@
 import os
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -372,6 +374,11 @@ class CountingBar(_Bar):
         if done >= total:  # another bar may follow
             self._bar.stop()
             self._bar = None
+
+
+Bars = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""Begins a bar for what is done, such as ``decoding``. It is called with the number of pictures
+done and the total."""
 
 
 class PaceBar(_Bar):

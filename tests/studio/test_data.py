@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,16 @@ def pets(tmp_path: Path) -> Path:
         for at, seed in enumerate(seeds):
             (folder / f"{at}.png").write_bytes(picture(seed))
     return tmp_path / PETS
+
+
+def shades(folder: Path) -> None:
+    """Dark and light pictures, of which one of each is in the other's folder."""
+    rng = np.random.default_rng(0)
+    for label, at in ((label, at) for label in ("dark", "light") for at in range(16)):
+        is_light = (label == "light") != (at == 5)
+        image = rng.integers(120, 256, (8, 8, 3), dtype=np.uint8) // (1 if is_light else 4)
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / label / f"{at}.png")
 
 
 def fix(client: httpx.Client, **values: Any) -> httpx.Response:
@@ -163,6 +174,32 @@ def test_a_check_says_what_is_wrong_and_what_it_suggests_can_be_left_out(
         assert set(names(client, only="fixed")) <= {"cat/0.png", "dog/2.png"}
         (pets / "cat" / "9.png").write_bytes(picture(9))
         assert client.get(AT, params={"set": PETS}).json()["check"]["changed"]
+
+
+def test_wrong_labels_are_found_on_request_and_a_class_is_suggested(studio: Running) -> None:
+    shades(studio.folder / "pictures" / "shades")
+    word = "pictures/shades"
+    check = Check(Workshop(studio.folder), word)
+    with studio.client() as client:
+        check.run(labels=True)
+        found = client.get(AT, params={"set": word}).json()["check"]
+        assert found["labels"] and found["done"] and not found["failed"]
+        (doubtful,) = [one for one in found["findings"] if one["kind"] == "doubtful label"]
+        assert (doubtful["pictures"], doubtful["leave_out"]) == (2, 0)
+        only = client.get(f"{AT}/pictures", params={"set": word, "only": "doubtful label"}).json()
+        told = {(one["name"], one["class"], one["suggested"]) for one in only["pictures"]}
+        assert told == {("dark/5.png", "dark", "light"), ("light/5.png", "light", "dark")}
+        wrong = client.post(f"{AT}/check", json={"set": word, "labels": "yes"})
+        assert wrong.status_code == 422 and "true or false" in wrong.text
+
+
+def test_labels_that_cannot_be_judged_say_what_is_missing(
+    studio: Running, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
+    check = Check(Workshop(studio.folder), PETS)
+    check.run(labels=True)
+    assert "needs cleanlab" in check.failure and "pip install" in check.failure
 
 
 def test_a_folder_that_cannot_be_checked_says_why(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.serve.conftest import Tab
 from tests.studio.conftest import Running
 from tests.studio.test_collected import files, picture
+from tests.studio.test_data import shades
 
 from firstlight.data.fixes import Fixes, read_fixes
 
@@ -75,6 +76,21 @@ def test_a_wrong_label_is_found_and_corrected_with_the_keyboard_alone(
     tab.page.click("#data-train")
     tab.shows("#train-says", "60 images in 2 classes.")
     assert tab.page.locator("#train-data").input_value() == "pictures/pets"
+
+
+def test_wrong_labels_are_found_if_asked_for(tab: Tab, studio: Running) -> None:
+    shades(studio.folder / "pictures" / "shades")
+    tab.open("#data/pictures%2Fshades")
+    tab.page.get_by_label("also look for wrong labels").check()
+    tab.page.click("#data-check-go")
+    tab.page.get_by_label("Show: doubtful label").click(timeout=120_000)
+    tab.shows("#data-page", "2 pictures, page 1 of 1")
+    told = tab.page.locator("#data-grid li").all_inner_texts()
+    assert [text.split() for text in told] == [
+        ["dark?", "like", "light"],
+        ["light?", "like", "dark"],
+    ]
+    assert tab.page.get_by_label("Leave out: doubtful label").count() == 0
 
 
 def test_a_picture_that_cannot_be_read_says_so(tab: Tab, pets: Path) -> None:

@@ -6,6 +6,7 @@ colours, so that the expected findings are known.
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,12 @@ from firstlight.data.dataset import Dataset
 from firstlight.data.moved import moved_copies
 from firstlight.data.split import folds
 from firstlight.explain.plane import neighbourhoods
+from firstlight.progress import CountingBar
 from firstlight.verbs import check, feature_view, labels, picture_features, picture_map
 from firstlight.verbs.feature_view import FeatureView, copies_by_features
 from firstlight.verbs.labels import out_of_fold_heads
 
+QUIET = partial(CountingBar, quiet=True)
 COLOURS = {"red": (190, 70, 70), "green": (70, 170, 70), "blue": (70, 70, 190)}
 EXCHANGED = {"red/7.png": "green", "green/3.png": "blue", "blue/11.png": "red"}
 
@@ -106,9 +109,9 @@ def test_wrong_ones_of_several_labels_are_found_and_marked_on_the_map(
 def test_a_second_check_finds_the_features_in_the_cache(
     backbone: str, coloured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = feature_view.compute_features(coloured, backbone, quiet=True)
+    first = feature_view.compute_features(coloured, backbone, QUIET)
     monkeypatch.setattr(picture_features, "extract", lambda *_, **__: pytest.fail("computed again"))
-    again = feature_view.compute_features(coloured, backbone, quiet=True)
+    again = feature_view.compute_features(coloured, backbone, QUIET)
     assert np.array_equal(first.features_NF, again.features_NF)
     assert first.data.names == again.data.names
     # The means of red, green and blue, computed by NumPy.
@@ -120,10 +123,10 @@ def test_a_second_check_finds_the_features_in_the_cache(
 def test_after_a_label_was_corrected_nothing_is_computed_again(
     backbone: str, coloured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = feature_view.compute_features(coloured, backbone, quiet=True)
+    first = feature_view.compute_features(coloured, backbone, QUIET)
     (coloured / "red/7.png").rename(coloured / "green/first.png")
     monkeypatch.setattr(picture_features, "extract", lambda *_, **__: pytest.fail("computed again"))
-    again = feature_view.compute_features(coloured, backbone, quiet=True)
+    again = feature_view.compute_features(coloured, backbone, QUIET)
     before = {
         p.tobytes(): f for p, f in zip(first.data.images_NHWC, first.features_NF, strict=True)
     }
@@ -243,7 +246,7 @@ def test_on_the_map_pictures_of_one_colour_lie_together_and_suspects_are_listed(
         "green",
         "red",
     ]
-    found = feature_view.compute_features(coloured, backbone, quiet=True)
+    found = feature_view.compute_features(coloured, backbone, QUIET)
     places_N2 = neighbourhoods(found.features_NF)
     assert np.array_equal(places_N2, neighbourhoods(found.features_NF))
     names = found.data.names

@@ -1,11 +1,11 @@
-"""What ``data check`` says of a folder of pictures: ``python -m firstlight.studio.checking WORD``.
+"""What ``data check`` says of a folder: ``python -m firstlight.studio.checking WORD [--labels]``.
 
 A process of its own, in the working folder: it takes minutes for many pictures, and much memory.
 Its result is kept in ``checks/``, a folder for each set.
 
 =============  ====================================================================
 .lock          held by the process that checks
-progress.json  how many pictures of how many are done
+progress.json  what is being done, and how many pictures of how many are done
 found.json     what was found, and a mark of the pictures that were checked
 failed.json    why it could not be checked
 =============  ====================================================================
@@ -16,10 +16,11 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from firstlight.data.check import check
 from firstlight.data.folder import list_folder
 from firstlight.data.listing import Listing
 from firstlight.errors import UserError
@@ -28,7 +29,9 @@ from firstlight.locks import held, is_held
 from firstlight.plain import read_json, write_json
 from firstlight.studio.worker import started
 from firstlight.studio.workshop import Workshop
+from firstlight.verbs.check import check_pictures
 
+LABELS = "--labels"
 EVERY = 0.4
 """Seconds between two notes of the progress."""
 
@@ -41,12 +44,13 @@ class Check:
         name = hashlib.blake2b(word.encode("utf-8", "surrogateescape"), digest_size=10).hexdigest()
         self._folder = workshop.checks / name
 
-    def start(self) -> "subprocess.Popen[bytes]":
-        """Start checking in a process that outlives this one. If one checks already, the new one
-        ends."""
-        return started("firstlight.studio.checking", self._word, self._workshop)
+    def start(self, *, labels: bool = False) -> "subprocess.Popen[bytes]":
+        """Start checking in a process that outlives this one, with ``labels`` also for wrong ones.
+        If one checks already, the new one ends."""
+        words = [self._word, LABELS] if labels else [self._word]
+        return started("firstlight.studio.checking", words, self._workshop)
 
-    def run(self) -> None:
+    def run(self, *, labels: bool = False) -> None:
         """Check, and note what was found."""
         make_folder(self._folder)
         with held(self._folder / ".lock") as free:
@@ -55,7 +59,7 @@ class Check:
             (self._folder / "failed.json").unlink(missing_ok=True)
             self._note("progress.json", {"done": 0, "all": 0})
             try:
-                self._note("found.json", self._found())
+                self._note("found.json", self._found(labels))
             except UserError as error:
                 self._note("failed.json", {"message": str(error)})
             except Exception as error:
@@ -82,19 +86,29 @@ class Check:
         """What was found the last time; empty before."""
         return self._read("found.json")
 
-    def _found(self) -> dict[str, Any]:
+    @contextmanager
+    def _bar(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """Note how far something is."""
         last = time.monotonic()
 
         def note(done: int, every: int) -> None:
             nonlocal last
             if time.monotonic() - last > EVERY or done == every:
                 last = time.monotonic()
-                self._note("progress.json", {"done": done, "all": every})
+                self._note("progress.json", {"what": what, "done": done, "all": every})
 
-        listing = list_folder(self._workshop.root / self._word, least=1)
-        checked = check(listing, progress=note)
+        yield note
+
+    def _found(self, labels: bool) -> dict[str, Any]:
+        path = self._workshop.root / self._word
+        listing = list_folder(path, least=1)
+        checked = check_pictures(path, labels=labels, bars=self._bar)
         return {
             "mark": mark(listing),
+            "labels": labels,
+            "suggested": {
+                one.name: one.suggested for finding in checked.findings for one in finding.suspects
+            },
             "shape": checked.shape_reason,
             "notes": checked.notes,
             "findings": [
@@ -131,4 +145,4 @@ def mark(listing: Listing) -> str:
 
 
 if __name__ == "__main__":
-    Check(Workshop(Path.cwd()), sys.argv[1]).run()
+    Check(Workshop(Path.cwd()), sys.argv[1]).run(labels=LABELS in sys.argv[2:])

@@ -66,13 +66,15 @@ class _Data:
         count: Annotated[int, Query(ge=1, le=100)] = 48,
     ) -> Response:
         """`total` of them pass the filters. `fix` is a picture's correction: a class, or an empty
-        text if it is left out. `found` are the kinds of findings that it is in."""
+        text if it is left out. `found` are the kinds of findings that it is in. `suggested` is the
+        class that it looks like, if its own is doubtful."""
         word = data_word(self._studio, word)
 
         def some() -> dict[str, Any]:
             opened = self._ready(word)
             rows, found = self._fixes(opened), self._found(opened)
             kinds = {one["kind"]: set(one["names"]) for one in found.get("findings", [])}
+            suggested = found.get("suggested", {})
             wanted = set(rows) if only == "fixed" else kinds.get(only, set())
             sought = text.casefold()
             chosen = [
@@ -90,6 +92,7 @@ class _Data:
                         "class": opened.class_names[opened.labels[at]],
                         "fix": rows[name].label if name in rows else None,
                         "found": [kind for kind, names in kinds.items() if name in names],
+                        "suggested": suggested.get(name),
                     }
                     for at in chosen[page * count : (page + 1) * count]
                 ],
@@ -139,10 +142,14 @@ class _Data:
         return json_response(await self._aside(change))
 
     async def check(self, request: Request) -> Response:
-        """It goes on in a process of its own. `GET /api/studio/data` tells how far it is."""
-        word = self._own(await values_of(request))
+        """It goes on in a process of its own. `GET /api/studio/data` tells how far it is. With
+        `labels`, it also looks for wrong labels."""
+        values = await values_of(request)
+        word, labels = self._own(values), values.get("labels", False)
+        if not isinstance(labels, bool):
+            raise RefusedError(status=422, message="labels: wanted true or false")
         if not self._is_checking(word):
-            self._checking[word] = Check(self._studio.workshop, word).start()
+            self._checking[word] = Check(self._studio.workshop, word).start(labels=labels)
         return json_response(None)
 
     def _own(self, values: dict[str, Any]) -> str:
@@ -205,6 +212,7 @@ class _Data:
             "progress": check.progress if running else {},
             "failed": "" if running else check.failure,
             "done": bool(found),
+            "labels": bool(found.get("labels")),
             "changed": bool(found) and found.get("mark") != mark(opened.listing),
             "shape": found.get("shape", ""),
             "findings": [

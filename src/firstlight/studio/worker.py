@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _train(training: Training) -> None:
 
 def started(
     module: str,
-    argument: str,
+    arguments: str | Sequence[str],
     workshop: Workshop,
     data_dir: Path | None = None,
     *,
@@ -81,10 +82,11 @@ def started(
     """Start a module of this package as a process, in the working folder. With ``piped``, its
     input and output are pipes."""
     package = str(Path(firstlight.__file__).parents[1])
+    words = [arguments] if isinstance(arguments, str) else arguments
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     data = {} if data_dir is None else {"FIRSTLIGHT_DATA": str(data_dir.resolve())}
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, argument],
+        [sys.executable, "-P", "-m", module, *words],
         stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
         stdout=subprocess.PIPE if piped else output,
         stderr=output,

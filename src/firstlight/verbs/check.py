@@ -1,6 +1,7 @@
 """Check a folder of pictures, and show what was found."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from firstlight.backbones import BACKBONES
@@ -15,7 +16,7 @@ from firstlight.data.own import read_arrays
 from firstlight.data.table import list_pictures
 from firstlight.errors import UserError
 from firstlight.files import write_asked
-from firstlight.progress import CountingBar, DecodingBar
+from firstlight.progress import Bars, CountingBar
 from firstlight.report.images import Tile, contact_sheet
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.untrusted import cell, csv_text
@@ -46,37 +47,40 @@ def check_pictures(
     quiet: bool = False,
     allow_outside: bool = False,
     given: Range | None = None,
+    bars: Bars | None = None,
 ) -> DataCheck:
     """Return every problem in a folder of pictures, most harmful first.
 
     With ``labels``, also find pictures that may be in the wrong class: by features if a backbone is
     on this machine and the pictures are photographs, otherwise by networks trained for it.
     ``allow_outside`` accepts files in a CSV that lie outside its folder; ``given`` is the range of
-    arrays. Raises ``DataError`` if there are no pictures in classes, and ``UserError`` if
-    ``labels`` needs a package that is not installed.
+    arrays; ``bars`` shows progress in place of the terminal's bars. Raises ``DataError`` if there
+    are no pictures in classes, and ``UserError`` if ``labels`` needs a package that is not
+    installed.
     """
+    bars = bars or partial(CountingBar, quiet=quiet)
     if (arrays := read_arrays(path, ArrayForm(range=given))) is not None:
         if labels or allow_outside:
             raise UserError(f"{path} holds arrays; --labels and --allow-outside are for files")
-        with DecodingBar(quiet=quiet) as bar:
+        with bars("decoding") as bar:
             return check_arrays(*arrays, size=size, progress=bar)
     if given is not None:
         raise UserError(f"--range is for images in arrays, which {path} is not")
     if labels:
         need_cleanlab()
     listing = list_pictures(path, allow_outside=allow_outside)
-    with DecodingBar(quiet=quiet) as bar:
+    with bars("decoding") as bar:
         checked = check(listing, size=size, progress=bar)
     if not labels:
         return checked
     backbone = backbone_here()
     if backbone and are_photographs(path, checked.shape[2], allow_outside=allow_outside):
-        view = compute_features(path, backbone, allow_outside=allow_outside, quiet=quiet)
+        view = compute_features(path, backbone, bars, allow_outside=allow_outside)
         checked = _with_moved(checked, listing, view)
         found = check_labels_by_features(view)
         found = replace(found, notes=(*found.notes, *view.warnings))
     else:
-        found = _trained(path, size, backbone, quiet, allow_outside)
+        found = _trained(path, size, backbone, bars, allow_outside)
     label = {
         each.name: joined_labels(listing.class_names[one] for one in each.classes)
         for each in listing.pictures
@@ -113,10 +117,10 @@ def _with_moved(checked: DataCheck, listing: Listing, view: FeatureView) -> Data
 
 
 def _trained(
-    path: Path, size: int | None, backbone: str, quiet: bool, allow_outside: bool
+    path: Path, size: int | None, backbone: str, bars: Bars, allow_outside: bool
 ) -> LabelCheck:
     """Check the labels with networks trained from scratch; also say why features were not used."""
-    with CountingBar("judging the labels of", quiet=quiet) as bar:
+    with bars("judging the labels of") as bar:
         found = check_labels(path, size=size, told=bar, allow_outside=allow_outside)
     way = (
         f"labels: judged by networks trained from scratch, because {backbone} was trained on "

@@ -18,7 +18,7 @@ from firstlight.data.own import Form, load_own
 from firstlight.data.rings import nearest_pairs, turned_candidates
 from firstlight.data.split import joined
 from firstlight.devices import choose_device
-from firstlight.progress import CountingBar, DecodingBar
+from firstlight.progress import Bars
 from firstlight.training.extraction import VIEWS
 from firstlight.verbs.choose import looks_drawn
 from firstlight.verbs.picture_features import Extractor, picture_features
@@ -64,9 +64,9 @@ def are_photographs(path: Path, channels: int, *, allow_outside: bool = False) -
 def compute_features(
     path: Path,
     backbone: str,
+    bars: Bars,
     *,
     allow_outside: bool = False,
-    quiet: bool = False,
 ) -> FeatureView:
     """Decode every picture in the backbone's size, and compute its features or take them from the
     cache.
@@ -76,9 +76,9 @@ def compute_features(
     device = choose_device("auto")
     saved = open_backbone(backbone, device=device)
     form = Form(shape=saved.architecture.image_shape)
-    with DecodingBar(quiet=quiet) as decoding:
+    with bars("decoding") as decoding:
         data = joined(load_own(path, form, allow_outside=allow_outside, progress=decoding))
-    with CountingBar(f"{backbone} looks at", quiet=quiet) as bar:
+    with bars(f"{backbone} looks at") as bar:
         here = kept(backbone_named(backbone))
         extractor = Extractor(
             model=saved.model,

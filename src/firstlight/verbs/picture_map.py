@@ -5,6 +5,7 @@ Axes: N pictures, F features.
 """
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from firstlight.errors import UserError
 from firstlight.explain.plane import neighbourhoods
 from firstlight.files import write_asked
 from firstlight.packages import imported
+from firstlight.progress import CountingBar
 from firstlight.report.map import MOST_NAMED, legend, map_of_pictures
 from firstlight.report.page import Page, Section, Shown, Table, render
 from firstlight.verbs.feature_view import FeatureView, backbone_here, compute_features
@@ -45,7 +47,8 @@ def write_map(
 
     Raises ``UserError`` without a backbone, and ``DataError`` as ``load_own`` does.
     """
-    view = compute_features(path, need_backbone(), allow_outside=allow_outside, quiet=quiet)
+    bars = partial(CountingBar, quiet=quiet)
+    view = compute_features(path, need_backbone(), bars, allow_outside=allow_outside)
     data = view.data
     listed = [one for finding in checked.findings for one in finding.suspects]
     suspects = {one.name for one in listed}

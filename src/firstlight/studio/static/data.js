@@ -121,21 +121,23 @@ export function looking({ studio, failed }) {
     const { check } = set;
     byId("data-check").hidden = !check;
     if (!check) return;
-    const { done = 0, all = 0 } = check.progress;
-    byId("data-check-go").disabled = check.running;
+    const { what = "", done = 0, all = 0 } = check.progress;
+    byId("data-check-go").disabled = byId("data-check-labels").disabled = check.running;
     byId("data-check-go").textContent = check.done ? "Check again" : "Check these pictures";
     byId("data-check-bar").hidden = !check.running;
     byId("data-check-bar").value = all ? done / all : 0;
-    byId("data-check-says").textContent = told(check, done, all);
+    byId("data-check-says").textContent = told(check, what, done, all);
     byId("data-findings").replaceChildren(...check.findings.map(finding));
   }
 
-  function told(check, done, all) {
-    if (check.running) return all ? `Checking: ${count(done)} of ${count(all)} pictures.` : "Checking.";
+  function told(check, what, done, all) {
+    const doing = what.charAt(0).toUpperCase() + what.slice(1);
+    if (check.running) return all ? `${doing} ${count(all)} picture${all === 1 ? "" : "s"}: ${count(done)} done.` : "Checking.";
     if (check.failed) return check.failed;
     if (!check.done) return "Finds copies between training and test pictures or between classes, damaged files, uneven classes and more.";
     const texts = [`Training would use ${check.shape}.`];
     if (!check.findings.length) texts.unshift("No problems found.");
+    if (!check.labels) texts.push("Labels were not checked.");
     if (check.changed) texts.push("Pictures have been added or removed since then. Check again.");
     return texts.join(" ");
   }
@@ -164,7 +166,7 @@ export function looking({ studio, failed }) {
   byId("data-check-go").addEventListener("click", guarded(async () => {
     byId("data-check-go").disabled = true;
     try {
-      await api.post(`${AT}/check`, { set: word });
+      await api.post(`${AT}/check`, { set: word, labels: byId("data-check-labels").checked });
     } finally {
       byId("data-check-go").disabled = false;
     }
@@ -202,10 +204,11 @@ export function looking({ studio, failed }) {
   }
 
   function item(one) {
-    const says = one.fix === null ? one.class : one.fix === "" ? "left out" : `${one.class} → ${one.fix}`;
+    const doubtful = one.fix === null && one.suggested;
+    const says = doubtful ? `${one.class}?` : one.fix === null ? one.class : one.fix === "" ? "left out" : `${one.class} → ${one.fix}`;
     const image = smallPicture(null, () => api.blob(`${AT}/picture?${query({ set: word, name: one.name })}`));
-    const button = make("button", { type: "button", title: [one.name, ...one.found].join(", "), tabIndex: -1 }, image, make("b", {}, says), make("span", {}, set.own ? one.name.split("/").pop() : one.name));
-    button.setAttribute("aria-label", `${one.name}, ${says}${one.found.length ? `, found: ${one.found.join(", ")}` : ""}`);
+    const button = make("button", { type: "button", title: [one.name, ...one.found].join(", "), tabIndex: -1 }, image, make("b", {}, says), make("span", {}, doubtful ? `like ${one.suggested}` : set.own ? one.name.split("/").pop() : one.name));
+    button.setAttribute("aria-label", `${one.name}, ${says}${doubtful ? ` like ${one.suggested}` : ""}${one.found.length ? `, found: ${one.found.join(", ")}` : ""}`);
     button.className = one.fix === null ? "" : one.fix === "" ? "changed out" : "changed";
     button.addEventListener("focus", () => only(button));
     button.addEventListener("click", (event) => {
