@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,10 @@ def start(root: Path) -> dict[str, Any]:
 
 def check(root: Path) -> dict[str, Any]:
     """Measure ``data check`` without labels."""
+    from firstlight.progress import CountingBar
     from firstlight.verbs.check import check_pictures
 
-    checked = check_pictures(root, quiet=True)
+    checked = check_pictures(root, bars=partial(CountingBar, quiet=True))
     return {
         "images": checked.pictures,
         "findings": {finding.kind: len(finding.groups) for finding in checked.findings},

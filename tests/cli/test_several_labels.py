@@ -4,6 +4,8 @@ import csv
 import json
 import re
 from dataclasses import replace
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from firstlight.backbones.efficientnet import EFFICIENTNET_LITE0
 from firstlight.data.dataset import Dataset
 from firstlight.errors import RunInterruptedError, UserError
 from firstlight.evaluate.label_metrics import LabelMetrics
+from firstlight.progress import CountingBar
 from firstlight.runs.checkpoint import load_model
 from firstlight.runs.folder import open_run_folder
 from firstlight.runs.record import read_epochs
@@ -297,7 +300,10 @@ def test_arrays_with_a_matrix_of_labels_train_as_the_files_do(run: fl.Run, tmp_p
 def command_free_check(file: Path) -> str:
     from firstlight.verbs.check import check_pictures
 
-    return " ".join(finding.text for finding in check_pictures(file, quiet=True).findings)
+    return " ".join(
+        finding.text
+        for finding in check_pictures(file, bars=partial(CountingBar, quiet=True)).findings
+    )
 
 
 def test_a_last_layer_is_fitted_to_several_labels(toy: fl.Run, tmp_path: Path) -> None:
@@ -330,7 +336,8 @@ def test_a_contest_of_several_labels_is_decided_by_log_loss(
     assert "The smaller log loss decides. The better run is in best" in done.out
     won = json.loads(Path("best/contest.json").read_text())
     assert won["start"] == "toy" and won["log_loss"] < won["other_log_loss"]
-    assert won["held_out"] == sum(len(part["losses"]) for part in won["parts"])
+    # The other network is judged by more parts only until it is clear.
+    assert won["held_out"] in accumulate(len(part["losses"]) for part in won["parts"])
     assert fl.open_run("best").evaluate().accuracy > 0.5
 
 

@@ -108,12 +108,12 @@ def test_a_head_alone_is_calibrated_on_every_image_and_recorded_as_epoch_0(
 
 def test_epochs_that_make_it_worse_are_not_kept(first: Path, tmp_path: Path) -> None:
     alone = begun(first, tmp_path / "alone")
-    wild = (*SMALL, "train.epochs=3", "train.patience=3", "optimizer.learning_rate=5.0")
+    wild = (*SMALL, "train.epochs=3", "train.patience=3", "optimizer.learning_rate=100.0")
     spoilt = begun(first, tmp_path / "spoilt", *wild)
     rows = read_epochs(RunFolder(tmp_path / "spoilt"))
     assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
     kept = json.loads((tmp_path / "spoilt" / "summary.json").read_text())["kept_epoch"]
-    assert kept["epoch"] == 0
+    assert kept["epoch"] == 0, rows
     ours, theirs = spoilt.model.state_dict(), alone.model.state_dict()
     assert all(torch.equal(ours[name], weight) for name, weight in theirs.items())
     assert spoilt.calibration == alone.calibration

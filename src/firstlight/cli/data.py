@@ -1,6 +1,7 @@
 """``firstlight data list|fetch|show|check|pack``"""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,6 +119,7 @@ def check(
     from firstlight.data.shards.files import is_address, is_there, word_of
     from firstlight.errors import UserError
     from firstlight.hub.word import is_hub
+    from firstlight.progress import CountingBar
     from firstlight.verbs.check import check_pictures, write_fix_list, write_page
     from firstlight.verbs.picture_map import need_backbone, write_map
 
@@ -140,7 +142,7 @@ def check(
         path,
         size=size,
         labels=labels,
-        quiet=json,
+        bars=partial(CountingBar, quiet=json),
         allow_outside=allow_outside,
         given=stated(pixel_range, "--range"),
     )

@@ -18,6 +18,9 @@ LOWEST, HIGHEST = 1e-6, 10.0
 SMOOTHING = 0.9
 # The sweep ends when the loss is this many times the smallest one.
 BROKEN = 3.0
+# Fewest steps of a sweep, and fewest batches in a mean that it is compared with: losses of single
+# batches differ, most of all after a fitted last layer.
+LEAST = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +82,12 @@ def sweep(
             running = SMOOTHING * running + (1 - SMOOTHING) * losses[-1]
             smoothed.append(running / (1 - SMOOTHING ** len(losses)))
             rates.append(LOWEST * growth ** (event.step - 1))
-            if event.step == steps or smoothed[-1] > BROKEN * min(smoothed):
+            means = smoothed[LEAST - 1 :]
+            if event.step == steps or (means and means[-1] > BROKEN * min(means)):
                 break
     except UserError:
         pass  # the loss is no longer finite: the sweep is over
-    if len(losses) < 10 or not math.isfinite(min(smoothed)):
+    if len(losses) < LEAST or not math.isfinite(min(smoothed)):
         raise UserError("the loss diverges at once, at any learning rate. Check the recipe")
     return Sweep(rates=tuple(rates), losses=tuple(losses), smoothed=tuple(smoothed))
 

@@ -1,7 +1,6 @@
 """Check a folder of pictures, and show what was found."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from firstlight.backbones import BACKBONES
@@ -44,21 +43,19 @@ def check_pictures(
     *,
     size: int | None = None,
     labels: bool = False,
-    quiet: bool = False,
     allow_outside: bool = False,
     given: Range | None = None,
-    bars: Bars | None = None,
+    bars: Bars = CountingBar,
 ) -> DataCheck:
     """Return every problem in a folder of pictures, most harmful first.
 
     With ``labels``, also find pictures that may be in the wrong class: by features if a backbone is
     on this machine and the pictures are photographs, otherwise by networks trained for it.
     ``allow_outside`` accepts files in a CSV that lie outside its folder; ``given`` is the range of
-    arrays; ``bars`` shows progress in place of the terminal's bars. Raises ``DataError`` if there
+    arrays; ``bars`` shows the progress. Raises ``DataError`` if there
     are no pictures in classes, and ``UserError`` if ``labels`` needs a package that is not
     installed.
     """
-    bars = bars or partial(CountingBar, quiet=quiet)
     if (arrays := read_arrays(path, ArrayForm(range=given))) is not None:
         if labels or allow_outside:
             raise UserError(f"{path} holds arrays; --labels and --allow-outside are for files")
