@@ -74,6 +74,11 @@ def firstlight_server(run: Path) -> list[str]:
     return [sys.executable, "-u", "-m", "firstlight", "serve", str(run), "--port", "0"]
 
 
+def studio_server(folder: Path) -> list[str]:
+    """Return the command that opens the studio in a working folder."""
+    return [sys.executable, "-u", "-m", "firstlight", "studio", str(folder), "--port", "0"]
+
+
 def pictures(count: int) -> tuple[npt.NDArray[np.uint8], list[bytes]]:
     """Return the first test images of MNIST, N×28×28×1, and each as a PNG file."""
     images_NHWC = fl.load("mnist").test.images_NHWC[:count]
@@ -91,6 +96,11 @@ def request(path: str, content: bytes) -> bytes:
     """Return a complete POST request."""
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n"
     return head.encode() + content
+
+
+def asking(path: str) -> bytes:
+    """Return a complete GET request."""
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
 def circumstances(command: str) -> dict[str, Any]:

@@ -1,20 +1,27 @@
 """Run the service for ten minutes at twice its capacity, checking every answer and its memory.
 
     python benchmarks/serve/soak.py RUN
+    python benchmarks/serve/soak.py RUN --studio
 
 ``wrk`` finds the capacity first. Then this process sends requests at twice that rate, whether or
 not the service keeps up, over as many connections as needed, more than the service accepts. The
 service must answer as many as it can, correctly, and answer 503 to the rest. A request without an
 answer after 30 seconds is a hang.
+
+With ``--studio``, the studio serves the run, and one request in eight is to its views: a set's
+description, its pictures, a recipe, what was collected, the trainings. Each of those answers must
+have the bytes that the idle service gave.
 """
 
 import argparse
 import json
 import selectors
+import shutil
 import socket
 import tempfile
 import time
 from collections import Counter, deque
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,19 +30,25 @@ import numpy as np
 
 import firstlight as fl
 from firstlight.files import write_whole
+from firstlight.recipe import load_recipe
 from serving import (
     RESULTS,
     Served,
+    asking,
     circumstances,
     firstlight_server,
     load,
     pictures,
     request,
     started,
+    studio_server,
 )
 from throughput import bodies, wrk
 
 RESULT = RESULTS / "serve-soak-cpu.json"
+STUDIO_RESULT = RESULTS / "serve-soak-studio-cpu.json"
+STUDIO_EVERY = 8
+"""One request in so many is to a view of the studio."""
 CONNECTIONS = 600
 HANG_SECONDS = 30.0
 TOLERANCE = 1e-5
@@ -59,7 +72,8 @@ class Soak:
 
     port: int
     wholes: list[bytes]
-    expected: list[dict[str, float]]
+    expected: list[dict[str, float] | bytes]
+    """The probabilities, or for other requests the whole body."""
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
     hangs: int = 0
@@ -167,7 +181,10 @@ class Soak:
             self._idle.append(client)
 
     def _is_right(self, which: int, body: bytes) -> bool:
-        got, wanted = json.loads(body)["predictions"][0]["probabilities"], self.expected[which]
+        wanted = self.expected[which]
+        if isinstance(wanted, bytes):
+            return body == wanted
+        got = json.loads(body)["predictions"][0]["probabilities"]
         return all(abs(got[name] - wanted[name]) < TOLERANCE for name in wanted)
 
     def _broke(self, client: Client) -> None:
@@ -188,21 +205,74 @@ class Soak:
             self._close(client)
 
 
+def studio_folder(run: fl.Run, folder: Path) -> list[bytes]:
+    """Make a working folder with the run and a few collected pictures; return the requests to its
+    views."""
+    shutil.copytree(run.path, folder / "runs" / run.path.name)
+    _, contents = pictures(40)
+    for number, content in enumerate(contents):
+        path = folder / "pictures" / "digits" / ("odd", "even")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    toml = json.dumps({"toml": load_recipe("mnist-tutorial").to_toml(), "data": "mnist"}).encode()
+    own = "pictures%2Fdigits"
+    return [
+        asking("/api/studio/data?set=mnist"),
+        asking("/api/studio/data/pictures?set=mnist&class=7&text=test&page=3"),
+        asking("/api/studio/data/picture?set=mnist&name=test%2F0"),
+        asking(f"/api/studio/data?set={own}"),
+        asking(f"/api/studio/data/pictures?set={own}&class=odd"),
+        asking(f"/api/studio/data/picture?set={own}&name=odd%2F0.png"),
+        asking("/api/studio/sets"),
+        asking("/api/studio/trainings"),
+        asking("/api/studio/layers"),
+        request("/api/studio/written", toml),
+        asking("/api/studio/collected/set?set=digits"),
+    ]
+
+
+def idle_answer(port: int, whole: bytes) -> bytes:
+    """Return the body of an answer. Asks again while a set is being opened."""
+    while True:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            connection.sendall(whole.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        if head[9:12] == b"200" and b'"opening":true' not in body:
+            return body
+        if head[9:12] not in (b"200", b"503"):
+            raise RuntimeError(f"{whole[:200]!r}: {answer[:500]!r}")
+        time.sleep(0.2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="The service at twice its capacity.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--studio", action="store_true")
     arguments = parser.parse_args()
     run = fl.open_run(arguments.run)
     images_NHWC, contents = pictures(500)
-    expected = [p.probabilities for p in run.predict(images_NHWC)]
-    whole: dict[str, Any] = circumstances("python benchmarks/serve/soak.py RUN")
+    expected: list[dict[str, float] | bytes] = [p.probabilities for p in run.predict(images_NHWC)]
+    wholes = [request("/api/predict", content) for content in contents]
+    how = " --studio" if arguments.studio else ""
+    whole: dict[str, Any] = circumstances(f"python benchmarks/serve/soak.py RUN{how}")
     whole |= {"recipe": run.recipe.name, "load_before": load()}
-    with tempfile.TemporaryDirectory() as folder, started(firstlight_server(run.path)) as served:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        command, views = firstlight_server(run.path), list[bytes]()
+        if arguments.studio:
+            views = studio_folder(run, Path(folder) / "work")
+            command = studio_server(Path(folder) / "work")
+        served = stack.enter_context(started(command))
+        if views:
+            answers = [idle_answer(served.port, one) for one in views]
+            for number, at in enumerate(range(0, len(wholes), STUDIO_EVERY)):
+                wholes[at], expected[at] = views[number % len(views)], answers[number % len(views)]
         of = bodies(Path(folder))["firstlight"]
         wrk(served.port, of, 64, 3)
         capacity = wrk(served.port, of, 64, 10)["requests_per_second"]
-        soak = Soak(served.port, [request("/api/predict", c) for c in contents], expected)
+        soak = Soak(served.port, wholes, expected)
         memory = soak.run(2 * capacity, arguments.seconds, served)
         whole["still_running"] = served.process.poll() is None
     whole["load_after"] = load()
@@ -228,7 +298,7 @@ def main() -> None:
         "memory_growth": round(max(settled) / settled[0] - 1, 4),
         "memory_mb": memory[:: max(1, len(memory) // 60)],
     }
-    write_whole(RESULT, json.dumps(whole, indent=2) + "\n")
+    write_whole(STUDIO_RESULT if arguments.studio else RESULT, json.dumps(whole, indent=2) + "\n")
     print({k: v for k, v in whole.items() if k not in ("environment", "memory_mb")})
 
 
