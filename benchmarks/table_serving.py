@@ -16,9 +16,9 @@ SERVERS = {
 def serve_tables() -> str:
     """Return the service's latency, requests per second beside LitServe, a long overload, and
     fuzzing."""
-    latency, throughput, soak, fuzz = (
+    latency, throughput, soak, studio, fuzz = (
         json.loads((RESULTS / f"serve-{name}-cpu.json").read_text())
-        for name in ("latency", "throughput", "soak", "fuzz")
+        for name in ("latency", "throughput", "soak", "soak-studio", "fuzz")
     )
     rates, ratios = (
         throughput["summary"][k] for k in ("median_requests_per_second", "ratio_median")
@@ -49,19 +49,15 @@ def serve_tables() -> str:
         named = SERVERS[side].format(throughput["litserve"])
         cost = f"{statistics.median(run['cpu_ms_per_request'] for run in runs):.2f} ms"
         lines.append(row_of(named, [f"{rates[side]:,.0f}", ratio, cost, load_of(runs)]))
-    memory, statuses = soak["memory_mb_after_warm_up"], soak["statuses"]
     pictures, requests = fuzz["pictures"], fuzz["requests"]
     faults = pictures["fault_count"] + requests["fault_count"]
     lines += [
         "",
-        f"Overload, {soak['seconds'] / 60:.0f} minutes at twice the capacity measured just before "
-        f"({soak['offered_requests_per_second']:,.0f} requests per second offered), "
-        f"{soak['connections']} connections: {statuses['200']:,} answers, "
-        f"{soak['wrong_answers']} of them wrong; {statuses.get('503', 0):,} times 503; "
-        f"{soak['hangs']} hangs; {soak['broken_connections']} broken connections; "
-        f"{soak['no_connection_free']:,} requests found no free connection; memory "
-        f"{memory['least']:.0f} to {memory['most']:.0f} MB after the first minute "
-        f"({100 * soak['memory_growth']:.1f} % growth); load average {load_of([soak])}.",
+        f"Overload, {overload(soak)}.",
+        "",
+        "Overload of the studio, where one request in eight is to a view of it, such as the "
+        f"pictures of a set or the list of trainings, on {studio['environment']['processor']}: "
+        f"{overload(studio)}.",
         "",
         f"Fuzzing with {pictures['sent']:,} damaged pictures, {requests['sent']:,} malformed "
         f"requests and {fuzz['schemathesis']['cases']:,} cases of Schemathesis: {faults} faults "
@@ -72,7 +68,7 @@ def serve_tables() -> str:
         f"{latency['environment']['torch']}, client and server on the same machine, which "
         "also did other work: see the load averages (2 means that both cores are busy). "
         "Repeat with "
-        + ", ".join(f"`{of['command']}`" for of in (latency, throughput, soak, fuzz))
+        + ", ".join(f"`{of['command']}`" for of in (latency, throughput, soak, studio, fuzz))
         + ".",
     ]
     return "\n".join(lines)
@@ -103,4 +99,20 @@ def workers_table() -> str:
             f"{whole['environment']['processor']}, load average "
             f"{load_of(whole['runs'])}. Repeat with `{whole['command']}`.",
         ]
+    )
+
+
+def overload(soak: dict[str, Any]) -> str:
+    """Describe a soak, as the rest of a sentence."""
+    memory, statuses = soak["memory_mb_after_warm_up"], soak["statuses"]
+    late = f"{statuses['504']:,} times 504; " if "504" in statuses else ""
+    return (
+        f"{soak['seconds'] / 60:.0f} minutes at twice the capacity measured just before "
+        f"({soak['offered_requests_per_second']:,.0f} requests per second offered), "
+        f"{soak['connections']} connections: {statuses['200']:,} answers, "
+        f"{soak['wrong_answers']} of them wrong; {statuses.get('503', 0):,} times 503; {late}"
+        f"{soak['hangs']} hangs; {soak['broken_connections']} broken connections; "
+        f"{soak['no_connection_free']:,} requests found no free connection; memory "
+        f"{memory['least']:.0f} to {memory['most']:.0f} MB after the first minute "
+        f"({100 * soak['memory_growth']:.1f} % growth); load average {load_of([soak])}"
     )

@@ -459,8 +459,9 @@ class _Autocast(torch.autocast):
 
 
 @contextmanager
-def pretended(name: str) -> Iterator[Device]:
-    """Within, this machine has an accelerator: ``cuda`` or ``mps``."""
+def pretended(name: str, *, bfloat16: bool = False) -> Iterator[Device]:
+    """Within, this machine has an accelerator: ``cuda`` or ``mps``. It says whether it computes in
+    ``bfloat16``, which takes some CPUs many times as long."""
     on = Device(name)
 
     def generator(device: Any = "cpu") -> Generator:
@@ -479,7 +480,7 @@ def pretended(name: str) -> Iterator[Device]:
         patch.setattr("torch.cuda.is_available", lambda: name == "cuda")
         patch.setattr("torch.backends.mps.is_available", lambda: name == "mps")
         patch.setattr("torch.cuda._lazy_init", lambda: None)
-        patch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
+        patch.setattr("torch.cuda.is_bf16_supported", lambda **_: bfloat16)
         patch.setattr("torch.cuda.get_device_name", lambda *_: "a pretended GPU")
         patch.setattr("torch.autocast", _Autocast)
         records = {"cuda": on.recorded} if name == "cuda" else {}

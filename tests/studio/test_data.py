@@ -176,7 +176,10 @@ def test_a_check_says_what_is_wrong_and_what_it_suggests_can_be_left_out(
         assert client.get(AT, params={"set": PETS}).json()["check"]["changed"]
 
 
-def test_wrong_labels_are_found_on_request_and_a_class_is_suggested(studio: Running) -> None:
+def test_wrong_labels_are_found_on_request_and_a_class_is_suggested(
+    studio: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firstlight.verbs.choose.SEEN", 400)
     shades(studio.folder / "pictures" / "shades")
     word = "pictures/shades"
     check = Check(Workshop(studio.folder), word)

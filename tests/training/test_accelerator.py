@@ -173,6 +173,7 @@ LOOPS = {
     "half of the images": (*whitened_net(8, 8), "train.epoch_share=0.5"),
     "every augmentation": (f"augment=[{CHANGED}]",),
     "an alternating flip": ("augment=[{ flip = 'alternate' }, { crop = 2 }]",),
+    "mixed precision": (*whitened_net(8, 8), "train.precision=mixed"),
     "mixup": ("augment=[{ mixup = 1.0 }]",),
     "dropout": (whitened_net(8, 8, pool_last=False, dropout=0.4)[0],),
     "cutmix, clipped gradients": ("augment=[{ cutmix = 1.0 }]", "train.clip_norm=0.1"),
@@ -184,11 +185,12 @@ LOOPS = {
 @pytest.mark.parametrize("settings", LOOPS.values(), ids=LOOPS)
 def test_nothing_waits_for_the_device_between_two_readings(settings: tuple[str, ...]) -> None:
     data = noise((8, 8, 1), count=40)
-    with pretended("cuda") as on:
+    with pretended("cuda", bfloat16=True) as on:
         chosen = job(
             "digits-tutorial", data, "cuda", "train.batch_size=4", "train.epochs=1.6", *settings
         )
         trainer, found = steps(chosen, on)
+        assert trainer.mixed == ("train.precision=mixed" in settings)
     per_epoch = trainer.steps_per_epoch
     ends = {
         per_epoch,
@@ -210,7 +212,6 @@ def test_a_step_of_a_whitened_network_is_few_launches() -> None:
     small = (
         *("train.batch_size=4", "train.epochs=1", "train.validation=none"),
         *("train.small_share=0", "train.epoch_share=1"),
-        "train.precision=float32",  # some CPUs are very slow in bfloat16
     )
     with pretended("cuda") as on:
         trainer, found = steps(job("cifar10-standard", noise((32, 32, 3)), "cuda", *small), on)
