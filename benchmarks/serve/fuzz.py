@@ -2,6 +2,9 @@
 requests, and Schemathesis over the OpenAPI document, all against one running service.
 
     PYTHONPATH=. python benchmarks/serve/fuzz.py RUN
+    PYTHONPATH=. python benchmarks/serve/fuzz.py RUN --studio
+
+With ``--studio``, the studio serves the run, and Schemathesis also tries its routes.
 
 It records how often each status came; every 5xx other than 503, every answer that reveals facts
 about the machine, every hang, and every wrong answer to a valid request in between; whether the
@@ -15,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +33,19 @@ from tests.serve.fuzzing import (
 
 import firstlight as fl
 from firstlight.files import write_whole
-from serving import RESULTS, circumstances, firstlight_server, load, pictures, started
+from serving import (
+    RESULTS,
+    circumstances,
+    firstlight_server,
+    load,
+    pictures,
+    started,
+    studio_server,
+)
+from soak import studio_folder
 
 RESULT = RESULTS / "serve-fuzz-cpu.json"
+STUDIO_RESULT = RESULTS / "serve-fuzz-studio-cpu.json"
 SEED = 20261124
 
 
@@ -93,11 +107,19 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--studio", action="store_true")
     arguments = parser.parse_args()
     run = fl.open_run(arguments.run)
-    whole: dict[str, Any] = circumstances("PYTHONPATH=. python benchmarks/serve/fuzz.py RUN")
+    how = " --studio" if arguments.studio else ""
+    whole: dict[str, Any] = circumstances(f"PYTHONPATH=. python benchmarks/serve/fuzz.py RUN{how}")
     whole |= {"recipe": run.recipe.name, "seed": SEED, "load_before": load()}
-    with started(firstlight_server(run.path)) as served:
+    with ExitStack() as stack:
+        command = firstlight_server(run.path)
+        if arguments.studio:
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "work"
+            studio_folder(run, work)
+            command = studio_server(work)
+        served = stack.enter_context(started(command))
         ask = asker(run, served.port)
         assert ask()
         memory = [served.memory_mb()]
@@ -116,7 +138,7 @@ def main() -> None:
         whole["still_running"] = served.process.poll() is None
         whole["memory_mb"] = [round(m, 1) for m in memory]
     whole["load_after"] = load()
-    write_whole(RESULT, json.dumps(whole, indent=2) + "\n")
+    write_whole(STUDIO_RESULT if arguments.studio else RESULT, json.dumps(whole, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -192,3 +192,41 @@ def test_what_is_dropped_goes_to_the_class_that_its_folder_names(tab: Tab) -> No
         "dog": ["set/dog/1.png", "set/dog/deep/2.png"],
         "bird": ["set/bird/1.png"],
     }
+
+
+def drop(tab: Tab, onto: str, *paths: Path) -> None:
+    """Drop files and folders from the machine, as a hand does with the mouse."""
+    box = tab.page.locator(onto).bounding_box()
+    assert box is not None
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    session = tab.page.context.new_cdp_session(tab.page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + min(20, box["height"] / 2)}
+        session.send("Input.dispatchDragEvent", {"type": kind, "data": data, **place})
+    session.detach()
+
+
+def test_a_dropped_folder_becomes_classes_and_a_dropped_file_goes_to_the_class_below(
+    tab: Tab, studio: Running, tmp_path: Path
+) -> None:
+    things = tmp_path / "from elsewhere" / "things"
+    # A browser lists a folder a hundred at a time.
+    for label, numbers in (("cup", range(103)), ("pen", range(200, 202))):
+        (things / label).mkdir(parents=True)
+        for number in numbers:
+            (things / label / f"{number}.png").write_bytes(picture(number))
+    (things / "pen" / "notes.txt").write_text("no picture")
+    tab.open("#teach")
+    tab.page.set_viewport_size({"width": 1280, "height": 2000})
+    drop(tab, "#teach-drop", things)
+    tab.shows("#teach-sent", "106 of 106 files sent. 1 refused: notes.txt")
+    assert (counted(tab, "cup"), counted(tab, "pen")) == (103, 2)
+
+    loose = tmp_path / "loose.png"
+    loose.write_bytes(picture(300))
+    drop(tab, ".class:has([aria-label='Hold to record pen'])", loose)
+    tab.shows("#teach-sent", "1 of 1 files sent.")
+    assert counted(tab, "pen") == 3
+    found = files(studio.folder / "pictures")
+    assert sum("/cup/" in name for name in found) == 103
+    assert sum("/pen/" in name for name in found) == 3
