@@ -16,9 +16,9 @@ SERVERS = {
 def serve_tables() -> str:
     """Return the service's latency, requests per second beside LitServe, a long overload, and
     fuzzing."""
-    latency, throughput, soak, studio, fuzz = (
+    latency, throughput, soak, studio, fuzz, studio_fuzz = (
         json.loads((RESULTS / f"serve-{name}-cpu.json").read_text())
-        for name in ("latency", "throughput", "soak", "soak-studio", "fuzz")
+        for name in ("latency", "throughput", "soak", "soak-studio", "fuzz", "fuzz-studio")
     )
     rates, ratios = (
         throughput["summary"][k] for k in ("median_requests_per_second", "ratio_median")
@@ -49,8 +49,6 @@ def serve_tables() -> str:
         named = SERVERS[side].format(throughput["litserve"])
         cost = f"{statistics.median(run['cpu_ms_per_request'] for run in runs):.2f} ms"
         lines.append(row_of(named, [f"{rates[side]:,.0f}", ratio, cost, load_of(runs)]))
-    pictures, requests = fuzz["pictures"], fuzz["requests"]
-    faults = pictures["fault_count"] + requests["fault_count"]
     lines += [
         "",
         f"Overload, {overload(soak)}.",
@@ -59,16 +57,17 @@ def serve_tables() -> str:
         f"pictures of a set or the list of trainings, on {studio['environment']['processor']}: "
         f"{overload(studio)}.",
         "",
-        f"Fuzzing with {pictures['sent']:,} damaged pictures, {requests['sent']:,} malformed "
-        f"requests and {fuzz['schemathesis']['cases']:,} cases of Schemathesis: {faults} faults "
-        "(5xx other than 503, hangs, details about the machine, wrong answers in between), on "
-        f"{fuzz['environment']['processor']}.",
+        f"Fuzzing with {fuzzing(fuzz)} (5xx other than 503, hangs, details about the machine, "
+        f"wrong answers in between), on {fuzz['environment']['processor']}. Of the studio, with "
+        f"{fuzzing(studio_fuzz)}, on {studio_fuzz['environment']['processor']}.",
         "",
         f"The rest on two cores of {latency['environment']['processor']}, torch "
         f"{latency['environment']['torch']}, client and server on the same machine, which "
         "also did other work: see the load averages (2 means that both cores are busy). "
         "Repeat with "
-        + ", ".join(f"`{of['command']}`" for of in (latency, throughput, soak, studio, fuzz))
+        + ", ".join(
+            f"`{of['command']}`" for of in (latency, throughput, soak, studio, fuzz, studio_fuzz)
+        )
         + ".",
     ]
     return "\n".join(lines)
@@ -99,6 +98,16 @@ def workers_table() -> str:
             f"{whole['environment']['processor']}, load average "
             f"{load_of(whole['runs'])}. Repeat with `{whole['command']}`.",
         ]
+    )
+
+
+def fuzzing(fuzz: dict[str, Any]) -> str:
+    """Return what was sent, and the number of faults."""
+    pictures, requests = fuzz["pictures"], fuzz["requests"]
+    faults = pictures["fault_count"] + requests["fault_count"]
+    return (
+        f"{pictures['sent']:,} damaged pictures, {requests['sent']:,} malformed requests and "
+        f"{fuzz['schemathesis']['cases']:,} cases of Schemathesis: {faults} faults"
     )
 
 
