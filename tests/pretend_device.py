@@ -9,8 +9,8 @@ slow on the real one:
   and each launch, with the line of firstlight that asked for it;
 - within ``Device.capturing`` a wait or a copy raises ``CaptureError``: a graph that is being
   recorded allows neither, nor a generator that it does not know, nor a new seed;
-- a graph replays the operations and the numbers of its recording. If the same work would ask for
-  others the next time, ``replay`` raises ``FrozenError``.
+- a graph replays the operations and the numbers of its recording, on the same memory. If the same
+  work would ask for others the next time, ``replay`` raises ``FrozenError``.
 
 It knows no memory, no streams and no speed. A copy to the device counts as a wait unless it is made
 with ``non_blocking=True``, since PyTorch otherwise waits for it. Views and allocations are no
@@ -125,7 +125,9 @@ class Device:
     generators: list[Generator] = field(default_factory=list)
     """The generators that graphs know."""
     asked: list[Any] | None = None
-    """The operations of a recording or a replay, with what is no tensor."""
+    """The operations of a recording or a replay, with numbers and with memory from outside."""
+    made: set[int] = field(default_factory=set)
+    """The memory that it made itself."""
 
     @property
     def device(self) -> torch.device:
@@ -177,7 +179,7 @@ class Device:
     def _noted(
         self, work: Callable[[], tuple[Tensor, ...]]
     ) -> tuple[tuple[Tensor, ...], list[Any]]:
-        self.asked = []
+        self.asked, self.made = [], set()
         try:
             return work(), self.asked
         finally:
@@ -218,7 +220,9 @@ class Device:
         """What an operation gives, computed by the CPU."""
         leaves = tree_leaves((args, kwargs))
         if self.asked is not None:
-            self.asked.append((str(func), [one for one in leaves if _is_number(one)]))
+            outside = [_memory(one) for one in leaves if isinstance(one, OnDevice)]
+            outside = [place for place in outside if place not in self.made]
+            self.asked.append((str(func), [one for one in leaves if _is_number(one)], outside))
         mine = [one for one in leaves if isinstance(one, OnDevice)]
         wanted = kwargs.get("device")
         name = func._schema.name.split("::")[1]
@@ -250,7 +254,12 @@ class Device:
         on_cpu = func is aten.copy_.default and not isinstance(args[0], OnDevice)
         if on_cpu or not (mine or self.is_mine(wanted)):
             return found
-        return self._results(func, args, kwargs, found)
+        results = self._results(func, args, kwargs, found)
+        if self.asked is not None:
+            given = {_memory(one) for one in mine}
+            made = {_memory(one) for one in tree_leaves(results) if isinstance(one, OnDevice)}
+            self.made |= made - given
+        return results
 
     def _converted(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "OnDevice":
         rest = {k: v for k, v in kwargs.items() if k not in ("device", "pin_memory")}
@@ -496,6 +505,10 @@ def pretended(name: str, *, bfloat16: bool = False) -> Iterator[Device]:
         stack.enter_context(_Calls(on))
         stack.enter_context(_Operations(on))
         yield on
+
+
+def _memory(tensor: "OnDevice") -> int:
+    return tensor.elem.untyped_storage().data_ptr()
 
 
 def _is_number(value: Any) -> bool:

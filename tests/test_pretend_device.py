@@ -119,6 +119,18 @@ def test_a_graph_repeats_the_numbers_of_its_recording(more: float) -> None:
             assert result.tolist() == [6, 6, 6]
 
 
+def test_a_graph_reads_the_memory_of_its_recording() -> None:
+    with pretended("cuda") as on:
+        there, rate = torch.ones(3, device="cuda"), torch.ones((), device="cuda")
+        replay, (result,) = on.recorded(lambda: ((there + 1) * rate,), [])
+        rate.fill_(2)
+        replay()
+        assert result.tolist() == [4, 4, 4]
+        rate = torch.ones((), device="cuda")
+        with pytest.raises(FrozenError):
+            replay()
+
+
 def test_a_graph_draws_only_from_generators_that_it_knows() -> None:
     with pretended("cuda") as on:
         rng = on.generator()

@@ -173,6 +173,10 @@ LOOPS = {
     "half of the images": (*whitened_net(8, 8), "train.epoch_share=0.5"),
     "every augmentation": (f"augment=[{CHANGED}]",),
     "an alternating flip": ("augment=[{ flip = 'alternate' }, { crop = 2 }]",),
+    "resized images": (
+        'network.layers=[{ resize = 12 }, { conv = 4, kernel = 3, activation = "relu" }, '
+        '{ flatten = true }, { dense = "classes" }]',
+    ),
     "mixed precision": (*whitened_net(8, 8), "train.precision=mixed"),
     "mixup": ("augment=[{ mixup = 1.0 }]",),
     "dropout": (whitened_net(8, 8, pool_last=False, dropout=0.4)[0],),
@@ -205,6 +209,17 @@ def test_nothing_waits_for_the_device_between_two_readings(settings: tuple[str, 
         assert waits == ["_read"] * (number in ends), number
     whole = trainer.steps - (trainer.images_per_epoch % 4 != 0) * trainer.steps // per_epoch
     assert trainer.replayed_steps == (0 if trainer.recipe.mix else whole)
+
+
+def test_steps_of_both_image_sizes_are_replayed() -> None:
+    data = noise((12, 12, 1), count=40)
+    settings = (*whitened_net(8, 8), "train.batch_size=4", "train.epochs=2")
+    with pretended("cuda") as on:
+        small = "train.small_share=0.5"
+        chosen = job("digits-tutorial", data, "cuda", *settings, small, "train.validation=none")
+        trainer, _ = steps(chosen, on)
+    assert trainer.small_steps == 10
+    assert trainer.replayed_steps == trainer.steps == 20
 
 
 def test_a_step_of_a_whitened_network_is_few_launches() -> None:

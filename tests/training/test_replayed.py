@@ -211,7 +211,10 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_bits(monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_a_gpu_replays_a_graph_and_trains_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("chosen", "wanted"), [CHOICES[0], CHOICES[-1]])
+def test_a_gpu_replays_a_graph_and_trains_to_the_same_bits(
+    chosen: Recipe, wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     replays, real = 0, recorder("cuda")
     assert real is not None
 
@@ -230,10 +233,10 @@ def test_a_gpu_replays_a_graph_and_trains_to_the_same_bits(monkeypatch: pytest.M
     def run(record: Recorder | None) -> Ended:
         monkeypatch.setattr("firstlight.training.loop.recorder", lambda _: record)
         with repeatable(1, "cuda"):
-            return ended(trainer(CHOICES[0][0], device="cuda"))
+            return ended(trainer(chosen, device="cuda"))
 
     assert same(run(counted), run(cannot))
-    assert replays == CHOICES[0][1] + 1
+    assert replays == wanted + (2 if chosen.train.small_share else 1)
 
 
 def test_a_cpu_and_apples_gpu_have_no_recorder() -> None:

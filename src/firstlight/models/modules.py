@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -286,6 +287,8 @@ class Resize(nn.Module):
         self.side, self.channels = choice.side, choice.channels
         self.fixed: tuple[Tensor, Tensor] | None = None
         """The weights for maps of one size, once they are computed."""
+        self._last: tuple[tuple[Any, ...], tuple[Tensor, Tensor]] | None = None
+        """The last weights in training, where a GPU would wait for them in each step."""
 
     def fix(self, maps_NCHW: Tensor) -> None:
         """Accept only maps of this size from now on; a tracer then sees the weights as numbers, not
@@ -294,15 +297,25 @@ class Resize(nn.Module):
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
         if tuple(maps_NCHW.shape[2:]) != (self.side, self.side):
-            down, right = self.fixed or self._weights(maps_NCHW)
+            down, right = self.fixed or self._kept(maps_NCHW)
             maps_NCHW = down @ maps_NCHW @ right.T
         if self.channels > maps_NCHW.shape[1]:
             maps_NCHW = torch.cat([maps_NCHW] * self.channels, dim=1)
         return maps_NCHW
 
+    def _kept(self, maps_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.training:
+            return self._weights(maps_NCHW)
+        key = (*maps_NCHW.shape[2:], maps_NCHW.dtype, maps_NCHW.device)
+        if self._last is None or self._last[0] != key:
+            self._last = key, self._weights(maps_NCHW)
+        return self._last[1]
+
     def _weights(self, maps_NCHW: Tensor) -> tuple[Tensor, Tensor]:
         height, width = maps_NCHW.shape[2:]
-        return _cubic(height, self.side).to(maps_NCHW), _cubic(width, self.side).to(maps_NCHW)
+        down, right = _cubic(height, self.side), _cubic(width, self.side)
+        device, dtype = maps_NCHW.device, maps_NCHW.dtype
+        return down.to(device, dtype), right.to(device, dtype)
 
 
 def _cubic(size: int, side: int) -> Tensor:

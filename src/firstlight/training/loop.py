@@ -294,7 +294,8 @@ class Trainer:
         if self.recorder is None or self.shards is not None or not repeats(self.recipe, self.model):
             return plain
         self.optimizers.begin()
-        self._rate = torch.ones((), device=order_M.device)
+        if self._rate is None:  # a graph reads this very tensor
+            self._rate = torch.ones((), device=order_M.device)
         kept = Kept(
             model=self.model,
             optimizer=list(self.optimizers.state().values()),
@@ -318,9 +319,11 @@ class Trainer:
         """Update the weights from one batch."""
         at, recipe = self._at, self.recipe
         small = at.step < self.small_steps
-        if small not in self._steps:  # the run was replanned, or is being measured
-            self._steps[small] = self._new_step(chosen_B, small)
-        do = self._steps[small]
+        do = self._steps.get(small)
+        if do is None:  # the run was replanned, or is being measured
+            do = partial(self._plain_step, small)
+            if len(chosen_B) >= min(recipe.train.batch_size, self.images_per_epoch):
+                do = self._steps[small] = self._new_step(chosen_B, small)
         if at.batch + 1 == self.steps_per_epoch or at.step + 1 == self.steps:
             self._sizes = LayerSizes(self.model)
         at.replayed += isinstance(do, ReplayedStep) and do.replays(len(chosen_B))

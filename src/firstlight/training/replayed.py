@@ -61,8 +61,13 @@ def _cuda_graph(
         with torch.cuda.stream(own):
             work()  # libraries initialize for each stream
         outer.wait_stream(own)
-        with torch.cuda.graph(graph, stream=own):
+        # Another thread may be reading pictures into pinned memory.
+        with torch.cuda.graph(graph, stream=own, capture_error_mode="thread_local"):
             results = work()
+    except RuntimeError:
+        for generator in generators:  # before PyTorch 2.13 they would think that they are recorded
+            generator.graphsafe_set_state(Generator(generator.device))
+        raise
     finally:
         torch.cuda.set_stream(outer)  # a failed recording would leave its own stream
     return graph.replay, results
@@ -140,13 +145,16 @@ class ReplayedStep:
             begin()
             self._plain(chosen_B, images_BHWC)
         begin()
-        wanted = self._after(self._plain(chosen_B, images_BHWC))
+        after = self._changed(self._plain(chosen_B, images_BHWC))
+        wanted = [None if tensor is None else tensor.clone() for tensor in after]
         begin()
-        recording = self._recorded(chosen_B, images_BHWC)
-        if recording is not None:
+        try:
+            recording = self._recorded(chosen_B, images_BHWC)
             begin()
-            if _same(wanted, self._after(self._replayed(recording, chosen_B, images_BHWC))):
+            if _same(wanted, self._changed(self._replayed(recording, chosen_B, images_BHWC))):
                 self._recording = recording
+        except RuntimeError:  # such as too little memory
+            torch.cuda.empty_cache()
         begin()
         self._put((None,) * len(self._kept.weights()))
 
@@ -156,19 +164,14 @@ class ReplayedStep:
             return self._plain(chosen_B, images_BHWC)
         return self._replayed(self._recording, chosen_B, images_BHWC)
 
-    def _recorded(self, chosen_B: Tensor, images_BHWC: Tensor) -> _Recording | None:
+    def _recorded(self, chosen_B: Tensor, images_BHWC: Tensor) -> _Recording:
         chosen_B, images_BHWC, made = chosen_B.clone(), images_BHWC.clone(), self._gradients()
 
         def work() -> Tensors:
             results = self._plain(chosen_B, images_BHWC)
             return (*results, *(g for g in self._gradients() if g is not None))
 
-        try:
-            replay, (loss, correct, logits_BK, *gradients) = self._record(
-                work, self._kept.generators
-            )
-        except RuntimeError:  # such as too little memory
-            return None
+        replay, (loss, correct, logits_BK, *gradients) = self._record(work, self._kept.generators)
         return _Recording(
             replay=replay,
             chosen_B=chosen_B,
@@ -186,10 +189,9 @@ class ReplayedStep:
         loss, correct, logits_BK = recording.results
         return Results(loss.clone(), correct.clone(), logits_BK)
 
-    def _after(self, results: Results) -> list[Tensor | None]:
-        """Return copies of everything that a step changed."""
-        changed = (*results, *self._gradients(), *self._kept.tensors())
-        return [None if tensor is None else tensor.clone() for tensor in changed]
+    def _changed(self, results: Results) -> list[Tensor | None]:
+        """Return everything that a step changed."""
+        return [*results, *self._gradients(), *self._kept.tensors()]
 
     def _gradients(self) -> Gradients:
         return tuple(weight.grad for weight in self._kept.weights())
