@@ -45,7 +45,7 @@ def test_swapped_labels_lead_the_list_with_their_true_class(
     digits: tuple[Path, dict[str, str]],
 ) -> None:
     root, swapped = digits
-    quick = recipe_for(load_own(root).train).with_settings(["train.epochs=12"])
+    quick = recipe_for(load_own(root).train).with_settings(["train.epochs=8"])
     found = check_labels(root, recipe=quick)
     assert found.finding is not None
     suspects = found.finding.suspects
