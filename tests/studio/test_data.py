@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,17 @@ def test_wrong_labels_are_found_on_request_and_a_class_is_suggested(
         assert told == {("dark/5.png", "dark", "light"), ("light/5.png", "light", "dark")}
         wrong = client.post(f"{AT}/check", json={"set": word, "labels": "yes"})
         assert wrong.status_code == 422 and "true or false" in wrong.text
+
+
+def test_a_set_of_one_class_so_far_is_checked_but_its_labels_cannot_be(
+    studio: Running, pets: Path
+) -> None:
+    shutil.rmtree(pets / "dog")
+    check = Check(Workshop(studio.folder), PETS)
+    check.run()
+    assert not check.failure and "few" in [one["kind"] for one in check.found["findings"]]
+    check.run(labels=True)
+    assert "at least two classes" in check.failure
 
 
 def test_labels_that_cannot_be_judged_say_what_is_missing(

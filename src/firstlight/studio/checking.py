@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from firstlight.data.check import check
 from firstlight.data.folder import list_folder
 from firstlight.data.listing import Listing
 from firstlight.errors import UserError
@@ -29,7 +30,6 @@ from firstlight.locks import held, is_held
 from firstlight.plain import read_json, write_json
 from firstlight.studio.worker import started
 from firstlight.studio.workshop import Workshop
-from firstlight.verbs.check import check_pictures
 
 LABELS = "--labels"
 EVERY = 0.4
@@ -102,7 +102,13 @@ class Check:
     def _found(self, labels: bool) -> dict[str, Any]:
         path = self._workshop.root / self._word
         listing = list_folder(path, least=1)
-        checked = check_pictures(path, labels=labels, bars=self._bar)
+        if labels:
+            from firstlight.verbs.check import check_pictures  # loads PyTorch, which takes seconds
+
+            checked = check_pictures(path, labels=True, bars=self._bar)
+        else:
+            with self._bar("decoding") as bar:
+                checked = check(listing, progress=bar)
         return {
             "mark": mark(listing),
             "labels": labels,
