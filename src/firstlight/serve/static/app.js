@@ -25,7 +25,7 @@ async function waitForService() {
   notice("The service does not respond. This page continues as soon as it is back.");
   while (!(await api.alive())) await new Promise((resolve) => setTimeout(resolve, RETRY));
   gone = false;
-  opened = null; // so that what is shown next takes the notice away
+  notice("");
   await load();
 }
 
@@ -38,10 +38,11 @@ function asked() {
   } catch {
     // a truncated address: use the first run
   }
+  const named = (of) => runs.find((each) => each.name === of);
   if (more.has(view) || (!OF_A_RUN.includes(view) && more.size)) {
-    return { view: more.has(view) ? view : more.keys().next().value, run: opened?.run ?? runs[0], rest: more.has(view) ? name : "" };
+    return { view: more.has(view) ? view : more.keys().next().value, run: named(opened?.run?.name) ?? runs[0], rest: more.has(view) ? name : "" };
   }
-  const run = runs.find((each) => each.name === name);
+  const run = named(name);
   return { view: OF_A_RUN.includes(view) ? view : "try", run: run ?? runs[0], rest: "", missing: run ? "" : name };
 }
 
@@ -70,8 +71,8 @@ function show() {
     opened = { run: opened?.run ?? null, view };
     return;
   }
+  if (opened?.run?.name !== run.name) notice("");
   if (opened?.run !== run) {
-    notice("");
     views.try.open(run);
     views.results.open(run, runs);
   }
@@ -93,12 +94,6 @@ async function load() {
 
 const label = (run) => (run.state === "finished" ? run.name : `${run.name} (${run.state})`);
 
-// A run has made progress since the last request.
-async function again() {
-  opened = null;
-  await load();
-}
-
 function tried(run, blob, index, truth) {
   history.pushState(null, "", address("try", run));
   show();
@@ -111,10 +106,10 @@ async function extend() {
   const named = find("meta[name=more]");
   if (!named) return;
   const { start } = await import(`./${named.content}`);
-  for (const [name, view] of await start({ failed, reload: again })) more.set(name, view);
+  for (const [name, view] of await start({ failed, reload: load })) more.set(name, view);
 }
 
-const views = { try: trying(failed), results: results({ failed, again, tried }) };
+const views = { try: trying(failed), results: results({ failed, again: load, tried }) };
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   byId("main").focus();

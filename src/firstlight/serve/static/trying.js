@@ -20,6 +20,7 @@ const ON_THE_WAY = 2;
 export function trying(failed) {
   let run = null;
   let now = null; // the picture: a blob or a drawing, its name, its class where that is known
+  let opening = null; // the picture that nobody chose, whose answer takes no notice away
   let series = 0; // counts up when answers to what was before mean nothing any more
   let asked = null; // the last picture as it was sent
   let resting; // the timer of the hand
@@ -69,7 +70,7 @@ export function trying(failed) {
       const image = byId("cam").checked ? null : await decoded(found.seen);
       if (late()) return;
       [asked, shown] = [blob, turn];
-      notice("");
+      if (picture !== opening) notice("");
       showAnswer(found, served, picture.truth);
       if (image) showSeen(image, null, picture.name);
       byId("from").textContent = from(picture.name);
@@ -181,7 +182,10 @@ export function trying(failed) {
     clear();
     if (kept) give(kept);
     const list = await tests.of(run.name).then(() => true, failed);
-    if (list && !now && run === opened) tests.first();
+    if (list && !now && run === opened) {
+      tests.first();
+      opening = now;
+    }
   }
   return { open, take: taken };
 }
