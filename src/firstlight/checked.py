@@ -1,6 +1,7 @@
 """Value classes that validate their fields: types, number ranges and allowed words."""
 
 import difflib
+import functools
 import math
 from abc import ABCMeta
 from collections import Counter
@@ -147,6 +148,12 @@ class _Called(ABCMeta):
             raise UserError(f"{cls.__name__} needs {' and '.join(missing)}{such_as}")
 
 
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """The types of a class's fields, which take Python longer to find than the check itself."""
+    return get_type_hints(cls)
+
+
 class Checked(metaclass=_Called):
     """Base class that refuses invalid values when it is created."""
 
@@ -158,7 +165,7 @@ class Checked(metaclass=_Called):
 
     def _check(self, apart: Set[str]) -> None:
         """Check every field's type and rule, except those that a class checks itself."""
-        hints = get_type_hints(type(self))
+        hints = _hints(type(self))
         for spec in fields(self):  # type: ignore[arg-type]
             if spec.name in apart:
                 continue
