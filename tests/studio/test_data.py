@@ -141,6 +141,51 @@ def test_a_named_set_shows_the_pixels_of_its_images(studio: Running) -> None:
         np.testing.assert_array_equal(np.asarray(opened), digits.test.images_NHWC[at, ..., 0])
 
 
+def strip(client: httpx.Client, word: str) -> list[np.ndarray]:
+    """The pictures of a strip."""
+    answer = client.get(f"{AT}/strip", params={"set": word})
+    assert answer.headers["content-type"] == "image/png", answer.text
+    with Image.open(io.BytesIO(answer.content)) as opened:
+        sheet = np.asarray(opened)
+    side = sheet.shape[0]
+    assert sheet.shape == (side, 8 * side, 3)
+    return [sheet[:, at * side : (at + 1) * side] for at in range(8)]
+
+
+def test_a_strip_shows_some_pictures_of_as_many_classes_as_possible(
+    studio: Running, tmp_path: Path
+) -> None:
+    shade = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
+    for label, number in (("red", 1), ("green", 2), ("blue", 4)):
+        folder = tmp_path / "pictures/paint" / label
+        folder.mkdir(parents=True)
+        for at in range(number):
+            Image.new("RGB", (300, 200), shade[label]).save(folder / f"{at}.png")
+    (tmp_path / "pictures/paint/blue/0.png").write_bytes(b"\x89PNG damaged")
+    with studio.client() as client:
+        tiles = strip(client, "pictures/paint")
+        means = [tile.mean((0, 1)).round(-1).astype(int).tolist() for tile in tiles]
+        wanted = ["green", "red", "blue", "green", "blue", "blue"]  # the damaged one is passed over
+        assert means == [*(list(shade[label]) for label in wanted), [0] * 3, [0] * 3]
+        # A picture more is seen at once.
+        Image.new("RGB", (9, 9), shade["red"]).save(tmp_path / "pictures/paint/red/1.png")
+        assert strip(client, "pictures/paint")[4].mean((0, 1)).argmax() == 0
+
+        train = fl.load("digits").train
+        first = [int(np.flatnonzero(train.labels_N == label)[0]) for label in (0, 1, 3, 4)]
+        for tile, at in zip(strip(client, "digits"), first, strict=False):
+            assert np.array_equal(tile, np.broadcast_to(train.images_NHWC[at], (8, 8, 3)))
+
+
+def test_a_set_without_a_readable_picture_has_no_strip(studio: Running, pets: Path) -> None:
+    for file in pets.rglob("*.png"):
+        file.write_bytes(b"no picture")
+    with studio.client() as client:
+        answer = client.get(f"{AT}/strip", params={"set": PETS})
+    assert answer.status_code == 422
+    assert "no picture can be read" in answer.text
+
+
 def test_what_is_added_or_removed_meanwhile_is_seen(pets: Path, tmp_path: Path) -> None:
     (pets / "bird").mkdir()  # a class without a picture yet
     sets = OpenedSets(Workshop(tmp_path), None)

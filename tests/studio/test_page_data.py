@@ -101,6 +101,32 @@ def test_a_picture_that_cannot_be_read_says_so(tab: Tab, pets: Path) -> None:
     assert tab.page.locator("#data-grid .missing").count() == 1
 
 
+def test_a_set_is_chosen_by_its_pictures_or_with_the_arrow_keys(
+    tab: Tab, studio: Running, pets: Path
+) -> None:
+    (studio.folder / "pictures/empty").mkdir()
+    tab.open("#data/digits")
+    tab.shows("#data-says", "1,797 pictures in 10 classes.")
+    card = tab.page.locator(".set", has_text="pets")
+    assert "60 pictures, 2 classes" in card.inner_text()
+    strip = card.locator("img[src]")
+    strip.wait_for()
+    assert strip.evaluate(
+        "(img) => img.decode().then(() => [img.naturalWidth, img.naturalHeight])"
+    ) == [512, 64]
+    empty = tab.page.locator(".set", has_text="empty")
+    assert "No pictures yet" in empty.inner_text()
+    assert empty.locator("input").is_disabled()
+    strip.click(force=True)  # the radio button lies over the whole card
+    tab.shows("#data-says", "60 pictures in 2 classes.")
+    assert tab.page.url.endswith("#data/pictures%2Fpets")
+    card.locator("input").press(
+        "ArrowRight"
+    )  # over the empty set to the first named one that is here
+    tab.page.locator("#data-says", has_text="10 classes").wait_for()
+    assert tab.page.locator(".set input:checked").get_attribute("value") != "pictures/pets"
+
+
 def test_a_named_set_is_looked_through_by_class_and_name(tab: Tab) -> None:
     tab.open("#data/digits")
     tab.shows("#data-says", "1,797 pictures in 10 classes.")

@@ -28,6 +28,7 @@ def routes(studio: Studio) -> APIRouter:
     page = _Data(studio)
     for method, path, answer, summary in (
         ("GET", "", page.one, "The classes of a set, its corrections and its check"),
+        ("GET", "/strip", page.strip, "Some pictures of a set side by side, as a PNG"),
         ("GET", "/pictures", page.pictures, "Some pictures of a set"),
         ("GET", "/picture", page.picture, "One picture, small"),
         ("POST", "/fix", page.fix, "Correct pictures, or take corrections back"),
@@ -55,6 +56,12 @@ class _Data:
             return {"opening": True} if opened is None else self._described(opened)
 
         return json_response(await self._aside(described))
+
+    async def strip(self, word: Word) -> Response:
+        """Eight square pictures, of as many classes as possible. Black where there are fewer."""
+        word = data_word(self._studio, word)
+        blob = await self._aside(lambda: self._sets.strip(word, self._studio.bounds))
+        return Response(blob, media_type="image/png", headers=KEPT)
 
     async def pictures(
         self,

@@ -1,13 +1,17 @@
 """Sets that are looked through in the page. They are opened aside and kept, so that a page of a
 large one comes at once."""
 
+import io
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+
+import numpy as np
+from PIL import Image, ImageOps
 
 from firstlight.data.catalog import CATALOG
 from firstlight.data.dataset import TrainTest
@@ -24,6 +28,8 @@ from firstlight.studio.workshop import Workshop
 MOST_KEPT = 3
 PATIENCE = 0.5
 """Seconds that a request waits for a set to open."""
+IN_STRIP, STRIP_SIDE = 8, 64
+"""Pictures in a set's strip, and most pixels a side of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,38 @@ class Opened:
         part, at = (train, number) if number < len(train) else (test, number - len(train))
         return png(part.images_NHWC[at]), "image/png"
 
+    def strip(self, bounds: Bounds) -> bytes:
+        """Return a PNG of up to eight pictures side by side, of as many classes as possible.
+
+        Raises ``DataError`` if none can be read.
+        """
+        tiles = list[Image.Image]()
+        for name in self._spread():
+            try:
+                blob, _ = self.image(name, bounds)
+            except DataError:
+                continue
+            tiles.append(Image.open(io.BytesIO(blob)).convert("RGB"))
+            if len(tiles) == IN_STRIP:
+                break
+        if not tiles:
+            raise DataError(f"{self.word}: no picture can be read")
+        side = STRIP_SIDE if self.data is None else min(STRIP_SIDE, *tiles[0].size)
+        sheet = Image.new("RGB", (IN_STRIP * side, side))
+        for at, one in enumerate(tiles):
+            sheet.paste(ImageOps.fit(one, (side, side)), (at * side, 0))
+        return png(np.asarray(sheet))
+
+    def _spread(self) -> Iterator[str]:
+        """The first picture of each class, or of classes that lie evenly, then the second ones."""
+        labels_N, classes = np.asarray(self.labels), len(self.class_names)
+        some = np.unique(np.linspace(0, classes - 1, min(classes, IN_STRIP)).round().astype(int))
+        of_class = [np.flatnonzero(labels_N == label) for label in some]
+        for turn in range(IN_STRIP):
+            for places in of_class:
+                if turn < len(places):
+                    yield self.names[places[turn]]
+
 
 class OpenedSets:
     """The sets that were opened last."""
@@ -68,6 +106,7 @@ class OpenedSets:
         self._workshop, self._data_dir = workshop, data_dir
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="opening")
         self._kept = OrderedDict[str, Future[Opened]]()
+        self._strips = dict[str, tuple[Stamp, bytes]]()
         self._changing = Lock()
 
     def find(self, word: str) -> Opened | None:
@@ -86,10 +125,22 @@ class OpenedSets:
         except NotYet:
             return None
 
+    def strip(self, word: str, bounds: Bounds) -> bytes:
+        """Return a PNG of some pictures of a set, without keeping it open. Raises ``UserError`` if
+        the set cannot be opened."""
+        stamp, kept = self._stamp(word), self._strips.get(word)
+        if kept is None or kept[0] != stamp:
+            kept = stamp, self._pool.submit(lambda: self._open(word).strip(bounds)).result()
+            self._strips[word] = kept
+        return kept[1]
+
+    def _stamp(self, word: str) -> Stamp:
+        return () if word in CATALOG else stamp_of(self._workshop.root / word)
+
     def _open(self, word: str) -> Opened:
         if word in CATALOG:
             return _named(word, self._data_dir)
-        stamp = stamp_of(self._workshop.root / word)  # before, so that no change is missed
+        stamp = self._stamp(word)  # before, so that no change is missed
         listing = list_folder(self._workshop.root / word, least=1)
         names = tuple(one.name for one in listing.pictures)
         return Opened(

@@ -2,10 +2,11 @@
 
 import * as api from "../api.js";
 import { byId, count, make, notice } from "../elements.js";
-import { smallPicture } from "./small.js";
+import { showPicture, smallPicture } from "./small.js";
 
 const AT = "api/studio/data";
 const PAGE = 48; // pictures on a page
+const MOST_SAMPLED = 200000; // pictures of a set that is read for a strip of some of them
 const SOON = 500; // ms between looks while a set is opened or checked
 const REST = 250; // ms without a key before a text is searched for
 
@@ -36,18 +37,46 @@ export function looking({ studio, failed }) {
   // The set
 
   function fill() {
-    const option = (one) => make("option", { value: one.word, disabled: !one.here }, one.here ? one.title : `${one.title} (not on this machine)`);
-    byId("data-set").replaceChildren(
-      ...[["Your pictures", studio.sets.filter((one) => !one.named)], ["Named data sets", studio.sets.filter((one) => one.named)]]
-        .filter(([, sets]) => sets.length)
-        .map(([label, sets]) => make("optgroup", { label }, ...sets.map(option))),
-    );
+    const groups = [["Your pictures", studio.sets.filter((one) => !one.named)], ["Named data sets", studio.sets.filter((one) => one.named && one.here)]].filter(([, sets]) => sets.length);
+    const missing = studio.sets.filter((one) => !one.here).map((one) => one.word);
+    byId("data-sets").replaceChildren(...groups.flatMap(([title, sets]) => [make("h2", {}, title), make("div", { className: "sets" }, ...sets.map(card))]));
+    byId("data-missing").replaceChildren(...(missing.length ? [`Not on this machine: ${missing.join(", ")}. To download one: `, make("code", {}, `firstlight data fetch ${missing[0]}`)] : []));
+  }
+
+  const usable = (one) => one.here && (one.named || one.images > 0);
+
+  // One set to choose: its size, its classes, and a strip of its pictures once they were fetched.
+  function card(one) {
+    const choice = make("input", { type: "radio", name: "data-set", value: one.word, disabled: !usable(one) });
+    choice.addEventListener("change", guarded(() => open(one.word)));
+    const images = `${count(one.images)} picture${one.images === 1 ? "" : "s"}, ${one.classes.length} class${one.classes.length === 1 ? "" : "es"}`;
+    const says = usable(one) ? images : "No pictures yet";
+    const strip = make("img", { alt: "", className: one.named ? "named" : "" });
+    return make("label", { className: "set" }, choice, make("b", {}, one.title), make("span", { className: "faint" }, says), ...(usable(one) && one.images <= MOST_SAMPLED ? [strip] : []));
+  }
+
+  const setCards = () => [...byId("data-sets").querySelectorAll("input")];
+
+  // One after the other, so that the set that was chosen comes first.
+  async function strips() {
+    for (const choice of setCards()) {
+      const strip = choice.parentElement.querySelector("img");
+      if (!shown || !strip || strip.src) continue;
+      const { images } = studio.sets.find((one) => one.word === choice.value);
+      try {
+        showPicture(strip, await api.blob(`${AT}/strip?${query({ set: choice.value, of: images })}`));
+      } catch {
+        strip.remove(); // what is wrong with the set is said once it is chosen
+      }
+    }
   }
 
   async function open(asks) {
-    const here = studio.sets.filter((one) => one.here && (one.named || one.images));
+    const here = studio.sets.filter(usable);
     word = here.find((one) => one.word === asks)?.word ?? here[0].word;
-    byId("data-set").value = word;
+    const choice = setCards().find((one) => one.value === word);
+    choice.checked = true;
+    choice.parentElement.scrollIntoView({ block: "nearest", inline: "nearest" }); // a row on a phone
     const hash = `#data/${encodeURIComponent(word)}`;
     if (shown && location.hash !== hash) history.replaceState(null, "", hash);
     turn += 1;
@@ -288,7 +317,6 @@ export function looking({ studio, failed }) {
   });
   byId("data-before").addEventListener("click", turned(-1));
   byId("data-next").addEventListener("click", turned(1));
-  byId("data-set").addEventListener("change", guarded(() => open(byId("data-set").value)));
   byId("data-train").addEventListener("click", () => {
     studio.chosen = word;
   });
@@ -303,6 +331,7 @@ export function looking({ studio, failed }) {
         await studio.find();
         fill();
         await open(rest || word);
+        await strips();
       })();
     },
   };

@@ -12,7 +12,7 @@ async function work() {
   const { read, image } = waiting.shift();
   working += 1;
   try {
-    if (image.isConnected) show(image, await read());
+    if (image.isConnected) showPicture(image, await read());
   } catch (error) {
     // Where it was removed meanwhile, or the service is gone, the image stays empty.
     if (error.status === UNREADABLE) image.replaceWith(make("span", { className: "missing" }, "cannot be read"));
@@ -22,7 +22,7 @@ async function work() {
   }
 }
 
-function show(image, blob) {
+export function showPicture(image, blob) {
   image.src = URL.createObjectURL(blob);
   image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
 }
@@ -30,7 +30,7 @@ function show(image, blob) {
 // An image element of a blob, or of what `read` resolves to.
 export function smallPicture(blob, read) {
   const image = make("img", { alt: "" });
-  if (blob) show(image, blob);
+  if (blob) showPicture(image, blob);
   else {
     waiting.push({ read, image });
     queueMicrotask(work); // once it is in the page
