@@ -1,5 +1,7 @@
 """The view "Network" in a real browser: blocks and text are the same recipe."""
 
+from typing import Any
+
 from tests.serve.conftest import Tab
 from tests.studio.conftest import Running
 
@@ -62,6 +64,54 @@ def test_a_learner_writes_a_network_with_mouse_and_keyboard(tab: Tab) -> None:
     tab.page.click("#net-train")
     tab.settled()
     assert tab.page.input_value("#train-network") == "mine"
+
+
+def test_an_answer_takes_neither_the_focus_nor_what_is_typed(tab: Tab) -> None:
+    tab.open("#network")
+    is_checked(tab)
+    held_back, holds = list[Any](), [False]
+
+    def asked(route: Any) -> None:
+        if holds[0]:
+            held_back.append(route)
+        else:
+            route.continue_()
+
+    tab.page.route("**/api/studio/written", asked)
+
+    def held(key: str) -> None:
+        holds[0] = True
+        with tab.page.expect_request("**/api/studio/written"):
+            tab.page.keyboard.press(key)
+
+    def answered() -> None:
+        holds[0] = False
+        with tab.page.expect_response("**/api/studio/written"):
+            held_back.pop().continue_()
+        is_checked(tab)
+
+    has_focus = "(field) => field === document.activeElement"
+    filters = tab.page.locator(f"{BLOCKS}:nth-child(1) input[data-name=filters]")
+    # A layer is moved. Before the answer, a field elsewhere is chosen with its text.
+    tab.page.locator(BLOCKS).nth(3).focus()
+    held("Alt+ArrowUp")
+    filters.select_text()
+    answered()
+    assert titles(tab)[1:4] == ["max-pooling", "max-pooling", "convolution"]
+    assert filters.evaluate(has_focus)
+    tab.page.keyboard.type("16")
+    # Typing has begun when the answer to another change comes.
+    tab.page.locator(f"{BLOCKS}:nth-child(1) input[data-name=kernel]").fill("5")
+    is_checked(tab)
+    held("Enter")
+    filters.fill("1")
+    answered()
+    assert filters.evaluate(has_focus)
+    tab.page.keyboard.type("8")
+    tab.page.keyboard.press("Enter")
+    tab.shows(f"{BLOCKS}:nth-child(1)", "24×24×18 · 468 parameters")  # 18 · (5 · 5 + 1)
+    assert "conv = 18, kernel = 5" in tab.page.input_value("#net-toml")
+    assert filters.evaluate(has_focus)
 
 
 def test_the_text_changes_the_blocks_and_a_broken_text_keeps_them(tab: Tab) -> None:

@@ -47,6 +47,8 @@ export function network({ studio, failed }) {
   let readable = ""; // the last recipe that could be read
   let timer = null;
   let measuring = null;
+  let typing = null; // the field that is being typed in
+  let late = false; // whether the blocks are to be drawn once that has ended
 
   const guarded = (work) => async (...given) => {
     try {
@@ -134,7 +136,7 @@ export function network({ studio, failed }) {
     }
     // A text with a mistake cannot be changed by its blocks: the last one without is.
     await check({ toml: readable, layers });
-    if (focus) block(focus)?.focus();
+    if (focus && document.activeElement === document.body) block(focus)?.focus();
   });
 
   const block = (path) => byId("net-blocks").querySelector(`[data-path='${JSON.stringify(path)}']`);
@@ -197,13 +199,17 @@ export function network({ studio, failed }) {
   }
 
   function draw() {
+    late = typing !== null && typing === document.activeElement; // what was typed would be lost
+    if (late) return;
     /** @type {any} */
     const focused = document.activeElement;
-    const back = byId("net-blocks").contains(focused) ? [focused.closest(".block")?.dataset.path, focused.dataset.name] : null;
+    const back = byId("net-blocks").contains(focused) ? [focused.closest(".block")?.dataset.path, focused.dataset.name, focused.selectionStart, focused.selectionEnd] : null;
     byId("net-blocks").replaceChildren(...list(draft.layers, [], ""));
     if (back?.[0]) {
       const again = byId("net-blocks").querySelector(`[data-path='${back[0]}']`);
-      ((back[1] && again?.querySelector(`:scope > * [data-name='${back[1]}']`)) || again)?.focus({ preventScroll: true });
+      const field = (back[1] && again?.querySelector(`:scope > * [data-name='${back[1]}']`)) || again;
+      field?.focus({ preventScroll: true });
+      if (field?.type === "text") field.setSelectionRange(back[2], back[3]);
     }
   }
 
@@ -361,7 +367,13 @@ export function network({ studio, failed }) {
       input.addEventListener("change", () => change(key !== kind.kind && input.checked === spec.default ? undefined : input.checked));
     } else {
       input = make("input", { type: "text", value: String(value ?? ""), inputMode: spec.type === "text" ? "text" : "decimal", autocomplete: "off", spellcheck: false });
+      input.addEventListener("input", () => (typing = input));
+      input.addEventListener("focusout", () => {
+        typing = null;
+        if (late) setTimeout(draw); // when the next one has the focus
+      });
       input.addEventListener("change", () => {
+        typing = null;
         const text = input.value.trim();
         const parsed = text !== "" && Number.isFinite(Number(text)) ? Number(text) : text;
         change(key !== kind.kind && parsed === spec.default ? undefined : parsed);
