@@ -194,7 +194,7 @@ def test_a_wrong_path_is_answered_in_words(
 def test_what_resembles_nothing_it_has_learnt_is_unknown(stripes: Path, command: Command) -> None:
     rng = np.random.default_rng(5)
     for part in ("row", "column"):  # enough to hold some out
-        for i in range(300):
+        for i in range(150):
             image = rng.integers(0, 90, (32, 36, 3), dtype=np.uint8)
             place = int(rng.integers(4, 26))
             image[(slice(place, place + 3), slice(None))[:: 1 if part == "row" else -1]] = 250
