@@ -130,9 +130,16 @@ class OpenedSets:
         the set cannot be opened."""
         stamp, kept = self._stamp(word), self._strips.get(word)
         if kept is None or kept[0] != stamp:
-            kept = stamp, self._pool.submit(lambda: self._open(word).strip(bounds)).result()
+            kept = stamp, self._pool.submit(lambda: self._once(word).strip(bounds)).result()
             self._strips[word] = kept
         return kept[1]
+
+    def _once(self, word: str) -> Opened:
+        with self._changing:
+            kept = self._kept.get(word)
+        if kept is not None and kept.done() and not kept.exception() and kept.result().is_fresh:
+            return kept.result()
+        return self._open(word)
 
     def _stamp(self, word: str) -> Stamp:
         return () if word in CATALOG else stamp_of(self._workshop.root / word)
