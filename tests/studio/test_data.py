@@ -144,6 +144,8 @@ def test_a_named_set_shows_the_pixels_of_its_images(studio: Running) -> None:
 def strip(client: httpx.Client, word: str) -> list[np.ndarray]:
     """The pictures of a strip."""
     answer = client.get(f"{AT}/strip", params={"set": word})
+    while answer.status_code == 503:  # it is being made
+        answer = client.get(f"{AT}/strip", params={"set": word})
     assert answer.headers["content-type"] == "image/png", answer.text
     with Image.open(io.BytesIO(answer.content)) as opened:
         sheet = np.asarray(opened)

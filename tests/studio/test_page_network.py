@@ -112,6 +112,27 @@ def test_an_answer_takes_neither_the_focus_nor_what_is_typed(tab: Tab) -> None:
     tab.shows(f"{BLOCKS}:nth-child(1)", "24×24×18 · 468 parameters")  # 18 · (5 · 5 + 1)
     assert "conv = 18, kernel = 5" in tab.page.input_value("#net-toml")
     assert filters.evaluate(has_focus)
+    # What was not drawn meanwhile is drawn after the next click, which counts.
+    tab.page.locator(f"{BLOCKS}:nth-child(1) input[data-name=kernel]").fill("3")
+    held("Enter")
+    filters.fill("9")
+    answered()
+    tab.page.click(f"{BLOCKS}:nth-child(2) button[data-name=Remove]")
+    tab.count(BLOCKS, 6)
+    tab.shows(f"{BLOCKS}:nth-child(1)", "26×26×9 · 90 parameters")
+    # Layers that come with the text are drawn at once: the field may be another layer's now.
+    text = tab.page.input_value("#net-toml")
+    with tab.page.expect_request("**/api/studio/written"):
+        holds[0] = True
+        tab.page.fill(
+            "#net-toml", text.replace("  { conv = 9", "  { max-pool = 2 },\n  { conv = 9")
+        )
+    filters.fill("7")
+    answered()
+    assert titles(tab)[:2] == ["max-pooling", "convolution"]
+    tab.page.keyboard.press("Tab")
+    is_checked(tab)
+    assert "{ max-pool = 2 },\n  { conv = 9" in tab.page.input_value("#net-toml")
 
 
 def test_the_text_changes_the_blocks_and_a_broken_text_keeps_them(tab: Tab) -> None:

@@ -38,6 +38,11 @@ def routes(studio: Studio) -> APIRouter:
     return router
 
 
+def being_opened() -> RefusedError:
+    """Return the answer to a request that comes while a set is read."""
+    return RefusedError(status=503, message="the set is being opened", headers={"Retry-After": "1"})
+
+
 class _Data:
     """The routes' answers. The methods' docstrings appear in the OpenAPI document."""
 
@@ -61,7 +66,9 @@ class _Data:
         """Eight square pictures, of as many classes as possible. Black where there are fewer."""
         word = data_word(self._studio, word)
         blob = await self._aside(lambda: self._sets.strip(word, self._studio.bounds))
-        return Response(blob, media_type="image/png", headers=KEPT)
+        if blob is None:
+            raise being_opened()
+        return Response(blob, media_type="image/png", headers={"Cache-Control": "no-cache"})
 
     async def pictures(
         self,
@@ -171,9 +178,7 @@ class _Data:
     def _ready(self, word: str) -> Opened:
         opened = self._sets.find(word)
         if opened is None:
-            raise RefusedError(
-                status=503, message="the set is being opened", headers={"Retry-After": "1"}
-            )
+            raise being_opened()
         return opened
 
     def _names(self, opened: Opened, values: dict[str, Any]) -> list[str]:

@@ -106,7 +106,7 @@ class OpenedSets:
         self._workshop, self._data_dir = workshop, data_dir
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="opening")
         self._kept = OrderedDict[str, Future[Opened]]()
-        self._strips = dict[str, tuple[Stamp, bytes]]()
+        self._strips = dict[str, tuple[Stamp, Future[bytes]]]()
         self._changing = Lock()
 
     def find(self, word: str) -> Opened | None:
@@ -125,14 +125,19 @@ class OpenedSets:
         except NotYet:
             return None
 
-    def strip(self, word: str, bounds: Bounds) -> bytes:
-        """Return a PNG of some pictures of a set, without keeping it open. Raises ``UserError`` if
-        the set cannot be opened."""
-        stamp, kept = self._stamp(word), self._strips.get(word)
-        if kept is None or kept[0] != stamp:
-            kept = stamp, self._pool.submit(lambda: self._once(word).strip(bounds)).result()
-            self._strips[word] = kept
-        return kept[1]
+    def strip(self, word: str, bounds: Bounds) -> bytes | None:
+        """Return a PNG of some pictures of a set, or None while it is being made. The set is not
+        kept open. Raises ``UserError`` if it cannot be opened."""
+        stamp = self._stamp(word)
+        with self._changing:
+            known, made = self._strips.get(word, (None, None))
+            if made is None or known != stamp or (made.done() and made.exception()):
+                made = self._pool.submit(lambda: self._once(word).strip(bounds))
+                self._strips[word] = stamp, made
+        try:
+            return made.result(PATIENCE)
+        except NotYet:
+            return None
 
     def _once(self, word: str) -> Opened:
         with self._changing:

@@ -71,7 +71,7 @@ function show() {
     opened = { run: opened?.run ?? null, view };
     return;
   }
-  if (opened?.run?.name !== run.name) notice("");
+  if (!gone && (opened?.run?.name !== run.name || opened.view !== view)) notice("");
   if (opened?.run !== run) {
     views.try.open(run);
     views.results.open(run, runs);

@@ -81,6 +81,7 @@ export function trying(failed) {
       if (late()) return;
       byId("answer-card").setAttribute("aria-busy", "false");
       byId("layers").setAttribute("aria-busy", "false");
+      opening = null; // the next answer takes this error away
       if (error.status === 422) clear(); // it was no picture; everything else is worth another try
       failed(error);
     }
@@ -103,7 +104,9 @@ export function trying(failed) {
       if (asked === blob) byId("layers").setAttribute("aria-busy", "false");
     } catch (error) {
       if (asked === blob) byId("layers").setAttribute("aria-busy", "false");
-      if (of === series) failed(error);
+      if (of !== series) return;
+      opening = null;
+      failed(error);
     }
   });
 

@@ -7,6 +7,7 @@ import { showPicture, smallPicture } from "./small.js";
 const AT = "api/studio/data";
 const PAGE = 48; // pictures on a page
 const MOST_SAMPLED = 200000; // pictures of a set that is read for a strip of some of them
+const [NO_ANSWER, NO_TOKEN, BUSY] = [0, 401, 503]; // statuses
 const SOON = 500; // ms between looks while a set is opened or checked
 const REST = 250; // ms without a key before a text is searched for
 
@@ -19,6 +20,7 @@ export function looking({ studio, failed }) {
   let set = null; // what is known of it
   let page = 0;
   let turn = 0; // counts what was opened
+  let walk = 0; // counts the walks over the sets for their strips
   let asked = 0; // counts the pages that were asked for
   let timer = null;
   let typing = null;
@@ -59,14 +61,17 @@ export function looking({ studio, failed }) {
 
   // One after the other, so that the set that was chosen comes first.
   async function strips() {
+    const mine = ++walk;
     for (const choice of setCards()) {
       const strip = choice.parentElement.querySelector("img");
-      if (!shown || !strip || strip.src) continue;
-      const { images } = studio.sets.find((one) => one.word === choice.value);
-      try {
-        showPicture(strip, await api.blob(`${AT}/strip?${query({ set: choice.value, of: images })}`));
-      } catch {
-        strip.remove(); // what is wrong with the set is said once it is chosen
+      while (shown && mine === walk && strip?.isConnected && !strip.src) {
+        try {
+          showPicture(strip, await api.blob(`${AT}/strip?${query({ set: choice.value })}`));
+        } catch (error) {
+          if ([NO_ANSWER, NO_TOKEN].includes(error.status)) throw error;
+          if (error.status === BUSY) await new Promise((resolve) => setTimeout(resolve, SOON));
+          else strip.remove(); // what is wrong with the set is said once it is chosen
+        }
       }
     }
   }
@@ -324,13 +329,16 @@ export function looking({ studio, failed }) {
   return {
     visible(is, rest) {
       const asks = is && rest && rest !== word;
-      if (shown === is && !asks) return;
+      if (shown === is && !asks) {
+        if (is) guarded(strips)(); // what is missing after the service was gone
+        return;
+      }
       shown = is;
       clearTimeout(timer);
       if (is) guarded(async () => {
         await studio.find();
         fill();
-        await open(rest || word);
+        await guarded(open)(rest || word);
         await strips();
       })();
     },

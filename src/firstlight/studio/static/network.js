@@ -47,8 +47,9 @@ export function network({ studio, failed }) {
   let readable = ""; // the last recipe that could be read
   let timer = null;
   let measuring = null;
-  let typing = null; // the field that is being typed in
-  let late = false; // whether the blocks are to be drawn once that has ended
+  let typing = null; // the field that is being typed in, or the list that may be open
+  let pressed = false; // whether a button of the mouse is down
+  let late = false; // whether the blocks are to be drawn once neither is
 
   const guarded = (work) => async (...given) => {
     try {
@@ -76,6 +77,8 @@ export function network({ studio, failed }) {
     const found = await api.post("api/studio/written", { toml, layers, data: byId("net-data").value });
     if (mine !== asked) return;
     if (remember && draft.toml && draft.toml !== found.toml) undone = [...undone, draft.toml].slice(-MOST_UNDO);
+    // Those of the text may be other layers than the one that is being typed in.
+    if (!layers && found.layers && JSON.stringify(found.layers) !== JSON.stringify(draft.layers)) typing = null;
     draft = { ...found, layers: found.layers ?? draft.layers };
     if (found.readable) readable = draft.toml;
     byId("net-undo").disabled = undone.length === 0;
@@ -199,7 +202,7 @@ export function network({ studio, failed }) {
   }
 
   function draw() {
-    late = typing !== null && typing === document.activeElement; // what was typed would be lost
+    late = pressed || (typing !== null && typing === document.activeElement); // it would be lost
     if (late) return;
     /** @type {any} */
     const focused = document.activeElement;
@@ -211,6 +214,19 @@ export function network({ studio, failed }) {
       field?.focus({ preventScroll: true });
       if (field?.type === "text") field.setSelectionRange(back[2], back[3]);
     }
+  }
+
+  // Draw what was put off, once the next field has the focus.
+  function drawLate() {
+    typing = null;
+    if (late) setTimeout(() => late && draw());
+  }
+
+  for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
+    addEventListener(name, (event) => {
+      pressed = event.type === "pointerdown";
+      if (!pressed && late) setTimeout(() => late && draw()); // after the click
+    }, true);
   }
 
   // The blocks of a list. `prefix` begins their numbers, such as "4.".
@@ -361,18 +377,21 @@ export function network({ studio, failed }) {
     if (spec.type === "choice") {
       input = make("select", {}, ...spec.names.map((name) => make("option", { value: name }, name)));
       input.value = value;
-      input.addEventListener("change", () => change(key !== kind.kind && input.value === spec.default ? undefined : input.value));
+      input.addEventListener("pointerdown", () => (typing = input));
+      input.addEventListener("focusout", drawLate);
+      input.addEventListener("change", () => {
+        typing = null;
+        change(key !== kind.kind && input.value === spec.default ? undefined : input.value);
+      });
     } else if (spec.type === "yes") {
       input = make("input", { type: "checkbox", checked: Boolean(value) });
       input.addEventListener("change", () => change(key !== kind.kind && input.checked === spec.default ? undefined : input.checked));
     } else {
       input = make("input", { type: "text", value: String(value ?? ""), inputMode: spec.type === "text" ? "text" : "decimal", autocomplete: "off", spellcheck: false });
       input.addEventListener("input", () => (typing = input));
-      input.addEventListener("focusout", () => {
-        typing = null;
-        if (late) setTimeout(draw); // when the next one has the focus
-      });
+      input.addEventListener("focusout", drawLate);
       input.addEventListener("change", () => {
+        if (typing !== input) return; // browsers also send it when a field is taken away
         typing = null;
         const text = input.value.trim();
         const parsed = text !== "" && Number.isFinite(Number(text)) ? Number(text) : text;
