@@ -141,11 +141,16 @@ def test_a_named_set_shows_the_pixels_of_its_images(studio: Running) -> None:
         np.testing.assert_array_equal(np.asarray(opened), digits.test.images_NHWC[at, ..., 0])
 
 
+def asked_for_strip(client: httpx.Client, word: str) -> httpx.Response:
+    """The answer once the strip is made."""
+    while (answer := client.get(f"{AT}/strip", params={"set": word})).status_code == 503:
+        assert answer.headers["retry-after"] == "1"
+    return answer
+
+
 def strip(client: httpx.Client, word: str) -> list[np.ndarray]:
     """The pictures of a strip."""
-    answer = client.get(f"{AT}/strip", params={"set": word})
-    while answer.status_code == 503:  # it is being made
-        answer = client.get(f"{AT}/strip", params={"set": word})
+    answer = asked_for_strip(client, word)
     assert answer.headers["content-type"] == "image/png", answer.text
     with Image.open(io.BytesIO(answer.content)) as opened:
         sheet = np.asarray(opened)
@@ -183,7 +188,7 @@ def test_a_set_without_a_readable_picture_has_no_strip(studio: Running, pets: Pa
     for file in pets.rglob("*.png"):
         file.write_bytes(b"no picture")
     with studio.client() as client:
-        answer = client.get(f"{AT}/strip", params={"set": PETS})
+        answer = asked_for_strip(client, PETS)
     assert answer.status_code == 422
     assert "no picture can be read" in answer.text
 

@@ -117,12 +117,12 @@ def test_a_set_is_chosen_by_its_pictures_or_with_the_arrow_keys(
     empty = tab.page.locator(".set", has_text="empty")
     assert "No pictures yet" in empty.inner_text()
     assert empty.locator("input").is_disabled()
+    assert "firstlight data fetch " in tab.text("#data-missing")
     strip.click(force=True)  # the radio button lies over the whole card
     tab.shows("#data-says", "60 pictures in 2 classes.")
     assert tab.page.url.endswith("#data/pictures%2Fpets")
-    card.locator("input").press(
-        "ArrowRight"
-    )  # over the empty set to the first named one that is here
+    # The arrow key goes over the empty set to the first named one that is here.
+    card.locator("input").press("ArrowRight")
     tab.page.locator("#data-says", has_text="10 classes").wait_for()
     assert tab.page.locator(".set input:checked").get_attribute("value") != "pictures/pets"
 

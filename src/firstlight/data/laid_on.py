@@ -111,7 +111,7 @@ def _blurred(grey_MGG: FloatArray, sigma: float) -> FloatArray:
     """Blur with a Gaussian that is cut off at the edges."""
     points = np.arange(grey_MGG.shape[1])
     shares_GG = np.exp(-((points[:, None] - points) ** 2) / (2 * sigma**2))
-    shares_GG[shares_GG < 1e-12] = 0  # processors compute twenty times as long with denormal ones
+    shares_GG[shares_GG < 1e-12] = 0  # denormal numbers take a processor 20 times as long
     shares_GG = (shares_GG / shares_GG.sum(axis=1, keepdims=True)).astype(np.float32)
     blurred_MGG: FloatArray = shares_GG @ grey_MGG @ shares_GG.T
     return blurred_MGG

@@ -113,8 +113,7 @@ class OpenedSets:
         """Return a set, or None while it is being opened. Raises ``UserError`` if it cannot be."""
         with self._changing:
             kept = self._kept.get(word)
-            done = kept is not None and kept.done()
-            if kept is None or (done and (kept.exception() or not kept.result().is_fresh)):
+            if kept is None or (kept.done() and not _is_usable(kept)):
                 kept = self._pool.submit(self._open, word)
                 self._kept[word] = kept
             self._kept.move_to_end(word)
@@ -132,19 +131,18 @@ class OpenedSets:
         with self._changing:
             known, made = self._strips.get(word, (None, None))
             if made is None or known != stamp or (made.done() and made.exception()):
-                made = self._pool.submit(lambda: self._once(word).strip(bounds))
+                made = self._pool.submit(lambda: self._now(word).strip(bounds))
                 self._strips[word] = stamp, made
         try:
             return made.result(PATIENCE)
         except NotYet:
             return None
 
-    def _once(self, word: str) -> Opened:
+    def _now(self, word: str) -> Opened:
+        """Return a set that is open already, or open it for this once."""
         with self._changing:
             kept = self._kept.get(word)
-        if kept is not None and kept.done() and not kept.exception() and kept.result().is_fresh:
-            return kept.result()
-        return self._open(word)
+        return kept.result() if kept and kept.done() and _is_usable(kept) else self._open(word)
 
     def _stamp(self, word: str) -> Stamp:
         return () if word in CATALOG else stamp_of(self._workshop.root / word)
@@ -165,6 +163,10 @@ class OpenedSets:
             stamp=stamp,
             numbers={name: at for at, name in enumerate(names)},
         )
+
+
+def _is_usable(opened: Future[Opened]) -> bool:
+    return not opened.exception() and opened.result().is_fresh
 
 
 def _named(word: str, data_dir: Path | None) -> Opened:

@@ -216,16 +216,17 @@ export function network({ studio, failed }) {
     }
   }
 
-  // Draw what was put off, once the next field has the focus.
-  function drawLate() {
+  // Draw what was put off, once the click has come or the next field has the focus.
+  const drawLate = () => setTimeout(() => late && draw());
+  const left = () => {
     typing = null;
-    if (late) setTimeout(() => late && draw());
-  }
+    drawLate();
+  };
 
   for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
     addEventListener(name, (event) => {
       pressed = event.type === "pointerdown";
-      if (!pressed && late) setTimeout(() => late && draw()); // after the click
+      if (!pressed) drawLate();
     }, true);
   }
 
@@ -378,7 +379,7 @@ export function network({ studio, failed }) {
       input = make("select", {}, ...spec.names.map((name) => make("option", { value: name }, name)));
       input.value = value;
       input.addEventListener("pointerdown", () => (typing = input));
-      input.addEventListener("focusout", drawLate);
+      input.addEventListener("focusout", left);
       input.addEventListener("change", () => {
         typing = null;
         change(key !== kind.kind && input.value === spec.default ? undefined : input.value);
@@ -389,7 +390,7 @@ export function network({ studio, failed }) {
     } else {
       input = make("input", { type: "text", value: String(value ?? ""), inputMode: spec.type === "text" ? "text" : "decimal", autocomplete: "off", spellcheck: false });
       input.addEventListener("input", () => (typing = input));
-      input.addEventListener("focusout", drawLate);
+      input.addEventListener("focusout", left);
       input.addEventListener("change", () => {
         if (typing !== input) return; // browsers also send it when a field is taken away
         typing = null;
