@@ -1,11 +1,13 @@
 """The view "Train" in a real browser."""
 
+import shutil
 from typing import Any
 
 import pytest
 from tests.serve.conftest import Tab, new_tab
 from tests.studio.conftest import Running, until
 
+import firstlight as fl
 from firstlight.studio.trainings import Wanted
 
 pytestmark = pytest.mark.usefixtures("warm")
@@ -91,7 +93,10 @@ def test_what_cannot_be_trained_says_why(tab: Tab, studio: Running) -> None:
     until(lambda: training.state in ("stopped", "finished"))
 
 
-def test_a_run_that_was_deleted_is_not_taken_for_another(tab: Tab, studio: Running) -> None:
+def test_a_run_that_was_deleted_is_not_taken_for_another(
+    tab: Tab, studio: Running, digits_run: fl.Run
+) -> None:
+    shutil.copytree(digits_run.path, studio.folder / "runs" / "digits-1")
     training = studio.queue.add(Wanted(run="old", data="digits"))
     training.end("finished")
     tab.open("#results/old")
