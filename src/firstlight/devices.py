@@ -54,13 +54,25 @@ def _whole_float32() -> Iterator[None]:
     backends: Any = torch.backends
     kinds = (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
     before = [kind.fp32_precision for kind in kinds]
+    # The former name too: where it says otherwise, PyTorch refuses to read it, even in its own
+    # ``cudnn.flags``. It changes ``conv`` and ``rnn``, so it is always written before them.
+    former_before = _former_name()
+    backends.cudnn.allow_tf32 = False
     for kind in kinds:
         kind.fp32_precision = PRECISION
     try:
         yield
     finally:
+        backends.cudnn.allow_tf32 = former_before
         for kind, precision in zip(kinds, before, strict=True):
             kind.fp32_precision = precision
+
+
+def _former_name() -> bool:
+    try:
+        return bool(torch.backends.cudnn.allow_tf32)
+    except RuntimeError:  # the caller has set conv and rnn apart, which it cannot say
+        return True
 
 
 @contextmanager

@@ -5,8 +5,10 @@ It shows which operations are asked for, and in what order. It cannot show how l
 
 import subprocess
 import time
+import weakref
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,11 @@ from firstlight.data.dataset import Dataset, TrainTest
 from firstlight.data.stored import StoredImages
 from firstlight.devices import repeatable
 from firstlight.explain.attribution import grad_cam, integrated_gradients, occlusion
+from firstlight.layers import Attention as AttentionChoice
 from firstlight.layers import Whiten
 from firstlight.model import run_model
+from firstlight.models import attention
+from firstlight.models.modules import Resize
 from firstlight.models.whitening import Whitening
 from firstlight.optimizers import OPTIMIZERS
 from firstlight.progress import Silent
@@ -181,6 +186,7 @@ LOOPS = {
     "mixup": ("augment=[{ mixup = 1.0 }]",),
     "dropout": (whitened_net(8, 8, pool_last=False, dropout=0.4)[0],),
     "cutmix, clipped gradients": ("augment=[{ cutmix = 1.0 }]", "train.clip_norm=0.1"),
+    "in shards": (*whitened_net(8, 8), "train.shards=2"),
     "balanced classes, in parts": ("train.class_weights=balanced", "train.micro_batch_size=3"),
     **{name: (f"optimizer.name={name}",) for name in OPTIMIZERS},
 }
@@ -208,7 +214,7 @@ def test_nothing_waits_for_the_device_between_two_readings(settings: tuple[str, 
             waits = [place for place in waits if place != "order"]
         assert waits == ["_read"] * (number in ends), number
     whole = trainer.steps - (trainer.images_per_epoch % 4 != 0) * trainer.steps // per_epoch
-    assert trainer.replayed_steps == (0 if trainer.recipe.mix else whole)
+    assert trainer.replayed_steps == (0 if trainer.recipe.mix or trainer.shards else whole)
 
 
 def test_steps_of_both_image_sizes_are_replayed() -> None:
@@ -220,6 +226,54 @@ def test_steps_of_both_image_sizes_are_replayed() -> None:
         trainer, _ = steps(chosen, on)
     assert trainer.small_steps == 10
     assert trainer.replayed_steps == trainer.steps == 20
+
+
+def test_what_a_recorded_step_reads_of_the_first_size_outlives_steps_of_the_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A recorded step reads the same addresses in each replay."""
+    made, computed = list[weakref.ref[torch.Tensor]](), Resize._weights
+
+    def noted(self: Resize, maps_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        weights = computed(self, maps_NCHW)
+        made.extend(map(weakref.ref, weights))
+        return weights
+
+    monkeypatch.setattr(Resize, "_weights", noted)
+    layers = (
+        "network.layers=[{ resize = 10 }, { conv = 4 }, { global-max-pool = true }, "
+        '{ dense = "classes" }]'
+    )
+    settings = ("train.batch_size=4", "train.epochs=2", "train.small_share=0.5")
+    with pretended("cuda") as on:
+        chosen = job("digits-tutorial", noise((12, 12, 1)), "cuda", layers, *settings)
+        trainer, _ = steps(chosen, on)
+        in_training = [one for one in made if one() is not None]
+    assert 0 < trainer.small_steps < (trainer.replayed_steps or 0)
+    assert len(in_training) == 4  # rows and columns, of two sizes
+
+
+@pytest.mark.parametrize(("name", "training"), [*product(("cpu", "cuda"), (False, True))])
+def test_gradients_of_attention_are_summed_in_one_order_on_cuda(
+    name: str, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The faster kernels of CUDA do not."""
+    fast = list[tuple[bool, bool, bool]]()
+    plain = torch.nn.functional.scaled_dot_product_attention
+
+    def noted(*given: Any) -> torch.Tensor:
+        cuda = torch.backends.cuda
+        fast.append(
+            (cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.cudnn_sdp_enabled())
+        )
+        return plain(*given)
+
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", noted)
+    with pretended("cuda"):
+        layer = attention.Attention(AttentionChoice(heads=2), (5, 8), Generator()).to(name)
+        layer.train(training)
+        layer(torch.rand(3, 5, 8).to(name))
+    assert fast == [(False,) * 3 if name == "cuda" and training else (True,) * 3]
 
 
 def test_a_step_of_a_whitened_network_is_few_launches() -> None:

@@ -55,8 +55,23 @@ def test_a_gpu_computes_float32_without_tf32_and_the_callers_choice_comes_back()
     assert before[0] == "tf32", "PyTorch's default"
     with pytest.raises(KeyError), repeatable(1, "cuda"):
         assert [kind.fp32_precision for kind in kinds] == ["ieee"] * 3
+        assert not torch.backends.cudnn.allow_tf32
+        with torch.backends.cudnn.flags(enabled=False):
+            pass
         raise KeyError
     assert [kind.fp32_precision for kind in kinds] == before
     assert torch.backends.cudnn.allow_tf32, "the former name can be read again"
     with repeatable(1, "cpu"):
         assert [kind.fp32_precision for kind in kinds] == before
+
+
+def test_a_caller_may_have_set_kinds_of_float32_apart() -> None:
+    backends: Any = torch.backends
+    conv, rnn = backends.cudnn.conv, backends.cudnn.rnn
+    conv.fp32_precision = "ieee"
+    try:
+        with repeatable(1, "cuda"):
+            assert conv.fp32_precision == "ieee"
+        assert (conv.fp32_precision, rnn.fp32_precision) == ("ieee", "tf32")
+    finally:
+        conv.fp32_precision = "tf32"

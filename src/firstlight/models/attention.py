@@ -3,6 +3,8 @@
 Axes: N images, C channels, H height, W width, T tokens, F features, h heads.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
@@ -52,9 +54,19 @@ class Attention(nn.Module):
             self.get_submodule(name)(tokens_NTF).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for name in ("query", "key", "value")
         )
-        found_NhTw = scaled_dot_product_attention(queries, keys, values)
+        cuda = tokens_NTF.device.type == "cuda"
+        with _repeatable_gradient() if self.training and cuda else nullcontext():
+            found_NhTw = scaled_dot_product_attention(queries, keys, values)
         joined_NTF: Tensor = self.get_submodule("output")(found_NhTw.transpose(1, 2).flatten(2))
         return joined_NTF
+
+
+def _repeatable_gradient() -> AbstractContextManager[None]:
+    """Use plain matrix products: on CUDA, the gradients of the faster kernels are added in any
+    order."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 class ClassToken(nn.Module):

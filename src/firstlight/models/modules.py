@@ -287,8 +287,9 @@ class Resize(nn.Module):
         self.side, self.channels = choice.side, choice.channels
         self.fixed: tuple[Tensor, Tensor] | None = None
         """The weights for maps of one size, once they are computed."""
-        self._last: tuple[tuple[Any, ...], tuple[Tensor, Tensor]] | None = None
-        """The last weights in training, where a GPU would wait for them in each step."""
+        self._seen: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
+        """The weights in training by size, because a GPU would wait for them in each step. All are
+        kept: a step that was recorded for one size goes on reading that size's weights."""
 
     def fix(self, maps_NCHW: Tensor) -> None:
         """Accept only maps of this size from now on; a tracer then sees the weights as numbers, not
@@ -307,9 +308,9 @@ class Resize(nn.Module):
         if not self.training:
             return self._weights(maps_NCHW)
         key = (*maps_NCHW.shape[2:], maps_NCHW.dtype, maps_NCHW.device)
-        if self._last is None or self._last[0] != key:
-            self._last = key, self._weights(maps_NCHW)
-        return self._last[1]
+        if key not in self._seen:
+            self._seen[key] = self._weights(maps_NCHW)
+        return self._seen[key]
 
     def _weights(self, maps_NCHW: Tensor) -> tuple[Tensor, Tensor]:
         height, width = maps_NCHW.shape[2:]

@@ -118,8 +118,7 @@ class ShardedPass:
         blocks_P = [
             tree_sum(sums_P[at : at + self._block]) for at in range(0, self._own, self._block)
         ]
-        flag = torch.full((1,), float(self.stop), device=device)
-        parts = [*blocks_P, *losses, *stats, room_BK.reshape(-1), flag]
+        parts = [*blocks_P, *losses, *stats, room_BK.reshape(-1)]
         sizes = [part.numel() for part in parts]
         told = [one.split(sizes) for one in self._processes.gather(torch.cat(parts))]
         count = len(blocks_P)
@@ -128,7 +127,9 @@ class ShardedPass:
         end = count + 2 * self._own
         stats = [one for pieces in told for one in pieces[count + self._own : end]]
         norms.take([one for one, rows in zip(stats, slices, strict=True) if rows.stop > rows.start])
-        self.stopping = any(bool(pieces[-1]) for pieces in told)
+        # From processor to processor: reading a flag on a GPU would wait for the step.
+        asked = self._processes.gather(torch.tensor([self.stop], dtype=torch.uint8))
+        self.stopping = any(bool(one) for one in asked)
         rooms = [pieces[end].view(self._own, largest, self._classes) for pieces in told]
         shards = [shard for room in rooms for shard in room]
         answered = [s[: rows.stop - rows.start] for s, rows in zip(shards, slices, strict=True)]
