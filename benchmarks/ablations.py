@@ -124,15 +124,14 @@ def random_stem(seed: int) -> AbstractContextManager[object]:
     return patch.object(Whitening, "see", see)
 
 
-def measured(recipe: str, name: str, seed: int) -> dict[str, Any]:
-    """Return held-out accuracy and seconds of one run with a change."""
+def measured(recipe: str, settings: tuple[str, ...], seed: int) -> dict[str, Any]:
+    """Return held-out accuracy and seconds of one run with these settings."""
     data = recipe.partition("-")[0]
-    stem = random_stem(seed) if name == RANDOM_STEM else nullcontext()
-    with tempfile.TemporaryDirectory() as folder, stem:
+    with tempfile.TemporaryDirectory() as folder:
         run = fl.train(
             data,
             recipe,
-            settings=[HELD_OUT, *CHANGES[recipe][name]],
+            settings=[HELD_OUT, *settings],
             seed=seed,
             out=Path(folder) / "run",
             quiet=True,
@@ -177,7 +176,8 @@ def main() -> None:
                 if any(key.items() <= run.items() for run in whole["runs"]):
                     continue
                 load = os.getloadavg()[0]
-                figures = measured(recipe, name, seed)
+                with random_stem(seed) if name == RANDOM_STEM else nullcontext():
+                    figures = measured(recipe, change, seed)
                 whole["runs"].append({**key, **figures, "load_before": load})
                 RESULT.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
                 share = 100 * figures["held_out_accuracy"]
